@@ -1,0 +1,138 @@
+//! A signing key in a plain file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::Signer as _;
+use p256::ecdsa::signature::hazmat::PrehashSigner as _;
+use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
+use signing_core::{Algorithm, ToBeSigned};
+use zeroize::Zeroizing;
+
+/// A key of the development provider. The private part is wiped on drop and
+/// never printed.
+#[derive(Clone)]
+pub struct DevelopmentKey {
+    private: Private,
+    public_key_der: Vec<u8>,
+}
+
+#[derive(Clone)]
+enum Private {
+    Ed25519(ed25519_dalek::SigningKey),
+    P256(p256::ecdsa::SigningKey),
+}
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file can not be read.
+    #[error("{}: {error}", file.display())]
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is no key of a kind known here.
+    #[error("{} is not a PKCS#8 PEM of an Ed25519 or P-256 key", .0.display())]
+    NoKey(PathBuf),
+    /// The system gives no randomness.
+    #[error("the system gives no randomness for a key")]
+    NoRandomness,
+    /// A key can not be written down.
+    #[error("the key can not be encoded")]
+    Encoding,
+    /// The input was prepared for another algorithm.
+    #[error("this key does not sign with {0}")]
+    OtherAlgorithm(Algorithm),
+}
+
+impl DevelopmentKey {
+    /// A fresh key.
+    ///
+    /// # Errors
+    /// [`KeyError::NoRandomness`], [`KeyError::Encoding`].
+    pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
+        loop {
+            let mut seed = Zeroizing::new([0_u8; 32]);
+            aws_lc_rs::rand::fill(seed.as_mut_slice()).map_err(|_| KeyError::NoRandomness)?;
+            let private = match algorithm {
+                Algorithm::Ed25519Sha512 => {
+                    Some(Private::Ed25519(ed25519_dalek::SigningKey::from_bytes(&seed)))
+                }
+                // One seed in 2^32 is no scalar of the curve: then another is drawn.
+                Algorithm::EcdsaSha256 => {
+                    p256::ecdsa::SigningKey::from_slice(seed.as_slice()).ok().map(Private::P256)
+                }
+            };
+            if let Some(private) = private {
+                return Self::new(private);
+            }
+        }
+    }
+
+    /// Reads a PKCS#8 PEM.
+    ///
+    /// # Errors
+    /// [`KeyError::Read`], [`KeyError::NoKey`].
+    pub fn load(file: &Path) -> Result<Self, KeyError> {
+        let read = std::fs::read_to_string(file).map(Zeroizing::new);
+        let pem = read.map_err(|error| KeyError::Read { file: file.to_owned(), error })?;
+        let ed25519 = ed25519_dalek::SigningKey::from_pkcs8_pem(&pem).ok().map(Private::Ed25519);
+        let p256 = || p256::ecdsa::SigningKey::from_pkcs8_pem(&pem).ok().map(Private::P256);
+        let private = ed25519.or_else(p256).ok_or_else(|| KeyError::NoKey(file.to_owned()))?;
+        Self::new(private)
+    }
+
+    fn new(private: Private) -> Result<Self, KeyError> {
+        let der = match &private {
+            Private::Ed25519(key) => key.verifying_key().to_public_key_der(),
+            Private::P256(key) => key.verifying_key().to_public_key_der(),
+        };
+        let public_key_der = der.map_err(|_| KeyError::Encoding)?.into_vec();
+        Ok(Self { private, public_key_der })
+    }
+
+    /// The PKCS#8 PEM of the private key.
+    ///
+    /// # Errors
+    /// [`KeyError::Encoding`].
+    pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
+        let pem = match &self.private {
+            Private::Ed25519(key) => key.to_pkcs8_pem(LineEnding::LF),
+            Private::P256(key) => key.to_pkcs8_pem(LineEnding::LF),
+        };
+        pem.map_err(|_| KeyError::Encoding)
+    }
+
+    /// DER SubjectPublicKeyInfo.
+    #[must_use]
+    pub fn public_key_der(&self) -> &[u8] {
+        &self.public_key_der
+    }
+
+    /// Signs what was prepared for this key's algorithm.
+    ///
+    /// # Errors
+    /// [`KeyError::OtherAlgorithm`].
+    pub fn sign(&self, input: &ToBeSigned) -> Result<Vec<u8>, KeyError> {
+        let other = || KeyError::OtherAlgorithm(input.algorithm());
+        match (&self.private, input.algorithm(), input.digest()) {
+            (Private::Ed25519(key), Algorithm::Ed25519Sha512, None) => {
+                Ok(key.sign(input.bytes()).to_bytes().to_vec())
+            }
+            (Private::P256(key), Algorithm::EcdsaSha256, Some(digest)) => {
+                let signature: p256::ecdsa::Signature = key.sign_prehash(digest).map_err(|_| other())?;
+                Ok(signature.to_der().as_bytes().to_vec())
+            }
+            _ => Err(other()),
+        }
+    }
+}
+
+impl fmt::Debug for DevelopmentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DevelopmentKey(..)")
+    }
+}

@@ -1,0 +1,10 @@
+//! The development provider's keys and the material of `signing-proxy dev`.
+//!
+//! This crate is the one place of the product besides the break-glass signer
+//! that holds private keys (I4), so that the proxy itself can ban their types.
+
+mod key;
+mod material;
+
+pub use key::{DevelopmentKey, KeyError};
+pub use material::{Material, MaterialError};

@@ -1,0 +1,206 @@
+//! Certificates and keys for `signing-proxy dev`: made once, reused after.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use signing_core::key::{PublicKey, Purpose};
+use signing_core::registry::{Document, Entry};
+use signing_core::{Algorithm, Kid, Signer};
+use time::OffsetDateTime;
+
+use crate::key::{DevelopmentKey, KeyError};
+
+/// The development signers: kid and algorithm.
+const SIGNERS: [(&str, Algorithm); 2] =
+    [("dev-ed25519", Algorithm::Ed25519Sha512), ("dev-p256", Algorithm::EcdsaSha256)];
+
+/// The callers that get a certificate: file name and SPIFFE URI.
+const CALLERS: [(&str, &str); 2] =
+    [("client", "spiffe://dev.localhost/client"), ("operator", "spiffe://dev.localhost/operator")];
+
+const CERTIFICATE_YEARS: i64 = 10;
+
+/// The material under one directory.
+#[derive(Clone, Debug)]
+pub struct Material {
+    /// The directory.
+    pub dir: PathBuf,
+}
+
+/// Why there is no material.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterialError {
+    /// A file or directory can not be used.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A key can not be made or read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A certificate can not be made.
+    #[error("a certificate can not be made: {0}; remove the directory to start afresh")]
+    Certificate(#[from] rcgen::Error),
+    /// Made by something else.
+    #[error("{}: {why}; remove the directory to start afresh", path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Material {
+    /// Makes what is missing under `dir`, and keeps what is there.
+    ///
+    /// # Errors
+    /// [`MaterialError`].
+    pub fn prepare(dir: &Path) -> Result<Self, MaterialError> {
+        let material = Self { dir: dir.to_owned() };
+        for private in ["", "pki", "keys", "run", "state"] {
+            let path = dir.join(private);
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)
+                .map_err(|error| MaterialError::Io { path, error })?;
+        }
+        material.certificates()?;
+        material.registry()?;
+        Ok(material)
+    }
+
+    /// A path under the directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The development signers' kids, each with its private key's file.
+    pub fn signers(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        SIGNERS.iter().map(|(kid, _)| (*kid, self.key_file(kid)))
+    }
+
+    fn key_file(&self, kid: &str) -> PathBuf {
+        self.path("keys").join(format!("{kid}.pem"))
+    }
+
+    fn certificates(&self) -> Result<(), MaterialError> {
+        let done = self.path("pki/complete");
+        if done.exists() {
+            return Ok(());
+        }
+        // Dying before `complete` is written makes all of them anew next time.
+        let authority = authority()?;
+        self.write("pki/ca.pem", authority.0.as_bytes())?;
+        let mut server = leaf("localhost", ExtendedKeyUsagePurpose::ServerAuth)?;
+        server.subject_alt_names = vec![
+            SanType::DnsName(Ia5String::try_from("localhost")?),
+            SanType::IpAddress([127, 0, 0, 1].into()),
+            SanType::IpAddress(std::net::Ipv6Addr::LOCALHOST.into()),
+        ];
+        self.issue("server", server, &authority.1)?;
+        for (name, uri) in CALLERS {
+            let mut caller = leaf(name, ExtendedKeyUsagePurpose::ClientAuth)?;
+            caller.subject_alt_names = vec![SanType::URI(Ia5String::try_from(uri)?)];
+            self.issue(name, caller, &authority.1)?;
+        }
+        self.write("pki/complete", b"")
+    }
+
+    fn issue(
+        &self,
+        name: &str,
+        params: CertificateParams,
+        issuer: &Issuer<'_, KeyPair>,
+    ) -> Result<(), MaterialError> {
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, issuer)?;
+        self.write(&format!("pki/{name}.pem"), certificate.pem().as_bytes())?;
+        self.write(&format!("pki/{name}.key"), key.serialize_pem().as_bytes())
+    }
+
+    /// Makes missing signing keys, and the registry out of all of them.
+    fn registry(&self) -> Result<(), MaterialError> {
+        let mut entries = Vec::new();
+        for (kid, algorithm) in SIGNERS {
+            let file = self.key_file(kid);
+            if !file.exists() {
+                let key = DevelopmentKey::generate(algorithm)?;
+                self.write(&format!("keys/{kid}.pem"), key.to_pem()?.as_bytes())?;
+            }
+            let key = DevelopmentKey::load(&file)?;
+            let unusable =
+                |why: String| MaterialError::Unusable { path: file.clone(), why };
+            let signer = Signer {
+                kid: Kid::parse(kid).map_err(|error| unusable(error.to_string()))?,
+                public_key: PublicKey::from_spki_der(key.public_key_der(), algorithm)
+                    .map_err(|error| unusable(error.to_string()))?,
+                purpose: Purpose::Signing,
+                not_after: None,
+                revoked_at: None,
+            };
+            self.write(&format!("keys/{kid}.pub.pem"), signer.public_key.to_pem().as_bytes())?;
+            let description = Some("development only: its private key lies in a plain file".to_owned());
+            entries.push(Entry { description, ..Entry::publish(&signer) });
+        }
+        let text = serde_json::to_string_pretty(&Document { signers: entries })
+            .map_err(|error| MaterialError::Unusable { path: self.path("signers.json"), why: error.to_string() })?;
+        self.write("signers.json", text.as_bytes())
+    }
+
+    /// Writes a file that only its owner reads.
+    ///
+    /// # Errors
+    /// [`MaterialError::Io`].
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), MaterialError> {
+        let path = self.path(name);
+        let written = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(bytes));
+        written.map_err(|error| MaterialError::Io { path, error })
+    }
+}
+
+/// The authority lives as long as this call: its key is never written.
+fn authority() -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
+    let mut params = named("signing-proxy development authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate()?;
+    let pem = params.self_signed(&key)?.pem();
+    Ok((pem, Issuer::new(params, key)))
+}
+
+fn leaf(name: &str, purpose: ExtendedKeyUsagePurpose) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = named(name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![purpose];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - time::Duration::hours(1);
+    params.not_after = now + time::Duration::days(365 * CERTIFICATE_YEARS);
+    params
+}

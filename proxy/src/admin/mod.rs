@@ -1,0 +1,209 @@
+//! The admin socket: HTTP/1.1 over a unix socket, for peers that the kernel
+//! vouches for. It can stop signing and look; it can never sign.
+
+mod peer;
+mod socket;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use signing_core::gate::Slots;
+use signing_core::{Kid, Reason, Refusal};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use crate::config;
+use crate::health::{Health, Reader};
+use crate::monitor::{Monitor, Outcome};
+use crate::server::{Answer, Connections, json_answer, problem};
+use crate::time::now;
+use peer::Peer;
+
+pub use socket::{SocketError, bind};
+
+const CONNECTIONS_MAX: usize = 32;
+const BODY_MAX_BYTES: usize = 65_536;
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a freeze waits for signatures released before it to be written;
+/// what is not by then is cut.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
+const REASON_MAX_CHARS: usize = 1024;
+
+/// What the admin socket works on.
+#[derive(Debug)]
+pub struct Admin {
+    /// Who may use it.
+    pub access: config::Admin,
+    /// The name of the deployment.
+    pub deployment: String,
+    /// The gates.
+    pub monitor: Monitor,
+    /// Requests in flight.
+    pub slots: Slots,
+    /// Open connections of the data plane.
+    pub connections: Connections,
+    /// When the process started.
+    pub started: Instant,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Freeze {
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unseal {
+    signer_kid: String,
+    reason: String,
+}
+
+/// Serves the admin socket until the process ends.
+pub async fn serve(listener: UnixListener, admin: Arc<Admin>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let admin = Arc::clone(&admin);
+        tokio::spawn(async move {
+            connection(stream, admin).await;
+            drop(place);
+        });
+    }
+}
+
+async fn connection(stream: UnixStream, admin: Arc<Admin>) {
+    // A peer that the kernel does not name is nobody.
+    let peer = stream.peer_cred().ok().map(|credentials| Peer::new(&credentials));
+    let service = service_fn(move |request| {
+        let (admin, peer) = (Arc::clone(&admin), peer.clone());
+        async move {
+            let answer = match &peer {
+                Some(peer) if peer.may_use(&admin.access) => respond(&admin, peer, request).await,
+                peer => Err(not_allowed(peer.as_ref())),
+            };
+            Ok::<_, Infallible>(answer.unwrap_or_else(|refusal| problem(&refusal, None)))
+        }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT).max_buf_size(65_536);
+    // An error here is the peer's: it sees its connection close.
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+}
+
+fn not_allowed(peer: Option<&Peer>) -> Refusal {
+    let who = peer.map_or_else(|| "an unknown peer".to_owned(), ToString::to_string);
+    tracing::warn!(target: "admin", peer = who, "refused on the admin socket");
+    Refusal::new(
+        Reason::CallerNotAuthorized,
+        format!("{who} may not use this socket; admin.allowed_uids and admin.allowed_gids say who may"),
+    )
+}
+
+async fn respond(
+    admin: &Admin,
+    peer: &Peer,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Refusal> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    match (path.as_str(), &method) {
+        ("/v1/status", &Method::GET) => Ok(json_answer(StatusCode::OK, &status(admin))),
+        ("/v1/freeze", &Method::POST) => {
+            let Freeze { reason } = read(request).await?;
+            let reason = one_line(reason)?;
+            let outcome = admin.monitor.freeze(reason, peer.to_string()).await;
+            // In force since before this line: only what was released earlier can
+            // still be on its way.
+            let cut = admin.connections.settle(SETTLE_PATIENCE).await;
+            answer(outcome.map_err(gone)?, json!({"frozen": true, "connections_cut": cut}))
+        }
+        ("/v1/unfreeze", &Method::POST) => {
+            let outcome = admin.monitor.unfreeze(peer.to_string()).await.map_err(gone)?;
+            answer(outcome, json!({"frozen": false}))
+        }
+        ("/v1/unseal", &Method::POST) => {
+            let Unseal { signer_kid, reason } = read(request).await?;
+            let kid = Kid::parse(&signer_kid)
+                .map_err(|error| Refusal::new(Reason::SignerUnknown, error.to_string()))?;
+            let reason = one_line(reason)?;
+            let outcome = admin.monitor.unseal(kid, reason, peer.to_string()).await.map_err(gone)?;
+            answer(outcome, json!({"unsealed": signer_kid}))
+        }
+        ("/v1/status" | "/v1/freeze" | "/v1/unfreeze" | "/v1/unseal", _) => Err(Refusal::new(
+            Reason::MethodNotAllowed,
+            format!("{path} does not take {method}; status takes GET, the others POST"),
+        )),
+        _ => Err(Refusal::new(
+            Reason::NotFound,
+            "no such path; GET /v1/status, POST /v1/freeze, /v1/unfreeze, /v1/unseal",
+        )),
+    }
+}
+
+fn status(admin: &Admin) -> Value {
+    let gates = admin.monitor.gates();
+    let mut body = Health::of(&gates, now()).to_json(Reader::Operator);
+    body["deployment"] = json!(admin.deployment);
+    body["version"] = json!(env!("CARGO_PKG_VERSION"));
+    body["uptime_s"] = json!(admin.started.elapsed().as_secs());
+    body["requests_in_flight"] = json!(admin.slots.taken());
+    body["connections"] = json!(admin.connections.count());
+    body
+}
+
+/// The answer to a command: what became of it, in words and in status.
+fn answer(outcome: Outcome, done: Value) -> Result<Response<Answer>, Refusal> {
+    let (status, note) = match outcome {
+        Outcome::Done => (StatusCode::OK, None),
+        Outcome::Nothing(why) => (StatusCode::CONFLICT, Some(why)),
+        Outcome::NotStored(why) => (
+            StatusCode::INSUFFICIENT_STORAGE,
+            Some(format!("in force now, but a restart would forget it: {why}")),
+        ),
+        Outcome::Failed(why) => return Err(Refusal::new(Reason::Internal, format!("nothing changed: {why}"))),
+    };
+    let mut body = done;
+    if let Some(note) = note {
+        body["note"] = json!(note);
+    }
+    Ok(json_answer(status, &body))
+}
+
+fn gone(error: crate::monitor::MonitorGone) -> Refusal {
+    Refusal::new(Reason::Internal, error.to_string())
+}
+
+async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
+    let invalid = |why: String| Refusal::new(Reason::InvalidRequest, why);
+    let reading = Limited::new(request.into_body(), BODY_MAX_BYTES).collect();
+    let body = tokio::time::timeout(READ_TIMEOUT, reading)
+        .await
+        .map_err(|_| Refusal::new(Reason::RequestTimeout, "the body did not arrive in time"))?
+        .map_err(|error| invalid(error.to_string()))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| invalid(error.to_string()))
+}
+
+fn one_line(reason: String) -> Result<String, Refusal> {
+    let reason = reason.trim().to_owned();
+    let length = reason.chars().count();
+    if length == 0 || length > REASON_MAX_CHARS || reason.chars().any(char::is_control) {
+        return Err(Refusal::new(
+            Reason::InvalidRequest,
+            format!("\"reason\" has to be one line of 1 to {REASON_MAX_CHARS} characters"),
+        ));
+    }
+    Ok(reason)
+}

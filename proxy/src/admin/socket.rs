@@ -1,0 +1,61 @@
+//! Binding the admin socket so that nobody else can stand in its place.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{Mode, umask};
+
+/// Why the socket can not be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Something else is there.
+    #[error("admin.socket {}: is there already and is {what}; remove it or name another path", path.display())]
+    Occupied {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// It can not be made.
+    #[error("admin.socket {}: {error}; its directory has to exist and belong to the user of signing-proxy", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Binds a unix socket at `path` with mode 0660. A socket that a dead process
+/// left behind is replaced; anything else is not.
+///
+/// Call it before other threads start: it sets the process's umask meanwhile,
+/// so that the socket is never open to others, not for an instant.
+///
+/// # Errors
+/// [`SocketError`].
+pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+    let failed = |error| SocketError::Io { path: path.to_owned(), error };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            let what = if found.is_symlink() { "a symbolic link" } else { "no socket" };
+            return Err(SocketError::Occupied { path: path.to_owned(), what });
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => {
+            let what = "the socket of a process that answers";
+            return Err(SocketError::Occupied { path: path.to_owned(), what });
+        }
+        Ok(_) => fs::remove_file(path).map_err(failed)?,
+    }
+    let before = umask(Mode::from_bits_truncate(0o117));
+    let bound = UnixListener::bind(path);
+    umask(before);
+    let listener = bound.map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}

@@ -1,0 +1,307 @@
+//! The composition root: builds everything, spawns last, drains with a deadline.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use signing_core::gate::{Gates, Slots};
+use signing_core::{Kid, Registry};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use crate::admin::{self, Admin, SocketError};
+use crate::config::{self, Environment, Probe};
+use crate::finish::Finisher;
+use crate::materials::Materials;
+use crate::metrics::Metrics;
+use crate::monitor::{Monitor, MonitorTasks, Store, StoreError};
+use crate::observe::{self, Observed};
+use crate::server::{self, Connections, DataPlane};
+use crate::sign::SigningRoom;
+use crate::time::now;
+use crate::upstream::{DevelopmentUpstream, KmsClients, Upstream};
+
+/// A proxy that serves.
+#[derive(Debug)]
+pub struct App {
+    data: Runtime,
+    room: Arc<SigningRoom>,
+    connections: Connections,
+    drain: watch::Sender<bool>,
+    drain_timeout: Duration,
+    admin_socket: PathBuf,
+    /// Where the data plane listens.
+    pub listen: SocketAddr,
+    /// Where metrics and health are served.
+    pub metrics_listen: SocketAddr,
+}
+
+/// Why the proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address can not be listened on.
+    #[error("{key} {address}: {error}")]
+    Listen {
+        /// The config key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The admin socket can not be bound.
+    #[error(transparent)]
+    Admin(#[from] SocketError),
+    /// The state directory can not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system gives no threads.
+    #[error("the runtime does not start: {0}")]
+    Runtime(#[from] io::Error),
+}
+
+/// The upstreams of both runtimes.
+struct Upstreams {
+    data: BTreeMap<Kid, Upstream>,
+    monitor: Vec<(Kid, Upstream)>,
+}
+
+impl App {
+    /// Builds and starts everything. When it returns, the listeners accept; the
+    /// gates open once their canaries have succeeded.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub fn start(materials: Materials, environment: &Environment) -> Result<Self, StartError> {
+        let Materials { config, registry, policy, tls, development_keys } = materials;
+
+        // What can fail for good is claimed first, and the socket before any thread.
+        let admin_listener = admin::bind(&config.admin.socket)?;
+        let store = Store::open(&config.state_dir)?;
+        let data_listener = listen("server.listen", config.server.listen)?;
+        let metrics_listener = listen("metrics.listen", config.metrics_listen)?;
+        let listen = data_listener.local_addr()?;
+        let metrics_listen = metrics_listener.local_addr()?;
+        let data = Builder::new_multi_thread().thread_name("data").enable_all().build()?;
+
+        let upstreams = data.block_on(upstreams(&config, &registry, development_keys));
+        let slots = Slots::new(config.server.requests_in_flight_max);
+        let labels = |(kid, upstream): (&Kid, &Upstream)| {
+            (kid.clone(), upstream.provider(), upstream.region().to_owned())
+        };
+        let labels = upstreams.data.iter().map(labels).collect();
+        let metrics = Arc::new(Metrics::new(labels, slots.clone()));
+        metrics.certificate_ends(tls.certificate_ends);
+        let gates = Gates::new(config.thresholds.clone(), upstreams.data.keys().cloned(), now());
+        let (monitor, monitor_tasks) = Monitor::new(
+            gates,
+            store,
+            environment,
+            upstreams.monitor,
+            Arc::clone(&registry),
+            config.probe.clone(),
+            Arc::clone(&metrics),
+        )?;
+        let (drain, draining) = watch::channel(false);
+        let connections = Connections::default();
+        let room = Arc::new(SigningRoom {
+            registry,
+            policy,
+            monitor: monitor.clone(),
+            slots: slots.clone(),
+            upstreams: upstreams.data,
+            metrics: Arc::clone(&metrics),
+            finisher: Finisher::new(data.handle().clone()),
+        });
+        let plane = Arc::new(DataPlane {
+            limits: config.server.clone(),
+            room: Arc::clone(&room),
+            connections: connections.clone(),
+            draining: draining.clone(),
+        });
+        let admin = Arc::new(Admin {
+            access: config.admin.clone(),
+            deployment: config.deployment.clone(),
+            monitor: monitor.clone(),
+            slots,
+            connections: connections.clone(),
+            started: Instant::now(),
+        });
+        let observed = Arc::new(Observed { monitor, metrics, draining });
+
+        let data_listener = {
+            let _entered = data.enter();
+            tokio::net::TcpListener::from_std(data_listener)?
+        };
+        AdminThread { monitor_tasks, admin_listener, admin, metrics_listener, observed }.start()?;
+        data.spawn(server::accept(data_listener, tls, plane));
+        Ok(Self {
+            data,
+            room,
+            connections,
+            drain,
+            drain_timeout: config.server.drain_timeout,
+            admin_socket: config.admin.socket,
+            listen,
+            metrics_listen,
+        })
+    }
+
+    /// Waits until every gate has opened once, or until `patience` is over.
+    /// Returns whether all are open.
+    #[must_use]
+    pub fn wait_until_healthy(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        loop {
+            let healthy = crate::health::Health::of(&self.room.monitor.gates(), now()).ok;
+            if healthy || Instant::now() >= deadline {
+                return healthy;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for SIGTERM or SIGINT, then stops: no new connections, what is in
+    /// flight is finished, at most for `drain_timeout_ms`. A second signal cuts
+    /// that short.
+    ///
+    /// # Errors
+    /// If signals can not be listened for.
+    pub fn run_until_stopped(self) -> io::Result<()> {
+        let stopped = self.data.block_on(async {
+            let mut signals = Signals::new()?;
+            signals.next().await;
+            tracing::info!(in_flight = self.room.finisher.under_way(), "draining");
+            tokio::select! {
+                () = self.drain() => {}
+                () = signals.next() => tracing::warn!("a second signal: not waiting any longer"),
+            }
+            Ok(())
+        });
+        // The next start would replace it; a failure to remove it harms nobody.
+        let _ = std::fs::remove_file(&self.admin_socket);
+        self.data.shutdown_timeout(Duration::from_secs(1));
+        tracing::info!("stopped");
+        stopped
+    }
+
+    async fn drain(&self) {
+        let deadline = tokio::time::Instant::now() + self.drain_timeout;
+        self.drain.send_replace(true);
+        let cut = self.connections.close(deadline).await;
+        let idle = tokio::time::timeout_at(deadline, self.room.finisher.idle()).await;
+        if cut > 0 || idle.is_err() {
+            let unfinished = self.room.finisher.under_way();
+            tracing::warn!(connections_cut = cut, unfinished, "the drain deadline passed");
+        }
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The admin thread: monitor, admin socket, metrics and health, on a runtime of
+/// their own, so that they answer when the data plane is saturated.
+struct AdminThread {
+    monitor_tasks: MonitorTasks,
+    admin_listener: std::os::unix::net::UnixListener,
+    admin: Arc<Admin>,
+    metrics_listener: TcpListener,
+    observed: Arc<Observed>,
+}
+
+impl AdminThread {
+    /// Starts the thread; returns once its runtime runs. It ends with the process.
+    fn start(self) -> io::Result<JoinHandle<()>> {
+        let (started, has_started) = mpsc::sync_channel(1);
+        let body = move || {
+            let run = async {
+                let admin_listener = tokio::net::UnixListener::from_std(self.admin_listener)?;
+                let metrics_listener = tokio::net::TcpListener::from_std(self.metrics_listener)?;
+                self.monitor_tasks.spawn();
+                tokio::spawn(admin::serve(admin_listener, self.admin));
+                let _ = started.send(Ok(()));
+                observe::serve(metrics_listener, self.observed).await;
+                Ok(())
+            };
+            let ran: io::Result<()> =
+                Builder::new_current_thread().enable_all().build().and_then(|runtime| runtime.block_on(run));
+            if let Err(error) = ran {
+                let _ = started.send(Err(error));
+            }
+        };
+        let thread = std::thread::Builder::new().name("admin".into()).spawn(body)?;
+        match has_started.recv() {
+            Ok(Ok(())) => Ok(thread),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::Error::other("the admin thread died at its start")),
+        }
+    }
+}
+
+fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| StartError::Listen { key, address, error })
+}
+
+async fn upstreams(
+    config: &config::Config,
+    registry: &Registry,
+    mut development_keys: BTreeMap<Kid, development::DevelopmentKey>,
+) -> Upstreams {
+    let mut upstreams = Upstreams { data: BTreeMap::new(), monitor: Vec::new() };
+    for (kid, upstream) in &config.signers {
+        let Some(signer) = registry.get(kid.as_str()) else { continue };
+        let pair = match upstream {
+            config::Upstream::AwsKms(kms) => Some(kms_pair(kms, signer.algorithm(), &config.probe).await),
+            config::Upstream::Development { .. } => development_keys.remove(kid).map(|key| {
+                tracing::warn!(signer_kid = %kid, "DEVELOPMENT PROVIDER: this key lies in a plain file");
+                let upstream = |key| Upstream::Development(DevelopmentUpstream::new(key));
+                (upstream(key.clone()), upstream(key))
+            }),
+        };
+        // Materials hold a registered key for every configured signer; one without
+        // would have no gate, and nothing would be signed with it.
+        if let Some((data, monitor)) = pair {
+            upstreams.data.insert(kid.clone(), data);
+            upstreams.monitor.push((kid.clone(), monitor));
+        }
+    }
+    upstreams
+}
+
+async fn kms_pair(
+    kms: &config::AwsKms,
+    algorithm: signing_core::Algorithm,
+    probe: &Probe,
+) -> (Upstream, Upstream) {
+    let KmsClients { data, monitor } = KmsClients::new(kms, algorithm, probe).await;
+    (Upstream::AwsKms(data), Upstream::AwsKms(monitor))
+}

@@ -1,0 +1,171 @@
+//! What the environment says: overrides of config keys, the variables of the
+//! ecosystem, and the guards that ask for the real thing.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::section::Mistakes;
+
+/// `SIGNING_PROXY__SECTION__KEY` overrides `key` in `[section]`.
+const PREFIX: &str = "SIGNING_PROXY__";
+
+/// Variables that name a kind of environment in the field. `production` or
+/// `prod` in any of them asks for the real thing.
+const NAMES_OF_ENVIRONMENT: [&str; 5] =
+    ["NODE_ENV", "ENVIRONMENT", "APP_ENV", "DEPLOY_ENV", "RUST_ENV"];
+
+/// Guards: if true, the proxy starts only with a real provider and mTLS.
+const GUARDS: [&str; 3] = ["REQUIRE_KMS", "REQUIRE_SIGNING_PROXY", "REQUIRE_MTLS"];
+
+/// The variables of the process, read once.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// The variables of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    /// The value of `key`; empty counts as absent.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.variables.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Whether `key` is set to `1|true|yes|y|on`, in any case.
+    #[must_use]
+    pub fn is_true(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| {
+            ["1", "true", "yes", "y", "on"].iter().any(|word| value.trim().eq_ignore_ascii_case(word))
+        })
+    }
+
+    /// Which variables ask for the real thing: `REQUIRE_KMS`,
+    /// `NODE_ENV=production`.
+    #[must_use]
+    pub fn asks_for_the_real_thing(&self) -> Vec<String> {
+        let guards = GUARDS.iter().filter(|key| self.is_true(key)).map(ToString::to_string);
+        let names = NAMES_OF_ENVIRONMENT.iter().filter_map(|key| {
+            let value = self.get(key)?;
+            let is_production =
+                ["production", "prod"].iter().any(|word| value.trim().eq_ignore_ascii_case(word));
+            is_production.then(|| format!("{key}={value}"))
+        });
+        guards.chain(names).collect()
+    }
+
+    /// Why the environment wants the proxy to start frozen, and which variable
+    /// says so.
+    #[must_use]
+    pub fn freeze(&self) -> Option<(String, &'static str)> {
+        if let Some(reason) = self.get("SIGNING_DISABLED_REASON") {
+            return Some((reason.to_owned(), "SIGNING_DISABLED_REASON"));
+        }
+        self.is_true("DEPLOY_BLOCK_SIGNING")
+            .then(|| ("DEPLOY_BLOCK_SIGNING is set".to_owned(), "DEPLOY_BLOCK_SIGNING"))
+    }
+
+    /// Lays the overrides over a config file's table.
+    pub(super) fn override_keys(&self, table: &mut Table, mistakes: &Mistakes) {
+        for (variable, text) in &self.variables {
+            let Some(path) = variable.strip_prefix(PREFIX) else { continue };
+            let path = path.to_ascii_lowercase();
+            let parts: Vec<&str> = path.split("__").collect();
+            if let Err(why) = set(table, &parts, value(text)) {
+                mistakes.add(format!("{variable}: {why}; expected {PREFIX}SECTION__KEY"));
+            }
+        }
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self { variables: variables.into_iter().collect() }
+    }
+}
+
+fn set(table: &mut Table, parts: &[&str], value: Value) -> Result<(), String> {
+    match parts {
+        [] | [""] => Err("names no key".into()),
+        [key] => {
+            table.insert((*key).to_owned(), value);
+            Ok(())
+        }
+        [section, rest @ ..] => {
+            let inner = table.entry(*section).or_insert_with(|| Value::Table(Table::new()));
+            match inner {
+                Value::Table(inner) => set(inner, rest, value),
+                _ => Err(format!("{section} is not a section with keys of its own")),
+            }
+        }
+    }
+}
+
+/// Numbers, booleans and lists are written as in the file; all else is text.
+fn value(text: &str) -> Value {
+    let document = format!("value = {text}").parse::<Table>();
+    let parsed = document.ok().and_then(|mut table| table.remove("value"));
+    match parsed {
+        Some(value @ (Value::Integer(_) | Value::Boolean(_) | Value::Array(_) | Value::String(_))) => {
+            value
+        }
+        Some(Value::Float(_) | Value::Datetime(_) | Value::Table(_)) | None => {
+            Value::String(text.to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn i3_every_guard_and_production_name_asks_for_the_real_thing() {
+        for guard in GUARDS {
+            for yes in ["1", "true", "YES", "y", "On"] {
+                assert_eq!(environment(&[(guard, yes)]).asks_for_the_real_thing(), [guard]);
+            }
+            assert!(environment(&[(guard, "0")]).asks_for_the_real_thing().is_empty());
+        }
+        for name in NAMES_OF_ENVIRONMENT {
+            assert_eq!(environment(&[(name, "Production")]).asks_for_the_real_thing().len(), 1);
+            assert!(environment(&[(name, "staging")]).asks_for_the_real_thing().is_empty());
+        }
+    }
+
+    #[test]
+    fn the_freeze_variables_of_the_field_freeze() {
+        let both = environment(&[("SIGNING_DISABLED_REASON", "KMS down"), ("DEPLOY_BLOCK_SIGNING", "1")]);
+        assert_eq!(both.freeze(), Some(("KMS down".to_owned(), "SIGNING_DISABLED_REASON")));
+        assert!(environment(&[("DEPLOY_BLOCK_SIGNING", "yes")]).freeze().is_some());
+        assert!(environment(&[("DEPLOY_BLOCK_SIGNING", "0")]).freeze().is_none());
+        assert!(environment(&[("SIGNING_DISABLED_REASON", "")]).freeze().is_none());
+    }
+
+    #[test]
+    fn overrides_reach_nested_keys_and_keep_types() {
+        let mut table: Table = "[server.tls]\ntls12 = false".parse().unwrap();
+        let mistakes = Mistakes::default();
+        environment(&[
+            ("SIGNING_PROXY__SERVER__TLS__TLS12", "true"),
+            ("SIGNING_PROXY__SERVER__LISTEN", "127.0.0.1:0"),
+            ("SIGNING_PROXY__GATE__LEASE_MS", "9000"),
+        ])
+        .override_keys(&mut table, &mistakes);
+        assert_eq!(table["server"]["tls"]["tls12"], Value::Boolean(true));
+        assert_eq!(table["server"]["listen"], Value::String("127.0.0.1:0".into()));
+        assert_eq!(table["gate"]["lease_ms"], Value::Integer(9000));
+        assert!(mistakes.take().is_empty());
+    }
+}

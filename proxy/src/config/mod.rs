@@ -1,0 +1,207 @@
+//! The configuration: read once, checked whole, then immutable.
+//!
+//! [`Config::load`] reports every mistake at once. Configuration can tighten
+//! the rules, never loosen them: there is no key that makes the proxy sign
+//! while a proof is missing (I3).
+
+mod environment;
+mod parse;
+mod section;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use signing_core::gate::Thresholds;
+use signing_core::policy::Rules;
+use signing_core::{Caller, Kid};
+
+pub use environment::Environment;
+
+/// A whole configuration without mistakes in itself. The files it names are
+/// read by [`crate::materials`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of this deployment.
+    pub deployment: String,
+    /// What kind of place this is.
+    pub setting: Setting,
+    /// The data plane.
+    pub server: Server,
+    /// Where metrics and health are served, without TLS.
+    pub metrics_listen: SocketAddr,
+    /// The admin socket.
+    pub admin: Admin,
+    /// Where freezes and seals are kept.
+    pub state_dir: PathBuf,
+    /// `signers.json`.
+    pub registry_file: PathBuf,
+    /// When gates shut and open.
+    pub thresholds: Thresholds,
+    /// How the monitor probes.
+    pub probe: Probe,
+    /// The signers served, by kid.
+    pub signers: BTreeMap<Kid, Upstream>,
+    /// Who may use them.
+    pub callers: BTreeMap<Caller, Rules>,
+    /// Other names for kids.
+    pub aliases: BTreeMap<String, Kid>,
+}
+
+/// What kind of place the proxy runs in. Production is the default; the others
+/// allow what production refuses, and only they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// The real thing.
+    Production,
+    /// Automated tests: a KMS endpoint on loopback may be `http://`.
+    Test,
+    /// A developer's machine: also the development provider.
+    Development,
+}
+
+/// The data plane's listener and limits.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where `/sign` is served, over mutual TLS.
+    pub listen: SocketAddr,
+    /// Certificates.
+    pub tls: Tls,
+    /// Connections at once; one more is closed at once.
+    pub connections_max: usize,
+    /// Requests in flight at once; one more is refused at once.
+    pub requests_in_flight_max: usize,
+    /// Streams at once in one HTTP/2 connection.
+    pub http2_streams_max: u32,
+    /// TLS handshake, from accept to finished.
+    pub handshake_timeout: Duration,
+    /// From an idle connection to a whole request head.
+    pub header_read_timeout: Duration,
+    /// A whole body.
+    pub body_read_timeout: Duration,
+    /// From the whole request to its answer; callers can only shorten it.
+    pub request_timeout: Duration,
+    /// A connection older than this is asked to go.
+    pub connection_age_max: Duration,
+    /// All headers of a request together.
+    pub headers_max_bytes: usize,
+    /// A request body.
+    pub body_max_bytes: usize,
+    /// How long a stop waits for what is in flight.
+    pub drain_timeout: Duration,
+}
+
+/// The data plane's certificates.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// PEM chain of the server.
+    pub certificate_file: PathBuf,
+    /// PEM private key of the server.
+    pub private_key_file: PathBuf,
+    /// PEM of the authorities that issue client certificates.
+    pub client_ca_file: PathBuf,
+    /// PEM or DER revocation lists; empty: no revocation check.
+    pub client_crl_files: Vec<PathBuf>,
+    /// Whether TLS 1.2 (AEAD suites) is taken besides 1.3.
+    pub tls12: bool,
+}
+
+/// The admin socket and who may use it.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Path of the unix socket.
+    pub socket: PathBuf,
+    /// Users who may use it.
+    pub allowed_uids: Vec<u32>,
+    /// Groups whose primary members may use it.
+    pub allowed_gids: Vec<u32>,
+}
+
+/// How the monitor probes.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// Between canaries of an open gate that no traffic proves.
+    pub interval: Duration,
+    /// Between canaries of a gate that is not open.
+    pub recovery_interval: Duration,
+    /// One canary, from start to verified.
+    pub timeout: Duration,
+}
+
+/// The upstream of one signer.
+#[derive(Clone, Debug)]
+pub enum Upstream {
+    /// A key in AWS KMS.
+    AwsKms(AwsKms),
+    /// A key in a file, for development only.
+    Development {
+        /// PKCS#8 PEM.
+        key_file: PathBuf,
+    },
+}
+
+/// A key in AWS KMS.
+#[derive(Clone, Debug)]
+pub struct AwsKms {
+    /// Key id, ARN or alias.
+    pub key_id: String,
+    /// AWS region.
+    pub region: String,
+    /// Another endpoint than the region's own.
+    pub endpoint: Option<String>,
+    /// Connecting to the endpoint.
+    pub connect_timeout: Duration,
+    /// One Sign call.
+    pub call_timeout: Duration,
+    /// Second attempts per second, at most, over all requests.
+    pub retries_per_second_max: u32,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// One sentence each: the key, the value, the fix.
+    pub mistakes: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.mistakes.len();
+        let noun = if count == 1 { "mistake" } else { "mistakes" };
+        write!(f, "{}: {count} {noun}", self.file.display())?;
+        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
+    }
+}
+
+impl Config {
+    /// Reads and checks a config file, with the environment laid over it.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        let error = |mistakes| ConfigError { file: file.to_owned(), mistakes };
+        let text = std::fs::read_to_string(file)
+            .map_err(|why| error(vec![format!("can not be read: {why}")]))?;
+        let directory = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        Self::parse(&text, directory, environment).map_err(error)
+    }
+
+    /// Checks the text of a config file whose relative paths start at `directory`.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn parse(
+        text: &str,
+        directory: &Path,
+        environment: &Environment,
+    ) -> Result<Self, Vec<String>> {
+        parse::parse(text, directory, environment)
+    }
+}

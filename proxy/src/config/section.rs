@@ -1,0 +1,221 @@
+//! Reads one table of a config file, key by key, and collects every mistake
+//! instead of stopping at the first. Keys that nobody asked for are mistakes.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use toml::{Table, Value};
+
+/// Mistakes found so far, each a sentence: the key, the value, the fix.
+#[derive(Clone, Default)]
+pub(super) struct Mistakes(Rc<RefCell<Vec<String>>>);
+
+impl Mistakes {
+    pub(super) fn add(&self, mistake: impl Into<String>) {
+        self.0.borrow_mut().push(mistake.into());
+    }
+
+    pub(super) fn take(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+/// One table, consumed key by key.
+pub(super) struct Section {
+    path: String,
+    table: Table,
+    known: Vec<&'static str>,
+    mistakes: Mistakes,
+}
+
+impl Section {
+    pub(super) fn root(table: Table, mistakes: &Mistakes) -> Self {
+        Self { path: String::new(), table, known: Vec::new(), mistakes: mistakes.clone() }
+    }
+
+    /// The full name of `key`: `gate.lease_ms`.
+    pub(super) fn name(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Reports a mistake about `key`'s value.
+    pub(super) fn mistake(&self, key: &str, what: impl Display) {
+        self.mistakes.add(format!("{}: {what}", self.name(key)));
+    }
+
+    /// The table `key`; empty if absent.
+    pub(super) fn section(&mut self, key: &'static str) -> Self {
+        let table = match self.take(key) {
+            None => Table::new(),
+            Some(Value::Table(table)) => table,
+            Some(other) => {
+                self.mistake(key, format!("is {}, expected a section [{key}]", kind(&other)));
+                Table::new()
+            }
+        };
+        self.child(self.name(key), table)
+    }
+
+    /// The array of tables `key`; empty if absent.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+        let Some(value) = self.take(key) else { return Vec::new() };
+        let name = self.name(key);
+        let expected = format!("expected sections [[{name}]]");
+        let Value::Array(items) = value else {
+            self.mistake(key, format!("is {}, {expected}", kind(&value)));
+            return Vec::new();
+        };
+        let tables = items.into_iter().enumerate().filter_map(|(index, item)| match item {
+            Value::Table(table) => Some(self.child(format!("{name}[{index}]"), table)),
+            other => {
+                self.mistake(key, format!("holds {}, {expected}", kind(&other)));
+                None
+            }
+        });
+        tables.collect()
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        match self.take(key)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.mistake(key, format!("is {}, expected a text in quotes", kind(&other)));
+                None
+            }
+        }
+    }
+
+    /// A text that has to be there; `fix` says what to write.
+    pub(super) fn required(&mut self, key: &'static str, fix: &str) -> String {
+        let present = self.table.contains_key(key);
+        let text = self.text(key);
+        if !present {
+            self.mistake(key, format!("is missing; {fix}"));
+        }
+        text.unwrap_or_default()
+    }
+
+    /// A whole number within `range`; `default` if absent.
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> u64 {
+        let (low, high) = (range.start(), range.end());
+        match self.take(key) {
+            None => default,
+            Some(Value::Integer(number)) => match u64::try_from(number) {
+                Ok(number) if range.contains(&number) => number,
+                _ => {
+                    self.mistake(key, format!("is {number}, expected {low} to {high}"));
+                    default
+                }
+            },
+            Some(other) => {
+                let found = kind(&other);
+                self.mistake(key, format!("is {found}, expected a whole number from {low} to {high}"));
+                default
+            }
+        }
+    }
+
+    /// `true` or `false`; `default` if absent.
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        match self.take(key) {
+            None => default,
+            Some(Value::Boolean(flag)) => flag,
+            Some(other) => {
+                self.mistake(key, format!("is {}, expected true or false", kind(&other)));
+                default
+            }
+        }
+    }
+
+    /// A list of texts; empty if absent.
+    pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
+        self.list(key, "texts in quotes", |item| match item {
+            Value::String(text) => Some(text),
+            _ => None,
+        })
+    }
+
+    /// A list of numbers that identify users or groups; None if absent.
+    pub(super) fn ids(&mut self, key: &'static str) -> Option<Vec<u32>> {
+        if !self.table.contains_key(key) {
+            self.known.push(key);
+            return None;
+        }
+        Some(self.list(key, "numeric ids", |item| match item {
+            Value::Integer(number) => u32::try_from(number).ok(),
+            _ => None,
+        }))
+    }
+
+    /// All keys of a table whose keys are the user's own, with their texts.
+    pub(super) fn into_texts(mut self) -> Vec<(String, String)> {
+        let entries = std::mem::take(&mut self.table).into_iter();
+        entries
+            .filter_map(|(key, value)| match value {
+                Value::String(text) => Some((key, text)),
+                other => {
+                    self.mistake(&key, format!("is {}, expected a text in quotes", kind(&other)));
+                    None
+                }
+            })
+            .collect()
+    }
+
+    /// Reports every key that nobody asked for.
+    pub(super) fn finish(self) {
+        for key in self.table.keys() {
+            self.mistake(key, format!("no such key; known here: {}", self.known.join(", ")));
+        }
+    }
+
+    fn list<T>(
+        &mut self,
+        key: &'static str,
+        of: &str,
+        read: impl Fn(Value) -> Option<T>,
+    ) -> Vec<T> {
+        let value = match self.take(key) {
+            None => return Vec::new(),
+            Some(value) => value,
+        };
+        let found = kind(&value);
+        let items = match value {
+            Value::Array(items) => items.into_iter().map(read).collect::<Option<Vec<T>>>(),
+            _ => None,
+        };
+        items.unwrap_or_else(|| {
+            self.mistake(key, format!("is {found}, expected a list of {of}: [...]"));
+            Vec::new()
+        })
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.table.remove(key)
+    }
+
+    fn child(&self, path: String, table: Table) -> Self {
+        Self { path, table, known: Vec::new(), mistakes: self.mistakes.clone() }
+    }
+}
+
+/// What a value is, with the value itself where it is short.
+fn kind(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("the text {:?}", text.chars().take(60).collect::<String>()),
+        Value::Integer(number) => format!("the number {number}"),
+        Value::Float(number) => format!("the number {number}"),
+        Value::Boolean(flag) => format!("{flag}"),
+        Value::Datetime(at) => format!("the time {at}"),
+        Value::Array(_) => "a list".into(),
+        Value::Table(_) => "a section".into(),
+    }
+}

@@ -1,0 +1,122 @@
+//! Finish what you start: once an intent is noted, the work goes on when the
+//! client hangs up or runs out of patience.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use signing_core::{Moment, Reason, Refusal};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::time::now;
+
+/// Knows the runtime on which abandoned work goes on, and how much is under way.
+#[derive(Clone, Debug)]
+pub struct Finisher {
+    runtime: Handle,
+    under_way: Arc<UnderWay>,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    count: AtomicUsize,
+    ended: Notify,
+}
+
+/// Counts one piece of work until it is dropped.
+struct Counted(Arc<UnderWay>);
+
+/// Runs a future in place; if it is dropped before its end, hands the rest to
+/// the runtime. Costs one allocation, and no task, as long as nobody hangs up.
+struct Lazily<F: Future<Output: Send> + Send + 'static> {
+    rest: Option<Pin<Box<F>>>,
+    runtime: Handle,
+}
+
+impl Finisher {
+    /// Work that is abandoned goes on on `runtime`.
+    #[must_use]
+    pub fn new(runtime: Handle) -> Self {
+        Self { runtime, under_way: Arc::default() }
+    }
+
+    /// Waits for `work` until `deadline`. Whatever happens to the one who
+    /// waits, `work` is run to its end.
+    ///
+    /// # Errors
+    /// Its refusal, or `indeterminate` when the deadline passes first.
+    pub async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+        deadline: Moment,
+    ) -> Result<T, Refusal> {
+        self.under_way.count.fetch_add(1, Ordering::AcqRel);
+        let counted = Counted(Arc::clone(&self.under_way));
+        let work = async move {
+            let _counted = counted;
+            work.await
+        };
+        let lazily = Lazily { rest: Some(Box::pin(work)), runtime: self.runtime.clone() };
+        tokio::time::timeout(deadline.since(now()), lazily).await.unwrap_or_else(|_| {
+            Err(Refusal::new(
+                Reason::Indeterminate,
+                "the deadline passed while the upstream was asked; it may have signed, but \
+                 nothing was released",
+            ))
+        })
+    }
+
+    /// Waits until no work is under way.
+    pub async fn idle(&self) {
+        loop {
+            let ended = self.under_way.ended.notified();
+            if self.under_way.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// How much work is under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way.count.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_waiters();
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Lazily<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(rest) = self.rest.as_mut() else { return Poll::Pending };
+        let polled = rest.as_mut().poll(context);
+        if polled.is_ready() {
+            self.rest = None;
+        }
+        polled
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Lazily<F> {
+    fn drop(&mut self) {
+        // A panicking future is not polled again.
+        if let Some(rest) = self.rest.take()
+            && !std::thread::panicking()
+        {
+            // Nobody waits for the result any more; its record is what counts.
+            self.runtime.spawn(async move {
+                let _ = rest.await;
+            });
+        }
+    }
+}

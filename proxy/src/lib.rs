@@ -1,0 +1,23 @@
+//! The signing proxy: fails closed, proves every signature before it leaves.
+//!
+//! Read [`app`] for how it is put together, [`order`] for what is proven, and
+//! [`sign`] for the order in which.
+
+pub mod admin;
+pub mod app;
+pub mod config;
+pub mod dev;
+pub mod finish;
+pub mod hardening;
+pub mod health;
+pub mod materials;
+pub mod metrics;
+pub mod monitor;
+pub mod observe;
+pub mod order;
+pub mod outcome_log;
+pub mod request_context;
+pub mod server;
+pub mod sign;
+pub mod time;
+pub mod upstream;

@@ -1,0 +1,104 @@
+//! `signing-proxy`: arguments, configuration, app, drain.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use signing_proxy::app::App;
+use signing_proxy::config::Environment;
+use signing_proxy::dev;
+use signing_proxy::hardening::harden;
+use signing_proxy::materials::Materials;
+use tracing_subscriber::EnvFilter;
+
+/// A signing proxy that refuses to sign whenever it cannot prove that all is well.
+#[derive(Parser)]
+#[command(version, after_help = "Example: signing-proxy dev\n         signing-proxy check --config /etc/signing-proxy/signing-proxy.toml")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve.
+    #[command(after_help = "Example: signing-proxy serve --config /etc/signing-proxy/signing-proxy.toml")]
+    Serve {
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// List every mistake of a configuration and of the files it names; exit 1 if there is one.
+    #[command(after_help = "Example: signing-proxy check --config /etc/signing-proxy/signing-proxy.toml")]
+    Check {
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Serve on this machine with made-up certificates and development keys.
+    #[command(after_help = "Example: signing-proxy dev --listen 127.0.0.1:0")]
+    Dev {
+        /// Where everything is made and kept.
+        #[arg(long, value_name = "DIR", default_value = ".signing-proxy")]
+        dir: PathBuf,
+        /// Where the data plane listens; port 0 picks one.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+        listen: SocketAddr,
+        /// Where metrics and health are served; port 0 picks one.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
+        metrics: SocketAddr,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("signing-proxy: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    let environment = Environment::of_process();
+    match verb {
+        Verb::Check { config } => {
+            let materials = Materials::load(&config, &environment)?;
+            let (signers, callers) = (materials.config.signers.len(), materials.config.callers.len());
+            println!("{}: no mistakes; {signers} signers, {callers} callers", config.display());
+            Ok(())
+        }
+        Verb::Serve { config } => {
+            log_to_stderr();
+            harden().context("core dumps can not be forbidden")?;
+            let app = App::start(Materials::load(&config, &environment)?, &environment)?;
+            tracing::info!(listen = %app.listen, metrics = %app.metrics_listen, "serving");
+            Ok(app.run_until_stopped()?)
+        }
+        Verb::Dev { dir, listen, metrics } => {
+            log_to_stderr();
+            harden().context("core dumps can not be forbidden")?;
+            let prepared = dev::prepare(&dir, listen, metrics)?;
+            let app = App::start(Materials::load(&prepared.config_file, &environment)?, &environment)?;
+            dev::announce(&prepared, &app)?;
+            Ok(app.run_until_stopped()?)
+        }
+    }
+}
+
+/// One JSON object a line on stderr; text for a person at a terminal. Levels by
+/// `RUST_LOG`.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    if std::io::stderr().is_terminal() {
+        builder.with_ansi(false).init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+}

@@ -1,0 +1,347 @@
+//! Every metric name, in one file. Handles are made once; nothing here is read
+//! back to decide anything, and no label takes a caller-chosen value.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use signing_core::gate::{Evidence, Slots, Snapshot, State};
+use signing_core::{Kid, Moment, Reason};
+
+use crate::health::Health;
+use crate::time::now;
+
+const HEALTH: &str = "signing_proxy_health";
+const SIGNER_HEALTH: &str = "signing_proxy_signer_health";
+const UPSTREAM_HEALTH: &str = "signing_proxy_upstream_health";
+const GATE_STATE: &str = "signing_proxy_gate_state";
+const GATE_TRANSITIONS: &str = "signing_proxy_gate_transitions_total";
+const REQUESTS: &str = "signing_proxy_requests_total";
+const REQUEST_DURATION: &str = "signing_proxy_request_duration_seconds";
+const INFLIGHT: &str = "signing_proxy_inflight_requests";
+const FROZEN: &str = "signing_proxy_frozen";
+const BUILD_INFO: &str = "signing_proxy_build_info";
+const CERTIFICATE_EXPIRY: &str = "signing_proxy_tls_certificate_expiry_timestamp_seconds";
+const CONNECTIONS: &str = "signing_proxy_connections";
+const HANDSHAKES_FAILED: &str = "signing_proxy_tls_handshakes_failed_total";
+const CONNECTIONS_REFUSED: &str = "signing_proxy_connections_refused_total";
+const KMS_LATENCY: &str = "kms_sign_latency";
+const KMS_ERRORS: &str = "kms_errors_total";
+
+/// Name, unit and help of each metric.
+const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
+    (HEALTH, Kind::Gauge, "1 only when every signer can sign through its own provider."),
+    (SIGNER_HEALTH, Kind::Gauge, "1 when this signer's gate is open and nothing is frozen."),
+    (UPSTREAM_HEALTH, Kind::Gauge, "1 when this upstream answers with signatures that verify."),
+    (GATE_STATE, Kind::Gauge, "1 for the state the signer's gate is in, 0 for the others."),
+    (GATE_TRANSITIONS, Kind::Counter, "Transitions of the signer's gate."),
+    (REQUESTS, Kind::Counter, "Requests to sign, by result and refusal reason."),
+    (REQUEST_DURATION, Kind::Histogram, "Time that signed requests spent in each stage, in seconds."),
+    (INFLIGHT, Kind::Gauge, "Requests admitted and not yet answered."),
+    (FROZEN, Kind::Gauge, "1 while an operator's freeze is in force."),
+    (BUILD_INFO, Kind::Gauge, "1, with the version as a label."),
+    (CERTIFICATE_EXPIRY, Kind::Gauge, "When the server's certificate ends, in seconds since 1970."),
+    (CONNECTIONS, Kind::Gauge, "Open connections to the data plane."),
+    (HANDSHAKES_FAILED, Kind::Counter, "TLS handshakes that failed or timed out."),
+    (CONNECTIONS_REFUSED, Kind::Counter, "Connections closed at once, since too many were open."),
+    (KMS_LATENCY, Kind::Histogram, "Time of one call to the upstream to sign, in seconds."),
+    (KMS_ERRORS, Kind::Counter, "Failed calls to the upstream, by kind."),
+];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Seconds: from a refusal on loopback to a stuck upstream.
+const BUCKETS: [f64; 15] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    10.0,
+];
+
+/// The stages of one request, as in `Server-Timing`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// From the whole request to the upstream call.
+    pub queue: Duration,
+    /// The upstream call.
+    pub upstream: Duration,
+    /// Verification under the registered key.
+    pub verify: Duration,
+    /// The outcome's record.
+    pub audit: Duration,
+}
+
+impl Stages {
+    /// Each stage with its name.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, Duration); 4] {
+        [
+            ("queue", self.queue),
+            ("upstream", self.upstream),
+            ("verify", self.verify),
+            ("audit", self.audit),
+        ]
+    }
+}
+
+/// What became of a request to sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestResult {
+    /// A signature left.
+    Signed,
+    /// A refusal left; server errors count as `error`.
+    Refused(Reason),
+}
+
+/// All metrics.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    signers: BTreeMap<Kid, OfSigner>,
+    /// Requests refused before a signer was known, or for one that is not configured.
+    no_signer: PerReason,
+    stages: [(&'static str, Histogram); 5],
+    health: Gauge,
+    frozen: Gauge,
+    inflight: Gauge,
+    certificate_expiry: Gauge,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Failed handshakes.
+    pub handshakes_failed: Counter,
+    /// Connections over the limit.
+    pub connections_refused: Counter,
+    slots: Slots,
+}
+
+struct OfSigner {
+    signed: Counter,
+    refused: PerReason,
+    health: Gauge,
+    upstream_health: Gauge,
+    states: [(&'static str, Gauge); 4],
+    kid: Kid,
+    provider: &'static str,
+    region: String,
+}
+
+/// One counter per reason, made when it first counts.
+#[derive(Default)]
+struct PerReason(BTreeMap<Reason, OnceLock<Counter>>);
+
+impl Metrics {
+    /// Registers the metrics of `signers`: kid, provider, region.
+    #[must_use]
+    pub fn new(signers: Vec<(Kid, &'static str, String)>, slots: Slots) -> Self {
+        let recorder = recorder();
+        let handle = recorder.handle();
+        for (name, kind, help) in DESCRIPTIONS {
+            let (name, help) = ((*name).into(), (*help).into());
+            match kind {
+                Kind::Counter => recorder.describe_counter(name, None, help),
+                Kind::Gauge => recorder.describe_gauge(name, None, help),
+                Kind::Histogram => recorder.describe_histogram(name, Some(Unit::Seconds), help),
+            }
+        }
+        let make = Make(&recorder);
+        make.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
+        let stages = ["queue", "upstream", "verify", "audit", "total"]
+            .map(|stage| (stage, make.histogram(REQUEST_DURATION, &[("stage", stage)])));
+        let signers =
+            signers.into_iter().map(|(kid, provider, region)| make.signer(kid, provider, region)).collect();
+        Self {
+            signers,
+            no_signer: PerReason::new(),
+            stages,
+            health: make.gauge(HEALTH, &[]),
+            frozen: make.gauge(FROZEN, &[]),
+            inflight: make.gauge(INFLIGHT, &[]),
+            certificate_expiry: make.gauge(CERTIFICATE_EXPIRY, &[]),
+            connections: make.gauge(CONNECTIONS, &[]),
+            handshakes_failed: make.counter(HANDSHAKES_FAILED, &[]),
+            connections_refused: make.counter(CONNECTIONS_REFUSED, &[]),
+            slots,
+            handle,
+            recorder,
+        }
+    }
+
+    /// The text that Prometheus reads. Gauges that follow the clock are set now.
+    #[must_use]
+    pub fn render(&self, gates: &Snapshot) -> String {
+        self.gates(gates);
+        #[expect(clippy::cast_precision_loss, reason = "a count of slots is far below 2^52")]
+        self.inflight.set(self.slots.taken() as f64);
+        self.handle.render()
+    }
+
+    /// Folds samples, so that memory stays flat while nobody scrapes. Call it
+    /// every few seconds.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
+    /// Shows the gates as they are at this moment.
+    pub fn gates(&self, gates: &Snapshot) {
+        let now: Moment = now();
+        let health = Health::of(gates, now);
+        self.health.set(one_if(health.ok));
+        self.frozen.set(one_if(gates.freeze().is_some()));
+        for signer in &health.signers {
+            let Some(metrics) = self.signers.get(signer.kid) else { continue };
+            metrics.health.set(one_if(signer.refusal.is_none()));
+            metrics.upstream_health.set(one_if(signer.upstream_ok));
+            for (word, gauge) in &metrics.states {
+                gauge.set(one_if(*word == signer.state));
+            }
+        }
+    }
+
+    /// Counts a gate's transition.
+    pub fn transition(&self, kid: &Kid, from: &State, to: &State) {
+        let labels = [("signer_kid", kid.as_str()), ("from", from.word()), ("to", to.word())];
+        Make(&self.recorder).counter(GATE_TRANSITIONS, &labels).increment(1);
+    }
+
+    /// Counts one call to a signer's upstream and what it said.
+    pub fn observed_call(&self, kid: &Kid, evidence: &Evidence, took: Duration) {
+        let Some(signer) = self.signers.get(kid) else { return };
+        let (outcome, error) = match evidence {
+            Evidence::Signed => ("signed", None),
+            Evidence::Failed { fault, .. } => ("failed", Some(fault.word())),
+            Evidence::Doubt { .. } => ("failed", Some("bad_signature")),
+        };
+        let upstream = [("upstream", signer.provider), ("region", signer.region.as_str())];
+        let [provider, region] = upstream;
+        let make = Make(&self.recorder);
+        make.histogram(KMS_LATENCY, &[provider, region, ("outcome", outcome)]).record(took);
+        if let Some(kind) = error {
+            make.counter(KMS_ERRORS, &[provider, region, ("kind", kind)]).increment(1);
+        }
+    }
+
+    /// Counts one request to sign. `kid` is a registered signer's or none.
+    pub fn request(&self, kid: Option<&Kid>, result: RequestResult) {
+        let signer = kid.and_then(|kid| self.signers.get(kid));
+        match (result, signer) {
+            (RequestResult::Signed, Some(signer)) => signer.signed.increment(1),
+            // Nothing is signed without a signer; the types of the pipeline say so.
+            (RequestResult::Signed, None) => {}
+            (RequestResult::Refused(reason), signer) => {
+                let (counters, kid) = match signer {
+                    Some(signer) => (&signer.refused, signer.kid.as_str()),
+                    None => (&self.no_signer, ""),
+                };
+                counters.count(reason, || {
+                    Make(&self.recorder).counter(REQUESTS, &request_labels(Some(reason), kid))
+                });
+            }
+        }
+    }
+
+    /// Records where a signed request spent its time.
+    pub fn stages(&self, stages: &Stages, total: Duration) {
+        let durations = stages.named().map(|(_, duration)| duration).into_iter().chain([total]);
+        for ((_, histogram), duration) in self.stages.iter().zip(durations) {
+            histogram.record(duration);
+        }
+    }
+
+    /// Shows when the server's certificate ends, in seconds since 1970.
+    pub fn certificate_ends(&self, seconds: i64) {
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^52")]
+        self.certificate_expiry.set(seconds as f64);
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl PerReason {
+    fn new() -> Self {
+        Self(Reason::ALL.iter().map(|reason| (*reason, OnceLock::new())).collect())
+    }
+
+    fn count(&self, reason: Reason, make: impl FnOnce() -> Counter) {
+        if let Some(counter) = self.0.get(&reason) {
+            counter.get_or_init(make).increment(1);
+        }
+    }
+}
+
+/// Makes handles; the recorder keeps one series per name and labels.
+struct Make<'r>(&'r PrometheusRecorder);
+
+impl Make<'_> {
+    const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+    fn counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
+        self.0.register_counter(&key(name, labels), &Self::METADATA)
+    }
+
+    fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
+        self.0.register_gauge(&key(name, labels), &Self::METADATA)
+    }
+
+    fn histogram(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Histogram {
+        self.0.register_histogram(&key(name, labels), &Self::METADATA)
+    }
+
+    fn signer(&self, kid: Kid, provider: &'static str, region: String) -> (Kid, OfSigner) {
+        let label = ("signer_kid", kid.as_str());
+        let signer = OfSigner {
+            signed: self.counter(REQUESTS, &request_labels(None, kid.as_str())),
+            refused: PerReason::new(),
+            health: self.gauge(SIGNER_HEALTH, &[label]),
+            upstream_health: self.gauge(
+                UPSTREAM_HEALTH,
+                &[label, ("upstream", provider), ("region", &region)],
+            ),
+            states: State::WORDS
+                .map(|state| (state, self.gauge(GATE_STATE, &[label, ("state", state)]))),
+            kid: kid.clone(),
+            provider,
+            region,
+        };
+        (kid, signer)
+    }
+}
+
+fn request_labels(reason: Option<Reason>, kid: &str) -> [(&'static str, &str); 4] {
+    let (result, word) = match reason {
+        None => ("signed", ""),
+        Some(reason @ (Reason::Internal | Reason::Indeterminate | Reason::SignatureRejected)) => {
+            ("error", reason.word())
+        }
+        Some(reason) => ("refused", reason.word()),
+    };
+    [("result", result), ("reason", word), ("signer_kid", kid), ("mode", "normal")]
+}
+
+fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
+    let labels: Vec<Label> =
+        labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
+    Key::from_parts(name, labels)
+}
+
+fn recorder() -> PrometheusRecorder {
+    let builder = PrometheusBuilder::new();
+    // Only an empty list of buckets is refused. Without buckets, histograms would
+    // be summaries; that costs precision, and nothing else.
+    match builder.set_buckets_for_metric(Matcher::Prefix(String::new()), &BUCKETS) {
+        Ok(builder) => builder.build_recorder(),
+        Err(_) => PrometheusBuilder::new().build_recorder(),
+    }
+}
+
+fn one_if(condition: bool) -> f64 {
+    if condition { 1.0 } else { 0.0 }
+}

@@ -1,0 +1,182 @@
+//! The monitor: probes and traffic become observations, observations become
+//! gate snapshots. It lives on the admin runtime with upstream clients of its
+//! own, so that load can not starve it into an outage.
+
+mod evidence;
+mod prober;
+mod store;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use signing_core::gate::{Freeze, Gates, Snapshot};
+use signing_core::{Kid, Registry};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use evidence::TrafficEvidence;
+pub use store::{Store, StoreError, StoredFreeze};
+pub use writer::Outcome;
+
+use crate::config::{Environment, Probe};
+use crate::metrics::Metrics;
+use crate::time::{now, wall_now};
+use crate::upstream::Upstream;
+use writer::{Command, Writer};
+
+/// How many commands and probe results may wait for the writer.
+const COMMANDS_MAX: usize = 256;
+
+/// What the rest of the process holds of the monitor.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    gates: Arc<ArcSwap<Snapshot>>,
+    evidence: Arc<TrafficEvidence>,
+    commands: mpsc::Sender<Command>,
+}
+
+/// What the monitor needs to run; consumed by [`MonitorTasks::run`] on the
+/// admin runtime.
+#[derive(Debug)]
+pub struct MonitorTasks {
+    writer: Writer,
+    changed: watch::Receiver<()>,
+    upstreams: Vec<(Kid, Upstream)>,
+    registry: Arc<Registry>,
+    probe: Probe,
+    monitor: Monitor,
+    metrics: Arc<Metrics>,
+}
+
+/// Why the writer did not answer: it is gone, and with it every lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the monitor has stopped; gates shut as their leases end")]
+pub struct MonitorGone;
+
+impl Monitor {
+    /// Prepares the monitor: gates shut, freeze and seals as the store has
+    /// them, and the environment's freeze on top, which is stored like any other.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that freeze can not be stored.
+    pub fn new(
+        mut gates: Gates,
+        store: Store,
+        environment: &Environment,
+        upstreams: Vec<(Kid, Upstream)>,
+        registry: Arc<Registry>,
+        probe: Probe,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, MonitorTasks), StoreError> {
+        let mut store = store;
+        if let Some((reason, variable)) = environment.freeze() {
+            let by = format!("environment variable {variable}");
+            store.set_freeze(Some(StoredFreeze { reason, by, at: wall_now() }))?;
+        }
+        if let Some(stored) = store.freeze() {
+            gates.freeze(in_force(stored));
+        }
+        for (kid, seal) in store.seals() {
+            gates.seal(kid, &seal.detail, now());
+        }
+        let kids = upstreams.iter().map(|(kid, _)| kid.clone());
+        let evidence = Arc::new(TrafficEvidence::new(kids));
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let (change, changed) = watch::channel(());
+        let published = Arc::new(ArcSwap::from_pointee(gates.snapshot()));
+        let monitor = Self { gates: Arc::clone(&published), evidence: Arc::clone(&evidence), commands };
+        let metrics_of_writer = Arc::clone(&metrics);
+        let writer =
+            Writer::new(gates, published, evidence, inbox, change, store, metrics_of_writer);
+        let tasks = MonitorTasks {
+            writer,
+            changed,
+            upstreams,
+            registry,
+            probe,
+            monitor: monitor.clone(),
+            metrics,
+        };
+        Ok((monitor, tasks))
+    }
+
+    /// The gates as they are now: one atomic load.
+    #[must_use]
+    pub fn gates(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.gates.load()
+    }
+
+    /// Where the pipeline reports what it saw.
+    #[must_use]
+    pub fn evidence(&self) -> &TrafficEvidence {
+        &self.evidence
+    }
+
+    /// Freezes, at once; the answer says whether the freeze is also on disk.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn freeze(&self, reason: String, by: String) -> Result<Outcome, MonitorGone> {
+        self.ask(|reply| Command::Freeze { reason, by, reply }).await
+    }
+
+    /// Ends the freeze, once that is on disk.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn unfreeze(&self, by: String) -> Result<Outcome, MonitorGone> {
+        self.ask(|reply| Command::Unfreeze { by, reply }).await
+    }
+
+    /// Unseals a signer, once that is on disk.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn unseal(&self, kid: Kid, reason: String, by: String) -> Result<Outcome, MonitorGone> {
+        self.ask(|reply| Command::Unseal { kid, reason, by, reply }).await
+    }
+
+    async fn ask(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Outcome>) -> Command,
+    ) -> Result<Outcome, MonitorGone> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| MonitorGone)?;
+        answer.await.map_err(|_| MonitorGone)
+    }
+}
+
+impl MonitorTasks {
+    /// Spawns the writer and one prober per signer on the current runtime.
+    pub fn spawn(self) {
+        let Self { writer, changed, upstreams, registry, probe, monitor, metrics } = self;
+        tokio::spawn(writer.run());
+        let signers: BTreeMap<_, _> = registry.iter().map(|s| (s.kid.clone(), Arc::clone(s))).collect();
+        for (kid, upstream) in upstreams {
+            let Some(signer) = signers.get(&kid).map(Arc::clone) else { continue };
+            let prober = prober::Prober {
+                signer,
+                upstream,
+                probe: probe.clone(),
+                monitor: monitor.clone(),
+                changed: changed.clone(),
+                metrics: Arc::clone(&metrics),
+            };
+            tokio::spawn(prober.run());
+        }
+    }
+}
+
+/// A stored freeze as one in force: its age by the calendar, laid on the
+/// boot-time clock.
+fn in_force(stored: &StoredFreeze) -> Freeze {
+    let age = (wall_now() - stored.at).unsigned_abs();
+    let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+    Freeze {
+        reason: stored.reason.clone(),
+        by: stored.by.clone(),
+        at: stored.at,
+        since: signing_core::Moment::from_nanos(now().as_nanos().saturating_sub(age)),
+    }
+}

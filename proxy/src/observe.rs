@@ -1,0 +1,102 @@
+//! Metrics and health on their own listener, without TLS: for Prometheus and
+//! for orchestrators on the same host. No incident text leaves here.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use signing_core::{Reason, Refusal};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::health::{Health, Reader};
+use crate::metrics::Metrics;
+use crate::monitor::Monitor;
+use crate::server::{Answer, json_answer, problem};
+use crate::time::now;
+
+const CONNECTIONS_MAX: usize = 64;
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often histogram samples are folded, scraped or not.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// What the listener shows.
+#[derive(Debug)]
+pub struct Observed {
+    /// The gates.
+    pub monitor: Monitor,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// True once the proxy shuts down: not ready any more.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// Serves metrics and health until the process ends.
+pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
+    let metrics = Arc::clone(&observed.metrics);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP_EVERY).await;
+            metrics.upkeep();
+        }
+    });
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let observed = Arc::clone(&observed);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let observed = Arc::clone(&observed);
+                async move { Ok::<_, Infallible>(respond(&observed, &request)) }
+            });
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).max_buf_size(16_384);
+            // An error here is the peer's: it sees its connection close.
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            drop(place);
+        });
+    }
+}
+
+fn respond(observed: &Observed, request: &Request<Incoming>) -> Response<Answer> {
+    let path = request.uri().path();
+    if !matches!(path, "/metrics" | "/health" | "/livez" | "/readyz") {
+        let detail = "no such path; GET /metrics, /health, /livez, /readyz";
+        return problem(&Refusal::new(Reason::NotFound, detail), None);
+    }
+    if request.method() != Method::GET {
+        return problem(&Refusal::new(Reason::MethodNotAllowed, "this path takes GET"), None);
+    }
+    let gates = observed.monitor.gates();
+    let health = Health::of(&gates, now());
+    match path {
+        "/metrics" => metrics(&observed.metrics.render(&gates)),
+        "/health" => json_answer(status_of(health.ok), &health.to_json(Reader::Anonymous)),
+        "/livez" => json_answer(StatusCode::OK, &json!({"ok": true})),
+        _ => {
+            let ready = health.ok && !*observed.draining.borrow();
+            json_answer(status_of(ready), &json!({"ok": ready}))
+        }
+    }
+}
+
+fn metrics(text: &str) -> Response<Answer> {
+    let mut response = Response::new(Answer::new(text.to_owned()));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn status_of(ok: bool) -> StatusCode {
+    if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}

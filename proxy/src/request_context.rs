@@ -1,0 +1,89 @@
+//! What a request carries besides its input: its id, its trace, its deadline.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
+use signing_core::{Moment, Reason, Refusal};
+
+/// `X-Request-Id`, in and out.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// `Signing-Deadline-Ms`, in.
+const DEADLINE_MS: HeaderName = HeaderName::from_static("signing-deadline-ms");
+/// `traceparent`, in (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The context of one request.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// The caller's id if it sent a sane one, else a random one.
+    pub request_id: String,
+    /// The caller's trace, if it sent a well-formed one.
+    pub traceparent: Option<String>,
+    /// When the whole request had arrived.
+    pub received: Moment,
+    /// When it has to be answered.
+    pub deadline: Moment,
+}
+
+impl RequestContext {
+    /// Reads the context out of a request's headers.
+    ///
+    /// # Errors
+    /// `invalid_request` for a deadline that is not a number of milliseconds.
+    pub fn read(headers: &HeaderMap, now: Moment, longest: Duration) -> Result<Self, Refusal> {
+        Ok(Self {
+            request_id: request_id(headers),
+            traceparent: text(headers, &TRACEPARENT).filter(|t| is_traceparent(t)).map(str::to_owned),
+            received: now,
+            deadline: now.after(timeout(headers)?.map_or(longest, |asked| asked.min(longest))),
+        })
+    }
+}
+
+/// The caller's `X-Request-Id` if it is 1 to 128 harmless characters, else 128
+/// random bits.
+#[must_use]
+pub fn request_id(headers: &HeaderMap) -> String {
+    let is_sane = |id: &&str| {
+        (1..=128).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+    };
+    text(headers, &REQUEST_ID).filter(is_sane).map_or_else(random_id, str::to_owned)
+}
+
+fn random_id() -> String {
+    let mut bytes = [0_u8; 16];
+    // The id names a log line and guards nothing: without randomness it is zeros.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    bytes.iter().fold(String::with_capacity(32), |mut id, byte| {
+        let _ = write!(id, "{byte:02x}");
+        id
+    })
+}
+
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+    if !headers.contains_key(&DEADLINE_MS) {
+        return Ok(None);
+    }
+    let millis = text(headers, &DEADLINE_MS).and_then(|text| text.parse().ok());
+    let millis = millis.filter(|millis| *millis > 0).ok_or_else(|| {
+        Refusal::new(
+            Reason::InvalidRequest,
+            "Signing-Deadline-Ms is not a whole number of milliseconds above 0",
+        )
+    })?;
+    Ok(Some(Duration::from_millis(millis)))
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    lengths == [2, 32, 16, 2]
+        && parts.iter().all(|part| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+}

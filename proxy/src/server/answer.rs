@@ -1,0 +1,117 @@
+//! Answers: JSON, and refusals as problem+json (RFC 9457).
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{HeaderName, Response, StatusCode};
+use hyper::body::{Body, Frame, SizeHint};
+use serde_json::{Value, json};
+use signing_core::Refusal;
+use signing_core::gate::Slot;
+
+use super::connections::Leaving;
+use crate::request_context::REQUEST_ID;
+use crate::time::{rfc3339, wall_now};
+
+/// A whole answer in one frame, and what lives until it is written.
+#[derive(Debug, Default)]
+pub struct Answer {
+    bytes: Option<Bytes>,
+    _held: Option<Held>,
+}
+
+/// What the answer of a signed request holds until hyper has taken it.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) _slot: Slot,
+    pub(super) _leaving: Leaving,
+}
+
+impl Answer {
+    /// An answer that holds nothing.
+    #[must_use]
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Self { bytes: Some(bytes.into()), _held: None }
+    }
+
+    pub(super) fn holding(mut self, held: Held) -> Self {
+        self._held = Some(held);
+        self
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+/// A JSON answer.
+#[must_use]
+pub fn json_answer(status: StatusCode, body: &Value) -> Response<Answer> {
+    with_type(status, "application/json", body)
+}
+
+/// A refusal. `request_id` is null where a request has none.
+#[must_use]
+pub fn problem(refusal: &Refusal, request_id: Option<&str>) -> Response<Answer> {
+    let reason = refusal.reason;
+    let retry_after_s = reason.retry_after_s();
+    let since = refusal
+        .since_s
+        .map(|seconds| rfc3339(wall_now() - std::time::Duration::from_secs(seconds)));
+    let body = json!({
+        "type": format!("urn:signing-proxy:refusal:{reason}"),
+        "title": reason.title(),
+        "status": reason.status(),
+        "detail": refusal.detail,
+        "reason": reason.word(),
+        "error": reason.word(),
+        "request_id": request_id,
+        "signer_kid": refusal.signer_kid.as_ref().map(signing_core::Kid::as_str),
+        "retry_after_s": retry_after_s,
+        "since": since,
+    });
+    // Every reason's status is one that exists; a test looks at all of them.
+    let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = with_type(status, "application/problem+json", &body);
+    if let Some(seconds) = retry_after_s {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Adds `X-Request-Id`.
+pub(super) fn name(response: &mut Response<Answer>, request_id: &str) {
+    set(response, REQUEST_ID, request_id);
+}
+
+/// Adds a header whose value is ours; one that is no header value is left out.
+pub(super) fn set(response: &mut Response<Answer>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn with_type(status: StatusCode, kind: &'static str, body: &Value) -> Response<Answer> {
+    let mut response = Response::new(Answer::new(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

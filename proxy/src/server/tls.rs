@@ -1,0 +1,238 @@
+//! TLS of the data plane: client certificates required, with the client EKU
+//! present; no resumption, no tickets, no early data, so that every connection
+//! verifies the certificate it acts under.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime,
+};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+use signing_core::{Caller, Reason, Refusal};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::config;
+
+/// The server's TLS, ready to accept.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// rustls' side of it.
+    pub config: Arc<ServerConfig>,
+    /// When the server's own certificate ends, in seconds since 1970.
+    pub certificate_ends: i64,
+}
+
+impl ServerTls {
+    /// Reads certificates, key, authorities and revocation lists.
+    ///
+    /// # Errors
+    /// Every mistake at once, each a sentence with key, file and fix.
+    pub fn load(tls: &config::Tls) -> Result<Self, Vec<String>> {
+        let chain = certificates("server.tls.certificate_file", &tls.certificate_file);
+        let key = PrivateKeyDer::from_pem_file(&tls.private_key_file).map_err(|error| {
+            mistake("server.tls.private_key_file", &tls.private_key_file, pem(&error, "a PEM private key"))
+        });
+        let roots = certificates("server.tls.client_ca_file", &tls.client_ca_file);
+        let crls: Vec<_> = tls.client_crl_files.iter().map(|file| revocation_list(file)).collect();
+
+        let mut mistakes: Vec<String> = crls.iter().filter_map(|crl| crl.clone().err()).collect();
+        mistakes.extend([chain.as_ref().err(), key.as_ref().err(), roots.as_ref().err()].into_iter().flatten().cloned());
+        let (Ok(chain), Ok(key), Ok(roots), true) = (chain, key, roots, mistakes.is_empty()) else {
+            return Err(mistakes);
+        };
+        let crls = crls.into_iter().flatten().collect();
+        let certificate_ends = ends(&chain)
+            .ok_or_else(|| vec![mistake("server.tls.certificate_file", &tls.certificate_file, "is not an X.509 certificate")])?;
+        let verifier = verifier(roots, crls)
+            .map_err(|why| vec![mistake("server.tls.client_ca_file", &tls.client_ca_file, why)])?;
+        let versions: &[_] = if tls.tls12 {
+            &[&rustls::version::TLS13, &rustls::version::TLS12]
+        } else {
+            &[&rustls::version::TLS13]
+        };
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(versions)
+            .map(|builder| builder.with_client_cert_verifier(verifier))
+            .and_then(|builder| builder.with_single_cert(chain, key));
+        let mut config = config.map_err(|why| {
+            vec![mistake(
+                "server.tls.private_key_file",
+                &tls.private_key_file,
+                format!("does not serve with certificate_file: {why}"),
+            )]
+        })?;
+        // A resumed session would keep a certificate's caller without looking at the
+        // certificate again.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self { config: Arc::new(config), certificate_ends })
+    }
+}
+
+/// Who the verified client certificate names.
+///
+/// # Errors
+/// `caller_not_authorized` if it names nobody for certain.
+pub(super) fn caller(certificates: Option<&[CertificateDer<'_>]>) -> Result<Caller, Refusal> {
+    let refused = |why: String| {
+        Refusal::new(Reason::CallerNotAuthorized, format!("the client certificate names no caller: {why}"))
+    };
+    let leaf = certificates
+        .and_then(<[_]>::first)
+        .ok_or_else(|| refused("there is none".into()))?;
+    let (_, certificate) =
+        X509Certificate::from_der(leaf).map_err(|error| refused(error.to_string()))?;
+    let extension =
+        certificate.subject_alternative_name().map_err(|error| refused(error.to_string()))?;
+    let names = extension.map_or(&[][..], |extension| &extension.value.general_names);
+    let uris: Vec<&str> = names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        })
+        .collect();
+    let dns_names: Vec<&str> = names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(*name),
+            _ => None,
+        })
+        .collect();
+    Caller::from_subject_alternative_names(&uris, &dns_names).map_err(|error| refused(error.to_string()))
+}
+
+/// webpki's verifier, and the EKU that it only checks if it is there.
+#[derive(Debug)]
+struct ClientEkuRequired(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for ClientEkuRequired {
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        true
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
+        let has_client_eku = X509Certificate::from_der(end_entity)
+            .ok()
+            .and_then(|(_, certificate)| {
+                let eku = certificate.extended_key_usage().ok().flatten()?;
+                Some(eku.value.client_auth)
+            })
+            .unwrap_or(false);
+        if has_client_eku {
+            Ok(verified)
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::InvalidPurpose))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+fn verifier(
+    roots: Vec<CertificateDer<'static>>,
+    crls: Vec<CertificateRevocationListDer<'static>>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root).map_err(|error| format!("holds a certificate that is no authority: {error}"))?;
+    }
+    let has_crls = !crls.is_empty();
+    let mut builder = WebPkiClientVerifier::builder_with_provider(
+        Arc::new(store),
+        Arc::new(aws_lc_rs::default_provider()),
+    );
+    if has_crls {
+        // An expired list says nothing about who was revoked since: it shuts callers out.
+        builder = builder.with_crls(crls).enforce_revocation_expiration();
+    }
+    let inner = builder.build().map_err(|error| error.to_string())?;
+    Ok(Arc::new(ClientEkuRequired(inner)))
+}
+
+fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(file)
+        .and_then(|blocks| blocks.collect::<Result<Vec<_>, _>>())
+        .map_err(|error| mistake(key, file, pem(&error, "PEM certificates")))?;
+    if read.is_empty() {
+        return Err(mistake(key, file, "holds no PEM block CERTIFICATE"));
+    }
+    Ok(read)
+}
+
+fn revocation_list(file: &Path) -> Result<CertificateRevocationListDer<'static>, String> {
+    let key = "server.tls.client_crl_files";
+    let bytes = std::fs::read(file).map_err(|error| mistake(key, file, error))?;
+    let der = match CertificateRevocationListDer::from_pem_slice(&bytes) {
+        Ok(der) => der,
+        Err(_) => CertificateRevocationListDer::from(bytes),
+    };
+    match x509_parser::parse_x509_crl(&der) {
+        Ok((rest, _)) if rest.is_empty() => Ok(der),
+        _ => Err(mistake(key, file, "is not a certificate revocation list in PEM or DER")),
+    }
+}
+
+fn ends(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
+fn pem(error: &rustls::pki_types::pem::Error, expected: &str) -> String {
+    use rustls::pki_types::pem::Error as Pem;
+    match error {
+        Pem::Io(error) => format!("can not be read: {error}"),
+        other => format!("does not hold {expected}: {other}"),
+    }
+}
+
+fn mistake(key: &str, file: &Path, what: impl Display) -> String {
+    format!("{key}: {} {what}", file.display())
+}

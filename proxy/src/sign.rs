@@ -1,0 +1,111 @@
+//! The pipeline: one function that reads like I1.
+
+use std::sync::Arc;
+
+use signing_core::gate::{Evidence, Slots};
+use signing_core::{Caller, Policy, Refusal, Registry, SignRequest, ToBeSigned};
+
+use crate::finish::Finisher;
+use crate::metrics::{Metrics, Stages};
+use crate::monitor::Monitor;
+use crate::order::{Release, SigningOrder};
+use crate::outcome_log::{Intent, log_outcome};
+use crate::request_context::RequestContext;
+use crate::time::{now, wall_now};
+use crate::upstream::Upstream;
+
+/// Everything the pipeline needs.
+#[derive(Debug)]
+pub struct SigningRoom {
+    /// Every public key.
+    pub registry: Arc<Registry>,
+    /// Who may use which.
+    pub policy: Policy,
+    /// The gates and their evidence.
+    pub monitor: Monitor,
+    /// Requests in flight.
+    pub slots: Slots,
+    /// The upstream of each configured signer.
+    pub upstreams: std::collections::BTreeMap<signing_core::Kid, Upstream>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Finishes what a client that hangs up left behind.
+    pub finisher: Finisher,
+}
+
+/// A signature that may leave, and where its time went.
+#[derive(Debug)]
+pub struct Signed {
+    /// The signature, with every proof behind it.
+    pub release: Release,
+    /// Where the time went.
+    pub stages: Stages,
+}
+
+/// Signs for `caller`, or says why not.
+///
+/// `leaving` is called right before the last look at the gate; what it returns
+/// lives until the answer is written, so that a freeze can wait for it.
+///
+/// # Errors
+/// The refusal.
+pub async fn sign<L: Send + 'static>(
+    room: &Arc<SigningRoom>,
+    caller: &Arc<Caller>,
+    request: SignRequest,
+    context: &RequestContext,
+    leaving: impl FnOnce() -> L + Send + 'static,
+) -> Result<(Signed, L), Refusal> {
+    let (signer, algorithm) = (request.signer.as_deref(), request.algorithm);
+    let grant = room.policy.authorize(&room.registry, caller, signer, algorithm, wall_now())?;
+    let input = ToBeSigned::prepare(&request.input, grant.algorithm())
+        .map_err(|refusal| refusal.about(&grant.signer().kid))?;
+    let permit = room.monitor.gates().admit(grant, &room.slots, now(), context.deadline)?;
+    let intent = Intent::note(&permit, &input, request.justification, context);
+    let order = SigningOrder::new(permit, intent, input);
+
+    // From here on nothing that the client does stops the work.
+    let rest = conclude(Arc::clone(room), order, context.received, leaving);
+    room.finisher.finish(rest, context.deadline).await
+}
+
+/// From the upstream to the release.
+async fn conclude<L>(
+    room: Arc<SigningRoom>,
+    order: SigningOrder,
+    received: signing_core::Moment,
+    leaving: impl FnOnce() -> L,
+) -> Result<(Signed, L), Refusal> {
+    let kid = order.grant().signer().kid.clone();
+    let upstream = room.upstreams.get(&kid).ok_or_else(|| no_upstream(&kid))?;
+
+    let called = now();
+    let answer = upstream.sign(&order).await;
+    let answered = now();
+    let verdict = order.prove(answer);
+    let verified = now();
+
+    let evidence = verdict.as_ref().map_or_else(|failed| failed.evidence.clone(), |_| Evidence::Signed);
+    room.metrics.observed_call(&kid, &evidence, answered.since(called));
+    room.monitor.evidence().report(&kid, called, verified, evidence);
+
+    let logged = log_outcome(verdict)?;
+    let recorded = now();
+
+    // Entered before the gate is asked: a freeze either is seen by this look at
+    // the gate, or waits for this answer.
+    let leaving = leaving();
+    let release = logged.release(&room.monitor.gates(), now())?;
+    let stages = Stages {
+        queue: called.since(received),
+        upstream: answered.since(called),
+        verify: verified.since(answered),
+        audit: recorded.since(verified),
+    };
+    Ok((Signed { release, stages }, leaving))
+}
+
+/// The gate of a signer without upstream does not exist, so it admits nothing.
+fn no_upstream(kid: &signing_core::Kid) -> Refusal {
+    Refusal::new(signing_core::Reason::Internal, "an admitted signer has no upstream").about(kid)
+}

@@ -1,0 +1,278 @@
+//! AWS KMS. The SDK's own retries are off: whether a second attempt is made is
+//! decided here, by what is known about the first.
+//!
+//! Errors: <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html#API_Sign_Errors>
+//! and the common ones, most of which the SDK does not model, so codes decide.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_kms::Client;
+use aws_sdk_kms::config::Region;
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
+use signing_core::Algorithm;
+use signing_core::gate::Fault;
+
+use super::UpstreamError;
+use super::retry::RetryBudget;
+use crate::config;
+use crate::order::Order;
+use crate::time::now;
+
+/// One key in AWS KMS.
+#[derive(Debug)]
+pub struct KmsUpstream {
+    client: Client,
+    key_id: String,
+    region: String,
+    algorithm: Algorithm,
+    call_timeout: Duration,
+    retries: Arc<RetryBudget>,
+    /// The ARN that `GetPublicKey` named when its key equalled the registered
+    /// one. Every later answer has to name it too.
+    arn: Arc<OnceLock<String>>,
+}
+
+/// The same key through two clients with connections of their own: one for the
+/// data plane, one for the monitor, so that load can not starve probes.
+#[derive(Debug)]
+pub struct KmsClients {
+    /// For callers' requests.
+    pub data: KmsUpstream,
+    /// For canaries.
+    pub monitor: KmsUpstream,
+}
+
+impl KmsClients {
+    /// Prepares both clients. Nothing is sent yet.
+    pub async fn new(config: &config::AwsKms, algorithm: Algorithm, probe: &config::Probe) -> Self {
+        let retries = Arc::new(RetryBudget::new(config.retries_per_second_max));
+        let arn = Arc::new(OnceLock::new());
+        let upstream = |client, call_timeout, retries| KmsUpstream {
+            client,
+            key_id: config.key_id.clone(),
+            region: config.region.clone(),
+            algorithm,
+            call_timeout,
+            retries,
+            arn: Arc::clone(&arn),
+        };
+        Self {
+            data: upstream(client(config).await, config.call_timeout, retries),
+            // A canary that fails is evidence; a second attempt would hide it.
+            monitor: upstream(client(config).await, probe.timeout, Arc::new(RetryBudget::new(0))),
+        }
+    }
+}
+
+impl KmsUpstream {
+    pub(super) fn region(&self) -> &str {
+        &self.region
+    }
+
+    pub(super) async fn sign(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
+        let attempts = async {
+            match self.sign_once(order).await {
+                // Only what certainly was not answered with a signature, and only
+                // within the budget: a throttle or an unknown result is never retried.
+                Err(UpstreamError::Failed { fault: Fault::Unavailable, .. })
+                    if self.retries.spend(now()) =>
+                {
+                    self.sign_once(order).await
+                }
+                answer => answer,
+            }
+        };
+        self.bounded(attempts).await
+    }
+
+    async fn sign_once(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
+        let input = order.input();
+        let (bytes, kind) = match input.digest() {
+            Some(digest) => (digest, MessageType::Digest),
+            None => (input.bytes(), MessageType::Raw),
+        };
+        let answer = self
+            .client
+            .sign()
+            .key_id(&self.key_id)
+            .message(Blob::new(bytes))
+            .message_type(kind)
+            .signing_algorithm(spec(input.algorithm()))
+            .send()
+            .await
+            .map_err(|error| classify(&error))?;
+        self.same_key(answer.key_id())?;
+        if answer.signing_algorithm() != Some(&spec(input.algorithm())) {
+            return Err(UpstreamError::Doubt {
+                detail: format!("Sign answered with {:?}", answer.signing_algorithm()),
+            });
+        }
+        match answer.signature {
+            Some(signature) => Ok(signature.into_inner()),
+            None => Err(UpstreamError::Doubt { detail: "Sign answered no signature".into() }),
+        }
+    }
+
+    pub(super) async fn public_key(&self) -> Result<Vec<u8>, UpstreamError> {
+        let call = async {
+            self.client
+                .get_public_key()
+                .key_id(&self.key_id)
+                .send()
+                .await
+                .map_err(|error| classify(&error))
+        };
+        let answer = self.bounded(call).await?;
+        if answer.key_usage() != Some(&KeyUsageType::SignVerify) {
+            return Err(UpstreamError::failed(
+                Fault::KeyUnavailable,
+                format!("the key's usage is {:?}, not SIGN_VERIFY", answer.key_usage()),
+            ));
+        }
+        if !answer.signing_algorithms().contains(&spec(self.algorithm)) {
+            return Err(UpstreamError::failed(
+                Fault::KeyUnavailable,
+                format!("the key signs with {:?}, not {}", answer.signing_algorithms(), self.algorithm),
+            ));
+        }
+        if let Some(arn) = answer.key_id()
+            && self.arn.set(arn.to_owned()).is_err()
+        {
+            self.same_key(Some(arn))?;
+        }
+        match answer.public_key {
+            Some(key) => Ok(key.into_inner()),
+            None => Err(UpstreamError::Doubt { detail: "GetPublicKey answered no key".into() }),
+        }
+    }
+
+    /// Whether an answer is about the key that was asked for: an alias that was
+    /// pointed elsewhere, or a confused endpoint, is doubt.
+    fn same_key(&self, answered: Option<&str>) -> Result<(), UpstreamError> {
+        match self.arn.get() {
+            Some(expected) if answered == Some(expected) => Ok(()),
+            Some(expected) => Err(UpstreamError::Doubt {
+                detail: format!("KMS answered for the key {answered:?}, not {expected:?}"),
+            }),
+            None => Err(UpstreamError::failed(
+                Fault::Unavailable,
+                "the key has not been compared with the registry yet",
+            )),
+        }
+    }
+
+    async fn bounded<T>(
+        &self,
+        call: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
+        tokio::time::timeout(self.call_timeout, call).await.unwrap_or_else(|_| {
+            let waited = self.call_timeout.as_millis();
+            Err(UpstreamError::failed(Fault::Indeterminate, format!("no answer within {waited} ms")))
+        })
+    }
+}
+
+/// A client with connections of its own.
+async fn client(config: &config::AwsKms) -> Client {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(config.region.clone()))
+        .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(config.connect_timeout).build());
+    if let Some(endpoint) = &config.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    Client::new(&loader.load().await)
+}
+
+fn spec(algorithm: Algorithm) -> SigningAlgorithmSpec {
+    match algorithm {
+        Algorithm::Ed25519Sha512 => SigningAlgorithmSpec::Ed25519Sha512,
+        Algorithm::EcdsaSha256 => SigningAlgorithmSpec::EcdsaSha256,
+    }
+}
+
+/// What a failed call tells: from the SDK's error to what is known.
+fn classify<E, R>(error: &SdkError<E, R>) -> UpstreamError
+where
+    E: ProvideErrorMetadata + StdError + 'static,
+    R: std::fmt::Debug,
+{
+    let (fault, detail) = match error {
+        SdkError::ServiceError(service) => {
+            let code = service.err().code().unwrap_or("no error code");
+            (fault_of(code), code.to_owned())
+        }
+        SdkError::ConstructionFailure(_) => {
+            (Fault::Unavailable, "the request could not be built: credentials or endpoint".to_owned())
+        }
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+            (Fault::Unavailable, "connecting timed out".to_owned())
+        }
+        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(connector) if never_connected(connector) => {
+                (Fault::Unavailable, format!("no connection: {}", innermost(connector)))
+            }
+            Some(connector) if failure.is_io() => {
+                (Fault::Indeterminate, format!("connection lost: {}", innermost(connector)))
+            }
+            Some(connector) => (Fault::Unavailable, format!("not sent: {}", innermost(connector))),
+            None => (Fault::Indeterminate, "the call failed on its way".to_owned()),
+        },
+        SdkError::TimeoutError(_) => (Fault::Indeterminate, "no answer in time".to_owned()),
+        SdkError::ResponseError(_) => {
+            (Fault::Indeterminate, "the answer could not be read".to_owned())
+        }
+        _ => (Fault::Indeterminate, "an unknown kind of failure".to_owned()),
+    };
+    UpstreamError::Failed { fault, detail }
+}
+
+/// By error code, since most are not modelled by the SDK.
+fn fault_of(code: &str) -> Fault {
+    match code {
+        "ThrottlingException" | "Throttling" | "RequestLimitExceeded"
+        | "TooManyRequestsException" | "LimitExceededException" | "SlowDown" => Fault::Throttled,
+        "DisabledException" | "NotFoundException" | "InvalidKeyUsageException"
+        | "KMSInvalidStateException" | "AccessDeniedException" | "InvalidGrantTokenException"
+        | "UnrecognizedClientException" | "InvalidClientTokenId" | "ExpiredTokenException"
+        | "InvalidSignatureException" | "IncompleteSignature" | "OptInRequired"
+        | "MissingAuthenticationToken" => Fault::KeyUnavailable,
+        "ValidationException" | "InvalidParameterValue" | "SerializationException" => Fault::Rejected,
+        // DependencyTimeoutException, KeyUnavailableException, KMSInternalException,
+        // ServiceUnavailable, InternalFailure, and whatever is new.
+        _ => Fault::Unavailable,
+    }
+}
+
+/// Whether the failure happened before a connection stood, so that certainly
+/// nothing was signed.
+fn never_connected(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(|cause| {
+        cause
+            .downcast_ref::<hyper_util::client::legacy::Error>()
+            .is_some_and(hyper_util::client::legacy::Error::is_connect)
+    })
+}
+
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    chain(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn chain<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}

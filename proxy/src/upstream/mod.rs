@@ -1,0 +1,100 @@
+//! Ways to reach a key. An upstream sees an [`Order`] and answers a signature
+//! that nobody believes yet, or says what it knows about the failure (I10).
+
+mod development;
+mod kms;
+mod retry;
+
+use signing_core::gate::{Evidence, Fault};
+
+pub use development::DevelopmentUpstream;
+pub use kms::{KmsClients, KmsUpstream};
+
+use crate::order::Order;
+
+/// The upstream of one signer, as one of the two runtimes holds it.
+#[derive(Debug)]
+pub enum Upstream {
+    /// AWS KMS.
+    AwsKms(KmsUpstream),
+    /// A key in a file.
+    Development(DevelopmentUpstream),
+}
+
+/// How a call failed, by what is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// It failed.
+    #[error("{}: {detail}", fault.word())]
+    Failed {
+        /// What is known.
+        fault: Fault,
+        /// The upstream's error code, or a short sentence.
+        detail: String,
+    },
+    /// It answered for another key or algorithm than it was asked for.
+    #[error("doubtful answer: {detail}")]
+    Doubt {
+        /// What it answered.
+        detail: String,
+    },
+}
+
+impl UpstreamError {
+    fn failed(fault: Fault, detail: impl Into<String>) -> Self {
+        Self::Failed { fault, detail: detail.into() }
+    }
+
+    /// The same as evidence for the gate.
+    #[must_use]
+    pub fn into_evidence(self) -> Evidence {
+        match self {
+            Self::Failed { fault, detail } => Evidence::Failed { fault, detail },
+            Self::Doubt { detail } => Evidence::Doubt { detail },
+        }
+    }
+}
+
+impl Upstream {
+    /// The provider's name: the label `upstream` of metrics.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Self::AwsKms(_) => "aws-kms",
+            Self::Development(_) => "development",
+        }
+    }
+
+    /// The region of a metric label; `local` where there is none.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        match self {
+            Self::AwsKms(kms) => kms.region(),
+            Self::Development(_) => "local",
+        }
+    }
+
+    /// Asks for a signature. Bounded in time by the upstream's own call
+    /// time-out, whatever the caller's deadline, so that an impatient caller
+    /// is no evidence against a healthy upstream.
+    ///
+    /// # Errors
+    /// What is known about the failure.
+    pub async fn sign(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
+        match self {
+            Self::AwsKms(kms) => kms.sign(order).await,
+            Self::Development(development) => development.sign(order),
+        }
+    }
+
+    /// Asks for the DER SubjectPublicKeyInfo of the key.
+    ///
+    /// # Errors
+    /// What is known about the failure.
+    pub async fn public_key(&self) -> Result<Vec<u8>, UpstreamError> {
+        match self {
+            Self::AwsKms(kms) => kms.public_key().await,
+            Self::Development(development) => Ok(development.public_key()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `signctl`: the operator's hand. Comfort over the admin socket; what it does,
+//! `curl --unix-socket` can do too.
+
+mod client;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde_json::{Value, json};
+
+use client::Reply;
+
+/// Looks after a signing proxy: status, health, freeze, unseal.
+#[derive(Parser)]
+#[command(version, after_help = "Example: signctl status\n         signctl freeze --reason \"INC-42: KMS outage\"")]
+struct Arguments {
+    /// The admin socket.
+    #[arg(long, global = true, value_name = "PATH", env = "SIGNCTL_SOCKET", default_value = "/run/signing-proxy/admin.sock")]
+    socket: PathBuf,
+    /// Print JSON for programs.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Show every signer, its gate and why it refuses; exit 0 only if all sign.
+    #[command(after_help = "Example: signctl status --json | jq .signers")]
+    Status,
+    /// Ask the health listener, as an orchestrator does; exit 0 only if healthy.
+    #[command(after_help = "Example: signctl health --url http://127.0.0.1:9464/health")]
+    Health {
+        /// The health listener's address.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464/health")]
+        url: String,
+    },
+    /// Stop all signing at once. Survives restarts; beats everything.
+    #[command(after_help = "Example: signctl freeze --reason \"INC-42: KMS outage\"")]
+    Freeze {
+        /// Why; callers and records see it.
+        #[arg(long)]
+        reason: String,
+    },
+    /// End a freeze. Gates that are open sign again at once.
+    #[command(after_help = "Example: signctl unfreeze")]
+    Unfreeze,
+    /// End the seal of one signer; it has to prove itself anew before it signs.
+    #[command(after_help = "Example: signctl unseal payments-2026 --reason \"registry corrected, CHG-7\"")]
+    Unseal {
+        /// The signer's kid.
+        kid: String,
+        /// What was found and done; recorded.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(good) if good => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("signctl: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Carries out one verb; true if the answer is good.
+fn run(arguments: &Arguments) -> anyhow::Result<bool> {
+    let socket = &arguments.socket;
+    let (reply, words): (Reply, fn(&Value) -> String) = match &arguments.verb {
+        Verb::Status => (client::get(socket, "/v1/status")?, show::status),
+        Verb::Health { url } => (client::get_url(url)?, show::health),
+        Verb::Freeze { reason } => {
+            (client::post(socket, "/v1/freeze", &json!({"reason": reason}))?, show::done)
+        }
+        Verb::Unfreeze => (client::post(socket, "/v1/unfreeze", &json!({}))?, show::done),
+        Verb::Unseal { kid, reason } => {
+            let body = json!({"signer_kid": kid, "reason": reason});
+            (client::post(socket, "/v1/unseal", &body)?, show::done)
+        }
+    };
+    if arguments.json {
+        println!("{:#}", reply.body);
+    } else if reply.is_problem() {
+        eprintln!("signctl: {}", show::problem(&reply.body));
+    } else {
+        println!("{}", words(&reply.body));
+    }
+    let all_signs = reply.body.get("ok").and_then(Value::as_bool).unwrap_or(true);
+    Ok(reply.status == 200 && all_signs)
+}

@@ -1,0 +1,125 @@
+//! Answers in words and tables, for a person.
+
+use serde_json::Value;
+
+/// The whole status: one line for all, one for each signer.
+pub(crate) fn status(body: &Value) -> String {
+    let mut lines = vec![format!(
+        "{} · {} · up {} · {} in flight · {} connections",
+        text(body, "deployment"),
+        verdict(body),
+        age(number(body, "uptime_s")),
+        number(body, "requests_in_flight"),
+        number(body, "connections"),
+    )];
+    if let Some(freeze) = body.get("freeze") {
+        lines.push(format!(
+            "FROZEN since {} by {}: {}",
+            text(freeze, "since"),
+            text(freeze, "by"),
+            text(freeze, "reason")
+        ));
+        lines.push("to end it: signctl unfreeze".to_owned());
+    }
+    lines.push(signers(body));
+    lines.join("\n")
+}
+
+/// What the health listener says.
+pub(crate) fn health(body: &Value) -> String {
+    format!("{}\n{}", verdict(body), signers(body))
+}
+
+/// What became of a command.
+pub(crate) fn done(body: &Value) -> String {
+    let state = match (body.get("frozen").and_then(Value::as_bool), body.get("unsealed")) {
+        (Some(true), _) => "frozen: nothing is signed until `signctl unfreeze`".to_owned(),
+        (Some(false), _) => "not frozen".to_owned(),
+        (None, Some(kid)) => format!("unsealed {}: it has to prove itself now", kid.as_str().unwrap_or_default()),
+        (None, None) => "done".to_owned(),
+    };
+    match body.get("note").and_then(Value::as_str) {
+        Some(note) => format!("{state}\nnote: {note}"),
+        None => state,
+    }
+}
+
+/// A refusal in one line.
+pub(crate) fn problem(body: &Value) -> String {
+    format!("{}: {}", text(body, "reason"), text(body, "detail"))
+}
+
+fn verdict(body: &Value) -> String {
+    if body.get("ok").and_then(Value::as_bool).unwrap_or(false) {
+        "signing".to_owned()
+    } else {
+        format!("NOT SIGNING ({})", text(body, "reason"))
+    }
+}
+
+fn signers(body: &Value) -> String {
+    let empty = Vec::new();
+    let signers = body.get("signers").and_then(Value::as_array).unwrap_or(&empty);
+    let mut rows = vec![["SIGNER", "GATE", "FOR", "UPSTREAM", "WHY"].map(str::to_owned).to_vec()];
+    rows.extend(signers.iter().map(|signer| {
+        let upstream = signer.get("upstream_ok").and_then(Value::as_bool).unwrap_or(false);
+        let why = [text(signer, "reason"), text(signer, "detail")];
+        let why: Vec<_> = why.into_iter().filter(|part| !part.is_empty()).collect();
+        vec![
+            text(signer, "signer_kid"),
+            text(signer, "state"),
+            age(number(signer, "for_s")),
+            if upstream { "ok" } else { "-" }.to_owned(),
+            why.join(": "),
+        ]
+    }));
+    table(&rows)
+}
+
+/// Columns as wide as their widest cell.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn text(body: &Value, key: &str) -> String {
+    body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn number(body: &Value, key: &str) -> u64 {
+    body.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// `17s`, `3m 05s`, `2h 10m`, `4d 3h`.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_read_well() {
+        assert_eq!(["17s", "3m 05s", "2h 10m", "4d 3h"], [17, 185, 7_800, 356_400].map(age).each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn a_table_has_straight_columns() {
+        let rows = [vec!["a".to_owned(), "bb".to_owned()], vec!["aaa".to_owned(), "b".to_owned()]];
+        assert_eq!(table(&rows), "a    bb\naaa  b");
+    }
+}

@@ -1,0 +1,67 @@
+//! Canaries: fresh messages that the proxy signs to learn whether a signer works.
+
+use crate::key::{Kid, Signer, ToBeSigned};
+
+/// Every canary begins so, and nothing a caller may sign does.
+const PREFIX: &[u8] = b"signing-proxy canary v1\0";
+
+/// Bytes of a canary's nonce: enough that the whole is longer than 64 bytes,
+/// so that it is never mistaken for a raw digest under Ed25519.
+pub const NONCE_BYTES: usize = 48;
+
+/// `PREFIX || kid || nonce`: a message that no consumer of signatures accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canary {
+    message: Vec<u8>,
+}
+
+impl Canary {
+    /// The canary of `kid` with a fresh random `nonce`.
+    #[must_use]
+    pub fn new(kid: &Kid, nonce: [u8; NONCE_BYTES]) -> Self {
+        Self { message: [PREFIX, kid.as_str().as_bytes(), &nonce].concat() }
+    }
+
+    /// What `signer` is given to sign.
+    #[must_use]
+    pub fn to_be_signed(&self, signer: &Signer) -> ToBeSigned {
+        Self::fits(ToBeSigned::from_message(&self.message, signer.algorithm()))
+    }
+
+    /// A canary has at most `PREFIX + 128 + 48` bytes, which every algorithm takes.
+    #[expect(clippy::expect_used, reason = "an invariant of this file's own constants")]
+    fn fits<E: std::fmt::Debug>(prepared: Result<ToBeSigned, E>) -> ToBeSigned {
+        prepared.expect("a canary is shorter than every algorithm's limit")
+    }
+}
+
+/// Whether a caller's message could be taken for a canary.
+#[must_use]
+pub(crate) fn is_canary(message: &[u8]) -> bool {
+    message.starts_with(PREFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Algorithm;
+    use crate::refusal::Reason;
+    use crate::request::Input;
+
+    #[test]
+    fn a_canary_is_longer_than_any_digest() {
+        let canary = Canary::new(&Kid::parse("k").unwrap(), [7; NONCE_BYTES]);
+        assert!(canary.message.len() > 64);
+    }
+
+    #[test]
+    fn no_caller_may_sign_a_canary() {
+        let canary = Canary::new(&Kid::parse("k").unwrap(), [7; NONCE_BYTES]);
+        for algorithm in Algorithm::ALL {
+            for message in [canary.message.clone(), PREFIX.to_vec()] {
+                let refusal = ToBeSigned::prepare(&Input::Message(message), *algorithm);
+                assert_eq!(refusal.unwrap_err().reason, Reason::InvalidRequest);
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! All gates and the freeze, owned by one writer.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use super::evidence::Observation;
+use super::machine::{State, Thresholds};
+use super::snapshot::{GateView, Snapshot};
+use crate::key::Kid;
+use crate::moment::Moment;
+
+/// A number that changes whenever the gate's answer could change. A release
+/// needs the epoch of its admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(u64);
+
+/// An operator's stop. Beats everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freeze {
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Who: `uid 1000 (alice)`, or the environment variable.
+    pub by: String,
+    /// When, by the calendar.
+    pub at: OffsetDateTime,
+    /// When, by the boot-time clock.
+    pub since: Moment,
+}
+
+/// A gate went from one state to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Which signer's.
+    pub kid: Kid,
+    /// The state it left.
+    pub from: State,
+    /// The state it is in.
+    pub to: State,
+}
+
+/// The gates of all signers and the freeze.
+#[derive(Clone, Debug)]
+pub struct Gates {
+    thresholds: Thresholds,
+    freeze: Option<Freeze>,
+    gates: BTreeMap<Kid, GateView>,
+    newest_epoch: u64,
+}
+
+impl Gates {
+    /// Gates for `kids`, all shut.
+    #[must_use]
+    pub fn new(thresholds: Thresholds, kids: impl IntoIterator<Item = Kid>, now: Moment) -> Self {
+        let gates = kids
+            .into_iter()
+            .map(|kid| (kid, GateView { state: State::starting(now), epoch: Epoch(0) }))
+            .collect();
+        Self { thresholds, freeze: None, gates, newest_epoch: 0 }
+    }
+
+    /// Takes an observation about `kid` into account.
+    pub fn observe(&mut self, kid: &Kid, observation: &Observation) -> Option<Transition> {
+        let thresholds = self.thresholds.clone();
+        self.step(kid, |state| state.observe(observation, &thresholds))
+    }
+
+    /// Takes the time into account: leases end.
+    pub fn tick(&mut self, now: Moment) -> Vec<Transition> {
+        let thresholds = self.thresholds.clone();
+        let kids: Vec<Kid> = self.gates.keys().cloned().collect();
+        kids.iter()
+            .filter_map(|kid| self.step(kid, |state| state.tick(now, &thresholds)))
+            .collect()
+    }
+
+    /// Seals `kid`, as a seal found on disk or a public key that does not match does.
+    pub fn seal(&mut self, kid: &Kid, detail: &str, now: Moment) -> Option<Transition> {
+        let detail = detail.to_owned();
+        self.step(kid, |state| match state {
+            sealed @ State::Sealed { .. } => sealed,
+            State::Shut { .. } | State::Probing { .. } | State::Open { .. } => {
+                State::Sealed { detail, since: now }
+            }
+        })
+    }
+
+    /// Unseals `kid`: its gate is shut then and has to prove itself anew.
+    /// None if it was not sealed.
+    pub fn unseal(&mut self, kid: &Kid, now: Moment) -> Option<Transition> {
+        self.step(kid, |state| state.unseal(now))
+    }
+
+    /// Freezes. A freeze on top of a freeze replaces its reason.
+    pub fn freeze(&mut self, freeze: Freeze) {
+        self.freeze = Some(freeze);
+        self.new_epoch_for_all();
+    }
+
+    /// Ends the freeze; returns it if there was one.
+    pub fn unfreeze(&mut self) -> Option<Freeze> {
+        let ended = self.freeze.take();
+        if ended.is_some() {
+            self.new_epoch_for_all();
+        }
+        ended
+    }
+
+    /// The freeze in force.
+    #[must_use]
+    pub fn freeze_in_force(&self) -> Option<&Freeze> {
+        self.freeze.as_ref()
+    }
+
+    /// The state of `kid`'s gate.
+    #[must_use]
+    pub fn state(&self, kid: &Kid) -> Option<&State> {
+        self.gates.get(kid).map(|gate| &gate.state)
+    }
+
+    /// What everyone else sees.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.freeze.clone(), self.gates.clone())
+    }
+
+    fn step(&mut self, kid: &Kid, step: impl FnOnce(State) -> State) -> Option<Transition> {
+        let gate = self.gates.get_mut(kid)?;
+        let from = gate.state.clone();
+        gate.state = step(from.clone());
+        if gate.state.word() == from.word() {
+            return None;
+        }
+        // Renewing a lease or another cause of the same state changes no answer;
+        // every other change does.
+        self.newest_epoch += 1;
+        gate.epoch = Epoch(self.newest_epoch);
+        Some(Transition { kid: kid.clone(), from, to: gate.state.clone() })
+    }
+
+    fn new_epoch_for_all(&mut self) {
+        self.newest_epoch += 1;
+        for gate in self.gates.values_mut() {
+            gate.epoch = Epoch(self.newest_epoch);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the data plane sees of the gates: immutable, and the only place where
+//! a permit and the proof that the gate is still open are made.
+
+use std::collections::BTreeMap;
+
+use super::gates::{Epoch, Freeze};
+use super::machine::State;
+use super::slots::{Slot, Slots};
+use crate::key::Kid;
+use crate::moment::Moment;
+use crate::policy::Grant;
+use crate::refusal::{Reason, Refusal};
+
+/// One gate in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateView {
+    /// Its state when the snapshot was made. Its lease counts by `now`.
+    pub state: State,
+    /// Its epoch.
+    pub epoch: Epoch,
+}
+
+/// All gates at one moment. Leases are compared with the reader's own time, so
+/// a snapshot that nobody replaces shuts by itself (I2).
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    freeze: Option<Freeze>,
+    gates: BTreeMap<Kid, GateView>,
+}
+
+/// Proof that the gate admitted a granted request (I1). Holds the grant and
+/// its slot; consumed by [`Snapshot::release`]; made by [`Snapshot::admit`] only.
+///
+/// ```compile_fail
+/// fn skip(grant: signing_core::Grant, slot: signing_core::gate::Slot, epoch: signing_core::gate::Epoch)
+///     -> signing_core::gate::Permit {
+///     signing_core::gate::Permit { grant, slot, epoch, deadline: signing_core::Moment::default() }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Permit {
+    grant: Grant,
+    epoch: Epoch,
+    deadline: Moment,
+    slot: Slot,
+}
+
+/// Proof that the gate was still open, in the same epoch, when the signature
+/// was about to leave (I1). Made by [`Snapshot::release`] only, out of a permit.
+///
+/// ```compile_fail
+/// fn skip(grant: signing_core::Grant, slot: signing_core::gate::Slot) -> signing_core::gate::StillOpen {
+///     signing_core::gate::StillOpen { grant, slot }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct StillOpen {
+    grant: Grant,
+    slot: Slot,
+}
+
+impl Permit {
+    /// The grant it was made from.
+    #[must_use]
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// When the request has to be answered.
+    #[must_use]
+    pub fn deadline(&self) -> Moment {
+        self.deadline
+    }
+}
+
+impl StillOpen {
+    /// The grant it was made from.
+    #[must_use]
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Gives the slot back only once the answer is written or given up: a
+    /// request in flight is in flight until then.
+    #[must_use]
+    pub fn into_slot(self) -> Slot {
+        self.slot
+    }
+}
+
+impl Snapshot {
+    pub(super) fn new(freeze: Option<Freeze>, gates: BTreeMap<Kid, GateView>) -> Self {
+        Self { freeze, gates }
+    }
+
+    /// The freeze in force.
+    #[must_use]
+    pub fn freeze(&self) -> Option<&Freeze> {
+        self.freeze.as_ref()
+    }
+
+    /// All gates, by kid.
+    pub fn gates(&self) -> impl Iterator<Item = (&Kid, &GateView)> {
+        self.gates.iter()
+    }
+
+    /// Whether `kid` would be admitted at `now`, and if not, why.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn check(&self, kid: &Kid, now: Moment) -> Result<Epoch, Refusal> {
+        if let Some(freeze) = &self.freeze {
+            let detail = format!("frozen by an operator: {}", freeze.reason);
+            return Err(refuse(Reason::Frozen, detail, kid, freeze.since, now));
+        }
+        let Some(gate) = self.gates.get(kid) else {
+            let detail = "no upstream is configured for this signer";
+            return Err(Refusal::new(Reason::KeyUnavailable, detail).about(kid));
+        };
+        match &gate.state {
+            State::Open { lease_until, .. } if now < *lease_until => Ok(gate.epoch),
+            State::Open { lease_until, .. } => {
+                let detail = "no signature has verified within the lease";
+                Err(refuse(Reason::UpstreamUnhealthy, detail.into(), kid, *lease_until, now))
+            }
+            State::Shut { cause, since } | State::Probing { cause, since, .. } => {
+                Err(refuse(cause.reason(), cause.sentence(), kid, *since, now))
+            }
+            State::Sealed { since, .. } => {
+                let detail = "sealed: an operator has to look into it and run `signctl unseal`";
+                Err(refuse(Reason::Sealed, detail.into(), kid, *since, now))
+            }
+        }
+    }
+
+    /// Admits a granted request whose answer is due by `deadline`.
+    ///
+    /// # Errors
+    /// The refusal, at once: nothing here waits (I8).
+    pub fn admit(
+        &self,
+        grant: Grant,
+        slots: &Slots,
+        now: Moment,
+        deadline: Moment,
+    ) -> Result<Permit, Refusal> {
+        let kid = &grant.signer().kid;
+        let epoch = self.check(kid, now)?;
+        if now >= deadline {
+            let detail = "the deadline passed before the request was admitted";
+            return Err(Refusal::new(Reason::DeadlineExceeded, detail).about(kid));
+        }
+        let Some(slot) = slots.take() else {
+            let detail = format!("{} requests are in flight already", slots.limit());
+            return Err(Refusal::new(Reason::Overloaded, detail).about(kid));
+        };
+        Ok(Permit { grant, epoch, deadline, slot })
+    }
+
+    /// Whether what `permit` admitted may still leave at `now`: the gate is
+    /// open, its lease lasts, and nothing changed since the admission.
+    ///
+    /// # Errors
+    /// `gate_closed_in_flight`; the signature must not leave.
+    pub fn release(&self, permit: Permit, now: Moment) -> Result<StillOpen, Refusal> {
+        let Permit { grant, epoch, slot, .. } = permit;
+        let kid = &grant.signer().kid;
+        let why = match self.check(kid, now) {
+            Ok(current) if current == epoch => return Ok(StillOpen { grant, slot }),
+            Ok(_) => "it had been shut in between".to_owned(),
+            Err(refusal) => refusal.to_string(),
+        };
+        let detail = format!("a signature was made and is withheld: {why}");
+        Err(Refusal::new(Reason::GateClosedInFlight, detail).about(kid))
+    }
+}
+
+fn refuse(reason: Reason, detail: String, kid: &Kid, since: Moment, now: Moment) -> Refusal {
+    Refusal::new(reason, detail).about(kid).since(now.since(since).as_secs())
+}

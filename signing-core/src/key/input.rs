@@ -1,0 +1,139 @@
+//! What exactly is put before the key, for each algorithm and kind of input.
+
+use aws_lc_rs::digest;
+
+use super::Algorithm;
+use crate::canary;
+use crate::refusal::{Reason, Refusal};
+use crate::request::Input;
+
+/// The longest message AWS KMS takes as `RAW`.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>
+pub const ED25519_MESSAGE_MAX_BYTES: usize = 4096;
+
+/// The bytes a key signs, in the form its algorithm takes. Made only by
+/// [`ToBeSigned::prepare`], so that lengths are right and no caller's input is
+/// a canary, and by [`crate::Canary`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToBeSigned {
+    algorithm: Algorithm,
+    form: Form,
+}
+
+/// How the bytes stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A digest of the algorithm's own hash (KMS `DIGEST`).
+    Digest([u8; 32]),
+    /// The message itself (KMS `RAW`).
+    Raw(Vec<u8>),
+}
+
+impl ToBeSigned {
+    /// Prepares a caller's input for `algorithm`:
+    ///
+    /// | algorithm | given a digest | given a message |
+    /// | --- | --- | --- |
+    /// | ECDSA | that digest | its digest, computed here |
+    /// | Ed25519 | the digest's bytes as the message | the message |
+    ///
+    /// # Errors
+    /// `invalid_digest` if its length does not fit, `message_too_large` if
+    /// Ed25519's message is over 4096 bytes, `invalid_request` for a canary.
+    pub fn prepare(input: &Input, algorithm: Algorithm) -> Result<Self, Refusal> {
+        match input {
+            Input::Digest(digest) => Self::from_digest(digest, algorithm),
+            Input::Message(message) => {
+                if canary::is_canary(message) {
+                    return Err(Refusal::new(
+                        Reason::InvalidRequest,
+                        "the message begins with the prefix of the proxy's own canaries; \
+                         sign other bytes",
+                    ));
+                }
+                Self::from_message(message, algorithm)
+            }
+        }
+    }
+
+    fn from_digest(digest: &[u8], algorithm: Algorithm) -> Result<Self, Refusal> {
+        let Ok(bytes) = <[u8; 32]>::try_from(digest) else {
+            return Err(Refusal::new(
+                Reason::InvalidDigest,
+                format!(
+                    "the digest has {} bytes; {algorithm} takes a SHA-256 digest of {}",
+                    digest.len(),
+                    algorithm.digest_bytes()
+                ),
+            ));
+        };
+        let form = match algorithm {
+            Algorithm::Ed25519Sha512 => Form::Raw(bytes.to_vec()),
+            Algorithm::EcdsaSha256 => Form::Digest(bytes),
+        };
+        Ok(Self { algorithm, form })
+    }
+
+    /// Prepares a message whoever wrote it: canaries come this way too.
+    pub(crate) fn from_message(message: &[u8], algorithm: Algorithm) -> Result<Self, Refusal> {
+        let form = match algorithm {
+            Algorithm::Ed25519Sha512 if message.len() > ED25519_MESSAGE_MAX_BYTES => {
+                return Err(Refusal::new(
+                    Reason::MessageTooLarge,
+                    format!(
+                        "the message has {} bytes; {algorithm} signs at most \
+                         {ED25519_MESSAGE_MAX_BYTES}: send its digest instead",
+                        message.len()
+                    ),
+                ));
+            }
+            Algorithm::Ed25519Sha512 => Form::Raw(message.to_vec()),
+            Algorithm::EcdsaSha256 => Form::Digest(sha256(message)),
+        };
+        Ok(Self { algorithm, form })
+    }
+
+    /// The algorithm it was prepared for.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The digest, if the key is given one (KMS `DIGEST`).
+    #[must_use]
+    pub fn digest(&self) -> Option<&[u8]> {
+        match &self.form {
+            Form::Digest(bytes) => Some(bytes),
+            Form::Raw(_) => None,
+        }
+    }
+
+    /// The bytes given to the key: a digest or a message.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match &self.form {
+            Form::Digest(bytes) => bytes,
+            Form::Raw(bytes) => bytes,
+        }
+    }
+
+    /// SHA-256 that names this input in logs and records, whatever its form:
+    /// the digest itself where there is one, else that of the message.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        match &self.form {
+            Form::Digest(bytes) => *bytes,
+            Form::Raw(bytes) => sha256(bytes),
+        }
+    }
+
+    pub(super) fn form(&self) -> &Form {
+        &self.form
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}

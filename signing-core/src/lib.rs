@@ -1,0 +1,25 @@
+//! The pure domain of the signing proxy.
+//!
+//! No async, no IO, no clock, no environment, no randomness (I9): everything
+//! here takes evidence and time as arguments and returns a decision. What may
+//! say no returns a *proof*, a value whose constructor is private to this
+//! crate, and the next step consumes it (I1).
+
+pub mod caller;
+pub mod canary;
+pub mod gate;
+pub mod key;
+pub mod moment;
+pub mod policy;
+pub mod refusal;
+pub mod registry;
+pub mod request;
+
+pub use caller::Caller;
+pub use canary::Canary;
+pub use key::{Algorithm, Kid, Signer, ToBeSigned, VerifiedSignature};
+pub use moment::Moment;
+pub use policy::{Grant, Policy};
+pub use refusal::{Reason, Refusal};
+pub use registry::Registry;
+pub use request::{Input, SignRequest};

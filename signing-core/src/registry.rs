@@ -1,0 +1,191 @@
+//! The registry: every public key a verifier may meet (`signers.json`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::key::{Algorithm, Kid, PublicKey, Purpose, Signer};
+
+/// The registered signers: each kid once, each key once.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    signers: BTreeMap<Kid, Arc<Signer>>,
+}
+
+/// One entry as the field writes it. Fields that others add are ignored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// The kid; older writers say `signerId`.
+    #[serde(alias = "signerId")]
+    pub signer_kid: String,
+    /// `ed25519`, `ecdsa-p256-sha256`, or the AWS KMS name.
+    pub algorithm: String,
+    /// PEM block `PUBLIC KEY`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key_pem: Option<String>,
+    /// Raw base64 instead of PEM: DER SubjectPublicKeyInfo, or Ed25519's 32 bytes.
+    #[serde(default, rename = "publicKey", skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// When it was put in service; for people.
+    #[serde(default, rename = "deployedAt", skip_serializing_if = "Option::is_none")]
+    pub deployed_at: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// `signing` (when absent), `breakglass` or `audit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// RFC 3339: it signs nothing from then on.
+    #[serde(default, rename = "notAfter", skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<String>,
+    /// RFC 3339: it was revoked then.
+    #[serde(default, rename = "revokedAt", skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<String>,
+}
+
+/// The whole file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Document {
+    /// The entries, in any order.
+    pub signers: Vec<Entry>,
+}
+
+/// DER of an Ed25519 SubjectPublicKeyInfo up to its 32 bytes (RFC 8410 4).
+const ED25519_SPKI_PREFIX: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+impl Registry {
+    /// Reads a registry from the text of `signers.json`.
+    ///
+    /// # Errors
+    /// Every mistake at once, each a sentence that names the entry.
+    pub fn from_json(text: &str) -> Result<Self, Vec<String>> {
+        let document: Document = serde_json::from_str(text).map_err(|error| {
+            vec![format!(
+                "is not a registry: {error}; expected {{\"signers\": [{{\"signer_kid\", \
+                 \"algorithm\", \"public_key_pem\"}}, ...]}}"
+            )]
+        })?;
+        let mut registry = Self::default();
+        let mut mistakes = Vec::new();
+        for entry in &document.signers {
+            if let Err(mistake) = signer(entry).and_then(|signer| registry.insert(signer)) {
+                mistakes.push(format!("signer {:?}: {mistake}", entry.signer_kid));
+            }
+        }
+        if mistakes.is_empty() { Ok(registry) } else { Err(mistakes) }
+    }
+
+    /// The signer of that kid.
+    #[must_use]
+    pub fn get(&self, kid: &str) -> Option<&Arc<Signer>> {
+        // A text that is no kid is in no registry.
+        self.signers.get(&Kid::parse(kid).ok()?)
+    }
+
+    /// All signers, by kid.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Signer>> {
+        self.signers.values()
+    }
+
+    fn insert(&mut self, signer: Signer) -> Result<(), String> {
+        if self.signers.contains_key(&signer.kid) {
+            return Err("appears twice; a kid names one key".into());
+        }
+        let twin = self
+            .iter()
+            .find(|other| other.public_key.spki_der() == signer.public_key.spki_der());
+        if let Some(twin) = twin {
+            return Err(format!("has the same key as signer {:?}; a key has one kid", twin.kid.as_str()));
+        }
+        self.signers.insert(signer.kid.clone(), Arc::new(signer));
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// The entry that publishes `signer`, in the form that verifiers read.
+    #[must_use]
+    pub fn publish(signer: &Signer) -> Self {
+        let instant = |at: Option<OffsetDateTime>| at.and_then(|at| at.format(&Rfc3339).ok());
+        Self {
+            signer_kid: signer.kid.to_string(),
+            algorithm: signer.algorithm().registry_name().to_owned(),
+            public_key_pem: Some(signer.public_key.to_pem()),
+            public_key: None,
+            deployed_at: None,
+            description: None,
+            purpose: Some(purpose_word(signer.purpose).to_owned()),
+            not_after: instant(signer.not_after),
+            revoked_at: instant(signer.revoked_at),
+        }
+    }
+}
+
+fn signer(entry: &Entry) -> Result<Signer, String> {
+    let kid = Kid::parse(&entry.signer_kid).map_err(|error| error.to_string())?;
+    let algorithm = Algorithm::parse(&entry.algorithm).ok_or_else(|| {
+        format!("algorithm {:?} is not one of {}", entry.algorithm, registry_names())
+    })?;
+    let purpose = match entry.purpose.as_deref() {
+        None | Some("signing") => Purpose::Signing,
+        Some("breakglass") => Purpose::Breakglass,
+        Some("audit") => Purpose::Audit,
+        Some(other) => {
+            return Err(format!("purpose {other:?} is not one of signing, breakglass, audit"));
+        }
+    };
+    Ok(Signer {
+        kid,
+        public_key: public_key(entry, algorithm)?,
+        purpose,
+        not_after: instant("notAfter", entry.not_after.as_deref())?,
+        revoked_at: instant("revokedAt", entry.revoked_at.as_deref())?,
+    })
+}
+
+fn public_key(entry: &Entry, algorithm: Algorithm) -> Result<PublicKey, String> {
+    match (&entry.public_key_pem, &entry.public_key) {
+        (Some(pem), None) => PublicKey::from_pem(pem, algorithm)
+            .map_err(|error| format!("public_key_pem {error}")),
+        (None, Some(raw)) => {
+            let bytes = STANDARD
+                .decode(raw)
+                .map_err(|error| format!("publicKey is not base64: {error}"))?;
+            let der = if algorithm == Algorithm::Ed25519Sha512 && bytes.len() == 32 {
+                [&ED25519_SPKI_PREFIX[..], &bytes].concat()
+            } else {
+                bytes
+            };
+            PublicKey::from_spki_der(&der, algorithm).map_err(|error| format!("publicKey {error}"))
+        }
+        (Some(_), Some(_)) => Err("has both public_key_pem and publicKey; keep one".into()),
+        (None, None) => Err("has no public key; add public_key_pem".into()),
+    }
+}
+
+fn instant(key: &str, text: Option<&str>) -> Result<Option<OffsetDateTime>, String> {
+    text.map(|text| {
+        OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
+            format!("{key} {text:?} is not an RFC 3339 time such as 2027-01-31T00:00:00Z")
+        })
+    })
+    .transpose()
+}
+
+fn registry_names() -> String {
+    Algorithm::ALL.iter().map(|algorithm| algorithm.registry_name()).collect::<Vec<_>>().join(", ")
+}
+
+fn purpose_word(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Signing => "signing",
+        Purpose::Breakglass => "breakglass",
+        Purpose::Audit => "audit",
+    }
+}

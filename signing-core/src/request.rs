@@ -1,0 +1,25 @@
+//! A request to sign, in the native form that every dialect is turned into.
+
+use crate::key::Algorithm;
+
+/// What the caller wants signed: exactly one of the two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A digest that the caller computed.
+    Digest(Vec<u8>),
+    /// A message.
+    Message(Vec<u8>),
+}
+
+/// A request to sign, whatever dialect it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignRequest {
+    /// What to sign.
+    pub input: Input,
+    /// The signer the caller names: a kid or an alias. None: its default.
+    pub signer: Option<String>,
+    /// The algorithm the caller names. None: the signer's own.
+    pub algorithm: Option<Algorithm>,
+    /// Why the caller wants it, for the record.
+    pub justification: Option<String>,
+}
