@@ -123,7 +123,8 @@ impl DevelopmentKey {
                 Ok(key.sign(input.bytes()).to_bytes().to_vec())
             }
             (Private::P256(key), Algorithm::EcdsaSha256, Some(digest)) => {
-                let signature: p256::ecdsa::Signature = key.sign_prehash(digest).map_err(|_| other())?;
+                let signature: p256::ecdsa::Signature =
+                    key.sign_prehash(digest).map_err(|_| other())?;
                 Ok(signature.to_der().as_bytes().to_vec())
             }
             _ => Err(other()),

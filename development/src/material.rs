@@ -141,8 +141,7 @@ impl Material {
                 self.write(&format!("keys/{kid}.pem"), key.to_pem()?.as_bytes())?;
             }
             let key = DevelopmentKey::load(&file)?;
-            let unusable =
-                |why: String| MaterialError::Unusable { path: file.clone(), why };
+            let unusable = |why: String| MaterialError::Unusable { path: file.clone(), why };
             let signer = Signer {
                 kid: Kid::parse(kid).map_err(|error| unusable(error.to_string()))?,
                 public_key: PublicKey::from_spki_der(key.public_key_der(), algorithm)
@@ -152,11 +151,14 @@ impl Material {
                 revoked_at: None,
             };
             self.write(&format!("keys/{kid}.pub.pem"), signer.public_key.to_pem().as_bytes())?;
-            let description = Some("development only: its private key lies in a plain file".to_owned());
+            let description =
+                Some("development only: its private key lies in a plain file".to_owned());
             entries.push(Entry { description, ..Entry::publish(&signer) });
         }
-        let text = serde_json::to_string_pretty(&Document { signers: entries })
-            .map_err(|error| MaterialError::Unusable { path: self.path("signers.json"), why: error.to_string() })?;
+        let text =
+            serde_json::to_string_pretty(&Document { signers: entries }).map_err(|error| {
+                MaterialError::Unusable { path: self.path("signers.json"), why: error.to_string() }
+            })?;
         self.write("signers.json", text.as_bytes())
     }
 

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::admin::{self, Admin, SocketError};
 use crate::config::{self, Environment, Probe};
 use crate::finish::Finisher;
+use crate::log_limit::LogLimit;
 use crate::materials::Materials;
 use crate::metrics::Metrics;
 use crate::monitor::{Monitor, MonitorTasks, Store, StoreError};
@@ -123,6 +124,7 @@ impl App {
             room: Arc::clone(&room),
             connections: connections.clone(),
             draining: draining.clone(),
+            handshake_log: LogLimit::default(),
         });
         let admin = Arc::new(Admin {
             access: config.admin.clone(),
@@ -248,8 +250,10 @@ impl AdminThread {
                 observe::serve(metrics_listener, self.observed).await;
                 Ok(())
             };
-            let ran: io::Result<()> =
-                Builder::new_current_thread().enable_all().build().and_then(|runtime| runtime.block_on(run));
+            let ran: io::Result<()> = Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .and_then(|runtime| runtime.block_on(run));
             if let Err(error) = ran {
                 let _ = started.send(Err(error));
             }

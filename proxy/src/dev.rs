@@ -131,7 +131,8 @@ fn guide(material: &Material, app: &App, healthy: bool) -> String {
     let dir = quoted(&material.dir);
     let url = format!("https://{}", app.listen);
     let metrics = app.metrics_listen;
-    let signctl = std::env::current_exe().map_or_else(|_| "signctl".into(), |me| quoted(&me.with_file_name("signctl")));
+    let signctl = std::env::current_exe()
+        .map_or_else(|_| "signctl".into(), |me| quoted(&me.with_file_name("signctl")));
     let state = if healthy {
         "Every gate is open."
     } else {

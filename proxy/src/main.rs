@@ -16,7 +16,10 @@ use tracing_subscriber::EnvFilter;
 
 /// A signing proxy that refuses to sign whenever it cannot prove that all is well.
 #[derive(Parser)]
-#[command(version, after_help = "Example: signing-proxy dev\n         signing-proxy check --config /etc/signing-proxy/signing-proxy.toml")]
+#[command(
+    version,
+    after_help = "Example: signing-proxy dev\n         signing-proxy check --config /etc/signing-proxy/signing-proxy.toml"
+)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -25,14 +28,18 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// Serve.
-    #[command(after_help = "Example: signing-proxy serve --config /etc/signing-proxy/signing-proxy.toml")]
+    #[command(
+        after_help = "Example: signing-proxy serve --config /etc/signing-proxy/signing-proxy.toml"
+    )]
     Serve {
         /// The config file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
     /// List every mistake of a configuration and of the files it names; exit 1 if there is one.
-    #[command(after_help = "Example: signing-proxy check --config /etc/signing-proxy/signing-proxy.toml")]
+    #[command(
+        after_help = "Example: signing-proxy check --config /etc/signing-proxy/signing-proxy.toml"
+    )]
     Check {
         /// The config file.
         #[arg(long, value_name = "FILE")]
@@ -69,7 +76,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Check { config } => {
             let materials = Materials::load(&config, &environment)?;
-            let (signers, callers) = (materials.config.signers.len(), materials.config.callers.len());
+            let (signers, callers) =
+                (materials.config.signers.len(), materials.config.callers.len());
             println!("{}: no mistakes; {signers} signers, {callers} callers", config.display());
             Ok(())
         }
@@ -84,7 +92,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             log_to_stderr();
             harden().context("core dumps can not be forbidden")?;
             let prepared = dev::prepare(&dir, listen, metrics)?;
-            let app = App::start(Materials::load(&prepared.config_file, &environment)?, &environment)?;
+            let app =
+                App::start(Materials::load(&prepared.config_file, &environment)?, &environment)?;
             dev::announce(&prepared, &app)?;
             Ok(app.run_until_stopped()?)
         }

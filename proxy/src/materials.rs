@@ -51,13 +51,15 @@ impl Materials {
             mistakes.extend(unregistered(&config, registry));
         }
         match (registry, tls, development_keys) {
-            (Some(registry), Some(tls), Some(development_keys)) if mistakes.is_empty() => Ok(Self {
-                policy: Policy::new(config.callers.clone(), config.aliases.clone()),
-                registry: Arc::new(registry),
-                tls,
-                development_keys,
-                config,
-            }),
+            (Some(registry), Some(tls), Some(development_keys)) if mistakes.is_empty() => {
+                Ok(Self {
+                    policy: Policy::new(config.callers.clone(), config.aliases.clone()),
+                    registry: Arc::new(registry),
+                    tls,
+                    development_keys,
+                    config,
+                })
+            }
             _ => Err(mistakes),
         }
     }
@@ -87,7 +89,10 @@ fn unregistered(config: &Config, registry: &Registry) -> Vec<String> {
                  keys of different purposes are disjoint",
                 kid.as_str()
             )),
-            None => Some(format!("signers: {:?} is not registered in {file}; add its public key", kid.as_str())),
+            None => Some(format!(
+                "signers: {:?} is not registered in {file}; add its public key",
+                kid.as_str()
+            )),
         }
     };
     config.signers.keys().filter_map(mistake).collect()

@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 use signing_core::gate::{Evidence, Slots, Snapshot, State};
 use signing_core::{Kid, Moment, Reason};
 
@@ -38,7 +40,11 @@ const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
     (GATE_STATE, Kind::Gauge, "1 for the state the signer's gate is in, 0 for the others."),
     (GATE_TRANSITIONS, Kind::Counter, "Transitions of the signer's gate."),
     (REQUESTS, Kind::Counter, "Requests to sign, by result and refusal reason."),
-    (REQUEST_DURATION, Kind::Histogram, "Time that signed requests spent in each stage, in seconds."),
+    (
+        REQUEST_DURATION,
+        Kind::Histogram,
+        "Time that signed requests spent in each stage, in seconds.",
+    ),
     (INFLIGHT, Kind::Gauge, "Requests admitted and not yet answered."),
     (FROZEN, Kind::Gauge, "1 while an operator's freeze is in force."),
     (BUILD_INFO, Kind::Gauge, "1, with the version as a label."),
@@ -152,8 +158,10 @@ impl Metrics {
         make.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let stages = ["queue", "upstream", "verify", "audit", "total"]
             .map(|stage| (stage, make.histogram(REQUEST_DURATION, &[("stage", stage)])));
-        let signers =
-            signers.into_iter().map(|(kid, provider, region)| make.signer(kid, provider, region)).collect();
+        let signers = signers
+            .into_iter()
+            .map(|(kid, provider, region)| make.signer(kid, provider, region))
+            .collect();
         Self {
             signers,
             no_signer: PerReason::new(),
@@ -281,7 +289,8 @@ impl PerReason {
 struct Make<'r>(&'r PrometheusRecorder);
 
 impl Make<'_> {
-    const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+    const METADATA: Metadata<'static> =
+        Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
     fn counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
         self.0.register_counter(&key(name, labels), &Self::METADATA)
@@ -301,10 +310,8 @@ impl Make<'_> {
             signed: self.counter(REQUESTS, &request_labels(None, kid.as_str())),
             refused: PerReason::new(),
             health: self.gauge(SIGNER_HEALTH, &[label]),
-            upstream_health: self.gauge(
-                UPSTREAM_HEALTH,
-                &[label, ("upstream", provider), ("region", &region)],
-            ),
+            upstream_health: self
+                .gauge(UPSTREAM_HEALTH, &[label, ("upstream", provider), ("region", &region)]),
             states: State::WORDS
                 .map(|state| (state, self.gauge(GATE_STATE, &[label, ("state", state)]))),
             kid: kid.clone(),

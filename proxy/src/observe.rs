@@ -60,7 +60,10 @@ pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
                 async move { Ok::<_, Infallible>(respond(&observed, &request)) }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).max_buf_size(16_384);
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_READ_TIMEOUT)
+                .max_buf_size(16_384);
             // An error here is the peer's: it sees its connection close.
             let _ = builder.serve_connection(TokioIo::new(stream), service).await;
             drop(place);

@@ -100,7 +100,9 @@ impl SigningOrder {
         let Self { permit, intent, input } = self;
         let signer = permit.grant().signer();
         let verified = answer.map_err(UpstreamError::into_evidence).and_then(|signature| {
-            signer.verify(&input, signature).map_err(|bad| Evidence::Doubt { detail: bad.to_string() })
+            signer
+                .verify(&input, signature)
+                .map_err(|bad| Evidence::Doubt { detail: bad.to_string() })
         });
         match verified {
             Ok(signature) => Ok(Proven { permit, intent, signature }),
@@ -162,7 +164,11 @@ impl Proven {
     /// # Errors
     /// `gate_closed_in_flight`: the signature is withheld, with its intent.
     #[expect(clippy::result_large_err, reason = "moved once, out of the one place that makes it")]
-    pub(crate) fn release(self, gates: &Snapshot, now: Moment) -> Result<Release, (Intent, Refusal)> {
+    pub(crate) fn release(
+        self,
+        gates: &Snapshot,
+        now: Moment,
+    ) -> Result<Release, (Intent, Refusal)> {
         match gates.release(self.permit, now) {
             Ok(still_open) => Ok(Release { still_open, signature: self.signature }),
             Err(refusal) => Err((self.intent, refusal)),

@@ -34,7 +34,9 @@ impl RequestContext {
     pub fn read(headers: &HeaderMap, now: Moment, longest: Duration) -> Result<Self, Refusal> {
         Ok(Self {
             request_id: request_id(headers),
-            traceparent: text(headers, &TRACEPARENT).filter(|t| is_traceparent(t)).map(str::to_owned),
+            traceparent: text(headers, &TRACEPARENT)
+                .filter(|t| is_traceparent(t))
+                .map(str::to_owned),
             received: now,
             deadline: now.after(timeout(headers)?.map_or(longest, |asked| asked.min(longest))),
         })
@@ -47,7 +49,9 @@ impl RequestContext {
 pub fn request_id(headers: &HeaderMap) -> String {
     let is_sane = |id: &&str| {
         (1..=128).contains(&id.len())
-            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
     };
     text(headers, &REQUEST_ID).filter(is_sane).map_or_else(random_id, str::to_owned)
 }

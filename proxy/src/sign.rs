@@ -85,7 +85,8 @@ async fn conclude<L>(
     let verdict = order.prove(answer);
     let verified = now();
 
-    let evidence = verdict.as_ref().map_or_else(|failed| failed.evidence.clone(), |_| Evidence::Signed);
+    let evidence =
+        verdict.as_ref().map_or_else(|failed| failed.evidence.clone(), |_| Evidence::Signed);
     room.metrics.observed_call(&kid, &evidence, answered.since(called));
     room.monitor.evidence().report(&kid, called, verified, evidence);
 

@@ -13,7 +13,9 @@ use time::format_description::well_known::Rfc3339;
 #[must_use]
 pub fn now() -> Moment {
     match clock_gettime(ClockId::CLOCK_BOOTTIME) {
-        Ok(at) => Moment::from_nanos(u64::try_from(Duration::from(at).as_nanos()).unwrap_or(u64::MAX)),
+        Ok(at) => {
+            Moment::from_nanos(u64::try_from(Duration::from(at).as_nanos()).unwrap_or(u64::MAX))
+        }
         Err(_) => Moment::from_nanos(u64::MAX),
     }
 }

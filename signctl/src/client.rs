@@ -49,9 +49,9 @@ pub(crate) fn get_url(url: &str) -> anyhow::Result<Reply> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = request(Method::GET, path, authority.as_str(), Bytes::new())?;
     run(async {
-        let stream = TcpStream::connect(&address)
-            .await
-            .with_context(|| format!("{address} does not answer; is signing-proxy running there?"))?;
+        let stream = TcpStream::connect(&address).await.with_context(|| {
+            format!("{address} does not answer; is signing-proxy running there?")
+        })?;
         exchange(stream, request).await
     })
 }
@@ -69,7 +69,12 @@ fn over_socket(socket: &Path, request: Request<Full<Bytes>>) -> anyhow::Result<R
     })
 }
 
-fn request(method: Method, path: &str, host: &str, body: Bytes) -> anyhow::Result<Request<Full<Bytes>>> {
+fn request(
+    method: Method,
+    path: &str,
+    host: &str,
+    body: Bytes,
+) -> anyhow::Result<Request<Full<Bytes>>> {
     let builder = Request::builder()
         .method(method)
         .uri(path)
@@ -101,6 +106,7 @@ async fn exchange(
         .await
         .map_err(|error| anyhow!("the answer broke off: {error}"))?
         .to_bytes();
-    let body = serde_json::from_slice(&body).context("the answer is not JSON; is this a signing-proxy?")?;
+    let body = serde_json::from_slice(&body)
+        .context("the answer is not JSON; is this a signing-proxy?")?;
     Ok(Reply { status, body })
 }

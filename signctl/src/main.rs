@@ -14,10 +14,19 @@ use client::Reply;
 
 /// Looks after a signing proxy: status, health, freeze, unseal.
 #[derive(Parser)]
-#[command(version, after_help = "Example: signctl status\n         signctl freeze --reason \"INC-42: KMS outage\"")]
+#[command(
+    version,
+    after_help = "Example: signctl status\n         signctl freeze --reason \"INC-42: KMS outage\""
+)]
 struct Arguments {
     /// The admin socket.
-    #[arg(long, global = true, value_name = "PATH", env = "SIGNCTL_SOCKET", default_value = "/run/signing-proxy/admin.sock")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "SIGNCTL_SOCKET",
+        default_value = "/run/signing-proxy/admin.sock"
+    )]
     socket: PathBuf,
     /// Print JSON for programs.
     #[arg(long, global = true)]
@@ -49,7 +58,9 @@ enum Verb {
     #[command(after_help = "Example: signctl unfreeze")]
     Unfreeze,
     /// End the seal of one signer; it has to prove itself anew before it signs.
-    #[command(after_help = "Example: signctl unseal payments-2026 --reason \"registry corrected, CHG-7\"")]
+    #[command(
+        after_help = "Example: signctl unseal payments-2026 --reason \"registry corrected, CHG-7\""
+    )]
     Unseal {
         /// The signer's kid.
         kid: String,

@@ -35,7 +35,9 @@ pub(crate) fn done(body: &Value) -> String {
     let state = match (body.get("frozen").and_then(Value::as_bool), body.get("unsealed")) {
         (Some(true), _) => "frozen: nothing is signed until `signctl unfreeze`".to_owned(),
         (Some(false), _) => "not frozen".to_owned(),
-        (None, Some(kid)) => format!("unsealed {}: it has to prove itself now", kid.as_str().unwrap_or_default()),
+        (None, Some(kid)) => {
+            format!("unsealed {}: it has to prove itself now", kid.as_str().unwrap_or_default())
+        }
         (None, None) => "done".to_owned(),
     };
     match body.get("note").and_then(Value::as_str) {
@@ -80,7 +82,11 @@ fn signers(body: &Value) -> String {
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
@@ -114,7 +120,10 @@ mod tests {
 
     #[test]
     fn ages_read_well() {
-        assert_eq!(["17s", "3m 05s", "2h 10m", "4d 3h"], [17, 185, 7_800, 356_400].map(age).each_ref().map(String::as_str));
+        assert_eq!(
+            ["17s", "3m 05s", "2h 10m", "4d 3h"],
+            [17, 185, 7_800, 356_400].map(age).each_ref().map(String::as_str)
+        );
     }
 
     #[test]

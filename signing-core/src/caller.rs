@@ -17,10 +17,14 @@ const NAME_MAX_BYTES: usize = 2048;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallerError {
     /// Neither kind of name is there.
-    #[error("the certificate has no SPIFFE URI and no DNS name among its subject alternative names")]
+    #[error(
+        "the certificate has no SPIFFE URI and no DNS name among its subject alternative names"
+    )]
     NoName,
     /// More than one of the kind that decides.
-    #[error("the certificate names {count} {kind}s, so which one calls is not certain; issue it with exactly one")]
+    #[error(
+        "the certificate names {count} {kind}s, so which one calls is not certain; issue it with exactly one"
+    )]
     Ambiguous {
         /// How many there are.
         count: usize,
@@ -28,7 +32,9 @@ pub enum CallerError {
         kind: &'static str,
     },
     /// The name is not of its form.
-    #[error("{name:?} is not a caller: expected spiffe://TRUST-DOMAIN/PATH or a DNS name in lower case")]
+    #[error(
+        "{name:?} is not a caller: expected spiffe://TRUST-DOMAIN/PATH or a DNS name in lower case"
+    )]
     Malformed {
         /// The name as it was found.
         name: String,
@@ -99,15 +105,15 @@ fn is_spiffe_scheme(uri: &str) -> bool {
 fn is_spiffe_id(rest: &str) -> bool {
     let Some((trust_domain, path)) = rest.split_once('/') else { return false };
     let domain_ok = !trust_domain.is_empty()
-        && trust_domain.bytes().all(
-            |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_'),
-        );
+        && trust_domain
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_'));
     domain_ok
         && path.split('/').all(|segment| {
             !matches!(segment, "" | "." | "..")
-                && segment.bytes().all(|b| {
-                    matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_')
-                })
+                && segment.bytes().all(
+                    |b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_'),
+                )
         })
 }
 

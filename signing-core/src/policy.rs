@@ -118,7 +118,11 @@ impl Policy {
         if algorithm != signer.algorithm() {
             return Err(Refusal::new(
                 Reason::AlgorithmNotSupported,
-                format!("the signer {} signs with {}, not {algorithm}", signer.kid, signer.algorithm()),
+                format!(
+                    "the signer {} signs with {}, not {algorithm}",
+                    signer.kid,
+                    signer.algorithm()
+                ),
             )
             .about(&signer.kid));
         }

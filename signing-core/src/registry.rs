@@ -97,11 +97,13 @@ impl Registry {
         if self.signers.contains_key(&signer.kid) {
             return Err("appears twice; a kid names one key".into());
         }
-        let twin = self
-            .iter()
-            .find(|other| other.public_key.spki_der() == signer.public_key.spki_der());
+        let twin =
+            self.iter().find(|other| other.public_key.spki_der() == signer.public_key.spki_der());
         if let Some(twin) = twin {
-            return Err(format!("has the same key as signer {:?}; a key has one kid", twin.kid.as_str()));
+            return Err(format!(
+                "has the same key as signer {:?}; a key has one kid",
+                twin.kid.as_str()
+            ));
         }
         self.signers.insert(signer.kid.clone(), Arc::new(signer));
         Ok(())
@@ -151,8 +153,9 @@ fn signer(entry: &Entry) -> Result<Signer, String> {
 
 fn public_key(entry: &Entry, algorithm: Algorithm) -> Result<PublicKey, String> {
     match (&entry.public_key_pem, &entry.public_key) {
-        (Some(pem), None) => PublicKey::from_pem(pem, algorithm)
-            .map_err(|error| format!("public_key_pem {error}")),
+        (Some(pem), None) => {
+            PublicKey::from_pem(pem, algorithm).map_err(|error| format!("public_key_pem {error}"))
+        }
         (None, Some(raw)) => {
             let bytes = STANDARD
                 .decode(raw)

@@ -1,1 +1,40 @@
-//! x
+//! The harness of the system tests: real processes, real sockets, and a KMS of
+//! our own.
+//!
+//! ```text
+//! let world = World::new();                        // scratch directory, certificates, KMS
+//! let key = world.kms.key(Kind::P256);
+//! let proxy = world.proxy().signer("s", &key).caller("spiffe://t/alice", &["s"]).start().await;
+//! let alice = proxy.client("spiffe://t/alice").await;
+//! let answer = alice.sign_message("s", b"hello").await;
+//! ```
+//!
+//! Nothing here sleeps for a fixed time: [`eventually`] waits on a condition
+//! with a deadline. Everything is removed and every process stopped on drop.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a harness that cannot go on says why and fails the test"
+)]
+
+pub mod client;
+pub mod kms;
+pub mod pki;
+pub mod process;
+pub mod programs;
+pub mod proxy;
+pub mod scratch;
+pub mod wait;
+pub mod world;
+
+pub use client::{Answer, Client, Protocol};
+pub use kms::{Fault, Key, Kind, Kms, Operation};
+pub use pki::{Certificate, Pki, Profile};
+pub use process::Process;
+pub use proxy::{Proxy, ProxyBuilder};
+pub use scratch::Scratch;
+pub use wait::eventually;
+pub use world::World;

@@ -109,7 +109,9 @@ fn not_allowed(peer: Option<&Peer>) -> Refusal {
     tracing::warn!(target: "admin", peer = who, "refused on the admin socket");
     Refusal::new(
         Reason::CallerNotAuthorized,
-        format!("{who} may not use this socket; admin.allowed_uids and admin.allowed_gids say who may"),
+        format!(
+            "{who} may not use this socket; admin.allowed_uids and admin.allowed_gids say who may"
+        ),
     )
 }
 
@@ -139,7 +141,8 @@ async fn respond(
             let kid = Kid::parse(&signer_kid)
                 .map_err(|error| Refusal::new(Reason::SignerUnknown, error.to_string()))?;
             let reason = one_line(reason)?;
-            let outcome = admin.monitor.unseal(kid, reason, peer.to_string()).await.map_err(gone)?;
+            let outcome =
+                admin.monitor.unseal(kid, reason, peer.to_string()).await.map_err(gone)?;
             answer(outcome, json!({"unsealed": signer_kid}))
         }
         ("/v1/status" | "/v1/freeze" | "/v1/unfreeze" | "/v1/unseal", _) => Err(Refusal::new(
@@ -173,7 +176,9 @@ fn answer(outcome: Outcome, done: Value) -> Result<Response<Answer>, Refusal> {
             StatusCode::INSUFFICIENT_STORAGE,
             Some(format!("in force now, but a restart would forget it: {why}")),
         ),
-        Outcome::Failed(why) => return Err(Refusal::new(Reason::Internal, format!("nothing changed: {why}"))),
+        Outcome::Failed(why) => {
+            return Err(Refusal::new(Reason::Internal, format!("nothing changed: {why}")));
+        }
     };
     let mut body = done;
     if let Some(note) = note {

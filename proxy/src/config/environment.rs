@@ -43,7 +43,9 @@ impl Environment {
     #[must_use]
     pub fn is_true(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| {
-            ["1", "true", "yes", "y", "on"].iter().any(|word| value.trim().eq_ignore_ascii_case(word))
+            ["1", "true", "yes", "y", "on"]
+                .iter()
+                .any(|word| value.trim().eq_ignore_ascii_case(word))
         })
     }
 
@@ -113,9 +115,9 @@ fn value(text: &str) -> Value {
     let document = format!("value = {text}").parse::<Table>();
     let parsed = document.ok().and_then(|mut table| table.remove("value"));
     match parsed {
-        Some(value @ (Value::Integer(_) | Value::Boolean(_) | Value::Array(_) | Value::String(_))) => {
-            value
-        }
+        Some(
+            value @ (Value::Integer(_) | Value::Boolean(_) | Value::Array(_) | Value::String(_)),
+        ) => value,
         Some(Value::Float(_) | Value::Datetime(_) | Value::Table(_)) | None => {
             Value::String(text.to_owned())
         }
@@ -146,7 +148,8 @@ mod tests {
 
     #[test]
     fn the_freeze_variables_of_the_field_freeze() {
-        let both = environment(&[("SIGNING_DISABLED_REASON", "KMS down"), ("DEPLOY_BLOCK_SIGNING", "1")]);
+        let both =
+            environment(&[("SIGNING_DISABLED_REASON", "KMS down"), ("DEPLOY_BLOCK_SIGNING", "1")]);
         assert_eq!(both.freeze(), Some(("KMS down".to_owned(), "SIGNING_DISABLED_REASON")));
         assert!(environment(&[("DEPLOY_BLOCK_SIGNING", "yes")]).freeze().is_some());
         assert!(environment(&[("DEPLOY_BLOCK_SIGNING", "0")]).freeze().is_none());

@@ -267,8 +267,12 @@ impl Reader<'_> {
             endpoint,
             connect_timeout: millis(section, "connect_timeout_ms", 1_000),
             call_timeout: millis(section, "call_timeout_ms", 2_000),
-            retries_per_second_max: u32::try_from(section.number("retries_per_second_max", 10, 0..=10_000))
-                .unwrap_or(0),
+            retries_per_second_max: u32::try_from(section.number(
+                "retries_per_second_max",
+                10,
+                0..=10_000,
+            ))
+            .unwrap_or(0),
         }
     }
 }
@@ -394,12 +398,15 @@ fn aliases(
     for (alias, target) in section.into_texts() {
         match Kid::parse(&target) {
             Ok(_) if signers.keys().any(|kid| kid.as_str() == alias) => {
-                mistakes.add(format!("aliases.{alias:?}: is itself a signer; an alias is another name"));
+                mistakes.add(format!(
+                    "aliases.{alias:?}: is itself a signer; an alias is another name"
+                ));
             }
             Ok(kid) if signers.contains_key(&kid) => {
                 aliases.insert(alias, kid);
             }
-            _ => mistakes.add(format!("aliases.{alias:?}: {target:?} is not a kid under [[signers]]")),
+            _ => mistakes
+                .add(format!("aliases.{alias:?}: {target:?} is not a kid under [[signers]]")),
         }
     }
     aliases

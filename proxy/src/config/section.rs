@@ -117,7 +117,10 @@ impl Section {
             },
             Some(other) => {
                 let found = kind(&other);
-                self.mistake(key, format!("is {found}, expected a whole number from {low} to {high}"));
+                self.mistake(
+                    key,
+                    format!("is {found}, expected a whole number from {low} to {high}"),
+                );
                 default
             }
         }

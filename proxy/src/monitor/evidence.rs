@@ -32,13 +32,17 @@ struct Failures {
 
 impl TrafficEvidence {
     pub(super) fn new(kids: impl Iterator<Item = Kid>) -> Self {
-        Self { signers: kids.map(|kid| (kid, OfSigner::default())).collect(), failed: Notify::new() }
+        Self {
+            signers: kids.map(|kid| (kid, OfSigner::default())).collect(),
+            failed: Notify::new(),
+        }
     }
 
     /// Reports what a request, whose upstream call began at `started`, saw.
     pub fn report(&self, kid: &Kid, started: Moment, at: Moment, evidence: Evidence) {
         let Some(signer) = self.signers.get(kid) else { return };
-        let observation = |evidence| Observation { source: Source::Traffic, started, at, count: 1, evidence };
+        let observation =
+            |evidence| Observation { source: Source::Traffic, started, at, count: 1, evidence };
         match evidence {
             Evidence::Signed => {
                 signer.newest_success.fetch_max(started.as_nanos(), Ordering::Release);

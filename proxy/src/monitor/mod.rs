@@ -85,7 +85,8 @@ impl Monitor {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let (change, changed) = watch::channel(());
         let published = Arc::new(ArcSwap::from_pointee(gates.snapshot()));
-        let monitor = Self { gates: Arc::clone(&published), evidence: Arc::clone(&evidence), commands };
+        let monitor =
+            Self { gates: Arc::clone(&published), evidence: Arc::clone(&evidence), commands };
         let metrics_of_writer = Arc::clone(&metrics);
         let writer =
             Writer::new(gates, published, evidence, inbox, change, store, metrics_of_writer);
@@ -133,7 +134,12 @@ impl Monitor {
     ///
     /// # Errors
     /// [`MonitorGone`].
-    pub async fn unseal(&self, kid: Kid, reason: String, by: String) -> Result<Outcome, MonitorGone> {
+    pub async fn unseal(
+        &self,
+        kid: Kid,
+        reason: String,
+        by: String,
+    ) -> Result<Outcome, MonitorGone> {
         self.ask(|reply| Command::Unseal { kid, reason, by, reply }).await
     }
 
@@ -152,7 +158,8 @@ impl MonitorTasks {
     pub fn spawn(self) {
         let Self { writer, changed, upstreams, registry, probe, monitor, metrics } = self;
         tokio::spawn(writer.run());
-        let signers: BTreeMap<_, _> = registry.iter().map(|s| (s.kid.clone(), Arc::clone(s))).collect();
+        let signers: BTreeMap<_, _> =
+            registry.iter().map(|s| (s.kid.clone(), Arc::clone(s))).collect();
         for (kid, upstream) in upstreams {
             let Some(signer) = signers.get(&kid).map(Arc::clone) else { continue };
             let prober = prober::Prober {

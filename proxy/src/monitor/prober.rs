@@ -53,8 +53,13 @@ impl Prober {
                     newest_probe = Some(started);
                     let evidence = self.probe(&mut compared).await;
                     self.metrics.observed_call(&self.signer.kid, &evidence, now().since(started));
-                    let observation =
-                        Observation { source: Source::Canary, started, at: now(), count: 1, evidence };
+                    let observation = Observation {
+                        source: Source::Canary,
+                        started,
+                        at: now(),
+                        count: 1,
+                        evidence,
+                    };
                     let kid = self.signer.kid.clone();
                     let command = Command::Observe { kid, observation };
                     if self.monitor.commands.send(command).await.is_err() {
@@ -67,7 +72,8 @@ impl Prober {
 
     fn next(&self, newest_probe: Option<Moment>, now: Moment, compared: &mut bool) -> Next {
         let gates = self.monitor.gates();
-        let state = gates.gates().find(|(kid, _)| **kid == self.signer.kid).map(|(_, gate)| &gate.state);
+        let state =
+            gates.gates().find(|(kid, _)| **kid == self.signer.kid).map(|(_, gate)| &gate.state);
         let (interval, proven) = match state {
             Some(State::Sealed { .. }) => {
                 // Nothing but an operator helps; after that the key is compared anew.

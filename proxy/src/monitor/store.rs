@@ -160,10 +160,8 @@ impl Store {
 
 fn read(file: &Path) -> Result<Stored, StoreError> {
     match fs::read(file) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
-            file: file.to_owned(),
-            why: error.to_string(),
-        }),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|error| StoreError::Damaged { file: file.to_owned(), why: error.to_string() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stored::default()),
         Err(error) => Err(StoreError::Io { file: file.to_owned(), error }),
     }
@@ -204,7 +202,9 @@ mod instant {
         to.serialize_str(&crate::time::rfc3339(*at))
     }
 
-    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<OffsetDateTime, D::Error> {
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(
+        from: D,
+    ) -> Result<OffsetDateTime, D::Error> {
         let text = String::deserialize(from)?;
         OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom)
     }

@@ -172,7 +172,8 @@ impl Writer {
             self.metrics.transition(kid, from, to);
             log(kid, from, to);
             if let State::Sealed { detail, .. } = to {
-                self.unstored.push((kid.clone(), StoredSeal { detail: detail.clone(), at: wall_now() }));
+                self.unstored
+                    .push((kid.clone(), StoredSeal { detail: detail.clone(), at: wall_now() }));
             }
             self.change.send_replace(());
         }

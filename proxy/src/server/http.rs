@@ -13,10 +13,10 @@ use serde_json::json;
 use signing_core::registry::{Document, Entry};
 use signing_core::{Caller, Reason, Refusal};
 
+use super::DataPlane;
 use super::answer::{self, Answer, Held, json_answer, problem};
 use super::connections::Connection;
 use super::dialects;
-use super::DataPlane;
 use crate::health::{Health, Reader};
 use crate::metrics::{RequestResult, Stages};
 use crate::request_context::{self, RequestContext};
@@ -126,12 +126,14 @@ impl Exchange {
     ) -> Result<(Response<Answer>, signing_core::Kid), Refusal> {
         let caller = self.caller.as_ref().map_err(Clone::clone)?;
         if *self.plane.draining.borrow() {
-            return Err(Refusal::new(Reason::Draining, "the proxy is shutting down; ask another one"));
+            return Err(Refusal::new(
+                Reason::Draining,
+                "the proxy is shutting down; ask another one",
+            ));
         }
         let path = request.uri().path().to_owned();
         let (headers, body) = self.read(request).await?;
-        let mut context =
-            RequestContext::read(&headers, now(), self.plane.limits.request_timeout)?;
+        let mut context = RequestContext::read(&headers, now(), self.plane.limits.request_timeout)?;
         context.request_id.clone_from(&self.request_id);
         let (dialect, sign_request) = dialects::read_sign(&path, content_type(&headers), &body)?;
 
@@ -164,7 +166,8 @@ impl Exchange {
     }
 
     fn signers(&self) -> Response<Answer> {
-        let signers = self.plane.room.registry.iter().map(|signer| Entry::publish(signer)).collect();
+        let signers =
+            self.plane.room.registry.iter().map(|signer| Entry::publish(signer)).collect();
         let body = serde_json::to_value(Document { signers }).unwrap_or_default();
         json_answer(StatusCode::OK, &body)
     }
@@ -202,7 +205,10 @@ impl Exchange {
             Ok(Err(_)) => Err(Refusal::new(Reason::InvalidRequest, "the body broke off")),
             Err(_) => Err(Refusal::new(
                 Reason::RequestTimeout,
-                format!("the body did not arrive within {} ms", limits.body_read_timeout.as_millis()),
+                format!(
+                    "the body did not arrive within {} ms",
+                    limits.body_read_timeout.as_millis()
+                ),
             )),
         }
     }
@@ -263,7 +269,8 @@ fn route(path: &str) -> Option<(Resource, Method)> {
 
 fn check_headers(headers: &HeaderMap, max_bytes: usize) -> Result<(), Refusal> {
     // As they stand on the wire: name, colon, space, value, CR LF.
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let bytes: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if bytes > max_bytes {
         let detail = format!("the headers have {bytes} bytes, more than {max_bytes}");
         return Err(Refusal::new(Reason::HeadersTooLarge, detail));

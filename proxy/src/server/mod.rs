@@ -26,7 +26,9 @@ pub use connections::Connections;
 pub use tls::ServerTls;
 
 use crate::config;
+use crate::log_limit::LogLimit;
 use crate::sign::SigningRoom;
+use crate::time::now;
 use connections::{Connection, Flushes, Listed, Told};
 
 /// What all connections share.
@@ -40,6 +42,8 @@ pub struct DataPlane {
     pub connections: Connections,
     /// True once the proxy shuts down.
     pub draining: watch::Receiver<bool>,
+    /// For lines about handshakes, which anyone can cause.
+    pub handshake_log: LogLimit,
 }
 
 /// Accepts until the proxy drains. Open connections go on; see
@@ -80,13 +84,20 @@ async fn accept_failed(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-async fn connect(socket: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, plane: &Arc<DataPlane>) {
+async fn connect(
+    socket: TcpStream,
+    peer: SocketAddr,
+    acceptor: TlsAcceptor,
+    plane: &Arc<DataPlane>,
+) {
     // Without it small answers wait for acknowledgements; with an error they only do that.
     let _ = socket.set_nodelay(true);
     let handshake = tokio::time::timeout(plane.limits.handshake_timeout, acceptor.accept(socket));
     let failed = |why: &str| {
         plane.room.metrics.handshakes_failed.increment(1);
-        tracing::debug!(%peer, why, "handshake failed");
+        if let Some(left_out) = plane.handshake_log.pass(now()) {
+            tracing::warn!(%peer, why, left_out, "handshake failed");
+        }
     };
     match handshake.await {
         Ok(Ok(stream)) => serve(stream, plane).await,
@@ -171,7 +182,9 @@ fn http2(limits: &config::Server) -> hyper::server::conn::http2::Builder<TokioEx
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_streams_max)
-        .max_header_list_size(u32::try_from(limits.headers_max_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
+        .max_header_list_size(
+            u32::try_from(limits.headers_max_bytes.saturating_mul(2)).unwrap_or(u32::MAX),
+        )
         .max_pending_accept_reset_streams(32)
         .max_local_error_reset_streams(64)
         .max_send_buf_size(256 * 1024)

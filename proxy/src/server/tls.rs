@@ -9,9 +9,7 @@ use std::sync::Arc;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime,
-};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
@@ -41,19 +39,33 @@ impl ServerTls {
     pub fn load(tls: &config::Tls) -> Result<Self, Vec<String>> {
         let chain = certificates("server.tls.certificate_file", &tls.certificate_file);
         let key = PrivateKeyDer::from_pem_file(&tls.private_key_file).map_err(|error| {
-            mistake("server.tls.private_key_file", &tls.private_key_file, pem(&error, "a PEM private key"))
+            mistake(
+                "server.tls.private_key_file",
+                &tls.private_key_file,
+                pem(&error, "a PEM private key"),
+            )
         });
         let roots = certificates("server.tls.client_ca_file", &tls.client_ca_file);
         let crls: Vec<_> = tls.client_crl_files.iter().map(|file| revocation_list(file)).collect();
 
         let mut mistakes: Vec<String> = crls.iter().filter_map(|crl| crl.clone().err()).collect();
-        mistakes.extend([chain.as_ref().err(), key.as_ref().err(), roots.as_ref().err()].into_iter().flatten().cloned());
+        mistakes.extend(
+            [chain.as_ref().err(), key.as_ref().err(), roots.as_ref().err()]
+                .into_iter()
+                .flatten()
+                .cloned(),
+        );
         let (Ok(chain), Ok(key), Ok(roots), true) = (chain, key, roots, mistakes.is_empty()) else {
             return Err(mistakes);
         };
         let crls = crls.into_iter().flatten().collect();
-        let certificate_ends = ends(&chain)
-            .ok_or_else(|| vec![mistake("server.tls.certificate_file", &tls.certificate_file, "is not an X.509 certificate")])?;
+        let certificate_ends = ends(&chain).ok_or_else(|| {
+            vec![mistake(
+                "server.tls.certificate_file",
+                &tls.certificate_file,
+                "is not an X.509 certificate",
+            )]
+        })?;
         let verifier = verifier(roots, crls)
             .map_err(|why| vec![mistake("server.tls.client_ca_file", &tls.client_ca_file, why)])?;
         let versions: &[_] = if tls.tls12 {
@@ -88,11 +100,13 @@ impl ServerTls {
 /// `caller_not_authorized` if it names nobody for certain.
 pub(super) fn caller(certificates: Option<&[CertificateDer<'_>]>) -> Result<Caller, Refusal> {
     let refused = |why: String| {
-        Refusal::new(Reason::CallerNotAuthorized, format!("the client certificate names no caller: {why}"))
+        Refusal::new(
+            Reason::CallerNotAuthorized,
+            format!("the client certificate names no caller: {why}"),
+        )
     };
-    let leaf = certificates
-        .and_then(<[_]>::first)
-        .ok_or_else(|| refused("there is none".into()))?;
+    let leaf =
+        certificates.and_then(<[_]>::first).ok_or_else(|| refused("there is none".into()))?;
     let (_, certificate) =
         X509Certificate::from_der(leaf).map_err(|error| refused(error.to_string()))?;
     let extension =
@@ -112,7 +126,8 @@ pub(super) fn caller(certificates: Option<&[CertificateDer<'_>]>) -> Result<Call
             _ => None,
         })
         .collect();
-    Caller::from_subject_alternative_names(&uris, &dns_names).map_err(|error| refused(error.to_string()))
+    Caller::from_subject_alternative_names(&uris, &dns_names)
+        .map_err(|error| refused(error.to_string()))
 }
 
 /// webpki's verifier, and the EKU that it only checks if it is there.
@@ -182,7 +197,9 @@ fn verifier(
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut store = RootCertStore::empty();
     for root in roots {
-        store.add(root).map_err(|error| format!("holds a certificate that is no authority: {error}"))?;
+        store
+            .add(root)
+            .map_err(|error| format!("holds a certificate that is no authority: {error}"))?;
     }
     let has_crls = !crls.is_empty();
     let mut builder = WebPkiClientVerifier::builder_with_provider(

@@ -15,6 +15,7 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::Region;
+use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
@@ -141,7 +142,11 @@ impl KmsUpstream {
         if !answer.signing_algorithms().contains(&spec(self.algorithm)) {
             return Err(UpstreamError::failed(
                 Fault::KeyUnavailable,
-                format!("the key signs with {:?}, not {}", answer.signing_algorithms(), self.algorithm),
+                format!(
+                    "the key signs with {:?}, not {}",
+                    answer.signing_algorithms(),
+                    self.algorithm
+                ),
             ));
         }
         if let Some(arn) = answer.key_id()
@@ -176,7 +181,10 @@ impl KmsUpstream {
     ) -> Result<T, UpstreamError> {
         tokio::time::timeout(self.call_timeout, call).await.unwrap_or_else(|_| {
             let waited = self.call_timeout.as_millis();
-            Err(UpstreamError::failed(Fault::Indeterminate, format!("no answer within {waited} ms")))
+            Err(UpstreamError::failed(
+                Fault::Indeterminate,
+                format!("no answer within {waited} ms"),
+            ))
         })
     }
 }
@@ -202,30 +210,29 @@ fn spec(algorithm: Algorithm) -> SigningAlgorithmSpec {
 }
 
 /// What a failed call tells: from the SDK's error to what is known.
-fn classify<E, R>(error: &SdkError<E, R>) -> UpstreamError
+fn classify<E>(error: &SdkError<E, HttpResponse>) -> UpstreamError
 where
     E: ProvideErrorMetadata + StdError + 'static,
-    R: std::fmt::Debug,
 {
     let (fault, detail) = match error {
         SdkError::ServiceError(service) => {
-            let code = service.err().code().unwrap_or("no error code");
-            (fault_of(code), code.to_owned())
+            let status = service.raw().status().as_u16();
+            match service.err().code() {
+                Some(code) if status >= 400 => (fault_of(code), code.to_owned()),
+                _ => (fault_of_status(status), format!("HTTP {status} without an error code")),
+            }
         }
-        SdkError::ConstructionFailure(_) => {
-            (Fault::Unavailable, "the request could not be built: credentials or endpoint".to_owned())
-        }
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-            (Fault::Unavailable, "connecting timed out".to_owned())
-        }
+        SdkError::ConstructionFailure(_) => (
+            Fault::Unavailable,
+            "the request could not be built: credentials or endpoint".to_owned(),
+        ),
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
             Some(connector) if never_connected(connector) => {
                 (Fault::Unavailable, format!("no connection: {}", innermost(connector)))
             }
-            Some(connector) if failure.is_io() => {
+            Some(connector) => {
                 (Fault::Indeterminate, format!("connection lost: {}", innermost(connector)))
             }
-            Some(connector) => (Fault::Unavailable, format!("not sent: {}", innermost(connector))),
             None => (Fault::Indeterminate, "the call failed on its way".to_owned()),
         },
         SdkError::TimeoutError(_) => (Fault::Indeterminate, "no answer in time".to_owned()),
@@ -237,17 +244,43 @@ where
     UpstreamError::Failed { fault, detail }
 }
 
+/// By HTTP status, where no error code came with it: from something between us
+/// and KMS, or as an answer that could not be read.
+fn fault_of_status(status: u16) -> Fault {
+    match status {
+        429 => Fault::Throttled,
+        400..500 => Fault::Rejected,
+        500.. => Fault::Unavailable,
+        // An answer that says yes and can not be read: it may have signed.
+        _ => Fault::Indeterminate,
+    }
+}
+
 /// By error code, since most are not modelled by the SDK.
 fn fault_of(code: &str) -> Fault {
     match code {
-        "ThrottlingException" | "Throttling" | "RequestLimitExceeded"
-        | "TooManyRequestsException" | "LimitExceededException" | "SlowDown" => Fault::Throttled,
-        "DisabledException" | "NotFoundException" | "InvalidKeyUsageException"
-        | "KMSInvalidStateException" | "AccessDeniedException" | "InvalidGrantTokenException"
-        | "UnrecognizedClientException" | "InvalidClientTokenId" | "ExpiredTokenException"
-        | "InvalidSignatureException" | "IncompleteSignature" | "OptInRequired"
+        "ThrottlingException"
+        | "Throttling"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "LimitExceededException"
+        | "SlowDown" => Fault::Throttled,
+        "DisabledException"
+        | "NotFoundException"
+        | "InvalidKeyUsageException"
+        | "KMSInvalidStateException"
+        | "AccessDeniedException"
+        | "InvalidGrantTokenException"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "ExpiredTokenException"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "OptInRequired"
         | "MissingAuthenticationToken" => Fault::KeyUnavailable,
-        "ValidationException" | "InvalidParameterValue" | "SerializationException" => Fault::Rejected,
+        "ValidationException" | "InvalidParameterValue" | "SerializationException" => {
+            Fault::Rejected
+        }
         // DependencyTimeoutException, KeyUnavailableException, KMSInternalException,
         // ServiceUnavailable, InternalFailure, and whatever is new.
         _ => Fault::Unavailable,
@@ -268,7 +301,9 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
-fn chain<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+fn chain<'e>(
+    error: &'e (dyn StdError + 'static),
+) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let error = next?;

@@ -69,9 +69,7 @@ impl Gates {
     pub fn tick(&mut self, now: Moment) -> Vec<Transition> {
         let thresholds = self.thresholds.clone();
         let kids: Vec<Kid> = self.gates.keys().cloned().collect();
-        kids.iter()
-            .filter_map(|kid| self.step(kid, |state| state.tick(now, &thresholds)))
-            .collect()
+        kids.iter().filter_map(|kid| self.step(kid, |state| state.tick(now, &thresholds))).collect()
     }
 
     /// Seals `kid`, as a seal found on disk or a public key that does not match does.

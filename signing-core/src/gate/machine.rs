@@ -99,7 +99,9 @@ impl Cause {
             Self::Starting => "no canary has succeeded yet".into(),
             Self::Silence => "no signature has verified within the lease".into(),
             Self::Failing { fault, .. } => format!("calls to the upstream fail: {}", fault.word()),
-            Self::Unsealed => "unsealed; the canaries that prove it have not all succeeded yet".into(),
+            Self::Unsealed => {
+                "unsealed; the canaries that prove it have not all succeeded yet".into()
+            }
         }
     }
 }
@@ -211,7 +213,9 @@ impl State {
                 failures: if started >= failed_at { 0 } else { failures },
                 failed_at,
             },
-            unchanged @ (Self::Shut { .. } | Self::Probing { .. } | Self::Sealed { .. }) => unchanged,
+            unchanged @ (Self::Shut { .. } | Self::Probing { .. } | Self::Sealed { .. }) => {
+                unchanged
+            }
         }
     }
 

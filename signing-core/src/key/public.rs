@@ -96,7 +96,8 @@ impl PublicKey {
         if algorithm == Algorithm::EcdsaSha256 && point.first() != Some(&0x04) {
             return Err(KeyError::Point);
         }
-        let parsed = ParsedPublicKey::new(verifier(algorithm), point).map_err(|_| KeyError::Point)?;
+        let parsed =
+            ParsedPublicKey::new(verifier(algorithm), point).map_err(|_| KeyError::Point)?;
         let spki_der = spki.to_der().map_err(|error| KeyError::Spki(error.to_string()))?;
         Ok(Self { spki_der, algorithm, parsed })
     }
@@ -139,11 +140,8 @@ impl PublicKey {
         input.algorithm() == self.algorithm
             && match input.form() {
                 Form::Raw(message) => self.parsed.verify_sig(message, signature).is_ok(),
-                Form::Digest(bytes) => {
-                    digest::Digest::import_less_safe(bytes, &digest::SHA256).is_ok_and(|digest| {
-                        self.parsed.verify_digest_sig(&digest, signature).is_ok()
-                    })
-                }
+                Form::Digest(bytes) => digest::Digest::import_less_safe(bytes, &digest::SHA256)
+                    .is_ok_and(|digest| self.parsed.verify_digest_sig(&digest, signature).is_ok()),
             }
     }
 }

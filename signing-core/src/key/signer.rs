@@ -26,9 +26,10 @@ impl Kid {
     /// [`KidError`] if it is empty, too long, or has other characters.
     pub fn parse(text: &str) -> Result<Self, KidError> {
         let well_formed = (1..=KID_MAX_BYTES).contains(&text.len())
-            && text.bytes().all(
-                |b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':' | b'/' | b'@' | b'+'),
-            );
+            && text.bytes().all(|b| {
+                b.is_ascii_alphanumeric()
+                    || matches!(b, b'.' | b'_' | b'-' | b':' | b'/' | b'@' | b'+')
+            });
         if well_formed { Ok(Self(text.to_owned())) } else { Err(KidError) }
     }
 

@@ -23,7 +23,12 @@ pub(super) fn read(body: &[u8]) -> Result<SignRequest, Refusal> {
             format!("\"hash\" has {} characters; expected a SHA-256 in 64 hex digits", hash.len()),
         )
     })?;
-    Ok(SignRequest { input: Input::Digest(digest), signer: None, algorithm: None, justification: None })
+    Ok(SignRequest {
+        input: Input::Digest(digest),
+        signer: None,
+        algorithm: None,
+        justification: None,
+    })
 }
 
 pub(super) fn signed(signature: &VerifiedSignature) -> Value {

@@ -58,7 +58,8 @@ impl Dialect {
 
 /// Parses JSON: strict UTF-8, bounded depth, no duplicate of a known field.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| invalid(format!("the body is not the JSON expected here: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| invalid(format!("the body is not the JSON expected here: {error}")))
 }
 
 /// Decodes standard, padded base64.

@@ -1,0 +1,96 @@
+//! What one request pays for its proofs, each measured alone: authorize, admit
+//! and release, verify.
+
+#![expect(missing_docs, reason = "criterion's macro makes an undocumented function")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up fails")]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use signing_core::gate::{Evidence, Gates, Observation, Slots, Snapshot, Source, Thresholds};
+use signing_core::policy::Rules;
+use signing_core::{Algorithm, Caller, Grant, Input, Kid, Moment, Policy, Registry, ToBeSigned};
+use time::OffsetDateTime;
+
+/// An Ed25519 public key (RFC 8032 7.1, test 2) with its message and signature.
+const PUBLIC_KEY: &str = "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=";
+const MESSAGE: &[u8] = &[0x72];
+const SIGNATURE: &str = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+                         085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
+
+struct Scene {
+    registry: Registry,
+    policy: Policy,
+    caller: Arc<Caller>,
+    gates: Snapshot,
+    slots: Slots,
+    now: Moment,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let kid = Kid::parse("bench").unwrap();
+        let json = format!(
+            r#"{{"signers":[{{"signer_kid":"bench","algorithm":"ed25519","publicKey":"{PUBLIC_KEY}"}}]}}"#
+        );
+        let caller = Caller::parse("spiffe://bench/caller").unwrap();
+        let mut rules = Rules::default();
+        rules.signers.insert(kid.clone(), vec![Algorithm::Ed25519Sha512]);
+        let policy = Policy::new(BTreeMap::from([(caller.clone(), rules)]), BTreeMap::new());
+        let thresholds = Thresholds {
+            lease: Duration::from_secs(8),
+            failures_to_shut: 3,
+            successes_to_open: 1,
+            recovery_min: Duration::ZERO,
+        };
+        let now = Moment::from_nanos(1_000_000_000);
+        let mut gates = Gates::new(thresholds, [kid.clone()], now);
+        let evidence = Evidence::Signed;
+        let observation =
+            Observation { source: Source::Canary, started: now, at: now, count: 1, evidence };
+        assert!(gates.observe(&kid, &observation).is_some());
+        Self {
+            registry: Registry::from_json(&json).unwrap(),
+            policy,
+            caller: Arc::new(caller),
+            gates: gates.snapshot(),
+            slots: Slots::new(16),
+            now,
+        }
+    }
+
+    fn grant(&self) -> Grant {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        self.policy.authorize(&self.registry, &self.caller, Some("bench"), None, now).unwrap()
+    }
+}
+
+fn hot_path(criterion: &mut Criterion) {
+    let scene = Scene::new();
+    criterion.bench_function("policy: authorize", |bencher| {
+        bencher.iter(|| black_box(scene.grant()));
+    });
+    criterion.bench_function("policy + gate: authorize, admit, release", |bencher| {
+        let deadline = scene.now.after(Duration::from_secs(1));
+        bencher.iter(|| {
+            let permit =
+                scene.gates.admit(scene.grant(), &scene.slots, scene.now, deadline).unwrap();
+            black_box(scene.gates.release(permit, scene.now).unwrap())
+        });
+    });
+    criterion.bench_function("key: verify Ed25519", |bencher| {
+        let signer = scene.registry.get("bench").unwrap();
+        let input = Input::Message(MESSAGE.to_vec());
+        let input = ToBeSigned::prepare(&input, Algorithm::Ed25519Sha512).unwrap();
+        let signature: Vec<u8> = (0..64)
+            .map(|at| u8::from_str_radix(SIGNATURE.get(at * 2..at * 2 + 2).unwrap(), 16).unwrap())
+            .collect();
+        bencher.iter(|| black_box(signer.verify(&input, signature.clone()).unwrap()));
+    });
+}
+
+criterion_group!(benches, hot_path);
+criterion_main!(benches);

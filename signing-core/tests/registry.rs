@@ -1,0 +1,206 @@
+//! The registry reads every form of `signers.json` in the field, and names
+//! every entry that it does not take.
+
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use signing_core::key::Purpose;
+use signing_core::registry::Entry;
+use signing_core::{Algorithm, Reason, Registry};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use support::{entry, signers_json};
+
+mod support;
+
+/// The generator of P-256: a point that everyone can look up.
+const P256_PEM: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
+6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==
+-----END PUBLIC KEY-----
+";
+
+fn registry(entries: &[Value]) -> Registry {
+    Registry::from_json(&signers_json(entries)).unwrap()
+}
+
+fn mistakes(entries: &[Value]) -> Vec<String> {
+    Registry::from_json(&signers_json(entries)).unwrap_err()
+}
+
+fn instant(text: &str) -> OffsetDateTime {
+    OffsetDateTime::parse(text, &Rfc3339).unwrap()
+}
+
+/// `entry` with `key` set to `value`, or taken away by null.
+fn with(mut entry: Value, key: &str, value: Value) -> Value {
+    let object = entry.as_object_mut().unwrap();
+    if value.is_null() {
+        object.remove(key)
+    } else {
+        object.insert(key.to_owned(), value)
+    };
+    entry
+}
+
+/// An Ed25519 key, the last 32 bytes of its SubjectPublicKeyInfo.
+fn raw_key(registry: &Registry, kid: &str) -> Vec<u8> {
+    let der = registry.get(kid).unwrap().public_key.spki_der();
+    der.last_chunk::<32>().unwrap().to_vec()
+}
+
+#[test]
+fn a_pem_and_the_raw_bytes_are_the_same_key() {
+    let from_pem = registry(&[entry("k", 1)]);
+    let raw = raw_key(&from_pem, "k");
+    let der = from_pem.get("k").unwrap().public_key.spki_der();
+    for bytes in [raw.as_slice(), der] {
+        let old_form = json!({
+            "signerId": "k",
+            "algorithm": "ed25519",
+            "publicKey": STANDARD.encode(bytes),
+        });
+        assert_eq!(registry(&[old_form]).get("k"), from_pem.get("k"));
+    }
+}
+
+#[test]
+fn a_p256_key_is_read_from_pem_and_from_base64() {
+    let pem =
+        json!({"signer_kid": "k", "algorithm": "ecdsa-p256-sha256", "public_key_pem": P256_PEM});
+    let from_pem = registry(&[pem]);
+    let der = STANDARD.encode(from_pem.get("k").unwrap().public_key.spki_der());
+    let old_form = json!({"signerId": "k", "algorithm": "ECDSA_SHA_256", "publicKey": der});
+    assert_eq!(registry(&[old_form]).get("k"), from_pem.get("k"));
+    assert_eq!(from_pem.get("k").unwrap().algorithm(), Algorithm::EcdsaSha256);
+}
+
+#[test]
+fn fields_that_others_add_are_ignored() {
+    let known = with(entry("k", 1), "deployedAt", json!("2026-01-31T00:00:00Z"));
+    let unknown = with(known, "rotation", json!({"owner": "treasury", "days": 90}));
+    let text = json!({"signers": [unknown], "version": 3}).to_string();
+    let registry = Registry::from_json(&text).unwrap();
+    assert_eq!(registry.get("k").unwrap().purpose, Purpose::Signing);
+    assert_eq!(registry.iter().count(), 1);
+}
+
+#[test]
+fn purposes_and_instants_are_read() {
+    let emergency = with(entry("emergency", 1), "purpose", json!("breakglass"));
+    let audit = with(entry("audit", 2), "purpose", json!("audit"));
+    let ends = with(entry("ends", 3), "notAfter", json!("2027-01-31T00:00:00Z"));
+    let revoked = with(entry("revoked", 4), "revokedAt", json!("2026-01-31T01:00:00+01:00"));
+    let registry = registry(&[emergency, audit, ends, revoked]);
+    assert_eq!(registry.get("emergency").unwrap().purpose, Purpose::Breakglass);
+    assert_eq!(registry.get("audit").unwrap().purpose, Purpose::Audit);
+    assert_eq!(registry.get("ends").unwrap().not_after, Some(instant("2027-01-31T00:00:00Z")));
+    assert_eq!(registry.get("revoked").unwrap().revoked_at, Some(instant("2026-01-31T00:00:00Z")));
+}
+
+#[test]
+fn what_is_published_reads_back_as_the_same_signer() {
+    let signer = with(entry("k", 1), "notAfter", json!("2027-01-31T00:00:00Z"));
+    let signer = with(signer, "revokedAt", json!("2026-01-31T00:00:00Z"));
+    let registry = registry(&[with(signer, "purpose", json!("audit"))]);
+    let published = Entry::publish(registry.get("k").unwrap());
+    let text = json!({ "signers": [published] }).to_string();
+    assert_eq!(Registry::from_json(&text).unwrap().get("k"), registry.get("k"));
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_kid() {
+    let wrong = [
+        with(entry("algorithm", 1), "algorithm", json!("rsa-pss")),
+        with(entry("purpose", 2), "purpose", json!("Signing")),
+        with(entry("ending", 3), "notAfter", json!("2027-01-31")),
+        with(entry("revocation", 4), "revokedAt", json!("yesterday")),
+        with(entry("no-key", 5), "public_key_pem", Value::Null),
+        with(entry("two-keys", 6), "publicKey", json!("AAAA")),
+        with(entry("other-key", 7), "public_key_pem", json!(P256_PEM)),
+        with(with(entry("no-base64", 8), "public_key_pem", Value::Null), "publicKey", json!("%")),
+        entry("not a kid", 9),
+        entry("right", 10),
+    ];
+    let mistakes = mistakes(&wrong);
+    assert_eq!(mistakes.len(), wrong.len() - 1, "{mistakes:#?}");
+    for (mistake, entry) in mistakes.iter().zip(&wrong) {
+        assert!(mistake.starts_with(&format!("signer {}:", entry["signer_kid"])), "{mistake}");
+    }
+}
+
+#[test]
+fn a_mistake_says_what_to_write_instead() {
+    for (key, value, fix) in [
+        ("algorithm", json!("rsa-pss"), "ed25519, ecdsa-p256-sha256"),
+        ("purpose", json!("emergency"), "signing, breakglass, audit"),
+        ("notAfter", json!("2027-01-31"), "2027-01-31T00:00:00Z"),
+        ("public_key_pem", Value::Null, "add public_key_pem"),
+    ] {
+        let mistakes = mistakes(&[with(entry("k", 1), key, value)]);
+        assert!(mistakes.len() == 1 && mistakes[0].contains(fix), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn a_kid_that_appears_twice_is_refused() {
+    let mistakes = mistakes(&[entry("k", 1), entry("k", 2)]);
+    assert!(mistakes.len() == 1 && mistakes[0].contains("\"k\": appears twice"), "{mistakes:?}");
+}
+
+#[test]
+fn i4_one_key_under_two_kids_is_refused_whatever_their_purposes_and_forms() {
+    let raw = STANDARD.encode(raw_key(&registry(&[entry("k", 1)]), "k"));
+    let same_form = entry("twin", 1);
+    let other_form = json!({"signerId": "twin", "algorithm": "ed25519", "publicKey": raw});
+    for twin in [same_form, other_form] {
+        for purpose in ["signing", "breakglass", "audit"] {
+            let twin = with(twin.clone(), "purpose", json!(purpose));
+            let mistakes = mistakes(&[entry("k", 1), twin]);
+            assert_eq!(mistakes.len(), 1);
+            assert!(mistakes[0].starts_with("signer \"twin\":"), "{mistakes:?}");
+            assert!(mistakes[0].contains("same key as signer \"k\""), "{mistakes:?}");
+        }
+    }
+}
+
+#[test]
+fn a_text_that_is_no_registry_says_what_one_looks_like() {
+    for text in ["", "{}", "[]", r#"{"signers": {}}"#, r#"{"signers": [{"signer_kid": "k"}]}"#] {
+        let mistakes = Registry::from_json(text).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].contains("\"signers\""), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn names_that_are_no_kids_are_in_no_registry() {
+    let registry = registry(&[entry("k", 1)]);
+    for name in ["", "K", "k ", "k\0", "../k", &"k".repeat(129)] {
+        assert!(registry.get(name).is_none(), "{name:?}");
+    }
+}
+
+#[test]
+fn a_revoked_signer_is_not_available_even_before_it_ends() {
+    let revoked = with(entry("k", 1), "revokedAt", json!("2026-01-31T00:00:00Z"));
+    let revoked = with(revoked, "notAfter", json!("2030-01-31T00:00:00Z"));
+    let registry = registry(&[revoked]);
+    let refusal = registry.get("k").unwrap().usable_at(instant("2026-02-01T00:00:00Z"));
+    let refusal = refusal.unwrap_err();
+    assert_eq!(refusal.reason, Reason::KeyUnavailable);
+    assert_eq!(refusal.signer_kid.unwrap().as_str(), "k");
+    assert!(refusal.detail.contains("revoked"), "{}", refusal.detail);
+}
+
+#[test]
+fn a_signer_is_available_until_the_instant_it_ends() {
+    let registry = registry(&[with(entry("k", 1), "notAfter", json!("2027-01-31T00:00:00Z"))]);
+    let signer = registry.get("k").unwrap();
+    assert!(signer.usable_at(instant("2027-01-30T23:59:59.999999999Z")).is_ok());
+    for late in ["2027-01-31T00:00:00Z", "2027-01-31T00:00:00.000000001Z", "2099-01-01T00:00:00Z"] {
+        assert_eq!(signer.usable_at(instant(late)).unwrap_err().reason, Reason::KeyUnavailable);
+    }
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# All tests, with what they need installed first when it is missing.
+#   tests/run.sh             the fast tier
+#   tests/run.sh --campaign  the fast tier with far more random cases
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+campaign=no
+case "${1:-}" in
+  "") ;;
+  --campaign) campaign=yes ;;
+  *) echo "usage: tests/run.sh [--campaign]" >&2; exit 2 ;;
+esac
+
+step() { printf '\n== %s\n' "$*"; }
+fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
+
+step "programs"
+# program:Debian package
+wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc"
+missing=""
+for pair in $wanted; do
+  command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
+done
+if [ -n "$missing" ]; then
+  command -v apt-get >/dev/null || fail "missing:$missing; install these packages and run again"
+  sudo=""
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  # Its daemons must not start: only the tools are used, and they bring their own ports.
+  $sudo mkdir -p /usr/sbin
+  [ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' | $sudo tee /usr/sbin/policy-rc.d >/dev/null
+    $sudo chmod +x /usr/sbin/policy-rc.d; trap "$sudo rm -f /usr/sbin/policy-rc.d" EXIT; }
+  $sudo apt-get update -qq
+  # shellcheck disable=SC2086
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+fi
+for pair in $wanted; do
+  command -v "${pair%%:*}" >/dev/null || fail "the program ${pair%%:*} (package ${pair##*:}) is still missing"
+  printf '  %-10s %s\n' "${pair%%:*}" "$(command -v "${pair%%:*}")"
+done
+[ "$(id -u)" = 0 ] || fail "run it as root: the tests act as other users to see them refused"
+
+# Random cases differ from run to run; the seed repeats one.
+export PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}"
+if [ "$campaign" = yes ]; then export PROPTEST_CASES="${PROPTEST_CASES:-50000}"; fi
+echo "  seed       PROPTEST_RNG_SEED=$PROPTEST_RNG_SEED (set it to repeat this run)"
+
+step "build (one profile for the product and its tests)"
+cargo build --release --locked --workspace --all-targets
+
+step "tests"
+cargo test --release --locked --workspace --no-fail-fast

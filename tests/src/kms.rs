@@ -1,0 +1,449 @@
+//! A KMS for tests: AWS JSON 1.1 (`TrentService.*`) with real keys, and every
+//! fault switchable while it runs. It has a thread and a runtime of its own, so
+//! that it is fast and nothing in a test can starve it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What AWS allows as `RAW`.
+const MESSAGE_MAX_BYTES: usize = 4096;
+
+/// Kinds of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `ECC_NIST_EDWARDS25519`.
+    Ed25519,
+    /// `ECC_NIST_P256`.
+    P256,
+}
+
+/// Operations that faults are set for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// `Sign`.
+    Sign,
+    /// `GetPublicKey`.
+    GetPublicKey,
+}
+
+/// What goes wrong with an operation of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An error of that code, such as `ThrottlingException`, and HTTP status.
+    Error(&'static str, u16),
+    /// An answer, but only after this long.
+    Latency(Duration),
+    /// Never an answer.
+    Hang,
+    /// The connection is closed without an answer.
+    Reset,
+    /// The connection is closed in the middle of the answer.
+    ResetMidAnswer,
+    /// A good signature by another key of the same kind.
+    WrongKey,
+    /// One bit of the signature is flipped.
+    CorruptSignature,
+    /// The signature lacks its last byte.
+    ShortSignature,
+    /// No signature in the answer.
+    NoSignature,
+    /// The answer names another key.
+    OtherKeyId,
+    /// The answer names another algorithm.
+    OtherAlgorithm,
+    /// The answer is not JSON.
+    NotJson,
+    /// A bare 503 without an error code, as a load balancer gives.
+    Bare503,
+}
+
+/// A running KMS.
+#[derive(Clone, Debug)]
+pub struct Kms {
+    /// Its endpoint: `http://127.0.0.1:PORT`.
+    pub endpoint: String,
+    keys: Arc<Mutex<BTreeMap<String, Arc<Held>>>>,
+}
+
+/// A key in it.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its id.
+    pub id: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// PEM `PUBLIC KEY`.
+    pub public_key_pem: String,
+    held: Arc<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    arn: String,
+    pair: Pair,
+    /// Signs in place of `pair` under [`Fault::WrongKey`].
+    other: Pair,
+    faults: Mutex<BTreeMap<Operation, Fault>>,
+    calls: Mutex<BTreeMap<Operation, u64>>,
+}
+
+#[derive(Debug)]
+enum Pair {
+    Ed25519(Ed25519KeyPair),
+    P256(EcdsaKeyPair),
+}
+
+impl Kind {
+    /// The algorithm's name in KMS.
+    #[must_use]
+    pub fn algorithm(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ED25519_SHA_512",
+            Self::P256 => "ECDSA_SHA_256",
+        }
+    }
+
+    /// The algorithm's name in registries.
+    #[must_use]
+    pub fn registry_algorithm(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ed25519",
+            Self::P256 => "ecdsa-p256-sha256",
+        }
+    }
+
+    fn key_spec(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ECC_NIST_EDWARDS25519",
+            Self::P256 => "ECC_NIST_P256",
+        }
+    }
+
+    fn generate(self) -> Pair {
+        match self {
+            Self::Ed25519 => Pair::Ed25519(Ed25519KeyPair::generate().unwrap()),
+            Self::P256 => {
+                Pair::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
+            }
+        }
+    }
+}
+
+impl Kms {
+    /// Starts one on loopback. It ends with the process.
+    #[must_use]
+    pub fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
+        let kms = Self { endpoint: format!("http://{address}"), keys: Arc::default() };
+        let serving = kms.clone();
+        let body = move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(serving.serve(listener));
+        };
+        std::thread::Builder::new().name("kms".into()).spawn(body).unwrap();
+        kms
+    }
+
+    /// Makes a key.
+    #[must_use]
+    pub fn key(&self, kind: Kind) -> Key {
+        let mut keys = self.keys.lock().unwrap();
+        let id = format!("00000000-0000-4000-8000-{:012}", keys.len());
+        let arn = format!("arn:aws:kms:eu-test-1:000000000000:key/{id}");
+        let held = Arc::new(Held {
+            arn: arn.clone(),
+            pair: kind.generate(),
+            other: kind.generate(),
+            faults: Mutex::default(),
+            calls: Mutex::default(),
+        });
+        let pem = pem("PUBLIC KEY", &held.pair.public_key_der());
+        keys.insert(id.clone(), Arc::clone(&held));
+        keys.insert(arn, Arc::clone(&held));
+        Key { id, kind, public_key_pem: pem, held }
+    }
+
+    async fn serve(self, listener: std::net::TcpListener) {
+        let listener = TcpListener::from_std(listener).unwrap();
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { continue };
+            let _ = stream.set_nodelay(true);
+            let kms = self.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request| {
+                    let kms = kms.clone();
+                    async move { kms.respond(request).await }
+                });
+                // A reset is an error of the service: hyper closes the connection.
+                let _ = http1::Builder::new()
+                    .serve_connection(TokioIo::new(Resets(stream)), service)
+                    .await;
+            });
+        }
+    }
+
+    async fn respond(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        let target = request
+            .headers()
+            .get("x-amz-target")
+            .and_then(|target| target.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+        let input: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let held =
+            self.keys.lock().unwrap().get(input["KeyId"].as_str().unwrap_or_default()).cloned();
+        let Some(held) = held else { return Ok(error("NotFoundException", 400)) };
+        let operation = match target.as_str() {
+            "TrentService.Sign" => Operation::Sign,
+            "TrentService.GetPublicKey" => Operation::GetPublicKey,
+            _ => return Ok(error("UnknownOperationException", 400)),
+        };
+        *held.calls.lock().unwrap().entry(operation).or_default() += 1;
+        let fault = held.faults.lock().unwrap().get(&operation).cloned();
+        match &fault {
+            Some(Fault::Error(code, status)) => return Ok(error(code, *status)),
+            Some(Fault::Latency(latency)) => tokio::time::sleep(*latency).await,
+            Some(Fault::Hang) => std::future::pending::<Infallible>().await.into_never(),
+            Some(Fault::Reset) => return Err(io::Error::other("reset")),
+            Some(Fault::NotJson) => return Ok(answer(200, Bytes::from_static(b"<html>"))),
+            Some(Fault::Bare503) => return Ok(answer(503, Bytes::new())),
+            _ => {}
+        }
+        let answered = match operation {
+            Operation::Sign => sign(&held, &input, fault.as_ref()),
+            Operation::GetPublicKey => Ok(public_key(&held)),
+        };
+        let body = match answered {
+            Ok(body) => body,
+            Err(code) => return Ok(error(code, 400)),
+        };
+        let mut response = answer(200, Bytes::from(body.to_string()));
+        if fault == Some(Fault::ResetMidAnswer) {
+            response.headers_mut().insert("x-cut-here", http::HeaderValue::from_static("1"));
+        }
+        Ok(response)
+    }
+}
+
+impl Key {
+    /// Makes `operation` fail from now on.
+    pub fn set(&self, operation: Operation, fault: Fault) {
+        self.held.faults.lock().unwrap().insert(operation, fault);
+    }
+
+    /// Makes `Sign` fail from now on.
+    pub fn break_with(&self, fault: Fault) {
+        self.set(Operation::Sign, fault);
+    }
+
+    /// Ends all faults.
+    pub fn mend(&self) {
+        self.held.faults.lock().unwrap().clear();
+    }
+
+    /// How often `operation` was called.
+    #[must_use]
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.held.calls.lock().unwrap().get(&operation).copied().unwrap_or_default()
+    }
+}
+
+fn sign(held: &Held, input: &Value, fault: Option<&Fault>) -> Result<Value, &'static str> {
+    let algorithm = held.pair.kind().algorithm();
+    if input["SigningAlgorithm"] != algorithm {
+        return Err("InvalidKeyUsageException");
+    }
+    let message = STANDARD
+        .decode(input["Message"].as_str().unwrap_or_default())
+        .map_err(|_| "SerializationException")?;
+    let pair = if fault == Some(&Fault::WrongKey) { &held.other } else { &held.pair };
+    let is_digest = match input["MessageType"].as_str() {
+        Some("DIGEST") => true,
+        Some("RAW") | None => false,
+        Some(_) => return Err("ValidationException"),
+    };
+    let mut signature = pair.sign(&message, is_digest)?;
+    match fault {
+        Some(Fault::CorruptSignature) => {
+            let middle = signature.len() / 2;
+            signature[middle] ^= 1;
+        }
+        Some(Fault::ShortSignature) => {
+            signature.pop();
+        }
+        _ => {}
+    }
+    let arn = if fault == Some(&Fault::OtherKeyId) {
+        "arn:aws:kms:eu-test-1:000000000000:key/another"
+    } else {
+        &held.arn
+    };
+    let algorithm = if fault == Some(&Fault::OtherAlgorithm) { "ECDSA_SHA_384" } else { algorithm };
+    let mut body = json!({"KeyId": arn, "SigningAlgorithm": algorithm});
+    if fault != Some(&Fault::NoSignature) {
+        body["Signature"] = json!(STANDARD.encode(signature));
+    }
+    Ok(body)
+}
+
+fn public_key(held: &Held) -> Value {
+    let kind = held.pair.kind();
+    json!({
+        "KeyId": held.arn,
+        "KeySpec": kind.key_spec(),
+        "CustomerMasterKeySpec": kind.key_spec(),
+        "KeyUsage": "SIGN_VERIFY",
+        "PublicKey": STANDARD.encode(held.pair.public_key_der()),
+        "SigningAlgorithms": [kind.algorithm()],
+    })
+}
+
+impl Pair {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Ed25519(_) => Kind::Ed25519,
+            Self::P256(_) => Kind::P256,
+        }
+    }
+
+    fn public_key_der(&self) -> Vec<u8> {
+        match self {
+            Self::Ed25519(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
+            Self::P256(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
+        }
+    }
+
+    /// As AWS does: `RAW` is limited, `DIGEST` has the hash's length, and pure
+    /// Ed25519 takes no digest.
+    fn sign(&self, message: &[u8], is_digest: bool) -> Result<Vec<u8>, &'static str> {
+        match (self, is_digest) {
+            (_, false) if message.len() > MESSAGE_MAX_BYTES => Err("ValidationException"),
+            (Self::Ed25519(_), true) => Err("ValidationException"),
+            (Self::Ed25519(pair), false) => Ok(pair.sign(message).as_ref().to_vec()),
+            (Self::P256(pair), true) => {
+                let digest = digest::Digest::import_less_safe(message, &digest::SHA256)
+                    .map_err(|_| "ValidationException")?;
+                Ok(pair.sign_digest(&digest).unwrap().as_ref().to_vec())
+            }
+            (Self::P256(pair), false) => {
+                Ok(pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec())
+            }
+        }
+    }
+}
+
+fn error(code: &str, status: u16) -> Response<Full<Bytes>> {
+    answer(
+        status,
+        Bytes::from(json!({"__type": code, "message": "a fault of the test KMS"}).to_string()),
+    )
+}
+
+fn answer(status: u16, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    let kind = http::HeaderValue::from_static("application/x-amz-json-1.1");
+    response.headers_mut().insert("content-type", kind);
+    response
+}
+
+/// A PEM block with lines of 64.
+fn pem(label: &str, der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let lines: Vec<_> =
+        body.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+/// `Infallible` as any type.
+trait IntoNever {
+    fn into_never<T>(self) -> T;
+}
+
+impl IntoNever for Infallible {
+    fn into_never<T>(self) -> T {
+        match self {}
+    }
+}
+
+/// A stream that breaks off where an answer says `x-cut-here`.
+struct Resets(TcpStream);
+
+mod resets {
+    //! Passes everything through but the bytes after the mark.
+
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::Resets;
+
+    impl AsyncRead for Resets {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(context, buffer)
+        }
+    }
+
+    impl AsyncWrite for Resets {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let mark = b"x-cut-here";
+            match bytes.windows(mark.len()).position(|window| window == mark) {
+                Some(at) => {
+                    let written = Pin::new(&mut self.0).poll_write(context, &bytes[..at + 4]);
+                    match written {
+                        Poll::Ready(Ok(_)) => Poll::Ready(Err(io::Error::other("cut"))),
+                        other => other,
+                    }
+                }
+                None => Pin::new(&mut self.0).poll_write(context, bytes),
+            }
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(context)
+        }
+
+        fn poll_shutdown(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(context)
+        }
+    }
+}

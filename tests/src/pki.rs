@@ -1,0 +1,148 @@
+//! Certificates of every kind, good and bad.
+
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+};
+use time::{Duration, OffsetDateTime};
+
+/// An authority.
+pub struct Pki {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate.
+    pub ca_pem: String,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// PEM.
+    pub certificate_pem: String,
+    /// PEM.
+    pub key_pem: String,
+    serial: Vec<u8>,
+}
+
+/// What a certificate says. Start from [`Profile::client`] and spoil it.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// URIs among the subject alternative names.
+    pub uris: Vec<String>,
+    /// DNS names among them.
+    pub dns_names: Vec<String>,
+    /// Extended key usages.
+    pub usages: Vec<ExtendedKeyUsagePurpose>,
+    /// Validity, in days from now.
+    pub days: (i64, i64),
+    /// Raw content of one more extension, for names that rcgen would not write.
+    pub extension: Option<CustomExtension>,
+}
+
+impl Profile {
+    /// A good client certificate of the caller `name`.
+    #[must_use]
+    pub fn client(name: &str) -> Self {
+        let is_uri = name.contains("://");
+        Self {
+            uris: if is_uri { vec![name.to_owned()] } else { Vec::new() },
+            dns_names: if is_uri { Vec::new() } else { vec![name.to_owned()] },
+            usages: vec![ExtendedKeyUsagePurpose::ClientAuth],
+            days: (-1, 30),
+            extension: None,
+        }
+    }
+
+    /// A good server certificate for loopback.
+    #[must_use]
+    pub fn server() -> Self {
+        Self { usages: vec![ExtendedKeyUsagePurpose::ServerAuth], ..Self::client("localhost") }
+    }
+}
+
+impl Default for Pki {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Pki {
+    /// A new authority.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::named("test authority")
+    }
+
+    /// A new authority of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let mut params = named(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().unwrap();
+        let ca_pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), ca_pem }
+    }
+
+    /// Issues a certificate.
+    #[must_use]
+    pub fn issue(&self, profile: &Profile) -> Certificate {
+        let mut params = named("test");
+        let (from, until) = profile.days;
+        params.not_before = OffsetDateTime::now_utc() + Duration::days(from);
+        params.not_after = OffsetDateTime::now_utc() + Duration::days(until);
+        params.extended_key_usages.clone_from(&profile.usages);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        let serial = OffsetDateTime::now_utc().unix_timestamp_nanos().to_be_bytes()[4..].to_vec();
+        params.serial_number = Some(SerialNumber::from(serial.clone()));
+        let text = |name: &String| Ia5String::try_from(name.as_str()).unwrap();
+        let uris = profile.uris.iter().map(|uri| SanType::URI(text(uri)));
+        let names = profile.dns_names.iter().map(|name| SanType::DnsName(text(name)));
+        params.subject_alt_names = uris.chain(names).collect();
+        if profile.dns_names.iter().any(|name| name == "localhost") {
+            params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
+        }
+        params.custom_extensions = profile.extension.clone().into_iter().collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Certificate { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), serial }
+    }
+
+    /// A revocation list of `revoked`, whose next one is due in `days`.
+    #[must_use]
+    pub fn revocation_list(&self, revoked: &[&Certificate], days: i64) -> String {
+        let now = OffsetDateTime::now_utc();
+        let entry = |certificate: &&Certificate| RevokedCertParams {
+            serial_number: SerialNumber::from(certificate.serial.clone()),
+            revocation_time: now - Duration::hours(1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: now - Duration::days(7),
+            next_update: now + Duration::days(days),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+}
+
+impl std::fmt::Debug for Pki {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pki")
+    }
+}
+
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = OffsetDateTime::now_utc() - Duration::days(1);
+    params.not_after = OffsetDateTime::now_utc() + Duration::days(60);
+    params
+}

@@ -1,0 +1,116 @@
+//! A real process whose output is kept, and which never outlives its test.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::wait::eventually;
+
+/// A running process.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    name: String,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Process {
+    /// Starts `command`.
+    #[must_use]
+    pub fn start(mut command: Command) -> Self {
+        let name = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let stdout = Lines::follow(child.stdout.take().unwrap());
+        let stderr = Lines::follow(child.stderr.take().unwrap());
+        Self { child, name, stdout, stderr }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();
+    }
+
+    /// Waits for a line on stdout or stderr of which `find` makes something.
+    /// A process that ends first fails the test with what it said.
+    pub async fn line<T>(&mut self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
+        let mut checked = (0, 0);
+        eventually(what, || {
+            let found = self
+                .stdout
+                .find(&mut checked.0, &find)
+                .or_else(|| self.stderr.find(&mut checked.1, &find));
+            if found.is_none()
+                && let Some(status) = self.child.try_wait().unwrap()
+            {
+                panic!("{} ended with {status} before: {what}\n{}", self.name, self.output());
+            }
+            std::future::ready(found)
+        })
+        .await
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        eventually("the end of the process", || std::future::ready(self.child.try_wait().unwrap()))
+            .await
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What it wrote so far, stdout first.
+    #[must_use]
+    pub fn output(&self) -> String {
+        format!("{}\n{}", self.stdout.all(), self.stderr.all())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {} said:\n{}", self.name, self.output());
+        }
+    }
+}
+
+impl Lines {
+    fn follow(from: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let kept = lines.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                kept.0.lock().unwrap().push(line);
+            }
+        });
+        lines
+    }
+
+    fn find<T>(&self, checked: &mut usize, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let lines = self.0.lock().unwrap();
+        let found = lines.iter().skip(*checked).find_map(|line| find(line));
+        *checked = lines.len();
+        found
+    }
+
+    fn all(&self) -> String {
+        self.0.lock().unwrap().join("\n")
+    }
+}

@@ -1,0 +1,305 @@
+//! A real `signing-proxy` process, configured by a test.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Client, Protocol, admin, plain};
+use crate::kms::Key;
+use crate::pki::{Certificate, Profile};
+use crate::process::Process;
+use crate::programs::ours;
+use crate::wait::eventually;
+use crate::world::World;
+
+/// A proxy to be: signers, callers, and lines of configuration.
+#[derive(Clone, Debug)]
+pub struct ProxyBuilder<'w> {
+    world: &'w World,
+    signers: Vec<(String, Key)>,
+    registry: Vec<Value>,
+    callers: Vec<(String, Vec<String>)>,
+    environment: Vec<(String, String)>,
+    server: String,
+    tls: String,
+    gate: String,
+    kms: String,
+    directory: String,
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy<'w> {
+    world: &'w World,
+    /// The process.
+    pub process: Process,
+    /// `127.0.0.1:PORT` of the data plane.
+    pub listen: String,
+    /// `127.0.0.1:PORT` of metrics and health.
+    pub metrics: String,
+    /// The admin socket.
+    pub socket: PathBuf,
+}
+
+/// Gates that shut and open quickly, but that a busy machine does not shut.
+const GATE: &str = "lease_ms = 4000\nprobe_interval_ms = 200\nprobe_timeout_ms = 2500\n\
+                    recovery_probe_interval_ms = 20\nrecovery_min_ms = 0\nsuccesses_to_open = 2\n";
+
+impl<'w> ProxyBuilder<'w> {
+    pub(crate) fn new(world: &'w World) -> Self {
+        Self {
+            world,
+            signers: Vec::new(),
+            registry: Vec::new(),
+            callers: Vec::new(),
+            environment: Vec::new(),
+            server: String::new(),
+            tls: String::new(),
+            gate: GATE.to_owned(),
+            kms: String::new(),
+            directory: "proxy".to_owned(),
+        }
+    }
+
+    /// Serves `key` as the signer `kid`, registered with its public key.
+    #[must_use]
+    pub fn signer(mut self, kid: &str, key: &Key) -> Self {
+        self.registry.push(entry(kid, key));
+        self.signers.push((kid.to_owned(), key.clone()));
+        self
+    }
+
+    /// Serves `key` as `kid`, but registers the public key of `registered`.
+    #[must_use]
+    pub fn signer_registered_as(mut self, kid: &str, key: &Key, registered: &Key) -> Self {
+        self.registry.push(entry(kid, registered));
+        self.signers.push((kid.to_owned(), key.clone()));
+        self
+    }
+
+    /// Grants `caller` those signers; the first is its default.
+    #[must_use]
+    pub fn caller(mut self, caller: &str, kids: &[&str]) -> Self {
+        self.callers.push((caller.to_owned(), kids.iter().map(ToString::to_string).collect()));
+        self
+    }
+
+    /// Sets a variable of the proxy's environment.
+    #[must_use]
+    pub fn environment(mut self, key: &str, value: &str) -> Self {
+        self.environment.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds lines to `[server]`.
+    #[must_use]
+    pub fn server(mut self, lines: &str) -> Self {
+        self.server = lines.to_owned();
+        self
+    }
+
+    /// Adds lines to `[server.tls]`.
+    #[must_use]
+    pub fn tls(mut self, lines: &str) -> Self {
+        self.tls = lines.to_owned();
+        self
+    }
+
+    /// Replaces the lines of `[gate]`.
+    #[must_use]
+    pub fn gate(mut self, lines: &str) -> Self {
+        self.gate = lines.to_owned();
+        self
+    }
+
+    /// Adds lines to each KMS upstream.
+    #[must_use]
+    pub fn kms(mut self, lines: &str) -> Self {
+        self.kms = lines.to_owned();
+        self
+    }
+
+    /// Names the directory it lives in, for a second proxy in the same world.
+    #[must_use]
+    pub fn directory(mut self, name: &str) -> Self {
+        self.directory = name.to_owned();
+        self
+    }
+
+    /// Writes its files and returns the config file's path.
+    #[must_use]
+    pub fn write(&self) -> PathBuf {
+        let scratch = &self.world.scratch;
+        let file = |name: &str| format!("{}/{name}", self.directory);
+        let server = self.world.pki.issue(&Profile::server());
+        scratch.write(&file("server.pem"), &server.certificate_pem);
+        scratch.write(&file("server.key"), &server.key_pem);
+        scratch.write(&file("ca.pem"), &self.world.pki.ca_pem);
+        scratch.write(&file("signers.json"), json!({"signers": self.registry}).to_string());
+        std::fs::create_dir_all(scratch.path(&file("state"))).unwrap();
+        scratch.write(&file("signing-proxy.toml"), self.config())
+    }
+
+    fn config(&self) -> String {
+        let mut text = format!(
+            "[deployment]\nname = \"test\"\nenvironment = \"test\"\n\
+             [server]\nlisten = \"127.0.0.1:0\"\n{}\n\
+             [server.tls]\ncertificate_file = \"server.pem\"\nprivate_key_file = \"server.key\"\n\
+             client_ca_file = \"ca.pem\"\n{}\n\
+             [metrics]\nlisten = \"127.0.0.1:0\"\n\
+             [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n\
+             [state]\ndir = \"state\"\n[registry]\nfile = \"signers.json\"\n[gate]\n{}\n",
+            self.server,
+            self.tls,
+            nix::unistd::geteuid(),
+            self.gate,
+        );
+        for (kid, key) in &self.signers {
+            write!(
+                text,
+                "[[signers]]\nkid = \"{kid}\"\n[[signers.upstreams]]\nprovider = \"aws-kms\"\n\
+                 key_id = \"{}\"\nregion = \"eu-test-1\"\nendpoint = \"{}\"\n{}\n",
+                key.id, self.world.kms.endpoint, self.kms
+            )
+            .unwrap();
+        }
+        for (caller, kids) in &self.callers {
+            let default = kids.first().unwrap();
+            write!(text, "[[callers]]\nname = \"{caller}\"\ndefault_signer = \"{default}\"\n")
+                .unwrap();
+            for kid in kids {
+                let algorithms =
+                    self.signers.iter().find(|(name, _)| name == kid).unwrap().1.kind.algorithm();
+                write!(
+                    text,
+                    "[[callers.signers]]\nkid = \"{kid}\"\nalgorithms = [\"{algorithms}\"]\n"
+                )
+                .unwrap();
+            }
+        }
+        text
+    }
+
+    /// The command that would serve it.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(ours("signing-proxy"));
+        command
+            .args(["serve", "--config"])
+            .arg(self.write())
+            .env_clear()
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command
+    }
+
+    /// Starts it and waits until it serves; its gates may still be shut.
+    pub async fn start_shut(self) -> Proxy<'w> {
+        let mut process = Process::start(self.command());
+        let (listen, metrics) = process
+            .line("the line that it serves", |line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                let text = |key: &str| line[key].as_str().map(str::to_owned);
+                (line["message"] == "serving").then(|| Some((text("listen")?, text("metrics")?)))?
+            })
+            .await;
+        let socket = self.world.scratch.path(&format!("{}/admin.sock", self.directory));
+        Proxy { world: self.world, process, listen, metrics, socket }
+    }
+
+    /// Starts it and waits until every gate is open.
+    pub async fn start(self) -> Proxy<'w> {
+        let proxy = self.start_shut().await;
+        proxy.healthy().await;
+        proxy
+    }
+}
+
+impl Proxy<'_> {
+    /// A client of that name with a good certificate, over HTTP/1.1.
+    pub async fn client(&self, name: &str) -> Client {
+        self.client_with(&self.world.pki.issue(&Profile::client(name)), Protocol::Http1).await
+    }
+
+    /// A client over HTTP/2.
+    pub async fn http2_client(&self, name: &str) -> Client {
+        self.client_with(&self.world.pki.issue(&Profile::client(name)), Protocol::Http2).await
+    }
+
+    /// A client with that certificate.
+    pub async fn client_with(&self, certificate: &Certificate, protocol: Protocol) -> Client {
+        Client::connect(&self.listen, &self.world.pki.ca_pem, certificate, protocol).await.unwrap()
+    }
+
+    /// What the health listener says.
+    pub async fn health(&self) -> Answer {
+        plain(&self.metrics, "/health").await
+    }
+
+    /// Waits until every gate is open.
+    pub async fn healthy(&self) {
+        eventually("healthy", || async { (self.health().await.status == 200).then_some(()) }).await;
+    }
+
+    /// Waits until health says no, for `reason`.
+    pub async fn unhealthy_for(&self, reason: &str) -> Answer {
+        eventually(&format!("unhealthy for {reason}"), || async {
+            let health = self.health().await;
+            (health.status == 503 && health.body["reason"] == reason).then_some(health)
+        })
+        .await
+    }
+
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        plain(&self.metrics, "/metrics").await.text
+    }
+
+    /// The value of the sample `series`, written as `/metrics` prints it.
+    pub async fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.metrics().await;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        line.parse().ok()
+    }
+
+    /// A request to the admin socket.
+    pub async fn admin(&self, method: &str, path: &str, body: Value) -> Answer {
+        admin(&self.socket, method, path, body).await
+    }
+
+    /// Runs `signctl` on its admin socket: exit code, stdout, stderr.
+    #[must_use]
+    pub fn signctl(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(ours("signctl"))
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Stops it as an orchestrator does, and waits for its end.
+    pub async fn stop(mut self) {
+        self.process.signal(Signal::SIGTERM);
+        let status = self.process.ended().await;
+        assert!(status.success(), "it ended with {status}");
+    }
+}
+
+/// A registry entry of `key`.
+#[must_use]
+pub fn entry(kid: &str, key: &Key) -> Value {
+    json!({
+        "signer_kid": kid,
+        "algorithm": key.kind.registry_algorithm(),
+        "public_key_pem": key.public_key_pem,
+        "deployedAt": "2026-01-01T00:00:00Z",
+    })
+}

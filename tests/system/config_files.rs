@@ -1,0 +1,214 @@
+//! Configuration: the examples load, and every mistake is told at once.
+
+use std::process::{Command, Output};
+
+use serde_json::json;
+use system_tests::{Kind, Profile, Scratch, World, programs};
+
+use crate::ALICE;
+
+fn check(config: &std::path::Path, environment: &[(&str, &str)]) -> Output {
+    Command::new(programs::ours("signing-proxy"))
+        .args(["check", "--config"])
+        .arg(config)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn the_example_configuration_and_registry_have_no_mistakes() {
+    let world = World::new();
+    let server = world.pki.issue(&Profile::server());
+    let certificate = world.scratch.write("server.pem", &server.certificate_pem);
+    let key = world.scratch.write("server.key", &server.key_pem);
+    let ca = world.scratch.write("ca.pem", &world.pki.ca_pem);
+    let environment = [
+        ("SIGNING_PROXY__SERVER__TLS__CERTIFICATE_FILE", certificate.to_str().unwrap()),
+        ("SIGNING_PROXY__SERVER__TLS__PRIVATE_KEY_FILE", key.to_str().unwrap()),
+        ("SIGNING_PROXY__SERVER__TLS__CLIENT_CA_FILE", ca.to_str().unwrap()),
+    ];
+    let output = check(&programs::repository().join("config/signing-proxy.toml"), &environment);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// Every key of every section, as the parser names it in its messages.
+#[test]
+fn the_example_configuration_documents_every_key() {
+    let example =
+        std::fs::read_to_string(programs::repository().join("config/signing-proxy.toml")).unwrap();
+    let scratch = Scratch::new();
+    // An unknown key in each section makes the parser list the known ones.
+    let config = scratch.write(
+        "c.toml",
+        "x = 1\n[deployment]\nx = 1\n[server]\nx = 1\n[server.tls]\nx = 1\n[metrics]\nx = 1\n[admin]\nx = 1\n\
+         [state]\nx = 1\n[registry]\nx = 1\n[gate]\nx = 1\n[[signers]]\nkid = \"k\"\nx = 1\n\
+         [[signers.upstreams]]\nprovider = \"aws-kms\"\nx = 1\n[[callers]]\nname = \"c.example\"\nx = 1\n\
+         [[callers.signers]]\nkid = \"k\"\nx = 1\n",
+    );
+    let said = said(&check(&config, &[]));
+    let lists: Vec<_> = said.lines().filter_map(|line| line.split_once("known here: ")).collect();
+    assert_eq!(lists.len(), 13, "{said}");
+    for (section, keys) in lists {
+        for key in keys.split(", ") {
+            let documented = example.lines().any(|line| {
+                let line = line.trim_start_matches(['#', ' ']);
+                let line = line.trim_start_matches('[');
+                line.starts_with(&format!("{key} ="))
+                    || line.split(['.', ']']).any(|part| part == key)
+            });
+            assert!(documented, "{key} ({section}) is not in config/signing-proxy.toml");
+        }
+    }
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_key_value_and_fix() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    assert!(check(&config, &[]).status.success());
+    let text = std::fs::read_to_string(&config).unwrap();
+    let spoilt = text
+        .replace("environment = \"test\"", "environment = \"tset\"")
+        .replace("lease_ms = 4000", "lease_ms = 1000")
+        .replace(
+            "listen = \"127.0.0.1:0\"\n\n[server.tls]",
+            "listen = \"everywhere\"\nlimits = 3\n\n[server.tls]",
+        )
+        .replace("algorithms = [\"ECDSA_SHA_256\"]", "algorithms = [\"ROT13\"]")
+        .replace("default_signer = \"ec\"", "default_signer = \"ce\"")
+        .replace("region = \"eu-test-1\"", "region = 7")
+        .replace("name = \"spiffe://test/alice\"", "name = \"spiffe://\"");
+    std::fs::write(&config, spoilt).unwrap();
+    let output = check(&config, &[]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for expected in [
+        "deployment.environment: is \"tset\", expected production, test or development",
+        "gate.lease_ms: is 1000, expected at least",
+        "server.listen: \"everywhere\" is not an address and port",
+        "server.limits: no such key; known here:",
+        "algorithms: \"ROT13\" is not one of",
+        "default_signer: \"ce\" is none of this caller's signers",
+        "region: is the number 7, expected a text",
+        "callers[0].name: \"spiffe://\" is not a caller",
+        // Since the environment is none, it counts as production.
+        "endpoint: \"http://",
+    ] {
+        assert!(said.contains(expected), "missing: {expected}\n{said}");
+    }
+}
+
+#[test]
+fn mistakes_in_the_files_are_told_at_once_too() {
+    let world = World::new();
+    let (key, other) = (world.kms.key(Kind::P256), world.kms.key(Kind::Ed25519));
+    let config =
+        world.proxy().signer("ec", &key).signer("ed", &other).caller(ALICE, &["ec"]).write();
+    let pem = &key.public_key_pem;
+    let registry = json!({"signers": [
+        {"signer_kid": "ec", "algorithm": "ed25519", "public_key_pem": pem},
+        {"signer_kid": "twice", "algorithm": "ecdsa-p256-sha256", "public_key_pem": pem},
+        {"signer_kid": "thrice", "algorithm": "ecdsa-p256-sha256", "public_key_pem": pem},
+    ]});
+    world.scratch.write("proxy/signers.json", registry.to_string());
+    world.scratch.write("proxy/server.key", "no key");
+    world.scratch.write("proxy/ca.pem", "");
+    let output = check(&config, &[]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1));
+    for expected in [
+        "signer \"ec\": public_key_pem is a key of kind P-256",
+        "signer \"thrice\": has the same key as signer \"twice\"",
+        "server.tls.private_key_file:",
+        "server.tls.client_ca_file:",
+    ] {
+        assert!(said.contains(expected), "missing: {expected}\n{said}");
+    }
+}
+
+#[test]
+fn i3_http_endpoints_and_the_development_provider_are_refused_in_production() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let production = [("SIGNING_PROXY__DEPLOYMENT__ENVIRONMENT", "production")];
+    let output = check(&config, &production);
+    assert!(!output.status.success());
+    assert!(said(&output).contains("is not encrypted; use https://"), "{}", said(&output));
+    let elsewhere = std::fs::read_to_string(&config)
+        .unwrap()
+        .replace("http://127.0.0.1", "http://198.51.100.7");
+    std::fs::write(&config, &elsewhere).unwrap();
+    assert!(
+        said(&check(&config, &[])).contains("is not encrypted"),
+        "only loopback, even in tests"
+    );
+    let development =
+        elsewhere.replace("provider = \"aws-kms\"", "provider = \"development\"\nkey_file = \"k\"");
+    std::fs::write(&config, development).unwrap();
+    assert!(said(&check(&config, &[])).contains("needs deployment.environment = \"development\""));
+}
+
+#[test]
+fn i3_every_guard_of_the_environment_refuses_anything_but_the_real_thing() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    for (variable, value) in [
+        ("REQUIRE_KMS", "1"),
+        ("REQUIRE_SIGNING_PROXY", "true"),
+        ("REQUIRE_MTLS", "on"),
+        ("NODE_ENV", "production"),
+    ] {
+        let output = check(&config, &[(variable, value)]);
+        assert!(!output.status.success(), "{variable}");
+        assert!(said(&output).contains(&format!("{variable}")), "{}", said(&output));
+        assert!(said(&output).contains("asks for the real thing"), "{}", said(&output));
+        // `dev` is refused as well.
+        let scratch = Scratch::new();
+        let output = Command::new(programs::ours("signing-proxy"))
+            .args(["dev", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--dir"])
+            .arg(scratch.path("dev"))
+            .env(variable, value)
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        assert!(said(&output).contains("asks for the real thing"), "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_key_that_is_set_by_the_ecosystems_variables_needs_no_line_in_the_file() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let without: Vec<_> = text
+        .lines()
+        .filter(|line| !["key_id", "region", "endpoint"].iter().any(|key| line.starts_with(key)))
+        .collect();
+    std::fs::write(&config, without.join("\n")).unwrap();
+    let missing = said(&check(&config, &[]));
+    assert!(
+        missing.contains("set it or KMS_KEY_ID") && missing.contains("set it or AWS_REGION"),
+        "{missing}"
+    );
+    let environment = [
+        ("KMS_KEY_ID", key.id.as_str()),
+        ("AWS_DEFAULT_REGION", "eu-test-1"),
+        ("KMS_ENDPOINT", world.kms.endpoint.as_str()),
+    ];
+    let output = check(&config, &environment);
+    assert!(output.status.success(), "{}", said(&output));
+}

@@ -1,0 +1,166 @@
+//! Everything is bounded (I8): slow clients, floods, overload. Admin, health and
+//! metrics answer all the while.
+
+use std::time::Duration;
+
+use serde_json::json;
+use system_tests::client::{raw, tls};
+use system_tests::{Fault, Kind, Profile, World, eventually};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::ALICE;
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_refused_in_time() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world
+        .proxy()
+        .server("body_read_timeout_ms = 200")
+        .signer("ec", &key)
+        .caller(ALICE, &["ec"])
+        .start()
+        .await;
+    let certificate = world.pki.issue(&Profile::client(ALICE));
+    let mut stream =
+        tls(&proxy.listen, &world.pki.ca_pem, Some(&certificate), b"http/1.1").await.unwrap();
+    let head = "POST /v1/sign HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{";
+    let answer = raw(&mut stream, head.as_bytes()).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"), "{answer}");
+}
+
+#[tokio::test]
+async fn slow_headers_and_idle_connections_are_closed() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world
+        .proxy()
+        .server("header_read_timeout_ms = 200\nhandshake_timeout_ms = 200")
+        .signer("ec", &key)
+        .caller(ALICE, &["ec"])
+        .start()
+        .await;
+    let certificate = world.pki.issue(&Profile::client(ALICE));
+    for (name, alpn, bytes) in [
+        ("slow headers", &b"http/1.1"[..], &b"POST /v1/sign HTTP/1.1\r\nhost:"[..]),
+        ("silent HTTP/1.1", b"http/1.1", b""),
+        ("silent HTTP/2", b"h2", b""),
+        (
+            "HTTP/2 without a request",
+            b"h2",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        ),
+    ] {
+        let mut stream =
+            tls(&proxy.listen, &world.pki.ca_pem, Some(&certificate), alpn).await.unwrap();
+        // It returns only if the other side closes.
+        let closed = raw(&mut stream, bytes).await;
+        assert!(
+            !matches!(&closed, Err(why) if why.contains("neither closed")),
+            "{name}: {closed:?}"
+        );
+    }
+    let mut silent = TcpStream::connect(&proxy.listen).await.unwrap();
+    let mut buffer = [0; 16];
+    let read = tokio::time::timeout(Duration::from_secs(20), silent.read(&mut buffer)).await;
+    assert!(matches!(read, Ok(Ok(0) | Err(_))), "no handshake: {read:?}");
+    eventually("all closed", || async {
+        (proxy.metric("signing_proxy_connections").await == Some(0.0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_flood_of_connections_is_bounded_and_the_operator_is_still_answered() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world
+        .proxy()
+        .server("connections_max = 20")
+        .signer("ec", &key)
+        .caller(ALICE, &["ec"])
+        .start()
+        .await;
+    let mut flood = Vec::new();
+    for _ in 0..100 {
+        flood.push(TcpStream::connect(&proxy.listen).await.unwrap());
+    }
+    eventually("refused connections", || async {
+        let refused = proxy.metric("signing_proxy_connections_refused_total").await;
+        (refused >= Some(80.0)).then_some(())
+    })
+    .await;
+    assert!(proxy.metric("signing_proxy_connections").await <= Some(20.0));
+    assert_eq!(proxy.health().await.status, 200);
+    assert_eq!(proxy.admin("GET", "/v1/status", json!(null)).await.status, 200);
+    drop(flood);
+    eventually("room again", || async {
+        let certificate = world.pki.issue(&Profile::client(ALICE));
+        let protocol = system_tests::Protocol::Http1;
+        let client =
+            system_tests::Client::connect(&proxy.listen, &world.pki.ca_pem, &certificate, protocol)
+                .await;
+        (client.ok()?.sign_message("ec", b"hi").await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_request_more_than_slots_is_refused_at_once_with_its_reason() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world
+        .proxy()
+        .server("requests_in_flight_max = 4")
+        .signer("ec", &key)
+        .caller(ALICE, &["ec"])
+        .start()
+        .await;
+    let client = proxy.http2_client(ALICE).await;
+    key.break_with(Fault::Latency(Duration::from_millis(800)));
+    let asked: Vec<_> = (0..12)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.sign_message("ec", b"hi").await })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for one in asked {
+        answers.push(one.await.unwrap());
+    }
+    let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+    assert_eq!((count(200), count(503)), (4, 8), "{answers:?}");
+    let refused = answers.iter().find(|answer| answer.status == 503).unwrap();
+    assert_eq!((refused.reason(), refused.header("retry-after")), ("overloaded", "1"));
+    key.mend();
+    assert_eq!(client.sign_message("ec", b"hi").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_does_not_keep_a_freeze_waiting() {
+    let world = World::new();
+    let key = world.kms.key(Kind::Ed25519);
+    let proxy = world.proxy().signer("ed", &key).caller(ALICE, &["ed"]).start().await;
+    let certificate = world.pki.issue(&Profile::client(ALICE));
+    let mut stream =
+        tls(&proxy.listen, &world.pki.ca_pem, Some(&certificate), b"http/1.1").await.unwrap();
+    let body = r#"{"message":"aGk="}"#;
+    let request = format!(
+        "POST /v1/sign HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // Requests without end, and no answer read: the answers pile up in the socket.
+    let writing = tokio::spawn(async move {
+        while stream.write_all(request.as_bytes()).await.is_ok() {}
+        stream
+    });
+    eventually("signatures nobody reads", || async {
+        let series = "signing_proxy_requests_total{result=\"signed\",reason=\"\",signer_kid=\"ed\",mode=\"normal\"}";
+        (proxy.metric(series).await >= Some(50.0)).then_some(())
+    })
+    .await;
+    let frozen = proxy.admin("POST", "/v1/freeze", json!({"reason": "stop"})).await;
+    assert_eq!(frozen.status, 200, "{frozen:?}");
+    writing.abort();
+}

@@ -1,0 +1,26 @@
+//! The system tests: real processes, real sockets. One idea a file.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod admin_socket;
+mod bad_requests;
+mod certificates;
+mod config_files;
+mod dev;
+mod drain;
+mod freeze;
+mod gate;
+mod limits;
+mod metrics;
+mod seals;
+mod sign;
+mod tidy;
+
+/// The one caller of most tests.
+const ALICE: &str = "spiffe://test/alice";

@@ -1,0 +1,238 @@
+//! The main job: a signature comes back, and others verify it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use serde_json::json;
+use system_tests::{Key, Kind, Operation, Scratch, World, programs};
+
+use crate::ALICE;
+
+/// What a consumer does: openssl and the registered public key, nothing of ours.
+fn openssl_verifies(key: &Key, message: &[u8], signature: &[u8]) -> bool {
+    let scratch = Scratch::new();
+    let public_key = scratch.write("key.pem", &key.public_key_pem);
+    let message = scratch.write("message", message);
+    let signature = scratch.write("signature", signature);
+    let mut openssl = programs::system("openssl");
+    match key.kind {
+        Kind::Ed25519 => {
+            openssl.args(["pkeyutl", "-verify", "-pubin", "-rawin", "-inkey"]);
+            openssl.arg(public_key).arg("-in").arg(message).arg("-sigfile").arg(signature);
+        }
+        Kind::P256 => {
+            openssl.args(["dgst", "-sha256", "-verify"]);
+            openssl.arg(public_key).arg("-signature").arg(signature).arg(message);
+        }
+    }
+    openssl.output().unwrap().status.success()
+}
+
+fn sha256(message: &[u8]) -> Vec<u8> {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, message).as_ref().to_vec()
+}
+
+#[tokio::test]
+async fn openssl_verifies_what_both_kinds_of_key_sign() {
+    let world = World::new();
+    let (ed, ec) = (world.kms.key(Kind::Ed25519), world.kms.key(Kind::P256));
+    let proxy = world
+        .proxy()
+        .signer("ed", &ed)
+        .signer("ec", &ec)
+        .caller(ALICE, &["ed", "ec"])
+        .start()
+        .await;
+    for client in [proxy.client(ALICE).await, proxy.http2_client(ALICE).await] {
+        for (kid, key) in [("ed", &ed), ("ec", &ec)] {
+            let answer = client.sign_message(kid, b"a message").await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert_eq!(answer.body["signer_kid"], kid);
+            assert_eq!(answer.body["algorithm"], key.kind.algorithm());
+            assert_eq!(answer.body["mode"], "normal");
+            assert!(openssl_verifies(key, b"a message", &answer.signature()));
+            assert!(!openssl_verifies(key, b"another message", &answer.signature()));
+        }
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_digest_is_signed_as_the_table_of_inputs_says() {
+    let world = World::new();
+    let (ed, ec) = (world.kms.key(Kind::Ed25519), world.kms.key(Kind::P256));
+    let proxy = world
+        .proxy()
+        .signer("ed", &ed)
+        .signer("ec", &ec)
+        .caller(ALICE, &["ed", "ec"])
+        .start()
+        .await;
+    let alice = proxy.client(ALICE).await;
+    let digest = sha256(b"a message");
+    let by_ec = alice.sign_digest("ec", &digest).await;
+    assert!(
+        openssl_verifies(&ec, b"a message", &by_ec.signature()),
+        "ECDSA signs the digest itself"
+    );
+    let by_ed = alice.sign_digest("ed", &digest).await;
+    assert!(
+        openssl_verifies(&ed, &digest, &by_ed.signature()),
+        "Ed25519 signs its bytes as a message"
+    );
+}
+
+#[tokio::test]
+async fn a_long_message_is_hashed_here_for_digest_algorithms_and_refused_for_ed25519() {
+    let world = World::new();
+    let (ed, ec) = (world.kms.key(Kind::Ed25519), world.kms.key(Kind::P256));
+    let proxy = world
+        .proxy()
+        .signer("ed", &ed)
+        .signer("ec", &ec)
+        .caller(ALICE, &["ed", "ec"])
+        .start()
+        .await;
+    let alice = proxy.client(ALICE).await;
+    let long = vec![7; 4097];
+    assert!(openssl_verifies(&ec, &long, &alice.sign_message("ec", &long).await.signature()));
+    assert_eq!(alice.sign_message("ed", &long).await.reason(), "message_too_large");
+    assert!(openssl_verifies(
+        &ed,
+        &long[1..],
+        &alice.sign_message("ed", &long[1..]).await.signature()
+    ));
+}
+
+#[tokio::test]
+async fn the_hash_dialect_signs_a_digest_with_the_default_signer() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let alice = proxy.client(ALICE).await;
+    let body = json!({"hash": hex::encode(sha256(b"a message")), "extra": "ignored"}).to_string();
+    // Dialects take any content type.
+    let headers = [("content-type", "text/plain")];
+    let answer = alice.send(Method::POST, "/sign", &headers, body).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(openssl_verifies(&key, b"a message", &answer.signature()));
+    let mut fields: Vec<_> = answer.body.as_object().unwrap().keys().cloned().collect();
+    fields.sort();
+    assert_eq!(fields, ["mode", "signature", "signer_kid", "ts"]);
+}
+
+#[tokio::test]
+async fn verify_says_yes_to_the_signature_and_no_to_anything_else() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let alice = proxy.client(ALICE).await;
+    let signature = alice.sign_message("ec", b"a message").await.body["signature"].clone();
+    let calls = key.calls(Operation::Sign);
+    for (message, expected) in [(&b"a message"[..], true), (b"another", false)] {
+        let body = json!({"message": STANDARD.encode(message), "signature": signature, "signer_kid": "ec"});
+        let answer = alice.post("/v1/verify", &body).await;
+        assert_eq!(
+            (answer.status, &answer.body),
+            (200, &json!({"verified": expected, "signer_kid": "ec"}))
+        );
+    }
+    let digest = STANDARD.encode(sha256(b"a message"));
+    let body = json!({"digest": digest, "digest_algorithm": "sha256", "signature": signature});
+    assert_eq!(alice.post("/v1/verify", &body).await.body["verified"], true, "the default signer");
+    assert!(key.calls(Operation::Sign) - calls < 50, "verified locally, not by the upstream");
+}
+
+#[tokio::test]
+async fn signers_lists_the_registry_in_the_form_that_verifiers_read() {
+    let world = World::new();
+    let key = world.kms.key(Kind::Ed25519);
+    let proxy = world.proxy().signer("ed", &key).caller(ALICE, &["ed"]).start().await;
+    let answer = proxy.client(ALICE).await.get("/v1/signers").await;
+    let signer = &answer.body["signers"][0];
+    assert_eq!(signer["signer_kid"], "ed");
+    assert_eq!(signer["algorithm"], "ed25519");
+    assert_eq!(signer["public_key_pem"].as_str().unwrap().trim(), key.public_key_pem.trim());
+}
+
+#[tokio::test]
+async fn answers_carry_the_request_id_and_where_the_time_went() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let alice = proxy.client(ALICE).await;
+    let body = json!({"message": "aGk="}).to_string();
+    let send = |id: &'static str| {
+        let (alice, body) = (alice.clone(), body.clone());
+        async move {
+            let headers = [("content-type", "application/json"), ("x-request-id", id)];
+            alice.send(Method::POST, "/v1/sign", &headers, body).await.unwrap()
+        }
+    };
+    let named = send("order-4711").await;
+    assert_eq!(named.header("x-request-id"), "order-4711");
+    assert_eq!(named.body["request_id"], "order-4711");
+    for stage in ["queue", "upstream", "verify", "audit"] {
+        assert!(named.header("server-timing").contains(&format!("{stage};dur=")), "{stage}");
+    }
+    let odd = send("a b\"c").await;
+    assert_eq!(odd.header("x-request-id").len(), 32, "an odd id is replaced, not echoed");
+}
+
+#[tokio::test]
+async fn deny_by_default() {
+    let world = World::new();
+    let (one, two) = (world.kms.key(Kind::P256), world.kms.key(Kind::P256));
+    let proxy = world
+        .proxy()
+        .signer("one", &one)
+        .signer("two", &two)
+        .caller(ALICE, &["one"])
+        .caller("bob.example", &["one", "two"])
+        .start()
+        .await;
+    let alice = proxy.client(ALICE).await;
+    let bob = proxy.client("bob.example").await;
+    let mallory = proxy.client("spiffe://test/mallory").await;
+    let with =
+        |algorithm: &str| json!({"signer_kid": "one", "message": "aGk=", "algorithm": algorithm});
+    for (case, answer, status, reason) in [
+        ("granted", alice.sign_message("one", b"hi").await, 200, ""),
+        ("a DNS name", bob.sign_message("two", b"hi").await, 200, ""),
+        ("not granted", alice.sign_message("two", b"hi").await, 403, "caller_not_authorized"),
+        ("a stranger", mallory.sign_message("one", b"hi").await, 403, "caller_not_authorized"),
+        ("no such signer", alice.sign_message("three", b"hi").await, 404, "signer_unknown"),
+        (
+            "other algorithm",
+            alice.post("/v1/sign", &with("ED25519_SHA_512")).await,
+            400,
+            "algorithm_not_supported",
+        ),
+        (
+            "unknown algorithm",
+            alice.post("/v1/sign", &with("MD5")).await,
+            400,
+            "algorithm_not_supported",
+        ),
+    ] {
+        assert_eq!((answer.status, answer.reason()), (status, reason), "{case}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_impatient_caller_is_answered_in_time_and_is_no_evidence_against_the_upstream() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let alice = proxy.client(ALICE).await;
+    key.break_with(system_tests::Fault::Latency(std::time::Duration::from_millis(300)));
+    let headers = [("content-type", "application/json"), ("signing-deadline-ms", "5")];
+    for _ in 0..5 {
+        let body = json!({"message": "aGk="}).to_string();
+        let answer = alice.send(Method::POST, "/v1/sign", &headers, body).await.unwrap();
+        assert_eq!((answer.status, answer.reason()), (504, "indeterminate"), "{answer:?}");
+    }
+    let patient = alice.sign_message("ec", b"hi").await;
+    assert_eq!(patient.status, 200, "the gate is still open: {patient:?}");
+    assert_eq!(proxy.health().await.status, 200);
+}

@@ -1,0 +1,130 @@
+//! Style as failing tests: what reviewers would otherwise say again and again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use system_tests::programs::repository;
+
+/// Every file of the repository with that ending, outside build directories.
+fn files(ending: &str) -> Vec<PathBuf> {
+    fn walk(directory: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                walk(&path, ending, found);
+            } else if path.is_file() && name.ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&repository(), ending, &mut found);
+    found.sort();
+    assert!(!found.is_empty(), "no *{ending} under {}", repository().display());
+    found
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn every_source_file_says_its_one_idea_first_and_stays_small() {
+    for path in files(".rs") {
+        let text = text(&path);
+        assert!(text.starts_with("//! "), "{} has no module header", path.display());
+        let lines = text.lines().count();
+        assert!(lines <= 480, "{} has {lines} lines: split it by idea", path.display());
+    }
+}
+
+#[test]
+fn rooms_know_only_the_rooms_below_them() {
+    for (room, forbidden) in [
+        (
+            "signing-core/src",
+            &["tokio", "hyper::", "std::fs", "std::net", "std::env", "async fn", "aws_sdk"][..],
+        ),
+        ("development/src", &["tokio", "hyper::", "aws_sdk", "signing_proxy::"]),
+        ("proxy/src/server", &["crate::upstream"]),
+        (
+            "proxy/src/upstream",
+            &["crate::server", "::policy", "signing_core::Policy", "Snapshot", "crate::sign"],
+        ),
+        ("proxy/src/admin", &["crate::sign::", "crate::order", "crate::upstream"]),
+        ("signctl/src", &["signing_proxy", "signing_core", "aws_sdk"]),
+    ] {
+        for path in files(".rs").iter().filter(|path| path.starts_with(repository().join(room))) {
+            for word in forbidden {
+                let found = text(path)
+                    .lines()
+                    .find(|line| !line.trim_start().starts_with("//") && line.contains(word))
+                    .map(str::to_owned);
+                assert!(found.is_none(), "{} must not use {word}: {found:?}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn metric_names_stand_in_one_file() {
+    for path in files(".rs").iter().filter(|path| path.starts_with(repository().join("proxy/src")))
+    {
+        if path.ends_with("metrics.rs") {
+            continue;
+        }
+        for name in [
+            "\"signing_proxy_",
+            "\"kms_sign",
+            "\"kms_errors",
+            "counter!(",
+            "gauge!(",
+            "histogram!(",
+        ] {
+            assert!(!text(path).contains(name), "{} names a metric: {name}", path.display());
+        }
+    }
+}
+
+#[test]
+fn one_file_asks_what_time_it_is() {
+    for path in files(".rs").iter().filter(|path| path.starts_with(repository().join("proxy/src")))
+    {
+        if !path.ends_with("time.rs") {
+            let text = text(path);
+            for word in ["SystemTime::now", "now_utc()", "clock_gettime"] {
+                assert!(!text.contains(word), "{} asks the time: {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_dependency_says_why_it_is_there() {
+    let manifest = text(&repository().join("Cargo.toml"));
+    let dependencies = manifest.split("[workspace.dependencies]").nth(1).unwrap();
+    let dependencies = dependencies.split("[workspace.lints").next().unwrap();
+    for line in dependencies.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')) {
+        let ours = line.contains("path = ");
+        assert!(ours || line.contains(" # "), "no reason given: {line}");
+    }
+}
+
+#[test]
+fn no_key_and_no_unfinished_word_is_in_the_tree() {
+    for ending in [".rs", ".toml", ".sh", ".json", ".md"] {
+        for path in files(ending) {
+            let text = text(&path);
+            let private = concat!("PRIVATE", " KEY-----");
+            assert!(!text.contains(private), "{} holds a private key", path.display());
+            for word in [
+                concat!("TO", "DO"),
+                concat!("FIX", "ME"),
+                concat!("#[", "ignore"),
+                concat!("#[", "allow("),
+            ] {
+                assert!(!text.contains(word), "{} says {word}", path.display());
+            }
+        }
+    }
+}
