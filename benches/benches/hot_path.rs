@@ -1,7 +1,6 @@
 //! What one request pays for its proofs, each measured alone: authorize, admit
 //! and release, verify.
 
-#![expect(missing_docs, reason = "criterion's macro makes an undocumented function")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up fails")]
 
 use std::collections::BTreeMap;

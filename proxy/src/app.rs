@@ -6,17 +6,17 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use signing_core::gate::{Gates, Slots};
 use signing_core::{Kid, Registry};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::admin::{self, Admin, SocketError};
 use crate::config::{self, Environment, Probe};
 use crate::finish::Finisher;
+use crate::log::Log;
 use crate::log_limit::LogLimit;
 use crate::materials::Materials;
 use crate::metrics::Metrics;
@@ -36,6 +36,8 @@ pub struct App {
     drain: watch::Sender<bool>,
     drain_timeout: Duration,
     admin_socket: PathBuf,
+    /// Resolves if the admin thread ends; taken by the one who waits.
+    admin_ended: Option<oneshot::Receiver<()>>,
     /// Where the data plane listens.
     pub listen: SocketAddr,
     /// Where metrics and health are served.
@@ -78,12 +80,16 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
-    pub fn start(materials: Materials, environment: &Environment) -> Result<Self, StartError> {
+    pub fn start(
+        materials: Materials,
+        environment: &Environment,
+        log: Log,
+    ) -> Result<Self, StartError> {
         let Materials { config, registry, policy, tls, development_keys } = materials;
 
         // What can fail for good is claimed first, and the socket before any thread.
-        let admin_listener = admin::bind(&config.admin.socket)?;
         let store = Store::open(&config.state_dir)?;
+        let admin_listener = admin::bind(&config.admin.socket)?;
         let data_listener = listen("server.listen", config.server.listen)?;
         let metrics_listener = listen("metrics.listen", config.metrics_listen)?;
         let listen = data_listener.local_addr()?;
@@ -116,6 +122,7 @@ impl App {
             monitor: monitor.clone(),
             slots: slots.clone(),
             upstreams: upstreams.data,
+            log,
             metrics: Arc::clone(&metrics),
             finisher: Finisher::new(data.handle().clone()),
         });
@@ -124,7 +131,9 @@ impl App {
             room: Arc::clone(&room),
             connections: connections.clone(),
             draining: draining.clone(),
+            bodies: Arc::new(Semaphore::new(config.server.bodies_max_bytes)),
             handshake_log: LogLimit::default(),
+            refusal_log: LogLimit::default(),
         });
         let admin = Arc::new(Admin {
             access: config.admin.clone(),
@@ -132,7 +141,7 @@ impl App {
             monitor: monitor.clone(),
             slots,
             connections: connections.clone(),
-            started: Instant::now(),
+            started: now(),
         });
         let observed = Arc::new(Observed { monitor, metrics, draining });
 
@@ -140,7 +149,17 @@ impl App {
             let _entered = data.enter();
             tokio::net::TcpListener::from_std(data_listener)?
         };
-        AdminThread { monitor_tasks, admin_listener, admin, metrics_listener, observed }.start()?;
+        let admin_ended =
+            AdminThread { monitor_tasks, admin_listener, admin, metrics_listener, observed }
+                .start()?;
+        for kid in room.upstreams.keys().cloned() {
+            let room = Arc::clone(&room);
+            data.spawn(async move {
+                if let Some(upstream) = room.upstreams.get(&kid) {
+                    upstream.keep_warm().await;
+                }
+            });
+        }
         data.spawn(server::accept(data_listener, tls, plane));
         Ok(Self {
             data,
@@ -149,6 +168,7 @@ impl App {
             drain,
             drain_timeout: config.server.drain_timeout,
             admin_socket: config.admin.socket,
+            admin_ended: Some(admin_ended),
             listen,
             metrics_listen,
         })
@@ -158,10 +178,10 @@ impl App {
     /// Returns whether all are open.
     #[must_use]
     pub fn wait_until_healthy(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+        let deadline = now().after(patience);
         loop {
             let healthy = crate::health::Health::of(&self.room.monitor.gates(), now()).ok;
-            if healthy || Instant::now() >= deadline {
+            if healthy || now() >= deadline {
                 return healthy;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -173,11 +193,19 @@ impl App {
     /// that short.
     ///
     /// # Errors
-    /// If signals can not be listened for.
-    pub fn run_until_stopped(self) -> io::Result<()> {
+    /// If signals can not be listened for, or if the admin thread died.
+    pub fn run_until_stopped(mut self) -> io::Result<()> {
+        let admin_ended = self.admin_ended.take();
         let stopped = self.data.block_on(async {
             let mut signals = Signals::new()?;
-            signals.next().await;
+            tokio::select! {
+                () = signals.next() => {}
+                () = ended(admin_ended) => {
+                    // Without monitor every lease ends and no operator is heard: better to
+                    // be started anew than to refuse for ever.
+                    return Err(io::Error::other("the monitor died; every gate is shut"));
+                }
+            }
             tracing::info!(in_flight = self.room.finisher.under_way(), "draining");
             tokio::select! {
                 () = self.drain() => {}
@@ -201,6 +229,13 @@ impl App {
             let unfinished = self.room.finisher.under_way();
             tracing::warn!(connections_cut = cut, unfinished, "the drain deadline passed");
         }
+    }
+}
+
+async fn ended(admin: Option<oneshot::Receiver<()>>) {
+    if let Some(admin) = admin {
+        // It sends nothing: it is dropped.
+        let _ = admin.await;
     }
 }
 
@@ -237,17 +272,26 @@ struct AdminThread {
 }
 
 impl AdminThread {
-    /// Starts the thread; returns once its runtime runs. It ends with the process.
-    fn start(self) -> io::Result<JoinHandle<()>> {
+    /// Starts the thread; returns once its runtime runs. What comes back resolves
+    /// if the thread ever ends, which it does not.
+    fn start(self) -> io::Result<oneshot::Receiver<()>> {
         let (started, has_started) = mpsc::sync_channel(1);
+        let (alive, ended) = oneshot::channel();
         let body = move || {
+            // Dropped when the thread ends, however it does.
+            let _alive: oneshot::Sender<()> = alive;
             let run = async {
                 let admin_listener = tokio::net::UnixListener::from_std(self.admin_listener)?;
                 let metrics_listener = tokio::net::TcpListener::from_std(self.metrics_listener)?;
-                self.monitor_tasks.spawn();
-                tokio::spawn(admin::serve(admin_listener, self.admin));
+                let admin = tokio::spawn(admin::serve(admin_listener, self.admin));
+                let observed = tokio::spawn(observe::serve(metrics_listener, self.observed));
                 let _ = started.send(Ok(()));
-                observe::serve(metrics_listener, self.observed).await;
+                tokio::select! {
+                    () = self.monitor_tasks.run() => {}
+                    _ = admin => {}
+                    _ = observed => {}
+                }
+                tracing::error!("a task of the admin thread died");
                 Ok(())
             };
             let ran: io::Result<()> = Builder::new_current_thread()
@@ -258,9 +302,9 @@ impl AdminThread {
                 let _ = started.send(Err(error));
             }
         };
-        let thread = std::thread::Builder::new().name("admin".into()).spawn(body)?;
+        std::thread::Builder::new().name("admin".into()).spawn(body)?;
         match has_started.recv() {
-            Ok(Ok(())) => Ok(thread),
+            Ok(Ok(())) => Ok(ended),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(io::Error::other("the admin thread died at its start")),
         }

@@ -34,6 +34,7 @@ struct Counted(Arc<UnderWay>);
 struct Lazily<F: Future<Output: Send> + Send + 'static> {
     rest: Option<Pin<Box<F>>>,
     runtime: Handle,
+    request_id: String,
 }
 
 impl Finisher {
@@ -52,6 +53,7 @@ impl Finisher {
         &self,
         work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
         deadline: Moment,
+        request_id: &str,
     ) -> Result<T, Refusal> {
         self.under_way.count.fetch_add(1, Ordering::AcqRel);
         let counted = Counted(Arc::clone(&self.under_way));
@@ -59,7 +61,11 @@ impl Finisher {
             let _counted = counted;
             work.await
         };
-        let lazily = Lazily { rest: Some(Box::pin(work)), runtime: self.runtime.clone() };
+        let lazily = Lazily {
+            rest: Some(Box::pin(work)),
+            runtime: self.runtime.clone(),
+            request_id: request_id.to_owned(),
+        };
         tokio::time::timeout(deadline.since(now()), lazily).await.unwrap_or_else(|_| {
             Err(Refusal::new(
                 Reason::Indeterminate,
@@ -113,9 +119,11 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Lazily<F> {
         if let Some(rest) = self.rest.take()
             && !std::thread::panicking()
         {
-            // Nobody waits for the result any more; its record is what counts.
+            let request_id = std::mem::take(&mut self.request_id);
             self.runtime.spawn(async move {
+                // Nobody waits for the result any more; its record is what counts.
                 let _ = rest.await;
+                tracing::info!(target: "outcome", outcome = "not_delivered", request_id);
             });
         }
     }

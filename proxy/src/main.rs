@@ -1,6 +1,5 @@
 //! `signing-proxy`: arguments, configuration, app, drain.
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,8 +10,8 @@ use signing_proxy::app::App;
 use signing_proxy::config::Environment;
 use signing_proxy::dev;
 use signing_proxy::hardening::harden;
+use signing_proxy::log::Log;
 use signing_proxy::materials::Materials;
-use tracing_subscriber::EnvFilter;
 
 /// A signing proxy that refuses to sign whenever it cannot prove that all is well.
 #[derive(Parser)]
@@ -81,33 +80,36 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             println!("{}: no mistakes; {signers} signers, {callers} callers", config.display());
             Ok(())
         }
-        Verb::Serve { config } => {
-            log_to_stderr();
-            harden().context("core dumps can not be forbidden")?;
-            let app = App::start(Materials::load(&config, &environment)?, &environment)?;
-            tracing::info!(listen = %app.listen, metrics = %app.metrics_listen, "serving");
-            Ok(app.run_until_stopped()?)
-        }
-        Verb::Dev { dir, listen, metrics } => {
-            log_to_stderr();
-            harden().context("core dumps can not be forbidden")?;
+        Verb::Serve { config } => serve(&environment, |environment| {
+            let materials = Materials::load(&config, environment)?;
+            Ok((materials, |app: &App| {
+                tracing::info!(listen = %app.listen, metrics = %app.metrics_listen, "serving");
+                Ok(())
+            }))
+        }),
+        Verb::Dev { dir, listen, metrics } => serve(&environment, |environment| {
             let prepared = dev::prepare(&dir, listen, metrics)?;
-            let app =
-                App::start(Materials::load(&prepared.config_file, &environment)?, &environment)?;
-            dev::announce(&prepared, &app)?;
-            Ok(app.run_until_stopped()?)
-        }
+            let materials = Materials::load(&prepared.config_file, environment)?;
+            Ok((materials, move |app: &App| Ok(dev::announce(&prepared, app)?)))
+        }),
     }
 }
 
-/// One JSON object a line on stderr; text for a person at a terminal. Levels by
-/// `RUST_LOG`.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
-    if std::io::stderr().is_terminal() {
-        builder.with_ansi(false).init();
-    } else {
-        builder.json().flatten_event(true).init();
-    }
+/// Serves what `prepare` gives until it is stopped; `announce` says so.
+fn serve<A>(
+    environment: &Environment,
+    prepare: impl FnOnce(&Environment) -> anyhow::Result<(Materials, A)>,
+) -> anyhow::Result<()>
+where
+    A: FnOnce(&App) -> anyhow::Result<()>,
+{
+    harden().context("core dumps can not be forbidden")?;
+    let log = Log::start().context("the log does not start")?;
+    log.take_events();
+    let (materials, announce) = prepare(environment)?;
+    let app = App::start(materials, environment, log.clone())?;
+    announce(&app)?;
+    let stopped = app.run_until_stopped();
+    log.flush();
+    Ok(stopped?)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use development::DevelopmentKey;
 use signing_core::key::Purpose;
-use signing_core::{Kid, Policy, Registry};
+use signing_core::{Algorithm, Kid, Policy, Registry};
 
 use crate::config::{Config, ConfigError, Environment, Upstream};
 use crate::server::ServerTls;
@@ -89,10 +89,18 @@ fn unregistered(config: &Config, registry: &Registry) -> Vec<String> {
                  keys of different purposes are disjoint",
                 kid.as_str()
             )),
-            None => Some(format!(
-                "signers: {:?} is not registered in {file}; add its public key",
-                kid.as_str()
-            )),
+            None => Some(match registry.unsupported(kid) {
+                Some(algorithm) => format!(
+                    "signers: {:?} is registered in {file} with algorithm {algorithm:?}, which is not \
+                     supported; supported are {}",
+                    kid.as_str(),
+                    Algorithm::names()
+                ),
+                None => format!(
+                    "signers: {:?} is not registered in {file}; add its public key",
+                    kid.as_str()
+                ),
+            }),
         }
     };
     config.signers.keys().filter_map(mistake).collect()

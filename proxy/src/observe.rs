@@ -22,6 +22,7 @@ use crate::server::{Answer, json_answer, problem};
 use crate::time::now;
 
 const CONNECTIONS_MAX: usize = 64;
+const CONNECTION_MAX: Duration = Duration::from_secs(10);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often histogram samples are folded, scraped or not.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -61,11 +62,14 @@ pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder
+                .keep_alive(false)
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_READ_TIMEOUT)
                 .max_buf_size(16_384);
-            // An error here is the peer's: it sees its connection close.
-            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            let serving = builder.serve_connection(TokioIo::new(stream), service);
+            // An error here is the peer's: it sees its connection close. A place is
+            // nobody's for ever.
+            let _ = tokio::time::timeout(CONNECTION_MAX, serving).await;
             drop(place);
         });
     }

@@ -2,11 +2,15 @@
 //! outcome, written before the signature leaves. It is a log, not a journal:
 //! nothing here is durable, and the types say so by their names.
 
+use aws_lc_rs::digest;
+use serde_json::{Value, json};
 use signing_core::gate::{Evidence, Permit, Snapshot};
 use signing_core::{Moment, Refusal, ToBeSigned};
 
+use crate::log::Log;
 use crate::order::{Failed, Proven, Release};
 use crate::request_context::RequestContext;
+use crate::time::{rfc3339, wall_now};
 
 /// What an order is about, kept for its outcome line.
 #[derive(Debug)]
@@ -46,55 +50,89 @@ impl Intent {
             justification,
         }
     }
+
+    fn line(&self, outcome: &str, more: &[(&str, Value)]) -> Value {
+        let mut line = json!({
+            "timestamp": rfc3339(wall_now()),
+            "target": "outcome",
+            "outcome": outcome,
+            "request_id": self.request_id,
+            "caller": self.caller,
+            "signer_kid": self.signer_kid,
+            "algorithm": self.algorithm,
+            "input_sha256": self.input_sha256,
+            "mode": "normal",
+        });
+        let optional = [("traceparent", &self.traceparent), ("justification", &self.justification)];
+        for (key, value) in optional {
+            if let Some(value) = value {
+                line[key] = json!(value);
+            }
+        }
+        for (key, value) in more {
+            line[*key] = value.clone();
+        }
+        line
+    }
 }
 
-/// Writes the outcome line of an order that was proven or failed.
+/// Writes the outcome line of an order that was proven or failed. The line
+/// names a signature by its SHA-256: it is written before the last look at the
+/// gate, and a log is no place for a signature that may be withheld.
 ///
 /// # Errors
-/// The refusal of a failed order, once its line is written.
-pub fn log_outcome(verdict: Result<Proven, Failed>) -> Result<LoggedOutcome, Refusal> {
+/// The refusal of a failed order, or `audit_unavailable` if its line can not be
+/// written.
+pub async fn log_outcome(
+    log: &Log,
+    verdict: Result<Proven, Failed>,
+) -> Result<LoggedOutcome, Refusal> {
     match verdict {
         Ok(proven) => {
-            line(proven.intent(), "signed", None, Some(proven.signature().bytes()));
+            let sha256 = digest::digest(&digest::SHA256, proven.signature().bytes());
+            let more = [("signature_sha256", json!(hex::encode(sha256)))];
+            let about = proven.signature().kid().clone();
+            let line = proven.intent().line("signed", &more);
+            log.outcome(&line).await.map_err(|refusal| refusal.about(&about))?;
             Ok(LoggedOutcome { proven })
         }
         Err(Failed { intent, evidence, refusal }) => {
             let detail = match evidence {
-                Evidence::Signed => None,
-                Evidence::Failed { detail, .. } | Evidence::Doubt { detail } => Some(detail),
+                Evidence::Signed => Value::Null,
+                Evidence::Failed { detail, .. } | Evidence::Doubt { detail } => json!(detail),
             };
-            line(&intent, refusal.reason.word(), detail.as_deref(), None);
+            let line = intent.line(refusal.reason.word(), &[("detail", detail)]);
+            // The caller is refused either way; its reason says more than the log's.
+            let _ = log.outcome(&line).await;
             Err(refusal)
         }
     }
 }
 
 impl LoggedOutcome {
-    /// Lets the signature go if the gate is still open; else writes that it
-    /// was withheld.
+    /// Lets the signature go if the gate is still open.
     ///
     /// # Errors
-    /// `gate_closed_in_flight`.
-    pub fn release(self, gates: &Snapshot, now: Moment) -> Result<Release, Refusal> {
-        self.proven.release(gates, now).map_err(|(intent, refusal)| {
-            line(&intent, "withheld", Some(&refusal.detail), None);
-            refusal
-        })
+    /// [`Withheld`], whose line still has to be written.
+    #[expect(clippy::result_large_err, reason = "moved once, out of the one place that makes it")]
+    pub fn release(self, gates: &Snapshot, now: Moment) -> Result<Release, Withheld> {
+        self.proven.release(gates, now).map_err(|(intent, refusal)| Withheld { intent, refusal })
     }
 }
 
-fn line(intent: &Intent, outcome: &str, detail: Option<&str>, signature: Option<&[u8]>) {
-    tracing::info!(
-        target: "outcome",
-        outcome,
-        request_id = intent.request_id,
-        traceparent = intent.traceparent,
-        caller = intent.caller,
-        signer_kid = intent.signer_kid,
-        algorithm = intent.algorithm,
-        input_sha256 = intent.input_sha256,
-        justification = intent.justification,
-        detail,
-        signature = signature.map(hex::encode),
-    );
+/// A signature that was made, logged, and does not leave.
+#[derive(Debug)]
+pub struct Withheld {
+    intent: Intent,
+    refusal: Refusal,
+}
+
+impl Withheld {
+    /// Writes that it was withheld, and why.
+    pub async fn log(self, log: &Log) -> Refusal {
+        let line = self.intent.line("withheld", &[("detail", json!(self.refusal.detail))]);
+        // It does not leave either way.
+        let _ = log.outcome(&line).await;
+        self.refusal
+    }
 }

@@ -6,6 +6,7 @@ use signing_core::gate::{Evidence, Slots};
 use signing_core::{Caller, Policy, Refusal, Registry, SignRequest, ToBeSigned};
 
 use crate::finish::Finisher;
+use crate::log::Log;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
 use crate::order::{Release, SigningOrder};
@@ -27,6 +28,8 @@ pub struct SigningRoom {
     pub slots: Slots,
     /// The upstream of each configured signer.
     pub upstreams: std::collections::BTreeMap<signing_core::Kid, Upstream>,
+    /// Where outcomes are written.
+    pub log: Log,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Finishes what a client that hangs up left behind.
@@ -66,7 +69,7 @@ pub async fn sign<L: Send + 'static>(
 
     // From here on nothing that the client does stops the work.
     let rest = conclude(Arc::clone(room), order, context.received, leaving);
-    room.finisher.finish(rest, context.deadline).await
+    room.finisher.finish(rest, context.deadline, &context.request_id).await
 }
 
 /// From the upstream to the release.
@@ -90,13 +93,20 @@ async fn conclude<L>(
     room.metrics.observed_call(&kid, &evidence, answered.since(called));
     room.monitor.evidence().report(&kid, called, verified, evidence);
 
-    let logged = log_outcome(verdict)?;
+    let logged = log_outcome(&room.log, verdict).await?;
     let recorded = now();
 
     // Entered before the gate is asked: a freeze either is seen by this look at
     // the gate, or waits for this answer.
     let leaving = leaving();
-    let release = logged.release(&room.monitor.gates(), now())?;
+    let released = logged.release(&room.monitor.gates(), now());
+    let (release, leaving) = match released {
+        Ok(release) => (release, leaving),
+        Err(withheld) => {
+            drop(leaving);
+            return Err(withheld.log(&room.log).await);
+        }
+    };
     let stages = Stages {
         queue: called.since(received),
         upstream: answered.since(called),

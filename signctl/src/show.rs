@@ -32,12 +32,14 @@ pub(crate) fn health(body: &Value) -> String {
 
 /// What became of a command.
 pub(crate) fn done(body: &Value) -> String {
-    let state = match (body.get("frozen").and_then(Value::as_bool), body.get("unsealed")) {
+    let flag = |key| body.get(key).and_then(Value::as_bool);
+    let state = match (flag("frozen"), flag("unsealed")) {
         (Some(true), _) => "frozen: nothing is signed until `signctl unfreeze`".to_owned(),
         (Some(false), _) => "not frozen".to_owned(),
-        (None, Some(kid)) => {
-            format!("unsealed {}: it has to prove itself now", kid.as_str().unwrap_or_default())
+        (None, Some(true)) => {
+            format!("unsealed {}: it has to prove itself now", text(body, "signer_kid"))
         }
+        (None, Some(false)) => format!("{}: nothing changed", text(body, "signer_kid")),
         (None, None) => "done".to_owned(),
     };
     match body.get("note").and_then(Value::as_str) {

@@ -96,12 +96,7 @@ impl Policy {
         algorithm: Option<Algorithm>,
         now: OffsetDateTime,
     ) -> Result<Grant, Refusal> {
-        let rules = self.callers.get(caller).ok_or_else(|| {
-            Refusal::new(
-                Reason::CallerNotAuthorized,
-                format!("no grant for the caller {caller}: add it under [[callers]]"),
-            )
-        })?;
+        let rules = self.rules(caller)?;
         let kid = match named {
             Some(name) => self.resolve(name),
             None => rules.unnamed(caller)?,
@@ -135,6 +130,24 @@ impl Policy {
         }
         signer.usable_at(now)?;
         Ok(Grant { caller: Arc::clone(caller), signer: Arc::clone(signer), algorithm })
+    }
+
+    /// Whether `caller` was granted anything at all: for deciding early, before
+    /// anything is read for it.
+    ///
+    /// # Errors
+    /// `caller_not_authorized` if it was not.
+    pub fn known(&self, caller: &Caller) -> Result<(), Refusal> {
+        self.rules(caller).map(|_| ())
+    }
+
+    fn rules(&self, caller: &Caller) -> Result<&Rules, Refusal> {
+        self.callers.get(caller).ok_or_else(|| {
+            Refusal::new(
+                Reason::CallerNotAuthorized,
+                format!("no grant for the caller {caller}: add it under [[callers]]"),
+            )
+        })
     }
 
     /// The signer that `caller` means by `named`, for surfaces that reveal

@@ -2,6 +2,7 @@
 //! the metric label, the log and the record.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::key::Kid;
 
@@ -129,14 +130,14 @@ pub struct Refusal {
     pub detail: String,
     /// The signer concerned, once known.
     pub signer_kid: Option<Kid>,
-    /// Seconds since the cause of the refusal began, if it is a lasting one.
-    pub since_s: Option<u64>,
+    /// How long ago the cause of the refusal began, if it is a lasting one.
+    pub age: Option<Duration>,
 }
 
 impl Refusal {
     /// A refusal that concerns no signer in particular.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), signer_kid: None, since_s: None }
+        Self { reason, detail: detail.into(), signer_kid: None, age: None }
     }
 
     /// The same refusal about `kid`.
@@ -146,10 +147,10 @@ impl Refusal {
         self
     }
 
-    /// The same refusal whose cause began `seconds` ago.
+    /// The same refusal, whose cause began that long ago.
     #[must_use]
-    pub fn since(mut self, seconds: u64) -> Self {
-        self.since_s = Some(seconds);
+    pub fn lasting(mut self, age: Duration) -> Self {
+        self.age = Some(age);
         self
     }
 }

@@ -11,10 +11,12 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::key::{Algorithm, Kid, PublicKey, Purpose, Signer};
 
-/// The registered signers: each kid once, each key once.
+/// The registered signers: each kid once, each key once. Entries of algorithms
+/// that are not supported here are listed, and can not be used.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     signers: BTreeMap<Kid, Arc<Signer>>,
+    entries: BTreeMap<Kid, Entry>,
 }
 
 /// One entry as the field writes it. Fields that others add are ignored.
@@ -23,7 +25,7 @@ pub struct Entry {
     /// The kid; older writers say `signerId`.
     #[serde(alias = "signerId")]
     pub signer_kid: String,
-    /// `ed25519`, `ecdsa-p256-sha256`, or the AWS KMS name.
+    /// `ed25519`, `ecdsa-p256-sha256`, the AWS KMS name, or one that others use.
     pub algorithm: String,
     /// PEM block `PUBLIC KEY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,9 +75,10 @@ impl Registry {
         })?;
         let mut registry = Self::default();
         let mut mistakes = Vec::new();
-        for entry in &document.signers {
-            if let Err(mistake) = signer(entry).and_then(|signer| registry.insert(signer)) {
-                mistakes.push(format!("signer {:?}: {mistake}", entry.signer_kid));
+        for entry in document.signers {
+            let kid = entry.signer_kid.clone();
+            if let Err(mistake) = registry.insert(entry) {
+                mistakes.push(format!("signer {kid:?}: {mistake}"));
             }
         }
         if mistakes.is_empty() { Ok(registry) } else { Err(mistakes) }
@@ -93,10 +96,29 @@ impl Registry {
         self.signers.values()
     }
 
-    fn insert(&mut self, signer: Signer) -> Result<(), String> {
-        if self.signers.contains_key(&signer.kid) {
+    /// Every entry, in the form that verifiers read.
+    #[must_use]
+    pub fn to_document(&self) -> Document {
+        Document { signers: self.entries.values().cloned().collect() }
+    }
+
+    /// The name of `kid`'s algorithm, if it is one that is not supported here.
+    #[must_use]
+    pub fn unsupported(&self, kid: &Kid) -> Option<&str> {
+        let entry = self.entries.get(kid).filter(|_| !self.signers.contains_key(kid))?;
+        Some(&entry.algorithm)
+    }
+
+    fn insert(&mut self, entry: Entry) -> Result<(), String> {
+        let kid = Kid::parse(&entry.signer_kid).map_err(|error| error.to_string())?;
+        if self.entries.contains_key(&kid) {
             return Err("appears twice; a kid names one key".into());
         }
+        let Some(algorithm) = Algorithm::parse(&entry.algorithm) else {
+            self.entries.insert(kid, entry);
+            return Ok(());
+        };
+        let signer = signer(&entry, kid.clone(), algorithm)?;
         let twin =
             self.iter().find(|other| other.public_key.spki_der() == signer.public_key.spki_der());
         if let Some(twin) = twin {
@@ -105,7 +127,9 @@ impl Registry {
                 twin.kid.as_str()
             ));
         }
-        self.signers.insert(signer.kid.clone(), Arc::new(signer));
+        let public_key_pem = Some(signer.public_key.to_pem());
+        self.entries.insert(kid.clone(), Entry { public_key_pem, public_key: None, ..entry });
+        self.signers.insert(kid, Arc::new(signer));
         Ok(())
     }
 }
@@ -129,11 +153,7 @@ impl Entry {
     }
 }
 
-fn signer(entry: &Entry) -> Result<Signer, String> {
-    let kid = Kid::parse(&entry.signer_kid).map_err(|error| error.to_string())?;
-    let algorithm = Algorithm::parse(&entry.algorithm).ok_or_else(|| {
-        format!("algorithm {:?} is not one of {}", entry.algorithm, registry_names())
-    })?;
+fn signer(entry: &Entry, kid: Kid, algorithm: Algorithm) -> Result<Signer, String> {
     let purpose = match entry.purpose.as_deref() {
         None | Some("signing") => Purpose::Signing,
         Some("breakglass") => Purpose::Breakglass,
@@ -179,10 +199,6 @@ fn instant(key: &str, text: Option<&str>) -> Result<Option<OffsetDateTime>, Stri
         })
     })
     .transpose()
-}
-
-fn registry_names() -> String {
-    Algorithm::ALL.iter().map(|algorithm| algorithm.registry_name()).collect::<Vec<_>>().join(", ")
 }
 
 fn purpose_word(purpose: Purpose) -> &'static str {

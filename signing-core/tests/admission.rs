@@ -283,11 +283,11 @@ fn a_gate_that_is_not_open_says_why_and_takes_no_slot() {
 }
 
 #[test]
-fn a_refusal_says_for_how_many_seconds_it_has_been_so() {
+fn a_refusal_says_for_how_long_it_has_been_so() {
     let mut proxy = Proxy::open();
     proxy.freeze();
     proxy.now_ms += 3_900;
-    assert_eq!(proxy.admit().unwrap_err().since_s, Some(3));
+    assert_eq!(proxy.admit().unwrap_err().age, Some(Duration::from_millis(3_900)));
 }
 
 #[test]

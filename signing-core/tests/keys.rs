@@ -58,7 +58,7 @@ proptest! {
     #[test]
     fn i1_what_ed25519_dalek_signs_verifies(
         seed in any::<u8>(),
-        said in proptest::collection::vec(any::<u8>(), 0..ED25519_MESSAGE_MAX_BYTES),
+        said in proptest::collection::vec(any::<u8>(), 1..=ED25519_MESSAGE_MAX_BYTES),
         hash in any::<[u8; 32]>(),
     ) {
         let (private, signer) = ed25519(seed);
@@ -133,7 +133,7 @@ fn i1_another_key_verifies_nothing() {
 fn i1_another_input_is_not_what_was_signed() {
     for (signer, _, signature) in signatures() {
         let algorithm = signer.algorithm();
-        for other in [&b""[..], b"ab", b"abd", b"abc\0"] {
+        for other in [&b"\0"[..], b"ab", b"abd", b"abc\0"] {
             assert_bad(&signer, &message(other, algorithm), &signature, "another message");
         }
         assert_bad(&signer, &digest(&[0; 32], algorithm), &signature, "another digest");
@@ -185,6 +185,12 @@ fn i8_an_ed25519_message_is_as_long_as_kms_takes_it_and_no_longer() {
     for length in [4_097, 1 << 20] {
         assert_eq!(refusal(Input::Message(vec![1; length]), ED25519), Reason::MessageTooLarge);
     }
+}
+
+#[test]
+fn an_empty_message_is_refused_by_ed25519_only() {
+    assert_eq!(refusal(Input::Message(vec![]), ED25519), Reason::InvalidRequest);
+    assert_eq!(message(b"", ECDSA).bytes().len(), 32);
 }
 
 #[test]

@@ -92,6 +92,20 @@ impl Client {
         certificate: &Certificate,
         protocol: Protocol,
     ) -> Result<Self, String> {
+        Self::connect_with_window(address, ca_pem, certificate, protocol, None).await
+    }
+
+    /// Connects; over HTTP/2 the server may send so many bytes of a body at first.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_with_window(
+        address: &str,
+        ca_pem: &str,
+        certificate: &Certificate,
+        protocol: Protocol,
+        window_bytes: Option<u32>,
+    ) -> Result<Self, String> {
         let alpn: &[u8] = match protocol {
             Protocol::Http1 => b"http/1.1",
             Protocol::Http2 => b"h2",
@@ -106,7 +120,9 @@ impl Client {
                 Sender::Http1(Arc::new(tokio::sync::Mutex::new(sender)))
             }
             Protocol::Http2 => {
-                let (sender, connection) = http2::handshake(TokioExecutor::new(), io)
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                    .initial_stream_window_size(window_bytes)
+                    .handshake(io)
                     .await
                     .map_err(|e| format!("{e:?}"))?;
                 tokio::spawn(connection);

@@ -80,6 +80,15 @@ impl<'w> ProxyBuilder<'w> {
         self
     }
 
+    /// Adds an entry to the registry, for a key that is not served or instead of
+    /// the one that a signer got.
+    #[must_use]
+    pub fn registered(mut self, entry: Value) -> Self {
+        self.registry.retain(|other| other["signer_kid"] != entry["signer_kid"]);
+        self.registry.push(entry);
+        self
+    }
+
     /// Grants `caller` those signers; the first is its default.
     #[must_use]
     pub fn caller(mut self, caller: &str, kids: &[&str]) -> Self {

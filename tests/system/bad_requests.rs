@@ -123,6 +123,14 @@ fn rows() -> Vec<Row> {
         to("/sign", native("hash: no input field", r#"{"hush":"00"}"#, (400, "invalid_request"))),
         to(
             "/sign",
+            native(
+                "hash: two input fields",
+                json!({"hash": "00".repeat(32), "payload_b64": "aGk="}).to_string(),
+                (400, "invalid_request"),
+            ),
+        ),
+        to(
+            "/sign",
             native("hash: duplicate", r#"{"hash":"00","hash":"00"}"#, (400, "invalid_request")),
         ),
         to("/sign", native("hash: too short", r#"{"hash":"00ff"}"#, (400, "invalid_digest"))),

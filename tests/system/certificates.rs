@@ -141,7 +141,7 @@ async fn a_revoked_certificate_is_refused_and_an_expired_list_shuts_everyone_out
     let refused = outcome(&proxy, &world.pki, &good).await.unwrap_err();
     assert!(refused.contains("UnknownCA"), "{refused}");
     eventually("a line that says why", || {
-        let said = proxy.process.output().contains("ExpiredRevocationList");
+        let said = proxy.process.output().contains("certificate revocation list expired");
         std::future::ready(said.then_some(()))
     })
     .await;

@@ -94,7 +94,7 @@ async fn i10_what_is_known_of_a_failed_call_decides_its_answer() {
     let proxy = world
         .proxy()
         .gate(gate)
-        .kms("call_timeout_ms = 700")
+        .kms("call_timeout_ms = 700\nconnect_timeout_ms = 300")
         .signer("ec", &key)
         .caller(ALICE, &["ec"])
         .start()
@@ -126,7 +126,7 @@ async fn only_what_was_certainly_not_signed_is_tried_again_and_only_once() {
     let proxy = world
         .proxy()
         .gate(gate)
-        .kms("call_timeout_ms = 700")
+        .kms("call_timeout_ms = 700\nconnect_timeout_ms = 300")
         .signer("ec", &key)
         .caller(ALICE, &["ec"])
         .start()
@@ -257,4 +257,45 @@ async fn work_goes_on_when_the_client_hangs_up_after_the_intent() {
         (proxy.metric("signing_proxy_inflight_requests").await == Some(0.0)).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn no_caller_can_shut_the_gate_with_what_the_upstream_rejects() {
+    let world = World::new();
+    let key = world.kms.key(Kind::Ed25519);
+    let gate = "lease_ms = 60000\nprobe_interval_ms = 50000\nrecovery_probe_interval_ms = 20\n\
+                recovery_min_ms = 0\nsuccesses_to_open = 1\nfailures_to_shut = 3";
+    let proxy = world.proxy().gate(gate).signer("ed", &key).caller(ALICE, &["ed"]).start().await;
+    let alice = proxy.client(ALICE).await;
+    // KMS takes no empty message, so it is not asked to.
+    let calls = key.calls(Operation::Sign);
+    assert_eq!(alice.sign_message("ed", b"").await.reason(), "invalid_request");
+    assert_eq!(key.calls(Operation::Sign), calls);
+    key.break_with(Fault::Error("ValidationException", 400));
+    for _ in 0..10 {
+        assert_eq!(alice.sign_message("ed", b"hi").await.status, 503);
+    }
+    key.mend();
+    assert_eq!(alice.sign_message("ed", b"hi").await.status, 200);
+    let shut = "signing_proxy_gate_transitions_total{signer_kid=\"ed\",from=\"open\",to=\"shut\"}";
+    assert_eq!(proxy.metric(shut).await, None, "the gate never shut");
+}
+
+#[tokio::test]
+async fn a_signer_that_the_registry_revoked_is_not_healthy() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let mut entry = system_tests::proxy::entry("ec", &key);
+    entry["revokedAt"] = "2026-01-02T00:00:00Z".into();
+    let proxy = world
+        .proxy()
+        .signer("ec", &key)
+        .registered(entry)
+        .caller(ALICE, &["ec"])
+        .start_shut()
+        .await;
+    proxy.unhealthy_for("key_unavailable").await;
+    let answer = proxy.client(ALICE).await.sign_message("ec", b"hi").await;
+    assert_eq!(answer.reason(), "key_unavailable");
+    assert!(answer.body["detail"].as_str().unwrap().contains("revoked"), "{answer:?}");
 }

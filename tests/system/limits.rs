@@ -77,7 +77,7 @@ async fn a_flood_of_connections_is_bounded_and_the_operator_is_still_answered() 
     let key = world.kms.key(Kind::P256);
     let proxy = world
         .proxy()
-        .server("connections_max = 20")
+        .server("handshakes_max = 20")
         .signer("ec", &key)
         .caller(ALICE, &["ec"])
         .start()
@@ -163,4 +163,121 @@ async fn a_client_that_reads_nothing_does_not_keep_a_freeze_waiting() {
     let frozen = proxy.admin("POST", "/v1/freeze", json!({"reason": "stop"})).await;
     assert_eq!(frozen.status, 200, "{frozen:?}");
     writing.abort();
+}
+
+#[tokio::test]
+async fn answers_that_are_never_read_do_not_keep_their_slots() {
+    let world = World::new();
+    let key = world.kms.key(Kind::Ed25519);
+    let proxy = world
+        .proxy()
+        .server("requests_in_flight_max = 4\nwrite_timeout_ms = 300")
+        .signer("ed", &key)
+        .caller(ALICE, &["ed"])
+        .caller("spiffe://test/mallory", &["ed"])
+        .start()
+        .await;
+    let certificate = world.pki.issue(&Profile::client("spiffe://test/mallory"));
+    // An HTTP/2 window of nothing: the signatures can not be sent.
+    let mallory = system_tests::Client::connect_with_window(
+        &proxy.listen,
+        &world.pki.ca_pem,
+        &certificate,
+        system_tests::Protocol::Http2,
+        Some(0),
+    )
+    .await
+    .unwrap();
+    let headers = [("content-type", "application/json")];
+    let body = r#"{"message":"aGk="}"#;
+    let asked: Vec<_> = (0..4)
+        .map(|_| {
+            let mallory = mallory.clone();
+            tokio::spawn(async move {
+                mallory.send(http::Method::POST, "/v1/sign", &headers, body).await
+            })
+        })
+        .collect();
+    eventually("every slot taken", || async {
+        (proxy.metric("signing_proxy_inflight_requests").await == Some(4.0)).then_some(())
+    })
+    .await;
+    let alice = proxy.client(ALICE).await;
+    assert_eq!(alice.sign_message("ed", b"hi").await.reason(), "overloaded");
+    eventually("room again", || async {
+        (alice.sign_message("ed", b"hi").await.status == 200).then_some(())
+    })
+    .await;
+    for one in asked {
+        assert!(one.await.unwrap().is_err(), "the connection of who does not read is cut");
+    }
+}
+
+#[tokio::test]
+async fn one_caller_does_not_take_the_connections_of_all() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world
+        .proxy()
+        .server("connections_per_caller_max = 2")
+        .signer("ec", &key)
+        .caller(ALICE, &["ec"])
+        .caller("bob.example", &["ec"])
+        .start()
+        .await;
+    let (first, second) = (proxy.client(ALICE).await, proxy.client(ALICE).await);
+    assert_eq!(first.sign_message("ec", b"hi").await.status, 200);
+    assert_eq!(second.sign_message("ec", b"hi").await.status, 200);
+    let third = proxy.client(ALICE).await;
+    let headers = [("content-type", "application/json")];
+    let refused = third.send(http::Method::POST, "/v1/sign", &headers, "{}").await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(proxy.client("bob.example").await.sign_message("ec", b"hi").await.status, 200);
+    drop(first);
+    eventually("a place of the caller's own again", || async {
+        let client = proxy.client(ALICE).await;
+        client.send(http::Method::GET, "/livez", &[], "").await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bodies_together_take_no_more_memory_than_they_may() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world
+        .proxy()
+        .server("body_max_bytes = 1000\nbodies_max_bytes = 2500")
+        .signer("ec", &key)
+        .caller(ALICE, &["ec"])
+        .start()
+        .await;
+    let certificate = world.pki.issue(&Profile::client(ALICE));
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut stream =
+            tls(&proxy.listen, &world.pki.ca_pem, Some(&certificate), b"http/1.1").await.unwrap();
+        let head = "POST /v1/sign HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                    content-length: 1000\r\n\r\n{";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    let alice = proxy.client(ALICE).await;
+    let headers = [("content-type", "application/json")];
+    let body = format!("{{\"message\":\"{}\"}}", "A".repeat(800));
+    eventually("no room for one more", || async {
+        let answer =
+            alice.send(http::Method::POST, "/v1/sign", &headers, body.clone()).await.unwrap();
+        (answer.reason() == "overloaded").then_some(())
+    })
+    .await;
+    assert_eq!(alice.sign_message("ec", b"a small one").await.status, 200);
+    drop(slow);
+    eventually("room again", || async {
+        let alice = proxy.client(ALICE).await;
+        let answer =
+            alice.send(http::Method::POST, "/v1/sign", &headers, body.clone()).await.ok()?;
+        (answer.status == 200).then_some(())
+    })
+    .await;
 }

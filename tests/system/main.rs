@@ -18,6 +18,7 @@ mod freeze;
 mod gate;
 mod limits;
 mod metrics;
+mod outcomes;
 mod seals;
 mod sign;
 mod tidy;

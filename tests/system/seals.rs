@@ -106,3 +106,25 @@ async fn a_public_key_that_is_not_the_registered_one_seals_its_signer_and_no_oth
     assert_eq!(proxy.signctl(&["unseal", "bad", "--reason", "hoping"]).0, 0);
     proxy.unhealthy_for("sealed").await;
 }
+
+#[tokio::test]
+async fn an_alias_that_is_corrected_works_after_unseal_and_one_that_moves_away_seals() {
+    let world = World::new();
+    let (right, wrong) = (world.kms.key(Kind::P256), world.kms.key(Kind::P256));
+    let alias = world.kms.alias("alias/signer", &wrong);
+    let proxy = world
+        .proxy()
+        .signer_registered_as("ec", &alias, &right)
+        .caller(ALICE, &["ec"])
+        .start_shut()
+        .await;
+    proxy.unhealthy_for("sealed").await;
+    let _ = world.kms.alias("alias/signer", &right);
+    assert_eq!(proxy.signctl(&["unseal", "ec", "--reason", "alias corrected"]).0, 0);
+    proxy.healthy().await;
+    let alice = proxy.client(ALICE).await;
+    assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
+    let _ = world.kms.alias("alias/signer", &wrong);
+    proxy.unhealthy_for("sealed").await;
+    assert_eq!(alice.sign_message("ec", b"hi").await.reason(), "sealed");
+}

@@ -6,7 +6,7 @@ mod socket;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -17,11 +17,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use signing_core::gate::Slots;
-use signing_core::{Kid, Reason, Refusal};
+use signing_core::{Kid, Moment, Reason, Refusal};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use crate::config;
+use crate::config::{self, REASON_MAX_CHARS};
 use crate::health::{Health, Reader};
 use crate::monitor::{Monitor, Outcome};
 use crate::server::{Answer, Connections, json_answer, problem};
@@ -31,12 +31,16 @@ use peer::Peer;
 pub use socket::{SocketError, bind};
 
 const CONNECTIONS_MAX: usize = 32;
+const STRANGERS_MAX: usize = 4;
+const CONNECTION_MAX: Duration = Duration::from_secs(60);
 const BODY_MAX_BYTES: usize = 65_536;
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a freeze waits for signatures released before it to be written;
 /// what is not by then is cut.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
-const REASON_MAX_CHARS: usize = 1024;
+/// How long a freeze that is in force waits to be on disk before it says that
+/// it is not.
+const STORE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the admin socket works on.
 #[derive(Debug)]
@@ -52,7 +56,7 @@ pub struct Admin {
     /// Open connections of the data plane.
     pub connections: Connections,
     /// When the process started.
-    pub started: Instant,
+    pub started: Moment,
 }
 
 #[derive(Deserialize)]
@@ -71,29 +75,39 @@ struct Unseal {
 /// Serves the admin socket until the process ends.
 pub async fn serve(listener: UnixListener, admin: Arc<Admin>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        // A peer that the kernel does not name is nobody.
+        let peer = stream.peer_cred().ok().map(|credentials| Peer::new(&credentials));
+        let peer = peer.filter(|peer| peer.may_use(&admin.access));
+        // Who may not use it has few places of its own, only to be told so.
+        let places = if peer.is_some() { &places } else { &strangers };
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else { continue };
         let admin = Arc::clone(&admin);
         tokio::spawn(async move {
-            connection(stream, admin).await;
+            let serving = connection(stream, peer, admin);
+            // A place is nobody's for ever.
+            let _ = tokio::time::timeout(CONNECTION_MAX, serving).await;
             drop(place);
         });
     }
 }
 
-async fn connection(stream: UnixStream, admin: Arc<Admin>) {
-    // A peer that the kernel does not name is nobody.
-    let peer = stream.peer_cred().ok().map(|credentials| Peer::new(&credentials));
+async fn connection(stream: UnixStream, peer: Option<Peer>, admin: Arc<Admin>) {
+    let stranger = match (&peer, stream.peer_cred()) {
+        (None, Ok(credentials)) => format!("uid {}", credentials.uid()),
+        _ => "an unknown peer".to_owned(),
+    };
     let service = service_fn(move |request| {
-        let (admin, peer) = (Arc::clone(&admin), peer.clone());
+        let (admin, stranger) = (Arc::clone(&admin), stranger.clone());
         async move {
-            let answer = match &peer {
-                Some(peer) if peer.may_use(&admin.access) => respond(&admin, peer, request).await,
-                peer => Err(not_allowed(peer.as_ref())),
+            let answer = match peer {
+                Some(peer) => respond(&admin, peer, request).await,
+                None => Err(not_allowed(&stranger)),
             };
             Ok::<_, Infallible>(answer.unwrap_or_else(|refusal| problem(&refusal, None)))
         }
@@ -104,8 +118,7 @@ async fn connection(stream: UnixStream, admin: Arc<Admin>) {
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn not_allowed(peer: Option<&Peer>) -> Refusal {
-    let who = peer.map_or_else(|| "an unknown peer".to_owned(), ToString::to_string);
+fn not_allowed(who: &str) -> Refusal {
     tracing::warn!(target: "admin", peer = who, "refused on the admin socket");
     Refusal::new(
         Reason::CallerNotAuthorized,
@@ -117,7 +130,7 @@ fn not_allowed(peer: Option<&Peer>) -> Refusal {
 
 async fn respond(
     admin: &Admin,
-    peer: &Peer,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Refusal> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -126,15 +139,19 @@ async fn respond(
         ("/v1/freeze", &Method::POST) => {
             let Freeze { reason } = read(request).await?;
             let reason = one_line(reason)?;
-            let outcome = admin.monitor.freeze(reason, peer.to_string()).await;
+            let freezing = admin.monitor.freeze(reason, peer.name().await);
+            let outcome = match tokio::time::timeout(STORE_PATIENCE, freezing).await {
+                Ok(outcome) => outcome.map_err(gone)?,
+                Err(_) => Outcome::NotStored("the disk does not answer".into()),
+            };
             // In force since before this line: only what was released earlier can
             // still be on its way.
             let cut = admin.connections.settle(SETTLE_PATIENCE).await;
-            answer(outcome.map_err(gone)?, json!({"frozen": true, "connections_cut": cut}))
+            answer(outcome, json!({"frozen": still_frozen(admin), "connections_cut": cut}))
         }
         ("/v1/unfreeze", &Method::POST) => {
-            let outcome = admin.monitor.unfreeze(peer.to_string()).await.map_err(gone)?;
-            answer(outcome, json!({"frozen": false}))
+            let outcome = admin.monitor.unfreeze(peer.name().await).await.map_err(gone)?;
+            answer(outcome, json!({"frozen": still_frozen(admin)}))
         }
         ("/v1/unseal", &Method::POST) => {
             let Unseal { signer_kid, reason } = read(request).await?;
@@ -142,8 +159,9 @@ async fn respond(
                 .map_err(|error| Refusal::new(Reason::SignerUnknown, error.to_string()))?;
             let reason = one_line(reason)?;
             let outcome =
-                admin.monitor.unseal(kid, reason, peer.to_string()).await.map_err(gone)?;
-            answer(outcome, json!({"unsealed": signer_kid}))
+                admin.monitor.unseal(kid, reason, peer.name().await).await.map_err(gone)?;
+            let unsealed = outcome == Outcome::Done;
+            answer(outcome, json!({"signer_kid": signer_kid, "unsealed": unsealed}))
         }
         ("/v1/status" | "/v1/freeze" | "/v1/unfreeze" | "/v1/unseal", _) => Err(Refusal::new(
             Reason::MethodNotAllowed,
@@ -156,12 +174,16 @@ async fn respond(
     }
 }
 
+fn still_frozen(admin: &Admin) -> bool {
+    admin.monitor.gates().freeze().is_some()
+}
+
 fn status(admin: &Admin) -> Value {
     let gates = admin.monitor.gates();
     let mut body = Health::of(&gates, now()).to_json(Reader::Operator);
     body["deployment"] = json!(admin.deployment);
     body["version"] = json!(env!("CARGO_PKG_VERSION"));
-    body["uptime_s"] = json!(admin.started.elapsed().as_secs());
+    body["uptime_s"] = json!(now().since(admin.started).as_secs());
     body["requests_in_flight"] = json!(admin.slots.taken());
     body["connections"] = json!(admin.connections.count());
     body

@@ -1,35 +1,39 @@
 //! Who is at the other end of the admin socket: SO_PEERCRED (unix(7)).
 
-use std::fmt;
+use std::time::Duration;
 
 use nix::unistd::{Uid, User};
 use tokio::net::unix::UCred;
 
 use crate::config;
 
-/// A peer as the kernel names it, with its user name for the record.
-#[derive(Clone, Debug)]
+/// How long a user's name is looked up; a directory service may be down.
+const LOOKUP_MAX: Duration = Duration::from_secs(1);
+
+/// A peer as the kernel names it.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     uid: u32,
     gid: u32,
-    user: Option<String>,
 }
 
 impl Peer {
     pub(super) fn new(credentials: &UCred) -> Self {
-        let uid = credentials.uid();
-        // The name only explains the number; a user without entry has none.
-        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
-        Self { uid, gid: credentials.gid(), user }
+        Self { uid: credentials.uid(), gid: credentials.gid() }
     }
 
-    pub(super) fn may_use(&self, access: &config::Admin) -> bool {
+    /// By the peer's user and primary group: the kernel tells no others.
+    pub(super) fn may_use(self, access: &config::Admin) -> bool {
         access.allowed_uids.contains(&self.uid) || access.allowed_gids.contains(&self.gid)
     }
-}
 
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uid {} ({})", self.uid, self.user.as_deref().unwrap_or("no name"))
+    /// `uid 1000 (alice)`, for the record. The number counts, the name explains.
+    pub(super) async fn name(self) -> String {
+        let look_up = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(self.uid)));
+        let user = match tokio::time::timeout(LOOKUP_MAX, look_up).await {
+            Ok(Ok(Ok(Some(user)))) => user.name,
+            _ => "no name".to_owned(),
+        };
+        format!("uid {} ({user})", self.uid)
     }
 }

@@ -46,11 +46,17 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
             let what = if found.is_symlink() { "a symbolic link" } else { "no socket" };
             return Err(SocketError::Occupied { path: path.to_owned(), what });
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
-            let what = "the socket of a process that answers";
-            return Err(SocketError::Occupied { path: path.to_owned(), what });
-        }
-        Ok(_) => fs::remove_file(path).map_err(failed)?,
+        Ok(_) => match UnixStream::connect(path) {
+            // Nobody listens: whoever did is dead.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
+            Ok(_) => {
+                let what = "the socket of a process that answers";
+                return Err(SocketError::Occupied { path: path.to_owned(), what });
+            }
+        },
     }
     let before = umask(Mode::from_bits_truncate(0o117));
     let bound = UnixListener::bind(path);

@@ -18,6 +18,9 @@ const NAMES_OF_ENVIRONMENT: [&str; 5] =
 /// Guards: if true, the proxy starts only with a real provider and mTLS.
 const GUARDS: [&str; 3] = ["REQUIRE_KMS", "REQUIRE_SIGNING_PROXY", "REQUIRE_MTLS"];
 
+/// Longest reason of a freeze, in characters.
+pub const REASON_MAX_CHARS: usize = 1024;
+
 /// The variables of the process, read once.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -28,9 +31,9 @@ impl Environment {
     /// The variables of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        std::env::vars_os()
-            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
+        // Lossy: a freeze or a guard in an odd encoding counts all the same.
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        std::env::vars_os().map(|(key, value)| (text(key), text(value))).collect()
     }
 
     /// The value of `key`; empty counts as absent.
@@ -68,7 +71,9 @@ impl Environment {
     #[must_use]
     pub fn freeze(&self) -> Option<(String, &'static str)> {
         if let Some(reason) = self.get("SIGNING_DISABLED_REASON") {
-            return Some((reason.to_owned(), "SIGNING_DISABLED_REASON"));
+            let one_line = |c: char| if c.is_control() { ' ' } else { c };
+            let reason = reason.chars().take(REASON_MAX_CHARS).map(one_line).collect();
+            return Some((reason, "SIGNING_DISABLED_REASON"));
         }
         self.is_true("DEPLOY_BLOCK_SIGNING")
             .then(|| ("DEPLOY_BLOCK_SIGNING is set".to_owned(), "DEPLOY_BLOCK_SIGNING"))

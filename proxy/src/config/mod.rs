@@ -5,8 +5,10 @@
 //! while a proof is missing (I3).
 
 mod environment;
+mod grants;
 mod parse;
 mod section;
+mod upstreams;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +20,7 @@ use signing_core::gate::Thresholds;
 use signing_core::policy::Rules;
 use signing_core::{Caller, Kid};
 
-pub use environment::Environment;
+pub use environment::{Environment, REASON_MAX_CHARS};
 
 /// A whole configuration without mistakes in itself. The files it names are
 /// read by [`crate::materials`].
@@ -71,6 +73,12 @@ pub struct Server {
     pub tls: Tls,
     /// Connections at once; one more is closed at once.
     pub connections_max: usize,
+    /// Connections of one caller at once; one more is closed after its handshake.
+    pub connections_per_caller_max: usize,
+    /// Handshakes under way at once; one more is closed at once.
+    pub handshakes_max: usize,
+    /// Request bodies in memory at once, all together.
+    pub bodies_max_bytes: usize,
     /// Requests in flight at once; one more is refused at once.
     pub requests_in_flight_max: usize,
     /// Streams at once in one HTTP/2 connection.
@@ -81,6 +89,8 @@ pub struct Server {
     pub header_read_timeout: Duration,
     /// A whole body.
     pub body_read_timeout: Duration,
+    /// From an answer that is ready until the client has read it.
+    pub write_timeout: Duration,
     /// From the whole request to its answer; callers can only shorten it.
     pub request_timeout: Duration,
     /// A connection older than this is asked to go.
@@ -149,8 +159,8 @@ pub struct AwsKms {
     pub key_id: String,
     /// AWS region.
     pub region: String,
-    /// Another endpoint than the region's own.
-    pub endpoint: Option<String>,
+    /// The endpoint: the region's own, or another that the configuration names.
+    pub endpoint: String,
     /// Connecting to the endpoint.
     pub connect_timeout: Duration,
     /// One Sign call.

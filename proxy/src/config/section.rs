@@ -90,12 +90,12 @@ impl Section {
 
     /// A text that has to be there; `fix` says what to write.
     pub(super) fn required(&mut self, key: &'static str, fix: &str) -> String {
-        let present = self.table.contains_key(key);
-        let text = self.text(key);
-        if !present {
+        let of_another_kind = self.table.get(key).is_some_and(|value| !value.is_str());
+        let text = self.text(key).unwrap_or_default();
+        if text.is_empty() && !of_another_kind {
             self.mistake(key, format!("is missing; {fix}"));
         }
-        text.unwrap_or_default()
+        text
     }
 
     /// A whole number within `range`; `default` if absent.

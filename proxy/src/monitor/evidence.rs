@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use signing_core::gate::{Evidence, Fault, Observation, Source};
 use signing_core::{Kid, Moment};
@@ -41,6 +42,10 @@ impl TrafficEvidence {
     /// Reports what a request, whose upstream call began at `started`, saw.
     pub fn report(&self, kid: &Kid, started: Moment, at: Moment, evidence: Evidence) {
         let Some(signer) = self.signers.get(kid) else { return };
+        // A clock that can not be read says the end of time; that is no evidence.
+        if started >= at.after(Duration::from_nanos(1)) {
+            return;
+        }
         let observation =
             |evidence| Observation { source: Source::Traffic, started, at, count: 1, evidence };
         match evidence {

@@ -7,7 +7,6 @@ mod prober;
 mod store;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -16,7 +15,7 @@ use signing_core::{Kid, Registry};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use evidence::TrafficEvidence;
-pub use store::{Store, StoreError, StoredFreeze};
+pub use store::{Store, StoreError, Stored, StoredFreeze, StoredSeal};
 pub use writer::Outcome;
 
 use crate::config::{Environment, Probe};
@@ -56,28 +55,29 @@ pub struct MonitorGone;
 
 impl Monitor {
     /// Prepares the monitor: gates shut, freeze and seals as the store has
-    /// them, and the environment's freeze on top, which is stored like any other.
+    /// them. The environment's freeze is stored like any other, unless one is in
+    /// force already: that one keeps its reason.
     ///
     /// # Errors
     /// [`StoreError`] if that freeze can not be stored.
     pub fn new(
         mut gates: Gates,
-        store: Store,
+        (store, mut state): (Store, Stored),
         environment: &Environment,
         upstreams: Vec<(Kid, Upstream)>,
         registry: Arc<Registry>,
         probe: Probe,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, MonitorTasks), StoreError> {
-        let mut store = store;
-        if let Some((reason, variable)) = environment.freeze() {
+        if let (None, Some((reason, variable))) = (&state.freeze, environment.freeze()) {
             let by = format!("environment variable {variable}");
-            store.set_freeze(Some(StoredFreeze { reason, by, at: wall_now() }))?;
+            state.freeze = Some(StoredFreeze { reason, by, at: wall_now() });
+            store.save(&state)?;
         }
-        if let Some(stored) = store.freeze() {
+        if let Some(stored) = &state.freeze {
             gates.freeze(in_force(stored));
         }
-        for (kid, seal) in store.seals() {
+        for (kid, seal) in &state.seals {
             gates.seal(kid, &seal.detail, now());
         }
         let kids = upstreams.iter().map(|(kid, _)| kid.clone());
@@ -85,11 +85,22 @@ impl Monitor {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let (change, changed) = watch::channel(());
         let published = Arc::new(ArcSwap::from_pointee(gates.snapshot()));
-        let monitor =
-            Self { gates: Arc::clone(&published), evidence: Arc::clone(&evidence), commands };
-        let metrics_of_writer = Arc::clone(&metrics);
-        let writer =
-            Writer::new(gates, published, evidence, inbox, change, store, metrics_of_writer);
+        let monitor = Self {
+            gates: Arc::clone(&published),
+            evidence: Arc::clone(&evidence),
+            commands: commands.clone(),
+        };
+        let saver = store.into_saver().map_err(StoreError::Thread)?;
+        let writer = Writer::new(
+            gates,
+            published,
+            evidence,
+            (commands, inbox),
+            change,
+            saver,
+            state,
+            Arc::clone(&metrics),
+        );
         let tasks = MonitorTasks {
             writer,
             changed,
@@ -154,24 +165,25 @@ impl Monitor {
 }
 
 impl MonitorTasks {
-    /// Spawns the writer and one prober per signer on the current runtime.
-    pub fn spawn(self) {
+    /// Runs the writer and one prober per signer on the current runtime. None of
+    /// them ends; when one does, by a panic, this returns, and the process has to.
+    pub async fn run(self) {
         let Self { writer, changed, upstreams, registry, probe, monitor, metrics } = self;
-        tokio::spawn(writer.run());
-        let signers: BTreeMap<_, _> =
-            registry.iter().map(|s| (s.kid.clone(), Arc::clone(s))).collect();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(writer.run());
         for (kid, upstream) in upstreams {
-            let Some(signer) = signers.get(&kid).map(Arc::clone) else { continue };
+            let Some(signer) = registry.get(kid.as_str()).map(Arc::clone) else { continue };
             let prober = prober::Prober {
                 signer,
-                upstream,
+                upstream: Arc::new(upstream),
                 probe: probe.clone(),
                 monitor: monitor.clone(),
                 changed: changed.clone(),
                 metrics: Arc::clone(&metrics),
             };
-            tokio::spawn(prober.run());
+            tasks.spawn(prober.run());
         }
+        tasks.join_next().await;
     }
 }
 

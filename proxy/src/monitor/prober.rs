@@ -14,12 +14,12 @@ use super::writer::Command;
 use crate::config::Probe;
 use crate::metrics::Metrics;
 use crate::order::CanaryOrder;
-use crate::time::now;
+use crate::time::{now, wall_now};
 use crate::upstream::Upstream;
 
 pub(super) struct Prober {
     pub(super) signer: Arc<Signer>,
-    pub(super) upstream: Upstream,
+    pub(super) upstream: Arc<Upstream>,
     pub(super) probe: Probe,
     pub(super) monitor: Monitor,
     pub(super) changed: watch::Receiver<()>,
@@ -39,6 +39,8 @@ impl Prober {
     pub(super) async fn run(mut self) {
         let mut compared = false;
         let mut newest_probe = None;
+        let upstream = Arc::clone(&self.upstream);
+        tokio::spawn(async move { upstream.keep_warm().await });
         loop {
             match self.next(newest_probe, now(), &mut compared) {
                 Next::Wait(pause) => {
@@ -80,6 +82,8 @@ impl Prober {
                 *compared = false;
                 return Next::Wait(self.probe.interval);
             }
+            // One failure: the next canary decides, and comes before the lease ends.
+            Some(State::Open { failures: 1.., .. }) => (self.probe.recovery_interval, None),
             Some(State::Open { .. }) => {
                 (self.probe.interval, self.monitor.evidence.newest_success(&self.signer.kid))
             }
@@ -95,6 +99,10 @@ impl Prober {
     }
 
     async fn probe(&self, compared: &mut bool) -> Evidence {
+        if let Err(refusal) = self.signer.usable_at(wall_now()) {
+            // Policy refuses it already; so health says so too.
+            return Evidence::Failed { fault: Fault::KeyUnavailable, detail: refusal.detail };
+        }
         let probe = async {
             if !*compared {
                 if let Some(evidence) = self.compare().await {
@@ -112,13 +120,16 @@ impl Prober {
 
     /// Whether the upstream holds the registered key: None if it does.
     async fn compare(&self) -> Option<Evidence> {
-        let der = match self.upstream.public_key().await {
-            Ok(der) => der,
+        let key = match self.upstream.public_key().await {
+            Ok(key) => key,
             Err(error) => return Some(error.into_evidence()),
         };
         let registered = &self.signer.public_key;
-        let found = match PublicKey::from_spki_der(&der, registered.algorithm()) {
-            Ok(found) if found == *registered => return None,
+        let found = match PublicKey::from_spki_der(&key.spki_der, registered.algorithm()) {
+            Ok(found) if found == *registered => {
+                self.upstream.pin(key);
+                return None;
+            }
             Ok(found) => format!("has SHA-256 {}", found.sha256_hex()),
             Err(error) => error.to_string(),
         };

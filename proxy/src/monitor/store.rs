@@ -2,37 +2,42 @@
 //!
 //! One small JSON file, replaced as a whole: write a new file, fsync it, rename
 //! it over the old one, fsync the directory. Whoever dies in between leaves the
-//! old state or the new, never half of one.
+//! old state or the new, never half of one. A thread of its own writes, so that
+//! a disk that hangs holds up no gate and no freeze.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, SyncSender};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use signing_core::Kid;
 use time::OffsetDateTime;
+use tokio::sync::oneshot;
 
 /// Name of the file in the state directory.
 const FILE: &str = "freeze-and-seals.json";
 
-/// What is stored, and the right to change it: the directory is locked, so that
-/// no second proxy works on it.
+/// Saves that may wait for the disk.
+const SAVES_MAX: usize = 64;
+
+/// The state directory, locked, so that no second proxy works on it.
 #[derive(Debug)]
 pub struct Store {
     directory: PathBuf,
-    state: Stored,
-    seals: BTreeMap<Kid, StoredSeal>,
     _lock: Flock<File>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    freeze: Option<StoredFreeze>,
-    seals: BTreeMap<String, StoredSeal>,
+/// What is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The freeze in force.
+    pub freeze: Option<StoredFreeze>,
+    /// The seals in force.
+    pub seals: BTreeMap<Kid, StoredSeal>,
 }
 
 /// A freeze on disk.
@@ -59,6 +64,15 @@ pub struct StoredSeal {
     pub at: OffsetDateTime,
 }
 
+/// Saves on a thread of its own, in order.
+#[derive(Clone, Debug)]
+pub(super) struct Saver(SyncSender<Save>);
+
+struct Save {
+    state: Stored,
+    done: oneshot::Sender<Result<(), String>>,
+}
+
 /// Why the store can not be used. The proxy does not start without it: what it
 /// can not read could be a freeze.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +96,9 @@ pub enum StoreError {
         /// Why.
         error: io::Error,
     },
+    /// The system gives no thread to write with.
+    #[error("the store's thread does not start: {0}")]
+    Thread(io::Error),
     /// The file is not what was written.
     #[error("{}: {why}; it holds the freeze and the seals, so nothing is signed until it is restored, or removed by someone who knows that no freeze and no seal is in force", file.display())]
     Damaged {
@@ -93,12 +110,12 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens the store in `directory`, which has to exist. No file means that
-    /// nothing was ever frozen or sealed here.
+    /// Opens the store in `directory`, which has to exist, and reads what is
+    /// stored. No file means that nothing was ever frozen or sealed here.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub fn open(directory: &Path) -> Result<(Self, Stored), StoreError> {
         let cannot = |error| StoreError::Directory { directory: directory.to_owned(), error };
         let lock_file = OpenOptions::new()
             .create(true)
@@ -109,79 +126,76 @@ impl Store {
             .map_err(cannot)?;
         let lock = Flock::lock(lock_file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| StoreError::Locked(directory.to_owned()))?;
-        let state = read(&directory.join(FILE))?;
-        let seals = parse_seals(&state, &directory.join(FILE))?;
-        Ok(Self { directory: directory.to_owned(), state, seals, _lock: lock })
+        let stored = read(&directory.join(FILE))?;
+        Ok((Self { directory: directory.to_owned(), _lock: lock }, stored))
     }
 
-    /// The freeze in force.
-    #[must_use]
-    pub fn freeze(&self) -> Option<&StoredFreeze> {
-        self.state.freeze.as_ref()
-    }
-
-    /// The seals in force.
-    #[must_use]
-    pub fn seals(&self) -> &BTreeMap<Kid, StoredSeal> {
-        &self.seals
-    }
-
-    /// Sets or ends the freeze. When it returns, that is on disk.
+    /// Replaces what is stored. When it returns, that is on disk.
     ///
     /// # Errors
-    /// [`StoreError`]; what is stored is as it was.
-    pub fn set_freeze(&mut self, freeze: Option<StoredFreeze>) -> Result<(), StoreError> {
-        let next = Stored { freeze, ..self.state.clone() };
-        self.replace(next)
-    }
-
-    /// Sets or ends the seal of `kid`. When it returns, that is on disk.
-    ///
-    /// # Errors
-    /// [`StoreError`]; what is stored is as it was.
-    pub fn set_seal(&mut self, kid: &Kid, seal: Option<StoredSeal>) -> Result<(), StoreError> {
-        let mut next = self.state.clone();
-        match seal {
-            Some(seal) => next.seals.insert(kid.to_string(), seal),
-            None => next.seals.remove(kid.as_str()),
-        };
-        self.replace(next)
-    }
-
-    fn replace(&mut self, next: Stored) -> Result<(), StoreError> {
+    /// [`StoreError::Io`]; the old state or the new is stored then.
+    pub fn save(&self, state: &Stored) -> Result<(), StoreError> {
         let file = self.directory.join(FILE);
-        let seals = parse_seals(&next, &file)?;
-        write(&self.directory, &file, &next).map_err(|error| StoreError::Io { file, error })?;
-        self.state = next;
-        self.seals = seals;
-        Ok(())
+        write(&self.directory, &file, state).map_err(|error| StoreError::Io { file, error })
     }
+
+    /// Moves the store to a thread of its own.
+    pub(super) fn into_saver(self) -> io::Result<Saver> {
+        let (saves, jobs) = mpsc::sync_channel::<Save>(SAVES_MAX);
+        let body = move || {
+            while let Ok(Save { state, done }) = jobs.recv() {
+                // Whoever asked may be gone; it is on disk all the same.
+                let _ = done.send(self.save(&state).map_err(|error| error.to_string()));
+            }
+        };
+        std::thread::Builder::new().name("store".into()).spawn(body)?;
+        Ok(Saver(saves))
+    }
+}
+
+impl Saver {
+    /// Saves `state` after what was given before. What comes back resolves once
+    /// it is on disk; a saver that is gone or too far behind says so.
+    pub(super) fn save(&self, state: Stored) -> oneshot::Receiver<Result<(), String>> {
+        let (done, saved) = oneshot::channel();
+        if let Err(refused) = self.0.try_send(Save { state, done }) {
+            let (mpsc::TrySendError::Full(save) | mpsc::TrySendError::Disconnected(save)) = refused;
+            let _ = save.done.send(Err("the disk does not keep up".to_owned()));
+        }
+        saved
+    }
+}
+
+/// The file's own form: kids as they are written, checked when read.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnDisk {
+    freeze: Option<StoredFreeze>,
+    seals: BTreeMap<String, StoredSeal>,
 }
 
 fn read(file: &Path) -> Result<Stored, StoreError> {
-    match fs::read(file) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|error| StoreError::Damaged { file: file.to_owned(), why: error.to_string() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stored::default()),
-        Err(error) => Err(StoreError::Io { file: file.to_owned(), error }),
-    }
-}
-
-fn parse_seals(stored: &Stored, file: &Path) -> Result<BTreeMap<Kid, StoredSeal>, StoreError> {
-    let parse = |(kid, seal): (&String, &StoredSeal)| {
-        let kid = Kid::parse(kid).map_err(|error| StoreError::Damaged {
-            file: file.to_owned(),
-            why: format!("seal of {kid:?}: {error}"),
-        })?;
-        Ok((kid, seal.clone()))
+    let damaged = |why: String| StoreError::Damaged { file: file.to_owned(), why };
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stored::default()),
+        Err(error) => return Err(StoreError::Io { file: file.to_owned(), error }),
     };
-    stored.seals.iter().map(parse).collect()
+    let on_disk: OnDisk =
+        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let seals = on_disk.seals.into_iter().map(|(kid, seal)| {
+        let parsed = Kid::parse(&kid).map_err(|why| damaged(format!("seal of {kid:?}: {why}")))?;
+        Ok((parsed, seal))
+    });
+    Ok(Stored { freeze: on_disk.freeze, seals: seals.collect::<Result<_, _>>()? })
 }
 
 fn write(directory: &Path, file: &Path, state: &Stored) -> io::Result<()> {
-    let new = directory.join(format!("{FILE}.new"));
-    let mut bytes = serde_json::to_vec_pretty(state)?;
+    let seals = state.seals.iter().map(|(kid, seal)| (kid.to_string(), seal.clone()));
+    let on_disk = OnDisk { freeze: state.freeze.clone(), seals: seals.collect() };
+    let mut bytes = serde_json::to_vec_pretty(&on_disk)?;
     bytes.push(b'\n');
+    let new = directory.join(format!("{FILE}.new"));
     let mut handle =
         OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
     handle.write_all(&bytes)?;

@@ -1,5 +1,5 @@
-//! The one writer of the gates: it alone changes them, stores what has to
-//! survive, and publishes snapshots.
+//! The one writer of the gates: it alone changes them, has what must survive
+//! stored, and publishes snapshots. It never waits for a disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::evidence::TrafficEvidence;
-use super::store::{Store, StoredFreeze, StoredSeal};
+use super::store::{Saver, Stored, StoredFreeze, StoredSeal};
 use crate::metrics::Metrics;
 use crate::time::{now, wall_now};
 
 /// How often successes of traffic are folded in and leases are looked at.
 const FOLD_EVERY: Duration = Duration::from_millis(100);
+/// How often what could not be stored is tried again, in folds.
+const RETRY_AFTER_FOLDS: u32 = 10;
 
 /// What the writer may be told.
 #[derive(Debug)]
@@ -29,6 +31,27 @@ pub(super) enum Command {
     Unfreeze { by: String, reply: oneshot::Sender<Outcome> },
     /// The end of a seal.
     Unseal { kid: Kid, reason: String, by: String, reply: oneshot::Sender<Outcome> },
+    /// What was stored, or why not; from the writer to itself.
+    Stored { result: Result<(), String>, then: Then },
+}
+
+/// What waits until a state is on disk.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing.
+    Nothing,
+    /// The answer to a freeze, which is in force already.
+    Frozen { reply: oneshot::Sender<Outcome> },
+    /// The end of that freeze.
+    EndFreeze { freeze: StoredFreeze, by: String, reply: oneshot::Sender<Outcome> },
+    /// The end of that seal.
+    EndSeal {
+        kid: Kid,
+        seal: StoredSeal,
+        reason: String,
+        by: String,
+        reply: oneshot::Sender<Outcome>,
+    },
 }
 
 /// What became of an operator's command.
@@ -50,24 +73,31 @@ pub(super) struct Writer {
     published: Arc<ArcSwap<Snapshot>>,
     evidence: Arc<TrafficEvidence>,
     inbox: mpsc::Receiver<Command>,
+    /// For [`Command::Stored`].
+    to_self: mpsc::Sender<Command>,
     change: watch::Sender<()>,
-    store: Store,
+    saver: Saver,
+    /// What has to be on disk: every freeze and seal in force.
+    state: Stored,
+    /// Folds until a failed save is tried again.
+    retry_in: Option<u32>,
     metrics: Arc<Metrics>,
-    /// Seals in force that are not on disk yet, since storing them failed.
-    unstored: Vec<(Kid, StoredSeal)>,
 }
 
 impl Writer {
+    #[expect(clippy::too_many_arguments, reason = "called once, where all are made")]
     pub(super) fn new(
         gates: Gates,
         published: Arc<ArcSwap<Snapshot>>,
         evidence: Arc<TrafficEvidence>,
-        inbox: mpsc::Receiver<Command>,
+        (to_self, inbox): (mpsc::Sender<Command>, mpsc::Receiver<Command>),
         change: watch::Sender<()>,
-        store: Store,
+        saver: Saver,
+        state: Stored,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { gates, published, evidence, inbox, change, store, metrics, unstored: Vec::new() }
+        let retry_in = None;
+        Self { gates, published, evidence, inbox, to_self, change, saver, state, retry_in, metrics }
     }
 
     /// Runs until the process ends. If it dies, leases end (I2).
@@ -85,28 +115,22 @@ impl Writer {
                 () = evidence.failed() => self.fold(),
                 _ = fold.tick() => {
                     self.fold();
-                    self.store_what_failed();
+                    self.retry();
                 }
             }
         }
     }
 
     fn obey(&mut self, command: Command) {
-        // Whoever asked may have hung up; the command holds all the same.
         match command {
             Command::Observe { kid, observation } => {
                 let transition = self.gates.observe(&kid, &observation);
                 self.publish(transition);
             }
-            Command::Freeze { reason, by, reply } => {
-                let _ = reply.send(self.freeze(reason, by));
-            }
-            Command::Unfreeze { by, reply } => {
-                let _ = reply.send(self.unfreeze(&by));
-            }
-            Command::Unseal { kid, reason, by, reply } => {
-                let _ = reply.send(self.unseal(&kid, &reason, &by));
-            }
+            Command::Freeze { reason, by, reply } => self.freeze(reason, by, reply),
+            Command::Unfreeze { by, reply } => self.unfreeze(by, reply),
+            Command::Unseal { kid, reason, by, reply } => self.unseal(kid, reason, by, reply),
+            Command::Stored { result, then } => self.stored(result, then),
         }
     }
 
@@ -120,76 +144,140 @@ impl Writer {
         self.publish(transitions);
     }
 
-    /// In force first, on disk second: a freeze never waits for a disk.
-    fn freeze(&mut self, reason: String, by: String) -> Outcome {
+    /// In force first, on disk second: a freeze waits for nothing.
+    fn freeze(&mut self, reason: String, by: String, reply: oneshot::Sender<Outcome>) {
         let at = wall_now();
         self.gates.freeze(Freeze { reason: reason.clone(), by: by.clone(), at, since: now() });
         self.publish(None);
+        self.state.freeze = Some(StoredFreeze { reason: reason.clone(), by: by.clone(), at });
+        self.save(self.state.clone(), Then::Frozen { reply });
         tracing::warn!(target: "admin", reason, by, "frozen");
-        match self.store.set_freeze(Some(StoredFreeze { reason, by, at })) {
-            Ok(()) => Outcome::Done,
-            Err(error) => Outcome::NotStored(error.to_string()),
-        }
     }
 
     /// On disk first, in force second: what a restart would bring back has not ended.
-    fn unfreeze(&mut self, by: &str) -> Outcome {
-        let Some(freeze) = self.gates.freeze_in_force().cloned() else {
-            return Outcome::Nothing("no freeze is in force".into());
-        };
-        if let Err(error) = self.store.set_freeze(None) {
-            return Outcome::Failed(error.to_string());
+    fn unfreeze(&mut self, by: String, reply: oneshot::Sender<Outcome>) {
+        match self.state.freeze.clone() {
+            None => tell(reply, Outcome::Nothing("no freeze is in force".into())),
+            Some(freeze) => {
+                let state = Stored { freeze: None, ..self.state.clone() };
+                self.save(state, Then::EndFreeze { freeze, by, reply });
+            }
         }
-        self.gates.unfreeze();
-        self.publish(None);
-        tracing::warn!(target: "admin", reason = freeze.reason, frozen_by = freeze.by, by, "unfrozen");
-        Outcome::Done
     }
 
     /// On disk first, in force second, as with a freeze.
-    fn unseal(&mut self, kid: &Kid, reason: &str, by: &str) -> Outcome {
-        let Some(State::Sealed { detail, .. }) = self.gates.state(kid).cloned() else {
-            return Outcome::Nothing(format!("the signer {kid} is not sealed"));
-        };
-        if let Err(error) = self.store.set_seal(kid, None) {
-            return Outcome::Failed(error.to_string());
+    fn unseal(&mut self, kid: Kid, reason: String, by: String, reply: oneshot::Sender<Outcome>) {
+        match self.state.seals.get(&kid).cloned() {
+            None => tell(reply, Outcome::Nothing(format!("the signer {kid} is not sealed"))),
+            Some(seal) => {
+                let mut state = self.state.clone();
+                state.seals.remove(&kid);
+                self.save(state, Then::EndSeal { kid, seal, reason, by, reply });
+            }
         }
-        self.unstored.retain(|(unstored, _)| unstored != kid);
+    }
+
+    /// Has `state` stored; `then` happens once that is known.
+    fn save(&self, state: Stored, then: Then) {
+        let saved = self.saver.save(state);
+        let to_self = self.to_self.clone();
+        tokio::spawn(async move {
+            let result = saved.await.unwrap_or_else(|_| Err("the store is gone".into()));
+            // If the writer is gone, so are all leases.
+            let _ = to_self.send(Command::Stored { result, then }).await;
+        });
+    }
+
+    fn stored(&mut self, result: Result<(), String>, then: Then) {
+        let failed = result.clone().err();
+        if let Some(why) = &failed {
+            tracing::error!(target: "admin", why, "freeze and seals are not stored");
+        }
+        match (then, failed) {
+            (Then::Nothing, failed) => self.retry_in = failed.map(|_| RETRY_AFTER_FOLDS),
+            (Then::Frozen { reply }, None) => tell(reply, Outcome::Done),
+            (Then::Frozen { reply }, Some(why)) => {
+                self.retry_in = Some(RETRY_AFTER_FOLDS);
+                tell(reply, Outcome::NotStored(why));
+            }
+            (Then::EndFreeze { reply, .. } | Then::EndSeal { reply, .. }, Some(why)) => {
+                // The disk may hold either; what is in force is stored again.
+                self.retry_in = Some(RETRY_AFTER_FOLDS);
+                tell(reply, Outcome::Failed(why));
+            }
+            (Then::EndFreeze { freeze, by, reply }, None) => self.end_freeze(&freeze, &by, reply),
+            (Then::EndSeal { kid, seal, reason, by, reply }, None) => {
+                self.end_seal(&kid, &seal, &reason, &by, reply);
+            }
+        }
+    }
+
+    fn end_freeze(&mut self, freeze: &StoredFreeze, by: &str, reply: oneshot::Sender<Outcome>) {
+        if self.state.freeze.as_ref() != Some(freeze) {
+            // Another freeze came while the end of this one went to disk: it holds,
+            // and its own save follows in order.
+            let note = "frozen again meanwhile; look at `status`, then unfreeze again";
+            return tell(reply, Outcome::Nothing(note.into()));
+        }
+        self.state.freeze = None;
+        self.gates.unfreeze();
+        self.publish(None);
+        let StoredFreeze { reason, by: frozen_by, .. } = freeze;
+        tracing::warn!(target: "admin", reason, frozen_by, by, "unfrozen");
+        tell(reply, Outcome::Done);
+    }
+
+    fn end_seal(
+        &mut self,
+        kid: &Kid,
+        seal: &StoredSeal,
+        reason: &str,
+        by: &str,
+        reply: oneshot::Sender<Outcome>,
+    ) {
+        if self.state.seals.get(kid) != Some(seal) {
+            return tell(reply, Outcome::Nothing(format!("the seal of {kid} changed meanwhile")));
+        }
+        self.state.seals.remove(kid);
         let transition = self.gates.unseal(kid, now());
         self.publish(transition);
-        tracing::warn!(target: "admin", signer_kid = %kid, sealed_for = detail, reason, by, "unsealed");
-        Outcome::Done
+        tracing::warn!(target: "admin", signer_kid = %kid, sealed_for = seal.detail, reason, by, "unsealed");
+        tell(reply, Outcome::Done);
     }
 
-    /// Publishes the gates as they are, then tells and stores what changed.
+    /// Publishes the gates as they are, then stores and tells what changed.
     fn publish(&mut self, transitions: impl IntoIterator<Item = Transition>) {
-        // A seal is in force from this line on; dying here forgets it only if its
-        // cause never shows again, since the next canary finds it too.
         self.published.store(Arc::new(self.gates.snapshot()));
         self.metrics.gates(&self.published.load());
-        for transition in transitions {
-            let Transition { kid, from, to } = &transition;
-            self.metrics.transition(kid, from, to);
-            log(kid, from, to);
-            if let State::Sealed { detail, .. } = to {
-                self.unstored
-                    .push((kid.clone(), StoredSeal { detail: detail.clone(), at: wall_now() }));
+        for Transition { kid, from, to } in transitions {
+            // In force since the line above. Dying before it is stored forgets it
+            // only if its cause never shows again: canaries find it too.
+            if let State::Sealed { detail, .. } = &to {
+                let seal = StoredSeal { detail: detail.clone(), at: wall_now() };
+                self.state.seals.insert(kid.clone(), seal);
+                self.save(self.state.clone(), Then::Nothing);
             }
+            self.metrics.transition(&kid, &from, &to);
+            log(&kid, &from, &to);
             self.change.send_replace(());
         }
-        self.store_what_failed();
     }
 
-    /// Stores seals that are not on disk yet; tries again at the next fold.
-    fn store_what_failed(&mut self) {
-        while let Some((kid, seal)) = self.unstored.pop() {
-            if let Err(error) = self.store.set_seal(&kid, Some(seal.clone())) {
-                tracing::error!(signer_kid = %kid, %error, "a seal is in force but not stored");
-                self.unstored.push((kid, seal));
-                return;
+    fn retry(&mut self) {
+        match self.retry_in {
+            None => {}
+            Some(0) => {
+                self.retry_in = None;
+                self.save(self.state.clone(), Then::Nothing);
             }
+            Some(folds) => self.retry_in = Some(folds - 1),
         }
     }
+}
+
+/// Whoever asked may have hung up; the command holds all the same.
+fn tell(reply: oneshot::Sender<Outcome>, outcome: Outcome) {
+    let _ = reply.send(outcome);
 }
 
 fn log(kid: &Kid, from: &State, to: &State) {

@@ -19,25 +19,25 @@ use crate::time::{rfc3339, wall_now};
 #[derive(Debug, Default)]
 pub struct Answer {
     bytes: Option<Bytes>,
-    _held: Option<Held>,
+    held: Option<Held>,
 }
 
 /// What the answer of a signed request holds until hyper has taken it.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) _slot: Slot,
-    pub(super) _leaving: Leaving,
+    pub(super) leaving: Leaving,
 }
 
 impl Answer {
     /// An answer that holds nothing.
     #[must_use]
     pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Self { bytes: Some(bytes.into()), _held: None }
+        Self { bytes: Some(bytes.into()), held: None }
     }
 
     pub(super) fn holding(mut self, held: Held) -> Self {
-        self._held = Some(held);
+        self.held = Some(held);
         self
     }
 }
@@ -50,6 +50,9 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(held) = &mut self.held {
+            held.leaving.taken();
+        }
         Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 
@@ -73,9 +76,10 @@ pub fn json_answer(status: StatusCode, body: &Value) -> Response<Answer> {
 pub fn problem(refusal: &Refusal, request_id: Option<&str>) -> Response<Answer> {
     let reason = refusal.reason;
     let retry_after_s = reason.retry_after_s();
-    let since = refusal
-        .since_s
-        .map(|seconds| rfc3339(wall_now() - std::time::Duration::from_secs(seconds)));
+    let since = refusal.age.and_then(|age| {
+        let age = time::Duration::try_from(age).ok()?;
+        wall_now().checked_sub(age).map(rfc3339)
+    });
     let body = json!({
         "type": format!("urn:signing-proxy:refusal:{reason}"),
         "title": reason.title(),

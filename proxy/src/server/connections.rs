@@ -7,37 +7,47 @@
 //! below us: those connections are asked to go, which they do once all their
 //! streams are through.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::pin::Pin;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use signing_core::{Caller, Moment};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+
+use crate::time::now;
 
 /// All open connections.
 #[derive(Clone, Debug, Default)]
 pub struct Connections {
-    open: Arc<Mutex<BTreeMap<u64, Arc<Connection>>>>,
-    next: Arc<AtomicU64>,
+    open: Arc<Mutex<Open>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    connections: BTreeMap<u64, Arc<Connection>>,
+    of_caller: HashMap<Arc<Caller>, usize>,
 }
 
 /// One connection, as its driver, its answers and its socket share it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connection {
-    is_http2: AtomicBool,
+    is_http2: bool,
     /// Whether it ever carried a signature.
     carried: AtomicBool,
-    /// Answers with a signature that hyper still holds.
-    leaving: AtomicUsize,
+    /// Answers with a signature that hyper still holds, by number: since when.
+    leaving: Mutex<BTreeMap<u64, Moment>>,
+    next_answer: AtomicU64,
     /// Set when such an answer was handed to hyper's buffer, until a flush.
     unflushed: AtomicBool,
-    /// Requests seen so far.
-    requests: AtomicU64,
+    /// Since when the socket takes no more bytes; 0: it does.
+    stuck_since: AtomicU64,
+    /// Requests being answered.
+    active: AtomicUsize,
+    /// When the newest request began or ended.
+    newest_request: AtomicU64,
     asked_to_go: AtomicBool,
     cut: AtomicBool,
     told: Notify,
@@ -48,13 +58,22 @@ pub(super) struct Connection {
 pub(super) struct Listed {
     connections: Connections,
     id: u64,
+    caller: Option<Arc<Caller>>,
     connection: Arc<Connection>,
 }
 
 /// An answer that carries a signature, from before the last look at the gate
 /// until hyper has taken its last byte.
 #[derive(Debug)]
-pub(super) struct Leaving(Arc<Connection>);
+pub(super) struct Leaving {
+    connection: Arc<Connection>,
+    number: u64,
+    taken: bool,
+}
+
+/// A request being answered.
+#[derive(Debug)]
+pub(super) struct Active(Arc<Connection>);
 
 /// What a connection's driver was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,28 +85,40 @@ pub(super) enum Told {
 }
 
 impl Connections {
-    pub(super) fn list(&self) -> Listed {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection::default());
-        self.lock().insert(id, Arc::clone(&connection));
-        Listed { connections: self.clone(), id, connection }
+    /// Lists a connection; None if `caller` has `of_caller_max` already.
+    pub(super) fn list(
+        &self,
+        is_http2: bool,
+        caller: Option<Arc<Caller>>,
+        of_caller_max: usize,
+    ) -> Option<Listed> {
+        let mut open = self.lock();
+        if let Some(caller) = &caller {
+            let count = open.of_caller.entry(Arc::clone(caller)).or_default();
+            if *count >= of_caller_max {
+                return None;
+            }
+            *count += 1;
+        }
+        open.next += 1;
+        let id = open.next;
+        let connection = Arc::new(Connection::new(is_http2));
+        open.connections.insert(id, Arc::clone(&connection));
+        Some(Listed { connections: self.clone(), id, caller, connection })
     }
 
     /// Waits until every signature released so far is written or its connection
     /// is gone; cuts what is not, once `patience` is over. Returns how many
-    /// connections it cut.
+    /// connections it cut: from a cut on, nothing more is written to a socket.
     pub async fn settle(&self, patience: Duration) -> usize {
         let mut pending = self.snapshot();
-        for (_, connection) in &pending {
-            if connection.is_http2_with_signatures() {
-                connection.tell(Told::Go);
-            }
-        }
-        let is_settled = |(id, connection): &(u64, Arc<Connection>)| {
-            connection.is_settled() || !self.lock().contains_key(id)
-        };
         let settled = wait_until(Instant::now() + patience, || {
-            pending.retain(|one| !is_settled(one));
+            pending.retain(|(id, connection)| {
+                if connection.is_http2_with_signatures() {
+                    connection.tell(Told::Go);
+                }
+                !connection.is_settled() && self.has(*id)
+            });
             pending.is_empty()
         });
         if settled.await {
@@ -96,46 +127,48 @@ impl Connections {
         for (_, connection) in &pending {
             connection.tell(Told::Cut);
         }
-        let cut = pending.len();
-        // A cut connection is off the list as soon as its driver is polled; with a
-        // driver that is never polled again nothing is written either.
-        wait_until(Instant::now() + patience, || {
-            pending.retain(|(id, _)| self.lock().contains_key(id));
-            pending.is_empty()
-        })
-        .await;
-        cut
+        pending.len()
     }
 
     /// Asks all to go, and cuts at `deadline` what is still there. Returns how
     /// many it cut.
     pub async fn close(&self, deadline: Instant) -> usize {
-        for (_, connection) in self.snapshot() {
-            connection.tell(Told::Go);
-        }
-        if wait_until(deadline, || self.lock().is_empty()).await {
+        // Again and again: a handshake may still end in a connection.
+        let closed = wait_until(deadline, || {
+            let open = self.snapshot();
+            for (_, connection) in &open {
+                connection.tell(Told::Go);
+            }
+            open.is_empty()
+        });
+        if closed.await {
             return 0;
         }
         let rest = self.snapshot();
         for (_, connection) in &rest {
             connection.tell(Told::Cut);
         }
-        wait_until(Instant::now() + Duration::from_secs(1), || self.lock().is_empty()).await;
+        wait_until(Instant::now() + Duration::from_secs(1), || self.count() == 0).await;
         rest.len()
     }
 
     /// How many are open.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.lock().len()
+        self.lock().connections.len()
+    }
+
+    fn has(&self, id: u64) -> bool {
+        self.lock().connections.contains_key(&id)
     }
 
     fn snapshot(&self) -> Vec<(u64, Arc<Connection>)> {
-        self.lock().iter().map(|(id, connection)| (*id, Arc::clone(connection))).collect()
+        let open = self.lock();
+        open.connections.iter().map(|(id, connection)| (*id, Arc::clone(connection))).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
-        // Inserting and removing are whole steps: a panic leaves a whole map.
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        // Inserting and removing are whole steps: a panic leaves whole maps.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -148,45 +181,105 @@ impl Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.connections.lock().remove(&self.id);
+        let mut open = self.connections.lock();
+        open.connections.remove(&self.id);
+        if let Some(caller) = &self.caller
+            && let Some(count) = open.of_caller.get_mut(caller)
+        {
+            *count -= 1;
+            if *count == 0 {
+                open.of_caller.remove(caller);
+            }
+        }
     }
 }
 
 impl Connection {
-    pub(super) fn is_http2(&self) {
-        self.is_http2.store(true, Ordering::Release);
+    fn new(is_http2: bool) -> Self {
+        Self {
+            is_http2,
+            carried: AtomicBool::new(false),
+            leaving: Mutex::default(),
+            next_answer: AtomicU64::new(0),
+            unflushed: AtomicBool::new(false),
+            stuck_since: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
+            newest_request: AtomicU64::new(now().as_nanos()),
+            asked_to_go: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            told: Notify::new(),
+        }
     }
 
-    pub(super) fn request_seen(&self) {
-        self.requests.fetch_add(1, Ordering::AcqRel);
+    /// A request has arrived; what comes back lives until its answer is made.
+    pub(super) fn request(self: &Arc<Self>) -> Active {
+        self.active.fetch_add(1, Ordering::AcqRel);
+        self.newest_request.store(now().as_nanos(), Ordering::Release);
+        Active(Arc::clone(self))
     }
 
-    pub(super) fn saw_a_request(&self) -> bool {
-        self.requests.load(Ordering::Acquire) > 0
-    }
-
+    /// An answer with a signature is about to ask the gate.
     pub(super) fn leaving(self: Arc<Self>) -> Leaving {
-        self.leaving.fetch_add(1, Ordering::SeqCst);
+        let number = self.next_answer.fetch_add(1, Ordering::Relaxed);
         self.carried.store(true, Ordering::SeqCst);
-        Leaving(self)
+        self.answers().insert(number, now());
+        Leaving { connection: self, number, taken: false }
+    }
+
+    /// Whether nothing has been asked for `limit`.
+    pub(super) fn is_idle(&self, limit: Duration) -> bool {
+        let newest = Moment::from_nanos(self.newest_request.load(Ordering::Acquire));
+        self.active.load(Ordering::Acquire) == 0 && now().since(newest) > limit
+    }
+
+    /// Whether the client has not read what is there for it for `limit`.
+    pub(super) fn is_stuck(&self, limit: Duration) -> bool {
+        let now = now();
+        let since = self.stuck_since.load(Ordering::Acquire);
+        let socket = since > 0 && now.since(Moment::from_nanos(since)) > limit;
+        socket || self.answers().values().next().is_some_and(|since| now.since(*since) > limit)
+    }
+
+    /// Notes whether the socket takes bytes.
+    pub(super) fn took_bytes(&self, took: bool) {
+        if took {
+            self.stuck_since.store(0, Ordering::Release);
+        } else {
+            let since = now().as_nanos().max(1);
+            // Only the first time counts; losing this race keeps the earlier one.
+            let _ =
+                self.stuck_since.compare_exchange(0, since, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    /// Everything that was handed over is written to the socket.
+    pub(super) fn flushed(&self) {
+        self.unflushed.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether nothing may be written any more.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
     }
 
     pub(super) fn tell(&self, what: Told) {
-        match what {
-            Told::Go => self.asked_to_go.store(true, Ordering::Release),
-            Told::Cut => self.cut.store(true, Ordering::Release),
+        let flag = match what {
+            Told::Go => &self.asked_to_go,
+            Told::Cut => &self.cut,
+        };
+        if !flag.swap(true, Ordering::SeqCst) {
+            self.told.notify_one();
         }
-        self.told.notify_one();
     }
 
     /// Waits until the driver is told something; each thing is told once.
     pub(super) async fn told(&self, already_going: bool) -> Told {
         loop {
             let told = self.told.notified();
-            if self.cut.load(Ordering::Acquire) {
+            if self.is_cut() {
                 return Told::Cut;
             }
-            if !already_going && self.asked_to_go.load(Ordering::Acquire) {
+            if !already_going && self.asked_to_go.load(Ordering::SeqCst) {
                 return Told::Go;
             }
             told.await;
@@ -194,21 +287,41 @@ impl Connection {
     }
 
     fn is_http2_with_signatures(&self) -> bool {
-        self.is_http2.load(Ordering::SeqCst) && self.carried.load(Ordering::SeqCst)
+        self.is_http2 && self.carried.load(Ordering::SeqCst)
     }
 
     fn is_settled(&self) -> bool {
         !self.is_http2_with_signatures()
-            && self.leaving.load(Ordering::SeqCst) == 0
+            && self.answers().is_empty()
             && !self.unflushed.load(Ordering::SeqCst)
+    }
+
+    fn answers(&self) -> MutexGuard<'_, BTreeMap<u64, Moment>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Leaving {
+    /// hyper took the answer's bytes.
+    pub(super) fn taken(&mut self) {
+        self.taken = true;
     }
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
         // In this order: the answer is never in neither place.
-        self.0.unflushed.store(true, Ordering::SeqCst);
-        self.0.leaving.fetch_sub(1, Ordering::SeqCst);
+        if self.taken {
+            self.connection.unflushed.store(true, Ordering::SeqCst);
+        }
+        self.connection.answers().remove(&self.number);
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.newest_request.store(now().as_nanos(), Ordering::Release);
+        self.0.active.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -220,65 +333,4 @@ async fn wait_until(deadline: Instant, mut done: impl FnMut() -> bool) -> bool {
         }
     };
     timeout_at(deadline, waiting).await.is_ok()
-}
-
-/// A socket that tells its connection when everything written was flushed.
-/// hyper flushes the socket only once its own buffer is empty.
-#[derive(Debug)]
-pub(super) struct Flushes<S> {
-    inner: S,
-    connection: Arc<Connection>,
-}
-
-impl<S> Flushes<S> {
-    pub(super) fn new(inner: S, connection: Arc<Connection>) -> Self {
-        Self { inner, connection }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Flushes<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Flushes<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Taken before the flush: an answer that joins during it counts for the next.
-        // hyper's driver is the only one that flushes or drops answers' bodies, and
-        // it does both from one task.
-        let flushed = ready!(Pin::new(&mut self.inner).poll_flush(context));
-        if flushed.is_ok() {
-            self.connection.unflushed.store(false, Ordering::SeqCst);
-        }
-        Poll::Ready(flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
 }

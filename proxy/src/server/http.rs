@@ -1,6 +1,7 @@
 //! From an HTTP request to an answer: routing, bounded reading, dialects.
 
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,18 +11,24 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
-use signing_core::registry::{Document, Entry};
 use signing_core::{Caller, Reason, Refusal};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::DataPlane;
 use super::answer::{self, Answer, Held, json_answer, problem};
 use super::connections::Connection;
 use super::dialects;
 use crate::health::{Health, Reader};
-use crate::metrics::{RequestResult, Stages};
+use crate::metrics::{Metrics, RequestResult, Stages};
 use crate::request_context::{self, RequestContext};
 use crate::sign;
 use crate::time::now;
+
+/// Headers of one request.
+pub(super) const HEADERS_MAX: usize = 64;
+
+/// How much of a body that is too large is read, in largest bodies.
+const DISCARD_BODIES: usize = 4;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -50,7 +57,7 @@ pub(super) async fn respond(
     caller: Result<Arc<Caller>, Refusal>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
-    connection.request_seen();
+    let _active = connection.request();
     let request_id = request_context::request_id(request.headers());
     let close = must_close(&request);
     let exchange = Exchange { plane, connection, caller, request_id };
@@ -72,6 +79,10 @@ fn must_close(request: &Request<Incoming>) -> bool {
 impl Exchange {
     async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
         let method = request.method().clone();
+        if let Err(refusal) = check_headers(request.headers(), self.plane.limits.headers_max_bytes)
+        {
+            return self.refuse(refusal);
+        }
         let (resource, allowed) = match route(request.uri().path()) {
             Some(found) => found,
             None => {
@@ -101,42 +112,44 @@ impl Exchange {
     /// Every request to sign is counted once, whatever becomes of it.
     async fn sign(&self, request: Request<Incoming>) -> Response<Answer> {
         let metrics = &self.plane.room.metrics;
-        let counted = Counted::new(self);
-        let (response, result) = match self.try_sign(request).await {
+        let mut unanswered = Unanswered { metrics, would_be: Some(Reason::InvalidRequest) };
+        match self.try_sign(request, &mut unanswered).await {
             Ok((response, kid)) => {
+                unanswered.answered();
                 metrics.request(Some(&kid), RequestResult::Signed);
-                (response, RequestResult::Signed)
+                response
             }
             Err(refusal) => {
-                let result = RequestResult::Refused(refusal.reason);
-                metrics.request(refusal.signer_kid.as_ref(), result);
-                if !matches!(refusal.reason, Reason::SignatureRejected | Reason::Indeterminate) {
-                    self.log_refusal(&refusal);
-                }
-                (self.refuse(refusal), result)
+                unanswered.answered();
+                metrics
+                    .request(refusal.signer_kid.as_ref(), RequestResult::Refused(refusal.reason));
+                self.log_refusal(&refusal);
+                self.refuse(refusal)
             }
-        };
-        counted.done(result);
-        response
+        }
     }
 
     async fn try_sign(
         &self,
         request: Request<Incoming>,
+        unanswered: &mut Unanswered<'_>,
     ) -> Result<(Response<Answer>, signing_core::Kid), Refusal> {
         let caller = self.caller.as_ref().map_err(Clone::clone)?;
         if *self.plane.draining.borrow() {
-            return Err(Refusal::new(
-                Reason::Draining,
-                "the proxy is shutting down; ask another one",
-            ));
+            let detail = "the proxy is shutting down; ask another one";
+            return Err(Refusal::new(Reason::Draining, detail));
         }
+        // Whoever was granted nothing does not get a body into memory.
+        self.plane.room.policy.known(caller)?;
         let path = request.uri().path().to_owned();
         let (headers, body) = self.read(request).await?;
         let mut context = RequestContext::read(&headers, now(), self.plane.limits.request_timeout)?;
         context.request_id.clone_from(&self.request_id);
         let (dialect, sign_request) = dialects::read_sign(&path, content_type(&headers), &body)?;
+        drop(body);
 
+        // From here on a client that is gone leaves work behind that goes on.
+        unanswered.would_be = Some(Reason::Indeterminate);
         let connection = Arc::clone(&self.connection);
         let leaving = move || connection.leaving();
         let (signed, leaving) =
@@ -149,7 +162,7 @@ impl Exchange {
         self.plane.room.metrics.stages(&signed.stages, total);
         let mut response = json_answer(StatusCode::OK, &body);
         answer::set(&mut response, SERVER_TIMING, &server_timing(&signed.stages));
-        let held = Held { _slot: signed.release.into_slot(), _leaving: leaving };
+        let held = Held { _slot: signed.release.into_slot(), leaving };
         Ok((response.map(|answer| answer.holding(held)), kid))
     }
 
@@ -159,16 +172,21 @@ impl Exchange {
         let room = &self.plane.room;
         let request = dialects::read_verify(content_type(&headers), &body)?;
         let signer = room.policy.find(&room.registry, caller, request.signer.as_deref())?;
-        let input = signing_core::ToBeSigned::prepare(&request.input, signer.algorithm())?;
+        if let Some(algorithm) = request.algorithm.filter(|named| *named != signer.algorithm()) {
+            let detail =
+                format!("{} signs with {}, not {algorithm}", signer.kid, signer.algorithm());
+            return Err(Refusal::new(Reason::AlgorithmNotSupported, detail).about(&signer.kid));
+        }
+        let input = signing_core::ToBeSigned::prepare(&request.input, signer.algorithm())
+            .map_err(|refusal| refusal.about(&signer.kid))?;
         let verified = signer.public_key.verifies(&input, &request.signature);
         let body = json!({"verified": verified, "signer_kid": signer.kid.as_str()});
         Ok(json_answer(StatusCode::OK, &body))
     }
 
     fn signers(&self) -> Response<Answer> {
-        let signers =
-            self.plane.room.registry.iter().map(|signer| Entry::publish(signer)).collect();
-        let body = serde_json::to_value(Document { signers }).unwrap_or_default();
+        let document = self.plane.room.registry.to_document();
+        let body = serde_json::to_value(document).unwrap_or_default();
         json_answer(StatusCode::OK, &body)
     }
 
@@ -184,23 +202,32 @@ impl Exchange {
         json_answer(status_of(ready), &json!({"ok": ready}))
     }
 
-    /// Reads headers and body within their limits.
-    async fn read(&self, request: Request<Incoming>) -> Result<(HeaderMap, Bytes), Refusal> {
+    /// Reads a body within its limits, and within what all bodies together may take.
+    async fn read(&self, request: Request<Incoming>) -> Result<(HeaderMap, Body), Refusal> {
         let limits = &self.plane.limits;
         let (head, body) = request.into_parts();
-        check_headers(&head.headers, limits.headers_max_bytes)?;
         let too_large = || {
             let detail = format!("the body has more than {} bytes", limits.body_max_bytes);
             Refusal::new(Reason::BodyTooLarge, detail)
         };
-        // A length that is announced too large is refused before a byte is read.
-        let announced = hyper::body::Body::size_hint(&body).lower();
-        if announced > limits.body_max_bytes as u64 {
+        // A length that is announced too large is refused before a byte is kept, and
+        // one that is not announced counts as the largest.
+        let hint = hyper::body::Body::size_hint(&body);
+        if hint.lower() > limits.body_max_bytes as u64 {
+            self.discard(body).await;
             return Err(too_large());
         }
+        let most = hint.upper().unwrap_or(u64::MAX).min(limits.body_max_bytes as u64);
+        let place = u32::try_from(most)
+            .ok()
+            .and_then(|most| Arc::clone(&self.plane.bodies).try_acquire_many_owned(most).ok());
+        let Some(place) = place else {
+            let detail = "too many request bodies are in memory already";
+            return Err(Refusal::new(Reason::Overloaded, detail));
+        };
         let reading = Limited::new(body, limits.body_max_bytes).collect();
         match tokio::time::timeout(limits.body_read_timeout, reading).await {
-            Ok(Ok(body)) => Ok((head.headers, body.to_bytes())),
+            Ok(Ok(body)) => Ok((head.headers, Body { bytes: body.to_bytes(), _place: place })),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(Refusal::new(Reason::InvalidRequest, "the body broke off")),
             Err(_) => Err(Refusal::new(
@@ -213,44 +240,71 @@ impl Exchange {
         }
     }
 
+    /// Reads on for a while without keeping anything: a client that is still
+    /// sending when its connection closes never sees why.
+    async fn discard(&self, mut body: Incoming) {
+        let limits = &self.plane.limits;
+        let discarding = async {
+            let mut discarded = 0;
+            while discarded < limits.body_max_bytes * DISCARD_BODIES
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                discarded += frame.data_ref().map_or(0, Bytes::len);
+            }
+        };
+        // Whatever is left then is lost with the connection.
+        let _ = tokio::time::timeout(limits.body_read_timeout, discarding).await;
+    }
+
     fn refuse(&self, refusal: Refusal) -> Response<Answer> {
         problem(&refusal, Some(&self.request_id))
     }
 
-    /// Outcomes of the pipeline have their line already; this one is for
-    /// refusals before and around it.
+    /// One line a second at most: metrics count them all.
     fn log_refusal(&self, refusal: &Refusal) {
-        tracing::debug!(
-            target: "refusal",
-            reason = refusal.reason.word(),
-            detail = refusal.detail,
-            request_id = self.request_id,
-            caller = self.caller.as_ref().map(|caller| caller.as_str()).unwrap_or_default(),
-        );
+        if let Some(left_out) = self.plane.refusal_log.pass(now()) {
+            tracing::info!(
+                target: "refusal",
+                reason = refusal.reason.word(),
+                detail = refusal.detail,
+                request_id = self.request_id,
+                caller = self.caller.as_ref().map(|caller| caller.as_str()).unwrap_or_default(),
+                left_out,
+            );
+        }
     }
 }
 
-/// Counts a request whose client hung up before its answer.
-struct Counted<'e> {
-    exchange: &'e Exchange,
-    result: Option<RequestResult>,
+/// A request body, and its place among all bodies.
+struct Body {
+    bytes: Bytes,
+    _place: OwnedSemaphorePermit,
 }
 
-impl<'e> Counted<'e> {
-    fn new(exchange: &'e Exchange) -> Self {
-        Self { exchange, result: None }
-    }
+impl Deref for Body {
+    type Target = [u8];
 
-    fn done(mut self, result: RequestResult) {
-        self.result = Some(result);
+    fn deref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
-impl Drop for Counted<'_> {
+/// Counts a request whose client hangs up before its answer.
+struct Unanswered<'m> {
+    metrics: &'m Metrics,
+    would_be: Option<Reason>,
+}
+
+impl Unanswered<'_> {
+    fn answered(&mut self) {
+        self.would_be = None;
+    }
+}
+
+impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        if self.result.is_none() {
-            let gone = RequestResult::Refused(Reason::Indeterminate);
-            self.exchange.plane.room.metrics.request(None, gone);
+        if let Some(reason) = self.would_be {
+            self.metrics.request(None, RequestResult::Refused(reason));
         }
     }
 }
@@ -268,6 +322,10 @@ fn route(path: &str) -> Option<(Resource, Method)> {
 }
 
 fn check_headers(headers: &HeaderMap, max_bytes: usize) -> Result<(), Refusal> {
+    if headers.len() > HEADERS_MAX {
+        let detail = format!("{} headers, more than {HEADERS_MAX}", headers.len());
+        return Err(Refusal::new(Reason::HeadersTooLarge, detail));
+    }
     // As they stand on the wire: name, colon, space, value, CR LF.
     let bytes: usize =
         headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();

@@ -5,12 +5,13 @@ mod answer;
 mod connections;
 mod dialects;
 mod http;
+mod socket;
 mod tls;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -28,8 +30,13 @@ pub use tls::ServerTls;
 use crate::config;
 use crate::log_limit::LogLimit;
 use crate::sign::SigningRoom;
-use crate::time::now;
-use connections::{Connection, Flushes, Listed, Told};
+use crate::time::{now, wall_now};
+use connections::{Connection, Told};
+use socket::Watched;
+
+/// How often a connection's driver looks at its limits.
+const PACE_MIN: Duration = Duration::from_millis(50);
+const PACE_MAX: Duration = Duration::from_secs(1);
 
 /// What all connections share.
 #[derive(Debug)]
@@ -40,10 +47,30 @@ pub struct DataPlane {
     pub room: Arc<SigningRoom>,
     /// Open connections.
     pub connections: Connections,
+    /// Bytes that request bodies may still take in memory.
+    pub bodies: Arc<Semaphore>,
     /// True once the proxy shuts down.
     pub draining: watch::Receiver<bool>,
     /// For lines about handshakes, which anyone can cause.
     pub handshake_log: LogLimit,
+    /// For lines about refusals, which any caller can cause.
+    pub refusal_log: LogLimit,
+}
+
+/// Counts an open connection until it is dropped.
+struct Counted<'m>(&'m metrics::Gauge);
+
+impl<'m> Counted<'m> {
+    fn new(gauge: &'m metrics::Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 /// Accepts until the proxy drains. Open connections go on; see
@@ -51,6 +78,9 @@ pub struct DataPlane {
 pub async fn accept(listener: TcpListener, tls: ServerTls, plane: Arc<DataPlane>) {
     let acceptor = TlsAcceptor::from(tls.config);
     let places = Arc::new(Semaphore::new(plane.limits.connections_max));
+    // Handshakes have places of their own: whoever has no certificate can fill
+    // these, and only for the time that a handshake may take.
+    let handshakes = Arc::new(Semaphore::new(plane.limits.handshakes_max));
     let mut draining = plane.draining.clone();
     loop {
         let accepted = tokio::select! {
@@ -64,16 +94,20 @@ pub async fn accept(listener: TcpListener, tls: ServerTls, plane: Arc<DataPlane>
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
             plane.room.metrics.connections_refused.increment(1);
             continue;
         };
-        let (acceptor, plane) = (acceptor.clone(), Arc::clone(&plane));
+        let (acceptor, plane, places) = (acceptor.clone(), Arc::clone(&plane), Arc::clone(&places));
         tokio::spawn(async move {
-            plane.room.metrics.connections.increment(1.0);
-            connect(socket, peer, acceptor, &plane).await;
-            plane.room.metrics.connections.decrement(1.0);
-            drop(place);
+            let _counted = Counted::new(&plane.room.metrics.connections);
+            let shaken = shake_hands(socket, peer, &acceptor, &plane).await;
+            drop(handshake);
+            let Some(stream) = shaken else { return };
+            match places.try_acquire() {
+                Ok(_place) => serve(stream, &plane).await,
+                Err(_) => plane.room.metrics.connections_refused.increment(1),
+            }
         });
     }
 }
@@ -84,84 +118,94 @@ async fn accept_failed(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-async fn connect(
+async fn shake_hands(
     socket: TcpStream,
     peer: SocketAddr,
-    acceptor: TlsAcceptor,
-    plane: &Arc<DataPlane>,
-) {
+    acceptor: &TlsAcceptor,
+    plane: &DataPlane,
+) -> Option<TlsStream<TcpStream>> {
     // Without it small answers wait for acknowledgements; with an error they only do that.
     let _ = socket.set_nodelay(true);
     let handshake = tokio::time::timeout(plane.limits.handshake_timeout, acceptor.accept(socket));
-    let failed = |why: &str| {
-        plane.room.metrics.handshakes_failed.increment(1);
-        if let Some(left_out) = plane.handshake_log.pass(now()) {
-            tracing::warn!(%peer, why, left_out, "handshake failed");
-        }
+    let why = match handshake.await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no handshake in time".to_owned(),
     };
-    match handshake.await {
-        Ok(Ok(stream)) => serve(stream, plane).await,
-        Ok(Err(error)) => failed(&error.to_string()),
-        Err(_) => failed("no handshake in time"),
+    plane.room.metrics.handshakes_failed.increment(1);
+    if let Some(left_out) = plane.handshake_log.pass(now()) {
+        tracing::warn!(%peer, why, left_out, "handshake failed");
     }
+    None
 }
 
 async fn serve(stream: TlsStream<TcpStream>, plane: &Arc<DataPlane>) {
-    let listed = plane.connections.list();
-    let connection = Arc::clone(listed.connection());
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2".as_slice());
+    let certificate_left = tls::seconds_left(session.peer_certificates(), wall_now());
     let caller = tls::caller(session.peer_certificates()).map(Arc::new);
-    let io = TokioIo::new(Flushes::new(stream, Arc::clone(&connection)));
+    let limits = &plane.limits;
+    let of_caller = caller.as_ref().ok().map(Arc::clone);
+    let listed = plane.connections.list(is_http2, of_caller, limits.connections_per_caller_max);
+    let Some(listed) = listed else {
+        plane.room.metrics.connections_refused.increment(1);
+        return;
+    };
+    let connection = listed.connection();
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(connection)));
     let service = {
-        let (plane, connection) = (Arc::clone(plane), Arc::clone(&connection));
+        let (plane, connection) = (Arc::clone(plane), Arc::clone(connection));
         service_fn(move |request| {
             http::respond(Arc::clone(&plane), Arc::clone(&connection), caller.clone(), request)
         })
     };
-    let limits = &plane.limits;
+    let age_max = limits.connection_age_max.min(certificate_left);
     if is_http2 {
-        connection.is_http2();
-        let serving = http2(limits).serve_connection(io, service);
-        let driven = pin!(serving);
-        drive(driven, |serving| serving.graceful_shutdown(), &listed, limits).await;
+        let serving = pin!(http2(limits).serve_connection(io, service));
+        drive(serving, |serving| serving.graceful_shutdown(), connection, limits, age_max).await;
     } else {
-        let serving = http1(limits).serve_connection(io, service);
-        let driven = pin!(serving);
-        drive(driven, |serving| serving.graceful_shutdown(), &listed, limits).await;
+        let serving = pin!(http1(limits).serve_connection(io, service));
+        drive(serving, |serving| serving.graceful_shutdown(), connection, limits, age_max).await;
     }
 }
 
-/// Drives a connection until it ends, is asked to go, or is cut.
+/// Drives a connection until it ends, is asked to go, or is cut. Whatever the
+/// client does, it ends: when it is too old, when nothing is asked, when answers
+/// are not read, and, once asked to go, after the time that answers may take.
 async fn drive<C: Future>(
-    mut serving: std::pin::Pin<&mut C>,
-    shut_down: impl Fn(std::pin::Pin<&mut C>),
-    listed: &Listed,
+    mut serving: Pin<&mut C>,
+    shut_down: impl Fn(Pin<&mut C>),
+    connection: &Connection,
     limits: &config::Server,
+    age_max: Duration,
 ) {
-    let connection: &Connection = listed.connection();
-    let mut too_old = pin!(tokio::time::sleep(limits.connection_age_max));
-    let mut first_request = pin!(tokio::time::sleep(limits.header_read_timeout));
-    let mut going = false;
-    let mut asked = false;
+    let grace = limits.request_timeout + limits.write_timeout;
+    let pace = limits.write_timeout.min(limits.header_read_timeout) / 2;
+    let mut look = tokio::time::interval(pace.clamp(PACE_MIN, PACE_MAX));
+    let started = Instant::now();
+    let mut going_since: Option<Instant> = None;
     loop {
-        tokio::select! {
+        let go = tokio::select! {
+            // First what was told: after a cut nothing more is written.
+            biased;
+            told = connection.told(going_since.is_some()) => match told {
+                Told::Cut => return,
+                Told::Go => true,
+            },
             // Whatever ends it, the peer sees the connection close.
             _ = serving.as_mut() => return,
-            told = connection.told(going) => match told {
-                Told::Cut => return,
-                Told::Go => going = true,
-            },
-            () = too_old.as_mut(), if !going => going = true,
-            () = first_request.as_mut(), if !asked => {
-                asked = true;
-                if !connection.saw_a_request() {
+            now = look.tick() => {
+                let gone_too_long = going_since.is_some_and(|since| now - since > grace);
+                if gone_too_long || connection.is_stuck(limits.write_timeout) {
                     return;
                 }
-                continue;
+                now - started >= age_max || connection.is_idle(limits.header_read_timeout)
             }
+        };
+        if go && going_since.is_none() {
+            going_since = Some(Instant::now());
+            shut_down(serving.as_mut());
         }
-        shut_down(serving.as_mut());
     }
 }
 
@@ -172,7 +216,7 @@ fn http1(limits: &config::Server) -> hyper::server::conn::http1::Builder {
         .header_read_timeout(limits.header_read_timeout)
         // Twice our own limit, so that ours answers with its reason.
         .max_buf_size(limits.headers_max_bytes.saturating_mul(2).max(8192))
-        .max_headers(64)
+        .max_headers(http::HEADERS_MAX * 4)
         .half_close(false);
     builder
 }

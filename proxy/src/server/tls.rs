@@ -5,6 +5,7 @@
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs;
@@ -17,6 +18,7 @@ use rustls::{
     SignatureScheme,
 };
 use signing_core::{Caller, Reason, Refusal};
+use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -46,7 +48,7 @@ impl ServerTls {
             )
         });
         let roots = certificates("server.tls.client_ca_file", &tls.client_ca_file);
-        let crls: Vec<_> = tls.client_crl_files.iter().map(|file| revocation_list(file)).collect();
+        let crls: Vec<_> = tls.client_crl_files.iter().map(|file| revocation_lists(file)).collect();
 
         let mut mistakes: Vec<String> = crls.iter().filter_map(|crl| crl.clone().err()).collect();
         mistakes.extend(
@@ -58,7 +60,7 @@ impl ServerTls {
         let (Ok(chain), Ok(key), Ok(roots), true) = (chain, key, roots, mistakes.is_empty()) else {
             return Err(mistakes);
         };
-        let crls = crls.into_iter().flatten().collect();
+        let crls = crls.into_iter().flatten().flatten().collect();
         let certificate_ends = ends(&chain).ok_or_else(|| {
             vec![mistake(
                 "server.tls.certificate_file",
@@ -112,6 +114,9 @@ pub(super) fn caller(certificates: Option<&[CertificateDer<'_>]>) -> Result<Call
     let extension =
         certificate.subject_alternative_name().map_err(|error| refused(error.to_string()))?;
     let names = extension.map_or(&[][..], |extension| &extension.value.general_names);
+    if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
+        return Err(refused("one of its names can not be read".into()));
+    }
     let uris: Vec<&str> = names
         .iter()
         .filter_map(|name| match name {
@@ -128,6 +133,17 @@ pub(super) fn caller(certificates: Option<&[CertificateDer<'_>]>) -> Result<Call
         .collect();
     Caller::from_subject_alternative_names(&uris, &dns_names)
         .map_err(|error| refused(error.to_string()))
+}
+
+/// For how long the client certificate is still valid at `now`; zero if that
+/// can not be told. A connection does not outlive it.
+pub(super) fn seconds_left(
+    certificates: Option<&[CertificateDer<'_>]>,
+    now: OffsetDateTime,
+) -> Duration {
+    let ends = certificates.and_then(ends);
+    let left = ends.map_or(0, |ends| ends.saturating_sub(now.unix_timestamp()));
+    Duration::from_secs(u64::try_from(left).unwrap_or(0))
 }
 
 /// webpki's verifier, and the EKU that it only checks if it is there.
@@ -224,16 +240,21 @@ fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(read)
 }
 
-fn revocation_list(file: &Path) -> Result<CertificateRevocationListDer<'static>, String> {
+/// Every list of a PEM file, or the one of a DER file.
+fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
     let key = "server.tls.client_crl_files";
     let bytes = std::fs::read(file).map_err(|error| mistake(key, file, error))?;
-    let der = match CertificateRevocationListDer::from_pem_slice(&bytes) {
-        Ok(der) => der,
-        Err(_) => CertificateRevocationListDer::from(bytes),
+    let blocks =
+        CertificateRevocationListDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
+    let lists = match blocks {
+        Ok(lists) if !lists.is_empty() => lists,
+        _ => vec![CertificateRevocationListDer::from(bytes.clone())],
     };
-    match x509_parser::parse_x509_crl(&der) {
-        Ok((rest, _)) if rest.is_empty() => Ok(der),
-        _ => Err(mistake(key, file, "is not a certificate revocation list in PEM or DER")),
+    let is_list = |der: &CertificateRevocationListDer<'_>| matches!(x509_parser::parse_x509_crl(der), Ok((rest, _)) if rest.is_empty());
+    if lists.iter().all(is_list) {
+        Ok(lists)
+    } else {
+        Err(mistake(key, file, "is not a certificate revocation list in PEM or DER"))
     }
 }
 

@@ -6,9 +6,10 @@
 
 use std::error::Error as StdError;
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
@@ -22,8 +23,8 @@ use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
 use signing_core::Algorithm;
 use signing_core::gate::Fault;
 
-use super::UpstreamError;
 use super::retry::RetryBudget;
+use super::{FoundKey, UpstreamError};
 use crate::config;
 use crate::order::Order;
 use crate::time::now;
@@ -37,9 +38,9 @@ pub struct KmsUpstream {
     algorithm: Algorithm,
     call_timeout: Duration,
     retries: Arc<RetryBudget>,
-    /// The ARN that `GetPublicKey` named when its key equalled the registered
-    /// one. Every later answer has to name it too.
-    arn: Arc<OnceLock<String>>,
+    /// The ARN of the key that was compared with the registered one and equalled
+    /// it. Every later answer has to name it too.
+    arn: Arc<ArcSwapOption<String>>,
 }
 
 /// The same key through two clients with connections of their own: one for the
@@ -56,7 +57,7 @@ impl KmsClients {
     /// Prepares both clients. Nothing is sent yet.
     pub async fn new(config: &config::AwsKms, algorithm: Algorithm, probe: &config::Probe) -> Self {
         let retries = Arc::new(RetryBudget::new(config.retries_per_second_max));
-        let arn = Arc::new(OnceLock::new());
+        let arn = Arc::new(ArcSwapOption::empty());
         let upstream = |client, call_timeout, retries| KmsUpstream {
             client,
             key_id: config.key_id.clone(),
@@ -74,7 +75,24 @@ impl KmsClients {
     }
 }
 
+/// How often the data plane's client is kept warm, and how long that may take:
+/// longer than any call, since credentials may come slowly.
+const WARM_EVERY: Duration = Duration::from_secs(60);
+const WARM_MAX: Duration = Duration::from_secs(30);
+
 impl KmsUpstream {
+    /// Keeps credentials fresh and a connection open, for ever, so that a caller's
+    /// request does not pay for either, nor runs out of time over them. What it
+    /// sees is no evidence.
+    pub async fn keep_warm(&self) {
+        loop {
+            let call = self.client.get_public_key().key_id(&self.key_id).send();
+            // Only having asked counts.
+            let _ = tokio::time::timeout(WARM_MAX, call).await;
+            tokio::time::sleep(WARM_EVERY).await;
+        }
+    }
+
     pub(super) fn region(&self) -> &str {
         &self.region
     }
@@ -123,7 +141,7 @@ impl KmsUpstream {
         }
     }
 
-    pub(super) async fn public_key(&self) -> Result<Vec<u8>, UpstreamError> {
+    pub(super) async fn public_key(&self) -> Result<FoundKey, UpstreamError> {
         let call = async {
             self.client
                 .get_public_key()
@@ -149,22 +167,22 @@ impl KmsUpstream {
                 ),
             ));
         }
-        if let Some(arn) = answer.key_id()
-            && self.arn.set(arn.to_owned()).is_err()
-        {
-            self.same_key(Some(arn))?;
+        match (answer.public_key, answer.key_id) {
+            (Some(key), Some(arn)) => Ok(FoundKey { spki_der: key.into_inner(), arn: Some(arn) }),
+            _ => Err(UpstreamError::Doubt { detail: "GetPublicKey answered no key".into() }),
         }
-        match answer.public_key {
-            Some(key) => Ok(key.into_inner()),
-            None => Err(UpstreamError::Doubt { detail: "GetPublicKey answered no key".into() }),
-        }
+    }
+
+    /// The key named `arn` is the registered one: from now on nothing else is believed.
+    pub(super) fn pin(&self, arn: String) {
+        self.arn.store(Some(Arc::new(arn)));
     }
 
     /// Whether an answer is about the key that was asked for: an alias that was
     /// pointed elsewhere, or a confused endpoint, is doubt.
     fn same_key(&self, answered: Option<&str>) -> Result<(), UpstreamError> {
-        match self.arn.get() {
-            Some(expected) if answered == Some(expected) => Ok(()),
+        match self.arn.load().as_deref() {
+            Some(expected) if answered == Some(expected.as_str()) => Ok(()),
             Some(expected) => Err(UpstreamError::Doubt {
                 detail: format!("KMS answered for the key {answered:?}, not {expected:?}"),
             }),
@@ -191,14 +209,12 @@ impl KmsUpstream {
 
 /// A client with connections of its own.
 async fn client(config: &config::AwsKms) -> Client {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+    let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(config.region.clone()))
+        .endpoint_url(&config.endpoint)
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(config.connect_timeout).build());
-    if let Some(endpoint) = &config.endpoint {
-        loader = loader.endpoint_url(endpoint);
-    }
     Client::new(&loader.load().await)
 }
 
@@ -218,7 +234,7 @@ where
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             match service.err().code() {
-                Some(code) if status >= 400 => (fault_of(code), code.to_owned()),
+                Some(code) if status >= 400 => (fault_of(code, status), code.to_owned()),
                 _ => (fault_of_status(status), format!("HTTP {status} without an error code")),
             }
         }
@@ -226,9 +242,13 @@ where
             Fault::Unavailable,
             "the request could not be built: credentials or endpoint".to_owned(),
         ),
+        // Only connecting has a time-out of its own.
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+            (Fault::Unavailable, "connecting timed out".to_owned())
+        }
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-            Some(connector) if never_connected(connector) => {
-                (Fault::Unavailable, format!("no connection: {}", innermost(connector)))
+            Some(connector) if never_sent(connector) => {
+                (Fault::Unavailable, format!("not sent: {}", innermost(connector)))
             }
             Some(connector) => {
                 (Fault::Indeterminate, format!("connection lost: {}", innermost(connector)))
@@ -241,7 +261,7 @@ where
         }
         _ => (Fault::Indeterminate, "an unknown kind of failure".to_owned()),
     };
-    UpstreamError::Failed { fault, detail }
+    UpstreamError::Failed { fault, detail: detail.chars().take(DETAIL_MAX_CHARS).collect() }
 }
 
 /// By HTTP status, where no error code came with it: from something between us
@@ -250,14 +270,14 @@ fn fault_of_status(status: u16) -> Fault {
     match status {
         429 => Fault::Throttled,
         400..500 => Fault::Rejected,
-        500.. => Fault::Unavailable,
-        // An answer that says yes and can not be read: it may have signed.
+        // An answer that says yes and can not be read, or an error of something
+        // between us and KMS: it may have signed.
         _ => Fault::Indeterminate,
     }
 }
 
 /// By error code, since most are not modelled by the SDK.
-fn fault_of(code: &str) -> Fault {
+fn fault_of(code: &str, status: u16) -> Fault {
     match code {
         "ThrottlingException"
         | "Throttling"
@@ -277,25 +297,42 @@ fn fault_of(code: &str) -> Fault {
         | "InvalidSignatureException"
         | "IncompleteSignature"
         | "OptInRequired"
-        | "MissingAuthenticationToken" => Fault::KeyUnavailable,
-        "ValidationException" | "InvalidParameterValue" | "SerializationException" => {
-            Fault::Rejected
-        }
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "IncompleteSignatureException"
+        | "NotAuthorized"
+        | "AccessDenied"
+        | "InvalidArnException"
+        | "SignatureDoesNotMatch"
+        | "RequestExpired" => Fault::KeyUnavailable,
+        "ValidationException"
+        | "InvalidParameterValue"
+        | "SerializationException"
+        | "UnsupportedOperationException" => Fault::Rejected,
         // DependencyTimeoutException, KeyUnavailableException, KMSInternalException,
         // ServiceUnavailable, InternalFailure, and whatever is new.
-        _ => Fault::Unavailable,
+        _ if status >= 500 => Fault::Unavailable,
+        _ => Fault::Rejected,
     }
 }
 
-/// Whether the failure happened before a connection stood, so that certainly
-/// nothing was signed.
-fn never_connected(error: &(dyn StdError + 'static)) -> bool {
-    chain(error).any(|cause| {
-        cause
-            .downcast_ref::<hyper_util::client::legacy::Error>()
-            .is_some_and(hyper_util::client::legacy::Error::is_connect)
-    })
+/// Whether the failure happened before the request was on its way, so that
+/// certainly nothing was signed: no connection, or neither HTTP nor a socket is
+/// among its causes, as with credentials.
+fn never_sent(error: &(dyn StdError + 'static)) -> bool {
+    let no_connection = chain(error).any(|cause| {
+        cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|e| e.is_connect())
+    });
+    let on_the_wire = chain(error).any(|cause| {
+        cause.is::<hyper::Error>()
+            || cause.is::<hyper_util::client::legacy::Error>()
+            || cause.is::<std::io::Error>()
+    });
+    no_connection || !on_the_wire
 }
+
+/// At most so much of an upstream's words goes into logs and status.
+const DETAIL_MAX_CHARS: usize = 200;
 
 fn innermost(error: &(dyn StdError + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()

@@ -21,6 +21,14 @@ pub enum Upstream {
     Development(DevelopmentUpstream),
 }
 
+/// The key that an upstream holds, not yet compared with the registered one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundKey {
+    /// DER SubjectPublicKeyInfo.
+    pub spki_der: Vec<u8>,
+    arn: Option<String>,
+}
+
 /// How a call failed, by what is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
@@ -87,14 +95,32 @@ impl Upstream {
         }
     }
 
-    /// Asks for the DER SubjectPublicKeyInfo of the key.
+    /// Asks which key the upstream holds.
     ///
     /// # Errors
     /// What is known about the failure.
-    pub async fn public_key(&self) -> Result<Vec<u8>, UpstreamError> {
+    pub async fn public_key(&self) -> Result<FoundKey, UpstreamError> {
         match self {
             Self::AwsKms(kms) => kms.public_key().await,
-            Self::Development(development) => Ok(development.public_key()),
+            Self::Development(development) => {
+                Ok(FoundKey { spki_der: development.public_key(), arn: None })
+            }
+        }
+    }
+
+    /// Keeps credentials and connections ready; to be spawned on the runtime that
+    /// uses them. Ends at once where there is nothing to keep.
+    pub async fn keep_warm(&self) {
+        match self {
+            Self::AwsKms(kms) => kms.keep_warm().await,
+            Self::Development(_) => {}
+        }
+    }
+
+    /// Tells the upstream that `found` is the registered key.
+    pub fn pin(&self, found: FoundKey) {
+        if let (Self::AwsKms(kms), Some(arn)) = (self, found.arn) {
+            kms.pin(arn);
         }
     }
 }

@@ -126,11 +126,11 @@ impl Gates {
         let gate = self.gates.get_mut(kid)?;
         let from = gate.state.clone();
         gate.state = step(from.clone());
-        if gate.state.word() == from.word() {
+        // Renewing a lease or another cause of the same state changes no answer;
+        // every other change does, shut and open again in one step included.
+        if gate.state.word() == from.word() && gate.state.since() == from.since() {
             return None;
         }
-        // Renewing a lease or another cause of the same state changes no answer;
-        // every other change does.
         self.newest_epoch += 1;
         gate.epoch = Epoch(self.newest_epoch);
         Some(Transition { kid: kid.clone(), from, to: gate.state.clone() })

@@ -165,7 +165,16 @@ impl State {
             (_, Evidence::Doubt { detail }) => {
                 Self::Sealed { detail: detail.clone(), since: observation.at }
             }
+            // What began after it was known proves nothing: a clock lied.
+            (state, Evidence::Signed) if observation.started > observation.at => state,
             (state, Evidence::Signed) => state.signed(observation, thresholds),
+            // The upstream said no to what a caller asked: that says nothing about the
+            // upstream, or one caller could shut the gate for all. A canary's does.
+            (state, Evidence::Failed { fault: Fault::Rejected, .. })
+                if observation.source == Source::Traffic =>
+            {
+                state
+            }
             (state, Evidence::Failed { fault, detail }) => {
                 state.failed(observation, *fault, detail, thresholds)
             }
@@ -251,6 +260,8 @@ impl State {
         let cause = Cause::Failing { fault, detail: detail.to_owned() };
         match self {
             Self::Shut { since, .. } | Self::Probing { since, .. } => Self::Shut { cause, since },
+            // A call that began before the gate opened says nothing of now.
+            open @ Self::Open { since, .. } if observation.started < since => open,
             Self::Open { since, lease_until, failures, failed_at } => {
                 let failures = failures.saturating_add(observation.count);
                 let terminal = fault == Fault::KeyUnavailable;

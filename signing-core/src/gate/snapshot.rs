@@ -176,5 +176,5 @@ impl Snapshot {
 }
 
 fn refuse(reason: Reason, detail: String, kid: &Kid, since: Moment, now: Moment) -> Refusal {
-    Refusal::new(reason, detail).about(kid).since(now.since(since).as_secs())
+    Refusal::new(reason, detail).about(kid).lasting(now.since(since))
 }

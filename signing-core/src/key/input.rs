@@ -39,7 +39,8 @@ impl ToBeSigned {
     ///
     /// # Errors
     /// `invalid_digest` if its length does not fit, `message_too_large` if
-    /// Ed25519's message is over 4096 bytes, `invalid_request` for a canary.
+    /// Ed25519's message is over 4096 bytes, `invalid_request` for a canary and
+    /// for an empty Ed25519 message, which KMS does not take.
     pub fn prepare(input: &Input, algorithm: Algorithm) -> Result<Self, Refusal> {
         match input {
             Input::Digest(digest) => Self::from_digest(digest, algorithm),
@@ -77,6 +78,14 @@ impl ToBeSigned {
     /// Prepares a message whoever wrote it: canaries come this way too.
     pub(crate) fn from_message(message: &[u8], algorithm: Algorithm) -> Result<Self, Refusal> {
         let form = match algorithm {
+            Algorithm::Ed25519Sha512 if message.is_empty() => {
+                return Err(Refusal::new(
+                    Reason::InvalidRequest,
+                    format!(
+                        "the message is empty; {algorithm} signs 1 to {ED25519_MESSAGE_MAX_BYTES} bytes"
+                    ),
+                ));
+            }
             Algorithm::Ed25519Sha512 if message.len() > ED25519_MESSAGE_MAX_BYTES => {
                 return Err(Refusal::new(
                     Reason::MessageTooLarge,

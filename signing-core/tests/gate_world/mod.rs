@@ -64,6 +64,8 @@ pub(crate) struct History {
     pub(crate) open: bool,
     /// Whether the newest step opened it.
     pub(crate) opened: bool,
+    /// When it was last opened.
+    pub(crate) opened_at: u64,
     /// When it was last shut or unsealed.
     pub(crate) shut_at: u64,
     /// Whether a doubt was heard that nobody has looked into.
@@ -114,6 +116,7 @@ impl World {
             heard: Vec::new(),
             open: false,
             opened: false,
+            opened_at: START,
             shut_at: START,
             doubted: false,
         });
@@ -145,6 +148,9 @@ impl World {
             }
             signer.open = signer.alone.snapshot().check(&signer.kid, now).is_ok();
             signer.opened = signer.open && !was_open;
+            if signer.opened {
+                signer.opened_at = self.clock;
+            }
             if was_open && !signer.open {
                 signer.shut_at = self.clock;
             }

@@ -32,11 +32,21 @@ pub(super) fn read_sign(
         return Ok((Dialect::Native, native::read_sign(content_type, body)?));
     }
     let fields: serde_json::Map<String, Value> = parse(body)?;
-    match fields.contains_key(hash::INPUT_FIELD) {
-        true => Ok((Dialect::Hash, hash::read(body)?)),
-        false => Err(invalid(format!("no input field: expected {:?}", hash::INPUT_FIELD))),
+    let inputs: Vec<_> =
+        INPUT_FIELDS.iter().copied().filter(|field| fields.contains_key(*field)).collect();
+    match inputs.as_slice() {
+        [hash::INPUT_FIELD] => Ok((Dialect::Hash, hash::read(body)?)),
+        [] => Err(invalid(format!("no input field: expected {:?}", hash::INPUT_FIELD))),
+        [other] => Err(invalid(format!(
+            "the input field {other:?} is not taken here: send {:?}, or ask /v1/sign",
+            hash::INPUT_FIELD
+        ))),
+        several => Err(invalid(format!("input fields {}: send exactly one", several.join(", ")))),
     }
 }
+
+/// The input fields of all dialects in the field: exactly one decides.
+const INPUT_FIELDS: [&str; 5] = [hash::INPUT_FIELD, "payload_b64", "data", "digest_hex", "payload"];
 
 /// Reads a request to verify.
 pub(super) fn read_verify(
@@ -58,8 +68,10 @@ impl Dialect {
 
 /// Parses JSON: strict UTF-8, bounded depth, no duplicate of a known field.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body)
-        .map_err(|error| invalid(format!("the body is not the JSON expected here: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        let error = short(&error.to_string());
+        invalid(format!("the body is not the JSON expected here: {error}"))
+    })
 }
 
 /// Decodes standard, padded base64.
@@ -67,6 +79,11 @@ fn base64(field: &str, text: &str) -> Result<Vec<u8>, Refusal> {
     STANDARD
         .decode(text)
         .map_err(|error| invalid(format!("\"{field}\" is not standard padded base64: {error}")))
+}
+
+/// As much of a caller's text as helps to find the mistake.
+fn short(text: &str) -> String {
+    text.chars().take(120).collect()
 }
 
 fn invalid(detail: impl Into<String>) -> Refusal {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use signing_core::{Algorithm, Input, Reason, Refusal, SignRequest, VerifiedSignature};
 
-use super::{base64, encode, invalid, one_input, parse};
+use super::{base64, encode, invalid, one_input, parse, short};
 use crate::time::{rfc3339, wall_now};
 
 /// Longest justification, in characters: it stands in every record.
@@ -39,6 +39,7 @@ struct Verify {
 pub(in crate::server) struct VerifyRequest {
     pub(in crate::server) input: Input,
     pub(in crate::server) signer: Option<String>,
+    pub(in crate::server) algorithm: Option<Algorithm>,
     pub(in crate::server) signature: Vec<u8>,
 }
 
@@ -61,12 +62,10 @@ pub(super) fn read_verify(
     json_only(content_type)?;
     let verify: Verify = parse(body)?;
     check_format(verify.signature_format.as_deref())?;
-    if let Some(name) = verify.algorithm.as_deref() {
-        algorithm(name)?;
-    }
     Ok(VerifyRequest {
         input: input(verify.digest, verify.digest_algorithm.as_deref(), verify.message)?,
         signer: verify.signer_kid,
+        algorithm: verify.algorithm.as_deref().map(algorithm).transpose()?,
         signature: base64("signature", &verify.signature)?,
     })
 }
@@ -89,7 +88,7 @@ fn json_only(content_type: Option<&str>) -> Result<(), Refusal> {
     }
     Err(Refusal::new(
         Reason::UnsupportedMediaType,
-        format!("the content type is {essence:?}; send application/json"),
+        format!("the content type is {:?}; send application/json", short(essence)),
     ))
 }
 
@@ -108,7 +107,7 @@ fn input(
         )),
         (Input::Digest(_), Some(other)) => Err(Refusal::new(
             Reason::InvalidDigest,
-            format!("\"digest_algorithm\" {other:?} is not supported; send \"sha256\""),
+            format!("\"digest_algorithm\" {:?} is not supported; send \"sha256\"", short(other)),
         )),
         (Input::Message(_), Some(_)) => {
             Err(invalid("\"digest_algorithm\" goes with \"digest\", not with \"message\""))
@@ -118,7 +117,7 @@ fn input(
 
 fn algorithm(name: &str) -> Result<Algorithm, Refusal> {
     Algorithm::parse(name).ok_or_else(|| {
-        let name: String = name.chars().take(64).collect();
+        let name = short(name);
         Refusal::new(
             Reason::AlgorithmNotSupported,
             format!("\"algorithm\" {name:?} is not one of {}", Algorithm::names()),
@@ -130,7 +129,7 @@ fn check_format(format: Option<&str>) -> Result<(), Refusal> {
     match format {
         None | Some("der") => Ok(()),
         Some(other) => {
-            let other: String = other.chars().take(64).collect();
+            let other = short(other);
             Err(invalid(format!("\"signature_format\" {other:?} is not supported; send \"der\"")))
         }
     }

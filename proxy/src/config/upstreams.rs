@@ -1,0 +1,163 @@
+//! The signers' upstreams: `[[signers]]` and what is under it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use signing_core::Kid;
+
+use super::environment::Environment;
+use super::grants;
+use super::parse::millis;
+use super::section::{Mistakes, Section};
+use super::{AwsKms, Setting, Upstream};
+
+/// What reading upstreams needs to know.
+pub(super) struct Upstreams<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) environment: &'a Environment,
+    pub(super) setting: Setting,
+}
+
+impl Upstreams<'_> {
+    pub(super) fn signers(
+        &self,
+        sections: Vec<Section>,
+        mistakes: &Mistakes,
+    ) -> BTreeMap<Kid, Upstream> {
+        if sections.is_empty() {
+            mistakes.add("signers: is missing; add [[signers]] with a kid and its upstream");
+        }
+        let mut signers = BTreeMap::new();
+        for mut section in sections {
+            let kid = grants::kid(&mut section, "kid");
+            let mut upstreams = section.sections("upstreams");
+            let upstream = match (upstreams.pop(), upstreams.is_empty()) {
+                (Some(only), true) => self.upstream(only),
+                (None, _) => {
+                    section.mistake("upstreams", "is missing; add one [[signers.upstreams]]");
+                    None
+                }
+                (Some(_), false) => {
+                    let found = upstreams.len() + 1;
+                    section.mistake("upstreams", format!("holds {found}, expected exactly one"));
+                    None
+                }
+            };
+            if let Some(kid) = kid {
+                if signers.contains_key(&kid) {
+                    section.mistake("kid", format!("{:?} appears twice", kid.as_str()));
+                } else if let Some(upstream) = upstream {
+                    signers.insert(kid, upstream);
+                }
+            }
+            section.finish();
+        }
+        signers
+    }
+
+    fn upstream(&self, mut section: Section) -> Option<Upstream> {
+        let provider = section.required("provider", "expected \"aws-kms\" or \"development\"");
+        let upstream = match provider.as_str() {
+            "aws-kms" => Some(Upstream::AwsKms(self.aws_kms(&mut section))),
+            "development" => {
+                if self.setting != Setting::Development {
+                    section.mistake(
+                        "provider",
+                        "is \"development\", whose keys lie in plain files; it needs \
+                         deployment.environment = \"development\"",
+                    );
+                }
+                let file = section.required("key_file", "name the PKCS#8 PEM of the key");
+                Some(Upstream::Development { key_file: self.directory.join(file) })
+            }
+            "" => None,
+            other => {
+                section.mistake(
+                    "provider",
+                    format!("is {other:?}, expected \"aws-kms\" or \"development\""),
+                );
+                None
+            }
+        };
+        // With an unknown provider no key is known, and each would be reported.
+        if upstream.is_some() {
+            section.finish();
+        }
+        upstream
+    }
+
+    fn aws_kms(&self, section: &mut Section) -> AwsKms {
+        let environment = self.environment;
+        let mut or_variable = |key: &'static str, variables: &[&str]| {
+            section.text(key).filter(|text| !text.is_empty()).or_else(|| {
+                variables.iter().find_map(|name| environment.get(name)).map(str::to_owned)
+            })
+        };
+        let key_id = or_variable("key_id", &["KMS_KEY_ID"]);
+        let region = or_variable("region", &["AWS_REGION", "AWS_DEFAULT_REGION"]);
+        // The SDK's own variables as well, since whatever it would use is checked here.
+        let endpoint =
+            or_variable("endpoint", &["KMS_ENDPOINT", "AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"]);
+        if key_id.is_none() {
+            section.mistake("key_id", "is missing; set it or KMS_KEY_ID");
+        }
+        if region.is_none() {
+            section.mistake("region", "is missing; set it or AWS_REGION");
+        }
+        if let Some(endpoint) = &endpoint
+            && let Err(why) = endpoint_allowed(endpoint, self.setting)
+        {
+            section.mistake("endpoint", why);
+        }
+        let region = region.unwrap_or_default();
+        let connect_timeout = millis(section, "connect_timeout_ms", 700);
+        let call_timeout = millis(section, "call_timeout_ms", 2_000);
+        if connect_timeout * 2 >= call_timeout {
+            section.mistake(
+                "connect_timeout_ms",
+                format!(
+                    "is {}, expected less than half of call_timeout_ms {}, so that a second attempt \
+                     fits and a call that never connected is known as such",
+                    connect_timeout.as_millis(),
+                    call_timeout.as_millis()
+                ),
+            );
+        }
+        let retries = section.number("retries_per_second_max", 10, 0..=10_000);
+        AwsKms {
+            key_id: key_id.unwrap_or_default(),
+            endpoint: endpoint.unwrap_or_else(|| default_endpoint(&region)),
+            region,
+            connect_timeout,
+            call_timeout,
+            retries_per_second_max: u32::try_from(retries).unwrap_or(0),
+        }
+    }
+}
+
+/// The region's own endpoint: named, so that no variable or profile of the SDK
+/// can put another in its place.
+/// <https://docs.aws.amazon.com/general/latest/gr/kms.html>
+fn default_endpoint(region: &str) -> String {
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("https://kms.{region}.amazonaws.com{suffix}")
+}
+
+/// `https://` anywhere; `http://` only on loopback, and never in production.
+fn endpoint_allowed(endpoint: &str, setting: Setting) -> Result<(), String> {
+    let uri: http::Uri = endpoint
+        .parse()
+        .map_err(|_| format!("{endpoint:?} is not a URL such as https://kms.example.com"))?;
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    match uri.scheme_str() {
+        Some("https") if !host.is_empty() => Ok(()),
+        Some("http") if setting != Setting::Production && is_loopback => Ok(()),
+        Some("http") => Err(format!(
+            "{endpoint:?} is not encrypted; use https:// (http:// is taken only on loopback \
+             with deployment.environment = \"test\" or \"development\")"
+        )),
+        _ => Err(format!("{endpoint:?} is not a URL such as https://kms.example.com")),
+    }
+}

@@ -1,0 +1,149 @@
+//! The log on stderr: one JSON object a line, written by a thread of its own
+//! from a bounded queue, so that a reader that stalls holds up nobody.
+//!
+//! Events (`tracing`) are dropped when the queue is full. Outcomes are not
+//! events: whoever writes one learns whether it was written, and no variable
+//! filters them.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::Duration;
+
+use signing_core::{Reason, Refusal};
+use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Lines that may wait to be written.
+const LINES_MAX: usize = 8192;
+/// Lines written with one system call, at most.
+const BATCH_MAX: usize = 256;
+/// How long an outcome may wait for its line; then nothing is signed.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the SDK and the HTTP library say below this level could hold a
+/// caller's message or a credential, whatever `RUST_LOG` asks for.
+const CAPPED: [&str; 8] = [
+    "aws_config=info",
+    "aws_runtime=info",
+    "aws_sdk_kms=info",
+    "aws_sigv4=info",
+    "aws_smithy_http_client=info",
+    "aws_smithy_runtime=info",
+    "hyper=info",
+    "h2=info",
+];
+
+/// Writes lines to stderr.
+#[derive(Clone, Debug)]
+pub struct Log(SyncSender<Line>);
+
+#[derive(Debug)]
+struct Line {
+    bytes: Vec<u8>,
+    written: Option<oneshot::Sender<bool>>,
+}
+
+impl Log {
+    /// Starts the writing thread.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start() -> io::Result<Self> {
+        let (lines, queue) = mpsc::sync_channel(LINES_MAX);
+        std::thread::Builder::new().name("log".into()).spawn(move || write_all(&queue))?;
+        Ok(Self(lines))
+    }
+
+    /// Makes it the log of `tracing`'s events: JSON for a program, text for a
+    /// person at a terminal. Levels by `RUST_LOG`.
+    pub fn take_events(&self) {
+        let mut filter =
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        for directive in CAPPED {
+            if let Ok(directive) = directive.parse() {
+                filter = filter.add_directive(directive);
+            }
+        }
+        let builder = tracing_subscriber::fmt()
+            .with_writer(self.clone())
+            .log_internal_errors(false)
+            .with_env_filter(filter);
+        if io::stderr().is_terminal() {
+            builder.with_ansi(false).init();
+        } else {
+            builder.json().flatten_event(true).init();
+        }
+    }
+
+    /// Waits until everything logged so far is written, at most for a second: for
+    /// the end of the process.
+    pub fn flush(&self) {
+        let (written, answer) = oneshot::channel();
+        if self.0.try_send(Line { bytes: Vec::new(), written: Some(written) }).is_ok() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            if let Ok(runtime) = runtime {
+                // A log that is stuck is not waited for.
+                let _ = runtime.block_on(async { tokio::time::timeout(PATIENCE, answer).await });
+            }
+        }
+    }
+
+    /// Writes one line; returns once it is written.
+    ///
+    /// # Errors
+    /// `audit_unavailable` if it can not be, or not soon.
+    pub async fn outcome(&self, line: &serde_json::Value) -> Result<(), Refusal> {
+        let unavailable = |why: &str| Err(Refusal::new(Reason::AuditUnavailable, why));
+        let (written, answer) = oneshot::channel();
+        let line = Line { bytes: format!("{line}\n").into_bytes(), written: Some(written) };
+        if self.0.try_send(line).is_err() {
+            return unavailable("the log does not keep up, and no outcome goes unlogged");
+        }
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(_) => unavailable("the log can not be written, and no outcome goes unlogged"),
+            Err(_) => unavailable("the log is stuck, and no outcome goes unlogged"),
+        }
+    }
+}
+
+/// Runs until every [`Log`] is gone.
+fn write_all(queue: &Receiver<Line>) {
+    while let Ok(first) = queue.recv() {
+        let mut bytes = first.bytes;
+        let mut waiting = vec![first.written];
+        while waiting.len() < BATCH_MAX
+            && let Ok(line) = queue.try_recv()
+        {
+            bytes.extend_from_slice(&line.bytes);
+            waiting.push(line.written);
+        }
+        let written = io::stderr().lock().write_all(&bytes).is_ok();
+        for one in waiting.into_iter().flatten() {
+            // Whoever waited may have lost patience.
+            let _ = one.send(written);
+        }
+    }
+}
+
+/// One event at a time, as tracing hands it over: whole.
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Full: the event is lost, and nothing waits.
+        let _ = self.0.try_send(Line { bytes: bytes.to_vec(), written: None });
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'w self) -> Self {
+        self.clone()
+    }
+}
