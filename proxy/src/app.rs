@@ -70,7 +70,7 @@ pub enum StartError {
 
 /// The upstreams of both runtimes.
 struct Upstreams {
-    data: BTreeMap<Kid, Upstream>,
+    data: BTreeMap<Kid, Arc<Upstream>>,
     monitor: Vec<(Kid, Upstream)>,
 }
 
@@ -98,7 +98,7 @@ impl App {
 
         let upstreams = data.block_on(upstreams(&config, &registry, development_keys));
         let slots = Slots::new(config.server.requests_in_flight_max);
-        let labels = |(kid, upstream): (&Kid, &Upstream)| {
+        let labels = |(kid, upstream): (&Kid, &Arc<Upstream>)| {
             (kid.clone(), upstream.provider(), upstream.region().to_owned())
         };
         let labels = upstreams.data.iter().map(labels).collect();
@@ -152,13 +152,8 @@ impl App {
         let admin_ended =
             AdminThread { monitor_tasks, admin_listener, admin, metrics_listener, observed }
                 .start()?;
-        for kid in room.upstreams.keys().cloned() {
-            let room = Arc::clone(&room);
-            data.spawn(async move {
-                if let Some(upstream) = room.upstreams.get(&kid) {
-                    upstream.keep_warm().await;
-                }
-            });
+        for upstream in room.upstreams.values().map(Arc::clone) {
+            data.spawn(async move { upstream.keep_warm().await });
         }
         data.spawn(server::accept(data_listener, tls, plane));
         Ok(Self {
@@ -338,7 +333,7 @@ async fn upstreams(
         // Materials hold a registered key for every configured signer; one without
         // would have no gate, and nothing would be signed with it.
         if let Some((data, monitor)) = pair {
-            upstreams.data.insert(kid.clone(), data);
+            upstreams.data.insert(kid.clone(), Arc::new(data));
             upstreams.monitor.push((kid.clone(), monitor));
         }
     }

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use signing_core::gate::{Snapshot, State};
 use signing_core::{Kid, Moment, Refusal};
 
+use crate::json::put;
+
 /// Whether signing works, for all and for each.
 #[derive(Debug)]
 pub struct Health<'g> {
@@ -80,19 +82,20 @@ impl<'g> Health<'g> {
             "signers": self.signers.iter().map(|signer| signer.to_json(self.now, reader)).collect::<Vec<_>>(),
         });
         if let Some(refusal) = self.refusal() {
-            body["reason"] = json!(refusal.reason.word());
+            put(&mut body, "reason", refusal.reason.word());
             if reader != Reader::Anonymous {
-                body["detail"] = json!(refusal.detail);
+                put(&mut body, "detail", &refusal.detail);
             }
         }
         if let Some(freeze) = self.freeze
             && reader != Reader::Anonymous
         {
-            body["freeze"] = json!({
+            let freeze = json!({
                 "reason": freeze.reason,
                 "by": freeze.by,
                 "since": crate::time::rfc3339(freeze.at),
             });
+            put(&mut body, "freeze", freeze);
         }
         body
     }
@@ -107,11 +110,11 @@ impl SignerHealth<'_> {
             "for_s": now.since(self.gate.since()).as_secs(),
         });
         if let Some(refusal) = &self.refusal {
-            body["reason"] = json!(refusal.reason.word());
+            put(&mut body, "reason", refusal.reason.word());
         }
         if let State::Open { lease_until, .. } = self.gate {
             let left = lease_until.since(now).as_millis();
-            body["lease_ms_left"] = json!(u64::try_from(left).unwrap_or(u64::MAX));
+            put(&mut body, "lease_ms_left", u64::try_from(left).unwrap_or(u64::MAX));
         }
         if reader == Reader::Operator {
             let detail = match self.gate {
@@ -125,7 +128,7 @@ impl SignerHealth<'_> {
                 State::Open { .. } => None,
             };
             if let Some(detail) = detail {
-                body["detail"] = json!(detail);
+                put(&mut body, "detail", detail);
             }
         }
         body

@@ -10,6 +10,7 @@ pub mod dev;
 pub mod finish;
 pub mod hardening;
 pub mod health;
+mod json;
 pub mod log;
 pub mod log_limit;
 pub mod materials;

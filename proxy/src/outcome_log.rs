@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use signing_core::gate::{Evidence, Permit, Snapshot};
 use signing_core::{Moment, Refusal, ToBeSigned};
 
+use crate::json::put;
 use crate::log::Log;
 use crate::order::{Failed, Proven, Release};
 use crate::request_context::RequestContext;
@@ -66,11 +67,11 @@ impl Intent {
         let optional = [("traceparent", &self.traceparent), ("justification", &self.justification)];
         for (key, value) in optional {
             if let Some(value) = value {
-                line[key] = json!(value);
+                put(&mut line, key, value);
             }
         }
         for (key, value) in more {
-            line[*key] = value.clone();
+            put(&mut line, key, value);
         }
         line
     }

@@ -27,7 +27,7 @@ pub struct SigningRoom {
     /// Requests in flight.
     pub slots: Slots,
     /// The upstream of each configured signer.
-    pub upstreams: std::collections::BTreeMap<signing_core::Kid, Upstream>,
+    pub upstreams: std::collections::BTreeMap<signing_core::Kid, Arc<Upstream>>,
     /// Where outcomes are written.
     pub log: Log,
     /// Counts.

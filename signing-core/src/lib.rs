@@ -5,6 +5,8 @@
 //! say no returns a *proof*, a value whose constructor is private to this
 //! crate, and the next step consumes it (I1).
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod caller;
 pub mod canary;
 pub mod gate;

@@ -229,3 +229,17 @@ fn a_canary_is_signed_and_verified_like_a_message() {
     let signature = signature.to_der().as_bytes().to_vec();
     assert!(weierstrass_signer.verify(&over, signature).is_ok());
 }
+
+#[test]
+fn no_caller_signs_the_prefix_of_a_canary_as_a_digest() {
+    let digest = [&b"signing-proxy canary v1\0"[..], &[0; 8]].concat();
+    let refused = refusal(Input::Digest(digest), Algorithm::Ed25519Sha512);
+    assert_eq!(refused, Reason::InvalidRequest);
+}
+
+#[test]
+fn an_empty_message_is_refused_where_kms_would_refuse_it() {
+    let refused = refusal(Input::Message(Vec::new()), Algorithm::Ed25519Sha512);
+    assert_eq!(refused, Reason::InvalidRequest);
+    assert!(ToBeSigned::prepare(&Input::Message(Vec::new()), Algorithm::EcdsaSha256).is_ok());
+}

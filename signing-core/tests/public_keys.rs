@@ -223,3 +223,28 @@ fn a_bit_string_with_unused_bits_is_no_key() {
     assert!(is_no_spki(read(&ed25519, ED25519)));
     assert!(is_no_spki(read(&p256, ECDSA)));
 }
+
+#[test]
+fn i4_an_spki_inside_an_spki_is_no_second_encoding_of_a_key() {
+    let inner = spki(ID_ED25519, &ed25519_point());
+    assert!(is_no_point(read(&spki(ID_ED25519, &inner), ED25519)));
+}
+
+#[test]
+fn i1_an_ed25519_key_of_small_order_is_refused_whatever_its_sign() {
+    // y of the points of order 1, 2, 4 and 8, and the same beyond p (eprint 2020/1244).
+    for y in [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    ] {
+        let mut point = hexed(y);
+        assert!(is_no_point(read(&spki(ID_ED25519, &point), ED25519)), "{y}");
+        point[31] |= 0x80;
+        assert!(is_no_point(read(&spki(ID_ED25519, &point), ED25519)), "{y} with its sign");
+    }
+}

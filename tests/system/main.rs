@@ -1,12 +1,6 @@
 //! The system tests: real processes, real sockets. One idea a file.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin_socket;
 mod bad_requests;

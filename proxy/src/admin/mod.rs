@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::{self, REASON_MAX_CHARS};
 use crate::health::{Health, Reader};
+use crate::json::put;
 use crate::monitor::{Monitor, Outcome};
 use crate::server::{Answer, Connections, json_answer, problem};
 use crate::time::now;
@@ -181,11 +182,11 @@ fn still_frozen(admin: &Admin) -> bool {
 fn status(admin: &Admin) -> Value {
     let gates = admin.monitor.gates();
     let mut body = Health::of(&gates, now()).to_json(Reader::Operator);
-    body["deployment"] = json!(admin.deployment);
-    body["version"] = json!(env!("CARGO_PKG_VERSION"));
-    body["uptime_s"] = json!(now().since(admin.started).as_secs());
-    body["requests_in_flight"] = json!(admin.slots.taken());
-    body["connections"] = json!(admin.connections.count());
+    put(&mut body, "deployment", &admin.deployment);
+    put(&mut body, "version", env!("CARGO_PKG_VERSION"));
+    put(&mut body, "uptime_s", now().since(admin.started).as_secs());
+    put(&mut body, "requests_in_flight", admin.slots.taken());
+    put(&mut body, "connections", admin.connections.count());
     body
 }
 
@@ -204,7 +205,7 @@ fn answer(outcome: Outcome, done: Value) -> Result<Response<Answer>, Refusal> {
     };
     let mut body = done;
     if let Some(note) = note {
-        body["note"] = json!(note);
+        put(&mut body, "note", note);
     }
     Ok(json_answer(status, &body))
 }

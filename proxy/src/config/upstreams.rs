@@ -44,10 +44,9 @@ impl Upstreams<'_> {
                 }
             };
             if let Some(kid) = kid {
-                if signers.contains_key(&kid) {
-                    section.mistake("kid", format!("{:?} appears twice", kid.as_str()));
-                } else if let Some(upstream) = upstream {
-                    signers.insert(kid, upstream);
+                let name = kid.to_string();
+                if upstream.is_some_and(|upstream| signers.insert(kid, upstream).is_some()) {
+                    section.mistake("kid", format!("{name:?} appears twice"));
                 }
             }
             section.finish();

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use signing_core::gate::{Evidence, Fault, Observation, Source};
 use signing_core::{Kid, Moment};
@@ -42,13 +41,11 @@ impl TrafficEvidence {
     /// Reports what a request, whose upstream call began at `started`, saw.
     pub fn report(&self, kid: &Kid, started: Moment, at: Moment, evidence: Evidence) {
         let Some(signer) = self.signers.get(kid) else { return };
-        // A clock that can not be read says the end of time; that is no evidence.
-        if started >= at.after(Duration::from_nanos(1)) {
-            return;
-        }
         let observation =
             |evidence| Observation { source: Source::Traffic, started, at, count: 1, evidence };
         match evidence {
+            // A clock that can not be read says the end of time; that proves nothing.
+            Evidence::Signed if started.as_nanos() == u64::MAX => return,
             Evidence::Signed => {
                 signer.newest_success.fetch_max(started.as_nanos(), Ordering::Release);
                 return;
@@ -58,7 +55,7 @@ impl TrafficEvidence {
                 match failures.failed.get_mut(&fault) {
                     Some(folded) => {
                         folded.count = folded.count.saturating_add(1);
-                        folded.at = folded.at.max(at);
+                        folded.started = folded.started.max(started);
                     }
                     None => {
                         let evidence = Evidence::Failed { fault, detail };
@@ -101,7 +98,7 @@ impl TrafficEvidence {
                 .into_iter()
                 .chain(failed.into_values())
                 .chain(doubt)
-                .map(move |observation| (kid.clone(), observation))
+                .map(move |observation| (kid.clone(), Observation { at: now, ..observation }))
                 .collect::<Vec<_>>()
         };
         self.signers.iter().flat_map(of_signer).collect()

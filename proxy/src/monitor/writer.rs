@@ -123,7 +123,9 @@ impl Writer {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Observe { kid, observation } => {
+            Command::Observe { kid, mut observation } => {
+                // Known to the gates from now on: readers may have seen its lease over.
+                observation.at = now();
                 let transition = self.gates.observe(&kid, &observation);
                 self.publish(transition);
             }

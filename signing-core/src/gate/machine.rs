@@ -47,6 +47,9 @@ pub enum State {
         cause: Cause,
         /// Since when it has not been open.
         since: Moment,
+        /// Only a canary that began then or later counts: when it shut, or when
+        /// the newest failure was known.
+        proof_from: Moment,
     },
     /// Refuses everything but canaries, of which the last ones succeeded.
     Probing {
@@ -110,7 +113,7 @@ impl State {
     /// A gate at the start: shut, because nothing is known.
     #[must_use]
     pub fn starting(now: Moment) -> Self {
-        Self::Shut { cause: Cause::Starting, since: now }
+        Self::Shut { cause: Cause::Starting, since: now, proof_from: now }
     }
 
     /// The word in metrics, status and logs.
@@ -143,12 +146,12 @@ impl State {
     pub fn tick(self, now: Moment, thresholds: &Thresholds) -> Self {
         match self {
             Self::Open { lease_until, .. } if now >= lease_until => {
-                Self::Shut { cause: Cause::Silence, since: lease_until }
+                Self::Shut { cause: Cause::Silence, since: lease_until, proof_from: lease_until }
             }
             Self::Probing { cause, since, newest_started, .. }
                 if now >= newest_started.after(thresholds.lease) =>
             {
-                Self::Shut { cause, since }
+                Self::Shut { cause, since, proof_from: now }
             }
             unchanged @ (Self::Shut { .. }
             | Self::Probing { .. }
@@ -185,7 +188,9 @@ impl State {
     #[must_use]
     pub fn unseal(self, now: Moment) -> Self {
         match self {
-            Self::Sealed { .. } => Self::Shut { cause: Cause::Unsealed, since: now },
+            Self::Sealed { .. } => {
+                Self::Shut { cause: Cause::Unsealed, since: now, proof_from: now }
+            }
             unchanged @ (Self::Shut { .. } | Self::Probing { .. } | Self::Open { .. }) => unchanged,
         }
     }
@@ -195,14 +200,16 @@ impl State {
         let started = observation.started;
         match self {
             // A call that began before the gate shut proves nothing of now.
-            Self::Shut { cause, since } if is_canary && started >= since => Self::Probing {
-                cause,
-                since,
-                successes: 1,
-                first_at: observation.at,
-                newest_started: started,
+            Self::Shut { cause, since, proof_from } if is_canary && started >= proof_from => {
+                Self::Probing {
+                    cause,
+                    since,
+                    successes: 1,
+                    first_at: observation.at,
+                    newest_started: started,
+                }
+                .proven(observation.at, thresholds)
             }
-            .proven(observation.at, thresholds),
             Self::Probing { cause, since, successes, first_at, newest_started }
                 if is_canary && started > newest_started =>
             {
@@ -259,14 +266,16 @@ impl State {
     ) -> Self {
         let cause = Cause::Failing { fault, detail: detail.to_owned() };
         match self {
-            Self::Shut { since, .. } | Self::Probing { since, .. } => Self::Shut { cause, since },
+            Self::Shut { since, .. } | Self::Probing { since, .. } => {
+                Self::Shut { cause, since, proof_from: observation.at }
+            }
             // A call that began before the gate opened says nothing of now.
             open @ Self::Open { since, .. } if observation.started < since => open,
             Self::Open { since, lease_until, failures, failed_at } => {
                 let failures = failures.saturating_add(observation.count);
                 let terminal = fault == Fault::KeyUnavailable;
                 if terminal || failures >= thresholds.failures_to_shut {
-                    Self::Shut { cause, since: observation.at }
+                    Self::Shut { cause, since: observation.at, proof_from: observation.at }
                 } else {
                     let failed_at = failed_at.max(observation.at);
                     Self::Open { since, lease_until, failures, failed_at }

@@ -123,7 +123,7 @@ impl Snapshot {
                 let detail = "no signature has verified within the lease";
                 Err(refuse(Reason::UpstreamUnhealthy, detail.into(), kid, *lease_until, now))
             }
-            State::Shut { cause, since } | State::Probing { cause, since, .. } => {
+            State::Shut { cause, since, .. } | State::Probing { cause, since, .. } => {
                 Err(refuse(cause.reason(), cause.sentence(), kid, *since, now))
             }
             State::Sealed { since, .. } => {

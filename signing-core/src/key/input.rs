@@ -46,11 +46,7 @@ impl ToBeSigned {
             Input::Digest(digest) => Self::from_digest(digest, algorithm),
             Input::Message(message) => {
                 if canary::is_canary(message) {
-                    return Err(Refusal::new(
-                        Reason::InvalidRequest,
-                        "the message begins with the prefix of the proxy's own canaries; \
-                         sign other bytes",
-                    ));
+                    return Err(is_a_canary());
                 }
                 Self::from_message(message, algorithm)
             }
@@ -69,6 +65,8 @@ impl ToBeSigned {
             ));
         };
         let form = match algorithm {
+            // A digest's bytes are the message here.
+            Algorithm::Ed25519Sha512 if canary::is_canary(digest) => return Err(is_a_canary()),
             Algorithm::Ed25519Sha512 => Form::Raw(bytes.to_vec()),
             Algorithm::EcdsaSha256 => Form::Digest(bytes),
         };
@@ -139,6 +137,11 @@ impl ToBeSigned {
     pub(super) fn form(&self) -> &Form {
         &self.form
     }
+}
+
+fn is_a_canary() -> Refusal {
+    let detail = "the input begins with the prefix of the proxy's own canaries; sign other bytes";
+    Refusal::new(Reason::InvalidRequest, detail)
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

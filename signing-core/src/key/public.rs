@@ -45,8 +45,9 @@ pub enum KeyError {
         /// What that needs.
         needed: &'static str,
     },
-    /// The point is not on the curve, or has the wrong length.
-    #[error("holds no valid point of its curve")]
+    /// The point has the wrong length or form, is not on its curve (P-256), or is
+    /// of small order (Ed25519): under such a key anyone can sign.
+    #[error("holds no usable point of its curve")]
     Point,
 }
 
@@ -92,8 +93,7 @@ impl PublicKey {
                 needed: kind_needed(algorithm),
             });
         }
-        // Only the uncompressed point is canonical, so that one key has one encoding.
-        if algorithm == Algorithm::EcdsaSha256 && point.first() != Some(&0x04) {
+        if !is_canonical(point, algorithm) {
             return Err(KeyError::Point);
         }
         let parsed =
@@ -114,7 +114,7 @@ impl PublicKey {
         // Encoding a short document that was just decoded has no way to fail; an
         // empty string would be refused by every reader.
         Document::try_from(self.spki_der.as_slice())
-            .and_then(|document| Ok(document.to_pem("PUBLIC KEY", spki::der::pem::LineEnding::LF)?))
+            .and_then(|document| document.to_pem("PUBLIC KEY", spki::der::pem::LineEnding::LF))
             .unwrap_or_default()
     }
 
@@ -158,6 +158,55 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({}, sha256 {})", self.algorithm, self.sha256_hex())
     }
+}
+
+/// One key has one encoding, so that a key under two names is found.
+fn is_canonical(point: &[u8], algorithm: Algorithm) -> bool {
+    match algorithm {
+        Algorithm::EcdsaSha256 => point.len() == 65 && point.first() == Some(&0x04),
+        Algorithm::Ed25519Sha512 => <[u8; 32]>::try_from(point).is_ok_and(|mut y| {
+            // The sign of x does not matter for the order of a point.
+            if let Some(last) = y.last_mut() {
+                *last &= 0x7f;
+            }
+            !SMALL_ORDER.contains(&y)
+        }),
+    }
+}
+
+/// The y coordinates, little endian, of Ed25519's points of order 1, 2, 4 and 8,
+/// with those that stand for them beyond p = 2^255 - 19. Under such a key there
+/// are signatures that nobody made (RFC 8032 has no check for it; see
+/// "Taming the many EdDSAs", <https://eprint.iacr.org/2020/1244>, table 6).
+const SMALL_ORDER: [[u8; 32]; 7] = [
+    // 0 (order 4)
+    [0; 32],
+    // 1 (order 1)
+    with_ends(1, 0, 0),
+    // order 8
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    // order 8
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    // p - 1 (order 2), p (0 again), p + 1 (1 again)
+    with_ends(0xec, 0xff, 0x7f),
+    with_ends(0xed, 0xff, 0x7f),
+    with_ends(0xee, 0xff, 0x7f),
+];
+
+/// 32 bytes: `first`, then `middle`, then `last`.
+const fn with_ends(first: u8, middle: u8, last: u8) -> [u8; 32] {
+    let mut bytes = [middle; 32];
+    bytes[0] = first;
+    bytes[31] = last;
+    bytes
 }
 
 fn verifier(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
