@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::admin::{self, Admin, SocketError};
 use crate::config::{self, Environment, Probe};
 use crate::finish::Finisher;
+use crate::idempotency::Idempotency;
 use crate::log::Log;
 use crate::log_limit::LogLimit;
 use crate::materials::Materials;
@@ -122,6 +123,7 @@ impl App {
             monitor: monitor.clone(),
             slots: slots.clone(),
             upstreams: upstreams.data,
+            idempotency: Idempotency::default(),
             log,
             metrics: Arc::clone(&metrics),
             finisher: Finisher::new(data.handle().clone()),

@@ -10,6 +10,7 @@ pub mod dev;
 pub mod finish;
 pub mod hardening;
 pub mod health;
+pub mod idempotency;
 mod json;
 pub mod log;
 pub mod log_limit;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName};
 use signing_core::{Moment, Reason, Refusal};
 
+use crate::idempotency;
+
 /// `X-Request-Id`, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// `Signing-Deadline-Ms`, in.
@@ -20,6 +22,8 @@ pub struct RequestContext {
     pub request_id: String,
     /// The caller's trace, if it sent a well-formed one.
     pub traceparent: Option<String>,
+    /// The caller's `Idempotency-Key`, if it sent one.
+    pub idempotency_key: Option<String>,
     /// When the whole request had arrived.
     pub received: Moment,
     /// When it has to be answered.
@@ -30,13 +34,15 @@ impl RequestContext {
     /// Reads the context out of a request's headers.
     ///
     /// # Errors
-    /// `invalid_request` for a deadline that is not a number of milliseconds.
+    /// `invalid_request` for a deadline that is not a number of milliseconds, or
+    /// an idempotency key that is none.
     pub fn read(headers: &HeaderMap, now: Moment, longest: Duration) -> Result<Self, Refusal> {
         Ok(Self {
             request_id: request_id(headers),
             traceparent: text(headers, &TRACEPARENT)
                 .filter(|t| is_traceparent(t))
                 .map(str::to_owned),
+            idempotency_key: idempotency::read_key(headers)?,
             received: now,
             deadline: now.after(timeout(headers)?.map_or(longest, |asked| asked.min(longest))),
         })

@@ -6,6 +6,7 @@ use signing_core::gate::{Evidence, Slots};
 use signing_core::{Caller, Policy, Refusal, Registry, SignRequest, ToBeSigned};
 
 use crate::finish::Finisher;
+use crate::idempotency::{Claimed, Idempotency};
 use crate::log::Log;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
@@ -28,6 +29,8 @@ pub struct SigningRoom {
     pub slots: Slots,
     /// The upstream of each configured signer.
     pub upstreams: std::collections::BTreeMap<signing_core::Kid, Arc<Upstream>>,
+    /// Signatures given out lately, by idempotency key.
+    pub idempotency: Idempotency,
     /// Where outcomes are written.
     pub log: Log,
     /// Counts.
@@ -64,11 +67,16 @@ pub async fn sign<L: Send + 'static>(
     let input = ToBeSigned::prepare(&request.input, grant.algorithm())
         .map_err(|refusal| refusal.about(&grant.signer().kid))?;
     let permit = room.monitor.gates().admit(grant, &room.slots, now(), context.deadline)?;
+    // A signature that was given out already takes the place of the upstream's answer.
+    let claimed = match &context.idempotency_key {
+        Some(key) => Some(room.idempotency.claim(caller, key.clone(), &permit, &input, now())?),
+        None => None,
+    };
     let intent = Intent::note(&permit, &input, request.justification, context);
     let order = SigningOrder::new(permit, intent, input);
 
     // From here on nothing that the client does stops the work.
-    let rest = conclude(Arc::clone(room), order, context.received, leaving);
+    let rest = conclude(Arc::clone(room), order, claimed, context.received, leaving);
     room.finisher.finish(rest, context.deadline, &context.request_id).await
 }
 
@@ -76,22 +84,36 @@ pub async fn sign<L: Send + 'static>(
 async fn conclude<L>(
     room: Arc<SigningRoom>,
     order: SigningOrder,
+    claimed: Option<Claimed>,
     received: signing_core::Moment,
     leaving: impl FnOnce() -> L,
 ) -> Result<(Signed, L), Refusal> {
     let kid = order.grant().signer().kid.clone();
     let upstream = room.upstreams.get(&kid).ok_or_else(|| no_upstream(&kid))?;
 
+    let (kept, claim) = match claimed {
+        Some(Claimed::Kept(signature)) => (Some(signature), None),
+        Some(Claimed::Fresh(claim)) => (None, Some(claim)),
+        None => (None, None),
+    };
+    let replayed = kept.is_some();
+
     let called = now();
-    let answer = upstream.sign(&order).await;
+    let answer = match kept {
+        Some(signature) => Ok(signature),
+        None => upstream.sign(&order).await,
+    };
     let answered = now();
     let verdict = order.prove(answer);
     let verified = now();
 
-    let evidence =
-        verdict.as_ref().map_or_else(|failed| failed.evidence.clone(), |_| Evidence::Signed);
-    room.metrics.observed_call(&kid, &evidence, answered.since(called));
-    room.monitor.evidence().report(&kid, called, verified, evidence);
+    // A replay tells nothing about the upstream, which was not asked.
+    if !replayed {
+        let evidence =
+            verdict.as_ref().map_or_else(|failed| failed.evidence.clone(), |_| Evidence::Signed);
+        room.metrics.observed_call(&kid, &evidence, answered.since(called));
+        room.monitor.evidence().report(&kid, called, verified, evidence);
+    }
 
     let logged = log_outcome(&room.log, verdict).await?;
     let recorded = now();
@@ -107,6 +129,9 @@ async fn conclude<L>(
             return Err(withheld.log(&room.log).await);
         }
     };
+    if let Some(claim) = claim {
+        claim.keep(release.signature().bytes(), now());
+    }
     let stages = Stages {
         queue: called.since(received),
         upstream: answered.since(called),

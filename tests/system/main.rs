@@ -10,6 +10,7 @@ mod dev;
 mod drain;
 mod freeze;
 mod gate;
+mod idempotency;
 mod limits;
 mod metrics;
 mod outcomes;

@@ -54,7 +54,10 @@ impl Gates {
     pub fn new(thresholds: Thresholds, kids: impl IntoIterator<Item = Kid>, now: Moment) -> Self {
         let gates = kids
             .into_iter()
-            .map(|kid| (kid, GateView { state: State::starting(now), epoch: Epoch(0) }))
+            .map(|kid| {
+                let state = State::starting(now);
+                (kid, GateView { state, epoch: Epoch(0), trusted_from: now })
+            })
             .collect();
         Self { thresholds, freeze: None, gates, newest_epoch: 0 }
     }
@@ -133,6 +136,9 @@ impl Gates {
         }
         self.newest_epoch += 1;
         gate.epoch = Epoch(self.newest_epoch);
+        if matches!(from, State::Sealed { .. }) {
+            gate.trusted_from = gate.state.since();
+        }
         Some(Transition { kid: kid.clone(), from, to: gate.state.clone() })
     }
 

@@ -18,6 +18,9 @@ pub struct GateView {
     pub state: State,
     /// Its epoch.
     pub epoch: Epoch,
+    /// What was signed before is not to be given out again: when its last seal
+    /// ended, else the start.
+    pub trusted_from: Moment,
 }
 
 /// All gates at one moment. Leases are compared with the reader's own time, so
@@ -41,6 +44,7 @@ pub struct Snapshot {
 pub struct Permit {
     grant: Grant,
     epoch: Epoch,
+    trusted_from: Moment,
     deadline: Moment,
     slot: Slot,
 }
@@ -64,6 +68,13 @@ impl Permit {
     #[must_use]
     pub fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// Since when the signer has been without a seal: nothing signed before may
+    /// be given out again.
+    #[must_use]
+    pub fn trusted_from(&self) -> Moment {
+        self.trusted_from
     }
 
     /// When the request has to be answered.
@@ -154,7 +165,8 @@ impl Snapshot {
             let detail = format!("{} requests are in flight already", slots.limit());
             return Err(Refusal::new(Reason::Overloaded, detail).about(kid));
         };
-        Ok(Permit { grant, epoch, deadline, slot })
+        let trusted_from = self.gates.get(kid).map_or(now, |gate| gate.trusted_from);
+        Ok(Permit { grant, epoch, trusted_from, deadline, slot })
     }
 
     /// Whether what `permit` admitted may still leave at `now`: the gate is

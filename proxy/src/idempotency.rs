@@ -1,0 +1,181 @@
+//! `Idempotency-Key`: a caller that asks again with the same key and the same
+//! input gets the same signature, without a second call to the upstream.
+//!
+//! In memory, bounded, for ten minutes; a restart forgets. Only signatures that
+//! were released are kept: what failed, is unknown or was withheld is asked
+//! anew. A kept signature takes the place of the upstream's answer and nothing
+//! else: policy, gate, verification and release are passed again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use http::{HeaderMap, HeaderName};
+use signing_core::gate::Permit;
+use signing_core::{Caller, Moment, Reason, Refusal, ToBeSigned};
+
+/// The header.
+const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+/// How long a signature is kept.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+/// Signatures kept for one caller; the oldest goes first. Only callers of the
+/// policy get here, so that all together are bounded too.
+const OF_CALLER_MAX: usize = 1_000;
+/// Longest key, in bytes.
+const KEY_MAX_BYTES: usize = 128;
+
+/// What is kept, by caller.
+#[derive(Clone, Debug, Default)]
+pub struct Idempotency {
+    callers: Arc<Mutex<HashMap<Arc<Caller>, OfCaller>>>,
+}
+
+#[derive(Debug, Default)]
+struct OfCaller {
+    entries: HashMap<String, Entry>,
+    /// Keys of kept signatures, oldest first.
+    kept: VecDeque<(Moment, String)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    fingerprint: [u8; 32],
+    /// None while the first request is being answered.
+    kept: Option<(Moment, Vec<u8>)>,
+}
+
+/// What a key stands for.
+#[derive(Debug)]
+pub enum Claimed {
+    /// A request that has to be carried out.
+    Fresh(Claim),
+    /// One that was: its signature.
+    Kept(Vec<u8>),
+}
+
+/// The right to say what a key stands for. Dropped without
+/// [`Claim::keep`], the key stands for nothing again.
+#[derive(Debug)]
+pub struct Claim {
+    idempotency: Idempotency,
+    caller: Arc<Caller>,
+    key: String,
+    settled: bool,
+}
+
+/// Reads the header.
+///
+/// # Errors
+/// `invalid_request` if it is not 1 to 128 visible ASCII characters.
+pub fn read_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get(&HEADER) else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| {
+        (1..=KEY_MAX_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+    });
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        Refusal::new(
+            Reason::InvalidRequest,
+            format!("Idempotency-Key is not 1 to {KEY_MAX_BYTES} visible ASCII characters"),
+        )
+    })
+}
+
+impl Idempotency {
+    /// Claims `key` for the admitted request of `caller` with `input`.
+    ///
+    /// # Errors
+    /// `idempotency_conflict` if it stands for other input, or for a request
+    /// that is still being answered.
+    pub fn claim(
+        &self,
+        caller: &Arc<Caller>,
+        key: String,
+        permit: &Permit,
+        input: &ToBeSigned,
+        now: Moment,
+    ) -> Result<Claimed, Refusal> {
+        let fingerprint = fingerprint(permit, input);
+        let conflict = |why: &str| {
+            let kid = &permit.grant().signer().kid;
+            Err(Refusal::new(Reason::IdempotencyConflict, why).about(kid))
+        };
+        let mut callers = self.lock();
+        let of_caller = callers.entry(Arc::clone(caller)).or_default();
+        of_caller.forget(now);
+        match of_caller.entries.get(&key) {
+            Some(entry) if entry.fingerprint != fingerprint => {
+                return conflict("this Idempotency-Key was used with other input; use another key");
+            }
+            Some(Entry { kept: None, .. }) => {
+                return conflict("a request with this Idempotency-Key is still being answered");
+            }
+            // What was kept before the signer was sealed is not trusted after.
+            Some(Entry { kept: Some((at, signature)), .. }) if *at >= permit.trusted_from() => {
+                return Ok(Claimed::Kept(signature.clone()));
+            }
+            Some(Entry { kept: Some(_), .. }) | None => {}
+        }
+        of_caller.kept.retain(|(_, kept)| *kept != key);
+        of_caller.entries.insert(key.clone(), Entry { fingerprint, kept: None });
+        let caller = Arc::clone(caller);
+        Ok(Claimed::Fresh(Claim { idempotency: self.clone(), caller, key, settled: false }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Caller>, OfCaller>> {
+        // A panic in between could leave a key in one place and not the other: it
+        // would be claimed for ever or forgotten early, and never mistaken.
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OfCaller {
+    /// Forgets what is too old or too much.
+    fn forget(&mut self, now: Moment) {
+        while let Some((at, _)) = self.kept.front()
+            && (now.since(*at) >= KEPT_FOR || self.kept.len() >= OF_CALLER_MAX)
+            && let Some((_, key)) = self.kept.pop_front()
+        {
+            self.entries.remove(&key);
+        }
+    }
+}
+
+impl Claim {
+    /// Keeps the signature that was released.
+    pub fn keep(mut self, signature: &[u8], now: Moment) {
+        self.settled = true;
+        let mut callers = self.idempotency.lock();
+        let Some(of_caller) = callers.get_mut(&self.caller) else { return };
+        if let Some(entry) = of_caller.entries.get_mut(&self.key) {
+            entry.kept = Some((now, signature.to_vec()));
+            of_caller.kept.push_back((now, self.key.clone()));
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.settled
+            && let Some(of_caller) = self.idempotency.lock().get_mut(&self.caller)
+        {
+            of_caller.entries.remove(&self.key);
+        }
+    }
+}
+
+/// Names the canonical input: signer, algorithm and bytes, each unmistakable.
+fn fingerprint(permit: &Permit, input: &ToBeSigned) -> [u8; 32] {
+    let kid = permit.grant().signer().kid.as_str();
+    let form = if input.digest().is_some() { "digest" } else { "raw" };
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for part in [kid, permit.grant().algorithm().name(), form] {
+        // None of these can hold a NUL.
+        hash.update(part.as_bytes());
+        hash.update(&[0]);
+    }
+    hash.update(input.bytes());
+    let mut out = [0; 32];
+    out.copy_from_slice(hash.finish().as_ref());
+    out
+}
