@@ -11,6 +11,7 @@ pub mod finish;
 pub mod hardening;
 pub mod health;
 pub mod idempotency;
+pub mod intent;
 mod json;
 pub mod log;
 pub mod log_limit;

@@ -15,8 +15,7 @@ use signing_core::{
     Algorithm, Canary, Grant, Moment, Reason, Refusal, Signer, ToBeSigned, VerifiedSignature,
 };
 
-use crate::outcome_log::Intent;
-use crate::upstream::UpstreamError;
+use crate::intent::Intent;
 
 /// What an upstream may be asked to sign. Sealed: only a [`SigningOrder`] and a
 /// [`CanaryOrder`] are orders.
@@ -96,10 +95,10 @@ impl SigningOrder {
     /// # Errors
     /// [`Failed`] if the upstream failed, or if its signature does not verify.
     #[expect(clippy::result_large_err, reason = "moved once, out of the one place that makes it")]
-    pub fn prove(self, answer: Result<Vec<u8>, UpstreamError>) -> Result<Proven, Failed> {
+    pub fn prove(self, answer: Result<Vec<u8>, Evidence>) -> Result<Proven, Failed> {
         let Self { permit, intent, input } = self;
         let signer = permit.grant().signer();
-        let verified = answer.map_err(UpstreamError::into_evidence).and_then(|signature| {
+        let verified = answer.and_then(|signature| {
             signer
                 .verify(&input, signature)
                 .map_err(|bad| Evidence::Doubt { detail: bad.to_string() })
@@ -130,11 +129,11 @@ impl CanaryOrder {
 
     /// What the upstream's answer says about the signer.
     #[must_use]
-    pub fn evidence(self, answer: Result<Vec<u8>, UpstreamError>) -> Evidence {
+    pub fn evidence(self, answer: Result<Vec<u8>, Evidence>) -> Evidence {
         match answer.map(|signature| self.signer.verify(&self.input, signature)) {
             Ok(Ok(_)) => Evidence::Signed,
             Ok(Err(bad)) => Evidence::Doubt { detail: format!("canary: {bad}") },
-            Err(error) => error.into_evidence(),
+            Err(evidence) => evidence,
         }
     }
 }

@@ -7,14 +7,15 @@ use signing_core::{Caller, Policy, Refusal, Registry, SignRequest, ToBeSigned};
 
 use crate::finish::Finisher;
 use crate::idempotency::{Claimed, Idempotency};
+use crate::intent::Intent;
 use crate::log::Log;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
 use crate::order::{Release, SigningOrder};
-use crate::outcome_log::{Intent, log_outcome};
+use crate::outcome_log::log_outcome;
 use crate::request_context::RequestContext;
 use crate::time::{now, wall_now};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamError};
 
 /// Everything the pipeline needs.
 #[derive(Debug)]
@@ -101,7 +102,7 @@ async fn conclude<L>(
     let called = now();
     let answer = match kept {
         Some(signature) => Ok(signature),
-        None => upstream.sign(&order).await,
+        None => upstream.sign(&order).await.map_err(UpstreamError::into_evidence),
     };
     let answered = now();
     let verdict = order.prove(answer);

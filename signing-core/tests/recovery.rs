@@ -1,7 +1,5 @@
 //! What opens a gate again, and what does not.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
-
 use std::time::Duration;
 
 use signing_core::gate::{Evidence, Fault, Gates, Observation, Source, Thresholds};

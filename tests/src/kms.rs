@@ -2,6 +2,8 @@
 //! fault switchable while it runs. It has a thread and a runtime of its own, so
 //! that it is fast and nothing in a test can starve it.
 
+mod cut;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
@@ -25,7 +27,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+
+use cut::Cut;
 
 /// What AWS allows as `RAW`.
 const MESSAGE_MAX_BYTES: usize = 4096;
@@ -209,7 +213,7 @@ impl Kms {
                 });
                 // A reset is an error of the service: hyper closes the connection.
                 let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(Resets(stream)), service)
+                    .serve_connection(TokioIo::new(Cut(stream)), service)
                     .await;
             });
         }
@@ -397,61 +401,5 @@ trait IntoNever {
 impl IntoNever for Infallible {
     fn into_never<T>(self) -> T {
         match self {}
-    }
-}
-
-/// A stream that breaks off where an answer says `x-cut-here`.
-struct Resets(TcpStream);
-
-mod resets {
-    //! Passes everything through but the bytes after the mark.
-
-    use std::io;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-    use super::Resets;
-
-    impl AsyncRead for Resets {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-            buffer: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_read(context, buffer)
-        }
-    }
-
-    impl AsyncWrite for Resets {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            let mark = b"x-cut-here";
-            match bytes.windows(mark.len()).position(|window| window == mark) {
-                Some(at) => {
-                    let written = Pin::new(&mut self.0).poll_write(context, &bytes[..at + 4]);
-                    match written {
-                        Poll::Ready(Ok(_)) => Poll::Ready(Err(io::Error::other("cut"))),
-                        other => other,
-                    }
-                }
-                None => Pin::new(&mut self.0).poll_write(context, bytes),
-            }
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_flush(context)
-        }
-
-        fn poll_shutdown(
-            mut self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-        ) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_shutdown(context)
-        }
     }
 }

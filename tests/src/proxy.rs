@@ -124,6 +124,16 @@ impl<'w> ProxyBuilder<'w> {
         self
     }
 
+    /// Makes canaries rare and bears many failures: what the upstream sees is
+    /// callers' traffic, and what shuts the gate is told by a test.
+    #[must_use]
+    pub fn rare_canaries(self) -> Self {
+        self.gate(
+            "lease_ms = 60000\nprobe_interval_ms = 50000\nrecovery_probe_interval_ms = 20\n\
+             recovery_min_ms = 0\nsuccesses_to_open = 1\nfailures_to_shut = 100",
+        )
+    }
+
     /// Adds lines to each KMS upstream.
     #[must_use]
     pub fn kms(mut self, lines: &str) -> Self {

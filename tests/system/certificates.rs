@@ -227,3 +227,16 @@ async fn tls_1_2_is_refused_unless_the_configuration_takes_it() {
     let lenient = builder.tls("tls12 = true").start_shut().await;
     assert_eq!(curl(&lenient.listen), "200");
 }
+
+#[tokio::test]
+async fn the_key_exchange_is_a_post_quantum_hybrid_where_the_client_has_it() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start_shut().await;
+    let certificate = world.pki.issue(&Profile::client(ALICE));
+    let stream =
+        tls(&proxy.listen, &world.pki.ca_pem, Some(&certificate), b"http/1.1").await.unwrap();
+    let (_, session) = stream.get_ref();
+    let group = session.negotiated_key_exchange_group().unwrap().name();
+    assert_eq!(format!("{group:?}"), "X25519MLKEM768");
+}

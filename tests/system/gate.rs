@@ -89,11 +89,9 @@ async fn i10_what_is_known_of_a_failed_call_decides_its_answer() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
     // Canaries are rare here, and many failures are borne: the answers are traffic's own.
-    let gate = "lease_ms = 60000\nprobe_interval_ms = 50000\nrecovery_probe_interval_ms = 20\n\
-                recovery_min_ms = 0\nsuccesses_to_open = 1\nfailures_to_shut = 100";
     let proxy = world
         .proxy()
-        .gate(gate)
+        .rare_canaries()
         .kms("call_timeout_ms = 700\nconnect_timeout_ms = 300")
         .signer("ec", &key)
         .caller(ALICE, &["ec"])
@@ -121,11 +119,9 @@ async fn i10_what_is_known_of_a_failed_call_decides_its_answer() {
 async fn only_what_was_certainly_not_signed_is_tried_again_and_only_once() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
-    let gate = "lease_ms = 60000\nprobe_interval_ms = 50000\nrecovery_probe_interval_ms = 20\n\
-                recovery_min_ms = 0\nsuccesses_to_open = 1\nfailures_to_shut = 100";
     let proxy = world
         .proxy()
-        .gate(gate)
+        .rare_canaries()
         .kms("call_timeout_ms = 700\nconnect_timeout_ms = 300")
         .signer("ec", &key)
         .caller(ALICE, &["ec"])

@@ -6,10 +6,6 @@ use system_tests::{Answer, Client, Fault, Kind, Operation, World, eventually};
 
 use crate::ALICE;
 
-/// Canaries are rare, so that every call to the upstream is a caller's.
-const QUIET: &str = "lease_ms = 60000\nprobe_interval_ms = 50000\nrecovery_probe_interval_ms = 20\n\
-                     recovery_min_ms = 0\nsuccesses_to_open = 1\nfailures_to_shut = 100";
-
 async fn sign(client: &Client, key: &str, kid: &str, message: &str) -> Answer {
     let headers = [("content-type", "application/json"), ("idempotency-key", key)];
     let body = json!({"signer_kid": kid, "message": message}).to_string();
@@ -22,7 +18,7 @@ async fn the_same_key_and_input_get_the_same_signature_from_one_call() {
     let (ec, other) = (world.kms.key(Kind::P256), world.kms.key(Kind::P256));
     let proxy = world
         .proxy()
-        .gate(QUIET)
+        .rare_canaries()
         .signer("ec", &ec)
         .signer("other", &other)
         .caller(ALICE, &["ec", "other"])
@@ -60,7 +56,8 @@ async fn the_same_key_and_input_get_the_same_signature_from_one_call() {
 async fn a_replay_passes_the_gate_again_and_never_crosses_a_seal() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().gate(QUIET).signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let proxy =
+        world.proxy().rare_canaries().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
     let alice = proxy.client(ALICE).await;
     let first = sign(&alice, "order-1", "ec", "aGk=").await;
     assert_eq!(proxy.admin("POST", "/v1/freeze", json!({"reason": "x"})).await.status, 200);
@@ -88,7 +85,8 @@ async fn a_replay_passes_the_gate_again_and_never_crosses_a_seal() {
 async fn what_was_not_given_out_is_asked_anew_and_what_is_under_way_conflicts() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().gate(QUIET).signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let proxy =
+        world.proxy().rare_canaries().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
     let alice = proxy.client(ALICE).await;
     key.break_with(Fault::NotJson);
     assert_eq!(sign(&alice, "order-1", "ec", "aGk=").await.reason(), "indeterminate");

@@ -45,9 +45,8 @@ async fn i1_a_signature_that_does_not_verify_never_leaves() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
     // No canary finds it first.
-    let gate = "lease_ms = 60000\nprobe_interval_ms = 50000\nrecovery_probe_interval_ms = 20\n\
-                recovery_min_ms = 0\nsuccesses_to_open = 1";
-    let proxy = world.proxy().gate(gate).signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let proxy =
+        world.proxy().rare_canaries().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
     let alice = proxy.client(ALICE).await;
     key.break_with(Fault::WrongKey);
     let answer = alice.sign_message("ec", b"hi").await;

@@ -17,8 +17,6 @@ use super::{Admin, Config, Probe, Server, Setting, Tls};
 /// slow probe does not shut a healthy gate.
 const LEASE_SLACK_MS: u64 = 1000;
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-
 pub(super) fn parse(
     text: &str,
     directory: &Path,
@@ -134,15 +132,15 @@ impl Reader<'_> {
             requests_in_flight_max: count(&mut section, "requests_in_flight_max", 512, 100_000),
             http2_streams_max: u32::try_from(section.number("http2_streams_max", 128, 1..=10_000))
                 .unwrap_or(128),
-            handshake_timeout: millis(&mut section, "handshake_timeout_ms", 5_000),
-            header_read_timeout: millis(&mut section, "header_read_timeout_ms", 30_000),
-            body_read_timeout: millis(&mut section, "body_read_timeout_ms", 5_000),
-            write_timeout: millis(&mut section, "write_timeout_ms", 5_000),
-            request_timeout: millis(&mut section, "request_timeout_ms", 5_000),
-            connection_age_max: millis(&mut section, "connection_age_max_ms", 3_600_000),
+            handshake_timeout: section.millis("handshake_timeout_ms", 5_000),
+            header_read_timeout: section.millis("header_read_timeout_ms", 30_000),
+            body_read_timeout: section.millis("body_read_timeout_ms", 5_000),
+            write_timeout: section.millis("write_timeout_ms", 5_000),
+            request_timeout: section.millis("request_timeout_ms", 5_000),
+            connection_age_max: section.millis("connection_age_max_ms", 3_600_000),
             headers_max_bytes: count(&mut section, "headers_max_bytes", 16_384, 1 << 20),
             body_max_bytes: count(&mut section, "body_max_bytes", 262_144, 16 << 20),
-            drain_timeout: millis(&mut section, "drain_timeout_ms", 20_000),
+            drain_timeout: section.millis("drain_timeout_ms", 20_000),
         };
         if server.bodies_max_bytes < server.body_max_bytes {
             section.mistake(
@@ -237,10 +235,6 @@ fn address(section: &mut Section, key: &'static str, default: &str) -> SocketAdd
         section.mistake(key, format!("{text:?} is not an address and port such as {default}"));
         SocketAddr::from(([127, 0, 0, 1], 0))
     })
-}
-
-pub(super) fn millis(section: &mut Section, key: &'static str, default: u64) -> Duration {
-    Duration::from_millis(section.number(key, default, 1..=DAY_MS))
 }
 
 fn count(section: &mut Section, key: &'static str, default: u64, max: u64) -> usize {

@@ -5,8 +5,11 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
+use std::time::Duration;
 
 use toml::{Table, Value};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Mistakes found so far, each a sentence: the key, the value, the fix.
 #[derive(Clone, Default)]
@@ -124,6 +127,11 @@ impl Section {
                 default
             }
         }
+    }
+
+    /// A duration in milliseconds, at most a day; `default_ms` if absent.
+    pub(super) fn millis(&mut self, key: &'static str, default_ms: u64) -> Duration {
+        Duration::from_millis(self.number(key, default_ms, 1..=DAY_MS))
     }
 
     /// `true` or `false`; `default` if absent.

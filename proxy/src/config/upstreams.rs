@@ -7,7 +7,6 @@ use signing_core::Kid;
 
 use super::environment::Environment;
 use super::grants;
-use super::parse::millis;
 use super::section::{Mistakes, Section};
 use super::{AwsKms, Setting, Upstream};
 
@@ -109,8 +108,8 @@ impl Upstreams<'_> {
             section.mistake("endpoint", why);
         }
         let region = region.unwrap_or_default();
-        let connect_timeout = millis(section, "connect_timeout_ms", 700);
-        let call_timeout = millis(section, "call_timeout_ms", 2_000);
+        let connect_timeout = section.millis("connect_timeout_ms", 700);
+        let call_timeout = section.millis("call_timeout_ms", 2_000);
         if connect_timeout * 2 >= call_timeout {
             section.mistake(
                 "connect_timeout_ms",

@@ -15,7 +15,7 @@ use crate::config::Probe;
 use crate::metrics::Metrics;
 use crate::order::CanaryOrder;
 use crate::time::{now, wall_now};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamError};
 
 pub(super) struct Prober {
     pub(super) signer: Arc<Signer>,
@@ -152,7 +152,7 @@ impl Prober {
         }
         let canary = Canary::new(&self.signer.kid, nonce);
         let order = CanaryOrder::new(Arc::clone(&self.signer), &canary);
-        let answer = self.upstream.sign(&order).await;
+        let answer = self.upstream.sign(&order).await.map_err(UpstreamError::into_evidence);
         order.evidence(answer)
     }
 }

@@ -2,31 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use time::OffsetDateTime;
-
+use super::epoch::Epoch;
 use super::evidence::Observation;
+use super::freeze::Freeze;
 use super::machine::{State, Thresholds};
 use super::snapshot::{GateView, Snapshot};
 use crate::key::Kid;
 use crate::moment::Moment;
-
-/// A number that changes whenever the gate's answer could change. A release
-/// needs the epoch of its admission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Epoch(u64);
-
-/// An operator's stop. Beats everything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Freeze {
-    /// Why, in the operator's words.
-    pub reason: String,
-    /// Who: `uid 1000 (alice)`, or the environment variable.
-    pub by: String,
-    /// When, by the calendar.
-    pub at: OffsetDateTime,
-    /// When, by the boot-time clock.
-    pub since: Moment,
-}
 
 /// A gate went from one state to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +27,7 @@ pub struct Gates {
     thresholds: Thresholds,
     freeze: Option<Freeze>,
     gates: BTreeMap<Kid, GateView>,
-    newest_epoch: u64,
+    newest_epoch: Epoch,
 }
 
 impl Gates {
@@ -56,10 +38,10 @@ impl Gates {
             .into_iter()
             .map(|kid| {
                 let state = State::starting(now);
-                (kid, GateView { state, epoch: Epoch(0), trusted_from: now })
+                (kid, GateView { state, epoch: Epoch::FIRST, trusted_from: now })
             })
             .collect();
-        Self { thresholds, freeze: None, gates, newest_epoch: 0 }
+        Self { thresholds, freeze: None, gates, newest_epoch: Epoch::FIRST }
     }
 
     /// Takes an observation about `kid` into account.
@@ -134,8 +116,8 @@ impl Gates {
         if gate.state.word() == from.word() && gate.state.since() == from.since() {
             return None;
         }
-        self.newest_epoch += 1;
-        gate.epoch = Epoch(self.newest_epoch);
+        self.newest_epoch = self.newest_epoch.next();
+        gate.epoch = self.newest_epoch;
         if matches!(from, State::Sealed { .. }) {
             gate.trusted_from = gate.state.since();
         }
@@ -143,9 +125,9 @@ impl Gates {
     }
 
     fn new_epoch_for_all(&mut self) {
-        self.newest_epoch += 1;
+        self.newest_epoch = self.newest_epoch.next();
         for gate in self.gates.values_mut() {
-            gate.epoch = Epoch(self.newest_epoch);
+            gate.epoch = self.newest_epoch;
         }
     }
 }

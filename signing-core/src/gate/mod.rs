@@ -5,14 +5,18 @@
 //! everyone else sees an immutable [`Snapshot`], which admits requests and
 //! lets finished ones go.
 
+mod epoch;
 mod evidence;
+mod freeze;
 mod gates;
 mod machine;
 mod slots;
 mod snapshot;
 
+pub use epoch::Epoch;
 pub use evidence::{Evidence, Fault, Observation, Source};
-pub use gates::{Epoch, Freeze, Gates, Transition};
+pub use freeze::Freeze;
+pub use gates::{Gates, Transition};
 pub use machine::{Cause, State, Thresholds};
 pub use slots::{Slot, Slots};
 pub use snapshot::{GateView, Permit, Snapshot, StillOpen};

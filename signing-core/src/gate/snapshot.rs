@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::gates::{Epoch, Freeze};
+use super::epoch::Epoch;
+use super::freeze::Freeze;
 use super::machine::State;
 use super::slots::{Slot, Slots};
 use crate::key::Kid;
