@@ -11,8 +11,12 @@ use std::time::Duration;
 
 use signing_core::{Reason, Refusal};
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 8192;
@@ -21,18 +25,9 @@ const BATCH_MAX: usize = 256;
 /// How long an outcome may wait for its line; then nothing is signed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the SDK and the HTTP library say below this level could hold a
-/// caller's message or a credential, whatever `RUST_LOG` asks for.
-const CAPPED: [&str; 8] = [
-    "aws_config=info",
-    "aws_runtime=info",
-    "aws_sdk_kms=info",
-    "aws_sigv4=info",
-    "aws_smithy_http_client=info",
-    "aws_smithy_runtime=info",
-    "hyper=info",
-    "h2=info",
-];
+/// Who may say more than `info`, if `RUST_LOG` asks for it: what the SDK and the
+/// HTTP library say below that could hold a caller's message or a credential.
+const MAY_SAY_MORE: [&str; 5] = ["signing_proxy", "admin", "gate", "outcome", "refusal"];
 
 /// Writes lines to stderr.
 #[derive(Clone, Debug)]
@@ -58,21 +53,21 @@ impl Log {
     /// Makes it the log of `tracing`'s events: JSON for a program, text for a
     /// person at a terminal. Levels by `RUST_LOG`.
     pub fn take_events(&self) {
-        let mut filter =
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        for directive in CAPPED {
-            if let Ok(directive) = directive.parse() {
-                filter = filter.add_directive(directive);
-            }
-        }
-        let builder = tracing_subscriber::fmt()
+        let asked = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let capped = filter_fn(|event| {
+            *event.level() <= Level::INFO
+                || MAY_SAY_MORE.iter().any(|target| event.target().starts_with(target))
+        });
+        let events = tracing_subscriber::fmt::layer()
             .with_writer(self.clone())
             .log_internal_errors(false)
-            .with_env_filter(filter);
+            .with_ansi(false);
+        let registry = tracing_subscriber::registry();
         if io::stderr().is_terminal() {
-            builder.with_ansi(false).init();
+            registry.with(events.with_filter(asked.and(capped))).init();
         } else {
-            builder.json().flatten_event(true).init();
+            let events = events.json().flatten_event(true);
+            registry.with(events.with_filter(asked.and(capped))).init();
         }
     }
 

@@ -20,7 +20,9 @@ mod gate_world;
 const CASES: u32 = 512;
 
 fn config() -> ProptestConfig {
-    ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() }
+    // PROPTEST_CASES asks for more.
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases.max(CASES), failure_persistence: None, ..default }
 }
 
 proptest! {

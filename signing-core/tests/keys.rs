@@ -50,7 +50,7 @@ fn assert_bad(signer: &Signer, input: &ToBeSigned, signature: &[u8], what: &str)
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 64,
+        cases: ProptestConfig::default().cases,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

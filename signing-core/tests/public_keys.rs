@@ -248,3 +248,12 @@ fn i1_an_ed25519_key_of_small_order_is_refused_whatever_its_sign() {
         assert!(is_no_point(read(&spki(ID_ED25519, &point), ED25519)), "{y} with its sign");
     }
 }
+
+#[test]
+fn i4_an_ed25519_coordinate_beyond_p_is_no_second_encoding_of_a_key() {
+    for above in 0xed..=0xff_u8 {
+        let mut point = vec![0xff; 32];
+        (point[0], point[31]) = (above, 0x7f);
+        assert!(is_no_point(read(&spki(ID_ED25519, &point), ED25519)), "{above:x}");
+    }
+}

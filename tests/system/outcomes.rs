@@ -20,7 +20,10 @@ async fn every_signature_has_its_line_whatever_the_log_level() {
     let key = world.kms.key(Kind::P256);
     let proxy = world
         .proxy()
-        .environment("RUST_LOG", "info,outcome=off,aws_smithy_runtime=trace")
+        .environment(
+            "RUST_LOG",
+            "info,outcome=off,aws_smithy_runtime::client=trace,hyper_util=trace",
+        )
         .signer("ec", &key)
         .caller(ALICE, &["ec"])
         .start()

@@ -140,6 +140,8 @@ async fn verify_says_yes_to_the_signature_and_no_to_anything_else() {
     let digest = STANDARD.encode(sha256(b"a message"));
     let body = json!({"digest": digest, "digest_algorithm": "sha256", "signature": signature});
     assert_eq!(alice.post("/v1/verify", &body).await.body["verified"], true, "the default signer");
+    let other = json!({"message": "aGk=", "signature": signature, "algorithm": "ED25519_SHA_512"});
+    assert_eq!(alice.post("/v1/verify", &other).await.reason(), "algorithm_not_supported");
     assert!(key.calls(Operation::Sign) - calls < 50, "verified locally, not by the upstream");
 }
 

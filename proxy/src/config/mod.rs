@@ -71,7 +71,7 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Certificates.
     pub tls: Tls,
-    /// Connections at once; one more is closed at once.
+    /// Connections at once; one more is closed after its handshake.
     pub connections_max: usize,
     /// Connections of one caller at once; one more is closed after its handshake.
     pub connections_per_caller_max: usize,

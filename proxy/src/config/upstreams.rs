@@ -124,7 +124,9 @@ impl Upstreams<'_> {
         let retries = section.number("retries_per_second_max", 10, 0..=10_000);
         AwsKms {
             key_id: key_id.unwrap_or_default(),
-            endpoint: endpoint.unwrap_or_else(|| default_endpoint(&region)),
+            endpoint: endpoint.unwrap_or_else(|| {
+                default_endpoint(&region, self.environment.is_true("AWS_USE_FIPS_ENDPOINT"))
+            }),
             region,
             connect_timeout,
             call_timeout,
@@ -136,9 +138,10 @@ impl Upstreams<'_> {
 /// The region's own endpoint: named, so that no variable or profile of the SDK
 /// can put another in its place.
 /// <https://docs.aws.amazon.com/general/latest/gr/kms.html>
-fn default_endpoint(region: &str) -> String {
+fn default_endpoint(region: &str, fips: bool) -> String {
+    let service = if fips { "kms-fips" } else { "kms" };
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    format!("https://kms.{region}.amazonaws.com{suffix}")
+    format!("https://{service}.{region}.amazonaws.com{suffix}")
 }
 
 /// `https://` anywhere; `http://` only on loopback, and never in production.
@@ -157,5 +160,43 @@ fn endpoint_allowed(endpoint: &str, setting: Setting) -> Result<(), String> {
              with deployment.environment = \"test\" or \"development\")"
         )),
         _ => Err(format!("{endpoint:?} is not a URL such as https://kms.example.com")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_endpoint_is_the_regions_own() {
+        for (region, fips, expected) in [
+            ("eu-central-1", false, "https://kms.eu-central-1.amazonaws.com"),
+            ("us-east-1", true, "https://kms-fips.us-east-1.amazonaws.com"),
+            ("cn-north-1", false, "https://kms.cn-north-1.amazonaws.com.cn"),
+        ] {
+            assert_eq!(default_endpoint(region, fips), expected);
+        }
+    }
+
+    #[test]
+    fn i3_only_https_is_an_endpoint_of_production_and_http_only_ever_of_loopback() {
+        for (endpoint, setting, allowed) in [
+            ("https://kms.example.com", Setting::Production, true),
+            ("http://127.0.0.1:4600", Setting::Production, false),
+            ("http://127.0.0.1:4600", Setting::Test, true),
+            ("http://[::1]:4600", Setting::Development, true),
+            ("http://localhost:4600", Setting::Test, true),
+            ("http://localhost.example.com", Setting::Test, false),
+            ("http://10.0.0.1", Setting::Development, false),
+            ("ftp://127.0.0.1", Setting::Test, false),
+            ("kms.example.com", Setting::Production, false),
+            ("https://", Setting::Production, false),
+        ] {
+            assert_eq!(
+                endpoint_allowed(endpoint, setting).is_ok(),
+                allowed,
+                "{endpoint} {setting:?}"
+            );
+        }
     }
 }

@@ -222,6 +222,8 @@ impl Writer {
             return tell(reply, Outcome::Nothing(note.into()));
         }
         self.state.freeze = None;
+        // A seal that came meanwhile was stored with the freeze still in it.
+        self.save(self.state.clone(), Then::Nothing);
         self.gates.unfreeze();
         self.publish(None);
         let StoredFreeze { reason, by: frozen_by, .. } = freeze;
@@ -241,6 +243,8 @@ impl Writer {
             return tell(reply, Outcome::Nothing(format!("the seal of {kid} changed meanwhile")));
         }
         self.state.seals.remove(kid);
+        // What came meanwhile was stored with this seal still in it.
+        self.save(self.state.clone(), Then::Nothing);
         let transition = self.gates.unseal(kid, now());
         self.publish(transition);
         tracing::warn!(target: "admin", signer_kid = %kid, sealed_for = seal.detail, reason, by, "unsealed");

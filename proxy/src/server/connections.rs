@@ -28,7 +28,8 @@ pub struct Connections {
 struct Open {
     next: u64,
     connections: BTreeMap<u64, Arc<Connection>>,
-    of_caller: HashMap<Arc<Caller>, usize>,
+    /// By caller; certificates that name nobody count as one.
+    of_caller: HashMap<Option<Arc<Caller>>, usize>,
 }
 
 /// One connection, as its driver, its answers and its socket share it.
@@ -93,13 +94,11 @@ impl Connections {
         of_caller_max: usize,
     ) -> Option<Listed> {
         let mut open = self.lock();
-        if let Some(caller) = &caller {
-            let count = open.of_caller.entry(Arc::clone(caller)).or_default();
-            if *count >= of_caller_max {
-                return None;
-            }
-            *count += 1;
+        let count = open.of_caller.entry(caller.clone()).or_default();
+        if *count >= of_caller_max {
+            return None;
         }
+        *count += 1;
         open.next += 1;
         let id = open.next;
         let connection = Arc::new(Connection::new(is_http2));
@@ -183,12 +182,10 @@ impl Drop for Listed {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
         open.connections.remove(&self.id);
-        if let Some(caller) = &self.caller
-            && let Some(count) = open.of_caller.get_mut(caller)
-        {
+        if let Some(count) = open.of_caller.get_mut(&self.caller) {
             *count -= 1;
             if *count == 0 {
-                open.of_caller.remove(caller);
+                open.of_caller.remove(&self.caller);
             }
         }
     }

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use signing_core::Moment;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -182,8 +182,9 @@ async fn drive<C: Future>(
     let grace = limits.request_timeout + limits.write_timeout;
     let pace = limits.write_timeout.min(limits.header_read_timeout) / 2;
     let mut look = tokio::time::interval(pace.clamp(PACE_MIN, PACE_MAX));
-    let started = Instant::now();
-    let mut going_since: Option<Instant> = None;
+    // By the boot-time clock, like leases: time asleep counts.
+    let started = now();
+    let mut going_since: Option<Moment> = None;
     loop {
         let go = tokio::select! {
             // First what was told: after a cut nothing more is written.
@@ -194,16 +195,17 @@ async fn drive<C: Future>(
             },
             // Whatever ends it, the peer sees the connection close.
             _ = serving.as_mut() => return,
-            now = look.tick() => {
-                let gone_too_long = going_since.is_some_and(|since| now - since > grace);
+            _ = look.tick() => {
+                let now = now();
+                let gone_too_long = going_since.is_some_and(|since| now.since(since) > grace);
                 if gone_too_long || connection.is_stuck(limits.write_timeout) {
                     return;
                 }
-                now - started >= age_max || connection.is_idle(limits.header_read_timeout)
+                now.since(started) >= age_max || connection.is_idle(limits.header_read_timeout)
             }
         };
         if go && going_since.is_none() {
-            going_since = Some(Instant::now());
+            going_since = Some(now());
             shut_down(serving.as_mut());
         }
     }

@@ -212,6 +212,9 @@ async fn client(config: &config::AwsKms) -> Client {
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(config.region.clone()))
         .endpoint_url(&config.endpoint)
+        // Named already where asked for: see the configuration's default endpoint.
+        .use_fips(false)
+        .use_dual_stack(false)
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(config.connect_timeout).build());

@@ -169,16 +169,22 @@ fn is_canonical(point: &[u8], algorithm: Algorithm) -> bool {
             if let Some(last) = y.last_mut() {
                 *last &= 0x7f;
             }
-            !SMALL_ORDER.contains(&y)
+            is_below_p(&y) && !SMALL_ORDER.contains(&y)
         }),
     }
 }
 
-/// The y coordinates, little endian, of Ed25519's points of order 1, 2, 4 and 8,
-/// with those that stand for them beyond p = 2^255 - 19. Under such a key there
-/// are signatures that nobody made (RFC 8032 has no check for it; see
-/// "Taming the many EdDSAs", <https://eprint.iacr.org/2020/1244>, table 6).
-const SMALL_ORDER: [[u8; 32]; 7] = [
+/// Whether a little-endian number of 255 bits is below p = 2^255 - 19: only then
+/// it is the one encoding of its coordinate (RFC 8032 5.1.3).
+fn is_below_p(y: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = y;
+    *first < 0xed || *last != 0x7f || middle.iter().any(|byte| *byte != 0xff)
+}
+
+/// The y coordinates, little endian, of Ed25519's points of order 1, 2, 4 and 8.
+/// Under such a key there are signatures that nobody made (RFC 8032 has no check
+/// for it; see "Taming the many EdDSAs", <https://eprint.iacr.org/2020/1244>).
+const SMALL_ORDER: [[u8; 32]; 5] = [
     // 0 (order 4)
     [0; 32],
     // 1 (order 1)
@@ -195,10 +201,8 @@ const SMALL_ORDER: [[u8; 32]; 7] = [
         0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
         0x03, 0x7a,
     ],
-    // p - 1 (order 2), p (0 again), p + 1 (1 again)
+    // p - 1 (order 2)
     with_ends(0xec, 0xff, 0x7f),
-    with_ends(0xed, 0xff, 0x7f),
-    with_ends(0xee, 0xff, 0x7f),
 ];
 
 /// 32 bytes: `first`, then `middle`, then `last`.

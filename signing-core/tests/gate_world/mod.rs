@@ -96,9 +96,10 @@ pub(crate) fn play(
     })
 }
 
-/// The first moment in `from..until` at which `snapshot` refuses `kid`.
+/// The first moment from `from` to `until` at which `snapshot` refuses `kid`: at
+/// `until` itself someone may still look at it, too.
 pub(crate) fn first_refusal(snapshot: &Snapshot, kid: &Kid, from: u64, until: u64) -> Option<u64> {
-    (from..until).find(|nanos| snapshot.check(kid, Moment::from_nanos(*nanos)).is_err())
+    (from..=until).find(|nanos| snapshot.check(kid, Moment::from_nanos(*nanos)).is_err())
 }
 
 pub(crate) fn nanos(duration: Duration) -> u64 {
