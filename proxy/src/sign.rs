@@ -1,9 +1,12 @@
 //! The pipeline: one function that reads like I1.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use signing_core::gate::{Evidence, Slots};
-use signing_core::{Caller, Policy, Refusal, Registry, SignRequest, ToBeSigned};
+use signing_core::{
+    Caller, Kid, Moment, Policy, Reason, Refusal, Registry, SignRequest, ToBeSigned,
+};
 
 use crate::finish::Finisher;
 use crate::idempotency::{Claimed, Idempotency};
@@ -29,7 +32,7 @@ pub struct SigningRoom {
     /// Requests in flight.
     pub slots: Slots,
     /// The upstream of each configured signer.
-    pub upstreams: std::collections::BTreeMap<signing_core::Kid, Arc<Upstream>>,
+    pub upstreams: BTreeMap<Kid, Arc<Upstream>>,
     /// Signatures given out lately, by idempotency key.
     pub idempotency: Idempotency,
     /// Where outcomes are written.
@@ -73,12 +76,14 @@ pub async fn sign<L: Send + 'static>(
         Some(key) => Some(room.idempotency.claim(caller, key.clone(), &permit, &input, now())?),
         None => None,
     };
+    let kid = permit.grant().signer().kid.clone();
     let intent = Intent::note(&permit, &input, request.justification, context);
     let order = SigningOrder::new(permit, intent, input);
 
     // From here on nothing that the client does stops the work.
     let rest = conclude(Arc::clone(room), order, claimed, context.received, leaving);
-    room.finisher.finish(rest, context.deadline, &context.request_id).await
+    let finished = room.finisher.finish(rest, context.deadline, &context.request_id).await;
+    finished.map_err(|refusal| refusal.about(&kid))
 }
 
 /// From the upstream to the release.
@@ -86,7 +91,7 @@ async fn conclude<L>(
     room: Arc<SigningRoom>,
     order: SigningOrder,
     claimed: Option<Claimed>,
-    received: signing_core::Moment,
+    received: Moment,
     leaving: impl FnOnce() -> L,
 ) -> Result<(Signed, L), Refusal> {
     let kid = order.grant().signer().kid.clone();
@@ -143,6 +148,6 @@ async fn conclude<L>(
 }
 
 /// The gate of a signer without upstream does not exist, so it admits nothing.
-fn no_upstream(kid: &signing_core::Kid) -> Refusal {
-    Refusal::new(signing_core::Reason::Internal, "an admitted signer has no upstream").about(kid)
+fn no_upstream(kid: &Kid) -> Refusal {
+    Refusal::new(Reason::Internal, "an admitted signer has no upstream").about(kid)
 }

@@ -67,14 +67,18 @@ fn signers(body: &Value) -> String {
     let mut rows = vec![["SIGNER", "GATE", "FOR", "UPSTREAM", "WHY"].map(str::to_owned).to_vec()];
     rows.extend(signers.iter().map(|signer| {
         let upstream = signer.get("upstream_ok").and_then(Value::as_bool).unwrap_or(false);
-        let why = [text(signer, "reason"), text(signer, "detail")];
-        let why: Vec<_> = why.into_iter().filter(|part| !part.is_empty()).collect();
+        let (reason, detail) = (text(signer, "reason"), text(signer, "detail"));
+        let why = match (reason.is_empty(), detail.is_empty()) {
+            (false, false) if !detail.starts_with(&reason) => format!("{reason}: {detail}"),
+            (_, false) => detail,
+            (_, true) => reason,
+        };
         vec![
             text(signer, "signer_kid"),
             text(signer, "state"),
             age(number(signer, "for_s")),
             if upstream { "ok" } else { "-" }.to_owned(),
-            why.join(": "),
+            why,
         ]
     }));
     table(&rows)

@@ -233,6 +233,7 @@ async fn an_impatient_caller_is_answered_in_time_and_is_no_evidence_against_the_
         let body = json!({"message": "aGk="}).to_string();
         let answer = alice.send(Method::POST, "/v1/sign", &headers, body).await.unwrap();
         assert_eq!((answer.status, answer.reason()), (504, "indeterminate"), "{answer:?}");
+        assert_eq!(answer.body["signer_kid"], "ec");
     }
     let patient = alice.sign_message("ec", b"hi").await;
     assert_eq!(patient.status, 200, "the gate is still open: {patient:?}");
