@@ -32,7 +32,7 @@ if [ -n "$missing" ]; then
     $sudo chmod +x /usr/sbin/policy-rc.d; trap "$sudo rm -f /usr/sbin/policy-rc.d" EXIT; }
   $sudo apt-get update -qq
   # shellcheck disable=SC2086
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 for pair in $wanted; do
   command -v "${pair%%:*}" >/dev/null || fail "the program ${pair%%:*} (package ${pair##*:}) is still missing"
