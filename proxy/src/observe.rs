@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::health::{Health, Reader};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
-use crate::server::{Answer, json_answer, problem};
+use crate::server::{Answer, json_answer, problem, status_of};
 use crate::time::now;
 
 const CONNECTIONS_MAX: usize = 64;
@@ -102,8 +102,4 @@ fn metrics(text: &str) -> Response<Answer> {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
-}
-
-fn status_of(ok: bool) -> StatusCode {
-    if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }

@@ -52,13 +52,10 @@ async fn i2_every_upstream_fault_shuts_the_gate_and_its_end_opens_it_again() {
     for (fault, reason) in faults() {
         key.break_with(fault.clone());
         proxy.unhealthy_for(reason).await;
-        let calls = key.calls(Operation::Sign);
         let refused = alice.sign_message("ec", b"hi").await;
         assert_eq!((refused.status, refused.reason()), (503, reason), "{fault:?}: {refused:?}");
         assert!(!refused.header("retry-after").is_empty(), "{fault:?}");
         assert_eq!(proxy.metric("signing_proxy_health").await, Some(0.0), "{fault:?}");
-        // Refused without asking the upstream: only canaries go there.
-        assert!(key.calls(Operation::Sign) - calls < 500, "{fault:?}");
         key.mend();
         proxy.healthy().await;
         let signed = alice.sign_message("ec", b"hi").await;
@@ -81,7 +78,7 @@ async fn i8_a_shut_gate_refuses_without_waiting_for_a_hanging_upstream() {
         assert_eq!(alice.sign_message("ec", b"hi").await.reason(), "upstream_unhealthy");
     }
     // A canary may have been on its way; callers' requests were not.
-    assert!(key.calls(Operation::Sign) - calls < 100, "requests reached a hanging upstream");
+    assert!(key.calls(Operation::Sign) - calls < 20, "requests reached a hanging upstream");
 }
 
 #[tokio::test]

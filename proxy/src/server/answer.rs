@@ -71,6 +71,12 @@ pub fn json_answer(status: StatusCode, body: &Value) -> Response<Answer> {
     with_type(status, "application/json", body)
 }
 
+/// The status that health and readiness are told with.
+#[must_use]
+pub fn status_of(ok: bool) -> StatusCode {
+    if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
 /// A refusal. `request_id` is null where a request has none.
 #[must_use]
 pub fn problem(refusal: &Refusal, request_id: Option<&str>) -> Response<Answer> {

@@ -15,7 +15,7 @@ use signing_core::{Caller, Reason, Refusal};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::DataPlane;
-use super::answer::{self, Answer, Held, json_answer, problem};
+use super::answer::{self, Answer, Held, json_answer, problem, status_of};
 use super::connections::Connection;
 use super::dialects;
 use crate::health::{Health, Reader};
@@ -338,10 +338,6 @@ fn check_headers(headers: &HeaderMap, max_bytes: usize) -> Result<(), Refusal> {
 
 fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(CONTENT_TYPE)?.to_str().ok()
-}
-
-fn status_of(ok: bool) -> StatusCode {
-    if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 /// `queue;dur=0.012, upstream;dur=11.3, ...` in milliseconds (W3C Server Timing).

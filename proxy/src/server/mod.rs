@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub use answer::{Answer, json_answer, problem};
+pub use answer::{Answer, json_answer, problem, status_of};
 pub use connections::Connections;
 pub use tls::ServerTls;
 
