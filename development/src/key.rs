@@ -43,8 +43,8 @@ pub enum KeyError {
     /// A key can not be written down.
     #[error("the key can not be encoded")]
     Encoding,
-    /// The input was prepared for another algorithm.
-    #[error("this key does not sign with {0}")]
+    /// There is no such development key, or the input was prepared for another one.
+    #[error("no development key signs so with {0}; they are Ed25519 and P-256")]
     OtherAlgorithm(Algorithm),
 }
 
@@ -52,7 +52,8 @@ impl DevelopmentKey {
     /// A fresh key.
     ///
     /// # Errors
-    /// [`KeyError::NoRandomness`], [`KeyError::Encoding`].
+    /// [`KeyError::NoRandomness`], [`KeyError::Encoding`],
+    /// [`KeyError::OtherAlgorithm`] unless it is Ed25519 or P-256.
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         loop {
             let mut seed = Zeroizing::new([0_u8; 32]);
@@ -64,6 +65,9 @@ impl DevelopmentKey {
                 // One seed in 2^32 is no scalar of the curve: then another is drawn.
                 Algorithm::EcdsaSha256 => {
                     p256::ecdsa::SigningKey::from_slice(seed.as_slice()).ok().map(Private::P256)
+                }
+                Algorithm::EcdsaSha384 | Algorithm::RsaPkcs1(_) | Algorithm::RsaPss(_) => {
+                    return Err(KeyError::OtherAlgorithm(algorithm));
                 }
             };
             if let Some(private) = private {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderName};
 use signing_core::gate::Permit;
-use signing_core::{Caller, Moment, Reason, Refusal, ToBeSigned};
+use signing_core::{Caller, Moment, Reason, Refusal, SignatureFormat, ToBeSigned};
 
 /// The header.
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -93,9 +93,10 @@ impl Idempotency {
         key: String,
         permit: &Permit,
         input: &ToBeSigned,
+        format: SignatureFormat,
         now: Moment,
     ) -> Result<Claimed, Refusal> {
-        let fingerprint = fingerprint(permit, input);
+        let fingerprint = fingerprint(permit, input, format);
         let conflict = |why: &str| {
             let kid = &permit.grant().signer().kid;
             Err(Refusal::new(Reason::IdempotencyConflict, why).about(kid))
@@ -164,12 +165,12 @@ impl Drop for Claim {
     }
 }
 
-/// Names the canonical input: signer, algorithm and bytes, each unmistakable.
-fn fingerprint(permit: &Permit, input: &ToBeSigned) -> [u8; 32] {
+/// Names the canonical input: signer, algorithm, format and bytes, each unmistakable.
+fn fingerprint(permit: &Permit, input: &ToBeSigned, format: SignatureFormat) -> [u8; 32] {
     let kid = permit.grant().signer().kid.as_str();
     let form = if input.digest().is_some() { "digest" } else { "raw" };
     let mut hash = digest::Context::new(&digest::SHA256);
-    for part in [kid, permit.grant().algorithm().name(), form] {
+    for part in [kid, permit.grant().algorithm().name(), format.name(), form] {
         // None of these can hold a NUL.
         hash.update(part.as_bytes());
         hash.update(&[0]);

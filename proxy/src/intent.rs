@@ -16,7 +16,7 @@ pub struct Intent {
     caller: String,
     signer_kid: String,
     algorithm: &'static str,
-    input_sha256: String,
+    input_digest: String,
     justification: Option<String>,
 }
 
@@ -36,7 +36,7 @@ impl Intent {
             caller: grant.caller().to_string(),
             signer_kid: grant.signer().kid.to_string(),
             algorithm: grant.algorithm().name(),
-            input_sha256: hex::encode(input.fingerprint()),
+            input_digest: input.fingerprint().to_string(),
             justification,
         }
     }
@@ -51,7 +51,7 @@ impl Intent {
             "caller": self.caller,
             "signer_kid": self.signer_kid,
             "algorithm": self.algorithm,
-            "input_sha256": self.input_sha256,
+            "input_digest": self.input_digest,
             "mode": "normal",
         });
         let optional = [("traceparent", &self.traceparent), ("justification", &self.justification)];

@@ -94,7 +94,7 @@ fn unregistered(config: &Config, registry: &Registry) -> Vec<String> {
                     "signers: {:?} is registered in {file} with algorithm {algorithm:?}, which is not \
                      supported; supported are {}",
                     kid.as_str(),
-                    Algorithm::names()
+                    Algorithm::all_names()
                 ),
                 None => format!(
                     "signers: {:?} is not registered in {file}; add its public key",

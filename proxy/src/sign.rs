@@ -70,10 +70,18 @@ pub async fn sign<L: Send + 'static>(
     let grant = room.policy.authorize(&room.registry, caller, signer, algorithm, wall_now())?;
     let input = ToBeSigned::prepare(&request.input, grant.algorithm())
         .map_err(|refusal| refusal.about(&grant.signer().kid))?;
+    request.format.fits(grant.algorithm()).map_err(|refusal| refusal.about(&grant.signer().kid))?;
     let permit = room.monitor.gates().admit(grant, &room.slots, now(), context.deadline)?;
     // A signature that was given out already takes the place of the upstream's answer.
     let claimed = match &context.idempotency_key {
-        Some(key) => Some(room.idempotency.claim(caller, key.clone(), &permit, &input, now())?),
+        Some(key) => Some(room.idempotency.claim(
+            caller,
+            key.clone(),
+            &permit,
+            &input,
+            request.format,
+            now(),
+        )?),
         None => None,
     };
     let kid = permit.grant().signer().kid.clone();

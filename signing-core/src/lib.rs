@@ -19,7 +19,9 @@ pub mod request;
 
 pub use caller::Caller;
 pub use canary::Canary;
-pub use key::{Algorithm, Kid, Signer, ToBeSigned, VerifiedSignature};
+pub use key::{
+    Algorithm, Digest, Hash, Kid, SignatureFormat, Signer, ToBeSigned, VerifiedSignature,
+};
 pub use moment::Moment;
 pub use policy::{Grant, Policy};
 pub use refusal::{Reason, Refusal};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use crate::caller::Caller;
-use crate::key::{Algorithm, Kid, Purpose, Signer};
+use crate::key::{Algorithm, Kid, Purpose, Signer, names_of};
 use crate::refusal::{Reason, Refusal};
 use crate::registry::Registry;
 
@@ -110,21 +110,15 @@ impl Policy {
             .about(&signer.kid)
         })?;
         let algorithm = algorithm.unwrap_or_else(|| signer.algorithm());
-        if algorithm != signer.algorithm() {
-            return Err(Refusal::new(
-                Reason::AlgorithmNotSupported,
-                format!(
-                    "the signer {} signs with {}, not {algorithm}",
-                    signer.kid,
-                    signer.algorithm()
-                ),
-            )
-            .about(&signer.kid));
-        }
+        signer.signs_with(algorithm)?;
         if !allowed.contains(&algorithm) {
             return Err(Refusal::new(
                 Reason::AlgorithmNotAllowed,
-                format!("the caller {caller} was not granted {algorithm} with {}", signer.kid),
+                format!(
+                    "the caller {caller} was not granted {algorithm} with {}, only {}",
+                    signer.kid,
+                    names_of(allowed)
+                ),
             )
             .about(&signer.kid));
         }

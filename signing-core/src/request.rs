@@ -1,12 +1,12 @@
 //! A request to sign, in the native form that every dialect is turned into.
 
-use crate::key::Algorithm;
+use crate::key::{Algorithm, Digest, SignatureFormat};
 
 /// What the caller wants signed: exactly one of the two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// A digest that the caller computed.
-    Digest(Vec<u8>),
+    Digest(Digest),
     /// A message.
     Message(Vec<u8>),
 }
@@ -20,6 +20,8 @@ pub struct SignRequest {
     pub signer: Option<String>,
     /// The algorithm the caller names. None: the signer's own.
     pub algorithm: Option<Algorithm>,
+    /// How the signature is to be written.
+    pub format: SignatureFormat,
     /// Why the caller wants it, for the record.
     pub justification: Option<String>,
 }

@@ -8,7 +8,7 @@ use p256::ecdsa::Signature as P256Signature;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use proptest::prelude::*;
 use signing_core::key::{BadSignature, ED25519_MESSAGE_MAX_BYTES};
-use signing_core::{Algorithm, Canary, Input, Kid, Reason, Signer, ToBeSigned};
+use signing_core::{Algorithm, Canary, Digest, Hash, Input, Kid, Reason, Signer, ToBeSigned};
 
 use key_pairs::{ed25519, p256};
 
@@ -25,7 +25,8 @@ fn message(bytes: &[u8], algorithm: Algorithm) -> ToBeSigned {
 }
 
 fn digest(bytes: &[u8], algorithm: Algorithm) -> ToBeSigned {
-    ToBeSigned::prepare(&Input::Digest(bytes.to_vec()), algorithm).unwrap()
+    let digest = Digest::new(Hash::Sha256, bytes).unwrap();
+    ToBeSigned::prepare(&Input::Digest(digest), algorithm).unwrap()
 }
 
 fn refusal(input: Input, algorithm: Algorithm) -> Reason {
@@ -162,19 +163,44 @@ fn ecdsa_signs_the_digest_and_ed25519_the_bytes() {
 }
 
 #[test]
-fn a_fingerprint_is_the_sha256_of_what_was_asked_for() {
+fn a_fingerprint_is_the_digest_that_is_signed_else_the_messages_sha256() {
     let hash = hex::decode(ABC_SHA256).unwrap();
     for prepared in [message(b"abc", ECDSA), digest(&hash, ECDSA), message(b"abc", ED25519)] {
-        assert_eq!(hex::encode(prepared.fingerprint()), ABC_SHA256, "{prepared:?}");
+        assert_eq!(prepared.fingerprint().to_string(), format!("sha256:{ABC_SHA256}"));
+    }
+    let sha384 = message(b"abc", Algorithm::EcdsaSha384).fingerprint();
+    assert_eq!(sha384, Hash::Sha384.of(b"abc"));
+    assert!(sha384.to_string().starts_with("sha384:cb00753f"), "{sha384}");
+}
+
+#[test]
+fn a_digest_has_the_length_of_its_hash() {
+    for hash in Hash::ALL {
+        for length in (0..70).chain([4_096]).filter(|length| *length != hash.digest_bytes()) {
+            let refused = Digest::new(hash, &vec![1; length]).unwrap_err();
+            assert_eq!(refused.reason, Reason::InvalidDigest, "{hash:?} {length}");
+        }
+        assert_eq!(Digest::new(hash, &vec![1; hash.digest_bytes()]).unwrap().hash(), hash);
     }
 }
 
 #[test]
-fn a_digest_of_another_length_is_refused() {
-    for algorithm in [ED25519, ECDSA] {
-        for length in [0, 1, 20, 28, 31, 33, 48, 64, 4_096] {
-            let reason = refusal(Input::Digest(vec![1; length]), algorithm);
-            assert_eq!(reason, Reason::InvalidDigest, "{algorithm} {length}");
+fn an_algorithm_takes_the_digest_of_its_own_hash_only() {
+    for algorithm in Algorithm::ALL {
+        for hash in Hash::ALL {
+            let prepared = ToBeSigned::prepare(&Input::Digest(hash.of(b"abc")), *algorithm);
+            match prepared {
+                Ok(prepared) => {
+                    assert_eq!(hash, algorithm.digest_hash(), "{algorithm}");
+                    assert_eq!(prepared.bytes(), hash.of(b"abc").bytes());
+                    assert_eq!(prepared.algorithm(), *algorithm);
+                }
+                Err(refused) => {
+                    assert_ne!(hash, algorithm.digest_hash(), "{algorithm}");
+                    assert_eq!(refused.reason, Reason::InvalidDigest);
+                    assert!(refused.detail.contains(algorithm.name()), "{refused}");
+                }
+            }
         }
     }
 }
@@ -233,6 +259,7 @@ fn a_canary_is_signed_and_verified_like_a_message() {
 #[test]
 fn no_caller_signs_the_prefix_of_a_canary_as_a_digest() {
     let digest = [&b"signing-proxy canary v1\0"[..], &[0; 8]].concat();
+    let digest = Digest::new(Hash::Sha256, &digest).unwrap();
     let refused = refusal(Input::Digest(digest), Algorithm::Ed25519Sha512);
     assert_eq!(refused, Reason::InvalidRequest);
 }

@@ -8,7 +8,7 @@ use std::iter;
 use ed25519_dalek::Signer as _;
 use p256::ecdsa::Signature as P256Signature;
 use signing_core::key::SIGNATURE_MAX_BYTES;
-use signing_core::{Algorithm, Input, Signer, ToBeSigned};
+use signing_core::{Algorithm, Hash, Input, Signer, ToBeSigned};
 
 use key_pairs::{ed25519, p256};
 
@@ -272,7 +272,9 @@ fn i10_an_ed25519_s_that_is_not_reduced_is_bad() {
 #[test]
 fn i10_an_ed25519_signature_of_nothing_is_bad() {
     let (_, signer) = ed25519(1);
-    let input = ToBeSigned::prepare(&Input::Digest(vec![1; 32]), Algorithm::Ed25519Sha512).unwrap();
+    let input =
+        ToBeSigned::prepare(&Input::Digest(Hash::Sha256.of(b"1")), Algorithm::Ed25519Sha512)
+            .unwrap();
     // The neutral point and the point of order 2 as R, with S = 0.
     let order_two = [&[0xec][..], &[0xff; 30], &[0x7f]].concat();
     for r in [vec![0; 32], [&[1][..], &[0; 31]].concat(), order_two] {

@@ -3,6 +3,7 @@
 //! that it is fast and nothing in a test can starve it.
 
 mod cut;
+mod pair;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,12 +12,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_lc_rs::digest;
-use aws_lc_rs::encoding::AsDer as _;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -30,18 +25,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use cut::Cut;
+use pair::Pair;
 
-/// What AWS allows as `RAW`.
-const MESSAGE_MAX_BYTES: usize = 4096;
-
-/// Kinds of keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `ECC_NIST_EDWARDS25519`.
-    Ed25519,
-    /// `ECC_NIST_P256`.
-    P256,
-}
+pub use pair::Kind;
 
 /// Operations that faults are set for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,53 +92,12 @@ pub struct Key {
 #[derive(Debug)]
 struct Held {
     arn: String,
+    kind: Kind,
     pair: Pair,
     /// Signs in place of `pair` under [`Fault::WrongKey`].
     other: Pair,
     faults: Mutex<BTreeMap<Operation, Fault>>,
     calls: Mutex<BTreeMap<Operation, u64>>,
-}
-
-#[derive(Debug)]
-enum Pair {
-    Ed25519(Ed25519KeyPair),
-    P256(EcdsaKeyPair),
-}
-
-impl Kind {
-    /// The algorithm's name in KMS.
-    #[must_use]
-    pub fn algorithm(self) -> &'static str {
-        match self {
-            Self::Ed25519 => "ED25519_SHA_512",
-            Self::P256 => "ECDSA_SHA_256",
-        }
-    }
-
-    /// The algorithm's name in registries.
-    #[must_use]
-    pub fn registry_algorithm(self) -> &'static str {
-        match self {
-            Self::Ed25519 => "ed25519",
-            Self::P256 => "ecdsa-p256-sha256",
-        }
-    }
-
-    fn key_spec(self) -> &'static str {
-        match self {
-            Self::Ed25519 => "ECC_NIST_EDWARDS25519",
-            Self::P256 => "ECC_NIST_P256",
-        }
-    }
-
-    fn generate(self) -> Pair {
-        match self {
-            Self::Ed25519 => Pair::Ed25519(Ed25519KeyPair::generate().unwrap()),
-            Self::P256 => {
-                Pair::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
-            }
-        }
-    }
 }
 
 impl Kms {
@@ -181,8 +126,9 @@ impl Kms {
         let arn = format!("arn:aws:kms:eu-test-1:000000000000:key/{id}");
         let held = Arc::new(Held {
             arn: arn.clone(),
-            pair: kind.generate(),
-            other: kind.generate(),
+            kind,
+            pair: Pair::generate(kind),
+            other: Pair::generate(kind),
             faults: Mutex::default(),
             calls: Mutex::default(),
         });
@@ -287,8 +233,8 @@ impl Key {
 }
 
 fn sign(held: &Held, input: &Value, fault: Option<&Fault>) -> Result<Value, &'static str> {
-    let algorithm = held.pair.kind().algorithm();
-    if input["SigningAlgorithm"] != algorithm {
+    let algorithm = input["SigningAlgorithm"].as_str().unwrap_or_default();
+    if !held.kind.algorithms().contains(&algorithm) {
         return Err("InvalidKeyUsageException");
     }
     let message = STANDARD
@@ -300,7 +246,7 @@ fn sign(held: &Held, input: &Value, fault: Option<&Fault>) -> Result<Value, &'st
         Some("RAW") | None => false,
         Some(_) => return Err("ValidationException"),
     };
-    let mut signature = pair.sign(&message, is_digest)?;
+    let mut signature = pair.sign(algorithm, &message, is_digest)?;
     match fault {
         Some(Fault::CorruptSignature) => {
             let middle = signature.len() / 2;
@@ -316,7 +262,7 @@ fn sign(held: &Held, input: &Value, fault: Option<&Fault>) -> Result<Value, &'st
     } else {
         &held.arn
     };
-    let algorithm = if fault == Some(&Fault::OtherAlgorithm) { "ECDSA_SHA_384" } else { algorithm };
+    let algorithm = if fault == Some(&Fault::OtherAlgorithm) { "SM2DSA" } else { algorithm };
     let mut body = json!({"KeyId": arn, "SigningAlgorithm": algorithm});
     if fault != Some(&Fault::NoSignature) {
         body["Signature"] = json!(STANDARD.encode(signature));
@@ -325,49 +271,15 @@ fn sign(held: &Held, input: &Value, fault: Option<&Fault>) -> Result<Value, &'st
 }
 
 fn public_key(held: &Held) -> Value {
-    let kind = held.pair.kind();
+    let kind = held.kind;
     json!({
         "KeyId": held.arn,
         "KeySpec": kind.key_spec(),
         "CustomerMasterKeySpec": kind.key_spec(),
         "KeyUsage": "SIGN_VERIFY",
         "PublicKey": STANDARD.encode(held.pair.public_key_der()),
-        "SigningAlgorithms": [kind.algorithm()],
+        "SigningAlgorithms": kind.algorithms(),
     })
-}
-
-impl Pair {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Ed25519(_) => Kind::Ed25519,
-            Self::P256(_) => Kind::P256,
-        }
-    }
-
-    fn public_key_der(&self) -> Vec<u8> {
-        match self {
-            Self::Ed25519(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
-            Self::P256(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
-        }
-    }
-
-    /// As AWS does: `RAW` is limited, `DIGEST` has the hash's length, and pure
-    /// Ed25519 takes no digest.
-    fn sign(&self, message: &[u8], is_digest: bool) -> Result<Vec<u8>, &'static str> {
-        match (self, is_digest) {
-            (_, false) if message.len() > MESSAGE_MAX_BYTES => Err("ValidationException"),
-            (Self::Ed25519(_), true) => Err("ValidationException"),
-            (Self::Ed25519(pair), false) => Ok(pair.sign(message).as_ref().to_vec()),
-            (Self::P256(pair), true) => {
-                let digest = digest::Digest::import_less_safe(message, &digest::SHA256)
-                    .map_err(|_| "ValidationException")?;
-                Ok(pair.sign_digest(&digest).unwrap().as_ref().to_vec())
-            }
-            (Self::P256(pair), false) => {
-                Ok(pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec())
-            }
-        }
-    }
 }
 
 fn error(code: &str, status: u16) -> Response<Full<Bytes>> {

@@ -22,6 +22,7 @@
 
 pub mod client;
 pub mod kms;
+pub mod openssl;
 pub mod pki;
 pub mod process;
 pub mod programs;

@@ -21,13 +21,27 @@ pub struct ProxyBuilder<'w> {
     world: &'w World,
     signers: Vec<(String, Key)>,
     registry: Vec<Value>,
-    callers: Vec<(String, Vec<String>)>,
+    callers: Vec<(String, Vec<Granted>)>,
     environment: Vec<(String, String)>,
     server: String,
     tls: String,
     gate: String,
     kms: String,
     directory: String,
+}
+
+/// A signer and algorithms that a caller is granted.
+#[derive(Clone, Debug)]
+struct Granted {
+    kid: String,
+    algorithms: Vec<String>,
+}
+
+impl Granted {
+    fn new(kid: &str, algorithms: &[&str]) -> Self {
+        let algorithms = algorithms.iter().map(ToString::to_string).collect();
+        Self { kid: kid.to_owned(), algorithms }
+    }
 }
 
 /// A running proxy.
@@ -89,10 +103,25 @@ impl<'w> ProxyBuilder<'w> {
         self
     }
 
-    /// Grants `caller` those signers; the first is its default.
+    /// Grants `caller` those signers, which have to be there, with every algorithm of
+    /// their keys; the first is its default.
     #[must_use]
     pub fn caller(mut self, caller: &str, kids: &[&str]) -> Self {
-        self.callers.push((caller.to_owned(), kids.iter().map(ToString::to_string).collect()));
+        let algorithms = |kid: &str| {
+            let (_, key) = self.signers.iter().find(|(name, _)| name == kid).unwrap();
+            key.kind.algorithms()
+        };
+        let granted = kids.iter().map(|kid| Granted::new(kid, algorithms(kid))).collect();
+        self.callers.push((caller.to_owned(), granted));
+        self
+    }
+
+    /// Grants `caller` those signers with those algorithms; the first is its default.
+    #[must_use]
+    pub fn caller_with(mut self, caller: &str, granted: &[(&str, &[&str])]) -> Self {
+        let granted =
+            granted.iter().map(|(kid, algorithms)| Granted::new(kid, algorithms)).collect();
+        self.callers.push((caller.to_owned(), granted));
         self
     }
 
@@ -185,18 +214,13 @@ impl<'w> ProxyBuilder<'w> {
             )
             .unwrap();
         }
-        for (caller, kids) in &self.callers {
-            let default = kids.first().unwrap();
+        for (caller, granted) in &self.callers {
+            let default = &granted.first().unwrap().kid;
             write!(text, "[[callers]]\nname = \"{caller}\"\ndefault_signer = \"{default}\"\n")
                 .unwrap();
-            for kid in kids {
-                let algorithms =
-                    self.signers.iter().find(|(name, _)| name == kid).unwrap().1.kind.algorithm();
-                write!(
-                    text,
-                    "[[callers.signers]]\nkid = \"{kid}\"\nalgorithms = [\"{algorithms}\"]\n"
-                )
-                .unwrap();
+            for Granted { kid, algorithms } in granted {
+                write!(text, "[[callers.signers]]\nkid = \"{kid}\"\nalgorithms = {algorithms:?}\n")
+                    .unwrap();
             }
         }
         text

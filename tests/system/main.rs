@@ -1,12 +1,19 @@
 //! The system tests: real processes, real sockets. One idea a file.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 mod admin_socket;
+mod algorithms;
 mod bad_requests;
 mod certificates;
 mod config_files;
 mod dev;
+mod dialects;
 mod drain;
 mod freeze;
 mod gate;

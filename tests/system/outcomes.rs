@@ -41,7 +41,7 @@ async fn every_signature_has_its_line_whatever_the_log_level() {
     assert_eq!(line["justification"], "order 4711");
     let sha256 =
         |bytes: &[u8]| hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes));
-    assert_eq!(line["input_sha256"], sha256(b"hi"));
+    assert_eq!(line["input_digest"], format!("sha256:{}", sha256(b"hi")));
     assert_eq!(line["signature_sha256"], sha256(&answer.signature()));
     assert!(!log.contains(answer.body["signature"].as_str().unwrap()), "no signature in the log");
     assert!(!log.contains("TrentService"), "the SDK does not log requests, whatever is asked for");

@@ -4,29 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use serde_json::json;
-use system_tests::{Key, Kind, Operation, Scratch, World, programs};
+use system_tests::{Kind, Operation, World, openssl};
 
 use crate::ALICE;
-
-/// What a consumer does: openssl and the registered public key, nothing of ours.
-fn openssl_verifies(key: &Key, message: &[u8], signature: &[u8]) -> bool {
-    let scratch = Scratch::new();
-    let public_key = scratch.write("key.pem", &key.public_key_pem);
-    let message = scratch.write("message", message);
-    let signature = scratch.write("signature", signature);
-    let mut openssl = programs::system("openssl");
-    match key.kind {
-        Kind::Ed25519 => {
-            openssl.args(["pkeyutl", "-verify", "-pubin", "-rawin", "-inkey"]);
-            openssl.arg(public_key).arg("-in").arg(message).arg("-sigfile").arg(signature);
-        }
-        Kind::P256 => {
-            openssl.args(["dgst", "-sha256", "-verify"]);
-            openssl.arg(public_key).arg("-signature").arg(signature).arg(message);
-        }
-    }
-    openssl.output().unwrap().status.success()
-}
 
 fn sha256(message: &[u8]) -> Vec<u8> {
     aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, message).as_ref().to_vec()
@@ -50,36 +30,11 @@ async fn openssl_verifies_what_both_kinds_of_key_sign() {
             assert_eq!(answer.body["signer_kid"], kid);
             assert_eq!(answer.body["algorithm"], key.kind.algorithm());
             assert_eq!(answer.body["mode"], "normal");
-            assert!(openssl_verifies(key, b"a message", &answer.signature()));
-            assert!(!openssl_verifies(key, b"another message", &answer.signature()));
+            assert!(openssl::verifies(key, b"a message", &answer.signature()));
+            assert!(!openssl::verifies(key, b"another message", &answer.signature()));
         }
     }
     proxy.stop().await;
-}
-
-#[tokio::test]
-async fn a_digest_is_signed_as_the_table_of_inputs_says() {
-    let world = World::new();
-    let (ed, ec) = (world.kms.key(Kind::Ed25519), world.kms.key(Kind::P256));
-    let proxy = world
-        .proxy()
-        .signer("ed", &ed)
-        .signer("ec", &ec)
-        .caller(ALICE, &["ed", "ec"])
-        .start()
-        .await;
-    let alice = proxy.client(ALICE).await;
-    let digest = sha256(b"a message");
-    let by_ec = alice.sign_digest("ec", &digest).await;
-    assert!(
-        openssl_verifies(&ec, b"a message", &by_ec.signature()),
-        "ECDSA signs the digest itself"
-    );
-    let by_ed = alice.sign_digest("ed", &digest).await;
-    assert!(
-        openssl_verifies(&ed, &digest, &by_ed.signature()),
-        "Ed25519 signs its bytes as a message"
-    );
 }
 
 #[tokio::test]
@@ -95,30 +50,13 @@ async fn a_long_message_is_hashed_here_for_digest_algorithms_and_refused_for_ed2
         .await;
     let alice = proxy.client(ALICE).await;
     let long = vec![7; 4097];
-    assert!(openssl_verifies(&ec, &long, &alice.sign_message("ec", &long).await.signature()));
+    assert!(openssl::verifies(&ec, &long, &alice.sign_message("ec", &long).await.signature()));
     assert_eq!(alice.sign_message("ed", &long).await.reason(), "message_too_large");
-    assert!(openssl_verifies(
+    assert!(openssl::verifies(
         &ed,
         &long[1..],
         &alice.sign_message("ed", &long[1..]).await.signature()
     ));
-}
-
-#[tokio::test]
-async fn the_hash_dialect_signs_a_digest_with_the_default_signer() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
-    let alice = proxy.client(ALICE).await;
-    let body = json!({"hash": hex::encode(sha256(b"a message")), "extra": "ignored"}).to_string();
-    // Dialects take any content type.
-    let headers = [("content-type", "text/plain")];
-    let answer = alice.send(Method::POST, "/sign", &headers, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(openssl_verifies(&key, b"a message", &answer.signature()));
-    let mut fields: Vec<_> = answer.body.as_object().unwrap().keys().cloned().collect();
-    fields.sort();
-    assert_eq!(fields, ["mode", "signature", "signer_kid", "ts"]);
 }
 
 #[tokio::test]

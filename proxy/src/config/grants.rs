@@ -29,12 +29,12 @@ pub(super) fn callers(
                     Some(algorithm) => algorithms.push(algorithm),
                     None => grant.mistake(
                         "algorithms",
-                        format!("{name:?} is not one of {}", Algorithm::names()),
+                        format!("{name:?} is not one of {}", Algorithm::all_names()),
                     ),
                 }
             }
             if names.is_empty() {
-                let fix = format!("is missing; list some of {}", Algorithm::names());
+                let fix = format!("is missing; list some of {}", Algorithm::all_names());
                 grant.mistake("algorithms", fix);
             }
             grant.finish();

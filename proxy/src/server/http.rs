@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use serde_json::json;
-use signing_core::{Caller, Reason, Refusal};
+use serde_json::{Value, json};
+use signing_core::{Caller, Reason, Refusal, Signer, ToBeSigned};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::DataPlane;
 use super::answer::{self, Answer, Held, json_answer, problem, status_of};
 use super::connections::Connection;
 use super::dialects;
+use super::route::{self, Resource};
 use crate::health::{Health, Reader};
 use crate::metrics::{Metrics, RequestResult, Stages};
 use crate::request_context::{self, RequestContext};
@@ -31,17 +32,6 @@ pub(super) const HEADERS_MAX: usize = 64;
 const DISCARD_BODIES: usize = 4;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-
-/// What may be asked for, each with its one method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resource {
-    Sign,
-    Verify,
-    Signers,
-    Health,
-    Live,
-    Ready,
-}
 
 /// One request on one connection.
 struct Exchange {
@@ -83,14 +73,10 @@ impl Exchange {
         {
             return self.refuse(refusal);
         }
-        let (resource, allowed) = match route(request.uri().path()) {
-            Some(found) => found,
-            None => {
-                return self.refuse(Refusal::new(
-                    Reason::NotFound,
-                    "no such path; POST /v1/sign, POST /v1/verify, GET /v1/signers, GET /health",
-                ));
-            }
+        let uri = request.uri().clone();
+        let (resource, allowed) = match route::route(uri.path()) {
+            Ok(found) => found,
+            Err(refusal) => return self.refuse(refusal),
         };
         if method != allowed {
             let detail = format!("this path takes {allowed}");
@@ -102,6 +88,9 @@ impl Exchange {
             Resource::Sign => return self.sign(request).await,
             Resource::Verify => self.verify(request).await,
             Resource::Signers => self.caller.clone().map(|_| self.signers()),
+            Resource::PublicKeyPem => route::kid_of_query(&uri)
+                .and_then(|kid| self.public_key(kid.as_deref(), dialects::public_key_pem)),
+            Resource::PublicKeyDer { kid } => self.public_key(Some(&kid), dialects::public_key_der),
             Resource::Health => Ok(self.health()),
             Resource::Live => Ok(json_answer(StatusCode::OK, &json!({"ok": true}))),
             Resource::Ready => Ok(self.ready()),
@@ -157,7 +146,10 @@ impl Exchange {
 
         let signature = signed.release.signature();
         let kid = signature.kid().clone();
-        let body = dialect.signed(signature, &self.request_id);
+        let body = dialect.signed(signature, &self.request_id).ok_or_else(|| {
+            let detail = "a signature has no such form; nothing was released";
+            Refusal::new(Reason::Internal, detail).about(&kid)
+        })?;
         let total = now().since(context.received);
         self.plane.room.metrics.stages(&signed.stages, total);
         let mut response = json_answer(StatusCode::OK, &body);
@@ -168,20 +160,32 @@ impl Exchange {
 
     async fn verify(&self, request: Request<Incoming>) -> Result<Response<Answer>, Refusal> {
         let caller = self.caller.as_ref().map_err(Clone::clone)?;
+        let path = request.uri().path().to_owned();
         let (headers, body) = self.read(request).await?;
         let room = &self.plane.room;
-        let request = dialects::read_verify(content_type(&headers), &body)?;
+        let request = dialects::read_verify(&path, content_type(&headers), &body)?;
         let signer = room.policy.find(&room.registry, caller, request.signer.as_deref())?;
-        if let Some(algorithm) = request.algorithm.filter(|named| *named != signer.algorithm()) {
-            let detail =
-                format!("{} signs with {}, not {algorithm}", signer.kid, signer.algorithm());
-            return Err(Refusal::new(Reason::AlgorithmNotSupported, detail).about(&signer.kid));
-        }
-        let input = signing_core::ToBeSigned::prepare(&request.input, signer.algorithm())
-            .map_err(|refusal| refusal.about(&signer.kid))?;
-        let verified = signer.public_key.verifies(&input, &request.signature);
-        let body = json!({"verified": verified, "signer_kid": signer.kid.as_str()});
-        Ok(json_answer(StatusCode::OK, &body))
+        let algorithm = request.algorithm.unwrap_or_else(|| signer.algorithm());
+        signer.signs_with(algorithm)?;
+        let about = |refusal: Refusal| refusal.about(&signer.kid);
+        request.format.fits(algorithm).map_err(about)?;
+        let input = ToBeSigned::prepare(&request.input, algorithm).map_err(about)?;
+        let signature = request.format.read(algorithm, &request.signature);
+        let verified =
+            signature.is_some_and(|signature| signer.public_key.verifies(&input, &signature));
+        Ok(json_answer(StatusCode::OK, &request.dialect.verified(verified, signer)))
+    }
+
+    /// A registered public key, in the words of the dialect that asks.
+    fn public_key(
+        &self,
+        named: Option<&str>,
+        words: fn(&Signer) -> Value,
+    ) -> Result<Response<Answer>, Refusal> {
+        let caller = self.caller.as_ref().map_err(Clone::clone)?;
+        let room = &self.plane.room;
+        let signer = room.policy.find(&room.registry, caller, named)?;
+        Ok(json_answer(StatusCode::OK, &words(signer)))
     }
 
     fn signers(&self) -> Response<Answer> {
@@ -307,18 +311,6 @@ impl Drop for Unanswered<'_> {
             self.metrics.request(None, RequestResult::Refused(reason));
         }
     }
-}
-
-fn route(path: &str) -> Option<(Resource, Method)> {
-    Some(match path {
-        "/v1/sign" | "/sign" => (Resource::Sign, Method::POST),
-        "/v1/verify" => (Resource::Verify, Method::POST),
-        "/v1/signers" => (Resource::Signers, Method::GET),
-        "/health" | "/ping" => (Resource::Health, Method::GET),
-        "/livez" => (Resource::Live, Method::GET),
-        "/readyz" => (Resource::Ready, Method::GET),
-        _ => return None,
-    })
 }
 
 fn check_headers(headers: &HeaderMap, max_bytes: usize) -> Result<(), Refusal> {

@@ -5,6 +5,7 @@ mod answer;
 mod connections;
 mod dialects;
 mod http;
+mod route;
 mod socket;
 mod tls;
 

@@ -20,8 +20,8 @@ use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
-use signing_core::Algorithm;
 use signing_core::gate::Fault;
+use signing_core::{Algorithm, Hash};
 
 use super::retry::RetryBudget;
 use super::{FoundKey, UpstreamError};
@@ -225,6 +225,13 @@ fn spec(algorithm: Algorithm) -> SigningAlgorithmSpec {
     match algorithm {
         Algorithm::Ed25519Sha512 => SigningAlgorithmSpec::Ed25519Sha512,
         Algorithm::EcdsaSha256 => SigningAlgorithmSpec::EcdsaSha256,
+        Algorithm::EcdsaSha384 => SigningAlgorithmSpec::EcdsaSha384,
+        Algorithm::RsaPkcs1(Hash::Sha256) => SigningAlgorithmSpec::RsassaPkcs1V15Sha256,
+        Algorithm::RsaPkcs1(Hash::Sha384) => SigningAlgorithmSpec::RsassaPkcs1V15Sha384,
+        Algorithm::RsaPkcs1(Hash::Sha512) => SigningAlgorithmSpec::RsassaPkcs1V15Sha512,
+        Algorithm::RsaPss(Hash::Sha256) => SigningAlgorithmSpec::RsassaPssSha256,
+        Algorithm::RsaPss(Hash::Sha384) => SigningAlgorithmSpec::RsassaPssSha384,
+        Algorithm::RsaPss(Hash::Sha512) => SigningAlgorithmSpec::RsassaPssSha512,
     }
 }
 

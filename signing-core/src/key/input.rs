@@ -1,8 +1,6 @@
 //! What exactly is put before the key, for each algorithm and kind of input.
 
-use aws_lc_rs::digest;
-
-use super::Algorithm;
+use super::{Algorithm, Digest, Hash};
 use crate::canary;
 use crate::refusal::{Reason, Refusal};
 use crate::request::Input;
@@ -24,7 +22,7 @@ pub struct ToBeSigned {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// A digest of the algorithm's own hash (KMS `DIGEST`).
-    Digest([u8; 32]),
+    Digest(Digest),
     /// The message itself (KMS `RAW`).
     Raw(Vec<u8>),
 }
@@ -34,11 +32,11 @@ impl ToBeSigned {
     ///
     /// | algorithm | given a digest | given a message |
     /// | --- | --- | --- |
-    /// | ECDSA | that digest | its digest, computed here |
-    /// | Ed25519 | the digest's bytes as the message | the message |
+    /// | ECDSA, RSA | that digest | its digest, computed here |
+    /// | Ed25519 | the SHA-256 digest's bytes as the message | the message |
     ///
     /// # Errors
-    /// `invalid_digest` if its length does not fit, `message_too_large` if
+    /// `invalid_digest` if another hash made it, `message_too_large` if
     /// Ed25519's message is over 4096 bytes, `invalid_request` for a canary and
     /// for an empty Ed25519 message, which KMS does not take.
     pub fn prepare(input: &Input, algorithm: Algorithm) -> Result<Self, Refusal> {
@@ -53,22 +51,30 @@ impl ToBeSigned {
         }
     }
 
-    fn from_digest(digest: &[u8], algorithm: Algorithm) -> Result<Self, Refusal> {
-        let Ok(bytes) = <[u8; 32]>::try_from(digest) else {
+    fn from_digest(digest: &Digest, algorithm: Algorithm) -> Result<Self, Refusal> {
+        let wanted = algorithm.digest_hash();
+        if digest.hash() != wanted {
             return Err(Refusal::new(
                 Reason::InvalidDigest,
                 format!(
-                    "the digest has {} bytes; {algorithm} takes a SHA-256 digest of {}",
-                    digest.len(),
-                    algorithm.digest_bytes()
+                    "the digest is a {} of {} bytes; {algorithm} takes a {} of {}",
+                    digest.hash().name(),
+                    digest.bytes().len(),
+                    wanted.name(),
+                    wanted.digest_bytes()
                 ),
             ));
-        };
+        }
         let form = match algorithm {
             // A digest's bytes are the message here.
-            Algorithm::Ed25519Sha512 if canary::is_canary(digest) => return Err(is_a_canary()),
-            Algorithm::Ed25519Sha512 => Form::Raw(bytes.to_vec()),
-            Algorithm::EcdsaSha256 => Form::Digest(bytes),
+            Algorithm::Ed25519Sha512 if canary::is_canary(digest.bytes()) => {
+                return Err(is_a_canary());
+            }
+            Algorithm::Ed25519Sha512 => Form::Raw(digest.bytes().to_vec()),
+            Algorithm::EcdsaSha256
+            | Algorithm::EcdsaSha384
+            | Algorithm::RsaPkcs1(_)
+            | Algorithm::RsaPss(_) => Form::Digest(digest.clone()),
         };
         Ok(Self { algorithm, form })
     }
@@ -95,7 +101,10 @@ impl ToBeSigned {
                 ));
             }
             Algorithm::Ed25519Sha512 => Form::Raw(message.to_vec()),
-            Algorithm::EcdsaSha256 => Form::Digest(sha256(message)),
+            Algorithm::EcdsaSha256
+            | Algorithm::EcdsaSha384
+            | Algorithm::RsaPkcs1(_)
+            | Algorithm::RsaPss(_) => Form::Digest(algorithm.digest_hash().of(message)),
         };
         Ok(Self { algorithm, form })
     }
@@ -110,7 +119,7 @@ impl ToBeSigned {
     #[must_use]
     pub fn digest(&self) -> Option<&[u8]> {
         match &self.form {
-            Form::Digest(bytes) => Some(bytes),
+            Form::Digest(digest) => Some(digest.bytes()),
             Form::Raw(_) => None,
         }
     }
@@ -119,18 +128,18 @@ impl ToBeSigned {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match &self.form {
-            Form::Digest(bytes) => bytes,
+            Form::Digest(digest) => digest.bytes(),
             Form::Raw(bytes) => bytes,
         }
     }
 
-    /// SHA-256 that names this input in logs and records, whatever its form:
-    /// the digest itself where there is one, else that of the message.
+    /// The digest that names this input in logs and records, whatever its form:
+    /// the digest itself where there is one, else the message's SHA-256.
     #[must_use]
-    pub fn fingerprint(&self) -> [u8; 32] {
+    pub fn fingerprint(&self) -> Digest {
         match &self.form {
-            Form::Digest(bytes) => *bytes,
-            Form::Raw(bytes) => sha256(bytes),
+            Form::Digest(digest) => digest.clone(),
+            Form::Raw(bytes) => Hash::Sha256.of(bytes),
         }
     }
 
@@ -142,10 +151,4 @@ impl ToBeSigned {
 fn is_a_canary() -> Refusal {
     let detail = "the input begins with the prefix of the proxy's own canaries; sign other bytes";
     Refusal::new(Reason::InvalidRequest, detail)
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-    out
 }

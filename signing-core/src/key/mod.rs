@@ -2,11 +2,16 @@
 //! signature is theirs.
 
 mod algorithm;
+mod format;
+mod hash;
 mod input;
 mod public;
+mod rsa;
 mod signer;
 
-pub use algorithm::{Algorithm, SIGNATURE_MAX_BYTES};
+pub use algorithm::{Algorithm, KeyKind, SIGNATURE_MAX_BYTES, names_of};
+pub use format::SignatureFormat;
+pub use hash::{Digest, Hash};
 pub use input::{ED25519_MESSAGE_MAX_BYTES, ToBeSigned};
 pub use public::{KeyError, PublicKey};
 pub use signer::{BadSignature, Kid, KidError, Purpose, Signer, VerifiedSignature};

@@ -4,11 +4,12 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
+use spki::der::asn1::AnyRef;
 use spki::der::{Decode, Encode};
 use spki::{Document, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
-use super::Algorithm;
 use super::input::{Form, ToBeSigned};
+use super::{Algorithm, Hash, KeyKind, rsa};
 
 /// id-Ed25519 (RFC 8410).
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
@@ -16,14 +17,21 @@ const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 /// secp256r1 (RFC 5480).
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+/// secp384r1 (RFC 5480).
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+/// secp521r1 (RFC 5480): named, and not supported.
+const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+/// rsaEncryption (RFC 3279 2.3.1).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// A public key of a registered signer, in its one canonical encoding.
-/// Equality compares that encoding.
+/// Equality compares that encoding and the registered algorithm.
 #[derive(Clone)]
 pub struct PublicKey {
     spki_der: Vec<u8>,
     algorithm: Algorithm,
-    parsed: ParsedPublicKey,
+    /// Once for each algorithm that a key of this kind signs with.
+    parsed: Vec<(Algorithm, ParsedPublicKey)>,
 }
 
 /// Why bytes are not a usable public key.
@@ -45,10 +53,13 @@ pub enum KeyError {
         /// What that needs.
         needed: &'static str,
     },
-    /// The point has the wrong length or form, is not on its curve (P-256), or is
+    /// The point has the wrong length or form, is not on its curve (NIST), or is
     /// of small order (Ed25519): under such a key anyone can sign.
     #[error("holds no usable point of its curve")]
     Point,
+    /// The RSA key is malformed, or of a size or exponent that is not taken.
+    #[error("holds an RSA key that {0}")]
+    Rsa(String),
 }
 
 impl PublicKey {
@@ -76,28 +87,32 @@ impl PublicKey {
             .subject_public_key
             .as_bytes()
             .ok_or_else(|| KeyError::Spki("its bit string has unused bits".into()))?;
-        let curve = match spki.algorithm.parameters {
-            Some(parameters) => parameters.decode_as::<ObjectIdentifier>().ok(),
-            None => None,
-        };
-        let kind_fits = match algorithm {
-            Algorithm::Ed25519Sha512 => {
-                spki.algorithm.oid == ED25519 && spki.algorithm.parameters.is_none()
-            }
-            Algorithm::EcdsaSha256 => spki.algorithm.oid == EC_PUBLIC_KEY && curve == Some(P256),
+        let kind = algorithm.key_kind();
+        let (oid, parameters) = (spki.algorithm.oid, spki.algorithm.parameters);
+        let curve = parameters.and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
+        let kind_fits = match kind {
+            KeyKind::Ed25519 => oid == ED25519 && parameters.is_none(),
+            KeyKind::P256 => oid == EC_PUBLIC_KEY && curve == Some(P256),
+            KeyKind::P384 => oid == EC_PUBLIC_KEY && curve == Some(P384),
+            KeyKind::Rsa => oid == RSA && parameters.is_some_and(AnyRef::is_null),
         };
         if !kind_fits {
             return Err(KeyError::OtherKind {
-                found: describe(spki.algorithm.oid, curve),
+                found: describe(oid, curve),
                 algorithm: algorithm.registry_name(),
-                needed: kind_needed(algorithm),
+                needed: kind_needed(kind),
             });
         }
-        if !is_canonical(point, algorithm) {
-            return Err(KeyError::Point);
-        }
-        let parsed =
-            ParsedPublicKey::new(verifier(algorithm), point).map_err(|_| KeyError::Point)?;
+        check_canonical(point, kind)?;
+        let parse = |algorithm| Ok((algorithm, ParsedPublicKey::new(verifier(algorithm), point)?));
+        let parsed = kind
+            .algorithms()
+            .map(parse)
+            .collect::<Result<_, aws_lc_rs::error::KeyRejected>>()
+            .map_err(|_| match kind {
+                KeyKind::Rsa => KeyError::Rsa("can not be used".to_owned()),
+                KeyKind::Ed25519 | KeyKind::P256 | KeyKind::P384 => KeyError::Point,
+            })?;
         let spki_der = spki.to_der().map_err(|error| KeyError::Spki(error.to_string()))?;
         Ok(Self { spki_der, algorithm, parsed })
     }
@@ -124,25 +139,30 @@ impl PublicKey {
         hex::encode(digest::digest(&digest::SHA256, &self.spki_der))
     }
 
-    /// The algorithm it is registered for.
+    /// The algorithm it is registered for: its own.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// Every algorithm that a key of its kind signs with; RSA has several.
+    pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> + '_ {
+        self.parsed.iter().map(|(algorithm, _)| *algorithm)
     }
 
     /// Whether `signature` is this key's over `input`. Constant time is not
     /// needed: everything here is public.
     ///
     /// ECDSA signatures are strict DER; high S is valid (KMS does not
-    /// normalise). Ed25519 refuses S >= L (RFC 8032 5.1.7).
+    /// normalise). Ed25519 refuses S >= L (RFC 8032 5.1.7). RSA signatures are as
+    /// long as the modulus; PSS has a salt as long as its hash.
     #[must_use]
     pub fn verifies(&self, input: &ToBeSigned, signature: &[u8]) -> bool {
-        input.algorithm() == self.algorithm
-            && match input.form() {
-                Form::Raw(message) => self.parsed.verify_sig(message, signature).is_ok(),
-                Form::Digest(bytes) => digest::Digest::import_less_safe(bytes, &digest::SHA256)
-                    .is_ok_and(|digest| self.parsed.verify_digest_sig(&digest, signature).is_ok()),
-            }
+        let parsed = self.parsed.iter().find(|(algorithm, _)| *algorithm == input.algorithm());
+        parsed.is_some_and(|(_, key)| match input.form() {
+            Form::Raw(message) => key.verify_sig(message, signature).is_ok(),
+            Form::Digest(digest) => key.verify_digest_sig(digest.imported(), signature).is_ok(),
+        })
     }
 }
 
@@ -161,17 +181,27 @@ impl fmt::Debug for PublicKey {
 }
 
 /// One key has one encoding, so that a key under two names is found.
-fn is_canonical(point: &[u8], algorithm: Algorithm) -> bool {
-    match algorithm {
-        Algorithm::EcdsaSha256 => point.len() == 65 && point.first() == Some(&0x04),
-        Algorithm::Ed25519Sha512 => <[u8; 32]>::try_from(point).is_ok_and(|mut y| {
-            // The sign of x does not matter for the order of a point.
-            if let Some(last) = y.last_mut() {
-                *last &= 0x7f;
-            }
-            is_below_p(&y) && !SMALL_ORDER.contains(&y)
-        }),
+fn check_canonical(key: &[u8], kind: KeyKind) -> Result<(), KeyError> {
+    let uncompressed = |bytes| {
+        (key.len() == bytes && key.first() == Some(&0x04)).then_some(()).ok_or(KeyError::Point)
+    };
+    match kind {
+        KeyKind::P256 => uncompressed(65),
+        KeyKind::P384 => uncompressed(97),
+        KeyKind::Ed25519 if is_canonical_edwards(key) => Ok(()),
+        KeyKind::Ed25519 => Err(KeyError::Point),
+        KeyKind::Rsa => rsa::check(key).map_err(KeyError::Rsa),
     }
+}
+
+fn is_canonical_edwards(point: &[u8]) -> bool {
+    <[u8; 32]>::try_from(point).is_ok_and(|mut y| {
+        // The sign of x does not matter for the order of a point.
+        if let Some(last) = y.last_mut() {
+            *last &= 0x7f;
+        }
+        is_below_p(&y) && !SMALL_ORDER.contains(&y)
+    })
 }
 
 /// Whether a little-endian number of 255 bits is below p = 2^255 - 19: only then
@@ -217,13 +247,22 @@ fn verifier(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
     match algorithm {
         Algorithm::Ed25519Sha512 => &signature::ED25519,
         Algorithm::EcdsaSha256 => &signature::ECDSA_P256_SHA256_ASN1,
+        Algorithm::EcdsaSha384 => &signature::ECDSA_P384_SHA384_ASN1,
+        Algorithm::RsaPkcs1(Hash::Sha256) => &signature::RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::RsaPkcs1(Hash::Sha384) => &signature::RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::RsaPkcs1(Hash::Sha512) => &signature::RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::RsaPss(Hash::Sha256) => &signature::RSA_PSS_2048_8192_SHA256,
+        Algorithm::RsaPss(Hash::Sha384) => &signature::RSA_PSS_2048_8192_SHA384,
+        Algorithm::RsaPss(Hash::Sha512) => &signature::RSA_PSS_2048_8192_SHA512,
     }
 }
 
-fn kind_needed(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::Ed25519Sha512 => "an Ed25519 key (RFC 8410)",
-        Algorithm::EcdsaSha256 => "a P-256 key (RFC 5480)",
+fn kind_needed(kind: KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Ed25519 => "an Ed25519 key (RFC 8410)",
+        KeyKind::P256 => "a P-256 key (RFC 5480)",
+        KeyKind::P384 => "a P-384 key (RFC 5480)",
+        KeyKind::Rsa => "an RSA key (rsaEncryption, RFC 3279)",
     }
 }
 
@@ -231,7 +270,10 @@ fn describe(oid: ObjectIdentifier, curve: Option<ObjectIdentifier>) -> String {
     match (oid, curve) {
         (ED25519, _) => "Ed25519".into(),
         (EC_PUBLIC_KEY, Some(P256)) => "P-256".into(),
+        (EC_PUBLIC_KEY, Some(P384)) => "P-384".into(),
+        (EC_PUBLIC_KEY, Some(P521)) => "P-521, which is not supported".into(),
         (EC_PUBLIC_KEY, Some(curve)) => format!("EC curve {curve}"),
+        (RSA, _) => "RSA".into(),
         (oid, _) => oid.to_string(),
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use time::OffsetDateTime;
 
-use super::{Algorithm, PublicKey, ToBeSigned};
+use super::{Algorithm, PublicKey, SignatureFormat, ToBeSigned, names_of};
 use crate::refusal::{Reason, Refusal};
 
 /// The name of a registered key. Short and printable, since it stands in
@@ -74,10 +74,24 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// The algorithm of its key.
+    /// The algorithm it is registered for: what it signs with unless another one of
+    /// its key's is named.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.public_key.algorithm()
+    }
+
+    /// Whether its key can sign with `algorithm`.
+    ///
+    /// # Errors
+    /// `algorithm_not_supported` if it can not.
+    pub fn signs_with(&self, algorithm: Algorithm) -> Result<(), Refusal> {
+        let known: Vec<_> = self.public_key.algorithms().collect();
+        if known.contains(&algorithm) {
+            return Ok(());
+        }
+        let detail = format!("{} signs with {}, not {algorithm}", self.kid, names_of(&known));
+        Err(Refusal::new(Reason::AlgorithmNotSupported, detail).about(&self.kid))
     }
 
     /// Whether the registry lets it sign at `now`.
@@ -108,7 +122,8 @@ impl Signer {
         signature: Vec<u8>,
     ) -> Result<VerifiedSignature, BadSignature> {
         if self.public_key.verifies(input, &signature) {
-            Ok(VerifiedSignature { kid: self.kid.clone(), algorithm: self.algorithm(), signature })
+            let (kid, algorithm) = (self.kid.clone(), input.algorithm());
+            Ok(VerifiedSignature { kid, algorithm, signature })
         } else {
             Err(BadSignature { signature_bytes: signature.len() })
         }
@@ -150,10 +165,17 @@ impl VerifiedSignature {
         self.algorithm
     }
 
-    /// The signature: 64 bytes (Ed25519) or ASN.1 DER (ECDSA).
+    /// The signature in its algorithm's own form: 64 bytes (Ed25519), ASN.1 DER
+    /// (ECDSA), as many bytes as the modulus (RSA).
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.signature
+    }
+
+    /// The signature in that format. None if its algorithm has no such form.
+    #[must_use]
+    pub fn bytes_in(&self, format: SignatureFormat) -> Option<Vec<u8>> {
+        format.write(self.algorithm, &self.signature)
     }
 }
 

@@ -1,68 +1,151 @@
-//! The ways in which clients ask to sign: each dialect is turned into the native
-//! request, and its answer is written back in its own words. One file each.
+//! The ways in which clients ask: each dialect is turned into the native request,
+//! and its answer is written back in its own words.
+//!
+//! Native is strict (JSON only, unknown fields refused). The others are what
+//! clients in the field already speak: any content type, unknown fields ignored,
+//! and exactly one input field, which decides.
 
-mod hash;
+mod answers;
+mod fields;
 mod native;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use signing_core::{Input, Reason, Refusal, SignRequest, VerifiedSignature};
+use serde_json::{Map, Value, json};
+use signing_core::{
+    Algorithm, Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, Signer,
+    VerifiedSignature,
+};
 
-pub(super) use native::VerifyRequest;
+pub(super) use answers::{public_key_der, public_key_pem};
 
-/// A dialect whose request was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A dialect whose request to sign was read, with what its answer repeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// `/v1/sign`.
-    Native,
-    /// `POST /sign {"hash": 64 hex}`.
-    Hash,
+    Native { format: SignatureFormat },
+    /// `/sign {"hash"}` and `/sign {"data"}`.
+    Kid,
+    /// `/sign {"payload_b64"}`.
+    PayloadB64,
+    /// `/sign {"digest_hex"}`.
+    DigestHex,
+    /// `/sign {"payload"}`.
+    Manifest { manifest_id: Option<String> },
+    /// `/signData`.
+    SignData,
+    /// `/sign/hash` and `/sign/canonical`.
+    Alg,
 }
 
-/// Reads a request to sign. The path decides between native and the dialects of
-/// `/sign`; there, the input field does.
+/// A request to verify, whatever dialect it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct VerifyRequest {
+    pub(super) dialect: VerifyDialect,
+    pub(super) input: Input,
+    pub(super) signer: Option<String>,
+    pub(super) algorithm: Option<Algorithm>,
+    pub(super) format: SignatureFormat,
+    pub(super) signature: Vec<u8>,
+}
+
+/// How the answer to a request to verify is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VerifyDialect {
+    /// `/v1/verify`.
+    Native,
+    /// `/verify {"payload_b64"}`.
+    PayloadB64,
+    /// `/verify {"digest_hex"}`.
+    DigestHex,
+}
+
+/// Reads a request to sign: the path decides, and on `/sign` the input field.
 pub(super) fn read_sign(
     path: &str,
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<(Dialect, SignRequest), Refusal> {
-    if path == "/v1/sign" {
-        return Ok((Dialect::Native, native::read_sign(content_type, body)?));
-    }
-    let fields: serde_json::Map<String, Value> = parse(body)?;
-    let inputs: Vec<_> =
-        INPUT_FIELDS.iter().copied().filter(|field| fields.contains_key(*field)).collect();
-    match inputs.as_slice() {
-        [hash::INPUT_FIELD] => Ok((Dialect::Hash, hash::read(body)?)),
-        [] => Err(invalid(format!("no input field: expected {:?}", hash::INPUT_FIELD))),
-        [other] => Err(invalid(format!(
-            "the input field {other:?} is not taken here: send {:?}, or ask /v1/sign",
-            hash::INPUT_FIELD
-        ))),
-        several => Err(invalid(format!("input fields {}: send exactly one", several.join(", ")))),
+    match path {
+        "/v1/sign" => native::read_sign(content_type, body),
+        "/signData" => {
+            input_field(body, &["data"])?;
+            fields::sign_data(body)
+        }
+        "/sign/hash" => {
+            input_field(body, &["digest_hex"])?;
+            fields::digest_hex(body).map(|(_, request)| (Dialect::Alg, request))
+        }
+        "/sign/canonical" => {
+            input_field(body, &["canonical"])?;
+            fields::canonical(body)
+        }
+        _ => match input_field(body, &["hash", "payload_b64", "data", "digest_hex", "payload"])? {
+            "hash" => fields::hash(body),
+            "payload_b64" => fields::payload_b64(body),
+            "data" => fields::data(body),
+            "digest_hex" => fields::digest_hex(body),
+            _ => fields::payload(body),
+        },
     }
 }
-
-/// The input fields of all dialects in the field: exactly one decides.
-const INPUT_FIELDS: [&str; 5] = [hash::INPUT_FIELD, "payload_b64", "data", "digest_hex", "payload"];
 
 /// Reads a request to verify.
 pub(super) fn read_verify(
+    path: &str,
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<VerifyRequest, Refusal> {
-    native::read_verify(content_type, body)
+    if path == "/v1/verify" {
+        return native::read_verify(content_type, body);
+    }
+    match input_field(body, &["payload_b64", "digest_hex"])? {
+        "payload_b64" => fields::verify_payload_b64(body),
+        _ => fields::verify_digest_hex(body),
+    }
 }
 
 impl Dialect {
-    /// The answer that carries `signature`.
-    pub(super) fn signed(self, signature: &VerifiedSignature, request_id: &str) -> Value {
+    /// The answer that carries `signature`. None if it has no such form, which was
+    /// asked before anything was signed.
+    pub(super) fn signed(&self, signature: &VerifiedSignature, request_id: &str) -> Option<Value> {
         match self {
-            Self::Native => native::signed(signature, request_id),
-            Self::Hash => hash::signed(signature),
+            Self::Native { format } => native::signed(signature, *format, request_id),
+            other => Some(answers::signed(other, signature)),
         }
+    }
+}
+
+impl VerifyDialect {
+    /// The answer that says whether the signature verified.
+    pub(super) fn verified(self, verified: bool, signer: &Signer) -> Value {
+        match self {
+            Self::Native => json!({"verified": verified, "signer_kid": signer.kid.as_str()}),
+            Self::PayloadB64 => json!({"verified": verified}),
+            Self::DigestHex => json!({"verified": verified, "valid": verified}),
+        }
+    }
+}
+
+/// Every field that is an input in some dialect.
+const INPUT_FIELDS: [&str; 6] =
+    ["hash", "payload_b64", "data", "digest_hex", "payload", "canonical"];
+
+/// The one input field of a body, which has to be one of `taken`.
+fn input_field(body: &[u8], taken: &[&'static str]) -> Result<&'static str, Refusal> {
+    let fields: Map<String, Value> = parse(body)?;
+    let found: Vec<_> =
+        INPUT_FIELDS.into_iter().filter(|field| fields.contains_key(*field)).collect();
+    let expected = || taken.iter().map(|field| format!("{field:?}")).collect::<Vec<_>>().join(", ");
+    match found.as_slice() {
+        [field] if taken.contains(field) => Ok(field),
+        [] => Err(invalid(format!("no input field: expected one of {}", expected()))),
+        [other] => {
+            let expected = expected();
+            Err(invalid(format!("{other:?} is no input here: expected one of {expected}")))
+        }
+        several => Err(invalid(format!("input fields {}: send exactly one", several.join(", ")))),
     }
 }
 
@@ -81,6 +164,35 @@ fn base64(field: &str, text: &str) -> Result<Vec<u8>, Refusal> {
         .map_err(|error| invalid(format!("\"{field}\" is not standard padded base64: {error}")))
 }
 
+/// Reads the name of an algorithm.
+fn algorithm(name: &str) -> Result<Algorithm, Refusal> {
+    Algorithm::parse(name).ok_or_else(|| {
+        let name = short(name);
+        Refusal::new(
+            Reason::AlgorithmNotSupported,
+            format!("\"algorithm\" {name:?} is not one of {}", Algorithm::all_names()),
+        )
+    })
+}
+
+/// A digest in hex, whose length says which hash made it.
+fn hex_digest(field: &str, text: &str, hashes: &[Hash]) -> Result<Digest, Refusal> {
+    let bytes = hex::decode(text).ok();
+    let digest = bytes.and_then(|bytes| {
+        let hash = hashes.iter().find(|hash| hash.digest_bytes() == bytes.len())?;
+        Digest::new(*hash, &bytes).ok()
+    });
+    digest.ok_or_else(|| {
+        let expected =
+            |hash: &Hash| format!("{} hex digits ({})", hash.digest_bytes() * 2, hash.name());
+        let expected = hashes.iter().map(expected).collect::<Vec<_>>().join(" or ");
+        Refusal::new(
+            Reason::InvalidDigest,
+            format!("\"{field}\" has {} characters; expected {expected}", text.chars().count()),
+        )
+    })
+}
+
 /// As much of a caller's text as helps to find the mistake.
 fn short(text: &str) -> String {
     text.chars().take(120).collect()
@@ -88,19 +200,4 @@ fn short(text: &str) -> String {
 
 fn invalid(detail: impl Into<String>) -> Refusal {
     Refusal::new(Reason::InvalidRequest, detail)
-}
-
-/// The one input of a request, out of a digest and a message of which exactly
-/// one is there.
-fn one_input(digest: Option<Vec<u8>>, message: Option<Vec<u8>>) -> Result<Input, Refusal> {
-    match (digest, message) {
-        (Some(digest), None) => Ok(Input::Digest(digest)),
-        (None, Some(message)) => Ok(Input::Message(message)),
-        (Some(_), Some(_)) => Err(invalid("both \"digest\" and \"message\": send exactly one")),
-        (None, None) => Err(invalid("neither \"digest\" nor \"message\": send exactly one")),
-    }
-}
-
-fn encode(signature: &VerifiedSignature) -> String {
-    STANDARD.encode(signature.bytes())
 }

@@ -1,10 +1,14 @@
 //! The native surface: `/v1/sign` and `/v1/verify`. Unknown fields are refused.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use signing_core::{Algorithm, Input, Reason, Refusal, SignRequest, VerifiedSignature};
+use signing_core::{
+    Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, VerifiedSignature,
+};
 
-use super::{base64, encode, invalid, one_input, parse, short};
+use super::{Dialect, VerifyDialect, VerifyRequest, algorithm, base64, invalid, parse, short};
 use crate::time::{rfc3339, wall_now};
 
 /// Longest justification, in characters: it stands in every record.
@@ -34,25 +38,21 @@ struct Verify {
     signature: String,
 }
 
-/// A request to verify.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) struct VerifyRequest {
-    pub(in crate::server) input: Input,
-    pub(in crate::server) signer: Option<String>,
-    pub(in crate::server) algorithm: Option<Algorithm>,
-    pub(in crate::server) signature: Vec<u8>,
-}
-
-pub(super) fn read_sign(content_type: Option<&str>, body: &[u8]) -> Result<SignRequest, Refusal> {
+pub(super) fn read_sign(
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<(Dialect, SignRequest), Refusal> {
     json_only(content_type)?;
     let sign: Sign = parse(body)?;
-    check_format(sign.signature_format.as_deref())?;
-    Ok(SignRequest {
+    let format = format(sign.signature_format.as_deref())?;
+    let request = SignRequest {
         input: input(sign.digest, sign.digest_algorithm.as_deref(), sign.message)?,
         signer: sign.signer_kid,
         algorithm: sign.algorithm.as_deref().map(algorithm).transpose()?,
+        format,
         justification: sign.justification.map(justification).transpose()?,
-    })
+    };
+    Ok((Dialect::Native { format }, request))
 }
 
 pub(super) fn read_verify(
@@ -61,24 +61,29 @@ pub(super) fn read_verify(
 ) -> Result<VerifyRequest, Refusal> {
     json_only(content_type)?;
     let verify: Verify = parse(body)?;
-    check_format(verify.signature_format.as_deref())?;
     Ok(VerifyRequest {
+        dialect: VerifyDialect::Native,
         input: input(verify.digest, verify.digest_algorithm.as_deref(), verify.message)?,
         signer: verify.signer_kid,
         algorithm: verify.algorithm.as_deref().map(algorithm).transpose()?,
+        format: format(verify.signature_format.as_deref())?,
         signature: base64("signature", &verify.signature)?,
     })
 }
 
-pub(super) fn signed(signature: &VerifiedSignature, request_id: &str) -> Value {
-    json!({
-        "signature": encode(signature),
+pub(super) fn signed(
+    signature: &VerifiedSignature,
+    format: SignatureFormat,
+    request_id: &str,
+) -> Option<Value> {
+    Some(json!({
+        "signature": STANDARD.encode(signature.bytes_in(format)?),
         "signer_kid": signature.kid().as_str(),
         "algorithm": signature.algorithm().name(),
         "ts": rfc3339(wall_now()),
         "mode": "normal",
         "request_id": request_id,
-    })
+    }))
 }
 
 fn json_only(content_type: Option<&str>) -> Result<(), Refusal> {
@@ -97,42 +102,39 @@ fn input(
     digest_algorithm: Option<&str>,
     message: Option<String>,
 ) -> Result<Input, Refusal> {
-    let digest = digest.map(|text| base64("digest", &text)).transpose()?;
-    let message = message.map(|text| base64("message", &text)).transpose()?;
-    let input = one_input(digest, message)?;
-    match (&input, digest_algorithm) {
-        (Input::Digest(_), Some("sha256")) | (Input::Message(_), None) => Ok(input),
-        (Input::Digest(_), None) => Err(invalid(
-            "\"digest_algorithm\" is missing: name the hash that made the digest, \"sha256\"",
+    match (digest, digest_algorithm, message) {
+        (Some(digest), Some(hash), None) => {
+            Ok(Input::Digest(Digest::new(named_hash(hash)?, &base64("digest", &digest)?)?))
+        }
+        (None, None, Some(message)) => Ok(Input::Message(base64("message", &message)?)),
+        (Some(_), None, None) => Err(invalid(
+            "\"digest_algorithm\" is missing: name the hash that made the digest, such as \"sha256\"",
         )),
-        (Input::Digest(_), Some(other)) => Err(Refusal::new(
-            Reason::InvalidDigest,
-            format!("\"digest_algorithm\" {:?} is not supported; send \"sha256\"", short(other)),
-        )),
-        (Input::Message(_), Some(_)) => {
+        (None, Some(_), _) => {
             Err(invalid("\"digest_algorithm\" goes with \"digest\", not with \"message\""))
         }
+        (Some(_), _, Some(_)) => Err(invalid("both \"digest\" and \"message\": send exactly one")),
+        (None, None, None) => Err(invalid("neither \"digest\" nor \"message\": send exactly one")),
     }
 }
 
-fn algorithm(name: &str) -> Result<Algorithm, Refusal> {
-    Algorithm::parse(name).ok_or_else(|| {
-        let name = short(name);
+fn named_hash(name: &str) -> Result<Hash, Refusal> {
+    Hash::parse(name).ok_or_else(|| {
+        let known = Hash::ALL.map(Hash::name).join(", ");
         Refusal::new(
-            Reason::AlgorithmNotSupported,
-            format!("\"algorithm\" {name:?} is not one of {}", Algorithm::names()),
+            Reason::InvalidDigest,
+            format!("\"digest_algorithm\" {:?} is not one of {known}", short(name)),
         )
     })
 }
 
-fn check_format(format: Option<&str>) -> Result<(), Refusal> {
-    match format {
-        None | Some("der") => Ok(()),
-        Some(other) => {
-            let other = short(other);
-            Err(invalid(format!("\"signature_format\" {other:?} is not supported; send \"der\"")))
-        }
-    }
+fn format(name: Option<&str>) -> Result<SignatureFormat, Refusal> {
+    name.map_or(Ok(SignatureFormat::Der), |name| {
+        SignatureFormat::parse(name).ok_or_else(|| {
+            let name = short(name);
+            invalid(format!("\"signature_format\" {name:?} is not one of der, p1363"))
+        })
+    })
 }
 
 fn justification(text: String) -> Result<String, Refusal> {

@@ -1,0 +1,58 @@
+//! Answers of the dialects, each in the words that its clients read.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use signing_core::key::KeyKind;
+use signing_core::{Algorithm, Signer, VerifiedSignature};
+
+use super::Dialect;
+use crate::json::put;
+use crate::time::{rfc3339, wall_now};
+
+/// A signature, in `dialect`'s words.
+pub(super) fn signed(dialect: &Dialect, signature: &VerifiedSignature) -> Value {
+    let encoded = STANDARD.encode(signature.bytes());
+    let (kid, word) = (signature.kid().as_str(), algorithm_word(signature.algorithm()));
+    let mut body = match dialect {
+        Dialect::Native { .. } | Dialect::Kid => {
+            json!({"signature": encoded, "signer_kid": kid, "ts": rfc3339(wall_now())})
+        }
+        Dialect::PayloadB64 => json!({"signature_b64": encoded, "signer_id": kid}),
+        Dialect::DigestHex => json!({"signature": encoded, "signer_kid": kid, "algorithm": word}),
+        Dialect::Manifest { manifest_id } => json!({
+            "signature": encoded,
+            "signer_id": kid,
+            "signerId": kid,
+            "algorithm": word,
+            "ts": rfc3339(wall_now()),
+            "manifest_id": manifest_id,
+        }),
+        Dialect::SignData => json!({"signature": encoded, "signerId": kid, "signer_id": kid}),
+        Dialect::Alg => json!({"kid": kid, "alg": word, "signature": encoded}),
+    };
+    put(&mut body, "mode", "normal");
+    body
+}
+
+/// `GET /public-key?kid=`.
+pub(in crate::server) fn public_key_pem(signer: &Signer) -> Value {
+    json!({"publicKeyPem": signer.public_key.to_pem(), "signer_kid": signer.kid.as_str()})
+}
+
+/// `GET /publicKeys/{kid}`.
+pub(in crate::server) fn public_key_der(signer: &Signer) -> Value {
+    json!({
+        "publicKey": STANDARD.encode(signer.public_key.spki_der()),
+        "signerId": signer.kid.as_str(),
+        "algorithm": algorithm_word(signer.algorithm()),
+    })
+}
+
+/// The name that dialects' clients know an algorithm by.
+fn algorithm_word(algorithm: Algorithm) -> &'static str {
+    match algorithm.key_kind() {
+        KeyKind::Ed25519 | KeyKind::Rsa => algorithm.registry_name(),
+        KeyKind::P256 | KeyKind::P384 => algorithm.name(),
+    }
+}

@@ -1,0 +1,164 @@
+//! Requests of the dialects, one function for each input field. Unknown fields
+//! are ignored.
+
+use serde::Deserialize;
+use signing_core::{Digest, Hash, Input, SignRequest, SignatureFormat};
+
+use super::{
+    Dialect, Refusal, VerifyDialect, VerifyRequest, algorithm, base64, hex_digest, invalid, parse,
+};
+
+type Read = Result<(Dialect, SignRequest), Refusal>;
+
+/// `/sign {"hash": 64 hex}`: a SHA-256 digest, by the default signer.
+pub(super) fn hash(body: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    struct Fields {
+        hash: String,
+    }
+    let Fields { hash } = parse(body)?;
+    let digest = hex_digest("hash", &hash, &[Hash::Sha256])?;
+    Ok((Dialect::Kid, request(Input::Digest(digest), None, None)?))
+}
+
+/// `/sign {"payload_b64", "key_id"?}`: a message.
+pub(super) fn payload_b64(body: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    struct Fields {
+        payload_b64: String,
+        key_id: Option<String>,
+    }
+    let Fields { payload_b64, key_id } = parse(body)?;
+    let input = Input::Message(base64("payload_b64", &payload_b64)?);
+    Ok((Dialect::PayloadB64, request(input, key_id, None)?))
+}
+
+/// `/sign {"data": base64, "algorithm"?, "kid"?}`: a message.
+pub(super) fn data(body: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    struct Fields {
+        data: String,
+        algorithm: Option<String>,
+        kid: Option<String>,
+    }
+    let Fields { data, algorithm, kid } = parse(body)?;
+    let input = Input::Message(base64("data", &data)?);
+    Ok((Dialect::Kid, request(input, kid, algorithm.as_deref())?))
+}
+
+/// `/sign {"digest_hex", "algorithm"?, "canonical_payload"?}`: a digest. The
+/// payload, if it is there, has to hash to it.
+pub(super) fn digest_hex(body: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    struct Fields {
+        digest_hex: String,
+        algorithm: Option<String>,
+        canonical_payload: Option<String>,
+    }
+    let Fields { digest_hex, algorithm, canonical_payload } = parse(body)?;
+    let digest = hex_digest("digest_hex", &digest_hex, &Hash::ALL)?;
+    if canonical_payload.is_some_and(|payload| digest.hash().of(payload.as_bytes()) != digest) {
+        let hash = digest.hash().name();
+        return Err(invalid(format!("\"digest_hex\" is not the {hash} of \"canonical_payload\"")));
+    }
+    let request = request(Input::Digest(digest), None, algorithm.as_deref())?;
+    Ok((Dialect::DigestHex, request))
+}
+
+/// `/sign {"signerId", "payload": string, "manifestId"?}`: a message.
+pub(super) fn payload(body: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Fields {
+        signer_id: String,
+        payload: String,
+        manifest_id: Option<String>,
+    }
+    let Fields { signer_id, payload, manifest_id } = parse(body)?;
+    let request = request(Input::Message(payload.into_bytes()), Some(signer_id), None)?;
+    Ok((Dialect::Manifest { manifest_id }, request))
+}
+
+/// `/signData {"signerId", "data": string}`: a message.
+pub(super) fn sign_data(body: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    struct Fields {
+        #[serde(rename = "signerId")]
+        signer_id: String,
+        data: String,
+    }
+    let Fields { signer_id, data } = parse(body)?;
+    let request = request(Input::Message(data.into_bytes()), Some(signer_id), None)?;
+    Ok((Dialect::SignData, request))
+}
+
+/// `/sign/canonical {"canonical": string}`: the SHA-256 of its bytes is the
+/// digest, for Ed25519 too, so that `/verify {"digest_hex"}` of it holds.
+pub(super) fn canonical(body: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    struct Fields {
+        canonical: String,
+    }
+    let Fields { canonical } = parse(body)?;
+    let digest = Hash::Sha256.of(canonical.as_bytes());
+    Ok((Dialect::Alg, request(Input::Digest(digest), None, None)?))
+}
+
+/// `/verify {"payload_b64", "signature_b64", "signer_id"?}`.
+pub(super) fn verify_payload_b64(body: &[u8]) -> Result<VerifyRequest, Refusal> {
+    #[derive(Deserialize)]
+    struct Fields {
+        payload_b64: String,
+        signature_b64: String,
+        signer_id: Option<String>,
+    }
+    let Fields { payload_b64, signature_b64, signer_id } = parse(body)?;
+    Ok(VerifyRequest {
+        dialect: VerifyDialect::PayloadB64,
+        input: Input::Message(base64("payload_b64", &payload_b64)?),
+        signer: signer_id,
+        algorithm: None,
+        format: SignatureFormat::Der,
+        signature: base64("signature_b64", &signature_b64)?,
+    })
+}
+
+/// `/verify {"digest_hex", "signature_b64" or "signature"}`.
+pub(super) fn verify_digest_hex(body: &[u8]) -> Result<VerifyRequest, Refusal> {
+    #[derive(Deserialize)]
+    struct Fields {
+        digest_hex: String,
+        signature_b64: Option<String>,
+        signature: Option<String>,
+        signer_id: Option<String>,
+    }
+    let Fields { digest_hex, signature_b64, signature, signer_id } = parse(body)?;
+    let digest: Digest = hex_digest("digest_hex", &digest_hex, &Hash::ALL)?;
+    let signature = match (signature_b64, signature) {
+        (Some(text), None) => base64("signature_b64", &text)?,
+        (None, Some(text)) => base64("signature", &text)?,
+        _ => return Err(invalid("send exactly one of \"signature_b64\" and \"signature\"")),
+    };
+    Ok(VerifyRequest {
+        dialect: VerifyDialect::DigestHex,
+        input: Input::Digest(digest),
+        signer: signer_id,
+        algorithm: None,
+        format: SignatureFormat::Der,
+        signature,
+    })
+}
+
+fn request(
+    input: Input,
+    signer: Option<String>,
+    named: Option<&str>,
+) -> Result<SignRequest, Refusal> {
+    Ok(SignRequest {
+        input,
+        signer,
+        algorithm: named.map(algorithm).transpose()?,
+        format: SignatureFormat::Der,
+        justification: None,
+    })
+}

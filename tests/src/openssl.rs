@@ -1,0 +1,39 @@
+//! What a consumer of signatures does: openssl and the registered public key,
+//! nothing of ours.
+
+use crate::kms::Key;
+use crate::programs;
+use crate::scratch::Scratch;
+
+/// Whether `signature` is `key`'s over `message` under its own algorithm.
+#[must_use]
+pub fn verifies(key: &Key, message: &[u8], signature: &[u8]) -> bool {
+    verifies_as(key, key.kind.algorithm(), message, signature)
+}
+
+/// Whether `signature` is `key`'s over `message` under the algorithm of that name
+/// in AWS KMS.
+#[must_use]
+pub fn verifies_as(key: &Key, algorithm: &str, message: &[u8], signature: &[u8]) -> bool {
+    let scratch = Scratch::new();
+    let public_key = scratch.write("key.pem", &key.public_key_pem);
+    let message = scratch.write("message", message);
+    let signature = scratch.write("signature", signature);
+    let mut openssl = programs::system("openssl");
+    if algorithm == "ED25519_SHA_512" {
+        openssl.args(["pkeyutl", "-verify", "-pubin", "-rawin", "-inkey"]);
+        openssl.arg(public_key).arg("-in").arg(message).arg("-sigfile").arg(signature);
+    } else {
+        let hash = match algorithm.rsplit('_').next() {
+            Some("256") => "-sha256",
+            Some("384") => "-sha384",
+            _ => "-sha512",
+        };
+        openssl.args(["dgst", hash]);
+        if algorithm.contains("PSS") {
+            openssl.args(["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"]);
+        }
+        openssl.arg("-verify").arg(public_key).arg("-signature").arg(signature).arg(message);
+    }
+    openssl.output().unwrap().status.success()
+}

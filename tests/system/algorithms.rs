@@ -1,0 +1,246 @@
+//! Every algorithm through the KMS: openssl verifies what comes back, for
+//! messages and for digests, in both formats.
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use system_tests::{Client, Key, Kind, Operation, Proxy, World, openssl};
+
+use crate::ALICE;
+
+const MESSAGE: &[u8] = b"a message";
+
+/// A proxy with a signer of each kind, named as the kind is. Large RSA keys take
+/// long to make; the sizes between are like them.
+async fn with_every_kind(world: &World) -> (Proxy<'_>, Vec<(&'static str, Key)>) {
+    let keys: Vec<_> = [
+        ("ed", Kind::Ed25519),
+        ("p256", Kind::P256),
+        ("p384", Kind::P384),
+        ("rsa2048", Kind::Rsa2048),
+        ("rsa4096", Kind::Rsa4096),
+    ]
+    .map(|(kid, kind)| (kid, world.kms.key(kind)))
+    .into();
+    let kids: Vec<_> = keys.iter().map(|(kid, _)| *kid).collect();
+    let builder = keys.iter().fold(world.proxy(), |builder, (kid, key)| builder.signer(kid, key));
+    (builder.caller(ALICE, &kids).start().await, keys)
+}
+
+fn hash(name: &str, message: &[u8]) -> Vec<u8> {
+    let algorithm = match name {
+        "sha256" => &digest::SHA256,
+        "sha384" => &digest::SHA384,
+        _ => &digest::SHA512,
+    };
+    digest::digest(algorithm, message).as_ref().to_vec()
+}
+
+/// The name of the hash whose digests an algorithm takes.
+fn hash_of(algorithm: &str) -> &'static str {
+    match algorithm.rsplit('_').next() {
+        Some("384") => "sha384",
+        Some("512") if algorithm != "ED25519_SHA_512" => "sha512",
+        _ => "sha256",
+    }
+}
+
+fn digest_request(kid: &str, algorithm: &str, hash_name: &str) -> Value {
+    json!({
+        "signer_kid": kid,
+        "algorithm": algorithm,
+        "digest": STANDARD.encode(hash(hash_name, MESSAGE)),
+        "digest_algorithm": hash_name,
+    })
+}
+
+async fn verified(alice: &Client, mut request: Value, signature: &Value) -> bool {
+    request["signature"] = signature.clone();
+    let answer = alice.post("/v1/verify", &request).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body["verified"] == true
+}
+
+#[tokio::test]
+async fn i1_openssl_verifies_every_algorithm_of_every_key_over_messages_and_digests() {
+    let world = World::new();
+    let (proxy, keys) = with_every_kind(&world).await;
+    let alice = proxy.client(ALICE).await;
+    for (kid, key) in &keys {
+        for algorithm in key.kind.algorithms() {
+            let message = json!({
+                "signer_kid": kid,
+                "algorithm": algorithm,
+                "message": STANDARD.encode(MESSAGE),
+            });
+            let digest = digest_request(kid, algorithm, hash_of(algorithm));
+            // Ed25519 signs the bytes of a digest; everything else signs the digest itself.
+            let signed_as_message = *algorithm == "ED25519_SHA_512";
+            let sha256 = hash("sha256", MESSAGE);
+            let over_digest = if signed_as_message { sha256.as_slice() } else { MESSAGE };
+            for (request, signed) in [(message, MESSAGE), (digest, over_digest)] {
+                let answer = alice.post("/v1/sign", &request).await;
+                assert_eq!(answer.status, 200, "{kid} {algorithm}: {answer:?}");
+                assert_eq!(answer.body["algorithm"], *algorithm);
+                assert_eq!(answer.body["signer_kid"], *kid);
+                let signature = answer.signature();
+                assert!(openssl::verifies_as(key, algorithm, signed, &signature), "{algorithm}");
+                assert!(!openssl::verifies_as(key, algorithm, b"another", &signature));
+                assert!(verified(&alice, request, &answer.body["signature"]).await, "{algorithm}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unnamed_algorithm_is_the_one_that_the_key_is_registered_for() {
+    let world = World::new();
+    let (proxy, keys) = with_every_kind(&world).await;
+    let alice = proxy.client(ALICE).await;
+    for (kid, key) in &keys {
+        let answer = alice.sign_message(kid, MESSAGE).await;
+        assert_eq!(answer.body["algorithm"], key.kind.algorithm(), "{answer:?}");
+        assert!(openssl::verifies(key, MESSAGE, &answer.signature()), "{kid}");
+    }
+}
+
+#[tokio::test]
+async fn a_digest_of_another_hash_or_length_never_reaches_the_upstream() {
+    let world = World::new();
+    let key = world.kms.key(Kind::Rsa2048);
+    let ec = world.kms.key(Kind::P384);
+    let proxy = world
+        .proxy()
+        .rare_canaries()
+        .signer("rsa", &key)
+        .signer("ec", &ec)
+        .caller(ALICE, &["rsa", "ec"])
+        .start()
+        .await;
+    let alice = proxy.client(ALICE).await;
+    let calls = || (key.calls(Operation::Sign), ec.calls(Operation::Sign));
+    let before = calls();
+    let mut short = digest_request("rsa", "RSASSA_PSS_SHA_512", "sha512");
+    short["digest"] = json!(STANDARD.encode([7; 63]));
+    let mut mislabelled = digest_request("rsa", "RSASSA_PSS_SHA_512", "sha512");
+    mislabelled["digest_algorithm"] = json!("sha256");
+    for (case, request, reason) in [
+        ("SHA-256 for P-384", digest_request("ec", "ECDSA_SHA_384", "sha256"), "invalid_digest"),
+        (
+            "SHA-384 for SHA-256",
+            digest_request("rsa", "RSASSA_PKCS1_V1_5_SHA_256", "sha384"),
+            "invalid_digest",
+        ),
+        ("63 bytes", short, "invalid_digest"),
+        ("64 bytes called sha256", mislabelled, "invalid_digest"),
+        ("md5", digest_request("rsa", "RSASSA_PSS_SHA_256", "md5"), "invalid_digest"),
+        ("P-521", digest_request("ec", "ECDSA_SHA_512", "sha512"), "algorithm_not_supported"),
+        (
+            "another kind of key",
+            digest_request("ec", "RSASSA_PSS_SHA_256", "sha256"),
+            "algorithm_not_supported",
+        ),
+    ] {
+        let answer = alice.post("/v1/sign", &request).await;
+        assert_eq!((answer.status, answer.reason()), (400, reason), "{case}: {answer:?}");
+    }
+    assert_eq!(calls(), before);
+    assert_eq!(proxy.health().await.status, 200, "a caller's mistakes are no evidence");
+}
+
+#[tokio::test]
+async fn aliases_of_the_field_name_the_same_algorithms() {
+    let world = World::new();
+    let (rsa, ed) = (world.kms.key(Kind::Rsa2048), world.kms.key(Kind::Ed25519));
+    let proxy = world
+        .proxy()
+        .signer("rsa", &rsa)
+        .signer("ed", &ed)
+        .caller(ALICE, &["rsa", "ed"])
+        .start()
+        .await;
+    let alice = proxy.client(ALICE).await;
+    for (kid, alias, name) in [
+        ("rsa", "RSA_PKCS1_SHA_256", "RSASSA_PKCS1_V1_5_SHA_256"),
+        ("rsa", "rsa-sha256", "RSASSA_PKCS1_V1_5_SHA_256"),
+        ("rsa", "RSA_PSS_SHA_256", "RSASSA_PSS_SHA_256"),
+        ("ed", "ed25519", "ED25519_SHA_512"),
+    ] {
+        let request = json!({"signer_kid": kid, "algorithm": alias, "message": "aGk="});
+        let answer = alice.post("/v1/sign", &request).await;
+        assert_eq!((answer.status, &answer.body["algorithm"]), (200, &json!(name)), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn p1363_is_the_same_pair_in_fixed_width_and_verify_takes_both() {
+    let world = World::new();
+    let (proxy, keys) = with_every_kind(&world).await;
+    let alice = proxy.client(ALICE).await;
+    for (kid, key) in &keys {
+        let request = |format: &str| {
+            json!({
+                "signer_kid": kid,
+                "message": STANDARD.encode(MESSAGE),
+                "signature_format": format,
+            })
+        };
+        let der = alice.post("/v1/sign", &request("der")).await;
+        assert!(openssl::verifies(key, MESSAGE, &der.signature()), "{kid}");
+        let fixed = alice.post("/v1/sign", &request("p1363")).await;
+        let half = match key.kind {
+            Kind::P256 => 32,
+            Kind::P384 => 48,
+            Kind::Ed25519 | Kind::Rsa2048 | Kind::Rsa3072 | Kind::Rsa4096 => {
+                assert_eq!((fixed.status, fixed.reason()), (400, "invalid_request"), "{kid}");
+                continue;
+            }
+        };
+        assert_eq!(fixed.signature().len(), half * 2, "{fixed:?}");
+        assert!(verified(&alice, request("p1363"), &fixed.body["signature"]).await);
+        assert!(verified(&alice, request("der"), &der.body["signature"]).await);
+        assert!(!verified(&alice, request("der"), &fixed.body["signature"]).await);
+        assert!(!verified(&alice, request("p1363"), &der.body["signature"]).await);
+        assert!(openssl::verifies(key, MESSAGE, &der_of(&fixed.signature())), "{kid}");
+    }
+}
+
+/// DER of a pair in P1363, by hand: the test's own reading of RFC 3279 2.2.3.
+fn der_of(fixed: &[u8]) -> Vec<u8> {
+    let integer = |number: &[u8]| {
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        let mut bytes = number[zeros..].to_vec();
+        if bytes[0] & 0x80 != 0 {
+            bytes.insert(0, 0);
+        }
+        [&[0x02, u8::try_from(bytes.len()).unwrap()], bytes.as_slice()].concat()
+    };
+    let (r, s) = fixed.split_at(fixed.len() / 2);
+    let pair = [integer(r), integer(s)].concat();
+    [&[0x30, u8::try_from(pair.len()).unwrap()], pair.as_slice()].concat()
+}
+
+#[tokio::test]
+async fn a_caller_uses_the_algorithms_it_was_granted_and_no_others_of_the_same_key() {
+    let world = World::new();
+    let key = world.kms.key(Kind::Rsa2048);
+    let proxy = world
+        .proxy()
+        .signer("rsa", &key)
+        .caller_with(ALICE, &[("rsa", &["RSASSA_PSS_SHA_256"])])
+        .start()
+        .await;
+    let alice = proxy.client(ALICE).await;
+    let request = |algorithm: Value| json!({"message": "aGk=", "algorithm": algorithm});
+    for (algorithm, status, reason) in [
+        (json!("RSASSA_PSS_SHA_256"), 200, ""),
+        (json!("RSASSA_PSS_SHA_384"), 403, "algorithm_not_allowed"),
+        (json!("RSASSA_PKCS1_V1_5_SHA_256"), 403, "algorithm_not_allowed"),
+        // The signer's own, which was not granted.
+        (Value::Null, 403, "algorithm_not_allowed"),
+    ] {
+        let answer = alice.post("/v1/sign", &request(algorithm.clone())).await;
+        assert_eq!((answer.status, answer.reason()), (status, reason), "{algorithm}: {answer:?}");
+    }
+}
