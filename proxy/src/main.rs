@@ -1,11 +1,12 @@
 //! `signing-proxy`: arguments, configuration, app, drain.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use serde_json::json;
 use signing_proxy::app::App;
 use signing_proxy::config::Environment;
 use signing_proxy::dev;
@@ -36,13 +37,17 @@ enum Verb {
         config: PathBuf,
     },
     /// List every mistake of a configuration and of the files it names; exit 1 if there is one.
+    /// Without a mistake, list what deserves attention all the same; exit 0.
     #[command(
-        after_help = "Example: signing-proxy check --config /etc/signing-proxy/signing-proxy.toml"
+        after_help = "Example: signing-proxy check --config /etc/signing-proxy/signing-proxy.toml\n         signing-proxy check --config signing-proxy.toml --json | jq -r '.mistakes[]'"
     )]
     Check {
         /// The config file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Print {"ok", "mistakes", "notes"} for programs.
+        #[arg(long)]
+        json: bool,
     },
     /// Serve on this machine with made-up certificates and development keys.
     #[command(after_help = "Example: signing-proxy dev --listen 127.0.0.1:0")]
@@ -62,7 +67,7 @@ enum Verb {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments.verb) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("signing-proxy: {error:#}");
             ExitCode::FAILURE
@@ -70,16 +75,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb) -> anyhow::Result<()> {
+fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
     match verb {
-        Verb::Check { config } => {
-            let materials = Materials::load(&config, &environment)?;
-            let (signers, callers) =
-                (materials.config.signers.len(), materials.config.callers.len());
-            println!("{}: no mistakes; {signers} signers, {callers} callers", config.display());
-            Ok(())
-        }
+        Verb::Check { config, json } => return check(&config, &environment, json),
         Verb::Serve { config } => serve(&environment, |environment| {
             let materials = Materials::load(&config, environment)?;
             Ok((materials, |app: &App| {
@@ -93,6 +92,26 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             Ok((materials, move |app: &App| Ok(dev::announce(&prepared, app)?)))
         }),
     }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// Says what is wrong with a configuration, or what deserves attention in it.
+fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
+    let loaded = Materials::load(file, environment);
+    let notes = loaded.as_ref().map(Materials::notes).unwrap_or_default();
+    if as_json {
+        let mistakes = loaded.as_ref().err().map_or(&[][..], |error| &error.mistakes);
+        let found = json!({"ok": loaded.is_ok(), "mistakes": mistakes, "notes": notes});
+        println!("{found:#}");
+        return Ok(if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let config = loaded?.config;
+    let (signers, callers) = (config.signers.len(), config.callers.len());
+    println!("{}: no mistakes; {signers} signers, {callers} callers", file.display());
+    for note in notes {
+        println!("  note: {note}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Serves what `prepare` gives until it is stopped; `announce` says so.

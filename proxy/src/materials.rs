@@ -1,16 +1,21 @@
 //! What the configuration's files hold: registry, policy, TLS, development
 //! keys. Read before anything is started, with every mistake at once.
 
+mod certificates;
+mod notes;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use development::DevelopmentKey;
-use signing_core::key::Purpose;
+use signing_core::registry::Document;
 use signing_core::{Algorithm, Kid, Policy, Registry};
+use time::OffsetDateTime;
 
-use crate::config::{Config, ConfigError, Environment, Upstream};
+use crate::config::{Config, ConfigError, Draft, Environment, Tls, Upstream};
 use crate::server::ServerTls;
+use crate::time::{rfc3339, wall_now};
 
 /// A configuration with all its files read.
 #[derive(Debug)]
@@ -28,82 +33,118 @@ pub struct Materials {
 }
 
 impl Materials {
-    /// Loads the configuration and everything it names: what `check` does.
+    /// Loads the configuration and everything it names.
     ///
     /// # Errors
-    /// Every mistake at once. Files are looked at once the configuration itself
-    /// has no mistake.
+    /// Every mistake at once: those of the configuration itself, then those of
+    /// the files that it names.
     pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
-        let config = Config::load(file, environment)?;
-        Self::of(config).map_err(|mistakes| ConfigError { file: file.to_owned(), mistakes })
-    }
-
-    /// Loads what `config` names.
-    ///
-    /// # Errors
-    /// Every mistake at once.
-    pub fn of(config: Config) -> Result<Self, Vec<String>> {
-        let mut mistakes = Vec::new();
-        let registry = keep(registry(&config), &mut mistakes);
-        let tls = keep(ServerTls::load(&config.server.tls), &mut mistakes);
-        let development_keys = keep(development_keys(&config), &mut mistakes);
-        if let Some(registry) = &registry {
-            mistakes.extend(unregistered(&config, registry));
-        }
+        let Draft { config, kids, mut mistakes } = Draft::load(file, environment)?;
+        let registry = registry(&config.registry_file, kids.iter());
+        let tls = tls(&config.server.tls, wall_now());
+        let development_keys = development_keys(&config);
         match (registry, tls, development_keys) {
-            (Some(registry), Some(tls), Some(development_keys)) if mistakes.is_empty() => {
-                Ok(Self {
-                    policy: Policy::new(config.callers.clone(), config.aliases.clone()),
-                    registry: Arc::new(registry),
-                    tls,
-                    development_keys,
-                    config,
-                })
+            (Ok(registry), Ok(tls), Ok(development_keys)) if mistakes.is_empty() => Ok(Self {
+                policy: Policy::new(config.callers.clone(), config.aliases.clone()),
+                registry: Arc::new(registry),
+                tls,
+                development_keys,
+                config,
+            }),
+            (registry, tls, development_keys) => {
+                let found = [registry.err(), tls.err(), development_keys.err()];
+                mistakes.extend(found.into_iter().flatten().flatten());
+                Err(ConfigError { file: file.to_owned(), mistakes })
             }
-            _ => Err(mistakes),
         }
+    }
+
+    /// What deserves attention although it is no mistake, one sentence each:
+    /// the key, the value, what it leads to.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        notes::notes(self, wall_now())
     }
 }
 
-fn keep<T>(loaded: Result<T, Vec<String>>, mistakes: &mut Vec<String>) -> Option<T> {
-    loaded.map_err(|more| mistakes.extend(more)).ok()
+/// Reads the registry, in which every one of `kids` has to be. An empty list of
+/// mistakes: the configuration names no file, which is its mistake.
+fn registry<'k>(file: &Path, kids: impl Iterator<Item = &'k Kid>) -> Result<Registry, Vec<String>> {
+    if file.as_os_str().is_empty() {
+        return Err(Vec::new());
+    }
+    let text = std::fs::read_to_string(file).map_err(|why| {
+        vec![format!(
+            "registry.file: {} can not be read: {why}; name a file that the proxy's user may read",
+            file.display()
+        )]
+    })?;
+    let mut mistakes = Vec::new();
+    let registry = Registry::from_json(&text)
+        .map_err(|found| {
+            let named = |mistake| format!("registry.file: {}: {mistake}", file.display());
+            mistakes.extend(found.into_iter().map(named));
+        })
+        .ok();
+    // A registry with mistakes still names its entries; what is no registry names none.
+    if let Ok(document) = serde_json::from_str::<Document>(&text) {
+        mistakes.extend(kids.filter_map(|kid| unusable(kid, &document, file)));
+    }
+    match registry {
+        Some(registry) if mistakes.is_empty() => Ok(registry),
+        _ => Err(mistakes),
+    }
 }
 
-fn registry(config: &Config) -> Result<Registry, Vec<String>> {
-    let file = &config.registry_file;
-    let text = std::fs::read_to_string(file)
-        .map_err(|why| vec![format!("registry.file: {} can not be read: {why}", file.display())])?;
-    Registry::from_json(&text).map_err(|mistakes| {
-        let named = |mistake| format!("registry.file: {}: {mistake}", file.display());
-        mistakes.into_iter().map(named).collect()
-    })
-}
-
-fn unregistered(config: &Config, registry: &Registry) -> Vec<String> {
-    let mistake = |kid: &Kid| {
-        let file = config.registry_file.display();
-        match registry.get(kid.as_str()).map(|signer| signer.purpose) {
-            Some(Purpose::Signing) => None,
-            Some(Purpose::Breakglass | Purpose::Audit) => Some(format!(
-                "signers: {:?} is registered in {file} for another purpose than signing; \
-                 keys of different purposes are disjoint",
-                kid.as_str()
-            )),
-            None => Some(match registry.unsupported(kid) {
-                Some(algorithm) => format!(
-                    "signers: {:?} is registered in {file} with algorithm {algorithm:?}, which is not \
-                     supported; supported are {}",
-                    kid.as_str(),
-                    Algorithm::all_names()
-                ),
-                None => format!(
-                    "signers: {:?} is not registered in {file}; add its public key",
-                    kid.as_str()
-                ),
-            }),
-        }
+/// Why `kid` can not sign by that registry.
+fn unusable(kid: &Kid, registry: &Document, file: &Path) -> Option<String> {
+    let (name, file) = (kid.as_str(), file.display());
+    let Some(entry) = registry.signers.iter().find(|entry| entry.signer_kid == name) else {
+        return Some(format!("signers: {name:?} is not registered in {file}; add its public key"));
     };
-    config.signers.keys().filter_map(mistake).collect()
+    if Algorithm::parse(&entry.algorithm).is_none() {
+        return Some(format!(
+            "signers: {name:?} is registered in {file} with algorithm {:?}, which is not \
+             supported; supported are {}",
+            entry.algorithm,
+            Algorithm::all_names()
+        ));
+    }
+    // Another word is no purpose at all, which the registry has reported.
+    let purpose = entry.purpose.as_deref().filter(|word| ["breakglass", "audit"].contains(word))?;
+    Some(format!(
+        "signers: {name:?} is registered in {file} for another purpose than signing, {purpose:?}; \
+         keys of different purposes are disjoint, so name another key"
+    ))
+}
+
+/// Reads certificates, key, authorities and revocation lists. What the
+/// configuration does not name is its mistake, and not reported again.
+fn tls(tls: &Tls, now: OffsetDateTime) -> Result<ServerTls, Vec<String>> {
+    let files = [
+        ("server.tls.certificate_file:", &tls.certificate_file),
+        ("server.tls.private_key_file:", &tls.private_key_file),
+        ("server.tls.client_ca_file:", &tls.client_ca_file),
+    ];
+    let named = |mistake: &String| {
+        !files.iter().any(|(key, file)| file.as_os_str().is_empty() && mistake.starts_with(key))
+    };
+    let mut mistakes = Vec::new();
+    let loaded =
+        ServerTls::load(tls).map_err(|found| mistakes.extend(found.into_iter().filter(named))).ok();
+    if let Some((_, ends)) = certificates::validity(&tls.certificate_file)
+        && ends <= now
+    {
+        mistakes.push(format!(
+            "server.tls.certificate_file: {} ended at {}, so every client refuses it; renew it",
+            tls.certificate_file.display(),
+            rfc3339(ends)
+        ));
+    }
+    match loaded {
+        Some(loaded) if mistakes.is_empty() => Ok(loaded),
+        _ => Err(mistakes),
+    }
 }
 
 fn development_keys(config: &Config) -> Result<BTreeMap<Kid, DevelopmentKey>, Vec<String>> {
@@ -111,11 +152,17 @@ fn development_keys(config: &Config) -> Result<BTreeMap<Kid, DevelopmentKey>, Ve
     let mut mistakes = Vec::new();
     for (kid, upstream) in &config.signers {
         let Upstream::Development { key_file } = upstream else { continue };
+        if key_file.as_os_str().is_empty() {
+            continue;
+        }
         match DevelopmentKey::load(key_file) {
             Ok(key) => {
                 keys.insert(kid.clone(), key);
             }
-            Err(error) => mistakes.push(format!("signers {:?}: key_file: {error}", kid.as_str())),
+            Err(error) => mistakes.push(format!(
+                "signers {:?}: key_file: {error}; name the PKCS#8 PEM of a key",
+                kid.as_str()
+            )),
         }
     }
     if mistakes.is_empty() { Ok(keys) } else { Err(mistakes) }

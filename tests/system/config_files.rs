@@ -3,11 +3,12 @@
 use std::process::{Command, Output};
 
 use serde_json::json;
+use system_tests::proxy::entry;
 use system_tests::{Kind, Profile, Scratch, World, programs};
 
 use crate::ALICE;
 
-fn check(config: &std::path::Path, environment: &[(&str, &str)]) -> Output {
+pub(crate) fn check(config: &std::path::Path, environment: &[(&str, &str)]) -> Output {
     Command::new(programs::ours("signing-proxy"))
         .args(["check", "--config"])
         .arg(config)
@@ -17,7 +18,7 @@ fn check(config: &std::path::Path, environment: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -138,6 +139,163 @@ fn mistakes_in_the_files_are_told_at_once_too() {
 }
 
 #[test]
+fn mistakes_of_the_configuration_and_of_its_files_are_told_in_one_run() {
+    let world = World::new();
+    let (key, other) = (world.kms.key(Kind::P256), world.kms.key(Kind::Ed25519));
+    let config =
+        world.proxy().signer("ec", &key).signer("ed", &other).caller(ALICE, &["ec"]).write();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(
+        &config,
+        text.replace("lease_ms = 4000", "lease_ms = \"long\"")
+            .replace("client_ca_file = \"ca.pem\"", "")
+            // "ed" has no upstream that can be read; it has to be registered all the same.
+            .replace(
+                "kid = \"ed\"\n[[signers.upstreams]]\nprovider = \"aws-kms\"",
+                "kid = \"ed\"\n[[signers.upstreams]]\nprovider = \"gcp\"",
+            ),
+    )
+    .unwrap();
+    world.scratch.write(
+        "proxy/signers.json",
+        json!({"signers": [{"signer_kid": "ec", "algorithm": "ed25519", "public_key_pem": key.public_key_pem}]}).to_string(),
+    );
+    world.scratch.write("proxy/server.key", "no key");
+    let output = check(&config, &[]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for expected in [
+        "gate.lease_ms: is the text \"long\", expected a whole number from 100 to 600000",
+        "signers[1].upstreams[0].provider: is \"gcp\", expected \"aws-kms\" or \"development\"",
+        "server.tls.client_ca_file: is missing; name the PEM",
+        "server.tls.private_key_file:",
+        "signer \"ec\": public_key_pem is a key of kind P-256",
+        "signers: \"ed\" is not registered in",
+    ] {
+        assert!(said.contains(expected), "missing: {expected}\n{said}");
+    }
+    assert!(said.contains(": 6 mistakes"), "each once, and nothing that follows from them: {said}");
+}
+
+#[test]
+fn a_registry_that_can_not_be_read_is_one_mistake_and_not_one_for_each_signer() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    for spoil in [
+        |registry: &std::path::Path| std::fs::write(registry, "{\"signers\": 7}").unwrap(),
+        |registry: &std::path::Path| std::fs::remove_file(registry).unwrap(),
+    ] {
+        spoil(&world.scratch.path("proxy/signers.json"));
+        let said = said(&check(&config, &[]));
+        assert!(said.contains(": 1 mistake\n  - registry.file: "), "{said}");
+    }
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("file = \"signers.json\"", "")).unwrap();
+    let said = said(&check(&config, &[]));
+    assert!(said.contains(": 1 mistake\n  - registry.file: is missing"), "{said}");
+}
+
+#[test]
+fn a_kid_that_the_registry_can_not_serve_says_why() {
+    let world = World::new();
+    let keys = [(); 3].map(|()| world.kms.key(Kind::P256));
+    let mut audit = entry("audit", &keys[1]);
+    audit["purpose"] = "audit".into();
+    let mut rsa = entry("rsa", &keys[2]);
+    rsa["algorithm"] = "rsa-sha256".into();
+    let config = world
+        .proxy()
+        .signer("ec", &keys[0])
+        .signer("audit", &keys[1])
+        .signer("rsa", &keys[2])
+        .registered(audit)
+        .registered(rsa)
+        .caller(ALICE, &["ec"])
+        .write();
+    let said = said(&check(&config, &[]));
+    assert!(said.contains("\"audit\" is registered in"), "{said}");
+    assert!(said.contains("for another purpose than signing, \"audit\""), "{said}");
+    assert!(said.contains("with algorithm \"rsa-sha256\", which is not supported"), "{said}");
+    assert!(said.contains(": 2 mistakes"), "{said}");
+}
+
+/// Relations between values that keep the proxy from ever working.
+#[test]
+fn values_that_can_not_work_together_are_mistakes() {
+    let world = World::new();
+    let (key, other) = (world.kms.key(Kind::P256), world.kms.key(Kind::Ed25519));
+    let config = world
+        .proxy()
+        .server("body_max_bytes = 17")
+        .signer("ec", &key)
+        .signer("twin", &other)
+        .caller(ALICE, &["ec"])
+        .write();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let long = format!("{}/admin.sock", "d".repeat(107));
+    let spoilt = text
+        .replace("listen = \"127.0.0.1:0\"\nbody", "listen = \"0.0.0.0:9464\"\nbody")
+        .replace("[metrics]\nlisten = \"127.0.0.1:0\"", "[metrics]\nlisten = \"127.0.0.1:9464\"")
+        .replace("socket = \"admin.sock\"", &format!("socket = \"/{long}\""))
+        .replace("dir = \"state\"", "dir = \"\"")
+        .replace(&other.id, &key.id);
+    std::fs::write(&config, spoilt).unwrap();
+    let output = check(&config, &[]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for expected in [
+        "server.body_max_bytes: is 17, expected at least 18",
+        "metrics.listen: is 127.0.0.1:9464, which server.listen 0.0.0.0:9464 takes already; give one",
+        "with 119 bytes, expected at most 107, the limit of a unix socket's path; name a shorter",
+        "state.dir: is empty; name a directory",
+        "of signer \"ec\"; a key has one kid, so name another key",
+    ] {
+        assert!(said.contains(expected), "missing: {expected}\n{said}");
+    }
+    assert!(said.contains(": 5 mistakes"), "{said}");
+}
+
+#[test]
+fn a_value_that_is_mistaken_in_itself_is_in_no_relation() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let gate = "lease_ms = 4000\nprobe_interval_ms = 9000000\nprobe_timeout_ms = 2500";
+    let kms = "connect_timeout_ms = 1900\ncall_timeout_ms = \"2 s\"";
+    let server = "bodies_max_bytes = 1000\nbody_max_bytes = 99999999";
+    let config = world
+        .proxy()
+        .gate(gate)
+        .kms(kms)
+        .server(server)
+        .signer("ec", &key)
+        .caller(ALICE, &["ec"])
+        .write();
+    let said = said(&check(&config, &[]));
+    for expected in ["probe_interval_ms: is 9000000", "call_timeout_ms: is", "body_max_bytes: is"] {
+        assert!(said.contains(expected), "missing: {expected}\n{said}");
+    }
+    assert!(said.contains(": 3 mistakes"), "{said}");
+}
+
+#[test]
+fn a_server_certificate_that_is_over_is_a_mistake() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let old = world.pki.issue(&Profile { days: (-9, -2), ..Profile::server() });
+    world.scratch.write("proxy/server.pem", old.certificate_pem);
+    world.scratch.write("proxy/server.key", old.key_pem);
+    // Told also when another file keeps TLS from being read.
+    world.scratch.write("proxy/ca.pem", "");
+    let output = check(&config, &[]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("server.pem ended at 20") && said.contains("; renew it"), "{said}");
+    assert!(said.contains("server.tls.client_ca_file:"), "{said}");
+}
+
+#[test]
 fn i3_http_endpoints_and_the_development_provider_are_refused_in_production() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
@@ -158,34 +316,6 @@ fn i3_http_endpoints_and_the_development_provider_are_refused_in_production() {
         elsewhere.replace("provider = \"aws-kms\"", "provider = \"development\"\nkey_file = \"k\"");
     std::fs::write(&config, development).unwrap();
     assert!(said(&check(&config, &[])).contains("needs deployment.environment = \"development\""));
-}
-
-#[test]
-fn i3_every_guard_of_the_environment_refuses_anything_but_the_real_thing() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
-    for (variable, value) in [
-        ("REQUIRE_KMS", "1"),
-        ("REQUIRE_SIGNING_PROXY", "true"),
-        ("REQUIRE_MTLS", "on"),
-        ("NODE_ENV", "production"),
-    ] {
-        let output = check(&config, &[(variable, value)]);
-        assert!(!output.status.success(), "{variable}");
-        assert!(said(&output).contains(variable), "{}", said(&output));
-        assert!(said(&output).contains("asks for the real thing"), "{}", said(&output));
-        // `dev` is refused as well.
-        let scratch = Scratch::new();
-        let output = Command::new(programs::ours("signing-proxy"))
-            .args(["dev", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--dir"])
-            .arg(scratch.path("dev"))
-            .env(variable, value)
-            .output()
-            .unwrap();
-        assert!(!output.status.success());
-        assert!(said(&output).contains("asks for the real thing"), "{}", said(&output));
-    }
 }
 
 #[test]

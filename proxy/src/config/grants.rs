@@ -1,17 +1,13 @@
 //! Who may use what, and other names for it: `[[callers]]` and `[aliases]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use signing_core::policy::Rules;
 use signing_core::{Algorithm, Caller, Kid};
 
-use super::Upstream;
 use super::section::{Mistakes, Section};
 
-pub(super) fn callers(
-    sections: Vec<Section>,
-    signers: &BTreeMap<Kid, Upstream>,
-) -> BTreeMap<Caller, Rules> {
+pub(super) fn callers(sections: Vec<Section>, signers: &BTreeSet<Kid>) -> BTreeMap<Caller, Rules> {
     let mut callers = BTreeMap::new();
     for mut section in sections {
         let name = section.required("name", "write the SPIFFE URI or DNS name of the certificate");
@@ -21,7 +17,18 @@ pub(super) fn callers(
             section.mistake("signers", "is missing; add [[callers.signers]] with a kid");
         }
         for mut grant in grants {
-            let kid = configured_kid(&mut grant, "kid", signers);
+            let kid = kid(&mut grant, "kid");
+            // Without any signer that one mistake is enough.
+            let unknown = |kid: &&Kid| !signers.is_empty() && !signers.contains(*kid);
+            if let Some(kid) = kid.as_ref().filter(unknown) {
+                grant.mistake(
+                    "kid",
+                    format!(
+                        "{:?} is not a kid under [[signers]]; add it there or correct it",
+                        kid.as_str()
+                    ),
+                );
+            }
             let names = grant.texts("algorithms");
             let mut algorithms = Vec::new();
             for name in &names {
@@ -66,18 +73,18 @@ pub(super) fn callers(
 
 pub(super) fn aliases(
     section: Section,
-    signers: &BTreeMap<Kid, Upstream>,
+    signers: &BTreeSet<Kid>,
     mistakes: &Mistakes,
 ) -> BTreeMap<String, Kid> {
     let mut aliases = BTreeMap::new();
     for (alias, target) in section.into_texts() {
         match Kid::parse(&target) {
-            Ok(_) if signers.keys().any(|kid| kid.as_str() == alias) => {
+            Ok(_) if signers.iter().any(|kid| kid.as_str() == alias) => {
                 mistakes.add(format!(
                     "aliases.{alias:?}: is itself a signer; an alias is another name"
                 ));
             }
-            Ok(kid) if signers.contains_key(&kid) => {
+            Ok(kid) if signers.contains(&kid) || signers.is_empty() => {
                 aliases.insert(alias, kid);
             }
             _ => mistakes
@@ -94,17 +101,4 @@ pub(super) fn kid(section: &mut Section, key: &'static str) -> Option<Kid> {
         return None;
     }
     Kid::parse(&text).map_err(|why| section.mistake(key, format!("{text:?}: {why}"))).ok()
-}
-
-fn configured_kid(
-    section: &mut Section,
-    key: &'static str,
-    signers: &BTreeMap<Kid, Upstream>,
-) -> Option<Kid> {
-    let kid = kid(section, key)?;
-    if !signers.contains_key(&kid) {
-        section.mistake(key, format!("{:?} is not a kid under [[signers]]", kid.as_str()));
-        return None;
-    }
-    Some(kid)
 }

@@ -1,8 +1,9 @@
 //! The configuration: read once, checked whole, then immutable.
 //!
-//! [`Config::load`] reports every mistake at once. Configuration can tighten
-//! the rules, never loosen them: there is no key that makes the proxy sign
-//! while a proof is missing (I3).
+//! [`Draft::load`] finds every mistake of the file; [`crate::materials`] finds
+//! those of the files it names, and makes a [`Config`] of a draft without any.
+//! Configuration can tighten the rules, never loosen them: there is no key that
+//! makes the proxy sign while a proof is missing (I3).
 
 mod environment;
 mod grants;
@@ -10,7 +11,7 @@ mod parse;
 mod section;
 mod upstreams;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,7 @@ use signing_core::{Caller, Kid};
 
 pub use environment::{Environment, REASON_MAX_CHARS};
 
-/// A whole configuration without mistakes in itself. The files it names are
-/// read by [`crate::materials`].
+/// A whole configuration. The files it names are read by [`crate::materials`].
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Name of this deployment.
@@ -50,6 +50,20 @@ pub struct Config {
     pub callers: BTreeMap<Caller, Rules>,
     /// Other names for kids.
     pub aliases: BTreeMap<String, Kid>,
+}
+
+/// What a config file says, mistaken or not. Nothing runs on it:
+/// [`crate::materials::Materials::load`] takes the configuration out once it is
+/// without mistakes, and so are its files.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    /// Where a value is mistaken, its default stands here; where a file is not
+    /// named, an empty path; where an upstream is mistaken, nothing.
+    pub(crate) config: Config,
+    /// Every kid under `[[signers]]`, also of mistaken upstreams.
+    pub(crate) kids: BTreeSet<Kid>,
+    /// One sentence each: the key, the value, the fix.
+    pub(crate) mistakes: Vec<String>,
 }
 
 /// What kind of place the proxy runs in. Production is the default; the others
@@ -187,31 +201,21 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl Config {
-    /// Reads and checks a config file, with the environment laid over it.
+impl Draft {
+    /// Reads a config file, with the environment laid over it.
     ///
     /// # Errors
-    /// Every mistake at once.
-    pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
-        let error = |mistakes| ConfigError { file: file.to_owned(), mistakes };
+    /// Only if nothing can be made of the file at all: it can not be read, or
+    /// is not TOML. Every other mistake is in the draft.
+    pub(crate) fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        let error = |mistake| ConfigError { file: file.to_owned(), mistakes: vec![mistake] };
         let text = std::fs::read_to_string(file)
-            .map_err(|why| error(vec![format!("can not be read: {why}")]))?;
+            .map_err(|why| error(format!("can not be read: {why}; name a config file")))?;
         let directory = match file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        Self::parse(&text, directory, environment).map_err(error)
-    }
-
-    /// Checks the text of a config file whose relative paths start at `directory`.
-    ///
-    /// # Errors
-    /// Every mistake at once.
-    pub fn parse(
-        text: &str,
-        directory: &Path,
-        environment: &Environment,
-    ) -> Result<Self, Vec<String>> {
-        parse::parse(text, directory, environment)
+        let table = text.parse().map_err(|why| error(format!("is not TOML: {why}")))?;
+        Ok(parse::parse(table, directory, environment))
     }
 }

@@ -11,78 +11,78 @@ use super::environment::Environment;
 use super::grants;
 use super::section::{Mistakes, Section};
 use super::upstreams::Upstreams;
-use super::{Admin, Config, Probe, Server, Setting, Tls};
+use super::{Admin, Config, Draft, Probe, Server, Setting, Tls};
 
 /// What the lease needs on top of probe interval and time-out, so that one
 /// slow probe does not shut a healthy gate.
 const LEASE_SLACK_MS: u64 = 1000;
 
-pub(super) fn parse(
-    text: &str,
-    directory: &Path,
-    environment: &Environment,
-) -> Result<Config, Vec<String>> {
-    let mut table: Table = text.parse().map_err(|error| vec![format!("is not TOML: {error}")])?;
+/// The longest path of a unix socket, in bytes: what `sun_path` holds before
+/// its end mark (unix(7)).
+const SOCKET_PATH_MAX_BYTES: usize = 107;
+
+/// The smallest body that asks for anything: `{"message":"AA=="}`.
+const BODY_MIN_BYTES: usize = 18;
+
+pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environment) -> Draft {
     let mistakes = Mistakes::default();
     environment.override_keys(&mut table, &mistakes);
     let mut root = Section::root(table, &mistakes);
-    let reader = Reader { directory, environment };
+    let asking = environment.asks_for_the_real_thing();
+    let reader = Reader { directory, asking: &asking };
 
     let (deployment, setting) = reader.deployment(root.section("deployment"));
     let server = reader.server(root.section("server"));
-    let metrics_listen = {
-        let mut metrics = root.section("metrics");
-        let listen = address(&mut metrics, "listen", "127.0.0.1:9464");
-        metrics.finish();
-        listen
-    };
+    let metrics_listen = metrics(root.section("metrics"), server.listen);
     let admin = reader.admin(root.section("admin"));
     let state_dir = {
         let mut state = root.section("state");
-        let dir = state.text("dir").unwrap_or_else(|| "/var/lib/signing-proxy".into());
+        let dir = state.text_or("dir", "/var/lib/signing-proxy", "name a directory");
         state.finish();
-        reader.path(&dir)
+        reader.directory.join(dir)
     };
     let registry_file = {
         let mut registry = root.section("registry");
-        let file = registry.required("file", "name the signers.json that holds every public key");
+        let fix = "name the signers.json that holds every public key";
+        let file = reader.file(&mut registry, "file", fix);
         registry.finish();
-        reader.path(&file)
+        file
     };
     let (thresholds, probe) = gate(root.section("gate"));
-    let upstreams = Upstreams { directory, environment, setting };
-    let signers = upstreams.signers(root.sections("signers"), &mistakes);
-    let callers = grants::callers(root.sections("callers"), &signers);
-    let aliases = grants::aliases(root.section("aliases"), &signers, &mistakes);
+    let upstreams = Upstreams { directory, environment, setting, asking: &asking };
+    let (signers, kids) = upstreams.signers(root.sections("signers"), &mistakes);
+    let callers = grants::callers(root.sections("callers"), &kids);
+    let aliases = grants::aliases(root.section("aliases"), &kids, &mistakes);
     root.finish();
 
-    match mistakes.take() {
-        none if none.is_empty() => Ok(Config {
-            deployment,
-            setting,
-            server,
-            metrics_listen,
-            admin,
-            state_dir,
-            registry_file,
-            thresholds,
-            probe,
-            signers,
-            callers,
-            aliases,
-        }),
-        mistakes => Err(mistakes),
-    }
+    let config = Config {
+        deployment,
+        setting,
+        server,
+        metrics_listen,
+        admin,
+        state_dir,
+        registry_file,
+        thresholds,
+        probe,
+        signers,
+        callers,
+        aliases,
+    };
+    Draft { config, kids, mistakes: mistakes.take() }
 }
 
 struct Reader<'a> {
     directory: &'a Path,
-    environment: &'a Environment,
+    /// What in the environment asks for the real thing.
+    asking: &'a [String],
 }
 
 impl Reader<'_> {
-    fn path(&self, text: &str) -> PathBuf {
-        self.directory.join(text)
+    /// A file that has to be named; an empty path if it is not.
+    fn file(&self, section: &mut Section, key: &'static str, fix: &str) -> PathBuf {
+        let text = section.required(key, fix);
+        if text.is_empty() { PathBuf::new() } else { self.directory.join(text) }
     }
 
     fn deployment(&self, mut section: Section) -> (String, Setting) {
@@ -100,14 +100,13 @@ impl Reader<'_> {
                 Setting::Production
             }
         };
-        let asking = self.environment.asks_for_the_real_thing();
-        if setting != Setting::Production && !asking.is_empty() {
+        if setting != Setting::Production && !self.asking.is_empty() {
             section.mistake(
                 "environment",
                 format!(
                     "is {environment:?}, but {} asks for the real thing; \
                      set \"production\" and a real provider",
-                    asking.join(" and ")
+                    self.asking.join(" and ")
                 ),
             );
         }
@@ -142,7 +141,17 @@ impl Reader<'_> {
             body_max_bytes: count(&mut section, "body_max_bytes", 262_144, 16 << 20),
             drain_timeout: section.millis("drain_timeout_ms", 20_000),
         };
-        if server.bodies_max_bytes < server.body_max_bytes {
+        if server.body_max_bytes < BODY_MIN_BYTES {
+            section.mistake(
+                "body_max_bytes",
+                format!(
+                    "is {}, expected at least {BODY_MIN_BYTES}, or no request to sign ever fits",
+                    server.body_max_bytes
+                ),
+            );
+        }
+        let bodies = ["bodies_max_bytes", "body_max_bytes"];
+        if section.sound(&bodies) && server.bodies_max_bytes < server.body_max_bytes {
             section.mistake(
                 "bodies_max_bytes",
                 format!(
@@ -157,18 +166,25 @@ impl Reader<'_> {
 
     fn tls(&self, mut section: Section) -> Tls {
         let tls = Tls {
-            certificate_file: self
-                .path(&section.required("certificate_file", "name the server's PEM chain")),
-            private_key_file: self
-                .path(&section.required("private_key_file", "name the server's PEM private key")),
-            client_ca_file: self.path(&section.required(
+            certificate_file: self.file(
+                &mut section,
+                "certificate_file",
+                "name the server's PEM chain",
+            ),
+            private_key_file: self.file(
+                &mut section,
+                "private_key_file",
+                "name the server's PEM private key",
+            ),
+            client_ca_file: self.file(
+                &mut section,
                 "client_ca_file",
                 "name the PEM of the authorities that issue client certificates",
-            )),
+            ),
             client_crl_files: section
                 .texts("client_crl_files")
                 .iter()
-                .map(|file| self.path(file))
+                .map(|file| self.directory.join(file))
                 .collect(),
             tls12: section.flag("tls12", false),
         };
@@ -178,9 +194,21 @@ impl Reader<'_> {
 
     fn admin(&self, mut section: Section) -> Admin {
         let socket =
-            section.text("socket").unwrap_or_else(|| "/run/signing-proxy/admin.sock".into());
+            section.text_or("socket", "/run/signing-proxy/admin.sock", "name the socket's path");
+        let socket = self.directory.join(socket);
+        let bytes = socket.as_os_str().len();
+        if bytes > SOCKET_PATH_MAX_BYTES {
+            section.mistake(
+                "socket",
+                format!(
+                    "is {:?} with {bytes} bytes, expected at most {SOCKET_PATH_MAX_BYTES}, the limit \
+                     of a unix socket's path; name a shorter one",
+                    socket.display().to_string()
+                ),
+            );
+        }
         let admin = Admin {
-            socket: self.path(&socket),
+            socket,
             allowed_uids: section.ids("allowed_uids").unwrap_or_else(|| vec![0]),
             allowed_gids: section.ids("allowed_gids").unwrap_or_default(),
         };
@@ -189,12 +217,39 @@ impl Reader<'_> {
     }
 }
 
+/// Where metrics are served, which is not where the data plane is.
+fn metrics(mut section: Section, data_plane: SocketAddr) -> SocketAddr {
+    let listen = address(&mut section, "listen", "127.0.0.1:9464");
+    if clash(listen, data_plane) {
+        section.mistake(
+            "listen",
+            format!(
+                "is {listen}, which server.listen {data_plane} takes already; give one of them \
+                 another port"
+            ),
+        );
+    }
+    section.finish();
+    listen
+}
+
+/// Whether nobody can listen on both. Port 0 picks another one each time.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_family = one.is_ipv4() == other.is_ipv4();
+    let covers = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && same_family && covers
+}
+
 fn gate(mut section: Section) -> (Thresholds, Probe) {
     let lease_ms = section.number("lease_ms", 8_000, 100..=600_000);
     let interval_ms = section.number("probe_interval_ms", 5_000, 10..=300_000);
     let timeout_ms = section.number("probe_timeout_ms", 2_000, 10..=60_000);
+    let recovery_ms = section.number("recovery_probe_interval_ms", 500, 10..=60_000);
+    // Asked before a relation is found wrong, which says nothing against the other.
+    let probes = section.sound(&["lease_ms", "probe_interval_ms", "probe_timeout_ms"]);
+    let recovery = section.sound(&["lease_ms", "recovery_probe_interval_ms", "probe_timeout_ms"]);
     let needed_ms = interval_ms + timeout_ms + LEASE_SLACK_MS;
-    if lease_ms < needed_ms {
+    if probes && lease_ms < needed_ms {
         section.mistake(
             "lease_ms",
             format!(
@@ -203,15 +258,7 @@ fn gate(mut section: Section) -> (Thresholds, Probe) {
             ),
         );
     }
-    let successes_to_open = small(&mut section, "successes_to_open", 3);
-    let thresholds = Thresholds {
-        lease: Duration::from_millis(lease_ms),
-        failures_to_shut: small(&mut section, "failures_to_shut", 3),
-        successes_to_open,
-        recovery_min: Duration::from_millis(section.number("recovery_min_ms", 1_000, 0..=600_000)),
-    };
-    let recovery_ms = section.number("recovery_probe_interval_ms", 500, 10..=60_000);
-    if recovery_ms + timeout_ms >= lease_ms {
+    if recovery && recovery_ms + timeout_ms >= lease_ms {
         section.mistake(
             "recovery_probe_interval_ms",
             format!(
@@ -220,6 +267,12 @@ fn gate(mut section: Section) -> (Thresholds, Probe) {
             ),
         );
     }
+    let thresholds = Thresholds {
+        lease: Duration::from_millis(lease_ms),
+        failures_to_shut: small(&mut section, "failures_to_shut", 3),
+        successes_to_open: small(&mut section, "successes_to_open", 3),
+        recovery_min: Duration::from_millis(section.number("recovery_min_ms", 1_000, 0..=600_000)),
+    };
     section.finish();
     let probe = Probe {
         interval: Duration::from_millis(interval_ms),

@@ -2,6 +2,7 @@
 //! instead of stopping at the first. Keys that nobody asked for are mistakes.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -30,12 +31,21 @@ pub(super) struct Section {
     path: String,
     table: Table,
     known: Vec<&'static str>,
+    /// Keys with a mistake of their own, whose values are not those of the file.
+    mistaken: RefCell<BTreeSet<String>>,
     mistakes: Mistakes,
 }
 
 impl Section {
     pub(super) fn root(table: Table, mistakes: &Mistakes) -> Self {
-        Self { path: String::new(), table, known: Vec::new(), mistakes: mistakes.clone() }
+        Self::new(String::new(), table, mistakes)
+    }
+
+    /// Whether none of `keys` has a mistake so far: only then does a relation
+    /// between their values say something about the file.
+    pub(super) fn sound(&self, keys: &[&str]) -> bool {
+        let mistaken = self.mistaken.borrow();
+        !keys.iter().any(|key| mistaken.contains(*key))
     }
 
     /// The full name of `key`: `gate.lease_ms`.
@@ -45,6 +55,7 @@ impl Section {
 
     /// Reports a mistake about `key`'s value.
     pub(super) fn mistake(&self, key: &str, what: impl Display) {
+        self.mistaken.borrow_mut().insert(key.to_owned());
         self.mistakes.add(format!("{}: {what}", self.name(key)));
     }
 
@@ -97,6 +108,15 @@ impl Section {
         let text = self.text(key).unwrap_or_default();
         if text.is_empty() && !of_another_kind {
             self.mistake(key, format!("is missing; {fix}"));
+        }
+        text
+    }
+
+    /// A text that may be absent, but not empty; `fix` says what to write.
+    pub(super) fn text_or(&mut self, key: &'static str, default: &str, fix: &str) -> String {
+        let text = self.text(key).unwrap_or_else(|| default.to_owned());
+        if text.is_empty() {
+            self.mistake(key, format!("is empty; {fix}"));
         }
         text
     }
@@ -214,7 +234,12 @@ impl Section {
     }
 
     fn child(&self, path: String, table: Table) -> Self {
-        Self { path, table, known: Vec::new(), mistakes: self.mistakes.clone() }
+        Self::new(path, table, &self.mistakes)
+    }
+
+    fn new(path: String, table: Table, mistakes: &Mistakes) -> Self {
+        let mistaken = RefCell::default();
+        Self { path, table, known: Vec::new(), mistaken, mistakes: mistakes.clone() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The signers' upstreams: `[[signers]]` and what is under it.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use signing_core::Kid;
 
@@ -15,18 +15,22 @@ pub(super) struct Upstreams<'a> {
     pub(super) directory: &'a Path,
     pub(super) environment: &'a Environment,
     pub(super) setting: Setting,
+    /// What in the environment asks for the real thing.
+    pub(super) asking: &'a [String],
 }
 
 impl Upstreams<'_> {
+    /// The signers whose upstream could be read, and the kids of all.
     pub(super) fn signers(
         &self,
         sections: Vec<Section>,
         mistakes: &Mistakes,
-    ) -> BTreeMap<Kid, Upstream> {
+    ) -> (BTreeMap<Kid, Upstream>, BTreeSet<Kid>) {
         if sections.is_empty() {
             mistakes.add("signers: is missing; add [[signers]] with a kid and its upstream");
         }
-        let mut signers = BTreeMap::new();
+        let mut signers: BTreeMap<Kid, Upstream> = BTreeMap::new();
+        let mut kids = BTreeSet::new();
         for mut section in sections {
             let kid = grants::kid(&mut section, "kid");
             let mut upstreams = section.sections("upstreams");
@@ -42,15 +46,31 @@ impl Upstreams<'_> {
                     None
                 }
             };
-            if let Some(kid) = kid {
-                let name = kid.to_string();
-                if upstream.is_some_and(|upstream| signers.insert(kid, upstream).is_some()) {
-                    section.mistake("kid", format!("{name:?} appears twice"));
+            let Some(kid) = kid else {
+                section.finish();
+                continue;
+            };
+            if !kids.insert(kid.clone()) {
+                let name = kid.as_str();
+                section.mistake("kid", format!("{name:?} appears twice; name each signer once"));
+            } else if let Some(upstream) = upstream {
+                let same = |(other, its): (&Kid, &Upstream)| {
+                    Some((other.clone(), same_key(its, &upstream)?))
+                };
+                if let Some((other, what)) = signers.iter().find_map(same) {
+                    section.mistake(
+                        "upstreams",
+                        format!(
+                            "has the {what} of signer {:?}; a key has one kid, so name another key",
+                            other.as_str()
+                        ),
+                    );
                 }
+                signers.insert(kid, upstream);
             }
             section.finish();
         }
-        signers
+        (signers, kids)
     }
 
     fn upstream(&self, mut section: Section) -> Option<Upstream> {
@@ -58,7 +78,16 @@ impl Upstreams<'_> {
         let upstream = match provider.as_str() {
             "aws-kms" => Some(Upstream::AwsKms(self.aws_kms(&mut section))),
             "development" => {
-                if self.setting != Setting::Development {
+                if !self.asking.is_empty() {
+                    section.mistake(
+                        "provider",
+                        format!(
+                            "is \"development\", whose keys lie in plain files, but {} asks for the \
+                             real thing; set \"aws-kms\"",
+                            self.asking.join(" and ")
+                        ),
+                    );
+                } else if self.setting != Setting::Development {
                     section.mistake(
                         "provider",
                         "is \"development\", whose keys lie in plain files; it needs \
@@ -66,7 +95,9 @@ impl Upstreams<'_> {
                     );
                 }
                 let file = section.required("key_file", "name the PKCS#8 PEM of the key");
-                Some(Upstream::Development { key_file: self.directory.join(file) })
+                let key_file =
+                    if file.is_empty() { PathBuf::new() } else { self.directory.join(file) };
+                Some(Upstream::Development { key_file })
             }
             "" => None,
             other => {
@@ -103,14 +134,16 @@ impl Upstreams<'_> {
             section.mistake("region", "is missing; set it or AWS_REGION");
         }
         if let Some(endpoint) = &endpoint
-            && let Err(why) = endpoint_allowed(endpoint, self.setting)
+            && let Err(why) = endpoint_allowed(endpoint, self.setting, self.asking)
         {
             section.mistake("endpoint", why);
         }
         let region = region.unwrap_or_default();
         let connect_timeout = section.millis("connect_timeout_ms", 700);
         let call_timeout = section.millis("call_timeout_ms", 2_000);
-        if connect_timeout * 2 >= call_timeout {
+        if section.sound(&["connect_timeout_ms", "call_timeout_ms"])
+            && connect_timeout * 2 >= call_timeout
+        {
             section.mistake(
                 "connect_timeout_ms",
                 format!(
@@ -144,8 +177,29 @@ fn default_endpoint(region: &str, fips: bool) -> String {
     format!("https://{service}.{region}.amazonaws.com{suffix}")
 }
 
-/// `https://` anywhere; `http://` only on loopback, and never in production.
-fn endpoint_allowed(endpoint: &str, setting: Setting) -> Result<(), String> {
+/// What names the same key in both, if something does. The registry has each
+/// key once, so one of the two signers could only be sealed.
+fn same_key(one: &Upstream, other: &Upstream) -> Option<String> {
+    match (one, other) {
+        (Upstream::AwsKms(one), Upstream::AwsKms(other)) => {
+            let same = !one.key_id.is_empty()
+                && one.key_id == other.key_id
+                && one.region == other.region
+                && one.endpoint == other.endpoint;
+            same.then(|| format!("key_id {:?}", one.key_id))
+        }
+        (Upstream::Development { key_file: one }, Upstream::Development { key_file: other }) => {
+            let same = !one.as_os_str().is_empty() && one == other;
+            same.then(|| format!("key_file {:?}", one.display().to_string()))
+        }
+        (Upstream::AwsKms(_), Upstream::Development { .. })
+        | (Upstream::Development { .. }, Upstream::AwsKms(_)) => None,
+    }
+}
+
+/// `https://` anywhere; `http://` only on loopback, never in production, and
+/// never where something asks for the real thing.
+fn endpoint_allowed(endpoint: &str, setting: Setting, asking: &[String]) -> Result<(), String> {
     let uri: http::Uri = endpoint
         .parse()
         .map_err(|_| format!("{endpoint:?} is not a URL such as https://kms.example.com"))?;
@@ -154,6 +208,10 @@ fn endpoint_allowed(endpoint: &str, setting: Setting) -> Result<(), String> {
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     match uri.scheme_str() {
         Some("https") if !host.is_empty() => Ok(()),
+        Some("http") if !asking.is_empty() => Err(format!(
+            "{endpoint:?} is not encrypted, but {} asks for the real thing; use https://",
+            asking.join(" and ")
+        )),
         Some("http") if setting != Setting::Production && is_loopback => Ok(()),
         Some("http") => Err(format!(
             "{endpoint:?} is not encrypted; use https:// (http:// is taken only on loopback \
@@ -193,10 +251,13 @@ mod tests {
             ("https://", Setting::Production, false),
         ] {
             assert_eq!(
-                endpoint_allowed(endpoint, setting).is_ok(),
+                endpoint_allowed(endpoint, setting, &[]).is_ok(),
                 allowed,
                 "{endpoint} {setting:?}"
             );
+            let guarded = endpoint_allowed(endpoint, setting, &["REQUIRE_KMS".to_owned()]);
+            let encrypted = allowed && endpoint.starts_with("https://");
+            assert_eq!(guarded.is_ok(), encrypted, "{endpoint} {setting:?} with a guard");
         }
     }
 }

@@ -1,0 +1,213 @@
+//! What deserves attention in a configuration without mistakes: it serves, but
+//! perhaps not as meant, or not for long. `check` prints these.
+
+use std::path::{Path, PathBuf};
+
+use signing_core::Kid;
+use time::{Duration, OffsetDateTime};
+
+use super::{Materials, certificates};
+use crate::config::{Admin, AwsKms, Config, Server, Upstream};
+use crate::time::rfc3339;
+
+/// How long before its end a certificate or a key deserves attention.
+const SOON: Duration = Duration::days(30);
+
+/// Headers of an ordinary request to sign fit in so many bytes.
+const HEADERS_USUAL_BYTES: usize = 512;
+
+/// One sentence each: the key, the value, what it leads to.
+pub(super) fn notes(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
+    let config = &materials.config;
+    let mut notes = limits(&config.server);
+    notes.extend(upstreams(config));
+    notes.extend(nobody(&config.admin));
+    notes.extend(directories(config));
+    notes.extend(grants(materials, now));
+    notes.extend(signers(materials, now));
+    notes.extend(certificate(&config.server, now));
+    notes.extend(revocation_lists(&config.server, now));
+    notes
+}
+
+fn limits(server: &Server) -> Vec<String> {
+    let mut notes = Vec::new();
+    let (each, all) = (server.connections_per_caller_max, server.connections_max);
+    if each > all {
+        notes.push(format!(
+            "server.connections_per_caller_max: is {each}, above connections_max {all}: one caller \
+             can take every connection; lower it"
+        ));
+    }
+    let (drain, request) = (server.drain_timeout, server.request_timeout);
+    if drain < request {
+        notes.push(format!(
+            "server.drain_timeout_ms: is {}, below request_timeout_ms {}: a stop cuts requests that \
+             would still be answered; raise it",
+            drain.as_millis(),
+            request.as_millis()
+        ));
+    }
+    if server.headers_max_bytes < HEADERS_USUAL_BYTES {
+        notes.push(format!(
+            "server.headers_max_bytes: is {}, too little for the headers that clients commonly send; \
+             {HEADERS_USUAL_BYTES} and more are enough",
+            server.headers_max_bytes
+        ));
+    }
+    notes
+}
+
+fn upstreams(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (kid, kms) in config.signers.iter().filter_map(of_kms) {
+        let (request, call) = (config.server.request_timeout, kms.call_timeout);
+        if request <= call {
+            notes.push(format!(
+                "server.request_timeout_ms: is {}, not above call_timeout_ms {} of signer {:?}: a \
+                 slow call is cut, and nobody knows whether it signed; raise it or lower the other",
+                request.as_millis(),
+                call.as_millis(),
+                kid.as_str()
+            ));
+        }
+        if let Some(region) = region_of_arn(&kms.key_id).filter(|region| *region != kms.region) {
+            notes.push(format!(
+                "signers {:?}: region is {:?}, but key_id {:?} is in {region:?}, where KMS looks for \
+                 it; name that region",
+                kid.as_str(),
+                kms.region,
+                kms.key_id
+            ));
+        }
+    }
+    notes
+}
+
+fn of_kms<'c>((kid, upstream): (&'c Kid, &'c Upstream)) -> Option<(&'c Kid, &'c AwsKms)> {
+    match upstream {
+        Upstream::AwsKms(kms) => Some((kid, kms)),
+        Upstream::Development { .. } => None,
+    }
+}
+
+/// `arn:PARTITION:kms:REGION:ACCOUNT:...`
+fn region_of_arn(key_id: &str) -> Option<&str> {
+    let mut parts = key_id.split(':');
+    (parts.next() == Some("arn"))
+        .then(|| parts.nth(2))
+        .flatten()
+        .filter(|region| !region.is_empty())
+}
+
+fn nobody(admin: &Admin) -> Option<String> {
+    (admin.allowed_uids.is_empty() && admin.allowed_gids.is_empty()).then(|| {
+        "admin.allowed_uids: is [], and so is allowed_gids: nobody can freeze or unseal; add a user"
+            .to_owned()
+    })
+}
+
+fn directories(config: &Config) -> Vec<String> {
+    let of_socket = match config.admin.socket.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    [("state.dir", config.state_dir.as_path()), ("admin.socket", of_socket)]
+        .into_iter()
+        .filter(|(_, dir)| !dir.is_dir())
+        .map(|(key, dir)| {
+            format!(
+                "{key}: {} is no directory on this machine; make it before the proxy starts here, \
+                 for its user",
+                dir.display()
+            )
+        })
+        .collect()
+}
+
+fn grants(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
+    let Materials { config, registry, .. } = materials;
+    let mut notes = Vec::new();
+    for kid in config.signers.keys() {
+        if !config.callers.values().any(|rules| rules.signers.contains_key(kid)) {
+            notes.push(format!(
+                "signers {:?}: was granted to no caller; grant it under [[callers]], or leave it out",
+                kid.as_str()
+            ));
+        }
+    }
+    for (caller, rules) in &config.callers {
+        for (kid, algorithms) in &rules.signers {
+            // Every signer is registered, or there would be a mistake.
+            let Some(signer) = registry.get(kid.as_str()) else { continue };
+            let grant = format!("callers {:?}: the grant for {:?}", caller.as_str(), kid.as_str());
+            if let Err(refusal) = signer.usable_at(now) {
+                notes.push(format!(
+                    "{grant} signs nothing: {}; grant its successor",
+                    refusal.detail
+                ));
+            }
+            if !algorithms.contains(&signer.algorithm()) {
+                let listed: Vec<_> = algorithms.iter().map(ToString::to_string).collect();
+                notes.push(format!(
+                    "{grant} signs nothing: its algorithms are {}, but the key's is {}; name that",
+                    listed.join(", "),
+                    signer.algorithm()
+                ));
+            }
+        }
+    }
+    notes
+}
+
+fn signers(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
+    let Materials { config, registry, .. } = materials;
+    let mut notes = Vec::new();
+    for kid in config.signers.keys() {
+        let Some(signer) = registry.get(kid.as_str()) else { continue };
+        match (signer.usable_at(now), signer.not_after) {
+            (Err(refusal), _) => notes.push(format!(
+                "signers {:?}: {}; /health says 503 while it is configured, so leave it out",
+                kid.as_str(),
+                refusal.detail
+            )),
+            (Ok(()), Some(at)) if at - now < SOON => notes.push(format!(
+                "signers {:?}: signs nothing from {} on (notAfter); have its successor ready",
+                kid.as_str(),
+                rfc3339(at)
+            )),
+            (Ok(()), _) => {}
+        }
+    }
+    notes
+}
+
+fn certificate(server: &Server, now: OffsetDateTime) -> Vec<String> {
+    let file = &server.tls.certificate_file;
+    let Some((begins, ends)) = certificates::validity(file) else { return Vec::new() };
+    let mut notes = Vec::new();
+    let mut note = |what: String| {
+        notes.push(format!("server.tls.certificate_file: {} {what}", file.display()));
+    };
+    if begins > now {
+        note(format!("is valid from {} on only; until then clients refuse it", rfc3339(begins)));
+    }
+    if ends - now < SOON {
+        let days = (ends - now).whole_days();
+        note(format!("ends at {}, {days} days from now; renew it", rfc3339(ends)));
+    }
+    notes
+}
+
+fn revocation_lists(server: &Server, now: OffsetDateTime) -> Vec<String> {
+    let due = |file: &PathBuf| {
+        let due = certificates::next_update(file).filter(|due| *due <= now)?;
+        Some(format!(
+            "server.tls.client_crl_files: {} was to be replaced at {}: the clients of its authority \
+             are refused; fetch the current list",
+            file.display(),
+            rfc3339(due)
+        ))
+    };
+    server.tls.client_crl_files.iter().filter_map(due).collect()
+}

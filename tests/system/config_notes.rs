@@ -1,0 +1,204 @@
+//! `check` on configurations without mistakes: what deserves attention all the
+//! same, for people and for programs.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use system_tests::proxy::entry;
+use system_tests::{Kind, Pki, Profile, World, programs};
+
+use crate::ALICE;
+use crate::config_files::{check, said};
+
+fn check_json(config: &Path) -> (Output, Value) {
+    let output = Command::new(programs::ours("signing-proxy"))
+        .args(["check", "--json", "--config"])
+        .arg(config)
+        .env_clear()
+        .output()
+        .unwrap();
+    let found = serde_json::from_slice(&output.stdout).unwrap();
+    (output, found)
+}
+
+/// The notes of a configuration that has no mistakes.
+fn notes(config: &Path) -> Vec<String> {
+    let (output, found) = check_json(config);
+    assert!(output.status.success(), "{found:#}");
+    assert_eq!(found.get("ok"), Some(&json!(true)));
+    assert_eq!(found.get("mistakes"), Some(&json!([])));
+    serde_json::from_value(found.get("notes").unwrap().clone()).unwrap()
+}
+
+#[track_caller]
+fn assert_notes(config: &Path, expected: &[&[&str]]) {
+    let notes = notes(config);
+    for words in expected {
+        let found = notes.iter().any(|note| words.iter().all(|word| note.contains(word)));
+        assert!(found, "missing: {words:?}\n{notes:#?}");
+    }
+    assert_eq!(notes.len(), expected.len(), "{notes:#?}");
+}
+
+#[test]
+fn a_good_configuration_has_no_notes() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    lasting(&world);
+    assert_notes(&config, &[]);
+    let output = check(&config, &[]);
+    assert!(output.status.success());
+    assert!(said(&output).ends_with("no mistakes; 1 signers, 1 callers\n"), "{}", said(&output));
+}
+
+#[test]
+fn limits_that_do_not_fit_each_other_are_noted() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let config = world
+        .proxy()
+        .server(
+            "request_timeout_ms = 3000\nconnections_max = 10\nconnections_per_caller_max = 11\n\
+             drain_timeout_ms = 2999\nheaders_max_bytes = 100",
+        )
+        .kms("call_timeout_ms = 3000")
+        .signer("ec", &key)
+        .caller(ALICE, &["ec"])
+        .write();
+    lasting(&world);
+    assert_notes(
+        &config,
+        &[
+            &[
+                "server.request_timeout_ms: is 3000, not above call_timeout_ms 3000 of signer \"ec\"",
+            ],
+            &["server.connections_per_caller_max: is 11, above connections_max 10"],
+            &["server.drain_timeout_ms: is 2999, below request_timeout_ms 3000"],
+            &["server.headers_max_bytes: is 100"],
+        ],
+    );
+}
+
+#[test]
+fn signers_and_grants_that_sign_nothing_are_noted() {
+    let world = World::new();
+    let keys = [(); 4].map(|()| world.kms.key(Kind::P256));
+    let mut revoked = entry("revoked", &keys[1]);
+    revoked["revokedAt"] = "2026-01-01T00:00:00Z".into();
+    let mut over = entry("over", &keys[2]);
+    over["notAfter"] = "2026-01-01T00:00:00Z".into();
+    let config = world
+        .proxy()
+        .signer("ec", &keys[0])
+        .signer("revoked", &keys[1])
+        .signer("over", &keys[2])
+        .signer("unused", &keys[3])
+        .registered(revoked)
+        .registered(over)
+        .caller(ALICE, &["ec", "revoked", "over"])
+        .write();
+    lasting(&world);
+    assert_notes(
+        &config,
+        &[
+            &["signers \"unused\": was granted to no caller"],
+            &[
+                "callers \"spiffe://test/alice\": the grant for \"revoked\" signs nothing",
+                "revoked at",
+            ],
+            &["callers \"spiffe://test/alice\": the grant for \"over\" signs nothing", "notAfter"],
+            &["signers \"revoked\":", "/health says 503"],
+            &["signers \"over\":", "/health says 503"],
+        ],
+    );
+    // A grant of an algorithm that the key does not have.
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("ECDSA_SHA_256", "ED25519_SHA_512")).unwrap();
+    let notes = notes(&config);
+    let expected = "the grant for \"ec\" signs nothing: its algorithms are ED25519_SHA_512, but the \
+                    key's is ECDSA_SHA_256";
+    assert!(notes.iter().any(|note| note.contains(expected)), "{notes:#?}");
+}
+
+#[test]
+fn certificates_and_lists_that_are_soon_or_already_over_are_noted() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let config = world
+        .proxy()
+        .tls("client_crl_files = [\"old.crl\", \"new.crl\"]")
+        .signer("ec", &key)
+        .caller(ALICE, &["ec"])
+        .write();
+    let soon = world.pki.issue(&Profile { days: (-1, 29), ..Profile::server() });
+    world.scratch.write("proxy/server.pem", soon.certificate_pem);
+    world.scratch.write("proxy/server.key", soon.key_pem);
+    world.scratch.write("proxy/old.crl", world.pki.revocation_list(&[], -1));
+    world.scratch.write("proxy/new.crl", Pki::named("other").revocation_list(&[], 7));
+    assert_notes(
+        &config,
+        &[
+            &["server.tls.certificate_file:", "server.pem ends at", "28 days from now; renew it"],
+            &["server.tls.client_crl_files:", "old.crl was to be replaced at", "fetch the current"],
+        ],
+    );
+    let early = world.pki.issue(&Profile { days: (1, 90), ..Profile::server() });
+    world.scratch.write("proxy/server.pem", early.certificate_pem);
+    world.scratch.write("proxy/server.key", early.key_pem);
+    let notes = notes(&config);
+    assert!(notes.iter().any(|note| note.contains("server.pem is valid from")), "{notes:#?}");
+}
+
+#[test]
+fn what_is_missing_on_this_machine_or_reaches_nobody_is_noted() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    lasting(&world);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let uid = format!("allowed_uids = [{}]", nix::unistd::geteuid());
+    let arn = "arn:aws:kms:eu-test-2:111122223333:key/1a2b3c4d";
+    let text = text
+        .replace("dir = \"state\"", "dir = \"nowhere\"")
+        .replace("socket = \"admin.sock\"", "socket = \"run/admin.sock\"")
+        .replace(&uid, "allowed_uids = []")
+        .replace(&key.id, arn);
+    std::fs::write(&config, text).unwrap();
+    assert_notes(
+        &config,
+        &[
+            &["state.dir:", "nowhere is no directory on this machine"],
+            &["admin.socket:", "run is no directory on this machine"],
+            &["admin.allowed_uids: is [], and so is allowed_gids: nobody can freeze"],
+            &["signers \"ec\": region is \"eu-test-1\", but key_id", "is in \"eu-test-2\""],
+        ],
+    );
+}
+
+#[test]
+fn a_program_reads_the_mistakes_as_json_and_the_exit_status_is_one() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let config =
+        world.proxy().server("limits = 3").signer("ec", &key).caller(ALICE, &["ec"]).write();
+    world.scratch.write("proxy/server.key", "no key");
+    let (output, found) = check_json(&config);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!((&found["ok"], &found["notes"]), (&json!(false), &json!([])));
+    let mistakes: Vec<String> = serde_json::from_value(found["mistakes"].clone()).unwrap();
+    assert_eq!(mistakes.len(), 2, "{mistakes:#?}");
+    assert!(mistakes[0].starts_with("server.limits: no such key"), "{mistakes:#?}");
+    assert!(mistakes[1].starts_with("server.tls.private_key_file: "), "{mistakes:#?}");
+    let (output, found) = check_json(&world.scratch.path("none.toml"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(found["mistakes"][0].as_str().unwrap().starts_with("can not be read"), "{found:#}");
+}
+
+/// Gives the proxy a server certificate that does not end soon, which is noted.
+fn lasting(world: &World) {
+    let server = world.pki.issue(&Profile { days: (-1, 90), ..Profile::server() });
+    world.scratch.write("proxy/server.pem", server.certificate_pem);
+    world.scratch.write("proxy/server.key", server.key_pem);
+}
