@@ -11,7 +11,9 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use signing_core::gate::{Evidence, Gates, Observation, Slots, Snapshot, Source, Thresholds};
 use signing_core::policy::Rules;
-use signing_core::{Algorithm, Caller, Grant, Input, Kid, Moment, Policy, Registry, ToBeSigned};
+use signing_core::{
+    Algorithm, Caller, Grant, Input, Kid, Moment, Policy, Registry, Rulebook, ToBeSigned,
+};
 use time::OffsetDateTime;
 
 /// An Ed25519 public key (RFC 8032 7.1, test 2) with its message and signature.
@@ -21,8 +23,7 @@ const SIGNATURE: &str = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb376222
                          085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
 
 struct Scene {
-    registry: Registry,
-    policy: Policy,
+    rulebook: Arc<Rulebook>,
     caller: Arc<Caller>,
     gates: Snapshot,
     slots: Slots,
@@ -39,6 +40,8 @@ impl Scene {
         let mut rules = Rules::default();
         rules.signers.insert(kid.clone(), vec![Algorithm::Ed25519Sha512]);
         let policy = Policy::new(BTreeMap::from([(caller.clone(), rules)]), BTreeMap::new());
+        let registry = Registry::from_json(&json).unwrap();
+        let rulebook = Arc::new(Rulebook::new(registry, policy));
         let thresholds = Thresholds {
             lease: Duration::from_secs(8),
             failures_to_shut: 3,
@@ -46,14 +49,13 @@ impl Scene {
             recovery_min: Duration::ZERO,
         };
         let now = Moment::from_nanos(1_000_000_000);
-        let mut gates = Gates::new(thresholds, [kid.clone()], now);
+        let mut gates = Gates::new(thresholds, [kid.clone()], Arc::clone(&rulebook), now);
         let evidence = Evidence::Signed;
         let observation =
             Observation { source: Source::Canary, started: now, at: now, count: 1, evidence };
         assert!(gates.observe(&kid, &observation).is_some());
         Self {
-            registry: Registry::from_json(&json).unwrap(),
-            policy,
+            rulebook,
             caller: Arc::new(caller),
             gates: gates.snapshot(),
             slots: Slots::new(16),
@@ -63,7 +65,7 @@ impl Scene {
 
     fn grant(&self) -> Grant {
         let now = OffsetDateTime::UNIX_EPOCH;
-        self.policy.authorize(&self.registry, &self.caller, Some("bench"), None, now).unwrap()
+        self.rulebook.authorize(&self.caller, Some("bench"), None, now).unwrap()
     }
 }
 
@@ -81,7 +83,7 @@ fn hot_path(criterion: &mut Criterion) {
         });
     });
     criterion.bench_function("key: verify Ed25519", |bencher| {
-        let signer = scene.registry.get("bench").unwrap();
+        let signer = scene.rulebook.registry().get("bench").unwrap();
         let input = Input::Message(MESSAGE.to_vec());
         let input = ToBeSigned::prepare(&input, Algorithm::Ed25519Sha512).unwrap();
         let signature: Vec<u8> = (0..64)

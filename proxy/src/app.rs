@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use signing_core::gate::{Gates, Slots};
-use signing_core::{Kid, Registry};
+use signing_core::{Kid, Registry, Rulebook};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
 use crate::admin::{self, Admin, SocketError};
-use crate::config::{self, Environment, Probe};
+use crate::config::{self, Environment};
 use crate::finish::Finisher;
 use crate::idempotency::Idempotency;
 use crate::log::Log;
@@ -23,9 +25,10 @@ use crate::materials::Materials;
 use crate::metrics::Metrics;
 use crate::monitor::{Monitor, MonitorTasks, Store, StoreError};
 use crate::observe::{self, Observed};
+use crate::reload::Reloader;
 use crate::server::{self, Connections, DataPlane};
 use crate::sign::SigningRoom;
-use crate::time::now;
+use crate::time::{now, wall_now};
 use crate::upstream::{DevelopmentUpstream, KmsClients, Upstream};
 
 /// A proxy that serves.
@@ -34,6 +37,7 @@ pub struct App {
     data: Runtime,
     room: Arc<SigningRoom>,
     connections: Connections,
+    reloader: Arc<Reloader>,
     drain: watch::Sender<bool>,
     drain_timeout: Duration,
     admin_socket: PathBuf,
@@ -82,6 +86,7 @@ impl App {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(
+        config_file: PathBuf,
         materials: Materials,
         environment: &Environment,
         log: Log,
@@ -104,22 +109,25 @@ impl App {
         };
         let labels = upstreams.data.iter().map(labels).collect();
         let metrics = Arc::new(Metrics::new(labels, slots.clone()));
-        metrics.certificate_ends(tls.certificate_ends);
-        let gates = Gates::new(config.thresholds.clone(), upstreams.data.keys().cloned(), now());
+        metrics.loaded(wall_now().unix_timestamp(), tls.certificate_ends);
+        let tls = Arc::new(ArcSwap::from_pointee(tls));
+        let gates = Gates::new(
+            config.thresholds.clone(),
+            upstreams.data.keys().cloned(),
+            Arc::new(Rulebook::new(registry, policy)),
+            now(),
+        );
         let (monitor, monitor_tasks) = Monitor::new(
             gates,
             store,
             environment,
             upstreams.monitor,
-            Arc::clone(&registry),
             config.probe.clone(),
             Arc::clone(&metrics),
         )?;
         let (drain, draining) = watch::channel(false);
         let connections = Connections::default();
         let room = Arc::new(SigningRoom {
-            registry,
-            policy,
             monitor: monitor.clone(),
             slots: slots.clone(),
             upstreams: upstreams.data,
@@ -128,7 +136,17 @@ impl App {
             metrics: Arc::clone(&metrics),
             finisher: Finisher::new(data.handle().clone()),
         });
+        let reloader = Arc::new(Reloader {
+            file: config_file,
+            environment: environment.clone(),
+            running: Mutex::new(config.clone()),
+            monitor: monitor.clone(),
+            tls: Arc::clone(&tls),
+            connections: connections.clone(),
+            metrics: Arc::clone(&metrics),
+        });
         let plane = Arc::new(DataPlane {
+            tls,
             limits: config.server.clone(),
             room: Arc::clone(&room),
             connections: connections.clone(),
@@ -143,6 +161,7 @@ impl App {
             monitor: monitor.clone(),
             slots,
             connections: connections.clone(),
+            reloader: Arc::clone(&reloader),
             started: now(),
         });
         let observed = Arc::new(Observed { monitor, metrics, draining });
@@ -157,11 +176,12 @@ impl App {
         for upstream in room.upstreams.values().map(Arc::clone) {
             data.spawn(async move { upstream.keep_warm().await });
         }
-        data.spawn(server::accept(data_listener, tls, plane));
+        data.spawn(server::accept(data_listener, plane));
         Ok(Self {
             data,
             room,
             connections,
+            reloader,
             drain,
             drain_timeout: config.server.drain_timeout,
             admin_socket: config.admin.socket,
@@ -187,7 +207,7 @@ impl App {
 
     /// Waits for SIGTERM or SIGINT, then stops: no new connections, what is in
     /// flight is finished, at most for `drain_timeout_ms`. A second signal cuts
-    /// that short.
+    /// that short. SIGHUP reloads meanwhile.
     ///
     /// # Errors
     /// If signals can not be listened for, or if the admin thread died.
@@ -195,8 +215,10 @@ impl App {
         let admin_ended = self.admin_ended.take();
         let stopped = self.data.block_on(async {
             let mut signals = Signals::new()?;
+            let hangup = signal(SignalKind::hangup())?;
             tokio::select! {
                 () = signals.next() => {}
+                () = reload_at(hangup, &self.reloader) => {}
                 () = ended(admin_ended) => {
                     // Without monitor every lease ends and no operator is heard: better to
                     // be started anew than to refuse for ever.
@@ -229,6 +251,14 @@ impl App {
     }
 }
 
+/// Reloads at each hangup, for ever. What came of it is in the log.
+async fn reload_at(mut hangup: Signal, reloader: &Arc<Reloader>) {
+    while hangup.recv().await.is_some() {
+        let _ = Arc::clone(reloader).reload("signal SIGHUP".to_owned()).await;
+    }
+    std::future::pending().await
+}
+
 async fn ended(admin: Option<oneshot::Receiver<()>>) {
     if let Some(admin) = admin {
         // It sends nothing: it is dropped.
@@ -237,13 +267,12 @@ async fn ended(admin: Option<oneshot::Receiver<()>>) {
 }
 
 struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -325,7 +354,7 @@ async fn upstreams(
     for (kid, upstream) in &config.signers {
         let Some(signer) = registry.get(kid.as_str()) else { continue };
         let pair = match upstream {
-            config::Upstream::AwsKms(kms) => Some(kms_pair(kms, signer.algorithm(), &config.probe).await),
+            config::Upstream::AwsKms(kms) => Some(kms_pair(kms, signer.algorithm()).await),
             config::Upstream::Development { .. } => development_keys.remove(kid).map(|key| {
                 tracing::warn!(signer_kid = %kid, "DEVELOPMENT PROVIDER: this key lies in a plain file");
                 let upstream = |key| Upstream::Development(DevelopmentUpstream::new(key));
@@ -345,8 +374,7 @@ async fn upstreams(
 async fn kms_pair(
     kms: &config::AwsKms,
     algorithm: signing_core::Algorithm,
-    probe: &Probe,
 ) -> (Upstream, Upstream) {
-    let KmsClients { data, monitor } = KmsClients::new(kms, algorithm, probe).await;
+    let KmsClients { data, monitor } = KmsClients::new(kms, algorithm).await;
     (Upstream::AwsKms(data), Upstream::AwsKms(monitor))
 }

@@ -21,6 +21,7 @@ pub mod monitor;
 pub mod observe;
 pub mod order;
 pub mod outcome_log;
+pub mod reload;
 pub mod request_context;
 pub mod server;
 pub mod sign;

@@ -81,7 +81,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Check { config, json } => return check(&config, &environment, json),
         Verb::Serve { config } => serve(&environment, |environment| {
             let materials = Materials::load(&config, environment)?;
-            Ok((materials, |app: &App| {
+            Ok((config, materials, |app: &App| {
                 tracing::info!(listen = %app.listen, metrics = %app.metrics_listen, "serving");
                 Ok(())
             }))
@@ -89,7 +89,8 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Dev { dir, listen, metrics } => serve(&environment, |environment| {
             let prepared = dev::prepare(&dir, listen, metrics)?;
             let materials = Materials::load(&prepared.config_file, environment)?;
-            Ok((materials, move |app: &App| Ok(dev::announce(&prepared, app)?)))
+            let config = prepared.config_file.clone();
+            Ok((config, materials, move |app: &App| Ok(dev::announce(&prepared, app)?)))
         }),
     }
     .map(|()| ExitCode::SUCCESS)
@@ -117,7 +118,7 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
 /// Serves what `prepare` gives until it is stopped; `announce` says so.
 fn serve<A>(
     environment: &Environment,
-    prepare: impl FnOnce(&Environment) -> anyhow::Result<(Materials, A)>,
+    prepare: impl FnOnce(&Environment) -> anyhow::Result<(PathBuf, Materials, A)>,
 ) -> anyhow::Result<()>
 where
     A: FnOnce(&App) -> anyhow::Result<()>,
@@ -125,8 +126,8 @@ where
     harden().context("core dumps can not be forbidden")?;
     let log = Log::start().context("the log does not start")?;
     log.take_events();
-    let (materials, announce) = prepare(environment)?;
-    let app = App::start(materials, environment, log.clone())?;
+    let (config, materials, announce) = prepare(environment)?;
+    let app = App::start(config, materials, environment, log.clone())?;
     announce(&app)?;
     let stopped = app.run_until_stopped();
     log.flush();

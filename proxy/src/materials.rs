@@ -6,9 +6,9 @@ mod notes;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use development::DevelopmentKey;
+use signing_core::key::names_of;
 use signing_core::registry::Document;
 use signing_core::{Algorithm, Kid, Policy, Registry};
 use time::OffsetDateTime;
@@ -23,7 +23,7 @@ pub struct Materials {
     /// The configuration.
     pub config: Config,
     /// Every public key.
-    pub registry: Arc<Registry>,
+    pub registry: Registry,
     /// Who may use which.
     pub policy: Policy,
     /// The data plane's TLS.
@@ -41,12 +41,15 @@ impl Materials {
     pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let Draft { config, kids, mut mistakes } = Draft::load(file, environment)?;
         let registry = registry(&config.registry_file, kids.iter());
+        if let Ok(registry) = &registry {
+            mistakes.extend(ungrantable(&config, registry));
+        }
         let tls = tls(&config.server.tls, wall_now());
         let development_keys = development_keys(&config);
         match (registry, tls, development_keys) {
             (Ok(registry), Ok(tls), Ok(development_keys)) if mistakes.is_empty() => Ok(Self {
                 policy: Policy::new(config.callers.clone(), config.aliases.clone()),
-                registry: Arc::new(registry),
+                registry,
                 tls,
                 development_keys,
                 config,
@@ -116,6 +119,30 @@ fn unusable(kid: &Kid, registry: &Document, file: &Path) -> Option<String> {
         "signers: {name:?} is registered in {file} for another purpose than signing, {purpose:?}; \
          keys of different purposes are disjoint, so name another key"
     ))
+}
+
+/// Grants of algorithms with which the signer's key does not sign.
+fn ungrantable(config: &Config, registry: &Registry) -> Vec<String> {
+    let grants = config.callers.iter().flat_map(|(caller, rules)| {
+        rules.signers.iter().map(move |(kid, algorithms)| (caller, kid, algorithms))
+    });
+    let mistakes = grants.flat_map(|(caller, kid, algorithms)| {
+        let signer = registry.get(kid.as_str());
+        let mistake = move |algorithm: &Algorithm| {
+            let signer = signer?;
+            signer.signs_with(*algorithm).err()?;
+            let known: Vec<_> = signer.public_key.algorithms().collect();
+            Some(format!(
+                "callers: {:?} is granted {algorithm} with {:?}, whose key signs with {}; name \
+                 some of these",
+                caller.as_str(),
+                kid.as_str(),
+                names_of(&known)
+            ))
+        };
+        algorithms.iter().filter_map(mistake)
+    });
+    mistakes.collect()
 }
 
 /// Reads certificates, key, authorities and revocation lists. What the

@@ -26,6 +26,8 @@ const INFLIGHT: &str = "signing_proxy_inflight_requests";
 const FROZEN: &str = "signing_proxy_frozen";
 const BUILD_INFO: &str = "signing_proxy_build_info";
 const CERTIFICATE_EXPIRY: &str = "signing_proxy_tls_certificate_expiry_timestamp_seconds";
+const RELOAD_SUCCESSFUL: &str = "signing_proxy_config_last_reload_successful";
+const RELOAD_SUCCESS_AT: &str = "signing_proxy_config_last_reload_success_timestamp_seconds";
 const CONNECTIONS: &str = "signing_proxy_connections";
 const HANDSHAKES_FAILED: &str = "signing_proxy_tls_handshakes_failed_total";
 const CONNECTIONS_REFUSED: &str = "signing_proxy_connections_refused_total";
@@ -49,6 +51,12 @@ const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
     (FROZEN, Kind::Gauge, "1 while an operator's freeze is in force."),
     (BUILD_INFO, Kind::Gauge, "1, with the version as a label."),
     (CERTIFICATE_EXPIRY, Kind::Gauge, "When the server's certificate ends, in seconds since 1970."),
+    (RELOAD_SUCCESSFUL, Kind::Gauge, "1 unless the newest reload was refused."),
+    (
+        RELOAD_SUCCESS_AT,
+        Kind::Gauge,
+        "When the configuration in force was read, in seconds since 1970.",
+    ),
     (CONNECTIONS, Kind::Gauge, "Open connections to the data plane."),
     (HANDSHAKES_FAILED, Kind::Counter, "TLS handshakes that failed or timed out."),
     (CONNECTIONS_REFUSED, Kind::Counter, "Connections closed at once, since too many were open."),
@@ -116,6 +124,8 @@ pub struct Metrics {
     frozen: Gauge,
     inflight: Gauge,
     certificate_expiry: Gauge,
+    reload_successful: Gauge,
+    reload_success_at: Gauge,
     /// Open connections.
     pub connections: Gauge,
     /// Failed handshakes.
@@ -170,6 +180,8 @@ impl Metrics {
             frozen: make.gauge(FROZEN, &[]),
             inflight: make.gauge(INFLIGHT, &[]),
             certificate_expiry: make.gauge(CERTIFICATE_EXPIRY, &[]),
+            reload_successful: make.gauge(RELOAD_SUCCESSFUL, &[]),
+            reload_success_at: make.gauge(RELOAD_SUCCESS_AT, &[]),
             connections: make.gauge(CONNECTIONS, &[]),
             handshakes_failed: make.counter(HANDSHAKES_FAILED, &[]),
             connections_refused: make.counter(CONNECTIONS_REFUSED, &[]),
@@ -260,10 +272,18 @@ impl Metrics {
         }
     }
 
-    /// Shows when the server's certificate ends, in seconds since 1970.
-    pub fn certificate_ends(&self, seconds: i64) {
-        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^52")]
-        self.certificate_expiry.set(seconds as f64);
+    /// Shows a configuration in force: when it was read, and when the server's
+    /// certificate ends, in seconds since 1970.
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^52")]
+    pub fn loaded(&self, at: i64, certificate_ends: i64) {
+        self.certificate_expiry.set(certificate_ends as f64);
+        self.reload_successful.set(1.0);
+        self.reload_success_at.set(at as f64);
+    }
+
+    /// Shows that a reload was refused.
+    pub fn reload_refused(&self) {
+        self.reload_successful.set(0.0);
     }
 }
 

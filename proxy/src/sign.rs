@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use signing_core::gate::{Evidence, Slots};
-use signing_core::{
-    Caller, Kid, Moment, Policy, Reason, Refusal, Registry, SignRequest, ToBeSigned,
-};
+use signing_core::{Caller, Kid, Moment, Reason, Refusal, SignRequest, ToBeSigned};
 
 use crate::finish::Finisher;
 use crate::idempotency::{Claimed, Idempotency};
@@ -23,11 +21,7 @@ use crate::upstream::{Upstream, UpstreamError};
 /// Everything the pipeline needs.
 #[derive(Debug)]
 pub struct SigningRoom {
-    /// Every public key.
-    pub registry: Arc<Registry>,
-    /// Who may use which.
-    pub policy: Policy,
-    /// The gates and their evidence.
+    /// The gates, their evidence, and the rulebook in force.
     pub monitor: Monitor,
     /// Requests in flight.
     pub slots: Slots,
@@ -67,11 +61,14 @@ pub async fn sign<L: Send + 'static>(
     leaving: impl FnOnce() -> L + Send + 'static,
 ) -> Result<(Signed, L), Refusal> {
     let (signer, algorithm) = (request.signer.as_deref(), request.algorithm);
-    let grant = room.policy.authorize(&room.registry, caller, signer, algorithm, wall_now())?;
+    // One snapshot for the grant and the permit: whatever changes after it is seen
+    // at the release.
+    let gates = room.monitor.gates();
+    let grant = gates.rulebook().authorize(caller, signer, algorithm, wall_now())?;
     let input = ToBeSigned::prepare(&request.input, grant.algorithm())
         .map_err(|refusal| refusal.about(&grant.signer().kid))?;
     request.format.fits(grant.algorithm()).map_err(|refusal| refusal.about(&grant.signer().kid))?;
-    let permit = room.monitor.gates().admit(grant, &room.slots, now(), context.deadline)?;
+    let permit = gates.admit(grant, &room.slots, now(), context.deadline)?;
     // A signature that was given out already takes the place of the upstream's answer.
     let claimed = match &context.idempotency_key {
         Some(key) => Some(room.idempotency.claim(

@@ -57,6 +57,10 @@ enum Verb {
     /// End a freeze. Gates that are open sign again at once.
     #[command(after_help = "Example: signctl unfreeze")]
     Unfreeze,
+    /// Read the configuration again: TLS material, registry, callers, aliases, [gate].
+    /// All or nothing: with a mistake nothing changes, and every mistake is listed.
+    #[command(after_help = "Example: signctl reload && signctl status")]
+    Reload,
     /// End the seal of one signer; it has to prove itself anew before it signs.
     #[command(
         after_help = "Example: signctl unseal payments-2026 --reason \"registry corrected, CHG-7\""
@@ -92,6 +96,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
             (client::post(socket, "/v1/freeze", &json!({"reason": reason}))?, show::done)
         }
         Verb::Unfreeze => (client::post(socket, "/v1/unfreeze", &json!({}))?, show::done),
+        Verb::Reload => (client::post(socket, "/v1/reload", &json!({}))?, show::reloaded),
         Verb::Unseal { kid, reason } => {
             let body = json!({"signer_kid": kid, "reason": reason});
             (client::post(socket, "/v1/unseal", &body)?, show::done)

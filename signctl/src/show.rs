@@ -48,7 +48,25 @@ pub(crate) fn done(body: &Value) -> String {
     }
 }
 
-/// A refusal in one line.
+/// What a reload did.
+pub(crate) fn reloaded(body: &Value) -> String {
+    let touched: Vec<_> = body
+        .get("signers_touched")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let touched = if touched.is_empty() { "none".to_owned() } else { touched.join(", ") };
+    format!(
+        "reloaded: configuration {} since the start\nsigners with other rules: {touched}\n\
+         connections cut, since their certificates are not let in any more: {}",
+        number(body, "generation"),
+        number(body, "connections_cut"),
+    )
+}
+
+/// A refusal: its reason and detail, which lists every mistake.
 pub(crate) fn problem(body: &Value) -> String {
     format!("{}: {}", text(body, "reason"), text(body, "detail"))
 }

@@ -16,6 +16,7 @@ pub mod policy;
 pub mod refusal;
 pub mod registry;
 pub mod request;
+pub mod rulebook;
 
 pub use caller::Caller;
 pub use canary::Canary;
@@ -27,3 +28,4 @@ pub use policy::{Grant, Policy};
 pub use refusal::{Reason, Refusal};
 pub use registry::Registry;
 pub use request::{Input, SignRequest};
+pub use rulebook::Rulebook;

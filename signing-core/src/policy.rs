@@ -1,6 +1,6 @@
 //! Who may use which signer with which algorithm: deny by default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use time::OffsetDateTime;
@@ -18,6 +18,10 @@ pub struct Policy {
     aliases: BTreeMap<String, Kid>,
 }
 
+/// See [`Policy::standing`].
+pub(crate) type Standing<'p> =
+    (BTreeMap<&'p Caller, (Option<&'p [Algorithm]>, bool)>, BTreeSet<&'p str>);
+
 /// What one caller was granted.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
@@ -27,9 +31,9 @@ pub struct Rules {
     pub default_signer: Option<Kid>,
 }
 
-/// Proof that this caller may use this signer with this algorithm (I1). It is
-/// not `Clone`, it is consumed by [`crate::gate::Snapshot::admit`], and only
-/// [`Policy::authorize`] makes one:
+/// Proof that this caller may use this signer with this algorithm (I1), by the
+/// rulebook of one generation. It is not `Clone`, it is consumed by
+/// [`crate::gate::Snapshot::admit`], and only [`crate::Rulebook::authorize`] makes one:
 ///
 /// ```
 /// fn of(grant: &signing_core::Grant) -> &signing_core::Caller {
@@ -46,7 +50,7 @@ pub struct Rules {
 /// ```compile_fail
 /// use std::sync::Arc;
 /// fn forge(caller: Arc<signing_core::Caller>, signer: Arc<signing_core::Signer>) -> signing_core::Grant {
-///     signing_core::Grant { caller, signer, algorithm: signing_core::Algorithm::EcdsaSha256 }
+///     signing_core::Grant { caller, signer, algorithm: signing_core::Algorithm::EcdsaSha256, generation: 1 }
 /// }
 /// ```
 #[derive(Debug)]
@@ -54,6 +58,7 @@ pub struct Grant {
     caller: Arc<Caller>,
     signer: Arc<Signer>,
     algorithm: Algorithm,
+    generation: u64,
 }
 
 impl Grant {
@@ -74,6 +79,11 @@ impl Grant {
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
+
+    /// The generation of the rulebook that granted it.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
 }
 
 impl Policy {
@@ -88,9 +98,9 @@ impl Policy {
     ///
     /// # Errors
     /// The refusal, deny by default.
-    pub fn authorize(
+    pub(crate) fn authorize(
         &self,
-        registry: &Registry,
+        (registry, generation): (&Registry, u64),
         caller: &Arc<Caller>,
         named: Option<&str>,
         algorithm: Option<Algorithm>,
@@ -123,7 +133,8 @@ impl Policy {
             .about(&signer.kid));
         }
         signer.usable_at(now)?;
-        Ok(Grant { caller: Arc::clone(caller), signer: Arc::clone(signer), algorithm })
+        let (caller, signer) = (Arc::clone(caller), Arc::clone(signer));
+        Ok(Grant { caller, signer, algorithm, generation })
     }
 
     /// Whether `caller` was granted anything at all: for deciding early, before
@@ -131,8 +142,20 @@ impl Policy {
     ///
     /// # Errors
     /// `caller_not_authorized` if it was not.
-    pub fn known(&self, caller: &Caller) -> Result<(), Refusal> {
+    pub(crate) fn known(&self, caller: &Caller) -> Result<(), Refusal> {
         self.rules(caller).map(|_| ())
+    }
+
+    /// Who may use `kid`, and how: each caller with its algorithms and whether it is
+    /// what the caller means when it names none; and the aliases that mean it.
+    pub(crate) fn standing(&self, kid: &Kid) -> Standing<'_> {
+        let callers = self.callers.iter().filter_map(|(caller, rules)| {
+            let algorithms = rules.signers.get(kid).map(Vec::as_slice);
+            let is_unnamed = rules.unnamed(caller).is_ok_and(|unnamed| unnamed == kid.as_str());
+            (algorithms.is_some() || is_unnamed).then_some((caller, (algorithms, is_unnamed)))
+        });
+        let aliases = self.aliases.iter().filter(|(_, meant)| *meant == kid);
+        (callers.collect(), aliases.map(|(alias, _)| alias.as_str()).collect())
     }
 
     fn rules(&self, caller: &Caller) -> Result<&Rules, Refusal> {
@@ -149,7 +172,7 @@ impl Policy {
     ///
     /// # Errors
     /// `signer_unknown`, or `invalid_request` if it names none and has no default.
-    pub fn find<'r>(
+    pub(crate) fn find<'r>(
         &self,
         registry: &'r Registry,
         caller: &Caller,

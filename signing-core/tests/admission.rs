@@ -11,7 +11,9 @@ use signing_core::gate::{
     Evidence, Fault, Freeze, Gates, Observation, Permit, Slots, Source, StillOpen, Thresholds,
 };
 use signing_core::policy::Rules;
-use signing_core::{Algorithm, Caller, Grant, Kid, Moment, Policy, Reason, Refusal, Registry};
+use signing_core::{
+    Algorithm, Caller, Grant, Kid, Moment, Policy, Reason, Refusal, Registry, Rulebook,
+};
 use time::OffsetDateTime;
 
 mod support;
@@ -25,8 +27,6 @@ const NO_UPSTREAM: &str = "archive";
 /// Gates that canaries have just opened, a policy that grants everything, two slots.
 struct Proxy {
     gates: Gates,
-    registry: Registry,
-    policy: Policy,
     slots: Slots,
     now_ms: u64,
 }
@@ -44,10 +44,11 @@ impl Proxy {
             recovery_min: Duration::from_millis(1_000),
         };
         let now_ms = 60_000;
+        let registry = Registry::from_json(&support::signers_json(&entries)).unwrap();
+        let policy = Policy::new(BTreeMap::from([(caller(), rules)]), BTreeMap::new());
+        let rulebook = Arc::new(Rulebook::new(registry, policy));
         Self {
-            gates: Gates::new(thresholds, [kid(SIGNER), kid(OTHER)], moment(now_ms)),
-            registry: Registry::from_json(&support::signers_json(&entries)).unwrap(),
-            policy: Policy::new(BTreeMap::from([(caller(), rules)]), BTreeMap::new()),
+            gates: Gates::new(thresholds, [kid(SIGNER), kid(OTHER)], rulebook, moment(now_ms)),
             slots: Slots::new(2),
             now_ms,
         }
@@ -86,7 +87,7 @@ impl Proxy {
 
     fn grant(&self, named: Option<&str>) -> Grant {
         let now = OffsetDateTime::UNIX_EPOCH;
-        self.policy.authorize(&self.registry, &Arc::new(caller()), named, None, now).unwrap()
+        self.gates.rulebook().authorize(&Arc::new(caller()), named, None, now).unwrap()
     }
 
     fn admit_by(&self, deadline_ms: u64) -> Result<Permit, Refusal> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use signing_core::policy::Rules;
-use signing_core::{Algorithm, Caller, Grant, Kid, Policy, Reason, Refusal, Registry};
+use signing_core::{Algorithm, Caller, Grant, Kid, Policy, Reason, Refusal, Registry, Rulebook};
 use time::OffsetDateTime;
 
 use support::{entry, signers_json};
@@ -20,8 +20,7 @@ const ECDSA: Algorithm = Algorithm::EcdsaSha256;
 
 /// Callers and what they were granted, against one registry.
 struct House {
-    registry: Registry,
-    policy: Policy,
+    rulebook: Rulebook,
 }
 
 impl House {
@@ -51,15 +50,14 @@ impl House {
         ];
         let aliases = [("main", "ledger"), ("spare", "emergency"), ("gone", "not-registered")];
         let aliases = aliases.map(|(alias, name)| (alias.to_owned(), kid(name)));
-        Self {
-            registry: Registry::from_json(&signers_json(&signers)).unwrap(),
-            policy: Policy::new(BTreeMap::from(callers), BTreeMap::from(aliases)),
-        }
+        let registry = Registry::from_json(&signers_json(&signers)).unwrap();
+        let policy = Policy::new(BTreeMap::from(callers), BTreeMap::from(aliases));
+        Self { rulebook: Rulebook::new(registry, policy) }
     }
 
     fn ask(&self, who: &str, named: Option<&str>, algorithm: Option<Algorithm>) -> Answer {
         let (caller, now) = (Arc::new(caller(who)), OffsetDateTime::UNIX_EPOCH);
-        Answer(self.policy.authorize(&self.registry, &caller, named, algorithm, now))
+        Answer(self.rulebook.authorize(&caller, named, algorithm, now))
     }
 }
 
@@ -100,10 +98,10 @@ fn i1_a_caller_that_the_policy_does_not_name_is_granted_nothing() {
     for named in [None, Some("ledger"), Some("main"), Some("not-registered")] {
         house.ask("stranger", named, None).refuses(Reason::CallerNotAuthorized);
     }
-    let nobody = Policy::default();
+    let nobody = Rulebook::new(house.rulebook.registry().clone(), Policy::default());
     let caller = Arc::new(caller("one"));
     let now = OffsetDateTime::UNIX_EPOCH;
-    let refusal = nobody.authorize(&house.registry, &caller, Some("ledger"), None, now);
+    let refusal = nobody.authorize(&caller, Some("ledger"), None, now);
     assert_eq!(refusal.unwrap_err().reason, Reason::CallerNotAuthorized);
 }
 
@@ -182,12 +180,12 @@ fn another_algorithm_than_the_signers_is_not_supported() {
 
 #[test]
 fn i1_an_algorithm_that_was_not_granted_is_refused_named_or_not() {
-    let House { registry, .. } = House::new();
+    let House { rulebook } = House::new();
     for granted in [vec![], vec![ECDSA]] {
         let rules =
             Rules { signers: BTreeMap::from([(kid("ledger"), granted)]), default_signer: None };
         let policy = Policy::new(BTreeMap::from([(caller("one"), rules)]), BTreeMap::new());
-        let house = House { registry: registry.clone(), policy };
+        let house = House { rulebook: Rulebook::new(rulebook.registry().clone(), policy) };
         for named in [None, Some(ED25519)] {
             house.ask("one", None, named).refuses(Reason::AlgorithmNotAllowed);
         }
@@ -215,9 +213,9 @@ fn revoked_and_ended_signers_are_not_available() {
 
 #[test]
 fn what_is_public_is_found_for_everyone_by_name() {
-    let House { registry, policy } = House::new();
+    let House { rulebook } = House::new();
     let find = |who: &str, named| {
-        let found = policy.find(&registry, &caller(who), named);
+        let found = rulebook.find(&caller(who), named);
         found.map(|signer| signer.kid.to_string()).map_err(|refusal| refusal.reason)
     };
     assert_eq!(find("stranger", Some("main")), Ok("ledger".into()));

@@ -1,9 +1,10 @@
 //! What opens a gate again, and what does not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use signing_core::gate::{Evidence, Fault, Gates, Observation, Source, Thresholds};
-use signing_core::{Kid, Moment};
+use signing_core::{Kid, Moment, Policy, Registry, Rulebook};
 
 fn ms(n: u64) -> Moment {
     Moment::default().after(Duration::from_millis(n))
@@ -16,7 +17,8 @@ fn gates(kid: &Kid) -> Gates {
         successes_to_open: 2,
         recovery_min: Duration::ZERO,
     };
-    Gates::new(thresholds, [kid.clone()], ms(0))
+    let nothing = Rulebook::new(Registry::default(), Policy::default());
+    Gates::new(thresholds, [kid.clone()], Arc::new(nothing), ms(0))
 }
 
 fn seen(source: Source, started: u64, at: u64, evidence: Evidence) -> Observation {

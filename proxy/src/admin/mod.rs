@@ -25,7 +25,8 @@ use crate::config::{self, REASON_MAX_CHARS};
 use crate::health::{Health, Reader};
 use crate::json::put;
 use crate::monitor::{Monitor, Outcome};
-use crate::server::{Answer, Connections, json_answer, problem};
+use crate::reload::{ReloadError, Reloaded, Reloader};
+use crate::server::{Answer, Connections, json_answer, problem, problem_with};
 use crate::time::now;
 use peer::Peer;
 
@@ -56,6 +57,8 @@ pub struct Admin {
     pub slots: Slots,
     /// Open connections of the data plane.
     pub connections: Connections,
+    /// Reads the configuration again.
+    pub reloader: Arc<Reloader>,
     /// When the process started.
     pub started: Moment,
 }
@@ -164,13 +167,19 @@ async fn respond(
             let unsealed = outcome == Outcome::Done;
             answer(outcome, json!({"signer_kid": signer_kid, "unsealed": unsealed}))
         }
-        ("/v1/status" | "/v1/freeze" | "/v1/unfreeze" | "/v1/unseal", _) => Err(Refusal::new(
-            Reason::MethodNotAllowed,
-            format!("{path} does not take {method}; status takes GET, the others POST"),
-        )),
+        ("/v1/reload", &Method::POST) => {
+            let by = peer.name().await;
+            Ok(reload(Arc::clone(&admin.reloader).reload(by).await))
+        }
+        ("/v1/status" | "/v1/freeze" | "/v1/unfreeze" | "/v1/unseal" | "/v1/reload", _) => {
+            Err(Refusal::new(
+                Reason::MethodNotAllowed,
+                format!("{path} does not take {method}; status takes GET, the others POST"),
+            ))
+        }
         _ => Err(Refusal::new(
             Reason::NotFound,
-            "no such path; GET /v1/status, POST /v1/freeze, /v1/unfreeze, /v1/unseal",
+            "no such path; GET /v1/status, POST /v1/freeze, /v1/unfreeze, /v1/unseal, /v1/reload",
         )),
     }
 }
@@ -184,6 +193,7 @@ fn status(admin: &Admin) -> Value {
     let mut body = Health::of(&gates, now()).to_json(Reader::Operator);
     put(&mut body, "deployment", &admin.deployment);
     put(&mut body, "version", env!("CARGO_PKG_VERSION"));
+    put(&mut body, "config_generation", gates.rulebook().generation());
     put(&mut body, "uptime_s", now().since(admin.started).as_secs());
     put(&mut body, "requests_in_flight", admin.slots.taken());
     put(&mut body, "connections", admin.connections.count());
@@ -208,6 +218,29 @@ fn answer(outcome: Outcome, done: Value) -> Result<Response<Answer>, Refusal> {
         put(&mut body, "note", note);
     }
     Ok(json_answer(status, &body))
+}
+
+/// What a reload did, or every mistake that kept it from doing anything.
+fn reload(reloaded: Result<Reloaded, ReloadError>) -> Response<Answer> {
+    let error = match reloaded {
+        Ok(Reloaded { generation, signers_touched, connections_cut }) => {
+            let touched: Vec<_> = signers_touched.iter().map(Kid::as_str).collect();
+            let body = json!({
+                "reloaded": true,
+                "generation": generation,
+                "signers_touched": touched,
+                "connections_cut": connections_cut,
+            });
+            return json_answer(StatusCode::OK, &body);
+        }
+        Err(error) => error,
+    };
+    let (reason, mistakes) = match &error {
+        ReloadError::Mistakes(config) => (Reason::InvalidRequest, config.mistakes.clone()),
+        ReloadError::Busy => (Reason::Overloaded, Vec::new()),
+        ReloadError::TooSlow | ReloadError::Gone(_) => (Reason::Internal, Vec::new()),
+    };
+    problem_with(&Refusal::new(reason, error.to_string()), None, &[("mistakes", json!(mistakes))])
 }
 
 fn gone(error: crate::monitor::MonitorGone) -> Refusal {

@@ -1,10 +1,12 @@
-//! The configuration: read once, checked whole, then immutable.
+//! The configuration: read at start and at each reload, checked whole, then
+//! immutable.
 //!
 //! [`Draft::load`] finds every mistake of the file; [`crate::materials`] finds
 //! those of the files it names, and makes a [`Config`] of a draft without any.
 //! Configuration can tighten the rules, never loosen them: there is no key that
 //! makes the proxy sign while a proof is missing (I3).
 
+mod changes;
 mod environment;
 mod grants;
 mod parse;
@@ -79,7 +81,7 @@ pub enum Setting {
 }
 
 /// The data plane's listener and limits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Where `/sign` is served, over mutual TLS.
     pub listen: SocketAddr,
@@ -118,7 +120,7 @@ pub struct Server {
 }
 
 /// The data plane's certificates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// PEM chain of the server.
     pub certificate_file: PathBuf,
@@ -133,7 +135,7 @@ pub struct Tls {
 }
 
 /// The admin socket and who may use it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Path of the unix socket.
     pub socket: PathBuf,
@@ -144,7 +146,7 @@ pub struct Admin {
 }
 
 /// How the monitor probes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Between canaries of an open gate that no traffic proves.
     pub interval: Duration,
@@ -155,7 +157,7 @@ pub struct Probe {
 }
 
 /// The upstream of one signer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Upstream {
     /// A key in AWS KMS.
     AwsKms(AwsKms),
@@ -167,7 +169,7 @@ pub enum Upstream {
 }
 
 /// A key in AWS KMS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsKms {
     /// Key id, ARN or alias.
     pub key_id: String,

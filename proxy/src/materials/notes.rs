@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use signing_core::Kid;
+use signing_core::key::names_of;
 use time::{Duration, OffsetDateTime};
 
 use super::{Materials, certificates};
@@ -148,10 +149,10 @@ fn grants(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
                 ));
             }
             if !algorithms.contains(&signer.algorithm()) {
-                let listed: Vec<_> = algorithms.iter().map(ToString::to_string).collect();
                 notes.push(format!(
-                    "{grant} signs nothing: its algorithms are {}, but the key's is {}; name that",
-                    listed.join(", "),
+                    "{grant} has {}, without {}, the registered algorithm; requests that name none \
+                     are refused",
+                    names_of(algorithms),
                     signer.algorithm()
                 ));
             }

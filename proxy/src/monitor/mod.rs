@@ -7,11 +7,12 @@ mod prober;
 mod store;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use signing_core::gate::{Freeze, Gates, Snapshot};
-use signing_core::{Kid, Registry};
+use signing_core::gate::{Freeze, Gates, Snapshot, Thresholds};
+use signing_core::{Kid, Rulebook};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use evidence::TrafficEvidence;
@@ -40,12 +41,18 @@ pub struct Monitor {
 #[derive(Debug)]
 pub struct MonitorTasks {
     writer: Writer,
-    changed: watch::Receiver<()>,
+    pace: watch::Receiver<Pace>,
     upstreams: Vec<(Kid, Upstream)>,
-    registry: Arc<Registry>,
-    probe: Probe,
     monitor: Monitor,
     metrics: Arc<Metrics>,
+}
+
+/// How probers go about it. Changing it, or only touching it, makes them look.
+#[derive(Clone, Debug)]
+struct Pace {
+    probe: Probe,
+    /// Of the rulebook that it came with: a new one is probed for at once.
+    generation: u64,
 }
 
 /// Why the writer did not answer: it is gone, and with it every lease.
@@ -65,7 +72,6 @@ impl Monitor {
         (store, mut state): (Store, Stored),
         environment: &Environment,
         upstreams: Vec<(Kid, Upstream)>,
-        registry: Arc<Registry>,
         probe: Probe,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, MonitorTasks), StoreError> {
@@ -83,7 +89,8 @@ impl Monitor {
         let kids = upstreams.iter().map(|(kid, _)| kid.clone());
         let evidence = Arc::new(TrafficEvidence::new(kids));
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-        let (change, changed) = watch::channel(());
+        let generation = gates.rulebook().generation();
+        let (change, pace) = watch::channel(Pace { probe, generation });
         let published = Arc::new(ArcSwap::from_pointee(gates.snapshot()));
         let monitor = Self {
             gates: Arc::clone(&published),
@@ -101,15 +108,7 @@ impl Monitor {
             state,
             Arc::clone(&metrics),
         );
-        let tasks = MonitorTasks {
-            writer,
-            changed,
-            upstreams,
-            registry,
-            probe,
-            monitor: monitor.clone(),
-            metrics,
-        };
+        let tasks = MonitorTasks { writer, pace, upstreams, monitor: monitor.clone(), metrics };
         Ok((monitor, tasks))
     }
 
@@ -154,10 +153,24 @@ impl Monitor {
         self.ask(|reply| Command::Unseal { kid, reason, by, reply }).await
     }
 
-    async fn ask(
+    /// Puts a rulebook, thresholds and a way of probing in force, all at once;
+    /// returns the signers that are touched.
+    ///
+    /// # Errors
+    /// [`MonitorGone`]; nothing changed then.
+    pub(crate) async fn reload(
         &self,
-        command: impl FnOnce(oneshot::Sender<Outcome>) -> Command,
-    ) -> Result<Outcome, MonitorGone> {
+        rulebook: Arc<Rulebook>,
+        thresholds: Thresholds,
+        probe: Probe,
+    ) -> Result<BTreeSet<Kid>, MonitorGone> {
+        self.ask(|reply| Command::Reload { rulebook, thresholds, probe, reply }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, MonitorGone> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| MonitorGone)?;
         answer.await.map_err(|_| MonitorGone)
@@ -168,17 +181,15 @@ impl MonitorTasks {
     /// Runs the writer and one prober per signer on the current runtime. None of
     /// them ends; when one does, by a panic, this returns, and the process has to.
     pub async fn run(self) {
-        let Self { writer, changed, upstreams, registry, probe, monitor, metrics } = self;
+        let Self { writer, pace, upstreams, monitor, metrics } = self;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(writer.run());
         for (kid, upstream) in upstreams {
-            let Some(signer) = registry.get(kid.as_str()).map(Arc::clone) else { continue };
             let prober = prober::Prober {
-                signer,
+                kid,
                 upstream: Arc::new(upstream),
-                probe: probe.clone(),
                 monitor: monitor.clone(),
-                changed: changed.clone(),
+                pace: pace.clone(),
                 metrics: Arc::clone(&metrics),
             };
             tasks.spawn(prober.run());

@@ -1,17 +1,20 @@
 //! The one writer of the gates: it alone changes them, has what must survive
 //! stored, and publishes snapshots. It never waits for a disk.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use signing_core::Kid;
-use signing_core::gate::{Freeze, Gates, Observation, Snapshot, State, Transition};
+use signing_core::gate::{Freeze, Gates, Observation, Snapshot, State, Thresholds, Transition};
+use signing_core::{Kid, Rulebook};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::Pace;
 use super::evidence::TrafficEvidence;
 use super::store::{Saver, Stored, StoredFreeze, StoredSeal};
+use crate::config::Probe;
 use crate::metrics::Metrics;
 use crate::time::{now, wall_now};
 
@@ -31,6 +34,13 @@ pub(super) enum Command {
     Unfreeze { by: String, reply: oneshot::Sender<Outcome> },
     /// The end of a seal.
     Unseal { kid: Kid, reason: String, by: String, reply: oneshot::Sender<Outcome> },
+    /// Another rulebook, other thresholds, another way of probing.
+    Reload {
+        rulebook: Arc<Rulebook>,
+        thresholds: Thresholds,
+        probe: Probe,
+        reply: oneshot::Sender<BTreeSet<Kid>>,
+    },
     /// What was stored, or why not; from the writer to itself.
     Stored { result: Result<(), String>, then: Then },
 }
@@ -75,7 +85,7 @@ pub(super) struct Writer {
     inbox: mpsc::Receiver<Command>,
     /// For [`Command::Stored`].
     to_self: mpsc::Sender<Command>,
-    change: watch::Sender<()>,
+    pace: watch::Sender<Pace>,
     saver: Saver,
     /// What has to be on disk: every freeze and seal in force.
     state: Stored,
@@ -91,13 +101,13 @@ impl Writer {
         published: Arc<ArcSwap<Snapshot>>,
         evidence: Arc<TrafficEvidence>,
         (to_self, inbox): (mpsc::Sender<Command>, mpsc::Receiver<Command>),
-        change: watch::Sender<()>,
+        pace: watch::Sender<Pace>,
         saver: Saver,
         state: Stored,
         metrics: Arc<Metrics>,
     ) -> Self {
         let retry_in = None;
-        Self { gates, published, evidence, inbox, to_self, change, saver, state, retry_in, metrics }
+        Self { gates, published, evidence, inbox, to_self, pace, saver, state, retry_in, metrics }
     }
 
     /// Runs until the process ends. If it dies, leases end (I2).
@@ -132,6 +142,14 @@ impl Writer {
             Command::Freeze { reason, by, reply } => self.freeze(reason, by, reply),
             Command::Unfreeze { by, reply } => self.unfreeze(by, reply),
             Command::Unseal { kid, reason, by, reply } => self.unseal(kid, reason, by, reply),
+            Command::Reload { rulebook, thresholds, probe, reply } => {
+                let generation = rulebook.generation();
+                let touched = self.gates.reload(rulebook, thresholds, now());
+                let transitions = self.gates.tick(now());
+                self.publish(transitions);
+                self.pace.send_replace(Pace { probe, generation });
+                tell(reply, touched);
+            }
             Command::Stored { result, then } => self.stored(result, then),
         }
     }
@@ -265,7 +283,7 @@ impl Writer {
             }
             self.metrics.transition(&kid, &from, &to);
             log(&kid, &from, &to);
-            self.change.send_replace(());
+            self.pace.send_modify(|_| {});
         }
     }
 
@@ -282,7 +300,7 @@ impl Writer {
 }
 
 /// Whoever asked may have hung up; the command holds all the same.
-fn tell(reply: oneshot::Sender<Outcome>, outcome: Outcome) {
+fn tell<T>(reply: oneshot::Sender<T>, outcome: T) {
     let _ = reply.send(outcome);
 }
 

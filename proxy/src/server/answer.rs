@@ -12,6 +12,7 @@ use signing_core::Refusal;
 use signing_core::gate::Slot;
 
 use super::connections::Leaving;
+use crate::json::put;
 use crate::request_context::REQUEST_ID;
 use crate::time::{rfc3339, wall_now};
 
@@ -80,13 +81,23 @@ pub fn status_of(ok: bool) -> StatusCode {
 /// A refusal. `request_id` is null where a request has none.
 #[must_use]
 pub fn problem(refusal: &Refusal, request_id: Option<&str>) -> Response<Answer> {
+    problem_with(refusal, request_id, &[])
+}
+
+/// A refusal with more fields than usual (RFC 9457 3.2).
+#[must_use]
+pub fn problem_with(
+    refusal: &Refusal,
+    request_id: Option<&str>,
+    more: &[(&str, Value)],
+) -> Response<Answer> {
     let reason = refusal.reason;
     let retry_after_s = reason.retry_after_s();
     let since = refusal.age.and_then(|age| {
         let age = time::Duration::try_from(age).ok()?;
         wall_now().checked_sub(age).map(rfc3339)
     });
-    let body = json!({
+    let mut body = json!({
         "type": format!("urn:signing-proxy:refusal:{reason}"),
         "title": reason.title(),
         "status": reason.status(),
@@ -98,6 +109,9 @@ pub fn problem(refusal: &Refusal, request_id: Option<&str>) -> Response<Answer> 
         "retry_after_s": retry_after_s,
         "since": since,
     });
+    for (key, value) in more {
+        put(&mut body, key, value);
+    }
     // Every reason's status is one that exists; a test looks at all of them.
     let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = with_type(status, "application/problem+json", &body);

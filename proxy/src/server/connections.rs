@@ -12,10 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use signing_core::{Caller, Moment};
+use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::tls::ServerTls;
 use crate::time::now;
 
 /// All open connections.
@@ -36,6 +39,8 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Connection {
     is_http2: bool,
+    /// The client's verified certificate, its own first.
+    chain: Vec<CertificateDer<'static>>,
     /// Whether it ever carried a signature.
     carried: AtomicBool,
     /// Answers with a signature that hyper still holds, by number: since when.
@@ -90,6 +95,7 @@ impl Connections {
     pub(super) fn list(
         &self,
         is_http2: bool,
+        chain: Vec<CertificateDer<'static>>,
         caller: Option<Arc<Caller>>,
         of_caller_max: usize,
     ) -> Option<Listed> {
@@ -101,7 +107,7 @@ impl Connections {
         *count += 1;
         open.next += 1;
         let id = open.next;
-        let connection = Arc::new(Connection::new(is_http2));
+        let connection = Arc::new(Connection::new(is_http2, chain));
         open.connections.insert(id, Arc::clone(&connection));
         Some(Listed { connections: self.clone(), id, caller, connection })
     }
@@ -151,6 +157,14 @@ impl Connections {
         rest.len()
     }
 
+    /// Cuts the connections of clients that `tls` would not let in any more. Returns
+    /// how many.
+    pub fn cut_those_not_let_in(&self, tls: &ServerTls, now: OffsetDateTime) -> usize {
+        let open = self.snapshot();
+        let strangers = open.iter().filter(|(_, open)| !tls.lets_in(&open.chain, now));
+        strangers.map(|(_, connection)| connection.tell(Told::Cut)).count()
+    }
+
     /// How many are open.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -192,9 +206,10 @@ impl Drop for Listed {
 }
 
 impl Connection {
-    fn new(is_http2: bool) -> Self {
+    fn new(is_http2: bool, chain: Vec<CertificateDer<'static>>) -> Self {
         Self {
             is_http2,
+            chain,
             carried: AtomicBool::new(false),
             leaving: Mutex::default(),
             next_answer: AtomicU64::new(0),

@@ -129,7 +129,7 @@ impl Exchange {
             return Err(Refusal::new(Reason::Draining, detail));
         }
         // Whoever was granted nothing does not get a body into memory.
-        self.plane.room.policy.known(caller)?;
+        self.plane.room.monitor.gates().rulebook().known(caller)?;
         let path = request.uri().path().to_owned();
         let (headers, body) = self.read(request).await?;
         let mut context = RequestContext::read(&headers, now(), self.plane.limits.request_timeout)?;
@@ -162,9 +162,9 @@ impl Exchange {
         let caller = self.caller.as_ref().map_err(Clone::clone)?;
         let path = request.uri().path().to_owned();
         let (headers, body) = self.read(request).await?;
-        let room = &self.plane.room;
         let request = dialects::read_verify(&path, content_type(&headers), &body)?;
-        let signer = room.policy.find(&room.registry, caller, request.signer.as_deref())?;
+        let rulebook = Arc::clone(self.plane.room.monitor.gates().rulebook());
+        let signer = rulebook.find(caller, request.signer.as_deref())?;
         let algorithm = request.algorithm.unwrap_or_else(|| signer.algorithm());
         signer.signs_with(algorithm)?;
         let about = |refusal: Refusal| refusal.about(&signer.kid);
@@ -183,13 +183,12 @@ impl Exchange {
         words: fn(&Signer) -> Value,
     ) -> Result<Response<Answer>, Refusal> {
         let caller = self.caller.as_ref().map_err(Clone::clone)?;
-        let room = &self.plane.room;
-        let signer = room.policy.find(&room.registry, caller, named)?;
-        Ok(json_answer(StatusCode::OK, &words(signer)))
+        let gates = self.plane.room.monitor.gates();
+        Ok(json_answer(StatusCode::OK, &words(gates.rulebook().find(caller, named)?)))
     }
 
     fn signers(&self) -> Response<Answer> {
-        let document = self.plane.room.registry.to_document();
+        let document = self.plane.room.monitor.gates().rulebook().registry().to_document();
         let body = serde_json::to_value(document).unwrap_or_default();
         json_answer(StatusCode::OK, &body)
     }

@@ -16,6 +16,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use signing_core::Moment;
@@ -24,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub use answer::{Answer, json_answer, problem, status_of};
+pub use answer::{Answer, json_answer, problem, problem_with, status_of};
 pub use connections::Connections;
 pub use tls::ServerTls;
 
@@ -42,6 +43,8 @@ const PACE_MAX: Duration = Duration::from_secs(1);
 /// What all connections share.
 #[derive(Debug)]
 pub struct DataPlane {
+    /// Certificates, keys and authorities in force: a reload replaces them.
+    pub tls: Arc<ArcSwap<ServerTls>>,
     /// Limits.
     pub limits: config::Server,
     /// The pipeline.
@@ -76,8 +79,7 @@ impl Drop for Counted<'_> {
 
 /// Accepts until the proxy drains. Open connections go on; see
 /// [`Connections::close`].
-pub async fn accept(listener: TcpListener, tls: ServerTls, plane: Arc<DataPlane>) {
-    let acceptor = TlsAcceptor::from(tls.config);
+pub async fn accept(listener: TcpListener, plane: Arc<DataPlane>) {
     let places = Arc::new(Semaphore::new(plane.limits.connections_max));
     // Handshakes have places of their own: whoever has no certificate can fill
     // these, and only for the time that a handshake may take.
@@ -99,14 +101,15 @@ pub async fn accept(listener: TcpListener, tls: ServerTls, plane: Arc<DataPlane>
             plane.room.metrics.connections_refused.increment(1);
             continue;
         };
-        let (acceptor, plane, places) = (acceptor.clone(), Arc::clone(&plane), Arc::clone(&places));
+        let (plane, places) = (Arc::clone(&plane), Arc::clone(&places));
         tokio::spawn(async move {
             let _counted = Counted::new(&plane.room.metrics.connections);
-            let shaken = shake_hands(socket, peer, &acceptor, &plane).await;
+            let tls = plane.tls.load_full();
+            let shaken = shake_hands(socket, peer, &tls, &plane).await;
             drop(handshake);
             let Some(stream) = shaken else { return };
             match places.try_acquire() {
-                Ok(_place) => serve(stream, &plane).await,
+                Ok(_place) => serve(stream, &tls, &plane).await,
                 Err(_) => plane.room.metrics.connections_refused.increment(1),
             }
         });
@@ -122,11 +125,12 @@ async fn accept_failed(error: &io::Error) {
 async fn shake_hands(
     socket: TcpStream,
     peer: SocketAddr,
-    acceptor: &TlsAcceptor,
+    tls: &ServerTls,
     plane: &DataPlane,
 ) -> Option<TlsStream<TcpStream>> {
     // Without it small answers wait for acknowledgements; with an error they only do that.
     let _ = socket.set_nodelay(true);
+    let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
     let handshake = tokio::time::timeout(plane.limits.handshake_timeout, acceptor.accept(socket));
     let why = match handshake.await {
         Ok(Ok(stream)) => return Some(stream),
@@ -140,18 +144,33 @@ async fn shake_hands(
     None
 }
 
-async fn serve(stream: TlsStream<TcpStream>, plane: &Arc<DataPlane>) {
+/// Serves a client that `tls` let in.
+async fn serve(stream: TlsStream<TcpStream>, tls: &Arc<ServerTls>, plane: &Arc<DataPlane>) {
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2".as_slice());
     let certificate_left = tls::seconds_left(session.peer_certificates(), wall_now());
     let caller = tls::caller(session.peer_certificates()).map(Arc::new);
     let limits = &plane.limits;
     let of_caller = caller.as_ref().ok().map(Arc::clone);
-    let listed = plane.connections.list(is_http2, of_caller, limits.connections_per_caller_max);
+    let chain: Vec<_> = session
+        .peer_certificates()
+        .unwrap_or_default()
+        .iter()
+        .map(|certificate| certificate.clone().into_owned())
+        .collect();
+    let of_caller_max = limits.connections_per_caller_max;
+    let listed = plane.connections.list(is_http2, chain.clone(), of_caller, of_caller_max);
     let Some(listed) = listed else {
         plane.room.metrics.connections_refused.increment(1);
         return;
     };
+    // A reload during the handshake: either it finds this connection on the list,
+    // or this finds the reload.
+    let current = plane.tls.load_full();
+    if !Arc::ptr_eq(tls, &current) && !current.lets_in(&chain, wall_now()) {
+        plane.room.metrics.handshakes_failed.increment(1);
+        return;
+    }
     let connection = listed.connection();
     let io = TokioIo::new(Watched::new(stream, Arc::clone(connection)));
     let service = {

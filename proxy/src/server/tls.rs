@@ -29,6 +29,7 @@ use crate::config;
 pub struct ServerTls {
     /// rustls' side of it.
     pub config: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
     /// When the server's own certificate ends, in seconds since 1970.
     pub certificate_ends: i64,
 }
@@ -77,7 +78,7 @@ impl ServerTls {
         };
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(versions)
-            .map(|builder| builder.with_client_cert_verifier(verifier))
+            .map(|builder| builder.with_client_cert_verifier(Arc::clone(&verifier)))
             .and_then(|builder| builder.with_single_cert(chain, key));
         let mut config = config.map_err(|why| {
             vec![mistake(
@@ -92,7 +93,17 @@ impl ServerTls {
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), certificate_ends })
+        Ok(Self { config: Arc::new(config), verifier, certificate_ends })
+    }
+
+    /// Whether a client with that chain would be let in at `now`: after a reload,
+    /// those who are in already are asked again.
+    pub(super) fn lets_in(&self, chain: &[CertificateDer<'_>], now: OffsetDateTime) -> bool {
+        let since_1970 = u64::try_from(now.unix_timestamp()).unwrap_or(0);
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(since_1970));
+        chain.split_first().is_some_and(|(leaf, intermediates)| {
+            self.verifier.verify_client_cert(leaf, intermediates, now).is_ok()
+        })
     }
 }
 

@@ -55,7 +55,7 @@ pub struct KmsClients {
 
 impl KmsClients {
     /// Prepares both clients. Nothing is sent yet.
-    pub async fn new(config: &config::AwsKms, algorithm: Algorithm, probe: &config::Probe) -> Self {
+    pub async fn new(config: &config::AwsKms, algorithm: Algorithm) -> Self {
         let retries = Arc::new(RetryBudget::new(config.retries_per_second_max));
         let arn = Arc::new(ArcSwapOption::empty());
         let upstream = |client, call_timeout, retries| KmsUpstream {
@@ -70,10 +70,14 @@ impl KmsClients {
         Self {
             data: upstream(client(config).await, config.call_timeout, retries),
             // A canary that fails is evidence; a second attempt would hide it.
-            monitor: upstream(client(config).await, probe.timeout, Arc::new(RetryBudget::new(0))),
+            monitor: upstream(client(config).await, PROBE_MAX, Arc::new(RetryBudget::new(0))),
         }
     }
 }
+
+/// The longest probe_timeout_ms: the prober bounds a canary itself, by what the
+/// configuration says at that time.
+const PROBE_MAX: Duration = Duration::from_secs(60);
 
 /// How often the data plane's client is kept warm, and how long that may take:
 /// longer than any call, since credentials may come slowly.

@@ -1,6 +1,7 @@
 //! All gates and the freeze, owned by one writer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::epoch::Epoch;
 use super::evidence::Observation;
@@ -9,6 +10,7 @@ use super::machine::{State, Thresholds};
 use super::snapshot::{GateView, Snapshot};
 use crate::key::Kid;
 use crate::moment::Moment;
+use crate::rulebook::Rulebook;
 
 /// A gate went from one state to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +30,18 @@ pub struct Gates {
     freeze: Option<Freeze>,
     gates: BTreeMap<Kid, GateView>,
     newest_epoch: Epoch,
+    rulebook: Arc<Rulebook>,
 }
 
 impl Gates {
-    /// Gates for `kids`, all shut.
+    /// Gates for `kids`, all shut, for what `rulebook` grants.
     #[must_use]
-    pub fn new(thresholds: Thresholds, kids: impl IntoIterator<Item = Kid>, now: Moment) -> Self {
+    pub fn new(
+        thresholds: Thresholds,
+        kids: impl IntoIterator<Item = Kid>,
+        rulebook: Arc<Rulebook>,
+        now: Moment,
+    ) -> Self {
         let gates = kids
             .into_iter()
             .map(|kid| {
@@ -41,7 +49,7 @@ impl Gates {
                 (kid, GateView { state, epoch: Epoch::FIRST, trusted_from: now })
             })
             .collect();
-        Self { thresholds, freeze: None, gates, newest_epoch: Epoch::FIRST }
+        Self { thresholds, freeze: None, gates, newest_epoch: Epoch::FIRST, rulebook }
     }
 
     /// Takes an observation about `kid` into account.
@@ -74,6 +82,34 @@ impl Gates {
         self.step(kid, |state| state.unseal(now))
     }
 
+    /// Puts another rulebook and other thresholds in force. The signers that the
+    /// rulebook treats otherwise get a new epoch: what was admitted under the old one
+    /// is not released. Leases are cut to the new length.
+    pub fn reload(
+        &mut self,
+        rulebook: Arc<Rulebook>,
+        thresholds: Thresholds,
+        now: Moment,
+    ) -> BTreeSet<Kid> {
+        let touched = self.rulebook.touched_by(&rulebook);
+        self.newest_epoch = self.newest_epoch.next();
+        for (kid, gate) in &mut self.gates {
+            if touched.contains(kid) {
+                gate.epoch = self.newest_epoch;
+            }
+            gate.state.cut_lease(now.after(thresholds.lease));
+        }
+        self.rulebook = rulebook;
+        self.thresholds = thresholds;
+        touched
+    }
+
+    /// The rulebook in force.
+    #[must_use]
+    pub fn rulebook(&self) -> &Arc<Rulebook> {
+        &self.rulebook
+    }
+
     /// Freezes. A freeze on top of a freeze replaces its reason.
     pub fn freeze(&mut self, freeze: Freeze) {
         self.freeze = Some(freeze);
@@ -104,7 +140,7 @@ impl Gates {
     /// What everyone else sees.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.freeze.clone(), self.gates.clone())
+        Snapshot::new(self.freeze.clone(), self.gates.clone(), Arc::clone(&self.rulebook))
     }
 
     fn step(&mut self, kid: &Kid, step: impl FnOnce(State) -> State) -> Option<Transition> {

@@ -116,6 +116,13 @@ impl State {
         Self::Shut { cause: Cause::Starting, since: now, proof_from: now }
     }
 
+    /// Lets an open gate's lease end by `latest`.
+    pub(super) fn cut_lease(&mut self, latest: Moment) {
+        if let Self::Open { lease_until, .. } = self {
+            *lease_until = latest.min(*lease_until);
+        }
+    }
+
     /// The word in metrics, status and logs.
     #[must_use]
     pub const fn word(&self) -> &'static str {

@@ -2,6 +2,7 @@
 //! a permit and the proof that the gate is still open are made.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::epoch::Epoch;
 use super::freeze::Freeze;
@@ -11,6 +12,7 @@ use crate::key::Kid;
 use crate::moment::Moment;
 use crate::policy::Grant;
 use crate::refusal::{Reason, Refusal};
+use crate::rulebook::Rulebook;
 
 /// One gate in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,7 @@ pub struct GateView {
 pub struct Snapshot {
     freeze: Option<Freeze>,
     gates: BTreeMap<Kid, GateView>,
+    rulebook: Arc<Rulebook>,
 }
 
 /// Proof that the gate admitted a granted request (I1). Holds the grant and
@@ -101,8 +104,18 @@ impl StillOpen {
 }
 
 impl Snapshot {
-    pub(super) fn new(freeze: Option<Freeze>, gates: BTreeMap<Kid, GateView>) -> Self {
-        Self { freeze, gates }
+    pub(super) fn new(
+        freeze: Option<Freeze>,
+        gates: BTreeMap<Kid, GateView>,
+        rulebook: Arc<Rulebook>,
+    ) -> Self {
+        Self { freeze, gates, rulebook }
+    }
+
+    /// The rulebook in force.
+    #[must_use]
+    pub fn rulebook(&self) -> &Arc<Rulebook> {
+        &self.rulebook
     }
 
     /// The freeze in force.
@@ -158,6 +171,11 @@ impl Snapshot {
     ) -> Result<Permit, Refusal> {
         let kid = &grant.signer().kid;
         let epoch = self.check(kid, now)?;
+        if grant.generation() != self.rulebook.generation() {
+            // Its epoch would say nothing about what the grant stands on.
+            let detail = "the configuration was reloaded since this was granted; ask again";
+            return Err(Refusal::new(Reason::GateClosedInFlight, detail).about(kid));
+        }
         if now >= deadline {
             let detail = "the deadline passed before the request was admitted";
             return Err(Refusal::new(Reason::DeadlineExceeded, detail).about(kid));

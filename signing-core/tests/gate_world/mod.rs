@@ -3,13 +3,14 @@
 //!
 //! The test's clock counts single nanoseconds, so that edges often meet.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use signing_core::gate::{
     Evidence, Fault, Freeze, Gates, Observation, Snapshot, Source, Thresholds,
 };
-use signing_core::{Kid, Moment};
+use signing_core::{Kid, Moment, Policy, Registry, Rulebook};
 use time::OffsetDateTime;
 
 /// When the gates are made. Calls may have begun before.
@@ -102,6 +103,11 @@ pub(crate) fn first_refusal(snapshot: &Snapshot, kid: &Kid, from: u64, until: u6
     (from..=until).find(|nanos| snapshot.check(kid, Moment::from_nanos(*nanos)).is_err())
 }
 
+/// A rulebook that grants nothing.
+fn nothing() -> Arc<Rulebook> {
+    Arc::new(Rulebook::new(Registry::default(), Policy::default()))
+}
+
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap()
 }
@@ -110,7 +116,7 @@ impl World {
     pub(crate) fn new(thresholds: &Thresholds) -> Self {
         let kids = ["alpha", "beta"].map(|kid| Kid::parse(kid).unwrap());
         let start = Moment::from_nanos(START);
-        let gates = |kids: &[Kid]| Gates::new(thresholds.clone(), kids.to_vec(), start);
+        let gates = |kids: &[Kid]| Gates::new(thresholds.clone(), kids.to_vec(), nothing(), start);
         let signers = kids.iter().map(|kid| History {
             kid: kid.clone(),
             alone: gates(std::slice::from_ref(kid)),

@@ -1,0 +1,121 @@
+//! What a reload can not change: settings that only a start takes.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use super::{Admin, Config, Server};
+
+impl Config {
+    /// One sentence for each setting in which `next` differs from this configuration
+    /// and which takes a restart.
+    #[must_use]
+    pub fn takes_a_restart(&self, next: &Self) -> Vec<String> {
+        // Every field is named, so that a new one has to be thought of here.
+        let Self {
+            deployment,
+            setting,
+            server,
+            metrics_listen,
+            admin: Admin { socket, allowed_uids, allowed_gids },
+            state_dir,
+            signers: _,
+            // What a reload is for.
+            registry_file: _,
+            thresholds: _,
+            probe: _,
+            callers: _,
+            aliases: _,
+        } = self;
+        let mut changes = Changes::default();
+        changes.compare("deployment.name", deployment, &next.deployment);
+        changes.compare("deployment.environment", setting, &next.setting);
+        changes.compare("metrics.listen", metrics_listen, &next.metrics_listen);
+        changes.compare("admin.socket", socket, &next.admin.socket);
+        changes.compare("admin.allowed_uids", allowed_uids, &next.admin.allowed_uids);
+        changes.compare("admin.allowed_gids", allowed_gids, &next.admin.allowed_gids);
+        changes.compare("state.dir", state_dir, &next.state_dir);
+        changes.server(server, &next.server);
+        changes.signers(self, next);
+        changes.0
+    }
+}
+
+#[derive(Default)]
+struct Changes(Vec<String>);
+
+impl Changes {
+    fn compare<T: PartialEq + Debug>(&mut self, key: &str, running: &T, next: &T) {
+        if running != next {
+            self.0.push(format!(
+                "{key}: would change from {running:?} to {next:?}, which takes a restart; put it \
+                 back to reload the rest"
+            ));
+        }
+    }
+
+    fn server(&mut self, running: &Server, next: &Server) {
+        let Server {
+            listen,
+            tls: _,
+            connections_max,
+            connections_per_caller_max,
+            handshakes_max,
+            bodies_max_bytes,
+            requests_in_flight_max,
+            http2_streams_max,
+            handshake_timeout,
+            header_read_timeout,
+            body_read_timeout,
+            write_timeout,
+            request_timeout,
+            connection_age_max,
+            headers_max_bytes,
+            body_max_bytes,
+            drain_timeout,
+        } = running;
+        self.compare("server.listen", listen, &next.listen);
+        for (key, running, next) in [
+            ("connections_max", connections_max, &next.connections_max),
+            (
+                "connections_per_caller_max",
+                connections_per_caller_max,
+                &next.connections_per_caller_max,
+            ),
+            ("handshakes_max", handshakes_max, &next.handshakes_max),
+            ("bodies_max_bytes", bodies_max_bytes, &next.bodies_max_bytes),
+            ("requests_in_flight_max", requests_in_flight_max, &next.requests_in_flight_max),
+            ("headers_max_bytes", headers_max_bytes, &next.headers_max_bytes),
+            ("body_max_bytes", body_max_bytes, &next.body_max_bytes),
+        ] {
+            self.compare(&format!("server.{key}"), running, next);
+        }
+        self.compare("server.http2_streams_max", http2_streams_max, &next.http2_streams_max);
+        for (key, running, next) in [
+            ("handshake_timeout_ms", handshake_timeout, &next.handshake_timeout),
+            ("header_read_timeout_ms", header_read_timeout, &next.header_read_timeout),
+            ("body_read_timeout_ms", body_read_timeout, &next.body_read_timeout),
+            ("write_timeout_ms", write_timeout, &next.write_timeout),
+            ("request_timeout_ms", request_timeout, &next.request_timeout),
+            ("connection_age_max_ms", connection_age_max, &next.connection_age_max),
+            ("drain_timeout_ms", drain_timeout, &next.drain_timeout),
+        ] {
+            self.compare(&format!("server.{key}"), &running.as_millis(), &next.as_millis());
+        }
+    }
+
+    fn signers(&mut self, running: &Config, next: &Config) {
+        let kids: BTreeSet<_> = running.signers.keys().chain(next.signers.keys()).collect();
+        for kid in kids {
+            let what = match (running.signers.get(kid), next.signers.get(kid)) {
+                (Some(before), Some(after)) if before == after => continue,
+                (Some(_), Some(_)) => "has another upstream",
+                (None, _) => "is new",
+                (_, None) => "is gone",
+            };
+            self.0.push(format!(
+                "signers: {:?} {what}, which takes a restart; put [[signers]] back to reload the rest",
+                kid.as_str()
+            ));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A reload: the configuration and its files are read again, and the rulebook,
+//! the thresholds and the TLS material in them take the place of those in force.
+//!
+//! All or nothing: every mistake is found before anything changes, and what
+//! follows can not fail halfway.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use signing_core::Kid;
+use tokio::sync::Mutex;
+use tokio::task::JoinError;
+
+use crate::config::{Config, ConfigError, Environment};
+use crate::materials::Materials;
+use crate::metrics::Metrics;
+use crate::monitor::Monitor;
+use crate::server::{Connections, ServerTls};
+use crate::time::wall_now;
+
+/// How long reading may take: a file system that hangs must not hang an operator.
+const READ_MAX: Duration = Duration::from_secs(10);
+
+/// What a reload needs.
+#[derive(Debug)]
+pub struct Reloader {
+    /// The config file.
+    pub file: PathBuf,
+    /// The process's environment, which does not change.
+    pub environment: Environment,
+    /// The configuration in force. One reload at a time holds it.
+    pub running: Mutex<Config>,
+    /// Where the rulebook is in force.
+    pub monitor: Monitor,
+    /// Where the TLS material is in force.
+    pub tls: Arc<ArcSwap<ServerTls>>,
+    /// The clients that are in already.
+    pub connections: Connections,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// How many configurations were in force since the start.
+    pub generation: u64,
+    /// The signers about which it decides otherwise.
+    pub signers_touched: Vec<Kid>,
+    /// Clients that were in, and are not let in any more.
+    pub connections_cut: usize,
+}
+
+/// Why nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration or one of its files is mistaken, or only a start takes it.
+    #[error("nothing changed. {0}")]
+    Mistakes(#[from] ConfigError),
+    /// Another reload holds the configuration.
+    #[error("nothing changed: another reload is under way")]
+    Busy,
+    /// The files can not be read in time.
+    #[error("nothing changed: reading the files took more than {} s", READ_MAX.as_secs())]
+    TooSlow,
+    /// The monitor does not answer.
+    #[error("nothing changed: {0}")]
+    Gone(#[from] crate::monitor::MonitorGone),
+}
+
+impl Reloader {
+    /// Reloads, for `by`. Whoever asked may hang up: what began is finished.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; nothing changed then.
+    pub async fn reload(self: Arc<Self>, by: String) -> Result<Reloaded, ReloadError> {
+        let file = self.file.clone();
+        let died = |error: JoinError| {
+            ReloadError::Mistakes(ConfigError { file, mistakes: vec![error.to_string()] })
+        };
+        tokio::spawn(async move { self.finish(&by).await }).await.map_err(died)?
+    }
+
+    async fn finish(&self, by: &str) -> Result<Reloaded, ReloadError> {
+        let reloaded = self.try_reload().await;
+        match &reloaded {
+            Ok(Reloaded { generation, signers_touched, connections_cut }) => {
+                let touched = words(signers_touched);
+                tracing::warn!(target: "admin", by, generation, touched, connections_cut, "reloaded");
+            }
+            Err(error) => {
+                self.metrics.reload_refused();
+                tracing::error!(target: "admin", by, %error, "not reloaded");
+            }
+        }
+        reloaded
+    }
+
+    async fn try_reload(&self) -> Result<Reloaded, ReloadError> {
+        let mut running = self.running.try_lock().map_err(|_| ReloadError::Busy)?;
+        let materials = self.read().await?;
+        let mut mistakes = running.takes_a_restart(&materials.config);
+        let Materials { config, registry, policy, tls, .. } = materials;
+        let rulebook = Arc::clone(self.monitor.gates().rulebook());
+        let next = match rulebook.succeeded_by(registry, policy) {
+            Ok(next) if mistakes.is_empty() => next,
+            Ok(_) => return Err(self.mistaken(mistakes)),
+            Err(changed_keys) => {
+                let file = config.registry_file.display();
+                let named = |mistake| format!("registry.file: {file}: {mistake}");
+                mistakes.extend(changed_keys.into_iter().map(named));
+                return Err(self.mistaken(mistakes));
+            }
+        };
+
+        // Nothing below is mistaken any more. Dying in between leaves nothing behind: the
+        // next start reads the files whole.
+        let generation = next.generation();
+        let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
+        let touched = self.monitor.reload(Arc::new(next), thresholds, probe).await?;
+        let certificate_ends = tls.certificate_ends;
+        // In this order: whoever shakes hands in between is found on the list, or finds this.
+        self.tls.store(Arc::new(tls));
+        let connections_cut = self.connections.cut_those_not_let_in(&self.tls.load(), wall_now());
+        self.metrics.loaded(wall_now().unix_timestamp(), certificate_ends);
+        *running = config;
+        Ok(Reloaded { generation, signers_touched: touched.into_iter().collect(), connections_cut })
+    }
+
+    /// Reads on a thread that may block.
+    async fn read(&self) -> Result<Materials, ReloadError> {
+        let (file, environment) = (self.file.clone(), self.environment.clone());
+        let reading = tokio::task::spawn_blocking(move || Materials::load(&file, &environment));
+        match tokio::time::timeout(READ_MAX, reading).await {
+            Ok(Ok(read)) => Ok(read?),
+            // It panicked, or the process ends.
+            Ok(Err(error)) => Err(self.mistaken(vec![error.to_string()])),
+            Err(_) => Err(ReloadError::TooSlow),
+        }
+    }
+
+    fn mistaken(&self, mistakes: Vec<String>) -> ReloadError {
+        ReloadError::Mistakes(ConfigError { file: self.file.clone(), mistakes })
+    }
+}
+
+fn words(kids: &[Kid]) -> String {
+    kids.iter().map(Kid::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,122 @@
+//! The registry and the policy that count together: what a reload replaces as a
+//! whole, and what its successor may not change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use crate::caller::Caller;
+use crate::key::{Algorithm, Kid, PublicKey, Signer};
+use crate::policy::{Grant, Policy};
+use crate::refusal::Refusal;
+use crate::registry::Registry;
+
+/// One generation of registry and policy.
+#[derive(Clone, Debug)]
+pub struct Rulebook {
+    generation: u64,
+    registry: Registry,
+    policy: Policy,
+    /// Keys of kids that an earlier generation had and this one has not: a kid that
+    /// comes back comes back with its key.
+    retired: BTreeMap<Kid, PublicKey>,
+}
+
+impl Rulebook {
+    /// The first generation.
+    #[must_use]
+    pub fn new(registry: Registry, policy: Policy) -> Self {
+        Self { generation: 1, registry, policy, retired: BTreeMap::new() }
+    }
+
+    /// The generation that takes this one's place.
+    ///
+    /// # Errors
+    /// One sentence for each kid whose public key would change: what a verifier
+    /// once knew under a kid stays under it.
+    pub fn succeeded_by(&self, registry: Registry, policy: Policy) -> Result<Self, Vec<String>> {
+        let known = self.registry.iter().map(|signer| (&signer.kid, &signer.public_key));
+        let known: BTreeMap<_, _> = known.chain(&self.retired).collect();
+        let changed = registry.iter().filter_map(|signer| {
+            let before = known.get(&signer.kid).filter(|key| ***key != signer.public_key)?;
+            Some(format!(
+                "signer {:?}: its public key would change from {} {} to {} {}; a kid keeps its \
+                 key: register the new one under a new kid",
+                signer.kid.as_str(),
+                before.algorithm(),
+                before.sha256_hex(),
+                signer.public_key.algorithm(),
+                signer.public_key.sha256_hex(),
+            ))
+        });
+        let changed: Vec<_> = changed.collect();
+        if !changed.is_empty() {
+            return Err(changed);
+        }
+        let retired = known
+            .into_iter()
+            .filter(|(kid, _)| registry.get(kid.as_str()).is_none())
+            .map(|(kid, key)| (kid.clone(), key.clone()))
+            .collect();
+        Ok(Self { generation: self.generation + 1, registry, policy, retired })
+    }
+
+    /// The signers about which `next` could decide otherwise: whose entry, grants,
+    /// aliases or callers' defaults differ.
+    #[must_use]
+    pub fn touched_by(&self, next: &Self) -> BTreeSet<Kid> {
+        let kids = self.registry.iter().chain(next.registry.iter()).map(|signer| &signer.kid);
+        let kids: BTreeSet<&Kid> = kids.collect();
+        let differs = |kid: &&Kid| {
+            self.registry.get(kid.as_str()) != next.registry.get(kid.as_str())
+                || self.policy.standing(kid) != next.policy.standing(kid)
+        };
+        kids.into_iter().filter(differs).cloned().collect()
+    }
+
+    /// Counts the generations since the start, from 1.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Every public key.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Decides whether `caller` may use the named (or its default) signer with
+    /// the named (or the signer's own) algorithm at `now`.
+    ///
+    /// # Errors
+    /// The refusal, deny by default.
+    pub fn authorize(
+        &self,
+        caller: &Arc<Caller>,
+        named: Option<&str>,
+        algorithm: Option<Algorithm>,
+        now: OffsetDateTime,
+    ) -> Result<Grant, Refusal> {
+        self.policy.authorize((&self.registry, self.generation), caller, named, algorithm, now)
+    }
+
+    /// Whether `caller` was granted anything at all: for deciding early, before
+    /// anything is read for it.
+    ///
+    /// # Errors
+    /// `caller_not_authorized` if it was not.
+    pub fn known(&self, caller: &Caller) -> Result<(), Refusal> {
+        self.policy.known(caller)
+    }
+
+    /// The signer that `caller` means by `named`, for surfaces that reveal
+    /// only what is public (verify, public keys).
+    ///
+    /// # Errors
+    /// `signer_unknown`, or `invalid_request` if it names none and has no default.
+    pub fn find(&self, caller: &Caller, named: Option<&str>) -> Result<&Arc<Signer>, Refusal> {
+        self.policy.find(&self.registry, caller, named)
+    }
+}
