@@ -1,7 +1,9 @@
 //! `signctl`: the operator's hand. Comfort over the admin socket; what it does,
-//! `curl --unix-socket` can do too.
+//! `curl --unix-socket` can do too. And a gate for pipelines, over mutual TLS.
 
 mod client;
+mod gate;
+mod https;
 mod show;
 
 use std::path::PathBuf;
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 
 use client::Reply;
 
-/// Looks after a signing proxy: status, health, freeze, unseal.
+/// Looks after a signing proxy: status, health, freeze, unseal, and a gate for pipelines.
 #[derive(Parser)]
 #[command(
     version,
@@ -47,6 +49,9 @@ enum Verb {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464/health")]
         url: String,
     },
+    /// Let a CI pipeline go on only if signing is healthy; each failure has an exit status of its own.
+    #[command(after_help = gate::HELP)]
+    Gate(gate::Flags),
     /// Stop all signing at once. Survives restarts; beats everything.
     #[command(after_help = "Example: signctl freeze --reason \"INC-42: KMS outage\"")]
     Freeze {
@@ -75,10 +80,12 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
     match run(&arguments) {
-        Ok(good) if good => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("signctl: {error:#}");
             ExitCode::FAILURE
@@ -86,12 +93,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// Carries out one verb; true if the answer is good.
-fn run(arguments: &Arguments) -> anyhow::Result<bool> {
+/// Prints help, or what is wrong with the command line. clap's own status for
+/// that is 2, which says of `gate` that the proxy is unhealthy.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell that it could not be printed.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(gate::USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Carries out one verb; success if the answer is good.
+fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let socket = &arguments.socket;
     let (reply, words): (Reply, fn(&Value) -> String) = match &arguments.verb {
         Verb::Status => (client::get(socket, "/v1/status")?, show::status),
         Verb::Health { url } => (client::get_url(url)?, show::health),
+        Verb::Gate(flags) => return Ok(gate::run(flags, arguments.json)),
         Verb::Freeze { reason } => {
             (client::post(socket, "/v1/freeze", &json!({"reason": reason}))?, show::done)
         }
@@ -110,5 +126,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         println!("{}", words(&reply.body));
     }
     let all_signs = reply.body.get("ok").and_then(Value::as_bool).unwrap_or(true);
-    Ok(reply.status == 200 && all_signs)
+    let good = reply.status == 200 && all_signs;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -26,6 +26,7 @@ mod outcomes;
 mod reload;
 mod seals;
 mod sign;
+mod signctl_gate;
 mod tidy;
 
 /// The one caller of most tests.

@@ -1,0 +1,93 @@
+//! Whether an answer is the health of a proxy that signs, and what to do if not.
+
+use serde_json::Value;
+
+use crate::https::Failure;
+
+/// Whether that is the health of a proxy that signs in its normal mode.
+pub(super) fn judge(status: u16, body: Option<&Value>) -> Result<String, Failure> {
+    let Some(Value::Object(body)) = body else {
+        let detail = format!("HTTP {status} without JSON; is this a signing proxy?");
+        return Err(Failure::new("bad_answer", detail));
+    };
+    let ok = body.get("ok").and_then(Value::as_bool);
+    if (status, ok) != (200, Some(true)) {
+        let reason = body.get("reason").and_then(Value::as_str).filter(|word| is_word(word));
+        let reason = reason.unwrap_or("not_ok");
+        return Err(Failure::new(reason, format!("HTTP {status}; {}", what_to_do(reason))));
+    }
+    match body.get("mode").map(Value::as_str) {
+        None | Some(Some("normal")) => {}
+        Some(Some("breakglass")) => {
+            let detail = "a break-glass session signs, and no gate passes on an emergency key; wait \
+                          until it has ended and the signers are healthy";
+            return Err(Failure::new("breakglass", detail));
+        }
+        Some(_) => {
+            let detail = "its mode is neither normal nor breakglass; is this a signing proxy?";
+            return Err(Failure::new("bad_answer", detail));
+        }
+    }
+    let signers = body.get("signers").and_then(Value::as_array).map(Vec::len);
+    Ok(signers.map_or_else(
+        || "signs".to_owned(),
+        |count| format!("{count} signer{}", if count == 1 { "" } else { "s" }),
+    ))
+}
+
+/// Reasons are words; anything else from outside is not repeated.
+fn is_word(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+fn what_to_do(reason: &str) -> &'static str {
+    match reason {
+        "frozen" => {
+            "an operator stopped all signing: `signctl status` on its host says why, `signctl \
+             unfreeze` ends it"
+        }
+        "sealed" | "signature_rejected" => {
+            "a signer is in doubt: find the cause in `signctl status` on its host, then `signctl unseal`"
+        }
+        "starting" | "draining" => "it has just started or is about to stop: try again",
+        "upstream_unhealthy" | "upstream_throttled" => {
+            "its KMS fails or throttles: see `signctl status` on its host"
+        }
+        "key_unavailable" => {
+            "a key is disabled, denied, revoked or over: see `signctl status` on its host"
+        }
+        "caller_not_authorized" => {
+            "it does not know this client certificate's name: configure the caller"
+        }
+        _ => "see `signctl status` on its host",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_normal_ok_is_healthy() {
+        let healthy = json!({"ok": true, "mode": "normal", "signers": [{}, {}]});
+        assert_eq!(judge(200, Some(&healthy)), Ok("2 signers".to_owned()));
+        assert!(judge(200, Some(&json!({"ok": true}))).is_ok());
+        for (status, body, reason) in [
+            (200, json!({"ok": true, "mode": "breakglass"}), "breakglass"),
+            (200, json!({"ok": true, "mode": 7}), "bad_answer"),
+            (200, json!({"ok": "true"}), "not_ok"),
+            (200, json!({}), "not_ok"),
+            (200, json!([true]), "bad_answer"),
+            (302, json!({"ok": true}), "not_ok"),
+            (503, json!({"ok": true}), "not_ok"),
+            (503, json!({"ok": false, "reason": "frozen"}), "frozen"),
+            (503, json!({"ok": false, "reason": "::stop-commands::x"}), "not_ok"),
+        ] {
+            let failure = judge(status, Some(&body)).unwrap_err();
+            assert_eq!(failure.reason, reason, "{status} {body}");
+        }
+        assert_eq!(judge(200, None).unwrap_err().reason, "bad_answer");
+    }
+}

@@ -1,0 +1,326 @@
+//! One GET over verified TLS (or to loopback in clear): no redirects, no
+//! proxies, every read bounded. Who calls it bounds its time.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use http::{Request, Uri};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// More than any bundle of authorities has.
+const PEM_MAX_BYTES: u64 = 4 << 20;
+
+/// Why there is no answer: one word for programs, one sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) reason: String,
+    pub(crate) detail: String,
+}
+
+impl Failure {
+    pub(crate) fn new(reason: impl Into<String>, detail: impl Display) -> Self {
+        Self { reason: reason.into(), detail: detail.to_string() }
+    }
+}
+
+/// Where to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Whether over TLS.
+    pub(crate) encrypted: bool,
+    /// A name, or an address without brackets.
+    host: String,
+    port: u16,
+    authority: String,
+    path: String,
+}
+
+impl Target {
+    /// Reads a URL, to whose path `path` is added.
+    ///
+    /// # Errors
+    /// A sentence that does not repeat the URL where it may hold a secret.
+    pub(crate) fn parse(url: &str, path: &str) -> Result<Self, String> {
+        let expected = "expected a URL such as https://host:8443";
+        let uri: Uri = url.parse().map_err(|_| format!("is no URL; {expected}"))?;
+        let encrypted = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(format!("does not begin with https:// or http://; {expected}")),
+        };
+        let authority = uri.authority().ok_or_else(|| format!("names no host; {expected}"))?;
+        if authority.as_str().contains('@') || uri.query().is_some() {
+            return Err(format!("holds a user name or a query, which is never sent; {expected}"));
+        }
+        let host = authority.host().trim_matches(['[', ']']);
+        // A port that is no number is no port to `http`, and is not to become the default.
+        let after =
+            authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, port)| port);
+        let port = match (authority.port_u16(), after.contains(':')) {
+            (Some(port), _) => port,
+            (None, false) => {
+                if encrypted {
+                    443
+                } else {
+                    80
+                }
+            }
+            (None, true) => return Err(format!("has a port that is no number; {expected}")),
+        };
+        if host.is_empty() {
+            return Err(format!("names no host; {expected}"));
+        }
+        let path = format!("{}{path}", uri.path().trim_end_matches('/'));
+        Ok(Self {
+            encrypted,
+            host: host.to_owned(),
+            port,
+            authority: authority.to_string(),
+            path: if path.is_empty() { "/".to_owned() } else { path },
+        })
+    }
+}
+
+/// Whom to trust, and who we are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trust {
+    /// PEM of the authorities to trust instead of the platform's.
+    pub(crate) ca: Option<PathBuf>,
+    /// PEM of the client's certificates, and of their key.
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    /// Whether only an address of this machine is talked to.
+    pub(crate) loopback_only: bool,
+}
+
+/// What was answered.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+}
+
+/// Asks `target`. Without `body_max_bytes` the body is not read at all.
+pub(crate) async fn get(
+    target: &Target,
+    trust: &Trust,
+    body_max_bytes: Option<usize>,
+) -> Result<Answer, Failure> {
+    if !target.encrypted {
+        let stream = connect(target, trust).await?;
+        return exchange(stream, target, body_max_bytes).await;
+    }
+    let (name, of_files) = (server_name(target)?, trust.clone());
+    // Reading files may hang; here it hangs a thread that nobody waits for.
+    let config = tokio::task::spawn_blocking(move || client_config(&of_files))
+        .await
+        .map_err(|error| Failure::new("internal", error))??;
+    let stream = connect(target, trust).await?;
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .map_err(|error| Failure::new("tls", format!("no TLS with it: {error}{}", hint(&error))))?;
+    exchange(stream, target, body_max_bytes).await
+}
+
+async fn connect(target: &Target, trust: &Trust) -> Result<TcpStream, Failure> {
+    let unreachable = |error: std::io::Error| {
+        Failure::new("unreachable", format!("can not be connected to: {error}; does it run there?"))
+    };
+    let addresses = tokio::net::lookup_host((target.host.as_str(), target.port));
+    let addresses: Vec<_> = addresses
+        .await
+        .map_err(unreachable)?
+        .filter(|address| !trust.loopback_only || address.ip().is_loopback())
+        .collect();
+    if addresses.is_empty() && trust.loopback_only {
+        return Err(Failure::new(
+            "not_encrypted",
+            "is not encrypted, and http:// is taken only of this machine's loopback, since whoever \
+             stands between could answer instead; use https:// and a client certificate",
+        ));
+    }
+    TcpStream::connect(addresses.as_slice()).await.map_err(unreachable)
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    target: &Target,
+    body_max_bytes: Option<usize>,
+) -> Result<Answer, Failure> {
+    let broken = |error: hyper::Error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        let cause = cause.unwrap_or_else(|| error.to_string());
+        Failure::new("no_answer", format!("gave no HTTP answer: {cause}{}", hint(&cause)))
+    };
+    let request = Request::get(&target.path)
+        .header(HOST, &target.authority)
+        .header(USER_AGENT, concat!("signctl/", env!("CARGO_PKG_VERSION")))
+        .header(ACCEPT, "application/json")
+        .header(CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| Failure::new("bad_url", error))?;
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    // Ends with the exchange; its error is the exchange's too.
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(broken)?;
+    let status = response.status().as_u16();
+    let Some(max) = body_max_bytes else { return Ok(Answer { status, body: Bytes::new() }) };
+    let body = Limited::new(response.into_body(), max).collect().await.map_err(|error| {
+        Failure::new(
+            "bad_answer",
+            format!("its answer breaks off or is beyond {max} bytes: {error}"),
+        )
+    })?;
+    Ok(Answer { status, body: body.to_bytes() })
+}
+
+/// What to look at, by the words of the TLS library.
+fn hint(error: &impl ToString) -> &'static str {
+    let error = error.to_string();
+    if error.contains("UnknownIssuer") {
+        "; name the PEM of its authority (--ca, for KMS --kms-ca)"
+    } else if error.contains("certificate expired") {
+        "; renew the server's certificate, and look at this machine's clock"
+    } else if error.contains("not valid for name") {
+        "; ask for a name that the server's certificate has"
+    } else if error.contains("received fatal alert") {
+        "; it wants a client certificate of its authority, not over and not revoked: --client-cert \
+         and --client-key"
+    } else {
+        ""
+    }
+}
+
+fn server_name(target: &Target) -> Result<ServerName<'static>, Failure> {
+    ServerName::try_from(target.host.clone())
+        .map_err(|_| Failure::new("bad_url", "names a host that no certificate can be of"))
+}
+
+fn client_config(trust: &Trust) -> Result<ClientConfig, Failure> {
+    let failed = |what: String| Failure::new("client_certificate", what);
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::new("internal", error))?
+        .with_root_certificates(roots(trust.ca.as_deref())?);
+    let mut config = match (&trust.certificate, &trust.key) {
+        (None, None) => builder.with_no_client_auth(),
+        (Some(certificate), Some(key)) => {
+            let chain = certificates(certificate).map_err(failed)?;
+            let private =
+                PrivateKeyDer::from_pem_slice(&read(key).map_err(failed)?).map_err(|error| {
+                    failed(format!("{} holds no private key: {error}", key.display()))
+                })?;
+            builder.with_client_auth_cert(chain, private).map_err(|error| {
+                failed(format!(
+                    "{} is not the key of {}: {error}",
+                    key.display(),
+                    certificate.display()
+                ))
+            })?
+        }
+        (Some(_), None) => {
+            return Err(failed("no key goes with the client certificate; name both".into()));
+        }
+        (None, Some(_)) => {
+            return Err(failed("no client certificate goes with the key; name both".into()));
+        }
+    };
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, Failure> {
+    let failed = |what: String| Failure::new("ca", what);
+    let mut store = RootCertStore::empty();
+    match ca {
+        Some(file) => {
+            for certificate in certificates(file).map_err(failed)? {
+                store.add(certificate).map_err(|error| {
+                    failed(format!(
+                        "{} holds a certificate that is no authority: {error}",
+                        file.display()
+                    ))
+                })?;
+            }
+        }
+        None => {
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    if store.is_empty() {
+        return Err(failed(
+            "this machine has no authorities of its own; name a PEM (--ca, --kms-ca)".into(),
+        ));
+    }
+    Ok(store)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_slice_iter(&read(file)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("{} holds no PEM certificates: {error}", file.display()))?;
+    if read.is_empty() {
+        return Err(format!("{} holds no PEM block CERTIFICATE", file.display()));
+    }
+    Ok(read)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    File::open(file)
+        .and_then(|opened| opened.take(PEM_MAX_BYTES).read_to_end(&mut bytes))
+        .map_err(|error| format!("{} can not be read: {error}", file.display()))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_to_ask() {
+        for (url, encrypted, host, port, path) in [
+            ("https://proxy:8443", true, "proxy", 8443, "/health"),
+            ("https://proxy/", true, "proxy", 443, "/health"),
+            ("http://[::1]:9464/base/", false, "::1", 9464, "/base/health"),
+            ("http://127.0.0.1", false, "127.0.0.1", 80, "/health"),
+        ] {
+            let target = Target::parse(url, "/health").unwrap();
+            let found = (target.encrypted, target.host.as_str(), target.port, target.path.as_str());
+            assert_eq!(found, (encrypted, host, port, path), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_or_holds_a_secret_is_refused_without_repeating_it() {
+        for url in [
+            "",
+            "proxy:8443",
+            "ftp://proxy",
+            "https://",
+            "https://proxy:port",
+            "https://proxy:99999",
+            "https://user:secret@proxy",
+            "https://proxy?token=secret",
+        ] {
+            let why = Target::parse(url, "/health").unwrap_err();
+            assert!(why.contains("expected a URL such as") && !why.contains("secret"), "{why}");
+        }
+    }
+}
