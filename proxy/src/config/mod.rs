@@ -1,7 +1,7 @@
 //! The configuration: read at start and at each reload, checked whole, then
 //! immutable.
 //!
-//! [`Draft::load`] finds every mistake of the file; [`crate::materials`] finds
+//! `Draft::load` finds every mistake of the file; [`crate::materials`] finds
 //! those of the files it names, and makes a [`Config`] of a draft without any.
 //! Configuration can tighten the rules, never loosen them: there is no key that
 //! makes the proxy sign while a proof is missing (I3).
