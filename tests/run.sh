@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All tests, with what they need installed first when it is missing.
 #   tests/run.sh             the fast tier
-#   tests/run.sh --campaign  the fast tier with far more random cases
+#   tests/run.sh --campaign  the fast tier with far more random cases, and two builds of what
+#                            is delivered, which have to be the same bytes
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
 
 step "programs"
 # program:Debian package
-wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc"
+wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc readelf:binutils"
 missing=""
 for pair in $wanted; do
   command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
@@ -50,3 +51,8 @@ cargo build --release --locked --workspace --all-targets
 
 step "tests"
 cargo test --release --locked --workspace --no-fail-fast
+
+if [ "$campaign" = yes ]; then
+  step "two builds, the same bytes"
+  packaging/reproduce.sh
+fi

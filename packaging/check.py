@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Checks what packaging/build.sh made: that both lists of dependencies of each program,
+the SBOM beside it and the one inside it, are true.
+
+    packaging/check.py [BUILT]     default: target/package
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zlib
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# Each program, and what its SBOM has to name.
+PROGRAMS = {"signing-proxy": ["aws-sdk-kms", "signing-core"], "signctl": ["hyper"]}
+
+
+def main():
+    built = Path(sys.argv[1] if len(sys.argv) > 1 else REPOSITORY / "target/package")
+    for program, wanted in PROGRAMS.items():
+        linked, may_be = linked_into(program), locked_for(program)
+        lists = {
+            f"inside {program}": auditable(built / program),
+            f"in the SBOM of {program}": sbom(built / f"{program}.cdx.json", program),
+        }
+        for place, found in lists.items():
+            assert linked <= found, f"missing {place}: {sorted(linked - found)}"
+            assert found <= may_be, f"not locked, but {place}: {sorted(found - may_be)}"
+            for name in wanted:
+                assert any(name == other for other, _ in found), f"no {name} {place}"
+            print(f"{place}: {len(found)} packages, among them all {len(linked)} linked ones")
+        no_path_of_this_machine(program, whole(built / program))
+        no_path_of_this_machine(f"{program}.cdx.json", (built / f"{program}.cdx.json").read_bytes())
+
+
+def linked_into(program):
+    """What goes into the program, or builds it, on this machine."""
+    tree = subprocess.run(
+        ["cargo", "tree", "--locked", "--package", program, "--edges", "normal,build"]
+        + ["--prefix", "none", "--no-dedupe", "--format", "{p}"],
+        cwd=REPOSITORY, check=True, capture_output=True, text=True,
+    ).stdout
+    words = (line.split() for line in tree.splitlines() if line)
+    return {(name, version.removeprefix("v")) for name, version, *_ in words}
+
+
+def locked_for(program):
+    """What Cargo.lock has under the program, optional packages included. Both tools list
+    some of those: they join the features that anything in the workspace asks for."""
+    with open(REPOSITORY / "Cargo.lock", "rb") as lock:
+        packages = tomllib.load(lock)["package"]
+    found, left = set(), [(program, None)]
+    while left:
+        name, version = left.pop()
+        for package in packages:
+            key = (package["name"], package["version"])
+            if package["name"] == name and version in (None, key[1]) and key not in found:
+                found.add(key)
+                # "name", or "name version" where there are several.
+                for dependency in package.get("dependencies", []):
+                    words = dependency.split()
+                    left.append((words[0], words[1] if len(words) > 1 else None))
+    return found
+
+
+def auditable(program):
+    """The packages in the section that cargo-auditable adds: JSON, compressed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        section, copy = Path(scratch, "section"), Path(scratch, "copy")
+        dump = ["objcopy", "--dump-section", f".dep-v0={section}", program, copy]
+        subprocess.run(dump, check=True, capture_output=True)
+        assert section.exists() and section.stat().st_size, f"{program} has no section .dep-v0"
+        data = json.loads(zlib.decompress(section.read_bytes()))
+    return {(package["name"], package["version"]) for package in data["packages"]}
+
+
+def sbom(path, program):
+    data = json.loads(path.read_text())
+    assert data["bomFormat"] == "CycloneDX", path
+    assert data["metadata"]["component"]["name"] == program, path
+    components = [data["metadata"]["component"], *data["components"]]
+    return {(component["name"], component["version"]) for component in components}
+
+
+def whole(program):
+    """The program with its debug information, which has most paths, not compressed."""
+    with tempfile.NamedTemporaryFile() as copy:
+        subprocess.run(["objcopy", "--decompress-debug-sections", program, copy.name], check=True)
+        return Path(copy.name).read_bytes()
+
+
+def no_path_of_this_machine(name, data):
+    home = os.environ.get("CARGO_HOME", os.path.expanduser("~/.cargo"))
+    target = os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")
+    for place in (home, target, REPOSITORY):
+        place = os.path.abspath(place)
+        # In the image's build stage the sources really lie where others only seem to.
+        if place not in ("/src", "/src/target"):
+            assert f"{place}/".encode() not in data, f"{name} names {place}"
+
+
+if __name__ == "__main__":
+    main()
