@@ -46,7 +46,12 @@ enum Verb {
     #[command(after_help = "Example: signctl health --url http://127.0.0.1:9464/health")]
     Health {
         /// The health listener's address.
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464/health")]
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "SIGNCTL_HEALTH_URL",
+            default_value = "http://127.0.0.1:9464/health"
+        )]
         url: String,
     },
     /// Let a CI pipeline go on only if signing is healthy; each failure has an exit status of its own.

@@ -13,6 +13,7 @@ mod bad_requests;
 mod certificates;
 mod config_files;
 mod config_notes;
+mod container;
 mod dev;
 mod dialects;
 mod drain;

@@ -1,0 +1,25 @@
+# The image of signing-proxy. How to build, verify and run it: docs/packaging.md.
+# Another program is one more stage at the end, and one more name in packaging/rootfs.sh.
+
+# Pinned by version. To repeat a build bit by bit later on, pin the digest as well:
+# rust:1.95.0-bookworm@sha256:...
+FROM rust:1.95.0-bookworm AS build
+WORKDIR /src
+# The date of what is built, in seconds: --build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+ARG SOURCE_DATE_EPOCH=0
+COPY packaging/tools.sh packaging/
+RUN packaging/tools.sh cargo-auditable cargo-cyclonedx
+COPY . .
+RUN packaging/build.sh
+RUN packaging/rootfs.sh signing-proxy target/package /rootfs/signing-proxy
+
+FROM scratch AS signing-proxy
+COPY --from=build /rootfs/signing-proxy/ /
+ENV PATH=/usr/bin
+USER 65532:65532
+EXPOSE 8443
+STOPSIGNAL SIGTERM
+# Whether it signs. SIGNCTL_HEALTH_URL names another listener or /livez.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/usr/bin/signctl", "health"]
+ENTRYPOINT ["/usr/bin/signing-proxy"]
+CMD ["serve", "--config", "/etc/signing-proxy/signing-proxy.toml"]
