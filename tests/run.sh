@@ -23,6 +23,7 @@ missing=""
 for pair in $wanted; do
   command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
   command -v apt-get >/dev/null || fail "missing:$missing; install these packages and run again"
   sudo=""
@@ -39,6 +40,19 @@ for pair in $wanted; do
   command -v "${pair%%:*}" >/dev/null || fail "the program ${pair%%:*} (package ${pair##*:}) is still missing"
   printf '  %-10s %s\n' "${pair%%:*}" "$(command -v "${pair%%:*}")"
 done
+# An emulator of AWS that others wrote, as a second KMS beside our own.
+ministack="$PWD/target/tools/ministack"
+packages="ministack==1.5.33 cryptography==50.0.2"
+# A venv can not be moved: the place is part of what was installed.
+installed="$ministack $packages"
+if [ ! -x "$ministack/bin/python" ] || [ "$(cat "$ministack/installed" 2>/dev/null)" != "$installed" ]; then
+  rm -rf "$ministack"
+  python3 -m venv "$ministack"
+  # shellcheck disable=SC2086
+  "$ministack/bin/pip" install --quiet --disable-pip-version-check $packages
+  echo "$installed" >"$ministack/installed"
+fi
+printf '  %-10s %s\n' ministack "$ministack/bin/ministack"
 [ "$(id -u)" = 0 ] || fail "run it as root: the tests act as other users to see them refused"
 
 # Random cases differ from run to run; the seed repeats one.

@@ -251,25 +251,34 @@ pub async fn raw(stream: &mut TlsStream<TcpStream>, bytes: &[u8]) -> Result<Stri
 /// A GET over plain HTTP.
 pub async fn plain(address: &str, path: &str) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
-    exchange(stream, "GET", path, Bytes::new()).await
+    exchange(stream, "GET", path, &[], Bytes::new()).await
+}
+
+/// A POST over plain HTTP.
+pub async fn post_plain(address: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+    let stream = TcpStream::connect(address).await.unwrap();
+    exchange(stream, "POST", "/", headers, Bytes::from(body.to_string())).await
 }
 
 /// A request over a unix socket.
 pub async fn admin(socket: &Path, method: &str, path: &str, body: Value) -> Answer {
     let stream = UnixStream::connect(socket).await.unwrap();
     let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-    exchange(stream, method, path, body).await
+    exchange(stream, method, path, &[], body).await
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     method: &str,
     path: &str,
+    headers: &[(&str, &str)],
     body: Bytes,
 ) -> Answer {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let request = Request::builder().method(method).uri(path).header("host", "test");
+    let request =
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let request = request.body(Full::new(body)).unwrap();
     read(sender.send_request(request).await.unwrap()).await.unwrap()
 }

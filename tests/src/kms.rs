@@ -86,7 +86,8 @@ pub struct Key {
     pub kind: Kind,
     /// PEM `PUBLIC KEY`.
     pub public_key_pem: String,
-    held: Arc<Held>,
+    /// None for a key of a KMS that is not ours.
+    held: Option<Arc<Held>>,
 }
 
 #[derive(Debug)]
@@ -135,14 +136,14 @@ impl Kms {
         let pem = pem("PUBLIC KEY", &held.pair.public_key_der());
         keys.insert(id.clone(), Arc::clone(&held));
         keys.insert(arn, Arc::clone(&held));
-        Key { id, kind, public_key_pem: pem, held }
+        Key { id, kind, public_key_pem: pem, held: Some(held) }
     }
 
     /// Points the alias `name` at `key`, wherever it pointed before; returns the
     /// key under that name.
     #[must_use]
     pub fn alias(&self, name: &str, key: &Key) -> Key {
-        self.keys.lock().unwrap().insert(name.to_owned(), Arc::clone(&key.held));
+        self.keys.lock().unwrap().insert(name.to_owned(), Arc::clone(key.held()));
         Key { id: name.to_owned(), ..key.clone() }
     }
 
@@ -210,9 +211,20 @@ impl Kms {
 }
 
 impl Key {
+    /// A key in a KMS that is not ours: no faults, no counts.
+    #[must_use]
+    pub fn foreign(id: &str, kind: Kind, spki_der: &[u8]) -> Self {
+        let public_key_pem = pem("PUBLIC KEY", spki_der);
+        Self { id: id.to_owned(), kind, public_key_pem, held: None }
+    }
+
+    fn held(&self) -> &Arc<Held> {
+        self.held.as_ref().unwrap_or_else(|| panic!("{} is in a KMS that is not ours", self.id))
+    }
+
     /// Makes `operation` fail from now on.
     pub fn set(&self, operation: Operation, fault: Fault) {
-        self.held.faults.lock().unwrap().insert(operation, fault);
+        self.held().faults.lock().unwrap().insert(operation, fault);
     }
 
     /// Makes `Sign` fail from now on.
@@ -222,13 +234,13 @@ impl Key {
 
     /// Ends all faults.
     pub fn mend(&self) {
-        self.held.faults.lock().unwrap().clear();
+        self.held().faults.lock().unwrap().clear();
     }
 
     /// How often `operation` was called.
     #[must_use]
     pub fn calls(&self, operation: Operation) -> u64 {
-        self.held.calls.lock().unwrap().get(&operation).copied().unwrap_or_default()
+        self.held().calls.lock().unwrap().get(&operation).copied().unwrap_or_default()
     }
 }
 

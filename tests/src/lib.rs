@@ -22,6 +22,7 @@
 
 pub mod client;
 pub mod kms;
+pub mod ministack;
 pub mod openssl;
 pub mod pki;
 pub mod process;
@@ -33,6 +34,7 @@ pub mod world;
 
 pub use client::{Answer, Client, Protocol};
 pub use kms::{Fault, Key, Kind, Kms, Operation};
+pub use ministack::Ministack;
 pub use pki::{Certificate, Pki, Profile};
 pub use process::Process;
 pub use proxy::{Proxy, ProxyBuilder};

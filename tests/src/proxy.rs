@@ -27,6 +27,7 @@ pub struct ProxyBuilder<'w> {
     tls: String,
     gate: String,
     kms: String,
+    endpoint: String,
     directory: String,
 }
 
@@ -74,6 +75,7 @@ impl<'w> ProxyBuilder<'w> {
             tls: String::new(),
             gate: GATE.to_owned(),
             kms: String::new(),
+            endpoint: world.kms.endpoint.clone(),
             directory: "proxy".to_owned(),
         }
     }
@@ -170,6 +172,13 @@ impl<'w> ProxyBuilder<'w> {
         self
     }
 
+    /// Points it at another KMS than the world's.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: &str) -> Self {
+        self.endpoint = endpoint.to_owned();
+        self
+    }
+
     /// Names the directory it lives in, for a second proxy in the same world.
     #[must_use]
     pub fn directory(mut self, name: &str) -> Self {
@@ -210,7 +219,7 @@ impl<'w> ProxyBuilder<'w> {
                 text,
                 "[[signers]]\nkid = \"{kid}\"\n[[signers.upstreams]]\nprovider = \"aws-kms\"\n\
                  key_id = \"{}\"\nregion = \"eu-test-1\"\nendpoint = \"{}\"\n{}\n",
-                key.id, self.world.kms.endpoint, self.kms
+                key.id, self.endpoint, self.kms
             )
             .unwrap();
         }

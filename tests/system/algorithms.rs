@@ -68,27 +68,33 @@ async fn i1_openssl_verifies_every_algorithm_of_every_key_over_messages_and_dige
     let (proxy, keys) = with_every_kind(&world).await;
     let alice = proxy.client(ALICE).await;
     for (kid, key) in &keys {
-        for algorithm in key.kind.algorithms() {
-            let message = json!({
-                "signer_kid": kid,
-                "algorithm": algorithm,
-                "message": STANDARD.encode(MESSAGE),
-            });
-            let digest = digest_request(kid, algorithm, hash_of(algorithm));
-            // Ed25519 signs the bytes of a digest; everything else signs the digest itself.
-            let signed_as_message = *algorithm == "ED25519_SHA_512";
-            let sha256 = hash("sha256", MESSAGE);
-            let over_digest = if signed_as_message { sha256.as_slice() } else { MESSAGE };
-            for (request, signed) in [(message, MESSAGE), (digest, over_digest)] {
-                let answer = alice.post("/v1/sign", &request).await;
-                assert_eq!(answer.status, 200, "{kid} {algorithm}: {answer:?}");
-                assert_eq!(answer.body["algorithm"], *algorithm);
-                assert_eq!(answer.body["signer_kid"], *kid);
-                let signature = answer.signature();
-                assert!(openssl::verifies_as(key, algorithm, signed, &signature), "{algorithm}");
-                assert!(!openssl::verifies_as(key, algorithm, b"another", &signature));
-                assert!(verified(&alice, request, &answer.body["signature"]).await, "{algorithm}");
-            }
+        openssl_verifies_every_algorithm(&alice, kid, key).await;
+    }
+}
+
+/// Asks for a signature by each of the key's algorithms, over a message and over its
+/// digest, and has openssl look at it.
+pub(crate) async fn openssl_verifies_every_algorithm(alice: &Client, kid: &str, key: &Key) {
+    for algorithm in key.kind.algorithms() {
+        let message = json!({
+            "signer_kid": kid,
+            "algorithm": algorithm,
+            "message": STANDARD.encode(MESSAGE),
+        });
+        let digest = digest_request(kid, algorithm, hash_of(algorithm));
+        // Ed25519 signs the bytes of a digest; everything else signs the digest itself.
+        let signed_as_message = *algorithm == "ED25519_SHA_512";
+        let sha256 = hash("sha256", MESSAGE);
+        let over_digest = if signed_as_message { sha256.as_slice() } else { MESSAGE };
+        for (request, signed) in [(message, MESSAGE), (digest, over_digest)] {
+            let answer = alice.post("/v1/sign", &request).await;
+            assert_eq!(answer.status, 200, "{kid} {algorithm}: {answer:?}");
+            assert_eq!(answer.body["algorithm"], *algorithm);
+            assert_eq!(answer.body["signer_kid"], *kid);
+            let signature = answer.signature();
+            assert!(openssl::verifies_as(key, algorithm, signed, &signature), "{algorithm}");
+            assert!(!openssl::verifies_as(key, algorithm, b"another", &signature));
+            assert!(verified(alice, request, &answer.body["signature"]).await, "{algorithm}");
         }
     }
 }

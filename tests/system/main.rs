@@ -23,6 +23,7 @@ mod guards;
 mod idempotency;
 mod limits;
 mod metrics;
+mod ministack;
 mod outcomes;
 mod reload;
 mod seals;

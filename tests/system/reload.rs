@@ -9,7 +9,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use system_tests::proxy::entry;
-use system_tests::{Fault, Kind, Operation, Pki, Profile, Protocol, Proxy, World, eventually};
+use system_tests::{
+    Client, Fault, Kind, Operation, Pki, Profile, Protocol, Proxy, World, eventually,
+};
 
 use crate::ALICE;
 
@@ -88,11 +90,11 @@ async fn i1_what_is_in_flight_with_a_touched_signer_is_withheld_and_with_another
     for key in [&one, &two] {
         key.break_with(Fault::Latency(Duration::from_millis(600)));
     }
-    let ask = async |kid: &'static str| {
-        let alice = proxy.client(ALICE).await;
+    let ask = |alice: Client, kid: &'static str| {
         tokio::spawn(async move { alice.sign_message(kid, b"hi").await })
     };
-    let (touched, untouched) = (ask("one").await, ask("two").await);
+    let touched = ask(proxy.client(ALICE).await, "one");
+    let untouched = ask(proxy.client(ALICE).await, "two");
     eventually("both in flight", || async {
         let calls = (one.calls(Operation::Sign), two.calls(Operation::Sign));
         (calls.0 > before.0 && calls.1 > before.1).then_some(())
@@ -248,9 +250,8 @@ async fn certificates_rotate_under_load_without_one_failed_request() {
         let (address, ca) = (proxy.listen.clone(), world.pki.ca_pem.clone());
         let (stop, signed) = (Arc::clone(&stop), Arc::clone(&signed));
         clients.push(tokio::spawn(async move {
-            let connect = async || {
-                system_tests::Client::connect(&address, &ca, &certificate, protocol).await.unwrap()
-            };
+            let connect =
+                async || Client::connect(&address, &ca, &certificate, protocol).await.unwrap();
             let mut client = connect().await;
             let mut requests = 0_u64;
             while !stop.load(Ordering::Relaxed) {

@@ -66,7 +66,8 @@ impl Kind {
         }
     }
 
-    pub(super) fn key_spec(self) -> &'static str {
+    /// Its `KeySpec` in KMS.
+    pub(crate) fn key_spec(self) -> &'static str {
         match self {
             Self::Ed25519 => "ECC_NIST_EDWARDS25519",
             Self::P256 => "ECC_NIST_P256",
