@@ -2,7 +2,7 @@
 //! looked into it (I10).
 
 use serde_json::json;
-use system_tests::{Fault, Kind, World};
+use system_tests::{Fault, Kind, World, eventually};
 
 use crate::ALICE;
 
@@ -64,6 +64,13 @@ async fn a_seal_survives_kill_9_and_its_end_does_too() {
     key.break_with(Fault::CorruptSignature);
     proxy.unhealthy_for("sealed").await;
     key.mend();
+    // In force first, on disk a little later: what is killed in between finds the cause anew.
+    let stored = world.scratch.path("proxy/state/freeze-and-seals.json");
+    eventually("the seal on disk", || {
+        let text = std::fs::read_to_string(&stored).unwrap_or_default();
+        std::future::ready(text.contains("does not verify").then_some(()))
+    })
+    .await;
     drop(proxy); // kill -9
     let proxy = builder.clone().start_shut().await;
     proxy.unhealthy_for("sealed").await;
@@ -94,7 +101,7 @@ async fn a_public_key_that_is_not_the_registered_one_seals_its_signer_and_no_oth
     proxy.unhealthy_for("sealed").await;
     let alice = proxy.client(ALICE).await;
     assert_eq!(alice.sign_message("bad", b"hi").await.reason(), "sealed");
-    system_tests::eventually("the good signer opens", || async {
+    eventually("the good signer opens", || async {
         (alice.sign_message("good", b"hi").await.status == 200).then_some(())
     })
     .await;
