@@ -13,7 +13,7 @@ use signing_core::Kid;
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
-use crate::config::{Config, ConfigError, Environment};
+use crate::config::{Config, ConfigError, Draft, Environment};
 use crate::materials::Materials;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
@@ -100,7 +100,7 @@ impl Reloader {
 
     async fn try_reload(&self) -> Result<Reloaded, ReloadError> {
         let mut running = self.running.try_lock().map_err(|_| ReloadError::Busy)?;
-        let materials = self.read().await?;
+        let materials = self.read(running.clone()).await?;
         let mut mistakes = running.takes_a_restart(&materials.config);
         let Materials { config, registry, policy, tls, .. } = materials;
         let rulebook = Arc::clone(self.monitor.gates().rulebook());
@@ -129,10 +129,18 @@ impl Reloader {
         Ok(Reloaded { generation, signers_touched: touched.into_iter().collect(), connections_cut })
     }
 
-    /// Reads on a thread that may block.
-    async fn read(&self) -> Result<Materials, ReloadError> {
+    /// Reads on a thread that may block. Mistaken or not, the files also tell what
+    /// takes a restart: an operator hears all of it at once.
+    async fn read(&self, running: Config) -> Result<Materials, ReloadError> {
         let (file, environment) = (self.file.clone(), self.environment.clone());
-        let reading = tokio::task::spawn_blocking(move || Materials::load(&file, &environment));
+        let reading = tokio::task::spawn_blocking(move || {
+            Materials::load(&file, &environment).map_err(|mut error| {
+                if let Ok(draft) = Draft::load(&file, &environment) {
+                    error.mistakes.extend(draft.takes_a_restart(&running));
+                }
+                error
+            })
+        });
         match tokio::time::timeout(READ_MAX, reading).await {
             Ok(Ok(read)) => Ok(read?),
             // It panicked, or the process ends.

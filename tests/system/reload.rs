@@ -135,6 +135,13 @@ async fn all_or_nothing_every_mistake_is_listed_and_the_old_configuration_stays(
         );
     }
     assert_eq!(mistakes.len(), 3, "{mistakes:#?}");
+    // What takes a restart is told with them, once.
+    edit(&world, "[server]\n", "[server]\nconnections_max = 9\n");
+    edit(&world, "probe_timeout_ms = 2500", "probe_timeout_ms = 0");
+    let more = refused(&proxy).await;
+    let restart = "server.connections_max: would change from 1024 to 9, which takes a restart";
+    assert!(more.iter().any(|mistake| mistake.contains(restart)), "{more:#?}");
+    assert_eq!(more.iter().filter(|mistake| mistake.contains("restart")).count(), 1, "{more:#?}");
     assert_eq!(bob.sign_message("ec", b"hi").await.status, 200, "the old policy is in force");
     let (code, _, said) = proxy.signctl(&["reload"]);
     assert_eq!(code, 1);

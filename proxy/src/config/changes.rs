@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use super::{Admin, Config, Server};
+use super::{Admin, Config, Draft, Server};
 
 impl Config {
     /// One sentence for each setting in which `next` differs from this configuration
@@ -37,6 +37,18 @@ impl Config {
         changes.server(server, &next.server);
         changes.signers(self, next);
         changes.0
+    }
+}
+
+impl Draft {
+    /// What of a mistaken file would take a restart, leaving out the settings that are
+    /// mistaken themselves: only a default stands in their place.
+    pub(crate) fn takes_a_restart(&self, running: &Config) -> Vec<String> {
+        let section = |sentence: &str| sentence.split([':', '[', ' ']).next().map(str::to_owned);
+        let mistaken: BTreeSet<_> = self.mistakes.iter().map(|mistake| section(mistake)).collect();
+        let mut changes = running.takes_a_restart(&self.config);
+        changes.retain(|change| !mistaken.contains(&section(change)));
+        changes
     }
 }
 
