@@ -1,1 +1,26 @@
-//! Benchmarks only: see `benches/hot_path.rs`. Run them with `cargo bench -p benches`.
+//! The side-by-side load harness (`benches/run.sh`), and what the
+//! micro-benchmarks (`cargo bench -p benches`) measure with.
+//!
+//! ```text
+//! side-by-side (load, parts measured alone)
+//!    |-- mTLS --> side-by-side ceiling     the least that a server over mTLS can do
+//!    |-- mTLS --> signing-proxy            what is measured
+//!    |                 `-- HTTP --> side-by-side kms
+//!    `-- runs --> side-by-side kms-loop    the least that a call of KMS can cost
+//! ```
+//!
+//! Every server is a process of its own, so that its CPU time can be told from
+//! that of the load. Nothing here is a test: no figure fails anything.
+
+pub mod alone;
+pub mod ceiling;
+pub mod child;
+pub mod cpu;
+pub mod kms_loop;
+pub mod kms_process;
+pub mod load;
+pub mod parts;
+pub mod report;
+pub mod rounds;
+pub mod stage;
+pub mod statistics;

@@ -310,7 +310,8 @@ fn answer(status: u16, body: Bytes) -> Response<Full<Bytes>> {
 }
 
 /// A PEM block with lines of 64.
-fn pem(label: &str, der: &[u8]) -> String {
+#[must_use]
+pub fn pem(label: &str, der: &[u8]) -> String {
     let body = STANDARD.encode(der);
     let lines: Vec<_> =
         body.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();

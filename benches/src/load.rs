@@ -1,0 +1,270 @@
+//! The load: connections that each send the same request again and again, over
+//! mTLS and HTTP/1.1. It writes prepared bytes and looks for the end of the
+//! answer, no more: an HTTP library would take CPU from the server it measures.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde::{Deserialize, Serialize};
+use system_tests::{Certificate, Pki, Profile};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::cpu::{ProcessClock, of_this_thread};
+use crate::statistics::{float, percentile};
+
+/// The caller that all load comes from.
+pub const CALLER: &str = "spiffe://bench/caller";
+
+/// What is sent, where to, and what has to come back.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// `127.0.0.1:PORT`.
+    pub address: String,
+    /// The server's process.
+    pub pid: u32,
+    /// The whole request.
+    pub request: Vec<u8>,
+    /// The status of every answer.
+    pub status: u16,
+}
+
+/// What one part did in one round.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Sample {
+    /// Requests or calls in a second.
+    pub per_second: f64,
+    /// CPU time of each in the process that is measured, in microseconds.
+    pub cpu_us: f64,
+    /// CPU time of each in the thread that makes the load.
+    pub load_cpu_us: f64,
+    /// Half of them took at most so long, in microseconds.
+    pub p50_us: f64,
+    /// 99 of 100 took at most so long, in microseconds.
+    pub p99_us: f64,
+}
+
+/// Where all connections are: before, in, or after the time that counts.
+#[derive(Debug, Default)]
+pub struct Phase(AtomicU8);
+
+/// What the time that counts cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Timed {
+    /// By the wall clock.
+    pub took: Duration,
+    /// CPU time of the process that is measured.
+    pub cpu: Duration,
+    /// CPU time of the thread that waited: of the load, if it has no other.
+    pub thread_cpu: Duration,
+}
+
+impl Phase {
+    const COUNTING: u8 = 1;
+    const OVER: u8 = 2;
+
+    /// Whether what ends now counts.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::COUNTING
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::OVER
+    }
+
+    /// Warms up, counts, and ends it.
+    ///
+    /// # Errors
+    /// If the process that `clock` belongs to has ended.
+    pub async fn run(
+        &self,
+        warm_up: Duration,
+        counting: Duration,
+        clock: ProcessClock,
+    ) -> anyhow::Result<Timed> {
+        tokio::time::sleep(warm_up).await;
+        let (started, cpu, thread_cpu) = (Instant::now(), clock.read()?, of_this_thread()?);
+        self.0.store(Self::COUNTING, Ordering::Relaxed);
+        tokio::time::sleep(counting).await;
+        self.0.store(Self::OVER, Ordering::Relaxed);
+        Ok(Timed {
+            took: started.elapsed(),
+            cpu: clock.read()?.saturating_sub(cpu),
+            thread_cpu: of_this_thread()?.saturating_sub(thread_cpu),
+        })
+    }
+}
+
+/// A sample out of everything that was counted.
+#[must_use]
+pub fn sample(mut latencies_ns: Vec<u64>, timed: Timed) -> Sample {
+    latencies_ns.sort_unstable();
+    let count = float(latencies_ns.len() as u64).max(1.0);
+    let micros = |nanos: u64| float(nanos) / 1e3;
+    Sample {
+        per_second: count / timed.took.as_secs_f64(),
+        cpu_us: timed.cpu.as_secs_f64() * 1e6 / count,
+        load_cpu_us: timed.thread_cpu.as_secs_f64() * 1e6 / count,
+        p50_us: micros(percentile(&latencies_ns, 50)),
+        p99_us: micros(percentile(&latencies_ns, 99)),
+    }
+}
+
+/// Loads `target` over `connections`. To be run on a runtime of one thread,
+/// whose CPU time is the load's.
+///
+/// # Errors
+/// If a connection breaks, or an answer has another status than expected.
+pub async fn run(
+    target: &Target,
+    tls: &TlsConnector,
+    connections: usize,
+    (warm_up, counting): (Duration, Duration),
+) -> anyhow::Result<Sample> {
+    let mut streams = Vec::new();
+    for _ in 0..connections {
+        streams.push(connect(&target.address, tls).await?);
+    }
+    let (phase, shared) = (Arc::new(Phase::default()), Arc::new(target.clone()));
+    let mut asking = JoinSet::new();
+    for stream in streams {
+        asking.spawn(ask_until_over(stream, Arc::clone(&shared), Arc::clone(&phase)));
+    }
+    let timed = phase.run(warm_up, counting, ProcessClock::of(target.pid)?).await?;
+    let mut latencies = Vec::new();
+    while let Some(asked) = asking.join_next().await {
+        latencies.extend(asked??);
+    }
+    ensure!(!latencies.is_empty(), "{} answered nothing in time", target.address);
+    Ok(sample(latencies, timed))
+}
+
+/// Sends the request once and returns the whole answer.
+///
+/// # Errors
+/// If the connection breaks.
+pub async fn once(target: &Target, tls: &TlsConnector) -> anyhow::Result<Vec<u8>> {
+    let mut stream = connect(&target.address, tls).await?;
+    stream.write_all(&target.request).await?;
+    let mut answer = Vec::new();
+    read_answer(&mut stream, &mut answer).await?;
+    Ok(answer)
+}
+
+/// A POST of JSON.
+#[must_use]
+pub fn post(path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// TLS as the caller.
+///
+/// # Errors
+/// If the material does not fit together.
+pub fn tls(pki: &Pki) -> anyhow::Result<TlsConnector> {
+    let Certificate { certificate_pem, key_pem, .. } = pki.issue(&Profile::client(CALLER));
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pki.ca_pem.as_bytes())?)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(
+            vec![CertificateDer::from_pem_slice(certificate_pem.as_bytes())?],
+            PrivateKeyDer::from_pem_slice(key_pem.as_bytes())?,
+        )?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+async fn connect(address: &str, tls: &TlsConnector) -> anyhow::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(tls.connect(ServerName::try_from("localhost")?, stream).await?)
+}
+
+async fn ask_until_over(
+    mut stream: TlsStream<TcpStream>,
+    target: Arc<Target>,
+    phase: Arc<Phase>,
+) -> anyhow::Result<Vec<u64>> {
+    let expected = format!("HTTP/1.1 {} ", target.status).into_bytes();
+    let (mut latencies, mut answer) = (Vec::new(), Vec::with_capacity(4096));
+    while !phase.is_over() {
+        let asked = Instant::now();
+        stream.write_all(&target.request).await?;
+        read_answer(&mut stream, &mut answer).await?;
+        if !answer.starts_with(&expected) {
+            bail!("expected {}, got {}", target.status, String::from_utf8_lossy(&answer));
+        }
+        if phase.counts() {
+            latencies.push(u64::try_from(asked.elapsed().as_nanos())?);
+        }
+    }
+    Ok(latencies)
+}
+
+/// Reads one answer, which says its length.
+async fn read_answer(
+    stream: &mut TlsStream<TcpStream>,
+    answer: &mut Vec<u8>,
+) -> anyhow::Result<()> {
+    answer.clear();
+    loop {
+        let read = stream.read_buf(answer).await?;
+        ensure!(read > 0, "the server closed the connection");
+        if let Some(length) = whole_length(answer)?
+            && answer.len() >= length
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// How long the whole answer is, once its head is there.
+fn whole_length(answer: &[u8]) -> anyhow::Result<Option<usize>> {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = answer.get(..end).unwrap_or_default();
+    let name = b"\r\ncontent-length: ";
+    let at = head
+        .windows(name.len())
+        .position(|window| window == name)
+        .context("an answer without a content-length")?;
+    let digits = head.get(at + name.len()..).unwrap_or_default();
+    let length = digits
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .fold(0, |length, digit| length * 10 + usize::from(digit - b'0'));
+    Ok(Some(end + 4 + length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_where_its_length_says() {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\ndate: x\r\n\r\n";
+        assert_eq!(whole_length(answer).unwrap(), Some(answer.len() + 12));
+        assert_eq!(whole_length(b"HTTP/1.1 200 OK\r\n").unwrap(), None);
+        assert!(whole_length(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+    }
+}

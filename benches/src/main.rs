@@ -1,0 +1,110 @@
+//! `side-by-side`: measures the proxy beside what it can not do without.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use benches::kms_loop::{self, KmsLoop};
+use benches::parts::Part;
+use benches::report::{Report, load_average};
+use benches::rounds::{self, Plan};
+use benches::stage::Stage;
+use benches::{ceiling, kms_process};
+use clap::{Parser, Subcommand};
+
+/// Measures the proxy side by side with a bare server, a bare KMS client, and
+/// the cryptography alone, over mTLS on loopback.
+#[derive(Debug, Parser)]
+#[command(after_help = "Example:\n  benches/run.sh --seconds 2 --json /tmp/performance.json")]
+struct Arguments {
+    /// Time that each part is measured for in each round, in seconds.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Connections, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
+    connections: Vec<usize>,
+    /// Measures only parts whose name holds this, as for a profile of one; ratios
+    /// of what was not measured are left out.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Writes everything that was measured to this file too, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// One short round: shows that everything works, not how fast.
+    #[arg(long)]
+    quick: bool,
+    #[command(subcommand)]
+    server: Option<Server>,
+}
+
+/// The processes that it starts itself.
+#[derive(Debug, Subcommand)]
+enum Server {
+    /// The bare server.
+    #[command(hide = true)]
+    Ceiling {
+        /// Where its files are.
+        dir: PathBuf,
+        /// The file of its answer.
+        answer: String,
+    },
+    /// The KMS for tests.
+    #[command(hide = true)]
+    Kms,
+    /// The bare loop of KMS calls.
+    #[command(hide = true)]
+    KmsLoop(KmsLoop),
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    match &arguments.server {
+        None => measure(&arguments),
+        Some(Server::Kms) => {
+            kms_process::serve();
+            Ok(())
+        }
+        // On as many threads as the proxy.
+        Some(Server::Ceiling { dir, answer }) => {
+            tokio::runtime::Runtime::new()?.block_on(ceiling::serve(dir, answer))
+        }
+        Some(Server::KmsLoop(args)) => {
+            let sample = tokio::runtime::Runtime::new()?.block_on(kms_loop::run(args))?;
+            println!("{}", serde_json::to_string(&sample)?);
+            Ok(())
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let (seconds, rounds) = match arguments.quick {
+        true => (0.3, 1),
+        false => (arguments.seconds, arguments.rounds),
+    };
+    ensure!((0.01..=600.0).contains(&seconds), "--seconds {seconds}: give 0.01 to 600");
+    ensure!(rounds > 0, "--rounds 0: give at least 1");
+    let fits = |count: &usize| (1..=256).contains(count);
+    ensure!(arguments.connections.iter().all(fits), "--connections: give 1 to 256");
+    let counting = Duration::from_secs_f64(seconds);
+    let connections = arguments.connections.clone();
+    let parts =
+        Part::ALL.into_iter().filter(|part| part.name().contains(&arguments.only)).collect();
+    let plan = Plan { counting, warm_up: counting / 4, rounds, connections, parts };
+
+    let load_before = load_average();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let measured = runtime.block_on(async {
+        let (stage, tls) = Stage::build().await?;
+        rounds::run(&stage, &tls, &plan).await
+    })?;
+    let report = Report::of(&measured, &plan, load_before);
+    print!("{report}");
+    if let Some(file) = &arguments.json {
+        let json = serde_json::to_string_pretty(&report)?;
+        std::fs::write(file, json + "\n").with_context(|| format!("{}", file.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! What is measured in turn, and what is made of it.
+
+use serde::{Serialize, Serializer};
+use signing_core::Algorithm;
+
+/// The kinds of keys that are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Curve {
+    /// Ed25519.
+    Ed25519,
+    /// ECDSA on P-256.
+    P256,
+}
+
+impl Curve {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ed25519, Self::P256];
+
+    /// Its algorithm.
+    #[must_use]
+    pub fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Ed25519 => Algorithm::Ed25519Sha512,
+            Self::P256 => Algorithm::EcdsaSha256,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "Ed25519",
+            Self::P256 => "P-256",
+        }
+    }
+}
+
+/// One part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The bare server, with the proxy's refusal as its answer.
+    CeilingOfRefusals,
+    /// The frozen proxy.
+    Refusal,
+    /// The bare server, with an answer of the proxy that holds a signature.
+    CeilingOfSignatures,
+    /// The proxy with a key of the development provider.
+    Development(Curve),
+    /// The proxy with a key in the KMS for tests.
+    Kms(Curve),
+    /// The bare loop of calls to the KMS for tests.
+    KmsLoop(Curve),
+}
+
+use Curve::{Ed25519, P256};
+
+impl Part {
+    /// All, so ordered that what is compared comes soon after another.
+    pub const ALL: [Self; 9] = [
+        Self::CeilingOfRefusals,
+        Self::Refusal,
+        Self::CeilingOfSignatures,
+        Self::Development(Ed25519),
+        Self::Development(P256),
+        Self::Kms(Ed25519),
+        Self::KmsLoop(Ed25519),
+        Self::Kms(P256),
+        Self::KmsLoop(P256),
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CeilingOfRefusals => "ceiling, refusal's answer",
+            Self::Refusal => "refusal (frozen)",
+            Self::CeilingOfSignatures => "ceiling, signature's answer",
+            Self::Development(Ed25519) => "sign, development Ed25519",
+            Self::Development(P256) => "sign, development P-256",
+            Self::Kms(Ed25519) => "sign, KMS Ed25519",
+            Self::Kms(P256) => "sign, KMS P-256",
+            Self::KmsLoop(Ed25519) => "bare KMS loop, Ed25519",
+            Self::KmsLoop(P256) => "bare KMS loop, P-256",
+        }
+    }
+
+    /// The signer that the proxy is asked for.
+    #[must_use]
+    pub fn kid(self) -> &'static str {
+        match self {
+            Self::Development(Ed25519) => "dev-ed25519",
+            Self::Kms(Ed25519) | Self::KmsLoop(Ed25519) => "kms-ed25519",
+            Self::Kms(P256) | Self::KmsLoop(P256) => "kms-p256",
+            _ => "dev-p256",
+        }
+    }
+}
+
+impl Serialize for Part {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}

@@ -1,0 +1,251 @@
+//! What was measured, as a table for a person and as JSON for a program, and
+//! whether the aims are met.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::load::Sample;
+use crate::parts::Part;
+use crate::rounds::{Measured, OfKey, Plan, Row};
+use crate::statistics::Spread;
+
+/// The refusal path, as a part of the ceiling: at least.
+const REFUSAL_MIN: f64 = 0.8;
+/// The sign path's CPU, over the sum of its unavoidable parts: at most.
+const SIGN_MAX: f64 = 1.15;
+
+/// The whole run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    machine: Machine,
+    rounds: usize,
+    seconds: f64,
+    parts: Vec<PartReport>,
+    alone: Vec<AloneReport>,
+    ratios: Vec<Ratio>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Machine {
+    processor: String,
+    cores: usize,
+    /// Of the last minute before the run: what else was running.
+    load_before: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct PartReport {
+    part: Part,
+    connections: usize,
+    per_second: Spread,
+    cpu_us: Spread,
+    load_cpu_us: Spread,
+    p50_us: Spread,
+    p99_us: Spread,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct AloneReport {
+    key: &'static str,
+    development_sign_us: Spread,
+    verify_us: Spread,
+}
+
+/// A quotient, made round by round, and its aim.
+#[derive(Clone, Debug, Serialize)]
+struct Ratio {
+    what: String,
+    connections: usize,
+    ratio: Spread,
+    aim: String,
+    met: bool,
+}
+
+impl Report {
+    /// Makes it.
+    #[must_use]
+    pub fn of(measured: &Measured, plan: &Plan, load_before: f64) -> Self {
+        let ratios = plan.connections.iter().flat_map(|count| ratios(measured, *count)).collect();
+        Self {
+            machine: Machine { processor: processor(), cores: cores(), load_before },
+            rounds: plan.rounds,
+            seconds: plan.counting.as_secs_f64(),
+            parts: measured.rows.iter().map(PartReport::of).collect(),
+            alone: measured.keys.iter().map(AloneReport::of).collect(),
+            ratios,
+        }
+    }
+}
+
+/// The load average of the last minute.
+#[must_use]
+pub fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_default()
+}
+
+impl PartReport {
+    fn of(row: &Row) -> Self {
+        let spread = |of: fn(&Sample) -> f64| Spread::of(row.samples.iter().map(of));
+        Self {
+            part: row.part,
+            connections: row.connections,
+            per_second: spread(|sample| sample.per_second),
+            cpu_us: spread(|sample| sample.cpu_us),
+            load_cpu_us: spread(|sample| sample.load_cpu_us),
+            p50_us: spread(|sample| sample.p50_us),
+            p99_us: spread(|sample| sample.p99_us),
+        }
+    }
+}
+
+impl AloneReport {
+    fn of(key: &OfKey) -> Self {
+        Self {
+            key: key.curve.name(),
+            development_sign_us: Spread::of(key.sign_us.iter().copied()),
+            verify_us: Spread::of(key.verify_us.iter().copied()),
+        }
+    }
+}
+
+fn ratios(measured: &Measured, connections: usize) -> Vec<Ratio> {
+    let values = |part: Part, of: fn(&Sample) -> f64| -> Vec<f64> {
+        let row = |row: &&Row| row.part == part && row.connections == connections;
+        let samples = measured.rows.iter().find(row).map(|row| row.samples.iter().map(of));
+        samples.into_iter().flatten().collect()
+    };
+    let cpu = |part| values(part, |sample| sample.cpu_us);
+    let rate = |part| values(part, |sample| sample.per_second);
+    let at_least = |what: &str, ratio: Spread| Ratio {
+        what: what.to_owned(),
+        connections,
+        ratio,
+        aim: format!(">= {REFUSAL_MIN}"),
+        met: ratio.median >= REFUSAL_MIN,
+    };
+    let at_most = |part: Part, parts: &str, ratio: Spread| Ratio {
+        what: format!("CPU: {} / ({parts})", part.name()),
+        connections,
+        ratio,
+        aim: format!("<= {SIGN_MAX}"),
+        met: ratio.median <= SIGN_MAX,
+    };
+    let mut ratios = vec![
+        at_least(
+            "requests/s: refusal / its ceiling",
+            quotients(&rate(Part::Refusal), &[&rate(Part::CeilingOfRefusals)]),
+        ),
+        at_least(
+            "CPU: ceiling / refusal",
+            quotients(&cpu(Part::CeilingOfRefusals), &[&cpu(Part::Refusal)]),
+        ),
+    ];
+    let ceiling = cpu(Part::CeilingOfSignatures);
+    for OfKey { curve, sign_us, verify_us } in &measured.keys {
+        let (signed, called) = (Part::Development(*curve), Part::Kms(*curve));
+        let call = cpu(Part::KmsLoop(*curve));
+        ratios.push(at_most(
+            signed,
+            "ceiling + development signing + verification",
+            quotients(&cpu(signed), &[&ceiling, sign_us, verify_us]),
+        ));
+        ratios.push(at_most(
+            called,
+            "ceiling + upstream call + verification",
+            quotients(&cpu(called), &[&ceiling, &call, verify_us]),
+        ));
+    }
+    ratios.retain(|ratio| ratio.ratio.max > 0.0 && ratio.ratio.max.is_finite());
+    ratios
+}
+
+/// Of each round: a value over the sum of its parts; zero if one was not measured.
+fn quotients(values: &[f64], parts: &[&Vec<f64>]) -> Spread {
+    if parts.iter().any(|part| part.is_empty()) {
+        return Spread::of(std::iter::empty());
+    }
+    Spread::of(
+        values.iter().enumerate().map(|(round, value)| {
+            value / parts.iter().filter_map(|part| part.get(round)).sum::<f64>()
+        }),
+    )
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(0, usize::from)
+}
+
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("model name"));
+    line.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, name)| name).to_owned()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine { processor, cores, load_before } = &self.machine;
+        writeln!(
+            f,
+            "{processor}, {cores} cores shared by load and servers; load average before: {load_before}"
+        )?;
+        writeln!(
+            f,
+            "mTLS, HTTP/1.1, loopback. Median of {} rounds of {} s; CPU [least..most of all rounds].\n",
+            self.rounds, self.seconds
+        )?;
+        writeln!(
+            f,
+            "{:<28} {:>5} {:>9} {:>20} {:>9} {:>9} {:>8}",
+            "part", "conns", "req/s", "server CPU us/req", "p50 us", "p99 us", "load us"
+        )?;
+        let mut connections = 0;
+        for part in &self.parts {
+            if part.connections != connections && connections != 0 {
+                writeln!(f)?;
+            }
+            connections = part.connections;
+            writeln!(
+                f,
+                "{:<28} {:>5} {:>9.0} {:>20} {:>9.0} {:>9.0} {:>8.1}",
+                part.part.name(),
+                part.connections,
+                part.per_second.median,
+                spread(&part.cpu_us, 1),
+                part.p50_us.median,
+                part.p99_us.median,
+                part.load_cpu_us.median,
+            )?;
+        }
+        writeln!(f, "\nalone, in one thread, CPU us each")?;
+        for alone in &self.alone {
+            writeln!(
+                f,
+                "  {:<8} development signing {:>18}   verification {:>18}",
+                alone.key,
+                spread(&alone.development_sign_us, 1),
+                spread(&alone.verify_us, 1),
+            )?;
+        }
+        writeln!(f, "\nratios, of each round")?;
+        for ratio in &self.ratios {
+            writeln!(
+                f,
+                "{:<76} {:>3} conns {:>18}  {:<7} {}",
+                ratio.what,
+                ratio.connections,
+                spread(&ratio.ratio, 2),
+                ratio.aim,
+                if ratio.met { "met" } else { "MISSED" },
+            )?;
+        }
+        let met = self.ratios.iter().filter(|ratio| ratio.met).count();
+        writeln!(f, "\n{met} of {} aims met", self.ratios.len())
+    }
+}
+
+fn spread(spread: &Spread, digits: usize) -> String {
+    let Spread { median, min, max } = spread;
+    format!("{median:.digits$} [{min:.digits$}..{max:.digits$}]")
+}

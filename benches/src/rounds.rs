@@ -1,0 +1,126 @@
+//! The rounds: every part in turn, again and again, so that a machine that
+//! drifts drifts for all of them.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tokio_rustls::TlsConnector;
+
+use crate::load::{self, Sample};
+use crate::parts::{Curve, Part};
+use crate::stage::{Stage, ourselves};
+
+/// How long, how often, with how many connections.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The time of one part in one round that counts.
+    pub counting: Duration,
+    /// The time before it.
+    pub warm_up: Duration,
+    /// How often each part is measured.
+    pub rounds: usize,
+    /// Connections, or calls at once.
+    pub connections: Vec<usize>,
+    /// What is measured.
+    pub parts: Vec<Part>,
+}
+
+/// What one part did over so many connections, round by round.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The part.
+    pub part: Part,
+    /// Connections.
+    pub connections: usize,
+    /// One for each round.
+    pub samples: Vec<Sample>,
+}
+
+/// What one kind of key costs in one thread, round by round, in microseconds.
+#[derive(Clone, Debug)]
+pub struct OfKey {
+    /// Which.
+    pub curve: Curve,
+    /// Signatures of the development provider.
+    pub sign_us: Vec<f64>,
+    /// Verifications.
+    pub verify_us: Vec<f64>,
+}
+
+/// All that was measured.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// With processes.
+    pub rows: Vec<Row>,
+    /// Without.
+    pub keys: Vec<OfKey>,
+}
+
+/// Runs the plan.
+///
+/// # Errors
+/// If anything does not answer as it should: no figure is made of refusals.
+pub async fn run(stage: &Stage, tls: &TlsConnector, plan: &Plan) -> anyhow::Result<Measured> {
+    let row = |(connections, part)| Row { part, connections, samples: Vec::new() };
+    let of_key = |curve| OfKey { curve, sign_us: Vec::new(), verify_us: Vec::new() };
+    let all =
+        plan.connections.iter().flat_map(|count| plan.parts.iter().map(|part| (*count, *part)));
+    let mut measured =
+        Measured { rows: all.map(row).collect(), keys: Curve::ALL.map(of_key).to_vec() };
+    for round in 1..=plan.rounds {
+        eprintln!("round {round} of {}", plan.rounds);
+        for row in &mut measured.rows {
+            let sample = one(stage, tls, plan, row.part, row.connections).await;
+            row.samples.push(sample.with_context(|| row.part.name())?);
+        }
+        for of_key in &mut measured.keys {
+            let alone = stage.alone.iter().find(|(curve, _)| *curve == of_key.curve);
+            let (_, alone) = alone.context("no key of that kind")?;
+            of_key.sign_us.push(alone.sign(plan.counting / 4)?);
+            of_key.verify_us.push(alone.verify(plan.counting / 4)?);
+        }
+    }
+    Ok(measured)
+}
+
+async fn one(
+    stage: &Stage,
+    tls: &TlsConnector,
+    plan: &Plan,
+    part: Part,
+    connections: usize,
+) -> anyhow::Result<Sample> {
+    if let Part::KmsLoop(curve) = part {
+        return kms_loop(stage, plan, curve, connections);
+    }
+    let target = stage.target(part).context("nothing to load")?;
+    if part == Part::Refusal {
+        stage.freeze(true).await?;
+    }
+    let sample = load::run(&target, tls, connections, (plan.warm_up, plan.counting)).await;
+    if part == Part::Refusal {
+        stage.freeze(false).await?;
+    }
+    sample
+}
+
+fn kms_loop(
+    stage: &Stage,
+    plan: &Plan,
+    curve: Curve,
+    connections: usize,
+) -> anyhow::Result<Sample> {
+    let mut command = ourselves("kms-loop")?;
+    command
+        .args(["--endpoint", &stage.kms.endpoint])
+        .args(["--key-id", &stage.kms.key(curve).id])
+        .args(["--algorithm", curve.algorithm().name()])
+        .args(["--connections", &connections.to_string()])
+        .args(["--warm-up-ms", &plan.warm_up.as_millis().to_string()])
+        .args(["--counting-ms", &plan.counting.as_millis().to_string()])
+        .stderr(Stdio::inherit());
+    let output = command.output()?;
+    ensure!(output.status.success(), "it ended with {}", output.status);
+    Ok(serde_json::from_slice(&output.stdout)?)
+}

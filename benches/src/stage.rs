@@ -1,0 +1,257 @@
+//! The stage: every process that is measured, its files, and what is sent to it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use development::DevelopmentKey;
+use serde_json::{Value, json};
+use system_tests::client::{admin, plain};
+use system_tests::{Pki, Profile, Scratch, eventually};
+use tokio_rustls::TlsConnector;
+
+use crate::alone::Alone;
+use crate::child::Child;
+use crate::kms_process::KmsAt;
+use crate::load::{self, CALLER, Target};
+use crate::parts::{Curve, Part};
+
+/// What is signed.
+pub const DIGEST: [u8; 32] = [0x5a; 32];
+
+/// Everything that runs. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Stage {
+    /// The KMS.
+    pub kms: KmsAt,
+    /// What is measured without a server, for each kind of key.
+    pub alone: Vec<(Curve, Alone)>,
+    proxy: ProxyAt,
+    ceilings: Vec<(Part, Target)>,
+    admin_socket: PathBuf,
+    // Processes end before their files go.
+    children: Vec<Child>,
+    scratch: Scratch,
+}
+
+#[derive(Clone, Debug)]
+struct ProxyAt {
+    listen: String,
+    metrics: String,
+    pid: u32,
+}
+
+impl Stage {
+    /// Starts everything; returns once every gate is open. With it comes the
+    /// load's TLS.
+    ///
+    /// # Errors
+    /// If a process does not start, or does not answer as it should.
+    pub async fn build() -> anyhow::Result<(Self, TlsConnector)> {
+        let (scratch, pki) = (Scratch::new(), Pki::new());
+        let tls = load::tls(&pki)?;
+        let (kms_child, kms) = Child::start(ourselves("kms")?, KmsAt::read)?;
+
+        let server = pki.issue(&Profile::server());
+        scratch.write("server.pem", &server.certificate_pem);
+        scratch.write("server.key", &server.key_pem);
+        scratch.write("ca.pem", &pki.ca_pem);
+        std::fs::create_dir_all(scratch.path("state"))?;
+        let keys = development_keys()?;
+        let registry = registry(&keys, &kms).to_string();
+        scratch.write("signers.json", &registry);
+        for (curve, key) in &keys {
+            let kid = Part::Development(*curve).kid();
+            scratch.write(&format!("{kid}.pem"), key.to_pem()?.as_bytes());
+        }
+        let config = scratch.write("signing-proxy.toml", configuration(&kms));
+
+        let mut command = Command::new(std::env::current_exe()?.with_file_name("signing-proxy"));
+        command.args(["serve", "--config"]).arg(config).env_clear();
+        let (proxy_child, (listen, metrics)) =
+            Child::start(with_credentials(command), |line: &Value| {
+                let text = |key: &str| Some(line.get(key)?.as_str()?.to_owned());
+                (text("message")? == "serving")
+                    .then(|| Some((text("listen")?, text("metrics")?)))?
+            })?;
+        let mut stage = Self {
+            proxy: ProxyAt { listen, metrics, pid: proxy_child.pid() },
+            kms,
+            alone: keys
+                .into_iter()
+                .map(|(curve, key)| {
+                    let kid = Part::Development(curve).kid();
+                    Ok((curve, Alone::new(key, curve.algorithm(), &registry, kid)?))
+                })
+                .collect::<anyhow::Result<_>>()?,
+            ceilings: Vec::new(),
+            admin_socket: scratch.path("admin.sock"),
+            children: vec![kms_child, proxy_child],
+            scratch,
+        };
+        stage.healthy().await;
+        stage.add_ceilings(&tls).await?;
+        Ok((stage, tls))
+    }
+
+    /// Where the load of `part` goes; None if it has none.
+    #[must_use]
+    pub fn target(&self, part: Part) -> Option<Target> {
+        if let Some((_, target)) = self.ceilings.iter().find(|(ceiling, _)| *ceiling == part) {
+            return Some(target.clone());
+        }
+        let status = match part {
+            Part::Refusal => 503,
+            Part::Development(_) | Part::Kms(_) => 200,
+            Part::CeilingOfRefusals | Part::CeilingOfSignatures | Part::KmsLoop(_) => return None,
+        };
+        Some(Target {
+            address: self.proxy.listen.clone(),
+            pid: self.proxy.pid,
+            request: request(part),
+            status,
+        })
+    }
+
+    /// Freezes the proxy, or ends the freeze and waits until it signs again.
+    ///
+    /// # Errors
+    /// If the proxy says no.
+    pub async fn freeze(&self, frozen: bool) -> anyhow::Result<()> {
+        let (path, body) = match frozen {
+            true => ("/v1/freeze", json!({"reason": "measuring refusals"})),
+            false => ("/v1/unfreeze", json!({})),
+        };
+        let answer = admin(&self.admin_socket, "POST", path, body).await;
+        ensure!(answer.status == 200, "{path}: {}", answer.text);
+        if !frozen {
+            self.healthy().await;
+        }
+        Ok(())
+    }
+
+    async fn healthy(&self) {
+        let metrics = &self.proxy.metrics;
+        eventually("every gate is open", || async {
+            (plain(metrics, "/health").await.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// Asks the proxy once each, and starts a bare server with its answer.
+    async fn add_ceilings(&mut self, tls: &TlsConnector) -> anyhow::Result<()> {
+        for (ceiling, part) in [
+            (Part::CeilingOfRefusals, Part::Refusal),
+            (Part::CeilingOfSignatures, Part::Development(Curve::P256)),
+        ] {
+            let target = self.target(part).context("no target")?;
+            if part == Part::Refusal {
+                self.freeze(true).await?;
+            }
+            let answer = load::once(&target, tls).await?;
+            if part == Part::Refusal {
+                self.freeze(false).await?;
+            }
+            let file = format!("answer-{}", target.status);
+            self.scratch.write(&file, answer);
+            let mut command = ourselves("ceiling")?;
+            command.arg(self.scratch.dir()).arg(&file);
+            let (child, address) = Child::start(command, |line: &Value| {
+                Some(line.get("listen")?.as_str()?.to_owned())
+            })?;
+            self.ceilings.push((ceiling, Target { address, pid: child.pid(), ..target }));
+            self.children.push(child);
+        }
+        Ok(())
+    }
+}
+
+/// This program again, as another process.
+///
+/// # Errors
+/// If it can not find itself.
+pub fn ourselves(verb: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(verb).env_clear();
+    Ok(with_credentials(command))
+}
+
+fn with_credentials(mut command: Command) -> Command {
+    command
+        .env("AWS_ACCESS_KEY_ID", "bench")
+        .env("AWS_SECRET_ACCESS_KEY", "bench")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+fn request(part: Part) -> Vec<u8> {
+    let body = json!({
+        "signer_kid": part.kid(),
+        "digest": STANDARD.encode(DIGEST),
+        "digest_algorithm": "sha256",
+    });
+    load::post("/v1/sign", &body.to_string())
+}
+
+fn development_keys() -> anyhow::Result<Vec<(Curve, DevelopmentKey)>> {
+    let key = |curve: Curve| Ok((curve, DevelopmentKey::generate(curve.algorithm())?));
+    Curve::ALL.into_iter().map(key).collect()
+}
+
+fn registry(keys: &[(Curve, DevelopmentKey)], kms: &KmsAt) -> Value {
+    let entry = |kid: &str, curve: Curve, pem: &str| {
+        json!({
+            "signer_kid": kid,
+            "algorithm": curve.algorithm().registry_name(),
+            "public_key_pem": pem,
+        })
+    };
+    let of_development = keys.iter().map(|(curve, key)| {
+        let pem = system_tests::kms::pem("PUBLIC KEY", key.public_key_der());
+        entry(Part::Development(*curve).kid(), *curve, &pem)
+    });
+    let of_kms = Curve::ALL
+        .map(|curve| entry(Part::Kms(curve).kid(), curve, &kms.key(curve).public_key_pem));
+    json!({"signers": of_development.chain(of_kms).collect::<Vec<_>>()})
+}
+
+/// Gates that open soon; everything else by default.
+fn configuration(kms: &KmsAt) -> String {
+    let mut text = format!(
+        "[deployment]\nname = \"bench\"\nenvironment = \"development\"\n\
+         [server]\nlisten = \"127.0.0.1:0\"\n\
+         [server.tls]\ncertificate_file = \"server.pem\"\nprivate_key_file = \"server.key\"\n\
+         client_ca_file = \"ca.pem\"\n\
+         [metrics]\nlisten = \"127.0.0.1:0\"\n\
+         [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n\
+         [state]\ndir = \"state\"\n[registry]\nfile = \"signers.json\"\n\
+         [gate]\nrecovery_probe_interval_ms = 200\nrecovery_min_ms = 400\n\
+         [[callers]]\nname = \"{CALLER}\"\n",
+        nix::unistd::geteuid()
+    );
+    let mut signers = String::new();
+    for curve in Curve::ALL {
+        let (of_file, of_kms) = (Part::Development(curve).kid(), Part::Kms(curve).kid());
+        // Writing to a String does not fail.
+        for kid in [of_file, of_kms] {
+            let algorithm = curve.algorithm();
+            let _ = write!(
+                text,
+                "[[callers.signers]]\nkid = \"{kid}\"\nalgorithms = [\"{algorithm}\"]\n"
+            );
+        }
+        let _ = write!(
+            signers,
+            "[[signers]]\nkid = \"{of_file}\"\n[[signers.upstreams]]\n\
+             provider = \"development\"\nkey_file = \"{of_file}.pem\"\n\
+             [[signers]]\nkid = \"{of_kms}\"\n[[signers.upstreams]]\nprovider = \"aws-kms\"\n\
+             key_id = \"{}\"\nregion = \"eu-test-1\"\nendpoint = \"{}\"\n",
+            kms.key(curve).id,
+            kms.endpoint,
+        );
+    }
+    text + &signers
+}
