@@ -25,7 +25,8 @@ use crate::request_context::{self, RequestContext};
 use crate::sign;
 use crate::time::now;
 
-/// Headers of one request.
+/// Headers of one request. hyper itself takes 100, on its stack: more would cost an
+/// allocation of 16 KiB for each request.
 pub(super) const HEADERS_MAX: usize = 64;
 
 /// How much of a body that is too large is read, in largest bodies.

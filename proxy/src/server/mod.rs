@@ -238,7 +238,6 @@ fn http1(limits: &config::Server) -> hyper::server::conn::http1::Builder {
         .header_read_timeout(limits.header_read_timeout)
         // Twice our own limit, so that ours answers with its reason.
         .max_buf_size(limits.headers_max_bytes.saturating_mul(2).max(8192))
-        .max_headers(http::HEADERS_MAX * 4)
         .half_close(false);
     builder
 }
