@@ -30,9 +30,9 @@ struct UnderWay {
 struct Counted(Arc<UnderWay>);
 
 /// Runs a future in place; if it is dropped before its end, hands the rest to
-/// the runtime. Costs one allocation, and no task, as long as nobody hangs up.
+/// the runtime. Costs no task as long as nobody hangs up.
 struct Lazily<F: Future<Output: Send> + Send + 'static> {
-    rest: Option<Pin<Box<F>>>,
+    rest: Option<(Pin<Box<F>>, Counted)>,
     runtime: Handle,
     request_id: String,
 }
@@ -45,24 +45,21 @@ impl Finisher {
     }
 
     /// Waits for `work` until `deadline`. Whatever happens to the one who
-    /// waits, `work` is run to its end.
+    /// waits, `work` is run to its end. It comes in a box: by value it would be
+    /// copied into each of the futures around it.
     ///
     /// # Errors
     /// Its refusal, or `indeterminate` when the deadline passes first.
     pub async fn finish<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+        work: Pin<Box<impl Future<Output = Result<T, Refusal>> + Send + 'static>>,
         deadline: Moment,
         request_id: &str,
     ) -> Result<T, Refusal> {
         self.under_way.count.fetch_add(1, Ordering::AcqRel);
         let counted = Counted(Arc::clone(&self.under_way));
-        let work = async move {
-            let _counted = counted;
-            work.await
-        };
         let lazily = Lazily {
-            rest: Some(Box::pin(work)),
+            rest: Some((work, counted)),
             runtime: self.runtime.clone(),
             request_id: request_id.to_owned(),
         };
@@ -104,7 +101,7 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Lazily<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(rest) = self.rest.as_mut() else { return Poll::Pending };
+        let Some((rest, _)) = self.rest.as_mut() else { return Poll::Pending };
         let polled = rest.as_mut().poll(context);
         if polled.is_ready() {
             self.rest = None;
@@ -116,13 +113,14 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Lazily<F> {
 impl<F: Future<Output: Send> + Send + 'static> Drop for Lazily<F> {
     fn drop(&mut self) {
         // A panicking future is not polled again.
-        if let Some(rest) = self.rest.take()
+        if let Some((rest, counted)) = self.rest.take()
             && !std::thread::panicking()
         {
             let request_id = std::mem::take(&mut self.request_id);
             self.runtime.spawn(async move {
                 // Nobody waits for the result any more; its record is what counts.
                 let _ = rest.await;
+                drop(counted);
                 tracing::info!(target: "outcome", outcome = "not_delivered", request_id);
             });
         }

@@ -86,7 +86,7 @@ pub async fn sign<L: Send + 'static>(
     let order = SigningOrder::new(permit, intent, input);
 
     // From here on nothing that the client does stops the work.
-    let rest = conclude(Arc::clone(room), order, claimed, context.received, leaving);
+    let rest = Box::pin(conclude(Arc::clone(room), order, claimed, context.received, leaving));
     let finished = room.finisher.finish(rest, context.deadline, &context.request_id).await;
     finished.map_err(|refusal| refusal.about(&kid))
 }
