@@ -1,6 +1,5 @@
 //! What a request carries besides its input: its id, its trace, its deadline.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
@@ -31,14 +30,19 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// Reads the context out of a request's headers.
+    /// Reads the context of the request that was named `request_id` out of its headers.
     ///
     /// # Errors
     /// `invalid_request` for a deadline that is not a number of milliseconds, or
     /// an idempotency key that is none.
-    pub fn read(headers: &HeaderMap, now: Moment, longest: Duration) -> Result<Self, Refusal> {
+    pub fn read(
+        headers: &HeaderMap,
+        request_id: &str,
+        now: Moment,
+        longest: Duration,
+    ) -> Result<Self, Refusal> {
         Ok(Self {
-            request_id: request_id(headers),
+            request_id: request_id.to_owned(),
             traceparent: text(headers, &TRACEPARENT)
                 .filter(|t| is_traceparent(t))
                 .map(str::to_owned),
@@ -66,10 +70,7 @@ fn random_id() -> String {
     let mut bytes = [0_u8; 16];
     // The id names a log line and guards nothing: without randomness it is zeros.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
-    bytes.iter().fold(String::with_capacity(32), |mut id, byte| {
-        let _ = write!(id, "{byte:02x}");
-        id
-    })
+    hex::encode(bytes)
 }
 
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {

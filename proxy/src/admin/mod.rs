@@ -26,7 +26,7 @@ use crate::health::{Health, Reader};
 use crate::json::put;
 use crate::monitor::{Monitor, Outcome};
 use crate::reload::{ReloadError, Reloaded, Reloader};
-use crate::server::{Answer, Connections, json_answer, problem, problem_with};
+use crate::server::{Answer, Connections, json_answer, problem, problem_with_mistakes};
 use crate::time::now;
 use peer::Peer;
 
@@ -235,12 +235,12 @@ fn reload(reloaded: Result<Reloaded, ReloadError>) -> Response<Answer> {
         }
         Err(error) => error,
     };
-    let (reason, mistakes) = match &error {
-        ReloadError::Mistakes(config) => (Reason::InvalidRequest, config.mistakes.clone()),
-        ReloadError::Busy => (Reason::Overloaded, Vec::new()),
-        ReloadError::TooSlow | ReloadError::Gone(_) => (Reason::Internal, Vec::new()),
+    let (reason, mistakes): (_, &[String]) = match &error {
+        ReloadError::Mistakes(config) => (Reason::InvalidRequest, &config.mistakes),
+        ReloadError::Busy => (Reason::Overloaded, &[]),
+        ReloadError::TooSlow | ReloadError::Gone(_) => (Reason::Internal, &[]),
     };
-    problem_with(&Refusal::new(reason, error.to_string()), None, &[("mistakes", json!(mistakes))])
+    problem_with_mistakes(&Refusal::new(reason, error.to_string()), mistakes)
 }
 
 fn gone(error: crate::monitor::MonitorGone) -> Refusal {

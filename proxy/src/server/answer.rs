@@ -7,12 +7,12 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use signing_core::Refusal;
 use signing_core::gate::Slot;
 
 use super::connections::Leaving;
-use crate::json::put;
 use crate::request_context::REQUEST_ID;
 use crate::time::{rfc3339, wall_now};
 
@@ -81,15 +81,19 @@ pub fn status_of(ok: bool) -> StatusCode {
 /// A refusal. `request_id` is null where a request has none.
 #[must_use]
 pub fn problem(refusal: &Refusal, request_id: Option<&str>) -> Response<Answer> {
-    problem_with(refusal, request_id, &[])
+    problem_with(refusal, request_id, None)
 }
 
-/// A refusal with more fields than usual (RFC 9457 3.2).
+/// A refusal that lists mistakes.
 #[must_use]
-pub fn problem_with(
+pub fn problem_with_mistakes(refusal: &Refusal, mistakes: &[String]) -> Response<Answer> {
+    problem_with(refusal, None, Some(mistakes))
+}
+
+fn problem_with(
     refusal: &Refusal,
     request_id: Option<&str>,
-    more: &[(&str, Value)],
+    mistakes: Option<&[String]>,
 ) -> Response<Answer> {
     let reason = refusal.reason;
     let retry_after_s = reason.retry_after_s();
@@ -97,21 +101,19 @@ pub fn problem_with(
         let age = time::Duration::try_from(age).ok()?;
         wall_now().checked_sub(age).map(rfc3339)
     });
-    let mut body = json!({
-        "type": format!("urn:signing-proxy:refusal:{reason}"),
-        "title": reason.title(),
-        "status": reason.status(),
-        "detail": refusal.detail,
-        "reason": reason.word(),
-        "error": reason.word(),
-        "request_id": request_id,
-        "signer_kid": refusal.signer_kid.as_ref().map(signing_core::Kid::as_str),
-        "retry_after_s": retry_after_s,
-        "since": since,
-    });
-    for (key, value) in more {
-        put(&mut body, key, value);
-    }
+    let body = Problem {
+        kind: format!("urn:signing-proxy:refusal:{reason}"),
+        title: reason.title(),
+        status: reason.status(),
+        detail: &refusal.detail,
+        reason: reason.word(),
+        error: reason.word(),
+        request_id,
+        signer_kid: refusal.signer_kid.as_ref().map(signing_core::Kid::as_str),
+        retry_after_s,
+        since,
+        mistakes,
+    };
     // Every reason's status is one that exists; a test looks at all of them.
     let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = with_type(status, "application/problem+json", &body);
@@ -119,6 +121,25 @@ pub fn problem_with(
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// The body of a refusal. A struct, since refusals have to be cheap: as a tree of
+/// values it would take an allocation for each name and each text.
+#[derive(Serialize)]
+struct Problem<'r> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'r str,
+    status: u16,
+    detail: &'r str,
+    reason: &'r str,
+    error: &'r str,
+    request_id: Option<&'r str>,
+    signer_kid: Option<&'r str>,
+    retry_after_s: Option<u32>,
+    since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mistakes: Option<&'r [String]>,
 }
 
 /// Adds `X-Request-Id`.
@@ -133,8 +154,10 @@ pub(super) fn set(response: &mut Response<Answer>, name: HeaderName, value: &str
     }
 }
 
-fn with_type(status: StatusCode, kind: &'static str, body: &Value) -> Response<Answer> {
-    let mut response = Response::new(Answer::new(body.to_string()));
+fn with_type(status: StatusCode, kind: &'static str, body: &impl Serialize) -> Response<Answer> {
+    // Strings and numbers under names that are strings: nothing here fails to be JSON.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = Response::new(Answer::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response

@@ -133,8 +133,8 @@ impl Exchange {
         self.plane.room.monitor.gates().rulebook().known(caller)?;
         let path = request.uri().path().to_owned();
         let (headers, body) = self.read(request).await?;
-        let mut context = RequestContext::read(&headers, now(), self.plane.limits.request_timeout)?;
-        context.request_id.clone_from(&self.request_id);
+        let longest = self.plane.limits.request_timeout;
+        let context = RequestContext::read(&headers, &self.request_id, now(), longest)?;
         let (dialect, sign_request) = dialects::read_sign(&path, content_type(&headers), &body)?;
         drop(body);
 

@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub use answer::{Answer, json_answer, problem, problem_with, status_of};
+pub use answer::{Answer, json_answer, problem, problem_with_mistakes, status_of};
 pub use connections::Connections;
 pub use tls::ServerTls;
 
