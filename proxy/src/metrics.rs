@@ -138,6 +138,8 @@ pub struct Metrics {
 struct OfSigner {
     signed: Counter,
     refused: PerReason,
+    /// Of calls that were answered with a signature; made with the first.
+    call_signed: OnceLock<Histogram>,
     health: Gauge,
     upstream_health: Gauge,
     states: [(&'static str, Gauge); 4],
@@ -231,18 +233,21 @@ impl Metrics {
     /// Counts one call to a signer's upstream and what it said.
     pub fn observed_call(&self, kid: &Kid, evidence: &Evidence, took: Duration) {
         let Some(signer) = self.signers.get(kid) else { return };
-        let (outcome, error) = match evidence {
-            Evidence::Signed => ("signed", None),
-            Evidence::Failed { fault, .. } => ("failed", Some(fault.word())),
-            Evidence::Doubt { .. } => ("failed", Some("bad_signature")),
-        };
         let upstream = [("upstream", signer.provider), ("region", signer.region.as_str())];
         let [provider, region] = upstream;
         let make = Make(&self.recorder);
-        make.histogram(KMS_LATENCY, &[provider, region, ("outcome", outcome)]).record(took);
-        if let Some(kind) = error {
-            make.counter(KMS_ERRORS, &[provider, region, ("kind", kind)]).increment(1);
-        }
+        let latency =
+            |outcome| make.histogram(KMS_LATENCY, &[provider, region, ("outcome", outcome)]);
+        let kind = match evidence {
+            Evidence::Signed => {
+                signer.call_signed.get_or_init(|| latency("signed")).record(took);
+                return;
+            }
+            Evidence::Failed { fault, .. } => fault.word(),
+            Evidence::Doubt { .. } => "bad_signature",
+        };
+        latency("failed").record(took);
+        make.counter(KMS_ERRORS, &[provider, region, ("kind", kind)]).increment(1);
     }
 
     /// Counts one request to sign. `kid` is a registered signer's or none.
@@ -329,6 +334,7 @@ impl Make<'_> {
         let signer = OfSigner {
             signed: self.counter(REQUESTS, &request_labels(None, kid.as_str())),
             refused: PerReason::new(),
+            call_signed: OnceLock::new(),
             health: self.gauge(SIGNER_HEALTH, &[label]),
             upstream_health: self
                 .gauge(UPSTREAM_HEALTH, &[label, ("upstream", provider), ("region", &region)]),
