@@ -1,23 +1,47 @@
 //! What an admitted order is about, noted before the upstream is asked.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use signing_core::ToBeSigned;
 use signing_core::gate::Permit;
 
-use crate::json::put;
 use crate::request_context::RequestContext;
 use crate::time::{rfc3339, wall_now};
 
 /// What an order is about, kept for its outcome line.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Intent {
     request_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
     caller: String,
     signer_kid: String,
     algorithm: &'static str,
     input_digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     justification: Option<String>,
+}
+
+/// A log line: an intent, and what became of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Line<'i> {
+    timestamp: String,
+    target: &'static str,
+    outcome: &'i str,
+    mode: &'static str,
+    #[serde(flatten)]
+    intent: &'i Intent,
+    #[serde(flatten)]
+    more: More<'i>,
+}
+
+/// What a line says beside its intent.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum More<'i> {
+    /// The signature was made.
+    SignatureSha256(String),
+    /// It was not, or does not leave: why.
+    Detail(&'i str),
 }
 
 impl Intent {
@@ -42,27 +66,8 @@ impl Intent {
     }
 
     /// Its log line, with what became of it.
-    pub(crate) fn line(&self, outcome: &str, more: &[(&str, Value)]) -> Value {
-        let mut line = json!({
-            "timestamp": rfc3339(wall_now()),
-            "target": "outcome",
-            "outcome": outcome,
-            "request_id": self.request_id,
-            "caller": self.caller,
-            "signer_kid": self.signer_kid,
-            "algorithm": self.algorithm,
-            "input_digest": self.input_digest,
-            "mode": "normal",
-        });
-        let optional = [("traceparent", &self.traceparent), ("justification", &self.justification)];
-        for (key, value) in optional {
-            if let Some(value) = value {
-                put(&mut line, key, value);
-            }
-        }
-        for (key, value) in more {
-            put(&mut line, key, value);
-        }
-        line
+    pub(crate) fn line<'i>(&'i self, outcome: &'i str, more: More<'i>) -> Line<'i> {
+        let timestamp = rfc3339(wall_now());
+        Line { timestamp, target: "outcome", outcome, mode: "normal", intent: self, more }
     }
 }

@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
+use serde::Serialize;
 use signing_core::{Reason, Refusal};
 use tokio::sync::oneshot;
 use tracing::Level;
@@ -88,10 +89,14 @@ impl Log {
     ///
     /// # Errors
     /// `audit_unavailable` if it can not be, or not soon.
-    pub async fn outcome(&self, line: &serde_json::Value) -> Result<(), Refusal> {
+    pub async fn outcome(&self, line: &impl Serialize) -> Result<(), Refusal> {
         let unavailable = |why: &str| Err(Refusal::new(Reason::AuditUnavailable, why));
         let (written, answer) = oneshot::channel();
-        let line = Line { bytes: format!("{line}\n").into_bytes(), written: Some(written) };
+        let Ok(mut bytes) = serde_json::to_vec(line) else {
+            return unavailable("the outcome has no form as JSON, and none goes unlogged");
+        };
+        bytes.push(b'\n');
+        let line = Line { bytes, written: Some(written) };
         if self.0.try_send(line).is_err() {
             return unavailable("the log does not keep up, and no outcome goes unlogged");
         }

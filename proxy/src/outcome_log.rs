@@ -3,11 +3,10 @@
 //! nothing here is durable, and the types say so by their names.
 
 use aws_lc_rs::digest;
-use serde_json::{Value, json};
 use signing_core::gate::{Evidence, Snapshot};
 use signing_core::{Moment, Refusal};
 
-use crate::intent::Intent;
+use crate::intent::{Intent, More};
 use crate::log::Log;
 use crate::order::{Failed, Proven, Release};
 
@@ -31,18 +30,17 @@ pub async fn log_outcome(
     match verdict {
         Ok(proven) => {
             let sha256 = digest::digest(&digest::SHA256, proven.signature().bytes());
-            let more = [("signature_sha256", json!(hex::encode(sha256)))];
-            let about = proven.signature().kid().clone();
-            let line = proven.intent().line("signed", &more);
-            log.outcome(&line).await.map_err(|refusal| refusal.about(&about))?;
+            let more = More::SignatureSha256(hex::encode(sha256));
+            let logged = log.outcome(&proven.intent().line("signed", more)).await;
+            logged.map_err(|refusal| refusal.about(proven.signature().kid()))?;
             Ok(LoggedOutcome { proven })
         }
         Err(Failed { intent, evidence, refusal }) => {
-            let detail = match evidence {
-                Evidence::Signed => Value::Null,
-                Evidence::Failed { detail, .. } | Evidence::Doubt { detail } => json!(detail),
+            let detail = match &evidence {
+                Evidence::Signed => "",
+                Evidence::Failed { detail, .. } | Evidence::Doubt { detail } => detail,
             };
-            let line = intent.line(refusal.reason.word(), &[("detail", detail)]);
+            let line = intent.line(refusal.reason.word(), More::Detail(detail));
             // The caller is refused either way; its reason says more than the log's.
             let _ = log.outcome(&line).await;
             Err(refusal)
@@ -71,7 +69,7 @@ pub struct Withheld {
 impl Withheld {
     /// Writes that it was withheld, and why.
     pub async fn log(self, log: &Log) -> Refusal {
-        let line = self.intent.line("withheld", &[("detail", json!(self.refusal.detail))]);
+        let line = self.intent.line("withheld", More::Detail(&self.refusal.detail));
         // It does not leave either way.
         let _ = log.outcome(&line).await;
         self.refusal
