@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use development::DevelopmentKey;
-use signing_core::{Algorithm, Input, Registry, ToBeSigned};
+use signing_core::{Algorithm, Digest, Hash, Input, Registry, ToBeSigned};
 
 use crate::cpu::of_this_thread;
 use crate::statistics::float;
@@ -53,7 +53,9 @@ impl Alone {
         registry: &str,
         kid: &str,
     ) -> anyhow::Result<Self> {
-        let input = Input::Digest(crate::stage::DIGEST.to_vec());
+        let digest = Digest::new(Hash::Sha256, &crate::stage::DIGEST)
+            .map_err(|refusal| anyhow!("{}", refusal.detail))?;
+        let input = Input::Digest(digest);
         Ok(Self {
             key,
             registry: Registry::from_json(registry)
