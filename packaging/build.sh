@@ -6,16 +6,20 @@
 # Environment: CARGO_TARGET_DIR as with cargo; SOURCE_DATE_EPOCH, the date in the SBOMs,
 # in seconds (default: that of the last commit).
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 
 programs=(signing-proxy signctl)
 
 fail() { printf 'packaging/build.sh: %s\n' "$*" >&2; exit 1; }
 [ $# -le 1 ] || { echo "usage: packaging/build.sh [OUT]" >&2; exit 2; }
 out="${1:-$PWD/target/package}"
-# Absolute, since paths of the target directory are replaced as prefixes.
+[ ! -e "$out" ] || [ -f "$out/SHA256SUMS" ] || fail "$out is in the way, and not of this script"
+# Absolute and without symbolic links, since rustc names files by both of their paths if
+# these differ: the one it is given, and the one of its working directory.
 target="$(realpath -m "${CARGO_TARGET_DIR:-target}")"
-cargo_home="$(realpath -m -s "${CARGO_HOME:-$HOME/.cargo}")"
+cargo_home="$(realpath -m "${CARGO_HOME:-$HOME/.cargo}")"
+registries="$cargo_home/registry/src"
+[ "$(realpath -m "$registries")" = "$registries" ] || fail "$registries is a symbolic link, or under one"
 export CARGO_TARGET_DIR="$target" CARGO_HOME="$cargo_home"
 SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}"
 export SOURCE_DATE_EPOCH
@@ -29,7 +33,7 @@ cargo fetch --locked --quiet
 
 # From the outer directory to the inner one: where several fit, the last counts.
 maps=("$PWD=/src")
-for registry in "$cargo_home"/registry/src/*/; do maps+=("${registry%/}=/cargo"); done
+for registry in "$registries"/*/; do maps+=("${registry%/}=/cargo"); done
 sysroot="$(rustc --print sysroot)"
 commit="$(rustc -vV | sed -n 's/^commit-hash: //p')"
 maps+=("$target=/target" "$sysroot/lib/rustlib/src/rust=/rustc/$commit")
@@ -43,7 +47,7 @@ done
 
 # These variables replace all other flags, so that no setting of this machine counts.
 CARGO_ENCODED_RUSTFLAGS="$rustflags" CFLAGS="${cflags# }" CARGO_INCREMENTAL=0 \
-  cargo auditable build --release --locked
+  CARGO="$PWD/packaging/cargo.sh" cargo-auditable auditable build --release --locked
 
 rm -rf "$out"
 mkdir -p "$out"
