@@ -7,7 +7,7 @@ use serde_json::Value;
 use system_tests::{Process, Scratch, programs};
 
 /// Starts `dev` in `scratch` and returns it with its `ready` line.
-async fn dev(scratch: &Scratch) -> (Process, Value) {
+pub(crate) async fn dev(scratch: &Scratch) -> (Process, Value) {
     let mut command = Command::new(programs::ours("signing-proxy"));
     command
         .args(["dev", "--dir", "dev", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"])

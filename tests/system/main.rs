@@ -9,6 +9,7 @@
 
 mod admin_socket;
 mod algorithms;
+mod api_docs;
 mod bad_requests;
 mod certificates;
 mod config_files;
