@@ -14,6 +14,7 @@ mod bad_requests;
 mod certificates;
 mod config_files;
 mod config_notes;
+mod configuration_docs;
 mod container;
 mod dev;
 mod dialects;
