@@ -41,6 +41,8 @@ pub struct App {
     drain: watch::Sender<bool>,
     drain_timeout: Duration,
     admin_socket: PathBuf,
+    /// Taken by the one who waits.
+    signals: Option<Signals>,
     /// Resolves if the admin thread ends; taken by the one who waits.
     admin_ended: Option<oneshot::Receiver<()>>,
     /// Where the data plane listens.
@@ -101,6 +103,10 @@ impl App {
         let listen = data_listener.local_addr()?;
         let metrics_listen = metrics_listener.local_addr()?;
         let data = Builder::new_multi_thread().thread_name("data").enable_all().build()?;
+        let signals = {
+            let _entered = data.enter();
+            Signals::new()?
+        };
 
         let upstreams = data.block_on(upstreams(&config, &registry, development_keys));
         let slots = Slots::new(config.server.requests_in_flight_max);
@@ -185,6 +191,7 @@ impl App {
             drain,
             drain_timeout: config.server.drain_timeout,
             admin_socket: config.admin.socket,
+            signals: Some(signals),
             admin_ended: Some(admin_ended),
             listen,
             metrics_listen,
@@ -207,18 +214,17 @@ impl App {
 
     /// Waits for SIGTERM or SIGINT, then stops: no new connections, what is in
     /// flight is finished, at most for `drain_timeout_ms`. A second signal cuts
-    /// that short. SIGHUP reloads meanwhile.
+    /// that short. Meanwhile SIGHUP does what `hangup` says.
     ///
     /// # Errors
-    /// If signals can not be listened for, or if the admin thread died.
-    pub fn run_until_stopped(mut self) -> io::Result<()> {
-        let admin_ended = self.admin_ended.take();
+    /// If the admin thread died.
+    pub fn run_until_stopped(mut self, hangup: Hangup) -> io::Result<()> {
+        let (signals, admin_ended) = (self.signals.take(), self.admin_ended.take());
         let stopped = self.data.block_on(async {
-            let mut signals = Signals::new()?;
-            let hangup = signal(SignalKind::hangup())?;
+            let Some(Signals { mut stops, mut hangups }) = signals else { return Ok(()) };
             tokio::select! {
-                () = signals.next() => {}
-                () = reload_at(hangup, &self.reloader) => {}
+                () = stops.next() => {}
+                () = hung_up(&mut hangups, hangup, &self.reloader) => {}
                 () = ended(admin_ended) => {
                     // Without monitor every lease ends and no operator is heard: better to
                     // be started anew than to refuse for ever.
@@ -228,7 +234,7 @@ impl App {
             tracing::info!(in_flight = self.room.finisher.under_way(), "draining");
             tokio::select! {
                 () = self.drain() => {}
-                () = signals.next() => tracing::warn!("a second signal: not waiting any longer"),
+                () = stops.next() => tracing::warn!("a second signal: not waiting any longer"),
             }
             Ok(())
         });
@@ -251,10 +257,16 @@ impl App {
     }
 }
 
-/// Reloads at each hangup, for ever. What came of it is in the log.
-async fn reload_at(mut hangup: Signal, reloader: &Arc<Reloader>) {
-    while hangup.recv().await.is_some() {
-        let _ = Arc::clone(reloader).reload("signal SIGHUP".to_owned()).await;
+/// Returns if a hangup stops the process; else it reloads at each, for ever. What
+/// came of it is in the log.
+async fn hung_up(hangups: &mut Signal, hangup: Hangup, reloader: &Arc<Reloader>) {
+    while hangups.recv().await.is_some() {
+        match hangup {
+            Hangup::Stops => return,
+            Hangup::Reloads => {
+                let _ = Arc::clone(reloader).reload("signal SIGHUP".to_owned()).await;
+            }
+        }
     }
     std::future::pending().await
 }
@@ -266,19 +278,39 @@ async fn ended(admin: Option<oneshot::Receiver<()>>) {
     }
 }
 
+/// What SIGHUP does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// Reads the configuration again: a service.
+    Reloads,
+    /// Stops: the terminal it runs in is gone.
+    Stops,
+}
+
+/// Listened for before anything is started: what comes early is not lost.
+#[derive(Debug)]
 struct Signals {
+    stops: Stops,
+    hangups: Signal,
+}
+
+#[derive(Debug)]
+struct Stops {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self {
+        let stops = Stops {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-        })
+        };
+        Ok(Self { stops, hangups: signal(SignalKind::hangup())? })
     }
+}
 
+impl Stops {
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use serde_json::json;
-use signing_proxy::app::App;
+use signing_proxy::app::{App, Hangup};
 use signing_proxy::config::Environment;
 use signing_proxy::dev;
 use signing_proxy::hardening::harden;
@@ -79,14 +79,14 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
     match verb {
         Verb::Check { config, json } => return check(&config, &environment, json),
-        Verb::Serve { config } => serve(&environment, |environment| {
+        Verb::Serve { config } => serve(&environment, Hangup::Reloads, |environment| {
             let materials = Materials::load(&config, environment)?;
             Ok((config, materials, |app: &App| {
                 tracing::info!(listen = %app.listen, metrics = %app.metrics_listen, "serving");
                 Ok(())
             }))
         }),
-        Verb::Dev { dir, listen, metrics } => serve(&environment, |environment| {
+        Verb::Dev { dir, listen, metrics } => serve(&environment, Hangup::Stops, |environment| {
             let prepared = dev::prepare(&dir, listen, metrics)?;
             let materials = Materials::load(&prepared.config_file, environment)?;
             let config = prepared.config_file.clone();
@@ -118,6 +118,7 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
 /// Serves what `prepare` gives until it is stopped; `announce` says so.
 fn serve<A>(
     environment: &Environment,
+    hangup: Hangup,
     prepare: impl FnOnce(&Environment) -> anyhow::Result<(PathBuf, Materials, A)>,
 ) -> anyhow::Result<()>
 where
@@ -129,7 +130,7 @@ where
     let (config, materials, announce) = prepare(environment)?;
     let app = App::start(config, materials, environment, log.clone())?;
     announce(&app)?;
-    let stopped = app.run_until_stopped();
+    let stopped = app.run_until_stopped(hangup);
     log.flush();
     Ok(stopped?)
 }

@@ -14,6 +14,7 @@ use signing_core::{Algorithm, Kid, Policy, Registry};
 use time::OffsetDateTime;
 
 use crate::config::{Config, ConfigError, Draft, Environment, Tls, Upstream};
+use crate::files;
 use crate::server::ServerTls;
 use crate::time::{rfc3339, wall_now};
 
@@ -76,7 +77,7 @@ fn registry<'k>(file: &Path, kids: impl Iterator<Item = &'k Kid>) -> Result<Regi
     if file.as_os_str().is_empty() {
         return Err(Vec::new());
     }
-    let text = std::fs::read_to_string(file).map_err(|why| {
+    let text = files::read_text(file).map_err(|why| {
         vec![format!(
             "registry.file: {} can not be read: {why}; name a file that the proxy's user may read",
             file.display()

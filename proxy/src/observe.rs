@@ -81,7 +81,7 @@ fn respond(observed: &Observed, request: &Request<Incoming>) -> Response<Answer>
         let detail = "no such path; GET /metrics, /health, /livez, /readyz";
         return problem(&Refusal::new(Reason::NotFound, detail), None);
     }
-    if request.method() != Method::GET {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return problem(&Refusal::new(Reason::MethodNotAllowed, "this path takes GET"), None);
     }
     let gates = observed.monitor.gates();

@@ -21,7 +21,7 @@ use crate::server::{Connections, ServerTls};
 use crate::time::wall_now;
 
 /// How long reading may take: a file system that hangs must not hang an operator.
-const READ_MAX: Duration = Duration::from_secs(10);
+const READ_MAX: Duration = Duration::from_secs(5);
 
 /// What a reload needs.
 #[derive(Debug)]
@@ -91,7 +91,10 @@ impl Reloader {
                 tracing::warn!(target: "admin", by, generation, touched, connections_cut, "reloaded");
             }
             Err(error) => {
-                self.metrics.reload_refused();
+                // The one that is under way says how it ends.
+                if *error != ReloadError::Busy {
+                    self.metrics.reload_refused();
+                }
                 tracing::error!(target: "admin", by, %error, "not reloaded");
             }
         }
@@ -99,7 +102,8 @@ impl Reloader {
     }
 
     async fn try_reload(&self) -> Result<Reloaded, ReloadError> {
-        let mut running = self.running.try_lock().map_err(|_| ReloadError::Busy)?;
+        let waited = tokio::time::timeout(READ_MAX, self.running.lock()).await;
+        let mut running = waited.map_err(|_| ReloadError::Busy)?;
         let materials = self.read(running.clone()).await?;
         let mut mistakes = running.takes_a_restart(&materials.config);
         let Materials { config, registry, policy, tls, .. } = materials;
@@ -122,8 +126,12 @@ impl Reloader {
         let touched = self.monitor.reload(Arc::new(next), thresholds, probe).await?;
         let certificate_ends = tls.certificate_ends;
         // In this order: whoever shakes hands in between is found on the list, or finds this.
-        self.tls.store(Arc::new(tls));
-        let connections_cut = self.connections.cut_those_not_let_in(&self.tls.load(), wall_now());
+        let tls = Arc::new(tls);
+        self.tls.store(Arc::clone(&tls));
+        // Many certificates take a while; the monitor shares the thread that asks.
+        let connections = self.connections.clone();
+        let cutting = move || connections.cut_those_not_let_in(&tls, wall_now());
+        let connections_cut = tokio::task::spawn_blocking(cutting).await.unwrap_or_default();
         self.metrics.loaded(wall_now().unix_timestamp(), certificate_ends);
         *running = config;
         Ok(Reloaded { generation, signers_touched: touched.into_iter().collect(), connections_cut })

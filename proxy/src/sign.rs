@@ -109,6 +109,7 @@ async fn conclude<L>(
     };
     let replayed = kept.is_some();
 
+    let is_registered_algorithm = order.grant().algorithm() == order.grant().signer().algorithm();
     let called = now();
     let answer = match kept {
         Some(signature) => Ok(signature),
@@ -123,7 +124,9 @@ async fn conclude<L>(
         let evidence =
             verdict.as_ref().map_or_else(|failed| failed.evidence.clone(), |_| Evidence::Signed);
         room.metrics.observed_call(&kid, &evidence, answered.since(called));
-        room.monitor.evidence().report(&kid, called, verified, evidence);
+        if is_registered_algorithm || !evidence.is_denial() {
+            room.monitor.evidence().report(&kid, called, verified, evidence);
+        }
     }
 
     let logged = log_outcome(&room.log, verdict).await?;

@@ -1,6 +1,7 @@
 //! Canaries: fresh messages that the proxy signs to learn whether a signer works.
 
 use crate::key::{Kid, Signer, ToBeSigned};
+use crate::refusal::{Reason, Refusal};
 
 /// Every canary begins so, and nothing that a caller may have signed does: only
 /// the digest of one, given as a digest, can not be told from any other.
@@ -36,17 +37,19 @@ impl Canary {
     }
 }
 
-/// Whether a caller's message could be taken for a canary.
-#[must_use]
-pub(crate) fn is_canary(message: &[u8]) -> bool {
-    message.starts_with(PREFIX)
+/// Refuses a caller's message that could be taken for a canary.
+pub(crate) fn refuse(message: &[u8]) -> Result<(), Refusal> {
+    if !message.starts_with(PREFIX) {
+        return Ok(());
+    }
+    let detail = "the input begins with the prefix of the proxy's own canaries; sign other bytes";
+    Err(Refusal::new(Reason::InvalidRequest, detail))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::key::Algorithm;
-    use crate::refusal::Reason;
     use crate::request::Input;
 
     #[test]

@@ -1,6 +1,8 @@
 //! A request to sign, in the native form that every dialect is turned into.
 
-use crate::key::{Algorithm, Digest, SignatureFormat};
+use crate::canary;
+use crate::key::{Algorithm, Digest, Hash, SignatureFormat};
+use crate::refusal::Refusal;
 
 /// What the caller wants signed: exactly one of the two.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +11,17 @@ pub enum Input {
     Digest(Digest),
     /// A message.
     Message(Vec<u8>),
+}
+
+impl Input {
+    /// The digest of a text that a caller shows whole.
+    ///
+    /// # Errors
+    /// `invalid_request` if the text is a canary's.
+    pub fn digest_of(hash: Hash, text: &[u8]) -> Result<Self, Refusal> {
+        canary::refuse(text)?;
+        Ok(Self::Digest(hash.of(text)))
+    }
 }
 
 /// A request to sign, whatever dialect it came in.

@@ -1,7 +1,11 @@
 //! What a reload may change, whom it touches, and what happens to those who are
 //! in between (I1).
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that can not go on has failed"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +32,8 @@ struct Text {
     entries: Vec<Value>,
     callers: Vec<(&'static str, Vec<&'static str>, Option<&'static str>)>,
     aliases: Vec<(&'static str, &'static str)>,
+    /// Callers who were granted no algorithm with their signers.
+    without_algorithm: Vec<&'static str>,
 }
 
 impl Text {
@@ -39,6 +45,7 @@ impl Text {
                 ("two", vec!["payouts"], None),
             ],
             aliases: vec![("main", "ledger")],
+            without_algorithm: vec![],
         }
     }
 
@@ -48,7 +55,11 @@ impl Text {
 
     fn policy(&self) -> Policy {
         let callers = self.callers.iter().map(|(name, kids, default)| {
-            let signers = kids.iter().map(|name| (kid(name), vec![Algorithm::Ed25519Sha512]));
+            let algorithms = match self.without_algorithm.contains(name) {
+                true => vec![],
+                false => vec![Algorithm::Ed25519Sha512],
+            };
+            let signers = kids.iter().map(|name| (kid(name), algorithms.clone()));
             let rules = Rules { signers: signers.collect(), default_signer: default.map(kid) };
             (caller(name), rules)
         });
@@ -101,6 +112,7 @@ fn a_reload_touches_the_signers_about_which_it_decides_otherwise_and_no_others()
     );
     assert_eq!(touched(|text| set(&mut text.entries, "archive", "purpose", "audit")), ["archive"]);
     assert_eq!(touched(|text| text.callers.truncate(1)), ["payouts"]);
+    assert_eq!(touched(|text| text.without_algorithm.push("two")), ["payouts"]);
     assert_eq!(touched(|text| text.callers.clear()), ["ledger", "payouts"]);
     assert_eq!(touched(|text| text.callers.push(("three", vec!["archive"], None))), ["archive"]);
     assert_eq!(touched(|text| text.aliases.push(("spare", "payouts"))), ["payouts"]);
@@ -150,7 +162,7 @@ fn the_same_key_registered_for_another_algorithm_is_another_key() {
     let rsa = |algorithm: &str| {
         let mut entry = json!({"signer_kid": "rsa", "algorithm": algorithm});
         entry.as_object_mut().unwrap().insert("public_key_pem".into(), json!(RSA_PEM));
-        Text { entries: vec![entry], callers: vec![], aliases: vec![] }
+        Text { entries: vec![entry], callers: vec![], aliases: vec![], without_algorithm: vec![] }
     };
     let (pkcs1, pss) = (rsa("rsa-sha256"), rsa("rsa-pss-sha256"));
     assert!(pkcs1.rulebook().succeeded_by(pss.registry(), pss.policy()).is_err());
@@ -195,9 +207,9 @@ impl House {
         Self { gates, slots: Slots::new(9) }
     }
 
-    fn reload(&mut self, text: &Text, lease: Duration, now: Moment) -> BTreeSet<Kid> {
+    fn reload(&mut self, text: &Text, lease: Duration) -> BTreeSet<Kid> {
         let next = self.gates.rulebook().succeeded_by(text.registry(), text.policy()).unwrap();
-        self.gates.reload(Arc::new(next), thresholds(lease), now)
+        self.gates.reload(Arc::new(next), thresholds(lease))
     }
 
     fn grant(&self, who: &str, named: &str) -> signing_core::Grant {
@@ -220,7 +232,7 @@ fn i1_what_was_admitted_before_a_reload_leaves_only_if_its_signer_was_not_touche
     let touched = house.admit(house.grant("one", "payouts")).unwrap();
     let untouched = house.admit(house.grant("one", "ledger")).unwrap();
     let without_two = Text::usual().with(|text| text.callers.truncate(1));
-    assert_eq!(house.reload(&without_two, LEASE, at(102)), BTreeSet::from([kid("payouts")]));
+    assert_eq!(house.reload(&without_two, LEASE), BTreeSet::from([kid("payouts")]));
     let gates = house.gates.snapshot();
     assert_eq!(gates.release(touched, at(102)).unwrap_err().reason, Reason::GateClosedInFlight);
     assert!(gates.release(untouched, at(102)).is_ok());
@@ -232,21 +244,33 @@ fn i1_a_grant_of_an_earlier_rulebook_admits_nothing() {
     let mut house = House::new();
     // Even of a signer that the reload does not touch.
     let old = house.grant("one", "ledger");
-    house.reload(&Text::usual(), LEASE, at(101));
+    house.reload(&Text::usual(), LEASE);
     assert_eq!(house.admit(old).unwrap_err(), Reason::GateClosedInFlight);
     assert_eq!(house.slots.taken(), 0);
 }
 
 #[test]
 fn i2_a_shorter_lease_counts_at_once_and_a_longer_one_from_the_next_evidence() {
-    for (lease_s, ends_at) in [(3, 104), (60, 108)] {
+    // The newest success began at 100: a lease counts from there, whenever it changes.
+    let lease_until = |house: &House| match house.gates.state(&kid("ledger")).unwrap() {
+        State::Open { lease_until, .. } => *lease_until,
+        other => unreachable!("{other:?}"),
+    };
+    let hear_again = |house: &mut House, started: u64| {
+        let (source, evidence) = (Source::Traffic, Evidence::Signed);
+        let heard = Observation { source, started: at(started), at: at(102), count: 1, evidence };
+        house.gates.observe(&kid("ledger"), &heard);
+    };
+    for (lease_s, ends_at) in [(3, 103), (60, 108)] {
         let mut house = House::new();
-        let touched = house.reload(&Text::usual(), Duration::from_secs(lease_s), at(101));
-        assert!(touched.is_empty());
-        match house.gates.state(&kid("ledger")).unwrap() {
-            State::Open { lease_until, .. } => assert_eq!(*lease_until, at(ends_at)),
-            other => unreachable!("{other:?}"),
-        }
+        assert!(house.reload(&Text::usual(), Duration::from_secs(lease_s)).is_empty());
+        assert_eq!(lease_until(&house), at(ends_at));
+        // What was known already is folded in again and again; it is no new evidence.
+        hear_again(&mut house, 100);
+        hear_again(&mut house, 99);
+        assert_eq!(lease_until(&house), at(ends_at));
+        hear_again(&mut house, 101);
+        assert_eq!(lease_until(&house), at(101 + lease_s));
     }
 }
 
@@ -256,7 +280,7 @@ fn i2_a_reload_opens_no_gate() {
     let mut gates = Gates::new(thresholds(LEASE), [kid("ledger")], Arc::clone(&rulebook), at(1));
     let before = gates.state(&kid("ledger")).cloned();
     let next = rulebook.succeeded_by(Text::usual().registry(), Text::usual().policy()).unwrap();
-    gates.reload(Arc::new(next), thresholds(Duration::from_secs(600)), at(2));
+    gates.reload(Arc::new(next), thresholds(Duration::from_secs(600)));
     assert_eq!(gates.state(&kid("ledger")).cloned(), before);
 }
 
@@ -265,26 +289,31 @@ fn any_text() -> impl Strategy<Value = Text> {
     let grants = proptest::collection::vec(proptest::bits::u8::between(0, 3), CALLERS.len());
     let defaults = proptest::collection::vec(0..5_usize, CALLERS.len());
     let aliases = proptest::collection::vec(0..5_usize, ALIASES.len());
-    (dates, grants, defaults, aliases).prop_map(|(dates, grants, defaults, aliases)| {
-        let mut text = Text { entries: vec![], callers: vec![], aliases: vec![] };
-        for ((name, seed), date) in KIDS.iter().zip(1..).zip(dates) {
-            text.entries.push(entry(name, seed));
-            match date {
-                0 => set(&mut text.entries, name, "revokedAt", "1960-01-01T00:00:00Z"),
-                1 => set(&mut text.entries, name, "notAfter", "1960-01-01T00:00:00Z"),
-                _ => {}
+    let denied = proptest::option::of(0..CALLERS.len());
+    (dates, grants, defaults, aliases, denied).prop_map(
+        |(dates, grants, defaults, aliases, denied)| {
+            let without_algorithm = denied.map(|name| CALLERS[name]).into_iter().collect();
+            let mut text =
+                Text { entries: vec![], callers: vec![], aliases: vec![], without_algorithm };
+            for ((name, seed), date) in KIDS.iter().zip(1..).zip(dates) {
+                text.entries.push(entry(name, seed));
+                match date {
+                    0 => set(&mut text.entries, name, "revokedAt", "1960-01-01T00:00:00Z"),
+                    1 => set(&mut text.entries, name, "notAfter", "1960-01-01T00:00:00Z"),
+                    _ => {}
+                }
             }
-        }
-        for ((name, grants), default) in CALLERS.iter().zip(grants).zip(defaults) {
-            let kids = KIDS.iter().zip([1, 2, 4]).filter(|(_, bit)| grants & bit != 0);
-            let kids: Vec<_> = kids.map(|(name, _)| *name).collect();
-            text.callers.push((name, kids, KIDS.get(default).copied()));
-        }
-        for (alias, target) in ALIASES.iter().zip(aliases) {
-            text.aliases.extend(KIDS.get(target).map(|target| (*alias, *target)));
-        }
-        text
-    })
+            for ((name, grants), default) in CALLERS.iter().zip(grants).zip(defaults) {
+                let kids = KIDS.iter().zip([1, 2, 4]).filter(|(_, bit)| grants & bit != 0);
+                let kids: Vec<_> = kids.map(|(name, _)| *name).collect();
+                text.callers.push((name, kids, KIDS.get(default).copied()));
+            }
+            for (alias, target) in ALIASES.iter().zip(aliases) {
+                text.aliases.extend(KIDS.get(target).map(|target| (*alias, *target)));
+            }
+            text
+        },
+    )
 }
 
 proptest! {

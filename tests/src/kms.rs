@@ -23,6 +23,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use cut::Cut;
 use pair::Pair;
@@ -47,6 +48,8 @@ pub enum Fault {
     Latency(Duration),
     /// Never an answer.
     Hang,
+    /// An answer, but only once the fault is mended.
+    Hold,
     /// The connection is closed without an answer.
     Reset,
     /// The connection is closed in the middle of the answer.
@@ -99,6 +102,9 @@ struct Held {
     other: Pair,
     faults: Mutex<BTreeMap<Operation, Fault>>,
     calls: Mutex<BTreeMap<Operation, u64>>,
+    mended: Notify,
+    /// The one algorithm that is not denied.
+    only: Mutex<Option<&'static str>>,
 }
 
 impl Kms {
@@ -132,6 +138,8 @@ impl Kms {
             other: Pair::generate(kind),
             faults: Mutex::default(),
             calls: Mutex::default(),
+            mended: Notify::new(),
+            only: Mutex::default(),
         });
         let pem = pem("PUBLIC KEY", &held.pair.public_key_der());
         keys.insert(id.clone(), Arc::clone(&held));
@@ -188,6 +196,7 @@ impl Kms {
         match &fault {
             Some(Fault::Error(code, status)) => return Ok(error(code, *status)),
             Some(Fault::Latency(latency)) => tokio::time::sleep(*latency).await,
+            Some(Fault::Hold) => held.mended(operation).await,
             Some(Fault::Hang) => std::future::pending::<Infallible>().await.into_never(),
             Some(Fault::Reset) => return Err(io::Error::other("reset")),
             Some(Fault::NotJson) => return Ok(answer(200, Bytes::from_static(b"<html>"))),
@@ -232,9 +241,16 @@ impl Key {
         self.set(Operation::Sign, fault);
     }
 
+    /// Denies every algorithm but one from now on, as a condition on
+    /// `kms:SigningAlgorithm` does.
+    pub fn deny_all_but(&self, algorithm: &'static str) {
+        *self.held().only.lock().unwrap() = Some(algorithm);
+    }
+
     /// Ends all faults.
     pub fn mend(&self) {
         self.held().faults.lock().unwrap().clear();
+        self.held().mended.notify_waiters();
     }
 
     /// How often `operation` was called.
@@ -244,10 +260,26 @@ impl Key {
     }
 }
 
+impl Held {
+    /// Waits until `operation` is held no more.
+    async fn mended(&self, operation: Operation) {
+        loop {
+            let mended = self.mended.notified();
+            if self.faults.lock().unwrap().get(&operation) != Some(&Fault::Hold) {
+                return;
+            }
+            mended.await;
+        }
+    }
+}
+
 fn sign(held: &Held, input: &Value, fault: Option<&Fault>) -> Result<Value, &'static str> {
     let algorithm = input["SigningAlgorithm"].as_str().unwrap_or_default();
     if !held.kind.algorithms().contains(&algorithm) {
         return Err("InvalidKeyUsageException");
+    }
+    if held.only.lock().unwrap().is_some_and(|only| only != algorithm) {
+        return Err("AccessDeniedException");
     }
     let message = STANDARD
         .decode(input["Message"].as_str().unwrap_or_default())

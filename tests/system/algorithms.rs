@@ -5,7 +5,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use system_tests::{Client, Key, Kind, Operation, Proxy, World, openssl};
+use system_tests::{Client, Fault, Key, Kind, Operation, Proxy, World, openssl};
 
 use crate::ALICE;
 
@@ -249,4 +249,26 @@ async fn a_caller_uses_the_algorithms_it_was_granted_and_no_others_of_the_same_k
         let answer = alice.post("/v1/sign", &request(algorithm.clone())).await;
         assert_eq!((answer.status, answer.reason()), (status, reason), "{algorithm}: {answer:?}");
     }
+}
+
+#[tokio::test]
+async fn an_algorithm_that_is_denied_is_no_evidence_against_the_registered_one() {
+    let world = World::new();
+    let key = world.kms.key(Kind::Rsa2048);
+    let proxy =
+        world.proxy().rare_canaries().signer("rsa", &key).caller(ALICE, &["rsa"]).start().await;
+    let alice = proxy.client(ALICE).await;
+    key.deny_all_but("RSASSA_PKCS1_V1_5_SHA_256");
+    let other = json!({"message": "aGk=", "algorithm": "RSASSA_PSS_SHA_256"});
+    let own = json!({"message": "aGk="});
+    for _ in 0..5 {
+        let answer = alice.post("/v1/sign", &other).await;
+        assert_eq!((answer.status, answer.reason()), (503, "key_unavailable"), "{answer:?}");
+        assert_eq!(alice.post("/v1/sign", &own).await.status, 200);
+    }
+    assert_eq!(proxy.health().await.status, 200);
+    // The registered one denied is what it always was.
+    key.break_with(Fault::Error("AccessDeniedException", 400));
+    alice.post("/v1/sign", &own).await;
+    proxy.unhealthy_for("key_unavailable").await;
 }

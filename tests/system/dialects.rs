@@ -215,6 +215,23 @@ async fn what_is_not_exactly_one_input_is_refused_with_the_inputs_that_are_taken
             "algorithm_not_supported",
             "MD5",
         ),
+        (
+            "/sign/canonical",
+            json!({"canonical": "signing-proxy canary v1\u{0}ed"}),
+            400,
+            "invalid_request",
+            "canaries",
+        ),
+        (
+            "/sign",
+            json!({
+                "digest_hex": hex::encode(sha256(b"signing-proxy canary v1\0ed")),
+                "canonical_payload": "signing-proxy canary v1\u{0}ed",
+            }),
+            400,
+            "invalid_request",
+            "canaries",
+        ),
         ("/sign", json!({"data": "aGk=", "kid": "no"}), 404, "signer_unknown", "\"no\""),
         ("/verify", json!({"digest_hex": hexed}), 400, "invalid_request", "exactly one of"),
         (

@@ -1,10 +1,11 @@
 //! Reload: all or nothing, at once, and without anybody who is not concerned
 //! noticing.
 
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -80,6 +81,8 @@ async fn i1_what_is_in_flight_with_a_touched_signer_is_withheld_and_with_another
     let proxy = world
         .proxy()
         .rare_canaries()
+        .server("request_timeout_ms = 25000")
+        .kms("call_timeout_ms = 20000")
         .signer("one", &one)
         .signer("two", &two)
         .caller(ALICE, &["one", "two"])
@@ -88,7 +91,7 @@ async fn i1_what_is_in_flight_with_a_touched_signer_is_withheld_and_with_another
         .await;
     let before = (one.calls(Operation::Sign), two.calls(Operation::Sign));
     for key in [&one, &two] {
-        key.break_with(Fault::Latency(Duration::from_millis(600)));
+        key.break_with(Fault::Hold);
     }
     let ask = |alice: Client, kid: &'static str| {
         tokio::spawn(async move { alice.sign_message(kid, b"hi").await })
@@ -102,6 +105,8 @@ async fn i1_what_is_in_flight_with_a_touched_signer_is_withheld_and_with_another
     .await;
     edit(&world, BOB, "carol.example");
     assert_eq!(reload(&proxy).await["signers_touched"], json!(["one"]));
+    one.mend();
+    two.mend();
     let touched = touched.await.unwrap();
     assert_eq!((touched.status, touched.reason()), (503, "gate_closed_in_flight"), "{touched:?}");
     assert_eq!(untouched.await.unwrap().status, 200);
@@ -354,4 +359,73 @@ async fn a_kid_that_comes_back_comes_back_with_its_key() {
     assert!(mistakes.iter().all(|mistake| mistake.contains("\"old\"")), "{mistakes:?}");
     write(&[entry("ec", &key), entry("old", &gone)]);
     reload(&proxy).await;
+}
+
+#[tokio::test]
+async fn a_reload_that_leaves_a_signer_as_it_is_asks_nothing_of_its_upstream() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy =
+        world.proxy().rare_canaries().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    // Signing works; reading the public key was denied since the start.
+    key.set(Operation::GetPublicKey, Fault::Error("AccessDeniedException", 400));
+    let calls = key.calls(Operation::Sign);
+    let server = world.pki.issue(&Profile::server());
+    world.scratch.write("proxy/server.pem", &server.certificate_pem);
+    world.scratch.write("proxy/server.key", &server.key_pem);
+    assert_eq!(reload(&proxy).await["signers_touched"], json!([]));
+    edit_registry(&world, "ec", "description", json!("for people only"));
+    assert_eq!(reload(&proxy).await["signers_touched"], json!([]));
+    let alice = proxy.client(ALICE).await;
+    for _ in 0..20 {
+        assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
+    }
+    assert_eq!(key.calls(Operation::Sign), calls + 20, "no canary");
+    // One that touches it is looked into at once.
+    edit_registry(&world, "ec", "notAfter", json!("2099-01-01T00:00:00Z"));
+    assert_eq!(reload(&proxy).await["signers_touched"], json!(["ec"]));
+    proxy.unhealthy_for("key_unavailable").await;
+}
+
+#[tokio::test]
+async fn tls_1_2_that_is_switched_off_ends_the_connections_that_use_it() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy =
+        world.proxy().tls("tls12 = true").signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let certificate = world.pki.issue(&Profile::client(ALICE));
+    let certificate_file = world.scratch.write("alice.pem", &certificate.certificate_pem);
+    let key_file = world.scratch.write("alice.key", &certificate.key_pem);
+    let new = proxy.client(ALICE).await;
+    let mut old = system_tests::programs::system("openssl");
+    old.args(["s_client", "-quiet", "-tls1_2", "-connect", &proxy.listen, "-cert"]);
+    old.arg(certificate_file).arg("-key").arg(key_file);
+    old.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut old = old.spawn().unwrap();
+    let mut stdin = old.stdin.take().unwrap();
+    stdin.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = [0; 15];
+    old.stdout.take().unwrap().read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    edit(&world, "tls12 = true", "tls12 = false");
+    assert_eq!(reload(&proxy).await["connections_cut"], 1);
+    old.wait().unwrap();
+    assert_eq!(new.sign_message("ec", b"hi").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_file_that_is_none_is_a_mistake_and_nothing_to_wait_for() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let registry = file(&world, "signers.json");
+    std::fs::remove_file(&registry).unwrap();
+    nix::unistd::mkfifo(&registry, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mistakes = refused(&proxy).await;
+    assert!(mistakes.iter().all(|mistake| mistake.contains("is no regular file")), "{mistakes:?}");
+    std::fs::remove_file(&registry).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &registry).unwrap();
+    let mistakes = refused(&proxy).await;
+    assert!(mistakes.iter().all(|mistake| mistake.contains("is no regular file")), "{mistakes:?}");
+    assert_eq!(proxy.client(ALICE).await.sign_message("ec", b"hi").await.status, 200);
 }

@@ -23,6 +23,8 @@ use signing_core::gate::Thresholds;
 use signing_core::policy::Rules;
 use signing_core::{Caller, Kid};
 
+use crate::files;
+
 pub use environment::{Environment, REASON_MAX_CHARS};
 
 /// A whole configuration. The files it names are read by [`crate::materials`].
@@ -211,7 +213,7 @@ impl Draft {
     /// is not TOML. Every other mistake is in the draft.
     pub(crate) fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let error = |mistake| ConfigError { file: file.to_owned(), mistakes: vec![mistake] };
-        let text = std::fs::read_to_string(file)
+        let text = files::read_text(file)
             .map_err(|why| error(format!("can not be read: {why}; name a config file")))?;
         let directory = match file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,

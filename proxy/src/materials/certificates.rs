@@ -7,10 +7,12 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::files;
+
 /// From when until when the first certificate of a PEM file is valid; None if
 /// there is none, which is a mistake of its own.
 pub(super) fn validity(file: &Path) -> Option<(OffsetDateTime, OffsetDateTime)> {
-    let der = CertificateDer::pem_file_iter(file).ok()?.next()?.ok()?;
+    let der = CertificateDer::from_pem_slice(&files::read(file).ok()?).ok()?;
     let (_, certificate) = X509Certificate::from_der(&der).ok()?;
     let validity = certificate.validity();
     Some((validity.not_before.to_datetime(), validity.not_after.to_datetime()))
@@ -18,7 +20,7 @@ pub(super) fn validity(file: &Path) -> Option<(OffsetDateTime, OffsetDateTime)> 
 
 /// When the first of a file's revocation lists is due for replacement.
 pub(super) fn next_update(file: &Path) -> Option<OffsetDateTime> {
-    let bytes = std::fs::read(file).ok()?;
+    let bytes = files::read(file).ok()?;
     let mut lists: Vec<_> =
         CertificateRevocationListDer::pem_slice_iter(&bytes).filter_map(Result::ok).collect();
     if lists.is_empty() {

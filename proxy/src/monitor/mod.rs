@@ -41,18 +41,11 @@ pub struct Monitor {
 #[derive(Debug)]
 pub struct MonitorTasks {
     writer: Writer,
-    pace: watch::Receiver<Pace>,
+    /// Changing it, or only touching it, makes probers look.
+    pace: watch::Receiver<Probe>,
     upstreams: Vec<(Kid, Upstream)>,
     monitor: Monitor,
     metrics: Arc<Metrics>,
-}
-
-/// How probers go about it. Changing it, or only touching it, makes them look.
-#[derive(Clone, Debug)]
-struct Pace {
-    probe: Probe,
-    /// Of the rulebook that it came with: a new one is probed for at once.
-    generation: u64,
 }
 
 /// Why the writer did not answer: it is gone, and with it every lease.
@@ -89,8 +82,7 @@ impl Monitor {
         let kids = upstreams.iter().map(|(kid, _)| kid.clone());
         let evidence = Arc::new(TrafficEvidence::new(kids));
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-        let generation = gates.rulebook().generation();
-        let (change, pace) = watch::channel(Pace { probe, generation });
+        let (change, pace) = watch::channel(probe);
         let published = Arc::new(ArcSwap::from_pointee(gates.snapshot()));
         let monitor = Self {
             gates: Arc::clone(&published),

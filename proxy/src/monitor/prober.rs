@@ -9,8 +9,9 @@ use signing_core::key::PublicKey;
 use signing_core::{Canary, Kid, Moment, Signer};
 use tokio::sync::watch;
 
+use super::Monitor;
 use super::writer::Command;
-use super::{Monitor, Pace};
+use crate::config::Probe;
 use crate::metrics::Metrics;
 use crate::order::CanaryOrder;
 use crate::time::{now, wall_now};
@@ -20,13 +21,13 @@ pub(super) struct Prober {
     pub(super) kid: Kid,
     pub(super) upstream: Arc<Upstream>,
     pub(super) monitor: Monitor,
-    pub(super) pace: watch::Receiver<Pace>,
+    pub(super) pace: watch::Receiver<Probe>,
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// What a prober remembers.
-struct Memory {
-    pace: Pace,
+/// What a prober knows of a signer as the registry has it.
+struct Known {
+    signer: Arc<Signer>,
     /// When the newest probe began. None: probe whatever else is known.
     newest_probe: Option<Moment>,
     /// Whether the upstream's key was found to be the registered one.
@@ -44,54 +45,66 @@ enum Next {
 impl Prober {
     /// Probes for ever. Dies with the admin runtime; leases end then.
     pub(super) async fn run(mut self) {
-        let pace = self.pace.borrow_and_update().clone();
-        let mut memory = Memory { pace, newest_probe: None, compared: false };
+        let mut known: Option<Known> = None;
         let upstream = Arc::clone(&self.upstream);
         tokio::spawn(async move { upstream.keep_warm().await });
         loop {
-            let pace = self.pace.borrow_and_update().clone();
-            if pace.generation != memory.pace.generation {
-                // Another registry: what was known of the key is known no more.
-                memory = Memory { pace, newest_probe: None, compared: false };
-            }
-            match self.next(&mut memory, now()) {
-                Next::Wait(pause) => {
-                    // A gate that just shut is probed at the faster pace at once.
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        changed = self.pace.changed() => if changed.is_err() { return },
+            let probe = self.pace.borrow_and_update().clone();
+            let next = match self.registered() {
+                Some(signer) => {
+                    // Another entry: what was known of it is known no more. A reload that
+                    // leaves it as it is asks nothing of the upstream.
+                    let known = match &mut known {
+                        Some(known) if known.signer == signer => known,
+                        _ => known.insert(Known { signer, newest_probe: None, compared: false }),
+                    };
+                    match self.next(known, &probe, now()) {
+                        Next::Wait(pause) => Some(pause),
+                        Next::Probe => {
+                            if !self.observe(known, &probe).await {
+                                return;
+                            }
+                            None
+                        }
                     }
                 }
-                Next::Probe => {
-                    let started = now();
-                    memory.newest_probe = Some(started);
-                    let evidence = self.probe(&mut memory).await;
-                    self.metrics.observed_call(&self.kid, &evidence, now().since(started));
-                    let observation = Observation {
-                        source: Source::Canary,
-                        started,
-                        at: now(),
-                        count: 1,
-                        evidence,
-                    };
-                    let kid = self.kid.clone();
-                    let command = Command::Observe { kid, observation };
-                    if self.monitor.commands.send(command).await.is_err() {
-                        return;
-                    }
+                // What is served is registered, or nothing starts and no reload takes hold.
+                None => Some(probe.interval),
+            };
+            if let Some(pause) = next {
+                // A gate that just shut is probed at the faster pace at once.
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    changed = self.pace.changed() => if changed.is_err() { return },
                 }
             }
         }
     }
 
-    fn next(&self, memory: &mut Memory, now: Moment) -> Next {
+    fn registered(&self) -> Option<Arc<Signer>> {
+        let gates = self.monitor.gates();
+        gates.rulebook().registry().get(self.kid.as_str()).map(Arc::clone)
+    }
+
+    /// Probes once; false if nobody wants to know any more.
+    async fn observe(&self, known: &mut Known, probe: &Probe) -> bool {
+        let started = now();
+        known.newest_probe = Some(started);
+        let evidence = self.probe(known, probe).await;
+        self.metrics.observed_call(&self.kid, &evidence, now().since(started));
+        let observation =
+            Observation { source: Source::Canary, started, at: now(), count: 1, evidence };
+        let command = Command::Observe { kid: self.kid.clone(), observation };
+        self.monitor.commands.send(command).await.is_ok()
+    }
+
+    fn next(&self, known: &mut Known, probe: &Probe, now: Moment) -> Next {
         let gates = self.monitor.gates();
         let state = gates.gates().find(|(kid, _)| **kid == self.kid).map(|(_, gate)| &gate.state);
-        let probe = &memory.pace.probe;
         let (interval, proven) = match state {
             Some(State::Sealed { .. }) => {
                 // Nothing but an operator helps; after that the key is compared anew.
-                memory.compared = false;
+                known.compared = false;
                 return Next::Wait(probe.interval);
             }
             // One failure: the next canary decides, and comes before the lease ends.
@@ -103,33 +116,27 @@ impl Prober {
                 (probe.recovery_interval, None)
             }
         };
-        let Some(newest_probe) = memory.newest_probe else { return Next::Probe };
+        let Some(newest_probe) = known.newest_probe else { return Next::Probe };
         let due = proven.map_or(newest_probe, |proven| proven.max(newest_probe)).after(interval);
         if now < due { Next::Wait(due.since(now)) } else { Next::Probe }
     }
 
-    async fn probe(&self, memory: &mut Memory) -> Evidence {
-        let gates = self.monitor.gates();
-        let Some(signer) = gates.rulebook().registry().get(self.kid.as_str()).map(Arc::clone)
-        else {
-            let detail = "the registry does not hold it".to_owned();
-            return Evidence::Failed { fault: Fault::KeyUnavailable, detail };
-        };
-        drop(gates);
+    async fn probe(&self, known: &mut Known, probe: &Probe) -> Evidence {
+        let signer = &known.signer;
         if let Err(refusal) = signer.usable_at(wall_now()) {
             // Policy refuses it already; so health says so too.
             return Evidence::Failed { fault: Fault::KeyUnavailable, detail: refusal.detail };
         }
+        let timeout = probe.timeout;
         let probe = async {
-            if !memory.compared {
-                if let Some(evidence) = self.compare(&signer).await {
+            if !known.compared {
+                if let Some(evidence) = self.compare(signer).await {
                     return evidence;
                 }
-                memory.compared = true;
+                known.compared = true;
             }
-            self.canary(&signer).await
+            self.canary(signer).await
         };
-        let timeout = memory.pace.probe.timeout;
         tokio::time::timeout(timeout, probe).await.unwrap_or_else(|_| Evidence::Failed {
             fault: Fault::Indeterminate,
             detail: format!("no answer to the canary within {} ms", timeout.as_millis()),
@@ -154,7 +161,8 @@ impl Prober {
         Some(Evidence::Doubt {
             detail: format!(
                 "the upstream's public key is not the registered one: it {found}; the registry \
-                 has SHA-256 {}; correct the key id or signers.json, then unseal",
+                 has SHA-256 {}; correct an alias in KMS and unseal; or correct key_id or signers.json, restart, \
+                 then unseal",
                 registered.sha256_hex()
             ),
         })

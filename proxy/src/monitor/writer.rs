@@ -11,7 +11,6 @@ use signing_core::{Kid, Rulebook};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::Pace;
 use super::evidence::TrafficEvidence;
 use super::store::{Saver, Stored, StoredFreeze, StoredSeal};
 use crate::config::Probe;
@@ -85,7 +84,7 @@ pub(super) struct Writer {
     inbox: mpsc::Receiver<Command>,
     /// For [`Command::Stored`].
     to_self: mpsc::Sender<Command>,
-    pace: watch::Sender<Pace>,
+    pace: watch::Sender<Probe>,
     saver: Saver,
     /// What has to be on disk: every freeze and seal in force.
     state: Stored,
@@ -101,7 +100,7 @@ impl Writer {
         published: Arc<ArcSwap<Snapshot>>,
         evidence: Arc<TrafficEvidence>,
         (to_self, inbox): (mpsc::Sender<Command>, mpsc::Receiver<Command>),
-        pace: watch::Sender<Pace>,
+        pace: watch::Sender<Probe>,
         saver: Saver,
         state: Stored,
         metrics: Arc<Metrics>,
@@ -143,11 +142,10 @@ impl Writer {
             Command::Unfreeze { by, reply } => self.unfreeze(by, reply),
             Command::Unseal { kid, reason, by, reply } => self.unseal(kid, reason, by, reply),
             Command::Reload { rulebook, thresholds, probe, reply } => {
-                let generation = rulebook.generation();
-                let touched = self.gates.reload(rulebook, thresholds, now());
+                let touched = self.gates.reload(rulebook, thresholds);
                 let transitions = self.gates.tick(now());
                 self.publish(transitions);
-                self.pace.send_replace(Pace { probe, generation });
+                self.pace.send_replace(probe);
                 tell(reply, touched);
             }
             Command::Stored { result, then } => self.stored(result, then),

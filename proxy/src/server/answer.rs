@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
@@ -140,6 +140,14 @@ struct Problem<'r> {
     since: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mistakes: Option<&'r [String]>,
+}
+
+/// The answer to HEAD: everything but the body (RFC 9110 9.3.2).
+pub(super) fn without_body(response: Response<Answer>) -> Response<Answer> {
+    let bytes = response.body().size_hint().exact().unwrap_or_default();
+    let mut response = response.map(|_| Answer::default());
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+    response
 }
 
 /// Adds `X-Request-Id`.

@@ -12,13 +12,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use signing_core::{Caller, Moment};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::tls::ServerTls;
+use super::tls::{ServerTls, Shaken};
 use crate::time::now;
 
 /// All open connections.
@@ -39,8 +38,8 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Connection {
     is_http2: bool,
-    /// The client's verified certificate, its own first.
-    chain: Vec<CertificateDer<'static>>,
+    /// As what the client came in.
+    shaken: Shaken,
     /// Whether it ever carried a signature.
     carried: AtomicBool,
     /// Answers with a signature that hyper still holds, by number: since when.
@@ -95,7 +94,7 @@ impl Connections {
     pub(super) fn list(
         &self,
         is_http2: bool,
-        chain: Vec<CertificateDer<'static>>,
+        shaken: Shaken,
         caller: Option<Arc<Caller>>,
         of_caller_max: usize,
     ) -> Option<Listed> {
@@ -107,7 +106,7 @@ impl Connections {
         *count += 1;
         open.next += 1;
         let id = open.next;
-        let connection = Arc::new(Connection::new(is_http2, chain));
+        let connection = Arc::new(Connection::new(is_http2, shaken));
         open.connections.insert(id, Arc::clone(&connection));
         Some(Listed { connections: self.clone(), id, caller, connection })
     }
@@ -161,7 +160,7 @@ impl Connections {
     /// how many.
     pub fn cut_those_not_let_in(&self, tls: &ServerTls, now: OffsetDateTime) -> usize {
         let open = self.snapshot();
-        let strangers = open.iter().filter(|(_, open)| !tls.lets_in(&open.chain, now));
+        let strangers = open.iter().filter(|(_, open)| !open.is_let_in(tls, now));
         strangers.map(|(_, connection)| connection.tell(Told::Cut)).count()
     }
 
@@ -206,10 +205,10 @@ impl Drop for Listed {
 }
 
 impl Connection {
-    fn new(is_http2: bool, chain: Vec<CertificateDer<'static>>) -> Self {
+    fn new(is_http2: bool, shaken: Shaken) -> Self {
         Self {
             is_http2,
-            chain,
+            shaken,
             carried: AtomicBool::new(false),
             leaving: Mutex::default(),
             next_answer: AtomicU64::new(0),
@@ -221,6 +220,11 @@ impl Connection {
             cut: AtomicBool::new(false),
             told: Notify::new(),
         }
+    }
+
+    /// Whether `tls` would let its client in now.
+    pub(super) fn is_let_in(&self, tls: &ServerTls, now: OffsetDateTime) -> bool {
+        tls.lets_in(&self.shaken, now)
     }
 
     /// A request has arrived; what comes back lives until its answer is made.

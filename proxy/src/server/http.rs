@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -52,7 +52,12 @@ pub(super) async fn respond(
     let request_id = request_context::request_id(request.headers());
     let close = must_close(&request);
     let exchange = Exchange { plane, connection, caller, request_id };
+    let is_http2_head = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
     let mut response = exchange.answer(request).await;
+    if is_http2_head {
+        // In HTTP/1.1 hyper leaves the body out itself.
+        response = answer::without_body(response);
+    }
     answer::name(&mut response, &exchange.request_id);
     if close {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -79,7 +84,9 @@ impl Exchange {
             Ok(found) => found,
             Err(refusal) => return self.refuse(refusal),
         };
-        if method != allowed {
+        // What can be got can be asked for without its body (RFC 9110 9.3.2).
+        let is_head = method == Method::HEAD && allowed == Method::GET;
+        if method != allowed && !is_head {
             let detail = format!("this path takes {allowed}");
             let mut response = self.refuse(Refusal::new(Reason::MethodNotAllowed, detail));
             answer::set(&mut response, ALLOW, allowed.as_str());

@@ -144,34 +144,29 @@ async fn shake_hands(
     None
 }
 
-/// Serves a client that `tls` let in.
-async fn serve(stream: TlsStream<TcpStream>, tls: &Arc<ServerTls>, plane: &Arc<DataPlane>) {
+/// Serves a client that `let_in_by` let in.
+async fn serve(stream: TlsStream<TcpStream>, let_in_by: &Arc<ServerTls>, plane: &Arc<DataPlane>) {
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2".as_slice());
     let certificate_left = tls::seconds_left(session.peer_certificates(), wall_now());
     let caller = tls::caller(session.peer_certificates()).map(Arc::new);
     let limits = &plane.limits;
     let of_caller = caller.as_ref().ok().map(Arc::clone);
-    let chain: Vec<_> = session
-        .peer_certificates()
-        .unwrap_or_default()
-        .iter()
-        .map(|certificate| certificate.clone().into_owned())
-        .collect();
+    let shaken = tls::Shaken::of(session);
     let of_caller_max = limits.connections_per_caller_max;
-    let listed = plane.connections.list(is_http2, chain.clone(), of_caller, of_caller_max);
+    let listed = plane.connections.list(is_http2, shaken, of_caller, of_caller_max);
     let Some(listed) = listed else {
         plane.room.metrics.connections_refused.increment(1);
         return;
     };
+    let connection = listed.connection();
     // A reload during the handshake: either it finds this connection on the list,
     // or this finds the reload.
     let current = plane.tls.load_full();
-    if !Arc::ptr_eq(tls, &current) && !current.lets_in(&chain, wall_now()) {
+    if !Arc::ptr_eq(let_in_by, &current) && !connection.is_let_in(&current, wall_now()) {
         plane.room.metrics.handshakes_failed.increment(1);
         return;
     }
-    let connection = listed.connection();
     let io = TokioIo::new(Watched::new(stream, Arc::clone(connection)));
     let service = {
         let (plane, connection) = (Arc::clone(plane), Arc::clone(connection));

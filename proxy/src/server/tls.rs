@@ -14,8 +14,8 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ProtocolVersion,
+    RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
 };
 use signing_core::{Caller, Reason, Refusal};
 use time::OffsetDateTime;
@@ -23,6 +23,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::config;
+use crate::files;
 
 /// The server's TLS, ready to accept.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub struct ServerTls {
     /// rustls' side of it.
     pub config: Arc<ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
+    tls12: bool,
     /// When the server's own certificate ends, in seconds since 1970.
     pub certificate_ends: i64,
 }
@@ -41,13 +43,15 @@ impl ServerTls {
     /// Every mistake at once, each a sentence with key, file and fix.
     pub fn load(tls: &config::Tls) -> Result<Self, Vec<String>> {
         let chain = certificates("server.tls.certificate_file", &tls.certificate_file);
-        let key = PrivateKeyDer::from_pem_file(&tls.private_key_file).map_err(|error| {
-            mistake(
-                "server.tls.private_key_file",
-                &tls.private_key_file,
-                pem(&error, "a PEM private key"),
-            )
-        });
+        let key = read(&tls.private_key_file)
+            .and_then(|pem| PrivateKeyDer::from_pem_slice(&pem))
+            .map_err(|error| {
+                mistake(
+                    "server.tls.private_key_file",
+                    &tls.private_key_file,
+                    pem(&error, "a PEM private key"),
+                )
+            });
         let roots = certificates("server.tls.client_ca_file", &tls.client_ca_file);
         let crls: Vec<_> = tls.client_crl_files.iter().map(|file| revocation_lists(file)).collect();
 
@@ -93,17 +97,37 @@ impl ServerTls {
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), verifier, certificate_ends })
+        Ok(Self { config: Arc::new(config), verifier, tls12: tls.tls12, certificate_ends })
     }
 
-    /// Whether a client with that chain would be let in at `now`: after a reload,
-    /// those who are in already are asked again.
-    pub(super) fn lets_in(&self, chain: &[CertificateDer<'_>], now: OffsetDateTime) -> bool {
+    /// Whether a client that came in as `shaken` would be let in at `now`: after a
+    /// reload, those who are in already are asked again.
+    pub(super) fn lets_in(&self, shaken: &Shaken, now: OffsetDateTime) -> bool {
         let since_1970 = u64::try_from(now.unix_timestamp()).unwrap_or(0);
         let now = UnixTime::since_unix_epoch(Duration::from_secs(since_1970));
-        chain.split_first().is_some_and(|(leaf, intermediates)| {
-            self.verifier.verify_client_cert(leaf, intermediates, now).is_ok()
-        })
+        let version_fits = self.tls12 || shaken.version == Some(ProtocolVersion::TLSv1_3);
+        version_fits
+            && shaken.chain.split_first().is_some_and(|(leaf, intermediates)| {
+                self.verifier.verify_client_cert(leaf, intermediates, now).is_ok()
+            })
+    }
+}
+
+/// What a finished handshake showed.
+#[derive(Debug)]
+pub(super) struct Shaken {
+    /// The client's certificate first, then its intermediates.
+    chain: Vec<CertificateDer<'static>>,
+    version: Option<ProtocolVersion>,
+}
+
+impl Shaken {
+    pub(super) fn of(session: &ServerConnection) -> Self {
+        let chain = session.peer_certificates().unwrap_or_default();
+        Self {
+            chain: chain.iter().map(|der| der.clone().into_owned()).collect(),
+            version: session.protocol_version(),
+        }
     }
 }
 
@@ -242,8 +266,8 @@ fn verifier(
 }
 
 fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(file)
-        .and_then(|blocks| blocks.collect::<Result<Vec<_>, _>>())
+    let read = read(file)
+        .and_then(|pem| CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>())
         .map_err(|error| mistake(key, file, pem(&error, "PEM certificates")))?;
     if read.is_empty() {
         return Err(mistake(key, file, "holds no PEM block CERTIFICATE"));
@@ -251,10 +275,14 @@ fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(read)
 }
 
+fn read(file: &Path) -> Result<Vec<u8>, rustls::pki_types::pem::Error> {
+    files::read(file).map_err(rustls::pki_types::pem::Error::Io)
+}
+
 /// Every list of a PEM file, or the one of a DER file.
 fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
     let key = "server.tls.client_crl_files";
-    let bytes = std::fs::read(file).map_err(|error| mistake(key, file, error))?;
+    let bytes = files::read(file).map_err(|error| mistake(key, file, error))?;
     let blocks =
         CertificateRevocationListDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
     let lists = match blocks {

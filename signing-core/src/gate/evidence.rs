@@ -28,6 +28,19 @@ pub enum Fault {
     KeyUnavailable,
 }
 
+impl Evidence {
+    /// Whether the upstream refuses to use the key. Asked with another algorithm than
+    /// the registered one, which canaries prove, it says nothing about that: one caller
+    /// whose algorithm is denied would shut the gate for all.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        match self {
+            Self::Failed { fault, .. } => *fault == Fault::KeyUnavailable,
+            Self::Signed | Self::Doubt { .. } => false,
+        }
+    }
+}
+
 impl Fault {
     /// The word in logs, status and the metric label `kind`.
     #[must_use]

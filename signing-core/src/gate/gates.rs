@@ -85,19 +85,14 @@ impl Gates {
     /// Puts another rulebook and other thresholds in force. The signers that the
     /// rulebook treats otherwise get a new epoch: what was admitted under the old one
     /// is not released. Leases are cut to the new length.
-    pub fn reload(
-        &mut self,
-        rulebook: Arc<Rulebook>,
-        thresholds: Thresholds,
-        now: Moment,
-    ) -> BTreeSet<Kid> {
+    pub fn reload(&mut self, rulebook: Arc<Rulebook>, thresholds: Thresholds) -> BTreeSet<Kid> {
         let touched = self.rulebook.touched_by(&rulebook);
         self.newest_epoch = self.newest_epoch.next();
         for (kid, gate) in &mut self.gates {
             if touched.contains(kid) {
                 gate.epoch = self.newest_epoch;
             }
-            gate.state.cut_lease(now.after(thresholds.lease));
+            gate.state.cut_lease(thresholds.lease);
         }
         self.rulebook = rulebook;
         self.thresholds = thresholds;

@@ -68,6 +68,8 @@ pub enum State {
     Open {
         /// Since when.
         since: Moment,
+        /// When the call of the newest success began: what the lease stands on.
+        proven_at: Moment,
         /// Until when, without new evidence.
         lease_until: Moment,
         /// Failures since the newest success.
@@ -116,10 +118,11 @@ impl State {
         Self::Shut { cause: Cause::Starting, since: now, proof_from: now }
     }
 
-    /// Lets an open gate's lease end by `latest`.
-    pub(super) fn cut_lease(&mut self, latest: Moment) {
-        if let Self::Open { lease_until, .. } = self {
-            *lease_until = latest.min(*lease_until);
+    /// Lets an open gate's lease end no later than its evidence carries by `lease`.
+    /// A longer one counts from the next evidence.
+    pub(super) fn cut_lease(&mut self, lease: Duration) {
+        if let Self::Open { proven_at, lease_until, .. } = self {
+            *lease_until = proven_at.after(lease).min(*lease_until);
         }
     }
 
@@ -229,9 +232,15 @@ impl State {
                 }
                 .proven(observation.at, thresholds)
             }
-            Self::Open { since, lease_until, failures, failed_at } => Self::Open {
+            Self::Open { since, proven_at, lease_until, failures, failed_at } => Self::Open {
                 since,
-                lease_until: lease_until.max(started.after(thresholds.lease)),
+                proven_at: proven_at.max(started),
+                // The same evidence again is none: it renews nothing.
+                lease_until: if started > proven_at {
+                    lease_until.max(started.after(thresholds.lease))
+                } else {
+                    lease_until
+                },
                 // A call that began before the newest failure does not outweigh it.
                 failures: if started >= failed_at { 0 } else { failures },
                 failed_at,
@@ -252,6 +261,7 @@ impl State {
             {
                 Self::Open {
                     since: now,
+                    proven_at: newest_started,
                     lease_until: newest_started.after(thresholds.lease),
                     failures: 0,
                     failed_at: Moment::default(),
@@ -278,14 +288,14 @@ impl State {
             }
             // A call that began before the gate opened says nothing of now.
             open @ Self::Open { since, .. } if observation.started < since => open,
-            Self::Open { since, lease_until, failures, failed_at } => {
+            Self::Open { since, proven_at, lease_until, failures, failed_at } => {
                 let failures = failures.saturating_add(observation.count);
                 let terminal = fault == Fault::KeyUnavailable;
                 if terminal || failures >= thresholds.failures_to_shut {
                     Self::Shut { cause, since: observation.at, proof_from: observation.at }
                 } else {
                     let failed_at = failed_at.max(observation.at);
-                    Self::Open { since, lease_until, failures, failed_at }
+                    Self::Open { since, proven_at, lease_until, failures, failed_at }
                 }
             }
             sealed @ Self::Sealed { .. } => sealed,

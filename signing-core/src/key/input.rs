@@ -43,9 +43,7 @@ impl ToBeSigned {
         match input {
             Input::Digest(digest) => Self::from_digest(digest, algorithm),
             Input::Message(message) => {
-                if canary::is_canary(message) {
-                    return Err(is_a_canary());
-                }
+                canary::refuse(message)?;
                 Self::from_message(message, algorithm)
             }
         }
@@ -66,11 +64,11 @@ impl ToBeSigned {
             ));
         }
         let form = match algorithm {
-            // A digest's bytes are the message here.
-            Algorithm::Ed25519Sha512 if canary::is_canary(digest.bytes()) => {
-                return Err(is_a_canary());
+            Algorithm::Ed25519Sha512 => {
+                // A digest's bytes are the message here.
+                canary::refuse(digest.bytes())?;
+                Form::Raw(digest.bytes().to_vec())
             }
-            Algorithm::Ed25519Sha512 => Form::Raw(digest.bytes().to_vec()),
             Algorithm::EcdsaSha256
             | Algorithm::EcdsaSha384
             | Algorithm::RsaPkcs1(_)
@@ -146,9 +144,4 @@ impl ToBeSigned {
     pub(super) fn form(&self) -> &Form {
         &self.form
     }
-}
-
-fn is_a_canary() -> Refusal {
-    let detail = "the input begins with the prefix of the proxy's own canaries; sign other bytes";
-    Refusal::new(Reason::InvalidRequest, detail)
 }

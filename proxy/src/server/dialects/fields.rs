@@ -2,7 +2,8 @@
 //! are ignored.
 
 use serde::Deserialize;
-use signing_core::{Digest, Hash, Input, SignRequest, SignatureFormat};
+use serde_json::Value;
+use signing_core::{Hash, Input, SignRequest, SignatureFormat};
 
 use super::{
     Dialect, Refusal, VerifyDialect, VerifyRequest, algorithm, base64, hex_digest, invalid, parse,
@@ -57,12 +58,26 @@ pub(super) fn digest_hex(body: &[u8]) -> Read {
     }
     let Fields { digest_hex, algorithm, canonical_payload } = parse(body)?;
     let digest = hex_digest("digest_hex", &digest_hex, &Hash::ALL)?;
-    if canonical_payload.is_some_and(|payload| digest.hash().of(payload.as_bytes()) != digest) {
-        let hash = digest.hash().name();
+    let hash = digest.hash();
+    let input = Input::Digest(digest);
+    if let Some(payload) = canonical_payload
+        && Input::digest_of(hash, payload.as_bytes())? != input
+    {
+        let hash = hash.name();
         return Err(invalid(format!("\"digest_hex\" is not the {hash} of \"canonical_payload\"")));
     }
-    let request = request(Input::Digest(digest), None, algorithm.as_deref())?;
-    Ok((Dialect::DigestHex, request))
+    Ok((Dialect::DigestHex, request(input, None, algorithm.as_deref())?))
+}
+
+/// `/sign/hash {"digest_hex"}`: a digest, by the default signer.
+pub(super) fn sign_hash(body: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    struct Fields {
+        digest_hex: String,
+    }
+    let Fields { digest_hex } = parse(body)?;
+    let digest = hex_digest("digest_hex", &digest_hex, &Hash::ALL)?;
+    Ok((Dialect::Alg, request(Input::Digest(digest), None, None)?))
 }
 
 /// `/sign {"signerId", "payload": string, "manifestId"?}`: a message.
@@ -72,7 +87,7 @@ pub(super) fn payload(body: &[u8]) -> Read {
     struct Fields {
         signer_id: String,
         payload: String,
-        manifest_id: Option<String>,
+        manifest_id: Option<Value>,
     }
     let Fields { signer_id, payload, manifest_id } = parse(body)?;
     let request = request(Input::Message(payload.into_bytes()), Some(signer_id), None)?;
@@ -100,30 +115,31 @@ pub(super) fn canonical(body: &[u8]) -> Read {
         canonical: String,
     }
     let Fields { canonical } = parse(body)?;
-    let digest = Hash::Sha256.of(canonical.as_bytes());
-    Ok((Dialect::Alg, request(Input::Digest(digest), None, None)?))
+    let input = Input::digest_of(Hash::Sha256, canonical.as_bytes())?;
+    Ok((Dialect::Alg, request(input, None, None)?))
 }
 
-/// `/verify {"payload_b64", "signature_b64", "signer_id"?}`.
+/// `/verify {"payload_b64", "signature_b64", "signer_id"?, "algorithm"?}`.
 pub(super) fn verify_payload_b64(body: &[u8]) -> Result<VerifyRequest, Refusal> {
     #[derive(Deserialize)]
     struct Fields {
         payload_b64: String,
         signature_b64: String,
         signer_id: Option<String>,
+        algorithm: Option<String>,
     }
-    let Fields { payload_b64, signature_b64, signer_id } = parse(body)?;
+    let Fields { payload_b64, signature_b64, signer_id, algorithm: named } = parse(body)?;
     Ok(VerifyRequest {
         dialect: VerifyDialect::PayloadB64,
         input: Input::Message(base64("payload_b64", &payload_b64)?),
         signer: signer_id,
-        algorithm: None,
+        algorithm: named.as_deref().map(algorithm).transpose()?,
         format: SignatureFormat::Der,
         signature: base64("signature_b64", &signature_b64)?,
     })
 }
 
-/// `/verify {"digest_hex", "signature_b64" or "signature"}`.
+/// `/verify {"digest_hex", "signature_b64" or "signature", "signer_id"?, "algorithm"?}`.
 pub(super) fn verify_digest_hex(body: &[u8]) -> Result<VerifyRequest, Refusal> {
     #[derive(Deserialize)]
     struct Fields {
@@ -131,9 +147,10 @@ pub(super) fn verify_digest_hex(body: &[u8]) -> Result<VerifyRequest, Refusal> {
         signature_b64: Option<String>,
         signature: Option<String>,
         signer_id: Option<String>,
+        algorithm: Option<String>,
     }
-    let Fields { digest_hex, signature_b64, signature, signer_id } = parse(body)?;
-    let digest: Digest = hex_digest("digest_hex", &digest_hex, &Hash::ALL)?;
+    let Fields { digest_hex, signature_b64, signature, signer_id, algorithm: named } = parse(body)?;
+    let digest = hex_digest("digest_hex", &digest_hex, &Hash::ALL)?;
     let signature = match (signature_b64, signature) {
         (Some(text), None) => base64("signature_b64", &text)?,
         (None, Some(text)) => base64("signature", &text)?,
@@ -143,7 +160,7 @@ pub(super) fn verify_digest_hex(body: &[u8]) -> Result<VerifyRequest, Refusal> {
         dialect: VerifyDialect::DigestHex,
         input: Input::Digest(digest),
         signer: signer_id,
-        algorithm: None,
+        algorithm: named.as_deref().map(algorithm).transpose()?,
         format: SignatureFormat::Der,
         signature,
     })

@@ -32,7 +32,7 @@ pub(super) enum Dialect {
     /// `/sign {"digest_hex"}`.
     DigestHex,
     /// `/sign {"payload"}`.
-    Manifest { manifest_id: Option<String> },
+    Manifest { manifest_id: Option<Value> },
     /// `/signData`.
     SignData,
     /// `/sign/hash` and `/sign/canonical`.
@@ -75,7 +75,7 @@ pub(super) fn read_sign(
         }
         "/sign/hash" => {
             input_field(body, &["digest_hex"])?;
-            fields::digest_hex(body).map(|(_, request)| (Dialect::Alg, request))
+            fields::sign_hash(body)
         }
         "/sign/canonical" => {
             input_field(body, &["canonical"])?;

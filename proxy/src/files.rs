@@ -1,0 +1,34 @@
+//! Reading the files that a configuration names: bounded, and only real files, so
+//! that a mistaken path costs a sentence and not the process.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+/// More than any registry, certificate or revocation list has.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Reads `file` whole.
+///
+/// # Errors
+/// If it can not be read, is no file, or has more than 64 MiB.
+pub fn read(file: &Path) -> io::Result<Vec<u8>> {
+    // Asked before it is opened: opening a named pipe waits for somebody to write.
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(io::Error::other("is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    let read = File::open(file)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if read as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!("has more than {MAX_BYTES} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Reads `file` whole, as text.
+///
+/// # Errors
+/// As [`read`], and if it is not UTF-8.
+pub fn read_text(file: &Path) -> io::Result<String> {
+    String::from_utf8(read(file)?).map_err(|_| io::Error::other("is not UTF-8"))
+}
