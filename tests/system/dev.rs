@@ -103,3 +103,11 @@ async fn private_material_is_for_its_owner_only() {
     }
     assert!(!scratch.path("dev/pki/ca.key").exists(), "the authority's key is never written");
 }
+
+#[tokio::test]
+async fn a_terminal_that_is_gone_leaves_nothing_running() {
+    let scratch = Scratch::new();
+    let (mut process, _) = dev(&scratch).await;
+    process.signal(Signal::SIGHUP);
+    assert!(process.ended().await.success());
+}

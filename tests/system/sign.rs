@@ -178,3 +178,20 @@ async fn an_impatient_caller_is_answered_in_time_and_is_no_evidence_against_the_
     assert_eq!(patient.status, 200, "the gate is still open: {patient:?}");
     assert_eq!(proxy.health().await.status, 200);
 }
+
+#[tokio::test]
+async fn what_can_be_got_can_be_asked_for_without_its_body() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    for client in [proxy.client(ALICE).await, proxy.http2_client(ALICE).await] {
+        for path in ["/health", "/livez", "/readyz", "/v1/signers", "/public-key"] {
+            let answer = client.send(Method::HEAD, path, &[], "").await.unwrap();
+            assert_eq!((answer.status, answer.text.as_str()), (200, ""), "{path}: {answer:?}");
+            // The connection is still in step.
+            assert_eq!(client.get(path).await.status, 200, "{path}");
+        }
+        let refused = client.send(Method::HEAD, "/v1/sign", &[], "").await.unwrap();
+        assert_eq!(refused.status, 405);
+    }
+}
