@@ -1,5 +1,6 @@
 //! What a request carries besides its input: its id, its trace, its deadline.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
@@ -67,10 +68,22 @@ pub fn request_id(headers: &HeaderMap) -> String {
 }
 
 fn random_id() -> String {
-    let mut bytes = [0_u8; 16];
     // The id names a log line and guards nothing: without randomness it is zeros.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    hex::encode(bytes)
+    hex::encode(DRAWN.with_borrow_mut(draw).unwrap_or_default())
+}
+
+thread_local! {
+    /// Ids that this thread has not used yet: drawn in bulk, which costs a tenth.
+    static DRAWN: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
+}
+
+fn draw(drawn: &mut Vec<[u8; 16]>) -> Option<[u8; 16]> {
+    if drawn.is_empty() {
+        let mut bytes = [0_u8; 1024];
+        aws_lc_rs::rand::fill(&mut bytes).ok()?;
+        drawn.extend_from_slice(bytes.as_chunks().0);
+    }
+    drawn.pop()
 }
 
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {

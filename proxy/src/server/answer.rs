@@ -8,7 +8,6 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
-use serde_json::Value;
 use signing_core::Refusal;
 use signing_core::gate::Slot;
 
@@ -68,7 +67,7 @@ impl Body for Answer {
 
 /// A JSON answer.
 #[must_use]
-pub fn json_answer(status: StatusCode, body: &Value) -> Response<Answer> {
+pub fn json_answer(status: StatusCode, body: &impl Serialize) -> Response<Answer> {
     with_type(status, "application/json", body)
 }
 

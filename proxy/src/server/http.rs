@@ -1,9 +1,12 @@
 //! From an HTTP request to an answer: routing, bounded reading, dialects.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::future::{Future, poll_fn};
 use std::ops::Deref;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
@@ -236,8 +239,12 @@ impl Exchange {
             let detail = "too many request bodies are in memory already";
             return Err(Refusal::new(Reason::Overloaded, detail));
         };
-        let reading = Limited::new(body, limits.body_max_bytes).collect();
-        match tokio::time::timeout(limits.body_read_timeout, reading).await {
+        let mut reading = pin!(Limited::new(body, limits.body_max_bytes).collect());
+        let read = match at_once(reading.as_mut()).await {
+            Some(read) => Ok(read),
+            None => tokio::time::timeout(limits.body_read_timeout, reading).await,
+        };
+        match read {
             Ok(Ok(body)) => Ok((head.headers, Body { bytes: body.to_bytes(), _place: place })),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(Refusal::new(Reason::InvalidRequest, "the body broke off")),
@@ -284,6 +291,22 @@ impl Exchange {
             );
         }
     }
+}
+
+/// Looks twice whether `reading` is done: a body that came with its head needs no
+/// timer. Twice, since hyper reads a body of HTTP/1.1 only once it was asked for.
+async fn at_once<F: Future>(mut reading: Pin<&mut F>) -> Option<F::Output> {
+    let mut looked = false;
+    poll_fn(|context| match (reading.as_mut().poll(context), looked) {
+        (Poll::Ready(read), _) => Poll::Ready(Some(read)),
+        (Poll::Pending, true) => Poll::Ready(None),
+        (Poll::Pending, false) => {
+            looked = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// A request body, and its place among all bodies.
@@ -341,6 +364,12 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
 
 /// `queue;dur=0.012, upstream;dur=11.3, ...` in milliseconds (W3C Server Timing).
 fn server_timing(stages: &Stages) -> String {
-    let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
-    stages.named().map(|(stage, took)| format!("{stage};dur={:.3}", millis(took))).join(", ")
+    let mut text = String::with_capacity(96);
+    for (stage, took) in stages.named() {
+        let separator = if text.is_empty() { "" } else { ", " };
+        let (millis, micros) = (took.as_millis(), took.subsec_micros() % 1000);
+        // Writing into a string does not fail.
+        let _ = write!(text, "{separator}{stage};dur={millis}.{micros:03}");
+    }
+    text
 }

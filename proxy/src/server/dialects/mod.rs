@@ -11,6 +11,7 @@ mod native;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use signing_core::{
@@ -37,6 +38,14 @@ pub(super) enum Dialect {
     SignData,
     /// `/sign/hash` and `/sign/canonical`.
     Alg,
+}
+
+/// An answer that carries a signature.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Signed<'s> {
+    Native(native::Signed<'s>),
+    Other(Value),
 }
 
 /// A request to verify, whatever dialect it came in.
@@ -109,10 +118,16 @@ pub(super) fn read_verify(
 impl Dialect {
     /// The answer that carries `signature`. None if it has no such form, which was
     /// asked before anything was signed.
-    pub(super) fn signed(&self, signature: &VerifiedSignature, request_id: &str) -> Option<Value> {
+    pub(super) fn signed<'s>(
+        &self,
+        signature: &'s VerifiedSignature,
+        request_id: &'s str,
+    ) -> Option<Signed<'s>> {
         match self {
-            Self::Native { format } => native::signed(signature, *format, request_id),
-            other => Some(answers::signed(other, signature)),
+            Self::Native { format } => {
+                native::signed(signature, *format, request_id).map(Signed::Native)
+            }
+            other => Some(Signed::Other(answers::signed(other, signature))),
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use signing_core::{
     Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, VerifiedSignature,
 };
@@ -36,6 +35,18 @@ struct Verify {
     algorithm: Option<String>,
     signature_format: Option<String>,
     signature: String,
+}
+
+/// The answer to a request to sign. A struct, since a tree of values would take an
+/// allocation for each name and each text.
+#[derive(Serialize)]
+pub(in crate::server) struct Signed<'s> {
+    signature: String,
+    signer_kid: &'s str,
+    algorithm: &'static str,
+    ts: String,
+    mode: &'static str,
+    request_id: &'s str,
 }
 
 pub(super) fn read_sign(
@@ -71,19 +82,19 @@ pub(super) fn read_verify(
     })
 }
 
-pub(super) fn signed(
-    signature: &VerifiedSignature,
+pub(super) fn signed<'s>(
+    signature: &'s VerifiedSignature,
     format: SignatureFormat,
-    request_id: &str,
-) -> Option<Value> {
-    Some(json!({
-        "signature": STANDARD.encode(signature.bytes_in(format)?),
-        "signer_kid": signature.kid().as_str(),
-        "algorithm": signature.algorithm().name(),
-        "ts": rfc3339(wall_now()),
-        "mode": "normal",
-        "request_id": request_id,
-    }))
+    request_id: &'s str,
+) -> Option<Signed<'s>> {
+    Some(Signed {
+        signature: STANDARD.encode(signature.bytes_in(format)?),
+        signer_kid: signature.kid().as_str(),
+        algorithm: signature.algorithm().name(),
+        ts: rfc3339(wall_now()),
+        mode: "normal",
+        request_id,
+    })
 }
 
 fn json_only(content_type: Option<&str>) -> Result<(), Refusal> {
