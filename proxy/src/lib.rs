@@ -22,6 +22,7 @@ pub mod monitor;
 pub mod observe;
 pub mod order;
 pub mod outcome_log;
+mod pipe;
 pub mod reload;
 pub mod request_context;
 pub mod server;

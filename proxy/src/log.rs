@@ -1,5 +1,6 @@
 //! The log on stderr: one JSON object a line, written by a thread of its own
-//! from a bounded queue, so that a reader that stalls holds up nobody.
+//! from a bounded queue, so that a reader that stalls holds up nobody. Only what
+//! certainly need not wait is written without it.
 //!
 //! Events (`tracing`) are dropped when the queue is full. Outcomes are not
 //! events: whoever writes one learns whether it was written, and no variable
@@ -7,6 +8,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -18,6 +20,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::pipe::{Pipe, Wrote};
 
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 8192;
@@ -32,7 +36,20 @@ const MAY_SAY_MORE: [&str; 5] = ["signing_proxy", "admin", "gate", "outcome", "r
 
 /// Writes lines to stderr.
 #[derive(Clone, Debug)]
-pub struct Log(SyncSender<Line>);
+pub struct Log {
+    queue: SyncSender<Line>,
+    pen: Arc<Pen>,
+}
+
+/// Stderr as all its writers share it.
+#[derive(Debug)]
+struct Pen {
+    /// None: whatever is written goes through the queue.
+    pipe: Option<Pipe>,
+    /// Read by whoever writes a line into the pipe, where lines do not mix; written
+    /// by the thread, whose writes may be torn.
+    turn: RwLock<()>,
+}
 
 #[derive(Debug)]
 struct Line {
@@ -41,14 +58,19 @@ struct Line {
 }
 
 impl Log {
-    /// Starts the writing thread.
+    /// Starts the writing thread. Before the process denies itself to others, or
+    /// stderr can not be opened once more.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn start() -> io::Result<Self> {
-        let (lines, queue) = mpsc::sync_channel(LINES_MAX);
-        std::thread::Builder::new().name("log".into()).spawn(move || write_all(&queue))?;
-        Ok(Self(lines))
+        let (queue, lines) = mpsc::sync_channel(LINES_MAX);
+        let pen = Arc::new(Pen { pipe: Pipe::of_stderr(), turn: RwLock::default() });
+        let of_thread = Arc::clone(&pen);
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_all(&lines, &of_thread))?;
+        Ok(Self { queue, pen })
     }
 
     /// Makes it the log of `tracing`'s events: JSON for a program, text for a
@@ -76,7 +98,7 @@ impl Log {
     /// the end of the process.
     pub fn flush(&self) {
         let (written, answer) = oneshot::channel();
-        if self.0.try_send(Line { bytes: Vec::new(), written: Some(written) }).is_ok() {
+        if self.queue.try_send(Line { bytes: Vec::new(), written: Some(written) }).is_ok() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             if let Ok(runtime) = runtime {
                 // A log that is stuck is not waited for.
@@ -91,13 +113,20 @@ impl Log {
     /// `audit_unavailable` if it can not be, or not soon.
     pub async fn outcome(&self, line: &impl Serialize) -> Result<(), Refusal> {
         let unavailable = |why: &str| Err(Refusal::new(Reason::AuditUnavailable, why));
-        let (written, answer) = oneshot::channel();
         let Ok(mut bytes) = serde_json::to_vec(line) else {
             return unavailable("the outcome has no form as JSON, and none goes unlogged");
         };
         bytes.push(b'\n');
+        match self.pen.write_at_once(&bytes) {
+            Wrote::Whole => return Ok(()),
+            Wrote::Failed => {
+                return unavailable("the log can not be written, and no outcome goes unlogged");
+            }
+            Wrote::Nothing => {}
+        }
+        let (written, answer) = oneshot::channel();
         let line = Line { bytes, written: Some(written) };
-        if self.0.try_send(line).is_err() {
+        if self.queue.try_send(line).is_err() {
             return unavailable("the log does not keep up, and no outcome goes unlogged");
         }
         match tokio::time::timeout(PATIENCE, answer).await {
@@ -108,8 +137,19 @@ impl Log {
     }
 }
 
+impl Pen {
+    /// Writes a line if that takes no waiting: neither for a reader, nor for the
+    /// thread, which may be waiting for one.
+    fn write_at_once(&self, line: &[u8]) -> Wrote {
+        match (&self.pipe, self.turn.try_read()) {
+            (Some(pipe), Ok(_turn)) => pipe.write(line),
+            _ => Wrote::Nothing,
+        }
+    }
+}
+
 /// Runs until every [`Log`] is gone.
-fn write_all(queue: &Receiver<Line>) {
+fn write_all(queue: &Receiver<Line>, pen: &Pen) {
     while let Ok(first) = queue.recv() {
         let mut bytes = first.bytes;
         let mut waiting = vec![first.written];
@@ -119,7 +159,11 @@ fn write_all(queue: &Receiver<Line>) {
             bytes.extend_from_slice(&line.bytes);
             waiting.push(line.written);
         }
-        let written = io::stderr().lock().write_all(&bytes).is_ok();
+        let written = {
+            // It guards no data.
+            let _turn = pen.turn.write().unwrap_or_else(PoisonError::into_inner);
+            io::stderr().lock().write_all(&bytes).is_ok()
+        };
         for one in waiting.into_iter().flatten() {
             // Whoever waited may have lost patience.
             let _ = one.send(written);
@@ -131,7 +175,7 @@ fn write_all(queue: &Receiver<Line>) {
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Full: the event is lost, and nothing waits.
-        let _ = self.0.try_send(Line { bytes: bytes.to_vec(), written: None });
+        let _ = self.queue.try_send(Line { bytes: bytes.to_vec(), written: None });
         Ok(bytes.len())
     }
 

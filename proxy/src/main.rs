@@ -124,8 +124,8 @@ fn serve<A>(
 where
     A: FnOnce(&App) -> anyhow::Result<()>,
 {
-    harden().context("core dumps can not be forbidden")?;
     let log = Log::start().context("the log does not start")?;
+    harden().context("core dumps can not be forbidden")?;
     log.take_events();
     let (config, materials, announce) = prepare(environment)?;
     let app = App::start(config, materials, environment, log.clone())?;

@@ -86,3 +86,52 @@ async fn a_log_that_nobody_can_write_to_stops_signing_and_nothing_else() {
     let stored = std::fs::read_to_string(world.scratch.path("proxy/state/freeze-and-seals.json"));
     assert!(stored.unwrap().contains("INC-9"));
 }
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_signing_until_somebody_does_and_no_line_is_torn() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let mut child = builder.command().stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
+    let serving = loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+        let line: Value = serde_json::from_str(&line).unwrap_or_default();
+        if line["message"] == "serving" {
+            break line;
+        }
+    };
+    let (listen, metrics) =
+        (serving["listen"].as_str().unwrap(), serving["metrics"].as_str().unwrap());
+    system_tests::eventually("healthy", || async {
+        (system_tests::client::plain(metrics, "/health").await.status == 200).then_some(())
+    })
+    .await;
+    let certificate = world.pki.issue(&Profile::client(ALICE));
+    let alice =
+        Client::connect(listen, &world.pki.ca_pem, &certificate, Protocol::Http1).await.unwrap();
+    let mut signed = 0;
+    let refused = loop {
+        let answer = alice.sign_message("ec", b"hi").await;
+        if answer.status != 200 {
+            break answer;
+        }
+        signed += 1;
+        assert!(signed < 10_000, "a pipe takes no end of lines");
+    };
+    assert_eq!((refused.status, refused.reason()), (503, "audit_unavailable"), "{refused:?}");
+    assert_eq!(system_tests::client::plain(metrics, "/livez").await.status, 200);
+
+    let reading = std::thread::spawn(move || log.lines().collect::<Result<Vec<_>, _>>().unwrap());
+    system_tests::eventually("signing again", || async {
+        (alice.sign_message("ec", b"hi").await.status == 200).then_some(())
+    })
+    .await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let lines: Vec<Value> =
+        reading.join().unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let outcomes = lines.iter().filter(|line| line["outcome"] == "signed").count();
+    assert!(outcomes > signed, "{outcomes} lines of more than {signed} signatures");
+}
