@@ -97,6 +97,10 @@ fn answering(answer: impl Into<Vec<u8>>) -> String {
     format!("http://{address}")
 }
 
+/// The health of a proxy that signs.
+const SIGNS: &str = r#"{"ok": true, "mode": "normal", "frozen": false,
+    "signers": [{"signer_kid": "ec", "state": "open"}]}"#;
+
 fn http(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
@@ -117,7 +121,7 @@ fn over_tls(certificate: &Certificate) -> String {
         let connection = ServerConnection::new(Arc::new(config)).unwrap();
         let mut stream = StreamOwned::new(connection, stream);
         let _ = stream.read(&mut [0; 4096]);
-        let _ = stream.write_all(http("200 OK", "{\"ok\": true}").as_bytes());
+        let _ = stream.write_all(http("200 OK", SIGNS).as_bytes());
         stream.conn.send_close_notify();
         let _ = stream.flush();
         let _ = stream.sock.read(&mut [0; 4096]);
@@ -218,7 +222,7 @@ fn an_unreachable_proxy_is_two_an_unreachable_kms_three_and_the_proxy_comes_firs
     assert_gate(&[(in_clear.0, &in_clear.1)], 3, &["KMS endpoint", "UNREACHABLE (unreachable)"]);
     let both = [proxy, ca, (in_clear.0, &in_clear.1)];
     assert_gate(&both, 2, &["signing proxy https", "KMS endpoint http", "UNREACHABLE"]);
-    let healthy = answering(http("200 OK", "{\"ok\": true}"));
+    let healthy = answering(http("200 OK", SIGNS));
     assert_gate(&[("SIGNING_PROXY_URL", &healthy), (in_clear.0, &in_clear.1)], 3, &["healthy, "]);
     let (code, found) = gate_json(&[proxy, ca, ("KMS_ENDPOINT", &world.kms.endpoint)]);
     assert_eq!((code, &found["exit_code"], &found["kms"]["ok"]), (2, &json!(2), &json!(true)));
@@ -391,8 +395,15 @@ fn a_server_that_lies_or_talks_nonsense_is_not_healthy() {
         (http("200 OK", "{\"ok\": false, \"reason\": \"sealed\"}"), "(sealed): HTTP 200; "),
         (http("200 OK", "{\"ok\": \"true\"}"), "(not_ok)"),
         (http("200 OK", "{\"ok\": true, \"mode\": \"breakglass\"}"), "(breakglass)"),
+        (http("200 OK", "{\"ok\": true}"), "(bad_answer)"),
+        (
+            http("200 OK", &SIGNS.replace("[{\"signer_kid\": \"ec\", \"state\": \"open\"}]", "[]")),
+            "(no_signers)",
+        ),
+        (http("200 OK", &SIGNS.replace("false", "true")), "(frozen): HTTP 200; "),
+        (http("200 OK", &SIGNS.replace("open", "shut")), "(signer_not_open)"),
         (http("204 No Content", ""), "(bad_answer)"),
-        (http("503 Service Unavailable", "{\"ok\": true}"), "(not_ok)"),
+        (http("503 Service Unavailable", SIGNS), "(not_ok)"),
         (http("200 OK", "<html>all is well</html>"), "without JSON; is this a signing proxy?"),
         (http("200 OK", &huge), "beyond 1048576 bytes"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{\"ok\": true}".into(), "breaks off"),

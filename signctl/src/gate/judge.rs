@@ -16,23 +16,42 @@ pub(super) fn judge(status: u16, body: Option<&Value>) -> Result<String, Failure
         let reason = reason.unwrap_or("not_ok");
         return Err(Failure::new(reason, format!("HTTP {status}; {}", what_to_do(reason))));
     }
-    match body.get("mode").map(Value::as_str) {
-        None | Some(Some("normal")) => {}
-        Some(Some("breakglass")) => {
+    match body.get("mode").and_then(Value::as_str) {
+        Some("normal") => {}
+        Some("breakglass") => {
             let detail = "a break-glass session signs, and no gate passes on an emergency key; wait \
                           until it has ended and the signers are healthy";
             return Err(Failure::new("breakglass", detail));
         }
-        Some(_) => {
+        None | Some(_) => {
             let detail = "its mode is neither normal nor breakglass; is this a signing proxy?";
             return Err(Failure::new("bad_answer", detail));
         }
     }
-    let signers = body.get("signers").and_then(Value::as_array).map(Vec::len);
-    Ok(signers.map_or_else(
-        || "signs".to_owned(),
-        |count| format!("{count} signer{}", if count == 1 { "" } else { "s" }),
-    ))
+    match body.get("frozen") {
+        None | Some(Value::Bool(false)) => {}
+        Some(_) => {
+            return Err(Failure::new("frozen", format!("HTTP 200; {}", what_to_do("frozen"))));
+        }
+    }
+    let signers = body.get("signers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if signers.is_empty() {
+        let detail = "it names no signer, and so signs nothing; is this a signing proxy?";
+        return Err(Failure::new("no_signers", detail));
+    }
+    if let Some(signer) = signers.iter().find(|signer| !is_open(signer)) {
+        let reason = signer.get("reason").and_then(Value::as_str).filter(|word| is_word(word));
+        let reason = reason.unwrap_or("signer_not_open");
+        let detail = format!("it says ok over a signer that does not sign; {}", what_to_do(reason));
+        return Err(Failure::new(reason, detail));
+    }
+    let count = signers.len();
+    Ok(format!("{count} signer{}", if count == 1 { "" } else { "s" }))
+}
+
+/// Whether a signer's entry says that it signs, and nothing that contradicts it.
+fn is_open(signer: &Value) -> bool {
+    signer.get("state").and_then(Value::as_str) == Some("open") && signer.get("reason").is_none()
 }
 
 /// Reasons are words; anything else from outside is not repeated.
@@ -71,12 +90,15 @@ mod tests {
 
     #[test]
     fn only_a_normal_ok_is_healthy() {
-        let healthy = json!({"ok": true, "mode": "normal", "signers": [{}, {}]});
+        let open = json!({"signer_kid": "ec", "state": "open"});
+        let healthy =
+            json!({"ok": true, "mode": "normal", "frozen": false, "signers": [open, open]});
         assert_eq!(judge(200, Some(&healthy)), Ok("2 signers".to_owned()));
-        assert!(judge(200, Some(&json!({"ok": true}))).is_ok());
         for (status, body, reason) in [
             (200, json!({"ok": true, "mode": "breakglass"}), "breakglass"),
             (200, json!({"ok": true, "mode": 7}), "bad_answer"),
+            (200, json!({"ok": true}), "bad_answer"),
+            (200, json!({"ok": true, "signers": [open]}), "bad_answer"),
             (200, json!({"ok": "true"}), "not_ok"),
             (200, json!({}), "not_ok"),
             (200, json!([true]), "bad_answer"),
@@ -89,5 +111,33 @@ mod tests {
             assert_eq!(failure.reason, reason, "{status} {body}");
         }
         assert_eq!(judge(200, None).unwrap_err().reason, "bad_answer");
+    }
+
+    #[test]
+    fn an_ok_that_its_own_answer_contradicts_is_not_healthy() {
+        let open = json!({"signer_kid": "ec", "state": "open"});
+        let with = |key: &str, value: Value| {
+            let mut body = json!({"ok": true, "mode": "normal", "signers": [open]});
+            body[key] = value;
+            body
+        };
+        assert_eq!(judge(200, Some(&with("frozen", json!(false)))), Ok("1 signer".to_owned()));
+        let shut = json!({"state": "shut", "reason": "key_unavailable"});
+        for (body, reason) in [
+            (with("frozen", json!(true)), "frozen"),
+            (with("frozen", json!("yes")), "frozen"),
+            (with("signers", json!([])), "no_signers"),
+            (with("signers", json!(1)), "no_signers"),
+            (with("signers", Value::Null), "no_signers"),
+            (with("signers", json!([open, shut])), "key_unavailable"),
+            (with("signers", json!([{"state": "open", "reason": "sealed"}])), "sealed"),
+            (with("signers", json!([{"state": "open", "reason": 7}])), "signer_not_open"),
+            (with("signers", json!([{"state": "sealed"}])), "signer_not_open"),
+            (with("signers", json!([{}])), "signer_not_open"),
+            (with("signers", json!(["open"])), "signer_not_open"),
+        ] {
+            let failure = judge(200, Some(&body)).unwrap_err();
+            assert_eq!(failure.reason, reason, "{body}");
+        }
     }
 }
