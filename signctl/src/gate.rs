@@ -247,11 +247,22 @@ async fn proxy(url: &str, trust: &Trust) -> Result<String, Failure> {
     judge(answer.status, body.as_ref())
 }
 
-/// Reachable if anything in HTTP comes back: KMS refuses what is not signed.
+/// Reachable if it answers in HTTP, be it with a refusal: KMS refuses what is not
+/// signed. What an intermediary says where it does not reach KMS is no answer of KMS.
 async fn kms(url: &str, trust: &Trust) -> Result<String, Failure> {
     let target = Target::parse(url, "").map_err(|why| Failure::new("bad_url", why))?;
     let answer = https::get(&target, trust, None).await?;
-    Ok(format!("HTTP {}", answer.status))
+    match answer.status {
+        407 => {}
+        status @ (200..=299 | 400..=500) => return Ok(format!("HTTP {status}")),
+        _ => {}
+    }
+    let detail = format!(
+        "HTTP {} is what an intermediary says, so it is no evidence that KMS was reached; name the \
+         endpoint itself, and look at what is in between",
+        answer.status
+    );
+    Err(Failure::new("no_evidence", detail))
 }
 
 /// What one probe found.
