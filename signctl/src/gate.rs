@@ -44,7 +44,8 @@ pub(crate) const HELP: &str = "\
 Variables, where there is no flag (an empty one counts as absent):
   SIGNING_PROXY_URL, SIGNING_PROXY_CLIENT_CERT, SIGNING_PROXY_CLIENT_KEY,
   SIGNING_PROXY_CA, KMS_ENDPOINT, HEALTH_TIMEOUT; and REQUIRE_SIGNING_PROXY and
-  REQUIRE_KMS: true is 1, true, yes, y or on, in any case
+  REQUIRE_KMS: true is 1, true, yes, y or on, false is 0, false, no, n or off, in any
+  case; another word is a mistake
 
 Exit status:
   0   what is configured is healthy
@@ -53,7 +54,7 @@ Exit status:
   3   the KMS endpoint is unreachable
   4   a signing proxy is required, but no URL is set
   5   KMS is required, but no endpoint is set
-  64  a flag or the timeout is wrong
+  64  a flag, the timeout or a REQUIRE_ variable is wrong
 
 Example: signctl gate --url https://signing-proxy:8443 --ca ca.pem \\
            --client-cert ci.pem --client-key ci.key --json";
@@ -124,15 +125,18 @@ fn plan(flags: &Flags, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Pl
     };
     let url = text(&flags.url, "SIGNING_PROXY_URL");
     let endpoint = text(&flags.kms_endpoint, "KMS_ENDPOINT");
-    let required = |name: &str| is_true(text(&None, name));
-    if url.is_none() && required("REQUIRE_SIGNING_PROXY") {
+    let required = |name: &str| is_true(name, text(&None, name));
+    // Both are read before either counts: a misspelt one is never silently off.
+    let (proxy_required, kms_required) =
+        (required("REQUIRE_SIGNING_PROXY")?, required("REQUIRE_KMS")?);
+    if url.is_none() && proxy_required {
         return Err((
             PROXY_MISSING,
             "REQUIRE_SIGNING_PROXY is true, but SIGNING_PROXY_URL is not set; set it or --url"
                 .into(),
         ));
     }
-    if endpoint.is_none() && required("REQUIRE_KMS") {
+    if endpoint.is_none() && kms_required {
         return Err((
             KMS_MISSING,
             "REQUIRE_KMS is true, but KMS_ENDPOINT is not set; set it or --kms-endpoint".into(),
@@ -160,9 +164,19 @@ fn plan(flags: &Flags, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Pl
     })
 }
 
-fn is_true(text: Option<String>) -> bool {
-    let words = ["1", "true", "yes", "y", "on"];
-    text.is_some_and(|text| words.iter().any(|word| text.eq_ignore_ascii_case(word)))
+fn is_true(name: &str, text: Option<String>) -> Result<bool, Refused> {
+    let Some(text) = text else { return Ok(false) };
+    let is_one_of = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if is_one_of(&["1", "true", "yes", "y", "on"]) {
+        return Ok(true);
+    }
+    if is_one_of(&["0", "false", "no", "n", "off"]) {
+        return Ok(false);
+    }
+    let text = printable(&text);
+    let why =
+        format!("{name} is {text:?}, expected 1, true, yes, y or on, else 0, false, no, n or off");
+    Err((USAGE, why))
 }
 
 fn timeout(text: Option<String>) -> Result<Duration, Refused> {

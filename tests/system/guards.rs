@@ -68,7 +68,7 @@ fn i3_guards_are_content_with_the_real_thing_and_silent_when_false() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
     let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
-    for value in ["0", "false", "no", "off", ""] {
+    for value in ["0", "false", "no", "n", "off", "", " "] {
         let output = check(&config, &[("REQUIRE_KMS", value), ("REQUIRE_MTLS", value)]);
         assert!(output.status.success(), "{value:?}: {}", said(&output));
     }
@@ -80,6 +80,32 @@ fn i3_guards_are_content_with_the_real_thing_and_silent_when_false() {
     for guard in GUARDS {
         let output = check(&config, &[guard]);
         assert!(output.status.success(), "{guard:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn i3_a_misspelt_guard_refuses_check_serve_and_dev_and_says_what_it_may_be() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    for variable in ["REQUIRE_KMS", "REQUIRE_SIGNING_PROXY", "REQUIRE_MTLS"] {
+        let line = format!("{variable}: is \"enabled\", expected 1, true, yes, y or on");
+        let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+        let checked = check(&config, &[(variable, "enabled")]);
+        let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+        let served = proxy.environment(variable, "enabled").command().output().unwrap();
+        let dev = Command::new(programs::ours("signing-proxy"))
+            .args(["dev", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--dir"])
+            .arg(world.scratch.path("dev"))
+            .env_clear()
+            .env(variable, "enabled")
+            .output()
+            .unwrap();
+        for output in [checked, served, dev] {
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(&line), "missing: {line}\n{said}");
+            assert!(said.contains(&format!("{variable} asks for the real thing")), "{said}");
+        }
     }
 }
 

@@ -190,10 +190,10 @@ fn nothing_configured_is_one_and_what_is_required_but_missing_has_its_own_status
     assert_gate(&[], 1, &["neither SIGNING_PROXY_URL nor KMS_ENDPOINT is set"]);
     let empty = [("SIGNING_PROXY_URL", ""), ("KMS_ENDPOINT", ""), ("REQUIRE_KMS", "")];
     assert_gate(&empty, 1, &["neither"]);
-    for no in ["0", "false", "no", "off", "2"] {
+    for no in ["0", "false", "No", "n", "off", " "] {
         assert_gate(&[("REQUIRE_KMS", no), ("REQUIRE_SIGNING_PROXY", no)], 1, &["neither"]);
     }
-    for yes in ["1", "true", "YES", "y", "On"] {
+    for yes in ["1", "true", "YES", " y\n", "On"] {
         assert_gate(&[("REQUIRE_SIGNING_PROXY", yes)], 4, &["SIGNING_PROXY_URL is not set"]);
         assert_gate(&[("REQUIRE_KMS", yes)], 5, &["KMS_ENDPOINT is not set; set it or"]);
         assert_gate(&[("REQUIRE_KMS", yes), ("REQUIRE_SIGNING_PROXY", yes)], 4, &[]);
@@ -235,6 +235,13 @@ fn wrong_flags_and_values_have_a_status_that_says_nothing_of_the_proxy() {
     for timeout in ["0", "-1", "soon", "5s", "inf", "1e9"] {
         let variables = [("SIGNING_PROXY_URL", url.as_str()), ("HEALTH_TIMEOUT", timeout)];
         assert_gate(&variables, 64, &["HEALTH_TIMEOUT", timeout, "expected seconds"]);
+    }
+    for word in ["enabled", "TRUE1", "2"] {
+        for name in ["REQUIRE_KMS", "REQUIRE_SIGNING_PROXY"] {
+            let words = format!("{name} is {word:?}, expected 1, true, yes, y or on, else 0, ");
+            assert_gate(&[(name, word)], 64, &[&words]);
+            assert_gate(&[(name, word), ("SIGNING_PROXY_URL", &url)], 64, &[&words]);
+        }
     }
     for flags in [&["--nonsense"][..], &["--url", ""], &["--timeout", "soon", "--url", &url]] {
         let (code, said) = gate(&[], flags);

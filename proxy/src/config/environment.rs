@@ -18,6 +18,12 @@ const NAMES_OF_ENVIRONMENT: [&str; 5] =
 /// Guards: if true, the proxy starts only with a real provider and mTLS.
 const GUARDS: [&str; 3] = ["REQUIRE_KMS", "REQUIRE_SIGNING_PROXY", "REQUIRE_MTLS"];
 
+const TRUE: [&str; 5] = ["1", "true", "yes", "y", "on"];
+const FALSE: [&str; 6] = ["0", "false", "no", "n", "off", ""];
+
+/// Longest value of a variable in a mistake, in characters.
+const VALUE_MAX_CHARS: usize = 64;
+
 /// Longest reason of a freeze, in characters.
 pub const REASON_MAX_CHARS: usize = 1024;
 
@@ -45,18 +51,32 @@ impl Environment {
     /// Whether `key` is set to `1|true|yes|y|on`, in any case.
     #[must_use]
     pub fn is_true(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|value| {
-            ["1", "true", "yes", "y", "on"]
-                .iter()
-                .any(|word| value.trim().eq_ignore_ascii_case(word))
-        })
+        self.get(key).is_some_and(|value| is_one_of(&TRUE, value))
+    }
+
+    /// Whether `key` is absent, empty or `0|false|no|n|off`, in any case. What makes
+    /// things stricter is off only then: a misspelt word must not turn it off.
+    fn is_off(&self, key: &str) -> bool {
+        self.get(key).is_none_or(|value| is_one_of(&FALSE, value))
+    }
+
+    /// Adds a mistake for each guard that is neither true nor false.
+    fn judge_guards(&self, mistakes: &Mistakes) {
+        for key in GUARDS.iter().filter(|key| !self.is_true(key) && !self.is_off(key)) {
+            let value = self.get(key).unwrap_or_default();
+            let value: String = value.chars().take(VALUE_MAX_CHARS).collect();
+            mistakes.add(format!(
+                "{key}: is {value:?}, expected 1, true, yes, y or on, else 0, false, no, n or off; \
+                 until then it asks for the real thing"
+            ));
+        }
     }
 
     /// Which variables ask for the real thing: `REQUIRE_KMS`,
-    /// `NODE_ENV=production`.
+    /// `NODE_ENV=production`. A guard with an unknown word does, too.
     #[must_use]
     pub fn asks_for_the_real_thing(&self) -> Vec<String> {
-        let guards = GUARDS.iter().filter(|key| self.is_true(key)).map(ToString::to_string);
+        let guards = GUARDS.iter().filter(|key| !self.is_off(key)).map(ToString::to_string);
         let names = NAMES_OF_ENVIRONMENT.iter().filter_map(|key| {
             let value = self.get(key)?;
             let is_production =
@@ -75,12 +95,14 @@ impl Environment {
             let reason = reason.chars().take(REASON_MAX_CHARS).map(one_line).collect();
             return Some((reason, "SIGNING_DISABLED_REASON"));
         }
-        self.is_true("DEPLOY_BLOCK_SIGNING")
+        (!self.is_off("DEPLOY_BLOCK_SIGNING"))
             .then(|| ("DEPLOY_BLOCK_SIGNING is set".to_owned(), "DEPLOY_BLOCK_SIGNING"))
     }
 
-    /// Lays the overrides over a config file's table.
+    /// Lays the overrides over a config file's table, and says which guards can not
+    /// be read.
     pub(super) fn override_keys(&self, table: &mut Table, mistakes: &Mistakes) {
+        self.judge_guards(mistakes);
         for (variable, text) in &self.variables {
             let Some(path) = variable.strip_prefix(PREFIX) else { continue };
             let path = path.to_ascii_lowercase();
@@ -96,6 +118,10 @@ impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
         Self { variables: variables.into_iter().collect() }
     }
+}
+
+fn is_one_of(words: &[&str], value: &str) -> bool {
+    words.iter().any(|word| value.trim().eq_ignore_ascii_case(word))
 }
 
 fn set(table: &mut Table, parts: &[&str], value: Value) -> Result<(), String> {
@@ -152,12 +178,40 @@ mod tests {
     }
 
     #[test]
+    fn i3_a_misspelt_guard_is_a_mistake_and_asks_for_the_real_thing() {
+        let mistakes_of = |variables: &[(&str, &str)]| {
+            let mistakes = Mistakes::default();
+            environment(variables).override_keys(&mut Table::new(), &mistakes);
+            mistakes.take()
+        };
+        for guard in GUARDS {
+            for word in ["enabled", "TRUE1", "2", "tru e", "-"] {
+                assert_eq!(environment(&[(guard, word)]).asks_for_the_real_thing(), [guard]);
+                let found = mistakes_of(&[(guard, word)]);
+                assert_eq!(found.len(), 1, "{found:?}");
+                let said = format!("{:?}", found[0]).replace('\\', "");
+                assert!(said.contains(&format!("{guard}: is \"{word}\", expected 1, ")), "{said}");
+            }
+            for no in ["", " ", "0", "False", "NO", "n", "off\n"] {
+                assert!(environment(&[(guard, no)]).asks_for_the_real_thing().is_empty());
+                assert!(mistakes_of(&[(guard, no)]).is_empty(), "{no:?}");
+            }
+            for yes in ["1", " true\n", "YES", "y", "On"] {
+                assert!(mistakes_of(&[(guard, yes)]).is_empty(), "{yes:?}");
+            }
+        }
+    }
+
+    #[test]
     fn the_freeze_variables_of_the_field_freeze() {
         let both =
             environment(&[("SIGNING_DISABLED_REASON", "KMS down"), ("DEPLOY_BLOCK_SIGNING", "1")]);
         assert_eq!(both.freeze(), Some(("KMS down".to_owned(), "SIGNING_DISABLED_REASON")));
         assert!(environment(&[("DEPLOY_BLOCK_SIGNING", "yes")]).freeze().is_some());
-        assert!(environment(&[("DEPLOY_BLOCK_SIGNING", "0")]).freeze().is_none());
+        assert!(environment(&[("DEPLOY_BLOCK_SIGNING", "enabled")]).freeze().is_some());
+        for no in ["0", "false", " No ", "n", "off", "", " "] {
+            assert!(environment(&[("DEPLOY_BLOCK_SIGNING", no)]).freeze().is_none(), "{no:?}");
+        }
         assert!(environment(&[("SIGNING_DISABLED_REASON", "")]).freeze().is_none());
     }
 
