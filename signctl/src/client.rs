@@ -16,6 +16,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// A proxy that does not answer in this time is not well.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// A reload reads every file anew and proves each signer before it answers.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_MAX_BYTES: usize = 16 << 20;
 
 /// What the proxy answered.
@@ -32,11 +34,17 @@ impl Reply {
 }
 
 pub(crate) fn get(socket: &Path, path: &str) -> anyhow::Result<Reply> {
-    over_socket(socket, request(Method::GET, path, "admin", Bytes::new())?)
+    over_socket(socket, request(Method::GET, path, "admin", Bytes::new())?, TIMEOUT)
 }
 
 pub(crate) fn post(socket: &Path, path: &str, body: &Value) -> anyhow::Result<Reply> {
-    over_socket(socket, request(Method::POST, path, "admin", Bytes::from(body.to_string()))?)
+    let request = request(Method::POST, path, "admin", Bytes::from(body.to_string()))?;
+    over_socket(socket, request, patience(path))
+}
+
+/// How long the answer to a verb may take.
+fn patience(path: &str) -> Duration {
+    if path == "/v1/reload" { RELOAD_TIMEOUT } else { TIMEOUT }
 }
 
 pub(crate) fn get_url(url: &str) -> anyhow::Result<Reply> {
@@ -48,7 +56,7 @@ pub(crate) fn get_url(url: &str) -> anyhow::Result<Reply> {
     let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = request(Method::GET, path, authority.as_str(), Bytes::new())?;
-    run(async {
+    run(TIMEOUT, "", async {
         let stream = TcpStream::connect(&address).await.with_context(|| {
             format!("{address} does not answer; is signing-proxy running there?")
         })?;
@@ -56,8 +64,18 @@ pub(crate) fn get_url(url: &str) -> anyhow::Result<Reply> {
     })
 }
 
-fn over_socket(socket: &Path, request: Request<Full<Bytes>>) -> anyhow::Result<Reply> {
-    run(async {
+fn over_socket(
+    socket: &Path,
+    request: Request<Full<Bytes>>,
+    timeout: Duration,
+) -> anyhow::Result<Reply> {
+    // What was asked is not taken back when nobody waits for the answer any more.
+    let afterwards = if request.method() == Method::GET {
+        ""
+    } else {
+        "; it may still take effect; look at `signctl status` and the log"
+    };
+    run(timeout, afterwards, async {
         let stream = UnixStream::connect(socket).await.with_context(|| {
             format!(
                 "the admin socket {} does not answer; is signing-proxy running, is --socket right, \
@@ -83,12 +101,18 @@ fn request(
     Ok(builder.body(Full::new(body))?)
 }
 
-fn run(exchange: impl Future<Output = anyhow::Result<Reply>>) -> anyhow::Result<Reply> {
+/// Waits for an exchange no longer than `timeout`; `afterwards` ends the sentence that
+/// says that it took longer.
+fn run(
+    timeout: Duration,
+    afterwards: &str,
+    exchange: impl Future<Output = anyhow::Result<Reply>>,
+) -> anyhow::Result<Reply> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        tokio::time::timeout(TIMEOUT, exchange)
+        tokio::time::timeout(timeout, exchange)
             .await
-            .map_err(|_| anyhow!("no answer within {} s", TIMEOUT.as_secs()))?
+            .map_err(|_| anyhow!("no answer within {} s{afterwards}", timeout.as_secs_f64()))?
     })
 }
 
@@ -109,4 +133,36 @@ async fn exchange(
     let body = serde_json::from_slice(&body)
         .context("the answer is not JSON; is this a signing-proxy?")?;
     Ok(Reply { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_reload_may_take_longer_than_another_verb() {
+        assert_eq!(patience("/v1/reload"), Duration::from_secs(30));
+        assert_eq!(patience("/v1/freeze"), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_change_that_is_not_answered_in_time_may_still_take_effect_and_a_look_may_not() {
+        let socket = std::env::temp_dir().join(format!("signctl-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&socket);
+        // It listens, and never answers.
+        let listener = UnixListener::bind(&socket).unwrap();
+        let ask = |method| {
+            let request = request(method, "/v1/reload", "admin", Bytes::new()).unwrap();
+            let failed = over_socket(&socket, request, Duration::from_millis(50)).err().unwrap();
+            failed.to_string()
+        };
+        let (changed, looked) = (ask(Method::POST), ask(Method::GET));
+        drop(listener);
+        let _ = std::fs::remove_file(&socket);
+        assert!(looked.ends_with("no answer within 0.05 s"), "{looked}");
+        let words = "it may still take effect; look at `signctl status` and the log";
+        assert!(changed.ends_with(words), "{changed}");
+    }
 }
