@@ -42,14 +42,13 @@ for pair in $wanted; do
 done
 # An emulator of AWS that others wrote, as a second KMS beside our own.
 ministack="$PWD/target/tools/ministack"
-packages="ministack==1.5.33 cryptography==50.0.2"
 # A venv can not be moved: the place is part of what was installed.
-installed="$ministack $packages"
+installed="$ministack $(sha256sum <tests/requirements.txt)"
 if [ ! -x "$ministack/bin/python" ] || [ "$(cat "$ministack/installed" 2>/dev/null)" != "$installed" ]; then
   rm -rf "$ministack"
   python3 -m venv "$ministack"
-  # shellcheck disable=SC2086
-  "$ministack/bin/pip" install --quiet --disable-pip-version-check $packages
+  "$ministack/bin/pip" install --quiet --disable-pip-version-check --only-binary=:all: \
+    --require-hashes --requirement tests/requirements.txt
   echo "$installed" >"$ministack/installed"
 fi
 printf '  %-10s %s\n' ministack "$ministack/bin/ministack"

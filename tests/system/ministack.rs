@@ -1,4 +1,4 @@
-//! The proxy before a KMS that others wrote: `ministack`, pinned in `tests/run.sh`.
+//! The proxy before a KMS that others wrote: `ministack`, pinned in `tests/requirements.txt`.
 //! It makes the keys and answers over the wire as AWS says; openssl looks at what
 //! comes out.
 //!
