@@ -32,13 +32,21 @@ libraries_of() {
 # Where Debian is: which package, of which version, under which licence. Scanners of
 # images read status.d.
 note_package() {
-  local package
+  local path package="" name other="/usr$1"
   command -v dpkg-query >/dev/null || return 0
-  package="$(dpkg-query -S "$1" 2>/dev/null | head -n 1 | cut -d: -f1)" || return 0
-  [ -n "$package" ] || return 0
-  install -D -m 0644 "/usr/share/doc/$package/copyright" "$root/usr/share/doc/$package/copyright"
+  # /lib is /usr/lib, and a package may have been packed with either.
+  case "$1" in /usr/*) other="${1#/usr}" ;; esac
+  for path in "$1" "$other"; do
+    # PACKAGE:ARCHITECTURE: PATH, after lines about diversions if there are any.
+    package="$(dpkg-query -S "$path" 2>/dev/null |
+      sed -n '/^diversion by /d; s/\(, \|: \).*//p' | sed -n 1p)" || package=""
+    [ -z "$package" ] || break
+  done
+  [ -n "$package" ] || fail "no Debian package has $1 or $other: its version and licence are unknown"
+  name="${package%%:*}"
+  install -D -m 0644 "/usr/share/doc/$name/copyright" "$root/usr/share/doc/$name/copyright"
   mkdir -p "$root/var/lib/dpkg/status.d"
-  dpkg-query -s "$package" >"$root/var/lib/dpkg/status.d/$package"
+  dpkg-query -s "$package" >"$root/var/lib/dpkg/status.d/$name"
 }
 
 for program in "${programs[@]}"; do

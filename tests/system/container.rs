@@ -69,18 +69,22 @@ fn root_file_system(scratch: &Scratch) -> PathBuf {
 }
 
 fn rootfs(scratch: &Scratch, root: &Path) -> Output {
+    rootfs_command(scratch, root).output().unwrap()
+}
+
+pub(crate) fn rootfs_command(scratch: &Scratch, root: &Path) -> Command {
     for program in PROGRAMS {
         scratch.write(&format!("built/{program}.cdx.json"), "{}");
         let copy = scratch.path(&format!("built/{program}"));
         fs::copy(ours(program), copy).unwrap();
     }
-    system("bash")
+    let mut command = system("bash");
+    command
         .arg(repository().join("packaging/rootfs.sh"))
         .arg("signing-proxy")
         .arg(scratch.path("built"))
-        .arg(root)
-        .output()
-        .unwrap()
+        .arg(root);
+    command
 }
 
 /// `words` as the image's user in `root`, with no other rights or variables.
@@ -146,9 +150,11 @@ fn the_build_runs_only_scripts_of_the_repository() {
             _ => assert_ne!(word, "ADD", "{rest}: COPY does less"),
         }
     }
-    let from = &stages[0][0].1;
-    let image = from.split(' ').next().unwrap();
-    assert!(image.starts_with("rust:1.") && image.contains('-'), "no exact version: {from}");
+    assert_eq!(stages[0][0].1, "${RUST_IMAGE} AS build");
+    let image = base_image();
+    assert!(image.starts_with("rust:1.") && image.contains('-'), "no exact version: {image}");
+    let manual = fs::read_to_string(repository().join("docs/packaging.md")).unwrap();
+    assert!(manual.contains("--build-arg RUST_IMAGE=rust@sha256:") && manual.contains(&image));
     let manifest = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
     let manifest: toml::Table = toml::from_str(&manifest).unwrap();
     let oldest = manifest["workspace"]["package"]["rust-version"].as_str().unwrap();
@@ -238,6 +244,13 @@ fn the_user_of_the_image_owns_two_directories_and_can_write_nowhere_else() {
     ] {
         let text = fs::read_to_string(root.join(file)).unwrap();
         assert!(text.contains(line), "{file}: {text}");
+    }
+    for package in ["libc6", "ca-certificates"] {
+        let status = root.join("var/lib/dpkg/status.d").join(package);
+        let text = fs::read_to_string(status).unwrap();
+        assert!(text.starts_with(&format!("Package: {package}\n")), "{text}");
+        assert!(text.contains("\nVersion: "), "{text}");
+        assert!(root.join("usr/share/doc").join(package).join("copyright").exists(), "{package}");
     }
     assert!(root.join("etc/signing-proxy").is_dir(), "where the configuration is mounted");
 }

@@ -27,6 +27,7 @@ mod limits;
 mod metrics;
 mod ministack;
 mod outcomes;
+mod packaging;
 mod reload;
 mod seals;
 mod sign;
