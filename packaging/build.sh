@@ -2,18 +2,22 @@
 # Builds what is delivered: the programs, each with the list of its dependencies inside
 # (cargo-auditable) and an SBOM beside it (cargo-cyclonedx). Two builds of the same
 # sources with the same tool chain give the same bytes, wherever they are built.
-#   packaging/build.sh [OUT]     OUT is made anew; default: target/package
+#   packaging/build.sh [OUT]     OUT is made anew; default: target/package. A directory
+#                                that holds anything but an earlier build is left alone.
 # Environment: CARGO_TARGET_DIR as with cargo; SOURCE_DATE_EPOCH, the date in the SBOMs,
 # in seconds (default: that of the last commit).
 set -euo pipefail
+fail() { printf 'packaging/build.sh: %s\n' "$*" >&2; exit 1; }
+[ $# -le 1 ] || { echo "usage: packaging/build.sh [OUT]" >&2; exit 2; }
+# As the caller means it, before the directory changes.
+out="${1:+$(realpath -m -- "$1")}"
 cd -P "$(dirname "$0")/.."
 
 programs=(signing-proxy signctl)
-
-fail() { printf 'packaging/build.sh: %s\n' "$*" >&2; exit 1; }
-[ $# -le 1 ] || { echo "usage: packaging/build.sh [OUT]" >&2; exit 2; }
-out="${1:-$PWD/target/package}"
-[ ! -e "$out" ] || [ -f "$out/SHA256SUMS" ] || fail "$out is in the way, and not of this script"
+out="${out:-$PWD/target/package}"
+if [ -e "$out" ] && [ ! -f "$out/SHA256SUMS" ]; then
+  { [ -d "$out" ] && [ -z "$(ls -A -- "$out")" ]; } || fail "$out is in the way, and not of this script"
+fi
 # Absolute and without symbolic links, since rustc names files by both of their paths if
 # these differ: the one it is given, and the one of its working directory.
 target="$(realpath -m "${CARGO_TARGET_DIR:-target}")"
