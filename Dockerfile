@@ -1,9 +1,10 @@
 # The image of signing-proxy. How to build, verify and run it: docs/packaging.md.
 # Another program is one more stage at the end, and one more name in packaging/rootfs.sh.
 
-# Pinned by version. To repeat a build bit by bit later on, pin the digest as well:
-# rust:1.95.0-bookworm@sha256:...
-FROM rust:1.95.0-bookworm AS build
+# By default pinned by version only, and a tag can move. A digest can not:
+# --build-arg RUST_IMAGE=rust@sha256:...  How to find it: docs/packaging.md.
+ARG RUST_IMAGE=rust:1.95.0-bookworm
+FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 # The date of what is built, in seconds: --build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 ARG SOURCE_DATE_EPOCH=0

@@ -21,6 +21,16 @@ const UID: u32 = 65532;
 /// One instruction of the Dockerfile: its word, and the rest.
 type Instruction = (String, String);
 
+/// The image that the Dockerfile builds on unless told otherwise: `ARG RUST_IMAGE=`, the
+/// only argument before the first FROM.
+fn base_image() -> String {
+    let text = fs::read_to_string(repository().join("Dockerfile")).unwrap();
+    let before = text.lines().take_while(|line| !line.starts_with("FROM "));
+    let mut arguments: Vec<_> = before.filter_map(|line| line.strip_prefix("ARG ")).collect();
+    assert_eq!(arguments.len(), 1, "{arguments:?}");
+    arguments.remove(0).strip_prefix("RUST_IMAGE=").unwrap().to_owned()
+}
+
 /// The stages of the Dockerfile, each from its FROM on.
 fn stages() -> Vec<Vec<Instruction>> {
     let text = fs::read_to_string(repository().join("Dockerfile")).unwrap();
@@ -32,7 +42,10 @@ fn stages() -> Vec<Vec<Instruction>> {
         if word == "FROM" {
             stages.push(Vec::new());
         }
-        let stage = stages.last_mut().unwrap();
+        let Some(stage) = stages.last_mut() else {
+            assert_eq!(word, "ARG", "before the first FROM: {line}");
+            continue;
+        };
         stage.push((word.to_owned(), rest.trim().to_owned()));
     }
     stages
@@ -61,7 +74,7 @@ fn health_check() -> Vec<String> {
 
 /// The root file system that `packaging/rootfs.sh` lays out, of the binaries
 /// this test was built with.
-fn root_file_system(scratch: &Scratch) -> PathBuf {
+pub(crate) fn root_file_system(scratch: &Scratch) -> PathBuf {
     let root = scratch.path("root");
     let made = rootfs(scratch, &root);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
