@@ -256,6 +256,12 @@ impl Connection {
         socket || self.answers().values().next().is_some_and(|since| now.since(*since) > limit)
     }
 
+    /// Whether a connection without a request under way has no answer to write either.
+    /// HTTP/2 may hold one back where this does not see it.
+    pub(super) fn has_nothing_to_write(&self) -> bool {
+        !self.is_http2 && self.stuck_since.load(Ordering::Acquire) == 0 && self.answers().is_empty()
+    }
+
     /// Notes whether the socket takes bytes.
     pub(super) fn took_bytes(&self, took: bool) {
         if took {

@@ -200,6 +200,7 @@ async fn drive<C: Future>(
     // By the boot-time clock, like leases: time asleep counts.
     let started = now();
     let mut going_since: Option<Moment> = None;
+    let mut was_idle = false;
     loop {
         let go = tokio::select! {
             // First what was told: after a cut nothing more is written.
@@ -213,10 +214,15 @@ async fn drive<C: Future>(
             _ = look.tick() => {
                 let now = now();
                 let gone_too_long = going_since.is_some_and(|since| now.since(since) > grace);
-                if gone_too_long || connection.is_stuck(limits.write_timeout) {
+                let is_idle = connection.is_idle(limits.header_read_timeout);
+                // Asked to go at the last look, and neither gone nor at work: its client
+                // drips headers.
+                let drips = was_idle && is_idle && connection.has_nothing_to_write();
+                if gone_too_long || drips || connection.is_stuck(limits.write_timeout) {
                     return;
                 }
-                now.since(started) >= age_max || connection.is_idle(limits.header_read_timeout)
+                was_idle = is_idle;
+                now.since(started) >= age_max || is_idle
             }
         };
         if go && going_since.is_none() {
@@ -229,8 +235,9 @@ async fn drive<C: Future>(
 fn http1(limits: &config::Server) -> hyper::server::conn::http1::Builder {
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_read_timeout)
+        // By the driver, which looks at times anyway: hyper would arm a timer for
+        // each request.
+        .header_read_timeout(None)
         // Twice our own limit, so that ours answers with its reason.
         .max_buf_size(limits.headers_max_bytes.saturating_mul(2).max(8192))
         .half_close(false);
