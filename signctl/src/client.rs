@@ -16,7 +16,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// A proxy that does not answer in this time is not well.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A reload reads every file anew and proves each signer before it answers.
+/// A reload may wait for another one, then reads every file anew, and each of these has a
+/// limit of its own: the sum may be more than the above.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_MAX_BYTES: usize = 16 << 20;
 
