@@ -12,7 +12,6 @@ use arc_swap::ArcSwap;
 use signing_core::gate::{Gates, Slots};
 use signing_core::{Kid, Registry, Rulebook};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
 use crate::admin::{self, Admin, SocketError};
@@ -28,6 +27,7 @@ use crate::observe::{self, Observed};
 use crate::reload::Reloader;
 use crate::server::{self, Connections, DataPlane};
 use crate::sign::SigningRoom;
+use crate::signals::{Hangup, Signals};
 use crate::time::{now, wall_now};
 use crate::upstream::{DevelopmentUpstream, KmsClients, Upstream};
 
@@ -224,7 +224,7 @@ impl App {
             let Some(Signals { mut stops, mut hangups }) = signals else { return Ok(()) };
             tokio::select! {
                 () = stops.next() => {}
-                () = hung_up(&mut hangups, hangup, &self.reloader) => {}
+                () = hangups.act(hangup, &self.reloader) => {}
                 () = ended(admin_ended) => {
                     // Without monitor every lease ends and no operator is heard: better to
                     // be started anew than to refuse for ever.
@@ -257,65 +257,10 @@ impl App {
     }
 }
 
-/// Returns if a hangup stops the process; else it reloads at each, for ever. What
-/// came of it is in the log.
-async fn hung_up(hangups: &mut Signal, hangup: Hangup, reloader: &Arc<Reloader>) {
-    while hangups.recv().await.is_some() {
-        match hangup {
-            Hangup::Stops => return,
-            Hangup::Reloads => {
-                let _ = Arc::clone(reloader).reload("signal SIGHUP".to_owned()).await;
-            }
-        }
-    }
-    std::future::pending().await
-}
-
 async fn ended(admin: Option<oneshot::Receiver<()>>) {
     if let Some(admin) = admin {
         // It sends nothing: it is dropped.
         let _ = admin.await;
-    }
-}
-
-/// What SIGHUP does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hangup {
-    /// Reads the configuration again: a service.
-    Reloads,
-    /// Stops: the terminal it runs in is gone.
-    Stops,
-}
-
-/// Listened for before anything is started: what comes early is not lost.
-#[derive(Debug)]
-struct Signals {
-    stops: Stops,
-    hangups: Signal,
-}
-
-#[derive(Debug)]
-struct Stops {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let stops = Stops {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        };
-        Ok(Self { stops, hangups: signal(SignalKind::hangup())? })
-    }
-}
-
-impl Stops {
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 

@@ -27,5 +27,6 @@ pub mod reload;
 pub mod request_context;
 pub mod server;
 pub mod sign;
+pub mod signals;
 pub mod time;
 pub mod upstream;

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use serde_json::json;
-use signing_proxy::app::{App, Hangup};
+use signing_proxy::app::App;
 use signing_proxy::config::Environment;
 use signing_proxy::dev;
 use signing_proxy::hardening::harden;
 use signing_proxy::log::Log;
 use signing_proxy::materials::Materials;
+use signing_proxy::signals::Hangup;
 
 /// A signing proxy that refuses to sign whenever it cannot prove that all is well.
 #[derive(Parser)]
