@@ -1,8 +1,8 @@
 //! Outcome lines: every signature has one before it leaves, and where none can be
 //! written nothing is signed.
 
-use std::io::BufRead as _;
-use std::process::Stdio;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStderr, Stdio};
 
 use serde_json::{Value, json};
 use system_tests::{Client, Kind, Profile, Protocol, World};
@@ -47,13 +47,13 @@ async fn every_signature_has_its_line_whatever_the_log_level() {
     assert!(!log.contains("TrentService"), "the SDK does not log requests, whatever is asked for");
 }
 
-#[tokio::test]
-async fn a_log_that_nobody_can_write_to_stops_signing_and_nothing_else() {
-    let world = World::new();
+/// A healthy proxy whose log the test itself holds, with the address of its metrics
+/// and a client.
+async fn with_its_log(world: &World) -> (Child, BufReader<ChildStderr>, String, Client) {
     let key = world.kms.key(Kind::P256);
     let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
     let mut child = builder.command().stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut log = BufReader::new(child.stderr.take().unwrap());
     let serving = loop {
         let mut line = String::new();
         assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
@@ -62,15 +62,22 @@ async fn a_log_that_nobody_can_write_to_stops_signing_and_nothing_else() {
             break line;
         }
     };
-    let (listen, metrics) =
-        (serving["listen"].as_str().unwrap(), serving["metrics"].as_str().unwrap());
+    let metrics = serving["metrics"].as_str().unwrap().to_owned();
     system_tests::eventually("healthy", || async {
-        (system_tests::client::plain(metrics, "/health").await.status == 200).then_some(())
+        (system_tests::client::plain(&metrics, "/health").await.status == 200).then_some(())
     })
     .await;
     let certificate = world.pki.issue(&Profile::client(ALICE));
+    let listen = serving["listen"].as_str().unwrap();
     let alice =
         Client::connect(listen, &world.pki.ca_pem, &certificate, Protocol::Http1).await.unwrap();
+    (child, log, metrics, alice)
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_can_write_to_stops_signing_and_nothing_else() {
+    let world = World::new();
+    let (mut child, log, _, alice) = with_its_log(&world).await;
     assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
     drop(log); // whoever collects the log is gone
     let refused = alice.sign_message("ec", b"hi").await;
@@ -90,27 +97,7 @@ async fn a_log_that_nobody_can_write_to_stops_signing_and_nothing_else() {
 #[tokio::test]
 async fn a_log_that_nobody_reads_stops_signing_until_somebody_does_and_no_line_is_torn() {
     let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
-    let mut child = builder.command().stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
-    let serving = loop {
-        let mut line = String::new();
-        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
-        let line: Value = serde_json::from_str(&line).unwrap_or_default();
-        if line["message"] == "serving" {
-            break line;
-        }
-    };
-    let (listen, metrics) =
-        (serving["listen"].as_str().unwrap(), serving["metrics"].as_str().unwrap());
-    system_tests::eventually("healthy", || async {
-        (system_tests::client::plain(metrics, "/health").await.status == 200).then_some(())
-    })
-    .await;
-    let certificate = world.pki.issue(&Profile::client(ALICE));
-    let alice =
-        Client::connect(listen, &world.pki.ca_pem, &certificate, Protocol::Http1).await.unwrap();
+    let (mut child, log, metrics, alice) = with_its_log(&world).await;
     let mut signed = 0;
     let refused = loop {
         let answer = alice.sign_message("ec", b"hi").await;
@@ -121,7 +108,7 @@ async fn a_log_that_nobody_reads_stops_signing_until_somebody_does_and_no_line_i
         assert!(signed < 10_000, "a pipe takes no end of lines");
     };
     assert_eq!((refused.status, refused.reason()), (503, "audit_unavailable"), "{refused:?}");
-    assert_eq!(system_tests::client::plain(metrics, "/livez").await.status, 200);
+    assert_eq!(system_tests::client::plain(&metrics, "/livez").await.status, 200);
 
     let reading = std::thread::spawn(move || log.lines().collect::<Result<Vec<_>, _>>().unwrap());
     system_tests::eventually("signing again", || async {
