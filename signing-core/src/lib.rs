@@ -10,6 +10,7 @@
 pub mod caller;
 pub mod canary;
 pub mod gate;
+pub mod journal;
 pub mod key;
 pub mod moment;
 pub mod policy;

@@ -164,6 +164,14 @@ impl PublicKey {
             Form::Digest(digest) => key.verify_digest_sig(digest.imported(), signature).is_ok(),
         })
     }
+
+    /// Whether `signature` is this Ed25519 key's over the hash of an audit record.
+    pub(crate) fn verifies_record(&self, hash: &[u8; 32], signature: &[u8]) -> bool {
+        let mut parsed = self.parsed.iter();
+        parsed.any(|(algorithm, key)| {
+            *algorithm == Algorithm::Ed25519Sha512 && key.verify_sig(hash, signature).is_ok()
+        })
+    }
 }
 
 impl PartialEq for PublicKey {

@@ -1,0 +1,227 @@
+//! Reading segments: their names in a directory, and their frames one by one.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use signing_core::journal::{
+    FRAME_MAX_BYTES, Frame, FrameError, HEADER_BYTES, Header, HeaderError,
+};
+
+/// Ends a segment's name; its 20 digits before are the number of its first record.
+const ENDING: &str = ".journal";
+/// Bytes read at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A segment's file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentFile {
+    /// Its first record, by its name.
+    pub first_seq: u64,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Why a segment can not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// The system says no.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Its header is none.
+    #[error("{}: {error}", path.display())]
+    Header {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: HeaderError,
+    },
+    /// It is not as long as it was made.
+    #[error("{}: it has {found} bytes and was made with {expected}", path.display())]
+    Size {
+        /// Which.
+        path: PathBuf,
+        /// Bytes there are.
+        found: u64,
+        /// Bytes there were.
+        expected: u64,
+    },
+    /// Its header says that it begins elsewhere than its name says.
+    #[error("{}: its first record is {found}, and its name says another number", path.display())]
+    Name {
+        /// Which.
+        path: PathBuf,
+        /// The number in its header.
+        found: u64,
+    },
+}
+
+/// The name of the segment whose first record is `first_seq`.
+#[must_use]
+pub fn segment_name(first_seq: u64) -> String {
+    format!("{first_seq:020}{ENDING}")
+}
+
+/// The segments in a directory, in the order of their records. Other files are none
+/// of the journal's.
+///
+/// # Errors
+/// If the directory can not be read.
+pub fn segments(directory: &Path) -> io::Result<Vec<SegmentFile>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let digits = path.file_name().and_then(|name| name.to_str()?.strip_suffix(ENDING));
+        let number = digits
+            .filter(|digits| digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()));
+        if let Some(first_seq) = number.and_then(|digits| digits.parse().ok()) {
+            found.push(SegmentFile { first_seq, path });
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The frames of one segment, read in pieces: memory does not grow with the segment.
+#[derive(Debug)]
+pub struct Frames {
+    file: File,
+    header: Header,
+    buffer: Vec<u8>,
+    /// Where in the buffer the next frame begins.
+    start: usize,
+    /// Where in the file the buffer begins.
+    buffer_at: u64,
+}
+
+/// A step through a segment.
+#[derive(Debug)]
+pub enum Step<'b> {
+    /// A frame whose bytes are whole, and where it begins.
+    Frame(u64, Frame<'b>),
+    /// The records end here: the length is zero.
+    End(u64),
+    /// No whole frame begins here.
+    Broken(u64, FrameError),
+}
+
+impl Frames {
+    /// Opens a segment and reads its header.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn open(segment: &SegmentFile) -> Result<Self, SegmentError> {
+        let path = || segment.path.clone();
+        let file = File::open(&segment.path);
+        let file = file.map_err(|error| SegmentError::Io { path: path(), error })?;
+        Self::of(file, segment)
+    }
+
+    /// The frames of a segment that is open.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn of(file: File, segment: &SegmentFile) -> Result<Self, SegmentError> {
+        let path = || segment.path.clone();
+        let io = |error| SegmentError::Io { path: path(), error };
+        let found = file.metadata().map_err(io)?.len();
+        let mut bytes = [0; HEADER_BYTES];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(SegmentError::Header { path: path(), error: HeaderError::Magic });
+            }
+            Err(error) => return Err(io(error)),
+        }
+        let header =
+            Header::parse(&bytes).map_err(|error| SegmentError::Header { path: path(), error })?;
+        if header.before.seq + 1 != segment.first_seq {
+            return Err(SegmentError::Name { path: path(), found: header.before.seq + 1 });
+        }
+        if found != header.segment_bytes {
+            let expected = header.segment_bytes;
+            return Err(SegmentError::Size { path: path(), found, expected });
+        }
+        Ok(Self { file, header, buffer: Vec::new(), start: 0, buffer_at: HEADER_BYTES as u64 })
+    }
+
+    /// Its header.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Where the next frame begins.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.buffer_at + self.start as u64
+    }
+
+    /// The next frame, or what is there instead. After [`Step::End`] or
+    /// [`Step::Broken`] it stays where it is.
+    ///
+    /// # Errors
+    /// If the file can not be read.
+    pub fn step(&mut self) -> io::Result<Step<'_>> {
+        if self.buffer.len() - self.start < FRAME_MAX_BYTES {
+            self.fill()?;
+        }
+        let at = self.position();
+        let rest = self.buffer.get(self.start..).unwrap_or_default();
+        match Frame::parse(rest) {
+            Ok(None) => Ok(Step::End(at)),
+            Err(error) => Ok(Step::Broken(at, error)),
+            Ok(Some(frame)) => {
+                self.start += frame.bytes;
+                Ok(Step::Frame(at, frame))
+            }
+        }
+    }
+
+    /// Looks for the first byte that is not zero at or after `from`.
+    ///
+    /// # Errors
+    /// If the file can not be read.
+    pub fn first_nonzero(&self, from: u64) -> io::Result<Option<u64>> {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut at = from;
+        loop {
+            let read = self.file.read_at(&mut chunk, at)?;
+            let bytes = chunk.get(..read).unwrap_or_default();
+            if let Some(index) = bytes.iter().position(|byte| *byte != 0) {
+                return Ok(Some(at + index as u64));
+            }
+            if read == 0 {
+                return Ok(None);
+            }
+            at += read as u64;
+        }
+    }
+
+    /// Drops what was read, and reads on from there.
+    fn fill(&mut self) -> io::Result<()> {
+        self.buffer.drain(..self.start);
+        self.buffer_at += self.start as u64;
+        self.start = 0;
+        let filled = self.buffer.len();
+        self.buffer.resize(filled + CHUNK_BYTES, 0);
+        let mut end = filled;
+        while end < self.buffer.len() {
+            let place = self.buffer.get_mut(end..).unwrap_or_default();
+            match self.file.read_at(place, self.buffer_at + end as u64) {
+                Ok(0) => break,
+                Ok(read) => end += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.buffer.truncate(end);
+        Ok(())
+    }
+}

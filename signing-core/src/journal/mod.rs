@@ -1,0 +1,22 @@
+//! The journal's pure part: what its records say, the bytes they have, how each
+//! is chained to the one before and signed. The whole format stands in
+//! `docs/journal.md`; the room `audit` reads and writes it.
+//!
+//! ```text
+//! Record --encode--> body --Chain::append--> frame in a segment --Frame::parse--> --follows--> Head
+//! ```
+
+mod chain;
+mod frame;
+mod header;
+mod keys;
+mod record;
+
+pub use chain::{Chain, ChainId, Head, RecordHash};
+pub use frame::{BODY_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError, frame_bytes};
+pub use header::{HEADER_BYTES, Header, HeaderError};
+pub use keys::{AuditKeys, KeyId};
+pub use record::{
+    Failed, Freeze, Gate, Init, Intent, Kind, Outline, Record, Refusals, Refused, Reload, Segment,
+    Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld, instant,
+};
