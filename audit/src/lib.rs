@@ -1,7 +1,21 @@
 //! The journal: the only durable IO of records. What a record is and how it is
 //! chained stands in `signing_core::journal`; this room brings it to the disk and back.
 
-pub mod key;
+mod directory;
+mod error;
+mod journal;
+mod key;
+mod opened;
+mod queue;
+mod recovery;
 pub mod scan;
+mod segment;
+mod writer;
 
+pub use directory::init;
+pub use error::{OpenError, Trouble};
+pub use journal::{Appending, Clock, Durable, IntentSeq, Journal, Observer, file_system_free};
 pub use key::{AuditKey, AuditKeyError};
+pub use opened::{Identity, Opened};
+pub use queue::Space;
+pub use recovery::Cut;

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use development::DevelopmentKey;
 use serde_json::{Value, json};
+use system_tests::audit_key::audit_entry;
 use system_tests::client::{admin, plain};
 use system_tests::{Pki, Profile, Scratch, eventually};
 use tokio_rustls::TlsConnector;
@@ -61,7 +62,8 @@ impl Stage {
         scratch.write("ca.pem", &pki.ca_pem);
         std::fs::create_dir_all(scratch.path("state"))?;
         let keys = development_keys()?;
-        let registry = registry(&keys, &kms).to_string();
+        let audit = audit_entry(&scratch.path("audit.key"));
+        let registry = registry(&keys, &kms, audit).to_string();
         scratch.write("signers.json", &registry);
         for (curve, key) in &keys {
             let kid = Part::Development(*curve).kid();
@@ -69,7 +71,10 @@ impl Stage {
         }
         let config = scratch.write("signing-proxy.toml", configuration(&kms));
 
-        let mut command = Command::new(std::env::current_exe()?.with_file_name("signing-proxy"));
+        let proxy = std::env::current_exe()?.with_file_name("signing-proxy");
+        let mut init = Command::new(&proxy);
+        ensure!(init.args(["init", "--config"]).arg(&config).status()?.success(), "no journal");
+        let mut command = Command::new(&proxy);
         command.args(["serve", "--config"]).arg(config).env_clear();
         let (proxy_child, (listen, metrics)) =
             Child::start(with_credentials(command), |line: &Value| {
@@ -201,7 +206,7 @@ fn development_keys() -> anyhow::Result<Vec<(Curve, DevelopmentKey)>> {
     Curve::ALL.into_iter().map(key).collect()
 }
 
-fn registry(keys: &[(Curve, DevelopmentKey)], kms: &KmsAt) -> Value {
+fn registry(keys: &[(Curve, DevelopmentKey)], kms: &KmsAt, audit: Value) -> Value {
     let entry = |kid: &str, curve: Curve, pem: &str| {
         json!({
             "signer_kid": kid,
@@ -215,7 +220,7 @@ fn registry(keys: &[(Curve, DevelopmentKey)], kms: &KmsAt) -> Value {
     });
     let of_kms = Curve::ALL
         .map(|curve| entry(Part::Kms(curve).kid(), curve, &kms.key(curve).public_key_pem));
-    json!({"signers": of_development.chain(of_kms).collect::<Vec<_>>()})
+    json!({"signers": of_development.chain(of_kms).chain([audit]).collect::<Vec<_>>()})
 }
 
 /// Gates that open soon; everything else by default.
@@ -227,7 +232,7 @@ fn configuration(kms: &KmsAt) -> String {
          client_ca_file = \"ca.pem\"\n\
          [metrics]\nlisten = \"127.0.0.1:0\"\n\
          [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n\
-         [state]\ndir = \"state\"\n[registry]\nfile = \"signers.json\"\n\
+         [state]\ndir = \"state\"\n[audit]\ndir = \"journal\"\nkey_file = \"audit.key\"\n[registry]\nfile = \"signers.json\"\n\
          [gate]\nrecovery_probe_interval_ms = 200\nrecovery_min_ms = 400\n\
          [[callers]]\nname = \"{CALLER}\"\n",
         nix::unistd::geteuid()

@@ -21,6 +21,9 @@ use crate::key::{DevelopmentKey, KeyError};
 const SIGNERS: [(&str, Algorithm); 2] =
     [("dev-ed25519", Algorithm::Ed25519Sha512), ("dev-p256", Algorithm::EcdsaSha256)];
 
+/// The key that signs audit records: kid and algorithm.
+const AUDIT: (&str, Algorithm) = ("dev-audit", Algorithm::Ed25519Sha512);
+
 /// The callers that get a certificate: file name and SPIFFE URI.
 const CALLERS: [(&str, &str); 2] =
     [("client", "spiffe://dev.localhost/client"), ("operator", "spiffe://dev.localhost/operator")];
@@ -134,7 +137,8 @@ impl Material {
     /// Makes missing signing keys, and the registry out of all of them.
     fn registry(&self) -> Result<(), MaterialError> {
         let mut entries = Vec::new();
-        for (kid, algorithm) in SIGNERS {
+        let signers = SIGNERS.map(|signer| (signer, Purpose::Signing));
+        for ((kid, algorithm), purpose) in signers.into_iter().chain([(AUDIT, Purpose::Audit)]) {
             let file = self.key_file(kid);
             if !file.exists() {
                 let key = DevelopmentKey::generate(algorithm)?;
@@ -146,7 +150,7 @@ impl Material {
                 kid: Kid::parse(kid).map_err(|error| unusable(error.to_string()))?,
                 public_key: PublicKey::from_spki_der(key.public_key_der(), algorithm)
                     .map_err(|error| unusable(error.to_string()))?,
-                purpose: Purpose::Signing,
+                purpose,
                 not_after: None,
                 revoked_at: None,
             };

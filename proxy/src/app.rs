@@ -9,7 +9,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use audit::{Clock, Identity, Journal, OpenError, Opened};
 use signing_core::gate::{Gates, Slots};
+use signing_core::journal::AuditKeys;
 use signing_core::{Kid, Registry, Rulebook};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, Semaphore, oneshot, watch};
@@ -18,12 +20,12 @@ use crate::admin::{self, Admin, SocketError};
 use crate::config::{self, Environment};
 use crate::finish::Finisher;
 use crate::idempotency::Idempotency;
-use crate::log::Log;
 use crate::log_limit::LogLimit;
-use crate::materials::Materials;
-use crate::metrics::Metrics;
-use crate::monitor::{Monitor, MonitorTasks, Store, StoreError};
+use crate::materials::{Materials, RegisteredAuditKey};
+use crate::metrics::{JournalObserver, Metrics};
+use crate::monitor::{Monitor, MonitorTasks, Store, StoreError, Stored, Witness};
 use crate::observe::{self, Observed};
+use crate::refusals::Refusals;
 use crate::reload::Reloader;
 use crate::server::{self, Connections, DataPlane};
 use crate::sign::SigningRoom;
@@ -31,11 +33,15 @@ use crate::signals::{Hangup, Signals};
 use crate::time::{now, wall_now};
 use crate::upstream::{DevelopmentUpstream, KmsClients, Upstream};
 
+/// How long a stop waits until it is stored how far the journal has come.
+const WITNESS_MAX: Duration = Duration::from_secs(2);
+
 /// A proxy that serves.
 #[derive(Debug)]
 pub struct App {
     data: Runtime,
     room: Arc<SigningRoom>,
+    refusals: Arc<Refusals>,
     connections: Connections,
     reloader: Arc<Reloader>,
     drain: watch::Sender<bool>,
@@ -70,6 +76,9 @@ pub enum StartError {
     /// The state directory can not be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The journal can not be opened.
+    #[error("audit.dir {0}")]
+    Journal(OpenError),
     /// The system gives no threads.
     #[error("the runtime does not start: {0}")]
     Runtime(#[from] io::Error),
@@ -79,6 +88,12 @@ pub enum StartError {
 struct Upstreams {
     data: BTreeMap<Kid, Arc<Upstream>>,
     monitor: Vec<(Kid, Upstream)>,
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        Self::Journal(error)
+    }
 }
 
 impl App {
@@ -91,12 +106,16 @@ impl App {
         config_file: PathBuf,
         materials: Materials,
         environment: &Environment,
-        log: Log,
     ) -> Result<Self, StartError> {
-        let Materials { config, registry, policy, tls, development_keys } = materials;
+        let Materials { config, registry, policy, tls, audit_key, development_keys } = materials;
 
         // What can fail for good is claimed first, and the socket before any thread.
-        let store = Store::open(&config.state_dir)?;
+        let (store, mut state) = Store::open(&config.state_dir)?;
+        if state.freeze_by(environment) {
+            store.save(&state)?;
+        }
+        let audit_key_id = audit_key.key.id();
+        let (audit_kid, opened) = open_journal(&config, audit_key, &registry, &state)?;
         let admin_listener = admin::bind(&config.admin.socket)?;
         let data_listener = listen("server.listen", config.server.listen)?;
         let metrics_listener = listen("metrics.listen", config.metrics_listen)?;
@@ -117,6 +136,17 @@ impl App {
         let metrics = Arc::new(Metrics::new(labels, slots.clone()));
         metrics.loaded(wall_now().unix_timestamp(), tls.certificate_ends);
         let tls = Arc::new(ArcSwap::from_pointee(tls));
+        let observer = Box::new(JournalObserver::new(Arc::clone(&metrics)));
+        let sealed: Vec<_> = state.seals.keys().map(ToString::to_string).collect();
+        let identity = Identity {
+            deployment: &config.deployment,
+            audit_kid: audit_kid.as_str(),
+            version: env!("CARGO_PKG_VERSION"),
+            frozen: state.freeze.as_ref().map(|freeze| freeze.reason.as_str()),
+            sealed: &sealed,
+        };
+        let clock = Clock { now, wall: wall_now };
+        let journal = opened.start(&identity, config.audit.segment_bytes, clock, observer)?;
         let gates = Gates::new(
             config.thresholds.clone(),
             upstreams.data.keys().cloned(),
@@ -125,8 +155,8 @@ impl App {
         );
         let (monitor, monitor_tasks) = Monitor::new(
             gates,
-            store,
-            environment,
+            (store, state),
+            journal.clone(),
             upstreams.monitor,
             config.probe.clone(),
             Arc::clone(&metrics),
@@ -138,7 +168,7 @@ impl App {
             slots: slots.clone(),
             upstreams: upstreams.data,
             idempotency: Idempotency::default(),
-            log,
+            journal: journal.clone(),
             metrics: Arc::clone(&metrics),
             finisher: Finisher::new(data.handle().clone()),
         });
@@ -149,8 +179,11 @@ impl App {
             monitor: monitor.clone(),
             tls: Arc::clone(&tls),
             connections: connections.clone(),
+            journal: journal.clone(),
+            audit_key: audit_key_id,
             metrics: Arc::clone(&metrics),
         });
+        let refusals = Arc::new(Refusals::default());
         let plane = Arc::new(DataPlane {
             tls,
             limits: config.server.clone(),
@@ -158,6 +191,7 @@ impl App {
             connections: connections.clone(),
             draining: draining.clone(),
             bodies: Arc::new(Semaphore::new(config.server.bodies_max_bytes)),
+            refusals: Arc::clone(&refusals),
             handshake_log: LogLimit::default(),
             refusal_log: LogLimit::default(),
         });
@@ -165,20 +199,28 @@ impl App {
             access: config.admin.clone(),
             deployment: config.deployment.clone(),
             monitor: monitor.clone(),
+            journal: journal.clone(),
             slots,
             connections: connections.clone(),
             reloader: Arc::clone(&reloader),
             started: now(),
         });
-        let observed = Arc::new(Observed { monitor, metrics, draining });
+        let observed = Arc::new(Observed { monitor, journal: journal.clone(), metrics, draining });
 
         let data_listener = {
             let _entered = data.enter();
             tokio::net::TcpListener::from_std(data_listener)?
         };
-        let admin_ended =
-            AdminThread { monitor_tasks, admin_listener, admin, metrics_listener, observed }
-                .start()?;
+        let recording = (Arc::clone(&refusals), journal);
+        let admin_ended = AdminThread {
+            monitor_tasks,
+            admin_listener,
+            admin,
+            metrics_listener,
+            observed,
+            recording,
+        }
+        .start()?;
         for upstream in room.upstreams.values().map(Arc::clone) {
             data.spawn(async move { upstream.keep_warm().await });
         }
@@ -186,6 +228,7 @@ impl App {
         Ok(Self {
             data,
             room,
+            refusals,
             connections,
             reloader,
             drain,
@@ -238,11 +281,26 @@ impl App {
             }
             Ok(())
         });
+        self.end_the_journal(if stopped.is_ok() { "told to" } else { "the monitor died" });
         // The next start would replace it; a failure to remove it harms nobody.
         let _ = std::fs::remove_file(&self.admin_socket);
         self.data.shutdown_timeout(Duration::from_secs(1));
         tracing::info!("stopped");
         stopped
+    }
+
+    /// After the last release: records the stop, and stores how far the journal has come.
+    fn end_the_journal(&self, reason: &str) {
+        let SigningRoom { journal, monitor, .. } = &*self.room;
+        self.refusals.record(journal);
+        if let Err(trouble) = journal.stop(reason) {
+            tracing::error!(target: "audit", %trouble, "the stop is not recorded");
+        }
+        let stored = async {
+            // Nothing is lost if it is not: the journal is only watched less closely.
+            let _ = tokio::time::timeout(WITNESS_MAX, monitor.store_witness()).await;
+        };
+        self.data.block_on(stored);
     }
 
     async fn drain(&self) {
@@ -272,6 +330,7 @@ struct AdminThread {
     admin: Arc<Admin>,
     metrics_listener: TcpListener,
     observed: Arc<Observed>,
+    recording: (Arc<Refusals>, Journal),
 }
 
 impl AdminThread {
@@ -288,11 +347,15 @@ impl AdminThread {
                 let metrics_listener = tokio::net::TcpListener::from_std(self.metrics_listener)?;
                 let admin = tokio::spawn(admin::serve(admin_listener, self.admin));
                 let observed = tokio::spawn(observe::serve(metrics_listener, self.observed));
+                let (refusals, journal) = self.recording;
+                let refusals =
+                    tokio::spawn(async move { refusals.record_for_ever(&journal).await });
                 let _ = started.send(Ok(()));
                 tokio::select! {
                     () = self.monitor_tasks.run() => {}
                     _ = admin => {}
                     _ = observed => {}
+                    _ = refusals => {}
                 }
                 tracing::error!("a task of the admin thread died");
                 Ok(())
@@ -312,6 +375,30 @@ impl AdminThread {
             Err(_) => Err(io::Error::other("the admin thread died at its start")),
         }
     }
+}
+
+/// Opens the journal and compares it with what the state directory knows of it.
+fn open_journal(
+    config: &config::Config,
+    audit_key: RegisteredAuditKey,
+    registry: &Registry,
+    state: &Stored,
+) -> Result<(Kid, Opened), OpenError> {
+    let RegisteredAuditKey { key, kid } = audit_key;
+    let opened = Opened::open(&config.audit.dir, key, &AuditKeys::of_registry(registry))?;
+    if let Some(Witness { chain, head }) = state.witness {
+        opened.holds(chain, head)?;
+    }
+    let (chain, seq) = (opened.chain(), opened.head().seq);
+    let open_intents = opened.open_intents();
+    match opened.cut() {
+        Some(cut) => {
+            let cut_bytes = cut.bytes;
+            tracing::warn!(target: "audit", %chain, seq, open_intents, cut_bytes, "a torn end was cut");
+        }
+        None => tracing::info!(target: "audit", %chain, seq, open_intents, "journal"),
+    }
+    Ok((kid, opened))
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

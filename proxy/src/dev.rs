@@ -10,6 +10,10 @@ use development::{Material, MaterialError};
 use serde_json::json;
 
 use crate::app::App;
+use crate::config::Config;
+use crate::init::{InitError, init};
+use crate::materials::Materials;
+use crate::monitor::Store;
 
 const CONFIG: &str = "signing-proxy.toml";
 
@@ -38,6 +42,20 @@ pub fn prepare(
     Ok(Prepared { config_file: material.path(CONFIG), material })
 }
 
+/// Makes the journal if there never was one here. One that is gone is not replaced
+/// silently: the start says what to do.
+///
+/// # Errors
+/// [`InitError`].
+pub fn journal(materials: &Materials) -> Result<(), InitError> {
+    let Config { audit, state_dir, .. } = &materials.config;
+    let was_here = Store::open(state_dir)?.1.witness.is_some();
+    if !was_here && !audit.dir.exists() {
+        init(materials)?;
+    }
+    Ok(())
+}
+
 /// Says what runs where and what to paste, for a person on stderr, and in one
 /// line `ready {json}` on stdout for a program.
 ///
@@ -59,6 +77,7 @@ pub fn announce(prepared: &Prepared, app: &App) -> Result<(), MaterialError> {
         "client_certificate": path("pki/client.pem"),
         "client_key": path("pki/client.key"),
         "registry": path("signers.json"),
+        "journal": path("journal"),
         "config": path(CONFIG),
         "signers": material.signers().map(|(kid, _)| kid).collect::<Vec<_>>(),
     });
@@ -91,6 +110,11 @@ allowed_uids = [{uid}]
 
 [state]
 dir = "state"
+
+[audit]
+dir = "journal"
+key_file = "keys/dev-audit.pem"
+segment_bytes = 16777216
 
 [registry]
 file = "signers.json"

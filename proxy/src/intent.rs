@@ -1,73 +1,67 @@
-//! What an admitted order is about, noted before the upstream is asked.
+//! What an admitted order is about, recorded before the upstream is asked.
 
-use serde::Serialize;
-use signing_core::ToBeSigned;
+use std::sync::Arc;
+
+use audit::{IntentSeq, Journal};
 use signing_core::gate::Permit;
+use signing_core::journal::{self, Record};
+use signing_core::{Algorithm, Caller, Kid, Refusal, ToBeSigned};
 
+use crate::record::{MODE, unavailable};
 use crate::request_context::RequestContext;
-use crate::time::{rfc3339, wall_now};
 
-/// What an order is about, kept for its outcome line.
-#[derive(Debug, Serialize)]
+/// An intent that is on its way to the disk: its outcome will be recorded, or the next
+/// start concludes it.
+#[derive(Debug)]
 pub struct Intent {
-    request_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    traceparent: Option<String>,
-    caller: String,
-    signer_kid: String,
-    algorithm: &'static str,
-    input_digest: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    justification: Option<String>,
+    pub(crate) seq: IntentSeq,
+    pub(crate) about: About,
 }
 
-/// A log line: an intent, and what became of it.
-#[derive(Debug, Serialize)]
-pub(crate) struct Line<'i> {
-    timestamp: String,
-    target: &'static str,
-    outcome: &'i str,
-    mode: &'static str,
-    #[serde(flatten)]
-    intent: &'i Intent,
-    #[serde(flatten)]
-    more: More<'i>,
-}
-
-/// What a line says beside its intent.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum More<'i> {
-    /// The signature was made.
-    SignatureSha256(String),
-    /// It was not, or does not leave: why.
-    Detail(&'i str),
+/// What an order is about, for the record of its outcome.
+#[derive(Debug)]
+pub struct About {
+    pub(crate) request_id: String,
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) signer_kid: Kid,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) input_digest: String,
 }
 
 impl Intent {
-    /// Notes what `permit` is about to be used for.
-    #[must_use]
-    pub fn note(
+    /// Records what `permit` is about to be used for; waits for nothing.
+    ///
+    /// # Errors
+    /// `audit_unavailable`, at once: the upstream must not be asked.
+    pub fn record(
+        journal: &Journal,
         permit: &Permit,
+        caller: &Arc<Caller>,
         input: &ToBeSigned,
-        justification: Option<String>,
+        justification: Option<&str>,
         context: &RequestContext,
-    ) -> Self {
+    ) -> Result<Self, Refusal> {
         let grant = permit.grant();
-        Self {
+        let about = About {
             request_id: context.request_id.clone(),
-            traceparent: context.traceparent.clone(),
-            caller: grant.caller().to_string(),
-            signer_kid: grant.signer().kid.to_string(),
-            algorithm: grant.algorithm().name(),
+            caller: Arc::clone(caller),
+            signer_kid: grant.signer().kid.clone(),
+            algorithm: grant.algorithm(),
             input_digest: input.fingerprint().to_string(),
+        };
+        let record = Record::Intent(journal::Intent {
+            algorithm: about.algorithm.name(),
+            caller: about.caller.as_str(),
+            input_digest: &about.input_digest,
             justification,
-        }
-    }
-
-    /// Its log line, with what became of it.
-    pub(crate) fn line<'i>(&'i self, outcome: &'i str, more: More<'i>) -> Line<'i> {
-        let timestamp = rfc3339(wall_now());
-        Line { timestamp, target: "outcome", outcome, mode: "normal", intent: self, more }
+            mode: MODE,
+            request_id: &about.request_id,
+            signer_kid: about.signer_kid.as_str(),
+            traceparent: context.traceparent.as_deref(),
+        });
+        let seq = journal
+            .intent(&record)
+            .map_err(|trouble| unavailable(&trouble).about(&about.signer_kid))?;
+        Ok(Self { seq, about })
     }
 }

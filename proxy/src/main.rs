@@ -11,6 +11,7 @@ use signing_proxy::app::App;
 use signing_proxy::config::Environment;
 use signing_proxy::dev;
 use signing_proxy::hardening::harden;
+use signing_proxy::init::init;
 use signing_proxy::log::Log;
 use signing_proxy::materials::Materials;
 use signing_proxy::signals::Hangup;
@@ -50,6 +51,16 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Make the journal, once: every signature is recorded in it before it leaves. The new
+    /// chain's first record says who made it, and which journal was here before.
+    #[command(
+        after_help = "Example: signing-proxy init --config /etc/signing-proxy/signing-proxy.toml"
+    )]
+    Init {
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Serve on this machine with made-up certificates and development keys.
     #[command(after_help = "Example: signing-proxy dev --listen 127.0.0.1:0")]
     Dev {
@@ -80,6 +91,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
     match verb {
         Verb::Check { config, json } => return check(&config, &environment, json),
+        Verb::Init { config } => return make_journal(&config, &environment),
         Verb::Serve { config } => serve(&environment, Hangup::Reloads, |environment| {
             let materials = Materials::load(&config, environment)?;
             Ok((config, materials, |app: &App| {
@@ -90,6 +102,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Dev { dir, listen, metrics } => serve(&environment, Hangup::Stops, |environment| {
             let prepared = dev::prepare(&dir, listen, metrics)?;
             let materials = Materials::load(&prepared.config_file, environment)?;
+            dev::journal(&materials)?;
             let config = prepared.config_file.clone();
             Ok((config, materials, move |app: &App| Ok(dev::announce(&prepared, app)?)))
         }),
@@ -116,6 +129,14 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes the journal that a configuration names.
+fn make_journal(file: &Path, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let materials = Materials::load(file, environment)?;
+    let made = init(&materials)?;
+    println!("{}: chain {} begins", materials.config.audit.dir.display(), made.chain);
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Serves what `prepare` gives until it is stopped; `announce` says so.
 fn serve<A>(
     environment: &Environment,
@@ -129,7 +150,7 @@ where
     harden().context("core dumps can not be forbidden")?;
     log.take_events();
     let (config, materials, announce) = prepare(environment)?;
-    let app = App::start(config, materials, environment, log.clone())?;
+    let app = App::start(config, materials, environment)?;
     announce(&app)?;
     let stopped = app.run_until_stopped(hangup);
     log.flush();

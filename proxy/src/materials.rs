@@ -7,8 +7,9 @@ mod notes;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use audit::AuditKey;
 use development::DevelopmentKey;
-use signing_core::key::names_of;
+use signing_core::key::{Purpose, names_of};
 use signing_core::registry::Document;
 use signing_core::{Algorithm, Kid, Policy, Registry};
 use time::OffsetDateTime;
@@ -29,8 +30,19 @@ pub struct Materials {
     pub policy: Policy,
     /// The data plane's TLS.
     pub tls: ServerTls,
+    /// The key that signs the journal's records.
+    pub audit_key: RegisteredAuditKey,
     /// The development provider's keys, if there are any.
     pub development_keys: BTreeMap<Kid, DevelopmentKey>,
+}
+
+/// The audit key, and the name that the registry gives it.
+#[derive(Debug)]
+pub struct RegisteredAuditKey {
+    /// The key.
+    pub key: AuditKey,
+    /// Its kid.
+    pub kid: Kid,
 }
 
 impl Materials {
@@ -47,16 +59,22 @@ impl Materials {
         }
         let tls = tls(&config.server.tls, wall_now());
         let development_keys = development_keys(&config);
-        match (registry, tls, development_keys) {
-            (Ok(registry), Ok(tls), Ok(development_keys)) if mistakes.is_empty() => Ok(Self {
-                policy: Policy::new(config.callers.clone(), config.aliases.clone()),
-                registry,
-                tls,
-                development_keys,
-                config,
-            }),
-            (registry, tls, development_keys) => {
-                let found = [registry.err(), tls.err(), development_keys.err()];
+        let audit_key = audit_key(&config, registry.as_ref().ok());
+        match (registry, tls, development_keys, audit_key) {
+            (Ok(registry), Ok(tls), Ok(development_keys), Ok(Some(audit_key)))
+                if mistakes.is_empty() =>
+            {
+                Ok(Self {
+                    policy: Policy::new(config.callers.clone(), config.aliases.clone()),
+                    registry,
+                    tls,
+                    audit_key,
+                    development_keys,
+                    config,
+                })
+            }
+            (registry, tls, development_keys, audit_key) => {
+                let found = [registry.err(), tls.err(), audit_key.err(), development_keys.err()];
                 mistakes.extend(found.into_iter().flatten().flatten());
                 Err(ConfigError { file: file.to_owned(), mistakes })
             }
@@ -172,6 +190,39 @@ fn tls(tls: &Tls, now: OffsetDateTime) -> Result<ServerTls, Vec<String>> {
     match loaded {
         Some(loaded) if mistakes.is_empty() => Ok(loaded),
         _ => Err(mistakes),
+    }
+}
+
+/// Reads the audit key and looks it up in the registry. None: something that it needs
+/// is missing, which is reported already.
+fn audit_key(
+    config: &Config,
+    registry: Option<&Registry>,
+) -> Result<Option<RegisteredAuditKey>, Vec<String>> {
+    let file = &config.audit.key_file;
+    if file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let key = AuditKey::load(file).map_err(|error| vec![format!("audit.key_file: {error}")])?;
+    let Some(registry) = registry else { return Ok(None) };
+    let mut signers = registry.iter();
+    let registered = signers.find(|signer| signer.public_key.spki_der() == key.public().spki_der());
+    let (file, registry) = (file.display(), config.registry_file.display());
+    match registered {
+        Some(signer) if signer.purpose == Purpose::Audit => {
+            Ok(Some(RegisteredAuditKey { key, kid: signer.kid.clone() }))
+        }
+        Some(signer) => Err(vec![format!(
+            "audit.key_file: {file} holds the key of {:?}, which {registry} has for another \
+             purpose; keys of different purposes are disjoint, so make another one: openssl \
+             genpkey -algorithm ed25519",
+            signer.kid.as_str()
+        )]),
+        None => Err(vec![format!(
+            "audit.key_file: the public key of {file} is not in {registry}; add it with \
+             \"purpose\": \"audit\", \"algorithm\": \"ed25519\" and \"public_key_pem\" of: openssl \
+             pkey -in {file} -pubout"
+        )]),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Every metric name, in one file. Handles are made once; nothing here is read
 //! back to decide anything, and no label takes a caller-chosen value.
 
+mod audit;
+
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,8 +14,12 @@ use metrics_exporter_prometheus::{
 use signing_core::gate::{Evidence, Slots, Snapshot, State};
 use signing_core::{Kid, Moment, Reason};
 
+use self::audit::AuditMetrics;
 use crate::health::Health;
 use crate::time::now;
+use ::audit::Journal;
+
+pub use self::audit::JournalObserver;
 
 const HEALTH: &str = "signing_proxy_health";
 const SIGNER_HEALTH: &str = "signing_proxy_signer_health";
@@ -33,6 +39,14 @@ const HANDSHAKES_FAILED: &str = "signing_proxy_tls_handshakes_failed_total";
 const CONNECTIONS_REFUSED: &str = "signing_proxy_connections_refused_total";
 const KMS_LATENCY: &str = "kms_sign_latency";
 const KMS_ERRORS: &str = "kms_errors_total";
+const AUDIT_APPEND: &str = "audit_append_duration_seconds";
+const AUDIT_SYNC: &str = "audit_sync_duration_seconds";
+const AUDIT_BATCH: &str = "audit_batch_records";
+const AUDIT_RECORDS: &str = "audit_records_total";
+const AUDIT_QUEUE: &str = "audit_queue_records";
+const AUDIT_FREE: &str = "audit_journal_free_bytes";
+const AUDIT_FULL_IN: &str = "audit_journal_full_seconds";
+const AUDIT_SEALED: &str = "audit_sealed";
 
 /// Name, unit and help of each metric.
 const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
@@ -62,6 +76,22 @@ const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
     (CONNECTIONS_REFUSED, Kind::Counter, "Connections closed at once, since too many were open."),
     (KMS_LATENCY, Kind::Histogram, "Time of one call to the upstream to sign, in seconds."),
     (KMS_ERRORS, Kind::Counter, "Failed calls to the upstream, by kind."),
+    (
+        AUDIT_APPEND,
+        Kind::Histogram,
+        "Time from a record that is waited for until it is on disk, in seconds.",
+    ),
+    (AUDIT_SYNC, Kind::Histogram, "Time of one sync of the journal, in seconds."),
+    (AUDIT_BATCH, Kind::Sizes, "Records written at once."),
+    (AUDIT_RECORDS, Kind::Counter, "Records written, by type."),
+    (AUDIT_QUEUE, Kind::Gauge, "Records that wait to be written."),
+    (AUDIT_FREE, Kind::Gauge, "Bytes left for the journal, set aside or free on its file system."),
+    (
+        AUDIT_FULL_IN,
+        Kind::Gauge,
+        "Seconds until the journal is full at the rate of the last minutes; infinite if it does not fill.",
+    ),
+    (AUDIT_SEALED, Kind::Gauge, "1 while the journal is sealed: an operator has to look."),
 ];
 
 #[derive(Clone, Copy)]
@@ -69,6 +99,8 @@ enum Kind {
     Counter,
     Gauge,
     Histogram,
+    /// A histogram of counts.
+    Sizes,
 }
 
 /// Seconds: from a refusal on loopback to a stuck upstream.
@@ -76,6 +108,9 @@ const BUCKETS: [f64; 15] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     10.0,
 ];
+
+/// Counts: of a batch.
+const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// The stages of one request, as in `Server-Timing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,6 +168,7 @@ pub struct Metrics {
     /// Connections over the limit.
     pub connections_refused: Counter,
     slots: Slots,
+    audit: AuditMetrics,
 }
 
 struct OfSigner {
@@ -164,6 +200,7 @@ impl Metrics {
                 Kind::Counter => recorder.describe_counter(name, None, help),
                 Kind::Gauge => recorder.describe_gauge(name, None, help),
                 Kind::Histogram => recorder.describe_histogram(name, Some(Unit::Seconds), help),
+                Kind::Sizes => recorder.describe_histogram(name, None, help),
             }
         }
         let make = Make(&recorder);
@@ -188,6 +225,7 @@ impl Metrics {
             handshakes_failed: make.counter(HANDSHAKES_FAILED, &[]),
             connections_refused: make.counter(CONNECTIONS_REFUSED, &[]),
             slots,
+            audit: AuditMetrics::new(&make),
             handle,
             recorder,
         }
@@ -195,8 +233,9 @@ impl Metrics {
 
     /// The text that Prometheus reads. Gauges that follow the clock are set now.
     #[must_use]
-    pub fn render(&self, gates: &Snapshot) -> String {
+    pub fn render(&self, gates: &Snapshot, journal: &Journal) -> String {
         self.gates(gates);
+        self.audit.space(journal, now());
         #[expect(clippy::cast_precision_loss, reason = "a count of slots is far below 2^52")]
         self.inflight.set(self.slots.taken() as f64);
         self.handle.render()
@@ -214,6 +253,8 @@ impl Metrics {
         let health = Health::of(gates, now);
         self.health.set(one_if(health.ok));
         self.frozen.set(one_if(gates.freeze().is_some()));
+        let sealed = gates.audit_stop().is_some_and(|stop| stop.sealed);
+        self.audit.sealed.set(one_if(sealed));
         for signer in &health.signers {
             let Some(metrics) = self.signers.get(signer.kid) else { continue };
             metrics.health.set(one_if(signer.refusal.is_none()));
@@ -369,7 +410,11 @@ fn recorder() -> PrometheusRecorder {
     let builder = PrometheusBuilder::new();
     // Only an empty list of buckets is refused. Without buckets, histograms would
     // be summaries; that costs precision, and nothing else.
-    match builder.set_buckets_for_metric(Matcher::Prefix(String::new()), &BUCKETS) {
+    let seconds = Matcher::Prefix(String::new());
+    let builder = builder.set_buckets_for_metric(seconds, &BUCKETS).and_then(|builder| {
+        builder.set_buckets_for_metric(Matcher::Full(AUDIT_BATCH.to_owned()), &SIZES)
+    });
+    match builder {
         Ok(builder) => builder.build_recorder(),
         Err(_) => PrometheusBuilder::new().build_recorder(),
     }

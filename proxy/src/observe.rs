@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::Journal;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -32,6 +33,8 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 pub struct Observed {
     /// The gates.
     pub monitor: Monitor,
+    /// The journal.
+    pub journal: Journal,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// True once the proxy shuts down: not ready any more.
@@ -87,7 +90,7 @@ fn respond(observed: &Observed, request: &Request<Incoming>) -> Response<Answer>
     let gates = observed.monitor.gates();
     let health = Health::of(&gates, now());
     match path {
-        "/metrics" => metrics(&observed.metrics.render(&gates)),
+        "/metrics" => metrics(&observed.metrics.render(&gates, &observed.journal)),
         "/health" => json_answer(status_of(health.ok), &health.to_json(Reader::Anonymous)),
         "/livez" => json_answer(StatusCode::OK, &json!({"ok": true})),
         _ => {

@@ -2,7 +2,7 @@
 //! the one before, so that skipping one does not compile (I1).
 //!
 //! ```text
-//! Permit + Intent --new--> SigningOrder --prove--> Proven --outcome--> LoggedOutcome --release--> Release
+//! Permit + Intent --new--> SigningOrder --prove--> Proven --record--> DurableOutcome --release--> Release
 //! ```
 //!
 //! An upstream sees an [`Order`] and nothing else: the bytes, and under which
@@ -10,12 +10,13 @@
 
 use std::sync::Arc;
 
+use audit::{Durable, IntentSeq};
 use signing_core::gate::{Evidence, Permit, Slot, Snapshot, StillOpen};
 use signing_core::{
     Algorithm, Canary, Grant, Moment, Reason, Refusal, Signer, ToBeSigned, VerifiedSignature,
 };
 
-use crate::intent::Intent;
+use crate::intent::{About, Intent};
 
 /// What an upstream may be asked to sign. Sealed: only a [`SigningOrder`] and a
 /// [`CanaryOrder`] are orders.
@@ -62,11 +63,37 @@ pub struct Proven {
 /// An order that came to nothing: what to observe, and what to answer.
 #[derive(Debug)]
 pub struct Failed {
-    /// The order's intent, for its outcome line.
+    /// The order's intent, for its record.
     pub intent: Intent,
     /// What it says about the signer.
     pub evidence: Evidence,
     /// What the caller is told.
+    pub refusal: Refusal,
+}
+
+/// A proven order whose signature is on disk (I1, I6): it may be released.
+#[derive(Debug)]
+pub struct DurableOutcome {
+    proven: Unrecorded,
+    durable: Durable,
+}
+
+/// What a proven order holds beside its intent's number, which its record consumes.
+#[derive(Debug)]
+pub(crate) struct Unrecorded {
+    permit: Permit,
+    about: About,
+    signature: VerifiedSignature,
+}
+
+/// A signature that was made and recorded, and does not leave.
+#[derive(Debug)]
+pub struct Withheld {
+    /// What it was about.
+    pub about: About,
+    /// Its record.
+    pub durable: Durable,
+    /// Why.
     pub refusal: Refusal,
 }
 
@@ -75,6 +102,7 @@ pub struct Failed {
 pub struct Release {
     still_open: StillOpen,
     signature: VerifiedSignature,
+    durable: Durable,
 }
 
 impl SigningOrder {
@@ -145,32 +173,41 @@ impl Order for CanaryOrder {
 }
 
 impl Proven {
-    /// Its intent, for the outcome line.
-    #[must_use]
-    pub fn intent(&self) -> &Intent {
-        &self.intent
+    /// Takes the intent's number out, for the record of the outcome.
+    pub(crate) fn split(self) -> (IntentSeq, Unrecorded) {
+        let Self { permit, intent: Intent { seq, about }, signature } = self;
+        (seq, Unrecorded { permit, about, signature })
+    }
+}
+
+impl Unrecorded {
+    /// What it is about.
+    pub(crate) fn about(&self) -> &About {
+        &self.about
     }
 
-    /// The signature, verified but not released.
-    #[must_use]
-    pub fn signature(&self) -> &VerifiedSignature {
+    /// The signature, verified, and neither recorded nor released.
+    pub(crate) fn signature(&self) -> &VerifiedSignature {
         &self.signature
     }
 
-    /// The last step: only if the gate is still open in the same epoch. To be
-    /// called by the outcome log, once the outcome is written.
+    /// Joins it with the proof that its record is on disk.
+    pub(crate) fn recorded(self, durable: Durable) -> DurableOutcome {
+        DurableOutcome { proven: self, durable }
+    }
+}
+
+impl DurableOutcome {
+    /// The last step: only if the gate is still open in the same epoch.
     ///
     /// # Errors
-    /// `gate_closed_in_flight`: the signature is withheld, with its intent.
+    /// [`Withheld`], with `gate_closed_in_flight`.
     #[expect(clippy::result_large_err, reason = "moved once, out of the one place that makes it")]
-    pub(crate) fn release(
-        self,
-        gates: &Snapshot,
-        now: Moment,
-    ) -> Result<Release, (Intent, Refusal)> {
-        match gates.release(self.permit, now) {
-            Ok(still_open) => Ok(Release { still_open, signature: self.signature }),
-            Err(refusal) => Err((self.intent, refusal)),
+    pub fn release(self, gates: &Snapshot, now: Moment) -> Result<Release, Withheld> {
+        let Self { proven: Unrecorded { permit, about, signature }, durable } = self;
+        match gates.release(permit, now) {
+            Ok(still_open) => Ok(Release { still_open, signature, durable }),
+            Err(refusal) => Err(Withheld { about, durable, refusal }),
         }
     }
 }
@@ -180,6 +217,12 @@ impl Release {
     #[must_use]
     pub fn signature(&self) -> &VerifiedSignature {
         &self.signature
+    }
+
+    /// The record, for the receipt.
+    #[must_use]
+    pub fn durable(&self) -> &Durable {
+        &self.durable
     }
 
     /// The slot, to be held until the answer is written.

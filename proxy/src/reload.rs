@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use audit::Journal;
 use signing_core::Kid;
+use signing_core::journal::{self, KeyId, Record};
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
@@ -22,6 +24,9 @@ use crate::time::wall_now;
 
 /// How long reading may take: a file system that hangs must not hang an operator.
 const READ_MAX: Duration = Duration::from_secs(5);
+
+/// How long its record may take.
+const RECORD_MAX: Duration = Duration::from_secs(5);
 
 /// What a reload needs.
 #[derive(Debug)]
@@ -38,6 +43,10 @@ pub struct Reloader {
     pub tls: Arc<ArcSwap<ServerTls>>,
     /// The clients that are in already.
     pub connections: Connections,
+    /// Where a reload is recorded before it is in force.
+    pub journal: Journal,
+    /// The key that signs its records.
+    pub audit_key: KeyId,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -65,6 +74,9 @@ pub enum ReloadError {
     /// The files can not be read in time.
     #[error("nothing changed: reading the files took more than {} s", READ_MAX.as_secs())]
     TooSlow,
+    /// It can not be recorded.
+    #[error("nothing changed: it can not be recorded: {0}")]
+    Unrecorded(String),
     /// The monitor does not answer.
     #[error("nothing changed: {0}")]
     Gone(#[from] crate::monitor::MonitorGone),
@@ -84,7 +96,7 @@ impl Reloader {
     }
 
     async fn finish(&self, by: &str) -> Result<Reloaded, ReloadError> {
-        let reloaded = self.try_reload().await;
+        let reloaded = self.try_reload(by).await;
         match &reloaded {
             Ok(Reloaded { generation, signers_touched, connections_cut }) => {
                 let touched = words(signers_touched);
@@ -101,12 +113,19 @@ impl Reloader {
         reloaded
     }
 
-    async fn try_reload(&self) -> Result<Reloaded, ReloadError> {
+    async fn try_reload(&self, by: &str) -> Result<Reloaded, ReloadError> {
         let waited = tokio::time::timeout(READ_MAX, self.running.lock()).await;
         let mut running = waited.map_err(|_| ReloadError::Busy)?;
         let materials = self.read(running.clone()).await?;
         let mut mistakes = running.takes_a_restart(&materials.config);
-        let Materials { config, registry, policy, tls, .. } = materials;
+        let Materials { config, registry, policy, tls, audit_key, .. } = materials;
+        if audit_key.key.id() != self.audit_key {
+            mistakes.push(format!(
+                "audit.key_file: {} holds another key than at the start, which takes a restart; \
+                 put it back to reload the rest",
+                config.audit.key_file.display()
+            ));
+        }
         let rulebook = Arc::clone(self.monitor.gates().rulebook());
         let next = match rulebook.succeeded_by(registry, policy) {
             Ok(next) if mistakes.is_empty() => next,
@@ -122,6 +141,7 @@ impl Reloader {
         // Nothing below is mistaken any more. Dying in between leaves nothing behind: the
         // next start reads the files whole.
         let generation = next.generation();
+        self.record(by, generation).await.map_err(ReloadError::Unrecorded)?;
         let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
         let touched = self.monitor.reload(Arc::new(next), thresholds, probe).await?;
         let certificate_ends = tls.certificate_ends;
@@ -135,6 +155,17 @@ impl Reloader {
         self.metrics.loaded(wall_now().unix_timestamp(), certificate_ends);
         *running = config;
         Ok(Reloaded { generation, signers_touched: touched.into_iter().collect(), connections_cut })
+    }
+
+    /// Has the reload recorded: a configuration that nobody knows of is never in force.
+    async fn record(&self, by: &str, generation: u64) -> Result<(), String> {
+        let record = Record::Reload(journal::Reload { by, generation });
+        let appending =
+            self.journal.begin_append(&record).map_err(|trouble| trouble.to_string())?;
+        match tokio::time::timeout(RECORD_MAX, appending.durable()).await {
+            Ok(durable) => durable.map(|_| ()).map_err(|trouble| trouble.to_string()),
+            Err(_) => Err(format!("the disk did not answer in {} s", RECORD_MAX.as_secs())),
+        }
     }
 
     /// Reads on a thread that may block. Mistaken or not, the files also tell what

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use audit::Journal;
 use signing_core::gate::{Evidence, Slots};
+use signing_core::journal::TimingUs;
 use signing_core::{Caller, Kid, Moment, Reason, Refusal, SignRequest, ToBeSigned};
 
 use crate::finish::Finisher;
 use crate::idempotency::{Claimed, Idempotency};
 use crate::intent::Intent;
-use crate::log::Log;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
 use crate::order::{Release, SigningOrder};
-use crate::outcome_log::log_outcome;
+use crate::record::{record_outcome, record_withheld};
 use crate::request_context::RequestContext;
 use crate::time::{now, wall_now};
 use crate::upstream::{Upstream, UpstreamError};
@@ -29,8 +31,8 @@ pub struct SigningRoom {
     pub upstreams: BTreeMap<Kid, Arc<Upstream>>,
     /// Signatures given out lately, by idempotency key.
     pub idempotency: Idempotency,
-    /// Where outcomes are written.
-    pub log: Log,
+    /// Where intents and outcomes are recorded.
+    pub journal: Journal,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Finishes what a client that hangs up left behind.
@@ -84,7 +86,8 @@ pub async fn sign<L: Send + 'static>(
         None => None,
     };
     let kid = permit.grant().signer().kid.clone();
-    let intent = Intent::note(&permit, &input, request.justification, context);
+    let justification = request.justification.as_deref();
+    let intent = Intent::record(&room.journal, &permit, caller, &input, justification, context)?;
     let order = SigningOrder::new(permit, intent, input);
 
     // From here on nothing that the client does stops the work.
@@ -131,18 +134,23 @@ async fn conclude<L>(
         }
     }
 
-    let logged = log_outcome(&room.log, verdict).await?;
+    let timing_us = TimingUs {
+        queue: micros(called.since(received)),
+        upstream: micros(answered.since(called)),
+        verify: micros(verified.since(answered)),
+    };
+    let outcome = record_outcome(&room.journal, verdict, replayed, timing_us).await?;
     let recorded = now();
 
     // Entered before the gate is asked: a freeze either is seen by this look at
     // the gate, or waits for this answer.
     let leaving = leaving();
-    let released = logged.release(&room.monitor.gates(), now());
+    let released = outcome.release(&room.monitor.gates(), now());
     let (release, leaving) = match released {
         Ok(release) => (release, leaving),
         Err(withheld) => {
             drop(leaving);
-            return Err(withheld.log(&room.log).await);
+            return Err(record_withheld(&room.journal, withheld));
         }
     };
     if let Some(claim) = claim {
@@ -155,6 +163,10 @@ async fn conclude<L>(
         audit: recorded.since(verified),
     };
     Ok((Signed { release, stages }, leaving))
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The gate of a signer without upstream does not exist, so it admits nothing.

@@ -20,6 +20,7 @@
     reason = "a harness that cannot go on says why and fails the test"
 )]
 
+pub mod audit_key;
 pub mod client;
 pub mod kms;
 pub mod ministack;

@@ -1,12 +1,13 @@
 //! A real `signing-proxy` process, configured by a test.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::audit_key::audit_entry;
 use crate::client::{Answer, Client, Protocol, admin, plain};
 use crate::kms::Key;
 use crate::pki::{Certificate, Profile};
@@ -26,6 +27,7 @@ pub struct ProxyBuilder<'w> {
     server: String,
     tls: String,
     gate: String,
+    audit: String,
     kms: String,
     endpoint: String,
     directory: String,
@@ -74,6 +76,7 @@ impl<'w> ProxyBuilder<'w> {
             server: String::new(),
             tls: String::new(),
             gate: GATE.to_owned(),
+            audit: String::new(),
             kms: String::new(),
             endpoint: world.kms.endpoint.clone(),
             directory: "proxy".to_owned(),
@@ -148,6 +151,13 @@ impl<'w> ProxyBuilder<'w> {
         self
     }
 
+    /// Adds lines to `[audit]`.
+    #[must_use]
+    pub fn audit(mut self, lines: &str) -> Self {
+        self.audit = lines.to_owned();
+        self
+    }
+
     /// Replaces the lines of `[gate]`.
     #[must_use]
     pub fn gate(mut self, lines: &str) -> Self {
@@ -195,8 +205,10 @@ impl<'w> ProxyBuilder<'w> {
         scratch.write(&file("server.pem"), &server.certificate_pem);
         scratch.write(&file("server.key"), &server.key_pem);
         scratch.write(&file("ca.pem"), &self.world.pki.ca_pem);
-        scratch.write(&file("signers.json"), json!({"signers": self.registry}).to_string());
         std::fs::create_dir_all(scratch.path(&file("state"))).unwrap();
+        let mut registry = self.registry.clone();
+        registry.push(audit_entry(&scratch.path(&file("audit.key"))));
+        scratch.write(&file("signers.json"), json!({"signers": registry}).to_string());
         scratch.write(&file("signing-proxy.toml"), self.config())
     }
 
@@ -208,10 +220,13 @@ impl<'w> ProxyBuilder<'w> {
              client_ca_file = \"ca.pem\"\n{}\n\
              [metrics]\nlisten = \"127.0.0.1:0\"\n\
              [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n\
-             [state]\ndir = \"state\"\n[registry]\nfile = \"signers.json\"\n[gate]\n{}\n",
+             [state]\ndir = \"state\"\n\
+             [audit]\ndir = \"journal\"\nkey_file = \"audit.key\"\nsegment_bytes = 16777216\n{}\n\
+             [registry]\nfile = \"signers.json\"\n[gate]\n{}\n",
             self.server,
             self.tls,
             nix::unistd::geteuid(),
+            self.audit,
             self.gate,
         );
         for (kid, key) in &self.signers {
@@ -235,13 +250,30 @@ impl<'w> ProxyBuilder<'w> {
         text
     }
 
-    /// The command that would serve it.
+    /// The command that would serve it; its journal is made if there is none.
     #[must_use]
     pub fn command(&self) -> Command {
+        let config = self.write();
+        if !self.journal().exists() {
+            // Where the configuration is mistaken, the start says so itself.
+            let _ = self.verb("init", &config).output().unwrap();
+        }
+        self.verb("serve", &config)
+    }
+
+    /// Where its journal is.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.world.scratch.path(&format!("{}/journal", self.directory))
+    }
+
+    /// The command of a verb that takes the config file.
+    #[must_use]
+    pub fn verb(&self, verb: &str, config: &Path) -> Command {
         let mut command = Command::new(ours("signing-proxy"));
         command
-            .args(["serve", "--config"])
-            .arg(self.write())
+            .args([verb, "--config"])
+            .arg(config)
             .env_clear()
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")

@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 
 use serde_json::json;
+use system_tests::audit_key::example_registry;
 use system_tests::proxy::entry;
 use system_tests::{Kind, Profile, Scratch, World, programs};
 
@@ -33,10 +34,14 @@ fn the_example_configuration_and_registry_have_no_mistakes() {
     let certificate = world.scratch.write("server.pem", &server.certificate_pem);
     let key = world.scratch.write("server.key", &server.key_pem);
     let ca = world.scratch.write("ca.pem", &world.pki.ca_pem);
+    let audit = world.scratch.path("audit.key");
+    let registry = world.scratch.write("signers.json", example_registry(&audit));
     let environment = [
         ("SIGNING_PROXY__SERVER__TLS__CERTIFICATE_FILE", certificate.to_str().unwrap()),
         ("SIGNING_PROXY__SERVER__TLS__PRIVATE_KEY_FILE", key.to_str().unwrap()),
         ("SIGNING_PROXY__SERVER__TLS__CLIENT_CA_FILE", ca.to_str().unwrap()),
+        ("SIGNING_PROXY__AUDIT__KEY_FILE", audit.to_str().unwrap()),
+        ("SIGNING_PROXY__REGISTRY__FILE", registry.to_str().unwrap()),
     ];
     let output = check(&programs::repository().join("config/signing-proxy.toml"), &environment);
     assert!(output.status.success(), "{}", said(&output));

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 
 use signing_proxy::config::{Config, Environment};
 use signing_proxy::materials::Materials;
+use system_tests::audit_key::example_registry;
 use system_tests::programs::repository;
 use system_tests::{Pki, Profile, Scratch};
 
@@ -29,12 +30,14 @@ impl Files {
     fn make() -> Self {
         let (scratch, pki) = (Scratch::new(), Pki::new());
         let server = pki.issue(&Profile::server());
-        let registry = std::fs::read(repository().join("config/signers.json")).unwrap();
+        let registry = example_registry(&scratch.path("audit.key"));
+        let audit_key = std::fs::read(scratch.path("audit.key")).unwrap();
         for (name, content) in [
             ("server.pem", server.certificate_pem.as_bytes()),
             ("server.key", server.key_pem.as_bytes()),
             ("client-ca.pem", pki.ca_pem.as_bytes()),
-            ("signers.json", &registry),
+            ("signers.json", registry.as_bytes()),
+            ("audit.key", &audit_key),
         ] {
             scratch.write(name, content);
             scratch.write(&format!("other-{name}"), content);
@@ -44,7 +47,7 @@ impl Files {
 
     /// What the parser makes of `text`, in which the example's files are these.
     fn load(&self, text: &str) -> Result<Config, Vec<String>> {
-        let text = text.replace("/etc/signing-proxy/tls/", "");
+        let text = text.replace("/etc/signing-proxy/tls/", "").replace("/etc/signing-proxy/", "");
         let file = self.scratch.write("signing-proxy.toml", text);
         let loaded = Materials::load(&file, &Environment::default());
         loaded.map(|materials| materials.config).map_err(|error| error.mistakes)

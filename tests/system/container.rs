@@ -306,6 +306,7 @@ async fn in_the_root_file_system_it_checks_serves_signs_and_stops() {
     let text = text
         .replace("\"admin.sock\"", "\"/run/signing-proxy/admin.sock\"")
         .replace("\"state\"", "\"/var/lib/signing-proxy\"")
+        .replace("\"journal\"", "\"/var/lib/signing-proxy/journal\"")
         .replace("allowed_uids = [0]", "allowed_uids = [65532]")
         .replace("http://127.0.0.1:", "http://localhost:");
     fs::write(&file, text).unwrap();
@@ -317,6 +318,10 @@ async fn in_the_root_file_system_it_checks_serves_signs_and_stops() {
     let check: Vec<_> =
         serve.iter().map(|word| if *word == "serve" { "check" } else { word }).collect();
     assert!(output_inside(&root, &check).contains("no mistakes; 1 signers, 1 callers"));
+
+    let init: Vec<_> =
+        serve.iter().map(|word| if *word == "serve" { "init" } else { word }).collect();
+    assert!(output_inside(&root, &init).contains(" begins"));
 
     let mut served = inside(&root, &serve);
     served

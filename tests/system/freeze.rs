@@ -112,7 +112,11 @@ async fn i1_a_signature_that_was_under_way_when_it_froze_is_withheld() {
     let answer = asked.await.unwrap();
     assert_eq!((answer.status, answer.reason()), (503, "gate_closed_in_flight"), "{answer:?}");
     assert!(answer.body.get("signature").is_none());
-    proxy.process.says("\"outcome\":\"withheld\"").await;
+    let withheld = r#"audit_records_total{type="withheld"}"#;
+    eventually("the record", || async {
+        (proxy.metric(withheld).await == Some(1.0)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

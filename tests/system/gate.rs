@@ -230,10 +230,8 @@ async fn work_goes_on_when_the_client_hangs_up_after_the_intent() {
     let key = world.kms.key(Kind::P256);
     let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
     key.break_with(Fault::Latency(Duration::from_millis(400)));
-    let outcomes = |proxy: &system_tests::Proxy<'_>| {
-        proxy.process.output().matches("\"outcome\":\"signed\"").count()
-    };
-    let before = outcomes(&proxy);
+    let signed = r#"audit_records_total{type="signed"}"#;
+    let before = proxy.metric(signed).await;
     let alice = proxy.client(ALICE).await;
     let asked = tokio::spawn(async move { alice.sign_message("ec", b"hi").await });
     eventually("the request in flight", || async {
@@ -242,8 +240,8 @@ async fn work_goes_on_when_the_client_hangs_up_after_the_intent() {
     .await;
     asked.abort();
     assert!(asked.await.unwrap_err().is_cancelled());
-    eventually("the outcome of the abandoned request", || {
-        std::future::ready((outcomes(&proxy) > before).then_some(()))
+    eventually("the outcome of the abandoned request", || async {
+        (proxy.metric(signed).await > before).then_some(())
     })
     .await;
     eventually("its slot given back", || async {

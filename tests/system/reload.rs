@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use system_tests::audit_key::audit_entry;
 use system_tests::proxy::entry;
 use system_tests::{
     Client, Fault, Kind, Operation, Pki, Profile, Protocol, Proxy, World, eventually,
@@ -348,7 +349,9 @@ async fn a_kid_that_comes_back_comes_back_with_its_key() {
         .caller(ALICE, &["ec"])
         .start()
         .await;
+    let audit = audit_entry(&file(&world, "audit.key"));
     let write = |entries: &[Value]| {
+        let entries = [entries, std::slice::from_ref(&audit)].concat();
         std::fs::write(file(&world, "signers.json"), json!({"signers": entries}).to_string())
             .unwrap();
     };

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::Journal;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -24,7 +25,7 @@ use tokio::sync::Semaphore;
 use crate::config::{self, REASON_MAX_CHARS};
 use crate::health::{Health, Reader};
 use crate::json::put;
-use crate::monitor::{Monitor, Outcome};
+use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::server::{Answer, Connections, json_answer, problem, problem_with_mistakes};
 use crate::time::now;
@@ -53,6 +54,8 @@ pub struct Admin {
     pub deployment: String,
     /// The gates.
     pub monitor: Monitor,
+    /// The journal.
+    pub journal: Journal,
     /// Requests in flight.
     pub slots: Slots,
     /// Open connections of the data plane.
@@ -72,8 +75,26 @@ struct Freeze {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Unseal {
-    signer_kid: String,
+    signer_kid: Option<String>,
+    #[serde(default)]
+    audit: bool,
     reason: String,
+}
+
+impl Unseal {
+    /// What is to be unsealed: a signer, or the journal.
+    fn what(&self) -> Result<Sealed, Refusal> {
+        match (&self.signer_kid, self.audit) {
+            (Some(kid), false) => Kid::parse(kid)
+                .map(Sealed::Signer)
+                .map_err(|error| Refusal::new(Reason::SignerUnknown, error.to_string())),
+            (None, true) => Ok(Sealed::Journal),
+            (Some(_), true) | (None, false) => Err(Refusal::new(
+                Reason::InvalidRequest,
+                "send either \"signer_kid\" or \"audit\": true",
+            )),
+        }
+    }
 }
 
 /// Serves the admin socket until the process ends.
@@ -146,7 +167,9 @@ async fn respond(
             let freezing = admin.monitor.freeze(reason, peer.name().await);
             let outcome = match tokio::time::timeout(STORE_PATIENCE, freezing).await {
                 Ok(outcome) => outcome.map_err(gone)?,
-                Err(_) => Outcome::NotStored("the disk does not answer".into()),
+                Err(_) => {
+                    Outcome::NotStored("a restart would forget it: the disk does not answer".into())
+                }
             };
             // In force since before this line: only what was released earlier can
             // still be on its way.
@@ -158,14 +181,18 @@ async fn respond(
             answer(outcome, json!({"frozen": still_frozen(admin)}))
         }
         ("/v1/unseal", &Method::POST) => {
-            let Unseal { signer_kid, reason } = read(request).await?;
-            let kid = Kid::parse(&signer_kid)
-                .map_err(|error| Refusal::new(Reason::SignerUnknown, error.to_string()))?;
+            let asked: Unseal = read(request).await?;
+            let what = asked.what()?;
+            let Unseal { signer_kid, reason, .. } = asked;
             let reason = one_line(reason)?;
-            let outcome =
-                admin.monitor.unseal(kid, reason, peer.name().await).await.map_err(gone)?;
-            let unsealed = outcome == Outcome::Done;
-            answer(outcome, json!({"signer_kid": signer_kid, "unsealed": unsealed}))
+            let by = peer.name().await;
+            let outcome = admin.monitor.unseal(what, reason, by).await.map_err(gone)?;
+            let mut body = json!({"unsealed": outcome == Outcome::Done});
+            match signer_kid {
+                Some(kid) => put(&mut body, "signer_kid", kid),
+                None => put(&mut body, "audit", true),
+            }
+            answer(outcome, body)
         }
         ("/v1/reload", &Method::POST) => {
             let by = peer.name().await;
@@ -197,6 +224,19 @@ fn status(admin: &Admin) -> Value {
     put(&mut body, "uptime_s", now().since(admin.started).as_secs());
     put(&mut body, "requests_in_flight", admin.slots.taken());
     put(&mut body, "connections", admin.connections.count());
+    let head = admin.journal.head();
+    let mut journal = json!({
+        "chain": admin.journal.chain().to_string(),
+        "seq": head.seq,
+        "hash": head.hash.to_string(),
+        "directory": admin.journal.path().display().to_string(),
+        "set_aside_bytes": admin.journal.space().set_aside,
+        "sealed": gates.audit_stop().is_some_and(|stop| stop.sealed),
+    });
+    if let Some(stop) = gates.audit_stop() {
+        put(&mut journal, "trouble", &stop.detail);
+    }
+    put(&mut body, "audit", journal);
     body
 }
 
@@ -205,10 +245,9 @@ fn answer(outcome: Outcome, done: Value) -> Result<Response<Answer>, Refusal> {
     let (status, note) = match outcome {
         Outcome::Done => (StatusCode::OK, None),
         Outcome::Nothing(why) => (StatusCode::CONFLICT, Some(why)),
-        Outcome::NotStored(why) => (
-            StatusCode::INSUFFICIENT_STORAGE,
-            Some(format!("in force now, but a restart would forget it: {why}")),
-        ),
+        Outcome::NotStored(why) => {
+            (StatusCode::INSUFFICIENT_STORAGE, Some(format!("in force now, but {why}")))
+        }
         Outcome::Failed(why) => {
             return Err(Refusal::new(Reason::Internal, format!("nothing changed: {why}")));
         }
@@ -239,6 +278,7 @@ fn reload(reloaded: Result<Reloaded, ReloadError>) -> Response<Answer> {
         ReloadError::Mistakes(config) => (Reason::InvalidRequest, &config.mistakes),
         ReloadError::Busy => (Reason::Overloaded, &[]),
         ReloadError::TooSlow | ReloadError::Gone(_) => (Reason::Internal, &[]),
+        ReloadError::Unrecorded(_) => (Reason::AuditUnavailable, &[]),
     };
     problem_with_mistakes(&Refusal::new(reason, error.to_string()), mistakes)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use super::{Admin, Config, Draft, Server};
+use super::{Admin, Audit, Config, Draft, Server};
 
 impl Config {
     /// One sentence for each setting in which `next` differs from this configuration
@@ -18,6 +18,7 @@ impl Config {
             metrics_listen,
             admin: Admin { socket, allowed_uids, allowed_gids },
             state_dir,
+            audit: Audit { dir, key_file, segment_bytes },
             signers: _,
             // What a reload is for.
             registry_file: _,
@@ -34,6 +35,9 @@ impl Config {
         changes.compare("admin.allowed_uids", allowed_uids, &next.admin.allowed_uids);
         changes.compare("admin.allowed_gids", allowed_gids, &next.admin.allowed_gids);
         changes.compare("state.dir", state_dir, &next.state_dir);
+        changes.compare("audit.dir", dir, &next.audit.dir);
+        changes.compare("audit.key_file", key_file, &next.audit.key_file);
+        changes.compare("audit.segment_bytes", segment_bytes, &next.audit.segment_bytes);
         changes.server(server, &next.server);
         changes.signers(self, next);
         changes.0

@@ -42,6 +42,8 @@ pub struct Config {
     pub admin: Admin,
     /// Where freezes and seals are kept.
     pub state_dir: PathBuf,
+    /// The journal.
+    pub audit: Audit,
     /// `signers.json`.
     pub registry_file: PathBuf,
     /// When gates shut and open.
@@ -145,6 +147,17 @@ pub struct Admin {
     pub allowed_uids: Vec<u32>,
     /// Groups whose primary members may use it.
     pub allowed_gids: Vec<u32>,
+}
+
+/// The journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// PKCS#8 PEM of the audit key.
+    pub key_file: PathBuf,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
 }
 
 /// How the monitor probes.

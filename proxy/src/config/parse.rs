@@ -11,7 +11,7 @@ use super::environment::Environment;
 use super::grants;
 use super::section::{Mistakes, Section};
 use super::upstreams::Upstreams;
-use super::{Admin, Config, Draft, Probe, Server, Setting, Tls};
+use super::{Admin, Audit, Config, Draft, Probe, Server, Setting, Tls};
 
 /// What the lease needs on top of probe interval and time-out, so that one
 /// slow probe does not shut a healthy gate.
@@ -41,6 +41,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
         state.finish();
         reader.directory.join(dir)
     };
+    let audit = reader.audit(root.section("audit"));
     let registry_file = {
         let mut registry = root.section("registry");
         let fix = "name the signers.json that holds every public key";
@@ -62,6 +63,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
         metrics_listen,
         admin,
         state_dir,
+        audit,
         registry_file,
         thresholds,
         probe,
@@ -214,6 +216,21 @@ impl Reader<'_> {
         };
         section.finish();
         admin
+    }
+
+    fn audit(&self, mut section: Section) -> Audit {
+        let dir = section.text_or("dir", "/var/lib/signing-proxy/journal", "name a directory");
+        let audit = Audit {
+            dir: self.directory.join(dir),
+            key_file: self.file(
+                &mut section,
+                "key_file",
+                "name the PKCS#8 PEM of the audit key: openssl genpkey -algorithm ed25519",
+            ),
+            segment_bytes: section.number("segment_bytes", 64 << 20, 1 << 20..=1 << 30),
+        };
+        section.finish();
+        audit
     }
 }
 

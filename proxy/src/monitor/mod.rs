@@ -2,6 +2,7 @@
 //! gate snapshots. It lives on the admin runtime with upstream clients of its
 //! own, so that load can not starve it into an outage.
 
+mod disk;
 mod evidence;
 mod prober;
 mod store;
@@ -11,18 +12,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use audit::Journal;
 use signing_core::gate::{Freeze, Gates, Snapshot, Thresholds};
 use signing_core::{Kid, Rulebook};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use evidence::TrafficEvidence;
-pub use store::{Store, StoreError, Stored, StoredFreeze, StoredSeal};
-pub use writer::Outcome;
+pub use store::{Store, StoreError, Stored, StoredFreeze, StoredSeal, Witness};
+pub use writer::{Outcome, Sealed};
 
 use crate::config::{Environment, Probe};
 use crate::metrics::Metrics;
 use crate::time::{now, wall_now};
 use crate::upstream::Upstream;
+use disk::Disk;
 use writer::{Command, Writer};
 
 /// How many commands and probe results may wait for the writer.
@@ -54,31 +57,25 @@ pub struct MonitorTasks {
 pub struct MonitorGone;
 
 impl Monitor {
-    /// Prepares the monitor: gates shut, freeze and seals as the store has
-    /// them. The environment's freeze is stored like any other, unless one is in
-    /// force already: that one keeps its reason.
+    /// Prepares the monitor: gates shut, freeze and seals as the store has them.
     ///
     /// # Errors
-    /// [`StoreError`] if that freeze can not be stored.
+    /// [`StoreError`] if the system gives no thread.
     pub fn new(
         mut gates: Gates,
-        (store, mut state): (Store, Stored),
-        environment: &Environment,
+        (store, state): (Store, Stored),
+        journal: Journal,
         upstreams: Vec<(Kid, Upstream)>,
         probe: Probe,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, MonitorTasks), StoreError> {
-        if let (None, Some((reason, variable))) = (&state.freeze, environment.freeze()) {
-            let by = format!("environment variable {variable}");
-            state.freeze = Some(StoredFreeze { reason, by, at: wall_now() });
-            store.save(&state)?;
-        }
         if let Some(stored) = &state.freeze {
             gates.freeze(in_force(stored));
         }
         for (kid, seal) in &state.seals {
             gates.seal(kid, &seal.detail, now());
         }
+        gates.set_audit_stop(disk::audit_stop(&journal, state.audit_seal.as_ref()));
         let kids = upstreams.iter().map(|(kid, _)| kid.clone());
         let evidence = Arc::new(TrafficEvidence::new(kids));
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
@@ -90,16 +87,19 @@ impl Monitor {
             commands: commands.clone(),
         };
         let saver = store.into_saver().map_err(StoreError::Thread)?;
-        let writer = Writer::new(
+        let writer = Writer {
             gates,
             published,
             evidence,
-            (commands, inbox),
-            change,
-            saver,
+            inbox,
+            pace: change,
+            disk: Disk { saver, journal: journal.clone(), to_writer: commands },
+            journal,
             state,
-            Arc::clone(&metrics),
-        );
+            retry_in: None,
+            witness_in: 0,
+            metrics: Arc::clone(&metrics),
+        };
         let tasks = MonitorTasks { writer, pace, upstreams, monitor: monitor.clone(), metrics };
         Ok((monitor, tasks))
     }
@@ -124,7 +124,7 @@ impl Monitor {
         self.ask(|reply| Command::Freeze { reason, by, reply }).await
     }
 
-    /// Ends the freeze, once that is on disk.
+    /// Ends the freeze, once that is recorded and on disk.
     ///
     /// # Errors
     /// [`MonitorGone`].
@@ -132,17 +132,25 @@ impl Monitor {
         self.ask(|reply| Command::Unfreeze { by, reply }).await
     }
 
-    /// Unseals a signer, once that is on disk.
+    /// Unseals a signer or the journal, once that is recorded and on disk.
     ///
     /// # Errors
     /// [`MonitorGone`].
     pub async fn unseal(
         &self,
-        kid: Kid,
+        what: Sealed,
         reason: String,
         by: String,
     ) -> Result<Outcome, MonitorGone> {
-        self.ask(|reply| Command::Unseal { kid, reason, by, reply }).await
+        self.ask(|reply| Command::Unseal { what, reason, by, reply }).await
+    }
+
+    /// Stores how far the journal has come.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn store_witness(&self) -> Result<Outcome, MonitorGone> {
+        self.ask(|reply| Command::Witness { reply }).await
     }
 
     /// Puts a rulebook, thresholds and a way of probing in force, all at once;
@@ -187,6 +195,20 @@ impl MonitorTasks {
             tasks.spawn(prober.run());
         }
         tasks.join_next().await;
+    }
+}
+
+impl Stored {
+    /// Takes in the environment's freeze, which is stored like any other, unless one is
+    /// in force already: that one keeps its reason. True if there is something to store.
+    #[must_use]
+    pub fn freeze_by(&mut self, environment: &Environment) -> bool {
+        let (None, Some((reason, variable))) = (&self.freeze, environment.freeze()) else {
+            return false;
+        };
+        let by = format!("environment variable {variable}");
+        self.freeze = Some(StoredFreeze { reason, by, at: wall_now() });
+        true
     }
 }
 

@@ -1,4 +1,5 @@
-//! The freeze and the seals on disk: they survive restarts.
+//! The freeze and the seals on disk: they survive restarts. So does the journal's newest
+//! record, as far as it was seen: a journal that lacks it is not the one that was here.
 //!
 //! One small JSON file, replaced as a whole: write a new file, fsync it, rename
 //! it over the old one, fsync the directory. Whoever dies in between leaves the
@@ -15,6 +16,7 @@ use std::sync::mpsc::{self, SyncSender};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use signing_core::Kid;
+use signing_core::journal::{ChainId, Head, RecordHash};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
@@ -38,6 +40,19 @@ pub struct Stored {
     pub freeze: Option<StoredFreeze>,
     /// The seals in force.
     pub seals: BTreeMap<Kid, StoredSeal>,
+    /// The journal's seal, if it is in force.
+    pub audit_seal: Option<StoredSeal>,
+    /// The journal's newest record, at most some seconds old.
+    pub witness: Option<Witness>,
+}
+
+/// A record that was on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// Of which journal.
+    pub chain: ChainId,
+    /// Which record.
+    pub head: Head,
 }
 
 /// A freeze on disk.
@@ -172,6 +187,18 @@ impl Saver {
 struct OnDisk {
     freeze: Option<StoredFreeze>,
     seals: BTreeMap<String, StoredSeal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_seal: Option<StoredSeal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<WitnessOnDisk>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WitnessOnDisk {
+    chain: String,
+    seq: u64,
+    hash: String,
 }
 
 fn read(file: &Path) -> Result<Stored, StoreError> {
@@ -187,12 +214,33 @@ fn read(file: &Path) -> Result<Stored, StoreError> {
         let parsed = Kid::parse(&kid).map_err(|why| damaged(format!("seal of {kid:?}: {why}")))?;
         Ok((parsed, seal))
     });
-    Ok(Stored { freeze: on_disk.freeze, seals: seals.collect::<Result<_, _>>()? })
+    let witness = on_disk.journal.map(|witness| {
+        let WitnessOnDisk { chain, seq, hash } = witness;
+        let parsed = ChainId::parse(&chain).zip(RecordHash::parse(&hash));
+        let (chain, hash) =
+            parsed.ok_or_else(|| damaged(format!("journal {chain:?}, {hash:?}: not hex")))?;
+        Ok(Witness { chain, head: Head { seq, hash } })
+    });
+    Ok(Stored {
+        freeze: on_disk.freeze,
+        seals: seals.collect::<Result<_, _>>()?,
+        audit_seal: on_disk.audit_seal,
+        witness: witness.transpose()?,
+    })
 }
 
 fn write(directory: &Path, file: &Path, state: &Stored) -> io::Result<()> {
     let seals = state.seals.iter().map(|(kid, seal)| (kid.to_string(), seal.clone()));
-    let on_disk = OnDisk { freeze: state.freeze.clone(), seals: seals.collect() };
+    let on_disk = OnDisk {
+        freeze: state.freeze.clone(),
+        seals: seals.collect(),
+        audit_seal: state.audit_seal.clone(),
+        journal: state.witness.map(|Witness { chain, head }| WitnessOnDisk {
+            chain: chain.to_string(),
+            seq: head.seq,
+            hash: head.hash.to_string(),
+        }),
+    };
     let mut bytes = serde_json::to_vec_pretty(&on_disk)?;
     bytes.push(b'\n');
     let new = directory.join(format!("{FILE}.new"));

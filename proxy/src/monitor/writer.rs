@@ -1,26 +1,32 @@
 //! The one writer of the gates: it alone changes them, has what must survive
-//! stored, and publishes snapshots. It never waits for a disk.
+//! stored and recorded, and publishes snapshots. It never waits for a disk.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use audit::Journal;
 use signing_core::gate::{Freeze, Gates, Observation, Snapshot, State, Thresholds, Transition};
+use signing_core::journal::{self, Record};
 use signing_core::{Kid, Rulebook};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::disk::{self, Disk, Then};
 use super::evidence::TrafficEvidence;
-use super::store::{Saver, Stored, StoredFreeze, StoredSeal};
+use super::store::{Stored, StoredFreeze, StoredSeal};
 use crate::config::Probe;
 use crate::metrics::Metrics;
+use crate::record::clip;
 use crate::time::{now, wall_now};
 
 /// How often successes of traffic are folded in and leases are looked at.
 const FOLD_EVERY: Duration = Duration::from_millis(100);
 /// How often what could not be stored is tried again, in folds.
 const RETRY_AFTER_FOLDS: u32 = 10;
+/// How often the journal's newest record is stored, if there is a new one, in folds.
+const WITNESS_EVERY_FOLDS: u32 = 100;
 
 /// What the writer may be told.
 #[derive(Debug)]
@@ -32,7 +38,7 @@ pub(super) enum Command {
     /// Its end.
     Unfreeze { by: String, reply: oneshot::Sender<Outcome> },
     /// The end of a seal.
-    Unseal { kid: Kid, reason: String, by: String, reply: oneshot::Sender<Outcome> },
+    Unseal { what: Sealed, reason: String, by: String, reply: oneshot::Sender<Outcome> },
     /// Another rulebook, other thresholds, another way of probing.
     Reload {
         rulebook: Arc<Rulebook>,
@@ -40,22 +46,31 @@ pub(super) enum Command {
         probe: Probe,
         reply: oneshot::Sender<BTreeSet<Kid>>,
     },
+    /// The journal's newest record is to be stored.
+    Witness { reply: oneshot::Sender<Outcome> },
+    /// What an operator loosens is in the journal, or why not; from the writer to itself.
+    Recorded { result: Result<(), String>, loosen: Loosen },
     /// What was stored, or why not; from the writer to itself.
     Stored { result: Result<(), String>, then: Then },
 }
 
-/// What waits until a state is on disk.
+/// What can be sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// A signer.
+    Signer(Kid),
+    /// The journal.
+    Journal,
+}
+
+/// What an operator wants to end: recorded first, stored second, in force third.
 #[derive(Debug)]
-pub(super) enum Then {
-    /// Nothing.
-    Nothing,
-    /// The answer to a freeze, which is in force already.
-    Frozen { reply: oneshot::Sender<Outcome> },
-    /// The end of that freeze.
-    EndFreeze { freeze: StoredFreeze, by: String, reply: oneshot::Sender<Outcome> },
-    /// The end of that seal.
-    EndSeal {
-        kid: Kid,
+pub(super) enum Loosen {
+    /// That freeze.
+    Freeze { freeze: StoredFreeze, by: String, reply: oneshot::Sender<Outcome> },
+    /// That seal.
+    Seal {
+        what: Sealed,
         seal: StoredSeal,
         reason: String,
         by: String,
@@ -66,11 +81,12 @@ pub(super) enum Then {
 /// What became of an operator's command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// In force, and on disk.
+    /// In force, recorded, and on disk.
     Done,
     /// There was nothing to do; the sentence says why.
     Nothing(String),
-    /// In force now, but it would not survive a restart; the sentence says why.
+    /// In force now, but it would not survive a restart, or is in no record; the sentence
+    /// says why.
     NotStored(String),
     /// Not in force; the sentence says why.
     Failed(String),
@@ -78,42 +94,29 @@ pub enum Outcome {
 
 #[derive(Debug)]
 pub(super) struct Writer {
-    gates: Gates,
-    published: Arc<ArcSwap<Snapshot>>,
-    evidence: Arc<TrafficEvidence>,
-    inbox: mpsc::Receiver<Command>,
-    /// For [`Command::Stored`].
-    to_self: mpsc::Sender<Command>,
-    pace: watch::Sender<Probe>,
-    saver: Saver,
+    pub(super) gates: Gates,
+    pub(super) published: Arc<ArcSwap<Snapshot>>,
+    pub(super) evidence: Arc<TrafficEvidence>,
+    pub(super) inbox: mpsc::Receiver<Command>,
+    pub(super) pace: watch::Sender<Probe>,
+    pub(super) journal: Journal,
+    pub(super) disk: Disk,
     /// What has to be on disk: every freeze and seal in force.
-    state: Stored,
+    pub(super) state: Stored,
     /// Folds until a failed save is tried again.
-    retry_in: Option<u32>,
-    metrics: Arc<Metrics>,
+    pub(super) retry_in: Option<u32>,
+    /// Folds until the journal's newest record is stored.
+    pub(super) witness_in: u32,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Writer {
-    #[expect(clippy::too_many_arguments, reason = "called once, where all are made")]
-    pub(super) fn new(
-        gates: Gates,
-        published: Arc<ArcSwap<Snapshot>>,
-        evidence: Arc<TrafficEvidence>,
-        (to_self, inbox): (mpsc::Sender<Command>, mpsc::Receiver<Command>),
-        pace: watch::Sender<Probe>,
-        saver: Saver,
-        state: Stored,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let retry_in = None;
-        Self { gates, published, evidence, inbox, to_self, pace, saver, state, retry_in, metrics }
-    }
-
     /// Runs until the process ends. If it dies, leases end (I2).
     pub(super) async fn run(mut self) {
         let mut fold = tokio::time::interval(FOLD_EVERY);
         fold.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let evidence = Arc::clone(&self.evidence);
+        let journal = self.journal.clone();
         loop {
             tokio::select! {
                 biased;
@@ -121,10 +124,13 @@ impl Writer {
                     Some(command) => self.obey(command),
                     None => return,
                 },
+                () = journal.changed() => self.look_at_the_journal(),
                 () = evidence.failed() => self.fold(),
                 _ = fold.tick() => {
+                    self.look_at_the_journal();
                     self.fold();
                     self.retry();
+                    self.witness();
                 }
             }
         }
@@ -140,14 +146,16 @@ impl Writer {
             }
             Command::Freeze { reason, by, reply } => self.freeze(reason, by, reply),
             Command::Unfreeze { by, reply } => self.unfreeze(by, reply),
-            Command::Unseal { kid, reason, by, reply } => self.unseal(kid, reason, by, reply),
+            Command::Unseal { what, reason, by, reply } => self.unseal(what, reason, by, reply),
             Command::Reload { rulebook, thresholds, probe, reply } => {
                 let touched = self.gates.reload(rulebook, thresholds);
                 let transitions = self.gates.tick(now());
                 self.publish(transitions);
                 self.pace.send_replace(probe);
-                tell(reply, touched);
+                disk::tell(reply, touched);
             }
+            Command::Witness { reply } => self.save(self.state.clone(), Then::Tell { reply }),
+            Command::Recorded { result, loosen } => self.recorded(result, loosen),
             Command::Stored { result, then } => self.stored(result, then),
         }
     }
@@ -168,64 +176,117 @@ impl Writer {
         self.gates.freeze(Freeze { reason: reason.clone(), by: by.clone(), at, since: now() });
         self.publish(None);
         self.state.freeze = Some(StoredFreeze { reason: reason.clone(), by: by.clone(), at });
-        self.save(self.state.clone(), Then::Frozen { reply });
+        let record = Record::Freeze(journal::Freeze { by: &by, reason: &reason });
+        // It holds in any case, so nothing waits for the record.
+        let unrecorded = self.journal.note(&record).err().map(|trouble| trouble.to_string());
+        self.save(self.state.clone(), Then::Frozen { unrecorded, reply });
         tracing::warn!(target: "admin", reason, by, "frozen");
     }
 
-    /// On disk first, in force second: what a restart would bring back has not ended.
+    /// Recorded first, on disk second, in force third: nobody loosens anything without a
+    /// trace, and what a restart would bring back has not ended.
     fn unfreeze(&mut self, by: String, reply: oneshot::Sender<Outcome>) {
-        match self.state.freeze.clone() {
-            None => tell(reply, Outcome::Nothing("no freeze is in force".into())),
-            Some(freeze) => {
-                let state = Stored { freeze: None, ..self.state.clone() };
-                self.save(state, Then::EndFreeze { freeze, by, reply });
-            }
-        }
-    }
-
-    /// On disk first, in force second, as with a freeze.
-    fn unseal(&mut self, kid: Kid, reason: String, by: String, reply: oneshot::Sender<Outcome>) {
-        match self.state.seals.get(&kid).cloned() {
-            None => tell(reply, Outcome::Nothing(format!("the signer {kid} is not sealed"))),
-            Some(seal) => {
-                let mut state = self.state.clone();
-                state.seals.remove(&kid);
-                self.save(state, Then::EndSeal { kid, seal, reason, by, reply });
-            }
-        }
-    }
-
-    /// Has `state` stored; `then` happens once that is known.
-    fn save(&self, state: Stored, then: Then) {
-        let saved = self.saver.save(state);
-        let to_self = self.to_self.clone();
-        tokio::spawn(async move {
-            let result = saved.await.unwrap_or_else(|_| Err("the store is gone".into()));
-            // If the writer is gone, so are all leases.
-            let _ = to_self.send(Command::Stored { result, then }).await;
+        let Some(freeze) = self.state.freeze.clone() else {
+            return disk::tell(reply, Outcome::Nothing("no freeze is in force".into()));
+        };
+        let record = Record::Unfreeze(journal::Unfreeze {
+            by: &by,
+            frozen_by: &freeze.by,
+            reason: &freeze.reason,
         });
+        let recording = self.disk.record(&record);
+        self.disk.then_loosen(recording, Loosen::Freeze { freeze, by, reply });
+    }
+
+    /// Recorded, on disk, in force: as with a freeze.
+    fn unseal(
+        &mut self,
+        what: Sealed,
+        reason: String,
+        by: String,
+        reply: oneshot::Sender<Outcome>,
+    ) {
+        let found = match &what {
+            Sealed::Signer(kid) => self.state.seals.get(kid).cloned(),
+            Sealed::Journal => self.state.audit_seal.clone(),
+        };
+        let Some(seal) = found else {
+            let name = what.name();
+            return disk::tell(reply, Outcome::Nothing(format!("{name} is not sealed")));
+        };
+        if let (Sealed::Journal, Some(trouble)) = (&what, self.journal.trouble()) {
+            let why = format!(
+                "{trouble}; only a restart reads the journal from disk anew: mend the cause, \
+                 restart, then unseal"
+            );
+            return disk::tell(reply, Outcome::Nothing(why));
+        }
+        let record = Record::Unseal(journal::Unseal {
+            by: &by,
+            reason: &reason,
+            sealed_for: &seal.detail,
+            signer_kid: what.kid().map(Kid::as_str),
+        });
+        let recording = self.disk.record(&record);
+        self.disk.then_loosen(recording, Loosen::Seal { what, seal, reason, by, reply });
+    }
+
+    /// It is in the journal that an operator loosens something: now it is stored.
+    fn recorded(&mut self, result: Result<(), String>, loosen: Loosen) {
+        if let Err(why) = result {
+            let (Loosen::Freeze { reply, .. } | Loosen::Seal { reply, .. }) = loosen;
+            return disk::tell(reply, Outcome::Failed(format!("it can not be recorded: {why}")));
+        }
+        let mut state = self.state.clone();
+        match &loosen {
+            Loosen::Freeze { .. } => state.freeze = None,
+            Loosen::Seal { what: Sealed::Signer(kid), .. } => {
+                state.seals.remove(kid);
+            }
+            Loosen::Seal { what: Sealed::Journal, .. } => state.audit_seal = None,
+        }
+        self.save(state, Then::Loosen(loosen));
+    }
+
+    fn save(&self, mut state: Stored, then: Then) {
+        state.witness = Some(disk::witness(&self.journal));
+        self.disk.save(state, then);
     }
 
     fn stored(&mut self, result: Result<(), String>, then: Then) {
-        let failed = result.clone().err();
+        let failed = result.err();
         if let Some(why) = &failed {
             tracing::error!(target: "admin", why, "freeze and seals are not stored");
+            // The disk may hold either; what is in force is stored again.
+            self.retry_in = Some(RETRY_AFTER_FOLDS);
         }
         match (then, failed) {
-            (Then::Nothing, failed) => self.retry_in = failed.map(|_| RETRY_AFTER_FOLDS),
-            (Then::Frozen { reply }, None) => tell(reply, Outcome::Done),
-            (Then::Frozen { reply }, Some(why)) => {
-                self.retry_in = Some(RETRY_AFTER_FOLDS);
-                tell(reply, Outcome::NotStored(why));
+            (Then::Nothing, _) => {}
+            (Then::Tell { reply } | Then::Frozen { reply, .. }, Some(why)) => {
+                disk::tell(reply, Outcome::NotStored(format!("a restart would forget it: {why}")));
             }
-            (Then::EndFreeze { reply, .. } | Then::EndSeal { reply, .. }, Some(why)) => {
-                // The disk may hold either; what is in force is stored again.
-                self.retry_in = Some(RETRY_AFTER_FOLDS);
-                tell(reply, Outcome::Failed(why));
+            (Then::Tell { reply } | Then::Frozen { unrecorded: None, reply }, None) => {
+                disk::tell(reply, Outcome::Done);
             }
-            (Then::EndFreeze { freeze, by, reply }, None) => self.end_freeze(&freeze, &by, reply),
-            (Then::EndSeal { kid, seal, reason, by, reply }, None) => {
-                self.end_seal(&kid, &seal, &reason, &by, reply);
+            (Then::Frozen { unrecorded: Some(why), reply }, None) => {
+                disk::tell(reply, Outcome::NotStored(format!("it is in no record: {why}")));
+            }
+            (
+                Then::Loosen(Loosen::Freeze { reply, .. } | Loosen::Seal { reply, .. }),
+                Some(why),
+            ) => {
+                disk::tell(reply, Outcome::Failed(why));
+            }
+            (Then::Loosen(Loosen::Freeze { freeze, by, reply }), None) => {
+                self.end_freeze(&freeze, &by, reply);
+            }
+            (Then::Loosen(Loosen::Seal { what, seal, reason, by, reply }), None) => {
+                let outcome = self.end_seal(&what, &seal);
+                if outcome == Outcome::Done {
+                    let (what, sealed_for) = (what.name(), seal.detail);
+                    tracing::warn!(target: "admin", what, sealed_for, reason, by, "unsealed");
+                }
+                disk::tell(reply, outcome);
             }
         }
     }
@@ -235,7 +296,7 @@ impl Writer {
             // Another freeze came while the end of this one went to disk: it holds,
             // and its own save follows in order.
             let note = "frozen again meanwhile; look at `status`, then unfreeze again";
-            return tell(reply, Outcome::Nothing(note.into()));
+            return disk::tell(reply, Outcome::Nothing(note.into()));
         }
         self.state.freeze = None;
         // A seal that came meanwhile was stored with the freeze still in it.
@@ -244,30 +305,62 @@ impl Writer {
         self.publish(None);
         let StoredFreeze { reason, by: frozen_by, .. } = freeze;
         tracing::warn!(target: "admin", reason, frozen_by, by, "unfrozen");
-        tell(reply, Outcome::Done);
+        disk::tell(reply, Outcome::Done);
     }
 
-    fn end_seal(
-        &mut self,
-        kid: &Kid,
-        seal: &StoredSeal,
-        reason: &str,
-        by: &str,
-        reply: oneshot::Sender<Outcome>,
-    ) {
-        if self.state.seals.get(kid) != Some(seal) {
-            return tell(reply, Outcome::Nothing(format!("the seal of {kid} changed meanwhile")));
+    fn end_seal(&mut self, what: &Sealed, seal: &StoredSeal) -> Outcome {
+        let in_force = match what {
+            Sealed::Signer(kid) => self.state.seals.get(kid),
+            Sealed::Journal => self.state.audit_seal.as_ref(),
+        };
+        if in_force != Some(seal) {
+            return Outcome::Nothing(format!("the seal of {} changed meanwhile", what.name()));
         }
-        self.state.seals.remove(kid);
+        match what {
+            Sealed::Signer(kid) => {
+                self.state.seals.remove(kid);
+                let transition = self.gates.unseal(kid, now());
+                self.publish(transition);
+            }
+            Sealed::Journal => {
+                self.state.audit_seal = None;
+                self.look_at_the_journal();
+            }
+        }
         // What came meanwhile was stored with this seal still in it.
         self.save(self.state.clone(), Then::Nothing);
-        let transition = self.gates.unseal(kid, now());
-        self.publish(transition);
-        tracing::warn!(target: "admin", signer_kid = %kid, sealed_for = seal.detail, reason, by, "unsealed");
-        tell(reply, Outcome::Done);
+        Outcome::Done
     }
 
-    /// Publishes the gates as they are, then stores and tells what changed.
+    /// What keeps the journal from recording stops all signing; a seal does so until an
+    /// operator ends it.
+    fn look_at_the_journal(&mut self) {
+        let stop = disk::audit_stop(&self.journal, self.state.audit_seal.as_ref());
+        let before = self.gates.audit_stop();
+        if before.map(|stop| (stop.sealed, &stop.detail))
+            == stop.as_ref().map(|stop| (stop.sealed, &stop.detail))
+        {
+            return;
+        }
+        match &stop {
+            Some(stop) => {
+                let (sealed, why) = (stop.sealed, &stop.detail);
+                tracing::error!(target: "audit", sealed, why, "nothing is recorded, nothing is signed");
+            }
+            None => tracing::warn!(target: "audit", "the journal records again"),
+        }
+        if let Some(stop) = stop.as_ref().filter(|stop| stop.sealed)
+            && self.state.audit_seal.is_none()
+        {
+            let seal = StoredSeal { detail: stop.detail.clone(), at: wall_now() };
+            self.state.audit_seal = Some(seal);
+            self.save(self.state.clone(), Then::Nothing);
+        }
+        self.gates.set_audit_stop(stop);
+        self.publish(None);
+    }
+
+    /// Publishes the gates as they are, then records, stores and tells what changed.
     fn publish(&mut self, transitions: impl IntoIterator<Item = Transition>) {
         self.published.store(Arc::new(self.gates.snapshot()));
         self.metrics.gates(&self.published.load());
@@ -280,8 +373,31 @@ impl Writer {
                 self.save(self.state.clone(), Then::Nothing);
             }
             self.metrics.transition(&kid, &from, &to);
-            log(&kid, &from, &to);
+            self.tell_of(&kid, &from, &to);
             self.pace.send_modify(|_| {});
+        }
+    }
+
+    /// Records and logs a transition.
+    fn tell_of(&self, kid: &Kid, from: &State, to: &State) {
+        let detail = match to {
+            State::Shut { cause, .. } | State::Probing { cause, .. } => format!("{cause:?}"),
+            State::Sealed { detail, .. } => detail.clone(),
+            State::Open { .. } => String::new(),
+        };
+        let (from, to) = (from.word(), to.word());
+        let record = Record::Gate(journal::Gate {
+            detail: clip(&detail),
+            from,
+            signer_kid: kid.as_str(),
+            to,
+        });
+        // A journal that does not take it stops all signing itself.
+        let _ = self.journal.note(&record);
+        if to == "sealed" {
+            tracing::error!(target: "gate", signer_kid = %kid, from, to, detail, "gate");
+        } else {
+            tracing::warn!(target: "gate", signer_kid = %kid, from, to, detail, "gate");
         }
     }
 
@@ -295,23 +411,29 @@ impl Writer {
             Some(folds) => self.retry_in = Some(folds - 1),
         }
     }
+
+    /// Stores how far the journal has come, so that an older one in its place is noticed.
+    fn witness(&mut self) {
+        self.witness_in = self.witness_in.saturating_sub(1);
+        let witness = Some(disk::witness(&self.journal));
+        if self.witness_in == 0 && self.state.witness != witness {
+            self.witness_in = WITNESS_EVERY_FOLDS;
+            self.state.witness = witness;
+            self.save(self.state.clone(), Then::Nothing);
+        }
+    }
 }
 
-/// Whoever asked may have hung up; the command holds all the same.
-fn tell<T>(reply: oneshot::Sender<T>, outcome: T) {
-    let _ = reply.send(outcome);
-}
+impl Sealed {
+    /// Its name, for a sentence.
+    fn name(&self) -> String {
+        self.kid().map_or_else(|| "the journal".to_owned(), |kid| format!("the signer {kid}"))
+    }
 
-fn log(kid: &Kid, from: &State, to: &State) {
-    let detail = match to {
-        State::Shut { cause, .. } | State::Probing { cause, .. } => format!("{cause:?}"),
-        State::Sealed { detail, .. } => detail.clone(),
-        State::Open { .. } => String::new(),
-    };
-    let (from, to) = (from.word(), to.word());
-    if to == "sealed" {
-        tracing::error!(target: "gate", signer_kid = %kid, from, to, detail, "gate");
-    } else {
-        tracing::warn!(target: "gate", signer_kid = %kid, from, to, detail, "gate");
+    fn kid(&self) -> Option<&Kid> {
+        match self {
+            Self::Signer(kid) => Some(kid),
+            Self::Journal => None,
+        }
     }
 }

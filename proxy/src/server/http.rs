@@ -123,7 +123,7 @@ impl Exchange {
                 unanswered.answered();
                 metrics
                     .request(refusal.signer_kid.as_ref(), RequestResult::Refused(refusal.reason));
-                self.log_refusal(&refusal);
+                self.tell_of(&refusal);
                 self.refuse(refusal)
             }
         }
@@ -157,10 +157,12 @@ impl Exchange {
 
         let signature = signed.release.signature();
         let kid = signature.kid().clone();
-        let body = dialect.signed(signature, &self.request_id).ok_or_else(|| {
-            let detail = "a signature has no such form; nothing was released";
-            Refusal::new(Reason::Internal, detail).about(&kid)
-        })?;
+        let body = dialect
+            .signed(signature, signed.release.durable(), &self.request_id)
+            .ok_or_else(|| {
+                let detail = "a signature has no such form; nothing was released";
+                Refusal::new(Reason::Internal, detail).about(&kid)
+            })?;
         let total = now().since(context.received);
         self.plane.room.metrics.stages(&signed.stages, total);
         let mut response = json_answer(StatusCode::OK, &body);
@@ -278,15 +280,17 @@ impl Exchange {
         problem(&refusal, Some(&self.request_id))
     }
 
-    /// One line a second at most: metrics count them all.
-    fn log_refusal(&self, refusal: &Refusal) {
+    /// Counts a refusal for the journal, and logs one a second at most.
+    fn tell_of(&self, refusal: &Refusal) {
+        let caller = self.caller.as_ref().map(|caller| caller.as_str()).unwrap_or_default();
+        self.plane.refusals.count(refusal, caller, &self.request_id);
         if let Some(left_out) = self.plane.refusal_log.pass(now()) {
             tracing::info!(
                 target: "refusal",
                 reason = refusal.reason.word(),
                 detail = refusal.detail,
                 request_id = self.request_id,
-                caller = self.caller.as_ref().map(|caller| caller.as_str()).unwrap_or_default(),
+                caller,
                 left_out,
             );
         }

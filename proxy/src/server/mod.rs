@@ -31,6 +31,7 @@ pub use tls::ServerTls;
 
 use crate::config;
 use crate::log_limit::LogLimit;
+use crate::refusals::Refusals;
 use crate::sign::SigningRoom;
 use crate::time::{now, wall_now};
 use connections::{Connection, Told};
@@ -55,6 +56,8 @@ pub struct DataPlane {
     pub bodies: Arc<Semaphore>,
     /// True once the proxy shuts down.
     pub draining: watch::Receiver<bool>,
+    /// Refusals on their way to the journal.
+    pub refusals: Arc<Refusals>,
     /// For lines about handshakes, which anyone can cause.
     pub handshake_log: LogLimit,
     /// For lines about refusals, which any caller can cause.

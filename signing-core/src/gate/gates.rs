@@ -1,8 +1,9 @@
-//! All gates and the freeze, owned by one writer.
+//! All gates and what stops them all, owned by one writer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::audit_stop::AuditStop;
 use super::epoch::Epoch;
 use super::evidence::Observation;
 use super::freeze::Freeze;
@@ -23,11 +24,12 @@ pub struct Transition {
     pub to: State,
 }
 
-/// The gates of all signers and the freeze.
+/// The gates of all signers, and what stops them all.
 #[derive(Clone, Debug)]
 pub struct Gates {
     thresholds: Thresholds,
     freeze: Option<Freeze>,
+    audit_stop: Option<AuditStop>,
     gates: BTreeMap<Kid, GateView>,
     newest_epoch: Epoch,
     rulebook: Arc<Rulebook>,
@@ -49,7 +51,8 @@ impl Gates {
                 (kid, GateView { state, epoch: Epoch::FIRST, trusted_from: now })
             })
             .collect();
-        Self { thresholds, freeze: None, gates, newest_epoch: Epoch::FIRST, rulebook }
+        let newest_epoch = Epoch::FIRST;
+        Self { thresholds, freeze: None, audit_stop: None, gates, newest_epoch, rulebook }
     }
 
     /// Takes an observation about `kid` into account.
@@ -126,6 +129,21 @@ impl Gates {
         self.freeze.as_ref()
     }
 
+    /// Takes in what keeps the journal from recording, or that nothing does. What was
+    /// admitted before is not released: its record may be lost.
+    pub fn set_audit_stop(&mut self, stop: Option<AuditStop>) {
+        if self.audit_stop.is_some() != stop.is_some() {
+            self.new_epoch_for_all();
+        }
+        self.audit_stop = stop;
+    }
+
+    /// What keeps the journal from recording.
+    #[must_use]
+    pub fn audit_stop(&self) -> Option<&AuditStop> {
+        self.audit_stop.as_ref()
+    }
+
     /// The state of `kid`'s gate.
     #[must_use]
     pub fn state(&self, kid: &Kid) -> Option<&State> {
@@ -135,7 +153,12 @@ impl Gates {
     /// What everyone else sees.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.freeze.clone(), self.gates.clone(), Arc::clone(&self.rulebook))
+        Snapshot::new(
+            self.freeze.clone(),
+            self.audit_stop.clone(),
+            self.gates.clone(),
+            Arc::clone(&self.rulebook),
+        )
     }
 
     fn step(&mut self, kid: &Kid, step: impl FnOnce(State) -> State) -> Option<Transition> {

@@ -5,6 +5,7 @@
 //! everyone else sees an immutable [`Snapshot`], which admits requests and
 //! lets finished ones go.
 
+mod audit_stop;
 mod epoch;
 mod evidence;
 mod freeze;
@@ -13,6 +14,7 @@ mod machine;
 mod slots;
 mod snapshot;
 
+pub use audit_stop::AuditStop;
 pub use epoch::Epoch;
 pub use evidence::{Evidence, Fault, Observation, Source};
 pub use freeze::Freeze;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::audit_stop::AuditStop;
 use super::epoch::Epoch;
 use super::freeze::Freeze;
 use super::machine::State;
@@ -31,6 +32,7 @@ pub struct GateView {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     freeze: Option<Freeze>,
+    audit_stop: Option<AuditStop>,
     gates: BTreeMap<Kid, GateView>,
     rulebook: Arc<Rulebook>,
 }
@@ -106,10 +108,11 @@ impl StillOpen {
 impl Snapshot {
     pub(super) fn new(
         freeze: Option<Freeze>,
+        audit_stop: Option<AuditStop>,
         gates: BTreeMap<Kid, GateView>,
         rulebook: Arc<Rulebook>,
     ) -> Self {
-        Self { freeze, gates, rulebook }
+        Self { freeze, audit_stop, gates, rulebook }
     }
 
     /// The rulebook in force.
@@ -122,6 +125,12 @@ impl Snapshot {
     #[must_use]
     pub fn freeze(&self) -> Option<&Freeze> {
         self.freeze.as_ref()
+    }
+
+    /// What keeps the journal from recording.
+    #[must_use]
+    pub fn audit_stop(&self) -> Option<&AuditStop> {
+        self.audit_stop.as_ref()
     }
 
     /// All gates, by kid.
@@ -137,6 +146,10 @@ impl Snapshot {
         if let Some(freeze) = &self.freeze {
             let detail = format!("frozen by an operator: {}", freeze.reason);
             return Err(refuse(Reason::Frozen, detail, kid, freeze.since, now));
+        }
+        if let Some(stop) = &self.audit_stop {
+            let detail = stop.sentence().to_owned();
+            return Err(refuse(Reason::AuditUnavailable, detail, kid, stop.since, now));
         }
         let Some(gate) = self.gates.get(kid) else {
             let detail = "no upstream is configured for this signer";

@@ -44,7 +44,7 @@ macro_rules! kinds {
 
 kinds! {
     Init "init" false "A chain began."
-    Start "start" false "A process began to write."
+    Start "start" true "A process began to write."
     Stop "stop" true "It ended in order."
     Segment "segment" true "A segment began."
     Intent "intent" false "An upstream is about to be asked to sign."

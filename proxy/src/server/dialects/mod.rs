@@ -9,6 +9,7 @@ mod answers;
 mod fields;
 mod native;
 
+use audit::Durable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -121,11 +122,12 @@ impl Dialect {
     pub(super) fn signed<'s>(
         &self,
         signature: &'s VerifiedSignature,
+        durable: &Durable,
         request_id: &'s str,
     ) -> Option<Signed<'s>> {
         match self {
             Self::Native { format } => {
-                native::signed(signature, *format, request_id).map(Signed::Native)
+                native::signed(signature, durable, *format, request_id).map(Signed::Native)
             }
             other => Some(Signed::Other(answers::signed(other, signature))),
         }

@@ -1,5 +1,6 @@
 //! The native surface: `/v1/sign` and `/v1/verify`. Unknown fields are refused.
 
+use audit::Durable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,16 @@ pub(in crate::server) struct Signed<'s> {
     ts: String,
     mode: &'static str,
     request_id: &'s str,
+    audit: Receipt,
+}
+
+/// Where the signature is recorded: whoever keeps it can tell later whether the journal
+/// was cut short.
+#[derive(Serialize)]
+struct Receipt {
+    chain: String,
+    seq: u64,
+    hash: String,
 }
 
 pub(super) fn read_sign(
@@ -84,6 +95,7 @@ pub(super) fn read_verify(
 
 pub(super) fn signed<'s>(
     signature: &'s VerifiedSignature,
+    durable: &Durable,
     format: SignatureFormat,
     request_id: &'s str,
 ) -> Option<Signed<'s>> {
@@ -94,6 +106,11 @@ pub(super) fn signed<'s>(
         ts: rfc3339(wall_now()),
         mode: "normal",
         request_id,
+        audit: Receipt {
+            chain: durable.chain().to_string(),
+            seq: durable.seq(),
+            hash: durable.head().hash.to_string(),
+        },
     })
 }
 

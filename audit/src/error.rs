@@ -1,0 +1,95 @@
+//! Why a journal can not be opened, or can not be written any more.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use signing_core::journal::ChainId;
+
+use crate::scan::SegmentError;
+
+/// Why a journal is not opened. Nothing is signed without one.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is none.
+    #[error("{}: there is no journal here; if there never was one, make it: signing-proxy init --config FILE; if there was, bring it back", .0.display())]
+    NoJournal(PathBuf),
+    /// There is one already.
+    #[error("{}: there is a journal here already; to begin another, move this one away whole", .0.display())]
+    Exists(PathBuf),
+    /// Another process writes it.
+    #[error("{}: another process writes this journal; give each its own", .0.display())]
+    Locked(PathBuf),
+    /// The system says no.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A segment is not as it was written.
+    #[error("{0}; it was changed, so nothing is signed until it is brought back from a copy")]
+    Segment(#[from] SegmentError),
+    /// A segment is of another journal.
+    #[error("{}: it belongs to the chain {found}, and the first to {expected}; move it away", path.display())]
+    OtherChain {
+        /// Which.
+        path: PathBuf,
+        /// Its chain.
+        found: ChainId,
+        /// The journal's.
+        expected: ChainId,
+    },
+    /// A record is damaged and records follow that know it was on disk.
+    #[error("{}: record {seq} at byte {at} is damaged: {why}; nothing is signed until the file is brought back from a copy", path.display())]
+    Damaged {
+        /// Which segment.
+        path: PathBuf,
+        /// Which record.
+        seq: u64,
+        /// Where it begins.
+        at: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// The segment is too full for the next record, and there is no other.
+    #[error("{}: no space for another record: {why}; free some space on its file system", path.display())]
+    Full {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The journal lacks a record that was on disk.
+    #[error("{}: the newest record that is known to have been here is {expected}, and {found}; an older copy was put in its place, or records were taken away; bring the journal back", path.display())]
+    Behind {
+        /// Where.
+        path: PathBuf,
+        /// What was known.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+}
+
+impl OpenError {
+    /// For an IO error at `path`.
+    pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |error| Self::Io { path: path.to_owned(), error }
+    }
+}
+
+/// Why nothing can be recorded now. Cheap to clone: many wait for the same thing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// For good, in this process: a write or a sync failed, or the file is not in its
+    /// place. Only a new process that reads the disk anew can go on.
+    #[error("the journal is sealed: {0}")]
+    Sealed(String),
+    /// There is no space but for what ends and stops. It goes on when there is.
+    #[error("the journal is full: {0}")]
+    Full(String),
+    /// The disk does not answer, or not fast enough. It goes on when it does.
+    #[error("the journal does not keep up: {0}")]
+    Stalled(String),
+}

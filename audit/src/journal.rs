@@ -1,0 +1,304 @@
+//! The journal as the rest of the process holds it: records are pushed, and some are
+//! waited for until they are on disk.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use signing_core::Moment;
+use signing_core::journal::{ChainId, Head, Kind, Record, Segment as SegmentRecord, Stop};
+use time::OffsetDateTime;
+use tokio::sync::{Notify, oneshot};
+
+use crate::error::Trouble;
+use crate::queue::{Push, Queue, Space};
+use crate::writer::{IDLE, Since};
+
+/// How long a write or a sync may take before new records are refused.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// How long a stop waits for its own record.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// A journal that is written. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the threads and everyone who pushes share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) queue: Queue,
+    pub(crate) clock: Clock,
+    /// When the writer began what it is at, in nanoseconds since boot; [`IDLE`]: nothing.
+    pub(crate) busy_since: Since,
+    /// Told when it seals, or when its space changes.
+    pub(crate) changed: Notify,
+    pub(crate) on_disk: Mutex<Head>,
+    pub(crate) chain: ChainId,
+    pub(crate) path: PathBuf,
+    pub(crate) writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Proof that a record is on disk (I1, I6): made by the writer only, after a sync that
+/// succeeded, while the file is in its place. It is the receipt, too.
+///
+/// ```compile_fail
+/// fn skip(head: signing_core::journal::Head, chain: signing_core::journal::ChainId) -> audit::Durable {
+///     audit::Durable { chain, head }
+/// }
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+pub struct Durable {
+    chain: ChainId,
+    head: Head,
+}
+
+/// The number of an intent, which its outcome consumes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct IntentSeq(u64);
+
+/// A record on its way to the disk.
+#[derive(Debug)]
+pub struct Appending {
+    journal: Journal,
+    waiting: Option<oneshot::Receiver<Durable>>,
+}
+
+/// What time it is, asked of whoever knows.
+#[derive(Clone, Copy)]
+pub struct Clock {
+    /// By the boot-time clock.
+    pub now: fn() -> Moment,
+    /// By the calendar.
+    pub wall: fn() -> OffsetDateTime,
+}
+
+/// Hears what the writer does, on its thread.
+pub trait Observer: fmt::Debug + Send {
+    /// A record was chained.
+    fn record(&mut self, kind: Kind);
+    /// One for which somebody waited is on disk, so long after it was pushed.
+    fn appended(&mut self, took: Duration);
+    /// A sync succeeded.
+    fn synced(&mut self, took: Duration);
+    /// So many records were written at once.
+    fn batch(&mut self, records: usize);
+}
+
+impl Journal {
+    /// Records that an upstream is about to be asked; waits for nothing.
+    ///
+    /// # Errors
+    /// [`Trouble`], at once; the upstream must not be asked.
+    pub fn intent(&self, record: &Record<'_>) -> Result<IntentSeq, Trouble> {
+        Ok(IntentSeq(self.push(record, None, false)?.0))
+    }
+
+    /// Records the outcome of an intent; returns once it is on disk.
+    ///
+    /// # Errors
+    /// [`Trouble`]; nothing may be released then.
+    pub async fn outcome(
+        &self,
+        intent: IntentSeq,
+        record: &Record<'_>,
+    ) -> Result<Durable, Trouble> {
+        let (_, waiting) = self.push(record, Some(intent.0), true)?;
+        Appending { journal: self.clone(), waiting }.durable().await
+    }
+
+    /// Records the outcome of an intent of which nothing is released; waits for nothing.
+    ///
+    /// # Errors
+    /// [`Trouble`]; the next start concludes the intent.
+    pub fn conclude(&self, intent: IntentSeq, record: &Record<'_>) -> Result<(), Trouble> {
+        self.push(record, Some(intent.0), false).map(|_| ())
+    }
+
+    /// Records something that is to be waited for.
+    ///
+    /// # Errors
+    /// [`Trouble`], at once; it is not recorded.
+    pub fn begin_append(&self, record: &Record<'_>) -> Result<Appending, Trouble> {
+        let (_, waiting) = self.push(record, None, true)?;
+        Ok(Appending { journal: self.clone(), waiting })
+    }
+
+    /// Records something; waits for nothing.
+    ///
+    /// # Errors
+    /// [`Trouble`]; it is not recorded.
+    pub fn note(&self, record: &Record<'_>) -> Result<(), Trouble> {
+        self.push(record, None, false).map(|_| ())
+    }
+
+    /// Why an intent would be refused now, if it would.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.shared.queue.trouble().or_else(|| self.stalled((self.shared.clock.now)()).err())
+    }
+
+    /// Waits until what [`Journal::trouble`] says may have changed. It does not wake for
+    /// a disk that stalls: that is seen by looking.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// The newest record that is on disk.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        *self.shared.on_disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which chain it is.
+    #[must_use]
+    pub fn chain(&self) -> ChainId {
+        self.shared.chain
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// How much space there is, and how much waits.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        self.shared.queue.space()
+    }
+
+    /// Records the stop and ends the writer; what was pushed before is written. Blocks, at
+    /// most a few seconds if the disk hangs.
+    ///
+    /// # Errors
+    /// [`Trouble`]; the stop is not recorded.
+    pub fn stop(&self, reason: &str) -> Result<(), Trouble> {
+        let pushed = self.push(&Record::Stop(Stop { reason }), None, true);
+        self.shared.queue.close();
+        let waiting = pushed?.1;
+        let writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let deadline = (self.shared.clock.now)().after(STOP_MAX);
+        let is_over = || writer.as_ref().is_none_or(JoinHandle::is_finished);
+        while !is_over() && (self.shared.clock.now)() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let durable = waiting.and_then(|mut waiting| waiting.try_recv().ok());
+        durable.map(|_| ()).ok_or_else(|| self.gone())
+    }
+
+    pub(crate) fn push(
+        &self,
+        record: &Record<'_>,
+        closes: Option<u64>,
+        waits: bool,
+    ) -> Result<(u64, Option<oneshot::Receiver<Durable>>), Trouble> {
+        let now = (self.shared.clock.now)();
+        let kind = record.kind();
+        if !kind.ends_something() {
+            self.stalled(now)?;
+        }
+        let wall = (self.shared.clock.wall)();
+        let unwritable = || Trouble::Stalled("a record has no canonical form".to_owned());
+        let body = record.encode(wall).ok_or_else(unwritable)?;
+        let (sender, receiver) =
+            if waits { Some(oneshot::channel()).unzip() } else { (None, None) };
+        let push = Push { kind, body, at: now, closes, waits: sender };
+        let segment = |oldest_open| Record::Segment(SegmentRecord { oldest_open }).encode(wall);
+        Ok((self.shared.queue.push(push, segment)?, receiver))
+    }
+
+    fn stalled(&self, now: Moment) -> Result<(), Trouble> {
+        let busy_since = self.shared.busy_since.load(Ordering::Acquire);
+        let busy = now.since(Moment::from_nanos(busy_since));
+        if busy_since == IDLE || busy < STALLED_AFTER {
+            return Ok(());
+        }
+        Err(Trouble::Stalled(format!("the disk has not answered for {} s", busy.as_secs())))
+    }
+
+    /// Why a record that was taken is not acknowledged.
+    pub(crate) fn gone(&self) -> Trouble {
+        let unknown = || Trouble::Sealed("its writer has stopped".to_owned());
+        self.shared.queue.trouble().unwrap_or_else(unknown)
+    }
+}
+
+impl Appending {
+    /// Waits until it is on disk.
+    ///
+    /// # Errors
+    /// [`Trouble`]; whether it will be found there is not known.
+    pub async fn durable(self) -> Result<Durable, Trouble> {
+        match self.waiting {
+            Some(waiting) => waiting.await.map_err(|_| self.journal.gone()),
+            None => Err(self.journal.gone()),
+        }
+    }
+}
+
+impl Shared {
+    /// Seals for good; the first reason stays.
+    pub(crate) fn seal(&self, trouble: &Trouble) {
+        self.queue.seal(trouble);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn on_disk(&self, head: Head) {
+        *self.on_disk.lock().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+}
+
+impl Durable {
+    pub(crate) fn new(chain: ChainId, head: Head) -> Self {
+        Self { chain, head }
+    }
+
+    /// The chain.
+    #[must_use]
+    pub fn chain(&self) -> ChainId {
+        self.chain
+    }
+
+    /// The record's number.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.head.seq
+    }
+
+    /// The record's hash.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+}
+
+impl IntentSeq {
+    /// The number, for the outcome's record.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// Bytes that the file system of `path` still has for this user.
+///
+/// # Errors
+/// If it can not be asked.
+pub fn file_system_free(path: &Path) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    #[expect(clippy::useless_conversion, reason = "the types differ between platforms")]
+    let (blocks, size) = (u64::from(stat.blocks_available()), u64::from(stat.fragment_size()));
+    Ok(blocks.saturating_mul(size))
+}

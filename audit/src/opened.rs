@@ -1,0 +1,208 @@
+//! A journal that was read and is not written yet: what it holds is compared with what is
+//! known of it, then the writer starts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use signing_core::journal::{AuditKeys, Chain, ChainId, Failed, Head, Outline, Record, Start};
+use tokio::sync::Notify;
+
+use crate::directory::Directory;
+use crate::error::{OpenError, Trouble};
+use crate::journal::{Clock, Journal, Observer, Shared};
+use crate::key::AuditKey;
+use crate::queue::Queue;
+use crate::recovery::{self, Cut, Found};
+use crate::segment::Segment;
+use crate::writer::{IDLE, Since, Writer, prepare_segments};
+
+/// Who writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'i> {
+    /// The deployment's name.
+    pub deployment: &'i str,
+    /// The audit key's kid.
+    pub audit_kid: &'i str,
+    /// The program's version.
+    pub version: &'i str,
+    /// The reason of the freeze in force.
+    pub frozen: Option<&'i str>,
+    /// Signers that are sealed.
+    pub sealed: &'i [String],
+}
+
+/// A journal that was read and is not written yet.
+#[derive(Debug)]
+pub struct Opened {
+    directory: Directory,
+    found: Found,
+    key: AuditKey,
+}
+
+impl Opened {
+    /// Opens the journal in `path` and reads what is there; `keys` are those that may
+    /// have signed its records. A torn end is cut.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(path: &Path, key: AuditKey, keys: &AuditKeys) -> Result<Self, OpenError> {
+        let directory = Directory::open(path)?;
+        let found = recovery::recover(&directory, keys)?;
+        Ok(Self { directory, found, key })
+    }
+
+    /// Which chain it is.
+    #[must_use]
+    pub fn chain(&self) -> ChainId {
+        self.found.chain
+    }
+
+    /// Its newest record.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.found.head
+    }
+
+    /// What was cut off its end.
+    #[must_use]
+    pub fn cut(&self) -> Option<&Cut> {
+        self.found.cut.as_ref()
+    }
+
+    /// How many intents have no outcome.
+    #[must_use]
+    pub fn open_intents(&self) -> usize {
+        self.found.open.len()
+    }
+
+    /// Checks that it holds what was once its newest record.
+    ///
+    /// # Errors
+    /// [`OpenError::Behind`] if it does not: it is an older copy, or was cut short.
+    pub fn holds(&self, chain: ChainId, witness: Head) -> Result<(), OpenError> {
+        let path = self.directory.path();
+        let found = if chain != self.found.chain {
+            format!("this is the chain {}", self.found.chain)
+        } else if witness.seq > self.found.head.seq {
+            format!("this one ends with record {}", self.found.head.seq)
+        } else {
+            match recovery::find(path, witness.seq)? {
+                Some(head) if head == witness => return Ok(()),
+                // The segment it was in may have been moved away, as old ones may.
+                None if witness.seq < self.found.first_seq => return Ok(()),
+                Some(_) => "its record of that number is another one".to_owned(),
+                None => "it has no record of that number".to_owned(),
+            }
+        };
+        let expected =
+            format!("record {} of chain {chain} with hash {}", witness.seq, witness.hash);
+        Err(OpenError::Behind { path: path.to_owned(), expected, found })
+    }
+
+    /// Begins to write: the start is recorded, and every open intent concluded as
+    /// indeterminate. Returns once that is on disk. It blocks: call it before there is a
+    /// runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing is left running then.
+    pub fn start(
+        self,
+        identity: &Identity<'_>,
+        segment_bytes: u64,
+        clock: Clock,
+        observer: Box<dyn Observer>,
+    ) -> Result<Journal, OpenError> {
+        let Self { directory, found, key } = self;
+        let Found { chain, first_seq, segment, end, head, open, cut } = found;
+        let path = directory.path().to_owned();
+        let io = || OpenError::io(&path);
+        let left = segment.bytes().saturating_sub(end);
+        let queue = Queue::new(head.seq + 1, left, segment_bytes, open.keys().copied());
+        // Before the first record, which may find the segment full.
+        queue.prepared(Segment::prepare(&path, segment_bytes).map_err(|error| {
+            format!("{segment_bytes} bytes for the next segment can not be set aside: {error}")
+        }));
+        let audit_key = STANDARD.encode(key.public().spki_der());
+        let shared = Arc::new(Shared {
+            queue,
+            clock,
+            busy_since: Since::new(IDLE),
+            changed: Notify::new(),
+            on_disk: Mutex::new(head),
+            chain,
+            path: path.clone(),
+            writer: Mutex::new(None),
+        });
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            directory,
+            segment,
+            end,
+            chain: Chain::new(chain, head, key.id()),
+            key,
+            clock,
+            observer,
+            durable: head.seq,
+            buffer: Vec::new(),
+            unsynced: Vec::new(),
+        };
+        let thread = thread::Builder::new().name("journal".into());
+        let writing = thread.spawn(move || writer.run()).map_err(io())?;
+        let preparing = Arc::clone(&shared);
+        let (directory, thread) = (path.clone(), thread::Builder::new().name("segments".into()));
+        let prepare = move || prepare_segments(&preparing, &directory, segment_bytes);
+        thread.spawn(prepare).map_err(io())?;
+        *shared.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writing);
+        let journal = Journal { shared };
+
+        let start = Record::Start(Start {
+            audit_key: &audit_key,
+            audit_kid: identity.audit_kid,
+            cut_bytes: cut.as_ref().map_or(0, |cut| cut.bytes),
+            cut_sha256: cut.as_ref().map(|cut| cut.sha256.as_str()),
+            deployment: identity.deployment,
+            first_seq,
+            frozen: identity.frozen,
+            open_intents: open.len() as u64,
+            sealed: identity.sealed.iter().map(String::as_str).collect(),
+            version: identity.version,
+        });
+        let started = begin(&journal, &start, &open);
+        if started.is_err() {
+            journal.shared.queue.close();
+        }
+        started.map_err(|trouble| OpenError::Full { path, why: trouble.to_string() })?;
+        Ok(journal)
+    }
+}
+
+/// Records the start and concludes what an earlier process left open.
+fn begin(
+    journal: &Journal,
+    start: &Record<'_>,
+    open: &BTreeMap<u64, Outline>,
+) -> Result<(), Trouble> {
+    let mut last = journal.push(start, None, true)?.1;
+    for (intent, outline) in open {
+        let text = |name| outline.text(name).unwrap_or_default();
+        let failed = Record::Failed(Failed {
+            algorithm: text("algorithm"),
+            caller: text("caller"),
+            detail: "the process ended before the outcome was recorded; the upstream may \
+                     have signed, and nothing was released",
+            input_digest: text("input_digest"),
+            intent: *intent,
+            mode: text("mode"),
+            reason: "indeterminate",
+            request_id: text("request_id"),
+            signer_kid: text("signer_kid"),
+        });
+        last = journal.push(&failed, Some(*intent), true)?.1;
+    }
+    let durable = last.and_then(|waiting| waiting.blocking_recv().ok());
+    durable.map(|_| ()).ok_or_else(|| journal.gone())
+}

@@ -1,0 +1,305 @@
+//! Records on their way to the writer: bounded, numbered as they are pushed, and only
+//! those for which there is space.
+//!
+//! Records are laid out one after the other, so it is known here, under one lock, in
+//! which segment each will lie: the record that begins a segment is put in its place, and no
+//! record is numbered that the disk has no space for.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use signing_core::Moment;
+use signing_core::journal::{FRAME_MAX_BYTES, HEADER_BYTES, Kind, frame_bytes};
+use tokio::sync::oneshot;
+
+use crate::error::Trouble;
+use crate::journal::Durable;
+use crate::segment::Segment;
+
+/// Records that may wait for the writer.
+const RECORDS_MAX: usize = 16 * 1024;
+/// Of which only what ends or stops something may take the rest.
+const ORDINARY_MAX: usize = RECORDS_MAX / 2;
+/// Space that only what ends or stops something may use.
+const RESERVE_BYTES: u64 = 256 * 1024;
+/// Space kept for the outcome of each open intent; the longest caller's name, signature and
+/// detail together take less.
+const OUTCOME_BYTES: u64 = 8 * 1024;
+
+/// The queue, and the places where the threads wait.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// The writer waits here.
+    pushed: Condvar,
+    /// The thread that prepares segments waits here.
+    wanted: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    jobs: VecDeque<Job>,
+    next_seq: u64,
+    /// Bytes left in the segment in which the next record will lie.
+    left: u64,
+    segment_bytes: u64,
+    /// Whether another segment waits to be begun; its space counts.
+    spare: bool,
+    /// That segment, until the writer takes it.
+    prepared: Option<Segment>,
+    /// Why there is none.
+    unprepared: Option<String>,
+    /// Intents without outcome.
+    open: BTreeSet<u64>,
+    writer_sleeps: bool,
+    closed: bool,
+    sealed: Option<Trouble>,
+}
+
+/// A record on its way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) kind: Kind,
+    pub(crate) seq: u64,
+    pub(crate) body: Vec<u8>,
+    pub(crate) pushed: Moment,
+    /// Who waits until it is durable.
+    pub(crate) waits: Option<oneshot::Sender<Durable>>,
+}
+
+/// What is pushed.
+pub(crate) struct Push {
+    pub(crate) kind: Kind,
+    pub(crate) body: Vec<u8>,
+    pub(crate) at: Moment,
+    /// The intent that this is the outcome of.
+    pub(crate) closes: Option<u64>,
+    pub(crate) waits: Option<oneshot::Sender<Durable>>,
+}
+
+/// How much space there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes set aside that are not used.
+    pub set_aside: u64,
+    /// Records that wait for the writer.
+    pub queued: usize,
+}
+
+impl Queue {
+    /// An empty queue, in front of a segment with `left` bytes; `open` are the intents
+    /// that have no outcome yet.
+    pub(crate) fn new(
+        next_seq: u64,
+        left: u64,
+        segment_bytes: u64,
+        open: impl Iterator<Item = u64>,
+    ) -> Self {
+        let state = State {
+            jobs: VecDeque::new(),
+            next_seq,
+            left,
+            segment_bytes,
+            spare: false,
+            prepared: None,
+            unprepared: None,
+            open: open.collect(),
+            writer_sleeps: false,
+            closed: false,
+            sealed: None,
+        };
+        Self { state: Mutex::new(state), pushed: Condvar::new(), wanted: Condvar::new() }
+    }
+
+    /// Numbers a record and leaves it to the writer. `segment_body` makes the record that
+    /// begins a segment.
+    ///
+    /// # Errors
+    /// [`Trouble`], at once: nothing here waits.
+    pub(crate) fn push(
+        &self,
+        push: Push,
+        segment_body: impl FnOnce(Option<u64>) -> Option<Vec<u8>>,
+    ) -> Result<u64, Trouble> {
+        let mut state = self.lock();
+        state.takes(&push)?;
+        if state.left < frame_bytes(push.body.len()) as u64 {
+            state.begin_segment(push.at, segment_body)?;
+            self.wanted.notify_one();
+        }
+        let seq = state.enqueue(push.kind, push.body, push.at, push.waits);
+        if push.kind == Kind::Intent {
+            state.open.insert(seq);
+        }
+        if let Some(intent) = push.closes {
+            state.open.remove(&intent);
+        }
+        if state.writer_sleeps {
+            self.pushed.notify_one();
+        }
+        Ok(seq)
+    }
+
+    /// The next records, at most `most`, in order; empty if none came within `patience`.
+    /// None once the queue is closed and empty.
+    pub(crate) fn take(&self, most: usize, patience: Duration) -> Option<Vec<Job>> {
+        let mut state = self.lock();
+        if state.jobs.is_empty() && !state.closed {
+            state.writer_sleeps = true;
+            let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
+            (state, _) = self
+                .pushed
+                .wait_timeout_while(state, patience, idle)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.writer_sleeps = false;
+        }
+        if state.jobs.is_empty() && state.closed {
+            return None;
+        }
+        let count = state.jobs.len().min(most);
+        Some(state.jobs.drain(..count).collect())
+    }
+
+    /// The segment that was prepared, to be begun by the writer.
+    pub(crate) fn take_prepared(&self) -> Option<Segment> {
+        let taken = self.lock().prepared.take();
+        self.wanted.notify_one();
+        taken
+    }
+
+    /// Waits until another segment is wanted; false once the queue is closed.
+    pub(crate) fn wait_until_wanted(&self) -> bool {
+        let mut state = self.lock();
+        while !state.closed && (state.spare || state.prepared.is_some()) {
+            state = self.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.closed
+    }
+
+    /// Waits a while, or until the queue is closed.
+    pub(crate) fn pause(&self, pause: Duration) {
+        let state = self.lock();
+        // Whether time or the end came is for the caller to look at.
+        let _ = self.wanted.wait_timeout_while(state, pause, |state| !state.closed);
+    }
+
+    /// Hands over what preparing came to.
+    pub(crate) fn prepared(&self, made: Result<Segment, String>) {
+        let mut state = self.lock();
+        match made {
+            Ok(segment) => {
+                state.prepared = Some(segment);
+                state.spare = true;
+                state.unprepared = None;
+            }
+            Err(why) => state.unprepared = Some(why),
+        }
+    }
+
+    /// Takes no record any more: for good.
+    pub(crate) fn seal(&self, why: &Trouble) {
+        let mut state = self.lock();
+        state.sealed.get_or_insert_with(|| why.clone());
+        state.closed = true;
+        // Whoever waits for one of these learns that it is gone.
+        state.jobs.clear();
+        self.wanted.notify_one();
+    }
+
+    /// Takes no record any more; what is in it is still written.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.pushed.notify_one();
+        self.wanted.notify_one();
+    }
+
+    /// Why an intent would be refused now.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        let state = self.lock();
+        let intent = frame_bytes(0) as u64;
+        let closed = state.closed.then(stopping);
+        state.sealed.clone().or(closed).or_else(|| state.space_for(Kind::Intent, intent).err())
+    }
+
+    /// How much space there is.
+    pub(crate) fn space(&self) -> Space {
+        let state = self.lock();
+        Space { set_aside: state.room(), queued: state.jobs.len() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock panics but for want of memory.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stopping() -> Trouble {
+    Trouble::Stalled("the process is stopping".to_owned())
+}
+
+impl State {
+    fn room(&self) -> u64 {
+        let spare = if self.spare { self.segment_bytes - HEADER_BYTES as u64 } else { 0 };
+        self.left + spare
+    }
+
+    fn takes(&self, push: &Push) -> Result<(), Trouble> {
+        if let Some(sealed) = &self.sealed {
+            return Err(sealed.clone());
+        }
+        if self.closed {
+            return Err(stopping());
+        }
+        let most = if push.kind.ends_something() { RECORDS_MAX } else { ORDINARY_MAX };
+        if self.jobs.len() >= most {
+            return Err(Trouble::Stalled(format!("{most} records wait to be written")));
+        }
+        self.space_for(push.kind, frame_bytes(push.body.len()) as u64)
+    }
+
+    fn space_for(&self, kind: Kind, bytes: u64) -> Result<(), Trouble> {
+        let open = self.open.len() as u64 + 1;
+        let kept = if kind.ends_something() { 0 } else { RESERVE_BYTES + open * OUTCOME_BYTES };
+        // The end of a segment that is too short for a record is lost, and the record that
+        // begins the next one takes some.
+        let lost = 2 * FRAME_MAX_BYTES as u64;
+        if self.room() >= bytes + kept + lost {
+            return Ok(());
+        }
+        let why = self.unprepared.clone();
+        Err(match why {
+            Some(why) => Trouble::Full(why),
+            None => Trouble::Stalled("the next segment is being prepared".to_owned()),
+        })
+    }
+
+    fn begin_segment(
+        &mut self,
+        at: Moment,
+        body: impl FnOnce(Option<u64>) -> Option<Vec<u8>>,
+    ) -> Result<(), Trouble> {
+        let body = body(self.open.first().copied()).filter(|_| self.spare);
+        let Some(body) = body else {
+            return Err(Trouble::Full("no segment is prepared".to_owned()));
+        };
+        self.spare = false;
+        self.left = self.segment_bytes - HEADER_BYTES as u64;
+        self.enqueue(Kind::Segment, body, at, None);
+        Ok(())
+    }
+
+    fn enqueue(
+        &mut self,
+        kind: Kind,
+        body: Vec<u8>,
+        pushed: Moment,
+        waits: Option<oneshot::Sender<Durable>>,
+    ) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.left = self.left.saturating_sub(frame_bytes(body.len()) as u64);
+        self.jobs.push_back(Job { kind, seq, body, pushed, waits });
+        seq
+    }
+}

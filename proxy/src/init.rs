@@ -1,0 +1,69 @@
+//! `signing-proxy init`: a new journal, once, on purpose.
+
+use audit::{AuditKey, OpenError};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nix::unistd::{Uid, User};
+use signing_core::journal::{self, Record};
+
+use crate::materials::{Materials, RegisteredAuditKey};
+use crate::monitor::{Store, StoreError, Witness};
+use crate::time::wall_now;
+
+/// Why there is no new journal.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The state directory can not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal can not be made.
+    #[error("audit.dir {0}")]
+    Journal(OpenError),
+}
+
+impl From<OpenError> for InitError {
+    fn from(error: OpenError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+/// Makes the journal that the configuration names. If there was another one here, as the
+/// state directory knows, the new one's first record says so.
+///
+/// # Errors
+/// [`InitError`]; a journal that is there stays as it is.
+pub fn init(materials: &Materials) -> Result<Witness, InitError> {
+    let Materials { config, audit_key: RegisteredAuditKey { key, kid }, .. } = materials;
+    let (store, mut state) = Store::open(&config.state_dir)?;
+    let replaces =
+        state.witness.map(|Witness { chain, head }| format!("{chain}:{}:{}", head.seq, head.hash));
+    let (audit_key, by) = (public(key), ourselves());
+    let record = Record::Init(journal::Init {
+        audit_key: &audit_key,
+        audit_kid: kid.as_str(),
+        by: &by,
+        deployment: &config.deployment,
+        replaces: replaces.as_deref(),
+    });
+    let (directory, bytes) = (&config.audit.dir, config.audit.segment_bytes);
+    let (chain, head) = audit::init(directory, bytes, key, &record, wall_now())?;
+    // Dying before this is stored leaves a journal that the next start refuses, if there was
+    // another one, as not the one that was here; bringing that one back or `init` again helps.
+    let witness = Witness { chain, head };
+    state.witness = Some(witness);
+    store.save(&state)?;
+    Ok(witness)
+}
+
+/// Base64 of the DER SubjectPublicKeyInfo.
+fn public(key: &AuditKey) -> String {
+    STANDARD.encode(key.public().spki_der())
+}
+
+/// `uid 1000 (alice)`: whose process this is.
+fn ourselves() -> String {
+    let uid = Uid::current();
+    let name =
+        User::from_uid(uid).ok().flatten().map_or_else(|| "no name".into(), |user| user.name);
+    format!("uid {uid} ({name})")
+}

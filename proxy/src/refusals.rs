@@ -1,0 +1,116 @@
+//! Refusals on their way to the journal: counted by reason and signer, with one request as
+//! a sample, and recorded together now and then. So nobody fills the disk by being
+//! refused.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use audit::Journal;
+use signing_core::journal::{self, Record, Refused};
+use signing_core::{Kid, Moment, Reason, Refusal};
+
+use crate::record::clip;
+use crate::time::now;
+
+/// How often they are recorded, if there are any.
+const RECORD_EVERY: Duration = Duration::from_secs(10);
+/// Pairs of reason and signer in one record; it has to fit.
+const KINDS_MAX: usize = 16;
+/// Longest caller in a sample, in bytes.
+const CALLER_MAX_BYTES: usize = 256;
+
+/// Counts refusals.
+#[derive(Debug)]
+pub struct Refusals {
+    tallies: Mutex<Tallies>,
+}
+
+#[derive(Debug)]
+struct Tallies {
+    since: Moment,
+    by_kind: BTreeMap<(Reason, Option<Kid>), Tally>,
+}
+
+#[derive(Debug)]
+struct Tally {
+    count: u64,
+    caller: String,
+    detail: String,
+    request_id: String,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        let tallies = Tallies { since: now(), by_kind: BTreeMap::new() };
+        Self { tallies: Mutex::new(tallies) }
+    }
+}
+
+impl Refusals {
+    /// Counts one.
+    pub fn count(&self, refusal: &Refusal, caller: &str, request_id: &str) {
+        let kind = (refusal.reason, refusal.signer_kid.clone());
+        let mut tallies = self.lock();
+        match tallies.by_kind.get_mut(&kind) {
+            Some(tally) => tally.count += 1,
+            None => {
+                let tally = Tally {
+                    count: 1,
+                    caller: caller.chars().take(CALLER_MAX_BYTES / 4).collect(),
+                    detail: clip(&refusal.detail).to_owned(),
+                    request_id: request_id.to_owned(),
+                };
+                tallies.by_kind.insert(kind, tally);
+            }
+        }
+    }
+
+    /// Records what was counted, in as many records as it takes. What the journal does not
+    /// take is counted on.
+    pub fn record(&self, journal: &Journal) {
+        let now = now();
+        loop {
+            let mut tallies = self.lock();
+            if tallies.by_kind.is_empty() {
+                tallies.since = now;
+                return;
+            }
+            let refused = tallies.by_kind.iter().take(KINDS_MAX).map(Tally::refused).collect();
+            let over_s = now.since(tallies.since).as_secs();
+            if journal.note(&Record::Refusals(journal::Refusals { over_s, refused })).is_err() {
+                return;
+            }
+            let recorded: Vec<_> = tallies.by_kind.keys().take(KINDS_MAX).cloned().collect();
+            for kind in recorded {
+                tallies.by_kind.remove(&kind);
+            }
+        }
+    }
+
+    /// Records them now and then, for ever.
+    pub async fn record_for_ever(&self, journal: &Journal) {
+        loop {
+            tokio::time::sleep(RECORD_EVERY).await;
+            self.record(journal);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Tallies> {
+        // A panic under this lock leaves a count behind by one.
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tally {
+    fn refused<'t>(((reason, kid), tally): (&'t (Reason, Option<Kid>), &'t Self)) -> Refused<'t> {
+        Refused {
+            caller: &tally.caller,
+            count: tally.count,
+            detail: &tally.detail,
+            reason: reason.word(),
+            request_id: &tally.request_id,
+            signer_kid: kid.as_ref().map(Kid::as_str),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The audit key of a proxy that a test starts.
+
+use std::path::Path;
+
+use rcgen::{KeyPair, PKCS_ED25519};
+use serde_json::{Value, json};
+
+use crate::programs::repository;
+
+/// The kid of every such key.
+pub const AUDIT_KID: &str = "test-audit";
+
+/// The registry's entry of the audit key in `file`, which is made if it is not there.
+#[must_use]
+pub fn audit_entry(file: &Path) -> Value {
+    let key = match std::fs::read_to_string(file) {
+        Ok(pem) => KeyPair::from_pem(&pem).unwrap(),
+        Err(_) => {
+            let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+            std::fs::write(file, key.serialize_pem()).unwrap();
+            key
+        }
+    };
+    json!({
+        "signer_kid": AUDIT_KID,
+        "algorithm": "ed25519",
+        "public_key_pem": key.public_key_pem(),
+        "purpose": "audit",
+    })
+}
+
+/// The example's registry, with the audit key in `file` in place of the example's, whose
+/// private part nobody has.
+#[must_use]
+pub fn example_registry(file: &Path) -> String {
+    let example = std::fs::read(repository().join("config/signers.json")).unwrap();
+    let mut registry: Value = serde_json::from_slice(&example).unwrap();
+    let entries = registry["signers"].as_array_mut().unwrap();
+    let audit = entries.iter_mut().find(|entry| entry["purpose"] == "audit").unwrap();
+    audit["public_key_pem"] = audit_entry(file)["public_key_pem"].clone();
+    registry.to_string()
+}
