@@ -52,9 +52,9 @@ pub enum OpenError {
         /// What is wrong.
         why: String,
     },
-    /// The segment is too full for the next record, and there is no other.
-    #[error("{}: no space for another record: {why}; free some space on its file system", path.display())]
-    Full {
+    /// The start can not be recorded.
+    #[error("{}: the start can not be recorded: {why}", path.display())]
+    Unrecorded {
         /// Where.
         path: PathBuf,
         /// Why.

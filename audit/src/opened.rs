@@ -175,7 +175,7 @@ impl Opened {
         if started.is_err() {
             journal.shared.queue.close();
         }
-        started.map_err(|trouble| OpenError::Full { path, why: trouble.to_string() })?;
+        started.map_err(|trouble| OpenError::Unrecorded { path, why: trouble.to_string() })?;
         Ok(journal)
     }
 }

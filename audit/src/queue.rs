@@ -48,6 +48,9 @@ struct State {
     spare: bool,
     /// That segment, until the writer takes it.
     prepared: Option<Segment>,
+    /// The writer has taken it and not given it its name yet: preparing another one would
+    /// take this one's place.
+    is_nameless: bool,
     /// Why there is none.
     unprepared: Option<String>,
     /// Intents without outcome.
@@ -103,6 +106,7 @@ impl Queue {
             segment_bytes,
             spare: false,
             prepared: None,
+            is_nameless: false,
             unprepared: None,
             open: open.collect(),
             writer_sleeps: false,
@@ -163,15 +167,22 @@ impl Queue {
 
     /// The segment that was prepared, to be begun by the writer.
     pub(crate) fn take_prepared(&self) -> Option<Segment> {
-        let taken = self.lock().prepared.take();
-        self.wanted.notify_one();
+        let mut state = self.lock();
+        let taken = state.prepared.take();
+        state.is_nameless = taken.is_some();
         taken
+    }
+
+    /// That segment has its name: the place of the next one is free.
+    pub(crate) fn published(&self) {
+        self.lock().is_nameless = false;
+        self.wanted.notify_one();
     }
 
     /// Waits until another segment is wanted; false once the queue is closed.
     pub(crate) fn wait_until_wanted(&self) -> bool {
         let mut state = self.lock();
-        while !state.closed && (state.spare || state.prepared.is_some()) {
+        while !state.closed && (state.spare || state.prepared.is_some() || state.is_nameless) {
             state = self.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         !state.closed

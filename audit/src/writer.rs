@@ -205,7 +205,9 @@ impl Writer {
         synced.map_err(|error| self.sealed("brought to the disk", &error))?;
         let name = segment_name(before.seq + 1);
         let published = self.segment.publish(self.directory.handle(), &name);
-        published.map_err(|error| self.sealed("given its name", &error))
+        published.map_err(|error| self.sealed("given its name", &error))?;
+        self.shared.queue.published();
+        Ok(())
     }
 
     fn sealed(&self, done: &str, error: &std::io::Error) -> Trouble {
