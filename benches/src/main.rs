@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use benches::journal_loop::{self, JournalLoop};
 use benches::kms_loop::{self, KmsLoop};
 use benches::parts::Part;
 use benches::report::{Report, load_average};
@@ -57,6 +58,9 @@ enum Server {
     /// The bare loop of KMS calls.
     #[command(hide = true)]
     KmsLoop(KmsLoop),
+    /// The journal alone, or a bare fdatasync.
+    #[command(hide = true)]
+    JournalLoop(JournalLoop),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -74,6 +78,10 @@ fn main() -> anyhow::Result<()> {
         Some(Server::KmsLoop(args)) => {
             let sample = tokio::runtime::Runtime::new()?.block_on(kms_loop::run(args))?;
             println!("{}", serde_json::to_string(&sample)?);
+            Ok(())
+        }
+        Some(Server::JournalLoop(args)) => {
+            println!("{}", serde_json::to_string(&journal_loop::run(args)?)?);
             Ok(())
         }
     }

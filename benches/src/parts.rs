@@ -50,15 +50,21 @@ pub enum Part {
     Kms(Curve),
     /// The bare loop of calls to the KMS for tests.
     KmsLoop(Curve),
+    /// The journal alone: an intent and its outcome, waited for.
+    Journal,
+    /// A bare write and fdatasync of as many bytes, one after the other.
+    BareSync,
 }
 
 use Curve::{Ed25519, P256};
 
 impl Part {
     /// All, so ordered that what is compared comes soon after another.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::CeilingOfRefusals,
         Self::Refusal,
+        Self::BareSync,
+        Self::Journal,
         Self::CeilingOfSignatures,
         Self::Development(Ed25519),
         Self::Development(P256),
@@ -81,6 +87,8 @@ impl Part {
             Self::Kms(P256) => "sign, KMS P-256",
             Self::KmsLoop(Ed25519) => "bare KMS loop, Ed25519",
             Self::KmsLoop(P256) => "bare KMS loop, P-256",
+            Self::Journal => "journal, intent + outcome",
+            Self::BareSync => "bare write + fdatasync",
         }
     }
 

@@ -1,7 +1,7 @@
 //! The rounds: every part in turn, again and again, so that a machine that
 //! drifts drifts for all of them.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -94,6 +94,9 @@ async fn one(
     if let Part::KmsLoop(curve) = part {
         return kms_loop(stage, plan, curve, connections);
     }
+    if let Part::Journal | Part::BareSync = part {
+        return journal_loop(stage, plan, part, connections);
+    }
     let target = stage.target(part).context("nothing to load")?;
     if part == Part::Refusal {
         stage.freeze(true).await?;
@@ -116,7 +119,27 @@ fn kms_loop(
         .args(["--endpoint", &stage.kms.endpoint])
         .args(["--key-id", &stage.kms.key(curve).id])
         .args(["--algorithm", curve.algorithm().name()])
-        .args(["--connections", &connections.to_string()])
+        .args(["--connections", &connections.to_string()]);
+    measured_by(command, plan)
+}
+
+fn journal_loop(stage: &Stage, plan: &Plan, part: Part, waiters: usize) -> anyhow::Result<Sample> {
+    let mut command = ourselves("journal-loop")?;
+    command
+        .arg("--dir")
+        .arg(stage.beside_the_journal()?)
+        .arg("--key-file")
+        .arg(stage.audit_key())
+        .args(["--waiters", &waiters.to_string()]);
+    if part == Part::BareSync {
+        command.arg("--bare");
+    }
+    measured_by(command, plan)
+}
+
+/// What a process measures of itself.
+fn measured_by(mut command: Command, plan: &Plan) -> anyhow::Result<Sample> {
+    command
         .args(["--warm-up-ms", &plan.warm_up.as_millis().to_string()])
         .args(["--counting-ms", &plan.counting.as_millis().to_string()])
         .stderr(Stdio::inherit());

@@ -111,7 +111,11 @@ impl Stage {
         let status = match part {
             Part::Refusal => 503,
             Part::Development(_) | Part::Kms(_) => 200,
-            Part::CeilingOfRefusals | Part::CeilingOfSignatures | Part::KmsLoop(_) => return None,
+            Part::CeilingOfRefusals
+            | Part::CeilingOfSignatures
+            | Part::KmsLoop(_)
+            | Part::Journal
+            | Part::BareSync => return None,
         };
         Some(Target {
             address: self.proxy.listen.clone(),
@@ -119,6 +123,23 @@ impl Stage {
             request: request(part),
             status,
         })
+    }
+
+    /// The audit key, for a journal beside the proxy's.
+    #[must_use]
+    pub fn audit_key(&self) -> PathBuf {
+        self.scratch.path("audit.key")
+    }
+
+    /// An empty directory on the disk of the proxy's journal.
+    ///
+    /// # Errors
+    /// If it can not be made.
+    pub fn beside_the_journal(&self) -> std::io::Result<PathBuf> {
+        let dir = self.scratch.path("beside");
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir(&dir)?;
+        Ok(dir)
     }
 
     /// Freezes the proxy, or ends the freeze and waits until it signs again.

@@ -1,0 +1,181 @@
+//! The least that a durable record can cost: the journal alone, with so many who wait,
+//! and a bare fdatasync on the same disk. Each in a process of its own.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use audit::{AuditKey, Clock, Identity, Journal, Observer, Opened};
+use signing_core::journal::{AuditKeys, Init, Intent, Kind, Record, Signed, TimingUs};
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+
+use crate::cpu::ProcessClock;
+use crate::load::{Phase, Sample, sample};
+
+/// As in the default configuration.
+const SEGMENT_BYTES: u64 = 64 << 20;
+/// What one signature's two records take, about.
+const BARE_WRITE_BYTES: usize = 1280;
+
+/// Where, and how long.
+#[derive(Clone, Debug, clap::Args)]
+pub struct JournalLoop {
+    /// A directory on the disk that is measured.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// PKCS#8 PEM of an audit key.
+    #[arg(long)]
+    pub key_file: PathBuf,
+    /// How many wait at once.
+    #[arg(long)]
+    pub waiters: usize,
+    /// Warm-up, in milliseconds.
+    #[arg(long)]
+    pub warm_up_ms: u64,
+    /// The time that counts, in milliseconds.
+    #[arg(long)]
+    pub counting_ms: u64,
+    /// Measures the bare write and fdatasync instead.
+    #[arg(long)]
+    pub bare: bool,
+}
+
+/// Nobody looks at what the writer tells.
+#[derive(Debug)]
+struct Deaf;
+
+impl Observer for Deaf {
+    fn record(&mut self, _: Kind) {}
+    fn appended(&mut self, _: Duration) {}
+    fn synced(&mut self, _: Duration) {}
+    fn batch(&mut self, _: usize) {}
+}
+
+/// Appends, or syncs, until the time is over. One sample is one signature's two records,
+/// or one fdatasync.
+///
+/// # Errors
+/// If the disk says no.
+pub fn run(args: &JournalLoop) -> anyhow::Result<Sample> {
+    let journal = if args.bare { None } else { Some(journal(args)?) };
+    // On as many threads as the proxy.
+    let sample = tokio::runtime::Runtime::new()?.block_on(async {
+        let phase = Arc::new(Phase::default());
+        let mut working = JoinSet::new();
+        match &journal {
+            Some(journal) => {
+                for _ in 0..args.waiters {
+                    let (journal, phase) = (journal.clone(), Arc::clone(&phase));
+                    working.spawn(async move { append_until_over(&journal, &phase).await });
+                }
+            }
+            None => {
+                let (dir, phase) = (args.dir.clone(), Arc::clone(&phase));
+                working.spawn_blocking(move || sync_until_over(&dir, &phase));
+            }
+        }
+        let millis = Duration::from_millis;
+        let clock = ProcessClock::of(std::process::id())?;
+        let timed = phase.run(millis(args.warm_up_ms), millis(args.counting_ms), clock).await?;
+        let mut latencies = Vec::new();
+        while let Some(worked) = working.join_next().await {
+            latencies.extend(worked??);
+        }
+        anyhow::Ok(sample(latencies, timed))
+    })?;
+    if let Some(journal) = journal {
+        journal.stop("measured")?;
+    }
+    Ok(sample)
+}
+
+fn journal(args: &JournalLoop) -> anyhow::Result<Journal> {
+    let key = AuditKey::load(&args.key_file)?;
+    let dir = args.dir.join("journal");
+    let record = Record::Init(Init {
+        audit_key: "",
+        audit_kid: "bench",
+        by: "bench",
+        deployment: "bench",
+        replaces: None,
+    });
+    audit::init(&dir, SEGMENT_BYTES, &key, &record, OffsetDateTime::now_utc())?;
+    let mut keys = AuditKeys::default();
+    keys.add(key.public().clone());
+    let identity = Identity {
+        deployment: "bench",
+        audit_kid: "bench",
+        version: "bench",
+        frozen: None,
+        sealed: &[],
+    };
+    let clock = Clock { now: signing_proxy::time::now, wall: signing_proxy::time::wall_now };
+    let opened = Opened::open(&dir, key, &keys)?;
+    Ok(opened.start(&identity, SEGMENT_BYTES, clock, Box::new(Deaf))?)
+}
+
+async fn append_until_over(journal: &Journal, phase: &Phase) -> anyhow::Result<Vec<u64>> {
+    let (algorithm, caller, mode) = ("ECDSA_SHA_256", "spiffe://bench.example/load", "normal");
+    let input_digest = format!("sha256:{}", "5a".repeat(32));
+    let (request_id, signature) = ("0".repeat(32), "A".repeat(96));
+    let signer_kid = "kms-p256";
+    let mut latencies = Vec::new();
+    while !phase.is_over() {
+        let began = Instant::now();
+        let intent = journal.intent(&Record::Intent(Intent {
+            algorithm,
+            caller,
+            input_digest: &input_digest,
+            justification: None,
+            mode,
+            request_id: &request_id,
+            signer_kid,
+            traceparent: None,
+        }))?;
+        let signed = Record::Signed(Signed {
+            algorithm,
+            caller,
+            input_digest: &input_digest,
+            intent: intent.seq(),
+            mode,
+            replayed: false,
+            request_id: &request_id,
+            signature: &signature,
+            signer_kid,
+            timing_us: TimingUs { queue: 12, upstream: 900, verify: 50 },
+        });
+        journal.outcome(intent, &signed).await?;
+        if phase.counts() {
+            latencies.push(u64::try_from(began.elapsed().as_nanos())?);
+        }
+    }
+    Ok(latencies)
+}
+
+fn sync_until_over(dir: &Path, phase: &Phase) -> anyhow::Result<Vec<u64>> {
+    let path = dir.join("bare");
+    let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
+    let length = i64::try_from(SEGMENT_BYTES)?;
+    nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, length)?;
+    file.sync_all()?;
+    let bytes = [0x5a; BARE_WRITE_BYTES];
+    let (mut latencies, mut at) = (Vec::new(), 0);
+    while !phase.is_over() {
+        let began = Instant::now();
+        file.write_all_at(&bytes, at)?;
+        file.sync_data().context("fdatasync")?;
+        at += BARE_WRITE_BYTES as u64;
+        if at + BARE_WRITE_BYTES as u64 > SEGMENT_BYTES {
+            at = 0;
+        }
+        if phase.counts() {
+            latencies.push(u64::try_from(began.elapsed().as_nanos())?);
+        }
+    }
+    std::fs::remove_file(&path).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    Ok(latencies)
+}
