@@ -10,6 +10,8 @@ mod queue;
 mod recovery;
 pub mod scan;
 mod segment;
+pub mod verify;
+pub mod walk;
 mod writer;
 
 pub use directory::init;

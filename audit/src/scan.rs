@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use signing_core::journal::{
@@ -13,6 +13,10 @@ use signing_core::journal::{
 const ENDING: &str = ".journal";
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Frames begin at multiples of this.
+const ALIGNMENT: usize = 8;
+/// A number further on is that of no record of this segment.
+const NEAR: u64 = 1 << 20;
 
 /// A segment's file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,6 +188,64 @@ impl Frames {
         }
     }
 
+    /// The bytes of the frame that the last step gave.
+    #[must_use]
+    pub fn raw(&self, at: u64, bytes: usize) -> &[u8] {
+        let start = usize::try_from(at.saturating_sub(self.buffer_at)).unwrap_or(usize::MAX);
+        self.buffer.get(start..start.saturating_add(bytes)).unwrap_or_default()
+    }
+
+    /// Forgets what was read ahead, so that the next step sees what is there now.
+    pub fn look_again(&mut self) {
+        self.buffer_at = self.position();
+        self.buffer.clear();
+        self.start = 0;
+    }
+
+    /// Whether something stands where the next frame begins.
+    ///
+    /// # Errors
+    /// If the file can not be read.
+    pub fn has_more(&self) -> io::Result<bool> {
+        let mut length = [0; 4];
+        let read = self.file.read_at(&mut length, self.position())?;
+        Ok(length.iter().take(read).any(|byte| *byte != 0))
+    }
+
+    /// Whether the file is still the one of that name.
+    ///
+    /// # Errors
+    /// If it can not be asked for.
+    pub fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let (held, named) = (self.file.metadata()?, fs::metadata(path)?);
+        Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
+    }
+
+    /// Looks for a whole frame behind `from` that is of a later record than `seq`: then
+    /// what is broken at `from` is not the torn end of the journal.
+    ///
+    /// # Errors
+    /// If the file can not be read.
+    pub fn whole_frame_behind(&self, from: u64, seq: u64) -> io::Result<bool> {
+        let mut window = vec![0; CHUNK_BYTES];
+        let mut at = from + ALIGNMENT as u64;
+        loop {
+            let read = read_at(&self.file, &mut window, at)?;
+            let bytes = window.get(..read).unwrap_or_default();
+            let is_last = read < CHUNK_BYTES;
+            let usable = if is_last { read } else { read - FRAME_MAX_BYTES };
+            let later = |frame: Frame<'_>| frame.seq > seq && frame.seq - seq <= NEAR;
+            let found = (0..usable).step_by(ALIGNMENT).any(|offset| {
+                let rest = bytes.get(offset..).unwrap_or_default();
+                Frame::parse(rest).is_ok_and(|frame| frame.is_some_and(later))
+            });
+            if found || is_last {
+                return Ok(found);
+            }
+            at += usable as u64;
+        }
+    }
+
     /// Looks for the first byte that is not zero at or after `from`.
     ///
     /// # Errors
@@ -211,17 +273,23 @@ impl Frames {
         self.start = 0;
         let filled = self.buffer.len();
         self.buffer.resize(filled + CHUNK_BYTES, 0);
-        let mut end = filled;
-        while end < self.buffer.len() {
-            let place = self.buffer.get_mut(end..).unwrap_or_default();
-            match self.file.read_at(place, self.buffer_at + end as u64) {
-                Ok(0) => break,
-                Ok(read) => end += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.buffer.truncate(end);
+        let place = self.buffer.get_mut(filled..).unwrap_or_default();
+        let read = read_at(&self.file, place, self.buffer_at + filled as u64)?;
+        self.buffer.truncate(filled + read);
         Ok(())
     }
+}
+
+/// Reads until `place` is full or the file ends.
+fn read_at(file: &File, place: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = place.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }

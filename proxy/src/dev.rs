@@ -185,6 +185,10 @@ Look:
   curl -s http://{metrics}/metrics
   {signctl} --socket {dir}/run/admin.sock status
 
+Look at what was recorded, and check all of it (with --follow, tail goes on):
+  {signctl} audit tail --journal {dir}/journal
+  {signctl} audit verify --journal {dir}/journal --signers {dir}/signers.json
+
 Stop all signing, and allow it again:
   {signctl} --socket {dir}/run/admin.sock freeze --reason "trying it out"
   {signctl} --socket {dir}/run/admin.sock unfreeze

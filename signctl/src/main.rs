@@ -1,6 +1,8 @@
 //! `signctl`: the operator's hand. Comfort over the admin socket; what it does,
-//! `curl --unix-socket` can do too. And a gate for pipelines, over mutual TLS.
+//! `curl --unix-socket` can do too. A gate for pipelines, over mutual TLS. And a reader of
+//! the journal's files.
 
+mod audit;
 mod client;
 mod gate;
 mod https;
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 
 use client::Reply;
 
-/// Looks after a signing proxy: status, health, freeze, unseal, and a gate for pipelines.
+/// Looks after a signing proxy: status, health, freeze, unseal, its journal, and a gate for pipelines.
 #[derive(Parser)]
 #[command(
     version,
@@ -71,17 +73,25 @@ enum Verb {
     /// All or nothing: with a mistake nothing changes, and every mistake is listed.
     #[command(after_help = "Example: signctl reload && signctl status")]
     Reload,
-    /// End the seal of one signer; it has to prove itself anew before it signs.
+    /// End the seal of one signer, which has to prove itself anew before it signs; or, after a
+    /// restart, that of the journal.
     #[command(
-        after_help = "Example: signctl unseal payments-2026 --reason \"registry corrected, CHG-7\""
+        after_help = "Example: signctl unseal payments-2026 --reason \"registry corrected, CHG-7\"\n         signctl unseal --audit --reason \"disk replaced, INC-9\""
     )]
     Unseal {
         /// The signer's kid.
-        kid: String,
+        #[arg(required_unless_present = "audit")]
+        kid: Option<String>,
+        /// The journal's seal.
+        #[arg(long, conflicts_with = "kid")]
+        audit: bool,
         /// What was found and done; recorded.
         #[arg(long)]
         reason: String,
     },
+    /// Read the journal: tail, verify, export.
+    #[command(after_help = "Example: signctl audit tail --follow")]
+    Audit(audit::Flags),
 }
 
 fn main() -> ExitCode {
@@ -118,8 +128,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Verb::Unfreeze => (client::post(socket, "/v1/unfreeze", &json!({}))?, show::done),
         Verb::Reload => (client::post(socket, "/v1/reload", &json!({}))?, show::reloaded),
-        Verb::Unseal { kid, reason } => {
-            let body = json!({"signer_kid": kid, "reason": reason});
+        Verb::Audit(flags) => return audit::run(flags, arguments.json),
+        Verb::Unseal { kid, reason, .. } => {
+            let body = match kid {
+                Some(kid) => json!({"signer_kid": kid, "reason": reason}),
+                None => json!({"audit": true, "reason": reason}),
+            };
             (client::post(socket, "/v1/unseal", &body)?, show::done)
         }
     };

@@ -21,8 +21,23 @@ pub(crate) fn status(body: &Value) -> String {
         ));
         lines.push("to end it: signctl unfreeze".to_owned());
     }
+    lines.extend(body.get("audit").map(journal));
     lines.push(signers(body));
     lines.join("\n")
+}
+
+/// The journal: how far it is, or what is wrong with it and what to do.
+fn journal(journal: &Value) -> String {
+    let (seq, trouble) = (number(journal, "seq"), text(journal, "trouble"));
+    if trouble.is_empty() {
+        return format!("journal: record {seq}");
+    }
+    let then = if journal.get("sealed") == Some(&Value::Bool(true)) {
+        "mend the cause, restart, look with `signctl audit verify`, then: signctl unseal --audit --reason ..."
+    } else {
+        "it goes on by itself once the cause is gone"
+    };
+    format!("JOURNAL RECORDS NOTHING after record {seq}: {trouble}\nto end it: {then}")
 }
 
 /// What the health listener says; `/livez` and `/readyz` name no signers.
@@ -39,10 +54,11 @@ pub(crate) fn done(body: &Value) -> String {
     let state = match (flag("frozen"), flag("unsealed")) {
         (Some(true), _) => "frozen: nothing is signed until `signctl unfreeze`".to_owned(),
         (Some(false), _) => "not frozen".to_owned(),
+        (None, Some(true)) if body.get("audit").is_some() => "unsealed the journal".to_owned(),
         (None, Some(true)) => {
             format!("unsealed {}: it has to prove itself now", text(body, "signer_kid"))
         }
-        (None, Some(false)) => format!("{}: nothing changed", text(body, "signer_kid")),
+        (None, Some(false)) => "nothing changed".to_owned(),
         (None, None) => "done".to_owned(),
     };
     match body.get("note").and_then(Value::as_str) {

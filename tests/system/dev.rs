@@ -66,6 +66,8 @@ async fn the_printed_lines_work_as_they_stand() {
         "\"mode\":\"normal\"",
         "\"ok\":true",
         "signing_proxy_health 1",
+        "signed    dev-p256",
+        "no defect",
         "frozen: nothing is signed",
         "not frozen",
     ] {

@@ -386,10 +386,12 @@ impl Outline {
     /// that is known.
     #[must_use]
     pub fn parse(body: &[u8]) -> Option<(Self, Kind)> {
-        let outline: Self = serde_json::from_slice(body).ok()?;
-        let kind = Kind::parse(&outline.r#type)?;
         let sorted: Value = serde_json::from_slice(body).ok()?;
-        (serde_json::to_vec(&sorted).ok()? == body).then_some((outline, kind))
+        let is_canonical = serde_json::to_vec(&sorted).ok()? == body && !has_float(&sorted);
+        let outline: Self = serde_json::from_value(sorted).ok()?;
+        let kind = Kind::parse(&outline.r#type)?;
+        let is_record = outline.data.is_object() && is_instant(&outline.at);
+        (is_canonical && is_record).then_some((outline, kind))
     }
 
     /// A number of its data.
@@ -403,6 +405,26 @@ impl Outline {
     pub fn text(&self, name: &str) -> Option<&str> {
         self.data.get(name)?.as_str()
     }
+}
+
+/// Programs differ in how they write floats, so a canonical form has none.
+fn has_float(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(values) => values.iter().any(has_float),
+        Value::Object(members) => members.values().any(has_float),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
+}
+
+/// Whether it looks like what [`instant`] writes.
+fn is_instant(text: &str) -> bool {
+    let form = b"0000-00-00T00:00:00.000000Z";
+    let fits = |(byte, form): (u8, &u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        sign => byte == *sign,
+    };
+    text.len() == form.len() && text.bytes().zip(form).all(fits)
 }
 
 /// `2026-11-24T02:22:12.123456Z`: RFC 3339 in UTC with six digits, always as long.

@@ -1,0 +1,70 @@
+//! Which audit keys records have to be signed with.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use signing_core::journal::{AuditKeys, Outline};
+use signing_core::key::PublicKey;
+use signing_core::{Algorithm, Registry};
+
+use crate::scan::{Frames, Step};
+use crate::walk::Walk;
+
+/// Whose word the audit keys are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// The registry's.
+    Registered,
+    /// The journal's own `init` and `start` records: whoever could write it could have
+    /// made all of it anew.
+    SelfAsserted,
+}
+
+/// The audit keys known so far.
+pub(super) struct Known {
+    pub(super) keys: Arc<AuditKeys>,
+    pub(super) whose: Keys,
+}
+
+/// The keys of `registry`; without one, those that are named before the part of the
+/// journal that `walk` goes through. None: the registry has none.
+pub(super) fn of(registry: Option<&Registry>, walk: &Walk) -> Option<Known> {
+    if let Some(registry) = registry {
+        let keys = AuditKeys::of_registry(registry);
+        let known = Known { keys: Arc::new(keys), whose: Keys::Registered };
+        return (!known.keys.is_empty()).then_some(known);
+    }
+    let mut known = Known { keys: Arc::default(), whose: Keys::SelfAsserted };
+    for segment in walk.segments().iter().take(walk.index()).rev() {
+        let Ok(mut frames) = Frames::open(segment) else { break };
+        while let Ok(Step::Frame(_, frame)) = frames.step() {
+            known.hear(frame.body);
+        }
+        // Every process names its key before it writes anything else.
+        if !known.keys.is_empty() {
+            break;
+        }
+    }
+    Some(known)
+}
+
+impl Known {
+    /// Learns the key that an `init` or `start` names, if keys are the journal's word.
+    pub(super) fn hear(&mut self, body: &[u8]) {
+        if self.whose == Keys::SelfAsserted
+            && let Some(key) = named(body)
+        {
+            Arc::make_mut(&mut self.keys).add(key);
+        }
+    }
+}
+
+/// The audit key that the body of an `init` or `start` names. In canonical JSON the
+/// type comes last, and nothing in the data can look like it.
+pub(super) fn named(body: &[u8]) -> Option<PublicKey> {
+    let names_one = body.ends_with(br#","type":"init"}"#) || body.ends_with(br#","type":"start"}"#);
+    let (outline, _) = names_one.then(|| Outline::parse(body)).flatten()?;
+    let der = STANDARD.decode(outline.text("audit_key")?).ok()?;
+    PublicKey::from_spki_der(&der, Algorithm::Ed25519Sha512).ok()
+}

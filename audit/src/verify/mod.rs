@@ -1,0 +1,207 @@
+//! Verification of a journal, offline or beside the process that writes it.
+//!
+//! One reader goes through the segments and makes batches of records. A worker for each
+//! core checks them alone: what a batch needs of the one before is the hash that stands
+//! there. What follows from the order of records is checked here, batch after batch, so the
+//! first defect found is the first there is. Every queue is bounded: memory does not
+//! grow with the journal.
+
+mod batch;
+mod keys;
+mod reader;
+mod story;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use signing_core::Registry;
+use signing_core::journal::{ChainId, Head};
+
+use crate::walk::{Defect, Stop, Walk, newest};
+use batch::{Batch, Checked};
+use reader::{End, Reader};
+use story::Story;
+
+pub use keys::Keys;
+
+/// What is to be verified, and against what.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'o> {
+    /// Only the newest records, that many.
+    pub limit: Option<u64>,
+    /// The registry with the audit keys. None: the keys that the journal itself names.
+    pub registry: Option<&'o Registry>,
+    /// A record that has to be there: a receipt that was kept elsewhere.
+    pub head: Option<Head>,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The journal's chain, if a header could be read.
+    pub chain: Option<ChainId>,
+    /// The first record that was checked.
+    pub first_seq: u64,
+    /// How many were, up to the first defect.
+    pub records: u64,
+    /// The newest of them.
+    pub head: Option<Head>,
+    /// Segments read.
+    pub segments: u64,
+    /// Bytes read of headers and records.
+    pub bytes: u64,
+    /// Intents without outcome: they are in flight, or their process died.
+    pub open_intents: u64,
+    /// Callers' signatures that verified under the registry's keys.
+    pub signatures_checked: u64,
+    /// Callers' signatures that could not be checked: no registry, the signer is not
+    /// in it, or the algorithm signs messages, of which only a hash is recorded.
+    pub signatures_unchecked: u64,
+    /// Whose word the audit keys are.
+    pub keys: Keys,
+    /// Whether a process was writing at the end: it may be at the next record already.
+    pub live: bool,
+    /// The first defect.
+    pub defect: Option<Defect>,
+}
+
+/// Why nothing can be said about a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It can not be read.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    /// The registry has no audit key.
+    #[error("the registry has no key with the purpose audit; add the proxy's audit key to it")]
+    NoAuditKey,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Records checked.
+    pub records: u64,
+    /// Records there are to check, as far as was known at the beginning.
+    pub of: u64,
+}
+
+/// Batches that wait, for each worker.
+const WAITING: usize = 2;
+
+type Work = (Batch, SyncSender<Checked>);
+
+/// Verifies the journal in `directory`; `progress` is told after each batch.
+///
+/// # Errors
+/// [`VerifyError`]. A defect is no error: it is in the report.
+pub fn verify(
+    directory: &Path,
+    options: &Options<'_>,
+    mut progress: impl FnMut(Progress),
+) -> Result<Report, VerifyError> {
+    let last = newest(directory)?.seq;
+    let newest_only = options.limit.map_or(1, |limit| last.saturating_sub(limit) + 1);
+    let from = options.head.map_or(newest_only, |head| newest_only.min(head.seq.max(1)));
+    let walk = Walk::open(directory, from)?;
+    let from = from.max(walk.segments().first().map_or(1, |segment| segment.first_seq));
+    let keys = keys::of(options.registry, &walk).ok_or(VerifyError::NoAuditKey)?;
+    let mut report = Report {
+        chain: None,
+        first_seq: from,
+        records: 0,
+        head: None,
+        segments: 0,
+        bytes: 0,
+        open_intents: 0,
+        signatures_checked: 0,
+        signatures_unchecked: 0,
+        keys: keys.whose,
+        live: false,
+        defect: None,
+    };
+    let reader = Reader::new(directory.to_owned(), walk, from, keys, options.head);
+    let mut story = Story::new(from);
+    let of = (last + 1).saturating_sub(from);
+    let end = check(reader, options.registry, |checked| {
+        let whole = fold(&mut report, &mut story, checked);
+        progress(Progress { records: report.records, of });
+        whole
+    });
+    report.chain = end.chain;
+    report.segments = end.segments;
+    report.bytes = end.bytes;
+    report.live = end.live;
+    report.open_intents = story.open_intents();
+    match (&report.defect, end.stop) {
+        (None, Some(Stop::Defect(defect))) => report.defect = Some(defect),
+        (None, Some(stop)) => return Err(stop.into()),
+        _ => {}
+    }
+    Ok(report)
+}
+
+/// Runs the reader and the workers; `fold` gets what was checked in the order of the
+/// records, until it says that this was enough.
+fn check(
+    reader: Reader,
+    registry: Option<&Registry>,
+    mut fold: impl FnMut(Checked) -> bool,
+) -> End {
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let (to_work, work) = sync_channel::<Work>(workers);
+    let (to_order, order) = sync_channel::<Receiver<Checked>>(workers * WAITING);
+    let work = Mutex::new(work);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((batch, answer)) = next(&work) {
+                    // Nobody waits for it any more after the first defect.
+                    let _ = answer.send(batch.check(registry));
+                }
+            });
+        }
+        let reading = scope.spawn(move || {
+            reader.read(|batch| {
+                let (answer, checked) = sync_channel(1);
+                to_order.send(checked).is_ok() && to_work.send((batch, answer)).is_ok()
+            })
+        });
+        for checked in order {
+            // A worker that died ends this scope with its panic.
+            if !checked.recv().is_ok_and(&mut fold) {
+                break;
+            }
+        }
+        match reading.join() {
+            Ok(end) => end,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// The next batch for whichever worker is free.
+fn next(work: &Mutex<Receiver<Work>>) -> Option<Work> {
+    work.lock().ok()?.recv().ok()
+}
+
+/// Adds what was checked to the report; false at the first defect.
+fn fold(report: &mut Report, story: &mut Story, checked: Checked) -> bool {
+    for event in &checked.events {
+        if let Err(what) = story.tell(event) {
+            report.records += event.seq.saturating_sub(checked.first_seq);
+            report.defect = Some(checked.defect_at(event.seq, event.at, what));
+            return false;
+        }
+    }
+    report.records += checked.records;
+    report.signatures_checked += checked.signatures_checked;
+    report.signatures_unchecked += checked.signatures_unchecked;
+    report.head = checked.head.or(report.head);
+    report.defect = checked.defect;
+    report.defect.is_none()
+}
+
+/// The file of a segment, shared by all that is said of it.
+type SegmentPath = std::sync::Arc<PathBuf>;

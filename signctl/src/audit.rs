@@ -1,0 +1,111 @@
+//! `signctl audit`: reads the journal from its files, beside the proxy or on a copy.
+
+mod export;
+mod tail;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use audit::walk::{Place, Walk};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use signing_core::journal::{Frame, Outline};
+
+/// The journal to read, and what to do with it.
+#[derive(Args)]
+pub(crate) struct Flags {
+    /// The journal's directory: audit.dir in the configuration, or a copy of it.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SIGNCTL_JOURNAL",
+        default_value = "/var/lib/signing-proxy/journal"
+    )]
+    journal: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Show the newest records, and with --follow those that come.
+    #[command(
+        after_help = "Example: signctl audit tail --follow --type signed --signer payments-2026"
+    )]
+    Tail(tail::Flags),
+    /// Check every record: numbers, hashes, signatures; exit 0 only if nothing is wrong.
+    /// The first defect is named exactly.
+    #[command(
+        after_help = "Example: signctl audit verify --signers /etc/signing-proxy/signers.json\n         \
+                      signctl audit verify --journal /mnt/copy --signers signers.json --head 17:1f3c..."
+    )]
+    Verify(verify::Flags),
+    /// Write records as JSON lines, each of which can be verified alone (docs/journal.md).
+    #[command(
+        after_help = "Example: signctl audit export --from 1 --to 5000 --output records.jsonl"
+    )]
+    Export(export::Flags),
+}
+
+/// Carries out one verb.
+pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
+    let journal = flags.journal.as_path();
+    match &flags.verb {
+        Verb::Tail(flags) => tail::run(journal, flags, as_json),
+        Verb::Verify(flags) => verify::run(journal, flags, as_json),
+        Verb::Export(flags) => export::run(journal, flags),
+    }
+}
+
+/// A record that was read.
+struct Record {
+    place: Place,
+    outline: Outline,
+    /// Its frame, whole.
+    raw: Vec<u8>,
+    chain: String,
+}
+
+impl Record {
+    /// The record at `place`, which the last step gave. None: its body is no record.
+    fn read(walk: &Walk, place: Place) -> Option<Self> {
+        let raw = walk.raw(&place).to_vec();
+        let (outline, _) = Outline::parse(Frame::parse(&raw).ok()??.body)?;
+        let chain = walk.chain()?.to_string();
+        Some(Self { place, outline, raw, chain })
+    }
+
+    /// One JSON line of it.
+    fn to_json(&self) -> Value {
+        json!({
+            "chain": self.chain,
+            "seq": self.place.head.seq,
+            "hash": self.place.head.hash.to_string(),
+            "record": self.body(),
+        })
+    }
+
+    /// The same, with all that it takes to verify it.
+    fn to_proof(&self) -> Option<Value> {
+        let frame = Frame::parse(&self.raw).ok()??;
+        Some(json!({
+            "chain": self.chain,
+            "seq": frame.seq,
+            "hash": frame.hash.to_string(),
+            "prev_hash": self.place.before.hash.to_string(),
+            "durable": frame.durable,
+            "audit_key": frame.key.to_string(),
+            "signature": STANDARD.encode(frame.signature),
+            "record": self.body(),
+        }))
+    }
+
+    fn body(&self) -> Value {
+        let Outline { at, data, r#type } = &self.outline;
+        json!({"at": at, "data": data, "type": r#type})
+    }
+}

@@ -1,0 +1,101 @@
+//! `signctl audit export`: records as JSON lines, each verifiable alone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use audit::walk::{Walk, Way};
+
+use super::Record;
+
+/// What to write, and where.
+#[derive(clap::Args)]
+pub(super) struct Flags {
+    /// The first record; without it, the oldest there is.
+    #[arg(long, value_name = "SEQ", default_value_t = 1)]
+    from: u64,
+    /// The last record; without it, the newest there is.
+    #[arg(long, value_name = "SEQ")]
+    to: Option<u64>,
+    /// The file, which must not be there yet; without it, standard output. It gets its name
+    /// once it is whole and on disk.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(journal: &Path, flags: &Flags) -> anyhow::Result<ExitCode> {
+    let Some(file) = &flags.output else {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let written = write(journal, flags, &mut out).and_then(|count| {
+            out.flush()?;
+            Ok(count)
+        });
+        return match written {
+            // Whoever read the lines has enough.
+            Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+            written => written.map(|_| ExitCode::SUCCESS),
+        };
+    };
+    let name = file.display();
+    if file.exists() {
+        bail!("{name}: is there already; name another file or remove it");
+    }
+    let new = PathBuf::from(format!("{name}.new"));
+    let made = whole(journal, flags, &new).and_then(|count| {
+        fs::rename(&new, file)?;
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(count)
+    });
+    if made.is_err() {
+        // Half of it is of no use.
+        let _ = fs::remove_file(&new);
+    }
+    eprintln!("{name}: {} records", made.with_context(|| format!("{name} is not written"))?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file whole, and on disk.
+fn whole(journal: &Path, flags: &Flags, new: &Path) -> anyhow::Result<u64> {
+    let file = OpenOptions::new().create(true).truncate(true).write(true).open(new)?;
+    let mut out = BufWriter::new(file);
+    let count = write(journal, flags, &mut out)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    Ok(count)
+}
+
+/// Writes the records up to the end that was asked for; a defect ends it with an error,
+/// since what follows is not what was written.
+fn write(journal: &Path, flags: &Flags, out: &mut impl Write) -> anyhow::Result<u64> {
+    let mut walk = Walk::open(journal, flags.from)?;
+    let mut count = 0;
+    loop {
+        let place = match walk.step()? {
+            Way::Record(place) => place,
+            Way::End => break,
+            Way::Torn(defect) => {
+                eprintln!("signctl: it ends before what is not whole: {defect}");
+                break;
+            }
+        };
+        let seq = place.head.seq;
+        if flags.to.is_some_and(|to| seq > to) {
+            break;
+        }
+        if seq < flags.from {
+            continue;
+        }
+        let proof = Record::read(&walk, place).and_then(|record| record.to_proof());
+        let Some(proof) = proof else { bail!("record {seq}: its body is no record") };
+        writeln!(out, "{proof}")?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let of_io = error.root_cause().downcast_ref::<io::Error>();
+    of_io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,148 @@
+//! `signctl audit verify`: is the journal as it was written?
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, anyhow};
+use audit::verify::{Keys, Options, Progress, Report, verify};
+use serde_json::{Value, json};
+use signing_core::Registry;
+use signing_core::journal::{Head, RecordHash};
+
+/// What to check, against what.
+#[derive(clap::Args)]
+pub(super) struct Flags {
+    /// The registry that holds the proxy's audit key. Without it the keys that the journal
+    /// itself names are taken, which proves less.
+    #[arg(long, value_name = "FILE")]
+    signers: Option<PathBuf>,
+    /// Only the newest N records.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// A receipt that was kept elsewhere: that record has to be there, with that hash.
+    #[arg(long, value_name = "SEQ:HASH", value_parser = head)]
+    head: Option<Head>,
+}
+
+pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
+    let registry = flags.signers.as_deref().map(registry).transpose()?;
+    let options = Options { limit: flags.limit, registry: registry.as_ref(), head: flags.head };
+    let began = Instant::now();
+    let shows = io::stderr().is_terminal();
+    let report = verify(journal, &options, |Progress { records, of }| {
+        if shows {
+            let speed = per_second(records, began);
+            // Nobody is left to tell that it could not be shown.
+            let _ = write!(io::stderr(), "\r{records} of {of} records, {speed:.0}/s ");
+        }
+    });
+    if shows {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    let report = report?;
+    let (seconds, speed) = (began.elapsed().as_secs_f64(), per_second(report.records, began));
+    if as_json {
+        println!("{:#}", to_json(&report, seconds, speed));
+    } else {
+        println!("{}", table(&report, seconds, speed));
+    }
+    Ok(if report.defect.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn registry(file: &Path) -> anyhow::Result<Registry> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("--signers {}", file.display()))?;
+    Registry::from_json(&text)
+        .map_err(|mistakes| anyhow!("--signers {}: {}", file.display(), mistakes.join("; ")))
+}
+
+/// Reads `17:1f3c...`.
+fn head(text: &str) -> Result<Head, String> {
+    let parsed = text.split_once(':').and_then(|(seq, hash)| {
+        Some(Head { seq: seq.parse().ok().filter(|seq| *seq > 0)?, hash: RecordHash::parse(hash)? })
+    });
+    parsed.ok_or_else(|| "expected SEQ:HASH, audit.seq and audit.hash of an answer".to_owned())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a speed is shown, not each record of it")]
+fn per_second(records: u64, began: Instant) -> f64 {
+    records as f64 / began.elapsed().as_secs_f64().max(1e-9)
+}
+
+fn table(report: &Report, seconds: f64, speed: f64) -> String {
+    let head =
+        report.head.map_or_else(|| "none".to_owned(), |head| format!("{}:{}", head.seq, head.hash));
+    let chain = report.chain.map_or_else(|| "unknown".to_owned(), |chain| chain.to_string());
+    let mut rows = vec![
+        ("chain", chain),
+        (
+            "records",
+            format!(
+                "{} from record {} on, {} segments, {} bytes",
+                report.records, report.first_seq, report.segments, report.bytes
+            ),
+        ),
+        ("head", head),
+        ("open intents", report.open_intents.to_string()),
+        (
+            "callers' signatures",
+            format!(
+                "{} verified, {} not checked",
+                report.signatures_checked, report.signatures_unchecked
+            ),
+        ),
+        ("audit keys", keys(report.keys).to_owned()),
+        ("took", format!("{seconds:.2} s, {speed:.0} records/s")),
+    ];
+    if report.live {
+        rows.push(("written", "by a process right now; it may be further already".to_owned()));
+    }
+    let verdict = match &report.defect {
+        None => "no defect".to_owned(),
+        Some(defect) => format!("DEFECT: {defect}"),
+    };
+    rows.push(("verdict", verdict));
+    rows.iter().map(|(name, value)| format!("{name:<20}{value}")).collect::<Vec<_>>().join("\n")
+}
+
+fn keys(keys: Keys) -> &'static str {
+    match keys {
+        Keys::Registered => "of the registry",
+        Keys::SelfAsserted => {
+            "as the journal names them ITSELF: whoever can write it could have made all of it; \
+             give --signers"
+        }
+    }
+}
+
+fn to_json(report: &Report, seconds: f64, speed: f64) -> Value {
+    let head = report.head.map(|head| json!({"seq": head.seq, "hash": head.hash.to_string()}));
+    let defect = report.defect.as_ref().map(|defect| {
+        json!({
+            "record": defect.record,
+            "file": defect.file.display().to_string(),
+            "at": defect.at,
+            "what": defect.what,
+            "sentence": defect.to_string(),
+        })
+    });
+    json!({
+        "ok": report.defect.is_none(),
+        "chain": report.chain.map(|chain| chain.to_string()),
+        "first_seq": report.first_seq,
+        "records": report.records,
+        "segments": report.segments,
+        "bytes": report.bytes,
+        "head": head,
+        "open_intents": report.open_intents,
+        "signatures_checked": report.signatures_checked,
+        "signatures_unchecked": report.signatures_unchecked,
+        "keys": match report.keys { Keys::Registered => "registered", Keys::SelfAsserted => "self_asserted" },
+        "live": report.live,
+        "seconds": seconds,
+        "records_per_s": speed,
+        "defect": defect,
+    })
+}
