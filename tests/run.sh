@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # All tests, with what they need installed first when it is missing.
 #   tests/run.sh             the fast tier
-#   tests/run.sh --campaign  the fast tier with far more random cases, and two builds of what
-#                            is delivered, which have to be the same bytes
+#   tests/run.sh --campaign  the fast tier with far more random cases, the journal's faults at
+#                            every call instead of a sample, a disk with real errors, and two
+#                            builds of what is delivered, which have to be the same bytes
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +19,8 @@ fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
 
 step "programs"
 # program:Debian package
-wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc readelf:binutils"
+wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc readelf:binutils strace:strace mkfs.ext4:e2fsprogs mount:mount"
+[ "$campaign" = no ] || wanted="$wanted nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
 missing=""
 for pair in $wanted; do
   command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
@@ -56,7 +58,7 @@ printf '  %-10s %s\n' ministack "$ministack/bin/ministack"
 
 # Random cases differ from run to run; the seed repeats one.
 export PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}"
-if [ "$campaign" = yes ]; then export PROPTEST_CASES="${PROPTEST_CASES:-50000}"; fi
+if [ "$campaign" = yes ]; then export CAMPAIGN=1 PROPTEST_CASES="${PROPTEST_CASES:-50000}"; fi
 echo "  seed       PROPTEST_RNG_SEED=$PROPTEST_RNG_SEED (set it to repeat this run)"
 
 step "build (one profile for the product and its tests)"

@@ -36,6 +36,8 @@ pub enum Protocol {
 /// A client on one connection.
 #[derive(Clone, Debug)]
 pub struct Client {
+    /// The port of its end of the connection.
+    pub port: u16,
     sender: Sender,
     authority: String,
 }
@@ -111,6 +113,7 @@ impl Client {
             Protocol::Http2 => b"h2",
         };
         let stream = tls(address, ca_pem, Some(certificate), alpn).await?;
+        let port = stream.get_ref().0.local_addr().map_err(|e| e.to_string())?.port();
         let io = TokioIo::new(stream);
         let sender = match protocol {
             Protocol::Http1 => {
@@ -129,7 +132,7 @@ impl Client {
                 Sender::Http2(sender)
             }
         };
-        Ok(Self { sender, authority: address.to_owned() })
+        Ok(Self { port, sender, authority: address.to_owned() })
     }
 
     /// Sends a request.

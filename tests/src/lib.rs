@@ -21,7 +21,9 @@
 )]
 
 pub mod audit_key;
+pub mod chance;
 pub mod client;
+pub mod journal;
 pub mod kms;
 pub mod ministack;
 pub mod openssl;
@@ -30,15 +32,21 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod scratch;
+pub mod strace;
+pub mod trace;
 pub mod wait;
 pub mod world;
 
+pub use chance::{Chance, is_campaign};
 pub use client::{Answer, Client, Protocol};
+pub use journal::{Exchange, Tail};
 pub use kms::{Fault, Key, Kind, Kms, Operation};
 pub use ministack::Ministack;
 pub use pki::{Certificate, Pki, Profile};
 pub use process::Process;
 pub use proxy::{Proxy, ProxyBuilder};
 pub use scratch::Scratch;
+pub use strace::{Happens, Strace, When};
+pub use trace::{Place, Trace};
 pub use wait::eventually;
 pub use world::World;

@@ -13,6 +13,7 @@ use crate::kms::Key;
 use crate::pki::{Certificate, Profile};
 use crate::process::Process;
 use crate::programs::ours;
+use crate::strace::Strace;
 use crate::wait::eventually;
 use crate::world::World;
 
@@ -31,6 +32,8 @@ pub struct ProxyBuilder<'w> {
     kms: String,
     endpoint: String,
     directory: String,
+    journal: String,
+    segment_bytes: u64,
 }
 
 /// A signer and algorithms that a caller is granted.
@@ -80,6 +83,8 @@ impl<'w> ProxyBuilder<'w> {
             kms: String::new(),
             endpoint: world.kms.endpoint.clone(),
             directory: "proxy".to_owned(),
+            journal: "journal".to_owned(),
+            segment_bytes: 16 << 20,
         }
     }
 
@@ -196,6 +201,20 @@ impl<'w> ProxyBuilder<'w> {
         self
     }
 
+    /// Keeps its journal there, seen from where it lives.
+    #[must_use]
+    pub fn journal_in(mut self, path: &str) -> Self {
+        self.journal = path.to_owned();
+        self
+    }
+
+    /// Sets aside so much for each segment of its journal.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
     /// Writes its files and returns the config file's path.
     #[must_use]
     pub fn write(&self) -> PathBuf {
@@ -221,11 +240,13 @@ impl<'w> ProxyBuilder<'w> {
              [metrics]\nlisten = \"127.0.0.1:0\"\n\
              [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n\
              [state]\ndir = \"state\"\n\
-             [audit]\ndir = \"journal\"\nkey_file = \"audit.key\"\nsegment_bytes = 16777216\n{}\n\
+             [audit]\ndir = \"{}\"\nkey_file = \"audit.key\"\nsegment_bytes = {}\n{}\n\
              [registry]\nfile = \"signers.json\"\n[gate]\n{}\n",
             self.server,
             self.tls,
             nix::unistd::geteuid(),
+            self.journal,
+            self.segment_bytes,
             self.audit,
             self.gate,
         );
@@ -264,7 +285,7 @@ impl<'w> ProxyBuilder<'w> {
     /// Where its journal is.
     #[must_use]
     pub fn journal(&self) -> PathBuf {
-        self.world.scratch.path(&format!("{}/journal", self.directory))
+        self.world.scratch.path(&self.directory).join(&self.journal)
     }
 
     /// The command of a verb that takes the config file.
@@ -285,15 +306,34 @@ impl<'w> ProxyBuilder<'w> {
     /// Starts it and waits until it serves; its gates may still be shut.
     pub async fn start_shut(self) -> Proxy<'w> {
         let mut process = Process::start(self.command());
-        let (listen, metrics) = process
-            .line("the line that it serves", |line| {
-                let line: Value = serde_json::from_str(line).ok()?;
-                let text = |key: &str| line[key].as_str().map(str::to_owned);
-                (line["message"] == "serving").then(|| Some((text("listen")?, text("metrics")?)))?
-            })
-            .await;
+        let (listen, metrics) = process.line("the line that it serves", serving).await;
         let socket = self.world.scratch.path(&format!("{}/admin.sock", self.directory));
         Proxy { world: self.world, process, listen, metrics, socket }
+    }
+
+    /// Starts it, perhaps under strace, and waits until it serves; its gates may still be
+    /// shut.
+    ///
+    /// # Errors
+    /// What it said, if it ended before.
+    pub async fn try_start(self, strace: Option<&Strace>) -> Result<Proxy<'w>, String> {
+        let command = self.command();
+        let mut process = Process::start(match strace {
+            Some(strace) => strace.command(&command),
+            None => command,
+        });
+        let serving = || {
+            let ended = !process.is_running();
+            let said = process.output();
+            let addresses = said.lines().find_map(serving);
+            std::future::ready(match addresses {
+                Some(addresses) => Some(Ok(addresses)),
+                None => ended.then_some(Err(said)),
+            })
+        };
+        let (listen, metrics) = eventually("it serves or ends", serving).await?;
+        let socket = self.world.scratch.path(&format!("{}/admin.sock", self.directory));
+        Ok(Proxy { world: self.world, process, listen, metrics, socket })
     }
 
     /// Starts it and waits until every gate is open.
@@ -375,6 +415,13 @@ impl Proxy<'_> {
         let status = self.process.ended().await;
         assert!(status.success(), "it ended with {status}");
     }
+}
+
+/// Where it serves, if that is what a line of its log says: data plane, metrics.
+fn serving(line: &str) -> Option<(String, String)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let text = |key: &str| line[key].as_str().map(str::to_owned);
+    (line["message"] == "serving").then(|| Some((text("listen")?, text("metrics")?)))?
 }
 
 /// A registry entry of `key`.

@@ -10,6 +10,7 @@
 mod admin_socket;
 mod algorithms;
 mod api_docs;
+mod audit_tools;
 mod bad_requests;
 mod certificates;
 mod config_files;
@@ -24,6 +25,8 @@ mod gate;
 mod guards;
 mod idempotency;
 mod journal;
+mod journal_faults;
+mod journal_tools;
 mod limits;
 mod metrics;
 mod ministack;

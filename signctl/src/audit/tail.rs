@@ -85,7 +85,10 @@ fn show(journal: &Path, flags: &Flags, as_json: bool) -> Result<ExitCode, Ended>
     for record in kept {
         print(&record, as_json)?;
     }
-    while flags.follow {
+    if !flags.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         match walk.step()? {
             Way::Record(place) => {
                 if let Some(record) =
@@ -101,7 +104,6 @@ fn show(journal: &Path, flags: &Flags, as_json: bool) -> Result<ExitCode, Ended>
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 impl Flags {

@@ -1,0 +1,109 @@
+//! Damage: every bit that is flipped and every byte that is cut off is found when the
+//! journal is opened, and only damage to the last record is cut off.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+
+use audit::OpenError;
+use signing_core::journal::HEADER_BYTES;
+
+use support::{SEGMENT_BYTES, Scratch, open, places, small_journal, start, writable};
+
+mod support;
+
+#[test]
+fn every_flipped_bit_is_found_and_only_the_last_record_is_cut() {
+    let scratch = Scratch::new("flips");
+    let segment = small_journal(&scratch.0);
+    let places = places(&scratch.0);
+    let (last, end) = (places.len() as u64 - 1, places[places.len() - 1]);
+    let original = fs::read(&segment).unwrap();
+    let file = writable(&segment);
+    // A few beyond the end, and the file's last byte.
+    for at in (0..end + 16).chain([SEGMENT_BYTES - 1]) {
+        let byte = original[usize::try_from(at).unwrap()];
+        file.write_all_at(&[byte ^ (1 << (at % 8))], at).unwrap();
+        // Its number: those that begin at or before it.
+        let hit = places.iter().filter(|place| **place <= at).count() as u64;
+        match open(&scratch.0) {
+            Err(error) if at < HEADER_BYTES as u64 => {
+                assert!(error.to_string().contains(".journal"), "byte {at}: {error}");
+            }
+            Err(OpenError::Damaged { seq, path, .. }) => {
+                assert!(hit < last, "byte {at} of the last record: {seq}");
+                assert_eq!((seq, &path), (hit, &segment), "byte {at}");
+            }
+            Err(error) => panic!("byte {at}: {error}"),
+            Ok(opened) => {
+                assert!(hit >= last, "byte {at} of record {hit} was not found");
+                let cut = opened.cut().unwrap_or_else(|| panic!("byte {at} was not cut"));
+                let left = opened.head().seq;
+                assert_eq!(left, if hit == last { last - 1 } else { last }, "byte {at}");
+                assert!(cut.bytes > 0 && cut.sha256.len() == 64);
+                // What was cut is gone for good.
+                drop(opened);
+                assert_eq!(open(&scratch.0).unwrap().cut(), None, "byte {at}");
+            }
+        }
+        file.write_all_at(&original[..usize::try_from(end).unwrap() + 16], 0).unwrap();
+        file.write_all_at(&[0], SEGMENT_BYTES - 1).unwrap();
+    }
+    assert_eq!(fs::read(&segment).unwrap(), original);
+    assert_eq!(open(&scratch.0).unwrap().cut(), None, "nothing is found where nothing is");
+}
+
+#[test]
+fn a_file_of_another_length_is_refused_by_its_name() {
+    let scratch = Scratch::new("lengths");
+    let segment = small_journal(&scratch.0);
+    let original = fs::read(&segment).unwrap();
+    let file = writable(&segment);
+    let last = *places(&scratch.0).last().unwrap();
+    for length in (0..last + 16).chain([SEGMENT_BYTES - 1, SEGMENT_BYTES + 1]) {
+        file.set_len(length).unwrap();
+        let error = open(&scratch.0).unwrap_err().to_string();
+        assert!(error.contains(segment.to_str().unwrap()), "{length} bytes: {error}");
+        file.set_len(SEGMENT_BYTES).unwrap();
+        file.write_all_at(&original[..usize::try_from(last).unwrap()], 0).unwrap();
+    }
+    assert_eq!(open(&scratch.0).unwrap().cut(), None, "nothing is found where nothing is");
+}
+
+#[test]
+fn an_end_that_was_written_in_part_is_cut_and_the_next_start_says_so() {
+    let scratch = Scratch::new("torn");
+    let segment = small_journal(&scratch.0);
+    let places = places(&scratch.0);
+    let original = fs::read(&segment).unwrap();
+    let (from, to) = (places[places.len() - 2], places[places.len() - 1]);
+    let file = writable(&segment);
+    for written in from..to {
+        let missing = usize::try_from(to - written).unwrap();
+        file.write_all_at(&vec![0; missing], written).unwrap();
+        let opened = open(&scratch.0).unwrap();
+        // The padding is zeros anyway, and a length of zero is none.
+        let length = original[usize::try_from(from).unwrap()..usize::try_from(written).unwrap()]
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last as u64 + 1);
+        let is_whole = original[usize::try_from(written).unwrap()..].iter().all(|byte| *byte == 0);
+        let cut = opened.cut().map_or(0, |cut| cut.bytes);
+        assert_eq!(cut, if is_whole { 0 } else { length }, "{written} bytes were written");
+        drop(opened);
+        file.write_all_at(&original[..usize::try_from(to).unwrap()], 0).unwrap();
+    }
+    file.write_all_at(&[0; 8], to - 8).unwrap();
+    let journal = start(open(&scratch.0).unwrap());
+    journal.stop("the test").unwrap();
+    let text = String::from_utf8_lossy(&fs::read(&segment).unwrap()).into_owned();
+    assert!(text.contains("\"cut_bytes\":"), "{text}");
+    let cuts = text.split("\"cut_bytes\":").skip(1).map(|rest| rest.split(',').next().unwrap());
+    assert_eq!(cuts.filter(|bytes| *bytes != "0").count(), 1);
+}

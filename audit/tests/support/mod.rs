@@ -1,0 +1,106 @@
+//! A small journal in memory, and what tests look at in it.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use audit::scan::{Frames, Step, segments};
+use audit::{AuditKey, Clock, Identity, Journal, Observer, OpenError, Opened, init};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use signing_core::Moment;
+use signing_core::journal::{AuditKeys, Freeze, Init, Kind, Record};
+use time::OffsetDateTime;
+
+pub(crate) const SEGMENT_BYTES: u64 = 1 << 20;
+/// The audit key's.
+pub(crate) const SEED: [u8; 32] = [7; 32];
+const CLOCK: Clock = Clock { now: || Moment::from_nanos(1), wall: || OffsetDateTime::UNIX_EPOCH };
+
+/// A directory in memory, so that a sync takes no time; removed on drop.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = Path::new("/dev/shm").join(format!("{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[derive(Debug)]
+struct Deaf;
+
+impl Observer for Deaf {
+    fn record(&mut self, _: Kind) {}
+    fn appended(&mut self, _: Duration) {}
+    fn synced(&mut self, _: Duration) {}
+    fn batch(&mut self, _: usize) {}
+}
+
+pub(crate) fn key() -> AuditKey {
+    // PKCS#8 of an Ed25519 seed (RFC 8410).
+    let der = [&[48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32][..], &SEED].concat();
+    let label = ["PRIVATE", "KEY"].join(" ");
+    let pem = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
+    AuditKey::from_pem(&pem).unwrap()
+}
+
+pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
+    let mut keys = AuditKeys::default();
+    keys.add(key().public().clone());
+    Opened::open(path, key(), &keys)
+}
+
+pub(crate) fn start(opened: Opened) -> Journal {
+    let (deployment, audit_kid, version) = ("d", "audit", "1");
+    let identity = Identity { deployment, audit_kid, version, frozen: None, sealed: &[] };
+    opened.start(&identity, SEGMENT_BYTES, CLOCK, Box::new(Deaf)).unwrap()
+}
+
+/// A journal with an init, a start, some freezes, each waited for, and a stop. Returns its
+/// one segment.
+pub(crate) fn small_journal(path: &Path) -> PathBuf {
+    let record = Record::Init(Init {
+        audit_key: &STANDARD.encode(key().public().spki_der()),
+        audit_kid: "audit",
+        by: "uid 0",
+        deployment: "d",
+        replaces: None,
+    });
+    init(path, SEGMENT_BYTES, &key(), &record, OffsetDateTime::UNIX_EPOCH).unwrap();
+    let journal = start(open(path).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for reason in ["one", "", "a longer reason, so that the records have several lengths"] {
+        let freeze = Record::Freeze(Freeze { by: "uid 0", reason });
+        runtime.block_on(journal.begin_append(&freeze).unwrap().durable()).unwrap();
+    }
+    journal.stop("the test").unwrap();
+    segments(path).unwrap().remove(0).path
+}
+
+/// Where each record begins, and where the last one ends.
+pub(crate) fn places(path: &Path) -> Vec<u64> {
+    let mut frames = Frames::open(&segments(path).unwrap()[0]).unwrap();
+    let mut places = Vec::new();
+    loop {
+        match frames.step().unwrap() {
+            Step::Frame(at, _) => places.push(at),
+            Step::End(at) => {
+                places.push(at);
+                return places;
+            }
+            Step::Broken(at, error) => panic!("record at {at}: {error}"),
+        }
+    }
+}
+
+pub(crate) fn writable(segment: &Path) -> File {
+    OpenOptions::new().read(true).write(true).open(segment).unwrap()
+}

@@ -1,0 +1,198 @@
+//! `signctl audit` beside a proxy that writes, and on copies that somebody changed.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use system_tests::programs::ours;
+use system_tests::{Chance, Kind, ProxyBuilder, World, is_campaign};
+
+use crate::ALICE;
+
+/// Runs `signctl audit` on that journal: exit code, stdout, stderr.
+fn audit(journal: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(ours("signctl"));
+    let output = command.arg("audit").args(arguments).arg("--journal").arg(journal).output();
+    let output = output.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// What `verify --json` says against the registry.
+fn verified(world: &World, journal: &Path, more: &[&str]) -> (i32, Value) {
+    let registry = world.scratch.path("proxy/signers.json");
+    let mut arguments = vec!["verify", "--json", "--signers", registry.to_str().unwrap()];
+    arguments.extend(more);
+    let (code, said, errors) = audit(journal, &arguments);
+    let said = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{errors}"));
+    (code, said)
+}
+
+fn builder(world: &World) -> ProxyBuilder<'_> {
+    let key = world.kms.key(Kind::P256);
+    world.proxy().signer("ec", &key).caller(ALICE, &["ec"])
+}
+
+/// A journal that a proxy wrote and ended in order, with some signatures, and the receipt
+/// of the last.
+async fn written(world: &World, signatures: usize) -> Value {
+    let proxy = builder(world).start().await;
+    let alice = proxy.client(ALICE).await;
+    let mut receipt = Value::Null;
+    for _ in 0..signatures {
+        let answer = alice.sign_message("ec", b"hi").await;
+        receipt = answer.body["audit"].clone();
+    }
+    proxy.stop().await;
+    receipt
+}
+
+#[tokio::test]
+async fn tail_shows_records_as_they_happen_and_verify_is_clean_after_a_crash() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let journal = builder.journal();
+    let mut proxy = builder.clone().start().await;
+    let mut tail = Command::new(ours("signctl"))
+        .args(["audit", "tail", "--follow", "--json", "--type", "signed", "--journal"])
+        .arg(&journal)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let answer = proxy.client(ALICE).await.sign_message("ec", b"hi").await;
+    let shown: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(shown["record"]["data"]["signature"], answer.body["signature"]);
+    assert_eq!(
+        (&shown["seq"], &shown["hash"]),
+        (&answer.body["audit"]["seq"], &answer.body["audit"]["hash"])
+    );
+
+    proxy.process.signal(Signal::SIGKILL);
+    let _ = proxy.process.ended().await;
+    let again = builder.start().await;
+    let second = again.client(ALICE).await.sign_message("ec", b"hi").await;
+    let shown: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(shown["hash"], second.body["audit"]["hash"], "it goes on after a restart");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    let (code, said) = verified(&world, &journal, &[]);
+    assert_eq!((code, &said["ok"], &said["live"]), (0, &json!(true), &json!(true)), "{said}");
+    assert_eq!((&said["signatures_checked"], &said["keys"]), (&json!(2), &json!("registered")));
+}
+
+#[tokio::test]
+async fn tail_filters_and_a_person_can_read_it() {
+    let world = World::new();
+    let receipt = written(&world, 3).await;
+    let journal = world.proxy().journal();
+    let (code, said, _) = audit(&journal, &["tail", "-n", "2", "--type", "signed"]);
+    assert_eq!((code, said.lines().count()), (0, 2), "{said}");
+    let last = said.lines().last().unwrap();
+    for word in [&receipt["seq"].to_string(), "signed", "ec", "ECDSA_SHA_256", ALICE] {
+        assert!(last.contains(word), "{word}: {last}");
+    }
+    let (_, said, _) = audit(&journal, &["tail", "--caller", "spiffe://nobody.example/x"]);
+    assert_eq!(said, "");
+    let (_, said, _) = audit(&journal, &["tail", "-n", "1"]);
+    assert!(said.contains("stop"), "{said}");
+    let (code, _, errors) = audit(Path::new("/nowhere"), &["tail"]);
+    assert!(code == 1 && errors.contains("/nowhere"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_changed_byte_anywhere_is_found_and_its_record_named() {
+    let world = World::new();
+    let receipt = written(&world, 2).await;
+    let journal = world.proxy().journal();
+    let (code, said) = verified(&world, &journal, &[]);
+    assert_eq!((code, said["live"].as_bool()), (0, Some(false)), "{said}");
+    let used = usize::try_from(said["bytes"].as_u64().unwrap()).unwrap();
+    // Where each record begins, by the lengths in the file.
+    let name = "00000000000000000001.journal";
+    let bytes = std::fs::read(journal.join(name)).unwrap();
+    let mut begins = vec![512];
+    while *begins.last().unwrap() < used {
+        let at = *begins.last().unwrap();
+        let body = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        begins.push(at + (128 + usize::try_from(body).unwrap()).next_multiple_of(8));
+    }
+    let copy = world.scratch.path("copy");
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::copy(journal.join(name), copy.join(name)).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(copy.join(name)).unwrap();
+    let mut chance = Chance::of("changed bytes");
+    let places: Vec<usize> = if is_campaign() {
+        (0..used + 16).collect()
+    } else {
+        (0..24).map(|_| chance.below(used + 16)).collect()
+    };
+    for at in places {
+        let changed = bytes[at] ^ (1 << chance.below(8));
+        file.write_all_at(&[changed], u64::try_from(at).unwrap()).unwrap();
+        let (code, said) = verified(&world, &copy, &[]);
+        let hit = begins.iter().filter(|begin| **begin <= at).count().max(1);
+        assert_eq!(code, 1, "byte {at}: {said}");
+        assert_eq!(said["defect"]["record"], hit, "byte {at}: {said}");
+        file.write_all_at(&bytes[at..=at], u64::try_from(at).unwrap()).unwrap();
+    }
+    // A record that is cut off is missed by whoever kept its receipt.
+    let cut = begins[usize::try_from(receipt["seq"].as_u64().unwrap()).unwrap() - 1];
+    file.write_all_at(&vec![0; used - cut], u64::try_from(cut).unwrap()).unwrap();
+    let (code, said) = verified(&world, &copy, &[]);
+    assert_eq!(code, 0, "nothing is left to show it: {said}");
+    let head = format!("{}:{}", receipt["seq"], receipt["hash"].as_str().unwrap());
+    let (code, said) = verified(&world, &copy, &["--head", &head]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said["defect"]["sentence"].as_str().unwrap().contains("cut short"), "{said}");
+    let (code, said) = verified(&world, &journal, &["--head", &head, "--limit", "3"]);
+    assert_eq!(code, 0, "{said}");
+}
+
+#[tokio::test]
+async fn export_writes_lines_that_verify_alone() {
+    let world = World::new();
+    written(&world, 1).await;
+    let journal = world.proxy().journal();
+    let file = world.scratch.path("records.jsonl");
+    let (code, _, errors) = audit(&journal, &["export", "--output", file.to_str().unwrap()]);
+    assert_eq!(code, 0, "{errors}");
+    let lines = std::fs::read_to_string(&file).unwrap();
+    let mut before = "0".repeat(64);
+    for (number, line) in lines.lines().enumerate() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&line["seq"], &line["prev_hash"]), (&json!(number + 1), &json!(before)));
+        // By docs/journal.md: domain, chain, hash before, then seq, durable, key and body.
+        let bytes = |name: &str| hex::decode(line[name].as_str().unwrap()).unwrap();
+        let number = |name: &str| line[name].as_u64().unwrap().to_le_bytes();
+        let signed = [
+            b"signing-proxy journal v1\0".to_vec(),
+            bytes("chain"),
+            bytes("prev_hash"),
+            number("seq").to_vec(),
+            number("durable").to_vec(),
+            bytes("audit_key"),
+            line["record"].to_string().into_bytes(),
+        ]
+        .concat();
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &signed);
+        assert_eq!(line["hash"], hex::encode(hash), "{line}");
+        before = line["hash"].as_str().unwrap().to_owned();
+    }
+    let (code, _, errors) = audit(&journal, &["export", "--output", file.to_str().unwrap()]);
+    assert!(code == 1 && errors.contains("is there already"), "{errors}");
+    // A reader that has enough is no error.
+    let mut export = Command::new(ours("signctl"))
+        .args(["audit", "export", "--journal"])
+        .arg(&journal)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(export.stdout.take());
+    assert!(export.wait().unwrap().success());
+    std::io::stdout().flush().unwrap();
+}
