@@ -60,7 +60,7 @@ impl Directory {
 
 /// Makes a journal: a new chain whose first record is `record`, an `init`.
 ///
-/// open directory, flock, fallocate, fsync and pwrite of `next`, fdatasync, rename,
+/// open directory, flock, fallocate, fsync and pwrite of `next`, fdatasync, renameat2,
 /// fsync of the directory and of the one above. Dying before the rename leaves no journal,
 /// and `init` can be run again; after it there is one whose first record is whole.
 ///

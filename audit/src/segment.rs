@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
+use nix::fcntl::{
+    AT_FDCWD, FallocateFlags, PosixFadviseAdvice, RenameFlags, fallocate, posix_fadvise, renameat2,
+};
 
 /// A segment in preparation: no part of the journal until it is renamed.
 const NEXT: &str = "next";
@@ -63,11 +65,8 @@ impl Segment {
     /// it under either name: nothing in it has been acknowledged yet.
     pub(crate) fn publish(&mut self, directory: &File, name: &str) -> io::Result<()> {
         let path = self.path.with_file_name(name);
-        // It would be replaced without a word.
-        if fs::exists(&path)? {
-            return Err(io::Error::other(format!("{} is there already", path.display())));
-        }
-        fs::rename(&self.path, &path)?;
+        // A plain rename would replace what is there without a word.
+        renameat2(AT_FDCWD, &self.path, AT_FDCWD, &path, RenameFlags::RENAME_NOREPLACE)?;
         directory.sync_all()?;
         self.path = path;
         Ok(())

@@ -25,7 +25,7 @@
 //!   no part of the journal, and that the next preparation removes)
 //!   fdatasync            of the full segment, if something in it is not on disk yet
 //!   pwrite, fdatasync    header and first records into `next`
-//!   rename, fsync        `next` gets its name. Dying before it: the journal ends with the full
+//!   renameat2, fsync     `next` gets its name. Dying before it: the journal ends with the full
 //!                        segment. After the rename, before the directory is on disk: either
 //!   ---                  from here on the new segment is the journal's end
 //! ```

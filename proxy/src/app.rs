@@ -297,7 +297,8 @@ impl App {
             tracing::error!(target: "audit", %trouble, "the stop is not recorded");
         }
         let stored = async {
-            // Nothing is lost if it is not: the journal is only watched less closely.
+            // Nothing is lost if it is not: the journal is only watched less closely, and a
+            // restart reads what the disk holds, sealed or not.
             let _ = tokio::time::timeout(WITNESS_MAX, monitor.store_witness()).await;
         };
         self.data.block_on(stored);

@@ -154,7 +154,11 @@ impl Writer {
                 self.pace.send_replace(probe);
                 disk::tell(reply, touched);
             }
-            Command::Witness { reply } => self.save(self.state.clone(), Then::Tell { reply }),
+            Command::Witness { reply } => {
+                // The stop itself may have sealed it.
+                self.look_at_the_journal();
+                self.save(self.state.clone(), Then::Tell { reply });
+            }
             Command::Recorded { result, loosen } => self.recorded(result, loosen),
             Command::Stored { result, then } => self.stored(result, then),
         }

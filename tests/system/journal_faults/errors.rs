@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use system_tests::{Chance, Exchange, Happens, Proxy, Strace, Tail, When, eventually, is_campaign};
 
-use super::{Site, signed_or_unavailable, unseal};
+use super::{RENAME, Site, signed_or_unavailable, unseal};
 
 /// Calls on the journal's files and its directory that can fail, with about how many of each
 /// there are.
@@ -13,7 +13,7 @@ const CALLS: [(&str, usize); 6] = [
     ("pwrite64", 24),
     ("fdatasync", 24),
     ("fsync", 5),
-    ("rename", 1),
+    (RENAME, 1),
     ("fallocate", 2),
     ("unlink", 1),
 ];
@@ -47,13 +47,19 @@ async fn failed_at(call: &str, errno: &'static str, number: usize) -> bool {
             signed_or_unavailable(&received);
             if seals(&strace.recorded()) {
                 is_sealed(&site, &proxy).await;
+                site.seal_is_stored().await;
                 drop(proxy);
                 stays_sealed(&site, &mut received).await;
             } else {
                 // Space is set aside ahead: failing once is nothing that a caller sees.
                 assert!(received.iter().all(|exchange| exchange.seq().is_some()), "{received:?}");
                 proxy.stop().await;
-                site.check(&received, Tail::Whole);
+                if seals(&strace.recorded()) {
+                    // It hit the stop.
+                    stays_sealed(&site, &mut received).await;
+                } else {
+                    site.check(&received, Tail::Whole);
+                }
             }
         }
     }
@@ -66,7 +72,8 @@ fn seals(trace: &str) -> bool {
     let Some(failed) = trace.lines().find(|line| line.ends_with("(INJECTED)")) else {
         return false;
     };
-    let is_record = ["pwrite64(", "fdatasync(", "rename("].iter().any(|call| failed.contains(call));
+    let is_record =
+        ["pwrite64(", "fdatasync(", "renameat2("].iter().any(|call| failed.contains(call));
     is_record || (failed.contains("fsync(") && !failed.contains("/next>"))
 }
 

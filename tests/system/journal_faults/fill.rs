@@ -15,9 +15,9 @@ use super::Site;
 /// The smallest segments there are.
 pub(super) const SEGMENT_BYTES: u64 = 1 << 20;
 /// Left of the first one: less than a load takes.
-const LEFT_BYTES: u64 = 12 * 1024;
+const LEFT_BYTES: u64 = 8 * 1024;
 /// Of each record that fills it.
-const REASON_BYTES: usize = 8 * 1024;
+const REASON_BYTES: usize = 2 * 1024;
 
 #[derive(Debug)]
 struct Deaf;

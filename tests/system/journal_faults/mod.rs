@@ -14,11 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use system_tests::journal::{ask, check, load};
 use system_tests::{
-    Client, Exchange, Key, Kind, Profile, Protocol, Proxy, ProxyBuilder, Tail, World,
+    Client, Exchange, Key, Kind, Profile, Protocol, Proxy, ProxyBuilder, Tail, World, eventually,
 };
 
 use crate::ALICE;
 
+/// How a segment gets its name.
+const RENAME: &str = "renameat2";
 /// The signers that are asked.
 const KIDS: &[&str] = &["ed", "p256"];
 /// Connections that ask at the same time, and how often each does.
@@ -49,6 +51,22 @@ impl Site {
         self.proxy().journal()
     }
 
+    /// Asks until it signs, or is gone.
+    async fn first(&self, proxy: &Proxy<'_>) -> Exchange {
+        let certificate = self.world.pki.issue(&Profile::client(ALICE));
+        let ca_pem = &self.world.pki.ca_pem;
+        eventually("its gate opens, or it is gone", || async {
+            let connected =
+                Client::connect(&proxy.listen, ca_pem, &certificate, Protocol::Http1).await;
+            let Ok(client) = connected else { return Some(Exchange::Cut) };
+            match ask(&client, "ed", &self.message()).await {
+                Exchange::Refused(_, why) if why == "starting" => None,
+                exchange => Some(exchange),
+            }
+        })
+        .await
+    }
+
     /// Some clients at once, each one request after the other; none for a proxy that
     /// takes no connection any more.
     async fn load(&self, proxy: &Proxy<'_>) -> Vec<Exchange> {
@@ -75,6 +93,17 @@ impl Site {
     /// A message that was not asked for yet.
     fn message(&self) -> String {
         format!("message {}", self.messages.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Waits until a restart would find the journal's seal.
+    async fn seal_is_stored(&self) {
+        let file = self.world.scratch.path("proxy/state/freeze-and-seals.json");
+        eventually("the seal is stored", || {
+            let state = std::fs::read_to_string(&file).unwrap_or_default();
+            let state: Value = serde_json::from_str(&state).unwrap_or_default();
+            std::future::ready(state["audit_seal"].is_object().then_some(()))
+        })
+        .await;
     }
 
     /// What the checker says; a defect fails the test.
