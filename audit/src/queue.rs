@@ -17,6 +17,12 @@ use crate::error::Trouble;
 use crate::journal::Durable;
 use crate::segment::Segment;
 
+/// How long records for which nobody waits may gather while others are written, for one
+/// write and one wake-up together. A process that is killed meanwhile loses them; nobody
+/// holds anything that they are about.
+const GATHERS: Duration = Duration::from_millis(2);
+/// Records that do not wait for others to gather.
+const GATHERED_MAX: usize = 64;
 /// Records that may wait for the writer.
 const RECORDS_MAX: usize = 16 * 1024;
 /// Of which only what ends or stops something may take the rest.
@@ -55,9 +61,22 @@ struct State {
     unprepared: Option<String>,
     /// Intents without outcome.
     open: BTreeSet<u64>,
-    writer_sleeps: bool,
+    writer: Writer,
+    /// Of the records in the queue, those that somebody waits for.
+    awaited: usize,
     closed: bool,
     sealed: Option<Trouble>,
+}
+
+/// What rouses the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    /// Nothing: it writes.
+    Writes,
+    /// A record that somebody waits for, or many records.
+    Dozes,
+    /// Any record.
+    Sleeps,
 }
 
 /// A record on its way.
@@ -109,7 +128,8 @@ impl Queue {
             is_nameless: false,
             unprepared: None,
             open: open.collect(),
-            writer_sleeps: false,
+            writer: Writer::Writes,
+            awaited: 0,
             closed: false,
             sealed: None,
         };
@@ -139,30 +159,41 @@ impl Queue {
         if let Some(intent) = push.closes {
             state.open.remove(&intent);
         }
-        if state.writer_sleeps {
+        if state.rouses() {
             self.pushed.notify_one();
         }
         Ok(seq)
     }
 
-    /// The next records, at most `most`, in order; empty if none came within `patience`.
+    /// The next records, at most `most`, in order; empty if none came within `patience` or a
+    /// little more.
     /// None once the queue is closed and empty.
     pub(crate) fn take(&self, most: usize, patience: Duration) -> Option<Vec<Job>> {
-        let mut state = self.lock();
-        if state.jobs.is_empty() && !state.closed {
-            state.writer_sleeps = true;
-            let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
-            (state, _) = self
-                .pushed
-                .wait_timeout_while(state, patience, idle)
-                .unwrap_or_else(PoisonError::into_inner);
-            state.writer_sleeps = false;
-        }
+        let state = self.wait(self.lock(), Writer::Dozes, GATHERS);
+        let mut state = self.wait(state, Writer::Sleeps, patience);
         if state.jobs.is_empty() && state.closed {
             return None;
         }
         let count = state.jobs.len().min(most);
-        Some(state.jobs.drain(..count).collect())
+        let jobs: Vec<_> = state.jobs.drain(..count).collect();
+        state.awaited -= jobs.iter().filter(|job| job.waits.is_some()).count();
+        Some(jobs)
+    }
+
+    /// The writer waits as `writer` until something rouses it or `most` has passed.
+    fn wait<'s>(
+        &self,
+        mut state: MutexGuard<'s, State>,
+        writer: Writer,
+        most: Duration,
+    ) -> MutexGuard<'s, State> {
+        state.writer = writer;
+        (state, _) = self
+            .pushed
+            .wait_timeout_while(state, most, |state| !state.closed && !state.rouses())
+            .unwrap_or_else(PoisonError::into_inner);
+        state.writer = Writer::Writes;
+        state
     }
 
     /// The segment that was prepared, to be begun by the writer.
@@ -215,6 +246,7 @@ impl Queue {
         state.closed = true;
         // Whoever waits for one of these learns that it is gone.
         state.jobs.clear();
+        state.awaited = 0;
         self.wanted.notify_one();
     }
 
@@ -228,9 +260,8 @@ impl Queue {
     /// Why an intent would be refused now.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         let state = self.lock();
-        let intent = frame_bytes(0) as u64;
         let closed = state.closed.then(stopping);
-        state.sealed.clone().or(closed).or_else(|| state.space_for(Kind::Intent, intent).err())
+        state.sealed.clone().or(closed).or_else(|| state.space_for(Kind::Intent, 0).err())
     }
 
     /// How much space there is.
@@ -250,6 +281,15 @@ fn stopping() -> Trouble {
 }
 
 impl State {
+    /// Whether what is in the queue rouses the writer.
+    fn rouses(&self) -> bool {
+        match self.writer {
+            Writer::Writes => false,
+            Writer::Dozes => self.awaited > 0 || self.jobs.len() >= GATHERED_MAX,
+            Writer::Sleeps => !self.jobs.is_empty(),
+        }
+    }
+
     fn room(&self) -> u64 {
         let spare = if self.spare { self.segment_bytes - HEADER_BYTES as u64 } else { 0 };
         self.left + spare
@@ -271,7 +311,13 @@ impl State {
 
     fn space_for(&self, kind: Kind, bytes: u64) -> Result<(), Trouble> {
         let open = self.open.len() as u64 + 1;
-        let kept = if kind.ends_something() { 0 } else { RESERVE_BYTES + open * OUTCOME_BYTES };
+        // Whatever is not an end finds space or not whatever its length: so what `trouble`
+        // says of an intent holds for every one.
+        let (bytes, kept) = if kind.ends_something() {
+            (bytes, 0)
+        } else {
+            (FRAME_MAX_BYTES as u64, RESERVE_BYTES + open * OUTCOME_BYTES)
+        };
         // The end of a segment that is too short for a record is lost, and the record that
         // begins the next one takes some.
         let lost = 2 * FRAME_MAX_BYTES as u64;
@@ -310,6 +356,7 @@ impl State {
         let seq = self.next_seq;
         self.next_seq += 1;
         self.left = self.left.saturating_sub(frame_bytes(body.len()) as u64);
+        self.awaited += usize::from(waits.is_some());
         self.jobs.push_back(Job { kind, seq, body, pushed, waits });
         seq
     }

@@ -73,6 +73,7 @@ async fn a_full_disk_refuses_says_its_stop_and_goes_on_when_there_is_space() {
     };
     while !is_full().await {
         received.extend(site.load(&running).await);
+        assert!(received.len() < 20_000, "it refuses without saying that it is full");
     }
     signed_or_unavailable(&received);
     running.unhealthy_for("audit_unavailable").await;
