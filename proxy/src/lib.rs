@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod app;
+mod ask;
 pub mod config;
 pub mod dev;
 pub mod files;
@@ -31,3 +32,4 @@ pub mod sign;
 pub mod signals;
 pub mod time;
 pub mod upstream;
+pub mod upstreams;

@@ -8,7 +8,7 @@ use signing_core::key::names_of;
 use time::{Duration, OffsetDateTime};
 
 use super::{Materials, certificates};
-use crate::config::{Admin, AwsKms, Config, Server, Upstream};
+use crate::config::{Admin, AwsKms, Config, Server, Signer, Upstream};
 use crate::time::rfc3339;
 
 /// How long before its end a certificate or a key deserves attention.
@@ -61,7 +61,7 @@ fn limits(server: &Server) -> Vec<String> {
 
 fn upstreams(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
-    for (kid, kms) in config.signers.iter().filter_map(of_kms) {
+    for (kid, kms) in config.signers.iter().flat_map(of_kms) {
         let (request, call) = (config.server.request_timeout, kms.call_timeout);
         if request <= call {
             notes.push(format!(
@@ -85,11 +85,11 @@ fn upstreams(config: &Config) -> Vec<String> {
     notes
 }
 
-fn of_kms<'c>((kid, upstream): (&'c Kid, &'c Upstream)) -> Option<(&'c Kid, &'c AwsKms)> {
-    match upstream {
+fn of_kms<'c>((kid, signer): (&'c Kid, &'c Signer)) -> impl Iterator<Item = (&'c Kid, &'c AwsKms)> {
+    signer.upstreams.iter().filter_map(move |reached| match &reached.upstream {
         Upstream::AwsKms(kms) => Some((kid, kms)),
         Upstream::Development { .. } => None,
-    }
+    })
 }
 
 /// `arn:PARTITION:kms:REGION:ACCOUNT:...`
