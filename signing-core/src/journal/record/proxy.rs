@@ -1,0 +1,243 @@
+//! Records of any journal, and of the proxy's. Fields stand in the order of their names.
+
+use serde::Serialize;
+
+/// A chain began.
+#[derive(Clone, Debug, Serialize)]
+pub struct Init<'r> {
+    /// The audit key: base64 of its DER SubjectPublicKeyInfo.
+    pub audit_key: &'r str,
+    /// Its kid.
+    pub audit_kid: &'r str,
+    /// Who asked for it.
+    pub by: &'r str,
+    /// The deployment's name.
+    pub deployment: &'r str,
+    /// The newest record, as far as is known, of the chain that was here before:
+    /// `chain:seq:hash`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<&'r str>,
+}
+
+/// A process began to write.
+#[derive(Clone, Debug, Serialize)]
+pub struct Start<'r> {
+    /// The audit key: base64 of its DER SubjectPublicKeyInfo.
+    pub audit_key: &'r str,
+    /// Its kid.
+    pub audit_kid: &'r str,
+    /// Bytes of a record that was not whole, and was cut off.
+    pub cut_bytes: u64,
+    /// Their SHA-256 in hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_sha256: Option<&'r str>,
+    /// The deployment's name.
+    pub deployment: &'r str,
+    /// The first record that is still in the journal's directory.
+    pub first_seq: u64,
+    /// The reason of the freeze in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<&'r str>,
+    /// Intents without outcome; each is concluded by a `failed` record that follows.
+    pub open_intents: u64,
+    /// Signers that are sealed.
+    pub sealed: Vec<&'r str>,
+    /// The program's version.
+    pub version: &'r str,
+}
+
+/// A process ended in order.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stop<'r> {
+    /// Why.
+    pub reason: &'r str,
+}
+
+/// A segment began.
+#[derive(Clone, Debug, Serialize)]
+pub struct Segment {
+    /// The oldest intent that had no outcome then: recovery reads from its segment on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_open: Option<u64>,
+}
+
+/// An upstream is about to be asked.
+#[derive(Clone, Debug, Serialize)]
+pub struct Intent<'r> {
+    /// AWS KMS's name.
+    pub algorithm: &'r str,
+    /// Who asked.
+    pub caller: &'r str,
+    /// `sha256:hex` of what is to be signed.
+    pub input_digest: &'r str,
+    /// Why, in the caller's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub justification: Option<&'r str>,
+    /// `normal`.
+    pub mode: &'r str,
+    /// The request.
+    pub request_id: &'r str,
+    /// With which key.
+    pub signer_kid: &'r str,
+    /// The caller's trace (W3C Trace Context).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<&'r str>,
+}
+
+/// Where a request spent its time until its outcome, in microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TimingUs {
+    /// From the whole request to the upstream call.
+    pub queue: u64,
+    /// The upstream call.
+    pub upstream: u64,
+    /// Verification.
+    pub verify: u64,
+}
+
+/// The signature verified, and leaves once this is on disk and if the gate is still open.
+#[derive(Clone, Debug, Serialize)]
+pub struct Signed<'r> {
+    /// AWS KMS's name.
+    pub algorithm: &'r str,
+    /// Who asked.
+    pub caller: &'r str,
+    /// `sha256:hex` of what was signed.
+    pub input_digest: &'r str,
+    /// The intent's number.
+    pub intent: u64,
+    /// `normal`.
+    pub mode: &'r str,
+    /// Whether an earlier signature was given out again, for the same idempotency key.
+    pub replayed: bool,
+    /// The request.
+    pub request_id: &'r str,
+    /// Base64 of the signature, in its algorithm's own form.
+    pub signature: &'r str,
+    /// With which key.
+    pub signer_kid: &'r str,
+    /// Where its time went.
+    pub timing_us: TimingUs,
+}
+
+/// No signature came of an intent, or none is known.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failed<'r> {
+    /// AWS KMS's name.
+    pub algorithm: &'r str,
+    /// Who asked.
+    pub caller: &'r str,
+    /// What was seen.
+    pub detail: &'r str,
+    /// `sha256:hex` of what was to be signed.
+    pub input_digest: &'r str,
+    /// The intent's number.
+    pub intent: u64,
+    /// `normal`.
+    pub mode: &'r str,
+    /// The refusal's word: `indeterminate` says that the upstream may have signed.
+    pub reason: &'r str,
+    /// The request.
+    pub request_id: &'r str,
+    /// With which key.
+    pub signer_kid: &'r str,
+}
+
+/// A signature that was made does not leave.
+#[derive(Clone, Debug, Serialize)]
+pub struct Withheld<'r> {
+    /// Why, for a person.
+    pub detail: &'r str,
+    /// The refusal's word.
+    pub reason: &'r str,
+    /// The request.
+    pub request_id: &'r str,
+    /// The number of the `signed` record.
+    pub signed: u64,
+    /// With which key.
+    pub signer_kid: &'r str,
+}
+
+/// A gate went from one state to another.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gate<'r> {
+    /// Why.
+    pub detail: &'r str,
+    /// From which state.
+    pub from: &'r str,
+    /// Whose gate.
+    pub signer_kid: &'r str,
+    /// To which state.
+    pub to: &'r str,
+}
+
+/// An operator stopped all signing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Freeze<'r> {
+    /// Who.
+    pub by: &'r str,
+    /// Why.
+    pub reason: &'r str,
+}
+
+/// An operator asked to end the freeze; it ends once this is on disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unfreeze<'r> {
+    /// Who.
+    pub by: &'r str,
+    /// Who had frozen.
+    pub frozen_by: &'r str,
+    /// The reason of the freeze that ends.
+    pub reason: &'r str,
+}
+
+/// An operator asked to end a seal; it ends once this is on disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unseal<'r> {
+    /// Who.
+    pub by: &'r str,
+    /// What was found and done.
+    pub reason: &'r str,
+    /// What was doubted.
+    pub sealed_for: &'r str,
+    /// Whose seal; none: the journal's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer_kid: Option<&'r str>,
+}
+
+/// Another configuration is put in force once this is on disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reload<'r> {
+    /// Who.
+    pub by: &'r str,
+    /// How many configurations will have been in force since the start.
+    pub generation: u64,
+}
+
+/// Requests that were refused before an intent, counted: refusals are no way to fill
+/// the disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refusals<'r> {
+    /// Over how many seconds.
+    pub over_s: u64,
+    /// By reason and signer.
+    pub refused: Vec<Refused<'r>>,
+}
+
+/// How often one reason refused, and one request as a sample.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refused<'r> {
+    /// Who asked, in the sample.
+    pub caller: &'r str,
+    /// How many requests.
+    pub count: u64,
+    /// What it was told.
+    pub detail: &'r str,
+    /// The refusal's word.
+    pub reason: &'r str,
+    /// The sample.
+    pub request_id: &'r str,
+    /// With which key, if one was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer_kid: Option<&'r str>,
+}
