@@ -146,6 +146,9 @@ async fn append_until_over(journal: &Journal, phase: &Phase) -> anyhow::Result<V
             request_id: &request_id,
             signature: &signature,
             signer_kid,
+            incident: None,
+            session: None,
+            signer_record: None,
             timing_us: TimingUs { queue: 12, upstream: 900, verify: 50 },
         });
         journal.outcome(intent, &signed).await?;

@@ -9,14 +9,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use audit::{Clock, Identity, Journal, OpenError, Opened};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use signing_core::gate::{Gates, Slots};
 use signing_core::journal::AuditKeys;
+use signing_core::key::Purpose;
 use signing_core::{Kid, Registry, Rulebook};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
 use crate::admin::{self, Admin, SocketError};
+use crate::breakglass::{self, Breakglass};
 use crate::config::{self, Environment};
+use crate::emergency::{self, Emergency, Notice};
 use crate::finish::Finisher;
 use crate::idempotency::Idempotency;
 use crate::log_limit::LogLimit;
@@ -35,6 +40,8 @@ use crate::upstreams::Upstreams;
 
 /// How long a stop waits until it is stored how far the journal has come.
 const WITNESS_MAX: Duration = Duration::from_secs(2);
+/// What may wait to be heard about sessions.
+const NOTICES_MAX: usize = 64;
 
 /// A proxy that serves.
 #[derive(Debug)]
@@ -109,6 +116,7 @@ impl App {
             store.save(&state)?;
         }
         let audit_key_id = audit_key.key.id();
+        let audit_keys = audit_public_keys(&registry);
         let (audit_kid, opened) = open_journal(&config, audit_key, &registry, &state)?;
         let admin_listener = admin::bind(&config.admin.socket)?;
         let data_listener = listen("server.listen", config.server.listen)?;
@@ -152,12 +160,21 @@ impl App {
             (config.probe.clone(), config.thresholds.window.slow_call),
             Arc::clone(&metrics),
         )?;
+        let (emergency, notices) = emergency(&config, &audit_keys, &data);
+        let breakglass = Arc::new(Breakglass {
+            emergency: emergency.clone(),
+            monitor: monitor.clone(),
+            journal: journal.clone(),
+            min_outage: config.breakglass.min_outage,
+            one: Mutex::default(),
+        });
         let (drain, draining) = watch::channel(false);
         let connections = Connections::default();
         let room = Arc::new(SigningRoom {
             monitor: monitor.clone(),
             slots: slots.clone(),
             upstreams: served,
+            emergency: emergency.clone(),
             idempotency: Idempotency::default(),
             journal: journal.clone(),
             metrics: Arc::clone(&metrics),
@@ -194,10 +211,11 @@ impl App {
             slots,
             connections: connections.clone(),
             reloader: Arc::clone(&reloader),
-            min_outage: config.min_outage,
+            breakglass: Arc::clone(&breakglass),
             started: now(),
         });
-        let observed = Arc::new(Observed { monitor, journal: journal.clone(), metrics, draining });
+        let observed =
+            Arc::new(Observed { monitor, journal: journal.clone(), emergency, metrics, draining });
 
         let data_listener = {
             let _entered = data.enter();
@@ -211,6 +229,7 @@ impl App {
             metrics_listener,
             observed,
             recording,
+            keeping: notices.map(|notices| (breakglass, notices)),
         }
         .start()?;
         for reached in room.upstreams.values().flat_map(Served::iter) {
@@ -240,7 +259,8 @@ impl App {
     pub fn wait_until_healthy(&self, patience: Duration) -> bool {
         let deadline = now().after(patience);
         loop {
-            let healthy = crate::health::Health::of(&self.room.monitor.gates(), now()).ok;
+            let healthy =
+                crate::health::Health::of(&self.room.monitor.gates(), now(), wall_now()).ok;
             if healthy || now() >= deadline {
                 return healthy;
             }
@@ -325,6 +345,8 @@ struct AdminThread {
     metrics_listener: TcpListener,
     observed: Arc<Observed>,
     recording: (Arc<Refusals>, Journal),
+    /// Where break-glass is configured.
+    keeping: Option<(Arc<Breakglass>, tokio::sync::mpsc::Receiver<Notice>)>,
 }
 
 impl AdminThread {
@@ -344,6 +366,9 @@ impl AdminThread {
                 let (refusals, journal) = self.recording;
                 let refusals =
                     tokio::spawn(async move { refusals.record_for_ever(&journal).await });
+                if let Some((breakglass, notices)) = self.keeping {
+                    tokio::spawn(breakglass::keep(breakglass, notices));
+                }
                 let _ = started.send(Ok(()));
                 tokio::select! {
                     () = self.monitor_tasks.run() => {}
@@ -393,6 +418,33 @@ fn open_journal(
         None => tracing::info!(target: "audit", %chain, seq, open_intents, "journal"),
     }
     Ok((kid, opened))
+}
+
+/// The client of the emergency signer, where one is configured, and what it hears.
+fn emergency(
+    config: &config::Config,
+    audit_keys: &[String],
+    data: &Runtime,
+) -> (Emergency, Option<tokio::sync::mpsc::Receiver<Notice>>) {
+    let Some(socket) = config.breakglass.signer_socket.clone() else {
+        return (Emergency::default(), None);
+    };
+    let (hear, notices) = tokio::sync::mpsc::channel(NOTICES_MAX);
+    let settings = emergency::Settings {
+        socket,
+        deployment: config.deployment.clone(),
+        audit_keys: audit_keys.to_vec(),
+        sign_timeout: config.breakglass.sign_timeout,
+    };
+    let (emergency, connected) = Emergency::new(settings, hear);
+    data.spawn(connected);
+    (emergency, Some(notices))
+}
+
+/// Base64 of the public keys that sign journals.
+fn audit_public_keys(registry: &Registry) -> Vec<String> {
+    let audit = registry.iter().filter(|signer| signer.purpose == Purpose::Audit);
+    audit.map(|signer| STANDARD.encode(signer.public_key.spki_der())).collect()
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

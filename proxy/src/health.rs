@@ -3,18 +3,25 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use signing_core::gate::{Cause, Extent, Place, Snapshot, State, UpstreamView};
+use signing_core::gate::{Armed, Cause, Extent, Place, Snapshot, State, UpstreamView};
 use signing_core::{Kid, Moment, Refusal};
+use time::OffsetDateTime;
 
 use crate::json::put;
+use crate::record::{BREAKGLASS, NORMAL};
+use crate::time::rfc3339;
 
 /// Whether signing works, for all and for each.
 #[derive(Debug)]
 pub struct Health<'g> {
-    /// Whether every signer would be admitted now.
+    /// Whether every signer would be admitted now, by its own gate or by a session.
     pub ok: bool,
+    /// Whether each is by its own gate.
+    pub own: bool,
     /// Each signer.
     pub signers: Vec<SignerHealth<'g>>,
+    /// The break-glass session in force.
+    pub session: Option<&'g Armed>,
     freeze: Option<&'g signing_core::gate::Freeze>,
     now: Moment,
 }
@@ -37,6 +44,8 @@ pub struct SignerHealth<'g> {
     pub upstreams: Vec<UpstreamHealth<'g>>,
     /// Why a request would be refused; None if it would be admitted.
     pub refusal: Option<Refusal>,
+    /// Whether a break-glass session signs in its place.
+    pub replaced: bool,
     outage_runs: bool,
     gate: &'g State,
 }
@@ -65,7 +74,8 @@ pub enum Reader {
 impl<'g> Health<'g> {
     /// The health at `now`.
     #[must_use]
-    pub fn of(gates: &'g Snapshot, now: Moment) -> Self {
+    pub fn of(gates: &'g Snapshot, now: Moment, wall: OffsetDateTime) -> Self {
+        let stopped = gates.freeze().is_some() || gates.audit_stop().is_some();
         let signers: Vec<_> = gates
             .gates()
             .map(|(kid, gate)| {
@@ -87,13 +97,16 @@ impl<'g> Health<'g> {
                         })
                         .collect(),
                     refusal: gates.check(kid, now).err(),
+                    replaced: !stopped && gates.is_replaced(kid, now, wall),
                     outage_runs: gate.outage.is_running(),
                     gate: &gate.state,
                 }
             })
             .collect();
-        let ok = !signers.is_empty() && signers.iter().all(|signer| signer.refusal.is_none());
-        Self { ok, signers, freeze: gates.freeze(), now }
+        let own = !signers.is_empty() && signers.iter().all(|signer| signer.refusal.is_none());
+        let ok = !signers.is_empty() && signers.iter().all(SignerHealth::signs);
+        let session = gates.armed(now, wall).map(|armed| &**armed);
+        Self { ok, own, signers, session, freeze: gates.freeze(), now }
     }
 
     /// How much is out, of the signer of which the most is.
@@ -105,7 +118,8 @@ impl<'g> Health<'g> {
     /// The first reason that anything is refused.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
-        self.signers.iter().find_map(|signer| signer.refusal.as_ref())
+        let refused = self.signers.iter().filter(|signer| !signer.replaced);
+        refused.into_iter().find_map(|signer| signer.refusal.as_ref())
     }
 
     /// The body of `/health`.
@@ -113,11 +127,22 @@ impl<'g> Health<'g> {
     pub fn to_json(&self, reader: Reader) -> Value {
         let mut body = json!({
             "ok": self.ok,
-            "mode": "normal",
+            "mode": if self.session.is_some() { BREAKGLASS } else { NORMAL },
             "frozen": self.freeze.is_some(),
             "outage": self.extent().word(),
             "signers": self.signers.iter().map(|signer| signer.to_json(self.now, reader)).collect::<Vec<_>>(),
         });
+        if let Some(session) = self.session {
+            let mut session_body = json!({
+                "emergency_kid": session.signer.kid.as_str(),
+                "expires_at": rfc3339(session.expires_at),
+            });
+            if reader != Reader::Anonymous {
+                put(&mut session_body, "session", &session.session);
+                put(&mut session_body, "incident", &session.incident);
+            }
+            put(&mut body, "breakglass", session_body);
+        }
         if let Some(refusal) = self.refusal() {
             put(&mut body, "reason", refusal.reason.word());
             if reader != Reader::Anonymous {
@@ -139,6 +164,10 @@ impl<'g> Health<'g> {
 }
 
 impl SignerHealth<'_> {
+    fn signs(&self) -> bool {
+        self.refusal.is_none() || self.replaced
+    }
+
     fn to_json(&self, now: Moment, reader: Reader) -> Value {
         let mut body = json!({
             "signer_kid": self.kid.as_str(),
@@ -148,6 +177,9 @@ impl SignerHealth<'_> {
             "for_s": now.since(self.gate.since()).as_secs(),
             "upstreams": self.upstreams.iter().map(|up| up.to_json(now, reader)).collect::<Vec<_>>(),
         });
+        if self.replaced {
+            put(&mut body, "replaced", true);
+        }
         if !self.outage.is_zero() {
             put(&mut body, "outage_s", self.outage.as_secs());
             put(&mut body, "outage_counts", self.outage_runs);

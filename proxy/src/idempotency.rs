@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderName};
-use signing_core::gate::Permit;
+use signing_core::gate::Admitted;
 use signing_core::{Caller, Moment, Reason, Refusal, SignatureFormat, ToBeSigned};
 
 /// The header.
@@ -91,14 +91,14 @@ impl Idempotency {
         &self,
         caller: &Arc<Caller>,
         key: String,
-        permit: &Permit,
+        permit: &impl Admitted,
         input: &ToBeSigned,
         format: SignatureFormat,
         now: Moment,
     ) -> Result<Claimed, Refusal> {
         let fingerprint = fingerprint(permit, input, format);
         let conflict = |why: &str| {
-            let kid = &permit.grant().signer().kid;
+            let kid = &permit.signer().kid;
             Err(Refusal::new(Reason::IdempotencyConflict, why).about(kid))
         };
         let mut callers = self.lock();
@@ -166,11 +166,11 @@ impl Drop for Claim {
 }
 
 /// Names the canonical input: signer, algorithm, format and bytes, each unmistakable.
-fn fingerprint(permit: &Permit, input: &ToBeSigned, format: SignatureFormat) -> [u8; 32] {
-    let kid = permit.grant().signer().kid.as_str();
+fn fingerprint(permit: &impl Admitted, input: &ToBeSigned, format: SignatureFormat) -> [u8; 32] {
+    let kid = permit.signer().kid.as_str();
     let form = if input.digest().is_some() { "digest" } else { "raw" };
     let mut hash = digest::Context::new(&digest::SHA256);
-    for part in [kid, permit.grant().algorithm().name(), format.name(), form] {
+    for part in [kid, permit.algorithm().name(), format.name(), form] {
         // None of these can hold a NUL.
         hash.update(part.as_bytes());
         hash.update(&[0]);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use audit::{IntentSeq, Journal};
-use signing_core::gate::Permit;
+use signing_core::gate::Admitted;
 use signing_core::journal::{self, Record};
 use signing_core::{Algorithm, Caller, Kid, Refusal, ToBeSigned};
 
-use crate::record::{MODE, unavailable};
+use crate::record::{BREAKGLASS, NORMAL, unavailable};
 use crate::request_context::RequestContext;
 
 /// An intent that is on its way to the disk: its outcome will be recorded, or the next
@@ -26,6 +26,7 @@ pub struct About {
     pub(crate) signer_kid: Kid,
     pub(crate) algorithm: Algorithm,
     pub(crate) input_digest: String,
+    pub(crate) mode: &'static str,
 }
 
 impl Intent {
@@ -35,26 +36,26 @@ impl Intent {
     /// `audit_unavailable`, at once: the upstream must not be asked.
     pub fn record(
         journal: &Journal,
-        permit: &Permit,
+        permit: &impl Admitted,
         caller: &Arc<Caller>,
         input: &ToBeSigned,
         justification: Option<&str>,
         context: &RequestContext,
     ) -> Result<Self, Refusal> {
-        let grant = permit.grant();
         let about = About {
             request_id: context.request_id.clone(),
             caller: Arc::clone(caller),
-            signer_kid: grant.signer().kid.clone(),
-            algorithm: grant.algorithm(),
+            signer_kid: permit.signer().kid.clone(),
+            algorithm: permit.algorithm(),
             input_digest: input.fingerprint().to_string(),
+            mode: if permit.session().is_some() { BREAKGLASS } else { NORMAL },
         };
         let record = Record::Intent(journal::Intent {
             algorithm: about.algorithm.name(),
             caller: about.caller.as_str(),
             input_digest: &about.input_digest,
             justification,
-            mode: MODE,
+            mode: about.mode,
             request_id: &about.request_id,
             signer_kid: about.signer_kid.as_str(),
             traceparent: context.traceparent.as_deref(),

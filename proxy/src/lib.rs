@@ -6,8 +6,10 @@
 pub mod admin;
 pub mod app;
 mod ask;
+pub mod breakglass;
 pub mod config;
 pub mod dev;
+pub mod emergency;
 pub mod files;
 pub mod finish;
 pub mod hardening;

@@ -2,6 +2,7 @@
 //! back to decide anything, and no label takes a caller-chosen value.
 
 mod audit;
+mod breakglass;
 mod names;
 
 use std::collections::BTreeMap;
@@ -16,9 +17,11 @@ use signing_core::gate::{Evidence, Extent, Place, Slots, Snapshot, State};
 use signing_core::{Kid, Moment, Reason};
 
 use self::audit::AuditMetrics;
+use self::breakglass::BreakglassMetrics;
 use self::names::*;
+use crate::emergency::Emergency;
 use crate::health::Health;
-use crate::time::now;
+use crate::time::{now, wall_now};
 use crate::upstream::Quota;
 use ::audit::Journal;
 
@@ -90,6 +93,7 @@ pub struct Metrics {
     pub connections_refused: Counter,
     slots: Slots,
     audit: AuditMetrics,
+    breakglass: BreakglassMetrics,
 }
 
 struct OfSigner {
@@ -160,6 +164,7 @@ impl Metrics {
             connections_refused: make.counter(CONNECTIONS_REFUSED, &[]),
             slots,
             audit: AuditMetrics::new(&make),
+            breakglass: BreakglassMetrics::new(&make),
             handle,
             recorder,
         }
@@ -167,8 +172,9 @@ impl Metrics {
 
     /// The text that Prometheus reads. Gauges that follow the clock are set now.
     #[must_use]
-    pub fn render(&self, gates: &Snapshot, journal: &Journal) -> String {
+    pub fn render(&self, gates: &Snapshot, journal: &Journal, emergency: &Emergency) -> String {
         self.gates(gates);
+        self.breakglass.signer(&Make(&self.recorder), emergency.known().as_deref());
         self.audit.space(journal, now());
         #[expect(clippy::cast_precision_loss, reason = "a count of slots is far below 2^52")]
         self.inflight.set(self.slots.taken() as f64);
@@ -184,8 +190,10 @@ impl Metrics {
     /// Shows the gates as they are at this moment.
     pub fn gates(&self, gates: &Snapshot) {
         let now: Moment = now();
-        let health = Health::of(gates, now);
-        self.health.set(one_if(health.ok));
+        let health = Health::of(gates, now, wall_now());
+        // A session does not make it healthy.
+        self.health.set(one_if(health.own));
+        self.breakglass.session(&Make(&self.recorder), gates, now, wall_now());
         self.frozen.set(one_if(gates.freeze().is_some()));
         let sealed = gates.audit_stop().is_some_and(|stop| stop.sealed);
         self.audit.sealed.set(one_if(sealed));
@@ -241,8 +249,16 @@ impl Metrics {
         let signer = kid.and_then(|kid| self.signers.get(kid));
         match (result, signer) {
             (RequestResult::Signed, Some(signer)) => signer.signed.increment(1),
-            // Nothing is signed without a signer; the types of the pipeline say so.
-            (RequestResult::Signed, None) => {}
+            // With an emergency key, or not at all: the types of the pipeline say so.
+            (RequestResult::Signed, None) => {
+                if let Some(kid) = kid {
+                    self.breakglass.signed(kid);
+                }
+            }
+            (RequestResult::Refused(reason), None)
+                if kid.is_some_and(|kid| {
+                    self.breakglass.refused(&Make(&self.recorder), kid, reason)
+                }) => {}
             (RequestResult::Refused(reason), signer) => {
                 let (counters, kid) = match signer {
                     Some(signer) => (&signer.refused, signer.kid.as_str()),

@@ -16,11 +16,12 @@ use signing_core::{Reason, Refusal};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::emergency::Emergency;
 use crate::health::{Health, Reader};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::server::{Answer, json_answer, problem, status_of};
-use crate::time::now;
+use crate::time::{now, wall_now};
 
 const CONNECTIONS_MAX: usize = 64;
 const CONNECTION_MAX: Duration = Duration::from_secs(10);
@@ -35,6 +36,8 @@ pub struct Observed {
     pub monitor: Monitor,
     /// The journal.
     pub journal: Journal,
+    /// The emergency signer.
+    pub emergency: Emergency,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// True once the proxy shuts down: not ready any more.
@@ -88,9 +91,11 @@ fn respond(observed: &Observed, request: &Request<Incoming>) -> Response<Answer>
         return problem(&Refusal::new(Reason::MethodNotAllowed, "this path takes GET"), None);
     }
     let gates = observed.monitor.gates();
-    let health = Health::of(&gates, now());
+    let health = Health::of(&gates, now(), wall_now());
     match path {
-        "/metrics" => metrics(&observed.metrics.render(&gates, &observed.journal)),
+        "/metrics" => {
+            metrics(&observed.metrics.render(&gates, &observed.journal, &observed.emergency))
+        }
         "/health" => json_answer(status_of(health.ok), &health.to_json(Reader::Anonymous)),
         "/livez" => json_answer(StatusCode::OK, &json!({"ok": true})),
         _ => {

@@ -11,10 +11,12 @@
 use std::sync::Arc;
 
 use audit::{Durable, IntentSeq};
-use signing_core::gate::{Evidence, Permit, Slot, Snapshot, StillOpen};
+use signing_core::gate::{Admitted, Armed, Evidence, Permit, Slot, Snapshot, StillOpen};
 use signing_core::{
     Algorithm, Canary, Grant, Moment, Reason, Refusal, Signer, ToBeSigned, VerifiedSignature,
 };
+
+use time::OffsetDateTime;
 
 use crate::intent::{About, Intent};
 
@@ -32,14 +34,15 @@ pub trait Order: sealed::Sealed + Send + Sync {
 
 mod sealed {
     pub trait Sealed {}
-    impl Sealed for super::SigningOrder {}
+    impl<P: signing_core::gate::Admitted> Sealed for super::SigningOrder<P> {}
     impl Sealed for super::CanaryOrder {}
 }
 
-/// A caller's request, granted, admitted and announced: ready for the upstream.
+/// A caller's request, granted, admitted and announced: ready for the upstream, or, with
+/// an emergency permit, for the emergency signer. What follows is the same for both.
 #[derive(Debug)]
-pub struct SigningOrder {
-    permit: Permit,
+pub struct SigningOrder<P: Admitted = Permit> {
+    permit: P,
     intent: Intent,
     input: ToBeSigned,
 }
@@ -54,8 +57,8 @@ pub struct CanaryOrder {
 
 /// An order whose signature verified under the registered public key.
 #[derive(Debug)]
-pub struct Proven {
-    permit: Permit,
+pub struct Proven<P: Admitted = Permit> {
+    permit: P,
     intent: Intent,
     signature: VerifiedSignature,
 }
@@ -73,15 +76,15 @@ pub struct Failed {
 
 /// A proven order whose signature is on disk (I1, I6): it may be released.
 #[derive(Debug)]
-pub struct DurableOutcome {
-    proven: Unrecorded,
+pub struct DurableOutcome<P: Admitted = Permit> {
+    proven: Unrecorded<P>,
     durable: Durable,
 }
 
 /// What a proven order holds beside its intent's number, which its record consumes.
 #[derive(Debug)]
-pub(crate) struct Unrecorded {
-    permit: Permit,
+pub(crate) struct Unrecorded<P: Admitted> {
+    permit: P,
     about: About,
     signature: VerifiedSignature,
 }
@@ -106,16 +109,29 @@ pub struct Release {
 }
 
 impl SigningOrder {
-    /// Orders what `permit` admitted and `intent` announced.
-    #[must_use]
-    pub fn new(permit: Permit, intent: Intent, input: ToBeSigned) -> Self {
-        Self { permit, intent, input }
-    }
-
     /// The grant behind it.
     #[must_use]
     pub fn grant(&self) -> &Grant {
         self.permit.grant()
+    }
+}
+
+impl<P: Admitted> SigningOrder<P> {
+    /// Orders what `permit` admitted and `intent` announced.
+    #[must_use]
+    pub fn new(permit: P, intent: Intent, input: ToBeSigned) -> Self {
+        Self { permit, intent, input }
+    }
+
+    /// What admitted it.
+    #[must_use]
+    pub fn permit(&self) -> &P {
+        &self.permit
+    }
+
+    /// What it is about.
+    pub(crate) fn about(&self) -> &About {
+        &self.intent.about
     }
 
     /// Verifies the upstream's answer under the registered public key.
@@ -123,9 +139,9 @@ impl SigningOrder {
     /// # Errors
     /// [`Failed`] if the upstream failed, or if its signature does not verify.
     #[expect(clippy::result_large_err, reason = "moved once, out of the one place that makes it")]
-    pub fn prove(self, answer: Result<Vec<u8>, Evidence>) -> Result<Proven, Failed> {
+    pub fn prove(self, answer: Result<Vec<u8>, Evidence>) -> Result<Proven<P>, Failed> {
         let Self { permit, intent, input } = self;
-        let signer = permit.grant().signer();
+        let signer = permit.signer();
         let verified = answer.and_then(|signature| {
             signer
                 .verify(&input, signature)
@@ -141,7 +157,7 @@ impl SigningOrder {
     }
 }
 
-impl Order for SigningOrder {
+impl<P: Admitted + Sync> Order for SigningOrder<P> {
     fn input(&self) -> &ToBeSigned {
         &self.input
     }
@@ -172,18 +188,23 @@ impl Order for CanaryOrder {
     }
 }
 
-impl Proven {
+impl<P: Admitted> Proven<P> {
     /// Takes the intent's number out, for the record of the outcome.
-    pub(crate) fn split(self) -> (IntentSeq, Unrecorded) {
+    pub(crate) fn split(self) -> (IntentSeq, Unrecorded<P>) {
         let Self { permit, intent: Intent { seq, about }, signature } = self;
         (seq, Unrecorded { permit, about, signature })
     }
 }
 
-impl Unrecorded {
+impl<P: Admitted> Unrecorded<P> {
     /// What it is about.
     pub(crate) fn about(&self) -> &About {
         &self.about
+    }
+
+    /// The session that admitted it.
+    pub(crate) fn session(&self) -> Option<&Arc<Armed>> {
+        self.permit.session()
     }
 
     /// The signature, verified, and neither recorded nor released.
@@ -192,20 +213,25 @@ impl Unrecorded {
     }
 
     /// Joins it with the proof that its record is on disk.
-    pub(crate) fn recorded(self, durable: Durable) -> DurableOutcome {
+    pub(crate) fn recorded(self, durable: Durable) -> DurableOutcome<P> {
         DurableOutcome { proven: self, durable }
     }
 }
 
-impl DurableOutcome {
+impl<P: Admitted> DurableOutcome<P> {
     /// The last step: only if the gate is still open in the same epoch.
     ///
     /// # Errors
     /// [`Withheld`], with `gate_closed_in_flight`.
     #[expect(clippy::result_large_err, reason = "moved once, out of the one place that makes it")]
-    pub fn release(self, gates: &Snapshot, now: Moment) -> Result<Release, Withheld> {
+    pub fn release(
+        self,
+        gates: &Snapshot,
+        now: Moment,
+        wall: OffsetDateTime,
+    ) -> Result<Release, Withheld> {
         let Self { proven: Unrecorded { permit, about, signature }, durable } = self;
-        match gates.release(permit, now) {
+        match permit.release(gates, now, wall) {
             Ok(still_open) => Ok(Release { still_open, signature, durable }),
             Err(refusal) => Err(Withheld { about, durable, refusal }),
         }
@@ -223,6 +249,12 @@ impl Release {
     #[must_use]
     pub fn durable(&self) -> &Durable {
         &self.durable
+    }
+
+    /// The break-glass session whose key signed.
+    #[must_use]
+    pub fn session(&self) -> Option<&Arc<Armed>> {
+        self.still_open.session()
     }
 
     /// The slot, to be held until the answer is written.

@@ -4,15 +4,18 @@
 use audit::{Journal, Trouble};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use signing_core::gate::Evidence;
+use signing_core::breakglass::wire::JournalHead;
+use signing_core::gate::{Admitted, Evidence};
 use signing_core::journal::{self, Record, TimingUs};
 use signing_core::{Reason, Refusal};
 
 use crate::intent::Intent;
 use crate::order::{DurableOutcome, Failed, Proven, Withheld};
 
-/// Through its own upstream.
-pub(crate) const MODE: &str = "normal";
+/// The mode of a signature through the signer's own upstream.
+pub(crate) const NORMAL: &str = "normal";
+/// The mode of a signature with an emergency key.
+pub(crate) const BREAKGLASS: &str = "breakglass";
 
 /// Longest detail in a record, in bytes: the space for an outcome is set aside before
 /// the upstream is asked.
@@ -20,14 +23,17 @@ const DETAIL_MAX_BYTES: usize = 512;
 
 /// Records what became of an order; for a proven one it returns once that is on disk.
 ///
+/// `witnessed` is the emergency signer's own record of it.
+///
 /// # Errors
 /// The refusal of a failed order, or `audit_unavailable` if the record is not on disk.
-pub async fn record_outcome(
+pub async fn record_outcome<P: Admitted>(
     journal: &Journal,
-    verdict: Result<Proven, Failed>,
+    verdict: Result<Proven<P>, Failed>,
+    witnessed: Option<&JournalHead>,
     replayed: bool,
     timing_us: TimingUs,
-) -> Result<DurableOutcome, Refusal> {
+) -> Result<DurableOutcome<P>, Refusal> {
     let proven = match verdict {
         Ok(proven) => proven,
         Err(failed) => return Err(record_failure(journal, failed)),
@@ -35,12 +41,17 @@ pub async fn record_outcome(
     let (intent, proven) = proven.split();
     let signature = STANDARD.encode(proven.signature().bytes());
     let about = proven.about();
+    let signer_record = witnessed.map(JournalHead::to_text);
+    let armed = proven.session();
     let record = Record::Signed(journal::Signed {
         algorithm: about.algorithm.name(),
         caller: about.caller.as_str(),
         input_digest: &about.input_digest,
         intent: intent.seq(),
-        mode: MODE,
+        incident: armed.map(|armed| armed.incident.as_str()),
+        session: armed.map(|armed| armed.session.as_str()),
+        signer_record: signer_record.as_deref(),
+        mode: about.mode,
         replayed,
         request_id: &about.request_id,
         signature: &signature,
@@ -67,7 +78,7 @@ fn record_failure(journal: &Journal, failed: Failed) -> Refusal {
         detail: clip(detail),
         input_digest: &about.input_digest,
         intent: seq.seq(),
-        mode: MODE,
+        mode: about.mode,
         reason: refusal.reason.word(),
         request_id: &about.request_id,
         signer_kid: about.signer_kid.as_str(),

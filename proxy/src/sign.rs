@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
-use signing_core::gate::Slots;
+use signing_core::breakglass::wire::JournalHead;
+use signing_core::gate::{Admitted, EmergencyPermit, Evidence, Slots};
 use signing_core::journal::TimingUs;
 use signing_core::{Caller, Kid, Moment, Refusal, SignRequest, ToBeSigned};
 
+use crate::emergency::{Emergency, EmergencyError};
 use crate::finish::Finisher;
 use crate::idempotency::{Claim, Claimed, Idempotency};
 use crate::intent::Intent;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
-use crate::order::{Release, SigningOrder};
+use crate::order::{Failed, Proven, Release, SigningOrder};
 use crate::record::{record_outcome, record_withheld};
 use crate::request_context::RequestContext;
 use crate::time::{now, wall_now};
@@ -29,6 +31,8 @@ pub struct SigningRoom {
     pub slots: Slots,
     /// The upstreams of each configured signer.
     pub upstreams: BTreeMap<Kid, Served>,
+    /// The emergency signer.
+    pub emergency: Emergency,
     /// Signatures given out lately, by idempotency key.
     pub idempotency: Idempotency,
     /// Where intents and outcomes are recorded.
@@ -66,11 +70,23 @@ pub async fn sign<L: Send + 'static>(
     // One snapshot for the grant and the permit: whatever changes after it is seen
     // at the release.
     let gates = room.monitor.gates();
-    let grant = gates.rulebook().authorize(caller, signer, algorithm, wall_now())?;
+    let (now, wall) = (now(), wall_now());
+    if gates.armed(now, wall).is_some()
+        // The emergency key signs with an algorithm of its own: which one of the signer's the
+        // caller would be granted says nothing then.
+        && let Ok(grant) = gates.rulebook().authorize(caller, signer, None, wall)
+        && gates.is_replaced(&grant.signer().kid, now, wall)
+    {
+        let at = (now, wall);
+        let permit = gates.admit_emergency(grant, algorithm, &room.slots, at, context.deadline)?;
+        drop(gates);
+        return sign_in_session(room, caller, request, permit, context, leaving).await;
+    }
+    let grant = gates.rulebook().authorize(caller, signer, algorithm, wall)?;
     let input = ToBeSigned::prepare(&request.input, grant.algorithm())
         .map_err(|refusal| refusal.about(&grant.signer().kid))?;
     request.format.fits(grant.algorithm()).map_err(|refusal| refusal.about(&grant.signer().kid))?;
-    let permit = gates.admit(grant, &room.slots, now(), context.deadline)?;
+    let permit = gates.admit(grant, &room.slots, now, context.deadline)?;
     // A signature that was given out already takes the place of the upstream's answer.
     let claimed = match &context.idempotency_key {
         Some(key) => Some(room.idempotency.claim(
@@ -79,7 +95,7 @@ pub async fn sign<L: Send + 'static>(
             &permit,
             &input,
             request.format,
-            now(),
+            now,
         )?),
         None => None,
     };
@@ -117,37 +133,67 @@ async fn conclude<L>(
     received: Moment,
     leaving: impl FnOnce() -> L,
 ) -> Result<(Signed, L), Refusal> {
-    let (called, answered, verified);
-    let (verdict, claim, replayed) = match asks {
+    let (verdict, claim, at) = match asks {
         Asks::Upstream(route, claim) => {
             let asked = room.ask(&order, route).await;
-            (called, answered) = (asked.called, asked.answered);
-            let (verdict, at) = room.judge(order, asked);
-            verified = at;
-            (verdict, claim, false)
+            let (called, answered) = (asked.called, asked.answered);
+            let (verdict, verified) = room.judge(order, asked);
+            (verdict, claim, Times { received, called, answered, verified, replayed: false })
         }
         // Tells nothing about an upstream, since none was asked.
         Asks::Nobody(signature) => {
-            called = now();
-            answered = called;
-            let verdict = order.prove(Ok(signature));
-            verified = now();
-            (verdict, None, true)
+            let (verdict, at) = replay(order, signature, received);
+            (verdict, None, at)
         }
     };
+    settle(&room, verdict, None, claim, at, leaving).await
+}
 
+/// Proves a signature that was given out before.
+fn replay<P: Admitted>(
+    order: SigningOrder<P>,
+    signature: Vec<u8>,
+    received: Moment,
+) -> (Result<Proven<P>, Failed>, Times) {
+    let called = now();
+    let verdict = order.prove(Ok(signature));
+    let at = Times { received, called, answered: called, verified: now(), replayed: true };
+    (verdict, at)
+}
+
+/// When what happened.
+#[derive(Clone, Copy)]
+struct Times {
+    received: Moment,
+    called: Moment,
+    answered: Moment,
+    verified: Moment,
+    replayed: bool,
+}
+
+/// From the verdict to the release; the same for both kinds of permit.
+async fn settle<P: Admitted, L>(
+    room: &SigningRoom,
+    verdict: Result<Proven<P>, Failed>,
+    witnessed: Option<JournalHead>,
+    claim: Option<Claim>,
+    at: Times,
+    leaving: impl FnOnce() -> L,
+) -> Result<(Signed, L), Refusal> {
+    let Times { received, called, answered, verified, replayed } = at;
     let timing_us = TimingUs {
         queue: micros(called.since(received)),
         upstream: micros(answered.since(called)),
         verify: micros(verified.since(answered)),
     };
-    let outcome = record_outcome(&room.journal, verdict, replayed, timing_us).await?;
+    let witnessed = witnessed.as_ref();
+    let outcome = record_outcome(&room.journal, verdict, witnessed, replayed, timing_us).await?;
     let recorded = now();
 
     // Entered before the gate is asked: a freeze either is seen by this look at
     // the gate, or waits for this answer.
     let leaving = leaving();
-    let released = outcome.release(&room.monitor.gates(), now());
+    let released = outcome.release(&room.monitor.gates(), now(), wall_now());
     let (release, leaving) = match released {
         Ok(release) => (release, leaving),
         Err(withheld) => {
@@ -165,6 +211,77 @@ async fn conclude<L>(
         audit: recorded.since(verified),
     };
     Ok((Signed { release, stages }, leaving))
+}
+
+/// The same pipeline in a break-glass session: another permit, and the emergency signer in
+/// place of an upstream.
+async fn sign_in_session<L: Send + 'static>(
+    room: &Arc<SigningRoom>,
+    caller: &Arc<Caller>,
+    request: SignRequest,
+    permit: EmergencyPermit,
+    context: &RequestContext,
+    leaving: impl FnOnce() -> L + Send + 'static,
+) -> Result<(Signed, L), Refusal> {
+    let kid = permit.signer().kid.clone();
+    let about = |refusal: Refusal| refusal.about(&kid);
+    let input = ToBeSigned::prepare(&request.input, permit.algorithm()).map_err(about)?;
+    request.format.fits(permit.algorithm()).map_err(about)?;
+    let claimed = match &context.idempotency_key {
+        Some(key) => {
+            let (key, format) = (key.clone(), request.format);
+            Some(room.idempotency.claim(caller, key, &permit, &input, format, now())?)
+        }
+        None => None,
+    };
+    let justification = request.justification.as_deref();
+    let intent = Intent::record(&room.journal, &permit, caller, &input, justification, context)?;
+    let order = SigningOrder::new(permit, intent, input);
+    let rest = Box::pin(conclude_in_session(
+        Arc::clone(room),
+        order,
+        (claimed, request.justification),
+        context.received,
+        leaving,
+    ));
+    let finished = room.finisher.finish(rest, context.deadline, &context.request_id).await;
+    finished.map_err(about)
+}
+
+async fn conclude_in_session<L>(
+    room: Arc<SigningRoom>,
+    order: SigningOrder<EmergencyPermit>,
+    (claimed, justification): (Option<Claimed>, Option<String>),
+    received: Moment,
+    leaving: impl FnOnce() -> L,
+) -> Result<(Signed, L), Refusal> {
+    let claim = match claimed {
+        Some(Claimed::Kept(signature)) => {
+            let (verdict, at) = replay(order, signature, received);
+            return settle(&room, verdict, None, None, at, leaving).await;
+        }
+        Some(Claimed::Fresh(claim)) => Some(claim),
+        None => None,
+    };
+    let called = now();
+    let head = JournalHead::new(room.journal.chain(), room.journal.head());
+    let answer = room.emergency.sign(&order, justification, head).await;
+    let answered = now();
+    let session = order.permit().armed().session.clone();
+    let (answer, witnessed, refusal) = match answer {
+        Ok(signed) => (Ok(signed.signature), Some(signed.record), None),
+        Err(EmergencyError { evidence, refusal }) => (Err(evidence), None, Some(refusal)),
+    };
+    let verdict = order.prove(answer).map_err(|failed| Failed {
+        // What the emergency signer said is more than the class of the failure.
+        refusal: refusal.unwrap_or_else(|| failed.refusal.clone()),
+        ..failed
+    });
+    if let Err(Failed { evidence: Evidence::Doubt { detail }, .. }) = &verdict {
+        room.emergency.doubt(session, detail.clone());
+    }
+    let at = Times { received, called, answered, verified: now(), replayed: false };
+    settle(&room, verdict, witnessed, claim, at, leaving).await
 }
 
 fn micros(took: Duration) -> u64 {

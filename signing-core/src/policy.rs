@@ -146,6 +146,10 @@ impl Policy {
         self.rules(caller).map(|_| ())
     }
 
+    pub(crate) fn callers(&self) -> impl Iterator<Item = &Caller> {
+        self.callers.keys()
+    }
+
     /// Who may use `kid`, and how: each caller with its algorithms and whether it is
     /// what the caller means when it names none; and the aliases that mean it.
     pub(crate) fn standing(&self, kid: &Kid) -> Standing<'_> {

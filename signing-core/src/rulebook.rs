@@ -102,6 +102,11 @@ impl Rulebook {
         self.policy.authorize((&self.registry, self.generation), caller, named, algorithm, now)
     }
 
+    /// Everyone who was granted something.
+    pub fn callers(&self) -> impl Iterator<Item = &Caller> {
+        self.policy.callers()
+    }
+
     /// Whether `caller` was granted anything at all: for deciding early, before
     /// anything is read for it.
     ///

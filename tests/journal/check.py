@@ -35,7 +35,7 @@ FIELDS = {
     "stop": "reason",
     "segment": "oldest_open?",
     "intent": f"{REQUEST} justification? traceparent?",
-    "signed": f"{REQUEST} intent replayed signature timing_us",
+    "signed": f"{REQUEST} incident? intent replayed session? signature signer_record? timing_us",
     "failed": f"{REQUEST} detail intent reason",
     "withheld": "detail reason request_id signed signer_kid",
     "gate": "detail from signer_kid to upstream?",

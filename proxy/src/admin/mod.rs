@@ -1,6 +1,7 @@
 //! The admin socket: HTTP/1.1 over a unix socket, for peers that the kernel
 //! vouches for. It can stop signing and look; it can never sign.
 
+mod breakglass;
 mod peer;
 mod socket;
 
@@ -22,13 +23,14 @@ use signing_core::{Kid, Moment, Reason, Refusal};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use crate::breakglass::Breakglass;
 use crate::config::{self, REASON_MAX_CHARS};
 use crate::health::{Health, Reader};
 use crate::json::put;
 use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::server::{Answer, Connections, json_answer, problem, problem_with_mistakes};
-use crate::time::now;
+use crate::time::{now, wall_now};
 use peer::Peer;
 
 pub use socket::{SocketError, bind};
@@ -44,6 +46,19 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a freeze that is in force waits to be on disk before it says that
 /// it is not.
 const STORE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Every path.
+const PATHS: &[&str] = &[
+    "/v1/status",
+    "/v1/freeze",
+    "/v1/unfreeze",
+    "/v1/unseal",
+    "/v1/reload",
+    "/v1/breakglass",
+    "/v1/breakglass/activate",
+    "/v1/breakglass/end",
+    "/v1/breakglass/destroy",
+];
 
 /// What the admin socket works on.
 #[derive(Debug)]
@@ -62,8 +77,8 @@ pub struct Admin {
     pub connections: Connections,
     /// Reads the configuration again.
     pub reloader: Arc<Reloader>,
-    /// How long an outage has to last before a break-glass session may begin.
-    pub min_outage: Duration,
+    /// Break-glass.
+    pub breakglass: Arc<Breakglass>,
     /// When the process started.
     pub started: Moment,
 }
@@ -200,15 +215,26 @@ async fn respond(
             let by = peer.name().await;
             Ok(reload(Arc::clone(&admin.reloader).reload(by).await))
         }
-        ("/v1/status" | "/v1/freeze" | "/v1/unfreeze" | "/v1/unseal" | "/v1/reload", _) => {
-            Err(Refusal::new(
-                Reason::MethodNotAllowed,
-                format!("{path} does not take {method}; status takes GET, the others POST"),
-            ))
+        ("/v1/breakglass", &Method::GET) => {
+            Ok(json_answer(StatusCode::OK, &breakglass::status(admin).await))
         }
+        ("/v1/breakglass/activate", &Method::POST) => {
+            breakglass::activate(admin, peer, request).await
+        }
+        ("/v1/breakglass/end", &Method::POST) => breakglass::end(admin, peer, request).await,
+        ("/v1/breakglass/destroy", &Method::POST) => {
+            breakglass::destroy(admin, peer, request).await
+        }
+        (path, _) if PATHS.contains(&path) => Err(Refusal::new(
+            Reason::MethodNotAllowed,
+            format!(
+                "{path} does not take {method}; /v1/status and /v1/breakglass take GET, the \
+                     others POST"
+            ),
+        )),
         _ => Err(Refusal::new(
             Reason::NotFound,
-            "no such path; GET /v1/status, POST /v1/freeze, /v1/unfreeze, /v1/unseal, /v1/reload",
+            format!("no such path; there are {}", PATHS.join(", ")),
         )),
     }
 }
@@ -219,12 +245,12 @@ fn still_frozen(admin: &Admin) -> bool {
 
 fn status(admin: &Admin) -> Value {
     let gates = admin.monitor.gates();
-    let mut body = Health::of(&gates, now()).to_json(Reader::Operator);
+    let mut body = Health::of(&gates, now(), wall_now()).to_json(Reader::Operator);
     put(&mut body, "deployment", &admin.deployment);
     put(&mut body, "version", env!("CARGO_PKG_VERSION"));
     put(&mut body, "config_generation", gates.rulebook().generation());
     put(&mut body, "uptime_s", now().since(admin.started).as_secs());
-    put(&mut body, "min_outage_s", admin.min_outage.as_secs());
+    put(&mut body, "min_outage_s", admin.breakglass.min_outage.as_secs());
     put(&mut body, "requests_in_flight", admin.slots.taken());
     put(&mut body, "connections", admin.connections.count());
     let head = admin.journal.head();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use super::{Admin, Audit, Config, Draft, Server};
+use super::{Admin, Audit, Breakglass, Config, Draft, Server};
 
 impl Config {
     /// One sentence for each setting in which `next` differs from this configuration
@@ -20,7 +20,7 @@ impl Config {
             state_dir,
             audit: Audit { dir, key_file, segment_bytes },
             signers: _,
-            min_outage,
+            breakglass: Breakglass { min_outage, signer_socket, sign_timeout },
             // What a reload is for.
             registry_file: _,
             thresholds: _,
@@ -39,7 +39,9 @@ impl Config {
         changes.compare("audit.dir", dir, &next.audit.dir);
         changes.compare("audit.key_file", key_file, &next.audit.key_file);
         changes.compare("audit.segment_bytes", segment_bytes, &next.audit.segment_bytes);
-        changes.compare("breakglass.min_outage_s", min_outage, &next.min_outage);
+        changes.compare("breakglass.min_outage_s", min_outage, &next.breakglass.min_outage);
+        changes.compare("breakglass.signer_socket", signer_socket, &next.breakglass.signer_socket);
+        changes.compare("breakglass.sign_timeout_ms", sign_timeout, &next.breakglass.sign_timeout);
         changes.server(server, &next.server);
         changes.signers(self, next);
         changes.0

@@ -53,8 +53,8 @@ pub struct Config {
     pub probe: Probe,
     /// The signers served, by kid.
     pub signers: BTreeMap<Kid, Signer>,
-    /// How long an outage has to last before a break-glass session may begin.
-    pub min_outage: Duration,
+    /// Break-glass.
+    pub breakglass: Breakglass,
     /// Who may use them.
     pub callers: BTreeMap<Caller, Rules>,
     /// Other names for kids.
@@ -172,6 +172,17 @@ pub struct Probe {
     pub recovery_interval: Duration,
     /// One canary, from start to verified.
     pub timeout: Duration,
+}
+
+/// Break-glass, as far as the proxy has to do with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breakglass {
+    /// How long an outage has to last before a session may begin.
+    pub min_outage: Duration,
+    /// The socket of `breakglass-signer`; none: there is no break-glass here.
+    pub signer_socket: Option<PathBuf>,
+    /// One emergency signature.
+    pub sign_timeout: Duration,
 }
 
 /// A signer's upstreams, which all hold its one key.

@@ -11,7 +11,7 @@ use super::gate;
 use super::grants;
 use super::section::{Mistakes, Section};
 use super::upstreams::Upstreams;
-use super::{Admin, Audit, Config, Draft, Server, Setting, Tls};
+use super::{Admin, Audit, Breakglass, Config, Draft, Server, Setting, Tls};
 
 /// The longest path of a unix socket, in bytes: what `sun_path` holds before
 /// its end mark (unix(7)).
@@ -46,7 +46,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
         file
     };
     let (thresholds, probe) = gate::read(root.section("gate"));
-    let min_outage = breakglass(root.section("breakglass"));
+    let breakglass = breakglass(root.section("breakglass"), directory);
     let upstreams = Upstreams { directory, environment, setting, asking: &asking };
     let (signers, kids) = upstreams.signers(root.sections("signers"), &mistakes);
     let callers = grants::callers(root.sections("callers"), &kids);
@@ -65,7 +65,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
         thresholds,
         probe,
         signers,
-        min_outage,
+        breakglass,
         callers,
         aliases,
     };
@@ -255,11 +255,13 @@ fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && one.port() == other.port() && same_family && covers
 }
 
-/// How long an outage has to last before a break-glass session may begin.
-fn breakglass(mut section: Section) -> Duration {
+fn breakglass(mut section: Section, directory: &Path) -> Breakglass {
     let min_outage = Duration::from_secs(section.number("min_outage_s", 1_800, 1..=604_800));
+    let signer_socket = section.text("signer_socket").filter(|path| !path.is_empty());
+    let signer_socket = signer_socket.map(|path| directory.join(path));
+    let sign_timeout = section.millis("sign_timeout_ms", 2_000);
     section.finish();
-    min_outage
+    Breakglass { min_outage, signer_socket, sign_timeout }
 }
 
 fn address(section: &mut Section, key: &'static str, default: &str) -> SocketAddr {

@@ -23,6 +23,14 @@ pub(super) const HANDSHAKES_FAILED: &str = "signing_proxy_tls_handshakes_failed_
 pub(super) const CONNECTIONS_REFUSED: &str = "signing_proxy_connections_refused_total";
 pub(super) const KMS_LATENCY: &str = "kms_sign_latency";
 pub(super) const KMS_ERRORS: &str = "kms_errors_total";
+pub(super) const BREAKGLASS_ACTIVE: &str = "breakglass_active";
+pub(super) const BREAKGLASS_EXPIRES: &str = "breakglass_session_expires_timestamp_seconds";
+pub(super) const BREAKGLASS_SIGNATURES: &str = "breakglass_signatures_total";
+pub(super) const BREAKGLASS_REMAINING: &str = "breakglass_signatures_remaining";
+pub(super) const BREAKGLASS_CONNECTED: &str = "breakglass_signer_connected";
+pub(super) const BREAKGLASS_RECOVERED: &str = "breakglass_upstream_recovered";
+pub(super) const BREAKGLASS_DUE: &str = "breakglass_key_destruction_due_timestamp_seconds";
+pub(super) const BREAKGLASS_OVERDUE: &str = "breakglass_key_destruction_overdue";
 pub(super) const AUDIT_APPEND: &str = "audit_append_duration_seconds";
 pub(super) const AUDIT_SYNC: &str = "audit_sync_duration_seconds";
 pub(super) const AUDIT_BATCH: &str = "audit_batch_records";
@@ -71,6 +79,26 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
     (CONNECTIONS_REFUSED, Kind::Counter, "Connections closed at once, since too many were open."),
     (KMS_LATENCY, Kind::Histogram, "Time of one call to the upstream to sign, in seconds."),
     (KMS_ERRORS, Kind::Counter, "Failed calls to the upstream, by kind."),
+    (BREAKGLASS_ACTIVE, Kind::Gauge, "1 while a break-glass session is in force."),
+    (
+        BREAKGLASS_EXPIRES,
+        Kind::Gauge,
+        "When the session ends by itself, in seconds since 1970; 0 without one.",
+    ),
+    (BREAKGLASS_SIGNATURES, Kind::Counter, "Signatures of emergency keys that left."),
+    (BREAKGLASS_REMAINING, Kind::Gauge, "Signatures that the session has left."),
+    (BREAKGLASS_CONNECTED, Kind::Gauge, "1 while the emergency signer is connected."),
+    (
+        BREAKGLASS_RECOVERED,
+        Kind::Gauge,
+        "1 while a session is in force and an upstream that it replaces is healthy: end it.",
+    ),
+    (
+        BREAKGLASS_DUE,
+        Kind::Gauge,
+        "When the emergency key has to be destroyed, in seconds since 1970; 0 if it was not used.",
+    ),
+    (BREAKGLASS_OVERDUE, Kind::Gauge, "1 if an emergency key should have been destroyed by now."),
     (
         AUDIT_APPEND,
         Kind::Histogram,

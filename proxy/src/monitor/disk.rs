@@ -9,8 +9,8 @@ use signing_core::gate::AuditStop;
 use signing_core::journal::Record;
 use tokio::sync::{mpsc, oneshot};
 
+use super::command::{Command, Loosen, Outcome};
 use super::store::{Saver, Stored, StoredSeal, Witness};
-use super::writer::{Command, Loosen, Outcome};
 use crate::time::{now, wall_now};
 
 /// How long an operator's command may wait for its record.

@@ -2,6 +2,7 @@
 //! gate snapshots. It lives on the admin runtime with upstream clients of its
 //! own, so that load can not starve it into an outage.
 
+mod command;
 mod disk;
 mod evidence;
 mod prober;
@@ -14,20 +15,21 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use audit::Journal;
-use signing_core::gate::{Freeze, Gates, Snapshot, Thresholds};
+use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
 use signing_core::{Kid, Rulebook};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use command::{Outcome, Over, Sealed};
 pub use evidence::TrafficEvidence;
 pub use store::{Store, StoreError, Stored, StoredFreeze, StoredSeal, Witness};
-pub use writer::{Outcome, Sealed};
 
 use crate::config::{Environment, Probe};
 use crate::metrics::Metrics;
 use crate::time::{now, wall_now};
 use crate::upstream::{Quota, Upstream};
+use command::Command;
 use disk::Disk;
-use writer::{Command, Writer};
+use writer::Writer;
 
 /// How many commands and probe results may wait for the writer.
 const COMMANDS_MAX: usize = 256;
@@ -156,6 +158,22 @@ impl Monitor {
         by: String,
     ) -> Result<Outcome, MonitorGone> {
         self.ask(|reply| Command::Unseal { what, reason, by, reply }).await
+    }
+
+    /// Puts a break-glass session in force that the emergency signer activated.
+    ///
+    /// # Errors
+    /// [`MonitorGone`]; in the answer, one sentence why it is not in force.
+    pub async fn arm(&self, armed: Armed) -> Result<Result<(), String>, MonitorGone> {
+        self.ask(|reply| Command::Arm { armed, reply }).await
+    }
+
+    /// Ends that session; false if it was not in force.
+    ///
+    /// # Errors
+    /// [`MonitorGone`]; its lease ends it.
+    pub async fn disarm(&self, session: String, why: Over) -> Result<bool, MonitorGone> {
+        self.ask(|reply| Command::Disarm { session, why, reply }).await
     }
 
     /// Stores how far the journal has come.

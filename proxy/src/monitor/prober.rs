@@ -10,7 +10,7 @@ use signing_core::{Canary, Kid, Moment, Signer};
 use tokio::sync::watch;
 
 use super::Monitor;
-use super::writer::Command;
+use super::command::Command;
 use crate::config::Probe;
 use crate::metrics::Metrics;
 use crate::order::CanaryOrder;

@@ -1,20 +1,18 @@
 //! The one writer of the gates: it alone changes them, has what must survive
 //! stored and recorded, and publishes snapshots. It never waits for a disk.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use audit::Journal;
-use signing_core::gate::{
-    Freeze, Gates, Observation, Place, Snapshot, State, Thresholds, Transition, UpstreamChange,
-};
+use signing_core::Kid;
+use signing_core::gate::{Freeze, Gates, Place, Snapshot, State, Transition, UpstreamChange};
 use signing_core::journal::{self, Record};
-use signing_core::{Kid, Rulebook};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::command::{Command, Loosen, Outcome, Over, Sealed};
 use super::disk::{self, Disk, Then};
 use super::evidence::{Folded, TrafficEvidence};
 use super::store::{Stored, StoredFreeze, StoredSeal};
@@ -29,70 +27,6 @@ const FOLD_EVERY: Duration = Duration::from_millis(100);
 const RETRY_AFTER_FOLDS: u32 = 10;
 /// How often the journal's newest record is stored, if there is a new one, in folds.
 const WITNESS_EVERY_FOLDS: u32 = 100;
-
-/// What the writer may be told.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// A probe's result.
-    Observe { kid: Kid, observation: Observation },
-    /// An operator's stop.
-    Freeze { reason: String, by: String, reply: oneshot::Sender<Outcome> },
-    /// Its end.
-    Unfreeze { by: String, reply: oneshot::Sender<Outcome> },
-    /// The end of a seal.
-    Unseal { what: Sealed, reason: String, by: String, reply: oneshot::Sender<Outcome> },
-    /// Another rulebook, other thresholds, another way of probing.
-    Reload {
-        rulebook: Arc<Rulebook>,
-        thresholds: Thresholds,
-        probe: Probe,
-        reply: oneshot::Sender<BTreeSet<Kid>>,
-    },
-    /// The journal's newest record is to be stored.
-    Witness { reply: oneshot::Sender<Outcome> },
-    /// What an operator loosens is in the journal, or why not; from the writer to itself.
-    Recorded { result: Result<(), String>, loosen: Loosen },
-    /// What was stored, or why not; from the writer to itself.
-    Stored { result: Result<(), String>, then: Then },
-}
-
-/// What can be sealed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sealed {
-    /// A signer.
-    Signer(Kid),
-    /// The journal.
-    Journal,
-}
-
-/// What an operator wants to end: recorded first, stored second, in force third.
-#[derive(Debug)]
-pub(super) enum Loosen {
-    /// That freeze.
-    Freeze { freeze: StoredFreeze, by: String, reply: oneshot::Sender<Outcome> },
-    /// That seal.
-    Seal {
-        what: Sealed,
-        seal: StoredSeal,
-        reason: String,
-        by: String,
-        reply: oneshot::Sender<Outcome>,
-    },
-}
-
-/// What became of an operator's command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// In force, recorded, and on disk.
-    Done,
-    /// There was nothing to do; the sentence says why.
-    Nothing(String),
-    /// In force now, but it would not survive a restart, or is in no record; the sentence
-    /// says why.
-    NotStored(String),
-    /// Not in force; the sentence says why.
-    Failed(String),
-}
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -157,6 +91,18 @@ impl Writer {
                 self.pace.send_replace(probe);
                 disk::tell(reply, touched);
             }
+            Command::Arm { armed, reply } => {
+                let result = self.gates.arm(armed);
+                self.publish(None);
+                disk::tell(reply, result);
+            }
+            Command::Disarm { session, why, reply } => {
+                let ended = self.gates.session().is_some_and(|armed| armed.session == session);
+                if ended {
+                    self.disarm(&why);
+                }
+                disk::tell(reply, ended);
+            }
             Command::Witness { reply } => {
                 // The stop itself may have sealed it.
                 self.look_at_the_journal();
@@ -165,6 +111,26 @@ impl Writer {
             Command::Recorded { result, loosen } => self.recorded(result, loosen),
             Command::Stored { result, then } => self.stored(result, then),
         }
+    }
+
+    /// In force first, on disk after: what ends signing waits for nothing.
+    fn disarm(&mut self, why: &Over) {
+        let Some(armed) = self.gates.disarm() else { return };
+        self.publish(None);
+        let Over { by, reason, detail, signer_head } = why;
+        let record = Record::BreakglassEnded(journal::BreakglassEnded {
+            by,
+            detail: clip(detail),
+            emergency_kid: armed.signer.kid.as_str(),
+            incident: &armed.incident,
+            reason,
+            session: &armed.session,
+            signer_head: signer_head.as_deref(),
+        });
+        // A journal that does not take it stops all signing itself.
+        let _ = self.journal.note(&record);
+        let session = &armed.session;
+        tracing::warn!(target: "breakglass", session, by, reason, detail, "the session is over");
     }
 
     fn fold(&mut self) {
@@ -437,20 +403,6 @@ impl Writer {
             self.witness_in = WITNESS_EVERY_FOLDS;
             self.state.witness = witness;
             self.save(self.state.clone(), Then::Nothing);
-        }
-    }
-}
-
-impl Sealed {
-    /// Its name, for a sentence.
-    fn name(&self) -> String {
-        self.kid().map_or_else(|| "the journal".to_owned(), |kid| format!("the signer {kid}"))
-    }
-
-    fn kid(&self) -> Option<&Kid> {
-        match self {
-            Self::Signer(kid) => Some(kid),
-            Self::Journal => None,
         }
     }
 }

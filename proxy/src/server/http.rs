@@ -26,7 +26,7 @@ use crate::health::{Health, Reader};
 use crate::metrics::{Metrics, RequestResult, Stages};
 use crate::request_context::{self, RequestContext};
 use crate::sign;
-use crate::time::now;
+use crate::time::{now, wall_now};
 
 /// Headers of one request. hyper itself takes 100, on its stack: more would cost an
 /// allocation of 16 KiB for each request.
@@ -157,12 +157,10 @@ impl Exchange {
 
         let signature = signed.release.signature();
         let kid = signature.kid().clone();
-        let body = dialect
-            .signed(signature, signed.release.durable(), &self.request_id)
-            .ok_or_else(|| {
-                let detail = "a signature has no such form; nothing was released";
-                Refusal::new(Reason::Internal, detail).about(&kid)
-            })?;
+        let body = dialect.signed(&signed.release, &self.request_id).ok_or_else(|| {
+            let detail = "a signature has no such form; nothing was released";
+            Refusal::new(Reason::Internal, detail).about(&kid)
+        })?;
         let total = now().since(context.received);
         self.plane.room.metrics.stages(&signed.stages, total);
         let mut response = json_answer(StatusCode::OK, &body);
@@ -208,13 +206,13 @@ impl Exchange {
 
     fn health(&self) -> Response<Answer> {
         let gates = self.plane.room.monitor.gates();
-        let health = Health::of(&gates, now());
+        let health = Health::of(&gates, now(), wall_now());
         json_answer(status_of(health.ok), &health.to_json(Reader::Caller))
     }
 
     fn ready(&self) -> Response<Answer> {
         let gates = self.plane.room.monitor.gates();
-        let ready = Health::of(&gates, now()).ok && !*self.plane.draining.borrow();
+        let ready = Health::of(&gates, now(), wall_now()).ok && !*self.plane.draining.borrow();
         json_answer(status_of(ready), &json!({"ok": ready}))
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::armed::{Armed, InForce};
 use super::audit_stop::AuditStop;
 use super::epoch::Epoch;
 use super::evidence::Observation;
@@ -72,6 +73,8 @@ pub struct Gates {
     rulebook: Arc<Rulebook>,
     /// The signer whose outage is a drill.
     drill: Option<Kid>,
+    /// The break-glass session in force.
+    session: Option<InForce>,
     /// Of signers with several upstreams, what was not told yet.
     changes: Vec<UpstreamChange>,
 }
@@ -108,8 +111,17 @@ impl Gates {
         };
         let gates = signers.into_iter().map(|signer| gate(signer.into())).collect();
         let newest_epoch = Epoch::FIRST;
-        let (freeze, audit_stop, drill, changes) = (None, None, None, Vec::new());
-        Self { thresholds, freeze, audit_stop, gates, newest_epoch, rulebook, drill, changes }
+        Self {
+            thresholds,
+            freeze: None,
+            audit_stop: None,
+            gates,
+            newest_epoch,
+            rulebook,
+            drill: None,
+            session: None,
+            changes: Vec::new(),
+        }
     }
 
     /// What it watches.
@@ -200,6 +212,12 @@ impl Gates {
                 upstream.state.cut_lease(thresholds.lease);
             }
         }
+        if let Some(session) = &mut self.session
+            && (touched.contains(&session.armed.signer.kid)
+                || session.armed.replaces.iter().any(|kid| touched.contains(kid)))
+        {
+            session.epoch = self.newest_epoch;
+        }
         self.rulebook = rulebook;
         self.thresholds = thresholds;
         touched
@@ -209,6 +227,51 @@ impl Gates {
     #[must_use]
     pub fn rulebook(&self) -> &Arc<Rulebook> {
         &self.rulebook
+    }
+
+    /// Puts a break-glass session in force: from now on requests for the signers that it
+    /// replaces are its own, and what their gates admitted before is not released.
+    ///
+    /// # Errors
+    /// One sentence: it is frozen, or another session is in force.
+    pub fn arm(&mut self, armed: Armed) -> Result<(), String> {
+        if let Some(freeze) = &self.freeze {
+            let reason = &freeze.reason;
+            return Err(format!(
+                "frozen ({reason}): a freeze beats a session; run `signctl unfreeze` first"
+            ));
+        }
+        if let Some(InForce { armed, .. }) = &self.session {
+            let session = &armed.session;
+            return Err(format!("the session {session} is in force; end it first"));
+        }
+        let epoch = self.new_epoch_for(&armed);
+        self.session = Some(InForce { armed: Arc::new(armed), epoch });
+        Ok(())
+    }
+
+    /// Ends the session in force; what it admitted is not released.
+    pub fn disarm(&mut self) -> Option<Arc<Armed>> {
+        let InForce { armed, .. } = self.session.take()?;
+        self.new_epoch_for(&armed);
+        Some(armed)
+    }
+
+    /// The session in force, whether its time is over or not.
+    #[must_use]
+    pub fn session(&self) -> Option<&Arc<Armed>> {
+        self.session.as_ref().map(|session| &session.armed)
+    }
+
+    /// A new epoch for the signers that a session replaces.
+    fn new_epoch_for(&mut self, armed: &Armed) -> Epoch {
+        self.newest_epoch = self.newest_epoch.next();
+        for kid in &armed.replaces {
+            if let Some(gate) = self.gates.get_mut(kid) {
+                gate.epoch = self.newest_epoch;
+            }
+        }
+        self.newest_epoch
     }
 
     /// Freezes. A freeze on top of a freeze replaces its reason.
@@ -268,6 +331,7 @@ impl Gates {
             self.audit_stop.clone(),
             self.gates.iter().map(view).collect(),
             Arc::clone(&self.rulebook),
+            self.session.clone(),
         )
     }
 
@@ -309,6 +373,9 @@ impl Gates {
         self.newest_epoch = self.newest_epoch.next();
         for gate in self.gates.values_mut() {
             gate.epoch = self.newest_epoch;
+        }
+        if let Some(session) = &mut self.session {
+            session.epoch = self.newest_epoch;
         }
     }
 }

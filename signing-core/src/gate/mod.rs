@@ -8,7 +8,10 @@
 //! everyone else sees an immutable [`Snapshot`], which admits requests and
 //! lets finished ones go.
 
+mod admitted;
+mod armed;
 mod audit_stop;
+mod emergency;
 mod epoch;
 mod evidence;
 mod freeze;
@@ -21,7 +24,10 @@ mod snapshot;
 mod upstream;
 mod window;
 
+pub use admitted::Admitted;
+pub use armed::Armed;
 pub use audit_stop::AuditStop;
+pub use emergency::EmergencyPermit;
 pub use epoch::Epoch;
 pub use evidence::{Evidence, Fault, Observation, Source};
 pub use freeze::Freeze;

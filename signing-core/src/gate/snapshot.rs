@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
+use super::armed::{Armed, InForce};
 use super::audit_stop::AuditStop;
 use super::epoch::Epoch;
 use super::freeze::Freeze;
@@ -61,6 +64,7 @@ pub struct Snapshot {
     audit_stop: Option<AuditStop>,
     gates: BTreeMap<Kid, GateView>,
     rulebook: Arc<Rulebook>,
+    session: Option<InForce>,
 }
 
 /// Proof that the gate admitted a granted request (I1). Holds the grant and
@@ -86,13 +90,14 @@ pub struct Permit {
 ///
 /// ```compile_fail
 /// fn skip(grant: signing_core::Grant, slot: signing_core::gate::Slot) -> signing_core::gate::StillOpen {
-///     signing_core::gate::StillOpen { grant, slot }
+///     signing_core::gate::StillOpen { grant, slot, session: None }
 /// }
 /// ```
 #[derive(Debug)]
 pub struct StillOpen {
     grant: Grant,
     slot: Slot,
+    session: Option<Arc<Armed>>,
 }
 
 impl Permit {
@@ -104,19 +109,27 @@ impl Permit {
 
     /// Since when the signer has been without a seal: nothing signed before may
     /// be given out again.
-    #[must_use]
-    pub fn trusted_from(&self) -> Moment {
+    pub(super) fn trusted(&self) -> Moment {
         self.trusted_from
     }
 
     /// When the request has to be answered.
-    #[must_use]
-    pub fn deadline(&self) -> Moment {
+    pub(super) fn due(&self) -> Moment {
         self.deadline
     }
 }
 
 impl StillOpen {
+    pub(super) fn new(grant: Grant, slot: Slot, session: Option<Arc<Armed>>) -> Self {
+        Self { grant, slot, session }
+    }
+
+    /// The break-glass session that let it leave.
+    #[must_use]
+    pub fn session(&self) -> Option<&Arc<Armed>> {
+        self.session.as_ref()
+    }
+
     /// The grant it was made from.
     #[must_use]
     pub fn grant(&self) -> &Grant {
@@ -137,8 +150,33 @@ impl Snapshot {
         audit_stop: Option<AuditStop>,
         gates: BTreeMap<Kid, GateView>,
         rulebook: Arc<Rulebook>,
+        session: Option<InForce>,
     ) -> Self {
-        Self { freeze, audit_stop, gates, rulebook }
+        Self { freeze, audit_stop, gates, rulebook, session }
+    }
+
+    /// The break-glass session, unless its time is over.
+    #[must_use]
+    pub fn armed(&self, now: Moment, wall: OffsetDateTime) -> Option<&Arc<Armed>> {
+        let in_force = self.session.as_ref().map(|session| &session.armed);
+        in_force.filter(|armed| armed.lasts(now, wall))
+    }
+
+    /// The break-glass session, whether its time is over or not.
+    #[must_use]
+    pub fn session_in_force(&self) -> Option<&Arc<Armed>> {
+        self.session.as_ref().map(|session| &session.armed)
+    }
+
+    /// Whether requests for `kid` are the session's.
+    #[must_use]
+    pub fn is_replaced(&self, kid: &Kid, now: Moment, wall: OffsetDateTime) -> bool {
+        self.armed(now, wall).is_some_and(|armed| armed.replaces.contains(kid))
+    }
+
+    /// The session, lasting or not, and its epoch.
+    pub(super) fn session(&self) -> Option<(&Arc<Armed>, Epoch)> {
+        self.session.as_ref().map(|session| (&session.armed, session.epoch))
     }
 
     /// The rulebook in force.
@@ -175,14 +213,7 @@ impl Snapshot {
     /// # Errors
     /// The refusal.
     pub fn check(&self, kid: &Kid, now: Moment) -> Result<Epoch, Refusal> {
-        if let Some(freeze) = &self.freeze {
-            let detail = format!("frozen by an operator: {}", freeze.reason);
-            return Err(refuse(Reason::Frozen, detail, kid, freeze.since, now));
-        }
-        if let Some(stop) = &self.audit_stop {
-            let detail = stop.sentence().to_owned();
-            return Err(refuse(Reason::AuditUnavailable, detail, kid, stop.since, now));
-        }
+        self.check_stops(kid, now)?;
         let Some(gate) = self.gates.get(kid) else {
             let detail = "no upstream is configured for this signer";
             return Err(Refusal::new(Reason::KeyUnavailable, detail).about(kid));
@@ -201,6 +232,19 @@ impl Snapshot {
                 Err(refuse(Reason::Sealed, detail.into(), kid, *since, now))
             }
         }
+    }
+
+    /// What stops all signing, a session's too.
+    pub(super) fn check_stops(&self, kid: &Kid, now: Moment) -> Result<(), Refusal> {
+        if let Some(freeze) = &self.freeze {
+            let detail = format!("frozen by an operator: {}", freeze.reason);
+            return Err(refuse(Reason::Frozen, detail, kid, freeze.since, now));
+        }
+        if let Some(stop) = &self.audit_stop {
+            let detail = stop.sentence().to_owned();
+            return Err(refuse(Reason::AuditUnavailable, detail, kid, stop.since, now));
+        }
+        Ok(())
     }
 
     /// Admits a granted request whose answer is due by `deadline`.
@@ -242,7 +286,7 @@ impl Snapshot {
         let Permit { grant, epoch, slot, .. } = permit;
         let kid = &grant.signer().kid;
         let why = match self.check(kid, now) {
-            Ok(current) if current == epoch => return Ok(StillOpen { grant, slot }),
+            Ok(current) if current == epoch => return Ok(StillOpen::new(grant, slot, None)),
             Ok(_) => "it had been shut in between".to_owned(),
             Err(refusal) => refusal.to_string(),
         };

@@ -1,17 +1,23 @@
 //! Answers of the dialects, each in the words that its clients read.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use signing_core::gate::Armed;
 use signing_core::key::KeyKind;
-use signing_core::{Algorithm, Signer, VerifiedSignature};
+use signing_core::{Algorithm, Signer};
 
 use super::Dialect;
 use crate::json::put;
+use crate::order::Release;
+use crate::record::{BREAKGLASS, NORMAL};
 use crate::time::{rfc3339, wall_now};
 
 /// A signature, in `dialect`'s words.
-pub(super) fn signed(dialect: &Dialect, signature: &VerifiedSignature) -> Value {
+pub(super) fn signed(dialect: &Dialect, release: &Release) -> Value {
+    let signature = release.signature();
     let encoded = STANDARD.encode(signature.bytes());
     let (kid, word) = (signature.kid().as_str(), algorithm_word(signature.algorithm()));
     let mut body = match dialect {
@@ -31,8 +37,13 @@ pub(super) fn signed(dialect: &Dialect, signature: &VerifiedSignature) -> Value 
         Dialect::SignData => json!({"signature": encoded, "signerId": kid, "signer_id": kid}),
         Dialect::Alg => json!({"kid": kid, "alg": word, "signature": encoded}),
     };
-    put(&mut body, "mode", "normal");
+    put(&mut body, "mode", mode(release.session()));
     body
+}
+
+/// By which key it was signed: the signer's own, or an emergency key of a session.
+pub(super) fn mode(session: Option<&Arc<Armed>>) -> &'static str {
+    if session.is_some() { BREAKGLASS } else { NORMAL }
 }
 
 /// `GET /public-key?kid=`.

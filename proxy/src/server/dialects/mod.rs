@@ -9,7 +9,6 @@ mod answers;
 mod fields;
 mod native;
 
-use audit::Durable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -17,8 +16,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use signing_core::{
     Algorithm, Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, Signer,
-    VerifiedSignature,
 };
+
+use crate::order::Release;
 
 pub(super) use answers::{public_key_der, public_key_pem};
 
@@ -121,15 +121,14 @@ impl Dialect {
     /// asked before anything was signed.
     pub(super) fn signed<'s>(
         &self,
-        signature: &'s VerifiedSignature,
-        durable: &Durable,
+        release: &'s Release,
         request_id: &'s str,
     ) -> Option<Signed<'s>> {
         match self {
             Self::Native { format } => {
-                native::signed(signature, durable, *format, request_id).map(Signed::Native)
+                native::signed(release, *format, request_id).map(Signed::Native)
             }
-            other => Some(Signed::Other(answers::signed(other, signature))),
+            other => Some(Signed::Other(answers::signed(other, release))),
         }
     }
 }

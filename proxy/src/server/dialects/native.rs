@@ -1,14 +1,13 @@
 //! The native surface: `/v1/sign` and `/v1/verify`. Unknown fields are refused.
 
-use audit::Durable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use signing_core::{
-    Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, VerifiedSignature,
-};
+use signing_core::{Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat};
 
+use super::answers::mode;
 use super::{Dialect, VerifyDialect, VerifyRequest, algorithm, base64, invalid, parse, short};
+use crate::order::Release;
 use crate::time::{rfc3339, wall_now};
 
 /// Longest justification, in characters: it stands in every record.
@@ -47,8 +46,18 @@ pub(in crate::server) struct Signed<'s> {
     algorithm: &'static str,
     ts: String,
     mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breakglass: Option<Breakglass<'s>>,
     request_id: &'s str,
     audit: Receipt,
+}
+
+/// In whose name an emergency key signed.
+#[derive(Serialize)]
+struct Breakglass<'s> {
+    session: &'s str,
+    incident: &'s str,
+    expires_at: String,
 }
 
 /// Where the signature is recorded: whoever keeps it can tell later whether the journal
@@ -94,17 +103,22 @@ pub(super) fn read_verify(
 }
 
 pub(super) fn signed<'s>(
-    signature: &'s VerifiedSignature,
-    durable: &Durable,
+    release: &'s Release,
     format: SignatureFormat,
     request_id: &'s str,
 ) -> Option<Signed<'s>> {
+    let (signature, durable, session) = (release.signature(), release.durable(), release.session());
     Some(Signed {
         signature: STANDARD.encode(signature.bytes_in(format)?),
         signer_kid: signature.kid().as_str(),
         algorithm: signature.algorithm().name(),
         ts: rfc3339(wall_now()),
-        mode: "normal",
+        mode: mode(session),
+        breakglass: session.map(|armed| Breakglass {
+            session: &armed.session,
+            incident: &armed.incident,
+            expires_at: rfc3339(armed.expires_at),
+        }),
         request_id,
         audit: Receipt {
             chain: durable.chain().to_string(),

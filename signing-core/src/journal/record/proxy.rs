@@ -73,7 +73,7 @@ pub struct Intent<'r> {
     /// Why, in the caller's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub justification: Option<&'r str>,
-    /// `normal`.
+    /// `normal` or `breakglass`.
     pub mode: &'r str,
     /// The request.
     pub request_id: &'r str,
@@ -102,20 +102,29 @@ pub struct Signed<'r> {
     pub algorithm: &'r str,
     /// Who asked.
     pub caller: &'r str,
+    /// In a break-glass session: its incident.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<&'r str>,
     /// `sha256:hex` of what was signed.
     pub input_digest: &'r str,
     /// The intent's number.
     pub intent: u64,
-    /// `normal`.
+    /// `normal` or `breakglass`.
     pub mode: &'r str,
     /// Whether an earlier signature was given out again, for the same idempotency key.
     pub replayed: bool,
     /// The request.
     pub request_id: &'r str,
+    /// In a break-glass session: its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<&'r str>,
     /// Base64 of the signature, in its algorithm's own form.
     pub signature: &'r str,
     /// With which key.
     pub signer_kid: &'r str,
+    /// In a break-glass session: the emergency signer's own record of it, `chain:seq:hash`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer_record: Option<&'r str>,
     /// Where its time went.
     pub timing_us: TimingUs,
 }
@@ -133,7 +142,7 @@ pub struct Failed<'r> {
     pub input_digest: &'r str,
     /// The intent's number.
     pub intent: u64,
-    /// `normal`.
+    /// `normal` or `breakglass`.
     pub mode: &'r str,
     /// The refusal's word: `indeterminate` says that the upstream may have signed.
     pub reason: &'r str,

@@ -1,0 +1,85 @@
+//! Break-glass on the admin socket: it can arm and disarm, and never sign.
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use signing_core::{Reason, Refusal};
+
+use super::peer::Peer;
+use super::{Admin, one_line, read};
+use crate::breakglass::Refused;
+use crate::json::put;
+use crate::server::{Answer, json_answer};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Activate {
+    request_b64: String,
+    approvals_b64: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Destroy {
+    emergency_kid: String,
+    reason: String,
+}
+
+pub(super) async fn status(admin: &Admin) -> Value {
+    let mut body = admin.breakglass.status().await;
+    put(&mut body, "deployment", &admin.deployment);
+    body
+}
+
+pub(super) async fn activate(
+    admin: &Admin,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Refusal> {
+    let Activate { request_b64, approvals_b64 } = read(request).await?;
+    let by = peer.name().await;
+    let activated = admin.breakglass.activate(request_b64, approvals_b64, &by).await;
+    Ok(answer(activated.map(|session| json!({"activated": true, "session": session})), "activated"))
+}
+
+pub(super) async fn end(
+    admin: &Admin,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Refusal> {
+    let End { reason } = read(request).await?;
+    let reason = one_line(reason)?;
+    Ok(answer(admin.breakglass.end(&reason, &peer.name().await).await, "ended"))
+}
+
+pub(super) async fn destroy(
+    admin: &Admin,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Refusal> {
+    let Destroy { emergency_kid, reason } = read(request).await?;
+    let reason = one_line(reason)?;
+    let kid = signing_core::Kid::parse(&emergency_kid)
+        .map_err(|error| Refusal::new(Reason::InvalidRequest, error.to_string()))?;
+    let by = peer.name().await;
+    Ok(answer(admin.breakglass.destroy(kid.as_str(), &reason, &by).await, "destroyed"))
+}
+
+/// What was done, or which clause is in the way: 409, since what is asked does not fit what is.
+fn answer(done: Result<Value, Refused>, what: &str) -> Response<Answer> {
+    match done {
+        Ok(body) => json_answer(StatusCode::OK, &body),
+        Err(Refused { reason, detail }) => {
+            let mut body = json!({"reason": reason, "detail": detail});
+            put(&mut body, what, false);
+            json_answer(StatusCode::CONFLICT, &body)
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! Break-glass, the proxy's half: the hot switch to an emergency key that the emergency signer
+//! has opened, and back.
+//!
+//! The signer judges approvals, key, times and quota (I5). What is judged here comes first and
+//! consumes nothing: not frozen, no other session, and the proxy's own outage clock, which is a
+//! necessary condition and is handed on as a claim.
+
+mod keeper;
+mod record;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::Journal;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
+use signing_core::breakglass::{REQUEST_MAX_BYTES, Request};
+use signing_core::gate::{Armed, Snapshot};
+use signing_core::journal::Record;
+use signing_core::key::Purpose;
+use signing_core::{Kid, Moment, Signer};
+use tokio::sync::Mutex;
+
+use crate::emergency::Emergency;
+use crate::monitor::{Monitor, Over};
+use crate::time::{now, rfc3339, wall_now};
+use record::ActivationRecord;
+
+pub use keeper::keep;
+
+/// How long the record of an activation may take.
+const RECORD_MAX: Duration = Duration::from_secs(5);
+
+/// What the ceremony works on.
+#[derive(Debug)]
+pub struct Breakglass {
+    /// The emergency signer.
+    pub emergency: Emergency,
+    /// The gates.
+    pub monitor: Monitor,
+    /// The journal.
+    pub journal: Journal,
+    /// How long each replaced signer has to have been out.
+    pub min_outage: Duration,
+    /// One ceremony at a time.
+    pub one: Mutex<()>,
+}
+
+/// Why nothing was done: a word, and a sentence for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The emergency signer's clause, or one of ours.
+    pub reason: String,
+    /// What to do.
+    pub detail: String,
+}
+
+fn refused(reason: &str, detail: impl Into<String>) -> Refused {
+    Refused { reason: reason.to_owned(), detail: detail.into() }
+}
+
+impl Breakglass {
+    /// Begins a session, for `by`; returns it. Every attempt is recorded.
+    ///
+    /// # Errors
+    /// [`Refused`]; no session is in force by it then.
+    pub async fn activate(
+        &self,
+        request_b64: String,
+        approvals_b64: Vec<String>,
+        by: &str,
+    ) -> Result<wire::SessionState, Refused> {
+        let _one = self.one.lock().await;
+        let request = read_request(&request_b64);
+        let begun = match &request {
+            Ok(request) => self.begin(request, request_b64, approvals_b64, by).await,
+            Err(why) => Err(why.clone()),
+        };
+        if let Err(why) = &begun {
+            tracing::warn!(target: "breakglass", by, reason = why.reason, detail = why.detail, "no session");
+            let known = self.emergency.known();
+            let record =
+                ActivationRecord::new(request.as_ref().ok(), Err(why), known.as_deref(), by);
+            // Nothing began, so nothing waits.
+            let _ = self.journal.note(&Record::Activation(record.as_record()));
+        }
+        begun
+    }
+
+    async fn begin(
+        &self,
+        request: &Request,
+        request_b64: String,
+        approvals_b64: Vec<String>,
+        by: &str,
+    ) -> Result<wire::SessionState, Refused> {
+        let emergency = self.may_begin(&self.monitor.gates(), request)?;
+        let outages = self.claims(&self.monitor.gates(), request.replaces().iter());
+        let proxy_head = JournalHead::new(self.journal.chain(), self.journal.head());
+        // The signer's time counts from its answer; ours, from before it was asked, is shorter.
+        let asked = now();
+        let by_whom = by.to_owned();
+        let answer = self.emergency.command(move |id| {
+            Ask::Activate(wire::Activate {
+                id,
+                request_b64,
+                approvals_b64,
+                outages,
+                proxy_head,
+                by: by_whom,
+            })
+        });
+        let session = match answer.await {
+            Ok(Answer::Activated(wire::Activated { session, .. })) => session,
+            Ok(Answer::Refused(wire::Refused { reason, detail, .. })) => {
+                return Err(refused(reason.word(), detail));
+            }
+            Ok(_) => return Err(refused("signer_unavailable", "the signer answered nonsense")),
+            Err(error) => return Err(refused("signer_unavailable", error.to_string())),
+        };
+        // From here on the signer is armed: whatever fails has to disarm it. If this process
+        // dies, its connection goes, and the signer ends the session by itself.
+        match self.switch(request, &session, emergency, asked, by).await {
+            Ok(()) => Ok(session),
+            Err(why) => {
+                let _ = self.tell_signer_to_end(&why.detail, by).await;
+                Err(why)
+            }
+        }
+    }
+
+    /// What has to hold before the signer is asked.
+    fn may_begin(&self, gates: &Snapshot, request: &Request) -> Result<Arc<Signer>, Refused> {
+        if let Some(freeze) = gates.freeze() {
+            let detail = format!(
+                "frozen by an operator ({}): a freeze beats a session. Nothing was used up; run \
+                 `signctl unfreeze`, then activate again",
+                freeze.reason
+            );
+            return Err(refused("frozen", detail));
+        }
+        if let Some(stop) = gates.audit_stop() {
+            return Err(refused("audit_unavailable", stop.sentence()));
+        }
+        if let Some(armed) = gates.armed(now(), wall_now()) {
+            let detail =
+                format!("the session {} is in force; end it first, or wait", armed.session);
+            return Err(refused("session_in_force", detail));
+        }
+        for kid in request.replaces() {
+            self.is_out(gates, kid)?;
+        }
+        let kid = request.emergency_kid();
+        let registered = gates.rulebook().registry().get(kid.as_str());
+        let registered = registered.filter(|signer| signer.purpose == Purpose::Breakglass);
+        let Some(signer) = registered else {
+            let detail = format!(
+                "the emergency key {:?} is not in this proxy's registry with \"purpose\": \
+                 \"breakglass\"; add it (signctl signers add), reload, then activate again",
+                kid.as_str()
+            );
+            return Err(refused("key_not_registered", detail));
+        };
+        if let Err(refusal) = signer.usable_at(wall_now()) {
+            return Err(refused("key_not_usable", refusal.detail));
+        }
+        if signer.public_key.sha256_hex() != request.emergency_key_sha256() {
+            let detail = format!(
+                "the request is for another public key than the registry has for {:?}",
+                kid.as_str()
+            );
+            return Err(refused("key_mismatch", detail));
+        }
+        Ok(Arc::clone(signer))
+    }
+
+    /// Whether that signer's outage is long enough.
+    fn is_out(&self, gates: &Snapshot, kid: &Kid) -> Result<(), Refused> {
+        let Some(gate) = gates.gate(kid) else {
+            let detail = format!("{:?} is no signer of this proxy", kid.as_str());
+            return Err(refused("signer_unknown", detail));
+        };
+        let (out, min) = (gate.outage.elapsed(now()), self.min_outage);
+        if gate.outage.is_running() && out >= min {
+            return Ok(());
+        }
+        let name = kid.as_str();
+        let detail = if gate.outage.is_running() {
+            format!(
+                "the signer {name:?} has been out for {} s, and break-glass needs {} s; it may begin in {} s",
+                out.as_secs(),
+                min.as_secs(),
+                min.saturating_sub(out).as_secs() + 1
+            )
+        } else {
+            format!(
+                "the signer {name:?} is in no outage that counts (a key that can not be used, \
+                 throttling, a seal and a drill do not); look at `signctl status`"
+            )
+        };
+        Err(refused("outage_too_short", detail))
+    }
+
+    /// On disk first, then in force.
+    async fn switch(
+        &self,
+        request: &Request,
+        session: &wire::SessionState,
+        signer: Arc<Signer>,
+        asked: Moment,
+        by: &str,
+    ) -> Result<(), Refused> {
+        let known = self.emergency.known();
+        let record = ActivationRecord::new(Some(request), Ok(session), known.as_deref(), by);
+        let appending = self.journal.begin_append(&Record::Activation(record.as_record()));
+        let recording = async { appending?.durable().await };
+        match tokio::time::timeout(RECORD_MAX, recording).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(trouble)) => return Err(refused("audit_unavailable", trouble.to_string())),
+            Err(_) => return Err(refused("audit_unavailable", "the disk does not answer")),
+        }
+        let armed = Armed {
+            session: session.session.clone(),
+            incident: session.incident.clone(),
+            justification: session.justification.clone(),
+            signer,
+            replaces: request.replaces().clone(),
+            callers: request.callers().clone(),
+            since: now(),
+            lease_until: asked.after(Duration::from_millis(session.expires_in_ms)),
+            expires_at: request.expires_at(),
+        };
+        match self.monitor.arm(armed).await {
+            Ok(Ok(())) => {
+                let (session, expires_at) = (&session.session, &session.expires_at);
+                tracing::warn!(target: "breakglass", session, expires_at, by, "a session is in force");
+                Ok(())
+            }
+            Ok(Err(why)) => Err(refused("not_in_force", why)),
+            Err(gone) => Err(refused("not_in_force", gone.to_string())),
+        }
+    }
+
+    /// Ends the session in force, for `by`.
+    ///
+    /// # Errors
+    /// [`Refused`], if there is none.
+    pub async fn end(&self, reason: &str, by: &str) -> Result<Value, Refused> {
+        let _one = self.one.lock().await;
+        let armed = self.monitor.gates().armed(now(), wall_now()).map(Arc::clone);
+        let Some(armed) = armed else {
+            return Err(refused("no_session", "no session is in force"));
+        };
+        // Here first: from now on nothing leaves, whatever the signer does.
+        let over = self.over("operator", reason, by);
+        let ended = self.monitor.disarm(armed.session.clone(), over).await;
+        if let Err(gone) = ended {
+            return Err(refused("not_ended", gone.to_string()));
+        }
+        let mut body = json!({"ended": true, "session": armed.session});
+        match self.tell_signer_to_end(reason, by).await {
+            Ok(Answer::Ended(wire::Ended { record, destruction_due, .. })) => {
+                crate::json::put(&mut body, "destruction_due", destruction_due);
+                crate::json::put(&mut body, "signer_record", record.to_text());
+            }
+            Ok(Answer::Refused(wire::Refused { detail, .. })) => {
+                crate::json::put(&mut body, "note", format!("the signer says: {detail}"));
+            }
+            Ok(_) | Err(_) => {
+                let note = "the signer did not confirm it; it ends the session when its connection \
+                            goes, or at its expiry: look at `signctl breakglass status`";
+                crate::json::put(&mut body, "note", note);
+            }
+        }
+        Ok(body)
+    }
+
+    /// Destroys an emergency key, for `by`.
+    ///
+    /// # Errors
+    /// [`Refused`]; the key is as it was.
+    pub async fn destroy(&self, kid: &str, reason: &str, by: &str) -> Result<Value, Refused> {
+        let _one = self.one.lock().await;
+        let (kid, reason, by) = (kid.to_owned(), reason.to_owned(), by.to_owned());
+        let ask = move |id| Ask::Destroy(wire::Destroy { id, emergency_kid: kid, reason, by });
+        match self.emergency.command(ask).await {
+            Ok(Answer::Destroyed(wire::Destroyed {
+                emergency_kid, overwritten, record, ..
+            })) => {
+                // What it says of itself is old now; the next look comes soon.
+                let _ = self.emergency.refresh().await;
+                Ok(json!({
+                    "destroyed": true,
+                    "emergency_kid": emergency_kid,
+                    "overwritten": overwritten,
+                    "signer_record": record.to_text(),
+                }))
+            }
+            Ok(Answer::Refused(wire::Refused { reason, detail, .. })) => {
+                Err(refused(reason.word(), detail))
+            }
+            Ok(_) => Err(refused("signer_unavailable", "the signer answered nonsense")),
+            Err(error) => Err(refused("signer_unavailable", error.to_string())),
+        }
+    }
+
+    /// What an operator asks for: outages, the session, the signer.
+    pub async fn status(&self) -> Value {
+        let known = match self.emergency.refresh().await {
+            Ok(known) => Some(known),
+            Err(_) => self.emergency.known(),
+        };
+        let gates = self.monitor.gates();
+        let kids: Vec<_> = gates.gates().map(|(kid, _)| kid).collect();
+        let outages = self.claims(&gates, kids.into_iter()).into_iter().map(|claim| {
+            let kid = Kid::parse(&claim.signer_kid).ok();
+            let qualifies = kid.is_some_and(|kid| self.is_out(&gates, &kid).is_ok());
+            json!({
+                "signer_kid": claim.signer_kid,
+                "since": claim.since,
+                "seconds": claim.seconds,
+                "qualifies": qualifies,
+            })
+        });
+        let callers = gates.rulebook().callers().map(signing_core::Caller::as_str);
+        let mut body = json!({
+            "configured": self.emergency.is_configured(),
+            "callers": callers.collect::<Vec<_>>(),
+            "min_outage_s": self.min_outage.as_secs(),
+            "outages": outages.collect::<Vec<_>>(),
+        });
+        if let Some(known) = known {
+            crate::json::put(&mut body, "deployment", &known.state.deployment);
+            crate::json::put(&mut body, "signer", json!(known.state));
+        }
+        if let Some(armed) = gates.armed(now(), wall_now()) {
+            crate::json::put(&mut body, "session", session_json(armed));
+        }
+        body
+    }
+
+    /// What the outage clocks show of those that have counted anything.
+    fn claims<'k>(
+        &self,
+        gates: &Snapshot,
+        kids: impl Iterator<Item = &'k Kid>,
+    ) -> Vec<wire::OutageClaim> {
+        let (now, wall) = (now(), wall_now());
+        let claim = |kid: &Kid| {
+            let elapsed = gates.gate(kid)?.outage.elapsed(now);
+            (!elapsed.is_zero()).then(|| wire::OutageClaim {
+                signer_kid: kid.to_string(),
+                since: rfc3339(wall - elapsed),
+                seconds: elapsed.as_secs(),
+            })
+        };
+        kids.filter_map(claim).collect()
+    }
+
+    async fn tell_signer_to_end(
+        &self,
+        reason: &str,
+        by: &str,
+    ) -> Result<Answer, crate::emergency::AskError> {
+        let (reason, by) = (reason.to_owned(), by.to_owned());
+        self.emergency.command(move |id| Ask::End(wire::End { id, reason, by })).await
+    }
+
+    fn over(&self, reason: &str, detail: &str, by: &str) -> Over {
+        let known = self.emergency.known();
+        Over {
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+            detail: detail.to_owned(),
+            signer_head: known.map(|known| known.state.head.to_text()),
+        }
+    }
+}
+
+fn session_json(armed: &Armed) -> Value {
+    json!({
+        "session": armed.session,
+        "incident": armed.incident,
+        "justification": armed.justification,
+        "emergency_kid": armed.signer.kid.as_str(),
+        "algorithm": armed.signer.algorithm().name(),
+        "replaces": armed.replaces.iter().map(Kid::as_str).collect::<Vec<_>>(),
+        "callers": armed.callers.iter().map(signing_core::Caller::as_str).collect::<Vec<_>>(),
+        "expires_at": rfc3339(armed.expires_at),
+        "expires_in_s": armed.lease_until.since(now()).as_secs(),
+    })
+}
+
+fn read_request(request_b64: &str) -> Result<Request, Refused> {
+    let invalid = |why: String| refused("request_invalid", why);
+    if request_b64.len() > REQUEST_MAX_BYTES * 2 {
+        return Err(invalid(format!("a request has at most {REQUEST_MAX_BYTES} bytes")));
+    }
+    let bytes = STANDARD
+        .decode(request_b64)
+        .map_err(|error| invalid(format!("\"request_b64\" is not base64: {error}")))?;
+    Request::parse(&bytes).map_err(|error| invalid(error.to_string()))
+}

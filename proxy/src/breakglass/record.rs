@@ -1,0 +1,61 @@
+//! What came of asking for a session, as a record.
+
+use signing_core::breakglass::{Request, wire};
+use signing_core::journal;
+
+use super::Refused;
+use crate::emergency::Known;
+use crate::record::clip;
+
+/// An activation's record, with what it borrows.
+pub(super) struct ActivationRecord {
+    activated: bool,
+    by: String,
+    detail: String,
+    reason: String,
+    emergency_kid: Option<String>,
+    incident: Option<String>,
+    session: Option<String>,
+    signer_head: Option<String>,
+    signer_instance: Option<String>,
+}
+
+impl ActivationRecord {
+    /// What came of asking for a session, with what is known of the signer.
+    pub(super) fn new(
+        request: Option<&Request>,
+        came_to: Result<&wire::SessionState, &Refused>,
+        known: Option<&Known>,
+        by: &str,
+    ) -> Self {
+        let head = match came_to {
+            Ok(session) => Some(session.record.to_text()),
+            Err(_) => known.map(|known| known.state.head.to_text()),
+        };
+        Self {
+            activated: came_to.is_ok(),
+            by: by.to_owned(),
+            detail: came_to.err().map_or_else(String::new, |why| clip(&why.detail).to_owned()),
+            reason: came_to.err().map_or_else(|| "activated".into(), |why| why.reason.clone()),
+            emergency_kid: request.map(|request| request.emergency_kid().to_string()),
+            incident: request.map(|request| request.incident().to_owned()),
+            session: request.map(Request::session),
+            signer_head: head,
+            signer_instance: known.map(|known| known.state.instance.clone()),
+        }
+    }
+
+    pub(super) fn as_record(&self) -> journal::Activation<'_> {
+        journal::Activation {
+            activated: self.activated,
+            by: &self.by,
+            detail: &self.detail,
+            emergency_kid: self.emergency_kid.as_deref(),
+            incident: self.incident.as_deref(),
+            reason: &self.reason,
+            session: self.session.as_deref(),
+            signer_head: self.signer_head.as_deref(),
+            signer_instance: self.signer_instance.as_deref(),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The one connection to the emergency signer. A session belongs to it: when it goes, the
+//! session is over, on both sides.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use signing_core::breakglass::wire::{self, Answer, Ask};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{AskError, Known, Notice, Settings};
+use crate::time::now;
+
+/// How long connecting and the first answer may take.
+const GREETING_MAX: Duration = Duration::from_secs(5);
+/// Between attempts to connect.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long a write may take before the signer counts as gone.
+const WRITE_MAX: Duration = Duration::from_secs(5);
+/// How much is written at once.
+const WRITE_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 64 * 1024;
+/// The id of the greeting; asks have others.
+const GREETING: u64 = 0;
+
+/// An ask on its way.
+#[derive(Debug)]
+pub(super) struct Job {
+    ask: Ask,
+    reply: oneshot::Sender<Result<Answer, AskError>>,
+}
+
+/// Keeps the connection.
+pub(super) struct Connector {
+    pub(super) settings: Settings,
+    pub(super) inbox: mpsc::Receiver<Job>,
+    pub(super) known: Arc<ArcSwapOption<Known>>,
+    pub(super) notices: mpsc::Sender<Notice>,
+}
+
+/// A connection that has greeted.
+struct Connected {
+    reader: Frames,
+    writer: OwnedWriteHalf,
+    /// Asks without answer.
+    pending: HashMap<u64, oneshot::Sender<Result<Answer, AskError>>>,
+    next_id: u64,
+}
+
+/// Whole messages out of a stream of bytes.
+struct Frames {
+    half: OwnedReadHalf,
+    buffer: Vec<u8>,
+    /// What of it was taken.
+    taken: usize,
+}
+
+impl Job {
+    /// An ask whose number is still open, and where its answer comes.
+    pub(super) fn new(
+        ask: impl FnOnce(u64) -> Ask,
+    ) -> (Self, oneshot::Receiver<Result<Answer, AskError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { ask: ask(GREETING), reply }, answer)
+    }
+}
+
+fn set_id(ask: &mut Ask, number: u64) {
+    match ask {
+        Ask::Hello(wire::Hello { id, .. })
+        | Ask::Activate(wire::Activate { id, .. })
+        | Ask::Sign(wire::Sign { id, .. })
+        | Ask::End(wire::End { id, .. })
+        | Ask::Destroy(wire::Destroy { id, .. })
+        | Ask::Status(wire::Status { id }) => *id = number,
+    }
+}
+
+impl Connector {
+    /// Connects, serves, and connects again, for ever.
+    pub(super) async fn run(mut self) {
+        let mut said = String::new();
+        loop {
+            let why = match self.connect().await {
+                Ok(connected) => {
+                    said.clear();
+                    let why = self.serve(connected).await.to_string();
+                    self.known.store(None);
+                    // If nobody hears it, nobody signs.
+                    let _ = self.notices.send(Notice::Lost { detail: why.clone() }).await;
+                    why
+                }
+                Err(error) => error.to_string(),
+            };
+            if why != said {
+                let socket = self.settings.socket.display();
+                tracing::warn!(target: "breakglass", %socket, why, "the emergency signer is not connected");
+                said = why;
+            }
+            // Who asks meanwhile is told at once.
+            while let Ok(job) = self.inbox.try_recv() {
+                let _ = job.reply.send(Err(AskError::NotConnected));
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+
+    async fn connect(&self) -> io::Result<Connected> {
+        let greeting = async {
+            let stream = UnixStream::connect(&self.settings.socket).await?;
+            let (half, mut writer) = stream.into_split();
+            let mut reader = Frames { half, buffer: Vec::new(), taken: 0 };
+            let deployment = self.settings.deployment.clone();
+            let hello =
+                Ask::Hello(wire::Hello { id: GREETING, version: wire::VERSION, deployment });
+            let mut bytes = Vec::new();
+            wire::write(&hello, &mut bytes).map_err(io::Error::other)?;
+            writer.write_all(&bytes).await?;
+            let state = match reader.next().await? {
+                Answer::Welcome(wire::Welcome { state, .. }) => state,
+                Answer::Refused(wire::Refused { detail, .. }) => {
+                    return Err(io::Error::other(format!("it refuses this proxy: {detail}")));
+                }
+                _ => return Err(io::Error::other("it does not greet")),
+            };
+            self.settings.accepts(&state).map_err(io::Error::other)?;
+            let instance = &state.instance;
+            tracing::info!(target: "breakglass", instance, "the emergency signer is connected");
+            self.known.store(Some(Arc::new(Known { state, at: now() })));
+            Ok(Connected { reader, writer, pending: HashMap::new(), next_id: GREETING + 1 })
+        };
+        tokio::time::timeout(GREETING_MAX, greeting)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("it does not answer")))
+    }
+
+    /// Serves until the connection is of no more use, and says why. Whoever still waits is told
+    /// when what waits is dropped.
+    async fn serve(&mut self, connected: Connected) -> io::Error {
+        let Connected { mut reader, mut writer, mut pending, mut next_id } = connected;
+        let mut out = Vec::new();
+        loop {
+            tokio::select! {
+                answer = reader.next() => match answer {
+                    Ok(Answer::SessionEnded(ended)) => {
+                        let _ = self.notices.send(Notice::Ended(ended)).await;
+                    }
+                    Ok(answer) => {
+                        let waits = id_of(&answer).and_then(|id| pending.remove(&id));
+                        let Some(waits) = waits else {
+                            return io::Error::other("it answered what nobody asked");
+                        };
+                        // Whoever asked may have lost patience.
+                        let _ = waits.send(Ok(answer));
+                    }
+                    Err(error) => return error,
+                },
+                job = self.inbox.recv() => {
+                    let Some(job) = job else { return io::Error::other("nobody asks any more") };
+                    out.clear();
+                    let mut next = Some(job);
+                    while let Some(Job { mut ask, reply }) = next {
+                        set_id(&mut ask, next_id);
+                        match wire::write(&ask, &mut out) {
+                            Ok(()) => {
+                                pending.insert(next_id, reply);
+                                next_id += 1;
+                            }
+                            Err(_) => {
+                                let _ = reply.send(Err(AskError::Overloaded));
+                            }
+                        }
+                        next = (out.len() < WRITE_BYTES).then(|| self.inbox.try_recv().ok()).flatten();
+                    }
+                    match tokio::time::timeout(WRITE_MAX, writer.write_all(&out)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => return error,
+                        Err(_) => return io::Error::other("it does not read what is asked"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Frames {
+    /// The next message. Cancel safe: what was read stays in the buffer.
+    async fn next(&mut self) -> io::Result<Answer> {
+        loop {
+            let rest = self.buffer.get(self.taken..).unwrap_or_default();
+            if let Some((answer, bytes)) = wire::read::<Answer>(rest).map_err(io::Error::other)? {
+                self.taken += bytes;
+                return Ok(answer);
+            }
+            self.buffer.drain(..self.taken);
+            self.taken = 0;
+            self.buffer.reserve(READ_BYTES);
+            if self.half.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "it closed the connection",
+                ));
+            }
+        }
+    }
+}
+
+impl Settings {
+    /// Whether a signer is the one that this proxy is to ask.
+    fn accepts(&self, state: &wire::State) -> Result<(), String> {
+        if state.deployment != self.deployment {
+            return Err(format!(
+                "it is of the deployment {:?}, and this proxy of {:?}",
+                state.deployment, self.deployment
+            ));
+        }
+        if !self.audit_keys.contains(&state.audit_public_key) {
+            return Err(format!(
+                "its audit key {:?} is not in the registry with \"purpose\": \"audit\"; add its public key",
+                state.audit_kid
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn id_of(answer: &Answer) -> Option<u64> {
+    match answer {
+        Answer::Welcome(wire::Welcome { id, .. })
+        | Answer::Activated(wire::Activated { id, .. })
+        | Answer::Signed(wire::Signed { id, .. })
+        | Answer::Ended(wire::Ended { id, .. })
+        | Answer::Destroyed(wire::Destroyed { id, .. })
+        | Answer::Status(wire::Stated { id, .. })
+        | Answer::Refused(wire::Refused { id, .. }) => Some(*id),
+        Answer::SessionEnded(_) => None,
+    }
+}

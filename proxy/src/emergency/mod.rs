@@ -1,0 +1,224 @@
+//! The client of `breakglass-signer`: asks it for signatures of a session, and believes none
+//! before it has verified under the registered key.
+
+mod connection;
+mod errors;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
+use signing_core::gate::{Admitted as _, EmergencyPermit};
+use signing_core::{Moment, Refusal};
+use tokio::sync::mpsc;
+
+use crate::order::{Order as _, SigningOrder};
+use crate::time::now;
+use connection::{Connector, Job};
+
+pub use errors::{AskError, EmergencyError};
+
+/// Asks that may wait for the connection.
+const ASKS_MAX: usize = 4096;
+/// How long an activation, an end or a destruction may take: keys are opened and records
+/// written for it.
+const COMMAND_MAX: Duration = Duration::from_secs(20);
+
+/// What connects to the emergency signer; none: there is no break-glass here. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Emergency(Option<Arc<Client>>);
+
+#[derive(Debug)]
+struct Client {
+    jobs: mpsc::Sender<Job>,
+    known: Arc<ArcSwapOption<Known>>,
+    sign_timeout: Duration,
+    doubts: mpsc::Sender<Notice>,
+}
+
+/// What is known of a signer that is connected.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What it said of itself, last.
+    pub state: wire::State,
+    /// When.
+    pub at: Moment,
+}
+
+/// Where the signer is, and whom it has to be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// The deployment, which has to be its own.
+    pub deployment: String,
+    /// Base64 of the public keys that the registry has for audits: its own is one of them.
+    pub audit_keys: Vec<String>,
+    /// One signature, from the ask to the answer.
+    pub sign_timeout: Duration,
+}
+
+/// What happens to a session without being asked for.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// The signer ended it.
+    Ended(wire::SessionEnded),
+    /// A signature of it did not verify under the registered key.
+    Doubt {
+        /// Which session.
+        session: String,
+        /// What was seen.
+        detail: String,
+    },
+    /// The connection is gone, and with it the session.
+    Lost {
+        /// Why.
+        detail: String,
+    },
+}
+
+/// A signature that nobody believes yet, and the signer's record of it.
+#[derive(Debug)]
+pub struct Signed {
+    /// Its bytes.
+    pub signature: Vec<u8>,
+    /// The record.
+    pub record: JournalHead,
+}
+
+impl Emergency {
+    /// A client, and the task that keeps it connected, to be spawned. `notices` hears what
+    /// happens to sessions.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        notices: mpsc::Sender<Notice>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (jobs, inbox) = mpsc::channel(ASKS_MAX);
+        let known = Arc::new(ArcSwapOption::empty());
+        let sign_timeout = settings.sign_timeout;
+        let (doubts, heard) = (notices.clone(), Arc::clone(&known));
+        let connector = Connector { settings, inbox, known: heard, notices };
+        let client = Client { jobs, known, sign_timeout, doubts };
+        (Self(Some(Arc::new(client))), connector.run())
+    }
+
+    /// Whether a signer is configured.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What the connected signer said of itself; none while it is not connected.
+    #[must_use]
+    pub fn known(&self) -> Option<Arc<Known>> {
+        self.0.as_ref()?.known.load_full()
+    }
+
+    /// Asks for the signature that `order` is about. Whatever comes is verified after.
+    ///
+    /// # Errors
+    /// [`EmergencyError`]: what is known, and what the caller is told.
+    pub(crate) async fn sign(
+        &self,
+        order: &SigningOrder<EmergencyPermit>,
+        justification: Option<String>,
+        proxy_head: JournalHead,
+    ) -> Result<Signed, EmergencyError> {
+        let Some(client) = &self.0 else { return Err(AskError::NotConnected.into()) };
+        let (permit, about) = (order.permit(), order.about());
+        let justification = justification.map(|mut text| {
+            while text.len() > wire::JUSTIFICATION_MAX_BYTES {
+                text.pop();
+            }
+            text
+        });
+        let ask = |id| {
+            Ask::Sign(wire::Sign {
+                id,
+                session: permit.armed().session.clone(),
+                caller: permit.grant().caller().as_str().to_owned(),
+                request_id: about.request_id.clone(),
+                signer_kid: permit.grant().signer().kid.to_string(),
+                algorithm: permit.algorithm().name().to_owned(),
+                input: wire::Input::of(order.input()),
+                justification,
+                proxy_head,
+            })
+        };
+        match client.ask(ask, client.sign_timeout).await? {
+            Answer::Signed(wire::Signed { signature, record, .. }) => {
+                let signature = STANDARD.decode(&signature).map_err(|_| AskError::Nonsense)?;
+                Ok(Signed { signature, record })
+            }
+            Answer::Refused(refused) => Err(EmergencyError::refused(&refused)),
+            _ => Err(AskError::Nonsense.into()),
+        }
+    }
+
+    /// Tells whoever keeps the session that one of its signatures does not verify: it ends.
+    pub(crate) fn doubt(&self, session: String, detail: String) {
+        let Some(client) = &self.0 else { return };
+        // If so many wait, one of them says the same.
+        let _ = client.doubts.try_send(Notice::Doubt { session, detail });
+    }
+
+    /// Asks for something that is not a signature.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub(crate) async fn command(
+        &self,
+        ask: impl FnOnce(u64) -> Ask + Send,
+    ) -> Result<Answer, AskError> {
+        let client = self.0.as_ref().ok_or(AskError::NotConnected)?;
+        client.ask(ask, COMMAND_MAX).await
+    }
+
+    /// Asks how it is.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn refresh(&self) -> Result<Arc<Known>, AskError> {
+        let client = self.0.as_ref().ok_or(AskError::NotConnected)?;
+        match self.command(|id| Ask::Status(wire::Status { id })).await? {
+            Answer::Status(wire::Stated { state, .. }) => {
+                let known = Arc::new(Known { state, at: now() });
+                // One that is gone meanwhile is not known.
+                if client.known.load().is_some() {
+                    client.known.store(Some(Arc::clone(&known)));
+                }
+                Ok(known)
+            }
+            _ => Err(AskError::Nonsense),
+        }
+    }
+}
+
+impl Client {
+    async fn ask(
+        &self,
+        ask: impl FnOnce(u64) -> Ask + Send,
+        most: Duration,
+    ) -> Result<Answer, AskError> {
+        if self.known.load().is_none() {
+            return Err(AskError::NotConnected);
+        }
+        let (job, answer) = Job::new(ask);
+        self.jobs.try_send(job).map_err(|_| AskError::Overloaded)?;
+        match tokio::time::timeout(most, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(AskError::Lost),
+            Err(_) => Err(AskError::TooSlow),
+        }
+    }
+}
+
+/// What a caller is told while the signer can not be asked.
+pub(crate) fn unavailable(why: &AskError) -> Refusal {
+    Refusal::new(signing_core::Reason::BreakglassSignerUnavailable, why.to_string())
+}

@@ -1,0 +1,107 @@
+//! What the monitor's writer may be told, and what it answers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use signing_core::gate::{Armed, Observation, Thresholds};
+use signing_core::{Kid, Rulebook};
+use tokio::sync::oneshot;
+
+use super::disk::Then;
+use super::store::{StoredFreeze, StoredSeal};
+use crate::config::Probe;
+
+/// What the writer may be told.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A probe's result.
+    Observe { kid: Kid, observation: Observation },
+    /// An operator's stop.
+    Freeze { reason: String, by: String, reply: oneshot::Sender<Outcome> },
+    /// Its end.
+    Unfreeze { by: String, reply: oneshot::Sender<Outcome> },
+    /// The end of a seal.
+    Unseal { what: Sealed, reason: String, by: String, reply: oneshot::Sender<Outcome> },
+    /// Another rulebook, other thresholds, another way of probing.
+    Reload {
+        rulebook: Arc<Rulebook>,
+        thresholds: Thresholds,
+        probe: Probe,
+        reply: oneshot::Sender<BTreeSet<Kid>>,
+    },
+    /// A break-glass session that the emergency signer activated is to be put in force.
+    Arm { armed: Armed, reply: oneshot::Sender<Result<(), String>> },
+    /// The session of that name is over; the answer is whether it was in force.
+    Disarm { session: String, why: Over, reply: oneshot::Sender<bool> },
+    /// The journal's newest record is to be stored.
+    Witness { reply: oneshot::Sender<Outcome> },
+    /// What an operator loosens is in the journal, or why not; from the writer to itself.
+    Recorded { result: Result<(), String>, loosen: Loosen },
+    /// What was stored, or why not; from the writer to itself.
+    Stored { result: Result<(), String>, then: Then },
+}
+
+/// Why a break-glass session is over.
+#[derive(Clone, Debug)]
+pub struct Over {
+    /// Who ended it.
+    pub by: String,
+    /// In a word.
+    pub reason: String,
+    /// For a person.
+    pub detail: String,
+    /// The emergency signer's newest record that is known: `chain:seq:hash`.
+    pub signer_head: Option<String>,
+}
+
+/// What can be sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// A signer.
+    Signer(Kid),
+    /// The journal.
+    Journal,
+}
+
+/// What an operator wants to end: recorded first, stored second, in force third.
+#[derive(Debug)]
+pub(super) enum Loosen {
+    /// That freeze.
+    Freeze { freeze: StoredFreeze, by: String, reply: oneshot::Sender<Outcome> },
+    /// That seal.
+    Seal {
+        what: Sealed,
+        seal: StoredSeal,
+        reason: String,
+        by: String,
+        reply: oneshot::Sender<Outcome>,
+    },
+}
+
+/// What became of an operator's command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// In force, recorded, and on disk.
+    Done,
+    /// There was nothing to do; the sentence says why.
+    Nothing(String),
+    /// In force now, but it would not survive a restart, or is in no record; the sentence
+    /// says why.
+    NotStored(String),
+    /// Not in force; the sentence says why.
+    Failed(String),
+}
+
+impl Sealed {
+    /// Its name, for a sentence.
+    pub(super) fn name(&self) -> String {
+        self.kid().map_or_else(|| "the journal".to_owned(), |kid| format!("the signer {kid}"))
+    }
+
+    pub(super) fn kid(&self) -> Option<&Kid> {
+        match self {
+            Self::Signer(kid) => Some(kid),
+            Self::Journal => None,
+        }
+    }
+}

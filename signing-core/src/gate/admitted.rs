@@ -1,0 +1,79 @@
+//! What both kinds of permit have in common, so that the pipeline behind them is one.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use super::armed::Armed;
+use super::emergency::EmergencyPermit;
+use super::snapshot::{Permit, Snapshot, StillOpen};
+use crate::key::{Algorithm, Signer};
+use crate::moment::Moment;
+use crate::refusal::Refusal;
+
+/// A permit: of a gate, or of a break-glass session. Sealed: there are no others.
+pub trait Admitted: sealed::Sealed + Debug + Send + 'static {
+    /// The signer whose key signs, and under which the signature has to verify.
+    fn signer(&self) -> &Arc<Signer>;
+
+    /// With which algorithm it signs.
+    fn algorithm(&self) -> Algorithm;
+
+    /// When the request has to be answered.
+    fn deadline(&self) -> Moment;
+
+    /// Nothing signed before may be given out again.
+    fn trusted_from(&self) -> Moment;
+
+    /// The session, if it is one that admitted.
+    fn session(&self) -> Option<&Arc<Armed>>;
+
+    /// Whether what was admitted may still leave at `now`.
+    ///
+    /// # Errors
+    /// `gate_closed_in_flight`; the signature must not leave.
+    fn release(
+        self,
+        gates: &Snapshot,
+        now: Moment,
+        wall: OffsetDateTime,
+    ) -> Result<StillOpen, Refusal>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Permit {}
+    impl Sealed for super::EmergencyPermit {}
+}
+
+impl Admitted for Permit {
+    fn signer(&self) -> &Arc<Signer> {
+        self.grant().signer()
+    }
+
+    fn algorithm(&self) -> Algorithm {
+        self.grant().algorithm()
+    }
+
+    fn deadline(&self) -> Moment {
+        self.due()
+    }
+
+    fn trusted_from(&self) -> Moment {
+        self.trusted()
+    }
+
+    fn session(&self) -> Option<&Arc<Armed>> {
+        None
+    }
+
+    fn release(
+        self,
+        gates: &Snapshot,
+        now: Moment,
+        _wall: OffsetDateTime,
+    ) -> Result<StillOpen, Refusal> {
+        gates.release(self, now)
+    }
+}

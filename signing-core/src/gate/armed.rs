@@ -1,0 +1,51 @@
+//! A break-glass session as the data plane sees it: which requests it takes instead of their
+//! own signer's gate, and until when. What it may sign is judged again by the emergency
+//! signer itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use super::epoch::Epoch;
+use crate::caller::Caller;
+use crate::key::{Kid, Signer};
+use crate::moment::Moment;
+
+/// A session that the emergency signer has activated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Armed {
+    /// Its name.
+    pub session: String,
+    /// The incident.
+    pub incident: String,
+    /// Why.
+    pub justification: String,
+    /// The emergency key, as the registry has it.
+    pub signer: Arc<Signer>,
+    /// The signers that it stands in for.
+    pub replaces: BTreeSet<Kid>,
+    /// Whom it signs for.
+    pub callers: BTreeSet<Caller>,
+    /// When it began.
+    pub since: Moment,
+    /// Until when, by the boot-time clock.
+    pub lease_until: Moment,
+    /// Until when, by the calendar: the earlier of both ends it.
+    pub expires_at: OffsetDateTime,
+}
+
+impl Armed {
+    /// Whether it still lasts.
+    #[must_use]
+    pub fn lasts(&self, now: Moment, wall: OffsetDateTime) -> bool {
+        now < self.lease_until && wall < self.expires_at
+    }
+}
+
+/// A session in force, and the epoch that it began.
+#[derive(Clone, Debug)]
+pub(super) struct InForce {
+    pub(super) armed: Arc<Armed>,
+    pub(super) epoch: Epoch,
+}
