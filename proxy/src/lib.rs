@@ -7,7 +7,6 @@ pub mod admin;
 pub mod app;
 pub mod config;
 pub mod dev;
-pub mod files;
 pub mod finish;
 pub mod hardening;
 pub mod health;

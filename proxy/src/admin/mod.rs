@@ -2,7 +2,6 @@
 //! vouches for. It can stop signing and look; it can never sign.
 
 mod peer;
-mod socket;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,7 +30,7 @@ use crate::server::{Answer, Connections, json_answer, problem, problem_with_mist
 use crate::time::now;
 use peer::Peer;
 
-pub use socket::{SocketError, bind};
+pub use host::socket::SocketError;
 
 const CONNECTIONS_MAX: usize = 32;
 const STRANGERS_MAX: usize = 4;

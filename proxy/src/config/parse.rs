@@ -7,11 +7,14 @@ use std::time::Duration;
 use signing_core::gate::Thresholds;
 use toml::Table;
 
-use super::environment::Environment;
 use super::grants;
-use super::section::{Mistakes, Section};
 use super::upstreams::Upstreams;
 use super::{Admin, Audit, Config, Draft, Probe, Server, Setting, Tls};
+use host::environment::Environment;
+use host::section::{Mistakes, Section};
+
+/// `SIGNING_PROXY__SECTION__KEY` overrides `key` in `[section]`.
+const PREFIX: &str = "SIGNING_PROXY__";
 
 /// What the lease needs on top of probe interval and time-out, so that one
 /// slow probe does not shut a healthy gate.
@@ -26,7 +29,7 @@ const BODY_MIN_BYTES: usize = 18;
 
 pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environment) -> Draft {
     let mistakes = Mistakes::default();
-    environment.override_keys(&mut table, &mistakes);
+    environment.override_keys(PREFIX, &mut table, &mistakes);
     let mut root = Section::root(table, &mistakes);
     let asking = environment.asks_for_the_real_thing();
     let reader = Reader { directory, asking: &asking };

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use signing_core::Kid;
 
-use super::environment::Environment;
 use super::grants;
-use super::section::{Mistakes, Section};
 use super::{AwsKms, Setting, Upstream};
+use host::environment::Environment;
+use host::section::{Mistakes, Section};
 
 /// What reading upstreams needs to know.
 pub(super) struct Upstreams<'a> {
