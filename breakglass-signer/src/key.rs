@@ -99,7 +99,11 @@ impl Unproven {
     /// [`KeyTrouble::Kind`].
     pub fn to_der(&self) -> Result<SecretDocument, KeyTrouble> {
         let der = match &self.private {
-            Private::Ed25519(key) => key.to_pkcs8_der(),
+            // Without its public key, which makes it a version 2 that openssl 3 does not read.
+            Private::Ed25519(key) => {
+                ed25519_dalek::pkcs8::KeypairBytes { secret_key: key.to_bytes(), public_key: None }
+                    .to_pkcs8_der()
+            }
             Private::P256(key) => key.to_pkcs8_der(),
         };
         der.map_err(|_| KeyTrouble::Kind)

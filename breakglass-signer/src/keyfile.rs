@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 
 /// More rounds than this are a mistake or an attack: opening would take minutes.
 const PBKDF2_ROUNDS_MAX: u32 = 20_000_000;
-/// scrypt with N = 2^17, r = 8, p = 1: about 128 MiB and half a second.
-const SCRYPT: (u8, u32, u32) = (17, 8, 1);
+/// scrypt with N = 2^14, r = 8, p = 5: the most memory that openssl takes without being told.
+const SCRYPT: (u8, u32, u32) = (14, 8, 5);
 /// scrypt's N of a file that is opened; 2^20 with r = 8 takes 1 GiB.
 const SCRYPT_N_MAX: u64 = 1 << 20;
 const SALT_BYTES: usize = 16;

@@ -2,6 +2,11 @@
 //! `ssh-keygen -Y sign`, the real passphrase over the operator socket, and a client of its
 //! socket that shares no code with it.
 
+mod activation;
+mod approvals;
+mod configuration;
+mod faults;
+mod secrets;
 mod session;
 
 use system_tests::breakglass::SignerBuilder;

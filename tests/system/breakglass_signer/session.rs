@@ -47,7 +47,7 @@ pub(super) fn checked_in(
 /// Waits for the notice that the session is over.
 pub(super) async fn session_ended(proxy: &mut Wire) -> Value {
     loop {
-        let answer = proxy.next().await.expect("a notice before the connection ends");
+        let answer = proxy.next().await.unwrap();
         if answer["session_ended"].is_object() {
             return answer["session_ended"].clone();
         }
@@ -247,7 +247,7 @@ async fn i12_nothing_is_armed_after_a_restart_and_the_request_is_used_up() {
     signer.process.signal(Signal::SIGKILL);
     let Signer { builder, mut process, .. } = signer;
     assert!(!process.ended().await.success());
-    checked_in(&builder, &[got.clone()], Tail::MayBeTorn);
+    checked_in(&builder, std::slice::from_ref(&got), Tail::MayBeTorn);
     let signer = builder.start().await;
     let mut proxy = signer.connect().await;
     assert_eq!(reason(&proxy.sign(&session, KID, b"hello").await), "no_session");
