@@ -19,12 +19,14 @@ fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
 
 step "programs"
 # program:Debian package
-wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc readelf:binutils strace:strace mkfs.ext4:e2fsprogs mount:mount"
+wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc readelf:binutils strace:strace ssh-keygen:openssh-client mkfs.ext4:e2fsprogs mount:mount"
 [ "$campaign" = no ] || wanted="$wanted nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
 missing=""
 for pair in $wanted; do
   command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done
+# FIDO keys without hardware.
+[ -e /usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so ] || missing="$missing openssh-tests"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
   command -v apt-get >/dev/null || fail "missing:$missing; install these packages and run again"

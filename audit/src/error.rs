@@ -11,7 +11,7 @@ use crate::scan::SegmentError;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is none.
-    #[error("{}: there is no journal here; if there never was one, make it: signing-proxy init --config FILE; if there was, bring it back", .0.display())]
+    #[error("{}: there is no journal here; if there never was one, make it: signing-proxy init --config FILE (for the emergency signer: breakglass-signer init); if there was, bring it back", .0.display())]
     NoJournal(PathBuf),
     /// There is one already.
     #[error("{}: there is a journal here already; to begin another, move this one away whole", .0.display())]

@@ -204,7 +204,8 @@ impl Journal {
             self.stalled(now)?;
         }
         let wall = (self.shared.clock.wall)();
-        let unwritable = || Trouble::Stalled("a record has no canonical form".to_owned());
+        let unwritable =
+            || Trouble::Stalled("a record has no canonical form, or is too long".to_owned());
         let body = record.encode(wall).ok_or_else(unwritable)?;
         let (sender, receiver) =
             if waits { Some(oneshot::channel()).unzip() } else { (None, None) };

@@ -10,7 +10,6 @@ pub mod breakglass;
 pub mod config;
 pub mod dev;
 pub mod emergency;
-pub mod files;
 pub mod finish;
 pub mod hardening;
 pub mod health;

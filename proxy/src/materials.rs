@@ -15,9 +15,9 @@ use signing_core::{Algorithm, Kid, Policy, Registry};
 use time::OffsetDateTime;
 
 use crate::config::{Config, ConfigError, Draft, Environment, Tls, Upstream};
-use crate::files;
 use crate::server::ServerTls;
 use crate::time::{rfc3339, wall_now};
+use host::files;
 
 /// A configuration with all its files read.
 #[derive(Debug)]

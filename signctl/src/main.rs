@@ -3,10 +3,12 @@
 //! the journal's files.
 
 mod audit;
+mod breakglass;
 mod client;
 mod gate;
 mod https;
 mod show;
+mod signers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -92,6 +94,12 @@ enum Verb {
     /// Read the journal: tail, verify, export.
     #[command(after_help = "Example: signctl audit tail --follow")]
     Audit(audit::Flags),
+    /// Break-glass: request, unlock, activate, status, end, destroy.
+    #[command(after_help = "Example: signctl breakglass request --help")]
+    Breakglass(breakglass::Flags),
+    /// The registry: list, add, revoke.
+    #[command(after_help = "Example: signctl signers list")]
+    Signers(signers::Flags),
 }
 
 fn main() -> ExitCode {
@@ -129,6 +137,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Verb::Unfreeze => (client::post(socket, "/v1/unfreeze", &json!({}))?, show::done),
         Verb::Reload => (client::post(socket, "/v1/reload", &json!({}))?, show::reloaded),
         Verb::Audit(flags) => return audit::run(flags, arguments.json),
+        Verb::Breakglass(flags) => return breakglass::run(flags, socket, arguments.json),
+        Verb::Signers(flags) => return signers::run(flags, arguments.json),
         Verb::Unseal { kid, reason, .. } => {
             let body = match kid {
                 Some(kid) => json!({"signer_kid": kid, "reason": reason}),

@@ -32,7 +32,7 @@ fn sign(id: u64, message: &[u8]) -> Sign {
 }
 
 fn json(frame: &[u8]) -> String {
-    String::from_utf8(frame[LENGTH_BYTES..].to_vec()).unwrap()
+    String::from_utf8(frame.get(LENGTH_BYTES..).unwrap().to_vec()).unwrap()
 }
 
 fn framed(json: &str) -> Vec<u8> {

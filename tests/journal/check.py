@@ -301,7 +301,7 @@ class Journal:
         for name in ("principal", "fingerprint"):
             need(len({one[name] for one in data["approved"]}) == len(data["approved"]) >= 2, f"one {name} approved twice")
         self.nonces.add(data["nonce"])
-        self.session, self.remaining, self.restarted = data, data["max_signatures"], False
+        self.session, self.remaining, self.made, self.restarted = data, data["max_signatures"], 0, False
 
     def on_emergency_signed(self, data, _, hash_):
         session = self.session
@@ -315,8 +315,8 @@ class Journal:
         need(data["incident"] == session["incident"], "another incident than the session's")
         need(data["session_justification"] == session["justification"], "another justification than the session's")
         need(data["mode"] == "breakglass", f"mode {data['mode']}")
-        need(data["remaining"] == self.remaining - 1 >= 0, f"remaining {data['remaining']} after {self.remaining}")
-        self.remaining -= 1
+        need(0 <= data["remaining"] < self.remaining, f"remaining {data['remaining']} after {self.remaining}")
+        self.remaining, self.made = data["remaining"], self.made + 1
         signature = base64.b64decode(data["signature"], validate=True)
         if data["algorithm"] != "ED25519_SHA_512":
             digest = bytes.fromhex(data["input_digest"].split(":")[1])
@@ -329,8 +329,7 @@ class Journal:
             return
         need(self.session is not None, "no session is in force")
         need(data["session"] == self.session["session"], f"the session {self.session['session']} is in force")
-        made = self.session["max_signatures"] - self.remaining
-        need(data["signatures"] == made, f"it made {made} signatures")
+        need(data["signatures"] == self.made, f"it made {self.made} signatures")
         need(not self.restarted or data["reason"] == "restarted", "a run ended the session of an earlier one")
         self.session = None
 

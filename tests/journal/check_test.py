@@ -69,14 +69,14 @@ def bodies(**changed):
     return [body(*changed.get(f"r{seq}", record)) for seq, record in enumerate(RECORDS, 1)]
 
 
-def check(files, *arguments, received=None):
+def check(files, *arguments, received=None, more=()):
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         directory = scratch / "journal"
         directory.mkdir()
         for name, data in files.items():
             (directory / name).write_bytes(data)
-        registry = [public(AUDIT, "audit", "audit", "ed25519"), public(ALICE, "s", "signing", "ecdsa-p256-sha256")]
+        registry = [public(AUDIT, "audit", "audit", "ed25519"), public(ALICE, "s", "signing", "ecdsa-p256-sha256"), *more]
         (scratch / "signers.json").write_text(json.dumps({"signers": registry}))
         if received is not None:
             (scratch / "received").write_text(json.dumps(received) + "\n")
@@ -87,14 +87,78 @@ def check(files, *arguments, received=None):
         return code, said.getvalue().strip()
 
 
-def refused(files, what, *arguments, received=None):
-    code, said = check(files, *arguments, received=received)
+def refused(files, what, *arguments, received=None, more=()):
+    code, said = check(files, *arguments, received=received, more=more)
     assert code == 1 and what in said, f"wanted {what!r}, got {code}: {said}"
 
 
 def the_page_and_the_checker_agree_on_a_good_journal():
     code, said = check(forge(bodies())[0] | {"next": b"no part of it"})
     assert code == 0 and json.loads(said)["records"] == 9 and json.loads(said)["open_intents"] == [], said
+
+
+def session(**changed):
+    """A journal of the emergency signer with one session; `r5={...}` changes the data of the fifth."""
+    actor, key = {"actor": "service:signing-breakglass"}, {"emergency_kid": "e"}
+    why = {"incident": "INC-1", "justification": "down"}
+    request = why | key | {"callers": ["a"], "replaces": ["s"], "max_signatures": 2,
+                           "nonce": base64.b64encode(bytes(16)).decode(),
+                           "emergency_key_sha256": hashlib.sha256(spki(ALICE.public_key())).hexdigest()}
+    document = json.dumps(request).encode()
+    approved = [{"algorithm": "x", "fingerprint": f, "principal": p, "roles": []} for f, p in [("1", "a"), ("2", "b")]]
+    activated = request | actor | {
+        "approvals": [], "approved": approved, "approvers_sha256": "", "by": "uid 0", "claimed": [], "expires_at": "",
+        "nonce": bytes(16).hex(), "outage_since": "", "proxy_head": "", "session": "x-1",
+        "request_b64": base64.b64encode(document).decode(), "request_sha256": hashlib.sha256(document).hexdigest()}
+    signed = actor | {"algorithm": "ECDSA_SHA_256", "caller": "a", "incident": "INC-1", "mode": "breakglass",
+                      "input_digest": f"sha256:{DIGEST.hex()}", "proxy_head": "", "replaces": "s", "request_id": "r-1",
+                      "session": "x-1", "session_justification": "down", "signature": SIGNATURE, "signer_kid": "e"}
+    ended = actor | key | why | {"by": "uid 0", "destruction_due": "", "detail": "", "reason": "operator",
+                                 "session": "x-1", "signatures": 2}
+    records = [RECORDS[0], RECORDS[1], ("unlock", actor | {"by": "uid 0", "outcome": "used"}),
+               ("session_activated", activated), ("emergency_signed", signed | {"remaining": 1}),
+               ("emergency_signed", signed | {"remaining": 0}), ("session_ended", ended),
+               ("key_destroyed", actor | key | {"by": "uid 0", "emergency_key_sha256": "", "overwritten": True, "reason": ""})]
+    for name, change in changed.items():
+        at = int(name[1:]) - 1
+        records[at] = (records[at][0], records[at][1] | change) if isinstance(change, dict) else change
+    # Twice 4096 bytes of one segment: the activation is long.
+    global SEGMENT_BYTES
+    before, SEGMENT_BYTES = SEGMENT_BYTES, 16384
+    try:
+        return forge([body(*record) for record in records])[0]
+    finally:
+        SEGMENT_BYTES = before
+
+
+def a_session_is_followed_through():
+    entry = public(ALICE, "e", "breakglass", "ecdsa-p256-sha256")
+    code, said = check(session(), more=[entry])
+    assert code == 0 and json.loads(said)["types"]["emergency_signed"] == 2, said
+    unlock = ("unlock", {"actor": "service:signing-breakglass", "by": "uid 0", "outcome": "used"})
+    for changed, what in [
+        ({"r4": {"actor": "somebody"}}, "actor somebody"),
+        ({"r4": {"nonce": "00"}}, "nonce is not the request's"),
+        ({"r4": {"max_signatures": 3}}, "max_signatures is not the request's"),
+        ({"r4": {"callers": ["a", "b"]}}, "callers are not the request's"),
+        ({"r4": {"request_sha256": "00"}}, "request_sha256"),
+        ({"r4": {"approved": []}}, "approved twice"),
+        ({"r4": unlock}, "no session is in force"),
+        ({"r5": {"session": "x-2"}}, "the session x-1 is in force"),
+        ({"r5": {"caller": "b"}}, "out of scope"),
+        ({"r5": {"replaces": "t"}}, "out of scope"),
+        ({"r5": {"signer_kid": "s"}}, "another key than the session's"),
+        ({"r5": {"signature": "AAAA"}}, "does not verify under e"),
+        ({"r5": {"remaining": 2}}, "remaining 2 after 2"),
+        ({"r6": {"remaining": 1}}, "remaining 1 after 1"),
+        ({"r6": RECORDS[1], "r7": {"signatures": 1}}, "a run ended the session of an earlier one"),
+        ({"r5": RECORDS[1]}, "no session is in force"),
+        ({"r7": {"signatures": 1}}, "it made 2 signatures"),
+        ({"r7": {"reason": "tired"}}, "reason tired"),
+        ({"r7": unlock}, "a session uses it"),
+        ({"r3": ("freeze", {"by": "", "reason": ""}), "r7": ("freeze", {"by": "", "reason": ""})}, "freeze in the session"),
+    ]:
+        refused(session(**changed), what, more=[entry])
 
 
 def every_changed_byte_is_found():
@@ -167,6 +231,7 @@ def what_a_client_holds_has_to_be_there():
 
 for test in [
     the_page_and_the_checker_agree_on_a_good_journal,
+    a_session_is_followed_through,
     every_changed_byte_is_found,
     what_does_not_belong_is_found,
     only_the_end_may_be_torn_and_only_when_that_is_said,

@@ -21,6 +21,7 @@
 )]
 
 pub mod audit_key;
+pub mod breakglass;
 pub mod chance;
 pub mod client;
 pub mod journal;

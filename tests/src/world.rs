@@ -1,5 +1,6 @@
 //! What a test stands on: a scratch directory, an authority, a KMS.
 
+use crate::breakglass::SignerBuilder;
 use crate::kms::Kms;
 use crate::pki::Pki;
 use crate::proxy::ProxyBuilder;
@@ -27,6 +28,12 @@ impl World {
     #[must_use]
     pub fn new() -> Self {
         Self { scratch: Scratch::new(), pki: Pki::new(), kms: Kms::start() }
+    }
+
+    /// An emergency signer in this world, to be configured and started.
+    #[must_use]
+    pub fn signer(&self) -> SignerBuilder<'_> {
+        SignerBuilder::new(&self.scratch)
     }
 
     /// A proxy in this world, to be configured and started.

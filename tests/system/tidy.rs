@@ -49,6 +49,11 @@ fn rooms_know_only_the_rooms_below_them() {
             "audit/src",
             &["hyper::", "std::net", "tokio::net", "tokio::time", "aws_sdk", "signing_proxy::"],
         ),
+        (
+            "breakglass-signer/src",
+            &["hyper", "aws_sdk", "signing_proxy::", "http::", "std::net", "development::"],
+        ),
+        ("host/src", &["tokio", "hyper", "aws_sdk", "signing_core", "std::net", "signing_proxy::"]),
         ("development/src", &["tokio", "hyper::", "aws_sdk", "signing_proxy::"]),
         ("proxy/src/server", &["crate::upstream"]),
         (

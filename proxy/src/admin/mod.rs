@@ -3,7 +3,6 @@
 
 mod breakglass;
 mod peer;
-mod socket;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,7 +32,7 @@ use crate::server::{Answer, Connections, json_answer, problem, problem_with_mist
 use crate::time::{now, wall_now};
 use peer::Peer;
 
-pub use socket::{SocketError, bind};
+pub use host::socket::SocketError;
 
 const CONNECTIONS_MAX: usize = 32;
 const STRANGERS_MAX: usize = 4;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use signing_core::gate::{Thresholds, WindowLimits};
 
 use super::Probe;
-use super::section::Section;
+use host::section::Section;
 
 /// What a lease has to have beside a probe's interval and time-out.
 const LEASE_SLACK_MS: u64 = 1_000;

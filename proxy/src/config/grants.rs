@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use signing_core::policy::Rules;
 use signing_core::{Algorithm, Caller, Kid};
 
-use super::section::{Mistakes, Section};
+use host::section::{Mistakes, Section};
 
 pub(super) fn callers(sections: Vec<Section>, signers: &BTreeSet<Kid>) -> BTreeMap<Caller, Rules> {
     let mut callers = BTreeMap::new();

@@ -7,11 +7,9 @@
 //! makes the proxy sign while a proof is missing (I3).
 
 mod changes;
-mod environment;
 mod gate;
 mod grants;
 mod parse;
-mod section;
 mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,9 +22,9 @@ use signing_core::gate::Thresholds;
 use signing_core::policy::Rules;
 use signing_core::{Caller, Kid};
 
-use crate::files;
+use host::files;
 
-pub use environment::{Environment, REASON_MAX_CHARS};
+pub use host::environment::{Environment, REASON_MAX_CHARS};
 
 /// A whole configuration. The files it names are read by [`crate::materials`].
 #[derive(Clone, Debug)]

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use toml::Table;
 
-use super::environment::Environment;
 use super::gate;
 use super::grants;
-use super::section::{Mistakes, Section};
 use super::upstreams::Upstreams;
 use super::{Admin, Audit, Breakglass, Config, Draft, Server, Setting, Tls};
+use host::environment::Environment;
+use host::section::{Mistakes, Section};
+
+/// `SIGNING_PROXY__SECTION__KEY` overrides `key` in `[section]`.
+const PREFIX: &str = "SIGNING_PROXY__";
 
 /// The longest path of a unix socket, in bytes: what `sun_path` holds before
 /// its end mark (unix(7)).
@@ -22,7 +25,7 @@ const BODY_MIN_BYTES: usize = 18;
 
 pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environment) -> Draft {
     let mistakes = Mistakes::default();
-    environment.override_keys(&mut table, &mistakes);
+    environment.override_keys(PREFIX, &mut table, &mistakes);
     let mut root = Section::root(table, &mistakes);
     let asking = environment.asks_for_the_real_thing();
     let reader = Reader { directory, asking: &asking };

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use signing_core::Kid;
 
-use super::environment::Environment;
 use super::grants;
-use super::section::{Mistakes, Section};
 use super::{AwsKms, Prefer, Reached, Setting, Signer, Upstream};
+use host::environment::Environment;
+use host::section::{Mistakes, Section};
 
 /// More upstreams than this are a mistake.
 const UPSTREAMS_MAX: usize = 8;

@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::files;
+use host::files;
 
 /// From when until when the first certificate of a PEM file is valid; None if
 /// there is none, which is a mistake of its own.

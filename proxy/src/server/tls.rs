@@ -23,7 +23,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::config;
-use crate::files;
+use host::files;
 
 /// The server's TLS, ready to accept.
 #[derive(Clone, Debug)]

@@ -104,7 +104,7 @@ pub struct Evidence<'e> {
     pub registry: &'e Registry,
     /// The kids whose keys this signer holds.
     pub held: &'e BTreeSet<String>,
-    /// Those that were destroyed.
+    /// Those that were destroyed: kids, and SHA-256 of keys in hex.
     pub destroyed: &'e BTreeSet<String>,
     /// Nonces of earlier activations, in hex.
     pub nonces_used: &'e BTreeSet<String>,
@@ -223,7 +223,8 @@ fn addressed(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActiva
 /// The emergency key is the one that was approved, and may be used.
 fn key(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
     let kid = request.emergency_kid();
-    if evidence.destroyed.contains(kid.as_str()) {
+    let is_gone = |name: &str| evidence.destroyed.contains(name);
+    if is_gone(kid.as_str()) || is_gone(request.emergency_key_sha256()) {
         let why = format!(
             "the emergency key {kid} was destroyed; make another one: breakglass-signer keygen"
         );

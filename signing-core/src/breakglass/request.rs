@@ -17,9 +17,9 @@ pub const TYPE: &str = "signing-proxy/breakglass-request/v1";
 /// The SSHSIG namespace of an approval: `ssh-keygen -Y sign -n` takes it.
 pub const NAMESPACE: &str = "breakglass@signing-proxy";
 /// Longest document: with its approvals it fits into one record of the journal.
-pub const REQUEST_MAX_BYTES: usize = 8 * 1024;
+pub const REQUEST_MAX_BYTES: usize = 6 * 1024;
 /// Longest approval, armored; one of an RSA-4096 key has about 1600 bytes.
-pub const APPROVAL_MAX_BYTES: usize = 3 * 1024;
+pub const APPROVAL_MAX_BYTES: usize = 2 * 1024;
 /// Approvals of one request.
 pub const APPROVALS_MAX: usize = 4;
 
@@ -27,7 +27,7 @@ const ID_MAX_BYTES: usize = 64;
 const AUDIENCE_MAX_BYTES: usize = 256;
 const INCIDENT_MAX_BYTES: usize = 128;
 const JUSTIFICATION_MAX_BYTES: usize = 1024;
-const LIST_MAX: usize = 64;
+const LIST_MAX: usize = 32;
 const NONCE_BYTES: usize = 16;
 /// What a number of JSON holds exactly everywhere, so that every reader sees the same quota.
 const SIGNATURES_MAX: u64 = 1 << 53;

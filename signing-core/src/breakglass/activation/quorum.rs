@@ -136,7 +136,11 @@ fn disjoint(approval: &Approval, registry: &Registry) -> Result<(), NotActivated
 }
 
 fn distinct(approval: &Approval, others: &[Approval]) -> Result<(), NotActivated> {
-    if let Some(other) = others.iter().find(|other| other.fingerprint == approval.fingerprint) {
+    let is_same = |other: &&Approval| {
+        let same_point = other.key_sha256.is_some() && other.key_sha256 == approval.key_sha256;
+        other.fingerprint == approval.fingerprint || same_point
+    };
+    if let Some(other) = others.iter().find(is_same) {
         let why = format!(
             "{} and {} approved with the same key, {}; each person has a key of their own",
             other.principal, approval.principal, approval.fingerprint

@@ -24,6 +24,7 @@
 
 mod answer;
 mod ask;
+pub mod operator;
 mod reason;
 
 use serde::de::DeserializeOwned;

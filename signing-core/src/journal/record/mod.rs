@@ -11,6 +11,8 @@ mod proxy;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::frame::BODY_MAX_BYTES;
+
 pub use breakglass::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, EmergencyRefusals,
     EmergencySigned, KeyDestroyed, SessionActivated, SessionEnded, SessionRefused, Unlock,
@@ -161,14 +163,14 @@ impl Record<'_> {
         }
     }
 
-    /// Its body at that time, in canonical JSON. None if it has no such form, which
-    /// no record of these types lacks.
+    /// Its body at that time, in canonical JSON. None if it has no such form, or is
+    /// longer than a body may be; whoever writes records bounds what goes into them.
     #[must_use]
     pub fn encode(&self, at: OffsetDateTime) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(512);
         let body = Body { at: &instant(at), data: self, r#type: self.kind().word() };
         serde_json::to_writer(&mut bytes, &body).ok()?;
-        Some(bytes)
+        (bytes.len() <= BODY_MAX_BYTES).then_some(bytes)
     }
 }
 

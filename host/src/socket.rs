@@ -1,4 +1,4 @@
-//! Binding the admin socket so that nobody else can stand in its place.
+//! Binding a unix socket so that nobody else can stand in its place.
 
 use std::fs;
 use std::io;
@@ -12,16 +12,20 @@ use nix::sys::stat::{Mode, umask};
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Something else is there.
-    #[error("admin.socket {}: is there already and is {what}; remove it or name another path", path.display())]
+    #[error("{key} {}: is there already and is {what}; remove it or name another path", path.display())]
     Occupied {
+        /// The config key that names it.
+        key: &'static str,
         /// Where.
         path: PathBuf,
         /// What it is.
         what: &'static str,
     },
     /// It can not be made.
-    #[error("admin.socket {}: {error}; its directory has to exist and belong to the user of signing-proxy", path.display())]
+    #[error("{key} {}: {error}; its directory has to exist and belong to the user of this process", path.display())]
     Io {
+        /// The config key that names it.
+        key: &'static str,
         /// Where.
         path: PathBuf,
         /// Why.
@@ -29,7 +33,7 @@ pub enum SocketError {
     },
 }
 
-/// Binds a unix socket at `path` with mode 0660. A socket that a dead process
+/// Binds a unix socket at `path`, which `key` of the configuration names, with mode 0660. A socket that a dead process
 /// left behind is replaced; anything else is not.
 ///
 /// Call it before other threads start: it sets the process's umask meanwhile,
@@ -37,14 +41,14 @@ pub enum SocketError {
 ///
 /// # Errors
 /// [`SocketError`].
-pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
-    let failed = |error| SocketError::Io { path: path.to_owned(), error };
+pub fn bind(key: &'static str, path: &Path) -> Result<UnixListener, SocketError> {
+    let failed = |error| SocketError::Io { key, path: path.to_owned(), error };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
         Ok(found) if !found.file_type().is_socket() => {
             let what = if found.is_symlink() { "a symbolic link" } else { "no socket" };
-            return Err(SocketError::Occupied { path: path.to_owned(), what });
+            return Err(SocketError::Occupied { key, path: path.to_owned(), what });
         }
         Ok(_) => match UnixStream::connect(path) {
             // Nobody listens: whoever did is dead.
@@ -54,7 +58,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
             Err(error) => return Err(failed(error)),
             Ok(_) => {
                 let what = "the socket of a process that answers";
-                return Err(SocketError::Occupied { path: path.to_owned(), what });
+                return Err(SocketError::Occupied { key, path: path.to_owned(), what });
             }
         },
     }

@@ -13,21 +13,25 @@ use toml::{Table, Value};
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Mistakes found so far, each a sentence: the key, the value, the fix.
-#[derive(Clone, Default)]
-pub(super) struct Mistakes(Rc<RefCell<Vec<String>>>);
+#[derive(Clone, Debug, Default)]
+pub struct Mistakes(Rc<RefCell<Vec<String>>>);
 
 impl Mistakes {
-    pub(super) fn add(&self, mistake: impl Into<String>) {
+    /// Adds one.
+    pub fn add(&self, mistake: impl Into<String>) {
         self.0.borrow_mut().push(mistake.into());
     }
 
-    pub(super) fn take(&self) -> Vec<String> {
+    /// All of them.
+    #[must_use]
+    pub fn take(&self) -> Vec<String> {
         self.0.take()
     }
 }
 
 /// One table, consumed key by key.
-pub(super) struct Section {
+#[derive(Debug)]
+pub struct Section {
     path: String,
     table: Table,
     known: Vec<&'static str>,
@@ -37,30 +41,32 @@ pub(super) struct Section {
 }
 
 impl Section {
-    pub(super) fn root(table: Table, mistakes: &Mistakes) -> Self {
+    /// The whole file.
+    #[must_use]
+    pub fn root(table: Table, mistakes: &Mistakes) -> Self {
         Self::new(String::new(), table, mistakes)
     }
 
     /// Whether none of `keys` has a mistake so far: only then does a relation
     /// between their values say something about the file.
-    pub(super) fn sound(&self, keys: &[&str]) -> bool {
+    pub fn sound(&self, keys: &[&str]) -> bool {
         let mistaken = self.mistaken.borrow();
         !keys.iter().any(|key| mistaken.contains(*key))
     }
 
     /// The full name of `key`: `gate.lease_ms`.
-    pub(super) fn name(&self, key: &str) -> String {
+    pub fn name(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// Reports a mistake about `key`'s value.
-    pub(super) fn mistake(&self, key: &str, what: impl Display) {
+    pub fn mistake(&self, key: &str, what: impl Display) {
         self.mistaken.borrow_mut().insert(key.to_owned());
         self.mistakes.add(format!("{}: {what}", self.name(key)));
     }
 
     /// The table `key`; empty if absent.
-    pub(super) fn section(&mut self, key: &'static str) -> Self {
+    pub fn section(&mut self, key: &'static str) -> Self {
         let table = match self.take(key) {
             None => Table::new(),
             Some(Value::Table(table)) => table,
@@ -73,7 +79,7 @@ impl Section {
     }
 
     /// The array of tables `key`; empty if absent.
-    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+    pub fn sections(&mut self, key: &'static str) -> Vec<Self> {
         let Some(value) = self.take(key) else { return Vec::new() };
         let name = self.name(key);
         let expected = format!("expected sections [[{name}]]");
@@ -92,7 +98,7 @@ impl Section {
     }
 
     /// A text.
-    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+    pub fn text(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
@@ -103,7 +109,7 @@ impl Section {
     }
 
     /// A text that has to be there; `fix` says what to write.
-    pub(super) fn required(&mut self, key: &'static str, fix: &str) -> String {
+    pub fn required(&mut self, key: &'static str, fix: &str) -> String {
         let of_another_kind = self.table.get(key).is_some_and(|value| !value.is_str());
         let text = self.text(key).unwrap_or_default();
         if text.is_empty() && !of_another_kind {
@@ -113,7 +119,7 @@ impl Section {
     }
 
     /// A text that may be absent, but not empty; `fix` says what to write.
-    pub(super) fn text_or(&mut self, key: &'static str, default: &str, fix: &str) -> String {
+    pub fn text_or(&mut self, key: &'static str, default: &str, fix: &str) -> String {
         let text = self.text(key).unwrap_or_else(|| default.to_owned());
         if text.is_empty() {
             self.mistake(key, format!("is empty; {fix}"));
@@ -122,12 +128,7 @@ impl Section {
     }
 
     /// A whole number within `range`; `default` if absent.
-    pub(super) fn number(
-        &mut self,
-        key: &'static str,
-        default: u64,
-        range: RangeInclusive<u64>,
-    ) -> u64 {
+    pub fn number(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
         let (low, high) = (range.start(), range.end());
         match self.take(key) {
             None => default,
@@ -150,12 +151,12 @@ impl Section {
     }
 
     /// A duration in milliseconds, at most a day; `default_ms` if absent.
-    pub(super) fn millis(&mut self, key: &'static str, default_ms: u64) -> Duration {
+    pub fn millis(&mut self, key: &'static str, default_ms: u64) -> Duration {
         Duration::from_millis(self.number(key, default_ms, 1..=DAY_MS))
     }
 
     /// `true` or `false`; `default` if absent.
-    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+    pub fn flag(&mut self, key: &'static str, default: bool) -> bool {
         match self.take(key) {
             None => default,
             Some(Value::Boolean(flag)) => flag,
@@ -167,7 +168,7 @@ impl Section {
     }
 
     /// A list of texts; empty if absent.
-    pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
+    pub fn texts(&mut self, key: &'static str) -> Vec<String> {
         self.list(key, "texts in quotes", |item| match item {
             Value::String(text) => Some(text),
             _ => None,
@@ -175,7 +176,7 @@ impl Section {
     }
 
     /// A list of numbers that identify users or groups; None if absent.
-    pub(super) fn ids(&mut self, key: &'static str) -> Option<Vec<u32>> {
+    pub fn ids(&mut self, key: &'static str) -> Option<Vec<u32>> {
         if !self.table.contains_key(key) {
             self.known.push(key);
             return None;
@@ -187,7 +188,7 @@ impl Section {
     }
 
     /// All keys of a table whose keys are the user's own, with their texts.
-    pub(super) fn into_texts(mut self) -> Vec<(String, String)> {
+    pub fn into_texts(mut self) -> Vec<(String, String)> {
         let entries = std::mem::take(&mut self.table).into_iter();
         entries
             .filter_map(|(key, value)| match value {
@@ -201,7 +202,7 @@ impl Section {
     }
 
     /// Reports every key that nobody asked for.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         for key in self.table.keys() {
             self.mistake(key, format!("no such key; known here: {}", self.known.join(", ")));
         }

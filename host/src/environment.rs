@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::section::Mistakes;
-
-/// `SIGNING_PROXY__SECTION__KEY` overrides `key` in `[section]`.
-const PREFIX: &str = "SIGNING_PROXY__";
+use crate::section::Mistakes;
 
 /// Variables that name a kind of environment in the field. `production` or
 /// `prod` in any of them asks for the real thing.
@@ -100,15 +97,16 @@ impl Environment {
     }
 
     /// Lays the overrides over a config file's table, and says which guards can not
-    /// be read.
-    pub(super) fn override_keys(&self, table: &mut Table, mistakes: &Mistakes) {
+    /// be read. With the prefix `SIGNING_PROXY__`, `SIGNING_PROXY__SECTION__KEY` overrides `key`
+    /// in `[section]`.
+    pub fn override_keys(&self, prefix: &str, table: &mut Table, mistakes: &Mistakes) {
         self.judge_guards(mistakes);
         for (variable, text) in &self.variables {
-            let Some(path) = variable.strip_prefix(PREFIX) else { continue };
+            let Some(path) = variable.strip_prefix(prefix) else { continue };
             let path = path.to_ascii_lowercase();
             let parts: Vec<&str> = path.split("__").collect();
             if let Err(why) = set(table, &parts, value(text)) {
-                mistakes.add(format!("{variable}: {why}; expected {PREFIX}SECTION__KEY"));
+                mistakes.add(format!("{variable}: {why}; expected {prefix}SECTION__KEY"));
             }
         }
     }
@@ -181,7 +179,7 @@ mod tests {
     fn i3_a_misspelt_guard_is_a_mistake_and_asks_for_the_real_thing() {
         let mistakes_of = |variables: &[(&str, &str)]| {
             let mistakes = Mistakes::default();
-            environment(variables).override_keys(&mut Table::new(), &mistakes);
+            environment(variables).override_keys("SIGNING_PROXY__", &mut Table::new(), &mistakes);
             mistakes.take()
         };
         for guard in GUARDS {
@@ -224,7 +222,7 @@ mod tests {
             ("SIGNING_PROXY__SERVER__LISTEN", "127.0.0.1:0"),
             ("SIGNING_PROXY__GATE__LEASE_MS", "9000"),
         ])
-        .override_keys(&mut table, &mistakes);
+        .override_keys("SIGNING_PROXY__", &mut table, &mistakes);
         assert_eq!(table["server"]["tls"]["tls12"], Value::Boolean(true));
         assert_eq!(table["server"]["listen"], Value::String("127.0.0.1:0".into()));
         assert_eq!(table["gate"]["lease_ms"], Value::Integer(9000));

@@ -1,0 +1,296 @@
+//! Who may approve: an OpenSSH `allowed_signers` file (ssh-keygen(1)), read once at start. It is
+//! read more strictly than OpenSSH does: one principal a line, no wildcards, no
+//! authorities, every key once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+use host::files;
+use signing_core::breakglass::NAMESPACE;
+use ssh_key::{HashAlg, PublicKey};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
+
+/// The approvers, as the file was at the start.
+#[derive(Clone, Debug)]
+pub struct Approvers {
+    file: PathBuf,
+    sha256: String,
+    by_fingerprint: BTreeMap<String, Approver>,
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub struct Approver {
+    /// Who.
+    pub principal: String,
+    /// Which key.
+    pub key: PublicKey,
+    /// Roles, by the configuration.
+    pub roles: BTreeSet<String>,
+    namespaces: Option<Vec<String>>,
+    valid_after: Option<OffsetDateTime>,
+    valid_before: Option<OffsetDateTime>,
+}
+
+impl Approvers {
+    /// Reads the file; `roles` says which principals have which role.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn load(file: &Path, roles: &BTreeMap<String, Vec<String>>) -> Result<Self, Vec<String>> {
+        let read = files::read_text(file).map_err(|why| {
+            vec![format!("approvers.file: {} can not be read: {why}", file.display())]
+        })?;
+        Self::parse(file, &read, roles)
+    }
+
+    fn parse(
+        file: &Path,
+        text: &str,
+        roles: &BTreeMap<String, Vec<String>>,
+    ) -> Result<Self, Vec<String>> {
+        let mut by_fingerprint: BTreeMap<String, Approver> = BTreeMap::new();
+        let mut mistakes = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let mut mistake = |what: String| {
+                mistakes.push(format!("approvers.file: {} line {number}: {what}", file.display()));
+            };
+            match Approver::parse(line, roles) {
+                Err(what) => mistake(what),
+                Ok(approver) => {
+                    let fingerprint = fingerprint(&approver.key);
+                    if let Some(other) = by_fingerprint.get(&fingerprint) {
+                        mistake(format!(
+                            "has the key {fingerprint} of {}; each person has a key of their own",
+                            other.principal
+                        ));
+                    }
+                    by_fingerprint.insert(fingerprint, approver);
+                }
+            }
+        }
+        let known: BTreeSet<&str> =
+            by_fingerprint.values().map(|approver| approver.principal.as_str()).collect();
+        for (role, principals) in roles {
+            for principal in principals.iter().filter(|name| !known.contains(name.as_str())) {
+                mistakes.push(format!(
+                    "approvers.roles: {role} names {principal:?}, who is not in {}; add a line for \
+                     them",
+                    file.display()
+                ));
+            }
+        }
+        if mistakes.is_empty() {
+            let sha256 = sha256(text.as_bytes());
+            Ok(Self { file: file.to_owned(), sha256, by_fingerprint })
+        } else {
+            Err(mistakes)
+        }
+    }
+
+    /// Who has that key.
+    #[must_use]
+    pub fn of_key(&self, fingerprint: &str) -> Option<&Approver> {
+        self.by_fingerprint.get(fingerprint)
+    }
+
+    /// Everybody, by the fingerprint of their key.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Approver)> {
+        self.by_fingerprint.iter()
+    }
+
+    /// SHA-256 of the file at the start, in hex.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Whether the file is still what it was; one that can not be read is not.
+    #[must_use]
+    pub fn unchanged(&self) -> bool {
+        files::read(&self.file).is_ok_and(|bytes| sha256(&bytes) == self.sha256)
+    }
+}
+
+impl Approver {
+    fn parse(line: &str, roles: &BTreeMap<String, Vec<String>>) -> Result<Self, String> {
+        let (principal, rest) =
+            line.split_once([' ', '\t']).ok_or("is no line of allowed_signers(5)")?;
+        if principal.contains(['*', '?', ',', '!', '"']) {
+            return Err(format!(
+                "names {principal:?}; write one line for each person, without wildcards"
+            ));
+        }
+        let rest = rest.trim_start();
+        let is_key = |text: &str| {
+            let first = text.split([' ', '\t']).next().unwrap_or_default();
+            !first.contains('=') && !first.eq_ignore_ascii_case("cert-authority")
+        };
+        let (options, key) = if is_key(rest) { ("", rest) } else { split_options(rest)? };
+        let mut approver = Self {
+            principal: principal.to_owned(),
+            key: PublicKey::from_openssh(key)
+                .map_err(|error| format!("holds no OpenSSH public key: {error}"))?,
+            roles: roles
+                .iter()
+                .filter(|(_, principals)| principals.iter().any(|name| name == principal))
+                .map(|(role, _)| role.clone())
+                .collect(),
+            namespaces: None,
+            valid_after: None,
+            valid_before: None,
+        };
+        for option in list(options) {
+            approver.take(&option)?;
+        }
+        Ok(approver)
+    }
+
+    fn take(&mut self, option: &str) -> Result<(), String> {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        match (name.to_ascii_lowercase().as_str(), value) {
+            ("cert-authority", _) => Err("is a cert-authority, and whoever holds that could make \
+                 approvers; name each person's own key"
+                .to_owned()),
+            ("namespaces", Some(value)) => {
+                self.namespaces = Some(value.split(',').map(str::to_owned).collect());
+                Ok(())
+            }
+            ("valid-after", Some(value)) => {
+                self.valid_after = Some(instant(value)?);
+                Ok(())
+            }
+            ("valid-before", Some(value)) => {
+                self.valid_before = Some(instant(value)?);
+                Ok(())
+            }
+            _ => Err(format!(
+                "has the option {option:?}; known are namespaces=\"...\", valid-after=\"...\" and \
+                 valid-before=\"...\""
+            )),
+        }
+    }
+
+    /// Whether this line lets the key approve at that time.
+    ///
+    /// # Errors
+    /// Why not, as a sentence.
+    pub fn may_approve(&self, now: OffsetDateTime) -> Result<(), String> {
+        let Self { principal, .. } = self;
+        if let Some(namespaces) = &self.namespaces
+            && !matches_list(NAMESPACE, namespaces)
+        {
+            return Err(format!(
+                "the line of {principal} in the approvers file is for the namespaces {}, not {NAMESPACE}",
+                namespaces.join(",")
+            ));
+        }
+        if let Some(after) = self.valid_after
+            && now < after
+        {
+            return Err(format!("the key of {principal} counts from {after} on (valid-after)"));
+        }
+        if let Some(before) = self.valid_before
+            && now >= before
+        {
+            return Err(format!("the key of {principal} counted until {before} (valid-before)"));
+        }
+        Ok(())
+    }
+}
+
+/// `SHA256:...`, as `ssh-keygen -l` prints it.
+#[must_use]
+pub fn fingerprint(key: &PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex::encode(digest::digest(&digest::SHA256, bytes))
+}
+
+/// Options end at the first white space outside quotes.
+fn split_options(text: &str) -> Result<(&str, &str), String> {
+    let mut quoted = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            '"' => quoted = !quoted,
+            ' ' | '\t' if !quoted => {
+                return Ok((
+                    text.get(..at).unwrap_or_default(),
+                    text.get(at..).unwrap_or_default().trim_start(),
+                ));
+            }
+            _ => {}
+        }
+    }
+    Err("has options and no key".to_owned())
+}
+
+/// Parts between commas outside quotes.
+fn list(options: &str) -> Vec<String> {
+    let (mut parts, mut quoted) = (vec![String::new()], false);
+    for c in options.chars() {
+        quoted ^= c == '"';
+        match (c, parts.last_mut()) {
+            (',', _) if !quoted => parts.push(String::new()),
+            (c, Some(part)) => part.push(c),
+            (_, None) => {}
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// OpenSSH's pattern list: any pattern, and none that is negated.
+fn matches_list(text: &str, patterns: &[String]) -> bool {
+    let negated = |pattern: &String| {
+        pattern
+            .strip_prefix('!')
+            .is_some_and(|pattern| matches(text.as_bytes(), pattern.as_bytes()))
+    };
+    !patterns.iter().any(negated)
+        && patterns.iter().any(|pattern| matches(text.as_bytes(), pattern.as_bytes()))
+}
+
+fn matches(text: &[u8], pattern: &[u8]) -> bool {
+    match (text.split_first(), pattern.split_first()) {
+        (_, Some((b'*', rest))) => {
+            matches(text, rest)
+                || text.split_first().is_some_and(|(_, text)| matches(text, pattern))
+        }
+        (Some((_, text)), Some((b'?', pattern))) => matches(text, pattern),
+        (Some((one, text)), Some((other, pattern))) => one == other && matches(text, pattern),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// `YYYYMMDD[HHMM[SS]]Z`. OpenSSH takes a time without `Z` as local, which depends on the
+/// machine, so it is not taken.
+fn instant(text: &str) -> Result<OffsetDateTime, String> {
+    let wrong = || {
+        format!(
+            "has the time {text:?}; expected YYYYMMDDZ, YYYYMMDDHHMMZ or YYYYMMDDHHMMSSZ, in UTC"
+        )
+    };
+    let digits = text.strip_suffix(['Z', 'z']).ok_or_else(wrong)?;
+    if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let number = |from: usize, to: usize| -> u16 {
+        digits.get(from..to).and_then(|part| part.parse().ok()).unwrap_or(0)
+    };
+    let small = |from: usize| u8::try_from(number(from, from + 2)).unwrap_or(0);
+    let month = Month::try_from(small(4)).map_err(|_| wrong())?;
+    let date =
+        Date::from_calendar_date(i32::from(number(0, 4)), month, small(6)).map_err(|_| wrong())?;
+    let time = Time::from_hms(small(8), small(10), small(12)).map_err(|_| wrong())?;
+    Ok(PrimitiveDateTime::new(date, time).assume_utc())
+}

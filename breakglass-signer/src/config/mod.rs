@@ -1,0 +1,99 @@
+//! The configuration: parsed into values that can not be wrong, every mistake at once.
+
+mod parse;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use host::environment::Environment;
+use host::files;
+use signing_core::Kid;
+use signing_core::breakglass::Caps;
+use signing_core::breakglass::activation::ApprovalRules;
+
+/// What the file and the environment say.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The deployment, which has to be the proxy's.
+    pub deployment: String,
+    /// Whether the development switch is on.
+    pub development: bool,
+    /// The proxy's socket.
+    pub signer: Socket,
+    /// The operators' socket.
+    pub operator: Socket,
+    /// Where it keeps what is not in its journal.
+    pub state_dir: PathBuf,
+    /// The journal's directory.
+    pub journal_dir: PathBuf,
+    /// PKCS#8 PEM of the audit key.
+    pub audit_key_file: PathBuf,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// The registry.
+    pub registry_file: PathBuf,
+    /// The approvers.
+    pub approvers_file: PathBuf,
+    /// Which principals have which role.
+    pub roles: BTreeMap<String, Vec<String>>,
+    /// What approvals have to be.
+    pub rules: ApprovalRules,
+    /// The emergency keys' files.
+    pub keys: BTreeMap<Kid, PathBuf>,
+    /// Limits, whatever is approved.
+    pub caps: Caps,
+    /// How long an outage has to be.
+    pub min_outage: Duration,
+    /// How soon after a session its key has to be destroyed.
+    pub destruction_within: Duration,
+}
+
+/// A socket, and who may use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Where.
+    pub path: PathBuf,
+    /// Users.
+    pub allowed_uids: Vec<u32>,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// One sentence each: the key, the value, the fix.
+    pub mistakes: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.mistakes.len();
+        let noun = if count == 1 { "mistake" } else { "mistakes" };
+        write!(f, "{}: {count} {noun}", self.file.display())?;
+        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
+    }
+}
+
+impl Config {
+    /// Reads a config file, with the environment laid over it, and the mistakes in it.
+    ///
+    /// # Errors
+    /// Only if nothing can be made of the file at all.
+    pub(crate) fn draft(
+        file: &Path,
+        environment: &Environment,
+    ) -> Result<(Self, Vec<String>), ConfigError> {
+        let error = |mistake| ConfigError { file: file.to_owned(), mistakes: vec![mistake] };
+        let text = files::read_text(file)
+            .map_err(|why| error(format!("can not be read: {why}; name a config file")))?;
+        let directory = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let table = text.parse().map_err(|why| error(format!("is not TOML: {why}")))?;
+        Ok(parse::parse(table, directory, environment))
+    }
+}

@@ -1,0 +1,217 @@
+//! One connection of the proxy. Asks are read as they come and taken in turn; everything that
+//! was read is signed before the next wait, so that the journal writes and syncs many records
+//! at once; answers leave in their order, each once its record is on disk.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::json;
+use signing_core::breakglass::wire::{
+    self, Answer, Ask, FRAME_MAX_BYTES, Hello, Reason, Refused, Signed, Stated, VERSION, Welcome,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+
+use crate::service::{Service, Unreleased};
+
+/// Answers that may wait for their records; more asks are not read meanwhile.
+const WAITING_MAX: usize = 1024;
+/// Answers that are written at once.
+const BATCH_MAX: usize = 256;
+/// How long a peer may take to say hello.
+const HELLO_MAX: Duration = Duration::from_secs(5);
+/// How long a peer may take to read.
+const WRITE_MAX: Duration = Duration::from_secs(5);
+
+/// What is to be sent.
+#[derive(Debug)]
+pub enum Out {
+    /// An answer, as it is.
+    Now(Box<Answer>),
+    /// A signature, once its record is on disk.
+    Signed(Box<Unreleased>),
+}
+
+/// Serves a connection to its end, which ends its session.
+pub async fn serve(service: Rc<Service>, stream: UnixStream) {
+    let connection = service.next_connection();
+    let (read, write) = stream.into_split();
+    let (out, answers) = mpsc::channel(WAITING_MAX);
+    let writer = tokio::task::spawn_local(write_all(answers, write));
+    let ended = asks(&service, connection, read, &out).await;
+    service.gone(connection).await;
+    drop(out);
+    match ended {
+        Ok(()) => {}
+        Err(error) => {
+            let error = error.to_string();
+            service.log.warn("a connection of the proxy ends", json!({"error": error}));
+        }
+    }
+    // What was answered before may still be written, for a moment.
+    let _ = tokio::time::timeout(WRITE_MAX, writer).await;
+}
+
+async fn asks(
+    service: &Rc<Service>,
+    connection: u64,
+    mut read: OwnedReadHalf,
+    out: &mpsc::Sender<Out>,
+) -> io::Result<()> {
+    let mut buffer = Buffer::default();
+    let hello = tokio::time::timeout(HELLO_MAX, buffer.next(&mut read)).await;
+    let first = hello.map_err(|_| io::Error::other("it did not say hello in time"))??;
+    let Some(first) = first else { return Ok(()) };
+    let (answer, is_welcome) = greet(service, first);
+    send(out, answer).await?;
+    if !is_welcome {
+        return Ok(());
+    }
+    loop {
+        // Whoever does not read is not answered, and has nothing more taken.
+        if out.is_closed() {
+            return Err(io::Error::other("it does not read its answers"));
+        }
+        let Some(ask) = buffer.next(&mut read).await? else { return Ok(()) };
+        match ask {
+            Ask::Sign(ask) => match service.sign(connection, &ask) {
+                Ok(unreleased) => {
+                    let is_last = unreleased.remaining == 0;
+                    let waiting = Out::Signed(Box::new(unreleased));
+                    out.send(waiting).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+                    if is_last {
+                        service.look().await;
+                    }
+                }
+                Err(no) => send(out, Answer::Refused(no)).await?,
+            },
+            Ask::Activate(ask) => {
+                let activated = service.activate(connection, out, ask).await;
+                send(out, activated.map_or_else(Answer::Refused, Answer::Activated)).await?;
+            }
+            Ask::End(ask) => {
+                let ended = service.end_asked(&ask).await;
+                send(out, ended.map_or_else(Answer::Refused, Answer::Ended)).await?;
+            }
+            Ask::Destroy(ask) => {
+                let destroyed = service.destroy(&ask).await;
+                send(out, destroyed.map_or_else(Answer::Refused, Answer::Destroyed)).await?;
+            }
+            Ask::Status(ask) => {
+                let stated = Stated { id: ask.id, state: service.state() };
+                send(out, Answer::Status(stated)).await?;
+            }
+            Ask::Hello(ask) => {
+                let detail = "hello is said once, first".to_owned();
+                let no = Refused { id: ask.id, reason: Reason::Invalid, detail, record: None };
+                send(out, Answer::Refused(no)).await?;
+            }
+        }
+    }
+}
+
+/// The answer to the first ask, and whether the connection goes on.
+fn greet(service: &Service, first: Ask) -> (Answer, bool) {
+    let id = first.id();
+    let no = |reason, detail: String| {
+        (Answer::Refused(Refused { id, reason, detail, record: None }), false)
+    };
+    let ours = &service.materials.config.deployment;
+    match first {
+        Ask::Hello(Hello { version, .. }) if version != VERSION => no(
+            Reason::Mismatch,
+            format!(
+                "the proxy speaks version {version} of this wire, and this signer {VERSION}; run the same release of both"
+            ),
+        ),
+        Ask::Hello(Hello { deployment, .. }) if deployment != *ours => no(
+            Reason::Mismatch,
+            format!(
+                "the proxy belongs to the deployment {deployment:?}, and this signer to {ours:?}; make deployment.name the same"
+            ),
+        ),
+        Ask::Hello(_) => {
+            let welcome = Welcome { id, version: VERSION, state: service.state() };
+            (Answer::Welcome(welcome), true)
+        }
+        _ => no(Reason::Invalid, "the first ask has to be hello".to_owned()),
+    }
+}
+
+async fn send(out: &mpsc::Sender<Out>, answer: Answer) -> io::Result<()> {
+    let sent = out.send(Out::Now(Box::new(answer))).await;
+    sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+}
+
+/// Bytes that came, and the asks in them.
+#[derive(Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    from: usize,
+}
+
+impl Buffer {
+    /// The next ask; None at the end of the connection. What has come is given out without
+    /// a wait, so that it is signed together.
+    async fn next(&mut self, read: &mut OwnedReadHalf) -> io::Result<Option<Ask>> {
+        loop {
+            let waiting = self.bytes.get(self.from..).unwrap_or_default();
+            if let Some((ask, taken)) = wire::read(waiting).map_err(io::Error::other)? {
+                self.from += taken;
+                return Ok(Some(ask));
+            }
+            self.bytes.drain(..self.from);
+            self.from = 0;
+            self.bytes.reserve(FRAME_MAX_BYTES);
+            if read.read_buf(&mut self.bytes).await? == 0 {
+                return if self.bytes.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(io::Error::other("it ended inside a frame"))
+                };
+            }
+        }
+    }
+}
+
+/// Writes answers in their order. It ends, and with it the connection, if the peer does not
+/// read.
+async fn write_all(mut answers: mpsc::Receiver<Out>, mut write: OwnedWriteHalf) {
+    let (mut waiting, mut bytes) = (Vec::with_capacity(BATCH_MAX), Vec::new());
+    while answers.recv_many(&mut waiting, BATCH_MAX).await > 0 {
+        for out in waiting.drain(..) {
+            let answer = match out {
+                Out::Now(answer) => *answer,
+                Out::Signed(unreleased) => released(*unreleased).await,
+            };
+            if wire::write(&answer, &mut bytes).is_err() {
+                return;
+            }
+        }
+        let writing = tokio::time::timeout(WRITE_MAX, write.write_all(&bytes)).await;
+        if !matches!(writing, Ok(Ok(()))) {
+            return;
+        }
+        bytes.clear();
+    }
+}
+
+/// A signature leaves when its record is on disk, and only then.
+async fn released(unreleased: Unreleased) -> Answer {
+    let Unreleased { id, signature, remaining, appending } = unreleased;
+    match appending.durable().await {
+        Ok(durable) => {
+            let record = wire::JournalHead::new(durable.chain(), durable.head());
+            Answer::Signed(Signed { id, signature, record, remaining })
+        }
+        Err(trouble) => Answer::Refused(Refused {
+            id,
+            reason: Reason::AuditUnavailable,
+            detail: trouble.to_string(),
+            record: None,
+        }),
+    }
+}

@@ -1,0 +1,26 @@
+//! The emergency signer: a process of its own that holds the emergency key. It signs only
+//! within a session that two people approved (I5), that ends by itself (I12), and nothing
+//! leaves before its record is on disk (I6).
+//!
+//! Read [`serve`] for how it is put together, `service/activate.rs` for how a session
+//! begins, and [`connection`] for how signatures are made together.
+
+pub mod approval;
+pub mod approvers;
+pub mod config;
+pub mod connection;
+pub mod init;
+pub mod key;
+pub mod keyfile;
+pub mod keygen;
+pub mod log;
+pub mod materials;
+pub mod operator;
+pub mod past;
+pub mod sandbox;
+pub mod serve;
+pub mod service;
+mod spki;
+pub mod store;
+pub mod time;
+pub mod unlock;

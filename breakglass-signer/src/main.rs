@@ -1,0 +1,145 @@
+//! `breakglass-signer`: arguments, configuration, then one of its verbs.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use breakglass_signer::materials::Materials;
+use breakglass_signer::{init, keygen, sandbox, serve};
+use clap::{Parser, Subcommand, ValueEnum};
+use host::environment::Environment;
+use serde_json::json;
+use signing_core::Algorithm;
+
+/// Holds the emergency key, and signs with it only what two people approved, within a session
+/// that ends by itself, once the record of it is on disk.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Example: breakglass-signer check --config /etc/breakglass-signer/breakglass-signer.toml\n         breakglass-signer serve --config /etc/breakglass-signer/breakglass-signer.toml"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve.
+    #[command(
+        after_help = "Example: breakglass-signer serve --config /etc/breakglass-signer/breakglass-signer.toml"
+    )]
+    Serve {
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// List every mistake of a configuration and of the files it names; exit 1 if there is one.
+    /// Without a mistake, list what deserves attention all the same; exit 0.
+    #[command(
+        after_help = "Example: breakglass-signer check --config /etc/breakglass-signer/breakglass-signer.toml\n         breakglass-signer check --config breakglass-signer.toml --json | jq -r '.mistakes[]'"
+    )]
+    Check {
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print {"ok", "mistakes", "notes"} for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the journal, once. The new chain's first record says who made it, and which journal
+    /// was here before.
+    #[command(
+        after_help = "Example: breakglass-signer init --config /etc/breakglass-signer/breakglass-signer.toml"
+    )]
+    Init {
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print {"chain", "seq", "hash"} for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make an emergency key in a file sealed with a passphrase, which is asked for twice, or read
+    /// from standard input if that is no terminal. Prints the entry for signers.json.
+    #[command(
+        after_help = "Example: breakglass-signer keygen --kid breakglass-2026 --algorithm ed25519 --out breakglass-2026.pem\n\nA key that openssl makes works as well:\n         openssl genpkey -algorithm ed25519 -aes256 -out breakglass-2026.pem"
+    )]
+    Keygen {
+        /// The key's name in the registry.
+        #[arg(long)]
+        kid: String,
+        /// Which kind of key.
+        #[arg(long, value_enum)]
+        algorithm: Kind,
+        /// The file to make.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+/// The kinds of keys.
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Ed25519,
+    P256,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("breakglass-signer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    let environment = Environment::of_process();
+    match verb {
+        Verb::Serve { config } => {
+            // Before a secret is read.
+            sandbox::harden()?;
+            serve::serve(Materials::load(&config, &environment)?)?;
+        }
+        Verb::Check { config, json } => return check(&config, &environment, json),
+        Verb::Init { config, json } => {
+            let (materials, audit_key) = Materials::load(&config, &environment)?;
+            let made = init::init(&materials, &audit_key)?;
+            if json {
+                println!("{:#}", serde_json::to_value(&made)?);
+            } else {
+                let dir = materials.config.journal_dir.display();
+                println!("{dir}: chain {} begins", made.chain);
+            }
+        }
+        Verb::Keygen { kid, algorithm, out } => {
+            let algorithm = match algorithm {
+                Kind::Ed25519 => Algorithm::Ed25519Sha512,
+                Kind::P256 => Algorithm::EcdsaSha256,
+            };
+            let entry = keygen::keygen(&kid, algorithm, &out)?;
+            println!("{:#}", serde_json::to_value(&entry)?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what is wrong with a configuration, or what deserves attention in it.
+fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
+    let loaded = Materials::load(file, environment);
+    let mut notes = loaded.as_ref().map(|(materials, _)| materials.notes()).unwrap_or_default();
+    notes.extend(sandbox::note());
+    if as_json {
+        let mistakes = loaded.as_ref().err().map_or(&[][..], |error| &error.mistakes);
+        println!("{:#}", json!({"ok": loaded.is_ok(), "mistakes": mistakes, "notes": notes}));
+        return Ok(if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let (materials, _) = loaded?;
+    let (keys, approvers) = (materials.keys.len(), materials.approvers.iter().count());
+    println!("{}: no mistakes; {keys} emergency keys, {approvers} approvers", file.display());
+    for note in notes {
+        println!("  note: {note}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,115 @@
+//! What happened before this start: out of the whole journal, which is the truth, and the
+//! state directory, which knows what moved-away segments said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use audit::walk::{Stop, Walk, Way};
+use serde::{Deserialize, Serialize};
+use signing_core::journal::{Frame, Kind, Outline};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// What has to be known for ever.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Past {
+    /// Nonces of requests that were activated, in hex.
+    pub nonces: BTreeSet<String>,
+    /// Keys that were destroyed: kids, and SHA-256 in hex.
+    pub destroyed: BTreeSet<String>,
+    /// Keys that a session used, and when they have to be destroyed.
+    pub due: BTreeMap<String, Due>,
+}
+
+/// When a key has to be destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Due {
+    /// RFC 3339.
+    pub at: String,
+    /// Whether it was recorded that this is over.
+    pub told: bool,
+}
+
+/// A session that an earlier run did not end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unended {
+    /// Its name.
+    pub session: String,
+    /// Its key.
+    pub emergency_kid: String,
+    /// Its incident.
+    pub incident: String,
+    /// Why there was it.
+    pub justification: String,
+    /// Signatures it made.
+    pub signatures: u64,
+}
+
+impl Due {
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_over(&self, now: OffsetDateTime) -> bool {
+        // What can not be read was over long ago.
+        OffsetDateTime::parse(&self.at, &Rfc3339).map_or(true, |at| now >= at)
+    }
+}
+
+impl Past {
+    /// Adds what the journal in `directory` says; returns the session that has no end.
+    ///
+    /// # Errors
+    /// [`Stop`], if it can not be read.
+    pub fn read(&mut self, directory: &Path) -> Result<Option<Unended>, Stop> {
+        let mut walk = Walk::open(directory, 1)?;
+        let mut unended = None;
+        loop {
+            match walk.step()? {
+                Way::Record(place) => {
+                    let frame = Frame::parse(walk.raw(&place)).ok().flatten();
+                    if let Some((outline, kind)) =
+                        frame.and_then(|frame| Outline::parse(frame.body))
+                    {
+                        self.take(kind, &outline, &mut unended);
+                    }
+                }
+                Way::End | Way::Torn(_) => return Ok(unended),
+            }
+        }
+    }
+
+    fn take(&mut self, kind: Kind, outline: &Outline, unended: &mut Option<Unended>) {
+        let text = |name| outline.text(name).unwrap_or_default().to_owned();
+        if kind == Kind::SessionActivated {
+            self.nonces.insert(text("nonce"));
+            *unended = Some(Unended {
+                session: text("session"),
+                emergency_kid: text("emergency_kid"),
+                incident: text("incident"),
+                justification: text("justification"),
+                signatures: 0,
+            });
+        } else if kind == Kind::EmergencySigned {
+            if let Some(unended) = unended {
+                unended.signatures += 1;
+            }
+        } else if kind == Kind::SessionEnded {
+            let due = Due { at: text("destruction_due"), told: false };
+            self.due.entry(text("emergency_kid")).or_insert(due);
+            *unended = None;
+        } else if kind == Kind::DestructionOverdue {
+            if let Some(due) = self.due.get_mut(&text("emergency_kid")) {
+                due.told = true;
+            }
+        } else if kind == Kind::KeyDestroyed {
+            self.destroy(&text("emergency_kid"), &text("emergency_key_sha256"));
+        }
+    }
+
+    /// A key is destroyed.
+    pub fn destroy(&mut self, kid: &str, sha256: &str) {
+        self.destroyed.extend([kid.to_owned(), sha256.to_owned()]);
+        self.due.remove(kid);
+    }
+}

@@ -1,0 +1,223 @@
+//! The process: what it denies itself, what it reads, then its tasks, all on one thread
+//! beside the journal's. When any of them ends, so does the process.
+
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use audit::{AuditKey, Identity, Observer, Opened};
+use nix::unistd::geteuid;
+use serde_json::json;
+use signing_core::breakglass::End;
+use signing_core::journal::{AuditKeys, Kind};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::config::Socket;
+use crate::log::Log;
+use crate::materials::Materials;
+use crate::past::Unended;
+use crate::sandbox::{self, Landlock};
+use crate::service::Service;
+use crate::store::Store;
+use crate::time::CLOCK;
+use crate::{connection, operator};
+
+/// Connections of the proxy; it needs one.
+const PROXIES_MAX: usize = 8;
+/// Connections of operators.
+const OPERATORS_MAX: usize = 4;
+
+/// Serves until a signal, or until it can not go on.
+///
+/// # Errors
+/// Why it did not start, or can not go on.
+pub fn serve((materials, audit_key): (Materials, AuditKey)) -> anyhow::Result<()> {
+    let config = &materials.config;
+    let unlocked = sandbox::lock_memory();
+    if !config.development {
+        unlocked.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+    }
+    let listeners = (
+        host::socket::bind("signer.socket", &config.signer.path)?,
+        host::socket::bind("operator.socket", &config.operator.path)?,
+    );
+    let mut changed: Vec<PathBuf> = vec![config.state_dir.clone(), config.journal_dir.clone()];
+    changed.extend(materials.keys.values().map(|held| directory(&held.file).to_owned()));
+    if !config.journal_dir.is_dir() {
+        bail!(
+            "audit.dir {}: there is no journal here; if there never was one, make it: \
+             breakglass-signer init --config FILE; if there was, bring it back",
+            config.journal_dir.display()
+        );
+    }
+    let landlock = sandbox::confine(&[&config.approvers_file], &changed)?;
+    // Every thread that is started from here on is confined too.
+    let log = Log::start()?;
+    for note in materials.notes() {
+        log.warn(&note, json!({}));
+    }
+    if let Err(error) = &unlocked {
+        log.warn("secrets may be swapped out", json!({"error": error.to_string()}));
+    }
+    match landlock {
+        Landlock::Full => {}
+        Landlock::Partial => log.warn("this kernel's landlock is old: part of it is in force", json!({})),
+        Landlock::None => log.error(
+            "this kernel has no landlock: which files this process reaches is not bounded; seccomp is in force",
+            json!({}),
+        ),
+    }
+    let ended = run(materials, audit_key, listeners, &log);
+    if let Err(error) = &ended {
+        log.error("it can not go on", json!({"error": format!("{error:#}")}));
+    }
+    log.flush();
+    ended
+}
+
+fn run(
+    materials: Materials,
+    audit_key: AuditKey,
+    listeners: (StdListener, StdListener),
+    log: &Log,
+) -> anyhow::Result<()> {
+    let config = &materials.config;
+    let (store, stored) = Store::open(&config.state_dir)?;
+    let keys = AuditKeys::of_registry(&materials.registry);
+    let opened = Opened::open(&config.journal_dir, audit_key, &keys)?;
+    if let Some(witness) = &stored.witness {
+        let (chain, head) = witness.parse().context("state.dir: its witness can not be read")?;
+        opened.holds(chain, head)?;
+    }
+    let mut past = stored.past;
+    let unended = past.read(&config.journal_dir).context("audit.dir")?;
+    let identity = Identity {
+        deployment: &config.deployment,
+        audit_kid: materials.audit_kid.as_str(),
+        version: env!("CARGO_PKG_VERSION"),
+        frozen: None,
+        sealed: &[],
+    };
+    let journal = opened.start(&identity, config.segment_bytes, CLOCK, Box::new(Unobserved))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let service = Service::new(materials, journal.clone(), log.clone(), store, past);
+    let ended = LocalSet::new().block_on(&runtime, tasks(&service, listeners, unended));
+    let reason = if ended.is_ok() { "a signal" } else { "it can not go on" };
+    if let Err(trouble) = journal.stop(reason) {
+        log.error("the stop is not recorded", json!({"error": trouble.to_string()}));
+    }
+    service.note_stop();
+    ended
+}
+
+async fn tasks(
+    service: &Rc<Service>,
+    (signer, operators): (StdListener, StdListener),
+    unended: Option<Unended>,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (signer, operators) = (UnixListener::from_std(signer)?, UnixListener::from_std(operators)?);
+    if let Some(unended) = unended {
+        // Nothing is armed after a restart; what was is said to be over.
+        service
+            .ended(&unended, End::Restarted, "breakglass-signer", End::Restarted.sentence())
+            .await;
+    }
+    let config = &service.materials.config;
+    service.log.info(
+        "serving",
+        json!({"signer_socket": config.signer.path.display().to_string(),
+               "operator_socket": config.operator.path.display().to_string(),
+               "instance": service.instance(), "deployment": config.deployment}),
+    );
+    tokio::select! {
+        () = service.tick() => bail!("the clock task ended"),
+        () = accept_proxies(service, &signer) => bail!("signer.socket is not served any more"),
+        () = accept_operators(service, &operators) => bail!("operator.socket is not served any more"),
+        why = service.sealed() => bail!("the journal is sealed: {why}; restart reads the disk anew"),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    service.end(End::Restarted, "breakglass-signer", End::Restarted.sentence()).await;
+    Ok(())
+}
+
+async fn accept_proxies(service: &Rc<Service>, listener: &UnixListener) {
+    let socket = &service.materials.config.signer;
+    let places = Arc::new(Semaphore::new(PROXIES_MAX));
+    loop {
+        let Some((stream, uid)) = accept(service, listener, socket).await else { continue };
+        if uid == geteuid().as_raw() && !service.materials.config.development {
+            service.log.warn(
+                "refused on signer.socket: a proxy has to run as another user than this signer",
+                json!({"peer": format!("uid {uid}")}),
+            );
+            continue;
+        }
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let service = Rc::clone(service);
+        spawn_local(async move {
+            connection::serve(service, stream).await;
+            drop(place);
+        });
+    }
+}
+
+async fn accept_operators(service: &Rc<Service>, listener: &UnixListener) {
+    let socket = &service.materials.config.operator;
+    let places = Arc::new(Semaphore::new(OPERATORS_MAX));
+    loop {
+        let Some((stream, uid)) = accept(service, listener, socket).await else { continue };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let service = Rc::clone(service);
+        spawn_local(async move {
+            operator::serve(service, stream, uid).await;
+            drop(place);
+        });
+    }
+}
+
+/// The next peer that may use the socket; others see their connection close.
+async fn accept(
+    service: &Service,
+    listener: &UnixListener,
+    socket: &Socket,
+) -> Option<(UnixStream, u32)> {
+    let Ok((stream, _)) = listener.accept().await else {
+        // Out of descriptors: the ones in use will be given back.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        return None;
+    };
+    // A peer that the kernel does not name is nobody.
+    let uid = stream.peer_cred().ok()?.uid();
+    if !socket.allowed_uids.contains(&uid) {
+        service.refuse_peer(uid, &socket.path);
+        return None;
+    }
+    Some((stream, uid))
+}
+
+fn directory(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Nobody watches how the journal does.
+#[derive(Debug)]
+struct Unobserved;
+
+impl Observer for Unobserved {
+    fn record(&mut self, _: Kind) {}
+    fn appended(&mut self, _: Duration) {}
+    fn synced(&mut self, _: Duration) {}
+    fn batch(&mut self, _: usize) {}
+}

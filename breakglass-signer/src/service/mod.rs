@@ -1,0 +1,305 @@
+//! The signer's one state, on one thread: who asks what of it is in the files below. No
+//! borrow of it is held over a wait.
+
+mod activate;
+mod end;
+mod refusals;
+mod sign;
+mod tick;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+
+use audit::{Durable, Journal};
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use signing_core::breakglass::Session;
+use signing_core::breakglass::wire::{
+    EmergencyKey as KeyAnswer, JournalHead, KeyState, Reason, Refused, SessionState, State,
+};
+use signing_core::{Kid, Moment};
+use time::OffsetDateTime;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::connection::Out;
+use crate::key::EmergencyKey;
+use crate::log::Log;
+use crate::materials::Materials;
+use crate::past::Past;
+use crate::store::{Store, Stored};
+use crate::time::{now, rfc3339, wall_now};
+use crate::unlock::Unlock;
+use refusals::Refusals;
+
+pub use end::Over;
+pub use sign::Unreleased;
+
+/// The signer.
+#[derive(Debug)]
+pub struct Service {
+    /// What was configured.
+    pub materials: Materials,
+    /// The journal.
+    pub journal: Journal,
+    /// The log.
+    pub log: Log,
+    store: Store,
+    instance: String,
+    armory: RefCell<Armory>,
+    /// Held by the activation that is under way: one after the other, and the first wins.
+    activating: Mutex<()>,
+    connections: Cell<u64>,
+    strangers: RefCell<Bucket>,
+}
+
+/// What changes.
+struct Armory {
+    past: Past,
+    unlock: Unlock,
+    active: Option<Active>,
+    refusals: Refusals,
+    /// Activations that were asked for lately.
+    asked: Bucket,
+}
+
+/// The session in force, and the key that is open for it.
+struct Active {
+    session: Session,
+    key: EmergencyKey,
+    /// The connection that activated it, which alone may use it.
+    owner: u64,
+    out: mpsc::Sender<Out>,
+    signatures: u64,
+    max_signatures: u64,
+    activated_at: String,
+    approved_by: Vec<String>,
+    record: JournalHead,
+}
+
+/// So many, and one more every few seconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    taken: u32,
+    counted_at: Moment,
+}
+
+impl Service {
+    /// The signer as it starts: nothing is armed.
+    #[must_use]
+    pub fn new(
+        materials: Materials,
+        journal: Journal,
+        log: Log,
+        store: Store,
+        past: Past,
+    ) -> Rc<Self> {
+        let der = materials.audit_public.spki_der();
+        let instance = hex::encode(digest::digest(&digest::SHA256, der));
+        let armory = Armory {
+            past,
+            unlock: Unlock::default(),
+            active: None,
+            refusals: Refusals::default(),
+            asked: Bucket::default(),
+        };
+        Rc::new(Self {
+            materials,
+            journal,
+            log,
+            store,
+            instance,
+            armory: RefCell::new(armory),
+            activating: Mutex::new(()),
+            connections: Cell::new(0),
+            strangers: RefCell::default(),
+        })
+    }
+
+    /// A name for a new connection, never used again.
+    pub fn next_connection(&self) -> u64 {
+        self.connections.set(self.connections.get() + 1);
+        self.connections.get()
+    }
+
+    /// This instance, in hex.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// All there is to know.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let config = &self.materials.config;
+        let armory = self.armory.borrow();
+        let (now, wall) = (now(), wall_now());
+        State {
+            instance: self.instance.clone(),
+            deployment: config.deployment.clone(),
+            signer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            audit_public_key: STANDARD.encode(self.materials.audit_public.spki_der()),
+            audit_kid: self.materials.audit_kid.to_string(),
+            head: self.head(),
+            session: armory.active.as_ref().map(|active| active.state(now)),
+            keys: self.materials.keys.keys().map(|kid| self.key(&armory, kid, wall)).collect(),
+            unlocked: armory.unlock.waits(now),
+            min_outage_s: config.min_outage.as_secs(),
+            session_max_s: config.caps.session_max.as_secs(),
+            signatures_max: config.caps.signatures_max,
+            signatures_per_second_max: config.caps.signatures_per_second_max,
+            required_roles: config.rules.required_roles.iter().cloned().collect(),
+            approvers_sha256: self.materials.approvers.sha256().to_owned(),
+            hardware_required: config.rules.hardware_required,
+            development: config.development,
+        }
+    }
+
+    /// Keeps a passphrase that an operator brought; false if too many came lately.
+    pub fn unlock(&self, passphrase: zeroize::Zeroizing<Vec<u8>>, by: &str) -> bool {
+        let mut armory = self.armory.borrow_mut();
+        let may = armory.unlock.may_bring(now());
+        if may {
+            armory.unlock.bring(passphrase, by.to_owned(), now());
+        }
+        may
+    }
+
+    /// A peer that may not use a socket was closed; said at most now and then.
+    pub fn refuse_peer(&self, uid: u32, socket: &std::path::Path) {
+        if self.strangers.borrow_mut().take(now(), 5, 10) {
+            let fields = serde_json::json!({"peer": format!("uid {uid}"), "socket": socket.display().to_string()});
+            self.log.warn("refused: allowed_uids says who may use this socket", fields);
+        }
+    }
+
+    /// Notes the newest record once nothing is written any more.
+    pub fn note_stop(&self) {
+        self.save();
+    }
+
+    fn head(&self) -> JournalHead {
+        JournalHead::new(self.journal.chain(), self.journal.head())
+    }
+
+    fn key(&self, armory: &Armory, kid: &Kid, wall: OffsetDateTime) -> KeyAnswer {
+        let Some(held) = self.materials.keys.get(kid) else {
+            // Asked with the kids that are held only.
+            return KeyAnswer {
+                kid: kid.to_string(),
+                algorithm: String::new(),
+                public_key: String::new(),
+                sha256: String::new(),
+                state: KeyState::Missing,
+                destruction_due: None,
+                destruction_overdue: false,
+            };
+        };
+        let public_key = &held.signer.public_key;
+        let is_open = armory
+            .active
+            .as_ref()
+            .is_some_and(|active| active.session.request().emergency_kid() == kid);
+        let destroyed = &armory.past.destroyed;
+        let due = armory.past.due.get(kid.as_str());
+        let state =
+            if destroyed.contains(kid.as_str()) || destroyed.contains(&public_key.sha256_hex()) {
+                KeyState::Destroyed
+            } else if held.signer.usable_at(wall).is_err() {
+                KeyState::Revoked
+            } else if is_open {
+                KeyState::Open
+            } else if held.file.exists() {
+                KeyState::Sealed
+            } else {
+                KeyState::Missing
+            };
+        KeyAnswer {
+            kid: kid.to_string(),
+            algorithm: held.signer.algorithm().name().to_owned(),
+            public_key: STANDARD.encode(public_key.spki_der()),
+            sha256: public_key.sha256_hex(),
+            state,
+            destruction_due: due.map(|due| due.at.clone()),
+            destruction_overdue: due.is_some_and(|due| due.is_over(wall)),
+        }
+    }
+
+    /// Notes what has to be known for ever. The journal holds it too, so that a failure here
+    /// is no reason to stop.
+    fn save(&self) {
+        let stored = self.stored();
+        if let Err(error) = self.store.save(&stored) {
+            self.log.error(
+                "the state can not be stored",
+                serde_json::json!({"error": error.to_string()}),
+            );
+        }
+    }
+
+    fn stored(&self) -> Stored {
+        Stored { witness: Some(self.head()), past: self.armory.borrow().past.clone() }
+    }
+}
+
+impl Active {
+    fn state(&self, now: Moment) -> SessionState {
+        let request = self.session.request();
+        SessionState {
+            session: self.session.id().to_owned(),
+            incident: request.incident().to_owned(),
+            justification: request.justification().to_owned(),
+            emergency_kid: request.emergency_kid().to_string(),
+            algorithm: self.key.registered().algorithm().name().to_owned(),
+            public_key: STANDARD.encode(self.key.registered().public_key.spki_der()),
+            replaces: request.replaces().iter().map(ToString::to_string).collect(),
+            callers: request.callers().iter().map(ToString::to_string).collect(),
+            activated_at: self.activated_at.clone(),
+            expires_at: rfc3339(request.expires_at()),
+            expires_in_ms: u64::try_from(self.session.lasts(now).as_millis()).unwrap_or(0),
+            remaining: self.session.remaining(),
+            max_signatures: self.max_signatures,
+            approved_by: self.approved_by.clone(),
+            record: self.record.clone(),
+        }
+    }
+}
+
+impl Bucket {
+    /// Takes a place of `most`, of which one comes back every `every_s`.
+    fn take(&mut self, now: Moment, most: u32, every_s: u64) -> bool {
+        let back = now.since(self.counted_at).as_secs() / every_s;
+        if back > 0 {
+            self.taken = self.taken.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX));
+            self.counted_at = now;
+        }
+        let may = self.taken < most;
+        self.taken += u32::from(may);
+        may
+    }
+}
+
+impl fmt::Debug for Armory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Armory").field("armed", &self.active.is_some()).finish_non_exhaustive()
+    }
+}
+
+fn head_of(durable: &Durable) -> JournalHead {
+    JournalHead::new(durable.chain(), durable.head())
+}
+
+fn refused(id: u64, reason: Reason, detail: impl Into<String>) -> Refused {
+    Refused { id, reason, detail: detail.into(), record: None }
+}
+
+/// A peer's words, as far as they go into a record: one line, not too long.
+fn one_line(text: &str, most: usize) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut end = clean.len().min(most);
+    while !clean.is_char_boundary(end) {
+        end -= 1;
+    }
+    clean.get(..end).unwrap_or_default().to_owned()
+}

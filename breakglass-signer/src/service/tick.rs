@@ -1,0 +1,90 @@
+//! What time alone brings about: the end of a session and of a passphrase, a key that should
+//! have been destroyed, and what is noted now and then.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use audit::Trouble;
+use serde_json::json;
+use signing_core::breakglass::End;
+use signing_core::journal::{ACTOR, DestructionOverdue, Record};
+
+use super::Service;
+use crate::time::{now, wall_now};
+
+/// How late an end is noticed at most. A signature is never late: its permit asks the clocks.
+const EVERY: Duration = Duration::from_millis(100);
+/// How many of these until what can wait is looked at.
+const SLOW: u32 = 100;
+/// In seconds.
+const SLOW_S: u64 = 10;
+
+impl Service {
+    /// Runs for ever.
+    pub async fn tick(self: &Rc<Self>) {
+        for number in 1_u32.. {
+            tokio::time::sleep(EVERY).await;
+            self.look().await;
+            if number % SLOW == 0 {
+                self.record_refusals(SLOW_S);
+                self.look_for_overdue().await;
+                self.save();
+            }
+        }
+    }
+
+    /// Ends a session whose time or quota is over, and lets go of a passphrase.
+    pub async fn look(self: &Rc<Self>) {
+        let over = {
+            let mut armory = self.armory.borrow_mut();
+            armory.active.as_mut().and_then(|active| active.session.look(now(), wall_now()))
+        };
+        if let Some(end) = over {
+            self.end(end, "breakglass-signer", end.sentence()).await;
+        }
+        let expired = self.armory.borrow_mut().unlock.expire(now());
+        if let Some(by) = expired {
+            self.note_unlock(&by, "expired");
+        }
+    }
+
+    /// Says once, in a record, of each key that should be gone; in the log again and again.
+    async fn look_for_overdue(&self) {
+        let overdue: Vec<(String, String, bool)> = {
+            let armory = self.armory.borrow();
+            let over = armory.past.due.iter().filter(|(_, due)| due.is_over(wall_now()));
+            over.map(|(kid, due)| (kid.clone(), due.at.clone(), due.told)).collect()
+        };
+        for (emergency_kid, destruction_due, told) in overdue {
+            self.log.error(
+                "an emergency key should have been destroyed: signctl breakglass destroy",
+                json!({"emergency_kid": emergency_kid, "destruction_due": destruction_due}),
+            );
+            if told {
+                continue;
+            }
+            let (kid, due) = (&emergency_kid, &destruction_due);
+            let record = Record::DestructionOverdue(DestructionOverdue {
+                actor: ACTOR,
+                destruction_due: due,
+                emergency_kid: kid,
+            });
+            if self.journal.note(&record).is_ok()
+                && let Some(due) = self.armory.borrow_mut().past.due.get_mut(&emergency_kid)
+            {
+                due.told = true;
+            }
+        }
+    }
+
+    /// Returns once the journal can never be written again: then this process ends.
+    pub async fn sealed(self: &Rc<Self>) -> String {
+        loop {
+            if let Some(Trouble::Sealed(why)) = self.journal.trouble() {
+                self.end(End::Journal, "breakglass-signer", End::Journal.sentence()).await;
+                return why;
+            }
+            self.journal.changed().await;
+        }
+    }
+}

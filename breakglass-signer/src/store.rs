@@ -1,0 +1,81 @@
+//! The state directory: the newest record of the journal, and what has to be known for ever
+//! even if old segments were moved away. Replaced whole; one process holds it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use signing_core::breakglass::wire::JournalHead;
+
+use crate::past::Past;
+
+const NAME: &str = "breakglass-signer.json";
+
+/// What is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// The newest record that is known to have been on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<JournalHead>,
+    /// What has to be known for ever.
+    pub past: Past,
+}
+
+/// The directory.
+#[derive(Clone, Debug)]
+pub struct Store {
+    directory: PathBuf,
+}
+
+/// Why it can not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("state.dir {}: {why}", file.display())]
+pub struct StoreError {
+    file: PathBuf,
+    why: String,
+}
+
+impl Store {
+    /// Opens it and reads what is there; nothing yet is fine, damage is not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(directory: &Path) -> Result<(Self, Stored), StoreError> {
+        let error = |why: String| StoreError { file: directory.join(NAME), why };
+        let stored = match fs::read(directory.join(NAME)) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|why| {
+                error(format!(
+                    "is damaged: {why}; bring a copy back, since it knows which requests were used"
+                ))
+            })?,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Stored::default(),
+            Err(why) => return Err(error(why.to_string())),
+        };
+        let store = Self { directory: directory.to_owned() };
+        store.save(&stored).map_err(|why| {
+            error(format!(
+                "can not be written: {why}; the directory has to exist and belong to this user"
+            ))
+        })?;
+        Ok((store, stored))
+    }
+
+    /// Replaces it: write, fsync, rename, fsync of the directory. Dying anywhere leaves the one
+    /// or the other.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn save(&self, stored: &Stored) -> io::Result<()> {
+        let (file, new) = (self.directory.join(NAME), self.directory.join(format!("{NAME}.new")));
+        let bytes = serde_json::to_vec_pretty(stored)?;
+        let mut out =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        out.write_all(&bytes)?;
+        out.sync_all()?;
+        fs::rename(&new, &file)?;
+        File::open(&self.directory)?.sync_all()
+    }
+}

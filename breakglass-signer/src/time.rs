@@ -1,0 +1,40 @@
+//! The only place that asks what time it is.
+
+use std::time::Duration;
+
+use audit::Clock;
+use nix::time::{ClockId, clock_gettime};
+use signing_core::Moment;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// For the journal.
+pub const CLOCK: Clock = Clock { now, wall: wall_now };
+
+/// Now, by the boot-time clock: time asleep counts, so a session ends in a suspend.
+///
+/// If the clock cannot be read, it is the end of time: every session is over.
+#[must_use]
+pub fn now() -> Moment {
+    match clock_gettime(ClockId::CLOCK_BOOTTIME) {
+        Ok(at) => {
+            Moment::from_nanos(u64::try_from(Duration::from(at).as_nanos()).unwrap_or(u64::MAX))
+        }
+        Err(_) => Moment::from_nanos(u64::MAX),
+    }
+}
+
+/// Now, by the calendar, in UTC.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one place that may")]
+pub fn wall_now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+/// RFC 3339 with seconds, in UTC.
+#[must_use]
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    let seconds = at.to_offset(time::UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
+    // Only years beyond 9999 have no RFC 3339 form.
+    seconds.format(&Rfc3339).unwrap_or_else(|_| "9999-12-31T23:59:59Z".to_owned())
+}

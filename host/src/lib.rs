@@ -1,0 +1,8 @@
+//! What the programs ask of their machine, the same way each: settings and what overrides
+//! them, bounded files, unix sockets that nobody else can stand in for, and passphrases.
+
+pub mod environment;
+pub mod files;
+pub mod passphrase;
+pub mod section;
+pub mod socket;

@@ -1,0 +1,128 @@
+//! `signctl breakglass`: the ceremony, step by step. A request is written, approved by others with
+//! `ssh-keygen`, the emergency key unlocked, the session activated, ended, the key destroyed.
+
+mod request;
+mod unlock;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::client::{self, Reply};
+use crate::{show, signers};
+
+/// What to do.
+#[derive(Args)]
+pub(crate) struct Flags {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Write the request that two people have to approve, from what the running proxy knows; print
+    /// the line with which each of them approves it.
+    #[command(
+        after_help = "Example: signctl breakglass request --incident INC-7 --justification \"KMS is down in eu-west-1\" --minutes 60 --max-signatures 10000 --out request.json"
+    )]
+    Request(Box<request::Flags>),
+    /// Bring the emergency key's passphrase to the signer: asked for at the terminal, or read from a
+    /// pipe. It waits for one activation, five minutes at most.
+    #[command(
+        after_help = "Example: signctl breakglass unlock\n         signctl breakglass unlock --operator-socket /run/breakglass-signer/operator.sock"
+    )]
+    Unlock(unlock::Flags),
+    /// Activate an approved request. A refusal says which condition does not hold, and uses up
+    /// nothing.
+    #[command(
+        after_help = "Example: signctl breakglass activate --request request.json --approval request.json.security.sig --approval request.json.finance.sig"
+    )]
+    Activate {
+        /// The request, as it was approved.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+        /// A signature that `ssh-keygen -Y sign` wrote; once for each person.
+        #[arg(long = "approval", value_name = "FILE", required = true)]
+        approvals: Vec<PathBuf>,
+    },
+    /// Show the session in force, outages, emergency keys and what is due.
+    #[command(after_help = "Example: signctl breakglass status --json | jq .session")]
+    Status,
+    /// End the session in force; the emergency key is wiped.
+    #[command(
+        after_help = "Example: signctl breakglass end --reason \"KMS is back, INC-7 closed\""
+    )]
+    End {
+        /// Why; recorded.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Destroy an emergency key that a session used: its file is overwritten and removed, and with
+    /// --signers it is revoked in the registry, which is what verifiers look at.
+    #[command(
+        after_help = "Example: signctl breakglass destroy breakglass-2026 --reason \"after INC-7\" --signers /etc/signing-proxy/signers.json && signctl reload"
+    )]
+    Destroy {
+        /// The key's kid.
+        kid: String,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: String,
+        /// The registry to revoke it in.
+        #[arg(long, value_name = "FILE")]
+        signers: Option<PathBuf>,
+    },
+}
+
+/// Carries out one verb.
+pub(crate) fn run(
+    flags: &Flags,
+    socket: &std::path::Path,
+    as_json: bool,
+) -> anyhow::Result<ExitCode> {
+    let reply = match &flags.verb {
+        Verb::Request(flags) => return request::run(flags, socket, as_json),
+        Verb::Unlock(flags) => return unlock::run(flags, as_json),
+        Verb::Activate { request, approvals } => {
+            let read = |file: &PathBuf| {
+                let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+                Ok::<_, anyhow::Error>(STANDARD.encode(bytes))
+            };
+            let approvals = approvals.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+            let body = json!({"request_b64": read(request)?, "approvals_b64": approvals});
+            client::post(socket, "/v1/breakglass/activate", &body)?
+        }
+        Verb::Status => client::get(socket, "/v1/breakglass")?,
+        Verb::End { reason } => {
+            client::post(socket, "/v1/breakglass/end", &json!({"reason": reason}))?
+        }
+        Verb::Destroy { kid, reason, signers } => {
+            if let Some(file) = signers {
+                // First of all: that is what keeps verifiers from believing it.
+                signers::revoke(file, kid)?;
+            }
+            let body = json!({"emergency_kid": kid, "reason": reason});
+            client::post(socket, "/v1/breakglass/destroy", &body)?
+        }
+    };
+    Ok(said(&reply, as_json))
+}
+
+fn said(reply: &Reply, as_json: bool) -> ExitCode {
+    if as_json || !reply.is_problem() {
+        println!("{:#}", reply.body);
+    } else {
+        eprintln!("signctl: {}", show::problem(&reply.body));
+    }
+    if reply.status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A text of an answer.
+fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
+    value.pointer(pointer).and_then(Value::as_str)
+}

@@ -1,0 +1,296 @@
+//! Writes the request, from what the running proxy knows and what flags say instead:
+//! `GET /v1/breakglass` answers
+//!
+//! ```json
+//! {"deployment": "...", "callers": ["spiffe://..."],
+//!  "outages": [{"signer_kid": "...", "since": "<RFC 3339>", "seconds": 2100, "qualifies": true}],
+//!  "signer": {"instance": "...", "keys": [{"kid": "...", "sha256": "...", "state": "sealed"}],
+//!             "required_roles": ["Finance", "Security"], ...}}
+//! ```
+//!
+//! where `signer` is the emergency signer's own state (`signing_core::breakglass::wire::State`).
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde_json::{Value, json};
+use signing_core::breakglass::{Draft, NAMESPACE, TYPE};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
+use super::text;
+use crate::client;
+
+/// What the request is to say.
+#[derive(Args)]
+pub(crate) struct Flags {
+    /// The incident's name.
+    #[arg(long)]
+    incident: String,
+    /// Why, one line.
+    #[arg(long)]
+    justification: String,
+    /// The emergency key; else the only one that is sealed and ready.
+    #[arg(long, value_name = "KID")]
+    emergency_kid: Option<String>,
+    /// SHA-256 of its public key (DER SubjectPublicKeyInfo, hex); else as the signer says.
+    #[arg(long, value_name = "HEX")]
+    emergency_key_sha256: Option<String>,
+    /// Signers it stands in for; else every one with an outage that is long enough.
+    #[arg(long, value_name = "KID", value_delimiter = ',')]
+    replaces: Vec<String>,
+    /// Callers that it signs for; else every caller of the proxy.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    callers: Vec<String>,
+    /// How long the session may last.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(i64).range(1..=10_080))]
+    minutes: i64,
+    /// How many signatures each instance may make.
+    #[arg(long, default_value_t = 1000)]
+    max_signatures: u64,
+    /// RFC 3339: when the outage began; else when the last of those signers went out.
+    #[arg(long, value_name = "TIME")]
+    outage_since: Option<String>,
+    /// RFC 3339: not before then; else now.
+    #[arg(long, value_name = "TIME")]
+    not_before: Option<String>,
+    /// Signer instances to arm; else the one that the proxy is connected to.
+    #[arg(long = "instance", value_name = "HEX", value_delimiter = ',')]
+    instances: Vec<String>,
+    /// The deployment; else as the proxy says.
+    #[arg(long)]
+    audience: Option<String>,
+    /// A name for the request; else the incident's.
+    #[arg(long)]
+    id: Option<String>,
+    /// The file to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Writes it, and says how it is approved.
+pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
+    // Without a proxy the flags have to say it all; what is missing is named below.
+    let known = client::get(socket, "/v1/breakglass").map(|reply| reply.body);
+    let known = known.unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
+    let draft = draft(flags, &known, now())?;
+    let bytes = draft.to_bytes().map_err(|error| anyhow!("no such request: {error}"))?;
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&flags.out)
+        .with_context(|| format!("{}", flags.out.display()))?;
+    out.write_all(&bytes).and_then(|()| out.sync_all())?;
+    let file = flags.out.display();
+    let sign = format!("ssh-keygen -Y sign -n {NAMESPACE} -f KEY {file}");
+    let roles = roles(&known);
+    if as_json {
+        let said =
+            json!({"file": file.to_string(), "request": draft, "sign": sign, "roles": roles});
+        println!("{said:#}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{file}: {} for {}, until {}", draft.id, draft.incident, draft.expires_at);
+    println!("Each role has it signed by a person of its own, over these exact bytes:");
+    for role in &roles {
+        let name = role.to_lowercase();
+        println!("  {role}: {sign} && mv {file}.sig {file}.{name}.sig");
+    }
+    println!("Then: signctl breakglass unlock");
+    let approvals =
+        roles.iter().map(|role| format!(" --approval {file}.{}.sig", role.to_lowercase()));
+    println!("      signctl breakglass activate --request {file}{}", approvals.collect::<String>());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Draft> {
+    let missing = |what: &str, flag: &str| {
+        let why = text(known, "/error").or_else(|| text(known, "/detail"));
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        anyhow!("{what} is not known{why}; give {flag}")
+    };
+    let or = |given: &Option<String>, pointer: &str| {
+        given.clone().or_else(|| text(known, pointer).map(str::to_owned))
+    };
+    let kid = match &flags.emergency_kid {
+        Some(kid) => kid.clone(),
+        None => only_key(known).ok_or_else(|| missing("which emergency key", "--emergency-kid"))?,
+    };
+    let sha256 = flags.emergency_key_sha256.clone().or_else(|| {
+        let key = keys(known).find(|key| text(key, "/kid") == Some(kid.as_str()))?;
+        text(key, "/sha256").map(str::to_owned)
+    });
+    let replaces =
+        if flags.replaces.is_empty() { qualifying(known) } else { flags.replaces.clone() };
+    if replaces.is_empty() {
+        return Err(missing("a signer whose outage is long enough", "--replaces"));
+    }
+    let callers =
+        if flags.callers.is_empty() { listed(known, "/callers") } else { flags.callers.clone() };
+    if callers.is_empty() {
+        return Err(missing("who calls", "--callers"));
+    }
+    let instances = if flags.instances.is_empty() {
+        vec![
+            or(&None, "/signer/instance")
+                .ok_or_else(|| missing("the signer's instance", "--instance"))?,
+        ]
+    } else {
+        flags.instances.clone()
+    };
+    let since = flags.outage_since.clone().or_else(|| since(known, &replaces));
+    let not_before = match &flags.not_before {
+        Some(text) => OffsetDateTime::parse(text, &Rfc3339)
+            .with_context(|| format!("--not-before {text:?}"))?,
+        None => now,
+    };
+    let mut nonce = [0; 16];
+    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| anyhow!("the system gives no randomness"))?;
+    Ok(Draft {
+        r#type: TYPE.to_owned(),
+        id: flags.id.clone().unwrap_or_else(|| slug(&flags.incident)),
+        audience: or(&flags.audience, "/deployment")
+            .ok_or_else(|| missing("the deployment", "--audience"))?,
+        instances,
+        incident: flags.incident.clone(),
+        justification: flags.justification.clone(),
+        emergency_kid: kid,
+        emergency_key_sha256: sha256
+            .ok_or_else(|| missing("the emergency key's hash", "--emergency-key-sha256"))?,
+        replaces,
+        callers,
+        outage_since: since.ok_or_else(|| missing("when the outage began", "--outage-since"))?,
+        not_before: not_before.format(&Rfc3339)?,
+        expires_at: (not_before + Duration::minutes(flags.minutes)).format(&Rfc3339)?,
+        max_signatures: flags.max_signatures,
+        nonce: STANDARD.encode(nonce),
+    })
+}
+
+fn roles(known: &Value) -> Vec<String> {
+    let roles = listed(known, "/signer/required_roles");
+    if roles.is_empty() { ["Security", "Finance"].map(str::to_owned).into() } else { roles }
+}
+
+fn keys(known: &Value) -> impl Iterator<Item = &Value> {
+    known.pointer("/signer/keys").and_then(Value::as_array).into_iter().flatten()
+}
+
+/// The key that is sealed, if there is one only.
+fn only_key(known: &Value) -> Option<String> {
+    let mut ready = keys(known).filter(|key| text(key, "/state") == Some("sealed"));
+    match (ready.next(), ready.next()) {
+        (Some(key), None) => text(key, "/kid").map(str::to_owned),
+        _ => None,
+    }
+}
+
+fn outages(known: &Value) -> impl Iterator<Item = &Value> {
+    known.get("outages").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn qualifying(known: &Value) -> Vec<String> {
+    let long = outages(known).filter(|outage| outage.get("qualifies") == Some(&Value::Bool(true)));
+    long.filter_map(|outage| text(outage, "/signer_kid").map(str::to_owned)).collect()
+}
+
+/// When the last of these went out: from then on all of them were.
+fn since(known: &Value, replaces: &[String]) -> Option<String> {
+    let of_these = outages(known).filter(|outage| {
+        text(outage, "/signer_kid").is_some_and(|kid| replaces.iter().any(|other| other == kid))
+    });
+    let times =
+        of_these.filter_map(|outage| OffsetDateTime::parse(text(outage, "/since")?, &Rfc3339).ok());
+    times.max()?.format(&Rfc3339).ok()
+}
+
+fn listed(known: &Value, pointer: &str) -> Vec<String> {
+    let items = known.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
+}
+
+/// A name out of an incident's.
+fn slug(incident: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name: String = incident.chars().map(|c| if fits(c) { c } else { '-' }).take(64).collect();
+    if name.is_empty() { "request".to_owned() } else { name }
+}
+
+/// To the second, as a person reads it.
+fn now() -> OffsetDateTime {
+    let now = OffsetDateTime::now_utc();
+    now.replace_nanosecond(0).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    fn flags(more: &[&str]) -> Flags {
+        let base = ["x", "--incident", "INC 7", "--justification", "down", "--out", "r.json"];
+        Line::parse_from(base.iter().chain(more)).flags
+    }
+
+    fn known() -> Value {
+        json!({
+            "deployment": "d", "callers": ["spiffe://t/a"],
+            "outages": [
+                {"signer_kid": "a", "since": "2026-01-01T00:00:00Z", "seconds": 3600, "qualifies": true},
+                {"signer_kid": "b", "since": "2026-01-01T00:10:00Z", "seconds": 3000, "qualifies": true},
+                {"signer_kid": "c", "since": "2026-01-01T00:20:00Z", "seconds": 1, "qualifies": false},
+            ],
+            "signer": {"instance": "0".repeat(64), "required_roles": ["Security", "Finance"],
+                       "keys": [{"kid": "e", "sha256": "1".repeat(64), "state": "sealed"},
+                                {"kid": "old", "sha256": "2".repeat(64), "state": "destroyed"}]},
+        })
+    }
+
+    #[test]
+    fn what_the_proxy_knows_need_not_be_said() {
+        let at = OffsetDateTime::parse("2026-01-01T01:00:00Z", &Rfc3339).unwrap();
+        let draft = draft(&flags(&[]), &known(), at).unwrap();
+        assert_eq!((draft.id.as_str(), draft.audience.as_str()), ("INC-7", "d"));
+        assert_eq!(draft.replaces, ["a", "b"]);
+        assert_eq!(draft.outage_since, "2026-01-01T00:10:00Z");
+        assert_eq!((draft.emergency_kid.as_str(), draft.max_signatures), ("e", 1000));
+        assert_eq!(draft.expires_at, "2026-01-01T02:00:00Z");
+        assert!(draft.to_bytes().is_ok());
+    }
+
+    #[test]
+    fn what_nobody_knows_is_named_with_its_flag() {
+        let at = OffsetDateTime::UNIX_EPOCH;
+        let said = draft(&flags(&[]), &json!({"error": "no proxy"}), at).unwrap_err().to_string();
+        assert!(said.contains("no proxy") && said.contains("--emergency-kid"), "{said}");
+        let mut known = known();
+        known["outages"] = json!([]);
+        let said = draft(&flags(&[]), &known, at).unwrap_err().to_string();
+        assert!(said.contains("--replaces"), "{said}");
+    }
+
+    #[test]
+    fn flags_override_what_is_known() {
+        let given = flags(&["--replaces", "a", "--minutes", "5", "--callers", "x.test,y.test"]);
+        let draft = draft(&given, &known(), OffsetDateTime::UNIX_EPOCH).unwrap();
+        assert_eq!(
+            (draft.replaces, draft.callers),
+            (vec!["a".to_owned()], vec!["x.test".to_owned(), "y.test".to_owned()])
+        );
+        assert_eq!(draft.outage_since, "2026-01-01T00:00:00Z");
+        assert_eq!(draft.expires_at, "1970-01-01T00:05:00Z");
+    }
+}

@@ -1,0 +1,236 @@
+//! An activation is refused by each clause of I5 alone, with a sentence; and whatever comes
+//! together, it is granted exactly when two people in two roles with two keys approved
+//! something that fits.
+
+use proptest::prelude::*;
+use signing_core::breakglass::activation::Hardware;
+use signing_core::breakglass::wire::OutageClaim;
+use signing_core::breakglass::{Clause, Draft, Request};
+
+use crate::world::{NOW, World, approval, at};
+
+#[test]
+fn i5_what_is_right_is_activated() {
+    let activation = World::new().decide().unwrap();
+    assert_eq!(activation.request().incident(), "INC-7");
+    assert_eq!(activation.approvals().len(), 2);
+}
+
+/// Each clause that a decision asks, and what alone makes it fail.
+#[test]
+fn i5_each_clause_alone_refuses_and_says_what_to_do() {
+    type Change = fn(&mut World);
+    let cases: &[(Clause, Change)] = &[
+        (Clause::Request, |world| world.bytes = Some(b"{}".to_vec())),
+        (Clause::Audience, |world| world.draft.audience = "another".into()),
+        (Clause::Instance, |world| world.draft.instances = vec!["9".repeat(64)]),
+        (Clause::ApproversChanged, |world| world.unchanged = false),
+        (Clause::Approval, |world| world.approvals[1] = Err("it is in another namespace".into())),
+        (Clause::SoftwareKey, |world| world.rules.hardware_required = true),
+        (Clause::SoftwareKey, |world| world.rules.pin_required = true),
+        (Clause::NoTouch, |world| {
+            world.rules.touch_required = true;
+            world.hardware(Hardware { touched: false, verified: true, counter: 1 });
+        }),
+        (Clause::NoPin, |world| {
+            world.rules.pin_required = true;
+            world.hardware(Hardware { touched: true, verified: false, counter: 1 });
+        }),
+        (Clause::SamePerson, |world| world.approvals[1] = Ok(approval("alice", &["Finance"], "b"))),
+        (Clause::SameKey, |world| world.approvals[1] = Ok(approval("bob", &["Finance"], "a"))),
+        (Clause::RoleMissing, |world| world.approvals[1] = Ok(approval("bob", &["Security"], "b"))),
+        (Clause::RoleMissing, |world| world.approvals[1] = Ok(approval("bob", &[], "b"))),
+        (Clause::RoleMissing, |world| drop(world.approvals.pop())),
+        (Clause::RoleMissing, |world| world.approvals.clear()),
+        // One person with both roles is still one person.
+        (Clause::RoleMissing, |world| {
+            world.approvals = vec![Ok(approval("alice", &["Security", "Finance"], "a"))];
+        }),
+        // Two roles of a configuration are two, whatever it says.
+        (Clause::RoleMissing, |world| world.rules.required_roles = ["Security".into()].into()),
+        (Clause::KeysNotDisjoint, |world| {
+            let registered = world.registry.get("payments").unwrap().public_key.sha256_hex();
+            let mut other = approval("bob", &["Finance"], "b");
+            other.key_sha256 = Some(registered);
+            world.approvals[1] = Ok(other);
+        }),
+        (Clause::KeyUnknown, |world| world.held.clear()),
+        (Clause::KeyDestroyed, |world| {
+            world.destroyed.insert("emergency".into());
+        }),
+        (Clause::KeyDestroyed, |world| {
+            // The same key under another name is still the key.
+            world.destroyed.insert(world.draft.emergency_key_sha256.clone());
+        }),
+        (Clause::KeyMismatch, |world| world.draft.emergency_key_sha256 = "0".repeat(64)),
+        (Clause::KeyRevoked, |world| world.revoke("emergency")),
+        (Clause::KeyRevoked, |world| {
+            world.draft.emergency_kid = "payments".into();
+            world.held.insert("payments".into());
+        }),
+        (Clause::ReplacesUnknown, |world| world.draft.replaces = vec!["nobody".into()]),
+        (Clause::ReplacesUnknown, |world| world.draft.replaces = vec!["emergency".into()]),
+        (Clause::NonceUsed, |world| {
+            let nonce = Request::parse(&world.document()).unwrap().nonce();
+            world.used.insert(nonce);
+        }),
+        (Clause::NotYetValid, |world| world.draft.not_before = at(NOW + 1)),
+        (Clause::Expired, |world| world.now = NOW + 3600),
+        (Clause::SessionTooLong, |world| world.draft.expires_at = at(NOW + 14_401)),
+        (Clause::QuotaTooLarge, |world| world.draft.max_signatures = 1001),
+        (Clause::OutageTooShort, |world| world.draft.outage_since = at(NOW - 1799)),
+        (Clause::OutageNotObserved, |world| world.claims[0].seconds = 1799),
+        (Clause::OutageNotObserved, |world| world.claims.clear()),
+        (Clause::OutageNotObserved, |world| world.claims[0].signer_kid = "ledger".into()),
+        // Every signer in `replaces` has to qualify.
+        (Clause::OutageNotObserved, |world| {
+            world.draft.replaces = vec!["payments".into(), "ledger".into()];
+        }),
+        (Clause::SessionActive, |world| world.active = Some("INC-6-00000000")),
+    ];
+    let asked_elsewhere =
+        [Clause::Locked, Clause::PassphraseWrong, Clause::SelfTestFailed, Clause::NotRecorded];
+    for (clause, change) in cases {
+        let mut world = World::new();
+        change(&mut world);
+        let refused = world.decide().unwrap_err();
+        assert_eq!(refused.clause, *clause, "{}", refused.sentence);
+        assert!(refused.sentence.len() > 30, "{}", refused.sentence);
+    }
+    for clause in Clause::ALL.iter().filter(|clause| !asked_elsewhere.contains(clause)) {
+        assert!(cases.iter().any(|(asked, _)| asked == clause), "{clause:?} has no case");
+    }
+}
+
+#[test]
+fn i11_an_outage_of_exactly_the_minimum_is_one() {
+    let mut world = World::new();
+    world.draft.outage_since = at(NOW - 1800);
+    world.claims[0].seconds = 1800;
+    assert!(world.decide().is_ok());
+}
+
+#[test]
+fn i5_the_limits_themselves_are_allowed() {
+    let mut world = World::new();
+    world.draft.expires_at = at(NOW + 14_400);
+    world.draft.max_signatures = 1000;
+    assert!(world.decide().is_ok());
+    world.now = NOW + 14_399;
+    assert!(world.decide().is_ok());
+    world.now = NOW + 14_400;
+    assert_eq!(world.decide().unwrap_err().clause, Clause::Expired);
+}
+
+#[test]
+fn i5_any_byte_of_a_document_that_is_not_one_is_refused() {
+    let good = String::from_utf8(World::new().document()).unwrap();
+    assert!(Request::parse(good.as_bytes()).is_ok());
+    let changed = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        good.replacen(from, to, 1)
+    };
+    for (what, document) in [
+        ("an unknown key", changed("\"id\"", "\"more\": 1, \"id\"")),
+        ("a key twice", changed("\"id\": \"INC-7\"", "\"id\": \"INC-7\", \"id\": \"INC-7\"")),
+        ("a missing key", changed("\"incident\": \"INC-7\",", "")),
+        ("trailing data", format!("{good}{{}}")),
+        ("another type", changed("request/v1", "request/v2")),
+        ("a wrong id", changed("\"id\": \"INC-7\"", "\"id\": \"INC 7\"")),
+        ("an empty incident", changed("\"incident\": \"INC-7\"", "\"incident\": \"\"")),
+        ("two lines", changed("KMS is down", "KMS is\\ndown")),
+        ("NUL", changed("KMS is down", "KMS is\\u0000down")),
+        ("blank around", changed("KMS is down", " KMS is down")),
+        ("an upper-case hash", changed(&"1".repeat(64), &"A".repeat(64))),
+        ("a caller twice", changed("\"spiffe://t/a\"", "\"spiffe://t/a\", \"spiffe://t/a\"")),
+        ("no caller", changed("\"spiffe://t/a\"", "")),
+        ("a caller that is none", changed("spiffe://t/a", "SPIFFE://t/a")),
+        ("no quota", changed("\"max_signatures\": 900", "\"max_signatures\": 0")),
+        ("half a quota", changed("\"max_signatures\": 900", "\"max_signatures\": 1.5")),
+        ("a short nonce", changed("AAAAAAAAAAAAAAAAAAAAAA==", "AAAA")),
+        (
+            "a nonce of another base64",
+            changed("AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAA"),
+        ),
+        ("a time without zone", changed(&at(NOW), at(NOW).trim_end_matches('Z'))),
+        ("too long", good.replacen("KMS is down", &"x".repeat(7000), 1)),
+    ] {
+        let error = Request::parse(document.as_bytes());
+        assert!(error.is_err(), "{what}");
+        assert!(error.unwrap_err().to_string().len() > 20, "{what}");
+    }
+    let mut draft = World::new().draft;
+    draft.expires_at.clone_from(&draft.not_before);
+    assert!(draft.to_bytes().is_err(), "it ends before it begins");
+}
+
+/// What is said of one approval.
+#[derive(Clone, Debug)]
+struct Said {
+    person: usize,
+    key: usize,
+    roles: usize,
+    valid: bool,
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    (0_usize..3, 0_usize..3, 0_usize..4, prop::bool::weighted(0.9))
+        .prop_map(|(person, key, roles, valid)| Said { person, key, roles, valid })
+}
+
+/// Who approved, said in another way than the product does: every pair is looked at.
+fn enough(said: &[Said]) -> bool {
+    let distinct = |part: fn(&Said) -> usize| {
+        let mut seen: Vec<_> = said.iter().map(part).collect();
+        seen.sort_unstable();
+        seen.windows(2).all(|pair| pair[0] != pair[1])
+    };
+    let pairs = said.iter().flat_map(|one| said.iter().map(move |other| (one, other)));
+    let two = pairs
+        .filter(|(one, other)| one.person != other.person)
+        .any(|(one, other)| one.roles & 1 == 1 && other.roles & 2 == 2);
+    said.iter().all(|one| one.valid) && distinct(|one| one.person) && distinct(|one| one.key) && two
+}
+
+proptest! {
+    #[test]
+    fn i5_two_people_two_keys_two_roles_and_nothing_else(
+        approvals in prop::collection::vec(said(), 0..4),
+        seconds in 1790_u64..1810, outage in 1790_i64..1810, lasts in 14_390_i64..14_410,
+        quota in 995_u64..1005, late in -2_i64..2,
+    ) {
+        let mut world = World::new();
+        world.approvals = approvals.iter().map(|one| {
+            let all = ["Security", "Finance"];
+            let roles: Vec<_> = (0..2).filter(|bit| one.roles >> bit & 1 == 1).map(|bit| all[bit]).collect();
+            let name = ["alice", "bob", "carol"][one.person];
+            if one.valid { Ok(approval(name, &roles, ["a", "b", "c"][one.key])) } else { Err("no".into()) }
+        }).collect();
+        world.claims = vec![OutageClaim { signer_kid: "payments".into(), since: at(0), seconds }];
+        world.draft.outage_since = at(NOW - outage);
+        world.draft.expires_at = at(NOW + lasts);
+        world.draft.max_signatures = quota;
+        world.now = NOW + late;
+        let fits = seconds >= 1800 && outage >= 1800 && lasts <= 14_400 && quota <= 1000 && late >= 0;
+        let decided = world.decide();
+        prop_assert_eq!(decided.is_ok(), fits && enough(&approvals), "{:?}", decided);
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), at in 0_usize..900, to in any::<u8>()) {
+        let _ = Request::parse(&bytes);
+        let mut document = World::new().document();
+        let place = at % document.len();
+        document[place] = to;
+        let _ = Request::parse(&document);
+    }
+}
+
+/// What `signctl` writes is read back as it was meant.
+#[test]
+fn a_draft_comes_back_as_a_request() {
+    let draft: Draft = World::new().draft;
+    let request = Request::parse(&draft.to_bytes().unwrap()).unwrap();
+    assert_eq!(request.session(), format!("INC-7-{}", &request.sha256()[..8]));
+    assert_eq!(request.max_signatures(), draft.max_signatures);
+}

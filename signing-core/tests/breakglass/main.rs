@@ -1,0 +1,13 @@
+//! Break-glass, the pure part: what is activated, and how long and for whom it signs.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that can not go on has failed"
+)]
+
+mod activation;
+mod session;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
