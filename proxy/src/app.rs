@@ -31,7 +31,7 @@ use crate::server::{self, Connections, DataPlane};
 use crate::sign::SigningRoom;
 use crate::signals::{Hangup, Signals};
 use crate::time::{now, wall_now};
-use crate::upstream::{DevelopmentUpstream, KmsClients, Upstream};
+use crate::upstream::{DevelopmentUpstream, KmsClients, Pkcs11Clients, Upstream};
 
 /// How long a stop waits until it is stored how far the journal has come.
 const WITNESS_MAX: Duration = Duration::from_secs(2);
@@ -127,7 +127,7 @@ impl App {
             Signals::new()?
         };
 
-        let upstreams = data.block_on(upstreams(&config, &registry, development_keys));
+        let upstreams = data.block_on(upstreams(&config, &registry, development_keys))?;
         let slots = Slots::new(config.server.requests_in_flight_max);
         let labels = |(kid, upstream): (&Kid, &Arc<Upstream>)| {
             (kid.clone(), upstream.provider(), upstream.region().to_owned())
@@ -414,12 +414,16 @@ async fn upstreams(
     config: &config::Config,
     registry: &Registry,
     mut development_keys: BTreeMap<Kid, development::DevelopmentKey>,
-) -> Upstreams {
+) -> io::Result<Upstreams> {
     let mut upstreams = Upstreams { data: BTreeMap::new(), monitor: Vec::new() };
     for (kid, upstream) in &config.signers {
         let Some(signer) = registry.get(kid.as_str()) else { continue };
         let pair = match upstream {
             config::Upstream::AwsKms(kms) => Some(kms_pair(kms, signer.algorithm()).await),
+            config::Upstream::Pkcs11(token) => {
+                let clients = Pkcs11Clients::new(token, signer.algorithm(), kid.as_str())?;
+                Some((Upstream::Pkcs11(clients.data), Upstream::Pkcs11(clients.monitor)))
+            }
             config::Upstream::Development { .. } => development_keys.remove(kid).map(|key| {
                 tracing::warn!(signer_kid = %kid, "DEVELOPMENT PROVIDER: this key lies in a plain file");
                 let upstream = |key| Upstream::Development(DevelopmentUpstream::new(key));
@@ -433,7 +437,7 @@ async fn upstreams(
             upstreams.monitor.push((kid.clone(), monitor));
         }
     }
-    upstreams
+    Ok(upstreams)
 }
 
 async fn kms_pair(

@@ -10,6 +10,7 @@ mod changes;
 mod environment;
 mod grants;
 mod parse;
+mod pkcs11;
 mod section;
 mod upstreams;
 
@@ -26,6 +27,7 @@ use signing_core::{Caller, Kid};
 use crate::files;
 
 pub use environment::{Environment, REASON_MAX_CHARS};
+pub use pkcs11::Pkcs11;
 
 /// A whole configuration. The files it names are read by [`crate::materials`].
 #[derive(Clone, Debug)]
@@ -176,6 +178,8 @@ pub struct Probe {
 pub enum Upstream {
     /// A key in AWS KMS.
     AwsKms(AwsKms),
+    /// A key on a PKCS#11 token.
+    Pkcs11(Pkcs11),
     /// A key in a file, for development only.
     Development {
         /// PKCS#8 PEM.

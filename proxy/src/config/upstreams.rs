@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use signing_core::Kid;
 
 use super::environment::Environment;
-use super::grants;
 use super::section::{Mistakes, Section};
 use super::{AwsKms, Setting, Upstream};
+use super::{grants, pkcs11};
+
+/// What a mistaken provider is told.
+const PROVIDERS: &str = "expected \"aws-kms\", \"pkcs11\" or \"development\"";
 
 /// What reading upstreams needs to know.
 pub(super) struct Upstreams<'a> {
@@ -74,16 +77,20 @@ impl Upstreams<'_> {
     }
 
     fn upstream(&self, mut section: Section) -> Option<Upstream> {
-        let provider = section.required("provider", "expected \"aws-kms\" or \"development\"");
+        let provider = section.required("provider", PROVIDERS);
         let upstream = match provider.as_str() {
             "aws-kms" => Some(Upstream::AwsKms(self.aws_kms(&mut section))),
+            "pkcs11" => {
+                let token = pkcs11::pkcs11(&mut section, self.directory, self.environment);
+                Some(Upstream::Pkcs11(token))
+            }
             "development" => {
                 if !self.asking.is_empty() {
                     section.mistake(
                         "provider",
                         format!(
                             "is \"development\", whose keys lie in plain files, but {} asks for the \
-                             real thing; set \"aws-kms\"",
+                             real thing; set \"aws-kms\" or \"pkcs11\"",
                             self.asking.join(" and ")
                         ),
                     );
@@ -101,10 +108,7 @@ impl Upstreams<'_> {
             }
             "" => None,
             other => {
-                section.mistake(
-                    "provider",
-                    format!("is {other:?}, expected \"aws-kms\" or \"development\""),
-                );
+                section.mistake("provider", format!("is {other:?}, {PROVIDERS}"));
                 None
             }
         };
@@ -192,8 +196,8 @@ fn same_key(one: &Upstream, other: &Upstream) -> Option<String> {
             let same = !one.as_os_str().is_empty() && one == other;
             same.then(|| format!("key_file {:?}", one.display().to_string()))
         }
-        (Upstream::AwsKms(_), Upstream::Development { .. })
-        | (Upstream::Development { .. }, Upstream::AwsKms(_)) => None,
+        (Upstream::Pkcs11(one), Upstream::Pkcs11(other)) => one.same_key(other),
+        (Upstream::AwsKms(_) | Upstream::Pkcs11(_) | Upstream::Development { .. }, _) => None,
     }
 }
 

@@ -3,12 +3,14 @@
 
 mod development;
 mod kms;
+mod pkcs11;
 mod retry;
 
 use signing_core::gate::{Evidence, Fault};
 
 pub use development::DevelopmentUpstream;
 pub use kms::{KmsClients, KmsUpstream};
+pub use pkcs11::{Pkcs11Clients, Pkcs11Upstream};
 
 use crate::order::Order;
 
@@ -17,6 +19,8 @@ use crate::order::Order;
 pub enum Upstream {
     /// AWS KMS.
     AwsKms(KmsUpstream),
+    /// A key on a PKCS#11 token.
+    Pkcs11(Pkcs11Upstream),
     /// A key in a file.
     Development(DevelopmentUpstream),
 }
@@ -69,15 +73,17 @@ impl Upstream {
     pub fn provider(&self) -> &'static str {
         match self {
             Self::AwsKms(_) => "aws-kms",
+            Self::Pkcs11(_) => "pkcs11",
             Self::Development(_) => "development",
         }
     }
 
-    /// The region of a metric label; `local` where there is none.
+    /// The region of a metric label: of a token, its label; `local` where there is none.
     #[must_use]
     pub fn region(&self) -> &str {
         match self {
             Self::AwsKms(kms) => kms.region(),
+            Self::Pkcs11(token) => token.region(),
             Self::Development(_) => "local",
         }
     }
@@ -91,6 +97,7 @@ impl Upstream {
     pub async fn sign(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
         match self {
             Self::AwsKms(kms) => kms.sign(order).await,
+            Self::Pkcs11(token) => token.sign(order).await,
             Self::Development(development) => development.sign(order),
         }
     }
@@ -102,6 +109,7 @@ impl Upstream {
     pub async fn public_key(&self) -> Result<FoundKey, UpstreamError> {
         match self {
             Self::AwsKms(kms) => kms.public_key().await,
+            Self::Pkcs11(token) => token.public_key(),
             Self::Development(development) => {
                 Ok(FoundKey { spki_der: development.public_key(), arn: None })
             }
@@ -113,14 +121,16 @@ impl Upstream {
     pub async fn keep_warm(&self) {
         match self {
             Self::AwsKms(kms) => kms.keep_warm().await,
-            Self::Development(_) => {}
+            Self::Pkcs11(_) | Self::Development(_) => {}
         }
     }
 
     /// Tells the upstream that `found` is the registered key.
     pub fn pin(&self, found: FoundKey) {
-        if let (Self::AwsKms(kms), Some(arn)) = (self, found.arn) {
-            kms.pin(arn);
+        match (self, found) {
+            (Self::AwsKms(kms), FoundKey { arn: Some(arn), .. }) => kms.pin(arn),
+            (Self::Pkcs11(token), FoundKey { spki_der, .. }) => token.pin(spki_der),
+            (Self::AwsKms(_) | Self::Development(_), _) => {}
         }
     }
 }
