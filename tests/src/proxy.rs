@@ -13,6 +13,7 @@ use crate::kms::Key;
 use crate::pki::{Certificate, Profile};
 use crate::process::Process;
 use crate::programs::ours;
+use crate::softhsm::SoftHsm;
 use crate::strace::Strace;
 use crate::wait::eventually;
 use crate::world::World;
@@ -30,6 +31,8 @@ pub struct ProxyBuilder<'w> {
     gate: String,
     audit: String,
     kms: String,
+    /// Of signers that are not in the KMS: their upstreams' lines.
+    upstreams: Vec<(String, String)>,
     endpoint: String,
     directory: String,
     journal: String,
@@ -81,6 +84,7 @@ impl<'w> ProxyBuilder<'w> {
             gate: GATE.to_owned(),
             audit: String::new(),
             kms: String::new(),
+            upstreams: Vec::new(),
             endpoint: world.kms.endpoint.clone(),
             directory: "proxy".to_owned(),
             journal: "journal".to_owned(),
@@ -102,6 +106,19 @@ impl<'w> ProxyBuilder<'w> {
         self.registry.push(entry(kid, registered));
         self.signers.push((kid.to_owned(), key.clone()));
         self
+    }
+
+    /// Serves `key` of a token as the signer `kid`, registered with its public key; adds
+    /// lines to its upstream.
+    #[must_use]
+    pub fn token(self, kid: &str, hsm: &SoftHsm, key: &Key, lines: &str) -> Self {
+        let environment = hsm.environment();
+        let builder = environment
+            .iter()
+            .fold(self, |builder, (variable, value)| builder.environment(variable, value));
+        let mut builder = builder.signer(kid, key);
+        builder.upstreams.push((kid.to_owned(), hsm.upstream(key, lines)));
+        builder
     }
 
     /// Adds an entry to the registry, for a key that is not served or instead of
@@ -251,6 +268,10 @@ impl<'w> ProxyBuilder<'w> {
             self.gate,
         );
         for (kid, key) in &self.signers {
+            if let Some((_, lines)) = self.upstreams.iter().find(|(name, _)| name == kid) {
+                write!(text, "[[signers]]\nkid = \"{kid}\"\n{lines}").unwrap();
+                continue;
+            }
             write!(
                 text,
                 "[[signers]]\nkid = \"{kid}\"\n[[signers.upstreams]]\nprovider = \"aws-kms\"\n\
