@@ -4,6 +4,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 use signing_core::Algorithm;
 use signing_core::key::SIGNATURE_MAX_BYTES;
 use signing_core::worker::{Call, Start};
@@ -23,7 +25,7 @@ pub(crate) fn measure(start: &str, seconds: &str) -> io::Result<()> {
     let sessions: Vec<_> =
         (0..start.threads.max(1)).map(|_| token.session()).collect::<Result<_, _>>()?;
     let call = Call { id: 0, algorithm, input: vec![7; algorithm.digest_hash().digest_bytes()] };
-    let began = Instant::now();
+    let (began, cpu) = (Instant::now(), cpu()?);
     let signed = std::thread::scope(|scope| {
         let (call, key) = (&call, &token.key);
         let threads: Vec<_> = sessions
@@ -49,9 +51,17 @@ pub(crate) fn measure(start: &str, seconds: &str) -> io::Result<()> {
         })
     })?;
     let took = began.elapsed().as_secs_f64();
-    println!(
-        "{}",
-        serde_json::json!({"signatures": signed, "seconds": took, "threads": start.threads})
-    );
+    let cpu = self::cpu()?.saturating_sub(cpu).as_secs_f64();
+    println!("{}", serde_json::json!({"signatures": signed, "seconds": took, "cpu_seconds": cpu}));
     Ok(())
+}
+
+/// CPU time of this process so far.
+fn cpu() -> io::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let of = |time: TimeVal| {
+        let micros = time.tv_sec().saturating_mul(1_000_000).saturating_add(time.tv_usec());
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    };
+    Ok(of(usage.user_time()) + of(usage.system_time()))
 }

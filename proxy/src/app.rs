@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
 use crate::admin::{self, Admin, SocketError};
 use crate::config::{self, Environment};
+use crate::doctor::{Doctor, Patient, Reached};
 use crate::finish::Finisher;
 use crate::idempotency::Idempotency;
 use crate::log_limit::LogLimit;
@@ -88,6 +89,7 @@ pub enum StartError {
 struct Upstreams {
     data: BTreeMap<Kid, Arc<Upstream>>,
     monitor: Vec<(Kid, Upstream)>,
+    patients: Vec<Patient>,
 }
 
 impl From<OpenError> for StartError {
@@ -203,6 +205,7 @@ impl App {
             slots,
             connections: connections.clone(),
             reloader: Arc::clone(&reloader),
+            doctor: Doctor::new(monitor.clone(), upstreams.patients),
             started: now(),
         });
         let observed = Arc::new(Observed { monitor, journal: journal.clone(), metrics, draining });
@@ -415,24 +418,31 @@ async fn upstreams(
     registry: &Registry,
     mut development_keys: BTreeMap<Kid, development::DevelopmentKey>,
 ) -> io::Result<Upstreams> {
-    let mut upstreams = Upstreams { data: BTreeMap::new(), monitor: Vec::new() };
+    let mut upstreams =
+        Upstreams { data: BTreeMap::new(), monitor: Vec::new(), patients: Vec::new() };
     for (kid, upstream) in &config.signers {
         let Some(signer) = registry.get(kid.as_str()) else { continue };
         let pair = match upstream {
-            config::Upstream::AwsKms(kms) => Some(kms_pair(kms, signer.algorithm()).await),
+            config::Upstream::AwsKms(kms) => {
+                let (data, monitor) = kms_pair(kms, signer.algorithm()).await;
+                Some((data, monitor, Reached::Kms(kms.clone(), signer.algorithm())))
+            }
             config::Upstream::Pkcs11(token) => {
                 let clients = Pkcs11Clients::new(token, signer.algorithm(), kid.as_str())?;
-                Some((Upstream::Pkcs11(clients.data), Upstream::Pkcs11(clients.monitor)))
+                let reached = Reached::Here(Box::new(Upstream::Pkcs11(clients.monitor.clone())));
+                Some((Upstream::Pkcs11(clients.data), Upstream::Pkcs11(clients.monitor), reached))
             }
             config::Upstream::Development { .. } => development_keys.remove(kid).map(|key| {
                 tracing::warn!(signer_kid = %kid, "DEVELOPMENT PROVIDER: this key lies in a plain file");
                 let upstream = |key| Upstream::Development(DevelopmentUpstream::new(key));
-                (upstream(key.clone()), upstream(key))
+                let reached = Reached::Here(Box::new(upstream(key.clone())));
+                (upstream(key.clone()), upstream(key), reached)
             }),
         };
         // Materials hold a registered key for every configured signer; one without
         // would have no gate, and nothing would be signed with it.
-        if let Some((data, monitor)) = pair {
+        if let Some((data, monitor, reached)) = pair {
+            upstreams.patients.push(Patient { kid: kid.clone(), reached });
             upstreams.data.insert(kid.clone(), Arc::new(data));
             upstreams.monitor.push((kid.clone(), monitor));
         }

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod app;
 pub mod config;
 pub mod dev;
+pub mod doctor;
 pub mod files;
 pub mod finish;
 pub mod hardening;

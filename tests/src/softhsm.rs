@@ -97,7 +97,7 @@ impl SoftHsm {
         let path = |name: &str| self.scratch.path(name).display().to_string();
         vec![
             ("SOFTHSM2_CONF", path("softhsm2.conf")),
-            ("FAULTY_REAL", real().display().to_string()),
+            ("FAULTY_REAL", module().display().to_string()),
             ("FAULTY_CONTROL", path("control")),
             ("FAULTY_LOG", path("log")),
         ]
@@ -144,7 +144,7 @@ impl SoftHsm {
 
     fn tool(&self, arguments: &[&str]) {
         let mut tool = system("softhsm2-util");
-        tool.args(arguments).arg("--module").arg(real());
+        tool.args(arguments).arg("--module").arg(module());
         done(tool.env("SOFTHSM2_CONF", self.scratch.path("softhsm2.conf")).output());
     }
 }
@@ -169,7 +169,9 @@ pub fn is_worker(id: u32) -> bool {
     command.split('\0').next().is_some_and(|program| program.ends_with("pkcs11-worker"))
 }
 
-fn real() -> &'static Path {
+/// SoftHSM's own library.
+#[must_use]
+pub fn module() -> &'static Path {
     let found = MODULES.iter().map(Path::new).find(|module| module.exists());
     found.unwrap_or_else(|| panic!("SoftHSM is missing: run ./tests/run.sh, which installs it"))
 }

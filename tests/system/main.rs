@@ -19,6 +19,7 @@ mod configuration_docs;
 mod container;
 mod dev;
 mod dialects;
+mod doctor;
 mod drain;
 mod freeze;
 mod gate;

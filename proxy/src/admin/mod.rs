@@ -23,6 +23,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::config::{self, REASON_MAX_CHARS};
+use crate::doctor::{Busy, Doctor};
 use crate::health::{Health, Reader};
 use crate::json::put;
 use crate::monitor::{Monitor, Outcome, Sealed};
@@ -62,6 +63,8 @@ pub struct Admin {
     pub connections: Connections,
     /// Reads the configuration again.
     pub reloader: Arc<Reloader>,
+    /// Looks at the upstreams.
+    pub doctor: Doctor,
     /// When the process started.
     pub started: Moment,
 }
@@ -198,15 +201,24 @@ async fn respond(
             let by = peer.name().await;
             Ok(reload(Arc::clone(&admin.reloader).reload(by).await))
         }
-        ("/v1/status" | "/v1/freeze" | "/v1/unfreeze" | "/v1/unseal" | "/v1/reload", _) => {
-            Err(Refusal::new(
-                Reason::MethodNotAllowed,
-                format!("{path} does not take {method}; status takes GET, the others POST"),
-            ))
-        }
+        ("/v1/doctor", &Method::POST) => match admin.doctor.visit().await {
+            Ok(report) => Ok(json_answer(StatusCode::OK, &report.to_json())),
+            Err(Busy) => Err(Refusal::new(
+                Reason::Overloaded,
+                "another visit of the doctor is under way; ask again in a minute",
+            )),
+        },
+        (
+            "/v1/status" | "/v1/freeze" | "/v1/unfreeze" | "/v1/unseal" | "/v1/reload"
+            | "/v1/doctor",
+            _,
+        ) => Err(Refusal::new(
+            Reason::MethodNotAllowed,
+            format!("{path} does not take {method}; status takes GET, the others POST"),
+        )),
         _ => Err(Refusal::new(
             Reason::NotFound,
-            "no such path; GET /v1/status, POST /v1/freeze, /v1/unfreeze, /v1/unseal, /v1/reload",
+            "no such path; GET /v1/status, POST /v1/freeze, /v1/unfreeze, /v1/unseal, /v1/reload, /v1/doctor",
         )),
     }
 }

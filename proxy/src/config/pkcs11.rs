@@ -33,8 +33,8 @@ pub struct Pkcs11 {
     pub threads: usize,
     /// One call to the token; then the worker is killed.
     pub call_timeout: Duration,
-    /// The worker, if it is not beside the proxy.
-    worker: Option<PathBuf>,
+    /// The worker, if it is not beside the proxy: see [`Self::worker`].
+    pub worker_file: Option<PathBuf>,
 }
 
 impl Pkcs11 {
@@ -43,7 +43,7 @@ impl Pkcs11 {
     /// # Errors
     /// If the system does not say where the proxy's own is.
     pub fn worker(&self) -> io::Result<PathBuf> {
-        match &self.worker {
+        match &self.worker_file {
             Some(worker) => Ok(worker.clone()),
             None => Ok(std::env::current_exe()?.with_file_name(WORKER)),
         }
@@ -89,7 +89,7 @@ pub(super) fn pkcs11(section: &mut Section, directory: &Path, environment: &Envi
     let pin_file = pin_file(section, directory, environment);
     let threads = usize::try_from(section.number("threads", 4, 1..=64)).unwrap_or(1);
     let call_timeout = section.millis("call_timeout_ms", 2_000);
-    let worker = some(section.text("worker")).map(|worker| directory.join(worker));
+    let worker_file = some(section.text("worker")).map(|worker| directory.join(worker));
     Pkcs11 {
         module: directory.join(module),
         token_label,
@@ -98,7 +98,7 @@ pub(super) fn pkcs11(section: &mut Section, directory: &Path, environment: &Envi
         pin_file,
         threads,
         call_timeout,
-        worker,
+        worker_file,
     }
 }
 

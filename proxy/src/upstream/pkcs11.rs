@@ -19,7 +19,7 @@ use crate::order::Order;
 use calls::{Calls, Lane};
 
 /// One key on a token, as one of the two runtimes holds it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pkcs11Upstream {
     handle: Arc<Handle>,
     lane: Lane,
@@ -78,6 +78,12 @@ impl Pkcs11Upstream {
 
     pub(super) fn public_key(&self) -> Result<FoundKey, UpstreamError> {
         self.handle.calls.public_key().map(|spki_der| FoundKey { spki_der, arn: None })
+    }
+
+    /// Whether nothing can be asked because the PIN was refused.
+    #[must_use]
+    pub fn pin_is_refused(&self) -> bool {
+        self.handle.calls.pin_is_refused()
     }
 
     /// The key is the registered one: from now on no other one is asked.

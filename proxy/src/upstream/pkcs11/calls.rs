@@ -55,6 +55,8 @@ struct State {
     callers: VecDeque<Waiting>,
     sent: BTreeMap<u64, Sent>,
     next_id: u64,
+    /// The PIN is why nothing can be asked.
+    pin_refused: bool,
     /// Nobody is left to ask anything.
     closed: bool,
 }
@@ -92,6 +94,7 @@ impl Calls {
             callers: VecDeque::new(),
             sent: BTreeMap::new(),
             next_id: 0,
+            pin_refused: false,
             closed: false,
         };
         Self {
@@ -183,6 +186,14 @@ impl Calls {
 
     pub(super) fn pin(&self, spki_der: Vec<u8>) {
         self.state().pinned = Some(spki_der);
+    }
+
+    pub(super) fn set_pin_refused(&self, refused: bool) {
+        self.state().pin_refused = refused;
+    }
+
+    pub(super) fn pin_is_refused(&self) -> bool {
+        self.state().pin_refused
     }
 
     /// Nobody asks any more.

@@ -75,6 +75,7 @@ impl Supervisor {
             let pin_file = identity(&self.config.pin_file);
             let Ended { error, pin } = self.serve();
             self.calls.leave(&error);
+            self.calls.set_pin_refused(pin);
             self.calls.settle("the worker ended before it answered; it may have signed");
             if self.calls.is_closed() {
                 return;
