@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use benches::alone::per_call;
-use signing_core::gate::{Evidence, Gates, Observation, Slots, Snapshot, Source, Thresholds};
+use signing_core::gate::{
+    Evidence, Gates, Observation, Slots, Snapshot, Source, Thresholds, WindowLimits,
+};
 use signing_core::policy::Rules;
 use signing_core::{
     Algorithm, Caller, Grant, Input, Kid, Moment, Policy, Registry, Rulebook, ToBeSigned,
@@ -46,12 +48,21 @@ impl Scene {
             failures_to_shut: 3,
             successes_to_open: 1,
             recovery_min: Duration::ZERO,
+            recovery_max: Duration::ZERO,
+            flap_window: Duration::ZERO,
+            window: WindowLimits { calls_min: u32::MAX, ..WindowLimits::default() },
         };
         let now = Moment::from_nanos(1_000_000_000);
         let mut gates = Gates::new(thresholds, [kid.clone()], Arc::clone(&rulebook), now);
         let evidence = Evidence::Signed;
-        let observation =
-            Observation { source: Source::Canary, started: now, at: now, count: 1, evidence };
+        let observation = Observation {
+            upstream: 0,
+            source: Source::Canary,
+            started: now,
+            at: now,
+            count: 1,
+            evidence,
+        };
         assert!(gates.observe(&kid, &observation).is_some());
         Self {
             rulebook,

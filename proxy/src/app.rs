@@ -1,6 +1,5 @@
 //! The composition root: builds everything, spawns last, drains with a deadline.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -18,7 +17,7 @@ use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
 use crate::admin::{self, Admin, SocketError};
 use crate::config::{self, Environment};
-use crate::doctor::{Doctor, Patient, Reached};
+use crate::doctor::Doctor;
 use crate::finish::Finisher;
 use crate::idempotency::Idempotency;
 use crate::log_limit::LogLimit;
@@ -32,7 +31,8 @@ use crate::server::{self, Connections, DataPlane};
 use crate::sign::SigningRoom;
 use crate::signals::{Hangup, Signals};
 use crate::time::{now, wall_now};
-use crate::upstream::{DevelopmentUpstream, KmsClients, Pkcs11Clients, Upstream};
+use crate::upstream::Served;
+use crate::upstreams::Upstreams;
 
 /// How long a stop waits until it is stored how far the journal has come.
 const WITNESS_MAX: Duration = Duration::from_secs(2);
@@ -85,13 +85,6 @@ pub enum StartError {
     Runtime(#[from] io::Error),
 }
 
-/// The upstreams of both runtimes.
-struct Upstreams {
-    data: BTreeMap<Kid, Arc<Upstream>>,
-    monitor: Vec<(Kid, Upstream)>,
-    patients: Vec<Patient>,
-}
-
 impl From<OpenError> for StartError {
     fn from(error: OpenError) -> Self {
         Self::Journal(error)
@@ -129,13 +122,10 @@ impl App {
             Signals::new()?
         };
 
-        let upstreams = data.block_on(upstreams(&config, &registry, development_keys))?;
+        let upstreams = data.block_on(Upstreams::new(&config, &registry, development_keys))?;
         let slots = Slots::new(config.server.requests_in_flight_max);
-        let labels = |(kid, upstream): (&Kid, &Arc<Upstream>)| {
-            (kid.clone(), upstream.provider(), upstream.region().to_owned())
-        };
-        let labels = upstreams.data.iter().map(labels).collect();
-        let metrics = Arc::new(Metrics::new(labels, slots.clone()));
+        let Upstreams { data: served, monitor: probed, watched, measured, patients } = upstreams;
+        let metrics = Arc::new(Metrics::new(measured, slots.clone()));
         metrics.loaded(wall_now().unix_timestamp(), tls.certificate_ends);
         let tls = Arc::new(ArcSwap::from_pointee(tls));
         let observer = Box::new(JournalObserver::new(Arc::clone(&metrics)));
@@ -151,7 +141,7 @@ impl App {
         let journal = opened.start(&identity, config.audit.segment_bytes, clock, observer)?;
         let gates = Gates::new(
             config.thresholds.clone(),
-            upstreams.data.keys().cloned(),
+            watched,
             Arc::new(Rulebook::new(registry, policy)),
             now(),
         );
@@ -159,8 +149,8 @@ impl App {
             gates,
             (store, state),
             journal.clone(),
-            upstreams.monitor,
-            config.probe.clone(),
+            probed,
+            (config.probe.clone(), config.thresholds.window.slow_call),
             Arc::clone(&metrics),
         )?;
         let (drain, draining) = watch::channel(false);
@@ -168,7 +158,7 @@ impl App {
         let room = Arc::new(SigningRoom {
             monitor: monitor.clone(),
             slots: slots.clone(),
-            upstreams: upstreams.data,
+            upstreams: served,
             idempotency: Idempotency::default(),
             journal: journal.clone(),
             metrics: Arc::clone(&metrics),
@@ -205,7 +195,8 @@ impl App {
             slots,
             connections: connections.clone(),
             reloader: Arc::clone(&reloader),
-            doctor: Doctor::new(monitor.clone(), upstreams.patients),
+            doctor: Doctor::new(monitor.clone(), patients),
+            min_outage: config.min_outage,
             started: now(),
         });
         let observed = Arc::new(Observed { monitor, journal: journal.clone(), metrics, draining });
@@ -224,7 +215,8 @@ impl App {
             recording,
         }
         .start()?;
-        for upstream in room.upstreams.values().map(Arc::clone) {
+        for reached in room.upstreams.values().flat_map(Served::iter) {
+            let upstream = Arc::clone(&reached.upstream);
             data.spawn(async move { upstream.keep_warm().await });
         }
         data.spawn(server::accept(data_listener, plane));
@@ -411,49 +403,4 @@ fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartEr
         Ok(listener)
     });
     bound.map_err(|error| StartError::Listen { key, address, error })
-}
-
-async fn upstreams(
-    config: &config::Config,
-    registry: &Registry,
-    mut development_keys: BTreeMap<Kid, development::DevelopmentKey>,
-) -> io::Result<Upstreams> {
-    let mut upstreams =
-        Upstreams { data: BTreeMap::new(), monitor: Vec::new(), patients: Vec::new() };
-    for (kid, upstream) in &config.signers {
-        let Some(signer) = registry.get(kid.as_str()) else { continue };
-        let pair = match upstream {
-            config::Upstream::AwsKms(kms) => {
-                let (data, monitor) = kms_pair(kms, signer.algorithm()).await;
-                Some((data, monitor, Reached::Kms(kms.clone(), signer.algorithm())))
-            }
-            config::Upstream::Pkcs11(token) => {
-                let clients = Pkcs11Clients::new(token, signer.algorithm(), kid.as_str())?;
-                let reached = Reached::Here(Box::new(Upstream::Pkcs11(clients.monitor.clone())));
-                Some((Upstream::Pkcs11(clients.data), Upstream::Pkcs11(clients.monitor), reached))
-            }
-            config::Upstream::Development { .. } => development_keys.remove(kid).map(|key| {
-                tracing::warn!(signer_kid = %kid, "DEVELOPMENT PROVIDER: this key lies in a plain file");
-                let upstream = |key| Upstream::Development(DevelopmentUpstream::new(key));
-                let reached = Reached::Here(Box::new(upstream(key.clone())));
-                (upstream(key.clone()), upstream(key), reached)
-            }),
-        };
-        // Materials hold a registered key for every configured signer; one without
-        // would have no gate, and nothing would be signed with it.
-        if let Some((data, monitor, reached)) = pair {
-            upstreams.patients.push(Patient { kid: kid.clone(), reached });
-            upstreams.data.insert(kid.clone(), Arc::new(data));
-            upstreams.monitor.push((kid.clone(), monitor));
-        }
-    }
-    Ok(upstreams)
-}
-
-async fn kms_pair(
-    kms: &config::AwsKms,
-    algorithm: signing_core::Algorithm,
-) -> (Upstream, Upstream) {
-    let KmsClients { data, monitor } = KmsClients::new(kms, algorithm).await;
-    (Upstream::AwsKms(data), Upstream::AwsKms(monitor))
 }

@@ -1,7 +1,9 @@
 //! Health, as a pure view of the gates at one moment, and its JSON.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use signing_core::gate::{Snapshot, State};
+use signing_core::gate::{Cause, Extent, Place, Snapshot, State, UpstreamView};
 use signing_core::{Kid, Moment, Refusal};
 
 use crate::json::put;
@@ -25,11 +27,28 @@ pub struct SignerHealth<'g> {
     /// The state of its gate as it counts now: an open gate whose lease is over
     /// is shut.
     pub state: &'static str,
-    /// Whether its upstream has proven itself within the lease, frozen or not.
+    /// Whether one of its upstreams has proven itself within the lease, frozen or not.
     pub upstream_ok: bool,
+    /// How much of it is out.
+    pub extent: Extent,
+    /// How long it has been in full outage.
+    pub outage: Duration,
+    /// Each of its upstreams.
+    pub upstreams: Vec<UpstreamHealth<'g>>,
     /// Why a request would be refused; None if it would be admitted.
     pub refusal: Option<Refusal>,
+    outage_runs: bool,
     gate: &'g State,
+}
+
+/// The health of one upstream of a signer.
+#[derive(Debug)]
+pub struct UpstreamHealth<'g> {
+    /// Where it is.
+    pub place: &'g Place,
+    /// Whether it has proven itself within the lease.
+    pub ok: bool,
+    state: &'g State,
 }
 
 /// Who reads it: on the unauthenticated listener, no incident text.
@@ -50,20 +69,37 @@ impl<'g> Health<'g> {
         let signers: Vec<_> = gates
             .gates()
             .map(|(kid, gate)| {
-                let upstream_ok =
-                    matches!(&gate.state, State::Open { lease_until, .. } if now < *lease_until);
+                let upstream_ok = gate.state.is_open(now);
                 let lease_over = matches!(gate.state, State::Open { .. }) && !upstream_ok;
                 SignerHealth {
                     kid,
                     state: if lease_over { "shut" } else { gate.state.word() },
                     upstream_ok,
+                    extent: gate.extent(now),
+                    outage: gate.outage.elapsed(now),
+                    upstreams: gate
+                        .upstreams
+                        .iter()
+                        .map(|UpstreamView { place, state }| UpstreamHealth {
+                            place,
+                            ok: state.is_open(now),
+                            state,
+                        })
+                        .collect(),
                     refusal: gates.check(kid, now).err(),
+                    outage_runs: gate.outage.is_running(),
                     gate: &gate.state,
                 }
             })
             .collect();
         let ok = !signers.is_empty() && signers.iter().all(|signer| signer.refusal.is_none());
         Self { ok, signers, freeze: gates.freeze(), now }
+    }
+
+    /// How much is out, of the signer of which the most is.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        self.signers.iter().map(|signer| signer.extent).max().unwrap_or(Extent::Full)
     }
 
     /// The first reason that anything is refused.
@@ -79,6 +115,7 @@ impl<'g> Health<'g> {
             "ok": self.ok,
             "mode": "normal",
             "frozen": self.freeze.is_some(),
+            "outage": self.extent().word(),
             "signers": self.signers.iter().map(|signer| signer.to_json(self.now, reader)).collect::<Vec<_>>(),
         });
         if let Some(refusal) = self.refusal() {
@@ -107,8 +144,14 @@ impl SignerHealth<'_> {
             "signer_kid": self.kid.as_str(),
             "state": self.state,
             "upstream_ok": self.upstream_ok,
+            "outage": self.extent.word(),
             "for_s": now.since(self.gate.since()).as_secs(),
+            "upstreams": self.upstreams.iter().map(|up| up.to_json(now, reader)).collect::<Vec<_>>(),
         });
+        if !self.outage.is_zero() {
+            put(&mut body, "outage_s", self.outage.as_secs());
+            put(&mut body, "outage_counts", self.outage_runs);
+        }
         if let Some(refusal) = &self.refusal {
             put(&mut body, "reason", refusal.reason.word());
         }
@@ -116,21 +159,39 @@ impl SignerHealth<'_> {
             let left = lease_until.since(now).as_millis();
             put(&mut body, "lease_ms_left", u64::try_from(left).unwrap_or(u64::MAX));
         }
-        if reader == Reader::Operator {
-            let detail = match self.gate {
-                State::Shut { cause, .. } | State::Probing { cause, .. } => Some(match cause {
-                    signing_core::gate::Cause::Failing { fault, detail } => {
-                        format!("{}: {detail}", fault.word())
-                    }
-                    other => other.sentence(),
-                }),
-                State::Sealed { detail, .. } => Some(detail.clone()),
-                State::Open { .. } => None,
-            };
-            if let Some(detail) = detail {
-                put(&mut body, "detail", detail);
-            }
+        if let (Reader::Operator, Some(detail)) = (reader, detail(self.gate)) {
+            put(&mut body, "detail", detail);
         }
         body
+    }
+}
+
+impl UpstreamHealth<'_> {
+    fn to_json(&self, now: Moment, reader: Reader) -> Value {
+        let is_lease_over = matches!(self.state, State::Open { .. }) && !self.ok;
+        let mut body = json!({
+            "upstream": self.place.provider,
+            "region": self.place.region,
+            "ok": self.ok,
+            "state": if is_lease_over { "shut" } else { self.state.word() },
+            "for_s": now.since(self.state.since()).as_secs(),
+        });
+        if let (Reader::Operator, Some(detail)) = (reader, detail(self.state)) {
+            put(&mut body, "detail", detail);
+        }
+        body
+    }
+}
+
+/// Why it is not open, in the upstream's own words: for an operator.
+fn detail(state: &State) -> Option<String> {
+    match state {
+        State::Shut { cause, .. } | State::Probing { cause, .. } => Some(match cause {
+            Cause::Failing { fault, detail } => format!("{}: {detail}", fault.word()),
+            Cause::Slow { detail } => format!("slow: {detail}"),
+            Cause::Starting | Cause::Silence | Cause::Unsealed => cause.sentence(),
+        }),
+        State::Sealed { detail, .. } => Some(detail.clone()),
+        State::Open { .. } => None,
     }
 }

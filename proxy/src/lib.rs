@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod app;
+mod ask;
 pub mod config;
 pub mod dev;
 pub mod doctor;
@@ -32,3 +33,4 @@ pub mod sign;
 pub mod signals;
 pub mod time;
 pub mod upstream;
+pub mod upstreams;

@@ -16,6 +16,10 @@ use signing_proxy::log::Log;
 use signing_proxy::materials::Materials;
 use signing_proxy::signals::Hangup;
 
+/// A call of the AWS SDK allocates a lot (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A signing proxy that refuses to sign whenever it cannot prove that all is well.
 #[derive(Parser)]
 #[command(

@@ -229,7 +229,10 @@ fn audit_key(
 fn development_keys(config: &Config) -> Result<BTreeMap<Kid, DevelopmentKey>, Vec<String>> {
     let mut keys = BTreeMap::new();
     let mut mistakes = Vec::new();
-    for (kid, upstream) in &config.signers {
+    let upstreams = config.signers.iter().flat_map(|(kid, signer)| {
+        signer.upstreams.iter().map(move |reached| (kid, &reached.upstream))
+    });
+    for (kid, upstream) in upstreams {
         let Upstream::Development { key_file } = upstream else { continue };
         if key_file.as_os_str().is_empty() {
             continue;

@@ -1,107 +1,28 @@
-//! Every metric name, in one file. Handles are made once; nothing here is read
+//! The metrics; their names stand in `metrics/names.rs`. Handles are made once; nothing here is read
 //! back to decide anything, and no label takes a caller-chosen value.
 
 mod audit;
+mod names;
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
-use signing_core::gate::{Evidence, Slots, Snapshot, State};
+use signing_core::gate::{Evidence, Extent, Place, Slots, Snapshot, State};
 use signing_core::{Kid, Moment, Reason};
 
 use self::audit::AuditMetrics;
+use self::names::*;
 use crate::health::Health;
 use crate::time::now;
+use crate::upstream::Quota;
 use ::audit::Journal;
 
 pub use self::audit::JournalObserver;
-
-const HEALTH: &str = "signing_proxy_health";
-const SIGNER_HEALTH: &str = "signing_proxy_signer_health";
-const UPSTREAM_HEALTH: &str = "signing_proxy_upstream_health";
-const GATE_STATE: &str = "signing_proxy_gate_state";
-const GATE_TRANSITIONS: &str = "signing_proxy_gate_transitions_total";
-const REQUESTS: &str = "signing_proxy_requests_total";
-const REQUEST_DURATION: &str = "signing_proxy_request_duration_seconds";
-const INFLIGHT: &str = "signing_proxy_inflight_requests";
-const FROZEN: &str = "signing_proxy_frozen";
-const BUILD_INFO: &str = "signing_proxy_build_info";
-const CERTIFICATE_EXPIRY: &str = "signing_proxy_tls_certificate_expiry_timestamp_seconds";
-const RELOAD_SUCCESSFUL: &str = "signing_proxy_config_last_reload_successful";
-const RELOAD_SUCCESS_AT: &str = "signing_proxy_config_last_reload_success_timestamp_seconds";
-const CONNECTIONS: &str = "signing_proxy_connections";
-const HANDSHAKES_FAILED: &str = "signing_proxy_tls_handshakes_failed_total";
-const CONNECTIONS_REFUSED: &str = "signing_proxy_connections_refused_total";
-const KMS_LATENCY: &str = "kms_sign_latency";
-const KMS_ERRORS: &str = "kms_errors_total";
-const AUDIT_APPEND: &str = "audit_append_duration_seconds";
-const AUDIT_SYNC: &str = "audit_sync_duration_seconds";
-const AUDIT_BATCH: &str = "audit_batch_records";
-const AUDIT_RECORDS: &str = "audit_records_total";
-const AUDIT_QUEUE: &str = "audit_queue_records";
-const AUDIT_FREE: &str = "audit_journal_free_bytes";
-const AUDIT_FULL_IN: &str = "audit_journal_full_seconds";
-const AUDIT_SEALED: &str = "audit_sealed";
-
-/// Name, unit and help of each metric.
-const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
-    (HEALTH, Kind::Gauge, "1 only when every signer can sign through its own provider."),
-    (SIGNER_HEALTH, Kind::Gauge, "1 when this signer's gate is open and nothing is frozen."),
-    (UPSTREAM_HEALTH, Kind::Gauge, "1 when this upstream answers with signatures that verify."),
-    (GATE_STATE, Kind::Gauge, "1 for the state the signer's gate is in, 0 for the others."),
-    (GATE_TRANSITIONS, Kind::Counter, "Transitions of the signer's gate."),
-    (REQUESTS, Kind::Counter, "Requests to sign, by result and refusal reason."),
-    (
-        REQUEST_DURATION,
-        Kind::Histogram,
-        "Time that signed requests spent in each stage, in seconds.",
-    ),
-    (INFLIGHT, Kind::Gauge, "Requests admitted and not yet answered."),
-    (FROZEN, Kind::Gauge, "1 while an operator's freeze is in force."),
-    (BUILD_INFO, Kind::Gauge, "1, with the version as a label."),
-    (CERTIFICATE_EXPIRY, Kind::Gauge, "When the server's certificate ends, in seconds since 1970."),
-    (RELOAD_SUCCESSFUL, Kind::Gauge, "1 unless the newest reload was refused."),
-    (
-        RELOAD_SUCCESS_AT,
-        Kind::Gauge,
-        "When the configuration in force was read, in seconds since 1970.",
-    ),
-    (CONNECTIONS, Kind::Gauge, "Open connections to the data plane."),
-    (HANDSHAKES_FAILED, Kind::Counter, "TLS handshakes that failed or timed out."),
-    (CONNECTIONS_REFUSED, Kind::Counter, "Connections closed at once, since too many were open."),
-    (KMS_LATENCY, Kind::Histogram, "Time of one call to the upstream to sign, in seconds."),
-    (KMS_ERRORS, Kind::Counter, "Failed calls to the upstream, by kind."),
-    (
-        AUDIT_APPEND,
-        Kind::Histogram,
-        "Time from a record that is waited for until it is on disk, in seconds.",
-    ),
-    (AUDIT_SYNC, Kind::Histogram, "Time of one sync of the journal, in seconds."),
-    (AUDIT_BATCH, Kind::Sizes, "Records written at once."),
-    (AUDIT_RECORDS, Kind::Counter, "Records written, by type."),
-    (AUDIT_QUEUE, Kind::Gauge, "Records that wait to be written."),
-    (AUDIT_FREE, Kind::Gauge, "Bytes left for the journal, set aside or free on its file system."),
-    (
-        AUDIT_FULL_IN,
-        Kind::Gauge,
-        "Seconds until the journal is full at the rate of the last minutes; infinite if it does not fill.",
-    ),
-    (AUDIT_SEALED, Kind::Gauge, "1 while the journal is sealed: an operator has to look."),
-];
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-    /// A histogram of counts.
-    Sizes,
-}
 
 /// Seconds: from a refusal on loopback to a stuck upstream.
 const BUCKETS: [f64; 15] = [
@@ -174,14 +95,30 @@ pub struct Metrics {
 struct OfSigner {
     signed: Counter,
     refused: PerReason,
+    health: Gauge,
+    states: [(&'static str, Gauge); 4],
+    outage: Gauge,
+    extents: [(Extent, Gauge); 3],
+    upstreams: Vec<OfUpstream>,
+    kid: Kid,
+}
+
+struct OfUpstream {
+    place: Arc<Place>,
     /// Of calls that were answered with a signature; made with the first.
     call_signed: OnceLock<Histogram>,
     health: Gauge,
-    upstream_health: Gauge,
-    states: [(&'static str, Gauge); 4],
-    kid: Kid,
-    provider: &'static str,
-    region: String,
+    /// Where a quota is configured.
+    headroom: Option<(Gauge, Arc<Quota>)>,
+}
+
+/// A signer to be measured: its upstreams, with their quotas.
+#[derive(Debug)]
+pub struct Measured {
+    /// Which.
+    pub kid: Kid,
+    /// In the order of the configuration.
+    pub upstreams: Vec<(Arc<Place>, Option<Arc<Quota>>)>,
 }
 
 /// One counter per reason, made when it first counts.
@@ -189,9 +126,9 @@ struct OfSigner {
 struct PerReason(BTreeMap<Reason, OnceLock<Counter>>);
 
 impl Metrics {
-    /// Registers the metrics of `signers`: kid, provider, region.
+    /// Registers the metrics of `signers`.
     #[must_use]
-    pub fn new(signers: Vec<(Kid, &'static str, String)>, slots: Slots) -> Self {
+    pub fn new(signers: Vec<Measured>, slots: Slots) -> Self {
         let recorder = recorder();
         let handle = recorder.handle();
         for (name, kind, help) in DESCRIPTIONS {
@@ -207,10 +144,7 @@ impl Metrics {
         make.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let stages = ["queue", "upstream", "verify", "audit", "total"]
             .map(|stage| (stage, make.histogram(REQUEST_DURATION, &[("stage", stage)])));
-        let signers = signers
-            .into_iter()
-            .map(|(kid, provider, region)| make.signer(kid, provider, region))
-            .collect();
+        let signers = signers.into_iter().map(|signer| make.signer(signer)).collect();
         Self {
             signers,
             no_signer: PerReason::new(),
@@ -258,7 +192,16 @@ impl Metrics {
         for signer in &health.signers {
             let Some(metrics) = self.signers.get(signer.kid) else { continue };
             metrics.health.set(one_if(signer.refusal.is_none()));
-            metrics.upstream_health.set(one_if(signer.upstream_ok));
+            metrics.outage.set(signer.outage.as_secs_f64());
+            for (extent, gauge) in &metrics.extents {
+                gauge.set(one_if(*extent == signer.extent));
+            }
+            for (metrics, upstream) in metrics.upstreams.iter().zip(&signer.upstreams) {
+                metrics.health.set(one_if(upstream.ok));
+                if let Some((gauge, quota)) = &metrics.headroom {
+                    gauge.set(quota.headroom(now));
+                }
+            }
             for (word, gauge) in &metrics.states {
                 gauge.set(one_if(*word == signer.state));
             }
@@ -272,16 +215,18 @@ impl Metrics {
     }
 
     /// Counts one call to a signer's upstream and what it said.
-    pub fn observed_call(&self, kid: &Kid, evidence: &Evidence, took: Duration) {
-        let Some(signer) = self.signers.get(kid) else { return };
-        let upstream = [("upstream", signer.provider), ("region", signer.region.as_str())];
-        let [provider, region] = upstream;
+    pub fn observed_call(&self, kid: &Kid, upstream: usize, evidence: &Evidence, took: Duration) {
+        let signer = self.signers.get(kid);
+        let Some(upstream) = signer.and_then(|signer| signer.upstreams.get(upstream)) else {
+            return;
+        };
+        let [provider, region] = labels(&upstream.place);
         let make = Make(&self.recorder);
         let latency =
             |outcome| make.histogram(KMS_LATENCY, &[provider, region, ("outcome", outcome)]);
         let kind = match evidence {
             Evidence::Signed => {
-                signer.call_signed.get_or_init(|| latency("signed")).record(took);
+                upstream.call_signed.get_or_init(|| latency("signed")).record(took);
                 return;
             }
             Evidence::Failed { fault, .. } => fault.word(),
@@ -370,23 +315,38 @@ impl Make<'_> {
         self.0.register_histogram(&key(name, labels), &Self::METADATA)
     }
 
-    fn signer(&self, kid: Kid, provider: &'static str, region: String) -> (Kid, OfSigner) {
+    fn signer(&self, Measured { kid, upstreams }: Measured) -> (Kid, OfSigner) {
         let label = ("signer_kid", kid.as_str());
+        let upstream = |(place, quota): (Arc<Place>, Option<Arc<Quota>>)| {
+            let [provider, region] = labels(&place);
+            let labels = [label, provider, region];
+            OfUpstream {
+                call_signed: OnceLock::new(),
+                health: self.gauge(UPSTREAM_HEALTH, &labels),
+                headroom: quota.map(|quota| (self.gauge(QUOTA_HEADROOM, &labels), quota)),
+                place,
+            }
+        };
+        let extent = |extent: Extent| {
+            (extent, self.gauge(OUTAGE_EXTENT, &[label, ("extent", extent.word())]))
+        };
         let signer = OfSigner {
             signed: self.counter(REQUESTS, &request_labels(None, kid.as_str())),
             refused: PerReason::new(),
-            call_signed: OnceLock::new(),
             health: self.gauge(SIGNER_HEALTH, &[label]),
-            upstream_health: self
-                .gauge(UPSTREAM_HEALTH, &[label, ("upstream", provider), ("region", &region)]),
             states: State::WORDS
                 .map(|state| (state, self.gauge(GATE_STATE, &[label, ("state", state)]))),
+            outage: self.gauge(OUTAGE, &[label]),
+            extents: [Extent::None, Extent::Partial, Extent::Full].map(extent),
+            upstreams: upstreams.into_iter().map(upstream).collect(),
             kid: kid.clone(),
-            provider,
-            region,
         };
         (kid, signer)
     }
+}
+
+fn labels(place: &Place) -> [(&'static str, &str); 2] {
+    [("upstream", place.provider), ("region", &place.region)]
 }
 
 fn request_labels(reason: Option<Reason>, kid: &str) -> [(&'static str, &str); 4] {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
-use signing_core::gate::{Evidence, Slots};
+use signing_core::gate::Slots;
 use signing_core::journal::TimingUs;
-use signing_core::{Caller, Kid, Moment, Reason, Refusal, SignRequest, ToBeSigned};
+use signing_core::{Caller, Kid, Moment, Refusal, SignRequest, ToBeSigned};
 
 use crate::finish::Finisher;
-use crate::idempotency::{Claimed, Idempotency};
+use crate::idempotency::{Claim, Claimed, Idempotency};
 use crate::intent::Intent;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
@@ -18,7 +18,7 @@ use crate::order::{Release, SigningOrder};
 use crate::record::{record_outcome, record_withheld};
 use crate::request_context::RequestContext;
 use crate::time::{now, wall_now};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{Route, Served};
 
 /// Everything the pipeline needs.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub struct SigningRoom {
     pub monitor: Monitor,
     /// Requests in flight.
     pub slots: Slots,
-    /// The upstream of each configured signer.
-    pub upstreams: BTreeMap<Kid, Arc<Upstream>>,
+    /// The upstreams of each configured signer.
+    pub upstreams: BTreeMap<Kid, Served>,
     /// Signatures given out lately, by idempotency key.
     pub idempotency: Idempotency,
     /// Where intents and outcomes are recorded.
@@ -71,8 +71,6 @@ pub async fn sign<L: Send + 'static>(
         .map_err(|refusal| refusal.about(&grant.signer().kid))?;
     request.format.fits(grant.algorithm()).map_err(|refusal| refusal.about(&grant.signer().kid))?;
     let permit = gates.admit(grant, &room.slots, now(), context.deadline)?;
-    // Not held while the upstream is asked: a thread has few places for such guards.
-    drop(gates);
     // A signature that was given out already takes the place of the upstream's answer.
     let claimed = match &context.idempotency_key {
         Some(key) => Some(room.idempotency.claim(
@@ -85,54 +83,58 @@ pub async fn sign<L: Send + 'static>(
         )?),
         None => None,
     };
+    let asks = match claimed {
+        Some(Claimed::Kept(signature)) => Asks::Nobody(signature),
+        Some(Claimed::Fresh(claim)) => Asks::Upstream(room.route(&gates, &permit)?, Some(claim)),
+        None => Asks::Upstream(room.route(&gates, &permit)?, None),
+    };
+    // Not held while the upstream is asked: a thread has few places for such guards.
+    drop(gates);
     let kid = permit.grant().signer().kid.clone();
     let justification = request.justification.as_deref();
     let intent = Intent::record(&room.journal, &permit, caller, &input, justification, context)?;
     let order = SigningOrder::new(permit, intent, input);
 
     // From here on nothing that the client does stops the work.
-    let rest = Box::pin(conclude(Arc::clone(room), order, claimed, context.received, leaving));
+    let rest = Box::pin(conclude(Arc::clone(room), order, asks, context.received, leaving));
     let finished = room.finisher.finish(rest, context.deadline, &context.request_id).await;
     finished.map_err(|refusal| refusal.about(&kid))
+}
+
+/// Where a signature comes from.
+enum Asks {
+    /// An upstream; what it answers may be kept under an idempotency key.
+    Upstream(Route, Option<Claim>),
+    /// It was given out before.
+    Nobody(Vec<u8>),
 }
 
 /// From the upstream to the release.
 async fn conclude<L>(
     room: Arc<SigningRoom>,
     order: SigningOrder,
-    claimed: Option<Claimed>,
+    asks: Asks,
     received: Moment,
     leaving: impl FnOnce() -> L,
 ) -> Result<(Signed, L), Refusal> {
-    let kid = order.grant().signer().kid.clone();
-    let upstream = room.upstreams.get(&kid).ok_or_else(|| no_upstream(&kid))?;
-
-    let (kept, claim) = match claimed {
-        Some(Claimed::Kept(signature)) => (Some(signature), None),
-        Some(Claimed::Fresh(claim)) => (None, Some(claim)),
-        None => (None, None),
-    };
-    let replayed = kept.is_some();
-
-    let is_registered_algorithm = order.grant().algorithm() == order.grant().signer().algorithm();
-    let called = now();
-    let answer = match kept {
-        Some(signature) => Ok(signature),
-        None => upstream.sign(&order).await.map_err(UpstreamError::into_evidence),
-    };
-    let answered = now();
-    let verdict = order.prove(answer);
-    let verified = now();
-
-    // A replay tells nothing about the upstream, which was not asked.
-    if !replayed {
-        let evidence =
-            verdict.as_ref().map_or_else(|failed| failed.evidence.clone(), |_| Evidence::Signed);
-        room.metrics.observed_call(&kid, &evidence, answered.since(called));
-        if is_registered_algorithm || !evidence.is_denial() {
-            room.monitor.evidence().report(&kid, called, verified, evidence);
+    let (called, answered, verified);
+    let (verdict, claim, replayed) = match asks {
+        Asks::Upstream(route, claim) => {
+            let asked = room.ask(&order, route).await;
+            (called, answered) = (asked.called, asked.answered);
+            let (verdict, at) = room.judge(order, asked);
+            verified = at;
+            (verdict, claim, false)
         }
-    }
+        // Tells nothing about an upstream, since none was asked.
+        Asks::Nobody(signature) => {
+            called = now();
+            answered = called;
+            let verdict = order.prove(Ok(signature));
+            verified = now();
+            (verdict, None, true)
+        }
+    };
 
     let timing_us = TimingUs {
         queue: micros(called.since(received)),
@@ -167,9 +169,4 @@ async fn conclude<L>(
 
 fn micros(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// The gate of a signer without upstream does not exist, so it admits nothing.
-fn no_upstream(kid: &Kid) -> Refusal {
-    Refusal::new(Reason::Internal, "an admitted signer has no upstream").about(kid)
 }

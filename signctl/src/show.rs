@@ -22,8 +22,28 @@ pub(crate) fn status(body: &Value) -> String {
         lines.push("to end it: signctl unfreeze".to_owned());
     }
     lines.extend(body.get("audit").map(journal));
+    lines.extend(outage(body));
     lines.push(signers(body));
     lines.join("\n")
+}
+
+/// What is out, for how long, and when that is long enough for break-glass.
+fn outage(body: &Value) -> Vec<String> {
+    let min = number(body, "min_outage_s");
+    let signers = body.get("signers").and_then(Value::as_array).into_iter().flatten();
+    let line = |signer: &Value| {
+        let (kid, out) = (text(signer, "signer_kid"), signer.get("outage_s")?.as_u64()?);
+        let counts = signer.get("outage_counts") == Some(&Value::Bool(true));
+        let then = match min.checked_sub(out) {
+            Some(left @ 1..) if counts => {
+                format!("break-glass may begin in {} if it lasts", age(left))
+            }
+            Some(1..) => format!("not counting now; break-glass needs {}", age(min)),
+            Some(0) | None => "long enough for break-glass".to_owned(),
+        };
+        Some(format!("OUTAGE of {kid} for {}: {then}", age(out)))
+    };
+    signers.filter_map(line).collect()
 }
 
 /// The journal: how far it is, or what is wrong with it and what to do.
@@ -102,23 +122,52 @@ fn signers(body: &Value) -> String {
     let empty = Vec::new();
     let signers = body.get("signers").and_then(Value::as_array).unwrap_or(&empty);
     let mut rows = vec![["SIGNER", "GATE", "FOR", "UPSTREAM", "WHY"].map(str::to_owned).to_vec()];
-    rows.extend(signers.iter().map(|signer| {
-        let upstream = signer.get("upstream_ok").and_then(Value::as_bool).unwrap_or(false);
-        let (reason, detail) = (text(signer, "reason"), text(signer, "detail"));
-        let why = match (reason.is_empty(), detail.is_empty()) {
-            (false, false) if !detail.starts_with(&reason) => format!("{reason}: {detail}"),
-            (_, false) => detail,
-            (_, true) => reason,
-        };
-        vec![
-            text(signer, "signer_kid"),
-            text(signer, "state"),
-            age(number(signer, "for_s")),
-            if upstream { "ok" } else { "-" }.to_owned(),
-            why,
-        ]
+    rows.extend(signers.iter().flat_map(|signer| {
+        let upstreams = signer.get("upstreams").and_then(Value::as_array).unwrap_or(&empty);
+        let several = upstreams.iter().filter(|_| upstreams.len() > 1).map(upstream);
+        std::iter::once(whole(signer)).chain(several)
     }));
     table(&rows)
+}
+
+/// A signer's line: of one upstream, that one's name; of several, how much is out.
+fn whole(signer: &Value) -> Vec<String> {
+    let upstreams = signer.get("upstreams").and_then(Value::as_array);
+    let upstreams = upstreams.map_or(&[][..], Vec::as_slice);
+    let is_ok = |upstream: &&Value| upstream.get("ok") == Some(&Value::Bool(true));
+    let ok = upstreams.iter().filter(is_ok).count();
+    let upstream = match upstreams {
+        [only] => format!("{} {}", place(only), if ok == 1 { "ok" } else { "out" }),
+        several => format!("{ok} of {} ({} outage)", several.len(), text(signer, "outage")),
+    };
+    let (reason, detail) = (text(signer, "reason"), text(signer, "detail"));
+    let why = match (reason.is_empty(), detail.is_empty()) {
+        (false, false) if !detail.starts_with(&reason) => format!("{reason}: {detail}"),
+        (_, false) => detail,
+        (_, true) => reason,
+    };
+    vec![
+        text(signer, "signer_kid"),
+        text(signer, "state"),
+        age(number(signer, "for_s")),
+        upstream,
+        why,
+    ]
+}
+
+/// The line of one of a signer's several upstreams.
+fn upstream(upstream: &Value) -> Vec<String> {
+    vec![
+        String::new(),
+        text(upstream, "state"),
+        age(number(upstream, "for_s")),
+        place(upstream),
+        text(upstream, "detail"),
+    ]
+}
+
+fn place(upstream: &Value) -> String {
+    format!("{} {}", text(upstream, "upstream"), text(upstream, "region"))
 }
 
 /// Columns as wide as their widest cell.

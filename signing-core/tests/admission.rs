@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use signing_core::gate::{
     Evidence, Fault, Freeze, Gates, Observation, Permit, Slots, Source, StillOpen, Thresholds,
+    WindowLimits,
 };
 use signing_core::policy::Rules;
 use signing_core::{
@@ -42,6 +43,9 @@ impl Proxy {
             failures_to_shut: 3,
             successes_to_open: 2,
             recovery_min: Duration::from_millis(1_000),
+            recovery_max: Duration::ZERO,
+            flap_window: Duration::ZERO,
+            window: WindowLimits { calls_min: u32::MAX, ..WindowLimits::default() },
         };
         let now_ms = 60_000;
         let registry = Registry::from_json(&support::signers_json(&entries)).unwrap();
@@ -70,7 +74,7 @@ impl Proxy {
 
     fn hear(&mut self, name: &str, source: Source, evidence: Evidence) {
         let at = moment(self.now_ms);
-        let observation = Observation { source, started: at, at, count: 1, evidence };
+        let observation = Observation { upstream: 0, source, started: at, at, count: 1, evidence };
         self.gates.observe(&kid(name), &observation);
     }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use signing_core::gate::{Evidence, Fault, Gates, Observation, Source, State, Thresholds};
+use signing_core::gate::{
+    Evidence, Fault, Gates, Observation, Source, State, Thresholds, WindowLimits,
+};
 use signing_core::{Kid, Moment, Reason};
 
 use gate_world::{
@@ -243,11 +245,15 @@ fn i2_a_call_that_began_after_it_was_known_proves_nothing() {
         failures_to_shut: 1,
         successes_to_open: 1,
         recovery_min: Duration::ZERO,
+        recovery_max: Duration::ZERO,
+        flap_window: Duration::ZERO,
+        window: WindowLimits { calls_min: u32::MAX, ..WindowLimits::default() },
     };
     let world = World::new(&thresholds);
     let (mut gates, kid) = (world.gates, world.signers.first().unwrap().kid.clone());
     let at = Moment::from_nanos(world.clock);
     let canary = |started| Observation {
+        upstream: 0,
         source: Source::Canary,
         started,
         at,
@@ -328,7 +334,8 @@ struct Opened {
 impl Opened {
     fn hear(&mut self, source: Source, took: u64, count: u32, evidence: Evidence) {
         let (started, at) = (Moment::from_nanos(self.clock - took), Moment::from_nanos(self.clock));
-        self.gates.observe(&self.kid, &Observation { source, started, at, count, evidence });
+        self.gates
+            .observe(&self.kid, &Observation { upstream: 0, source, started, at, count, evidence });
     }
 
     fn reason(&self) -> Option<Reason> {

@@ -164,7 +164,13 @@ fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
             r#"{"detail":"shut","reason":"gate_closed_in_flight","request_id":"r1","signed":6,"signer_kid":"k"}"#,
         ),
         (
-            Record::Gate(Gate { detail: "late", from: "open", signer_kid, to: "shut" }),
+            Record::Gate(Gate {
+                detail: "late",
+                from: "open",
+                signer_kid,
+                to: "shut",
+                upstream: None,
+            }),
             r#"{"detail":"late","from":"open","signer_kid":"k","to":"shut"}"#,
         ),
         (

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use signing_core::gate::{Evidence, Fault, Gates, Observation, Source, Thresholds};
+use signing_core::gate::{Evidence, Fault, Gates, Observation, Source, Thresholds, WindowLimits};
 use signing_core::{Kid, Moment, Policy, Registry, Rulebook};
 
 fn ms(n: u64) -> Moment {
@@ -16,13 +16,16 @@ fn gates(kid: &Kid) -> Gates {
         failures_to_shut: 1,
         successes_to_open: 2,
         recovery_min: Duration::ZERO,
+        recovery_max: Duration::ZERO,
+        flap_window: Duration::ZERO,
+        window: WindowLimits { calls_min: u32::MAX, ..WindowLimits::default() },
     };
     let nothing = Rulebook::new(Registry::default(), Policy::default());
     Gates::new(thresholds, [kid.clone()], Arc::new(nothing), ms(0))
 }
 
 fn seen(source: Source, started: u64, at: u64, evidence: Evidence) -> Observation {
-    Observation { source, started: ms(started), at: ms(at), count: 1, evidence }
+    Observation { upstream: 0, source, started: ms(started), at: ms(at), count: 1, evidence }
 }
 
 fn failed(fault: Fault) -> Evidence {

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use signing_core::gate::{Evidence, Gates, Observation, Slots, Source, State, Thresholds};
+use signing_core::gate::{
+    Evidence, Gates, Observation, Slots, Source, State, Thresholds, WindowLimits,
+};
 use signing_core::policy::Rules;
 use signing_core::{Algorithm, Caller, Kid, Moment, Policy, Reason, Registry, Rulebook};
 use time::OffsetDateTime;
@@ -181,7 +183,15 @@ struct House {
 const LEASE: Duration = Duration::from_secs(8);
 
 fn thresholds(lease: Duration) -> Thresholds {
-    Thresholds { lease, failures_to_shut: 3, successes_to_open: 1, recovery_min: Duration::ZERO }
+    Thresholds {
+        lease,
+        failures_to_shut: 3,
+        successes_to_open: 1,
+        recovery_min: Duration::ZERO,
+        recovery_max: Duration::ZERO,
+        flap_window: Duration::ZERO,
+        window: WindowLimits { calls_min: u32::MAX, ..WindowLimits::default() },
+    }
 }
 
 fn at(seconds: u64) -> Moment {
@@ -196,6 +206,7 @@ impl House {
         for kid in kids {
             let evidence = Evidence::Signed;
             let heard = Observation {
+                upstream: 0,
                 source: Source::Canary,
                 started: at(100),
                 at: at(100),
@@ -258,7 +269,14 @@ fn i2_a_shorter_lease_counts_at_once_and_a_longer_one_from_the_next_evidence() {
     };
     let hear_again = |house: &mut House, started: u64| {
         let (source, evidence) = (Source::Traffic, Evidence::Signed);
-        let heard = Observation { source, started: at(started), at: at(102), count: 1, evidence };
+        let heard = Observation {
+            upstream: 0,
+            source,
+            started: at(started),
+            at: at(102),
+            count: 1,
+            evidence,
+        };
         house.gates.observe(&kid("ledger"), &heard);
     };
     for (lease_s, ends_at) in [(3, 103), (60, 108)] {

@@ -38,7 +38,7 @@ FIELDS = {
     "signed": f"{REQUEST} intent replayed signature timing_us",
     "failed": f"{REQUEST} detail intent reason",
     "withheld": "detail reason request_id signed signer_kid",
-    "gate": "detail from signer_kid to",
+    "gate": "detail from signer_kid to upstream?",
     "freeze": "by reason",
     "unfreeze": "by frozen_by reason",
     "unseal": "by reason sealed_for signer_kid?",

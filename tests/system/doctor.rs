@@ -136,8 +136,7 @@ async fn what_is_wrong_with_a_token_is_named_with_what_to_do() {
     let hsm = SoftHsm::new("payments");
     let key = hsm.key("ec", Kind::P256);
     std::fs::write(hsm.pin_file(), "0000").unwrap();
-    let proxy =
-        world.proxy().token("ec", &hsm, &key, "").caller(ALICE, &["ec"]).start_shut().await;
+    let proxy = world.proxy().token("ec", &hsm, &key, "").caller(ALICE, &["ec"]).start_shut().await;
     proxy.process.says("CKR_PIN_INCORRECT").await;
     let report = eventually("a refused PIN", || async {
         let (_, report) = doctor(&proxy);

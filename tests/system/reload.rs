@@ -174,7 +174,7 @@ async fn all_or_nothing_every_mistake_is_listed_and_the_old_configuration_stays(
     for expected in [
         "server.listen: would change from 127.0.0.1:0 to 127.0.0.1:1, which takes a restart",
         "server.connections_max: would change from 1024 to 9, which takes a restart",
-        "signers: \"ec\" has another upstream, which takes a restart",
+        "signers: \"ec\" has other upstreams, which takes a restart",
         "signer \"ec\": its public key would change",
     ] {
         assert!(

@@ -65,6 +65,8 @@ pub struct Admin {
     pub reloader: Arc<Reloader>,
     /// Looks at the upstreams.
     pub doctor: Doctor,
+    /// How long an outage has to last before a break-glass session may begin.
+    pub min_outage: Duration,
     /// When the process started.
     pub started: Moment,
 }
@@ -234,6 +236,7 @@ fn status(admin: &Admin) -> Value {
     put(&mut body, "version", env!("CARGO_PKG_VERSION"));
     put(&mut body, "config_generation", gates.rulebook().generation());
     put(&mut body, "uptime_s", now().since(admin.started).as_secs());
+    put(&mut body, "min_outage_s", admin.min_outage.as_secs());
     put(&mut body, "requests_in_flight", admin.slots.taken());
     put(&mut body, "connections", admin.connections.count());
     let head = admin.journal.head();

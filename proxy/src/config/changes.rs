@@ -20,6 +20,7 @@ impl Config {
             state_dir,
             audit: Audit { dir, key_file, segment_bytes },
             signers: _,
+            min_outage,
             // What a reload is for.
             registry_file: _,
             thresholds: _,
@@ -38,6 +39,7 @@ impl Config {
         changes.compare("audit.dir", dir, &next.audit.dir);
         changes.compare("audit.key_file", key_file, &next.audit.key_file);
         changes.compare("audit.segment_bytes", segment_bytes, &next.audit.segment_bytes);
+        changes.compare("breakglass.min_outage_s", min_outage, &next.min_outage);
         changes.server(server, &next.server);
         changes.signers(self, next);
         changes.0
@@ -124,7 +126,7 @@ impl Changes {
         for kid in kids {
             let what = match (running.signers.get(kid), next.signers.get(kid)) {
                 (Some(before), Some(after)) if before == after => continue,
-                (Some(_), Some(_)) => "has another upstream",
+                (Some(_), Some(_)) => "has other upstreams",
                 (None, _) => "is new",
                 (_, None) => "is gone",
             };

@@ -8,6 +8,7 @@
 
 mod changes;
 mod environment;
+mod gate;
 mod grants;
 mod parse;
 mod pkcs11;
@@ -53,7 +54,9 @@ pub struct Config {
     /// How the monitor probes.
     pub probe: Probe,
     /// The signers served, by kid.
-    pub signers: BTreeMap<Kid, Upstream>,
+    pub signers: BTreeMap<Kid, Signer>,
+    /// How long an outage has to last before a break-glass session may begin.
+    pub min_outage: Duration,
     /// Who may use them.
     pub callers: BTreeMap<Caller, Rules>,
     /// Other names for kids.
@@ -173,7 +176,34 @@ pub struct Probe {
     pub timeout: Duration,
 }
 
-/// The upstream of one signer.
+/// A signer's upstreams, which all hold its one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// In the order in which they are asked, at least one.
+    pub upstreams: Vec<Reached>,
+    /// Whether that order or their latency decides.
+    pub prefer: Prefer,
+}
+
+/// Which of several open upstreams is asked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefer {
+    /// The one that the configuration names first.
+    Configured,
+    /// The one that answers fastest.
+    Fastest,
+}
+
+/// An upstream, and how much may be asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// What it is.
+    pub upstream: Upstream,
+    /// Calls per second; none: no limit of ours.
+    pub requests_per_second_max: Option<u32>,
+}
+
+/// A way to reach a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Upstream {
     /// A key in AWS KMS.

@@ -4,18 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use signing_core::gate::Thresholds;
 use toml::Table;
 
 use super::environment::Environment;
+use super::gate;
 use super::grants;
 use super::section::{Mistakes, Section};
 use super::upstreams::Upstreams;
-use super::{Admin, Audit, Config, Draft, Probe, Server, Setting, Tls};
-
-/// What the lease needs on top of probe interval and time-out, so that one
-/// slow probe does not shut a healthy gate.
-const LEASE_SLACK_MS: u64 = 1000;
+use super::{Admin, Audit, Config, Draft, Server, Setting, Tls};
 
 /// The longest path of a unix socket, in bytes: what `sun_path` holds before
 /// its end mark (unix(7)).
@@ -49,7 +45,8 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
         registry.finish();
         file
     };
-    let (thresholds, probe) = gate(root.section("gate"));
+    let (thresholds, probe) = gate::read(root.section("gate"));
+    let min_outage = breakglass(root.section("breakglass"));
     let upstreams = Upstreams { directory, environment, setting, asking: &asking };
     let (signers, kids) = upstreams.signers(root.sections("signers"), &mistakes);
     let callers = grants::callers(root.sections("callers"), &kids);
@@ -68,6 +65,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
         thresholds,
         probe,
         signers,
+        min_outage,
         callers,
         aliases,
     };
@@ -257,46 +255,11 @@ fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && one.port() == other.port() && same_family && covers
 }
 
-fn gate(mut section: Section) -> (Thresholds, Probe) {
-    let lease_ms = section.number("lease_ms", 8_000, 100..=600_000);
-    let interval_ms = section.number("probe_interval_ms", 5_000, 10..=300_000);
-    let timeout_ms = section.number("probe_timeout_ms", 2_000, 10..=60_000);
-    let recovery_ms = section.number("recovery_probe_interval_ms", 500, 10..=60_000);
-    // Asked before a relation is found wrong, which says nothing against the other.
-    let probes = section.sound(&["lease_ms", "probe_interval_ms", "probe_timeout_ms"]);
-    let recovery = section.sound(&["lease_ms", "recovery_probe_interval_ms", "probe_timeout_ms"]);
-    let needed_ms = interval_ms + timeout_ms + LEASE_SLACK_MS;
-    if probes && lease_ms < needed_ms {
-        section.mistake(
-            "lease_ms",
-            format!(
-                "is {lease_ms}, expected at least {needed_ms} = probe_interval_ms {interval_ms} \
-                 + probe_timeout_ms {timeout_ms} + {LEASE_SLACK_MS}, or one slow probe shuts the gate"
-            ),
-        );
-    }
-    if recovery && recovery_ms + timeout_ms >= lease_ms {
-        section.mistake(
-            "recovery_probe_interval_ms",
-            format!(
-                "is {recovery_ms}; with probe_timeout_ms {timeout_ms} it must stay below \
-                 lease_ms {lease_ms}, or a gate never opens again"
-            ),
-        );
-    }
-    let thresholds = Thresholds {
-        lease: Duration::from_millis(lease_ms),
-        failures_to_shut: small(&mut section, "failures_to_shut", 3),
-        successes_to_open: small(&mut section, "successes_to_open", 3),
-        recovery_min: Duration::from_millis(section.number("recovery_min_ms", 1_000, 0..=600_000)),
-    };
+/// How long an outage has to last before a break-glass session may begin.
+fn breakglass(mut section: Section) -> Duration {
+    let min_outage = Duration::from_secs(section.number("min_outage_s", 1_800, 1..=604_800));
     section.finish();
-    let probe = Probe {
-        interval: Duration::from_millis(interval_ms),
-        recovery_interval: Duration::from_millis(recovery_ms),
-        timeout: Duration::from_millis(timeout_ms),
-    };
-    (thresholds, probe)
+    min_outage
 }
 
 fn address(section: &mut Section, key: &'static str, default: &str) -> SocketAddr {
@@ -309,8 +272,4 @@ fn address(section: &mut Section, key: &'static str, default: &str) -> SocketAdd
 
 fn count(section: &mut Section, key: &'static str, default: u64, max: u64) -> usize {
     usize::try_from(section.number(key, default, 1..=max)).unwrap_or(1)
-}
-
-fn small(section: &mut Section, key: &'static str, default: u64) -> u32 {
-    u32::try_from(section.number(key, default, 1..=1_000)).unwrap_or(1)
 }

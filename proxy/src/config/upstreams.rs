@@ -7,11 +7,15 @@ use signing_core::Kid;
 
 use super::environment::Environment;
 use super::section::{Mistakes, Section};
-use super::{AwsKms, Setting, Upstream};
+use super::{AwsKms, Prefer, Reached, Setting, Signer, Upstream};
 use super::{grants, pkcs11};
 
 /// What a mistaken provider is told.
 const PROVIDERS: &str = "expected \"aws-kms\", \"pkcs11\" or \"development\"";
+
+/// More upstreams than this are a mistake.
+const UPSTREAMS_MAX: usize = 8;
+const PREFER: &str = "expected \"configured\" or \"fastest\"";
 
 /// What reading upstreams needs to know.
 pub(super) struct Upstreams<'a> {
@@ -23,32 +27,20 @@ pub(super) struct Upstreams<'a> {
 }
 
 impl Upstreams<'_> {
-    /// The signers whose upstream could be read, and the kids of all.
+    /// The signers whose upstreams could be read, and the kids of all.
     pub(super) fn signers(
         &self,
         sections: Vec<Section>,
         mistakes: &Mistakes,
-    ) -> (BTreeMap<Kid, Upstream>, BTreeSet<Kid>) {
+    ) -> (BTreeMap<Kid, Signer>, BTreeSet<Kid>) {
         if sections.is_empty() {
             mistakes.add("signers: is missing; add [[signers]] with a kid and its upstream");
         }
-        let mut signers: BTreeMap<Kid, Upstream> = BTreeMap::new();
+        let mut signers: BTreeMap<Kid, Signer> = BTreeMap::new();
         let mut kids = BTreeSet::new();
         for mut section in sections {
             let kid = grants::kid(&mut section, "kid");
-            let mut upstreams = section.sections("upstreams");
-            let upstream = match (upstreams.pop(), upstreams.is_empty()) {
-                (Some(only), true) => self.upstream(only),
-                (None, _) => {
-                    section.mistake("upstreams", "is missing; add one [[signers.upstreams]]");
-                    None
-                }
-                (Some(_), false) => {
-                    let found = upstreams.len() + 1;
-                    section.mistake("upstreams", format!("holds {found}, expected exactly one"));
-                    None
-                }
-            };
+            let signer = self.signer(&mut section);
             let Some(kid) = kid else {
                 section.finish();
                 continue;
@@ -56,9 +48,9 @@ impl Upstreams<'_> {
             if !kids.insert(kid.clone()) {
                 let name = kid.as_str();
                 section.mistake("kid", format!("{name:?} appears twice; name each signer once"));
-            } else if let Some(upstream) = upstream {
-                let same = |(other, its): (&Kid, &Upstream)| {
-                    Some((other.clone(), same_key(its, &upstream)?))
+            } else if let Some(signer) = signer {
+                let same = |(other, its): (&Kid, &Signer)| {
+                    Some((other.clone(), shared_key(its, &signer)?))
                 };
                 if let Some((other, what)) = signers.iter().find_map(same) {
                     section.mistake(
@@ -69,11 +61,60 @@ impl Upstreams<'_> {
                         ),
                     );
                 }
-                signers.insert(kid, upstream);
+                signers.insert(kid, signer);
             }
             section.finish();
         }
         (signers, kids)
+    }
+
+    /// None: one of its upstreams can not be read, or there is none.
+    fn signer(&self, section: &mut Section) -> Option<Signer> {
+        let found = section.sections("upstreams");
+        if found.is_empty() {
+            section.mistake("upstreams", "is missing; add one [[signers.upstreams]]");
+        }
+        if found.len() > UPSTREAMS_MAX {
+            let many = found.len();
+            section.mistake("upstreams", format!("holds {many}, expected at most {UPSTREAMS_MAX}"));
+        }
+        let prefer = match section.text_or("prefer", "configured", PREFER).as_str() {
+            "fastest" => Prefer::Fastest,
+            "configured" | "" => Prefer::Configured,
+            other => {
+                section.mistake("prefer", format!("is {other:?}, {PREFER}"));
+                Prefer::Configured
+            }
+        };
+        let mut upstreams: Vec<Reached> = Vec::new();
+        let mut readable = true;
+        for section in found {
+            match self.reached(section) {
+                Some(reached) => upstreams.push(reached),
+                None => readable = false,
+            }
+        }
+        for (at, reached) in upstreams.iter().enumerate() {
+            let (provider, place) = reached.upstream.place();
+            let before = upstreams.iter().take(at);
+            if before.into_iter().any(|other| other.upstream.place() == (provider, place)) {
+                section.mistake(
+                    "upstreams",
+                    format!(
+                        "names {provider} in {place:?} twice, which metrics and status could not \
+                         tell apart; name each place once"
+                    ),
+                );
+            }
+        }
+        (readable && !upstreams.is_empty()).then_some(Signer { upstreams, prefer })
+    }
+
+    fn reached(&self, mut section: Section) -> Option<Reached> {
+        let quota = section.number("requests_per_second_max", 0, 0..=1_000_000);
+        let requests_per_second_max = u32::try_from(quota).ok().filter(|quota| *quota > 0);
+        let upstream = self.upstream(section)?;
+        Some(Reached { upstream, requests_per_second_max })
     }
 
     fn upstream(&self, mut section: Section) -> Option<Upstream> {
@@ -179,6 +220,25 @@ fn default_endpoint(region: &str, fips: bool) -> String {
     let service = if fips { "kms-fips" } else { "kms" };
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
     format!("https://{service}.{region}.amazonaws.com{suffix}")
+}
+
+impl Upstream {
+    /// Its provider, and where it is: the labels of metrics. `local` where there is no region.
+    pub(crate) fn place(&self) -> (&'static str, &str) {
+        match self {
+            Self::AwsKms(kms) => ("aws-kms", &kms.region),
+            Self::Pkcs11(token) => ("pkcs11", &token.token_label),
+            Self::Development { .. } => ("development", "local"),
+        }
+    }
+}
+
+/// What names the same key in upstreams of two signers, if something does.
+fn shared_key(one: &Signer, other: &Signer) -> Option<String> {
+    one.upstreams.iter().find_map(|its| {
+        let others = other.upstreams.iter();
+        others.into_iter().find_map(|others| same_key(&its.upstream, &others.upstream))
+    })
 }
 
 /// What names the same key in both, if something does. The registry has each

@@ -8,7 +8,7 @@ use signing_core::key::names_of;
 use time::{Duration, OffsetDateTime};
 
 use super::{Materials, certificates};
-use crate::config::{Admin, AwsKms, Config, Pkcs11, Server, Upstream};
+use crate::config::{Admin, AwsKms, Config, Pkcs11, Server, Signer, Upstream};
 use crate::time::rfc3339;
 
 /// How long before its end a certificate or a key deserves attention.
@@ -61,7 +61,7 @@ fn limits(server: &Server) -> Vec<String> {
 
 fn upstreams(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
-    for (kid, call) in config.signers.iter().filter_map(call_timeout) {
+    for (kid, call) in config.signers.iter().flat_map(call_timeouts) {
         let request = config.server.request_timeout;
         if request <= call {
             notes.push(format!(
@@ -73,7 +73,7 @@ fn upstreams(config: &Config) -> Vec<String> {
             ));
         }
     }
-    for (kid, token) in config.signers.iter().filter_map(of_token) {
+    for (kid, token) in config.signers.iter().flat_map(of_token) {
         let worker = token.worker().unwrap_or_default();
         for (key, file) in
             [("module", &token.module), ("pin_file", &token.pin_file), ("worker", &worker)]
@@ -95,7 +95,7 @@ fn upstreams(config: &Config) -> Vec<String> {
             ));
         }
     }
-    for (kid, kms) in config.signers.iter().filter_map(of_kms) {
+    for (kid, kms) in config.signers.iter().flat_map(of_kms) {
         if let Some(region) = region_of_arn(&kms.key_id).filter(|region| *region != kms.region) {
             notes.push(format!(
                 "signers {:?}: region is {:?}, but key_id {:?} is in {region:?}, where KMS looks for \
@@ -109,28 +109,28 @@ fn upstreams(config: &Config) -> Vec<String> {
     notes
 }
 
-fn of_kms<'c>((kid, upstream): (&'c Kid, &'c Upstream)) -> Option<(&'c Kid, &'c AwsKms)> {
-    match upstream {
+fn of_kms<'c>((kid, signer): (&'c Kid, &'c Signer)) -> impl Iterator<Item = (&'c Kid, &'c AwsKms)> {
+    signer.upstreams.iter().filter_map(move |reached| match &reached.upstream {
         Upstream::AwsKms(kms) => Some((kid, kms)),
         Upstream::Pkcs11(_) | Upstream::Development { .. } => None,
-    }
+    })
 }
 
-fn of_token<'c>((kid, upstream): (&'c Kid, &'c Upstream)) -> Option<(&'c Kid, &'c Pkcs11)> {
-    match upstream {
+fn of_token<'c>(
+    (kid, signer): (&'c Kid, &'c Signer),
+) -> impl Iterator<Item = (&'c Kid, &'c Pkcs11)> {
+    signer.upstreams.iter().filter_map(move |reached| match &reached.upstream {
         Upstream::Pkcs11(token) => Some((kid, token)),
         Upstream::AwsKms(_) | Upstream::Development { .. } => None,
-    }
+    })
 }
 
-fn call_timeout<'c>(
-    (kid, upstream): (&'c Kid, &'c Upstream),
-) -> Option<(&'c Kid, std::time::Duration)> {
-    match upstream {
-        Upstream::AwsKms(kms) => Some((kid, kms.call_timeout)),
-        Upstream::Pkcs11(token) => Some((kid, token.call_timeout)),
-        Upstream::Development { .. } => None,
-    }
+fn call_timeouts<'c>(
+    named @ (kid, _): (&'c Kid, &'c Signer),
+) -> impl Iterator<Item = (&'c Kid, std::time::Duration)> {
+    let kms = of_kms(named).map(|(_, kms)| kms.call_timeout);
+    let tokens = of_token(named).map(|(_, token)| token.call_timeout);
+    kms.chain(tokens).map(move |call| (kid, call))
 }
 
 fn read_by_others(file: &Path) -> bool {

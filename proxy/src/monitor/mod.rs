@@ -10,6 +10,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use audit::Journal;
@@ -24,7 +25,7 @@ pub use writer::{Outcome, Sealed};
 use crate::config::{Environment, Probe};
 use crate::metrics::Metrics;
 use crate::time::{now, wall_now};
-use crate::upstream::Upstream;
+use crate::upstream::{Quota, Upstream};
 use disk::Disk;
 use writer::{Command, Writer};
 
@@ -46,9 +47,22 @@ pub struct MonitorTasks {
     writer: Writer,
     /// Changing it, or only touching it, makes probers look.
     pace: watch::Receiver<Probe>,
-    upstreams: Vec<(Kid, Upstream)>,
+    upstreams: Vec<Probed>,
     monitor: Monitor,
     metrics: Arc<Metrics>,
+}
+
+/// An upstream of a signer, to be probed with a client of the monitor's own.
+#[derive(Debug)]
+pub struct Probed {
+    /// Which signer's.
+    pub kid: Kid,
+    /// Its place in the signer's configuration.
+    pub at: usize,
+    /// The upstream.
+    pub upstream: Upstream,
+    /// What canaries are counted by.
+    pub quota: Option<Arc<Quota>>,
 }
 
 /// Why the writer did not answer: it is gone, and with it every lease.
@@ -65,8 +79,8 @@ impl Monitor {
         mut gates: Gates,
         (store, state): (Store, Stored),
         journal: Journal,
-        upstreams: Vec<(Kid, Upstream)>,
-        probe: Probe,
+        upstreams: Vec<Probed>,
+        (probe, slow_call): (Probe, Duration),
         metrics: Arc<Metrics>,
     ) -> Result<(Self, MonitorTasks), StoreError> {
         if let Some(stored) = &state.freeze {
@@ -76,8 +90,7 @@ impl Monitor {
             gates.seal(kid, &seal.detail, now());
         }
         gates.set_audit_stop(disk::audit_stop(&journal, state.audit_seal.as_ref()));
-        let kids = upstreams.iter().map(|(kid, _)| kid.clone());
-        let evidence = Arc::new(TrafficEvidence::new(kids));
+        let evidence = Arc::new(TrafficEvidence::new(gates.watched(), slow_call));
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let (change, pace) = watch::channel(probe);
         let published = Arc::new(ArcSwap::from_pointee(gates.snapshot()));
@@ -178,16 +191,18 @@ impl Monitor {
 }
 
 impl MonitorTasks {
-    /// Runs the writer and one prober per signer on the current runtime. None of
+    /// Runs the writer and one prober per upstream on the current runtime. None of
     /// them ends; when one does, by a panic, this returns, and the process has to.
     pub async fn run(self) {
         let Self { writer, pace, upstreams, monitor, metrics } = self;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(writer.run());
-        for (kid, upstream) in upstreams {
+        for Probed { kid, at, upstream, quota } in upstreams {
             let prober = prober::Prober {
                 kid,
+                at,
                 upstream: Arc::new(upstream),
+                quota,
                 monitor: monitor.clone(),
                 pace: pace.clone(),
                 metrics: Arc::clone(&metrics),

@@ -1,4 +1,4 @@
-//! One prober per signer: a canary when nothing else proves that it works.
+//! One prober per upstream: a canary when nothing else proves that it works.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,14 @@ use crate::config::Probe;
 use crate::metrics::Metrics;
 use crate::order::CanaryOrder;
 use crate::time::{now, wall_now};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{Quota, Upstream, UpstreamError};
 
 pub(super) struct Prober {
     pub(super) kid: Kid,
+    /// The upstream's place in the signer's configuration.
+    pub(super) at: usize,
     pub(super) upstream: Arc<Upstream>,
+    pub(super) quota: Option<Arc<Quota>>,
     pub(super) monitor: Monitor,
     pub(super) pace: watch::Receiver<Probe>,
     pub(super) metrics: Arc<Metrics>,
@@ -90,17 +93,21 @@ impl Prober {
     async fn observe(&self, known: &mut Known, probe: &Probe) -> bool {
         let started = now();
         known.newest_probe = Some(started);
+        if let Some(quota) = &self.quota {
+            quota.count(started);
+        }
         let evidence = self.probe(known, probe).await;
-        self.metrics.observed_call(&self.kid, &evidence, now().since(started));
-        let observation =
-            Observation { source: Source::Canary, started, at: now(), count: 1, evidence };
+        self.metrics.observed_call(&self.kid, self.at, &evidence, now().since(started));
+        let (upstream, source) = (self.at, Source::Canary);
+        let observation = Observation { upstream, source, started, at: now(), count: 1, evidence };
         let command = Command::Observe { kid: self.kid.clone(), observation };
         self.monitor.commands.send(command).await.is_ok()
     }
 
     fn next(&self, known: &mut Known, probe: &Probe, now: Moment) -> Next {
         let gates = self.monitor.gates();
-        let state = gates.gates().find(|(kid, _)| **kid == self.kid).map(|(_, gate)| &gate.state);
+        let state =
+            gates.gate(&self.kid).and_then(|gate| gate.upstreams.get(self.at)).map(|at| &at.state);
         let (interval, proven) = match state {
             Some(State::Sealed { .. }) => {
                 // Nothing but an operator helps; after that the key is compared anew.
@@ -110,7 +117,7 @@ impl Prober {
             // One failure: the next canary decides, and comes before the lease ends.
             Some(State::Open { failures: 1.., .. }) => (probe.recovery_interval, None),
             Some(State::Open { .. }) => {
-                (probe.interval, self.monitor.evidence.newest_success(&self.kid))
+                (jittered(probe.interval), self.monitor.evidence.newest_success(&self.kid, self.at))
             }
             Some(State::Shut { .. } | State::Probing { .. }) | None => {
                 (probe.recovery_interval, None)
@@ -181,4 +188,12 @@ impl Prober {
         let answer = self.upstream.sign(&order).await.map_err(UpstreamError::into_evidence);
         order.evidence(answer)
     }
+}
+
+/// Up to a tenth sooner, so that many proxies, or many signers of one, do not ask together.
+fn jittered(interval: Duration) -> Duration {
+    let mut random = [0];
+    // Without randomness they do.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    interval.saturating_sub(interval / 10 * u32::from(random[0]) / 255)
 }

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use audit::Journal;
-use signing_core::gate::{Freeze, Gates, Observation, Snapshot, State, Thresholds, Transition};
+use signing_core::gate::{
+    Freeze, Gates, Observation, Place, Snapshot, State, Thresholds, Transition, UpstreamChange,
+};
 use signing_core::journal::{self, Record};
 use signing_core::{Kid, Rulebook};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::disk::{self, Disk, Then};
-use super::evidence::TrafficEvidence;
+use super::evidence::{Folded, TrafficEvidence};
 use super::store::{Stored, StoredFreeze, StoredSeal};
 use crate::config::Probe;
 use crate::metrics::Metrics;
@@ -148,6 +150,7 @@ impl Writer {
             Command::Unfreeze { by, reply } => self.unfreeze(by, reply),
             Command::Unseal { what, reason, by, reply } => self.unseal(what, reason, by, reply),
             Command::Reload { rulebook, thresholds, probe, reply } => {
+                self.evidence.set_slow_call(thresholds.window.slow_call);
                 let touched = self.gates.reload(rulebook, thresholds);
                 let transitions = self.gates.tick(now());
                 self.publish(transitions);
@@ -167,8 +170,11 @@ impl Writer {
     fn fold(&mut self) {
         let now = now();
         let mut transitions = Vec::new();
-        for (kid, observation) in self.evidence.take(now) {
-            transitions.extend(self.gates.observe(&kid, &observation));
+        for Folded { kid, upstream, observations, tally } in self.evidence.take(now) {
+            for observation in observations {
+                transitions.extend(self.gates.observe(&kid, &observation));
+            }
+            transitions.extend(self.gates.tally(&kid, upstream, tally, now));
         }
         transitions.extend(self.gates.tick(now));
         self.publish(transitions);
@@ -377,31 +383,38 @@ impl Writer {
                 self.save(self.state.clone(), Then::Nothing);
             }
             self.metrics.transition(&kid, &from, &to);
-            self.tell_of(&kid, &from, &to);
+            self.tell_of(&kid, None, &from, &to);
+            self.pace.send_modify(|_| {});
+        }
+        for UpstreamChange { kid, place, from, to } in self.gates.take_changes() {
+            self.tell_of(&kid, Some(&place), &from, &to);
             self.pace.send_modify(|_| {});
         }
     }
 
-    /// Records and logs a transition.
-    fn tell_of(&self, kid: &Kid, from: &State, to: &State) {
+    /// Records and logs a transition of a gate or, of several, of one upstream.
+    fn tell_of(&self, kid: &Kid, upstream: Option<&Place>, from: &State, to: &State) {
         let detail = match to {
             State::Shut { cause, .. } | State::Probing { cause, .. } => format!("{cause:?}"),
             State::Sealed { detail, .. } => detail.clone(),
             State::Open { .. } => String::new(),
         };
         let (from, to) = (from.word(), to.word());
+        let upstream = upstream.map(ToString::to_string);
+        let upstream = upstream.as_deref();
         let record = Record::Gate(journal::Gate {
             detail: clip(&detail),
             from,
             signer_kid: kid.as_str(),
             to,
+            upstream,
         });
         // A journal that does not take it stops all signing itself.
         let _ = self.journal.note(&record);
         if to == "sealed" {
-            tracing::error!(target: "gate", signer_kid = %kid, from, to, detail, "gate");
+            tracing::error!(target: "gate", signer_kid = %kid, upstream, from, to, detail, "gate");
         } else {
-            tracing::warn!(target: "gate", signer_kid = %kid, from, to, detail, "gate");
+            tracing::warn!(target: "gate", signer_kid = %kid, upstream, from, to, detail, "gate");
         }
     }
 

@@ -21,7 +21,7 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
 use signing_core::gate::Fault;
-use signing_core::{Algorithm, Hash};
+use signing_core::{Algorithm, Hash, Moment};
 
 use super::retry::RetryBudget;
 use super::{FoundKey, UpstreamError};
@@ -115,6 +115,18 @@ impl KmsUpstream {
             }
         };
         self.bounded(attempts).await
+    }
+
+    /// Without a second attempt.
+    pub(super) async fn sign_in_one_attempt(
+        &self,
+        order: &impl Order,
+    ) -> Result<Vec<u8>, UpstreamError> {
+        self.bounded(self.sign_once(order)).await
+    }
+
+    pub(super) fn spends_retry(&self, now: Moment) -> bool {
+        self.retries.spend(now)
     }
 
     async fn sign_once(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {

@@ -4,17 +4,22 @@
 mod development;
 mod kms;
 mod pkcs11;
+mod quota;
 mod retry;
+mod served;
 
+use signing_core::Moment;
 use signing_core::gate::{Evidence, Fault};
 
 pub use development::DevelopmentUpstream;
 pub use kms::{KmsClients, KmsUpstream};
 pub use pkcs11::{Pkcs11Clients, Pkcs11Upstream};
+pub use quota::Quota;
+pub use served::{Reached, Route, Served};
 
 use crate::order::Order;
 
-/// The upstream of one signer, as one of the two runtimes holds it.
+/// One upstream of a signer, as one of the two runtimes holds it.
 #[derive(Debug)]
 pub enum Upstream {
     /// AWS KMS.
@@ -53,7 +58,7 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
-    fn failed(fault: Fault, detail: impl Into<String>) -> Self {
+    pub(crate) fn failed(fault: Fault, detail: impl Into<String>) -> Self {
         Self::Failed { fault, detail: detail.into() }
     }
 
@@ -99,6 +104,29 @@ impl Upstream {
             Self::AwsKms(kms) => kms.sign(order).await,
             Self::Pkcs11(token) => token.sign(order).await,
             Self::Development(development) => development.sign(order),
+        }
+    }
+
+    /// The same, in one attempt: another upstream may be asked next.
+    ///
+    /// # Errors
+    /// What is known about the failure.
+    pub async fn sign_once(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
+        match self {
+            Self::AwsKms(kms) => kms.sign_in_one_attempt(order).await,
+            Self::Pkcs11(token) => token.sign(order).await,
+            Self::Development(development) => development.sign(order),
+        }
+    }
+
+    /// Whether a call that certainly signed nothing may be made again now, here or elsewhere:
+    /// spends the budget for that.
+    #[must_use]
+    pub fn grants_second_attempt(&self, now: Moment) -> bool {
+        match self {
+            Self::AwsKms(kms) => kms.spends_retry(now),
+            Self::Pkcs11(token) => token.spends_retry(now),
+            Self::Development(_) => false,
         }
     }
 

@@ -10,9 +10,10 @@ mod supervisor;
 use std::sync::Arc;
 use std::time::Duration;
 
-use signing_core::Algorithm;
 use signing_core::gate::Fault;
+use signing_core::{Algorithm, Moment};
 
+use super::retry::RetryBudget;
 use super::{FoundKey, UpstreamError};
 use crate::config;
 use crate::order::Order;
@@ -40,7 +41,12 @@ struct Handle {
     calls: Arc<Calls>,
     region: String,
     call_timeout: Duration,
+    retries: RetryBudget,
 }
+
+/// Second attempts per second, elsewhere: a token that refuses at once must not double
+/// what another upstream has to bear.
+const RETRIES_PER_SECOND_MAX: u32 = 10;
 
 impl Pkcs11Clients {
     /// Starts the supervisor of a worker, on a thread of its own.
@@ -51,7 +57,9 @@ impl Pkcs11Clients {
         let calls = Arc::new(Calls::new(config.threads));
         supervisor::start(config.clone(), algorithm, name, Arc::clone(&calls))?;
         let region = config.token_label.clone();
-        let handle = Arc::new(Handle { calls, region, call_timeout: config.call_timeout });
+        let call_timeout = config.call_timeout;
+        let retries = RetryBudget::new(RETRIES_PER_SECOND_MAX);
+        let handle = Arc::new(Handle { calls, region, call_timeout, retries });
         let upstream = |lane| Pkcs11Upstream { handle: Arc::clone(&handle), lane };
         Ok(Self { data: upstream(Lane::Callers), monitor: upstream(Lane::Canaries) })
     }
@@ -78,6 +86,10 @@ impl Pkcs11Upstream {
 
     pub(super) fn public_key(&self) -> Result<FoundKey, UpstreamError> {
         self.handle.calls.public_key().map(|spki_der| FoundKey { spki_der, arn: None })
+    }
+
+    pub(super) fn spends_retry(&self, now: Moment) -> bool {
+        self.handle.retries.spend(now)
     }
 
     /// Whether nothing can be asked because the PIN was refused.

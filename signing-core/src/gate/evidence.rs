@@ -85,16 +85,18 @@ pub enum Evidence {
     },
 }
 
-/// One piece of evidence about one signer.
+/// One piece of evidence about one upstream of a signer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
+    /// Which of the signer's upstreams, in the order of the configuration, from 0.
+    pub upstream: usize,
     /// Where from.
     pub source: Source,
     /// When the call began: what it proves, it proves of that moment.
     pub started: Moment,
     /// When it was known.
     pub at: Moment,
-    /// How many calls it stands for (equal failures are folded into one).
+    /// How many failures in a row it stands for (equal ones are folded into one).
     pub count: u32,
     /// What it says.
     pub evidence: Evidence,

@@ -8,7 +8,11 @@ use super::epoch::Epoch;
 use super::evidence::Observation;
 use super::freeze::Freeze;
 use super::machine::{State, Thresholds};
+use super::outage::OutageClock;
+use super::signer::{is_full_outage, whole};
 use super::snapshot::{GateView, Snapshot};
+use super::upstream::{Place, UpstreamGate};
+use super::window::Tally;
 use crate::key::Kid;
 use crate::moment::Moment;
 use crate::rulebook::Rulebook;
@@ -24,65 +28,161 @@ pub struct Transition {
     pub to: State,
 }
 
+/// A signer to be watched, and its upstreams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Which signer.
+    pub kid: Kid,
+    /// Where its upstreams are, at least one.
+    pub upstreams: Vec<Arc<Place>>,
+}
+
+/// An upstream of a signer went from one state to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamChange {
+    /// Which signer's.
+    pub kid: Kid,
+    /// Which upstream.
+    pub place: Arc<Place>,
+    /// The state it left.
+    pub from: State,
+    /// The state it is in.
+    pub to: State,
+}
+
+/// One signer's gate.
+#[derive(Clone, Debug)]
+struct Gate {
+    upstreams: Vec<UpstreamGate>,
+    /// Of the whole.
+    state: State,
+    epoch: Epoch,
+    trusted_from: Moment,
+    outage: OutageClock,
+}
+
 /// The gates of all signers, and what stops them all.
 #[derive(Clone, Debug)]
 pub struct Gates {
     thresholds: Thresholds,
     freeze: Option<Freeze>,
     audit_stop: Option<AuditStop>,
-    gates: BTreeMap<Kid, GateView>,
+    gates: BTreeMap<Kid, Gate>,
     newest_epoch: Epoch,
     rulebook: Arc<Rulebook>,
+    /// The signer whose outage is a drill.
+    drill: Option<Kid>,
+    /// Of signers with several upstreams, what was not told yet.
+    changes: Vec<UpstreamChange>,
+}
+
+impl From<Kid> for Watched {
+    /// One upstream.
+    fn from(kid: Kid) -> Self {
+        Self { kid, upstreams: vec![Arc::default()] }
+    }
 }
 
 impl Gates {
-    /// Gates for `kids`, all shut, for what `rulebook` grants.
+    /// Gates for `signers`, all shut, for what `rulebook` grants.
     #[must_use]
     pub fn new(
         thresholds: Thresholds,
-        kids: impl IntoIterator<Item = Kid>,
+        signers: impl IntoIterator<Item = impl Into<Watched>>,
         rulebook: Arc<Rulebook>,
         now: Moment,
     ) -> Self {
-        let gates = kids
-            .into_iter()
-            .map(|kid| {
-                let state = State::starting(now);
-                (kid, GateView { state, epoch: Epoch::FIRST, trusted_from: now })
-            })
-            .collect();
+        let gate = |watched: Watched| {
+            let gate = Gate {
+                upstreams: watched
+                    .upstreams
+                    .into_iter()
+                    .map(|place| UpstreamGate::starting(place, now))
+                    .collect(),
+                state: State::starting(now),
+                epoch: Epoch::FIRST,
+                trusted_from: now,
+                outage: OutageClock::default(),
+            };
+            (watched.kid, gate)
+        };
+        let gates = signers.into_iter().map(|signer| gate(signer.into())).collect();
         let newest_epoch = Epoch::FIRST;
-        Self { thresholds, freeze: None, audit_stop: None, gates, newest_epoch, rulebook }
+        let (freeze, audit_stop, drill, changes) = (None, None, None, Vec::new());
+        Self { thresholds, freeze, audit_stop, gates, newest_epoch, rulebook, drill, changes }
     }
 
-    /// Takes an observation about `kid` into account.
+    /// What it watches.
+    pub fn watched(&self) -> impl Iterator<Item = Watched> {
+        let watched = |(kid, gate): (&Kid, &Gate)| Watched {
+            kid: kid.clone(),
+            upstreams: gate.upstreams.iter().map(|upstream| Arc::clone(&upstream.place)).collect(),
+        };
+        self.gates.iter().map(watched)
+    }
+
+    /// Takes an observation about an upstream of `kid` into account. Of its transitions the
+    /// newest is told.
     pub fn observe(&mut self, kid: &Kid, observation: &Observation) -> Option<Transition> {
-        let thresholds = self.thresholds.clone();
-        self.step(kid, |state| state.observe(observation, &thresholds))
+        let now = observation.at;
+        self.step(kid, now, |upstreams, thresholds| {
+            if let Some(upstream) = upstreams.get_mut(observation.upstream) {
+                upstream.observe(observation, thresholds);
+                // Doubt about one upstream is doubt about the signer.
+                if let State::Sealed { detail, since } = upstream.state.clone() {
+                    upstreams.iter_mut().for_each(|other| other.seal(&detail, since));
+                }
+            }
+        })
+    }
+
+    /// Takes in what callers' calls to an upstream of `kid` came to.
+    pub fn tally(
+        &mut self,
+        kid: &Kid,
+        upstream: usize,
+        tally: Tally,
+        now: Moment,
+    ) -> Option<Transition> {
+        self.step(kid, now, |upstreams, thresholds| {
+            if let Some(upstream) = upstreams.get_mut(upstream) {
+                upstream.tally(tally, now, thresholds);
+            }
+        })
     }
 
     /// Takes the time into account: leases end.
     pub fn tick(&mut self, now: Moment) -> Vec<Transition> {
-        let thresholds = self.thresholds.clone();
         let kids: Vec<Kid> = self.gates.keys().cloned().collect();
-        kids.iter().filter_map(|kid| self.step(kid, |state| state.tick(now, &thresholds))).collect()
+        kids.iter().filter_map(|kid| self.step(kid, now, |_, _| {})).collect()
     }
 
     /// Seals `kid`, as a seal found on disk or a public key that does not match does.
     pub fn seal(&mut self, kid: &Kid, detail: &str, now: Moment) -> Option<Transition> {
-        let detail = detail.to_owned();
-        self.step(kid, |state| match state {
-            sealed @ State::Sealed { .. } => sealed,
-            State::Shut { .. } | State::Probing { .. } | State::Open { .. } => {
-                State::Sealed { detail, since: now }
-            }
+        self.step(kid, now, |upstreams, _| {
+            upstreams.iter_mut().for_each(|upstream| upstream.seal(detail, now));
         })
     }
 
     /// Unseals `kid`: its gate is shut then and has to prove itself anew.
     /// None if it was not sealed.
     pub fn unseal(&mut self, kid: &Kid, now: Moment) -> Option<Transition> {
-        self.step(kid, |state| state.unseal(now))
+        self.step(kid, now, |upstreams, _| {
+            upstreams.iter_mut().for_each(|upstream| upstream.unseal(now));
+        })
+        .filter(|transition| matches!(transition.from, State::Sealed { .. }))
+    }
+
+    /// What changed about single upstreams of signers that have several, since it was last
+    /// asked for.
+    pub fn take_changes(&mut self) -> Vec<UpstreamChange> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// The outage of `kid`, if of any, is a drill from now on: it is not counted.
+    pub fn set_drill(&mut self, kid: Option<Kid>, now: Moment) {
+        self.drill = kid;
+        self.tick(now);
     }
 
     /// Puts another rulebook and other thresholds in force. The signers that the
@@ -96,6 +196,9 @@ impl Gates {
                 gate.epoch = self.newest_epoch;
             }
             gate.state.cut_lease(thresholds.lease);
+            for upstream in &mut gate.upstreams {
+                upstream.state.cut_lease(thresholds.lease);
+            }
         }
         self.rulebook = rulebook;
         self.thresholds = thresholds;
@@ -153,35 +256,89 @@ impl Gates {
     /// What everyone else sees.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        let view = |(kid, gate): (&Kid, &Gate)| {
+            let Gate { upstreams, state, epoch, trusted_from, outage } = gate;
+            let upstreams = upstreams.iter().map(UpstreamGate::view).collect();
+            let (state, epoch, trusted_from) = (state.clone(), *epoch, *trusted_from);
+            let outage = *outage;
+            (kid.clone(), GateView { state, epoch, trusted_from, upstreams, outage })
+        };
         Snapshot::new(
             self.freeze.clone(),
             self.audit_stop.clone(),
-            self.gates.clone(),
+            self.gates.iter().map(view).collect(),
             Arc::clone(&self.rulebook),
         )
     }
 
-    fn step(&mut self, kid: &Kid, step: impl FnOnce(State) -> State) -> Option<Transition> {
+    /// First the time passes, then something happens: an upstream whose lease ended before
+    /// another one opened did not carry the gate until then.
+    fn step(
+        &mut self,
+        kid: &Kid,
+        now: Moment,
+        happens: impl FnOnce(&mut [UpstreamGate], &Thresholds),
+    ) -> Option<Transition> {
+        let (thresholds, is_drill) = (&self.thresholds, self.drill.as_ref() == Some(kid));
         let gate = self.gates.get_mut(kid)?;
-        let from = gate.state.clone();
-        gate.state = step(from.clone());
-        // Renewing a lease or another cause of the same state changes no answer;
-        // every other change does, shut and open again in one step included.
-        if gate.state.word() == from.word() && gate.state.since() == from.since() {
-            return None;
-        }
-        self.newest_epoch = self.newest_epoch.next();
-        gate.epoch = self.newest_epoch;
-        if matches!(from, State::Sealed { .. }) {
-            gate.trusted_from = gate.state.since();
-        }
-        Some(Transition { kid: kid.clone(), from, to: gate.state.clone() })
+        let before: Vec<State> = match gate.upstreams.as_slice() {
+            // Its changes are those of the whole.
+            [_] => Vec::new(),
+            several => several.iter().map(|upstream| upstream.state.clone()).collect(),
+        };
+        let newest_epoch = &mut self.newest_epoch;
+        gate.upstreams.iter_mut().for_each(|upstream| upstream.tick(now, thresholds));
+        let passed = gate.settle(newest_epoch);
+        happens(&mut gate.upstreams, thresholds);
+        let happened = gate.settle(newest_epoch);
+        gate.count_outage(now, is_drill);
+        let changed = before.into_iter().zip(&gate.upstreams);
+        let changed = changed.filter(|(from, upstream)| !from.answers_as(&upstream.state));
+        self.changes.extend(changed.map(|(from, upstream)| UpstreamChange {
+            kid: kid.clone(),
+            place: Arc::clone(&upstream.place),
+            from,
+            to: upstream.state.clone(),
+        }));
+        let (from, _) = passed.clone().or_else(|| happened.clone())?;
+        let (_, to) = happened.or(passed)?;
+        Some(Transition { kid: kid.clone(), from, to })
     }
 
     fn new_epoch_for_all(&mut self) {
         self.newest_epoch = self.newest_epoch.next();
         for gate in self.gates.values_mut() {
             gate.epoch = self.newest_epoch;
+        }
+    }
+}
+
+impl Gate {
+    /// Makes the whole follow from its upstreams; the states before and after, if the answer
+    /// could change.
+    fn settle(&mut self, newest_epoch: &mut Epoch) -> Option<(State, State)> {
+        let to = whole(&self.upstreams, &self.state);
+        let from = std::mem::replace(&mut self.state, to.clone());
+        // Renewing a lease or another cause of the same state changes no answer;
+        // every other change does, shut and open again in one step included.
+        if to.answers_as(&from) {
+            return None;
+        }
+        *newest_epoch = newest_epoch.next();
+        self.epoch = *newest_epoch;
+        if matches!(from, State::Sealed { .. }) {
+            self.trusted_from = to.since();
+        }
+        Some((from, to))
+    }
+
+    fn count_outage(&mut self, now: Moment, is_drill: bool) {
+        if matches!(self.state, State::Open { .. }) {
+            self.outage.reset();
+        } else if is_full_outage(&self.upstreams) && !is_drill {
+            self.outage.run(now);
+        } else {
+            self.outage.pause(now);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::evidence::{Evidence, Fault, Observation, Source};
+use super::window::WindowLimits;
 use crate::moment::Moment;
 use crate::refusal::Reason;
 
@@ -18,6 +19,27 @@ pub struct Thresholds {
     pub successes_to_open: u32,
     /// The shortest time over which those canaries must have been spread.
     pub recovery_min: Duration,
+    /// What that time grows to, by doubling, while the gate flaps.
+    pub recovery_max: Duration,
+    /// A gate that shuts so soon after it opened flaps.
+    pub flap_window: Duration,
+    /// When the calls of a while, all together, shut an open gate.
+    pub window: WindowLimits,
+}
+
+impl Default for Thresholds {
+    /// Those of a configuration that names none.
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(8),
+            failures_to_shut: 3,
+            successes_to_open: 3,
+            recovery_min: Duration::from_secs(1),
+            recovery_max: Duration::from_secs(60),
+            flap_window: Duration::from_secs(60),
+            window: WindowLimits::default(),
+        }
+    }
 }
 
 /// Why a gate is not open.
@@ -32,6 +54,11 @@ pub enum Cause {
         /// The fault of the newest failure.
         fault: Fault,
         /// What the upstream said.
+        detail: String,
+    },
+    /// Calls were answered, too slowly.
+    Slow {
+        /// How slowly.
         detail: String,
     },
     /// An operator unsealed it; it has to prove itself anew.
@@ -92,7 +119,7 @@ impl Cause {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Starting | Self::Unsealed => Reason::Starting,
-            Self::Silence => Reason::UpstreamUnhealthy,
+            Self::Silence | Self::Slow { .. } => Reason::UpstreamUnhealthy,
             Self::Failing { fault, .. } => fault.gate_reason(),
         }
     }
@@ -104,6 +131,7 @@ impl Cause {
             Self::Starting => "no canary has succeeded yet".into(),
             Self::Silence => "no signature has verified within the lease".into(),
             Self::Failing { fault, .. } => format!("calls to the upstream fail: {}", fault.word()),
+            Self::Slow { .. } => "calls to the upstream take too long".into(),
             Self::Unsealed => {
                 "unsealed; the canaries that prove it have not all succeeded yet".into()
             }
@@ -135,6 +163,17 @@ impl State {
             Self::Open { .. } => "open",
             Self::Sealed { .. } => "sealed",
         }
+    }
+
+    /// Whether it is open, by a lease that lasts at `now`.
+    #[must_use]
+    pub fn is_open(&self, now: Moment) -> bool {
+        matches!(self, Self::Open { lease_until, .. } if now < *lease_until)
+    }
+
+    /// Whether it says the same as another one: in the same state since the same moment.
+    pub(super) fn answers_as(&self, other: &Self) -> bool {
+        self.word() == other.word() && self.since() == other.since()
     }
 
     /// Every state's word.
@@ -202,6 +241,27 @@ impl State {
                 Self::Shut { cause: Cause::Unsealed, since: now, proof_from: now }
             }
             unchanged @ (Self::Shut { .. } | Self::Probing { .. } | Self::Open { .. }) => unchanged,
+        }
+    }
+
+    /// The state after the calls of a while came to too much: an open gate shuts.
+    pub(super) fn shut(self, cause: Cause, now: Moment) -> Self {
+        match self {
+            Self::Open { .. } => Self::Shut { cause, since: now, proof_from: now },
+            unchanged @ (Self::Shut { .. } | Self::Probing { .. } | Self::Sealed { .. }) => {
+                unchanged
+            }
+        }
+    }
+
+    /// The state of a gate that is not open after a canary that took too long: its row
+    /// begins anew.
+    pub(super) fn slow(self, now: Moment, detail: String) -> Self {
+        match self {
+            Self::Shut { since, .. } | Self::Probing { since, .. } => {
+                Self::Shut { cause: Cause::Slow { detail }, since, proof_from: now }
+            }
+            unchanged @ (Self::Open { .. } | Self::Sealed { .. }) => unchanged,
         }
     }
 

@@ -1,6 +1,9 @@
 //! The gate of each signer: starts shut, opens on positive evidence only, and
 //! open is a lease (I2).
 //!
+//! A signer may have several upstreams, each with a state machine of its own; its gate is
+//! open while one of them is.
+//!
 //! [`Gates`] is owned by one writer, which feeds it observations and time;
 //! everyone else sees an immutable [`Snapshot`], which admits requests and
 //! lets finished ones go.
@@ -11,14 +14,22 @@ mod evidence;
 mod freeze;
 mod gates;
 mod machine;
+mod outage;
+mod signer;
 mod slots;
 mod snapshot;
+mod upstream;
+mod window;
 
 pub use audit_stop::AuditStop;
 pub use epoch::Epoch;
 pub use evidence::{Evidence, Fault, Observation, Source};
 pub use freeze::Freeze;
-pub use gates::{Gates, Transition};
+pub use gates::{Gates, Transition, UpstreamChange, Watched};
 pub use machine::{Cause, State, Thresholds};
+pub use outage::OutageClock;
+pub use signer::Extent;
 pub use slots::{Slot, Slots};
 pub use snapshot::{GateView, Permit, Snapshot, StillOpen};
+pub use upstream::{Place, UpstreamView};
+pub use window::{Tally, WindowLimits};

@@ -8,7 +8,10 @@ use super::audit_stop::AuditStop;
 use super::epoch::Epoch;
 use super::freeze::Freeze;
 use super::machine::State;
+use super::outage::OutageClock;
+use super::signer::Extent;
 use super::slots::{Slot, Slots};
+use super::upstream::UpstreamView;
 use crate::key::Kid;
 use crate::moment::Moment;
 use crate::policy::Grant;
@@ -25,6 +28,29 @@ pub struct GateView {
     /// What was signed before is not to be given out again: when its last seal
     /// ended, else the start.
     pub trusted_from: Moment,
+    /// Its upstreams, in the order of the configuration.
+    pub upstreams: Vec<UpstreamView>,
+    /// How long it has been out.
+    pub outage: OutageClock,
+}
+
+impl GateView {
+    /// How much of it is out at `now`.
+    #[must_use]
+    pub fn extent(&self, now: Moment) -> Extent {
+        let open = self.serving(now).count();
+        match open {
+            0 => Extent::Full,
+            _ if open == self.upstreams.len() => Extent::None,
+            _ => Extent::Partial,
+        }
+    }
+
+    /// Its upstreams that are open at `now`, by their place in the configuration.
+    pub fn serving(&self, now: Moment) -> impl Iterator<Item = usize> {
+        let places = self.upstreams.iter().enumerate();
+        places.filter(move |(_, upstream)| upstream.state.is_open(now)).map(|(at, _)| at)
+    }
 }
 
 /// All gates at one moment. Leases are compared with the reader's own time, so
@@ -136,6 +162,12 @@ impl Snapshot {
     /// All gates, by kid.
     pub fn gates(&self) -> impl Iterator<Item = (&Kid, &GateView)> {
         self.gates.iter()
+    }
+
+    /// The gate of `kid`.
+    #[must_use]
+    pub fn gate(&self, kid: &Kid) -> Option<&GateView> {
+        self.gates.get(kid)
     }
 
     /// Whether `kid` would be admitted at `now`, and if not, why.

@@ -244,7 +244,7 @@ pub struct Withheld<'r> {
     pub signer_kid: &'r str,
 }
 
-/// A gate went from one state to another.
+/// A gate, or one of its upstreams, went from one state to another.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gate<'r> {
     /// Why.
@@ -255,6 +255,9 @@ pub struct Gate<'r> {
     pub signer_kid: &'r str,
     /// To which state.
     pub to: &'r str,
+    /// Of a signer with several upstreams: it is this one's state, not the gate's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<&'r str>,
 }
 
 /// An operator stopped all signing.

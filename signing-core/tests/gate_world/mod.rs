@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use signing_core::gate::{
-    Evidence, Fault, Freeze, Gates, Observation, Snapshot, Source, Thresholds,
+    Evidence, Fault, Freeze, Gates, Observation, Snapshot, Source, Thresholds, WindowLimits,
 };
 use signing_core::{Kid, Moment, Policy, Registry, Rulebook};
 use time::OffsetDateTime;
@@ -170,6 +170,7 @@ impl World {
             Event::Heard { of, source, took, count, evidence } => {
                 let signer = self.signers.get_mut(*of).unwrap();
                 let observation = Observation {
+                    upstream: 0,
                     source: *source,
                     started: Moment::from_nanos(self.clock.saturating_sub(*took)),
                     at: now,
@@ -230,6 +231,9 @@ pub(crate) fn thresholds() -> impl Strategy<Value = Thresholds> {
             failures_to_shut,
             successes_to_open,
             recovery_min,
+            recovery_max: Duration::ZERO,
+            flap_window: Duration::ZERO,
+            window: WindowLimits { calls_min: u32::MAX, ..WindowLimits::default() },
         },
     )
 }

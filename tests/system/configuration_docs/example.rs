@@ -141,7 +141,8 @@ impl Key {
         }
         if let Some(value) = self.value.strip_prefix('"').and_then(|v| v.strip_suffix('"')) {
             let other = value.rsplit('/').next().unwrap_or_default();
-            let others = ["127.0.0.1:0", "test", "ledger-2026", "spiffe://prod.example/other"];
+            let others =
+                ["127.0.0.1:0", "test", "ledger-2026", "fastest", "spiffe://prod.example/other"];
             let others = others.map(text).into_iter();
             return others.chain([text(&format!("other-{other}"))]).collect();
         }

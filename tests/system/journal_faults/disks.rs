@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 use system_tests::programs::system;
-use system_tests::{Process, Scratch, Tail, eventually, is_campaign};
+use system_tests::{Exchange, Process, Proxy, Scratch, Tail, eventually, is_campaign};
 
 use super::{Site, signed_or_unavailable, unseal};
 
@@ -65,16 +65,7 @@ async fn a_full_disk_refuses_says_its_stop_and_goes_on_when_there_is_space() {
 
     let running = proxy.clone().start().await;
     let mut received = Vec::new();
-    // It is refused for a moment, too, while the next segment is prepared.
-    let is_full = async || {
-        let status = running.admin("GET", "/v1/status", json!(null)).await;
-        let trouble = status.body["audit"]["trouble"].as_str().unwrap_or_default();
-        trouble.contains("can not be set aside")
-    };
-    while !is_full().await {
-        received.extend(site.load(&running).await);
-        assert!(received.len() < 20_000, "it refuses without saying that it is full");
-    }
+    fill(&site, &running, &mut received).await;
     signed_or_unavailable(&received);
     running.unhealthy_for("audit_unavailable").await;
     assert_eq!(running.metric("audit_sealed").await, Some(0.0));
@@ -82,7 +73,9 @@ async fn a_full_disk_refuses_says_its_stop_and_goes_on_when_there_is_space() {
     let checked = site.check_in(&disk.mounted.join("journal"), &received, Tail::Whole);
     assert_eq!(checked["types"]["stop"], 1);
 
+    // Space that was kept for outcomes under way is free again: a few more may fit.
     let running = proxy.try_start(None).await.unwrap();
+    fill(&site, &running, &mut received).await;
     running.unhealthy_for("audit_unavailable").await;
     fs::remove_file(&ballast).unwrap();
     running.healthy().await;
@@ -90,6 +83,20 @@ async fn a_full_disk_refuses_says_its_stop_and_goes_on_when_there_is_space() {
     assert!(received.last().unwrap().seq().is_some());
     running.stop().await;
     site.check_in(&disk.mounted.join("journal"), &received, Tail::Whole);
+}
+
+/// Signs until the journal says that it is full.
+async fn fill(site: &Site, running: &Proxy<'_>, received: &mut Vec<Exchange>) {
+    // It is refused for a moment, too, while the next segment is prepared.
+    let is_full = async || {
+        let status = running.admin("GET", "/v1/status", json!(null)).await;
+        let trouble = status.body["audit"]["trouble"].as_str().unwrap_or_default();
+        trouble.contains("can not be set aside")
+    };
+    while !is_full().await {
+        received.extend(site.load(running).await);
+        assert!(received.len() < 20_000, "it refuses without saying that it is full");
+    }
 }
 
 /// A disk whose every write and sync fails while a file is there.

@@ -1,0 +1,147 @@
+//! Asking upstreams: which one, what they answered, and what that says about them.
+
+use std::time::Duration;
+
+use signing_core::gate::{Evidence, Fault, Permit, Snapshot};
+use signing_core::{Kid, Moment, Reason, Refusal};
+
+use crate::order::{Failed, Proven, SigningOrder};
+use crate::sign::SigningRoom;
+use crate::time::now;
+use crate::upstream::{Route, UpstreamError};
+
+/// What an upstream answered, which nobody believes yet.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    upstream: usize,
+    /// When the first upstream that was asked was called.
+    pub(crate) called: Moment,
+    /// When this one was.
+    called_this: Moment,
+    /// When the answer was there.
+    pub(crate) answered: Moment,
+    answer: Result<Vec<u8>, Evidence>,
+}
+
+impl SigningRoom {
+    /// Chooses the upstream to ask among those that are open, and spends its quota.
+    ///
+    /// # Errors
+    /// `upstream_throttled`, at once, if all of them are at their limit.
+    pub(crate) fn route(&self, gates: &Snapshot, permit: &Permit) -> Result<Route, Refusal> {
+        let (kid, now) = (&permit.grant().signer().kid, now());
+        let served = self.upstreams.get(kid).zip(gates.gate(kid));
+        let Some((served, gate)) = served else {
+            // A signer without upstream has no gate, which admits nothing.
+            let detail = "an admitted signer has no upstream";
+            return Err(Refusal::new(Reason::Internal, detail).about(kid));
+        };
+        served.route(gate.serving(now), now).ok_or_else(|| {
+            let detail = "the quota of every open upstream is used up; this request was not sent";
+            Refusal::new(Reason::UpstreamThrottled, detail).about(kid)
+        })
+    }
+
+    /// Asks the upstream of `route`. If it certainly signed nothing, and another one is open,
+    /// asks that one, within the budget for second attempts.
+    pub(crate) async fn ask(&self, order: &SigningOrder, route: Route) -> Asked {
+        let kid = &order.grant().signer().kid;
+        let called = now();
+        let first = self.ask_one(order, kid, route, called).await;
+        let is_unavailable =
+            matches!(&first.answer, Err(Evidence::Failed { fault: Fault::Unavailable, .. }));
+        if !is_unavailable {
+            return first;
+        }
+        let Some(next) = self.other_route(kid, first.upstream) else { return first };
+        if let Err(evidence) = &first.answer {
+            self.tell(kid, is_registered(order), first.call(), first.answered, evidence.clone());
+        }
+        self.ask_one(order, kid, next, called).await
+    }
+
+    /// Verifies what was answered, and reports what it shows of the upstream.
+    pub(crate) fn judge(
+        &self,
+        order: SigningOrder,
+        asked: Asked,
+    ) -> (Result<Proven, Failed>, Moment) {
+        let (kid, is_registered) = (order.grant().signer().kid.clone(), is_registered(&order));
+        let call = asked.call();
+        let verdict = order.prove(asked.answer);
+        let verified = now();
+        let evidence =
+            verdict.as_ref().map_or_else(|failed| failed.evidence.clone(), |_| Evidence::Signed);
+        self.tell(&kid, is_registered, call, verified, evidence);
+        (verdict, verified)
+    }
+
+    async fn ask_one(
+        &self,
+        order: &SigningOrder,
+        kid: &Kid,
+        route: Route,
+        called: Moment,
+    ) -> Asked {
+        let called_this = now();
+        let served = self.upstreams.get(kid);
+        let reached = served.and_then(|served| served.get(&route));
+        let answer = match (served, reached) {
+            // Another one is asked next, rather than this one again.
+            (Some(served), Some(reached)) if served.iter().count() > 1 => {
+                reached.upstream.sign_once(order).await
+            }
+            (_, Some(reached)) => reached.upstream.sign(order).await,
+            (_, None) => Err(UpstreamError::failed(Fault::Unavailable, "no such upstream")),
+        };
+        let answered = now();
+        if let (Ok(_), Some(reached)) = (&answer, reached) {
+            reached.answered_in(answered.since(called_this));
+        }
+        let answer = answer.map_err(UpstreamError::into_evidence);
+        Asked { upstream: route.upstream(), called, called_this, answered, answer }
+    }
+
+    /// A route to another open upstream than `tried`, if its budget grants a second attempt.
+    fn other_route(&self, kid: &Kid, tried: usize) -> Option<Route> {
+        let (gates, now) = (self.monitor.gates(), now());
+        let served = self.upstreams.get(kid)?;
+        let budget = served.iter().nth(tried)?;
+        let mut others = gates.gate(kid)?.serving(now).filter(|at| *at != tried).peekable();
+        others.peek()?;
+        budget.upstream.grants_second_attempt(now).then(|| served.route(others, now))?
+    }
+
+    fn tell(
+        &self,
+        kid: &Kid,
+        is_registered: bool,
+        Call { upstream, began, took }: Call,
+        at: Moment,
+        evidence: Evidence,
+    ) {
+        self.metrics.observed_call(kid, upstream, &evidence, took);
+        // Of another algorithm than the registered one a denial says nothing.
+        if is_registered || !evidence.is_denial() {
+            self.monitor.evidence().report(kid, upstream, (began, took), at, evidence);
+        }
+    }
+}
+
+/// One call to an upstream.
+struct Call {
+    upstream: usize,
+    began: Moment,
+    took: Duration,
+}
+
+impl Asked {
+    fn call(&self) -> Call {
+        let (upstream, began) = (self.upstream, self.called_this);
+        Call { upstream, began, took: self.answered.since(began) }
+    }
+}
+
+fn is_registered(order: &SigningOrder) -> bool {
+    order.grant().algorithm() == order.grant().signer().algorithm()
+}

@@ -1,0 +1,107 @@
+//! The upstreams of one signer, as the data plane holds them: which is asked first, and how
+//! much may be asked of each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use signing_core::Moment;
+
+use super::Upstream;
+use super::quota::Quota;
+use crate::config::Prefer;
+
+/// How much a new time weighs against those before: one in so many.
+const SMOOTHING: u64 = 8;
+/// A call for which the quota was spent.
+#[derive(Debug)]
+pub struct Route {
+    upstream: usize,
+}
+
+/// One upstream with its quota and how fast it has answered lately.
+#[derive(Debug)]
+pub struct Reached {
+    /// The upstream.
+    pub upstream: Arc<Upstream>,
+    quota: Option<Arc<Quota>>,
+    /// Nanoseconds, smoothed; 0: it was not asked yet.
+    latency: AtomicU64,
+}
+
+/// The upstreams of one signer, in the order of the configuration.
+#[derive(Debug)]
+pub struct Served {
+    reached: Vec<Reached>,
+    prefer: Prefer,
+}
+
+impl Route {
+    /// Which upstream, by its place in the configuration.
+    #[must_use]
+    pub fn upstream(&self) -> usize {
+        self.upstream
+    }
+}
+
+impl Reached {
+    /// An upstream that was not asked yet.
+    #[must_use]
+    pub fn new(upstream: Upstream, quota: Option<Arc<Quota>>) -> Self {
+        Self { upstream: Arc::new(upstream), quota, latency: AtomicU64::new(0) }
+    }
+
+    /// Takes in how long a call took that was answered with a signature.
+    pub fn answered_in(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let smoothed = |before: u64| match before {
+            0 => took,
+            before => before - before / SMOOTHING + took / SMOOTHING,
+        };
+        // Of two at once one may be lost: it is an estimate.
+        self.latency.store(smoothed(self.latency.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+}
+
+impl Served {
+    /// Serves `reached`.
+    #[must_use]
+    pub fn new(reached: Vec<Reached>, prefer: Prefer) -> Self {
+        Self { reached, prefer }
+    }
+
+    /// Its upstreams, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Reached> {
+        self.reached.iter()
+    }
+
+    /// The upstream of a route.
+    #[must_use]
+    pub fn get(&self, route: &Route) -> Option<&Reached> {
+        self.reached.get(route.upstream)
+    }
+
+    /// Chooses among the upstreams that are `open` the one that is preferred and has quota
+    /// left, and spends it. None: all of them are at their limit.
+    #[must_use]
+    pub fn route(&self, open: impl Iterator<Item = usize>, now: Moment) -> Option<Route> {
+        let open = open.filter_map(|at| Some((at, self.reached.get(at)?)));
+        match self.prefer {
+            Prefer::Configured => first_with_quota(open, now),
+            Prefer::Fastest => {
+                let mut open: Vec<_> = open.collect();
+                // One that was not asked yet is asked: nothing else would measure it.
+                open.sort_by_key(|(_, reached)| reached.latency.load(Ordering::Relaxed));
+                first_with_quota(open.into_iter(), now)
+            }
+        }
+    }
+}
+
+fn first_with_quota<'r>(
+    open: impl Iterator<Item = (usize, &'r Reached)>,
+    now: Moment,
+) -> Option<Route> {
+    let has_quota = |reached: &Reached| reached.quota.as_ref().is_none_or(|quota| quota.spend(now));
+    open.into_iter().find(|(_, reached)| has_quota(reached)).map(|(upstream, _)| Route { upstream })
+}
