@@ -121,6 +121,18 @@ impl<'w> ProxyBuilder<'w> {
         builder
     }
 
+    /// Serves `key` of the KMS as the signer `kid`, with the same key of a token as its
+    /// second upstream.
+    #[must_use]
+    pub fn signer_with_token(self, kid: &str, key: &Key, hsm: &SoftHsm, held: &Key) -> Self {
+        let kms = self.kms_upstream(key);
+        let mut builder = self.token(kid, hsm, held, "");
+        for (_, lines) in builder.upstreams.iter_mut().filter(|(name, _)| name == kid) {
+            *lines = format!("{kms}{lines}");
+        }
+        builder
+    }
+
     /// Adds an entry to the registry, for a key that is not served or instead of
     /// the one that a signer got.
     #[must_use]
@@ -272,13 +284,8 @@ impl<'w> ProxyBuilder<'w> {
                 write!(text, "[[signers]]\nkid = \"{kid}\"\n{lines}").unwrap();
                 continue;
             }
-            write!(
-                text,
-                "[[signers]]\nkid = \"{kid}\"\n[[signers.upstreams]]\nprovider = \"aws-kms\"\n\
-                 key_id = \"{}\"\nregion = \"eu-test-1\"\nendpoint = \"{}\"\n{}\n",
-                key.id, self.endpoint, self.kms
-            )
-            .unwrap();
+            let lines = self.kms_upstream(key);
+            write!(text, "[[signers]]\nkid = \"{kid}\"\n{lines}").unwrap();
         }
         for (caller, granted) in &self.callers {
             let default = &granted.first().unwrap().kid;
@@ -290,6 +297,14 @@ impl<'w> ProxyBuilder<'w> {
             }
         }
         text
+    }
+
+    fn kms_upstream(&self, key: &Key) -> String {
+        format!(
+            "[[signers.upstreams]]\nprovider = \"aws-kms\"\nkey_id = \"{}\"\n\
+             region = \"eu-test-1\"\nendpoint = \"{}\"\n{}\n",
+            key.id, self.endpoint, self.kms
+        )
     }
 
     /// The command that would serve it; its journal is made if there is none.

@@ -67,15 +67,27 @@ impl SoftHsm {
             }
         });
         done(openssl.output());
+        self.import(label, &private);
         let mut openssl = system("openssl");
         openssl.args(["pkey", "-pubout", "-outform", "DER", "-in"]).arg(&private);
         done(openssl.arg("-out").arg(&public).output());
+        Key::foreign(label, kind, &std::fs::read(public).unwrap())
+    }
+
+    /// Puts a KMS's key into the token too, under that label.
+    #[must_use]
+    pub fn same_key(&self, label: &str, key: &Key) -> Key {
+        let private =
+            self.scratch.write(&format!("{label}.pem"), crate::kms::Kms::private_key_pem(key));
+        self.import(label, &private);
+        key.named(label)
+    }
+
+    fn import(&self, label: &str, private: &Path) {
         // An id of its own, from its label.
-        let id = hex::encode(label);
-        let file = private.display().to_string();
+        let (id, file) = (hex::encode(label), private.display().to_string());
         let import = ["--import", &file, "--token", &self.label, "--label", label, "--id", &id];
         self.tool(&[&import[..], &["--pin", PIN]].concat());
-        Key::foreign(label, kind, &std::fs::read(public).unwrap())
     }
 
     /// The lines of an upstream that uses `key` of it.

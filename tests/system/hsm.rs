@@ -129,6 +129,51 @@ async fn i10_a_token_with_another_key_than_the_registered_one_seals_the_signer()
 }
 
 #[tokio::test]
+async fn a_kms_and_a_token_with_the_same_key_stand_in_for_each_other() {
+    let world = World::new();
+    let hsm = SoftHsm::new("payments");
+    let key = world.kms.key(Kind::P256);
+    let held = hsm.same_key("ec", &key);
+    let proxy = world
+        .proxy()
+        .signer_with_token("ec", &key, &hsm, &held)
+        .caller(ALICE, &["ec"])
+        .start()
+        .await;
+    let alice = proxy.client(ALICE).await;
+    let signed_by = |upstream: &str| {
+        let series = format!(r#"kms_sign_latency_count{{{upstream},outcome="signed"}}"#);
+        let proxy = &proxy;
+        async move { proxy.metric(&series).await.unwrap_or_default() }
+    };
+    let (of_kms, of_token) =
+        (r#"upstream="aws-kms",region="eu-test-1""#, r#"upstream="pkcs11",region="payments""#);
+    // Asks until that upstream has signed for the caller, whatever canaries do meanwhile.
+    let serves = async |upstream: &str| {
+        let before = signed_by(upstream).await;
+        eventually(&format!("ten more signatures by {upstream}"), || async {
+            let answer = alice.sign_message("ec", b"hi").await;
+            assert!(answer.status == 503 || openssl::verifies(&key, b"hi", &answer.signature()));
+            (answer.status == 200 && signed_by(upstream).await >= before + 10.0).then_some(())
+        })
+        .await;
+    };
+    serves(of_kms).await;
+    key.break_with(system_tests::Fault::Error("KMSInternalException", 500));
+    serves(of_token).await;
+    let stopped = signed_by(of_kms).await;
+    serves(of_token).await;
+    assert!((signed_by(of_kms).await - stopped).abs() < 0.5, "a broken KMS signs nothing");
+    key.mend();
+    hsm.remove();
+    system_tests::softhsm::signal(workers_of(proxy.process.pid())[0], Signal::SIGKILL);
+    serves(of_kms).await;
+    hsm.put_back();
+    serves(of_kms).await;
+    proxy.healthy().await;
+}
+
+#[tokio::test]
 async fn every_mistake_of_a_tokens_configuration_is_named_with_its_fix() {
     let world = World::new();
     let hsm = SoftHsm::new("payments");

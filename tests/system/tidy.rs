@@ -50,6 +50,8 @@ fn rooms_know_only_the_rooms_below_them() {
             &["hyper::", "std::net", "tokio::net", "tokio::time", "aws_sdk", "signing_proxy::"],
         ),
         ("development/src", &["tokio", "hyper::", "aws_sdk", "signing_proxy::"]),
+        ("pkcs11-worker/src", &["tokio", "hyper::", "std::net", "aws_sdk", "signing_proxy::"]),
+        ("proxy/src", &["cryptoki::"]),
         ("proxy/src/server", &["crate::upstream"]),
         (
             "proxy/src/upstream",
