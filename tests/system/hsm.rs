@@ -153,7 +153,7 @@ async fn a_kms_and_a_token_with_the_same_key_stand_in_for_each_other() {
         let before = signed_by(upstream).await;
         eventually(&format!("ten more signatures by {upstream}"), || async {
             let answer = alice.sign_message("ec", b"hi").await;
-            assert!(answer.status == 503 || openssl::verifies(&key, b"hi", &answer.signature()));
+            assert!(answer.status != 200 || openssl::verifies(&key, b"hi", &answer.signature()));
             (answer.status == 200 && signed_by(upstream).await >= before + 10.0).then_some(())
         })
         .await;
