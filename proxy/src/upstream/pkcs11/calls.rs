@@ -145,7 +145,7 @@ impl Calls {
             Lane::Canaries => state.canaries.push_back(waiting),
             Lane::Callers => state.callers.push_back(waiting),
         }
-        let to_be_sent = state.sent.len() < self.sent_max;
+        let to_be_sent = self.has_room(&state);
         drop(state);
         if to_be_sent {
             self.changed.notify_all();
@@ -246,7 +246,8 @@ impl Calls {
             if state.away.is_some() || state.closed {
                 return false;
             }
-            while state.sent.len() < self.sent_max {
+            while self.has_room(&state) || (!buffer.is_empty() && state.sent.len() < self.sent_max)
+            {
                 let next = state.canaries.pop_front().or_else(|| state.callers.pop_front());
                 let Some(Waiting { call, reply }) = next else { break };
                 // Nobody wants it any more.
@@ -270,8 +271,9 @@ impl Calls {
             return Took::Confused;
         };
         let waiting = !(state.canaries.is_empty() && state.callers.is_empty());
+        let to_be_sent = waiting && self.has_room(&state);
         drop(state);
-        if waiting {
+        if to_be_sent {
             self.changed.notify_all();
         }
         let (answer, took) = match answered.result {
@@ -284,6 +286,12 @@ impl Calls {
         };
         let _ = reply.send(answer);
         took
+    }
+
+    /// Whether calls are to be sent now: once half of those ahead are answered, several at
+    /// once, so that not every answer costs a write. The worker's threads have work until then.
+    fn has_room(&self, state: &State) -> bool {
+        state.sent.len() <= self.sent_max / 2
     }
 
     /// Since when the oldest call is with the worker.
