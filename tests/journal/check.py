@@ -44,8 +44,22 @@ FIELDS = {
     "unseal": "by reason sealed_for signer_kid?",
     "reload": "by generation",
     "refusals": "over_s refused",
+    "activation": "activated by detail emergency_kid? incident? reason session? signer_head? signer_instance?",
+    "breakglass_ended": "by detail emergency_kid incident reason session signer_head?",
+    "session_activated": "actor approvals approved approvers_sha256 by callers claimed emergency_key_sha256 emergency_kid"
+    " expires_at incident justification max_signatures nonce outage_since proxy_head replaces request_b64 request_sha256 session",
+    "session_refused": "actor approved by clause detail emergency_kid? incident? justification? proxy_head request_sha256 session?",
+    "emergency_signed": "actor algorithm caller incident input_digest justification? mode proxy_head remaining replaces"
+    " request_id session session_justification signature signer_kid",
+    "emergency_refusals": "actor incident? justification? over_s refused session?",
+    "session_ended": "actor by destruction_due detail emergency_kid incident justification reason session signatures",
+    "destruction_overdue": "actor destruction_due emergency_kid",
+    "key_destroyed": "actor by emergency_key_sha256 emergency_kid overwritten reason",
+    "unlock": "actor by outcome",
 }
-NUMBERS = {"cut_bytes", "first_seq", "open_intents", "oldest_open", "intent", "signed", "generation", "over_s"}
+NUMBERS = {"cut_bytes", "first_seq", "open_intents", "oldest_open", "intent", "signed", "generation", "over_s",
+           "max_signatures", "remaining", "signatures"}
+ENDS = {"expired", "quota_exhausted", "operator", "proxy_gone", "restarted", "journal"}
 
 
 class Defect(Exception):
@@ -109,6 +123,7 @@ class Journal:
     def __init__(self, registry, torn_tail):
         self.registry, self.torn_tail = registry, torn_tail
         self.chain, self.hash, self.first, self.seq, self.durable = None, bytes(32), None, 0, 0
+        self.session, self.nonces, self.destroyed, self.restarted = None, set(), set(), False
         self.open, self.signed, self.withheld, self.types, self.torn_bytes = {}, {}, {}, {}, 0
 
     def walk(self, directory):
@@ -220,6 +235,11 @@ class Journal:
         if self.seq > 1 and self.seq != self.first:
             need((kind == "segment") == is_first_of_segment, f"{kind} here: segment begins every later segment, only")
         self.types[kind] = self.types.get(kind, 0) + 1
+        if "actor" in FIELDS[kind].split():
+            need(data["actor"] == "service:signing-breakglass", f"actor {data['actor']}")
+        elif kind != "segment":
+            # Only the end of a session that a killed run left may come between.
+            need(self.session is None or kind in ("start", "stop"), f"{kind} in the session {self.session}")
         getattr(self, "on_" + kind, lambda *_: None)(data, key, hash_)
 
     def is_whole(self):
@@ -232,6 +252,7 @@ class Journal:
     def on_start(self, data, key, hash_):
         self.on_init(data, key, hash_)
         need((data["cut_bytes"] > 0) == ("cut_sha256" in data), "cut_bytes and cut_sha256")
+        self.restarted = True
         if self.is_whole():
             need(data["open_intents"] == len(self.open), f"open_intents {data['open_intents']}: {sorted(self.open)}")
 
@@ -261,6 +282,64 @@ class Journal:
         need(intent is not None, f"intent {number} is none, or had its outcome")
         for name in REQUEST.split():
             need(data[name] == intent[name], f"{name} is not that of intent {number}")
+
+    def on_session_activated(self, data, *_):
+        need(self.session is None, "a session is in force already")
+        document = base64.b64decode(data["request_b64"], validate=True)
+        need(hashlib.sha256(document).hexdigest() == data["request_sha256"], "request_sha256 is not the request's")
+        request = json.loads(document)
+        need(base64.b64decode(request["nonce"]).hex() == data["nonce"], "nonce is not the request's")
+        need(data["nonce"] not in self.nonces, "its request was used before")
+        need(data["emergency_kid"] not in self.destroyed, "its key was destroyed")
+        key = self.registry.keys.get(data["emergency_kid"])
+        need(key is not None, f"signer {data['emergency_kid']} is not in the registry")
+        need(hashlib.sha256(spki(key)).hexdigest() == data["emergency_key_sha256"], "another key is registered")
+        for name in ("callers", "replaces"):
+            need(sorted(request[name]) == data[name], f"{name} are not the request's")
+        for name in ("emergency_kid", "emergency_key_sha256", "incident", "justification", "max_signatures"):
+            need(request[name] == data[name], f"{name} is not the request's")
+        for name in ("principal", "fingerprint"):
+            need(len({one[name] for one in data["approved"]}) == len(data["approved"]) >= 2, f"one {name} approved twice")
+        self.nonces.add(data["nonce"])
+        self.session, self.remaining, self.restarted = data, data["max_signatures"], False
+
+    def on_emergency_signed(self, data, _, hash_):
+        session = self.session
+        if session is None and not self.is_whole():
+            return
+        need(session is not None and not self.restarted, "no session is in force")
+        need(data["session"] == session["session"], f"the session {session['session']} is in force")
+        need(data["caller"] in session["callers"], "its caller is out of scope")
+        need(data["replaces"] in session["replaces"], "it stands in for a signer that is out of scope")
+        need(data["signer_kid"] == session["emergency_kid"], "another key than the session's")
+        need(data["incident"] == session["incident"], "another incident than the session's")
+        need(data["session_justification"] == session["justification"], "another justification than the session's")
+        need(data["mode"] == "breakglass", f"mode {data['mode']}")
+        need(data["remaining"] == self.remaining - 1 >= 0, f"remaining {data['remaining']} after {self.remaining}")
+        self.remaining -= 1
+        signature = base64.b64decode(data["signature"], validate=True)
+        if data["algorithm"] != "ED25519_SHA_512":
+            digest = bytes.fromhex(data["input_digest"].split(":")[1])
+            self.registry.verify(data["signer_kid"], data["algorithm"], signature, digest=digest)
+        self.signed[self.seq] = (data, hash_, signature)
+
+    def on_session_ended(self, data, *_):
+        need(data["reason"] in ENDS, f"reason {data['reason']}")
+        if self.session is None and not self.is_whole():
+            return
+        need(self.session is not None, "no session is in force")
+        need(data["session"] == self.session["session"], f"the session {self.session['session']} is in force")
+        made = self.session["max_signatures"] - self.remaining
+        need(data["signatures"] == made, f"it made {made} signatures")
+        need(not self.restarted or data["reason"] == "restarted", "a run ended the session of an earlier one")
+        self.session = None
+
+    def on_key_destroyed(self, data, *_):
+        need(self.session is None or self.session["emergency_kid"] != data["emergency_kid"], "a session uses it")
+        self.destroyed.add(data["emergency_kid"])
+
+    def on_unlock(self, data, *_):
+        need(data["outcome"] in ("brought", "used", "failed", "expired"), f"outcome {data['outcome']}")
 
     def on_withheld(self, data, *_):
         number = data["signed"]

@@ -93,7 +93,7 @@ impl Batch {
         if let Some(what) = event(kind, &outline)? {
             checked.events.push(Event { seq: frame.seq, at, what });
         }
-        if kind == Kind::Signed {
+        if matches!(kind, Kind::Signed | Kind::EmergencySigned) {
             match callers_signature(&outline, registry)? {
                 true => checked.signatures_checked += 1,
                 false => checked.signatures_unchecked += 1,
@@ -157,7 +157,17 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
         | Kind::Unfreeze
         | Kind::Unseal
         | Kind::Reload
-        | Kind::Refusals => None,
+        | Kind::Refusals
+        | Kind::SessionActivated
+        | Kind::SessionRefused
+        | Kind::EmergencySigned
+        | Kind::EmergencyRefusals
+        | Kind::SessionEnded
+        | Kind::DestructionOverdue
+        | Kind::KeyDestroyed
+        | Kind::Unlock
+        | Kind::Activation
+        | Kind::BreakglassEnded => None,
     })
 }
 

@@ -177,6 +177,45 @@ fn readable(record: &Record) -> String {
             text("cut_bytes")
         ),
         "stop" => text("reason"),
+        "session_activated" => format!(
+            "{} for {}, until {}, {} signatures, by {}",
+            text("session"),
+            text("incident"),
+            text("expires_at"),
+            text("max_signatures"),
+            text("by")
+        ),
+        "session_refused" => format!("{} for {}: {}", text("clause"), text("by"), text("detail")),
+        "emergency_signed" => format!(
+            "{} for {} in place of {}, request {}, session {}, {} left",
+            text("algorithm"),
+            text("caller"),
+            text("replaces"),
+            text("request_id"),
+            text("session"),
+            text("remaining")
+        ),
+        "emergency_refusals" => refusals(data),
+        "session_ended" => format!(
+            "{} {} after {} signatures, by {}: {}; destroy {} until {}",
+            text("session"),
+            text("reason"),
+            text("signatures"),
+            text("by"),
+            text("detail"),
+            text("emergency_kid"),
+            text("destruction_due")
+        ),
+        "destruction_overdue" => {
+            format!("{} was due at {}", text("emergency_kid"), text("destruction_due"))
+        }
+        "key_destroyed" => {
+            format!("{} by {}: {}", text("emergency_kid"), text("by"), text("reason"))
+        }
+        "unlock" => format!("{} by {}", text("outcome"), text("by")),
+        "activation" | "breakglass_ended" => {
+            format!("{} {} by {}: {}", text("session"), text("reason"), text("by"), text("detail"))
+        }
         _ => plain(data),
     };
     let (seq, kind) = (record.place.head.seq, &record.outline.r#type);

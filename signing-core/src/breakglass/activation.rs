@@ -1,0 +1,346 @@
+//! Whether a session may begin (I5): every clause by its name, over evidence that others
+//! gathered. Two different people, with two different keys, in two different roles.
+
+mod quorum;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::request::{Request, RequestError};
+use super::session::Caps;
+use super::wire::OutageClaim;
+use crate::key::{Purpose, Signer};
+use crate::registry::Registry;
+
+pub use quorum::{Approval, ApprovalRules, Hardware};
+
+/// Declares [`Clause`] as a table: variant, word, what it asks.
+macro_rules! clauses {
+    ($($variant:ident $word:literal $what:literal)*) => {
+        /// A condition of an activation; its word says which one failed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Clause { $(#[doc = $what] #[serde(rename = $word)] $variant,)* }
+
+        impl Clause {
+            /// Every clause, in the order in which they are asked.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its word on the wire and in records.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// What it asks, for a person.
+            #[must_use]
+            pub const fn what(self) -> &'static str {
+                match self { $(Self::$variant => $what,)* }
+            }
+        }
+    };
+}
+
+clauses! {
+    Request "request_invalid" "The document is a request, whole and well formed."
+    Audience "other_audience" "It is for this deployment."
+    Instance "other_instance" "It names this signer instance."
+    ApproversChanged "approvers_changed" "The approvers file is as it was at the start."
+    Approval "approval_invalid" "Every approval is a signature over these bytes, in our namespace, by an approver."
+    SoftwareKey "software_key" "Approvals are by hardware keys, where that is required."
+    NoTouch "no_touch" "The approver touched the hardware key, where that is required."
+    NoPin "no_pin" "The hardware key asked for a PIN, where that is required."
+    SamePerson "same_person" "The approvals are by different people."
+    SameKey "same_key" "The approvals are by different keys."
+    RoleMissing "role_missing" "Every required role approved, each by a person of its own."
+    KeysNotDisjoint "keys_not_disjoint" "No approver's key is in the registry."
+    KeyUnknown "key_unknown" "This signer holds the emergency key."
+    KeyDestroyed "key_destroyed" "The emergency key was not destroyed."
+    KeyMismatch "key_mismatch" "The document binds the public key that is held."
+    KeyRevoked "key_revoked" "The registry has the key for break-glass, and it is neither revoked nor over."
+    ReplacesUnknown "replaces_unknown" "It stands in for registered signing keys."
+    NonceUsed "nonce_used" "The document was not used before."
+    NotYetValid "not_yet_valid" "Its time has come."
+    Expired "expired" "Its time is not over."
+    SessionTooLong "session_too_long" "It is no longer than this signer allows."
+    QuotaTooLarge "quota_too_large" "Its quota is no larger than this signer allows."
+    OutageTooShort "outage_too_short" "The outage that the approvers attest is long enough."
+    OutageNotObserved "outage_not_observed" "The proxy says that it sees such an outage of each signer."
+    SessionActive "session_active" "No other session is in force."
+    Locked "locked" "The key was unlocked."
+    PassphraseWrong "passphrase_wrong" "The passphrase opens the key's file."
+    SelfTestFailed "self_test_failed" "The opened key is the registered one, and what it signs verifies."
+    NotRecorded "not_recorded" "The activation is on disk."
+}
+
+/// A clause that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{sentence}")]
+pub struct NotActivated {
+    /// Which.
+    pub clause: Clause,
+    /// Why, and what to do.
+    pub sentence: String,
+}
+
+/// What is known when an activation is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'e> {
+    /// The document, read.
+    pub request: Result<&'e Request, &'e RequestError>,
+    /// What became of each approval: who signed, or why it does not count.
+    pub approvals: &'e [Result<Approval, String>],
+    /// Whether the approvers file is as it was at the start.
+    pub approvers_unchanged: bool,
+    /// What approvals have to be.
+    pub rules: &'e ApprovalRules,
+    /// This deployment.
+    pub audience: &'e str,
+    /// This instance, in hex.
+    pub instance: &'e str,
+    /// The registry.
+    pub registry: &'e Registry,
+    /// The kids whose keys this signer holds.
+    pub held: &'e BTreeSet<String>,
+    /// Those that were destroyed.
+    pub destroyed: &'e BTreeSet<String>,
+    /// Nonces of earlier activations, in hex.
+    pub nonces_used: &'e BTreeSet<String>,
+    /// What the proxy says of outages.
+    pub claims: &'e [OutageClaim],
+    /// How long an outage has to be.
+    pub min_outage: Duration,
+    /// This signer's own limits.
+    pub caps: &'e Caps,
+    /// The session in force.
+    pub active: Option<&'e str>,
+    /// The calendar.
+    pub now: OffsetDateTime,
+}
+
+/// Proof that every clause holds but the last ones: the key still has to open, to prove
+/// itself, and the activation to be on disk. It is not `Clone`, and only [`decide`] makes one:
+///
+/// ```compile_fail
+/// fn forge(request: signing_core::breakglass::Request) -> signing_core::breakglass::Activation {
+///     signing_core::breakglass::Activation { request, approvals: Vec::new() }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Activation {
+    request: Request,
+    approvals: Vec<Approval>,
+}
+
+/// Decides.
+///
+/// # Errors
+/// [`NotActivated`]: the first clause that does not hold. Nothing is used up.
+pub fn decide(evidence: &Evidence<'_>) -> Result<Activation, NotActivated> {
+    let request = evidence
+        .request
+        .map_err(|error| no(Clause::Request, format!("the request can not be taken: {error}")))?;
+    addressed(evidence, request)?;
+    if !evidence.approvers_unchanged {
+        let why = "the approvers file is not as it was when this signer started; restart the signer, \
+                   so that it reads and records the new one, then activate again";
+        return Err(no(Clause::ApproversChanged, why));
+    }
+    let approvals = quorum::judge(evidence.approvals, evidence.rules, evidence.registry)?;
+    key(evidence, request)?;
+    replaces(evidence, request)?;
+    if evidence.nonces_used.contains(&request.nonce()) {
+        let why = "this request was activated before, and one can be used once; write a new one \
+                   and have it approved: signctl breakglass request";
+        return Err(no(Clause::NonceUsed, why));
+    }
+    times(evidence, request)?;
+    outage(evidence, request)?;
+    if let Some(active) = evidence.active {
+        let why = format!(
+            "the session {active} is in force, and there is one at a time; end it first: signctl \
+             breakglass end --reason ..."
+        );
+        return Err(no(Clause::SessionActive, why));
+    }
+    Ok(Activation { request: request.clone(), approvals })
+}
+
+impl Activation {
+    /// What was approved.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Who approved it.
+    #[must_use]
+    pub fn approvals(&self) -> &[Approval] {
+        &self.approvals
+    }
+
+    pub(super) fn into_request(self) -> Request {
+        self.request
+    }
+}
+
+impl NotActivated {
+    /// That clause does not hold.
+    #[must_use]
+    pub fn new(clause: Clause, sentence: impl Into<String>) -> Self {
+        Self { clause, sentence: sentence.into() }
+    }
+}
+
+fn no(clause: Clause, sentence: impl Into<String>) -> NotActivated {
+    NotActivated::new(clause, sentence)
+}
+
+/// It is for us.
+fn addressed(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
+    if request.audience() != evidence.audience {
+        let why = format!(
+            "the request is for the deployment {:?}, and this signer belongs to {:?}; write one for \
+             this deployment",
+            request.audience(),
+            evidence.audience
+        );
+        return Err(no(Clause::Audience, why));
+    }
+    if !request.instances().contains(evidence.instance) {
+        let why = format!(
+            "the request does not name this signer instance, {}; write one that lists it in \
+             \"instances\"",
+            evidence.instance
+        );
+        return Err(no(Clause::Instance, why));
+    }
+    Ok(())
+}
+
+/// The emergency key is the one that was approved, and may be used.
+fn key(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
+    let kid = request.emergency_kid();
+    if evidence.destroyed.contains(kid.as_str()) {
+        let why = format!(
+            "the emergency key {kid} was destroyed; make another one: breakglass-signer keygen"
+        );
+        return Err(no(Clause::KeyDestroyed, why));
+    }
+    if !evidence.held.contains(kid.as_str()) {
+        let held: Vec<_> = evidence.held.iter().map(String::as_str).collect();
+        let why = format!(
+            "this signer holds no emergency key {kid}; it holds: {}; add [[emergency_keys]] to its \
+             configuration",
+            held.join(", ")
+        );
+        return Err(no(Clause::KeyUnknown, why));
+    }
+    let registered = evidence.registry.get(kid.as_str());
+    let Some(signer) = registered.filter(|signer| signer.purpose == Purpose::Breakglass) else {
+        let why = format!(
+            "the registry has no key {kid} for break-glass; add it with \"purpose\": \"breakglass\""
+        );
+        return Err(no(Clause::KeyRevoked, why));
+    };
+    usable(signer, evidence.now)?;
+    let bound = request.emergency_key_sha256();
+    let known = signer.public_key.sha256_hex();
+    if known != bound {
+        let why = format!(
+            "the request binds the key {bound}, and {kid} is registered with {known}; whoever wrote \
+             the request had another key in mind"
+        );
+        return Err(no(Clause::KeyMismatch, why));
+    }
+    Ok(())
+}
+
+fn usable(signer: &Signer, now: OffsetDateTime) -> Result<(), NotActivated> {
+    signer.usable_at(now).map_err(|refusal| {
+        no(Clause::KeyRevoked, format!("the emergency key {}: {}", signer.kid, refusal.detail))
+    })
+}
+
+fn replaces(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
+    for kid in request.replaces() {
+        let registered = evidence.registry.get(kid.as_str());
+        if !registered.is_some_and(|signer| signer.purpose == Purpose::Signing) {
+            let why =
+                format!("\"replaces\" names {kid}, which the registry has not as a signing key");
+            return Err(no(Clause::ReplacesUnknown, why));
+        }
+    }
+    Ok(())
+}
+
+fn times(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
+    let (begins, ends, now) = (request.not_before(), request.expires_at(), evidence.now);
+    if now < begins {
+        let why = format!(
+            "the request is not valid before {begins}, and it is {now}; wait, or look at this machine's clock"
+        );
+        return Err(no(Clause::NotYetValid, why));
+    }
+    if now >= ends {
+        let why = format!(
+            "the request expired at {ends}, and it is {now}; write a new one and have it approved"
+        );
+        return Err(no(Clause::Expired, why));
+    }
+    let (length, most) = (seconds(ends - begins), evidence.caps.session_max.as_secs());
+    if length > most {
+        let why = format!(
+            "the request lasts {length} s, and this signer allows {most} s (caps.session_max_s); \
+             ask for less"
+        );
+        return Err(no(Clause::SessionTooLong, why));
+    }
+    let (quota, most) = (request.max_signatures(), evidence.caps.signatures_max);
+    if quota > most {
+        let why = format!(
+            "the request asks for {quota} signatures, and this signer allows {most} \
+             (caps.signatures_max); ask for less"
+        );
+        return Err(no(Clause::QuotaTooLarge, why));
+    }
+    Ok(())
+}
+
+/// The outage that the approvers attest, and the one that the proxy claims to see (I11).
+fn outage(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
+    let needed = evidence.min_outage;
+    let attested = Duration::try_from(request.not_before() - request.outage_since());
+    let attested = attested.unwrap_or_default();
+    if attested < needed {
+        let why = format!(
+            "from outage_since to not_before are {} s, and this signer wants an outage of {} s \
+             (min_outage_s) first; wait and write a new request",
+            attested.as_secs(),
+            needed.as_secs()
+        );
+        return Err(no(Clause::OutageTooShort, why));
+    }
+    for kid in request.replaces() {
+        let claim = evidence.claims.iter().find(|claim| claim.signer_kid == kid.as_str());
+        let claimed = claim.map_or(0, |claim| claim.seconds);
+        if claimed < needed.as_secs() {
+            let why = format!(
+                "the proxy has seen an outage of {kid} for {claimed} s, and {} s are needed \
+                 (min_outage_s); a key that is disabled, denied, throttled or sealed is no outage: \
+                 look at signctl status",
+                needed.as_secs()
+            );
+            return Err(no(Clause::OutageNotObserved, why));
+        }
+    }
+    Ok(())
+}
+
+fn seconds(duration: time::Duration) -> u64 {
+    // A part of a second counts as one: limits are not stretched.
+    let whole = u64::try_from(duration.whole_seconds()).unwrap_or(u64::MAX);
+    whole.saturating_add(u64::from(duration.subsec_nanoseconds() > 0))
+}

@@ -1,0 +1,19 @@
+//! Break-glass, the pure part: the request that two people approve, the decision to
+//! activate (I5), the armed period that ends by itself (I12), and what proxy and signer say
+//! to each other.
+//!
+//! ```text
+//! bytes -> Request -> activation::decide(evidence) -> Activation -> Session -> SignPermit
+//! ```
+
+pub mod activation;
+mod request;
+mod session;
+pub mod wire;
+
+pub use activation::{Activation, Clause, NotActivated};
+pub use request::{
+    APPROVAL_MAX_BYTES, APPROVALS_MAX, Draft, NAMESPACE, REQUEST_MAX_BYTES, Request, RequestError,
+    TYPE,
+};
+pub use session::{Ask, Caps, End, NoPermit, Session, SignPermit};

@@ -1,0 +1,242 @@
+//! What the signer answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{JournalHead, Reason};
+
+/// One message of the signer: `{"signed": {...}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each variant's name is its struct's, which says what it is")]
+pub enum Answer {
+    Welcome(Welcome),
+    Activated(Activated),
+    Signed(Signed),
+    Ended(Ended),
+    Destroyed(Destroyed),
+    Status(Stated),
+    Refused(Refused),
+    SessionEnded(SessionEnded),
+}
+
+/// To `hello`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Welcome {
+    /// The ask's.
+    pub id: u64,
+    /// [`super::VERSION`].
+    pub version: u32,
+    /// All there is to know.
+    pub state: State,
+}
+
+/// To `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stated {
+    /// The ask's.
+    pub id: u64,
+    /// All there is to know.
+    pub state: State,
+}
+
+/// The signer at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// SHA-256 of the audit public key's DER, in hex: what requests name in `instances`.
+    pub instance: String,
+    /// The deployment.
+    pub deployment: String,
+    /// The program's version.
+    pub signer_version: String,
+    /// Base64 of the audit public key's DER SubjectPublicKeyInfo: it signs the journal.
+    pub audit_public_key: String,
+    /// Its kid in the registry.
+    pub audit_kid: String,
+    /// The journal's newest record on disk.
+    pub head: JournalHead,
+    /// The session in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionState>,
+    /// The emergency keys that the configuration names.
+    pub keys: Vec<EmergencyKey>,
+    /// Whether a passphrase waits to be used.
+    pub unlocked: bool,
+    /// An approved outage has to be this long.
+    pub min_outage_s: u64,
+    /// Longest session.
+    pub session_max_s: u64,
+    /// Most signatures of a session.
+    pub signatures_max: u64,
+    /// Most signatures in a second.
+    pub signatures_per_second_max: u32,
+    /// Roles that have to approve, each by a person of its own.
+    pub required_roles: Vec<String>,
+    /// SHA-256 of the approvers file as it was at the start.
+    pub approvers_sha256: String,
+    /// Whether approvals have to be by hardware keys.
+    pub hardware_required: bool,
+    /// Whether the signer runs under its development switch.
+    pub development: bool,
+}
+
+/// One emergency key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmergencyKey {
+    /// Its kid.
+    pub kid: String,
+    /// AWS KMS's name of its algorithm.
+    pub algorithm: String,
+    /// Base64 of its DER SubjectPublicKeyInfo.
+    pub public_key: String,
+    /// SHA-256 of that DER, in hex: what requests bind.
+    pub sha256: String,
+    /// Whether it can be used.
+    pub state: KeyState,
+    /// RFC 3339: when it has to be destroyed, since a session used it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destruction_due: Option<String>,
+    /// Whether that time is over.
+    pub destruction_overdue: bool,
+}
+
+/// Whether an emergency key can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// Sealed in its file: a session may use it.
+    Sealed,
+    /// Open: a session uses it.
+    Open,
+    /// The registry has revoked it, or its `notAfter` is over.
+    Revoked,
+    /// Destroyed, for ever.
+    Destroyed,
+    /// Its file is not there or can not be read.
+    Missing,
+}
+
+/// A session that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionState {
+    /// Its name: the request's `id`, and the beginning of the SHA-256 of its bytes.
+    pub session: String,
+    /// The incident.
+    pub incident: String,
+    /// Why.
+    pub justification: String,
+    /// The key that signs.
+    pub emergency_kid: String,
+    /// AWS KMS's name of its algorithm.
+    pub algorithm: String,
+    /// Base64 of its DER SubjectPublicKeyInfo.
+    pub public_key: String,
+    /// The signers that it stands in for.
+    pub replaces: Vec<String>,
+    /// The callers that it signs for.
+    pub callers: Vec<String>,
+    /// RFC 3339: when it began.
+    pub activated_at: String,
+    /// RFC 3339: over from then on, at the latest.
+    pub expires_at: String,
+    /// Milliseconds that are left by the signer's boot-time clock; hold it as a lease.
+    pub expires_in_ms: u64,
+    /// Signatures that are left.
+    pub remaining: u64,
+    /// Signatures of all.
+    pub max_signatures: u64,
+    /// Who approved: `alice@example.org (Security)`.
+    pub approved_by: Vec<String>,
+    /// Its `session_activated` record.
+    pub record: JournalHead,
+}
+
+/// To `activate`: the session is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activated {
+    /// The ask's.
+    pub id: u64,
+    /// What is in force.
+    pub session: SessionState,
+}
+
+/// To `sign`: the record is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signed {
+    /// The ask's.
+    pub id: u64,
+    /// Base64, in the algorithm's own form (Ed25519: 64 bytes; ECDSA: DER).
+    pub signature: String,
+    /// Its `emergency_signed` record.
+    pub record: JournalHead,
+    /// Signatures that are left.
+    pub remaining: u64,
+}
+
+/// To `end`: the session is over and the key wiped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ended {
+    /// The ask's.
+    pub id: u64,
+    /// Which one.
+    pub session: String,
+    /// Its `session_ended` record.
+    pub record: JournalHead,
+    /// RFC 3339: when the key has to be destroyed.
+    pub destruction_due: String,
+}
+
+/// To `destroy`: the key is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destroyed {
+    /// The ask's.
+    pub id: u64,
+    /// Which one.
+    pub emergency_kid: String,
+    /// Whether its file was overwritten; else it was gone, or could only be removed.
+    pub overwritten: bool,
+    /// Its `key_destroyed` record.
+    pub record: JournalHead,
+}
+
+/// To any ask: no, and nothing happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// The ask's.
+    pub id: u64,
+    /// Why, for a program.
+    pub reason: Reason,
+    /// Why and what to do, for a person.
+    pub detail: String,
+    /// Its record, if it has one of its own that is on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<JournalHead>,
+}
+
+/// Unasked, to whoever activated it: the session is over, whatever was asked since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionEnded {
+    /// Which one.
+    pub session: String,
+    /// The word of [`crate::breakglass::End`].
+    pub reason: String,
+    /// What happened, for a person.
+    pub detail: String,
+    /// Signatures it made.
+    pub signatures: u64,
+    /// RFC 3339: when the key has to be destroyed.
+    pub destruction_due: String,
+    /// Its `session_ended` record, if that is on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<JournalHead>,
+}

@@ -1,0 +1,141 @@
+//! What the proxy and the emergency signer say to each other over `signer.sock`.
+//!
+//! A frame is its length, an unsigned little-endian number of 4 bytes, and that many bytes
+//! of JSON, at most [`FRAME_MAX_BYTES`]. The proxy sends [`Ask`]s, first of all `hello`; the
+//! signer sends [`Answer`]s. An ask has an `id` that the proxy chooses, and exactly one
+//! answer repeats it; answers come in any order, so a connection carries many asks at once.
+//! `session_ended` comes unasked. What is malformed ends the connection, and with it the
+//! session that was activated over it: a session belongs to its connection, which alone may
+//! have it sign.
+//!
+//! ```text
+//! proxy                                           signer
+//! {"hello":{"id":1,"version":1,"deployment":"payments-eu"}}
+//!                          {"welcome":{"id":1,"version":1,"state":{"instance":"9f..",...}}}
+//! {"activate":{"id":2,"request_b64":"..","approvals_b64":["..",".."],"outages":[..],..}}
+//!                          {"activated":{"id":2,"session":{..},"record":{"chain":..,"seq":7,..}}}
+//! {"sign":{"id":3,"session":"INC-7-0a1b2c3d","caller":"spiffe://..","input":{"message":".."},..}}
+//!                          {"signed":{"id":3,"signature":"..","record":{..},"remaining":9999}}
+//!                          {"session_ended":{"session":"INC-7-0a1b2c3d","reason":"expired",..}}
+//! ```
+//!
+//! Times are RFC 3339 in UTC; byte strings are base64 (standard, padded); hashes and chains are
+//! lower-case hex. Unknown keys are refused on both sides: a newer version says so in `hello`.
+
+mod answer;
+mod ask;
+mod reason;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{ChainId, Head, RecordHash};
+
+pub use answer::{
+    Activated, Answer, Destroyed, EmergencyKey, Ended, KeyState, Refused, SessionEnded,
+    SessionState, Signed, State, Stated, Welcome,
+};
+pub use ask::{
+    Activate, Ask, Destroy, End, Hello, Input, JUSTIFICATION_MAX_BYTES, OutageClaim,
+    REASON_MAX_BYTES, Sign, Status,
+};
+pub use reason::Reason;
+
+/// The version that this program speaks.
+pub const VERSION: u32 = 1;
+/// Longest JSON of a frame.
+pub const FRAME_MAX_BYTES: usize = 64 * 1024;
+/// Bytes before it.
+pub const LENGTH_BYTES: usize = 4;
+
+/// The newest record of a journal that is on disk, as the other side embeds it in its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalHead {
+    /// 32 hex digits.
+    pub chain: String,
+    /// The record's number.
+    pub seq: u64,
+    /// Its hash: 64 hex digits.
+    pub hash: String,
+}
+
+/// Why bytes are no frame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The length is out of range.
+    #[error("a frame says that it has {0} bytes, and one has 1 to {FRAME_MAX_BYTES}")]
+    Length(u32),
+    /// The JSON is none of these messages.
+    #[error("a frame is no message of this version: {0}")]
+    Message(String),
+    /// A message is too long to be sent.
+    #[error("a message has {0} bytes, and a frame has at most {FRAME_MAX_BYTES}")]
+    TooLong(usize),
+}
+
+/// Appends `message` to `out` as a frame.
+///
+/// # Errors
+/// [`FrameError::TooLong`]; `out` is as it was.
+pub fn write(message: &impl Serialize, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let at = out.len();
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    let written = serde_json::to_writer(&mut *out, message);
+    let bytes = out.len() - at - LENGTH_BYTES;
+    let length = u32::try_from(bytes).ok().filter(|_| bytes <= FRAME_MAX_BYTES);
+    let place = out.get_mut(at..at + LENGTH_BYTES);
+    match (written, length, place) {
+        (Ok(()), Some(length), Some(place)) => {
+            place.copy_from_slice(&length.to_le_bytes());
+            Ok(())
+        }
+        (Err(error), ..) => {
+            out.truncate(at);
+            Err(FrameError::Message(error.to_string()))
+        }
+        (Ok(()), ..) => {
+            out.truncate(at);
+            Err(FrameError::TooLong(bytes))
+        }
+    }
+}
+
+/// Reads the frame at the start of `bytes`, and says how many it took. None: it is not
+/// whole yet.
+///
+/// # Errors
+/// [`FrameError`]; the connection is of no more use.
+pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, FrameError> {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length);
+    let wanted = usize::try_from(length).unwrap_or(usize::MAX);
+    if !(1..=FRAME_MAX_BYTES).contains(&wanted) {
+        return Err(FrameError::Length(length));
+    }
+    let Some(json) = rest.get(..wanted) else { return Ok(None) };
+    let message =
+        serde_json::from_slice(json).map_err(|error| FrameError::Message(error.to_string()))?;
+    Ok(Some((message, LENGTH_BYTES + wanted)))
+}
+
+impl JournalHead {
+    /// The head of that chain.
+    #[must_use]
+    pub fn new(chain: ChainId, head: Head) -> Self {
+        Self { chain: chain.to_string(), seq: head.seq, hash: head.hash.to_string() }
+    }
+
+    /// Reads it. None if it is none.
+    #[must_use]
+    pub fn parse(&self) -> Option<(ChainId, Head)> {
+        let hash = RecordHash::parse(&self.hash)?;
+        Some((ChainId::parse(&self.chain)?, Head { seq: self.seq, hash }))
+    }
+
+    /// `chain:seq:hash`, as records embed it.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{}:{}:{}", self.chain, self.seq, self.hash)
+    }
+}

@@ -1,0 +1,189 @@
+//! What records say, and their canonical bytes.
+//!
+//! A body is JSON in the one form that JavaScript's `JSON.stringify` gives it once
+//! keys are sorted: no white space, no floats. So every struct here has its fields in
+//! the order of their names.
+
+mod breakglass;
+mod outline;
+mod proxy;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+pub use breakglass::{
+    ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, EmergencyRefusals,
+    EmergencySigned, KeyDestroyed, SessionActivated, SessionEnded, SessionRefused, Unlock,
+};
+pub use outline::Outline;
+pub use proxy::{
+    Failed, Freeze, Gate, Init, Intent, Refusals, Refused, Reload, Segment, Signed, Start, Stop,
+    TimingUs, Unfreeze, Unseal, Withheld,
+};
+
+/// Declares [`Kind`] as a table: variant, word, whether its record may use the
+/// reserved space, what it records.
+macro_rules! kinds {
+    ($($variant:ident $word:literal $ends:literal $what:literal)*) => {
+        /// What a record is about. Its word is the body's `type`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $(#[doc = $what] $variant,)* }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The body's `type`, and the metric's label.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// Whether it ends or stops something: such a record may use the space that
+            /// is reserved for them.
+            #[must_use]
+            pub const fn ends_something(self) -> bool {
+                match self { $(Self::$variant => $ends,)* }
+            }
+
+            /// What it records, for a person.
+            #[must_use]
+            pub const fn what(self) -> &'static str {
+                match self { $(Self::$variant => $what,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    Init "init" false "A chain began."
+    Start "start" true "A process began to write."
+    Stop "stop" true "It ended in order."
+    Segment "segment" true "A segment began."
+    Intent "intent" false "An upstream is about to be asked to sign."
+    Signed "signed" true "The signature verified, and is about to leave."
+    Failed "failed" true "No signature came of an intent, or none is known."
+    Withheld "withheld" true "A signature that was made does not leave."
+    Gate "gate" true "A gate went from one state to another."
+    Freeze "freeze" true "An operator stopped all signing."
+    Unfreeze "unfreeze" false "An operator asked to end the freeze."
+    Unseal "unseal" false "An operator asked to end a seal."
+    Reload "reload" false "Another configuration is about to be put in force."
+    Refusals "refusals" false "Requests that were refused, counted, with a sample of each."
+    SessionActivated "session_activated" false "A break-glass session is about to begin; its request is used up."
+    SessionRefused "session_refused" false "A break-glass session was asked for, and does not begin."
+    EmergencySigned "emergency_signed" false "An emergency key signed, and the signature is about to leave."
+    EmergencyRefusals "emergency_refusals" false "Emergency signatures that were refused, counted, with a sample of each."
+    SessionEnded "session_ended" true "A break-glass session ended, and its key was wiped."
+    DestructionOverdue "destruction_overdue" true "An emergency key that a session used should have been destroyed."
+    KeyDestroyed "key_destroyed" true "An emergency key was destroyed."
+    Unlock "unlock" false "A passphrase for an emergency key was brought, used, or let go."
+    Activation "activation" false "The proxy asked its emergency signer for a session."
+    BreakglassEnded "breakglass_ended" true "The proxy left a break-glass session."
+}
+
+impl Kind {
+    /// Reads a word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.word() == word)
+    }
+}
+
+/// A record before it has a place in a chain.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "each variant's name is its struct's, which says what it is")]
+pub enum Record<'r> {
+    Init(Init<'r>),
+    Start(Start<'r>),
+    Stop(Stop<'r>),
+    Segment(Segment),
+    Intent(Intent<'r>),
+    Signed(Signed<'r>),
+    Failed(Failed<'r>),
+    Withheld(Withheld<'r>),
+    Gate(Gate<'r>),
+    Freeze(Freeze<'r>),
+    Unfreeze(Unfreeze<'r>),
+    Unseal(Unseal<'r>),
+    Reload(Reload<'r>),
+    Refusals(Refusals<'r>),
+    SessionActivated(SessionActivated<'r>),
+    SessionRefused(SessionRefused<'r>),
+    EmergencySigned(EmergencySigned<'r>),
+    EmergencyRefusals(EmergencyRefusals<'r>),
+    SessionEnded(SessionEnded<'r>),
+    DestructionOverdue(DestructionOverdue<'r>),
+    KeyDestroyed(KeyDestroyed<'r>),
+    Unlock(Unlock<'r>),
+    Activation(Activation<'r>),
+    BreakglassEnded(BreakglassEnded<'r>),
+}
+
+/// The body: when, what, and of which kind.
+#[derive(Serialize)]
+struct Body<'r> {
+    at: &'r str,
+    data: &'r Record<'r>,
+    r#type: &'static str,
+}
+
+impl Record<'_> {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Init(_) => Kind::Init,
+            Self::Start(_) => Kind::Start,
+            Self::Stop(_) => Kind::Stop,
+            Self::Segment(_) => Kind::Segment,
+            Self::Intent(_) => Kind::Intent,
+            Self::Signed(_) => Kind::Signed,
+            Self::Failed(_) => Kind::Failed,
+            Self::Withheld(_) => Kind::Withheld,
+            Self::Gate(_) => Kind::Gate,
+            Self::Freeze(_) => Kind::Freeze,
+            Self::Unfreeze(_) => Kind::Unfreeze,
+            Self::Unseal(_) => Kind::Unseal,
+            Self::Reload(_) => Kind::Reload,
+            Self::Refusals(_) => Kind::Refusals,
+            Self::SessionActivated(_) => Kind::SessionActivated,
+            Self::SessionRefused(_) => Kind::SessionRefused,
+            Self::EmergencySigned(_) => Kind::EmergencySigned,
+            Self::EmergencyRefusals(_) => Kind::EmergencyRefusals,
+            Self::SessionEnded(_) => Kind::SessionEnded,
+            Self::DestructionOverdue(_) => Kind::DestructionOverdue,
+            Self::KeyDestroyed(_) => Kind::KeyDestroyed,
+            Self::Unlock(_) => Kind::Unlock,
+            Self::Activation(_) => Kind::Activation,
+            Self::BreakglassEnded(_) => Kind::BreakglassEnded,
+        }
+    }
+
+    /// Its body at that time, in canonical JSON. None if it has no such form, which
+    /// no record of these types lacks.
+    #[must_use]
+    pub fn encode(&self, at: OffsetDateTime) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(512);
+        let body = Body { at: &instant(at), data: self, r#type: self.kind().word() };
+        serde_json::to_writer(&mut bytes, &body).ok()?;
+        Some(bytes)
+    }
+}
+
+/// `2026-11-24T02:22:12.123456Z`: RFC 3339 in UTC with six digits, always as long.
+#[must_use]
+pub fn instant(at: OffsetDateTime) -> String {
+    let at = at.to_offset(time::UtcOffset::UTC);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        at.microsecond()
+    )
+}
