@@ -16,7 +16,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Each program, and what its SBOM has to name.
-PROGRAMS = {"signing-proxy": ["aws-sdk-kms", "signing-core"], "signctl": ["hyper"]}
+PROGRAMS = {"signing-proxy": ["aws-sdk-kms", "signing-core"], "signctl": ["hyper"],
+            "pkcs11-worker": ["cryptoki", "signing-core"]}
 
 
 def main():

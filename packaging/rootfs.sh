@@ -11,7 +11,7 @@ fail() { printf 'packaging/rootfs.sh: %s\n' "$*" >&2; exit 1; }
 image="$1" built="$2" root="$3"
 repository="$(cd "$(dirname "$0")/.." && pwd)"
 case "$image" in
-  signing-proxy) programs=(signing-proxy signctl) ;;
+  signing-proxy) programs=(signing-proxy signctl pkcs11-worker) ;;
   *) fail "no image $image; there is: signing-proxy" ;;
 esac
 uid=65532

@@ -16,6 +16,7 @@ pub mod alone;
 pub mod ceiling;
 pub mod child;
 pub mod cpu;
+pub mod hsm;
 pub mod journal_loop;
 pub mod kms_loop;
 pub mod kms_process;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use benches::hsm::{self, Hsm, HsmLoop};
 use benches::journal_loop::{self, JournalLoop};
 use benches::kms_loop::{self, KmsLoop};
 use benches::parts::Part;
@@ -61,6 +62,12 @@ enum Server {
     /// The journal alone, or a bare fdatasync.
     #[command(hide = true)]
     JournalLoop(JournalLoop),
+    /// Measures the hop to a PKCS#11 token instead, on SoftHSM2.
+    #[command(after_help = "Example: benches/run.sh --seconds 2 hsm --threads 2")]
+    Hsm(Hsm),
+    /// Calls through the worker of a token.
+    #[command(hide = true)]
+    HsmLoop(HsmLoop),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -84,16 +91,22 @@ fn main() -> anyhow::Result<()> {
             println!("{}", serde_json::to_string(&journal_loop::run(args)?)?);
             Ok(())
         }
+        Some(Server::Hsm(args)) => {
+            let (seconds, rounds) = arguments.time()?;
+            let report = hsm::measure(args, seconds, rounds)?;
+            print!("{report}");
+            write_json(&report, &arguments)
+        }
+        Some(Server::HsmLoop(args)) => {
+            let looped = tokio::runtime::Runtime::new()?.block_on(hsm::run(args))?;
+            println!("{}", serde_json::to_string(&looped)?);
+            Ok(())
+        }
     }
 }
 
 fn measure(arguments: &Arguments) -> anyhow::Result<()> {
-    let (seconds, rounds) = match arguments.quick {
-        true => (0.3, 1),
-        false => (arguments.seconds, arguments.rounds),
-    };
-    ensure!((0.01..=600.0).contains(&seconds), "--seconds {seconds}: give 0.01 to 600");
-    ensure!(rounds > 0, "--rounds 0: give at least 1");
+    let (seconds, rounds) = arguments.time()?;
     let fits = |count: &usize| (1..=256).contains(count);
     ensure!(arguments.connections.iter().all(fits), "--connections: give 1 to 256");
     let counting = Duration::from_secs_f64(seconds);
@@ -110,8 +123,25 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     let report = Report::of(&measured, &plan, load_before);
     print!("{report}");
+    write_json(&report, arguments)
+}
+
+impl Arguments {
+    /// How long each part is measured for in each round, and how many there are.
+    fn time(&self) -> anyhow::Result<(f64, usize)> {
+        let (seconds, rounds) = match self.quick {
+            true => (0.3, 1),
+            false => (self.seconds, self.rounds),
+        };
+        ensure!((0.01..=600.0).contains(&seconds), "--seconds {seconds}: give 0.01 to 600");
+        ensure!(rounds > 0, "--rounds 0: give at least 1");
+        Ok((seconds, rounds))
+    }
+}
+
+fn write_json(report: &impl serde::Serialize, arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(file) = &arguments.json {
-        let json = serde_json::to_string_pretty(&report)?;
+        let json = serde_json::to_string_pretty(report)?;
         std::fs::write(file, json + "\n").with_context(|| format!("{}", file.display()))?;
     }
     Ok(())

@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 use crate::admin::{self, Admin, SocketError};
 use crate::breakglass::{self, Breakglass};
 use crate::config::{self, Environment};
+use crate::doctor::Doctor;
 use crate::emergency::{self, Emergency, Notice};
 use crate::finish::Finisher;
 use crate::idempotency::Idempotency;
@@ -129,9 +130,9 @@ impl App {
             Signals::new()?
         };
 
-        let upstreams = data.block_on(Upstreams::new(&config, &registry, development_keys));
+        let upstreams = data.block_on(Upstreams::new(&config, &registry, development_keys))?;
         let slots = Slots::new(config.server.requests_in_flight_max);
-        let Upstreams { data: served, monitor: probed, watched, measured } = upstreams;
+        let Upstreams { data: served, monitor: probed, watched, measured, patients } = upstreams;
         let metrics = Arc::new(Metrics::new(measured, slots.clone()));
         metrics.loaded(wall_now().unix_timestamp(), tls.certificate_ends);
         let tls = Arc::new(ArcSwap::from_pointee(tls));
@@ -212,6 +213,7 @@ impl App {
             connections: connections.clone(),
             reloader: Arc::clone(&reloader),
             breakglass: Arc::clone(&breakglass),
+            doctor: Doctor::new(monitor.clone(), patients),
             started: now(),
         });
         let observed =

@@ -9,6 +9,7 @@ mod ask;
 pub mod breakglass;
 pub mod config;
 pub mod dev;
+pub mod doctor;
 pub mod emergency;
 pub mod finish;
 pub mod hardening;

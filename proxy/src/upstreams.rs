@@ -2,6 +2,7 @@
 //! what the gates and the metrics have to know of each.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use development::DevelopmentKey;
@@ -9,9 +10,12 @@ use signing_core::gate::{Place, Watched};
 use signing_core::{Algorithm, Kid, Registry};
 
 use crate::config::{self, Config};
+use crate::doctor::{self, Patient};
 use crate::metrics::Measured;
 use crate::monitor::Probed;
-use crate::upstream::{DevelopmentUpstream, KmsClients, Quota, Reached, Served, Upstream};
+use crate::upstream::{
+    DevelopmentUpstream, KmsClients, Pkcs11Clients, Quota, Reached, Served, Upstream,
+};
 
 /// The upstreams of both runtimes.
 #[derive(Debug)]
@@ -24,32 +28,43 @@ pub struct Upstreams {
     pub watched: Vec<Watched>,
     /// For the metrics.
     pub measured: Vec<Measured>,
+    /// For the doctor.
+    pub patients: Vec<Patient>,
 }
 
 impl Upstreams {
-    /// Prepares the clients of every configured signer. Nothing is sent yet.
+    /// Prepares the clients of every configured signer. Nothing is sent yet, but workers of
+    /// tokens start.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
     pub async fn new(
         config: &Config,
         registry: &Registry,
         mut development_keys: BTreeMap<Kid, DevelopmentKey>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (data, monitor) = (BTreeMap::new(), Vec::new());
-        let mut all = Self { data, monitor, watched: Vec::new(), measured: Vec::new() };
+        let (watched, measured, patients) = (Vec::new(), Vec::new(), Vec::new());
+        let mut all = Self { data, monitor, watched, measured, patients };
         for (kid, signer) in &config.signers {
             // Materials hold a registered key for every configured signer; one without
             // would have no gate, and nothing would be signed with it.
             let Some(registered) = registry.get(kid.as_str()) else { continue };
             let (mut reached, mut places) = (Vec::new(), Vec::new());
             for config::Reached { upstream, requests_per_second_max } in &signer.upstreams {
-                let pair = match upstream {
+                let algorithm = registered.algorithm();
+                let made = match upstream {
                     config::Upstream::AwsKms(kms) => {
-                        Some(kms_pair(kms, registered.algorithm()).await)
+                        let (data, monitor) = kms_pair(kms, algorithm).await;
+                        Some((data, monitor, doctor::Reached::Kms(kms.clone(), algorithm)))
                     }
+                    config::Upstream::Pkcs11(token) => Some(token_pair(kid, token, algorithm)?),
                     config::Upstream::Development { .. } => {
                         development_keys.remove(kid).map(|key| development_pair(kid, key))
                     }
                 };
-                let Some((for_callers, for_canaries)) = pair else { continue };
+                let Some((for_callers, for_canaries, reached_by)) = made else { continue };
+                all.patients.push(Patient { kid: kid.clone(), reached: reached_by });
                 let quota = requests_per_second_max.map(|quota| Arc::new(Quota::new(quota)));
                 let (provider, region) = upstream.place();
                 let place = Arc::new(Place { provider, region: region.to_owned() });
@@ -64,17 +79,27 @@ impl Upstreams {
             all.watched.push(Watched { kid: kid.clone(), upstreams: watched });
             all.measured.push(Measured { kid: kid.clone(), upstreams: places });
         }
-        all
+        Ok(all)
     }
 }
+
+/// For callers, for canaries, for the doctor.
+type Made = (Upstream, Upstream, doctor::Reached);
 
 async fn kms_pair(kms: &config::AwsKms, algorithm: Algorithm) -> (Upstream, Upstream) {
     let KmsClients { data, monitor } = KmsClients::new(kms, algorithm).await;
     (Upstream::AwsKms(data), Upstream::AwsKms(monitor))
 }
 
-fn development_pair(kid: &Kid, key: DevelopmentKey) -> (Upstream, Upstream) {
+fn token_pair(kid: &Kid, token: &config::Pkcs11, algorithm: Algorithm) -> io::Result<Made> {
+    let Pkcs11Clients { data, monitor } = Pkcs11Clients::new(token, algorithm, kid.as_str())?;
+    let looked_at = doctor::Reached::Here(Box::new(Upstream::Pkcs11(monitor.clone())));
+    Ok((Upstream::Pkcs11(data), Upstream::Pkcs11(monitor), looked_at))
+}
+
+fn development_pair(kid: &Kid, key: DevelopmentKey) -> Made {
     tracing::warn!(signer_kid = %kid, "DEVELOPMENT PROVIDER: this key lies in a plain file");
     let upstream = |key| Upstream::Development(DevelopmentUpstream::new(key));
-    (upstream(key.clone()), upstream(key))
+    let looked_at = doctor::Reached::Here(Box::new(upstream(key.clone())));
+    (upstream(key.clone()), upstream(key), looked_at)
 }

@@ -19,6 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A reload may wait for another one, then reads every file anew, and each of these has a
 /// limit of its own: the sum may be more than the above.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The doctor waits for upstreams that do not answer.
+const DOCTOR_TIMEOUT: Duration = Duration::from_secs(50);
 const BODY_MAX_BYTES: usize = 16 << 20;
 
 /// What the proxy answered.
@@ -45,7 +47,11 @@ pub(crate) fn post(socket: &Path, path: &str, body: &Value) -> anyhow::Result<Re
 
 /// How long the answer to a verb may take.
 fn patience(path: &str) -> Duration {
-    if path == "/v1/reload" { RELOAD_TIMEOUT } else { TIMEOUT }
+    match path {
+        "/v1/reload" => RELOAD_TIMEOUT,
+        "/v1/doctor" => DOCTOR_TIMEOUT,
+        _ => TIMEOUT,
+    }
 }
 
 pub(crate) fn get_url(url: &str) -> anyhow::Result<Reply> {

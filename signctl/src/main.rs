@@ -5,6 +5,7 @@
 mod audit;
 mod breakglass;
 mod client;
+mod doctor;
 mod gate;
 mod https;
 mod show;
@@ -91,6 +92,11 @@ enum Verb {
         #[arg(long)]
         reason: String,
     },
+    /// Find out what is wrong with each upstream and what to do; exit 0 only if each signed.
+    #[command(
+        after_help = "Example: signctl doctor\n         signctl doctor --json | jq '.upstreams[] | select(.ok | not)'"
+    )]
+    Doctor,
     /// Read the journal: tail, verify, export.
     #[command(after_help = "Example: signctl audit tail --follow")]
     Audit(audit::Flags),
@@ -136,6 +142,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Verb::Unfreeze => (client::post(socket, "/v1/unfreeze", &json!({}))?, show::done),
         Verb::Reload => (client::post(socket, "/v1/reload", &json!({}))?, show::reloaded),
+        Verb::Doctor => (client::post(socket, "/v1/doctor", &json!({}))?, doctor::table),
         Verb::Audit(flags) => return audit::run(flags, arguments.json),
         Verb::Breakglass(flags) => return breakglass::run(flags, socket, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),

@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod registry;
 pub mod request;
 pub mod rulebook;
+pub mod worker;
 
 pub use caller::Caller;
 pub use canary::Canary;

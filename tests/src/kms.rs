@@ -155,6 +155,12 @@ impl Kms {
         Key { id: name.to_owned(), ..key.clone() }
     }
 
+    /// The private key of `key`, PKCS#8 in PEM, for a token that is to hold it too.
+    #[must_use]
+    pub fn private_key_pem(key: &Key) -> String {
+        pem(concat!("PRIVATE", " KEY"), &key.held().pair.private_key_der())
+    }
+
     async fn serve(self, listener: std::net::TcpListener) {
         let listener = TcpListener::from_std(listener).unwrap();
         loop {
@@ -225,6 +231,12 @@ impl Key {
     pub fn foreign(id: &str, kind: Kind, spki_der: &[u8]) -> Self {
         let public_key_pem = pem("PUBLIC KEY", spki_der);
         Self { id: id.to_owned(), kind, public_key_pem, held: None }
+    }
+
+    /// The same key under another name, as another place has it.
+    #[must_use]
+    pub fn named(&self, id: &str) -> Self {
+        Self { id: id.to_owned(), ..self.clone() }
     }
 
     fn held(&self) -> &Arc<Held> {

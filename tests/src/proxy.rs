@@ -13,6 +13,7 @@ use crate::kms::Key;
 use crate::pki::{Certificate, Profile};
 use crate::process::Process;
 use crate::programs::ours;
+use crate::softhsm::SoftHsm;
 use crate::strace::Strace;
 use crate::wait::eventually;
 use crate::world::World;
@@ -30,6 +31,8 @@ pub struct ProxyBuilder<'w> {
     gate: String,
     audit: String,
     kms: String,
+    /// Of signers that are not in the KMS: their upstreams' lines.
+    upstreams: Vec<(String, String)>,
     endpoint: String,
     directory: String,
     journal: String,
@@ -81,6 +84,7 @@ impl<'w> ProxyBuilder<'w> {
             gate: GATE.to_owned(),
             audit: String::new(),
             kms: String::new(),
+            upstreams: Vec::new(),
             endpoint: world.kms.endpoint.clone(),
             directory: "proxy".to_owned(),
             journal: "journal".to_owned(),
@@ -102,6 +106,31 @@ impl<'w> ProxyBuilder<'w> {
         self.registry.push(entry(kid, registered));
         self.signers.push((kid.to_owned(), key.clone()));
         self
+    }
+
+    /// Serves `key` of a token as the signer `kid`, registered with its public key; adds
+    /// lines to its upstream.
+    #[must_use]
+    pub fn token(self, kid: &str, hsm: &SoftHsm, key: &Key, lines: &str) -> Self {
+        let environment = hsm.environment();
+        let builder = environment
+            .iter()
+            .fold(self, |builder, (variable, value)| builder.environment(variable, value));
+        let mut builder = builder.signer(kid, key);
+        builder.upstreams.push((kid.to_owned(), hsm.upstream(key, lines)));
+        builder
+    }
+
+    /// Serves `key` of the KMS as the signer `kid`, with the same key of a token as its
+    /// second upstream.
+    #[must_use]
+    pub fn signer_with_token(self, kid: &str, key: &Key, hsm: &SoftHsm, held: &Key) -> Self {
+        let kms = self.kms_upstream(key);
+        let mut builder = self.token(kid, hsm, held, "");
+        for (_, lines) in builder.upstreams.iter_mut().filter(|(name, _)| name == kid) {
+            *lines = format!("{kms}{lines}");
+        }
+        builder
     }
 
     /// Adds an entry to the registry, for a key that is not served or instead of
@@ -251,13 +280,12 @@ impl<'w> ProxyBuilder<'w> {
             self.gate,
         );
         for (kid, key) in &self.signers {
-            write!(
-                text,
-                "[[signers]]\nkid = \"{kid}\"\n[[signers.upstreams]]\nprovider = \"aws-kms\"\n\
-                 key_id = \"{}\"\nregion = \"eu-test-1\"\nendpoint = \"{}\"\n{}\n",
-                key.id, self.endpoint, self.kms
-            )
-            .unwrap();
+            if let Some((_, lines)) = self.upstreams.iter().find(|(name, _)| name == kid) {
+                write!(text, "[[signers]]\nkid = \"{kid}\"\n{lines}").unwrap();
+                continue;
+            }
+            let lines = self.kms_upstream(key);
+            write!(text, "[[signers]]\nkid = \"{kid}\"\n{lines}").unwrap();
         }
         for (caller, granted) in &self.callers {
             let default = &granted.first().unwrap().kid;
@@ -269,6 +297,14 @@ impl<'w> ProxyBuilder<'w> {
             }
         }
         text
+    }
+
+    fn kms_upstream(&self, key: &Key) -> String {
+        format!(
+            "[[signers.upstreams]]\nprovider = \"aws-kms\"\nkey_id = \"{}\"\n\
+             region = \"eu-test-1\"\nendpoint = \"{}\"\n{}\n",
+            key.id, self.endpoint, self.kms
+        )
     }
 
     /// The command that would serve it; its journal is made if there is none.

@@ -171,7 +171,7 @@ fn mistakes_of_the_configuration_and_of_its_files_are_told_in_one_run() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     for expected in [
         "gate.lease_ms: is the text \"long\", expected a whole number from 100 to 600000",
-        "signers[1].upstreams[0].provider: is \"gcp\", expected \"aws-kms\" or \"development\"",
+        "signers[1].upstreams[0].provider: is \"gcp\", expected \"aws-kms\", \"pkcs11\" or \"development\"",
         "server.tls.client_ca_file: is missing; name the PEM",
         "server.tls.private_key_file:",
         "signer \"ec\": public_key_pem is a key of kind P-256",

@@ -65,7 +65,7 @@ fn mistakes(text: &str) -> Vec<String> {
 /// Every key that the parser knows, by section: it lists them beside an unknown one.
 fn known(example: &Example) -> BTreeMap<String, BTreeSet<String>> {
     let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for provider in ["aws-kms", "development"] {
+    for provider in ["aws-kms", "pkcs11", "development"] {
         let mut text = "x = 1\n".to_owned();
         for section in example.sections.iter().filter(|section| section.name() != "aliases") {
             text += &format!("{}x = 1\n", section.open(Some(provider)));
@@ -89,6 +89,8 @@ fn expected(section: &Section, key: &str, known: &BTreeMap<String, BTreeSet<Stri
     let provider = match key {
         "provider" => None,
         "key_file" => Some("development"),
+        "module" | "token_label" | "key_label" | "pin_file" | "pin_credential" | "threads"
+        | "worker" => Some("pkcs11"),
         _ => Some("aws-kms"),
     };
     let text = format!("{}{key} = 1979-05-27\n", section.open(provider));
@@ -237,6 +239,14 @@ fn a_key_takes_effect_when_the_page_says_so() {
             "signers.kid",
             "signers.upstreams.provider",
             "signers.upstreams.endpoint",
+            "signers.upstreams.module",
+            "signers.upstreams.token_label",
+            "signers.upstreams.key_label",
+            "signers.upstreams.key_id",
+            "signers.upstreams.pin_file",
+            "signers.upstreams.pin_credential",
+            "signers.upstreams.threads",
+            "signers.upstreams.worker",
             "signers.upstreams.key_file",
             "callers.signers.kid",
             "callers.signers.algorithms",

@@ -15,7 +15,7 @@ use system_tests::{Client, Kind, Process, Profile, Protocol, Scratch, World, eve
 
 use crate::ALICE;
 
-const PROGRAMS: [&str; 2] = ["signing-proxy", "signctl"];
+const PROGRAMS: [&str; 3] = ["signing-proxy", "signctl", "pkcs11-worker"];
 const UID: u32 = 65532;
 
 /// One instruction of the Dockerfile: its word, and the rest.

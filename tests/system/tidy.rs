@@ -55,6 +55,8 @@ fn rooms_know_only_the_rooms_below_them() {
         ),
         ("host/src", &["tokio", "hyper", "aws_sdk", "signing_core", "std::net", "signing_proxy::"]),
         ("development/src", &["tokio", "hyper::", "aws_sdk", "signing_proxy::"]),
+        ("pkcs11-worker/src", &["tokio", "hyper::", "std::net", "aws_sdk", "signing_proxy::"]),
+        ("proxy/src", &["cryptoki::"]),
         ("proxy/src/server", &["crate::upstream"]),
         (
             "proxy/src/upstream",

@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::breakglass::Breakglass;
 use crate::config::{self, REASON_MAX_CHARS};
+use crate::doctor::{Busy, Doctor};
 use crate::health::{Health, Reader};
 use crate::json::put;
 use crate::monitor::{Monitor, Outcome, Sealed};
@@ -53,6 +54,7 @@ const PATHS: &[&str] = &[
     "/v1/unfreeze",
     "/v1/unseal",
     "/v1/reload",
+    "/v1/doctor",
     "/v1/breakglass",
     "/v1/breakglass/activate",
     "/v1/breakglass/end",
@@ -78,6 +80,8 @@ pub struct Admin {
     pub reloader: Arc<Reloader>,
     /// Break-glass.
     pub breakglass: Arc<Breakglass>,
+    /// Looks at the upstreams.
+    pub doctor: Doctor,
     /// When the process started.
     pub started: Moment,
 }
@@ -214,6 +218,13 @@ async fn respond(
             let by = peer.name().await;
             Ok(reload(Arc::clone(&admin.reloader).reload(by).await))
         }
+        ("/v1/doctor", &Method::POST) => match admin.doctor.visit().await {
+            Ok(report) => Ok(json_answer(StatusCode::OK, &report.to_json())),
+            Err(Busy) => Err(Refusal::new(
+                Reason::Overloaded,
+                "another visit of the doctor is under way; ask again in a minute",
+            )),
+        },
         ("/v1/breakglass", &Method::GET) => {
             Ok(json_answer(StatusCode::OK, &breakglass::status(admin).await))
         }

@@ -10,6 +10,7 @@ mod changes;
 mod gate;
 mod grants;
 mod parse;
+mod pkcs11;
 mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use signing_core::{Caller, Kid};
 use host::files;
 
 pub use host::environment::{Environment, REASON_MAX_CHARS};
+pub use pkcs11::Pkcs11;
 
 /// A whole configuration. The files it names are read by [`crate::materials`].
 #[derive(Clone, Debug)]
@@ -215,6 +217,8 @@ pub struct Reached {
 pub enum Upstream {
     /// A key in AWS KMS.
     AwsKms(AwsKms),
+    /// A key on a PKCS#11 token.
+    Pkcs11(Pkcs11),
     /// A key in a file, for development only.
     Development {
         /// PKCS#8 PEM.

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use signing_core::Kid;
 
-use super::grants;
 use super::{AwsKms, Prefer, Reached, Setting, Signer, Upstream};
+use super::{grants, pkcs11};
 use host::environment::Environment;
 use host::section::{Mistakes, Section};
+
+/// What a mistaken provider is told.
+const PROVIDERS: &str = "expected \"aws-kms\", \"pkcs11\" or \"development\"";
 
 /// More upstreams than this are a mistake.
 const UPSTREAMS_MAX: usize = 8;
@@ -115,16 +118,20 @@ impl Upstreams<'_> {
     }
 
     fn upstream(&self, mut section: Section) -> Option<Upstream> {
-        let provider = section.required("provider", "expected \"aws-kms\" or \"development\"");
+        let provider = section.required("provider", PROVIDERS);
         let upstream = match provider.as_str() {
             "aws-kms" => Some(Upstream::AwsKms(self.aws_kms(&mut section))),
+            "pkcs11" => {
+                let token = pkcs11::pkcs11(&mut section, self.directory, self.environment);
+                Some(Upstream::Pkcs11(token))
+            }
             "development" => {
                 if !self.asking.is_empty() {
                     section.mistake(
                         "provider",
                         format!(
                             "is \"development\", whose keys lie in plain files, but {} asks for the \
-                             real thing; set \"aws-kms\"",
+                             real thing; set \"aws-kms\" or \"pkcs11\"",
                             self.asking.join(" and ")
                         ),
                     );
@@ -142,10 +149,7 @@ impl Upstreams<'_> {
             }
             "" => None,
             other => {
-                section.mistake(
-                    "provider",
-                    format!("is {other:?}, expected \"aws-kms\" or \"development\""),
-                );
+                section.mistake("provider", format!("is {other:?}, {PROVIDERS}"));
                 None
             }
         };
@@ -223,6 +227,7 @@ impl Upstream {
     pub(crate) fn place(&self) -> (&'static str, &str) {
         match self {
             Self::AwsKms(kms) => ("aws-kms", &kms.region),
+            Self::Pkcs11(token) => ("pkcs11", &token.token_label),
             Self::Development { .. } => ("development", "local"),
         }
     }
@@ -251,8 +256,8 @@ fn same_key(one: &Upstream, other: &Upstream) -> Option<String> {
             let same = !one.as_os_str().is_empty() && one == other;
             same.then(|| format!("key_file {:?}", one.display().to_string()))
         }
-        (Upstream::AwsKms(_), Upstream::Development { .. })
-        | (Upstream::Development { .. }, Upstream::AwsKms(_)) => None,
+        (Upstream::Pkcs11(one), Upstream::Pkcs11(other)) => one.same_key(other),
+        (Upstream::AwsKms(_) | Upstream::Pkcs11(_) | Upstream::Development { .. }, _) => None,
     }
 }
 

@@ -8,7 +8,7 @@ use signing_core::key::names_of;
 use time::{Duration, OffsetDateTime};
 
 use super::{Materials, certificates};
-use crate::config::{Admin, AwsKms, Config, Server, Signer, Upstream};
+use crate::config::{Admin, AwsKms, Config, Pkcs11, Server, Signer, Upstream};
 use crate::time::rfc3339;
 
 /// How long before its end a certificate or a key deserves attention.
@@ -61,8 +61,8 @@ fn limits(server: &Server) -> Vec<String> {
 
 fn upstreams(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
-    for (kid, kms) in config.signers.iter().flat_map(of_kms) {
-        let (request, call) = (config.server.request_timeout, kms.call_timeout);
+    for (kid, call) in config.signers.iter().flat_map(call_timeouts) {
+        let request = config.server.request_timeout;
         if request <= call {
             notes.push(format!(
                 "server.request_timeout_ms: is {}, not above call_timeout_ms {} of signer {:?}: a \
@@ -72,6 +72,30 @@ fn upstreams(config: &Config) -> Vec<String> {
                 kid.as_str()
             ));
         }
+    }
+    for (kid, token) in config.signers.iter().flat_map(of_token) {
+        let worker = token.worker().unwrap_or_default();
+        for (key, file) in
+            [("module", &token.module), ("pin_file", &token.pin_file), ("worker", &worker)]
+        {
+            if !file.exists() {
+                notes.push(format!(
+                    "signers {:?}: {key}: there is no {} on this machine; install it before the \
+                     proxy starts here, for its user",
+                    kid.as_str(),
+                    file.display()
+                ));
+            }
+        }
+        if read_by_others(&token.pin_file) {
+            notes.push(format!(
+                "signers {:?}: pin_file: every user may read {}; chmod it to 0400",
+                kid.as_str(),
+                token.pin_file.display()
+            ));
+        }
+    }
+    for (kid, kms) in config.signers.iter().flat_map(of_kms) {
         if let Some(region) = region_of_arn(&kms.key_id).filter(|region| *region != kms.region) {
             notes.push(format!(
                 "signers {:?}: region is {:?}, but key_id {:?} is in {region:?}, where KMS looks for \
@@ -88,8 +112,30 @@ fn upstreams(config: &Config) -> Vec<String> {
 fn of_kms<'c>((kid, signer): (&'c Kid, &'c Signer)) -> impl Iterator<Item = (&'c Kid, &'c AwsKms)> {
     signer.upstreams.iter().filter_map(move |reached| match &reached.upstream {
         Upstream::AwsKms(kms) => Some((kid, kms)),
-        Upstream::Development { .. } => None,
+        Upstream::Pkcs11(_) | Upstream::Development { .. } => None,
     })
+}
+
+fn of_token<'c>(
+    (kid, signer): (&'c Kid, &'c Signer),
+) -> impl Iterator<Item = (&'c Kid, &'c Pkcs11)> {
+    signer.upstreams.iter().filter_map(move |reached| match &reached.upstream {
+        Upstream::Pkcs11(token) => Some((kid, token)),
+        Upstream::AwsKms(_) | Upstream::Development { .. } => None,
+    })
+}
+
+fn call_timeouts<'c>(
+    named @ (kid, _): (&'c Kid, &'c Signer),
+) -> impl Iterator<Item = (&'c Kid, std::time::Duration)> {
+    let kms = of_kms(named).map(|(_, kms)| kms.call_timeout);
+    let tokens = of_token(named).map(|(_, token)| token.call_timeout);
+    kms.chain(tokens).map(move |call| (kid, call))
+}
+
+fn read_by_others(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0)
 }
 
 /// `arn:PARTITION:kms:REGION:ACCOUNT:...`

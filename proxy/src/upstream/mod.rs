@@ -3,6 +3,7 @@
 
 mod development;
 mod kms;
+mod pkcs11;
 mod quota;
 mod retry;
 mod served;
@@ -12,6 +13,7 @@ use signing_core::gate::{Evidence, Fault};
 
 pub use development::DevelopmentUpstream;
 pub use kms::{KmsClients, KmsUpstream};
+pub use pkcs11::{Pkcs11Clients, Pkcs11Upstream};
 pub use quota::Quota;
 pub use served::{Reached, Route, Served};
 
@@ -22,6 +24,8 @@ use crate::order::Order;
 pub enum Upstream {
     /// AWS KMS.
     AwsKms(KmsUpstream),
+    /// A key on a PKCS#11 token.
+    Pkcs11(Pkcs11Upstream),
     /// A key in a file.
     Development(DevelopmentUpstream),
 }
@@ -74,15 +78,17 @@ impl Upstream {
     pub fn provider(&self) -> &'static str {
         match self {
             Self::AwsKms(_) => "aws-kms",
+            Self::Pkcs11(_) => "pkcs11",
             Self::Development(_) => "development",
         }
     }
 
-    /// The region of a metric label; `local` where there is none.
+    /// The region of a metric label: of a token, its label; `local` where there is none.
     #[must_use]
     pub fn region(&self) -> &str {
         match self {
             Self::AwsKms(kms) => kms.region(),
+            Self::Pkcs11(token) => token.region(),
             Self::Development(_) => "local",
         }
     }
@@ -96,6 +102,7 @@ impl Upstream {
     pub async fn sign(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
         match self {
             Self::AwsKms(kms) => kms.sign(order).await,
+            Self::Pkcs11(token) => token.sign(order).await,
             Self::Development(development) => development.sign(order),
         }
     }
@@ -107,6 +114,7 @@ impl Upstream {
     pub async fn sign_once(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
         match self {
             Self::AwsKms(kms) => kms.sign_in_one_attempt(order).await,
+            Self::Pkcs11(token) => token.sign(order).await,
             Self::Development(development) => development.sign(order),
         }
     }
@@ -117,6 +125,7 @@ impl Upstream {
     pub fn grants_second_attempt(&self, now: Moment) -> bool {
         match self {
             Self::AwsKms(kms) => kms.spends_retry(now),
+            Self::Pkcs11(token) => token.spends_retry(now),
             Self::Development(_) => false,
         }
     }
@@ -128,6 +137,7 @@ impl Upstream {
     pub async fn public_key(&self) -> Result<FoundKey, UpstreamError> {
         match self {
             Self::AwsKms(kms) => kms.public_key().await,
+            Self::Pkcs11(token) => token.public_key(),
             Self::Development(development) => {
                 Ok(FoundKey { spki_der: development.public_key(), arn: None })
             }
@@ -139,14 +149,16 @@ impl Upstream {
     pub async fn keep_warm(&self) {
         match self {
             Self::AwsKms(kms) => kms.keep_warm().await,
-            Self::Development(_) => {}
+            Self::Pkcs11(_) | Self::Development(_) => {}
         }
     }
 
     /// Tells the upstream that `found` is the registered key.
     pub fn pin(&self, found: FoundKey) {
-        if let (Self::AwsKms(kms), Some(arn)) = (self, found.arn) {
-            kms.pin(arn);
+        match (self, found) {
+            (Self::AwsKms(kms), FoundKey { arn: Some(arn), .. }) => kms.pin(arn),
+            (Self::Pkcs11(token), FoundKey { spki_der, .. }) => token.pin(spki_der),
+            (Self::AwsKms(_) | Self::Development(_), _) => {}
         }
     }
 }

@@ -108,6 +108,15 @@ impl Pair {
         }
     }
 
+    /// PKCS#8, which no KMS gives: for a token that is to hold the same key.
+    pub(super) fn private_key_der(&self) -> Vec<u8> {
+        match self {
+            Self::Ed25519(pair) => pair.to_pkcs8().unwrap().as_ref().to_vec(),
+            Self::Ecdsa(pair, _) => pair.to_pkcs8v1().unwrap().as_ref().to_vec(),
+            Self::Rsa(pair) => pair.as_der().unwrap().as_ref().to_vec(),
+        }
+    }
+
     /// As AWS does: `RAW` is limited, `DIGEST` has the hash's length, and pure
     /// Ed25519 takes no digest.
     pub(super) fn sign(

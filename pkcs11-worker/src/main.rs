@@ -1,0 +1,65 @@
+//! `pkcs11-worker`: a vendor's PKCS#11 library in a process of its own. The proxy starts
+//! it, speaks with it over its standard input, and kills it when it hangs.
+
+mod fault;
+mod key;
+mod measure;
+mod pin;
+mod serve;
+mod sign;
+mod token;
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+
+const USAGE: &str = "pkcs11-worker: started by signing-proxy, which speaks with it over its standard input\n\
+     usage: pkcs11-worker                               serve the proxy\n\
+     \x20      pkcs11-worker measure START.json SECONDS    count what the token signs\n\
+     \x20      pkcs11-worker --version";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let ran = match arguments.as_slice() {
+        [] => harden().and_then(|()| serve::serve(&socket()?)),
+        ["measure", start, seconds] => measure::measure(start, seconds),
+        ["--version" | "-V"] => {
+            println!("pkcs11-worker {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        ["--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, USAGE)),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pkcs11-worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Before a PIN is read: no core dump, no ptrace by others, no life without the proxy.
+/// What stops the proxy does not stop the worker, which is needed until the last request
+/// is answered; it ends when the proxy closes the socket.
+fn harden() -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    prctl::set_dumpable(false)?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    let stops: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+    Ok(stops.thread_block()?)
+}
+
+/// The proxy's end of the world.
+fn socket() -> io::Result<UnixStream> {
+    Ok(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?))
+}

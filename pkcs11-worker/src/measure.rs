@@ -1,0 +1,67 @@
+//! How fast the token signs, without proxy and frames: the measure that the hop to the
+//! worker is compared with.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use signing_core::Algorithm;
+use signing_core::key::SIGNATURE_MAX_BYTES;
+use signing_core::worker::{Call, Start};
+
+use crate::sign::sign;
+use crate::token::Token;
+
+/// Signs on every thread for so many seconds and prints what came of it.
+pub(crate) fn measure(start: &str, seconds: &str) -> io::Result<()> {
+    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
+    let start: Start = serde_json::from_slice(&std::fs::read(start)?)?;
+    let seconds: f64 = seconds.parse().map_err(|_| invalid("SECONDS is no number"))?;
+    let time = Duration::try_from_secs_f64(seconds).map_err(|_| invalid("SECONDS is no time"))?;
+    let algorithm =
+        Algorithm::parse(&start.algorithm).ok_or_else(|| invalid("no such algorithm"))?;
+    let token = Token::open(&start)?;
+    let sessions: Vec<_> =
+        (0..start.threads.max(1)).map(|_| token.session()).collect::<Result<_, _>>()?;
+    let call = Call { id: 0, algorithm, input: vec![7; algorithm.digest_hash().digest_bytes()] };
+    let (began, cpu) = (Instant::now(), cpu()?);
+    let signed = std::thread::scope(|scope| {
+        let (call, key) = (&call, &token.key);
+        let threads: Vec<_> = sessions
+            .into_iter()
+            .map(|session| {
+                scope.spawn(move || {
+                    let mut signed = 0_u64;
+                    while began.elapsed() < time {
+                        let signature = sign(&session, key.handle, key.kind, call)
+                            .map_err(|failure| io::Error::other(failure.detail))?;
+                        if signature.len() > SIGNATURE_MAX_BYTES {
+                            return Err(io::Error::other("a signature is too long"));
+                        }
+                        signed += 1;
+                    }
+                    Ok(signed)
+                })
+            })
+            .collect();
+        threads.into_iter().try_fold(0_u64, |sum, thread| match thread.join() {
+            Ok(signed) => Ok(sum + signed?),
+            Err(_) => Err(io::Error::other("a thread panicked")),
+        })
+    })?;
+    let took = began.elapsed().as_secs_f64();
+    let cpu = self::cpu()?.saturating_sub(cpu).as_secs_f64();
+    println!("{}", serde_json::json!({"signatures": signed, "seconds": took, "cpu_seconds": cpu}));
+    Ok(())
+}
+
+/// CPU time of this process so far.
+fn cpu() -> io::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let of = |time: TimeVal| {
+        let micros = time.tv_sec().saturating_mul(1_000_000).saturating_add(time.tv_usec());
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    };
+    Ok(of(usage.user_time()) + of(usage.system_time()))
+}

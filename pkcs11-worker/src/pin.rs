@@ -1,0 +1,35 @@
+//! The PIN: read from its file when it is used, wiped afterwards, never printed.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use cryptoki::types::AuthPin;
+use signing_core::gate::Fault;
+use zeroize::Zeroizing;
+
+use crate::token::Trouble;
+
+/// No PIN is longer, passwords of network HSMs included.
+const PIN_MAX_BYTES: u64 = 1024;
+
+/// Reads the PIN: the file's text without its last line end.
+pub(crate) fn read(file: &Path) -> Result<AuthPin, Trouble> {
+    let unusable = |why: String| {
+        let detail = format!("pin_file {} {why}", file.display());
+        Trouble { fault: Fault::KeyUnavailable, detail, pin: true }
+    };
+    let mut text = Zeroizing::new(String::with_capacity(PIN_MAX_BYTES as usize + 1));
+    let opened = std::fs::File::open(file);
+    let read = opened.and_then(|file| file.take(PIN_MAX_BYTES + 1).read_to_string(&mut text));
+    read.map_err(|error| {
+        unusable(format!("can not be read: {error}; let the proxy's user read it"))
+    })?;
+    let pin = text.strip_suffix('\n').map_or(text.as_str(), |line| line.trim_end_matches('\r'));
+    match pin.len() {
+        0 => Err(unusable("is empty; write the PIN of the token's user in it".to_owned())),
+        length if length as u64 > PIN_MAX_BYTES => {
+            Err(unusable(format!("is longer than {PIN_MAX_BYTES} bytes, so it holds no PIN")))
+        }
+        _ => Ok(AuthPin::from(pin)),
+    }
+}

@@ -1,0 +1,143 @@
+//! A key on a PKCS#11 token: `provider = "pkcs11"`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use host::environment::Environment;
+use host::section::Section;
+
+/// The program that loads the vendor's library.
+const WORKER: &str = "pkcs11-worker";
+
+/// Where systemd puts credentials (systemd.exec(5), `LoadCredential=`).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// A token's label has so many bytes (PKCS#11 3.1, `CK_TOKEN_INFO`).
+const LABEL_MAX_BYTES: usize = 32;
+
+/// A key on a PKCS#11 token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pkcs11 {
+    /// The vendor's library.
+    pub module: PathBuf,
+    /// The label of the token.
+    pub token_label: String,
+    /// `CKA_LABEL` of the private key.
+    pub key_label: Option<String>,
+    /// `CKA_ID` of the private key, in hex.
+    pub key_id: Option<String>,
+    /// The file that holds the PIN, which only the worker reads.
+    pub pin_file: PathBuf,
+    /// Threads of the worker, each with a session.
+    pub threads: usize,
+    /// One call to the token; then the worker is killed.
+    pub call_timeout: Duration,
+    /// The worker, if it is not beside the proxy: see [`Self::worker`].
+    pub worker_file: Option<PathBuf>,
+}
+
+impl Pkcs11 {
+    /// The worker's program: the named one, else the one beside the proxy's own.
+    ///
+    /// # Errors
+    /// If the system does not say where the proxy's own is.
+    pub fn worker(&self) -> io::Result<PathBuf> {
+        match &self.worker_file {
+            Some(worker) => Ok(worker.clone()),
+            None => Ok(std::env::current_exe()?.with_file_name(WORKER)),
+        }
+    }
+
+    /// What names the key in both, if it is the same one.
+    pub(super) fn same_key(&self, other: &Self) -> Option<String> {
+        let same = !self.token_label.is_empty()
+            && self.module == other.module
+            && self.token_label == other.token_label
+            && self.key_label == other.key_label
+            && self.key_id == other.key_id;
+        same.then(|| format!("key {:?}", self.key_label.as_ref().or(self.key_id.as_ref())))
+    }
+}
+
+/// Reads its keys out of an upstream's section.
+pub(super) fn pkcs11(section: &mut Section, directory: &Path, environment: &Environment) -> Pkcs11 {
+    let module = section.required("module", "name the vendor's PKCS#11 library, a .so");
+    let token_label = section.required("token_label", "name the token by its label");
+    if token_label.len() > LABEL_MAX_BYTES {
+        let length = token_label.len();
+        section.mistake(
+            "token_label",
+            format!("has {length} bytes; a token's label has at most {LABEL_MAX_BYTES}"),
+        );
+    }
+    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let key_label = some(section.text("key_label"));
+    let key_id = some(section.text("key_id"));
+    if key_label.is_none() && key_id.is_none() {
+        section
+            .mistake("key_label", "is missing; name the private key by key_label, key_id or both");
+    }
+    if let Some(id) = &key_id
+        && hex::decode(id).is_err()
+    {
+        section.mistake(
+            "key_id",
+            format!("is {id:?}, expected an even number of hex digits, such as \"01a2\""),
+        );
+    }
+    let pin_file = pin_file(section, directory, environment);
+    let threads = usize::try_from(section.number("threads", 4, 1..=64)).unwrap_or(1);
+    let call_timeout = section.millis("call_timeout_ms", 2_000);
+    let worker_file = some(section.text("worker")).map(|worker| directory.join(worker));
+    Pkcs11 {
+        module: directory.join(module),
+        token_label,
+        key_label,
+        key_id: key_id.map(|id| id.to_ascii_lowercase()),
+        pin_file,
+        threads,
+        call_timeout,
+        worker_file,
+    }
+}
+
+/// The place of the PIN: a file, or a credential of systemd's. Never the PIN itself.
+fn pin_file(section: &mut Section, directory: &Path, environment: &Environment) -> PathBuf {
+    let file = section.text("pin_file").filter(|text| !text.is_empty());
+    let credential = section.text("pin_credential").filter(|text| !text.is_empty());
+    match (file, credential) {
+        (Some(file), None) => directory.join(file),
+        (None, Some(name)) if name.contains('/') => {
+            section.mistake(
+                "pin_credential",
+                format!("is {name:?}, expected the name of a LoadCredential= line, without \"/\""),
+            );
+            PathBuf::new()
+        }
+        (None, Some(name)) => match environment.get(CREDENTIALS) {
+            Some(credentials) => Path::new(credentials).join(name),
+            None => {
+                section.mistake(
+                    "pin_credential",
+                    format!(
+                        "is {name:?}, but {CREDENTIALS} is not set; start the proxy by systemd with \
+                         LoadCredential={name}:FILE, or name a pin_file"
+                    ),
+                );
+                PathBuf::new()
+            }
+        },
+        (Some(_), Some(_)) => {
+            section.mistake("pin_file", "stands beside pin_credential; name one of them");
+            PathBuf::new()
+        }
+        (None, None) => {
+            section.mistake(
+                "pin_file",
+                "is missing; name the file that holds the PIN of the token's user, or pin_credential",
+            );
+            PathBuf::new()
+        }
+    }
+}

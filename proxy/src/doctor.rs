@@ -1,0 +1,278 @@
+//! What is wrong with each upstream, and what to do: looked at from where the proxy stands,
+//! with its credentials. It asks for canaries only, and nothing that it finds moves a gate.
+
+mod endpoint;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use signing_core::canary::NONCE_BYTES;
+use signing_core::gate::{Evidence, Fault};
+use signing_core::key::PublicKey;
+use signing_core::{Algorithm, Canary, Kid, Signer};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::JoinSet;
+
+use crate::config;
+use crate::monitor::Monitor;
+use crate::order::CanaryOrder;
+use crate::upstream::{KmsClients, Upstream, UpstreamError};
+use report::Checks;
+
+pub use report::{Check, Examined, Report, State};
+
+/// Upstreams looked at at once.
+const AT_ONCE: usize = 16;
+
+/// One question to an upstream.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// The whole visit; what is not looked at by then is reported as failed.
+const VISIT_MAX: Duration = Duration::from_secs(40);
+
+/// Looks at upstreams; one visit at a time.
+#[derive(Debug)]
+pub struct Doctor {
+    monitor: Monitor,
+    patients: Vec<Arc<Patient>>,
+    visiting: Mutex<()>,
+}
+
+/// One upstream of one signer.
+#[derive(Debug)]
+pub struct Patient {
+    /// The signer.
+    pub kid: Kid,
+    /// How it is reached.
+    pub reached: Reached,
+}
+
+/// How an upstream is reached.
+#[derive(Debug)]
+pub enum Reached {
+    /// Over the network, with a client made for each visit, so that nothing is seen that
+    /// an older connection or older credentials hide.
+    Kms(config::AwsKms, Algorithm),
+    /// Through the monitor's own.
+    Here(Box<Upstream>),
+}
+
+/// A visit is under way already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
+impl Doctor {
+    /// Will look at `patients`, comparing them with the registry that `monitor` has in force.
+    #[must_use]
+    pub fn new(monitor: Monitor, patients: Vec<Patient>) -> Self {
+        let patients = patients.into_iter().map(Arc::new).collect();
+        Self { monitor, patients, visiting: Mutex::default() }
+    }
+
+    /// Looks at every upstream.
+    ///
+    /// # Errors
+    /// [`Busy`]: each visit costs canaries.
+    pub async fn visit(&self) -> Result<Report, Busy> {
+        let _visiting = self.visiting.try_lock().map_err(|_| Busy)?;
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let mut looking = JoinSet::new();
+        for (place, patient) in self.patients.iter().map(Arc::clone).enumerate() {
+            let gates = self.monitor.gates();
+            let signer = gates.rulebook().registry().get(patient.kid.as_str()).map(Arc::clone);
+            let places = Arc::clone(&places);
+            looking.spawn(async move {
+                let _place = places.acquire_owned().await;
+                (place, patient.examine(signer).await)
+            });
+        }
+        let mut found: Vec<Option<Examined>> = self.patients.iter().map(|_| None).collect();
+        let collecting = async {
+            while let Some(examined) = looking.join_next().await {
+                // One that panicked is one that was not looked at.
+                if let Ok((place, examined)) = examined
+                    && let Some(slot) = found.get_mut(place)
+                {
+                    *slot = Some(examined);
+                }
+            }
+        };
+        // Whatever is missing after that says so; the tasks end with the set.
+        let _ = tokio::time::timeout(VISIT_MAX, collecting).await;
+        let upstreams = self.patients.iter().zip(found);
+        let upstreams = upstreams
+            .map(|(patient, examined)| examined.unwrap_or_else(|| patient.not_looked_at()))
+            .collect();
+        Ok(Report { upstreams })
+    }
+}
+
+impl Patient {
+    fn label(&self) -> (&'static str, String) {
+        match &self.reached {
+            Reached::Kms(kms, _) => ("aws-kms", kms.region.clone()),
+            Reached::Here(upstream) => (upstream.provider(), upstream.region().to_owned()),
+        }
+    }
+
+    fn examined(&self, checks: Checks) -> Examined {
+        let (provider, region) = self.label();
+        Examined { signer_kid: self.kid.clone(), provider, region, checks: checks.into_list() }
+    }
+
+    fn not_looked_at(&self) -> Examined {
+        let mut checks = Checks::default();
+        let waited_s = VISIT_MAX.as_secs();
+        checks.failed(Check::Signature, format!("not looked at within {waited_s} s; ask again"));
+        self.examined(checks)
+    }
+
+    async fn examine(&self, signer: Option<Arc<Signer>>) -> Examined {
+        let mut checks = Checks::default();
+        match &self.reached {
+            Reached::Kms(kms, algorithm) => {
+                endpoint::look(kms, &mut checks).await;
+                if checks.reached() {
+                    let upstream = Upstream::AwsKms(KmsClients::new(kms, *algorithm).await.monitor);
+                    look_at_key(&upstream, signer, &mut checks).await;
+                }
+            }
+            Reached::Here(upstream) => look_at_key(upstream, signer, &mut checks).await,
+        }
+        self.examined(checks)
+    }
+}
+
+/// Credentials, key and a signature.
+async fn look_at_key(upstream: &Upstream, signer: Option<Arc<Signer>>, checks: &mut Checks) {
+    let Some(signer) = signer else {
+        checks.failed(Check::Key, "the registry has no such signer; add it and reload".to_owned());
+        return;
+    };
+    let found = match bounded(upstream.public_key()).await {
+        Ok(found) => found,
+        Err(error) => return blame(upstream, &error, checks),
+    };
+    checks.ok(Check::Credentials, "taken");
+    let registered = &signer.public_key;
+    match PublicKey::from_spki_der(&found.spki_der, registered.algorithm()) {
+        Ok(key) if key == *registered => upstream.pin(found),
+        Ok(key) => {
+            let (found, registered) = (key.sha256_hex(), registered.sha256_hex());
+            return checks.failed(
+                Check::Key,
+                format!(
+                    "it is not the registered one: SHA-256 {found}, the registry has {registered}; \
+                     correct the key's name or signers.json"
+                ),
+            );
+        }
+        Err(error) => {
+            return checks.failed(
+                Check::Key,
+                format!("it {error}; correct the key's name, or its algorithm in signers.json"),
+            );
+        }
+    }
+    checks.ok(Check::Key, "found, and the registered one");
+    let mut nonce = [0; NONCE_BYTES];
+    if aws_lc_rs::rand::fill(&mut nonce).is_err() {
+        let why = "the system gives no randomness for a canary".to_owned();
+        return checks.failed(Check::Signature, why);
+    }
+    let order = CanaryOrder::new(Arc::clone(&signer), &Canary::new(&signer.kid, nonce));
+    let answer = bounded(upstream.sign(&order)).await.map_err(UpstreamError::into_evidence);
+    match order.evidence(answer) {
+        Evidence::Signed => checks.ok(Check::Signature, "a canary was signed and verifies"),
+        Evidence::Failed { fault, detail } => {
+            let what = advice_on_signing(fault);
+            checks.failed(Check::Signature, format!("{}: {detail}; {what}", fault.word()));
+        }
+        Evidence::Doubt { detail } => checks.failed(
+            Check::Signature,
+            format!(
+                "{detail}; this seals the signer: find out who changed the key or the upstream"
+            ),
+        ),
+    }
+}
+
+async fn bounded<T>(
+    asking: impl Future<Output = Result<T, UpstreamError>>,
+) -> Result<T, UpstreamError> {
+    tokio::time::timeout(ANSWER_MAX, asking).await.unwrap_or_else(|_| {
+        let detail = format!("no answer within {} s", ANSWER_MAX.as_secs());
+        Err(UpstreamError::Failed { fault: Fault::Indeterminate, detail })
+    })
+}
+
+/// Puts an error where it belongs: credentials, or the key.
+fn blame(upstream: &Upstream, error: &UpstreamError, checks: &mut Checks) {
+    let words = error.to_string();
+    match upstream {
+        Upstream::AwsKms(_) => match kms_credentials(&words) {
+            Some(advice) => checks.failed(Check::Credentials, format!("{words}; {advice}")),
+            None => {
+                let advice = kms_key(&words);
+                // Who is told about a key was let in.
+                checks.ok(Check::Credentials, "taken");
+                checks.failed(Check::Key, format!("{words}; {advice}"));
+            }
+        },
+        Upstream::Pkcs11(token) if token.pin_is_refused() => {
+            checks.failed(Check::Credentials, words);
+        }
+        Upstream::Pkcs11(_) | Upstream::Development(_) => checks.failed(Check::Key, words),
+    }
+}
+
+/// What to do about credentials that KMS or the SDK does not take.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html>
+fn kms_credentials(words: &str) -> Option<&'static str> {
+    let says = |codes: &[&str]| codes.iter().any(|code| words.contains(code));
+    if says(&["ExpiredToken", "RequestExpired"]) {
+        Some("renew the credentials, and compare the clock")
+    } else if says(&["InvalidSignature", "SignatureDoesNotMatch", "IncompleteSignature"]) {
+        Some("compare the secret key, the region and the clock")
+    } else if says(&[
+        "UnrecognizedClient",
+        "InvalidClientTokenId",
+        "MissingAuthenticationToken",
+        "NotAuthorized",
+        "OptInRequired",
+    ]) {
+        Some("give the proxy credentials of this account that are in force")
+    } else if says(&["could not be built", "not sent"]) {
+        Some("no credentials were found: set a role, a web identity or AWS_ACCESS_KEY_ID")
+    } else {
+        None
+    }
+}
+
+/// What to do about a key that KMS does not show.
+fn kms_key(words: &str) -> &'static str {
+    let says = |code: &str| words.contains(code);
+    if says("AccessDenied") {
+        "allow kms:GetPublicKey and kms:Sign on it, in the role and in the key's policy"
+    } else if says("NotFound") || says("InvalidArn") {
+        "correct key_id, region or account"
+    } else if says("Disabled") || says("InvalidState") {
+        "enable it, or cancel its deletion"
+    } else if says("InvalidKeyUsage") || says("SIGN_VERIFY") || says("signs with") {
+        "name an asymmetric key with usage SIGN_VERIFY and the registered algorithm"
+    } else {
+        "look at AWS's status of KMS in this region"
+    }
+}
+
+fn advice_on_signing(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Rejected => "the upstream does not sign with the registered algorithm; compare both",
+        Fault::Unavailable | Fault::Indeterminate => {
+            "it may pass; look at the upstream's own status"
+        }
+        Fault::Throttled => "ask for a higher quota, or send less",
+        Fault::KeyUnavailable => "allow kms:Sign, or CKA_SIGN, on the key, and enable it",
+    }
+}

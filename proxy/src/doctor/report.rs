@@ -1,0 +1,210 @@
+//! What was found: for each upstream every check, as words and as JSON.
+
+use serde_json::{Value, json};
+use signing_core::Kid;
+
+/// What is looked at, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// The endpoint's name.
+    Dns,
+    /// A connection to it.
+    Tcp,
+    /// Its certificate.
+    Tls,
+    /// Our clock beside its own.
+    Clock,
+    /// Who we are, to it.
+    Credentials,
+    /// The key, and whether it is the registered one.
+    Key,
+    /// A canary.
+    Signature,
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// All is well.
+    Ok,
+    /// It is not.
+    Failed,
+    /// Not looked at: there is no such thing here, or something before it failed.
+    NotApplicable,
+}
+
+/// One upstream of one signer.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// The signer.
+    pub signer_kid: Kid,
+    /// The provider.
+    pub provider: &'static str,
+    /// The region, or the token's label.
+    pub region: String,
+    /// Every check, in order.
+    pub checks: Vec<(Check, State, String)>,
+}
+
+/// All upstreams.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// One for each.
+    pub upstreams: Vec<Examined>,
+}
+
+/// Checks as they are made.
+#[derive(Debug, Default)]
+pub(super) struct Checks(Vec<(Check, State, String)>);
+
+impl Check {
+    const ALL: [Self; 7] = [
+        Self::Dns,
+        Self::Tcp,
+        Self::Tls,
+        Self::Clock,
+        Self::Credentials,
+        Self::Key,
+        Self::Signature,
+    ];
+
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Clock => "clock",
+            Self::Credentials => "credentials",
+            Self::Key => "key",
+            Self::Signature => "signature",
+        }
+    }
+}
+
+impl State {
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::NotApplicable => "not_applicable",
+        }
+    }
+}
+
+impl Checks {
+    pub(super) fn ok(&mut self, check: Check, detail: impl Into<String>) {
+        self.0.push((check, State::Ok, detail.into()));
+    }
+
+    pub(super) fn failed(&mut self, check: Check, detail: String) {
+        self.0.push((check, State::Failed, detail));
+    }
+
+    pub(super) fn not_applicable(&mut self, check: Check, detail: &str) {
+        self.0.push((check, State::NotApplicable, detail.to_owned()));
+    }
+
+    /// Whether the way to the upstream is open: a wrong clock does not close it.
+    pub(super) fn reached(&self) -> bool {
+        let on_the_way = [Check::Dns, Check::Tcp, Check::Tls];
+        !self
+            .0
+            .iter()
+            .any(|(check, state, _)| *state == State::Failed && on_the_way.contains(check))
+    }
+
+    /// All of them; of what was not looked at, why.
+    pub(super) fn into_list(mut self) -> Vec<(Check, State, String)> {
+        let failed = self.0.iter().any(|(_, state, _)| *state == State::Failed);
+        let why = if failed {
+            "not looked at: mend what failed first"
+        } else {
+            "no network of the proxy's"
+        };
+        for check in Check::ALL {
+            if !self.0.iter().any(|(made, ..)| *made == check) {
+                self.not_applicable(check, why);
+            }
+        }
+        self.0.sort_by_key(|(check, ..)| *check);
+        self.0
+    }
+}
+
+impl Examined {
+    fn ok(&self) -> bool {
+        let is = |state, of: &dyn Fn(Check) -> bool| {
+            self.checks.iter().any(|(check, its, _)| *its == state && of(*check))
+        };
+        // Nothing failed, and silence proves nothing.
+        !is(State::Failed, &|_| true) && is(State::Ok, &|check| check == Check::Signature)
+    }
+}
+
+impl Report {
+    /// As the admin socket answers it. `ok` only if every upstream signed a canary.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let upstreams: Vec<_> = self.upstreams.iter().map(upstream).collect();
+        let ok = !upstreams.is_empty() && self.upstreams.iter().all(Examined::ok);
+        json!({"ok": ok, "upstreams": upstreams})
+    }
+}
+
+fn upstream(examined: &Examined) -> Value {
+    let checks: Vec<_> = examined
+        .checks
+        .iter()
+        .map(|(check, state, detail)| {
+            json!({"check": check.word(), "state": state.word(), "detail": detail})
+        })
+        .collect();
+    json!({
+        "signer_kid": examined.signer_kid.as_str(),
+        "provider": examined.provider,
+        "region": examined.region,
+        "ok": examined.ok(),
+        "checks": checks,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(checks: Checks) -> Value {
+        let signer_kid = Kid::parse("k").unwrap();
+        let checks = checks.into_list();
+        let examined = Examined { signer_kid, provider: "aws-kms", region: "r".into(), checks };
+        Report { upstreams: vec![examined] }.to_json()
+    }
+
+    #[test]
+    fn silence_is_not_ok() {
+        assert_eq!(Report { upstreams: Vec::new() }.to_json()["ok"], false);
+        assert_eq!(report(Checks::default())["ok"], false);
+        let mut checks = Checks::default();
+        checks.ok(Check::Signature, "signed");
+        assert_eq!(report(checks)["ok"], true);
+        let mut checks = Checks::default();
+        checks.ok(Check::Signature, "signed");
+        checks.failed(Check::Clock, "an hour off".to_owned());
+        assert_eq!(report(checks)["ok"], false);
+    }
+
+    #[test]
+    fn every_check_is_named_in_order_and_once() {
+        let mut checks = Checks::default();
+        checks.failed(Check::Tcp, "refused".to_owned());
+        assert!(!checks.reached());
+        let report = report(checks);
+        let made = report["upstreams"][0]["checks"].as_array().unwrap();
+        let words: Vec<_> = made.iter().map(|check| check["check"].as_str().unwrap()).collect();
+        assert_eq!(words, Check::ALL.map(Check::word));
+        assert!(made[6]["detail"].as_str().unwrap().contains("mend what failed first"));
+    }
+}

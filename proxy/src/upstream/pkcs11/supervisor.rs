@@ -1,0 +1,314 @@
+//! Keeps a worker running: starts it, watches its deadlines, kills it when it hangs, and
+//! starts it anew, later each time. A PIN that was refused is not tried again until its
+//! file has changed, so that nothing here locks a token.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use signing_core::gate::Fault;
+use signing_core::worker::{Answered, Frames, Start, Started, fault_of_word, printable, send};
+use signing_core::{Algorithm, Moment};
+
+use super::super::UpstreamError;
+use super::calls::{Calls, Took};
+use super::process::Process;
+use crate::config;
+use crate::time::now;
+
+/// From the worker's start until it has found the key.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// How often deadlines are looked at: a call is cut so much later at most.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Before the first start after a failure; doubled each time.
+const BACK_OFF_MIN: Duration = Duration::from_millis(100);
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+
+/// A worker that served so long was a good one: the next start does not wait for long.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// How often a refused PIN's file is looked at.
+const PIN_LOOK: Duration = Duration::from_millis(500);
+
+/// Bytes read from the worker at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Why a worker ended.
+#[derive(Debug)]
+struct Ended {
+    error: UpstreamError,
+    /// The PIN was refused.
+    pin: bool,
+}
+
+/// Supervises one worker until nobody needs it.
+struct Supervisor {
+    config: config::Pkcs11,
+    algorithm: Algorithm,
+    name: String,
+    calls: Arc<Calls>,
+}
+
+/// Starts the supervisor's thread. The worker is its child and dies with the proxy.
+pub(super) fn start(
+    config: config::Pkcs11,
+    algorithm: Algorithm,
+    name: &str,
+    calls: Arc<Calls>,
+) -> io::Result<()> {
+    let supervisor = Supervisor { config, algorithm, name: name.to_owned(), calls };
+    std::thread::Builder::new().name("pkcs11".into()).spawn(move || supervisor.run())?;
+    Ok(())
+}
+
+impl Supervisor {
+    fn run(self) {
+        let mut back_off = BACK_OFF_MIN;
+        while !self.calls.is_closed() {
+            let began = now();
+            // Taken before the file is read: a change in between is another chance.
+            let pin_file = identity(&self.config.pin_file);
+            let Ended { error, pin } = self.serve();
+            self.calls.leave(&error);
+            self.calls.set_pin_refused(pin);
+            self.calls.settle("the worker ended before it answered; it may have signed");
+            if self.calls.is_closed() {
+                return;
+            }
+            tracing::warn!(target: "pkcs11", signer_kid = self.name, %error, pin, "the worker ended");
+            if pin {
+                while identity(&self.config.pin_file) == pin_file && !self.calls.is_closed() {
+                    self.calls.pause(PIN_LOOK);
+                }
+                back_off = BACK_OFF_MIN;
+                continue;
+            }
+            if now().since(began) >= STEADY {
+                back_off = BACK_OFF_MIN;
+            }
+            self.calls.pause(back_off);
+            back_off = (back_off * 2).min(BACK_OFF_MAX);
+        }
+    }
+
+    /// One worker's life.
+    fn serve(&self) -> Ended {
+        let worker = match self.config.worker() {
+            Ok(worker) => worker,
+            Err(error) => return failed(Fault::KeyUnavailable, error.to_string()),
+        };
+        let (mut process, socket) = match Process::start(&worker, &self.name) {
+            Ok(started) => started,
+            Err(error) => {
+                let worker = worker.display();
+                return failed(
+                    Fault::KeyUnavailable,
+                    format!(
+                        "worker {worker} can not be started: {error}; install it there, or name it"
+                    ),
+                );
+            }
+        };
+        let ended = self.talk(&process, &socket);
+        process.kill();
+        // Told before the process is reaped, which something in the kernel can delay.
+        self.calls.leave(&ended.error);
+        self.calls.settle("the worker ended before it answered; it may have signed");
+        if let Ok(status) = process.reap() {
+            tracing::info!(target: "pkcs11", signer_kid = self.name, %status, "the worker is gone");
+        }
+        ended
+    }
+
+    fn talk(&self, process: &Process, socket: &UnixStream) -> Ended {
+        let mut reader = match Reader::new(socket) {
+            Ok(reader) => reader,
+            Err(error) => return failed(Fault::Unavailable, error.to_string()),
+        };
+        let spki_der = match self.greet(socket, &mut reader) {
+            Ok(spki_der) => spki_der,
+            Err(ended) => return ended,
+        };
+        self.calls.serve(spki_der);
+        tracing::info!(target: "pkcs11", signer_kid = self.name, pid = process.id(), "the worker serves");
+        std::thread::scope(|scope| {
+            let writer = std::thread::Builder::new().name("pkcs11-send".into());
+            if let Err(error) = writer.spawn_scoped(scope, || self.write(socket)) {
+                return failed(Fault::Unavailable, format!("no thread to write with: {error}"));
+            }
+            let ended = self.read(socket, &mut reader);
+            // Lets the writer go, whatever it waits for.
+            self.calls.leave(&ended.error);
+            let _ = socket.shutdown(Shutdown::Both);
+            ended
+        })
+    }
+
+    /// Says which key is wanted, and hears which one was found.
+    fn greet(&self, mut socket: &UnixStream, reader: &mut Reader<'_>) -> Result<Vec<u8>, Ended> {
+        let config = &self.config;
+        let start = Start {
+            module: config.module.display().to_string(),
+            token_label: config.token_label.clone(),
+            key_label: config.key_label.clone(),
+            key_id: config.key_id.clone(),
+            pin_file: config.pin_file.display().to_string(),
+            threads: config.threads,
+            algorithm: self.algorithm.name().to_owned(),
+        };
+        let died = |error: io::Error| {
+            failed(Fault::Unavailable, format!("the worker died while it started: {error}"))
+        };
+        let start = serde_json::to_vec(&start).map_err(|error| died(error.into()))?;
+        send(&mut socket, &start).map_err(died)?;
+        let began = now();
+        let started: Started = loop {
+            if let Some(frame) = reader.next_frame().map_err(died)? {
+                break serde_json::from_slice(frame).map_err(|error| died(error.into()))?;
+            }
+            match reader.fill().map_err(died)? {
+                Filled::Ended => return Err(died(io::ErrorKind::UnexpectedEof.into())),
+                Filled::Some | Filled::Nothing => {}
+            }
+            if now().since(began) >= START_MAX || self.calls.is_closed() {
+                let waited = START_MAX.as_secs();
+                let detail =
+                    format!("the token did not open within {waited} s; the worker is killed");
+                return Err(failed(Fault::Unavailable, detail));
+            }
+        };
+        match started {
+            Started::Ready { spki_hex } => hex::decode(&spki_hex)
+                .map_err(|_| failed(Fault::Unavailable, "the worker answers what is no key")),
+            Started::Failed { fault, detail, pin } => Err(Ended {
+                error: UpstreamError::failed(fault_of_word(&fault), printable(&detail)),
+                pin,
+            }),
+        }
+    }
+
+    /// Sends calls until there is no worker any more.
+    fn write(&self, mut socket: &UnixStream) {
+        let mut buffer = Vec::new();
+        while self.calls.next_to_send(&mut buffer, now) {
+            if socket.write_all(&buffer).is_err() {
+                // Whatever it was, the reader sees the end too.
+                let _ = socket.shutdown(Shutdown::Both);
+                return;
+            }
+            buffer.clear();
+        }
+        // Heard by a worker that wants to leave: it answers what it has, and ends.
+        let _ = socket.shutdown(Shutdown::Write);
+    }
+
+    /// Hands out answers until the worker ends or hangs.
+    fn read(&self, socket: &UnixStream, reader: &mut Reader<'_>) -> Ended {
+        let mut last: Option<(UpstreamError, Moment)> = None;
+        loop {
+            loop {
+                let answered = match reader.next_frame() {
+                    Ok(None) => break,
+                    Ok(Some(frame)) => Answered::read(frame),
+                    Err(_) => None,
+                };
+                match answered.map(|answered| self.calls.take(answered)) {
+                    Some(Took::Answer) => {}
+                    Some(Took::Last(error)) => {
+                        self.calls.leave(&error);
+                        last.get_or_insert_with(|| (error, now()));
+                    }
+                    Some(Took::Confused) | None => {
+                        let detail = "the worker said what is no answer, and was killed";
+                        return failed(Fault::Indeterminate, detail);
+                    }
+                }
+            }
+            let filled = reader.fill();
+            if let Ok(Filled::Ended) | Err(_) = filled {
+                let died = || UpstreamError::failed(Fault::Unavailable, "the worker died");
+                return Ended { error: last.map_or_else(died, |(error, _)| error), pin: false };
+            }
+            if self.calls.is_closed() {
+                let _ = socket.shutdown(Shutdown::Both);
+                return failed(Fault::Unavailable, "nobody needs it any more");
+            }
+            if let Some((error, since)) = &last
+                && now().since(*since) >= self.config.call_timeout
+            {
+                // It said that it would leave, and stays.
+                return Ended { error: error.clone(), pin: false };
+            }
+            if self.hangs(now()) {
+                let waited_ms = self.config.call_timeout.as_millis();
+                let detail = format!(
+                    "the token did not answer within {waited_ms} ms; the worker was killed"
+                );
+                return failed(Fault::Unavailable, detail);
+            }
+        }
+    }
+
+    fn hangs(&self, now: Moment) -> bool {
+        let oldest = self.calls.oldest_sent();
+        oldest.is_some_and(|sent| now.since(sent) >= self.config.call_timeout)
+    }
+}
+
+fn failed(fault: Fault, detail: impl Into<String>) -> Ended {
+    Ended { error: UpstreamError::failed(fault, detail), pin: false }
+}
+
+/// What tells whether a file was written again: its inode, size and times. Its words are
+/// the worker's business alone.
+fn identity(file: &Path) -> Option<(u64, u64, SystemTime)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = std::fs::metadata(file).ok()?;
+    Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
+}
+
+/// Frames from the worker, never waiting for longer than a tick.
+struct Reader<'s> {
+    socket: &'s UnixStream,
+    frames: Frames,
+    piece: Vec<u8>,
+}
+
+/// What a look at the socket gave.
+enum Filled {
+    Some,
+    Nothing,
+    Ended,
+}
+
+impl<'s> Reader<'s> {
+    fn new(socket: &'s UnixStream) -> io::Result<Self> {
+        socket.set_read_timeout(Some(TICK))?;
+        Ok(Self { socket, frames: Frames::default(), piece: vec![0; PIECE_BYTES] })
+    }
+
+    fn next_frame(&mut self) -> io::Result<Option<&[u8]>> {
+        self.frames.next_frame().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    fn fill(&mut self) -> io::Result<Filled> {
+        match self.socket.read(&mut self.piece) {
+            Ok(0) => Ok(Filled::Ended),
+            Ok(length) => {
+                self.frames.extend(self.piece.get(..length).unwrap_or_default());
+                Ok(Filled::Some)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::Interrupted => Ok(Filled::Nothing),
+                _ => Err(error),
+            },
+        }
+    }
+}

@@ -1,0 +1,106 @@
+/* A PKCS#11 library with faults: SoftHSM's, with some functions in between. What goes wrong
+ * says the file FAULTY_CONTROL, read at each call; what was called is appended to the file
+ * FAULTY_LOG. Needs no headers: CK_FUNCTION_LIST is a version and pointers in the order of
+ * the specification (PKCS#11 2.40, 3.6). */
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef unsigned long rv;
+typedef rv (*any)(void);
+struct list { unsigned char version[2]; any function[68]; };
+
+enum { GET_FUNCTION_LIST = 3, GET_TOKEN_INFO = 6, LOGIN = 18, SIGN = 43 };
+enum { FLAGS_OFFSET = 32 + 32 + 16 + 16 };
+
+static struct list ours;
+static struct list *theirs;
+
+static void say(const char *what) {
+  const char *path = getenv("FAULTY_LOG");
+  int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
+  if (fd < 0) return;
+  char line[64];
+  int length = snprintf(line, sizeof line, "%s %d\n", what, getpid());
+  if (write(fd, line, (size_t)length) < 0) _exit(99);
+  close(fd);
+}
+
+/* Whether the control file orders `what`, with its number. "once WHAT" removes the file
+ * first: only one process, one thread gets it. */
+static int ordered(const char *what, unsigned long *number) {
+  const char *path = getenv("FAULTY_CONTROL");
+  char text[64] = {0};
+  int fd = path ? open(path, O_RDONLY) : -1;
+  if (fd < 0) return 0;
+  ssize_t length = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (length <= 0) return 0;
+  char *order = text;
+  int once = strncmp(order, "once ", 5) == 0;
+  if (once) order += 5;
+  size_t name = strlen(what);
+  if (strncmp(order, what, name) != 0) return 0;
+  if (once && unlink(path) != 0) return 0;
+  *number = order[name] == '=' ? strtoul(order + name + 1, NULL, 16) : 0;
+  say(what);
+  return 1;
+}
+
+static rv get_token_info(unsigned long slot, unsigned char *info) {
+  rv answer = ((rv (*)(unsigned long, unsigned char *))theirs->function[GET_TOKEN_INFO])(slot, info);
+  unsigned long more;
+  if (answer == 0 && ordered("flags", &more)) {
+    unsigned long flags;
+    memcpy(&flags, info + FLAGS_OFFSET, sizeof flags);
+    flags |= more;
+    memcpy(info + FLAGS_OFFSET, &flags, sizeof flags);
+  }
+  return answer;
+}
+
+static rv login(unsigned long session, unsigned long user, void *pin, unsigned long length) {
+  unsigned long code;
+  say("C_Login");
+  if (ordered("login", &code)) return code;
+  return ((rv (*)(unsigned long, unsigned long, void *, unsigned long))theirs->function[LOGIN])(
+      session, user, pin, length);
+}
+
+static rv sign(unsigned long session, void *data, unsigned long length, unsigned char *signature,
+               unsigned long *signature_length) {
+  rv (*real)(unsigned long, void *, unsigned long, unsigned char *, unsigned long *) =
+      (rv (*)(unsigned long, void *, unsigned long, unsigned char *, unsigned long *))
+          theirs->function[SIGN];
+  unsigned long code = 0;
+  if (signature != NULL) {
+    if (ordered("hang", &code)) for (;;) pause();
+    if (ordered("crash", &code)) *(volatile int *)16 = 1;
+  }
+  int fails = signature != NULL && ordered("sign", &code);
+  unsigned long wanted = code;
+  rv answer = real(session, data, length, signature, signature_length);
+  if (signature != NULL && answer == 0 && ordered("flip", &code))
+    signature[*signature_length - 1] ^= 1;
+  /* The operation is over, as it is where the real one fails. */
+  return fails ? wanted : answer;
+}
+
+rv C_GetFunctionList(struct list **list) {
+  if (theirs == NULL) {
+    void *library = dlopen(getenv("FAULTY_REAL"), RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) return 5;
+    rv (*get)(struct list **) = (rv (*)(struct list **))dlsym(library, "C_GetFunctionList");
+    if (get == NULL || get(&theirs) != 0) return 5;
+    ours = *theirs;
+    ours.function[GET_FUNCTION_LIST] = (any)C_GetFunctionList;
+    ours.function[GET_TOKEN_INFO] = (any)get_token_info;
+    ours.function[LOGIN] = (any)login;
+    ours.function[SIGN] = (any)sign;
+  }
+  *list = &ours;
+  return 0;
+}

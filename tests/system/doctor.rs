@@ -1,0 +1,152 @@
+//! The doctor: for each upstream what is wrong, and what to do.
+
+use serde_json::{Value, json};
+use system_tests::{Fault, Kind, Operation, Proxy, SoftHsm, World, eventually};
+
+use crate::ALICE;
+
+/// What it says of a check of the one upstream: state and detail.
+fn of<'v>(report: &'v Value, check: &str) -> (&'v str, &'v str) {
+    let checks = report["upstreams"][0]["checks"].as_array().unwrap();
+    let found = checks.iter().find(|made| made["check"] == check).unwrap();
+    (found["state"].as_str().unwrap(), found["detail"].as_str().unwrap())
+}
+
+/// Exit code and report.
+fn doctor(proxy: &Proxy<'_>) -> (i32, Value) {
+    let (code, stdout, stderr) = proxy.signctl(&["--json", "doctor"]);
+    (code, serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stdout}{stderr}")))
+}
+
+#[tokio::test]
+async fn all_is_well_where_every_upstream_signs_a_canary() {
+    let world = World::new();
+    let hsm = SoftHsm::new("payments");
+    let (kms, token) = (world.kms.key(Kind::P256), hsm.key("ec", Kind::Ed25519));
+    let proxy = world
+        .proxy()
+        .signer("a", &kms)
+        .token("b", &hsm, &token, "")
+        .caller(ALICE, &["a", "b"])
+        .start()
+        .await;
+    let (code, report) = doctor(&proxy);
+    assert_eq!((code, &report["ok"]), (0, &json!(true)), "{report:#}");
+    let upstreams = report["upstreams"].as_array().unwrap();
+    let named: Vec<_> = upstreams
+        .iter()
+        .map(|upstream| (upstream["signer_kid"].as_str(), upstream["provider"].as_str()))
+        .collect();
+    assert_eq!(named, [(Some("a"), Some("aws-kms")), (Some("b"), Some("pkcs11"))]);
+    for check in ["tcp", "clock", "credentials", "key", "signature"] {
+        assert_eq!(of(&report, check).0, "ok", "{check}: {report:#}");
+    }
+    for check in ["dns", "tls"] {
+        assert_eq!(of(&report, check).0, "not_applicable", "{check}: {report:#}");
+    }
+    let (code, table, _) = proxy.signctl(&["doctor"]);
+    assert_eq!(code, 0);
+    assert!(table.contains("signature    ok") && table.ends_with("all is well\n"), "{table}");
+}
+
+#[tokio::test]
+async fn what_a_kms_does_not_give_is_named_with_what_to_do() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy =
+        world.proxy().rare_canaries().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    for (operation, code, check, advice) in [
+        (Operation::GetPublicKey, "AccessDeniedException", "key", "allow kms:GetPublicKey"),
+        (Operation::GetPublicKey, "DisabledException", "key", "enable it"),
+        (Operation::GetPublicKey, "NotFoundException", "key", "correct key_id"),
+        (Operation::GetPublicKey, "ExpiredTokenException", "credentials", "renew the credentials"),
+        (Operation::GetPublicKey, "UnrecognizedClientException", "credentials", "of this account"),
+        (Operation::Sign, "AccessDeniedException", "signature", "allow kms:Sign"),
+        (Operation::Sign, "ThrottlingException", "signature", "a higher quota"),
+    ] {
+        key.set(operation, Fault::Error(code, 400));
+        let (exit, report) = doctor(&proxy);
+        key.mend();
+        assert_eq!((exit, &report["ok"]), (1, &json!(false)), "{code}: {report:#}");
+        let (state, detail) = of(&report, check);
+        assert!(state == "failed" && detail.contains(code), "{code}: {report:#}");
+        assert!(detail.contains(advice), "{advice}: {detail}");
+        assert_eq!(of(&report, "tcp").0, "ok");
+    }
+    // Looking is no evidence: nothing of this shut the gate.
+    assert_eq!(proxy.client(ALICE).await.sign_message("ec", b"hi").await.status, 200);
+    assert_eq!(doctor(&proxy).0, 0);
+}
+
+#[tokio::test]
+async fn another_key_than_the_registered_one_is_named_and_not_asked() {
+    let world = World::new();
+    let (key, other) = (world.kms.key(Kind::P256), world.kms.key(Kind::P256));
+    let proxy = world
+        .proxy()
+        .signer_registered_as("ec", &key, &other)
+        .caller(ALICE, &["ec"])
+        .start_shut()
+        .await;
+    proxy.unhealthy_for("sealed").await;
+    let (code, report) = doctor(&proxy);
+    assert_eq!(code, 1);
+    let (state, detail) = of(&report, "key");
+    assert!(state == "failed" && detail.contains("not the registered one"), "{report:#}");
+    assert_eq!(of(&report, "signature").0, "not_applicable");
+    assert_eq!(key.calls(Operation::Sign), 0);
+}
+
+#[tokio::test]
+async fn the_way_to_an_endpoint_is_followed_as_far_as_it_goes() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    // A server that is really there, with a certificate of an authority that nobody trusts.
+    let there = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let untrusted = format!("https://{}", there.listen.replace("127.0.0.1", "localhost"));
+    let trusted = [("SSL_CERT_FILE", world.scratch.path("proxy/ca.pem").display().to_string())];
+    for (name, endpoint, environment, check, words) in [
+        ("tcp", format!("http://{nobody}"), &[][..], "tcp", "look at security groups"),
+        ("dns", "https://nowhere.invalid".to_owned(), &[], "dns", "look at the resolver"),
+        ("tls", untrusted.clone(), &[], "tls", "look at the platform's authorities"),
+        ("trusted", untrusted, &trusted, "clock", "no answer to GET /"),
+    ] {
+        let builder = world.proxy().directory(name).endpoint(&endpoint).signer("ec", &key);
+        let builder = environment
+            .iter()
+            .fold(builder, |builder, (variable, value)| builder.environment(variable, value));
+        let proxy = builder.caller(ALICE, &["ec"]).start_shut().await;
+        let (code, report) = doctor(&proxy);
+        assert_eq!(code, 1, "{report:#}");
+        let (state, detail) = of(&report, check);
+        assert!(state == "failed" && detail.contains(words), "{name}: {report:#}");
+        if name == "trusted" {
+            assert_eq!(of(&report, "tls").0, "ok", "{report:#}");
+            assert!(of(&report, "tls").1.contains("ends at"), "{report:#}");
+        } else {
+            assert_eq!(of(&report, "signature").0, "not_applicable");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_token_is_named_with_what_to_do() {
+    let world = World::new();
+    let hsm = SoftHsm::new("payments");
+    let key = hsm.key("ec", Kind::P256);
+    std::fs::write(hsm.pin_file(), "0000").unwrap();
+    let proxy = world.proxy().token("ec", &hsm, &key, "").caller(ALICE, &["ec"]).start_shut().await;
+    proxy.process.says("CKR_PIN_INCORRECT").await;
+    let report = eventually("a refused PIN", || async {
+        let (_, report) = doctor(&proxy);
+        (of(&report, "credentials").0 == "failed").then_some(report)
+    })
+    .await;
+    assert!(of(&report, "credentials").1.contains("CKR_PIN_INCORRECT"), "{report:#}");
+    assert_eq!(of(&report, "tcp").0, "not_applicable");
+    assert_eq!(hsm.said("C_Login"), 1, "looking tries no PIN");
+    std::fs::write(hsm.pin_file(), system_tests::softhsm::PIN).unwrap();
+    proxy.healthy().await;
+    assert_eq!(doctor(&proxy).0, 0);
+}
