@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod caller_rates;
 pub mod config;
 pub mod dev;
 pub mod files;

@@ -24,6 +24,7 @@ pub struct ProxyBuilder<'w> {
     signers: Vec<(String, Key)>,
     registry: Vec<Value>,
     callers: Vec<(String, Vec<Granted>)>,
+    rates: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     server: String,
     tls: String,
@@ -75,6 +76,7 @@ impl<'w> ProxyBuilder<'w> {
             signers: Vec::new(),
             registry: Vec::new(),
             callers: Vec::new(),
+            rates: Vec::new(),
             environment: Vec::new(),
             server: String::new(),
             tls: String::new(),
@@ -132,6 +134,14 @@ impl<'w> ProxyBuilder<'w> {
         let granted =
             granted.iter().map(|(kid, algorithms)| Granted::new(kid, algorithms)).collect();
         self.callers.push((caller.to_owned(), granted));
+        self
+    }
+
+    /// Lets that caller ask so often, and so many times at once.
+    #[must_use]
+    pub fn rate(mut self, caller: &str, per_second: u32, burst: u32) -> Self {
+        let lines = format!("requests_per_second_max = {per_second}\nburst_max = {burst}");
+        self.rates.push((caller.to_owned(), lines));
         self
     }
 
@@ -263,6 +273,9 @@ impl<'w> ProxyBuilder<'w> {
             let default = &granted.first().unwrap().kid;
             write!(text, "[[callers]]\nname = \"{caller}\"\ndefault_signer = \"{default}\"\n")
                 .unwrap();
+            for (_, lines) in self.rates.iter().filter(|(limited, _)| limited == caller) {
+                writeln!(text, "{lines}").unwrap();
+            }
             for Granted { kid, algorithms } in granted {
                 write!(text, "[[callers.signers]]\nkid = \"{kid}\"\nalgorithms = {algorithms:?}\n")
                     .unwrap();

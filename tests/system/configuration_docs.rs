@@ -238,6 +238,8 @@ fn a_key_takes_effect_when_the_page_says_so() {
             "signers.upstreams.provider",
             "signers.upstreams.endpoint",
             "signers.upstreams.key_file",
+            "callers.requests_per_second_max",
+            "callers.burst_max",
             "callers.signers.kid",
             "callers.signers.algorithms",
         ]

@@ -23,6 +23,7 @@ use signing_core::gate::Thresholds;
 use signing_core::policy::Rules;
 use signing_core::{Caller, Kid};
 
+use crate::caller_rates::Rate;
 use crate::files;
 
 pub use environment::{Environment, REASON_MAX_CHARS};
@@ -54,6 +55,8 @@ pub struct Config {
     pub signers: BTreeMap<Kid, Upstream>,
     /// Who may use them.
     pub callers: BTreeMap<Caller, Rules>,
+    /// How often those of them may ask that have a limit.
+    pub caller_rates: BTreeMap<Caller, Rate>,
     /// Other names for kids.
     pub aliases: BTreeMap<String, Kid>,
 }

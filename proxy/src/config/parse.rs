@@ -68,7 +68,8 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
         thresholds,
         probe,
         signers,
-        callers,
+        callers: callers.rules,
+        caller_rates: callers.rates,
         aliases,
     };
     Draft { config, kids, mistakes: mistakes.take() }
