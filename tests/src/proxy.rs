@@ -313,12 +313,27 @@ impl<'w> ProxyBuilder<'w> {
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .envs(self.environment.iter().map(|(key, value)| (key, value)));
+        for (key, _) in self.environment.iter().filter(|(_, value)| value.is_empty()) {
+            command.env_remove(key);
+        }
         command
+    }
+
+    /// Leaves the AWS SDK to find credentials by itself.
+    #[must_use]
+    pub fn without_credentials(self) -> Self {
+        self.environment("AWS_ACCESS_KEY_ID", "").environment("AWS_SECRET_ACCESS_KEY", "")
     }
 
     /// Starts it and waits until it serves; its gates may still be shut.
     pub async fn start_shut(self) -> Proxy<'w> {
-        let mut process = Process::start(self.command());
+        let command = self.command();
+        self.started(command).await
+    }
+
+    /// Starts `command`, which runs it, and waits until it serves.
+    pub async fn started(self, command: Command) -> Proxy<'w> {
+        let mut process = Process::start(command);
         let (listen, metrics) = process.line("the line that it serves", serving).await;
         let socket = self.world.scratch.path(&format!("{}/admin.sock", self.directory));
         Proxy { world: self.world, process, listen, metrics, socket }

@@ -28,6 +28,7 @@ mod journal;
 mod journal_faults;
 mod journal_tools;
 mod limits;
+mod matrix;
 mod metrics;
 mod ministack;
 mod packaging;
