@@ -2,8 +2,9 @@
 # All tests, with what they need installed first when it is missing.
 #   tests/run.sh             the fast tier
 #   tests/run.sh --campaign  the fast tier with far more random cases, the journal's faults at
-#                            every call instead of a sample, a disk with real errors, and two
-#                            builds of what is delivered, which have to be the same bytes
+#                            every call instead of a sample, a disk with real errors, each
+#                            parser fuzzed for an hour (FUZZ_SECONDS), and two builds of what
+#                            is delivered, which have to be the same bytes
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -68,6 +69,9 @@ step "tests"
 cargo test --release --locked --workspace --no-fail-fast
 
 if [ "$campaign" = yes ]; then
+  step "fuzzing"
+  tests/fuzz.sh
+
   step "two builds, the same bytes"
   packaging/reproduce.sh
 fi

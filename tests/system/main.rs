@@ -17,6 +17,7 @@ mod config_files;
 mod config_notes;
 mod configuration_docs;
 mod container;
+mod corpus;
 mod dev;
 mod dialects;
 mod drain;

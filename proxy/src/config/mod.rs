@@ -221,6 +221,18 @@ impl fmt::Display for ConfigError {
     }
 }
 
+/// Every mistake of a config file's text by itself, without the files that it names.
+///
+/// # Errors
+/// If it is no TOML at all.
+pub fn mistakes(
+    text: &str,
+    directory: &Path,
+    environment: &Environment,
+) -> Result<Vec<String>, toml::de::Error> {
+    Ok(parse::parse(text.parse()?, directory, environment).mistakes)
+}
+
 impl Draft {
     /// Reads a config file, with the environment laid over it.
     ///

@@ -5,6 +5,7 @@ mod answer;
 mod connections;
 mod dialects;
 mod http;
+pub mod outside;
 mod route;
 mod socket;
 mod tls;
