@@ -56,10 +56,14 @@ impl FaultProxy {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = listen("127.0.0.1:0".parse().unwrap(), 1024);
-                let address = listener.local_addr().unwrap();
+                // Bound for as long as it lives: nobody else is given the port while it does
+                // not listen.
+                let keeper = bind("127.0.0.1:0".parse().unwrap());
+                let address = keeper.local_addr().unwrap();
+                let listener = listen(address, 1024);
                 started.send(address).unwrap();
                 Serving { address, target, hits: counted }.run(listener, received).await;
+                drop(keeper);
             });
         };
         std::thread::Builder::new().name("fault-proxy".into()).spawn(body).unwrap();
@@ -117,8 +121,9 @@ impl Serving {
                     let Some((next, done)) = command else { return };
                     filling.clear();
                     let before = trouble.send_replace(next);
-                    if before != next {
-                        // The port is free only once nobody listens on it.
+                    let listens = |trouble| !matches!(trouble, Trouble::Refuse | Trouble::NoConnect);
+                    if before != next && !(listens(before) && listens(next)) {
+                        // Two can not listen on it.
                         drop(listener.take());
                         listener = match next {
                             Trouble::Refuse => None,
@@ -136,12 +141,16 @@ impl Serving {
     }
 }
 
-/// Listens; what is half closed on the same port is no obstacle.
 fn listen(address: SocketAddr, backlog: u32) -> TcpListener {
+    bind(address).listen(backlog).unwrap()
+}
+
+/// Others that are bound there and do not listen are no obstacle.
+fn bind(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind(address).unwrap();
-    socket.listen(backlog).unwrap()
+    socket
 }
 
 /// Connects until no connection is made any more.
