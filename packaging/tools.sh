@@ -9,6 +9,7 @@ declare -A versions=(
   [cargo-auditable]=0.7.7
   [cargo-cyclonedx]=0.5.9
   [cargo-deny]=0.20.2
+  [cargo-fuzz]=0.13.2
 )
 
 [ $# -gt 0 ] || { echo "usage: packaging/tools.sh NAME..., of: ${!versions[*]}" >&2; exit 2; }

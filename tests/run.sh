@@ -2,8 +2,9 @@
 # All tests, with what they need installed first when it is missing.
 #   tests/run.sh             the fast tier
 #   tests/run.sh --campaign  the fast tier with far more random cases, the journal's faults at
-#                            every call instead of a sample, a disk with real errors, and two
-#                            builds of what is delivered, which have to be the same bytes
+#                            every call instead of a sample, a disk with real errors, each
+#                            parser fuzzed for an hour (FUZZ_SECONDS), and two builds of what
+#                            is delivered, which have to be the same bytes
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +20,7 @@ fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
 
 step "programs"
 # program:Debian package
-wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc readelf:binutils strace:strace ssh-keygen:openssh-client mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2"
+wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc readelf:binutils strace:strace ssh-keygen:openssh-client mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2 ip:iproute2 nft:nftables faketime:faketime prlimit:util-linux unshare:util-linux"
 [ "$campaign" = no ] || wanted="$wanted nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
 missing=""
 for pair in $wanted; do
@@ -70,6 +71,9 @@ step "tests"
 cargo test --release --locked --workspace --no-fail-fast
 
 if [ "$campaign" = yes ]; then
+  step "fuzzing"
+  tests/fuzz.sh
+
   step "two builds, the same bytes"
   packaging/reproduce.sh
 fi

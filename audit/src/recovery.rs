@@ -13,7 +13,7 @@ use std::path::Path;
 use aws_lc_rs::digest;
 use serde::Deserialize;
 use signing_core::journal::{
-    AuditKeys, ChainId, Frame, FrameError, Head, Header, Outline, frame_bytes,
+    AuditKeys, ChainId, Frame, FrameError, HEADER_BYTES, Head, Header, Outline, frame_bytes,
 };
 
 use crate::directory::Directory;
@@ -64,6 +64,12 @@ pub(crate) fn recover(directory: &Directory, keys: &AuditKeys) -> Result<Found, 
     let reader = segment.reader().map_err(OpenError::io(&last.path))?;
     let mut frames = Frames::of(reader, last)?;
     let Read { head, oldest_open, end, torn } = read(&mut frames, last, keys, &mut open)?;
+    if head.seq == 0 {
+        // It was made with its first record, in one piece: a crash leaves none without.
+        let why = "a journal is made with its first record, and this one has none";
+        let (path, why) = (last.path.clone(), why.to_owned());
+        return Err(OpenError::Damaged { path, seq: 1, at: HEADER_BYTES as u64, why });
+    }
     // What the last segment knows to be still open began in one before it.
     if let Some(oldest) = oldest_open.filter(|oldest| *oldest < last.first_seq) {
         earlier(&files, oldest, keys, &mut open)?;

@@ -77,6 +77,23 @@ fn a_file_of_another_length_is_refused_by_its_name() {
 }
 
 #[test]
+fn a_journal_without_its_first_record_is_refused_and_left_as_it_is() {
+    let scratch = Scratch::new("wiped");
+    let segment = small_journal(&scratch.0);
+    let places = places(&scratch.0);
+    let file = writable(&segment);
+    // All records gone but a piece of the first, and that too.
+    for from in [places[1] - 72, places[0]] {
+        let wiped = vec![0; usize::try_from(places[places.len() - 1] - from).unwrap()];
+        file.write_all_at(&wiped, from).unwrap();
+        let before = fs::read(&segment).unwrap();
+        let error = open(&scratch.0).unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { seq: 1, .. }), "{error}");
+        assert_eq!(fs::read(&segment).unwrap(), before);
+    }
+}
+
+#[test]
 fn an_end_that_was_written_in_part_is_cut_and_the_next_start_says_so() {
     let scratch = Scratch::new("torn");
     let segment = small_journal(&scratch.0);

@@ -24,5 +24,6 @@ pub mod load;
 pub mod parts;
 pub mod report;
 pub mod rounds;
+pub mod scene;
 pub mod stage;
 pub mod statistics;

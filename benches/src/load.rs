@@ -33,8 +33,12 @@ pub struct Target {
     pub pid: u32,
     /// The whole request.
     pub request: Vec<u8>,
-    /// The status of every answer.
+    /// The status of every answer that counts.
     pub status: u16,
+    /// Another status that answers may have; these are left out.
+    pub aside: Option<u16>,
+    /// The least time from one request of a connection to the next; none: at once.
+    pub pace: Duration,
 }
 
 /// What one part did in one round.
@@ -205,16 +209,24 @@ async fn ask_until_over(
     phase: Arc<Phase>,
 ) -> anyhow::Result<Vec<u64>> {
     let expected = format!("HTTP/1.1 {} ", target.status).into_bytes();
+    let aside = target.aside.map(|status| format!("HTTP/1.1 {status} ").into_bytes());
     let (mut latencies, mut answer) = (Vec::new(), Vec::with_capacity(4096));
     while !phase.is_over() {
         let asked = Instant::now();
         stream.write_all(&target.request).await?;
         read_answer(&mut stream, &mut answer).await?;
+        let took = asked.elapsed();
+        if !target.pace.is_zero() {
+            tokio::time::sleep_until((asked + target.pace).into()).await;
+        }
+        if aside.as_ref().is_some_and(|aside| answer.starts_with(aside)) {
+            continue;
+        }
         if !answer.starts_with(&expected) {
             bail!("expected {}, got {}", target.status, String::from_utf8_lossy(&answer));
         }
         if phase.counts() {
-            latencies.push(u64::try_from(asked.elapsed().as_nanos())?);
+            latencies.push(u64::try_from(took.as_nanos())?);
         }
     }
     Ok(latencies)

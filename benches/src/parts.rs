@@ -3,6 +3,8 @@
 use serde::{Serialize, Serializer};
 use signing_core::Algorithm;
 
+use crate::scene::SLOTS;
+
 /// The kinds of keys that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Curve {
@@ -42,6 +44,14 @@ pub enum Part {
     CeilingOfRefusals,
     /// The frozen proxy.
     Refusal,
+    /// The proxy while its upstream swallows everything.
+    Outage,
+    /// As many requests at once as the proxy takes, of a KMS that takes its time.
+    AtCapacity,
+    /// Ten times as many: those that were accepted.
+    Overload,
+    /// Ten times as many: those that were refused.
+    OverloadRefused,
     /// The bare server, with an answer of the proxy that holds a signature.
     CeilingOfSignatures,
     /// The proxy with a key of the development provider.
@@ -60,9 +70,13 @@ use Curve::{Ed25519, P256};
 
 impl Part {
     /// All, so ordered that what is compared comes soon after another.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::CeilingOfRefusals,
         Self::Refusal,
+        Self::Outage,
+        Self::AtCapacity,
+        Self::Overload,
+        Self::OverloadRefused,
         Self::BareSync,
         Self::Journal,
         Self::CeilingOfSignatures,
@@ -80,6 +94,10 @@ impl Part {
         match self {
             Self::CeilingOfRefusals => "ceiling, refusal's answer",
             Self::Refusal => "refusal (frozen)",
+            Self::Outage => "refusal (outage)",
+            Self::AtCapacity => "overload: at capacity",
+            Self::Overload => "overload: accepted of ten times",
+            Self::OverloadRefused => "overload: refused of ten times",
             Self::CeilingOfSignatures => "ceiling, signature's answer",
             Self::Development(Ed25519) => "sign, development Ed25519",
             Self::Development(P256) => "sign, development P-256",
@@ -89,6 +107,16 @@ impl Part {
             Self::KmsLoop(P256) => "bare KMS loop, P-256",
             Self::Journal => "journal, intent + outcome",
             Self::BareSync => "bare write + fdatasync",
+        }
+    }
+
+    /// How many connections it takes, whatever others take.
+    #[must_use]
+    pub fn connections(self) -> Option<usize> {
+        match self {
+            Self::AtCapacity => Some(SLOTS),
+            Self::Overload | Self::OverloadRefused => Some(SLOTS * 10),
+            _ => None,
         }
     }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::load::Sample;
 use crate::parts::Part;
 use crate::rounds::{Measured, OfKey, Plan, Row};
+use crate::scene::SLOTS;
 use crate::statistics::Spread;
 
 /// The refusal path, as a part of the ceiling: at least.
@@ -17,6 +18,11 @@ const SIGN_MAX: f64 = 1.2;
 /// Records on disk, for each fdatasync that the disk does one after the other: at least,
 /// if several wait at once.
 const RECORDS_MIN: f64 = 2.0;
+
+/// The p99 of refusals in an outage, over the ceiling's: at most.
+const OUTAGE_P99_MAX: f64 = 2.0;
+/// The latency of what is accepted under overload, over that without: at most.
+const OVERLOAD_MAX: f64 = 1.5;
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -69,7 +75,8 @@ impl Report {
     /// Makes it.
     #[must_use]
     pub fn of(measured: &Measured, plan: &Plan, load_before: f64) -> Self {
-        let ratios = plan.connections.iter().flat_map(|count| ratios(measured, *count)).collect();
+        let ratios = plan.connections.iter().flat_map(|count| ratios(measured, *count));
+        let ratios = ratios.chain(overload(measured)).collect();
         Self {
             machine: Machine { processor: processor(), cores: cores(), load_before },
             rounds: plan.rounds,
@@ -147,6 +154,27 @@ fn ratios(measured: &Measured, connections: usize) -> Vec<Ratio> {
             quotients(&cpu(Part::CeilingOfRefusals), &[&cpu(Part::Refusal)]),
         ),
     ];
+    let p99 = |part| values(part, |sample| sample.p99_us);
+    ratios.extend([
+        at_least(
+            "requests/s: refusal in an outage / its ceiling",
+            REFUSAL_MIN,
+            quotients(&rate(Part::Outage), &[&rate(Part::CeilingOfRefusals)]),
+        ),
+        at_least(
+            "CPU: refusal, frozen / refusal in an outage",
+            REFUSAL_MIN,
+            quotients(&cpu(Part::Refusal), &[&cpu(Part::Outage)]),
+        ),
+        Ratio {
+            what: "p99: refusal in an outage / its ceiling".to_owned(),
+            connections,
+            ratio: quotients(&p99(Part::Outage), &[&p99(Part::CeilingOfRefusals)]),
+            aim: format!("<= {OUTAGE_P99_MAX}"),
+            met: quotients(&p99(Part::Outage), &[&p99(Part::CeilingOfRefusals)]).median
+                <= OUTAGE_P99_MAX,
+        },
+    ]);
     // A signature has two records.
     let records: Vec<_> = rate(Part::Journal).iter().map(|pairs| pairs * 2.0).collect();
     ratios.push(at_least(
@@ -169,6 +197,44 @@ fn ratios(measured: &Measured, connections: usize) -> Vec<Ratio> {
             quotients(&cpu(called), &[&ceiling, &call, verify_us, &append]),
         ));
     }
+    ratios.retain(|ratio| ratio.ratio.max > 0.0 && ratio.ratio.max.is_finite());
+    ratios
+}
+
+/// What ten times the load does to those requests that are accepted, and how fast the
+/// others hear that they are not.
+fn overload(measured: &Measured) -> Vec<Ratio> {
+    let values = |part: Part, of: fn(&Sample) -> f64| -> Vec<f64> {
+        let row = measured.rows.iter().find(|row| row.part == part);
+        row.into_iter().flat_map(|row| row.samples.iter().map(of)).collect()
+    };
+    let p50 = |part| values(part, |sample| sample.p50_us);
+    let p99 = |part| values(part, |sample| sample.p99_us);
+    let at_most = |what: &str, max: f64, ratio: Spread| Ratio {
+        what: what.to_owned(),
+        connections: SLOTS * 10,
+        ratio,
+        aim: format!("<= {max}"),
+        met: ratio.median <= max,
+    };
+    let capacity = Part::AtCapacity;
+    let mut ratios = vec![
+        at_most(
+            "p50: accepted at 10 times the capacity / at capacity",
+            OVERLOAD_MAX,
+            quotients(&p50(Part::Overload), &[&p50(capacity)]),
+        ),
+        at_most(
+            "p99: accepted at 10 times the capacity / at capacity",
+            OVERLOAD_MAX,
+            quotients(&p99(Part::Overload), &[&p99(capacity)]),
+        ),
+        at_most(
+            "p50: refused at 10 times the capacity / accepted at capacity",
+            1.0,
+            quotients(&p50(Part::OverloadRefused), &[&p50(capacity)]),
+        ),
+    ];
     ratios.retain(|ratio| ratio.ratio.max > 0.0 && ratio.ratio.max.is_finite());
     ratios
 }
@@ -209,7 +275,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{:<28} {:>5} {:>9} {:>20} {:>9} {:>9} {:>8}",
+            "{:<30} {:>5} {:>9} {:>20} {:>9} {:>9} {:>8}",
             "part", "conns", "req/s", "server CPU us/req", "p50 us", "p99 us", "load us"
         )?;
         let mut connections = 0;
@@ -220,7 +286,7 @@ impl fmt::Display for Report {
             connections = part.connections;
             writeln!(
                 f,
-                "{:<28} {:>5} {:>9.0} {:>20} {:>9.0} {:>9.0} {:>8.1}",
+                "{:<30} {:>5} {:>9.0} {:>20} {:>9.0} {:>9.0} {:>8.1}",
                 part.part.name(),
                 part.connections,
                 part.per_second.median,

@@ -5,10 +5,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use system_tests::World;
 use tokio_rustls::TlsConnector;
 
 use crate::load::{self, Sample};
 use crate::parts::{Curve, Part};
+use crate::scene::Scene;
 use crate::stage::{Stage, ourselves};
 
 /// How long, how often, with how many connections.
@@ -64,14 +66,19 @@ pub struct Measured {
 pub async fn run(stage: &Stage, tls: &TlsConnector, plan: &Plan) -> anyhow::Result<Measured> {
     let row = |(connections, part)| Row { part, connections, samples: Vec::new() };
     let of_key = |curve| OfKey { curve, sign_us: Vec::new(), verify_us: Vec::new() };
-    let all =
-        plan.connections.iter().flat_map(|count| plan.parts.iter().map(|part| (*count, *part)));
+    let (own, each): (Vec<_>, Vec<_>) =
+        plan.parts.iter().copied().partition(|part| part.connections().is_some());
+    let all = plan.connections.iter().flat_map(|count| each.iter().map(|part| (*count, *part)));
+    let own = own.iter().filter_map(|part| Some((part.connections()?, *part)));
+    let all = all.chain(own);
+    let world = World::new();
+    let scene = Scene::start(&world).await?;
     let mut measured =
         Measured { rows: all.map(row).collect(), keys: Curve::ALL.map(of_key).to_vec() };
     for round in 1..=plan.rounds {
         eprintln!("round {round} of {}", plan.rounds);
         for row in &mut measured.rows {
-            let sample = one(stage, tls, plan, row.part, row.connections).await;
+            let sample = one(stage, &scene, tls, plan, row.part, row.connections).await;
             row.samples.push(sample.with_context(|| row.part.name())?);
         }
         for of_key in &mut measured.keys {
@@ -86,6 +93,7 @@ pub async fn run(stage: &Stage, tls: &TlsConnector, plan: &Plan) -> anyhow::Resu
 
 async fn one(
     stage: &Stage,
+    scene: &Scene<'_>,
     tls: &TlsConnector,
     plan: &Plan,
     part: Part,
@@ -96,6 +104,9 @@ async fn one(
     }
     if let Part::Journal | Part::BareSync = part {
         return journal_loop(stage, plan, part, connections);
+    }
+    if matches!(part, Part::Outage) || part.connections().is_some() {
+        return scene.run(part, connections, (plan.warm_up, plan.counting)).await;
     }
     let target = stage.target(part).context("nothing to load")?;
     if part == Part::Refusal {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
@@ -113,6 +114,10 @@ impl Stage {
             Part::Development(_) | Part::Kms(_) => 200,
             Part::CeilingOfRefusals
             | Part::CeilingOfSignatures
+            | Part::Outage
+            | Part::AtCapacity
+            | Part::Overload
+            | Part::OverloadRefused
             | Part::KmsLoop(_)
             | Part::Journal
             | Part::BareSync => return None,
@@ -122,6 +127,8 @@ impl Stage {
             pid: self.proxy.pid,
             request: request(part),
             status,
+            aside: None,
+            pace: Duration::ZERO,
         })
     }
 

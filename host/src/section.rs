@@ -150,6 +150,19 @@ impl Section {
         }
     }
 
+    /// A whole number within `range`; None if absent.
+    pub fn number_if_there(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        if !self.table.contains_key(key) {
+            self.known.push(key);
+            return None;
+        }
+        Some(self.number(key, *range.start(), range))
+    }
+
     /// A duration in milliseconds, at most a day; `default_ms` if absent.
     pub fn millis(&mut self, key: &'static str, default_ms: u64) -> Duration {
         Duration::from_millis(self.number(key, default_ms, 1..=DAY_MS))

@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
 use crate::admin::{self, Admin, SocketError};
 use crate::breakglass::{self, Breakglass};
+use crate::caller_rates::CallerRates;
 use crate::config::{self, Environment};
 use crate::doctor::Doctor;
 use crate::emergency::{self, Emergency, Notice};
@@ -181,6 +182,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             finisher: Finisher::new(data.handle().clone()),
         });
+        let rates = Arc::new(CallerRates::new(&config.caller_rates));
         let reloader = Arc::new(Reloader {
             file: config_file,
             environment: environment.clone(),
@@ -188,6 +190,7 @@ impl App {
             monitor: monitor.clone(),
             tls: Arc::clone(&tls),
             connections: connections.clone(),
+            rates: Arc::clone(&rates),
             journal: journal.clone(),
             audit_key: audit_key_id,
             metrics: Arc::clone(&metrics),
@@ -198,6 +201,7 @@ impl App {
             limits: config.server.clone(),
             room: Arc::clone(&room),
             connections: connections.clone(),
+            rates,
             draining: draining.clone(),
             bodies: Arc::new(Semaphore::new(config.server.bodies_max_bytes)),
             refusals: Arc::clone(&refusals),

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod app;
 mod ask;
 pub mod breakglass;
+pub mod caller_rates;
 pub mod config;
 pub mod dev;
 pub mod doctor;

@@ -15,6 +15,7 @@ use signing_core::journal::{self, KeyId, Record};
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
+use crate::caller_rates::CallerRates;
 use crate::config::{Config, ConfigError, Draft, Environment};
 use crate::materials::Materials;
 use crate::metrics::Metrics;
@@ -43,6 +44,8 @@ pub struct Reloader {
     pub tls: Arc<ArcSwap<ServerTls>>,
     /// The clients that are in already.
     pub connections: Connections,
+    /// How often each caller may ask.
+    pub rates: Arc<CallerRates>,
     /// Where a reload is recorded before it is in force.
     pub journal: Journal,
     /// The key that signs its records.
@@ -144,6 +147,7 @@ impl Reloader {
         self.record(by, generation).await.map_err(ReloadError::Unrecorded)?;
         let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
         let touched = self.monitor.reload(Arc::new(next), thresholds, probe).await?;
+        self.rates.replace(&config.caller_rates);
         let certificate_ends = tls.certificate_ends;
         // In this order: whoever shakes hands in between is found on the list, or finds this.
         let tls = Arc::new(tls);

@@ -49,7 +49,7 @@ pub(crate) fn refuse(message: &[u8]) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::Algorithm;
+    use crate::key::{Algorithm, Digest, Hash};
     use crate::request::Input;
 
     #[test]
@@ -66,6 +66,10 @@ mod tests {
                 let refusal = ToBeSigned::prepare(&Input::Message(message), *algorithm);
                 assert_eq!(refusal.unwrap_err().reason, Reason::InvalidRequest);
             }
+            // Nor its beginning as a digest, which Ed25519 would sign as it is.
+            let digest = Digest::new(Hash::Sha256, &canary.message[..32]).unwrap();
+            let refusal = ToBeSigned::prepare(&Input::Digest(digest), *algorithm);
+            assert_eq!(refusal.unwrap_err().reason, Reason::InvalidRequest);
         }
     }
 }

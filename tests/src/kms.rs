@@ -60,6 +60,8 @@ pub enum Fault {
     CorruptSignature,
     /// The signature lacks its last byte.
     ShortSignature,
+    /// A zero byte before the first number of an ECDSA signature, which DER forbids.
+    PaddedSignature,
     /// No signature in the answer.
     NoSignature,
     /// The answer names another key.
@@ -307,6 +309,12 @@ fn sign(held: &Held, input: &Value, fault: Option<&Fault>) -> Result<Value, &'st
         Some(Fault::CorruptSignature) => {
             let middle = signature.len() / 2;
             signature[middle] ^= 1;
+        }
+        Some(Fault::PaddedSignature) => {
+            // SEQUENCE, its length, INTEGER, its length, and then the number.
+            signature[1] += 1;
+            signature[3] += 1;
+            signature.insert(4, 0);
         }
         Some(Fault::ShortSignature) => {
             signature.pop();

@@ -24,6 +24,7 @@ pub mod audit_key;
 pub mod breakglass;
 pub mod chance;
 pub mod client;
+pub mod fault_proxy;
 pub mod journal;
 pub mod kms;
 pub mod ministack;
@@ -41,6 +42,7 @@ pub mod world;
 
 pub use chance::{Chance, is_campaign};
 pub use client::{Answer, Client, Protocol};
+pub use fault_proxy::{FaultProxy, Trouble};
 pub use journal::{Exchange, Tail};
 pub use kms::{Fault, Key, Kind, Kms, Operation};
 pub use ministack::Ministack;

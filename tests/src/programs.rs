@@ -6,8 +6,10 @@ use std::process::Command;
 /// The directory of our own binaries: the one this test was built into.
 fn target_dir() -> PathBuf {
     let me = std::env::current_exe().unwrap();
-    // target/release/deps/system-... -> target/release
-    me.parent().unwrap().parent().unwrap().to_owned()
+    let directory = me.parent().unwrap();
+    // target/release/deps/system-... -> target/release; programs lie there themselves.
+    let of_a_test = directory.file_name().is_some_and(|name| name == "deps");
+    if of_a_test { directory.parent().unwrap() } else { directory }.to_owned()
 }
 
 /// The path of one of our own binaries.

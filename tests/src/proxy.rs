@@ -25,6 +25,7 @@ pub struct ProxyBuilder<'w> {
     signers: Vec<(String, Key)>,
     registry: Vec<Value>,
     callers: Vec<(String, Vec<Granted>)>,
+    rates: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     server: String,
     tls: String,
@@ -78,6 +79,7 @@ impl<'w> ProxyBuilder<'w> {
             signers: Vec::new(),
             registry: Vec::new(),
             callers: Vec::new(),
+            rates: Vec::new(),
             environment: Vec::new(),
             server: String::new(),
             tls: String::new(),
@@ -161,6 +163,14 @@ impl<'w> ProxyBuilder<'w> {
         let granted =
             granted.iter().map(|(kid, algorithms)| Granted::new(kid, algorithms)).collect();
         self.callers.push((caller.to_owned(), granted));
+        self
+    }
+
+    /// Lets that caller ask so often, and so many times at once.
+    #[must_use]
+    pub fn rate(mut self, caller: &str, per_second: u32, burst: u32) -> Self {
+        let lines = format!("requests_per_second_max = {per_second}\nburst_max = {burst}");
+        self.rates.push((caller.to_owned(), lines));
         self
     }
 
@@ -291,6 +301,9 @@ impl<'w> ProxyBuilder<'w> {
             let default = &granted.first().unwrap().kid;
             write!(text, "[[callers]]\nname = \"{caller}\"\ndefault_signer = \"{default}\"\n")
                 .unwrap();
+            for (_, lines) in self.rates.iter().filter(|(limited, _)| limited == caller) {
+                writeln!(text, "{lines}").unwrap();
+            }
             for Granted { kid, algorithms } in granted {
                 write!(text, "[[callers.signers]]\nkid = \"{kid}\"\nalgorithms = {algorithms:?}\n")
                     .unwrap();
@@ -336,12 +349,27 @@ impl<'w> ProxyBuilder<'w> {
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .envs(self.environment.iter().map(|(key, value)| (key, value)));
+        for (key, _) in self.environment.iter().filter(|(_, value)| value.is_empty()) {
+            command.env_remove(key);
+        }
         command
+    }
+
+    /// Leaves the AWS SDK to find credentials by itself.
+    #[must_use]
+    pub fn without_credentials(self) -> Self {
+        self.environment("AWS_ACCESS_KEY_ID", "").environment("AWS_SECRET_ACCESS_KEY", "")
     }
 
     /// Starts it and waits until it serves; its gates may still be shut.
     pub async fn start_shut(self) -> Proxy<'w> {
-        let mut process = Process::start(self.command());
+        let command = self.command();
+        self.started(command).await
+    }
+
+    /// Starts `command`, which runs it, and waits until it serves.
+    pub async fn started(self, command: Command) -> Proxy<'w> {
+        let mut process = Process::start(command);
         let (listen, metrics) = process.line("the line that it serves", serving).await;
         let socket = self.world.scratch.path(&format!("{}/admin.sock", self.directory));
         Proxy { world: self.world, process, listen, metrics, socket }

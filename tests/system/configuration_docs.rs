@@ -248,6 +248,8 @@ fn a_key_takes_effect_when_the_page_says_so() {
             "signers.upstreams.threads",
             "signers.upstreams.worker",
             "signers.upstreams.key_file",
+            "callers.requests_per_second_max",
+            "callers.burst_max",
             "callers.signers.kid",
             "callers.signers.algorithms",
         ]

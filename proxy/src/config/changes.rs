@@ -26,6 +26,7 @@ impl Config {
             thresholds: _,
             probe: _,
             callers: _,
+            caller_rates: _,
             aliases: _,
         } = self;
         let mut changes = Changes::default();

@@ -1,14 +1,28 @@
 //! Who may use what, and other names for it: `[[callers]]` and `[aliases]`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use signing_core::policy::Rules;
 use signing_core::{Algorithm, Caller, Kid};
 
+use crate::caller_rates::Rate;
 use host::section::{Mistakes, Section};
 
-pub(super) fn callers(sections: Vec<Section>, signers: &BTreeSet<Kid>) -> BTreeMap<Caller, Rules> {
-    let mut callers = BTreeMap::new();
+/// The most that a rate or a burst may be: no limit at all on any machine.
+const RATE_MAX: u64 = 1_000_000;
+
+/// What `[[callers]]` say.
+#[derive(Default)]
+pub(super) struct Callers {
+    /// What each was granted.
+    pub(super) rules: BTreeMap<Caller, Rules>,
+    /// How often those may ask that have a limit.
+    pub(super) rates: BTreeMap<Caller, Rate>,
+}
+
+pub(super) fn callers(sections: Vec<Section>, signers: &BTreeSet<Kid>) -> Callers {
+    let mut callers = Callers::default();
     for mut section in sections {
         let name = section.required("name", "write the SPIFFE URI or DNS name of the certificate");
         let mut rules = Rules::default();
@@ -56,12 +70,14 @@ pub(super) fn callers(sections: Vec<Section>, signers: &BTreeSet<Kid>) -> BTreeM
                 ),
             }
         }
+        let rate = rate(&mut section);
         match Caller::parse(&name) {
-            Ok(caller) if callers.contains_key(&caller) => {
+            Ok(caller) if callers.rules.contains_key(&caller) => {
                 section.mistake("name", format!("{name:?} appears twice"));
             }
             Ok(caller) => {
-                callers.insert(caller, rules);
+                callers.rates.extend(rate.map(|rate| (caller.clone(), rate)));
+                callers.rules.insert(caller, rules);
             }
             Err(_) if name.is_empty() => {}
             Err(error) => section.mistake("name", error),
@@ -92,6 +108,23 @@ pub(super) fn aliases(
         }
     }
     aliases
+}
+
+/// How often a caller may ask, if that is limited. A second's requests may come at once
+/// where nothing else is said.
+fn rate(section: &mut Section) -> Option<Rate> {
+    let number = |number: u64| u32::try_from(number).ok().and_then(NonZeroU32::new);
+    let per_second = section.number_if_there("requests_per_second_max", 1..=RATE_MAX);
+    let burst = section.number_if_there("burst_max", 1..=RATE_MAX);
+    if per_second.is_none() && burst.is_some() {
+        section.mistake(
+            "burst_max",
+            "is set without requests_per_second_max, which it is the burst of; set both or none",
+        );
+    }
+    let requests_per_second_max = number(per_second?)?;
+    let burst_max = burst.and_then(number).unwrap_or(requests_per_second_max);
+    Some(Rate { requests_per_second_max, burst_max })
 }
 
 /// The kid under `key`, which has to be there.

@@ -23,6 +23,7 @@ use signing_core::gate::Thresholds;
 use signing_core::policy::Rules;
 use signing_core::{Caller, Kid};
 
+use crate::caller_rates::Rate;
 use host::files;
 
 pub use host::environment::{Environment, REASON_MAX_CHARS};
@@ -57,6 +58,8 @@ pub struct Config {
     pub breakglass: Breakglass,
     /// Who may use them.
     pub callers: BTreeMap<Caller, Rules>,
+    /// How often those of them may ask that have a limit.
+    pub caller_rates: BTreeMap<Caller, Rate>,
     /// Other names for kids.
     pub aliases: BTreeMap<String, Kid>,
 }
@@ -259,6 +262,18 @@ impl fmt::Display for ConfigError {
         write!(f, "{}: {count} {noun}", self.file.display())?;
         self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
     }
+}
+
+/// Every mistake of a config file's text by itself, without the files that it names.
+///
+/// # Errors
+/// If it is no TOML at all.
+pub fn mistakes(
+    text: &str,
+    directory: &Path,
+    environment: &Environment,
+) -> Result<Vec<String>, toml::de::Error> {
+    Ok(parse::parse(text.parse()?, directory, environment).mistakes)
 }
 
 impl Draft {

@@ -69,7 +69,8 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
         probe,
         signers,
         breakglass,
-        callers,
+        callers: callers.rules,
+        caller_rates: callers.rates,
         aliases,
     };
     Draft { config, kids, mistakes: mistakes.take() }

@@ -208,41 +208,59 @@ fn read(file: &Path) -> Result<Stored, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stored::default()),
         Err(error) => return Err(StoreError::Io { file: file.to_owned(), error }),
     };
-    let on_disk: OnDisk =
-        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let seals = on_disk.seals.into_iter().map(|(kid, seal)| {
-        let parsed = Kid::parse(&kid).map_err(|why| damaged(format!("seal of {kid:?}: {why}")))?;
-        Ok((parsed, seal))
-    });
-    let witness = on_disk.journal.map(|witness| {
-        let WitnessOnDisk { chain, seq, hash } = witness;
-        let parsed = ChainId::parse(&chain).zip(RecordHash::parse(&hash));
-        let (chain, hash) =
-            parsed.ok_or_else(|| damaged(format!("journal {chain:?}, {hash:?}: not hex")))?;
-        Ok(Witness { chain, head: Head { seq, hash } })
-    });
-    Ok(Stored {
-        freeze: on_disk.freeze,
-        seals: seals.collect::<Result<_, _>>()?,
-        audit_seal: on_disk.audit_seal,
-        witness: witness.transpose()?,
-    })
+    Stored::parse(&bytes).map_err(damaged)
+}
+
+impl Stored {
+    /// Reads the file's content.
+    ///
+    /// # Errors
+    /// Why it is not what was written.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let on_disk: OnDisk = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let seals = on_disk.seals.into_iter().map(|(kid, seal)| {
+            let parsed = Kid::parse(&kid).map_err(|why| format!("seal of {kid:?}: {why}"))?;
+            Ok::<_, String>((parsed, seal))
+        });
+        let witness = on_disk.journal.map(|witness| {
+            let WitnessOnDisk { chain, seq, hash } = witness;
+            let parsed = ChainId::parse(&chain).zip(RecordHash::parse(&hash));
+            let (chain, hash) =
+                parsed.ok_or_else(|| format!("journal {chain:?}, {hash:?}: not hex"))?;
+            Ok::<_, String>(Witness { chain, head: Head { seq, hash } })
+        });
+        Ok(Self {
+            freeze: on_disk.freeze,
+            seals: seals.collect::<Result<_, _>>()?,
+            audit_seal: on_disk.audit_seal,
+            witness: witness.transpose()?,
+        })
+    }
+
+    /// The file's content.
+    ///
+    /// # Errors
+    /// None, in practice: its form is plain.
+    pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        let seals = self.seals.iter().map(|(kid, seal)| (kid.to_string(), seal.clone()));
+        let on_disk = OnDisk {
+            freeze: self.freeze.clone(),
+            seals: seals.collect(),
+            audit_seal: self.audit_seal.clone(),
+            journal: self.witness.map(|Witness { chain, head }| WitnessOnDisk {
+                chain: chain.to_string(),
+                seq: head.seq,
+                hash: head.hash.to_string(),
+            }),
+        };
+        let mut bytes = serde_json::to_vec_pretty(&on_disk)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
 }
 
 fn write(directory: &Path, file: &Path, state: &Stored) -> io::Result<()> {
-    let seals = state.seals.iter().map(|(kid, seal)| (kid.to_string(), seal.clone()));
-    let on_disk = OnDisk {
-        freeze: state.freeze.clone(),
-        seals: seals.collect(),
-        audit_seal: state.audit_seal.clone(),
-        journal: state.witness.map(|Witness { chain, head }| WitnessOnDisk {
-            chain: chain.to_string(),
-            seq: head.seq,
-            hash: head.hash.to_string(),
-        }),
-    };
-    let mut bytes = serde_json::to_vec_pretty(&on_disk)?;
-    bytes.push(b'\n');
+    let bytes = state.encode()?;
     let new = directory.join(format!("{FILE}.new"));
     let mut handle =
         OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;

@@ -141,6 +141,7 @@ impl Exchange {
         }
         // Whoever was granted nothing does not get a body into memory.
         self.plane.room.monitor.gates().rulebook().known(caller)?;
+        self.plane.rates.take(caller)?;
         let path = request.uri().path().to_owned();
         let (headers, body) = self.read(request).await?;
         let longest = self.plane.limits.request_timeout;
@@ -171,6 +172,7 @@ impl Exchange {
 
     async fn verify(&self, request: Request<Incoming>) -> Result<Response<Answer>, Refusal> {
         let caller = self.caller.as_ref().map_err(Clone::clone)?;
+        self.plane.rates.take(caller)?;
         let path = request.uri().path().to_owned();
         let (headers, body) = self.read(request).await?;
         let request = dialects::read_verify(&path, content_type(&headers), &body)?;

@@ -5,6 +5,7 @@ mod answer;
 mod connections;
 mod dialects;
 mod http;
+pub mod outside;
 mod route;
 mod socket;
 mod tls;
@@ -29,6 +30,7 @@ pub use answer::{Answer, json_answer, problem, problem_with_mistakes, status_of}
 pub use connections::Connections;
 pub use tls::ServerTls;
 
+use crate::caller_rates::CallerRates;
 use crate::config;
 use crate::log_limit::LogLimit;
 use crate::refusals::Refusals;
@@ -54,6 +56,8 @@ pub struct DataPlane {
     pub connections: Connections,
     /// Bytes that request bodies may still take in memory.
     pub bodies: Arc<Semaphore>,
+    /// How often each caller may ask.
+    pub rates: Arc<CallerRates>,
     /// True once the proxy shuts down.
     pub draining: watch::Receiver<bool>,
     /// Refusals on their way to the journal.

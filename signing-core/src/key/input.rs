@@ -37,11 +37,15 @@ impl ToBeSigned {
     ///
     /// # Errors
     /// `invalid_digest` if another hash made it, `message_too_large` if
-    /// Ed25519's message is over 4096 bytes, `invalid_request` for a canary and
-    /// for an empty Ed25519 message, which KMS does not take.
+    /// Ed25519's message is over 4096 bytes, `invalid_request` for what begins
+    /// like a canary and for an empty Ed25519 message, which KMS does not take.
     pub fn prepare(input: &Input, algorithm: Algorithm) -> Result<Self, Refusal> {
         match input {
-            Input::Digest(digest) => Self::from_digest(digest, algorithm),
+            Input::Digest(digest) => {
+                // Ed25519 signs the digest's own bytes.
+                canary::refuse(digest.bytes())?;
+                Self::from_digest(digest, algorithm)
+            }
             Input::Message(message) => {
                 canary::refuse(message)?;
                 Self::from_message(message, algorithm)

@@ -1,0 +1,249 @@
+//! What each target does with its bytes, and what has to hold whatever they are. The fuzz
+//! targets and `tests/system/corpus.rs`, which replays the corpus, share this file.
+
+mod journal;
+
+use std::path::Path;
+use std::str::from_utf8;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use signing_core::journal::{Frame, HEADER_BYTES, Header, Outline};
+use signing_core::key::PublicKey;
+use signing_core::{
+    Algorithm, Caller, Canary, Digest, Hash, Input, Kid, Moment, Registry, SignatureFormat,
+    ToBeSigned,
+};
+use signing_proxy::config::{self, Environment};
+use signing_proxy::monitor::Stored;
+use signing_proxy::request_context::{self, RequestContext};
+use signing_proxy::server::outside;
+
+/// A target: what it does with bytes. It panics if something does not hold.
+pub type Body = fn(&[u8]);
+
+/// Every target, by the name of its corpus.
+pub const ALL: [(&str, Body); 12] = [
+    ("sign_body", sign_body),
+    ("verify_body", verify_body),
+    ("registry", registry),
+    ("config", config_toml),
+    ("certificate", certificate),
+    ("public_key", public_key),
+    ("signature", signature),
+    ("journal_bytes", journal_bytes),
+    ("journal_recovery", journal::recovery),
+    ("headers", headers),
+    ("input", input),
+    ("state_file", state_file),
+];
+
+/// Runs the target of that name on `bytes`.
+pub fn run(name: &str, bytes: &[u8]) {
+    let body = ALL.iter().find(|(target, _)| *target == name);
+    let (_, body) = body.unwrap_or_else(|| panic!("no target {name}"));
+    body(bytes);
+}
+
+/// Splits off the first byte, which chooses.
+fn choose<'t, 'b, T>(among: &'t [T], bytes: &'b [u8]) -> Option<(&'t T, &'b [u8])> {
+    let (first, rest) = bytes.split_first()?;
+    Some((among.get(usize::from(*first) % among.len())?, rest))
+}
+
+/// A body to sign, in the dialect that the first byte chooses.
+fn sign_body(bytes: &[u8]) {
+    const PATHS: [(&str, Option<&str>); 6] = [
+        ("/v1/sign", Some("application/json")),
+        ("/v1/sign", None),
+        ("/sign", None),
+        ("/signData", None),
+        ("/sign/hash", None),
+        ("/sign/canonical", None),
+    ];
+    let Some(((path, content_type), body)) = choose(&PATHS, bytes) else { return };
+    let Ok(request) = outside::sign_request(path, *content_type, body) else { return };
+    prepared(&request.input);
+    assert!(request.justification.is_none_or(|text| !text.contains(['\0', '\n', '\r'])));
+}
+
+/// A body to verify.
+fn verify_body(bytes: &[u8]) {
+    const PATHS: [(&str, Option<&str>); 2] =
+        [("/v1/verify", Some("application/json")), ("/verify", None)];
+    let Some(((path, content_type), body)) = choose(&PATHS, bytes) else { return };
+    let Ok((input, signature)) = outside::verify_request(path, *content_type, body) else { return };
+    prepared(&input);
+    does_not_verify(&input, &signature);
+}
+
+/// Whatever is asked for, no caller ever has a canary signed.
+fn prepared(input: &Input) {
+    for algorithm in Algorithm::ALL {
+        let Ok(prepared) = ToBeSigned::prepare(input, *algorithm) else { continue };
+        let canary = b"signing-proxy canary v1\0";
+        assert!(!prepared.bytes().starts_with(canary), "a canary could be signed");
+        if let Input::Message(message) = input {
+            assert!(!message.starts_with(canary), "the digest of a canary could be signed");
+        }
+        assert_eq!(prepared.algorithm(), *algorithm);
+    }
+}
+
+/// Nobody has the private keys of these.
+fn does_not_verify(input: &Input, signature: &[u8]) {
+    for (algorithm, pem) in
+        [(Algorithm::EcdsaSha256, P256_PEM), (Algorithm::Ed25519Sha512, ED25519_PEM)]
+    {
+        let key = PublicKey::from_pem(pem, algorithm);
+        let key = key.unwrap_or_else(|error| panic!("{algorithm}: {error}"));
+        let Ok(prepared) = ToBeSigned::prepare(input, algorithm) else { continue };
+        assert!(!key.verifies(&prepared, signature), "{algorithm}: forged {signature:02x?}");
+    }
+}
+
+/// `signers.json`: what is read is written so that it reads the same.
+fn registry(bytes: &[u8]) {
+    let Some(registry) = from_utf8(bytes).ok().and_then(|text| Registry::from_json(text).ok())
+    else {
+        return;
+    };
+    let written = serde_json::to_string(&registry.to_document());
+    let written = written.unwrap_or_else(|error| panic!("not written: {error}"));
+    let again = Registry::from_json(&written);
+    let again = again.unwrap_or_else(|mistakes| panic!("{mistakes:?} in {written}"));
+    let kids =
+        |registry: &Registry| registry.iter().map(|signer| signer.kid.clone()).collect::<Vec<_>>();
+    assert_eq!(kids(&registry), kids(&again));
+    for signer in registry.iter() {
+        assert_eq!(again.get(signer.kid.as_str()), Some(signer));
+    }
+}
+
+/// A configuration: mistakes, each of which says something.
+fn config_toml(bytes: &[u8]) {
+    let Ok(text) = from_utf8(bytes) else { return };
+    let environment = Environment::from_iter([]);
+    if let Ok(mistakes) = config::mistakes(text, Path::new("/nowhere"), &environment) {
+        assert!(mistakes.iter().all(|mistake| mistake.contains(": ")), "{mistakes:?}");
+    }
+}
+
+/// A client certificate: a caller's name is one that a policy could hold.
+fn certificate(bytes: &[u8]) {
+    if let Ok(caller) = outside::caller(bytes) {
+        assert_eq!(Caller::parse(caller.as_str()).ok().as_ref(), Some(&caller));
+    }
+    // The names alone, one on each line, with their kind.
+    let Ok(text) = from_utf8(bytes) else { return };
+    let of =
+        |kind: char| text.lines().filter_map(|line| line.strip_prefix(kind)).collect::<Vec<_>>();
+    if let Ok(caller) = Caller::from_subject_alternative_names(&of('u'), &of('d')) {
+        assert_eq!(Caller::parse(caller.as_str()).ok().as_ref(), Some(&caller));
+    }
+}
+
+/// A public key of the algorithm that the first byte chooses, as PEM or DER: one encoding
+/// only, which it is written in again.
+fn public_key(bytes: &[u8]) {
+    let Some((algorithm, bytes)) = choose(Algorithm::ALL, bytes) else { return };
+    if let Ok(key) = PublicKey::from_spki_der(bytes, *algorithm) {
+        assert_eq!(key.spki_der(), bytes, "another encoding was taken");
+        assert_eq!(PublicKey::from_pem(&key.to_pem(), *algorithm).ok().as_ref(), Some(&key));
+    }
+    let key = from_utf8(bytes).ok().and_then(|text| PublicKey::from_pem(text, *algorithm).ok());
+    if let Some(key) = key {
+        let again = PublicKey::from_spki_der(key.spki_der(), *algorithm);
+        assert_eq!(again.ok().as_ref(), Some(&key));
+    }
+}
+
+/// A signature in either form: read, it is of its algorithm's own form, and it is nobody's.
+fn signature(bytes: &[u8]) {
+    let Some((algorithm, bytes)) = choose(Algorithm::ALL, bytes) else { return };
+    does_not_verify(&Input::Message(b"hi".to_vec()), bytes);
+    does_not_verify(&Input::Digest(Hash::Sha256.of(b"hi")), bytes);
+    if let Some(der) = SignatureFormat::P1363.read(*algorithm, bytes) {
+        assert_eq!(der.first(), Some(&0x30));
+        does_not_verify(&Input::Message(b"hi".to_vec()), &der);
+    }
+}
+
+/// The forms of a journal: a header, a frame, a record.
+fn journal_bytes(bytes: &[u8]) {
+    if let Some(head) = bytes.first_chunk::<HEADER_BYTES>()
+        && let Ok(header) = Header::parse(head)
+    {
+        assert_eq!(header.encode(), *head, "another encoding was taken");
+    }
+    if let Ok(Some(frame)) = Frame::parse(bytes) {
+        assert!(frame.bytes <= bytes.len() && frame.body.len() < frame.bytes);
+    }
+    if let Some((outline, kind)) = Outline::parse(bytes) {
+        assert_eq!(outline.r#type, kind.word());
+        let _ = (outline.number("intent"), outline.text("signer_kid"));
+    }
+}
+
+/// Headers, `name: value` a line.
+fn headers(bytes: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n').take(64) {
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let (Some(name), Some(value)) = (parts.next(), parts.next()) else { continue };
+        let name = HeaderName::from_bytes(name);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value.trim_ascii())) {
+            headers.append(name, value);
+        }
+    }
+    let id = request_context::request_id(&headers);
+    assert!((1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
+    let (now, longest) = (Moment::from_nanos(u64::MAX / 2), Duration::from_secs(5));
+    if let Ok(context) = RequestContext::read(&headers, &id, now, longest) {
+        assert!(context.deadline <= now.after(longest), "a caller's deadline is longer than ours");
+        assert!(context.deadline > now);
+        assert!(context.traceparent.is_none_or(|trace| trace.len() == 55));
+    }
+}
+
+/// An input that was read: a digest or a message, and a canary's name.
+fn input(bytes: &[u8]) {
+    prepared(&Input::Message(bytes.to_vec()));
+    for hash in [Hash::Sha256, Hash::Sha384, Hash::Sha512] {
+        if let Ok(digest) = Digest::new(hash, bytes) {
+            prepared(&Input::Digest(digest));
+        }
+        if let Ok(input) = Input::digest_of(hash, bytes) {
+            prepared(&input);
+        }
+    }
+    // Whatever a signer is called, its canary is nothing that a caller may have signed.
+    let kid = from_utf8(bytes).ok().and_then(|text| Kid::parse(text).ok());
+    if let Some(kid) = kid {
+        let canary = Canary::new(&kid, [7; signing_core::canary::NONCE_BYTES]);
+        assert!(format!("{canary:?}").len() > 64);
+    }
+}
+
+/// The file of freeze and seals: what is read is written so that it reads the same.
+fn state_file(bytes: &[u8]) {
+    let Ok(stored) = Stored::parse(bytes) else { return };
+    let written = stored.encode().unwrap_or_else(|error| panic!("not written: {error}"));
+    let again = Stored::parse(&written);
+    let again =
+        again.unwrap_or_else(|why| panic!("{why} in {}", String::from_utf8_lossy(&written)));
+    assert_eq!(again.freeze.is_some(), stored.freeze.is_some(), "a freeze was lost");
+    assert_eq!(again.audit_seal.is_some(), stored.audit_seal.is_some(), "a seal was lost");
+    assert!(again.seals.keys().eq(stored.seals.keys()), "a seal was lost");
+}
+
+const P256_PEM: &str = "\
+-----BEGIN PUBLIC KEY-----\n\
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAErCmR7/sF5xKX497qCwuWh1N39x1+\n\
+Qh38niqsTbJNUNSeKvwsp+4u+nug3NHAzgbiGy1UHX2OQpQK8//1TJbCwQ==\n\
+-----END PUBLIC KEY-----\n";
+
+const ED25519_PEM: &str = "\
+-----BEGIN PUBLIC KEY-----\n\
+MCowBQYDK2VwAyEAswNPVoUxKLJXUhnvAGlCXxErc/AC5zYiBjHqgIg/ec0=\n\
+-----END PUBLIC KEY-----\n";

@@ -1,0 +1,3 @@
+//! What is fuzzed: every parser of bytes that come from outside.
+
+pub mod bodies;

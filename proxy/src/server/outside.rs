@@ -1,0 +1,39 @@
+//! Bytes from outside, read as a connection would read them, without one: what is fuzzed.
+
+use rustls::pki_types::CertificateDer;
+use signing_core::{Caller, Input, Refusal, SignRequest};
+
+use super::{dialects, tls};
+
+/// What a body asks to have signed; the path decides about the dialect.
+///
+/// # Errors
+/// The refusal that its caller would get.
+pub fn sign_request(
+    path: &str,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<SignRequest, Refusal> {
+    dialects::read_sign(path, content_type, body).map(|(_, request)| request)
+}
+
+/// What a body asks to have verified: the input and the signature.
+///
+/// # Errors
+/// The refusal that its caller would get.
+pub fn verify_request(
+    path: &str,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<(Input, Vec<u8>), Refusal> {
+    dialects::read_verify(path, content_type, body)
+        .map(|request| (request.input, request.signature))
+}
+
+/// Whom a client certificate names, once it is verified.
+///
+/// # Errors
+/// The refusal that each of its requests would get.
+pub fn caller(certificate_der: &[u8]) -> Result<Caller, Refusal> {
+    tls::caller(Some(&[CertificateDer::from(certificate_der)]))
+}

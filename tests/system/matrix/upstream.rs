@@ -1,0 +1,293 @@
+//! What upstreams do, row by row, over a network that makes trouble or from a KMS that
+//! does. `gate.rs` and `seals.rs` have what a single answer means; here traffic goes on
+//! all the while, and every answer with a signature is checked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use system_tests::{
+    Client, Fault, FaultProxy, Key, Kind, Operation, Proxy, Trouble, World, eventually,
+};
+use tokio::task::JoinHandle;
+
+use super::{all_verify, asked, verified_journal};
+use crate::ALICE;
+
+/// The clocks of an upstream here, short; the probe's longer than those.
+const KMS: &str = "call_timeout_ms = 700\nconnect_timeout_ms = 300";
+const GATE: &str = "lease_ms = 3000\nprobe_interval_ms = 100\nprobe_timeout_ms = 1500\n\
+                    recovery_probe_interval_ms = 20\nrecovery_min_ms = 0\nsuccesses_to_open = 2";
+
+/// Where a fault is made.
+#[derive(Clone, Debug)]
+enum Made {
+    /// On the way to the KMS.
+    OnTheWay(Trouble),
+    /// By the KMS itself.
+    ByKms(Fault),
+}
+
+/// One row of the matrix: its name, the fault, the reason of the refusals while it lasts.
+const fn row(name: &'static str, made: Made, reason: &'static str) -> Row {
+    Row { name, made, reason }
+}
+
+struct Row {
+    name: &'static str,
+    made: Made,
+    reason: &'static str,
+}
+
+fn rows() -> Vec<Row> {
+    use Made::{ByKms, OnTheWay};
+    const UNHEALTHY: &str = "upstream_unhealthy";
+    let error = |code| ByKms(Fault::Error(code, 400));
+    let millis = Duration::from_millis;
+    vec![
+        row("nobody listens", OnTheWay(Trouble::Refuse), UNHEALTHY),
+        row("connect time-out", OnTheWay(Trouble::NoConnect), UNHEALTHY),
+        row("operation time-out", OnTheWay(Trouble::BlackHole), UNHEALTHY),
+        row("answers later than the time-out", OnTheWay(Trouble::Delay(millis(2500))), UNHEALTHY),
+        row("reset before an answer", OnTheWay(Trouble::Reset(0)), UNHEALTHY),
+        row("reset mid-answer", OnTheWay(Trouble::Reset(60)), UNHEALTHY),
+        row("closed before an answer", OnTheWay(Trouble::Truncate(0)), UNHEALTHY),
+        row("closed mid-answer", OnTheWay(Trouble::Truncate(200)), UNHEALTHY),
+        // A byte in 20 ms: each read is quick, the whole takes many seconds.
+        row("slow loris upstream", OnTheWay(Trouble::Drip(millis(20))), UNHEALTHY),
+        row("an answer of the KMS that never comes", ByKms(Fault::Hang), UNHEALTHY),
+        row("5xx without a code", ByKms(Fault::Bare503), UNHEALTHY),
+        row("5xx", ByKms(Fault::Error("KMSInternalException", 500)), UNHEALTHY),
+        row("throttling", error("ThrottlingException"), "upstream_throttled"),
+        row(
+            "throttling by HTTP",
+            ByKms(Fault::Error("TooManyRequestsException", 429)),
+            "upstream_throttled",
+        ),
+        row("disabled", error("DisabledException"), "key_unavailable"),
+        row("pending deletion", error("KMSInvalidStateException"), "key_unavailable"),
+        row("not found", error("NotFoundException"), "key_unavailable"),
+        row("access denied", error("AccessDeniedException"), "key_unavailable"),
+        row("clock skew: expired", error("RequestExpired"), "key_unavailable"),
+        row("clock skew: not current", error("InvalidSignatureException"), "key_unavailable"),
+        row("clock skew: mismatch", error("SignatureDoesNotMatch"), "key_unavailable"),
+        row("credentials expired", error("ExpiredTokenException"), "key_unavailable"),
+    ]
+}
+
+/// Doubt, which only an operator ends.
+fn doubts() -> Vec<Row> {
+    let by_kms = |name, fault| row(name, Made::ByKms(fault), "sealed");
+    vec![
+        by_kms("wrong key", Fault::WrongKey),
+        by_kms("corrupt signature", Fault::CorruptSignature),
+        by_kms("short signature", Fault::ShortSignature),
+        by_kms("non-canonical signature", Fault::PaddedSignature),
+        by_kms("no signature", Fault::NoSignature),
+        by_kms("answer names another key", Fault::OtherKeyId),
+        by_kms("answer names another algorithm", Fault::OtherAlgorithm),
+    ]
+}
+
+/// A proxy whose way to the KMS can be troubled.
+struct Site<'w> {
+    proxy: Proxy<'w>,
+    key: Key,
+    way: FaultProxy,
+    traffic: Traffic,
+}
+
+impl<'w> Site<'w> {
+    async fn start(world: &'w World) -> Self {
+        let key = world.kms.key(Kind::P256);
+        let way = FaultProxy::start(world.kms.endpoint.trim_start_matches("http://"));
+        let builder =
+            world.proxy().gate(GATE).kms(KMS).endpoint(&format!("http://{}", way.address));
+        let proxy = builder.signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+        let clients = vec![proxy.client(ALICE).await, proxy.http2_client(ALICE).await];
+        let traffic = Traffic::start(clients);
+        Self { proxy, key, way, traffic }
+    }
+
+    fn make(&self, made: &Made) {
+        match made {
+            Made::OnTheWay(trouble) => self.way.set(*trouble),
+            Made::ByKms(fault) => self.key.break_with(fault.clone()),
+        }
+    }
+
+    /// How often the fault was met.
+    fn met(&self) -> u64 {
+        self.way.hits() + self.key.calls(Operation::Sign)
+    }
+
+    fn mend(&self) {
+        self.way.set(Trouble::None);
+        self.key.mend();
+    }
+
+    /// Signs again, without a restart.
+    async fn signs(&self, name: &str) {
+        self.proxy.healthy().await;
+        let client = self.proxy.client(ALICE).await;
+        eventually(&format!("signs after {name}"), || async {
+            let answer = asked(&client).await;
+            (answer?.status == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn i1_i8_every_upstream_fault_is_refused_for_its_reason_and_its_end_signs_again() {
+    let world = World::new();
+    let site = Site::start(&world).await;
+    for Row { name, made, reason } in rows() {
+        println!("{name}");
+        let met = site.met();
+        site.make(&made);
+        site.proxy.unhealthy_for(reason).await;
+        // It took effect: it was met, and no request gets through; each is told at once.
+        if !matches!(made, Made::OnTheWay(Trouble::Refuse | Trouble::NoConnect)) {
+            assert!(site.met() > met, "{name} was never met");
+        }
+        let client = site.proxy.client(ALICE).await;
+        let before = Instant::now();
+        for _ in 0..20 {
+            let answer = asked(&client).await.unwrap();
+            assert_eq!((answer.status, answer.reason()), (503, reason), "{name}: {answer:?}");
+            assert!(!answer.header("retry-after").is_empty(), "{name}");
+        }
+        // Had each waited for the upstream, this would have taken 14 s.
+        assert!(before.elapsed() < Duration::from_secs(5), "{name}: refusals waited");
+        site.mend();
+        site.signs(name).await;
+    }
+    // One signature at most for each that was asked for, and none that does not verify.
+    let signed = site.traffic.stop().await;
+    assert!(signed.len() > 100, "{} signatures between the faults", signed.len());
+    all_verify(&site.key, &signed);
+    site.proxy.stop().await;
+    verified_journal(&world);
+}
+
+#[tokio::test]
+async fn i10_every_doubt_seals_under_load_and_its_signature_never_leaves() {
+    let world = World::new();
+    let site = Site::start(&world).await;
+    for Row { name, made, .. } in doubts() {
+        println!("{name}");
+        site.make(&made);
+        site.proxy.unhealthy_for("sealed").await;
+        let calls = site.key.calls(Operation::Sign);
+        let client = site.proxy.client(ALICE).await;
+        for _ in 0..20 {
+            assert_eq!(asked(&client).await.unwrap().reason(), "sealed", "{name}");
+        }
+        site.mend();
+        assert_eq!(
+            asked(&client).await.unwrap().reason(),
+            "sealed",
+            "{name}: mended is not enough"
+        );
+        assert!(site.key.calls(Operation::Sign) <= calls + 2, "{name}: asked although sealed");
+        assert_eq!(site.proxy.signctl(&["unseal", "ec", "--reason", "looked"]).0, 0, "{name}");
+        site.signs(name).await;
+    }
+    let signed = site.traffic.stop().await;
+    all_verify(&site.key, &signed);
+}
+
+#[tokio::test]
+async fn throttling_is_met_with_fewer_calls_and_not_with_more() {
+    let world = World::new();
+    let site = Site::start(&world).await;
+    site.key.break_with(Fault::Error("ThrottlingException", 400));
+    site.proxy.unhealthy_for("upstream_throttled").await;
+    let client = site.proxy.client(ALICE).await;
+    let (start, calls) = (Instant::now(), site.key.calls(Operation::Sign));
+    let mut refused = 0;
+    while start.elapsed() < Duration::from_secs(1) {
+        assert_eq!(asked(&client).await.unwrap().reason(), "upstream_throttled");
+        refused += 1;
+    }
+    let asked = site.key.calls(Operation::Sign) - calls;
+    // Canaries every 20 ms at most, whatever callers do.
+    assert!(asked <= 60, "{asked} calls for {refused} requests");
+    assert!(refused > 100, "{refused}");
+    site.mend();
+    site.signs("throttling").await;
+}
+
+#[tokio::test]
+async fn a_flapping_upstream_opens_the_gate_only_once_it_has_been_well_for_a_while() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let way = FaultProxy::start(world.kms.endpoint.trim_start_matches("http://"));
+    let gate = "lease_ms = 3000\nprobe_interval_ms = 100\nprobe_timeout_ms = 1500\n\
+                recovery_probe_interval_ms = 50\nrecovery_min_ms = 600\nsuccesses_to_open = 3\n\
+                failures_to_shut = 2";
+    let builder = world.proxy().gate(gate).kms(KMS).endpoint(&format!("http://{}", way.address));
+    let proxy = builder.signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let traffic = Traffic::start(vec![proxy.client(ALICE).await]);
+    way.set(Trouble::Reset(0));
+    proxy.unhealthy_for("upstream_unhealthy").await;
+    let opened =
+        r#"signing_proxy_gate_transitions_total{signer_kid="ec",from="probing",to="open"}"#;
+    let before = proxy.metric(opened).await;
+    for _ in 0..8 {
+        // Well until a canary got through, which takes less than recovery_min_ms.
+        let calls = key.calls(Operation::Sign);
+        way.set(Trouble::None);
+        eventually("a canary that gets through", || async {
+            (key.calls(Operation::Sign) > calls).then_some(())
+        })
+        .await;
+        let hits = way.hits();
+        way.set(Trouble::Reset(0));
+        eventually("one that does not", || async { (way.hits() > hits).then_some(()) }).await;
+    }
+    assert_eq!(proxy.metric(opened).await, before, "it opened while the upstream flapped");
+    way.set(Trouble::None);
+    proxy.healthy().await;
+    assert!(proxy.metric(opened).await > before);
+    all_verify(&key, &traffic.stop().await);
+}
+
+/// Requests without pause, whatever comes of them.
+struct Traffic {
+    ends: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<Vec<Vec<u8>>>>,
+}
+
+impl Traffic {
+    fn start(clients: Vec<Client>) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let clients = clients.into_iter().map(|client| {
+            let ends = Arc::clone(&ends);
+            tokio::spawn(async move {
+                let mut signatures = Vec::new();
+                while !ends.load(Ordering::SeqCst) {
+                    let Some(answer) = asked(&client).await else { break };
+                    match answer.status {
+                        200 => signatures.push(answer.signature()),
+                        503 | 504 => tokio::task::yield_now().await,
+                        _ => panic!("{answer:?}"),
+                    }
+                }
+                signatures
+            })
+        });
+        Self { clients: clients.collect(), ends }
+    }
+
+    /// Every signature that came.
+    async fn stop(self) -> Vec<Vec<u8>> {
+        self.ends.store(true, Ordering::SeqCst);
+        let mut signatures = Vec::new();
+        for client in self.clients {
+            signatures.extend(client.await.unwrap());
+        }
+        signatures
+    }
+}
