@@ -30,6 +30,8 @@ pub struct Over {
 impl Service {
     /// Ends the session in force, if there is one. When this first waits its key is wiped.
     pub async fn end(self: &Rc<Self>, end: End, by: &str, detail: &str) -> Option<Over> {
+        // While it is known which session they were about.
+        self.record_refusals();
         let active = self.armory.borrow_mut().active.take()?;
         let super::Active { mut session, key, out, signatures, .. } = active;
         drop(key);

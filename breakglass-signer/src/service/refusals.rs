@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use signing_core::Moment;
 use signing_core::breakglass::wire::{Reason, Refused, Sign};
 use signing_core::journal::{ACTOR, EmergencyRefusals, Record, Refused as RefusedRecord};
 
 use super::{Service, one_line};
+use crate::time::now;
 
 /// Counts, and one request of each as a sample.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(BTreeMap<Reason, Counted>);
+pub(super) struct Refusals {
+    counted: BTreeMap<Reason, Counted>,
+    since: Moment,
+}
 
 #[derive(Debug)]
 struct Counted {
@@ -23,7 +28,10 @@ struct Counted {
 
 impl Refusals {
     pub(super) fn count(&mut self, ask: &Sign, refused: &Refused) {
-        let counted = self.0.entry(refused.reason).or_insert_with(|| Counted {
+        if self.counted.is_empty() {
+            self.since = now();
+        }
+        let counted = self.counted.entry(refused.reason).or_insert_with(|| Counted {
             count: 0,
             caller: one_line(&ask.caller, 256),
             detail: one_line(&refused.detail, 1024),
@@ -36,13 +44,14 @@ impl Refusals {
 
 impl Service {
     /// Records what was refused since the last time.
-    pub(super) fn record_refusals(&self, over_s: u64) {
+    pub(super) fn record_refusals(&self) {
         let mut armory = self.armory.borrow_mut();
-        if armory.refusals.0.is_empty() {
+        let over_s = now().since(armory.refusals.since).as_secs();
+        if armory.refusals.counted.is_empty() {
             return;
         }
         let request = armory.active.as_ref().map(|active| active.session.request());
-        let refused = armory.refusals.0.iter().map(|(reason, counted)| RefusedRecord {
+        let refused = armory.refusals.counted.iter().map(|(reason, counted)| RefusedRecord {
             caller: &counted.caller,
             count: counted.count,
             detail: &counted.detail,
@@ -59,7 +68,7 @@ impl Service {
             session: armory.active.as_ref().map(|active| active.session.id()),
         });
         match self.journal.note(&record) {
-            Ok(()) => armory.refusals.0.clear(),
+            Ok(()) => armory.refusals.counted.clear(),
             // Kept, and tried again with those that come.
             Err(trouble) => {
                 self.log.error("refusals are not recorded", json!({"error": trouble.to_string()}));

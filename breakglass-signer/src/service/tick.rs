@@ -16,8 +16,6 @@ use crate::time::{now, wall_now};
 const EVERY: Duration = Duration::from_millis(100);
 /// How many of these until what can wait is looked at.
 const SLOW: u32 = 100;
-/// In seconds.
-const SLOW_S: u64 = 10;
 
 impl Service {
     /// Runs for ever.
@@ -26,7 +24,7 @@ impl Service {
             tokio::time::sleep(EVERY).await;
             self.look().await;
             if number % SLOW == 0 {
-                self.record_refusals(SLOW_S);
+                self.record_refusals();
                 self.look_for_overdue().await;
                 self.save();
             }

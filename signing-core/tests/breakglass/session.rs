@@ -110,7 +110,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let often = prop::bool::weighted(0.95);
     prop_oneof![
-        20 => (often.clone(), often.clone(), often)
+        20 => (often, often, often)
             .prop_map(|(caller, signer, named)| Step::Sign { caller, signer, named }),
         4 => (0_u64..40_000_000).prop_map(Step::Wait),
         1 => (0_u64..2_000 * SECOND).prop_map(Step::Wait),

@@ -158,6 +158,18 @@ async fn i12_what_is_out_of_scope_is_refused_counted_and_recorded() {
     let mut other = signer.connect().await;
     assert_eq!(reason(&other.sign(&session, KID, b"x").await), "no_session");
     assert!(proxy.sign(&session, KID, b"x").await["signed"].is_object());
+    proxy.ask(json!({"end": {"reason": "over", "by": "uid 0"}})).await;
+    let found = checked(&signer, &[], Tail::Whole);
+    assert_eq!(found["types"]["emergency_refusals"], 1, "{found}");
+    let mut tail = std::process::Command::new(system_tests::programs::ours("signctl"));
+    tail.args(["audit", "tail", "--json", "--type", "emergency_refusals", "--journal"]);
+    let said = tail.arg(signer.builder.journal()).output().unwrap().stdout;
+    let record: Value = serde_json::from_slice(&said).unwrap();
+    let refused = record["record"]["data"]["refused"].as_array();
+    let refused = refused.or_else(|| record["data"]["refused"].as_array()).unwrap();
+    let total: u64 = refused.iter().map(|one| one["count"].as_u64().unwrap()).sum();
+    // Those of the list, one before the session and one of another connection.
+    assert_eq!(total, 13, "{record}");
 }
 
 #[tokio::test]
