@@ -181,6 +181,16 @@ pub fn is_worker(id: u32) -> bool {
     command.split('\0').next().is_some_and(|program| program.ends_with("pkcs11-worker"))
 }
 
+/// Whether every thread of that process is stopped.
+#[must_use]
+pub fn is_stopped(id: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    })
+}
+
 /// SoftHSM's own library.
 #[must_use]
 pub fn module() -> &'static Path {

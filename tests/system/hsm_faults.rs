@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use system_tests::softhsm::{signal, workers_of};
+use system_tests::softhsm::{is_stopped, signal, workers_of};
 use system_tests::{Answer, Client, Key, Kind, Proxy, SoftHsm, World, eventually, openssl};
 
 use crate::ALICE;
@@ -14,6 +14,22 @@ const LINES: &str = "threads = 2\ncall_timeout_ms = 400";
 /// Many failures do not shut the gate, so that each call meets the fault itself.
 fn builder<'w>(world: &'w World, hsm: &SoftHsm, key: &Key) -> system_tests::ProxyBuilder<'w> {
     world.proxy().rare_canaries().token("ec", hsm, key, LINES).caller(ALICE, &["ec"])
+}
+
+/// Starts it, and waits until no canary is on its way that could meet a fault first.
+async fn start<'w>(world: &'w World, hsm: &SoftHsm, key: &Key) -> Proxy<'w> {
+    let proxy = builder(world, hsm, key).start().await;
+    let series = r#"kms_sign_latency_count{upstream="pkcs11",region="payments",outcome="signed"}"#;
+    let (mut newest, mut unchanged) = (0.0, 0);
+    for _ in 0..500 {
+        let signed = proxy.metric(series).await.unwrap_or_default();
+        unchanged = if signed > newest { 0 } else { unchanged + 1 };
+        newest = signed;
+        if unchanged == 100 {
+            return proxy;
+        }
+    }
+    panic!("canaries never paused");
 }
 
 /// Asks so often at once.
@@ -76,7 +92,7 @@ async fn i10_a_call_that_hangs_is_killed_at_its_deadline_and_only_what_was_sent_
     let world = World::new();
     let hsm = SoftHsm::new("payments");
     let key = hsm.key("ec", Kind::P256);
-    let proxy = builder(&world, &hsm, &key).start().await;
+    let proxy = start(&world, &hsm, &key).await;
     let alice = proxy.http2_client(ALICE).await;
     let before = workers_of(proxy.process.pid());
     hsm.order("hang");
@@ -100,10 +116,12 @@ async fn a_worker_that_is_stopped_is_killed_and_started_anew() {
     let world = World::new();
     let hsm = SoftHsm::new("payments");
     let key = hsm.key("ec", Kind::P256);
-    let proxy = builder(&world, &hsm, &key).start().await;
+    let proxy = start(&world, &hsm, &key).await;
     let alice = proxy.http2_client(ALICE).await;
     let before = workers_of(proxy.process.pid());
     signal(before[0], Signal::SIGSTOP);
+    eventually("the worker to stop", || std::future::ready(is_stopped(before[0]).then_some(())))
+        .await;
     let answers = ask_at_once(&alice, 4).await;
     assert_eq!(count(&answers, "indeterminate"), 4, "{answers:?}");
     recovers(&proxy, &alice, &key, &before).await;
@@ -114,7 +132,7 @@ async fn a_worker_that_is_killed_is_started_anew() {
     let world = World::new();
     let hsm = SoftHsm::new("payments");
     let key = hsm.key("ec", Kind::P256);
-    let proxy = builder(&world, &hsm, &key).start().await;
+    let proxy = start(&world, &hsm, &key).await;
     let alice = proxy.http2_client(ALICE).await;
     for _ in 0..2 {
         let before = workers_of(proxy.process.pid());
@@ -129,7 +147,7 @@ async fn i10_a_crash_in_the_middle_of_a_batch_leaves_nothing_unverified() {
     let world = World::new();
     let hsm = SoftHsm::new("payments");
     let key = hsm.key("ec", Kind::P256);
-    let proxy = builder(&world, &hsm, &key).start().await;
+    let proxy = start(&world, &hsm, &key).await;
     let alice = proxy.http2_client(ALICE).await;
     for _ in 0..3 {
         let before = workers_of(proxy.process.pid());
@@ -149,7 +167,7 @@ async fn i10_a_lost_session_certainly_signed_nothing_and_the_library_is_started_
     let world = World::new();
     let hsm = SoftHsm::new("payments");
     let key = hsm.key("ec", Kind::P256);
-    let proxy = builder(&world, &hsm, &key).start().await;
+    let proxy = start(&world, &hsm, &key).await;
     let alice = proxy.http2_client(ALICE).await;
     // CKR_SESSION_HANDLE_INVALID, CKR_USER_NOT_LOGGED_IN, CKR_TOKEN_NOT_PRESENT.
     for code in ["b3", "101", "e0"] {
@@ -177,7 +195,7 @@ async fn a_refused_call_leaves_the_worker_alone() {
     let world = World::new();
     let hsm = SoftHsm::new("payments");
     let key = hsm.key("ec", Kind::P256);
-    let proxy = builder(&world, &hsm, &key).start().await;
+    let proxy = start(&world, &hsm, &key).await;
     let alice = proxy.client(ALICE).await;
     let before = workers_of(proxy.process.pid());
     // CKR_DATA_LEN_RANGE, CKR_FUNCTION_FAILED.
@@ -229,11 +247,12 @@ async fn i1_a_tokens_wrong_signature_never_leaves_and_seals_the_signer() {
     let world = World::new();
     let hsm = SoftHsm::new("payments");
     let key = hsm.key("ec", Kind::P256);
-    let proxy = builder(&world, &hsm, &key).start().await;
+    let proxy = start(&world, &hsm, &key).await;
     let alice = proxy.client(ALICE).await;
     hsm.order("once flip");
     let answer = alice.sign_message("ec", b"hi").await;
     assert_eq!((answer.status, answer.reason()), (503, "signature_rejected"), "{answer:?}");
+    assert_eq!(hsm.said("flip"), 1);
     assert!(answer.body.get("signature").is_none());
     proxy.unhealthy_for("sealed").await;
     let (code, said, _) = proxy.signctl(&["unseal", "ec", "--reason", "the token was exchanged"]);
