@@ -36,6 +36,8 @@ impl SigningRoom {
             let detail = "an admitted signer has no upstream";
             return Err(Refusal::new(Reason::Internal, detail).about(kid));
         };
+        // A lease may have ended since the permit was given: then no quota is in the way.
+        gates.check(kid, now)?;
         served.route(gate.serving(now), now).ok_or_else(|| {
             let detail = "the quota of every open upstream is used up; this request was not sent";
             Refusal::new(Reason::UpstreamThrottled, detail).about(kid)

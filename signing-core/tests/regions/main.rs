@@ -1,0 +1,14 @@
+//! Gates of several upstreams: what the whole makes of its parts, the window of calls, flaps,
+//! and the outage clock (I11).
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that can not go on has failed"
+)]
+
+mod flaps;
+mod outage;
+mod room;
+mod whole;
+mod window;
