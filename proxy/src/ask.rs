@@ -98,7 +98,7 @@ impl SigningRoom {
         };
         let answered = now();
         if let (Ok(_), Some(reached)) = (&answer, reached) {
-            reached.answered_in(answered.since(called_this));
+            reached.latency.answered_in(answered.since(called_this));
         }
         let answer = answer.map_err(UpstreamError::into_evidence);
         Asked { upstream: route.upstream(), called, called_this, answered, answer }

@@ -54,9 +54,11 @@ impl Upstreams {
                 let (provider, region) = upstream.place();
                 let place = Arc::new(Place { provider, region: region.to_owned() });
                 let at = places.len();
-                reached.push(Reached::new(for_callers, quota.clone()));
-                let (kid, upstream) = (kid.clone(), for_canaries);
-                all.monitor.push(Probed { kid, at, upstream, quota: quota.clone() });
+                let for_callers = Reached::new(for_callers, quota.clone());
+                let latency = for_callers.latency.clone();
+                reached.push(for_callers);
+                let (kid, upstream, quota_of) = (kid.clone(), for_canaries, quota.clone());
+                all.monitor.push(Probed { kid, at, upstream, quota: quota_of, latency });
                 places.push((place, quota));
             }
             let watched = places.iter().map(|(place, _)| Arc::clone(place)).collect();

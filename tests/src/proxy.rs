@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::audit_key::audit_entry;
 use crate::client::{Answer, Client, Protocol, admin, plain};
-use crate::kms::Key;
+use crate::kms::{Key, Kms};
 use crate::pki::{Certificate, Profile};
 use crate::process::Process;
 use crate::programs::ours;
@@ -22,6 +22,8 @@ use crate::world::World;
 pub struct ProxyBuilder<'w> {
     world: &'w World,
     signers: Vec<(String, Key)>,
+    replicas: Vec<(String, Kms, Key)>,
+    prefer: String,
     registry: Vec<Value>,
     callers: Vec<(String, Vec<Granted>)>,
     environment: Vec<(String, String)>,
@@ -73,6 +75,8 @@ impl<'w> ProxyBuilder<'w> {
         Self {
             world,
             signers: Vec::new(),
+            replicas: Vec::new(),
+            prefer: "configured".to_owned(),
             registry: Vec::new(),
             callers: Vec::new(),
             environment: Vec::new(),
@@ -101,6 +105,20 @@ impl<'w> ProxyBuilder<'w> {
     pub fn signer_registered_as(mut self, kid: &str, key: &Key, registered: &Key) -> Self {
         self.registry.push(entry(kid, registered));
         self.signers.push((kid.to_owned(), key.clone()));
+        self
+    }
+
+    /// Gives the signer `kid` another upstream: `key` of `kms`.
+    #[must_use]
+    pub fn replica(mut self, kid: &str, kms: &Kms, key: &Key) -> Self {
+        self.replicas.push((kid.to_owned(), kms.clone(), key.clone()));
+        self
+    }
+
+    /// Which upstream its signers prefer.
+    #[must_use]
+    pub fn prefer(mut self, prefer: &str) -> Self {
+        self.prefer = prefer.to_owned();
         self
     }
 
@@ -250,14 +268,22 @@ impl<'w> ProxyBuilder<'w> {
             self.audit,
             self.gate,
         );
-        for (kid, key) in &self.signers {
-            write!(
-                text,
-                "[[signers]]\nkid = \"{kid}\"\n[[signers.upstreams]]\nprovider = \"aws-kms\"\n\
-                 key_id = \"{}\"\nregion = \"eu-test-1\"\nendpoint = \"{}\"\n{}\n",
-                key.id, self.endpoint, self.kms
+        let upstream = |key: &Key, region: &str, endpoint: &str| {
+            format!(
+                "[[signers.upstreams]]\nprovider = \"aws-kms\"\nkey_id = \"{}\"\n\
+                 region = \"{region}\"\nendpoint = \"{endpoint}\"\n{}\n",
+                key.id, self.kms
             )
-            .unwrap();
+        };
+        for (kid, key) in &self.signers {
+            writeln!(text, "[[signers]]\nkid = \"{kid}\"").unwrap();
+            if self.prefer != "configured" {
+                writeln!(text, "prefer = \"{}\"", self.prefer).unwrap();
+            }
+            text.push_str(&upstream(key, "eu-test-1", &self.endpoint));
+            for (_, kms, key) in self.replicas.iter().filter(|(of, ..)| of == kid) {
+                text.push_str(&upstream(key, kms.region, &kms.endpoint));
+            }
         }
         for (caller, granted) in &self.callers {
             let default = &granted.first().unwrap().kid;

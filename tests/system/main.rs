@@ -31,6 +31,7 @@ mod limits;
 mod metrics;
 mod ministack;
 mod packaging;
+mod regions;
 mod reload;
 mod seals;
 mod sign;

@@ -172,6 +172,8 @@ pub struct Probe {
     pub recovery_interval: Duration,
     /// One canary, from start to verified.
     pub timeout: Duration,
+    /// Between questions for the state of a key.
+    pub key_state_interval: Duration,
 }
 
 /// A signer's upstreams, which all hold its one key.

@@ -25,7 +25,7 @@ pub use writer::{Outcome, Sealed};
 use crate::config::{Environment, Probe};
 use crate::metrics::Metrics;
 use crate::time::{now, wall_now};
-use crate::upstream::{Quota, Upstream};
+use crate::upstream::{Latency, Quota, Upstream};
 use disk::Disk;
 use writer::{Command, Writer};
 
@@ -63,6 +63,8 @@ pub struct Probed {
     pub upstream: Upstream,
     /// What canaries are counted by.
     pub quota: Option<Arc<Quota>>,
+    /// What canaries measure for whoever prefers the fastest.
+    pub latency: Latency,
 }
 
 /// Why the writer did not answer: it is gone, and with it every lease.
@@ -197,12 +199,13 @@ impl MonitorTasks {
         let Self { writer, pace, upstreams, monitor, metrics } = self;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(writer.run());
-        for Probed { kid, at, upstream, quota } in upstreams {
+        for Probed { kid, at, upstream, quota, latency } in upstreams {
             let prober = prober::Prober {
                 kid,
                 at,
                 upstream: Arc::new(upstream),
                 quota,
+                latency,
                 monitor: monitor.clone(),
                 pace: pace.clone(),
                 metrics: Arc::clone(&metrics),

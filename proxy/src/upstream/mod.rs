@@ -13,7 +13,7 @@ use signing_core::gate::{Evidence, Fault};
 pub use development::DevelopmentUpstream;
 pub use kms::{KmsClients, KmsUpstream};
 pub use quota::Quota;
-pub use served::{Reached, Route, Served};
+pub use served::{Latency, Reached, Route, Served};
 
 use crate::order::Order;
 
@@ -131,6 +131,14 @@ impl Upstream {
             Self::Development(development) => {
                 Ok(FoundKey { spki_der: development.public_key(), arn: None })
             }
+        }
+    }
+
+    /// What speaks against the use of its key, where the upstream can be asked for that.
+    pub async fn key_trouble(&self) -> Option<UpstreamError> {
+        match self {
+            Self::AwsKms(kms) => kms.key_trouble().await,
+            Self::Development(_) => None,
         }
     }
 
