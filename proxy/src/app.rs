@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
 use crate::admin::{self, Admin, SocketError};
 use crate::config::{self, Environment};
+use crate::drill::Drills;
 use crate::finish::Finisher;
 use crate::idempotency::Idempotency;
 use crate::log_limit::LogLimit;
@@ -153,6 +154,17 @@ impl App {
             Arc::clone(&metrics),
         )?;
         let (drain, draining) = watch::channel(false);
+        let switches = served.iter().map(|(kid, served)| {
+            let is_development = served.iter().all(|one| one.upstream.provider() == "development");
+            (kid.clone(), (served.switch.clone(), is_development))
+        });
+        let drills = Arc::new(Drills {
+            monitor: monitor.clone(),
+            signers: switches.collect(),
+            journal: journal.clone(),
+            draining: draining.clone(),
+            under_way: Arc::default(),
+        });
         let connections = Connections::default();
         let room = Arc::new(SigningRoom {
             monitor: monitor.clone(),
@@ -194,6 +206,7 @@ impl App {
             slots,
             connections: connections.clone(),
             reloader: Arc::clone(&reloader),
+            drills,
             min_outage: config.min_outage,
             started: now(),
         });

@@ -8,6 +8,7 @@ pub mod app;
 mod ask;
 pub mod config;
 pub mod dev;
+pub mod drill;
 pub mod files;
 pub mod finish;
 pub mod hardening;

@@ -117,6 +117,7 @@ async fn conclude<L>(
     received: Moment,
     leaving: impl FnOnce() -> L,
 ) -> Result<(Signed, L), Refusal> {
+    let kid = order.grant().signer().kid.clone();
     let (called, answered, verified);
     let (verdict, claim, replayed) = match asks {
         Asks::Upstream(route, claim) => {
@@ -147,9 +148,15 @@ async fn conclude<L>(
     // Entered before the gate is asked: a freeze either is seen by this look at
     // the gate, or waits for this answer.
     let leaving = leaving();
+    let looked = now();
     let released = outcome.release(&room.monitor.gates(), now());
     let (release, leaving) = match released {
-        Ok(release) => (release, leaving),
+        Ok(release) => {
+            if let Some(served) = room.upstreams.get(&kid) {
+                served.switch.released(looked);
+            }
+            (release, leaving)
+        }
         Err(withheld) => {
             drop(leaving);
             return Err(record_withheld(&room.journal, withheld));

@@ -11,7 +11,9 @@ use signing_core::{Algorithm, Kid, Registry};
 use crate::config::{self, Config};
 use crate::metrics::Measured;
 use crate::monitor::Probed;
-use crate::upstream::{DevelopmentUpstream, KmsClients, Quota, Reached, Served, Upstream};
+use crate::upstream::{
+    DevelopmentUpstream, FaultSwitch, KmsClients, Provider, Quota, Reached, Served, Upstream,
+};
 
 /// The upstreams of both runtimes.
 #[derive(Debug)]
@@ -40,6 +42,7 @@ impl Upstreams {
             // would have no gate, and nothing would be signed with it.
             let Some(registered) = registry.get(kid.as_str()) else { continue };
             let (mut reached, mut places) = (Vec::new(), Vec::new());
+            let switch = FaultSwitch::default();
             for config::Reached { upstream, requests_per_second_max } in &signer.upstreams {
                 let pair = match upstream {
                     config::Upstream::AwsKms(kms) => {
@@ -54,6 +57,8 @@ impl Upstreams {
                 let (provider, region) = upstream.place();
                 let place = Arc::new(Place { provider, region: region.to_owned() });
                 let at = places.len();
+                let [for_callers, for_canaries] = [for_callers, for_canaries]
+                    .map(|provider| Upstream::new(provider, switch.clone()));
                 let for_callers = Reached::new(for_callers, quota.clone());
                 let latency = for_callers.latency.clone();
                 reached.push(for_callers);
@@ -62,7 +67,7 @@ impl Upstreams {
                 places.push((place, quota));
             }
             let watched = places.iter().map(|(place, _)| Arc::clone(place)).collect();
-            all.data.insert(kid.clone(), Served::new(reached, signer.prefer));
+            all.data.insert(kid.clone(), Served::new(reached, signer.prefer, switch));
             all.watched.push(Watched { kid: kid.clone(), upstreams: watched });
             all.measured.push(Measured { kid: kid.clone(), upstreams: places });
         }
@@ -70,13 +75,13 @@ impl Upstreams {
     }
 }
 
-async fn kms_pair(kms: &config::AwsKms, algorithm: Algorithm) -> (Upstream, Upstream) {
+async fn kms_pair(kms: &config::AwsKms, algorithm: Algorithm) -> (Provider, Provider) {
     let KmsClients { data, monitor } = KmsClients::new(kms, algorithm).await;
-    (Upstream::AwsKms(data), Upstream::AwsKms(monitor))
+    (Provider::AwsKms(data), Provider::AwsKms(monitor))
 }
 
-fn development_pair(kid: &Kid, key: DevelopmentKey) -> (Upstream, Upstream) {
+fn development_pair(kid: &Kid, key: DevelopmentKey) -> (Provider, Provider) {
     tracing::warn!(signer_kid = %kid, "DEVELOPMENT PROVIDER: this key lies in a plain file");
-    let upstream = |key| Upstream::Development(DevelopmentUpstream::new(key));
+    let upstream = |key| Provider::Development(DevelopmentUpstream::new(key));
     (upstream(key.clone()), upstream(key))
 }

@@ -19,6 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A reload may wait for another one, then reads every file anew, and each of these has a
 /// limit of its own: the sum may be more than the above.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A drill takes its time, and ends by itself before this.
+const DRILL_TIMEOUT: Duration = Duration::from_secs(65);
 const BODY_MAX_BYTES: usize = 16 << 20;
 
 /// What the proxy answered.
@@ -45,7 +47,11 @@ pub(crate) fn post(socket: &Path, path: &str, body: &Value) -> anyhow::Result<Re
 
 /// How long the answer to a verb may take.
 fn patience(path: &str) -> Duration {
-    if path == "/v1/reload" { RELOAD_TIMEOUT } else { TIMEOUT }
+    match path {
+        "/v1/reload" => RELOAD_TIMEOUT,
+        "/v1/drill" => DRILL_TIMEOUT,
+        _ => TIMEOUT,
+    }
 }
 
 pub(crate) fn get_url(url: &str) -> anyhow::Result<Reply> {

@@ -7,9 +7,9 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use proptest::prelude::*;
 use signing_core::Signer;
 use signing_core::journal::{
-    AuditKeys, BODY_MAX_BYTES, Chain, ChainId, Failed, Frame, FrameError, Freeze, Gate, Head,
-    Header, HeaderError, Init, Intent, KeyId, Kind, Outline, Record, RecordHash, Refusals, Refused,
-    Reload, Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
+    AuditKeys, BODY_MAX_BYTES, Chain, ChainId, Drill, Failed, Frame, FrameError, Freeze, Gate,
+    Head, Header, HeaderError, Init, Intent, KeyId, Kind, Outline, Record, RecordHash, Refusals,
+    Refused, Reload, Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
 };
 use signing_core::key::PublicKey;
 use time::OffsetDateTime;
@@ -191,6 +191,17 @@ fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
             r#"{"by":"uid 0","reason":"mended","sealed_for":"doubt","signer_kid":"k"}"#,
         ),
         (Record::Reload(Reload { by: "uid 0", generation: 2 }), r#"{"by":"uid 0","generation":2}"#),
+        (
+            Record::Drill(Drill {
+                by: "uid 0",
+                phase: "end",
+                signer_kid: "k",
+                slipped: Some(0),
+                time_to_recover_ms: None,
+                time_to_refuse_ms: Some(7),
+            }),
+            r#"{"by":"uid 0","phase":"end","signer_kid":"k","slipped":0,"time_to_refuse_ms":7}"#,
+        ),
         (
             Record::Refusals(Refusals {
                 over_s: 10,

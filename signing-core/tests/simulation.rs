@@ -26,6 +26,9 @@ use signing_core::policy::Rules;
 use signing_core::{Algorithm, Caller, Kid, Moment, Policy, Registry, Rulebook};
 use time::OffsetDateTime;
 
+use simulation_schedule::{Mood, Random, moods};
+
+mod simulation_schedule;
 mod support;
 
 /// Milliseconds: of the defaults of a configuration that names none.
@@ -41,15 +44,6 @@ const FAULTS_UNTIL: u64 = 120_000;
 /// How long after the last fault a gate is open again: a canary that hangs, the canaries that
 /// prove it, the longest back-off, and some for the monitor's own pace.
 const REOPENS_WITHIN: u64 = PROBE_TIMEOUT + 60_000 + 5 * RECOVERY_INTERVAL + 1_000;
-
-/// What an upstream does with a call that begins now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mood {
-    Well,
-    Slow,
-    Fails(Fault),
-    Hangs,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -113,22 +107,6 @@ struct Counts {
     transitions: u64,
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
-
 fn kid() -> Kid {
     Kid::parse("ledger").unwrap()
 }
@@ -156,7 +134,7 @@ impl Simulation {
         let place = |at| Arc::new(Place { provider: "aws-kms", region: format!("r-{at}") });
         let watched = Watched { kid: kid(), upstreams: (0..upstreams).map(place).collect() };
         let gates = Gates::new(Thresholds::default(), [watched], rulebook(), at(0));
-        let moods = (0..upstreams).map(|_| moods(&mut random)).collect();
+        let moods = (0..upstreams).map(|_| moods(&mut random, FAULTS_UNTIL)).collect();
         let stall = |random: &mut Random| {
             let from = random.below(FAULTS_UNTIL);
             (from, (from + random.below(20_000)).min(FAULTS_UNTIL))
@@ -417,29 +395,6 @@ fn evidence(mood: Mood, signed: bool) -> Evidence {
         Mood::Fails(fault) => failed(fault),
         Mood::Well | Mood::Slow | Mood::Hangs => failed(Fault::Indeterminate),
     }
-}
-
-/// Moods that change until the faults are over; well ever after.
-fn moods(random: &mut Random) -> BTreeMap<u64, Mood> {
-    let mut moods = BTreeMap::new();
-    let mut time = random.below(30_000);
-    while time < FAULTS_UNTIL {
-        let mood = match random.below(8) {
-            0 | 1 => Mood::Well,
-            2 => Mood::Slow,
-            3 => Mood::Hangs,
-            4 => Mood::Fails(Fault::Throttled),
-            5 => Mood::Fails(Fault::KeyUnavailable),
-            6 => Mood::Fails(Fault::Indeterminate),
-            _ => Mood::Fails(Fault::Unavailable),
-        };
-        moods.insert(time, mood);
-        // From flapping to long.
-        let most = [200, 3_000, 40_000][usize::try_from(random.below(3)).unwrap()];
-        time += 1 + random.below(most);
-    }
-    moods.insert(FAULTS_UNTIL, Mood::Well);
-    moods
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -43,9 +43,10 @@ FIELDS = {
     "unfreeze": "by frozen_by reason",
     "unseal": "by reason sealed_for signer_kid?",
     "reload": "by generation",
+    "drill": "by phase signer_kid slipped? time_to_recover_ms? time_to_refuse_ms?",
     "refusals": "over_s refused",
 }
-NUMBERS = {"cut_bytes", "first_seq", "open_intents", "oldest_open", "intent", "signed", "generation", "over_s"}
+NUMBERS = {"cut_bytes", "first_seq", "open_intents", "oldest_open", "intent", "signed", "generation", "over_s", "slipped", "time_to_recover_ms", "time_to_refuse_ms"}
 
 
 class Defect(Exception):

@@ -20,6 +20,7 @@ mod container;
 mod dev;
 mod dialects;
 mod drain;
+mod drill;
 mod freeze;
 mod gate;
 mod guards;

@@ -23,6 +23,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::config::{self, REASON_MAX_CHARS};
+use crate::drill::Drills;
 use crate::health::{Health, Reader};
 use crate::json::put;
 use crate::monitor::{Monitor, Outcome, Sealed};
@@ -62,6 +63,8 @@ pub struct Admin {
     pub connections: Connections,
     /// Reads the configuration again.
     pub reloader: Arc<Reloader>,
+    /// Runs drills.
+    pub drills: Arc<Drills>,
     /// How long an outage has to last before a break-glass session may begin.
     pub min_outage: Duration,
     /// When the process started.
@@ -72,6 +75,15 @@ pub struct Admin {
 #[serde(deny_unknown_fields)]
 struct Freeze {
     reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drill {
+    signer_kid: Option<String>,
+    seconds: Option<u64>,
+    #[serde(default)]
+    i_understand: bool,
 }
 
 #[derive(Deserialize)]
@@ -200,15 +212,24 @@ async fn respond(
             let by = peer.name().await;
             Ok(reload(Arc::clone(&admin.reloader).reload(by).await))
         }
-        ("/v1/status" | "/v1/freeze" | "/v1/unfreeze" | "/v1/unseal" | "/v1/reload", _) => {
-            Err(Refusal::new(
-                Reason::MethodNotAllowed,
-                format!("{path} does not take {method}; status takes GET, the others POST"),
-            ))
+        ("/v1/drill", &Method::POST) => {
+            let Drill { signer_kid, seconds, i_understand } = read(request).await?;
+            let (drills, by) = (Arc::clone(&admin.drills), peer.name().await);
+            let report = drills.run(signer_kid.as_deref(), seconds, i_understand, by).await?;
+            Ok(json_answer(StatusCode::OK, &report))
         }
+        (
+            "/v1/status" | "/v1/freeze" | "/v1/unfreeze" | "/v1/unseal" | "/v1/reload"
+            | "/v1/drill",
+            _,
+        ) => Err(Refusal::new(
+            Reason::MethodNotAllowed,
+            format!("{path} does not take {method}; status takes GET, the others POST"),
+        )),
         _ => Err(Refusal::new(
             Reason::NotFound,
-            "no such path; GET /v1/status, POST /v1/freeze, /v1/unfreeze, /v1/unseal, /v1/reload",
+            "no such path; GET /v1/status, POST /v1/freeze, /v1/unfreeze, /v1/unseal, /v1/reload, \
+             /v1/drill",
         )),
     }
 }

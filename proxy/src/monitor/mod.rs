@@ -160,6 +160,14 @@ impl Monitor {
         self.ask(|reply| Command::Unseal { what, reason, by, reply }).await
     }
 
+    /// What happens to the gate of `kid` from now on is a drill, and no outage; None: none is.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn set_drill(&self, kid: Option<Kid>) -> Result<(), MonitorGone> {
+        self.ask(|reply| Command::Drill { kid, reply }).await
+    }
+
     /// Stores how far the journal has come.
     ///
     /// # Errors

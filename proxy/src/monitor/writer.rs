@@ -48,6 +48,8 @@ pub(super) enum Command {
         probe: Probe,
         reply: oneshot::Sender<BTreeSet<Kid>>,
     },
+    /// The signer whose outage, if of any, is a drill.
+    Drill { kid: Option<Kid>, reply: oneshot::Sender<()> },
     /// The journal's newest record is to be stored.
     Witness { reply: oneshot::Sender<Outcome> },
     /// What an operator loosens is in the journal, or why not; from the writer to itself.
@@ -156,6 +158,11 @@ impl Writer {
                 self.publish(transitions);
                 self.pace.send_replace(probe);
                 disk::tell(reply, touched);
+            }
+            Command::Drill { kid, reply } => {
+                let transitions = self.gates.set_drill(kid, now());
+                self.publish(transitions);
+                disk::tell(reply, ());
             }
             Command::Witness { reply } => {
                 // The stop itself may have sealed it.

@@ -2,6 +2,7 @@
 //! that nobody believes yet, or says what it knows about the failure (I10).
 
 mod development;
+mod fault;
 mod kms;
 mod quota;
 mod retry;
@@ -11,15 +12,24 @@ use signing_core::Moment;
 use signing_core::gate::{Evidence, Fault};
 
 pub use development::DevelopmentUpstream;
+pub use fault::{FaultInForce, FaultSwitch};
 pub use kms::{KmsClients, KmsUpstream};
 pub use quota::Quota;
 pub use served::{Latency, Reached, Route, Served};
 
 use crate::order::Order;
+use crate::time::now;
 
-/// One upstream of a signer, as one of the two runtimes holds it.
+/// One upstream of a signer, as one of the two runtimes holds it, behind the signer's switch.
 #[derive(Debug)]
-pub enum Upstream {
+pub struct Upstream {
+    provider: Provider,
+    switch: FaultSwitch,
+}
+
+/// A way to reach a key.
+#[derive(Debug)]
+pub enum Provider {
     /// AWS KMS.
     AwsKms(KmsUpstream),
     /// A key in a file.
@@ -69,21 +79,27 @@ impl UpstreamError {
 }
 
 impl Upstream {
+    /// Reaches a key by `provider`, as long as `switch` lets it.
+    #[must_use]
+    pub fn new(provider: Provider, switch: FaultSwitch) -> Self {
+        Self { provider, switch }
+    }
+
     /// The provider's name: the label `upstream` of metrics.
     #[must_use]
     pub fn provider(&self) -> &'static str {
-        match self {
-            Self::AwsKms(_) => "aws-kms",
-            Self::Development(_) => "development",
+        match &self.provider {
+            Provider::AwsKms(_) => "aws-kms",
+            Provider::Development(_) => "development",
         }
     }
 
     /// The region of a metric label; `local` where there is none.
     #[must_use]
     pub fn region(&self) -> &str {
-        match self {
-            Self::AwsKms(kms) => kms.region(),
-            Self::Development(_) => "local",
+        match &self.provider {
+            Provider::AwsKms(kms) => kms.region(),
+            Provider::Development(_) => "local",
         }
     }
 
@@ -94,10 +110,13 @@ impl Upstream {
     /// # Errors
     /// What is known about the failure.
     pub async fn sign(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
-        match self {
-            Self::AwsKms(kms) => kms.sign(order).await,
-            Self::Development(development) => development.sign(order),
-        }
+        let began = now();
+        self.switch.pass()?;
+        let answer = match &self.provider {
+            Provider::AwsKms(kms) => kms.sign(order).await,
+            Provider::Development(development) => development.sign(order),
+        };
+        self.answered(began, answer)
     }
 
     /// The same, in one attempt: another upstream may be asked next.
@@ -105,19 +124,33 @@ impl Upstream {
     /// # Errors
     /// What is known about the failure.
     pub async fn sign_once(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
-        match self {
-            Self::AwsKms(kms) => kms.sign_in_one_attempt(order).await,
-            Self::Development(development) => development.sign(order),
+        let began = now();
+        self.switch.pass()?;
+        let answer = match &self.provider {
+            Provider::AwsKms(kms) => kms.sign_in_one_attempt(order).await,
+            Provider::Development(development) => development.sign(order),
+        };
+        self.answered(began, answer)
+    }
+
+    fn answered(
+        &self,
+        began: Moment,
+        answer: Result<Vec<u8>, UpstreamError>,
+    ) -> Result<Vec<u8>, UpstreamError> {
+        if answer.is_ok() {
+            self.switch.answered(began);
         }
+        answer
     }
 
     /// Whether a call that certainly signed nothing may be made again now, here or elsewhere:
     /// spends the budget for that.
     #[must_use]
     pub fn grants_second_attempt(&self, now: Moment) -> bool {
-        match self {
-            Self::AwsKms(kms) => kms.spends_retry(now),
-            Self::Development(_) => false,
+        match &self.provider {
+            Provider::AwsKms(kms) => kms.spends_retry(now),
+            Provider::Development(_) => false,
         }
     }
 
@@ -126,9 +159,10 @@ impl Upstream {
     /// # Errors
     /// What is known about the failure.
     pub async fn public_key(&self) -> Result<FoundKey, UpstreamError> {
-        match self {
-            Self::AwsKms(kms) => kms.public_key().await,
-            Self::Development(development) => {
+        self.switch.pass()?;
+        match &self.provider {
+            Provider::AwsKms(kms) => kms.public_key().await,
+            Provider::Development(development) => {
                 Ok(FoundKey { spki_der: development.public_key(), arn: None })
             }
         }
@@ -136,24 +170,24 @@ impl Upstream {
 
     /// What speaks against the use of its key, where the upstream can be asked for that.
     pub async fn key_trouble(&self) -> Option<UpstreamError> {
-        match self {
-            Self::AwsKms(kms) => kms.key_trouble().await,
-            Self::Development(_) => None,
+        match &self.provider {
+            Provider::AwsKms(kms) => kms.key_trouble().await,
+            Provider::Development(_) => None,
         }
     }
 
     /// Keeps credentials and connections ready; to be spawned on the runtime that
     /// uses them. Ends at once where there is nothing to keep.
     pub async fn keep_warm(&self) {
-        match self {
-            Self::AwsKms(kms) => kms.keep_warm().await,
-            Self::Development(_) => {}
+        match &self.provider {
+            Provider::AwsKms(kms) => kms.keep_warm().await,
+            Provider::Development(_) => {}
         }
     }
 
     /// Tells the upstream that `found` is the registered key.
     pub fn pin(&self, found: FoundKey) {
-        if let (Self::AwsKms(kms), Some(arn)) = (self, found.arn) {
+        if let (Provider::AwsKms(kms), Some(arn)) = (&self.provider, found.arn) {
             kms.pin(arn);
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use signing_core::Moment;
 
 use super::Upstream;
+use super::fault::FaultSwitch;
 use super::quota::Quota;
 use crate::config::Prefer;
 
@@ -43,6 +44,8 @@ pub struct Reached {
 pub struct Served {
     reached: Vec<Reached>,
     prefer: Prefer,
+    /// What a drill switches.
+    pub switch: FaultSwitch,
 }
 
 impl Route {
@@ -81,8 +84,8 @@ impl Reached {
 impl Served {
     /// Serves `reached`.
     #[must_use]
-    pub fn new(reached: Vec<Reached>, prefer: Prefer) -> Self {
-        Self { reached, prefer }
+    pub fn new(reached: Vec<Reached>, prefer: Prefer, switch: FaultSwitch) -> Self {
+        Self { reached, prefer, switch }
     }
 
     /// Its upstreams, in the order of the configuration.

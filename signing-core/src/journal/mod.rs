@@ -17,6 +17,6 @@ pub use frame::{BODY_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError, frame_bytes}
 pub use header::{HEADER_BYTES, Header, HeaderError};
 pub use keys::{AuditKeys, KeyId};
 pub use record::{
-    Failed, Freeze, Gate, Init, Intent, Kind, Outline, Record, Refusals, Refused, Reload, Segment,
-    Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld, instant,
+    Drill, Failed, Freeze, Gate, Init, Intent, Kind, Outline, Record, Refusals, Refused, Reload,
+    Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld, instant,
 };
