@@ -11,6 +11,11 @@
     clippy::indexing_slicing,
     reason = "a test that can not go on has failed"
 )]
+#![expect(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "the seed comes from the environment, and is said"
+)]
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
