@@ -8,7 +8,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use audit::Journal;
 use signing_core::gate::{
-    Freeze, Gates, Observation, Place, Snapshot, State, Thresholds, Transition, UpstreamChange,
+    Evidence, Freeze, Gates, Observation, Place, Snapshot, State, Thresholds, Transition,
+    UpstreamChange,
 };
 use signing_core::journal::{self, Record};
 use signing_core::{Kid, Rulebook};
@@ -147,6 +148,9 @@ impl Writer {
                 observation.at = now();
                 let transition = self.gates.observe(&kid, &observation);
                 self.publish(transition);
+                if observation.evidence != Evidence::Signed {
+                    self.hurry();
+                }
             }
             Command::Freeze { reason, by, reply } => self.freeze(reason, by, reply),
             Command::Unfreeze { by, reply } => self.unfreeze(by, reply),
@@ -185,6 +189,12 @@ impl Writer {
         }
         transitions.extend(self.gates.tick(now));
         self.publish(transitions);
+    }
+
+    /// Has probers look at the gates again: after a canary that failed the next one comes
+    /// sooner, and they may have looked before that was known.
+    fn hurry(&self) {
+        self.pace.send_modify(|_| {});
     }
 
     /// In force first, on disk second: a freeze waits for nothing.
