@@ -23,6 +23,7 @@ use crate::breakglass::{self, Breakglass};
 use crate::caller_rates::CallerRates;
 use crate::config::{self, Environment};
 use crate::doctor::Doctor;
+use crate::drill::Drills;
 use crate::emergency::{self, Emergency, Notice};
 use crate::finish::Finisher;
 use crate::idempotency::Idempotency;
@@ -171,6 +172,17 @@ impl App {
             one: Mutex::default(),
         });
         let (drain, draining) = watch::channel(false);
+        let switches = served.iter().map(|(kid, served)| {
+            let is_development = served.iter().all(|one| one.upstream.provider() == "development");
+            (kid.clone(), (served.switch.clone(), is_development))
+        });
+        let drills = Arc::new(Drills {
+            monitor: monitor.clone(),
+            signers: switches.collect(),
+            journal: journal.clone(),
+            draining: draining.clone(),
+            under_way: Arc::default(),
+        });
         let connections = Connections::default();
         let room = Arc::new(SigningRoom {
             monitor: monitor.clone(),
@@ -218,6 +230,7 @@ impl App {
             reloader: Arc::clone(&reloader),
             breakglass: Arc::clone(&breakglass),
             doctor: Doctor::new(monitor.clone(), patients),
+            drills,
             started: now(),
         });
         let observed =

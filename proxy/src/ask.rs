@@ -36,6 +36,8 @@ impl SigningRoom {
             let detail = "an admitted signer has no upstream";
             return Err(Refusal::new(Reason::Internal, detail).about(kid));
         };
+        // A lease may have ended since the permit was given: then no quota is in the way.
+        gates.check(kid, now)?;
         served.route(gate.serving(now), now).ok_or_else(|| {
             let detail = "the quota of every open upstream is used up; this request was not sent";
             Refusal::new(Reason::UpstreamThrottled, detail).about(kid)
@@ -96,7 +98,7 @@ impl SigningRoom {
         };
         let answered = now();
         if let (Ok(_), Some(reached)) = (&answer, reached) {
-            reached.answered_in(answered.since(called_this));
+            reached.latency.answered_in(answered.since(called_this));
         }
         let answer = answer.map_err(UpstreamError::into_evidence);
         Asked { upstream: route.upstream(), called, called_this, answered, answer }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::config;
 use crate::monitor::Monitor;
 use crate::order::CanaryOrder;
-use crate::upstream::{KmsClients, Upstream, UpstreamError};
+use crate::upstream::{FaultSwitch, KmsClients, Provider, Upstream, UpstreamError};
 use report::Checks;
 
 pub use report::{Check, Examined, Report, State};
@@ -134,7 +134,9 @@ impl Patient {
             Reached::Kms(kms, algorithm) => {
                 endpoint::look(kms, &mut checks).await;
                 if checks.reached() {
-                    let upstream = Upstream::AwsKms(KmsClients::new(kms, *algorithm).await.monitor);
+                    let clients = KmsClients::new(kms, *algorithm).await;
+                    let provider = Provider::AwsKms(clients.monitor);
+                    let upstream = Upstream::new(provider, FaultSwitch::default());
                     look_at_key(&upstream, signer, &mut checks).await;
                 }
             }
@@ -210,8 +212,8 @@ async fn bounded<T>(
 /// Puts an error where it belongs: credentials, or the key.
 fn blame(upstream: &Upstream, error: &UpstreamError, checks: &mut Checks) {
     let words = error.to_string();
-    match upstream {
-        Upstream::AwsKms(_) => match kms_credentials(&words) {
+    match upstream.reached_by() {
+        Provider::AwsKms(_) => match kms_credentials(&words) {
             Some(advice) => checks.failed(Check::Credentials, format!("{words}; {advice}")),
             None => {
                 let advice = kms_key(&words);
@@ -220,10 +222,10 @@ fn blame(upstream: &Upstream, error: &UpstreamError, checks: &mut Checks) {
                 checks.failed(Check::Key, format!("{words}; {advice}"));
             }
         },
-        Upstream::Pkcs11(token) if token.pin_is_refused() => {
+        Provider::Pkcs11(token) if token.pin_is_refused() => {
             checks.failed(Check::Credentials, words);
         }
-        Upstream::Pkcs11(_) | Upstream::Development(_) => checks.failed(Check::Key, words),
+        Provider::Pkcs11(_) | Provider::Development(_) => checks.failed(Check::Key, words),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod caller_rates;
 pub mod config;
 pub mod dev;
 pub mod doctor;
+pub mod drill;
 pub mod emergency;
 pub mod finish;
 pub mod hardening;

@@ -193,9 +193,16 @@ async fn settle<P: Admitted, L>(
     // Entered before the gate is asked: a freeze either is seen by this look at
     // the gate, or waits for this answer.
     let leaving = leaving();
-    let released = outcome.release(&room.monitor.gates(), now(), wall_now());
+    let looked = now();
+    let released = outcome.release(&room.monitor.gates(), looked, wall_now());
     let (release, leaving) = match released {
-        Ok(release) => (release, leaving),
+        Ok(release) => {
+            // An emergency key has no upstream here, and no drill.
+            if let Some(served) = room.upstreams.get(release.signature().kid()) {
+                served.switch.released(looked);
+            }
+            (release, leaving)
+        }
         Err(withheld) => {
             drop(leaving);
             return Err(record_withheld(&room.journal, withheld));

@@ -16,7 +16,7 @@ pub fn now() -> Moment {
         Ok(at) => {
             Moment::from_nanos(u64::try_from(Duration::from(at).as_nanos()).unwrap_or(u64::MAX))
         }
-        Err(_) => Moment::from_nanos(u64::MAX),
+        Err(_) => Moment::END,
     }
 }
 

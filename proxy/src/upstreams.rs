@@ -14,7 +14,8 @@ use crate::doctor::{self, Patient};
 use crate::metrics::Measured;
 use crate::monitor::Probed;
 use crate::upstream::{
-    DevelopmentUpstream, KmsClients, Pkcs11Clients, Quota, Reached, Served, Upstream,
+    DevelopmentUpstream, FaultSwitch, KmsClients, Pkcs11Clients, Provider, Quota, Reached, Served,
+    Upstream,
 };
 
 /// The upstreams of both runtimes.
@@ -51,6 +52,7 @@ impl Upstreams {
             // would have no gate, and nothing would be signed with it.
             let Some(registered) = registry.get(kid.as_str()) else { continue };
             let (mut reached, mut places) = (Vec::new(), Vec::new());
+            let switch = FaultSwitch::default();
             for config::Reached { upstream, requests_per_second_max } in &signer.upstreams {
                 let algorithm = registered.algorithm();
                 let made = match upstream {
@@ -69,13 +71,17 @@ impl Upstreams {
                 let (provider, region) = upstream.place();
                 let place = Arc::new(Place { provider, region: region.to_owned() });
                 let at = places.len();
-                reached.push(Reached::new(for_callers, quota.clone()));
-                let (kid, upstream) = (kid.clone(), for_canaries);
-                all.monitor.push(Probed { kid, at, upstream, quota: quota.clone() });
+                let [for_callers, for_canaries] = [for_callers, for_canaries]
+                    .map(|provider| Upstream::new(provider, switch.clone()));
+                let for_callers = Reached::new(for_callers, quota.clone());
+                let latency = for_callers.latency.clone();
+                reached.push(for_callers);
+                let (kid, upstream, quota_of) = (kid.clone(), for_canaries, quota.clone());
+                all.monitor.push(Probed { kid, at, upstream, quota: quota_of, latency });
                 places.push((place, quota));
             }
             let watched = places.iter().map(|(place, _)| Arc::clone(place)).collect();
-            all.data.insert(kid.clone(), Served::new(reached, signer.prefer));
+            all.data.insert(kid.clone(), Served::new(reached, signer.prefer, switch));
             all.watched.push(Watched { kid: kid.clone(), upstreams: watched });
             all.measured.push(Measured { kid: kid.clone(), upstreams: places });
         }
@@ -84,22 +90,27 @@ impl Upstreams {
 }
 
 /// For callers, for canaries, for the doctor.
-type Made = (Upstream, Upstream, doctor::Reached);
+type Made = (Provider, Provider, doctor::Reached);
 
-async fn kms_pair(kms: &config::AwsKms, algorithm: Algorithm) -> (Upstream, Upstream) {
+async fn kms_pair(kms: &config::AwsKms, algorithm: Algorithm) -> (Provider, Provider) {
     let KmsClients { data, monitor } = KmsClients::new(kms, algorithm).await;
-    (Upstream::AwsKms(data), Upstream::AwsKms(monitor))
+    (Provider::AwsKms(data), Provider::AwsKms(monitor))
 }
 
 fn token_pair(kid: &Kid, token: &config::Pkcs11, algorithm: Algorithm) -> io::Result<Made> {
     let Pkcs11Clients { data, monitor } = Pkcs11Clients::new(token, algorithm, kid.as_str())?;
-    let looked_at = doctor::Reached::Here(Box::new(Upstream::Pkcs11(monitor.clone())));
-    Ok((Upstream::Pkcs11(data), Upstream::Pkcs11(monitor), looked_at))
+    let looked_at = doctor::Reached::Here(Box::new(looked_at(Provider::Pkcs11(monitor.clone()))));
+    Ok((Provider::Pkcs11(data), Provider::Pkcs11(monitor), looked_at))
 }
 
 fn development_pair(kid: &Kid, key: DevelopmentKey) -> Made {
     tracing::warn!(signer_kid = %kid, "DEVELOPMENT PROVIDER: this key lies in a plain file");
-    let upstream = |key| Upstream::Development(DevelopmentUpstream::new(key));
-    let looked_at = doctor::Reached::Here(Box::new(upstream(key.clone())));
+    let upstream = |key| Provider::Development(DevelopmentUpstream::new(key));
+    let looked_at = doctor::Reached::Here(Box::new(looked_at(upstream(key.clone()))));
     (upstream(key.clone()), upstream(key), looked_at)
+}
+
+/// For the doctor, whom no drill disturbs.
+fn looked_at(provider: Provider) -> Upstream {
+    Upstream::new(provider, FaultSwitch::default())
 }

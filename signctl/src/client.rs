@@ -21,6 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The doctor waits for upstreams that do not answer.
 const DOCTOR_TIMEOUT: Duration = Duration::from_secs(50);
+/// A drill takes its time, and ends by itself before this.
+const DRILL_TIMEOUT: Duration = Duration::from_secs(65);
 const BODY_MAX_BYTES: usize = 16 << 20;
 
 /// What the proxy answered.
@@ -50,6 +52,7 @@ fn patience(path: &str) -> Duration {
     match path {
         "/v1/reload" => RELOAD_TIMEOUT,
         "/v1/doctor" => DOCTOR_TIMEOUT,
+        "/v1/drill" => DRILL_TIMEOUT,
         _ => TIMEOUT,
     }
 }

@@ -97,6 +97,22 @@ enum Verb {
         after_help = "Example: signctl doctor\n         signctl doctor --json | jq '.upstreams[] | select(.ok | not)'"
     )]
     Doctor,
+    /// Make the upstreams of a signer fail for a while, inside the proxy, and report how fast it
+    /// refused, whether anything slipped, and how it recovered. Exit 0 only if it held.
+    #[command(
+        after_help = "Example: signctl drill --signer dev-ed25519\n\nCallers of that signer are refused while it lasts, so a signer that is not a development\none needs --i-understand."
+    )]
+    Drill {
+        /// Which signer; needed if there are several.
+        #[arg(long, value_name = "KID")]
+        signer: Option<String>,
+        /// How long the fault lasts, 1 to 40.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Callers of a real key are refused meanwhile, and that is meant.
+        #[arg(long)]
+        i_understand: bool,
+    },
     /// Read the journal: tail, verify, export.
     #[command(after_help = "Example: signctl audit tail --follow")]
     Audit(audit::Flags),
@@ -143,6 +159,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Verb::Unfreeze => (client::post(socket, "/v1/unfreeze", &json!({}))?, show::done),
         Verb::Reload => (client::post(socket, "/v1/reload", &json!({}))?, show::reloaded),
         Verb::Doctor => (client::post(socket, "/v1/doctor", &json!({}))?, doctor::table),
+        Verb::Drill { signer, seconds, i_understand } => {
+            let body =
+                json!({"signer_kid": signer, "seconds": seconds, "i_understand": i_understand});
+            (client::post(socket, "/v1/drill", &body)?, show::drilled)
+        }
         Verb::Audit(flags) => return audit::run(flags, arguments.json),
         Verb::Breakglass(flags) => return breakglass::run(flags, socket, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),

@@ -105,6 +105,23 @@ pub(crate) fn reloaded(body: &Value) -> String {
     )
 }
 
+/// What a drill showed.
+pub(crate) fn drilled(body: &Value) -> String {
+    let time = |key| match body.get(key).and_then(Value::as_u64) {
+        Some(ms) => format!("{}.{:03} s", ms / 1_000, ms % 1_000),
+        None => "NEVER within the drill".to_owned(),
+    };
+    let held = body.get("ok") == Some(&Value::Bool(true));
+    let rows = [
+        ["drill", &format!("every upstream of {} failed", text(body, "signer_kid"))],
+        ["time to refuse", &time("time_to_refuse_ms")],
+        ["slipped", &number(body, "slipped").to_string()],
+        ["time to recover", &time("time_to_recover_ms")],
+        ["verdict", if held { "held" } else { "DID NOT HOLD" }],
+    ];
+    table(&rows.map(|row| row.map(str::to_owned).to_vec()))
+}
+
 /// A refusal: its reason and detail, which lists every mistake.
 pub(crate) fn problem(body: &Value) -> String {
     format!("{}: {}", text(body, "reason"), text(body, "detail"))

@@ -9,6 +9,10 @@ use std::time::Duration;
 pub struct Moment(u64);
 
 impl Moment {
+    /// The end of time: what a clock says that can not be read. Every lease is over by then,
+    /// and nothing else is known.
+    pub const END: Self = Self(u64::MAX);
+
     /// The point `nanos` nanoseconds after boot.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {

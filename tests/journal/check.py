@@ -43,6 +43,7 @@ FIELDS = {
     "unfreeze": "by frozen_by reason",
     "unseal": "by reason sealed_for signer_kid?",
     "reload": "by generation",
+    "drill": "by phase signer_kid slipped? time_to_recover_ms? time_to_refuse_ms?",
     "refusals": "over_s refused",
     "activation": "activated by detail emergency_kid? incident? reason session? signer_head? signer_instance?",
     "breakglass_ended": "by detail emergency_kid incident reason session signer_head?",
@@ -58,6 +59,7 @@ FIELDS = {
     "unlock": "actor by outcome",
 }
 NUMBERS = {"cut_bytes", "first_seq", "open_intents", "oldest_open", "intent", "signed", "generation", "over_s",
+           "slipped", "time_to_recover_ms", "time_to_refuse_ms",
            "max_signatures", "remaining", "signatures"}
 ENDS = {"expired", "quota_exhausted", "operator", "proxy_gone", "restarted", "journal"}
 

@@ -4,11 +4,11 @@
 
 mod cut;
 mod pair;
+mod region;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,14 +18,9 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use cut::Cut;
 use pair::Pair;
 
 pub use pair::Kind;
@@ -37,6 +32,8 @@ pub enum Operation {
     Sign,
     /// `GetPublicKey`.
     GetPublicKey,
+    /// `DescribeKey`.
+    DescribeKey,
 }
 
 /// What goes wrong with an operation of a key.
@@ -79,7 +76,13 @@ pub enum Fault {
 pub struct Kms {
     /// Its endpoint: `http://127.0.0.1:PORT`.
     pub endpoint: String,
+    /// Its region.
+    pub region: &'static str,
     keys: Arc<Mutex<BTreeMap<String, Arc<Held>>>>,
+    /// Whether it can be reached.
+    reachable: watch::Sender<bool>,
+    /// Whether it has done what it was told.
+    settled: watch::Receiver<bool>,
 }
 
 /// A key in it.
@@ -99,7 +102,7 @@ pub struct Key {
 struct Held {
     arn: String,
     kind: Kind,
-    pair: Pair,
+    pair: Arc<Pair>,
     /// Signs in place of `pair` under [`Fault::WrongKey`].
     other: Pair,
     faults: Mutex<BTreeMap<Operation, Fault>>,
@@ -107,41 +110,37 @@ struct Held {
     mended: Notify,
     /// The one algorithm that is not denied.
     only: Mutex<Option<&'static str>>,
+    /// Its state, and when it will be deleted, in seconds since 1970.
+    state: Mutex<(&'static str, Option<u64>)>,
 }
 
 impl Kms {
-    /// Starts one on loopback. It ends with the process.
-    #[must_use]
-    pub fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address: SocketAddr = listener.local_addr().unwrap();
-        let kms = Self { endpoint: format!("http://{address}"), keys: Arc::default() };
-        let serving = kms.clone();
-        let body = move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serving.serve(listener));
-        };
-        std::thread::Builder::new().name("kms".into()).spawn(body).unwrap();
-        kms
-    }
-
     /// Makes a key.
     #[must_use]
     pub fn key(&self, kind: Kind) -> Key {
+        self.hold(kind, Arc::new(Pair::generate(kind)))
+    }
+
+    /// Makes a replica of a key of another region: the same key pair, with faults of its own.
+    #[must_use]
+    pub fn replica(&self, key: &Key) -> Key {
+        self.hold(key.kind, Arc::clone(&key.held().pair))
+    }
+
+    fn hold(&self, kind: Kind, pair: Arc<Pair>) -> Key {
         let mut keys = self.keys.lock().unwrap();
         let id = format!("00000000-0000-4000-8000-{:012}", keys.len());
-        let arn = format!("arn:aws:kms:eu-test-1:000000000000:key/{id}");
+        let arn = format!("arn:aws:kms:{}:000000000000:key/{id}", self.region);
         let held = Arc::new(Held {
             arn: arn.clone(),
             kind,
-            pair: Pair::generate(kind),
+            pair,
             other: Pair::generate(kind),
             faults: Mutex::default(),
             calls: Mutex::default(),
             mended: Notify::new(),
             only: Mutex::default(),
+            state: Mutex::new(("Enabled", None)),
         });
         let pem = pem("PUBLIC KEY", &held.pair.public_key_der());
         keys.insert(id.clone(), Arc::clone(&held));
@@ -163,25 +162,6 @@ impl Kms {
         pem(concat!("PRIVATE", " KEY"), &key.held().pair.private_key_der())
     }
 
-    async fn serve(self, listener: std::net::TcpListener) {
-        let listener = TcpListener::from_std(listener).unwrap();
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
-            let _ = stream.set_nodelay(true);
-            let kms = self.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let kms = kms.clone();
-                    async move { kms.respond(request).await }
-                });
-                // A reset is an error of the service: hyper closes the connection.
-                let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(Cut(stream)), service)
-                    .await;
-            });
-        }
-    }
-
     async fn respond(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let target = request
             .headers()
@@ -197,6 +177,7 @@ impl Kms {
         let operation = match target.as_str() {
             "TrentService.Sign" => Operation::Sign,
             "TrentService.GetPublicKey" => Operation::GetPublicKey,
+            "TrentService.DescribeKey" => Operation::DescribeKey,
             _ => return Ok(error("UnknownOperationException", 400)),
         };
         *held.calls.lock().unwrap().entry(operation).or_default() += 1;
@@ -214,6 +195,7 @@ impl Kms {
         let answered = match operation {
             Operation::Sign => sign(&held, &input, fault.as_ref()),
             Operation::GetPublicKey => Ok(public_key(&held)),
+            Operation::DescribeKey => Ok(description(&held)),
         };
         let body = match answered {
             Ok(body) => body,
@@ -259,6 +241,12 @@ impl Key {
     /// `kms:SigningAlgorithm` does.
     pub fn deny_all_but(&self, algorithm: &'static str) {
         *self.held().only.lock().unwrap() = Some(algorithm);
+    }
+
+    /// Puts it in that state, with a date of its deletion in seconds since 1970. What signs
+    /// is not changed by it.
+    pub fn set_state(&self, state: &'static str, deletion: Option<u64>) {
+        *self.held().state.lock().unwrap() = (state, deletion);
     }
 
     /// Ends all faults.
@@ -344,6 +332,15 @@ fn public_key(held: &Held) -> Value {
         "PublicKey": STANDARD.encode(held.pair.public_key_der()),
         "SigningAlgorithms": kind.algorithms(),
     })
+}
+
+fn description(held: &Held) -> Value {
+    let (state, deletion) = *held.state.lock().unwrap();
+    let mut metadata = json!({"KeyId": held.arn, "Arn": held.arn, "KeyState": state});
+    if let Some(at) = deletion {
+        metadata["DeletionDate"] = json!(at);
+    }
+    json!({"KeyMetadata": metadata})
 }
 
 fn error(code: &str, status: u16) -> Response<Full<Bytes>> {

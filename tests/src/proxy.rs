@@ -1,6 +1,7 @@
 //! A real `signing-proxy` process, configured by a test.
 
-use std::fmt::Write as _;
+mod config;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::audit_key::audit_entry;
 use crate::client::{Answer, Client, Protocol, admin, plain};
-use crate::kms::Key;
+use crate::kms::{Key, Kms};
 use crate::pki::{Certificate, Profile};
 use crate::process::Process;
 use crate::programs::ours;
@@ -23,6 +24,8 @@ use crate::world::World;
 pub struct ProxyBuilder<'w> {
     world: &'w World,
     signers: Vec<(String, Key)>,
+    replicas: Vec<(String, Kms, Key)>,
+    prefer: String,
     registry: Vec<Value>,
     callers: Vec<(String, Vec<Granted>)>,
     rates: Vec<(String, String)>,
@@ -77,6 +80,8 @@ impl<'w> ProxyBuilder<'w> {
         Self {
             world,
             signers: Vec::new(),
+            replicas: Vec::new(),
+            prefer: "configured".to_owned(),
             registry: Vec::new(),
             callers: Vec::new(),
             rates: Vec::new(),
@@ -133,6 +138,20 @@ impl<'w> ProxyBuilder<'w> {
             *lines = format!("{kms}{lines}");
         }
         builder
+    }
+
+    /// Gives the signer `kid` another upstream: `key` of `kms`.
+    #[must_use]
+    pub fn replica(mut self, kid: &str, kms: &Kms, key: &Key) -> Self {
+        self.replicas.push((kid.to_owned(), kms.clone(), key.clone()));
+        self
+    }
+
+    /// Which upstream its signers prefer.
+    #[must_use]
+    pub fn prefer(mut self, prefer: &str) -> Self {
+        self.prefer = prefer.to_owned();
+        self
     }
 
     /// Adds an entry to the registry, for a key that is not served or instead of
@@ -268,56 +287,6 @@ impl<'w> ProxyBuilder<'w> {
         registry.push(audit_entry(&scratch.path(&file("audit.key"))));
         scratch.write(&file("signers.json"), json!({"signers": registry}).to_string());
         scratch.write(&file("signing-proxy.toml"), self.config())
-    }
-
-    fn config(&self) -> String {
-        let mut text = format!(
-            "[deployment]\nname = \"test\"\nenvironment = \"test\"\n\
-             [server]\nlisten = \"127.0.0.1:0\"\n{}\n\
-             [server.tls]\ncertificate_file = \"server.pem\"\nprivate_key_file = \"server.key\"\n\
-             client_ca_file = \"ca.pem\"\n{}\n\
-             [metrics]\nlisten = \"127.0.0.1:0\"\n\
-             [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n\
-             [state]\ndir = \"state\"\n\
-             [audit]\ndir = \"{}\"\nkey_file = \"audit.key\"\nsegment_bytes = {}\n{}\n\
-             [registry]\nfile = \"signers.json\"\n[gate]\n{}\n",
-            self.server,
-            self.tls,
-            nix::unistd::geteuid(),
-            self.journal,
-            self.segment_bytes,
-            self.audit,
-            self.gate,
-        );
-        for (kid, key) in &self.signers {
-            if let Some((_, lines)) = self.upstreams.iter().find(|(name, _)| name == kid) {
-                write!(text, "[[signers]]\nkid = \"{kid}\"\n{lines}").unwrap();
-                continue;
-            }
-            let lines = self.kms_upstream(key);
-            write!(text, "[[signers]]\nkid = \"{kid}\"\n{lines}").unwrap();
-        }
-        for (caller, granted) in &self.callers {
-            let default = &granted.first().unwrap().kid;
-            write!(text, "[[callers]]\nname = \"{caller}\"\ndefault_signer = \"{default}\"\n")
-                .unwrap();
-            for (_, lines) in self.rates.iter().filter(|(limited, _)| limited == caller) {
-                writeln!(text, "{lines}").unwrap();
-            }
-            for Granted { kid, algorithms } in granted {
-                write!(text, "[[callers.signers]]\nkid = \"{kid}\"\nalgorithms = {algorithms:?}\n")
-                    .unwrap();
-            }
-        }
-        text
-    }
-
-    fn kms_upstream(&self, key: &Key) -> String {
-        format!(
-            "[[signers.upstreams]]\nprovider = \"aws-kms\"\nkey_id = \"{}\"\n\
-             region = \"eu-test-1\"\nendpoint = \"{}\"\n{}\n",
-            key.id, self.endpoint, self.kms
-        )
     }
 
     /// The command that would serve it; its journal is made if there is none.

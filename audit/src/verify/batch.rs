@@ -157,6 +157,7 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
         | Kind::Unfreeze
         | Kind::Unseal
         | Kind::Reload
+        | Kind::Drill
         | Kind::Refusals
         | Kind::SessionActivated
         | Kind::SessionRefused

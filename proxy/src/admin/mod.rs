@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use crate::breakglass::Breakglass;
 use crate::config::{self, REASON_MAX_CHARS};
 use crate::doctor::{Busy, Doctor};
+use crate::drill::Drills;
 use crate::health::{Health, Reader};
 use crate::json::put;
 use crate::monitor::{Monitor, Outcome, Sealed};
@@ -55,6 +56,7 @@ const PATHS: &[&str] = &[
     "/v1/unseal",
     "/v1/reload",
     "/v1/doctor",
+    "/v1/drill",
     "/v1/breakglass",
     "/v1/breakglass/activate",
     "/v1/breakglass/end",
@@ -82,6 +84,8 @@ pub struct Admin {
     pub breakglass: Arc<Breakglass>,
     /// Looks at the upstreams.
     pub doctor: Doctor,
+    /// Runs drills.
+    pub drills: Arc<Drills>,
     /// When the process started.
     pub started: Moment,
 }
@@ -90,6 +94,15 @@ pub struct Admin {
 #[serde(deny_unknown_fields)]
 struct Freeze {
     reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drill {
+    signer_kid: Option<String>,
+    seconds: Option<u64>,
+    #[serde(default)]
+    i_understand: bool,
 }
 
 #[derive(Deserialize)]
@@ -217,6 +230,12 @@ async fn respond(
         ("/v1/reload", &Method::POST) => {
             let by = peer.name().await;
             Ok(reload(Arc::clone(&admin.reloader).reload(by).await))
+        }
+        ("/v1/drill", &Method::POST) => {
+            let Drill { signer_kid, seconds, i_understand } = read(request).await?;
+            let (drills, by) = (Arc::clone(&admin.drills), peer.name().await);
+            let report = drills.run(signer_kid.as_deref(), seconds, i_understand, by).await?;
+            Ok(json_answer(StatusCode::OK, &report))
         }
         ("/v1/doctor", &Method::POST) => match admin.doctor.visit().await {
             Ok(report) => Ok(json_answer(StatusCode::OK, &report.to_json())),

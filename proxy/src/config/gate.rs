@@ -59,11 +59,13 @@ pub(super) fn read(mut section: Section) -> (Thresholds, Probe) {
         flap_window: millis(&mut section, "flap_window_ms", 60_000, 0..=3_600_000),
         window: window(&mut section),
     };
+    let key_state_interval = millis(&mut section, "key_state_interval_ms", 60_000, 100..=3_600_000);
     section.finish();
     let probe = Probe {
         interval: Duration::from_millis(interval_ms),
         recovery_interval: Duration::from_millis(recovery_ms),
         timeout: Duration::from_millis(timeout_ms),
+        key_state_interval,
     };
     (thresholds, probe)
 }

@@ -175,6 +175,8 @@ pub struct Probe {
     pub recovery_interval: Duration,
     /// One canary, from start to verified.
     pub timeout: Duration,
+    /// Between questions for the state of a key.
+    pub key_state_interval: Duration,
 }
 
 /// Break-glass, as far as the proxy has to do with it.

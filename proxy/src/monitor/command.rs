@@ -33,6 +33,8 @@ pub(super) enum Command {
     Arm { armed: Armed, reply: oneshot::Sender<Result<(), String>> },
     /// The session of that name is over; the answer is whether it was in force.
     Disarm { session: String, why: Over, reply: oneshot::Sender<bool> },
+    /// The signer whose outage, if of any, is a drill.
+    Drill { kid: Option<Kid>, reply: oneshot::Sender<()> },
     /// The journal's newest record is to be stored.
     Witness { reply: oneshot::Sender<Outcome> },
     /// What an operator loosens is in the journal, or why not; from the writer to itself.

@@ -88,7 +88,7 @@ impl TrafficEvidence {
         };
         match evidence {
             // A clock that can not be read says the end of time; that proves nothing.
-            Evidence::Signed if started.as_nanos() == u64::MAX => return,
+            Evidence::Signed if started == Moment::END => return,
             Evidence::Signed => {
                 let is_slow = took.as_nanos() > u128::from(self.slow_call.load(Ordering::Relaxed));
                 return of_upstream.signed(started, is_slow);
@@ -194,3 +194,6 @@ impl OfUpstream {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

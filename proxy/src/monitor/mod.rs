@@ -26,7 +26,7 @@ pub use store::{Store, StoreError, Stored, StoredFreeze, StoredSeal, Witness};
 use crate::config::{Environment, Probe};
 use crate::metrics::Metrics;
 use crate::time::{now, wall_now};
-use crate::upstream::{Quota, Upstream};
+use crate::upstream::{Latency, Quota, Upstream};
 use command::Command;
 use disk::Disk;
 use writer::Writer;
@@ -65,6 +65,8 @@ pub struct Probed {
     pub upstream: Upstream,
     /// What canaries are counted by.
     pub quota: Option<Arc<Quota>>,
+    /// What canaries measure for whoever prefers the fastest.
+    pub latency: Latency,
 }
 
 /// Why the writer did not answer: it is gone, and with it every lease.
@@ -176,6 +178,14 @@ impl Monitor {
         self.ask(|reply| Command::Disarm { session, why, reply }).await
     }
 
+    /// What happens to the gate of `kid` from now on is a drill, and no outage; None: none is.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn set_drill(&self, kid: Option<Kid>) -> Result<(), MonitorGone> {
+        self.ask(|reply| Command::Drill { kid, reply }).await
+    }
+
     /// Stores how far the journal has come.
     ///
     /// # Errors
@@ -215,12 +225,13 @@ impl MonitorTasks {
         let Self { writer, pace, upstreams, monitor, metrics } = self;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(writer.run());
-        for Probed { kid, at, upstream, quota } in upstreams {
+        for Probed { kid, at, upstream, quota, latency } in upstreams {
             let prober = prober::Prober {
                 kid,
                 at,
                 upstream: Arc::new(upstream),
                 quota,
+                latency,
                 monitor: monitor.clone(),
                 pace: pace.clone(),
                 metrics: Arc::clone(&metrics),

@@ -15,7 +15,12 @@ use crate::config::Probe;
 use crate::metrics::Metrics;
 use crate::order::CanaryOrder;
 use crate::time::{now, wall_now};
-use crate::upstream::{Quota, Upstream, UpstreamError};
+use crate::upstream::{Latency, Quota, Upstream, UpstreamError};
+
+/// Of a canary's time-out, the part that a question for the key's state may take; and at most
+/// so long: less than what a lease has to spare, so that no silent question ends one.
+const STATE_PART: u32 = 4;
+const STATE_MAX: Duration = Duration::from_millis(500);
 
 pub(super) struct Prober {
     pub(super) kid: Kid,
@@ -23,6 +28,7 @@ pub(super) struct Prober {
     pub(super) at: usize,
     pub(super) upstream: Arc<Upstream>,
     pub(super) quota: Option<Arc<Quota>>,
+    pub(super) latency: Latency,
     pub(super) monitor: Monitor,
     pub(super) pace: watch::Receiver<Probe>,
     pub(super) metrics: Arc<Metrics>,
@@ -35,14 +41,27 @@ struct Known {
     newest_probe: Option<Moment>,
     /// Whether the upstream's key was found to be the registered one.
     compared: bool,
+    /// When the state of the key was last asked for.
+    newest_question: Option<Moment>,
+    /// Whether that spoke against the key: then it is asked for again before each canary.
+    in_trouble: bool,
 }
 
 /// What the prober does next.
 enum Next {
     /// Probe now.
     Probe,
+    /// Ask for the state of the key now: also while traffic makes canaries unnecessary.
+    AskState,
     /// Nothing to learn before this long.
     Wait(Duration),
+}
+
+impl Known {
+    fn of(signer: Arc<Signer>) -> Self {
+        let (newest_probe, newest_question) = (None, None);
+        Self { signer, newest_probe, compared: false, newest_question, in_trouble: false }
+    }
 }
 
 impl Prober {
@@ -59,17 +78,17 @@ impl Prober {
                     // leaves it as it is asks nothing of the upstream.
                     let known = match &mut known {
                         Some(known) if known.signer == signer => known,
-                        _ => known.insert(Known { signer, newest_probe: None, compared: false }),
+                        _ => known.insert(Known::of(signer)),
                     };
-                    match self.next(known, &probe, now()) {
-                        Next::Wait(pause) => Some(pause),
-                        Next::Probe => {
-                            if !self.observe(known, &probe).await {
-                                return;
-                            }
-                            None
-                        }
+                    let (pause, is_wanted) = match self.next(known, &probe, now()) {
+                        Next::Wait(pause) => (Some(pause), true),
+                        Next::Probe => (None, self.observe(known, &probe).await),
+                        Next::AskState => (None, self.ask_state(known, &probe).await),
+                    };
+                    if !is_wanted {
+                        return;
                     }
+                    pause
                 }
                 // What is served is registered, or nothing starts and no reload takes hold.
                 None => Some(probe.interval),
@@ -97,7 +116,25 @@ impl Prober {
             quota.count(started);
         }
         let evidence = self.probe(known, probe).await;
-        self.metrics.observed_call(&self.kid, self.at, &evidence, now().since(started));
+        let took = now().since(started);
+        self.metrics.observed_call(&self.kid, self.at, &evidence, took);
+        if evidence == Evidence::Signed {
+            self.latency.answered_in(took);
+        }
+        self.tell(started, evidence).await
+    }
+
+    /// Asks for the state of the key, which is told only if it speaks against the key; false
+    /// if nobody wants to know any more.
+    async fn ask_state(&self, known: &mut Known, probe: &Probe) -> bool {
+        let started = now();
+        match self.key_trouble(known, probe).await {
+            Some(trouble) => self.tell(started, trouble).await,
+            None => true,
+        }
+    }
+
+    async fn tell(&self, started: Moment, evidence: Evidence) -> bool {
         let (upstream, source) = (self.at, Source::Canary);
         let observation = Observation { upstream, source, started, at: now(), count: 1, evidence };
         let command = Command::Observe { kid: self.kid.clone(), observation };
@@ -125,29 +162,64 @@ impl Prober {
         };
         let Some(newest_probe) = known.newest_probe else { return Next::Probe };
         let due = proven.map_or(newest_probe, |proven| proven.max(newest_probe)).after(interval);
-        if now < due { Next::Wait(due.since(now)) } else { Next::Probe }
+        // The first canary says more than the first state; after it both have their pace.
+        let question = known.newest_question.unwrap_or(newest_probe);
+        let question_due = question.after(jittered(probe.key_state_interval));
+        if due <= now {
+            Next::Probe
+        } else if question_due <= now {
+            Next::AskState
+        } else {
+            Next::Wait(due.min(question_due).since(now))
+        }
     }
 
     async fn probe(&self, known: &mut Known, probe: &Probe) -> Evidence {
-        let signer = &known.signer;
+        let signer = Arc::clone(&known.signer);
         if let Err(refusal) = signer.usable_at(wall_now()) {
             // Policy refuses it already; so health says so too.
             return Evidence::Failed { fault: Fault::KeyUnavailable, detail: refusal.detail };
         }
         let timeout = probe.timeout;
-        let probe = async {
+        let canary = async {
             if !known.compared {
-                if let Some(evidence) = self.compare(signer).await {
-                    return evidence;
+                if let Some(evidence) = self.compare(&signer).await {
+                    return self.explained(known, probe, evidence).await;
                 }
                 known.compared = true;
             }
-            self.canary(signer).await
+            // For a while KMS may still sign with a key that it says is disabled.
+            if known.in_trouble
+                && let Some(trouble) = self.key_trouble(known, probe).await
+            {
+                return trouble;
+            }
+            let evidence = self.canary(&signer).await;
+            self.explained(known, probe, evidence).await
         };
-        tokio::time::timeout(timeout, probe).await.unwrap_or_else(|_| Evidence::Failed {
+        tokio::time::timeout(timeout, canary).await.unwrap_or_else(|_| Evidence::Failed {
             fault: Fault::Indeterminate,
             detail: format!("no answer to the canary within {} ms", timeout.as_millis()),
         })
+    }
+
+    /// A denial in the words of the key's state, where that can be asked for.
+    async fn explained(&self, known: &mut Known, probe: &Probe, evidence: Evidence) -> Evidence {
+        if !evidence.is_denial() {
+            return evidence;
+        }
+        self.key_trouble(known, probe).await.unwrap_or(evidence)
+    }
+
+    /// What the state of the key says against it. No answer says nothing, and soon: a canary's
+    /// own answer must not be lost over it.
+    async fn key_trouble(&self, known: &mut Known, probe: &Probe) -> Option<Evidence> {
+        known.newest_question = Some(now());
+        let within = (probe.timeout / STATE_PART).min(STATE_MAX);
+        let asked = tokio::time::timeout(within, self.upstream.key_trouble()).await;
+        let trouble = asked.ok().flatten();
+        known.in_trouble = trouble.is_some();
+        trouble.map(UpstreamError::into_evidence)
     }
 
     /// Whether the upstream holds the registered key: None if it does.

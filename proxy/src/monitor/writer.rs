@@ -7,7 +7,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use audit::Journal;
 use signing_core::Kid;
-use signing_core::gate::{Freeze, Gates, Place, Snapshot, State, Transition, UpstreamChange};
+use signing_core::gate::{
+    Evidence, Freeze, Gates, Place, Snapshot, State, Transition, UpstreamChange,
+};
 use signing_core::journal::{self, Record};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
@@ -79,6 +81,9 @@ impl Writer {
                 observation.at = now();
                 let transition = self.gates.observe(&kid, &observation);
                 self.publish(transition);
+                if observation.evidence != Evidence::Signed {
+                    self.hurry();
+                }
             }
             Command::Freeze { reason, by, reply } => self.freeze(reason, by, reply),
             Command::Unfreeze { by, reply } => self.unfreeze(by, reply),
@@ -102,6 +107,11 @@ impl Writer {
                     self.disarm(&why);
                 }
                 disk::tell(reply, ended);
+            }
+            Command::Drill { kid, reply } => {
+                let transitions = self.gates.set_drill(kid, now());
+                self.publish(transitions);
+                disk::tell(reply, ());
             }
             Command::Witness { reply } => {
                 // The stop itself may have sealed it.
@@ -144,6 +154,12 @@ impl Writer {
         }
         transitions.extend(self.gates.tick(now));
         self.publish(transitions);
+    }
+
+    /// Has probers look at the gates again: after a canary that failed the next one comes
+    /// sooner, and they may have looked before that was known.
+    fn hurry(&self) {
+        self.pace.send_modify(|_| {});
     }
 
     /// In force first, on disk second: a freeze waits for nothing.

@@ -2,6 +2,7 @@
 //! that nobody believes yet, or says what it knows about the failure (I10).
 
 mod development;
+mod fault;
 mod kms;
 mod pkcs11;
 mod quota;
@@ -12,16 +13,25 @@ use signing_core::Moment;
 use signing_core::gate::{Evidence, Fault};
 
 pub use development::DevelopmentUpstream;
+pub use fault::{FaultInForce, FaultSwitch};
 pub use kms::{KmsClients, KmsUpstream};
 pub use pkcs11::{Pkcs11Clients, Pkcs11Upstream};
 pub use quota::Quota;
-pub use served::{Reached, Route, Served};
+pub use served::{Latency, Reached, Route, Served};
 
 use crate::order::Order;
+use crate::time::now;
 
-/// One upstream of a signer, as one of the two runtimes holds it.
+/// One upstream of a signer, as one of the two runtimes holds it, behind the signer's switch.
 #[derive(Debug)]
-pub enum Upstream {
+pub struct Upstream {
+    provider: Provider,
+    switch: FaultSwitch,
+}
+
+/// A way to reach a key.
+#[derive(Debug)]
+pub enum Provider {
     /// AWS KMS.
     AwsKms(KmsUpstream),
     /// A key on a PKCS#11 token.
@@ -73,23 +83,35 @@ impl UpstreamError {
 }
 
 impl Upstream {
+    /// Reaches a key by `provider`, as long as `switch` lets it.
+    #[must_use]
+    pub fn new(provider: Provider, switch: FaultSwitch) -> Self {
+        Self { provider, switch }
+    }
+
+    /// How it reaches its key.
+    #[must_use]
+    pub fn reached_by(&self) -> &Provider {
+        &self.provider
+    }
+
     /// The provider's name: the label `upstream` of metrics.
     #[must_use]
     pub fn provider(&self) -> &'static str {
-        match self {
-            Self::AwsKms(_) => "aws-kms",
-            Self::Pkcs11(_) => "pkcs11",
-            Self::Development(_) => "development",
+        match &self.provider {
+            Provider::AwsKms(_) => "aws-kms",
+            Provider::Pkcs11(_) => "pkcs11",
+            Provider::Development(_) => "development",
         }
     }
 
     /// The region of a metric label: of a token, its label; `local` where there is none.
     #[must_use]
     pub fn region(&self) -> &str {
-        match self {
-            Self::AwsKms(kms) => kms.region(),
-            Self::Pkcs11(token) => token.region(),
-            Self::Development(_) => "local",
+        match &self.provider {
+            Provider::AwsKms(kms) => kms.region(),
+            Provider::Pkcs11(token) => token.region(),
+            Provider::Development(_) => "local",
         }
     }
 
@@ -100,11 +122,14 @@ impl Upstream {
     /// # Errors
     /// What is known about the failure.
     pub async fn sign(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
-        match self {
-            Self::AwsKms(kms) => kms.sign(order).await,
-            Self::Pkcs11(token) => token.sign(order).await,
-            Self::Development(development) => development.sign(order),
-        }
+        let began = now();
+        self.switch.pass()?;
+        let answer = match &self.provider {
+            Provider::AwsKms(kms) => kms.sign(order).await,
+            Provider::Pkcs11(token) => token.sign(order).await,
+            Provider::Development(development) => development.sign(order),
+        };
+        self.answered(began, answer)
     }
 
     /// The same, in one attempt: another upstream may be asked next.
@@ -112,21 +137,35 @@ impl Upstream {
     /// # Errors
     /// What is known about the failure.
     pub async fn sign_once(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
-        match self {
-            Self::AwsKms(kms) => kms.sign_in_one_attempt(order).await,
-            Self::Pkcs11(token) => token.sign(order).await,
-            Self::Development(development) => development.sign(order),
+        let began = now();
+        self.switch.pass()?;
+        let answer = match &self.provider {
+            Provider::AwsKms(kms) => kms.sign_in_one_attempt(order).await,
+            Provider::Pkcs11(token) => token.sign(order).await,
+            Provider::Development(development) => development.sign(order),
+        };
+        self.answered(began, answer)
+    }
+
+    fn answered(
+        &self,
+        began: Moment,
+        answer: Result<Vec<u8>, UpstreamError>,
+    ) -> Result<Vec<u8>, UpstreamError> {
+        if answer.is_ok() {
+            self.switch.answered(began);
         }
+        answer
     }
 
     /// Whether a call that certainly signed nothing may be made again now, here or elsewhere:
     /// spends the budget for that.
     #[must_use]
     pub fn grants_second_attempt(&self, now: Moment) -> bool {
-        match self {
-            Self::AwsKms(kms) => kms.spends_retry(now),
-            Self::Pkcs11(token) => token.spends_retry(now),
-            Self::Development(_) => false,
+        match &self.provider {
+            Provider::AwsKms(kms) => kms.spends_retry(now),
+            Provider::Pkcs11(token) => token.spends_retry(now),
+            Provider::Development(_) => false,
         }
     }
 
@@ -135,30 +174,40 @@ impl Upstream {
     /// # Errors
     /// What is known about the failure.
     pub async fn public_key(&self) -> Result<FoundKey, UpstreamError> {
-        match self {
-            Self::AwsKms(kms) => kms.public_key().await,
-            Self::Pkcs11(token) => token.public_key(),
-            Self::Development(development) => {
+        self.switch.pass()?;
+        match &self.provider {
+            Provider::AwsKms(kms) => kms.public_key().await,
+            Provider::Pkcs11(token) => token.public_key(),
+            Provider::Development(development) => {
                 Ok(FoundKey { spki_der: development.public_key(), arn: None })
             }
+        }
+    }
+
+    /// What speaks against the use of its key, where the upstream can be asked for that.
+    pub async fn key_trouble(&self) -> Option<UpstreamError> {
+        match &self.provider {
+            Provider::AwsKms(kms) => kms.key_trouble().await,
+            // Its sessions say so themselves.
+            Provider::Pkcs11(_) | Provider::Development(_) => None,
         }
     }
 
     /// Keeps credentials and connections ready; to be spawned on the runtime that
     /// uses them. Ends at once where there is nothing to keep.
     pub async fn keep_warm(&self) {
-        match self {
-            Self::AwsKms(kms) => kms.keep_warm().await,
-            Self::Pkcs11(_) | Self::Development(_) => {}
+        match &self.provider {
+            Provider::AwsKms(kms) => kms.keep_warm().await,
+            Provider::Pkcs11(_) | Provider::Development(_) => {}
         }
     }
 
     /// Tells the upstream that `found` is the registered key.
     pub fn pin(&self, found: FoundKey) {
-        match (self, found) {
-            (Self::AwsKms(kms), FoundKey { arn: Some(arn), .. }) => kms.pin(arn),
-            (Self::Pkcs11(token), FoundKey { spki_der, .. }) => token.pin(spki_der),
-            (Self::AwsKms(_) | Self::Development(_), _) => {}
+        match (&self.provider, found) {
+            (Provider::AwsKms(kms), FoundKey { arn: Some(arn), .. }) => kms.pin(arn),
+            (Provider::Pkcs11(token), FoundKey { spki_der, .. }) => token.pin(spki_der),
+            (Provider::AwsKms(_) | Provider::Development(_), _) => {}
         }
     }
 }

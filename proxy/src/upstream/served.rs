@@ -8,11 +8,21 @@ use std::time::Duration;
 use signing_core::Moment;
 
 use super::Upstream;
+use super::fault::FaultSwitch;
 use super::quota::Quota;
 use crate::config::Prefer;
 
 /// How much a new time weighs against those before: one in so many.
 const SMOOTHING: u64 = 8;
+
+/// How long an upstream takes to sign, as callers' calls and canaries show: of one that is
+/// not preferred, canaries alone do.
+#[derive(Clone, Debug, Default)]
+pub struct Latency {
+    /// Nanoseconds, smoothed; 0: it was not asked yet.
+    nanos: Arc<AtomicU64>,
+}
+
 /// A call for which the quota was spent.
 #[derive(Debug)]
 pub struct Route {
@@ -25,8 +35,8 @@ pub struct Reached {
     /// The upstream.
     pub upstream: Arc<Upstream>,
     quota: Option<Arc<Quota>>,
-    /// Nanoseconds, smoothed; 0: it was not asked yet.
-    latency: AtomicU64,
+    /// How long it takes to sign.
+    pub latency: Latency,
 }
 
 /// The upstreams of one signer, in the order of the configuration.
@@ -34,6 +44,8 @@ pub struct Reached {
 pub struct Served {
     reached: Vec<Reached>,
     prefer: Prefer,
+    /// What a drill switches.
+    pub switch: FaultSwitch,
 }
 
 impl Route {
@@ -44,13 +56,7 @@ impl Route {
     }
 }
 
-impl Reached {
-    /// An upstream that was not asked yet.
-    #[must_use]
-    pub fn new(upstream: Upstream, quota: Option<Arc<Quota>>) -> Self {
-        Self { upstream: Arc::new(upstream), quota, latency: AtomicU64::new(0) }
-    }
-
+impl Latency {
     /// Takes in how long a call took that was answered with a signature.
     pub fn answered_in(&self, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
@@ -59,15 +65,27 @@ impl Reached {
             before => before - before / SMOOTHING + took / SMOOTHING,
         };
         // Of two at once one may be lost: it is an estimate.
-        self.latency.store(smoothed(self.latency.load(Ordering::Relaxed)), Ordering::Relaxed);
+        self.nanos.store(smoothed(self.nanos()), Ordering::Relaxed);
+    }
+
+    fn nanos(&self) -> u64 {
+        self.nanos.load(Ordering::Relaxed)
+    }
+}
+
+impl Reached {
+    /// An upstream that was not asked yet.
+    #[must_use]
+    pub fn new(upstream: Upstream, quota: Option<Arc<Quota>>) -> Self {
+        Self { upstream: Arc::new(upstream), quota, latency: Latency::default() }
     }
 }
 
 impl Served {
     /// Serves `reached`.
     #[must_use]
-    pub fn new(reached: Vec<Reached>, prefer: Prefer) -> Self {
-        Self { reached, prefer }
+    pub fn new(reached: Vec<Reached>, prefer: Prefer, switch: FaultSwitch) -> Self {
+        Self { reached, prefer, switch }
     }
 
     /// Its upstreams, in the order of the configuration.
@@ -91,7 +109,7 @@ impl Served {
             Prefer::Fastest => {
                 let mut open: Vec<_> = open.collect();
                 // One that was not asked yet is asked: nothing else would measure it.
-                open.sort_by_key(|(_, reached)| reached.latency.load(Ordering::Relaxed));
+                open.sort_by_key(|(_, reached)| reached.latency.nanos());
                 first_with_quota(open.into_iter(), now)
             }
         }

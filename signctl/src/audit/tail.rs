@@ -164,6 +164,7 @@ fn readable(record: &Record) -> String {
         "unfreeze" => {
             format!("by {}, of the freeze by {}: {}", text("by"), text("frozen_by"), text("reason"))
         }
+        "drill" => format!("{} of {} by {}", text("phase"), text("signer_kid"), text("by")),
         "reload" => format!("by {}, configuration {}", text("by"), text("generation")),
         "refusals" => refusals(data),
         "init" => {

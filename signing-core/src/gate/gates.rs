@@ -192,9 +192,9 @@ impl Gates {
     }
 
     /// The outage of `kid`, if of any, is a drill from now on: it is not counted.
-    pub fn set_drill(&mut self, kid: Option<Kid>, now: Moment) {
+    pub fn set_drill(&mut self, kid: Option<Kid>, now: Moment) -> Vec<Transition> {
         self.drill = kid;
-        self.tick(now);
+        self.tick(now)
     }
 
     /// Puts another rulebook and other thresholds in force. The signers that the

@@ -17,8 +17,11 @@ impl OutageClock {
     /// How long by `now`.
     #[must_use]
     pub fn elapsed(&self, now: Moment) -> Duration {
-        let running = self.running_since.map_or(Duration::ZERO, |since| now.since(since));
-        self.counted.saturating_add(running)
+        match self.running_since {
+            // A clock that can not be read is no evidence that an outage has lasted.
+            Some(since) if now < Moment::END => self.counted.saturating_add(now.since(since)),
+            Some(_) | None => self.counted,
+        }
     }
 
     /// Whether it runs.
@@ -34,7 +37,9 @@ impl OutageClock {
 
     /// The gate is out; time counts from `from`.
     pub(super) fn run(&mut self, from: Moment) {
-        self.running_since.get_or_insert(from);
+        if from < Moment::END {
+            self.running_since.get_or_insert(from);
+        }
     }
 
     /// It is not an outage that is in the way, from `now` on.

@@ -133,6 +133,10 @@ impl UpstreamGate {
         let is_still_open = matches!(self.state, State::Open { since, .. } if since == opened);
         if !is_still_open {
             self.window.clear();
+            // A seal is no flap: an operator ends it, of all upstreams alike.
+            if matches!(self.state, State::Sealed { .. }) {
+                return;
+            }
             let lasted: Duration = self.state.since().since(opened);
             self.flaps =
                 if lasted < thresholds.flap_window { self.flaps.saturating_add(1) } else { 0 };

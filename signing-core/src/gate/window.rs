@@ -126,11 +126,11 @@ impl Window {
         if let Some(part) = self.parts.get_mut(index) {
             *part = part.and(tally);
         }
-        let total = self.parts.iter().fold(Tally::default(), |sum, part| {
-            // Which part is newer matters for one word in a sentence only.
-            sum.and(*part)
+        // Oldest first: how the newest failure failed says whether it is an outage (I11).
+        let total = (1..=PARTS as u64).fold(Tally::default(), |sum, ahead| {
+            let index = usize::try_from((self.newest + ahead) % PARTS as u64).unwrap_or(0);
+            self.parts.get(index).map_or(sum, |part| sum.and(*part))
         });
-        let total = Tally { newest_fault: tally.newest_fault.or(total.newest_fault), ..total };
         total.excess(limits)
     }
 

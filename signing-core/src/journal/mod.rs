@@ -17,8 +17,8 @@ pub use frame::{BODY_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError, frame_bytes}
 pub use header::{HEADER_BYTES, Header, HeaderError};
 pub use keys::{AuditKeys, KeyId};
 pub use record::{
-    ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, EmergencyRefusals,
-    EmergencySigned, Failed, Freeze, Gate, Init, Intent, KeyDestroyed, Kind, Outline, Record,
-    Refusals, Refused, Reload, Segment, SessionActivated, SessionEnded, SessionRefused, Signed,
-    Start, Stop, TimingUs, Unfreeze, Unlock, Unseal, Withheld, instant,
+    ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, Drill,
+    EmergencyRefusals, EmergencySigned, Failed, Freeze, Gate, Init, Intent, KeyDestroyed, Kind,
+    Outline, Record, Refusals, Refused, Reload, Segment, SessionActivated, SessionEnded,
+    SessionRefused, Signed, Start, Stop, TimingUs, Unfreeze, Unlock, Unseal, Withheld, instant,
 };

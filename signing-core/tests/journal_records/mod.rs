@@ -3,8 +3,8 @@
 mod breakglass;
 
 use signing_core::journal::{
-    Failed, Freeze, Gate, Init, Intent, Record, Refusals, Refused, Reload, Segment, Signed, Start,
-    Stop, TimingUs, Unfreeze, Unseal, Withheld,
+    Drill, Failed, Freeze, Gate, Init, Intent, Record, Refusals, Refused, Reload, Segment, Signed,
+    Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
 };
 
 /// Every kind of record, with everything that may be absent, and its data.
@@ -129,6 +129,17 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
             r#"{"by":"uid 0","reason":"mended","sealed_for":"doubt","signer_kid":"k"}"#,
         ),
         (Record::Reload(Reload { by: "uid 0", generation: 2 }), r#"{"by":"uid 0","generation":2}"#),
+        (
+            Record::Drill(Drill {
+                by: "uid 0",
+                phase: "end",
+                signer_kid: "k",
+                slipped: Some(0),
+                time_to_recover_ms: None,
+                time_to_refuse_ms: Some(7),
+            }),
+            r#"{"by":"uid 0","phase":"end","signer_kid":"k","slipped":0,"time_to_refuse_ms":7}"#,
+        ),
         (
             Record::Refusals(Refusals {
                 over_s: 10,

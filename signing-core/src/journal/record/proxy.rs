@@ -226,6 +226,26 @@ pub struct Reload<'r> {
     pub generation: u64,
 }
 
+/// A drill began, or ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drill<'r> {
+    /// Who asked for it.
+    pub by: &'r str,
+    /// `begin` or `end`.
+    pub phase: &'r str,
+    /// Whose upstreams fail.
+    pub signer_kid: &'r str,
+    /// At its end: signatures that left and calls that passed while nothing should have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slipped: Option<u64>,
+    /// At its end: from the end of the fault until the gate was open, if it came to that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_to_recover_ms: Option<u64>,
+    /// At its end: from the fault until the gate refused, if it came to that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_to_refuse_ms: Option<u64>,
+}
+
 /// Requests that were refused before an intent, counted: refusals are no way to fill
 /// the disk.
 #[derive(Clone, Debug, Serialize)]

@@ -1,0 +1,232 @@
+//! A drill: the upstreams of one signer are made to fail inside the proxy, to see that it
+//! refuses, how fast, that nothing slips, and how it recovers.
+//!
+//! It asks nobody to sign: canaries and callers' own requests meet the fault. Its time never
+//! counts as an outage (I11). It ends by itself: after its time, when nobody waits for its
+//! report any more, when the proxy stops, and with the process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::Journal;
+use serde_json::{Value, json};
+use signing_core::gate::{Extent, State};
+use signing_core::journal::{self, Record};
+use signing_core::{Kid, Moment, Reason, Refusal};
+use tokio::sync::{Mutex, oneshot, watch};
+
+use crate::monitor::Monitor;
+use crate::time::now;
+use crate::upstream::FaultSwitch;
+
+/// The whole of it, recovery included: less than an admin connection lives.
+const WHOLE_MAX: Duration = Duration::from_secs(55);
+/// How long the fault lasts, unless asked otherwise, and at most.
+const FAULT_DEFAULT_S: u64 = 10;
+const FAULT_MAX_S: u64 = 40;
+/// How closely the gate is watched.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How long its first record may take.
+const RECORD_MAX: Duration = Duration::from_secs(5);
+
+/// What can be drilled, and whether something is.
+#[derive(Debug)]
+pub struct Drills {
+    /// The gates.
+    pub monitor: Monitor,
+    /// Each signer's switch, and whether all its keys are of the development provider.
+    pub signers: BTreeMap<Kid, (FaultSwitch, bool)>,
+    /// Where it is recorded.
+    pub journal: Journal,
+    /// Becomes true when the proxy stops.
+    pub draining: watch::Receiver<bool>,
+    /// Held by the drill that is under way.
+    pub under_way: Arc<Mutex<()>>,
+}
+
+/// What a drill came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    slipped: u64,
+    time_to_refuse: Option<Duration>,
+    time_to_recover: Option<Duration>,
+}
+
+impl Drills {
+    /// Runs one, for `by`, and reports.
+    ///
+    /// # Errors
+    /// Why it did not begin: nothing happened then.
+    pub async fn run(
+        self: Arc<Self>,
+        signer_kid: Option<&str>,
+        seconds: Option<u64>,
+        understood: bool,
+        by: String,
+    ) -> Result<Value, Refusal> {
+        let kid = self.which(signer_kid)?;
+        let seconds = seconds.unwrap_or(FAULT_DEFAULT_S);
+        if !(1..=FAULT_MAX_S).contains(&seconds) {
+            let detail = format!("\"seconds\" has to be 1 to {FAULT_MAX_S}");
+            return Err(Refusal::new(Reason::InvalidRequest, detail));
+        }
+        let is_development = self.signers.get(&kid).is_some_and(|(_, development)| *development);
+        if !is_development && !understood {
+            let detail = "its provider is a real one: callers are refused while the drill lasts; \
+                          if that is meant, say so with --i-understand";
+            return Err(Refusal::new(Reason::InvalidRequest, detail).about(&kid));
+        }
+        let Ok(under_way) = Arc::clone(&self.under_way).try_lock_owned() else {
+            return Err(Refusal::new(Reason::Overloaded, "another drill is under way"));
+        };
+        // Frozen, sealed, shut: that is no time for a drill.
+        let gates = self.monitor.gates().clone();
+        gates.check(&kid, now())?;
+        if let Some(armed) = gates.session_in_force() {
+            let session = &armed.session;
+            let detail = format!("the break-glass session {session} is in force; end it first");
+            return Err(Refusal::new(Reason::Overloaded, detail).about(&kid));
+        }
+        self.begin(&kid, &by).await?;
+        // Whoever waits for the report holds this; the drill notices when nobody does.
+        let (waits, nobody_waits) = oneshot::channel::<()>();
+        let drill = tokio::spawn(async move {
+            let _under_way = under_way;
+            let report = self.drill(&kid, Duration::from_secs(seconds), nobody_waits).await;
+            self.end(&kid, &by, report);
+            report.to_json(&kid)
+        });
+        let report = drill.await;
+        drop(waits);
+        report.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))
+    }
+
+    fn which(&self, named: Option<&str>) -> Result<Kid, Refusal> {
+        let mut kids = self.signers.keys();
+        let found = match (named, kids.next(), kids.next()) {
+            (Some(named), _, _) => self.signers.keys().find(|kid| kid.as_str() == named),
+            (None, Some(only), None) => Some(only),
+            (None, _, _) => {
+                let detail = "there are several signers: name one as \"signer_kid\"";
+                return Err(Refusal::new(Reason::InvalidRequest, detail));
+            }
+        };
+        let unknown = || Refusal::new(Reason::SignerUnknown, "no signer of that kid is configured");
+        found.cloned().ok_or_else(unknown)
+    }
+
+    async fn drill(
+        &self,
+        kid: &Kid,
+        lasts: Duration,
+        nobody_waits: oneshot::Receiver<()>,
+    ) -> Report {
+        let ends_early = ends_early(nobody_waits, self.draining.clone());
+        tokio::pin!(ends_early);
+        let mut report = Report::default();
+        let Some((switch, _)) = self.signers.get(kid) else { return report };
+        if self.monitor.set_drill(Some(kid.clone())).await.is_err() {
+            return report;
+        }
+        let began = now();
+        if let Some(fault) = switch.switch_on(now) {
+            let lasting = async {
+                if self.until(kid, false, began.after(lasts)).await {
+                    let refused = now();
+                    fault.refused(refused);
+                    report.time_to_refuse = Some(refused.since(began));
+                }
+                // The rest of the time shows that nothing slips, and that it stays so.
+                tokio::time::sleep(lasts.saturating_sub(now().since(began))).await;
+            };
+            tokio::select! {
+                () = lasting => {}
+                () = &mut ends_early => tracing::warn!(target: "admin", "the drill ends early"),
+            }
+            report.slipped = fault.slipped();
+        }
+        let ended = now();
+        let stops = *self.draining.borrow();
+        if !stops && self.until(kid, true, began.after(WHOLE_MAX)).await {
+            report.time_to_recover = report.time_to_refuse.map(|_| now().since(ended));
+        }
+        // Only now: until it has recovered its gate is shut by the drill.
+        let _ = self.monitor.set_drill(None).await;
+        report
+    }
+
+    /// Waits until the gate is open, or until it is not; false if that took too long.
+    async fn until(&self, kid: &Kid, open: bool, deadline: Moment) -> bool {
+        loop {
+            let is_open = self.monitor.gates().gate(kid).is_some_and(|gate| {
+                matches!(gate.state, State::Open { .. }) && gate.extent(now()) != Extent::Full
+            });
+            if is_open == open || now() >= deadline {
+                return is_open == open;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Has its begin recorded first: what fails from now on has its explanation.
+    async fn begin(&self, kid: &Kid, by: &str) -> Result<(), Refusal> {
+        let record = Record::Drill(journal::Drill {
+            by,
+            phase: "begin",
+            signer_kid: kid.as_str(),
+            slipped: None,
+            time_to_recover_ms: None,
+            time_to_refuse_ms: None,
+        });
+        let refused = |why: String| Refusal::new(Reason::AuditUnavailable, why).about(kid);
+        let appending =
+            self.journal.begin_append(&record).map_err(|trouble| refused(trouble.to_string()))?;
+        match tokio::time::timeout(RECORD_MAX, appending.durable()).await {
+            Ok(durable) => durable.map_err(|trouble| refused(trouble.to_string()))?,
+            Err(_) => return Err(refused("the disk did not answer".to_owned())),
+        };
+        tracing::warn!(target: "admin", signer_kid = %kid, by, "a drill begins");
+        Ok(())
+    }
+
+    fn end(&self, kid: &Kid, by: &str, report: Report) {
+        let record = Record::Drill(journal::Drill {
+            by,
+            phase: "end",
+            signer_kid: kid.as_str(),
+            slipped: Some(report.slipped),
+            time_to_recover_ms: report.time_to_recover.map(millis),
+            time_to_refuse_ms: report.time_to_refuse.map(millis),
+        });
+        // The report is told in any case; a journal that does not take it stops all signing.
+        let _ = self.journal.note(&record);
+        tracing::warn!(target: "admin", signer_kid = %kid, by, ?report, "the drill ended");
+    }
+}
+
+impl Report {
+    fn to_json(self, kid: &Kid) -> Value {
+        let passed =
+            self.slipped == 0 && self.time_to_refuse.is_some() && self.time_to_recover.is_some();
+        json!({
+            "ok": passed,
+            "signer_kid": kid.as_str(),
+            "slipped": self.slipped,
+            "time_to_refuse_ms": self.time_to_refuse.map(millis),
+            "time_to_recover_ms": self.time_to_recover.map(millis),
+        })
+    }
+}
+
+/// Resolves when nobody waits for the report any more, or the proxy stops.
+async fn ends_early(nobody_waits: oneshot::Receiver<()>, mut draining: watch::Receiver<bool>) {
+    tokio::select! {
+        _ = nobody_waits => {}
+        _ = draining.wait_for(|draining| *draining) => {}
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
