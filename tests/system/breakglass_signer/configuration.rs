@@ -28,11 +28,9 @@ fn keygen(
     command.args(["keygen", "--kid", kid, "--algorithm", algorithm, "--out"]);
     command.arg(builder.path("emergency.pem")).stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    std::io::Write::write_all(
-        &mut child.stdin.take().unwrap(),
-        format!("{passphrase}\n").as_bytes(),
-    )
-    .unwrap();
+    // One that refuses may be gone before it reads.
+    let passphrase = format!("{passphrase}\n");
+    let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), passphrase.as_bytes());
     let output = child.wait_with_output().unwrap();
     if !output.status.success() {
         return Err(String::from_utf8(output.stderr).unwrap());
