@@ -53,7 +53,7 @@ fn has_float(value: &Value) -> bool {
     }
 }
 
-/// Whether it looks like what [`instant`] writes.
+/// Whether it looks like what [`super::instant`] writes.
 fn is_instant(text: &str) -> bool {
     let form = b"0000-00-00T00:00:00.000000Z";
     let fits = |(byte, form): (u8, &u8)| match form {
