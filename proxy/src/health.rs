@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use signing_core::gate::{Armed, Cause, Extent, Place, Snapshot, State, UpstreamView};
+use signing_core::gate::{Armed, Extent, Place, Snapshot, State, UpstreamView};
 use signing_core::{Kid, Moment, Refusal};
 use time::OffsetDateTime;
 
@@ -191,7 +191,7 @@ impl SignerHealth<'_> {
             let left = lease_until.since(now).as_millis();
             put(&mut body, "lease_ms_left", u64::try_from(left).unwrap_or(u64::MAX));
         }
-        if let (Reader::Operator, Some(detail)) = (reader, detail(self.gate)) {
+        if let (Reader::Operator, Some(detail)) = (reader, self.gate.told()) {
             put(&mut body, "detail", detail);
         }
         body
@@ -208,22 +208,9 @@ impl UpstreamHealth<'_> {
             "state": if is_lease_over { "shut" } else { self.state.word() },
             "for_s": now.since(self.state.since()).as_secs(),
         });
-        if let (Reader::Operator, Some(detail)) = (reader, detail(self.state)) {
+        if let (Reader::Operator, Some(detail)) = (reader, self.state.told()) {
             put(&mut body, "detail", detail);
         }
         body
-    }
-}
-
-/// Why it is not open, in the upstream's own words: for an operator.
-fn detail(state: &State) -> Option<String> {
-    match state {
-        State::Shut { cause, .. } | State::Probing { cause, .. } => Some(match cause {
-            Cause::Failing { fault, detail } => format!("{}: {detail}", fault.word()),
-            Cause::Slow { detail } => format!("slow: {detail}"),
-            Cause::Starting | Cause::Silence | Cause::Unsealed => cause.sentence(),
-        }),
-        State::Sealed { detail, .. } => Some(detail.clone()),
-        State::Open { .. } => None,
     }
 }

@@ -376,11 +376,7 @@ impl Writer {
 
     /// Records and logs a transition of a gate or, of several, of one upstream.
     fn tell_of(&self, kid: &Kid, upstream: Option<&Place>, from: &State, to: &State) {
-        let detail = match to {
-            State::Shut { cause, .. } | State::Probing { cause, .. } => format!("{cause:?}"),
-            State::Sealed { detail, .. } => detail.clone(),
-            State::Open { .. } => String::new(),
-        };
+        let detail = to.told().unwrap_or_default();
         let (from, to) = (from.word(), to.word());
         let upstream = upstream.map(ToString::to_string);
         let upstream = upstream.as_deref();

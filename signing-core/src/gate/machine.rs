@@ -124,6 +124,16 @@ impl Cause {
         }
     }
 
+    /// For an operator: in the upstream's own words.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self {
+            Self::Failing { fault, detail } => format!("{}: {detail}", fault.word()),
+            Self::Slow { detail } => format!("slow: {detail}"),
+            Self::Starting | Self::Silence | Self::Unsealed => self.sentence(),
+        }
+    }
+
     /// One sentence for a caller: says the class of failure, not the upstream's words.
     #[must_use]
     pub fn sentence(&self) -> String {
@@ -162,6 +172,16 @@ impl State {
             Self::Probing { .. } => "probing",
             Self::Open { .. } => "open",
             Self::Sealed { .. } => "sealed",
+        }
+    }
+
+    /// Why it is not open, for an operator.
+    #[must_use]
+    pub fn told(&self) -> Option<String> {
+        match self {
+            Self::Shut { cause, .. } | Self::Probing { cause, .. } => Some(cause.told()),
+            Self::Sealed { detail, .. } => Some(detail.clone()),
+            Self::Open { .. } => None,
         }
     }
 
