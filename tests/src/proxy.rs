@@ -128,6 +128,13 @@ impl<'w> ProxyBuilder<'w> {
         builder
     }
 
+    /// The same, with the same key in the slot of another token as its second upstream.
+    #[must_use]
+    pub fn tokens(self, kid: &str, hsm: &SoftHsm, key: &Key, other: &str) -> Self {
+        let lines = hsm.upstream_in(other, key, "");
+        self.token(kid, hsm, key, &lines)
+    }
+
     /// Serves `key` of the KMS as the signer `kid`, with the same key of a token as its
     /// second upstream.
     #[must_use]

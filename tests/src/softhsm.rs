@@ -47,7 +47,7 @@ impl SoftHsm {
         cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&module).arg(source).arg("-ldl");
         done(cc.output());
         let token = Self { scratch, label: label.to_owned(), module };
-        token.tool(&["--init-token", "--free", "--label", label, "--so-pin", "1234", "--pin", PIN]);
+        token.init(label);
         token
     }
 
@@ -83,21 +83,46 @@ impl SoftHsm {
         key.named(label)
     }
 
+    /// Makes another token, in a slot of its own, that holds `key` of this one too.
+    pub fn another_slot(&self, label: &str, key: &Key) {
+        self.init(label);
+        self.import_into(label, &key.id, &self.scratch.path(&format!("{}.pem", key.id)));
+    }
+
+    /// Takes the token of that label out for good.
+    pub fn delete(&self, label: &str) {
+        self.tool(&["--delete-token", "--token", label]);
+    }
+
+    fn init(&self, label: &str) {
+        self.tool(&["--init-token", "--free", "--label", label, "--so-pin", "1234", "--pin", PIN]);
+    }
+
     fn import(&self, label: &str, private: &Path) {
+        self.import_into(&self.label, label, private);
+    }
+
+    fn import_into(&self, token: &str, label: &str, private: &Path) {
         // An id of its own, from its label.
         let (id, file) = (hex::encode(label), private.display().to_string());
-        let import = ["--import", &file, "--token", &self.label, "--label", label, "--id", &id];
+        let import = ["--import", &file, "--token", token, "--label", label, "--id", &id];
         self.tool(&[&import[..], &["--pin", PIN]].concat());
     }
 
     /// The lines of an upstream that uses `key` of it.
     #[must_use]
     pub fn upstream(&self, key: &Key, lines: &str) -> String {
+        self.upstream_in(&self.label, key, lines)
+    }
+
+    /// The same of the slot of another token.
+    #[must_use]
+    pub fn upstream_in(&self, label: &str, key: &Key, lines: &str) -> String {
         format!(
             "[[signers.upstreams]]\nprovider = \"pkcs11\"\nmodule = \"{}\"\ntoken_label = \"{}\"\n\
              key_label = \"{}\"\npin_file = \"{}\"\n{lines}\n",
             self.module.display(),
-            self.label,
+            label,
             key.id,
             self.pin_file().display(),
         )

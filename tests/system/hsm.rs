@@ -174,6 +174,39 @@ async fn a_kms_and_a_token_with_the_same_key_stand_in_for_each_other() {
 }
 
 #[tokio::test]
+async fn two_slots_with_the_same_key_stand_in_for_each_other() {
+    let world = World::new();
+    let hsm = SoftHsm::new("first");
+    let key = hsm.key("ec", Kind::P256);
+    hsm.another_slot("second", &key);
+    let proxy = world.proxy().tokens("ec", &hsm, &key, "second").caller(ALICE, &["ec"]);
+    let proxy = proxy.start().await;
+    let alice = proxy.client(ALICE).await;
+    let is_up = async |slot: &str| {
+        let labels = format!(r#"signer_kid="ec",upstream="pkcs11",region="{slot}""#);
+        proxy.metric(&format!("signing_proxy_upstream_health{{{labels}}}")).await
+    };
+    let both = || async {
+        (is_up("first").await.zip(is_up("second").await) == Some((1.0, 1.0))).then_some(())
+    };
+    eventually("both slots are healthy", both).await;
+    hsm.delete("first");
+    // A worker that has the token open holds it; anew it finds that it is gone.
+    for worker in workers_of(proxy.process.pid()) {
+        system_tests::softhsm::signal(worker, Signal::SIGKILL);
+    }
+    eventually("the second slot serves alone", || async {
+        let health = proxy.health().await;
+        let is_partial = health.status == 200 && health.body["outage"] == "partial";
+        let answer = alice.sign_message("ec", b"hi").await;
+        assert!(answer.status != 200 || openssl::verifies(&key, b"hi", &answer.signature()));
+        let is_alone = is_up("first").await == Some(0.0) && is_up("second").await == Some(1.0);
+        (is_partial && is_alone && answer.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn every_mistake_of_a_tokens_configuration_is_named_with_its_fix() {
     let world = World::new();
     let hsm = SoftHsm::new("payments");
