@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signing_core::gate::{
-    Evidence, Fault, Freeze, Gates, Observation, Permit, Slots, Source, StillOpen, Thresholds,
-    WindowLimits,
+    Admitted as _, Evidence, Fault, Freeze, Gates, Observation, Permit, Slots, Source, StillOpen,
+    Thresholds, WindowLimits,
 };
 use signing_core::policy::Rules;
 use signing_core::{
