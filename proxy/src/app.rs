@@ -30,7 +30,7 @@ use crate::idempotency::Idempotency;
 use crate::log_limit::LogLimit;
 use crate::materials::{Materials, RegisteredAuditKey};
 use crate::metrics::{JournalObserver, Metrics};
-use crate::monitor::{Monitor, MonitorTasks, Store, StoreError, Stored, Witness};
+use crate::monitor::{Monitor, MonitorTasks, Over, Store, StoreError, Stored, Witness};
 use crate::observe::{self, Observed};
 use crate::refusals::Refusals;
 use crate::reload::Reloader;
@@ -313,12 +313,25 @@ impl App {
             }
             Ok(())
         });
+        self.end_the_session();
         self.end_the_journal(if stopped.is_ok() { "told to" } else { "the monitor died" });
         // The next start would replace it; a failure to remove it harms nobody.
         let _ = std::fs::remove_file(&self.admin_socket);
         self.data.shutdown_timeout(Duration::from_secs(1));
         tracing::info!("stopped");
         stopped
+    }
+
+    /// After the last release: a session does not outlast this process, and its journal says so.
+    fn end_the_session(&self) {
+        let Some(armed) = self.room.monitor.gates().session_in_force().map(Arc::clone) else {
+            return;
+        };
+        let over = self.room.monitor.disarm(armed.session.clone(), Over::stopping());
+        self.data.block_on(async {
+            // The signer ends it when the connection goes.
+            let _ = tokio::time::timeout(WITNESS_MAX, over).await;
+        });
     }
 
     /// After the last release: records the stop, and stores how far the journal has come.

@@ -117,18 +117,36 @@ impl Breakglass {
             Ok(Answer::Refused(wire::Refused { reason, detail, .. })) => {
                 return Err(refused(reason.word(), detail));
             }
-            Ok(_) => return Err(refused("signer_unavailable", "the signer answered nonsense")),
-            Err(error) => return Err(refused("signer_unavailable", error.to_string())),
+            Ok(_) => {
+                self.emergency.ends("its answer to an activation is nonsense");
+                return Err(refused("signer_unavailable", "the signer answered nonsense"));
+            }
+            Err(error) => {
+                // It may have activated it, and then it is to end it.
+                self.emergency.ends("its answer to an activation did not come");
+                return Err(refused("signer_unavailable", error.to_string()));
+            }
         };
         // From here on the signer is armed: whatever fails has to disarm it. If this process
         // dies, its connection goes, and the signer ends the session by itself.
-        match self.switch(request, &session, emergency, asked, by).await {
-            Ok(()) => Ok(session),
-            Err(why) => {
-                let _ = self.tell_signer_to_end(&why.detail, by).await;
-                Err(why)
-            }
-        }
+        let switched = match self.switch(request, &session, emergency, asked, by).await {
+            Ok(()) => self.still_there(&session.session).await,
+            Err(why) => Err(why),
+        };
+        switched.map(|()| session).inspect_err(|why| self.emergency.ends(&why.detail))
+    }
+
+    /// The signer may have ended the session, or its connection may have gone, before the session
+    /// was in force here and the keeper would have heard it. Asked after that, it says so.
+    async fn still_there(&self, session: &str) -> Result<(), Refused> {
+        let why = match self.emergency.refresh().await {
+            Ok(known) if known.has(session) => return Ok(()),
+            Ok(_) => "the signer has ended it already".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let over = self.over("signer_gone", &why, "this proxy");
+        let _ = self.monitor.disarm(session.to_owned(), over).await;
+        Err(refused("signer_unavailable", why))
     }
 
     /// What has to hold before the signer is asked.
@@ -212,6 +230,10 @@ impl Breakglass {
         asked: Moment,
         by: &str,
     ) -> Result<(), Refused> {
+        if session.session != request.session() {
+            let detail = format!("the signer activated another session, {}", session.session);
+            return Err(refused("signer_unavailable", detail));
+        }
         let known = self.emergency.known();
         let record = ActivationRecord::new(Some(request), Ok(session), known.as_deref(), by);
         let appending = self.journal.begin_append(&Record::Activation(record.as_record()));
@@ -221,15 +243,18 @@ impl Breakglass {
             Ok(Err(trouble)) => return Err(refused("audit_unavailable", trouble.to_string())),
             Err(_) => return Err(refused("audit_unavailable", "the disk does not answer")),
         }
+        // What was approved counts, whatever the signer says of it.
+        let most = Duration::try_from(request.expires_at() - wall_now()).unwrap_or_default();
+        let lease = most.min(Duration::from_millis(session.expires_in_ms));
         let armed = Armed {
             session: session.session.clone(),
-            incident: session.incident.clone(),
-            justification: session.justification.clone(),
+            incident: request.incident().to_owned(),
+            justification: request.justification().to_owned(),
             signer,
             replaces: request.replaces().clone(),
             callers: request.callers().clone(),
             since: now(),
-            lease_until: asked.after(Duration::from_millis(session.expires_in_ms)),
+            lease_until: asked.after(lease),
             expires_at: request.expires_at(),
         };
         match self.monitor.arm(armed).await {
@@ -248,10 +273,10 @@ impl Breakglass {
     /// # Errors
     /// [`Refused`], if there is none.
     pub async fn end(&self, reason: &str, by: &str) -> Result<Value, Refused> {
-        let _one = self.one.lock().await;
+        // It waits for no other ceremony: an end is never in the wrong moment.
         let armed = self.monitor.gates().armed(now(), wall_now()).map(Arc::clone);
         let Some(armed) = armed else {
-            return Err(refused("no_session", "no session is in force"));
+            return self.end_stray(reason, by).await;
         };
         // Here first: from now on nothing leaves, whatever the signer does.
         let over = self.over("operator", reason, by);
@@ -275,6 +300,24 @@ impl Breakglass {
             }
         }
         Ok(body)
+    }
+
+    /// No session is in force here: should the signer have one, that ends.
+    async fn end_stray(&self, reason: &str, by: &str) -> Result<Value, Refused> {
+        let has_one = self.emergency.known().is_some_and(|known| known.state.session.is_some());
+        let ended = if has_one { self.tell_signer_to_end(reason, by).await.ok() } else { None };
+        match ended {
+            Some(Answer::Ended(wire::Ended { session, destruction_due, record, .. })) => {
+                Ok(json!({
+                    "ended": true,
+                    "session": session,
+                    "destruction_due": destruction_due,
+                    "signer_record": record.to_text(),
+                    "note": "no session was in force in this proxy; the signer's is over",
+                }))
+            }
+            _ => Err(refused("no_session", "no session is in force")),
+        }
     }
 
     /// Destroys an emergency key, for `by`.
@@ -375,6 +418,7 @@ impl Breakglass {
             reason: reason.to_owned(),
             detail: detail.to_owned(),
             signer_head: known.map(|known| known.state.head.to_text()),
+            leaves_the_last: false,
         }
     }
 }

@@ -41,6 +41,8 @@ struct OfCaller {
 #[derive(Debug)]
 struct Entry {
     fingerprint: [u8; 32],
+    /// The break-glass session whose key signed, if one did.
+    session: Option<String>,
     /// None while the first request is being answered.
     kept: Option<(Moment, Vec<u8>)>,
 }
@@ -97,6 +99,7 @@ impl Idempotency {
         now: Moment,
     ) -> Result<Claimed, Refusal> {
         let fingerprint = fingerprint(permit, input, format);
+        let session = permit.session().map(|armed| armed.session.clone());
         let conflict = |why: &str| {
             let kid = &permit.signer().kid;
             Err(Refusal::new(Reason::IdempotencyConflict, why).about(kid))
@@ -105,6 +108,8 @@ impl Idempotency {
         let of_caller = callers.entry(Arc::clone(caller)).or_default();
         of_caller.forget(now);
         match of_caller.entries.get(&key) {
+            // It was given out in another mode, which nothing crosses: asked anew.
+            Some(Entry { kept: Some(_), session: other, .. }) if *other != session => {}
             Some(entry) if entry.fingerprint != fingerprint => {
                 return conflict("this Idempotency-Key was used with other input; use another key");
             }
@@ -118,7 +123,7 @@ impl Idempotency {
             Some(Entry { kept: Some(_), .. }) | None => {}
         }
         of_caller.kept.retain(|(_, kept)| *kept != key);
-        of_caller.entries.insert(key.clone(), Entry { fingerprint, kept: None });
+        of_caller.entries.insert(key.clone(), Entry { fingerprint, session, kept: None });
         let caller = Arc::clone(caller);
         Ok(Claimed::Fresh(Claim { idempotency: self.clone(), caller, key, settled: false }))
     }
@@ -167,7 +172,7 @@ impl Drop for Claim {
 
 /// Names the canonical input: signer, algorithm, format and bytes, each unmistakable.
 fn fingerprint(permit: &impl Admitted, input: &ToBeSigned, format: SignatureFormat) -> [u8; 32] {
-    let kid = permit.signer().kid.as_str();
+    let kid = permit.grant().signer().kid.as_str();
     let form = if input.digest().is_some() { "digest" } else { "raw" };
     let mut hash = digest::Context::new(&digest::SHA256);
     for part in [kid, permit.algorithm().name(), format.name(), form] {

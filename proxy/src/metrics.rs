@@ -174,7 +174,11 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, gates: &Snapshot, journal: &Journal, emergency: &Emergency) -> String {
         self.gates(gates);
-        self.breakglass.signer(&Make(&self.recorder), emergency.known().as_deref());
+        self.breakglass.signer(
+            &Make(&self.recorder),
+            emergency.known().as_deref(),
+            gates.armed(now(), wall_now()),
+        );
         self.audit.space(journal, now());
         #[expect(clippy::cast_precision_loss, reason = "a count of slots is far below 2^52")]
         self.inflight.set(self.slots.taken() as f64);

@@ -15,7 +15,7 @@ use crate::finish::Finisher;
 use crate::idempotency::{Claim, Claimed, Idempotency};
 use crate::intent::Intent;
 use crate::metrics::{Metrics, Stages};
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Over};
 use crate::order::{Failed, Proven, Release, SigningOrder};
 use crate::record::{record_outcome, record_withheld};
 use crate::request_context::RequestContext;
@@ -72,9 +72,10 @@ pub async fn sign<L: Send + 'static>(
     let gates = room.monitor.gates();
     let (now, wall) = (now(), wall_now());
     if gates.armed(now, wall).is_some()
-        // The emergency key signs with an algorithm of its own: which one of the signer's the
-        // caller would be granted says nothing then.
+        // The emergency key signs with an algorithm of its own: any that the caller was granted
+        // with the signer will do.
         && let Ok(grant) = gates.rulebook().authorize(caller, signer, None, wall)
+            .or_else(|_| gates.rulebook().authorize(caller, signer, algorithm, wall))
         && gates.is_replaced(&grant.signer().kid, now, wall)
     {
         let at = (now, wall);
@@ -279,14 +280,22 @@ async fn conclude_in_session<L>(
         Ok(signed) => (Ok(signed.signature), Some(signed.record), None),
         Err(EmergencyError { evidence, refusal }) => (Err(evidence), None, Some(refusal)),
     };
-    let verdict = order.prove(answer).map_err(|failed| Failed {
+    let mut verdict = order.prove(answer);
+    if let Err(Failed { evidence: Evidence::Doubt { detail }, refusal, .. }) = &mut verdict {
+        // Over before anyone is answered: whatever else it signed does not leave. If the monitor
+        // is gone, so are all leases.
+        let _ = room.monitor.disarm(session, Over::doubt(detail)).await;
+        room.emergency.ends("its answer is not believed");
+        refusal.detail =
+            "the emergency signer's answer did not verify under the registered key; the \
+             break-glass session is over"
+                .to_owned();
+    }
+    let verdict = verdict.map_err(|failed| Failed {
         // What the emergency signer said is more than the class of the failure.
         refusal: refusal.unwrap_or_else(|| failed.refusal.clone()),
         ..failed
     });
-    if let Err(Failed { evidence: Evidence::Doubt { detail }, .. }) = &verdict {
-        room.emergency.doubt(session, detail.clone());
-    }
     let at = Times { received, called, answered, verified: now(), replayed: false };
     settle(&room, verdict, witnessed, claim, at, leaving).await
 }

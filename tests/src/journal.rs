@@ -106,6 +106,17 @@ pub fn check(
     Ok(serde_json::from_str(&said).unwrap())
 }
 
+/// The records of that type in a journal, as `signctl audit tail --json` prints them.
+#[must_use]
+pub fn read(directory: &Path, kind: &str) -> Vec<Value> {
+    let mut command = Command::new(crate::programs::ours("signctl"));
+    command.args(["audit", "tail", "--json", "-n", "1000000", "--type", kind, "--journal"]);
+    let output = command.arg(directory).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// A script of ours under the Python that has its packages.
 #[must_use]
 pub fn python(script: &str) -> Command {

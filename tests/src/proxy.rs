@@ -1,17 +1,16 @@
 //! A real `signing-proxy` process, configured by a test.
 
 mod config;
+mod running;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::audit_key::audit_entry;
-use crate::client::{Answer, Client, Protocol, admin, plain};
 use crate::kms::{Key, Kms};
-use crate::pki::{Certificate, Profile};
+use crate::pki::Profile;
 use crate::process::Process;
 use crate::programs::ours;
 use crate::softhsm::SoftHsm;
@@ -35,6 +34,7 @@ pub struct ProxyBuilder<'w> {
     gate: String,
     audit: String,
     kms: String,
+    breakglass: String,
     /// Of signers that are not in the KMS: their upstreams' lines.
     upstreams: Vec<(String, String)>,
     endpoint: String,
@@ -91,6 +91,7 @@ impl<'w> ProxyBuilder<'w> {
             gate: GATE.to_owned(),
             audit: String::new(),
             kms: String::new(),
+            breakglass: String::new(),
             upstreams: Vec::new(),
             endpoint: world.kms.endpoint.clone(),
             directory: "proxy".to_owned(),
@@ -252,6 +253,13 @@ impl<'w> ProxyBuilder<'w> {
         self
     }
 
+    /// Lines of `[breakglass]`.
+    #[must_use]
+    pub fn breakglass(mut self, lines: &str) -> Self {
+        self.breakglass = lines.to_owned();
+        self
+    }
+
     /// Points it at another KMS than the world's.
     #[must_use]
     pub fn endpoint(mut self, endpoint: &str) -> Self {
@@ -381,79 +389,6 @@ impl<'w> ProxyBuilder<'w> {
         let proxy = self.start_shut().await;
         proxy.healthy().await;
         proxy
-    }
-}
-
-impl Proxy<'_> {
-    /// A client of that name with a good certificate, over HTTP/1.1.
-    pub async fn client(&self, name: &str) -> Client {
-        self.client_with(&self.world.pki.issue(&Profile::client(name)), Protocol::Http1).await
-    }
-
-    /// A client over HTTP/2.
-    pub async fn http2_client(&self, name: &str) -> Client {
-        self.client_with(&self.world.pki.issue(&Profile::client(name)), Protocol::Http2).await
-    }
-
-    /// A client with that certificate.
-    pub async fn client_with(&self, certificate: &Certificate, protocol: Protocol) -> Client {
-        Client::connect(&self.listen, &self.world.pki.ca_pem, certificate, protocol).await.unwrap()
-    }
-
-    /// What the health listener says.
-    pub async fn health(&self) -> Answer {
-        plain(&self.metrics, "/health").await
-    }
-
-    /// Waits until every gate is open.
-    pub async fn healthy(&self) {
-        eventually("healthy", || async { (self.health().await.status == 200).then_some(()) }).await;
-    }
-
-    /// Waits until health says no, for `reason`.
-    pub async fn unhealthy_for(&self, reason: &str) -> Answer {
-        eventually(&format!("unhealthy for {reason}"), || async {
-            let health = self.health().await;
-            (health.status == 503 && health.body["reason"] == reason).then_some(health)
-        })
-        .await
-    }
-
-    /// The text of `/metrics`.
-    pub async fn metrics(&self) -> String {
-        plain(&self.metrics, "/metrics").await.text
-    }
-
-    /// The value of the sample `series`, written as `/metrics` prints it.
-    pub async fn metric(&self, series: &str) -> Option<f64> {
-        let text = self.metrics().await;
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-        line.parse().ok()
-    }
-
-    /// A request to the admin socket.
-    pub async fn admin(&self, method: &str, path: &str, body: Value) -> Answer {
-        admin(&self.socket, method, path, body).await
-    }
-
-    /// Runs `signctl` on its admin socket: exit code, stdout, stderr.
-    #[must_use]
-    pub fn signctl(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = Command::new(ours("signctl"))
-            .arg("--socket")
-            .arg(&self.socket)
-            .args(arguments)
-            .output()
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-    }
-
-    /// Stops it as an orchestrator does, and waits for its end.
-    pub async fn stop(mut self) {
-        self.process.signal(Signal::SIGTERM);
-        let status = self.process.ended().await;
-        assert!(status.success(), "it ended with {status}");
     }
 }
 

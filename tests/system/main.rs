@@ -12,6 +12,7 @@ mod algorithms;
 mod api_docs;
 mod audit_tools;
 mod bad_requests;
+mod breakglass;
 mod breakglass_signer;
 mod certificates;
 mod config_files;

@@ -1,5 +1,7 @@
 //! Break-glass on the admin socket: it can arm and disarm, and never sign.
 
+use std::sync::Arc;
+
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -45,7 +47,9 @@ pub(super) async fn activate(
 ) -> Result<Response<Answer>, Refusal> {
     let Activate { request_b64, approvals_b64 } = read(request).await?;
     let by = peer.name().await;
-    let activated = admin.breakglass.activate(request_b64, approvals_b64, &by).await;
+    let breakglass = Arc::clone(&admin.breakglass);
+    let activated =
+        finished(async move { breakglass.activate(request_b64, approvals_b64, &by).await }).await?;
     Ok(answer(activated.map(|session| json!({"activated": true, "session": session})), "activated"))
 }
 
@@ -56,7 +60,8 @@ pub(super) async fn end(
 ) -> Result<Response<Answer>, Refusal> {
     let End { reason } = read(request).await?;
     let reason = one_line(reason)?;
-    Ok(answer(admin.breakglass.end(&reason, &peer.name().await).await, "ended"))
+    let (breakglass, by) = (Arc::clone(&admin.breakglass), peer.name().await);
+    Ok(answer(finished(async move { breakglass.end(&reason, &by).await }).await?, "ended"))
 }
 
 pub(super) async fn destroy(
@@ -68,8 +73,18 @@ pub(super) async fn destroy(
     let reason = one_line(reason)?;
     let kid = signing_core::Kid::parse(&emergency_kid)
         .map_err(|error| Refusal::new(Reason::InvalidRequest, error.to_string()))?;
-    let by = peer.name().await;
-    Ok(answer(admin.breakglass.destroy(kid.as_str(), &reason, &by).await, "destroyed"))
+    let (breakglass, by) = (Arc::clone(&admin.breakglass), peer.name().await);
+    let destroyed =
+        finished(async move { breakglass.destroy(kid.as_str(), &reason, &by).await }).await?;
+    Ok(answer(destroyed, "destroyed"))
+}
+
+/// What began is finished, though whoever asked hangs up: a signer that was armed is switched to,
+/// or disarmed.
+async fn finished<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(work).await.map_err(|died| Refusal::new(Reason::Internal, died.to_string()))
 }
 
 /// What was done, or which clause is in the way: 409, since what is asked does not fit what is.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signing_core::Kid;
+use signing_core::breakglass::End;
 use tokio::sync::mpsc;
 
 use super::Breakglass;
-use crate::emergency::Notice;
+use crate::emergency::{AskError, Notice};
+use crate::monitor::Over;
 use crate::time::{now, wall_now};
 
 /// How often the session's time is looked at; requests look by themselves.
@@ -16,10 +18,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often the signer is asked how it is.
 const REFRESH_EVERY: Duration = Duration::from_secs(5);
 
+/// How often it may not say how it is before it counts as gone.
+const SILENCES_MAX: u32 = 4;
+
 /// Keeps a session within its time, hears what the signer says unasked, and ends it here.
 pub async fn keep(breakglass: Arc<Breakglass>, mut notices: mpsc::Receiver<Notice>) {
+    // A signer that does not answer keeps nobody from hearing what happened to the session.
+    tokio::select! {
+        () = watch(&breakglass) => {}
+        () = hear(&breakglass, &mut notices) => {}
+    }
+}
+
+async fn hear(breakglass: &Breakglass, notices: &mut mpsc::Receiver<Notice>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
-    let mut refresh = tokio::time::interval(REFRESH_EVERY);
     let mut told_of_recovery = false;
     loop {
         tokio::select! {
@@ -29,39 +41,66 @@ pub async fn keep(breakglass: Arc<Breakglass>, mut notices: mpsc::Receiver<Notic
                 None => return,
             },
             _ = look.tick() => told_of_recovery = breakglass.look(told_of_recovery).await,
-            _ = refresh.tick() => {
-                // What it knows of keys that are to be destroyed is shown by metrics.
-                let _ = breakglass.emergency.refresh().await;
+        }
+    }
+}
+
+/// Asks the signer how it is: metrics show it, and a session that it does not have is none.
+async fn watch(breakglass: &Breakglass) {
+    let mut refresh = tokio::time::interval(REFRESH_EVERY);
+    let mut silences = 0;
+    loop {
+        refresh.tick().await;
+        // Before it is asked: one that begins meanwhile is none of its answer.
+        let in_force = breakglass.monitor.gates().session_in_force().map(Arc::clone);
+        let why = match (breakglass.emergency.refresh().await, &in_force) {
+            (Ok(known), Some(armed)) if !known.has(&armed.session) => {
+                silences = 0;
+                Some("the emergency signer has no such session any more")
             }
+            (Err(AskError::TooSlow), _) => {
+                silences += 1;
+                (silences >= SILENCES_MAX).then_some("the emergency signer does not answer")
+            }
+            (Err(AskError::Nonsense), _) => Some("the emergency signer answers nonsense"),
+            // What a lost connection means is heard.
+            (Ok(_) | Err(_), _) => {
+                silences = 0;
+                None
+            }
+        };
+        if let (Some(why), Some(armed)) = (why, in_force) {
+            let over = breakglass.over("signer_gone", why, "this proxy");
+            breakglass.over_here(armed.session.clone(), over).await;
         }
     }
 }
 
 impl Breakglass {
     async fn heard(&self, notice: Notice) {
-        let in_force = self.monitor.gates().session_in_force().map(Arc::clone);
-        let (session, over) = match notice {
+        match notice {
             Notice::Ended(ended) => {
                 let head = ended.record.map(|record| record.to_text());
                 let mut over = self.over(&ended.reason, &ended.detail, "the emergency signer");
                 over.signer_head = head.or(over.signer_head);
-                (ended.session, over)
-            }
-            Notice::Doubt { session, detail } => {
-                let detail = format!("an emergency signature did not verify: {detail}");
-                (session, self.over("signature_rejected", &detail, "this proxy"))
+                over.leaves_the_last = ended.reason == End::Quota.word();
+                let _ = self.monitor.disarm(ended.session, over).await;
             }
             Notice::Lost { detail } => {
+                let in_force = self.monitor.gates().session_in_force().map(Arc::clone);
                 let Some(armed) = in_force else { return };
                 let detail = format!("the connection to the emergency signer is gone: {detail}");
-                (armed.session.clone(), self.over("signer_gone", &detail, "this proxy"))
+                let over = self.over("signer_gone", &detail, "this proxy");
+                self.over_here(armed.session.clone(), over).await;
             }
-        };
-        let is_doubt = over.reason == "signature_rejected";
-        let ended = self.monitor.disarm(session, over).await;
-        if is_doubt && ended == Ok(true) {
-            let reason = "a signature did not verify under the registered key";
-            let _ = self.tell_signer_to_end(reason, "this proxy").await;
+        }
+    }
+
+    /// Ends a session here first, and has the signer end it too, should it still have it.
+    async fn over_here(&self, session: String, over: Over) {
+        let why = over.detail.clone();
+        if self.monitor.disarm(session, over).await == Ok(true) {
+            self.emergency.ends(&why);
         }
     }
 
@@ -72,8 +111,13 @@ impl Breakglass {
         let (now, wall) = (now(), wall_now());
         if !armed.lasts(now, wall) {
             drop(gates);
-            let over = self.over("expired", "its time is over", "this proxy");
-            let _ = self.monitor.disarm(armed.session.clone(), over).await;
+            let _ = self.monitor.disarm(armed.session.clone(), Over::expired()).await;
+            return false;
+        }
+        if let Err(refusal) = gates.check_key(&armed.signer, wall) {
+            drop(gates);
+            let over = self.over("key_unavailable", &refusal.detail, "this proxy");
+            self.over_here(armed.session.clone(), over).await;
             return false;
         }
         let is_open = |kid: &Kid| gates.gate(kid).is_some_and(|gate| gate.state.is_open(now));

@@ -25,6 +25,8 @@ const WRITE_MAX: Duration = Duration::from_secs(5);
 /// How much is written at once.
 const WRITE_BYTES: usize = 256 * 1024;
 const READ_BYTES: usize = 64 * 1024;
+/// Asks that may be without answer; a signer that leaves more of them is of no use.
+const PENDING_MAX: usize = 16 * 1024;
 /// The id of the greeting; asks have others.
 const GREETING: u64 = 0;
 
@@ -40,17 +42,20 @@ pub(super) struct Connector {
     pub(super) settings: Settings,
     pub(super) inbox: mpsc::Receiver<Job>,
     pub(super) known: Arc<ArcSwapOption<Known>>,
+    pub(super) ended: Arc<ArcSwapOption<wire::SessionEnded>>,
     pub(super) notices: mpsc::Sender<Notice>,
+    /// How many there were.
+    pub(super) connections: u64,
 }
 
 /// A connection that has greeted.
 struct Connected {
     reader: Frames,
     writer: OwnedWriteHalf,
-    /// Asks without answer.
-    pending: HashMap<u64, oneshot::Sender<Result<Answer, AskError>>>,
-    next_id: u64,
 }
+
+/// Asks without answer.
+type Pending = HashMap<u64, oneshot::Sender<Result<Answer, AskError>>>;
 
 /// Whole messages out of a stream of bytes.
 struct Frames {
@@ -110,7 +115,9 @@ impl Connector {
         }
     }
 
-    async fn connect(&self) -> io::Result<Connected> {
+    async fn connect(&mut self) -> io::Result<Connected> {
+        self.connections += 1;
+        let connection = self.connections;
         let greeting = async {
             let stream = UnixStream::connect(&self.settings.socket).await?;
             let (half, mut writer) = stream.into_split();
@@ -122,7 +129,13 @@ impl Connector {
             wire::write(&hello, &mut bytes).map_err(io::Error::other)?;
             writer.write_all(&bytes).await?;
             let state = match reader.next().await? {
-                Answer::Welcome(wire::Welcome { state, .. }) => state,
+                Answer::Welcome(wire::Welcome { state, version: wire::VERSION, .. }) => state,
+                Answer::Welcome(wire::Welcome { version, .. }) => {
+                    let ours = wire::VERSION;
+                    return Err(io::Error::other(format!(
+                        "it speaks version {version} of the wire, and this proxy {ours}; run the same release of both"
+                    )));
+                }
                 Answer::Refused(wire::Refused { detail, .. }) => {
                     return Err(io::Error::other(format!("it refuses this proxy: {detail}")));
                 }
@@ -131,8 +144,8 @@ impl Connector {
             self.settings.accepts(&state).map_err(io::Error::other)?;
             let instance = &state.instance;
             tracing::info!(target: "breakglass", instance, "the emergency signer is connected");
-            self.known.store(Some(Arc::new(Known { state, at: now() })));
-            Ok(Connected { reader, writer, pending: HashMap::new(), next_id: GREETING + 1 })
+            self.known.store(Some(Arc::new(Known { state, at: now(), connection })));
+            Ok(Connected { reader, writer })
         };
         tokio::time::timeout(GREETING_MAX, greeting)
             .await
@@ -142,49 +155,81 @@ impl Connector {
     /// Serves until the connection is of no more use, and says why. Whoever still waits is told
     /// when what waits is dropped.
     async fn serve(&mut self, connected: Connected) -> io::Error {
-        let Connected { mut reader, mut writer, mut pending, mut next_id } = connected;
+        let Connected { mut reader, mut writer } = connected;
+        let (mut pending, mut next_id) = (Pending::new(), GREETING + 1);
         let mut out = Vec::new();
         loop {
             tokio::select! {
                 answer = reader.next() => match answer {
-                    Ok(Answer::SessionEnded(ended)) => {
-                        let _ = self.notices.send(Notice::Ended(ended)).await;
-                    }
-                    Ok(answer) => {
-                        let waits = id_of(&answer).and_then(|id| pending.remove(&id));
-                        let Some(waits) = waits else {
-                            return io::Error::other("it answered what nobody asked");
-                        };
-                        // Whoever asked may have lost patience.
-                        let _ = waits.send(Ok(answer));
-                    }
+                    Ok(answer) => if let Err(error) = self.heard(answer, &mut pending).await {
+                        return error;
+                    },
                     Err(error) => return error,
                 },
                 job = self.inbox.recv() => {
                     let Some(job) = job else { return io::Error::other("nobody asks any more") };
                     out.clear();
-                    let mut next = Some(job);
-                    while let Some(Job { mut ask, reply }) = next {
-                        set_id(&mut ask, next_id);
-                        match wire::write(&ask, &mut out) {
-                            Ok(()) => {
-                                pending.insert(next_id, reply);
-                                next_id += 1;
-                            }
-                            Err(_) => {
-                                let _ = reply.send(Err(AskError::Overloaded));
-                            }
-                        }
-                        next = (out.len() < WRITE_BYTES).then(|| self.inbox.try_recv().ok()).flatten();
+                    self.encode(job, &mut out, &mut pending, &mut next_id);
+                    if pending.len() > PENDING_MAX {
+                        return io::Error::other("it leaves too many asks without answer");
                     }
-                    match tokio::time::timeout(WRITE_MAX, writer.write_all(&out)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => return error,
-                        Err(_) => return io::Error::other("it does not read what is asked"),
+                    let writing = tokio::time::timeout(WRITE_MAX, writer.write_all(&out));
+                    let mut writing = std::pin::pin!(writing);
+                    // Answers are read meanwhile: a signer that waits to be read reads nothing.
+                    loop {
+                        tokio::select! {
+                            written = &mut writing => match written {
+                                Ok(Ok(())) => break,
+                                Ok(Err(error)) => return error,
+                                Err(_) => return io::Error::other("it does not read what is asked"),
+                            },
+                            answer = reader.next() => match answer {
+                                Ok(answer) => if let Err(error) = self.heard(answer, &mut pending).await {
+                                    return error;
+                                },
+                                Err(error) => return error,
+                            },
+                        }
                     }
                 }
             }
         }
+    }
+
+    /// Takes as many asks as are written at once.
+    fn encode(&mut self, job: Job, out: &mut Vec<u8>, pending: &mut Pending, next_id: &mut u64) {
+        let mut next = Some(job);
+        while let Some(Job { mut ask, reply }) = next {
+            set_id(&mut ask, *next_id);
+            match wire::write(&ask, out) {
+                Ok(()) => {
+                    pending.insert(*next_id, reply);
+                    *next_id += 1;
+                }
+                Err(_) => {
+                    let _ = reply.send(Err(AskError::Overloaded));
+                }
+            }
+            next = (out.len() < WRITE_BYTES).then(|| self.inbox.try_recv().ok()).flatten();
+        }
+    }
+
+    /// Hands an answer to whoever waits for it.
+    async fn heard(&self, answer: Answer, pending: &mut Pending) -> Result<(), io::Error> {
+        let Some(id) = id_of(&answer) else {
+            if let Answer::SessionEnded(ended) = answer {
+                self.ended.store(Some(Arc::new(ended.clone())));
+                // If nobody hears it, nobody signs.
+                let _ = self.notices.send(Notice::Ended(ended)).await;
+            }
+            return Ok(());
+        };
+        let Some(waits) = pending.remove(&id) else {
+            return Err(io::Error::other("it answered what nobody asked"));
+        };
+        // Whoever asked may have lost patience.
+        let _ = waits.send(Ok(answer));
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why the emergency signer gave no signature: what is known, and what a caller is told.
 
+use signing_core::breakglass::End;
 use signing_core::breakglass::wire::{self, Reason as Word};
 use signing_core::gate::{Evidence, Fault};
 use signing_core::{Reason, Refusal};
@@ -40,7 +41,12 @@ impl From<AskError> for EmergencyError {
         let fault = match error {
             AskError::NotConnected | AskError::Overloaded => Fault::Unavailable,
             // It may have signed, and recorded it; nothing leaves here.
-            AskError::Lost | AskError::TooSlow | AskError::Nonsense => Fault::Indeterminate,
+            AskError::Lost | AskError::TooSlow => Fault::Indeterminate,
+            // As with a signature that does not verify: who answers so is not believed again.
+            AskError::Nonsense => {
+                let detail = error.to_string();
+                return Self { evidence: Evidence::Doubt { detail }, refusal: unavailable(&error) };
+            }
         };
         let detail = error.to_string();
         Self { evidence: Evidence::Failed { fault, detail }, refusal: unavailable(&error) }
@@ -49,8 +55,10 @@ impl From<AskError> for EmergencyError {
 
 impl EmergencyError {
     /// It said no: it did not sign.
-    pub(super) fn refused(refused: &wire::Refused) -> Self {
+    pub(super) fn refused(refused: &wire::Refused, ended: Option<&wire::SessionEnded>) -> Self {
+        let is_spent = ended.is_some_and(|ended| ended.reason == End::Quota.word());
         let reason = match refused.reason {
+            Word::NoSession if is_spent => Reason::BreakglassQuotaExhausted,
             Word::OutOfScope | Word::NoSession => Reason::BreakglassOutOfScope,
             Word::QuotaExhausted => Reason::BreakglassQuotaExhausted,
             Word::RateLimited | Word::Overloaded => Reason::Overloaded,
@@ -60,7 +68,10 @@ impl EmergencyError {
                 Reason::BreakglassSignerUnavailable
             }
         };
-        let detail = refused.detail.clone();
+        let detail = match ended {
+            Some(ended) => format!("the break-glass session is over: {}", ended.detail),
+            None => refused.detail.clone(),
+        };
         Self {
             evidence: Evidence::Failed { fault: Fault::Rejected, detail: detail.clone() },
             refusal: Refusal::new(reason, detail),

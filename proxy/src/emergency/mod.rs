@@ -27,6 +27,8 @@ const ASKS_MAX: usize = 4096;
 /// How long an activation, an end or a destruction may take: keys are opened and records
 /// written for it.
 const COMMAND_MAX: Duration = Duration::from_secs(20);
+/// How long it may take to say how it is.
+const STATUS_MAX: Duration = Duration::from_secs(2);
 
 /// What connects to the emergency signer; none: there is no break-glass here. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +39,8 @@ struct Client {
     jobs: mpsc::Sender<Job>,
     known: Arc<ArcSwapOption<Known>>,
     sign_timeout: Duration,
-    doubts: mpsc::Sender<Notice>,
+    /// The session that it ended last: what it refuses after says less.
+    ended: Arc<ArcSwapOption<wire::SessionEnded>>,
 }
 
 /// What is known of a signer that is connected.
@@ -47,6 +50,16 @@ pub struct Known {
     pub state: wire::State,
     /// When.
     pub at: Moment,
+    /// On which connection, counted from the start: a session belongs to one.
+    pub connection: u64,
+}
+
+impl Known {
+    /// Whether that session was in force when it said so.
+    #[must_use]
+    pub fn has(&self, session: &str) -> bool {
+        self.state.session.as_ref().is_some_and(|active| active.session == session)
+    }
 }
 
 /// Where the signer is, and whom it has to be.
@@ -67,13 +80,6 @@ pub struct Settings {
 pub enum Notice {
     /// The signer ended it.
     Ended(wire::SessionEnded),
-    /// A signature of it did not verify under the registered key.
-    Doubt {
-        /// Which session.
-        session: String,
-        /// What was seen.
-        detail: String,
-    },
     /// The connection is gone, and with it the session.
     Lost {
         /// Why.
@@ -93,6 +99,7 @@ pub struct Signed {
 impl Emergency {
     /// A client, and the task that keeps it connected, to be spawned. `notices` hears what
     /// happens to sessions.
+    #[must_use = "nothing connects until the task runs"]
     pub fn new(
         settings: Settings,
         notices: mpsc::Sender<Notice>,
@@ -100,9 +107,16 @@ impl Emergency {
         let (jobs, inbox) = mpsc::channel(ASKS_MAX);
         let known = Arc::new(ArcSwapOption::empty());
         let sign_timeout = settings.sign_timeout;
-        let (doubts, heard) = (notices.clone(), Arc::clone(&known));
-        let connector = Connector { settings, inbox, known: heard, notices };
-        let client = Client { jobs, known, sign_timeout, doubts };
+        let ended = Arc::new(ArcSwapOption::empty());
+        let connector = Connector {
+            settings,
+            inbox,
+            known: Arc::clone(&known),
+            ended: Arc::clone(&ended),
+            notices,
+            connections: 0,
+        };
+        let client = Client { jobs, known, sign_timeout, ended };
         (Self(Some(Arc::new(client))), connector.run())
     }
 
@@ -154,16 +168,13 @@ impl Emergency {
                 let signature = STANDARD.decode(&signature).map_err(|_| AskError::Nonsense)?;
                 Ok(Signed { signature, record })
             }
-            Answer::Refused(refused) => Err(EmergencyError::refused(&refused)),
+            Answer::Refused(refused) => {
+                let ended = client.ended.load_full();
+                let ended = ended.filter(|ended| ended.session == permit.armed().session);
+                Err(EmergencyError::refused(&refused, ended.as_deref()))
+            }
             _ => Err(AskError::Nonsense.into()),
         }
-    }
-
-    /// Tells whoever keeps the session that one of its signatures does not verify: it ends.
-    pub(crate) fn doubt(&self, session: String, detail: String) {
-        let Some(client) = &self.0 else { return };
-        // If so many wait, one of them says the same.
-        let _ = client.doubts.try_send(Notice::Doubt { session, detail });
     }
 
     /// Asks for something that is not a signature.
@@ -178,19 +189,33 @@ impl Emergency {
         client.ask(ask, COMMAND_MAX).await
     }
 
+    /// Has it end its session, without waiting for it: should it not hear, the end of its
+    /// connection or the expiry says the same.
+    pub(crate) fn ends(&self, reason: &str) {
+        let (emergency, reason) = (self.clone(), reason.to_owned());
+        tokio::spawn(async move {
+            let by = "this proxy".to_owned();
+            let _ = emergency.command(move |id| Ask::End(wire::End { id, reason, by })).await;
+        });
+    }
+
     /// Asks how it is.
     ///
     /// # Errors
     /// [`AskError`].
     pub async fn refresh(&self) -> Result<Arc<Known>, AskError> {
         let client = self.0.as_ref().ok_or(AskError::NotConnected)?;
-        match self.command(|id| Ask::Status(wire::Status { id })).await? {
+        let before = client.known.load_full().ok_or(AskError::NotConnected)?;
+        match client.ask(|id| Ask::Status(wire::Status { id }), STATUS_MAX).await? {
             Answer::Status(wire::Stated { state, .. }) => {
-                let known = Arc::new(Known { state, at: now() });
-                // One that is gone meanwhile is not known.
-                if client.known.load().is_some() {
-                    client.known.store(Some(Arc::clone(&known)));
+                let connection = before.connection;
+                let known = Arc::new(Known { state, at: now(), connection });
+                // What another connection knows is not written over, nor that there is none.
+                let newest = client.known.load_full().ok_or(AskError::Lost)?;
+                if newest.connection != connection {
+                    return Err(AskError::Lost);
                 }
+                client.known.compare_and_swap(&newest, Some(Arc::clone(&known)));
                 Ok(known)
             }
             _ => Err(AskError::Nonsense),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use metrics::{Counter, Gauge};
-use signing_core::gate::Snapshot;
+use signing_core::breakglass::wire::SessionState;
+use signing_core::gate::{Armed, Snapshot};
 use signing_core::{Kid, Moment, Reason};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -68,10 +69,18 @@ impl BreakglassMetrics {
 
     /// Shows what the emergency signer says of itself.
     #[expect(clippy::cast_precision_loss, reason = "a count far below 2^52")]
-    pub(super) fn signer(&self, make: &Make<'_>, known: Option<&Known>) {
+    pub(super) fn signer(
+        &self,
+        make: &Make<'_>,
+        known: Option<&Known>,
+        in_force: Option<&std::sync::Arc<Armed>>,
+    ) {
         self.connected.set(super::one_if(known.is_some()));
         let Some(Known { state, .. }) = known else { return };
-        if let Some(session) = &state.session {
+        let ours = |session: &&SessionState| {
+            in_force.is_some_and(|armed| armed.session == session.session)
+        };
+        if let Some(session) = state.session.as_ref().filter(ours) {
             self.remaining.set(session.remaining as f64);
         }
         for key in &state.keys {

@@ -54,6 +54,41 @@ pub struct Over {
     pub detail: String,
     /// The emergency signer's newest record that is known: `chain:seq:hash`.
     pub signer_head: Option<String>,
+    /// Whether what it signed before may leave: its quota is used up, and nothing is in doubt.
+    pub leaves_the_last: bool,
+}
+
+impl Over {
+    /// What the emergency signer answered is not what it should be.
+    #[must_use]
+    pub fn doubt(detail: &str) -> Self {
+        Self {
+            by: "this proxy".to_owned(),
+            reason: "signature_rejected".to_owned(),
+            detail: format!("an emergency signature is not believed: {detail}"),
+            signer_head: None,
+            leaves_the_last: false,
+        }
+    }
+
+    /// This process stops.
+    #[must_use]
+    pub fn stopping() -> Self {
+        let (reason, detail) = ("proxy_gone".to_owned(), "this proxy stops".to_owned());
+        Self { reason, detail, ..Self::expired() }
+    }
+
+    /// Its time is over.
+    #[must_use]
+    pub fn expired() -> Self {
+        Self {
+            by: "this proxy".to_owned(),
+            reason: "expired".to_owned(),
+            detail: "its time is over".to_owned(),
+            signer_head: None,
+            leaves_the_last: false,
+        }
+    }
 }
 
 /// What can be sealed.

@@ -30,6 +30,9 @@ const RETRY_AFTER_FOLDS: u32 = 10;
 /// How often the journal's newest record is stored, if there is a new one, in folds.
 const WITNESS_EVERY_FOLDS: u32 = 100;
 
+/// What the quota's last signatures have to be recorded in, and leave.
+const LAST_LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) gates: Gates,
@@ -97,6 +100,10 @@ impl Writer {
                 disk::tell(reply, touched);
             }
             Command::Arm { armed, reply } => {
+                // One whose time is over may not have been ended yet: it is in nobody's way.
+                if self.gates.session().is_some_and(|old| !old.lasts(now(), wall_now())) {
+                    self.disarm(&Over::expired());
+                }
                 let result = self.gates.arm(armed);
                 self.publish(None);
                 disk::tell(reply, result);
@@ -125,9 +132,14 @@ impl Writer {
 
     /// In force first, on disk after: what ends signing waits for nothing.
     fn disarm(&mut self, why: &Over) {
-        let Some(armed) = self.gates.disarm() else { return };
+        // Nothing is in doubt when a quota is used up: what it signed last may leave.
+        let ended = match why.leaves_the_last {
+            true => self.gates.spend(now().after(LAST_LEAVE_WITHIN)),
+            false => self.gates.disarm(),
+        };
+        let Some(armed) = ended else { return };
         self.publish(None);
-        let Over { by, reason, detail, signer_head } = why;
+        let Over { by, reason, detail, signer_head, .. } = why;
         let record = Record::BreakglassEnded(journal::BreakglassEnded {
             by,
             detail: clip(detail),

@@ -10,6 +10,7 @@ use super::emergency::EmergencyPermit;
 use super::snapshot::{Permit, Snapshot, StillOpen};
 use crate::key::{Algorithm, Signer};
 use crate::moment::Moment;
+use crate::policy::Grant;
 use crate::refusal::Refusal;
 
 /// A permit: of a gate, or of a break-glass session. Sealed: there are no others.
@@ -19,6 +20,9 @@ pub trait Admitted: sealed::Sealed + Debug + Send + 'static {
 
     /// With which algorithm it signs.
     fn algorithm(&self) -> Algorithm;
+
+    /// The grant of the signer that the caller asked for.
+    fn grant(&self) -> &Grant;
 
     /// When the request has to be answered.
     fn deadline(&self) -> Moment;
@@ -54,6 +58,10 @@ impl Admitted for Permit {
 
     fn algorithm(&self) -> Algorithm {
         self.grant().algorithm()
+    }
+
+    fn grant(&self) -> &Grant {
+        Self::grant(self)
     }
 
     fn deadline(&self) -> Moment {

@@ -48,4 +48,7 @@ impl Armed {
 pub(super) struct InForce {
     pub(super) armed: Arc<Armed>,
     pub(super) epoch: Epoch,
+    /// Its quota is used up: it admits nothing more, and what it signed within the quota may
+    /// leave until this.
+    pub(super) spent_until: Option<Moment>,
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::admitted::Admitted;
-use super::armed::Armed;
+use super::armed::{Armed, InForce};
 use super::epoch::Epoch;
 use super::slots::{Slot, Slots};
 use super::snapshot::{Snapshot, StillOpen};
-use crate::key::{Algorithm, Signer};
+use crate::key::{Algorithm, Purpose, Signer};
 use crate::moment::Moment;
 use crate::policy::Grant;
 use crate::refusal::{Reason, Refusal};
@@ -70,7 +70,12 @@ impl Snapshot {
         let kid = &grant.signer().kid;
         let out =
             |detail: String| Err(Refusal::new(Reason::BreakglassOutOfScope, detail).about(kid));
-        let (armed, epoch) = self.check_session(&grant, now, wall)?;
+        let InForce { armed, epoch, spent_until } = self.check_session(&grant, now, wall)?;
+        if spent_until.is_some() {
+            let detail =
+                format!("the quota of the break-glass session {} is used up", armed.session);
+            return Err(Refusal::new(Reason::BreakglassQuotaExhausted, detail).about(kid));
+        }
         if !armed.callers.contains(grant.caller()) {
             return out(format!(
                 "the break-glass session {} is not for this caller; its approvers named others",
@@ -95,8 +100,7 @@ impl Snapshot {
             let detail = "the deadline passed before the request was admitted";
             return Err(Refusal::new(Reason::DeadlineExceeded, detail).about(kid));
         }
-        armed.signer.usable_at(wall)?;
-        let armed = Arc::clone(armed);
+        let (armed, epoch) = (Arc::clone(armed), *epoch);
         let Some(slot) = slots.take() else {
             let detail = format!("{} requests are in flight already", slots.limit());
             return Err(Refusal::new(Reason::Overloaded, detail).about(kid));
@@ -110,16 +114,36 @@ impl Snapshot {
         grant: &Grant,
         now: Moment,
         wall: OffsetDateTime,
-    ) -> Result<(&Arc<Armed>, Epoch), Refusal> {
+    ) -> Result<&InForce, Refusal> {
         let kid = &grant.signer().kid;
         self.check_stops(kid, now)?;
-        let in_force = self
-            .session()
-            .filter(|(armed, _)| armed.lasts(now, wall) && armed.replaces.contains(kid));
-        in_force.ok_or_else(|| {
+        let in_force = self.session().filter(|InForce { armed, spent_until, .. }| {
+            let ends = spent_until.unwrap_or(armed.lease_until);
+            armed.lasts(now, wall) && now < ends && armed.replaces.contains(kid)
+        });
+        let Some(in_force) = in_force else {
             let detail = "no break-glass session stands in for this signer any more";
-            Refusal::new(Reason::BreakglassOutOfScope, detail).about(kid)
-        })
+            return Err(Refusal::new(Reason::BreakglassOutOfScope, detail).about(kid));
+        };
+        self.check_key(&in_force.armed.signer, wall)?;
+        Ok(in_force)
+    }
+
+    /// Whether the registry in force still has the emergency key, unrevoked: it is the registry
+    /// that verifiers look at, and it may have been reloaded since the session began.
+    ///
+    /// # Errors
+    /// `key_unavailable`.
+    pub fn check_key(&self, emergency: &Signer, wall: OffsetDateTime) -> Result<(), Refusal> {
+        let kid = &emergency.kid;
+        let registered = self.rulebook().registry().get(kid.as_str()).filter(|signer| {
+            signer.purpose == Purpose::Breakglass && signer.public_key == emergency.public_key
+        });
+        let Some(registered) = registered else {
+            let detail = "the emergency key is not in the registry any more";
+            return Err(Refusal::new(Reason::KeyUnavailable, detail).about(kid));
+        };
+        registered.usable_at(wall)
     }
 }
 
@@ -130,6 +154,10 @@ impl Admitted for EmergencyPermit {
 
     fn algorithm(&self) -> Algorithm {
         self.armed.signer.algorithm()
+    }
+
+    fn grant(&self) -> &Grant {
+        &self.grant
     }
 
     fn deadline(&self) -> Moment {
@@ -152,7 +180,7 @@ impl Admitted for EmergencyPermit {
     ) -> Result<StillOpen, Refusal> {
         let Self { grant, armed, epoch, slot, .. } = self;
         let why = match gates.check_session(&grant, now, wall) {
-            Ok((_, current)) if current == epoch => {
+            Ok(InForce { epoch: current, .. }) if *current == epoch => {
                 return Ok(StillOpen::new(grant, slot, Some(armed)));
             }
             Ok(_) => "another session is in force".to_owned(),

@@ -241,17 +241,27 @@ impl Gates {
                 "frozen ({reason}): a freeze beats a session; run `signctl unfreeze` first"
             ));
         }
-        if let Some(InForce { armed, .. }) = &self.session {
+        if let Some(armed) = self.session() {
             let session = &armed.session;
             return Err(format!("the session {session} is in force; end it first"));
         }
         let epoch = self.new_epoch_for(&armed);
-        self.session = Some(InForce { armed: Arc::new(armed), epoch });
+        self.session = Some(InForce { armed: Arc::new(armed), epoch, spent_until: None });
         Ok(())
+    }
+
+    /// Ends the session in force because its quota is used up: it admits nothing more. What was
+    /// signed within the quota may leave until `until`, if nothing else is in the way: no other
+    /// end of a session leaves anything to leave.
+    pub fn spend(&mut self, until: Moment) -> Option<Arc<Armed>> {
+        let session = self.session.as_mut().filter(|session| session.spent_until.is_none())?;
+        session.spent_until = Some(until);
+        Some(Arc::clone(&session.armed))
     }
 
     /// Ends the session in force; what it admitted is not released.
     pub fn disarm(&mut self) -> Option<Arc<Armed>> {
+        self.session()?;
         let InForce { armed, .. } = self.session.take()?;
         self.new_epoch_for(&armed);
         Some(armed)
@@ -260,7 +270,8 @@ impl Gates {
     /// The session in force, whether its time is over or not.
     #[must_use]
     pub fn session(&self) -> Option<&Arc<Armed>> {
-        self.session.as_ref().map(|session| &session.armed)
+        let session = self.session.as_ref().filter(|session| session.spent_until.is_none());
+        session.map(|session| &session.armed)
     }
 
     /// A new epoch for the signers that a session replaces.

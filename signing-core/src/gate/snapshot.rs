@@ -158,14 +158,14 @@ impl Snapshot {
     /// The break-glass session, unless its time is over.
     #[must_use]
     pub fn armed(&self, now: Moment, wall: OffsetDateTime) -> Option<&Arc<Armed>> {
-        let in_force = self.session.as_ref().map(|session| &session.armed);
-        in_force.filter(|armed| armed.lasts(now, wall))
+        self.session_in_force().filter(|armed| armed.lasts(now, wall))
     }
 
     /// The break-glass session, whether its time is over or not.
     #[must_use]
     pub fn session_in_force(&self) -> Option<&Arc<Armed>> {
-        self.session.as_ref().map(|session| &session.armed)
+        let session = self.session.as_ref().filter(|session| session.spent_until.is_none());
+        session.map(|session| &session.armed)
     }
 
     /// Whether requests for `kid` are the session's.
@@ -174,9 +174,9 @@ impl Snapshot {
         self.armed(now, wall).is_some_and(|armed| armed.replaces.contains(kid))
     }
 
-    /// The session, lasting or not, and its epoch.
-    pub(super) fn session(&self) -> Option<(&Arc<Armed>, Epoch)> {
-        self.session.as_ref().map(|session| (&session.armed, session.epoch))
+    /// The session, lasting or not.
+    pub(super) fn session(&self) -> Option<&InForce> {
+        self.session.as_ref()
     }
 
     /// The rulebook in force.

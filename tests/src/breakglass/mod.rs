@@ -35,6 +35,8 @@ pub use wire::{Wire, activation, nonce, proxy_head, sign};
 pub const PASSPHRASE: &str = "correct horse battery staple";
 /// Its kid.
 pub const EMERGENCY_KID: &str = "emergency";
+/// Where a proxy in the same scratch directory finds its socket.
+pub const SOCKET: &str = "../signer/signer.sock";
 /// The namespace of approvals.
 pub const NAMESPACE: &str = "breakglass@signing-proxy";
 /// The caller of every request here.
@@ -380,6 +382,13 @@ impl Signer<'_> {
         let bytes = serde_json::to_vec_pretty(request).unwrap();
         let approvals = ["security", "finance"].map(|name| self.approve(name, &bytes));
         activation(&bytes, &approvals, request)
+    }
+
+    /// `request` signed by both approvers, as the proxy's admin socket takes it.
+    #[must_use]
+    pub fn papers(&self, request: &Value) -> Value {
+        let papers = &self.activation(request)["activate"];
+        json!({"request_b64": papers["request_b64"], "approvals_b64": papers["approvals_b64"]})
     }
 
     /// Unlocks, activates, and returns the session's name.

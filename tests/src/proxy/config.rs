@@ -16,7 +16,7 @@ impl ProxyBuilder<'_> {
              [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n\
              [state]\ndir = \"state\"\n\
              [audit]\ndir = \"{}\"\nkey_file = \"audit.key\"\nsegment_bytes = {}\n{}\n\
-             [registry]\nfile = \"signers.json\"\n[gate]\n{}\n",
+             [registry]\nfile = \"signers.json\"\n[gate]\n{}\n[breakglass]\n{}\n",
             self.server,
             self.tls,
             nix::unistd::geteuid(),
@@ -24,6 +24,7 @@ impl ProxyBuilder<'_> {
             self.segment_bytes,
             self.audit,
             self.gate,
+            self.breakglass,
         );
         for (kid, key) in &self.signers {
             writeln!(text, "[[signers]]\nkid = \"{kid}\"").unwrap();
