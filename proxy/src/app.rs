@@ -259,6 +259,12 @@ impl App {
         })
     }
 
+    /// The client of the emergency signer.
+    #[must_use]
+    pub fn emergency(&self) -> &Emergency {
+        &self.room.emergency
+    }
+
     /// Waits until every gate has opened once, or until `patience` is over.
     /// Returns whether all are open.
     #[must_use]

@@ -20,6 +20,7 @@ mod configuration_docs;
 mod container;
 mod corpus;
 mod dev;
+mod dev_breakglass;
 mod dialects;
 mod doctor;
 mod drain;

@@ -93,7 +93,6 @@ pub struct Signed {
 impl Emergency {
     /// A client, and the task that keeps it connected, to be spawned. `notices` hears what
     /// happens to sessions.
-    #[must_use]
     pub fn new(
         settings: Settings,
         notices: mpsc::Sender<Notice>,
