@@ -18,6 +18,7 @@ mod config_files;
 mod config_notes;
 mod configuration_docs;
 mod container;
+mod container_signer;
 mod corpus;
 mod dev;
 mod dev_breakglass;
@@ -46,6 +47,7 @@ mod reload;
 mod seals;
 mod sign;
 mod signctl_gate;
+mod systemd;
 mod tidy;
 
 /// The one caller of most tests.
