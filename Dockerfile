@@ -1,5 +1,5 @@
-# The image of signing-proxy. How to build, verify and run it: docs/packaging.md.
-# Another program is one more stage at the end, and one more name in packaging/rootfs.sh.
+# The images of signing-proxy and breakglass-signer. How to build, verify and run them:
+# docs/packaging.md. Another image is one more stage, and one more name in packaging/rootfs.sh.
 
 # By default pinned by version only, and a tag can move. A digest can not:
 # --build-arg RUST_IMAGE=rust@sha256:...  How to find it: docs/packaging.md.
@@ -13,6 +13,16 @@ RUN packaging/tools.sh cargo-auditable cargo-cyclonedx
 COPY . .
 RUN packaging/build.sh
 RUN packaging/rootfs.sh signing-proxy target/package /rootfs/signing-proxy
+RUN packaging/rootfs.sh breakglass-signer target/package /rootfs/breakglass-signer
+
+# --target breakglass-signer
+FROM scratch AS breakglass-signer
+COPY --from=build /rootfs/breakglass-signer/ /
+ENV PATH=/usr/bin
+USER 65533:65533
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/bin/breakglass-signer"]
+CMD ["serve", "--config", "/etc/breakglass-signer/breakglass-signer.toml"]
 
 FROM scratch AS signing-proxy
 COPY --from=build /rootfs/signing-proxy/ /

@@ -17,13 +17,18 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Each program, and what its SBOM has to name.
 PROGRAMS = {"signing-proxy": ["aws-sdk-kms", "signing-core"], "signctl": ["hyper"],
-            "pkcs11-worker": ["cryptoki", "signing-core"]}
+            "pkcs11-worker": ["cryptoki", "signing-core"],
+            "breakglass-signer": ["ed25519-dalek", "signing-core"]}
+# What must never be linked into a program: the emergency signer has no HTTP stack, no SDK.
+UNWANTED = {"breakglass-signer": ["hyper", "h2", "rustls", "aws-sdk-kms", "signing-proxy"]}
 
 
 def main():
     built = Path(sys.argv[1] if len(sys.argv) > 1 else REPOSITORY / "target/package")
     for program, wanted in PROGRAMS.items():
         linked, may_be = linked_into(program), locked_for(program)
+        banned = [name for name, _ in linked if name in UNWANTED.get(program, [])]
+        assert not banned, f"{program} links {banned}"
         lists = {
             f"inside {program}": auditable(built / program),
             f"in the SBOM of {program}": sbom(built / f"{program}.cdx.json", program),

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Lays out the root file system of an image: programs, the shared libraries they load,
-# CA certificates, one user, and nothing else that runs.
+# Lays out the root file system of an image: programs, the shared libraries they load, CA
+# certificates where there is a network, one user, and nothing else that runs.
 #   packaging/rootfs.sh IMAGE BUILT DIR
-# IMAGE is signing-proxy; BUILT is what packaging/build.sh made; DIR must not exist yet.
+# IMAGE is signing-proxy or breakglass-signer; BUILT is what packaging/build.sh made; DIR must not exist yet.
 # Runs as root, since files get owners. SOURCE_DATE_EPOCH: their date (default 0).
 set -euo pipefail
 
@@ -10,15 +10,16 @@ fail() { printf 'packaging/rootfs.sh: %s\n' "$*" >&2; exit 1; }
 [ $# = 3 ] || { echo "usage: packaging/rootfs.sh IMAGE BUILT DIR" >&2; exit 2; }
 image="$1" built="$2" root="$3"
 repository="$(cd "$(dirname "$0")/.." && pwd)"
+# Different users: the emergency signer believes the proxy nothing, and refuses its own user.
 case "$image" in
-  signing-proxy) programs=(signing-proxy signctl pkcs11-worker) ;;
-  *) fail "no image $image; there is: signing-proxy" ;;
+  signing-proxy) programs=(signing-proxy signctl pkcs11-worker) uid=65532 network=yes ;;
+  breakglass-signer) programs=(breakglass-signer) uid=65533 network=no ;;
+  *) fail "no image $image; there are: signing-proxy, breakglass-signer" ;;
 esac
-uid=65532
 authorities=/etc/ssl/certs/ca-certificates.crt
 [ "$(id -u)" = 0 ] || fail "run it as root: directories are given to the user $uid"
 [ ! -e "$root" ] || fail "$root exists; name a directory that does not"
-[ -s "$authorities" ] || fail "$authorities is missing; install ca-certificates"
+[ "$network" = no ] || [ -s "$authorities" ] || fail "$authorities is missing; install ca-certificates"
 umask 022
 
 # What `ldd` finds, with the loader itself: the whole closure of NEEDED.
@@ -61,8 +62,10 @@ for program in "${programs[@]}"; do
 done
 
 install -D -m 0644 "$repository/LICENSE" "$root/usr/share/doc/$image/copyright"
-install -D -m 0644 "$authorities" "$root$authorities"
-note_package /usr/sbin/update-ca-certificates
+if [ "$network" = yes ]; then
+  install -D -m 0644 "$authorities" "$root$authorities"
+  note_package /usr/sbin/update-ca-certificates
+fi
 [ ! -e /etc/os-release ] || install -D -m 0644 /etc/os-release "$root/etc/os-release"
 
 printf '%s:x:%s:%s::/nonexistent:/nonexistent\n' "$image" "$uid" "$uid" >"$root/etc/passwd"

@@ -13,6 +13,7 @@ pub mod init;
 pub mod key;
 pub mod keyfile;
 pub mod keygen;
+pub mod lifeline;
 pub mod log;
 pub mod materials;
 pub mod operator;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use breakglass_signer::lifeline::Lifeline;
 use breakglass_signer::materials::Materials;
 use breakglass_signer::{init, keygen, sandbox, serve};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -32,6 +33,10 @@ enum Verb {
         /// The config file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Stop when standard input, a pipe, is closed: so it never outlives what started it, as
+        /// `signing-proxy dev` does.
+        #[arg(long)]
+        while_stdin_open: bool,
     },
     /// List every mistake of a configuration and of the files it names; exit 1 if there is one.
     /// Without a mistake, list what deserves attention all the same; exit 0.
@@ -97,10 +102,11 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
     match verb {
-        Verb::Serve { config } => {
+        Verb::Serve { config, while_stdin_open } => {
             // Before a secret is read.
             sandbox::harden()?;
-            serve::serve(Materials::load(&config, &environment)?)?;
+            let lifeline = while_stdin_open.then(Lifeline::of_stdin).transpose()?;
+            serve::serve(Materials::load(&config, &environment)?, lifeline)?;
         }
         Verb::Check { config, json } => return check(&config, &environment, json),
         Verb::Init { config, json } => {

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::config::Socket;
+use crate::lifeline::Lifeline;
 use crate::log::Log;
 use crate::materials::Materials;
 use crate::past::Unended;
@@ -33,11 +34,14 @@ const PROXIES_MAX: usize = 8;
 /// Connections of operators.
 const OPERATORS_MAX: usize = 4;
 
-/// Serves until a signal, or until it can not go on.
+/// Serves until a signal, until the lifeline closes if there is one, or until it can not go on.
 ///
 /// # Errors
 /// Why it did not start, or can not go on.
-pub fn serve((materials, audit_key): (Materials, AuditKey)) -> anyhow::Result<()> {
+pub fn serve(
+    (materials, audit_key): (Materials, AuditKey),
+    lifeline: Option<Lifeline>,
+) -> anyhow::Result<()> {
     let config = &materials.config;
     let unlocked = sandbox::lock_memory();
     if !config.development {
@@ -73,7 +77,7 @@ pub fn serve((materials, audit_key): (Materials, AuditKey)) -> anyhow::Result<()
             json!({}),
         ),
     }
-    let ended = run(materials, audit_key, listeners, &log);
+    let ended = run(materials, audit_key, listeners, lifeline, &log);
     if let Err(error) = &ended {
         log.error("it can not go on", json!({"error": format!("{error:#}")}));
     }
@@ -85,6 +89,7 @@ fn run(
     materials: Materials,
     audit_key: AuditKey,
     listeners: (StdListener, StdListener),
+    lifeline: Option<Lifeline>,
     log: &Log,
 ) -> anyhow::Result<()> {
     let config = &materials.config;
@@ -107,7 +112,7 @@ fn run(
     let journal = opened.start(&identity, config.segment_bytes, CLOCK, Box::new(Unobserved))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let service = Service::new(materials, journal.clone(), log.clone(), store, past);
-    let ended = LocalSet::new().block_on(&runtime, tasks(&service, listeners, unended));
+    let ended = LocalSet::new().block_on(&runtime, tasks(&service, listeners, lifeline, unended));
     let reason = if ended.is_ok() { "a signal" } else { "it can not go on" };
     if let Err(trouble) = journal.stop(reason) {
         log.error("the stop is not recorded", json!({"error": trouble.to_string()}));
@@ -119,6 +124,7 @@ fn run(
 async fn tasks(
     service: &Rc<Service>,
     (signer, operators): (StdListener, StdListener),
+    lifeline: Option<Lifeline>,
     unended: Option<Unended>,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -144,9 +150,17 @@ async fn tasks(
         why = service.sealed() => bail!("the journal is sealed: {why}; restart reads the disk anew"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        closed = let_go(lifeline) => closed?,
     }
     service.end(End::Restarted, "breakglass-signer", End::Restarted.sentence()).await;
     Ok(())
+}
+
+async fn let_go(lifeline: Option<Lifeline>) -> std::io::Result<()> {
+    match lifeline {
+        Some(lifeline) => lifeline.closed().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn accept_proxies(service: &Rc<Service>, listener: &UnixListener) {

@@ -21,12 +21,26 @@ use crate::key::{DevelopmentKey, KeyError};
 const SIGNERS: [(&str, Algorithm); 2] =
     [("dev-ed25519", Algorithm::Ed25519Sha512), ("dev-p256", Algorithm::EcdsaSha256)];
 
-/// The key that signs audit records: kid and algorithm.
-const AUDIT: (&str, Algorithm) = ("dev-audit", Algorithm::Ed25519Sha512);
+/// The keys that sign audit records, the proxy's and the emergency signer's: kid and algorithm.
+const AUDIT: [(&str, Algorithm); 2] =
+    [("dev-audit", Algorithm::Ed25519Sha512), ("dev-breakglass-audit", Algorithm::Ed25519Sha512)];
 
 /// The callers that get a certificate: file name and SPIFFE URI.
 const CALLERS: [(&str, &str); 2] =
     [("client", "spiffe://dev.localhost/client"), ("operator", "spiffe://dev.localhost/operator")];
+
+/// The directories, which only their owner enters.
+const PRIVATE: [&str; 9] = [
+    "",
+    "pki",
+    "keys",
+    "run",
+    "state",
+    "approvers",
+    "breakglass",
+    "breakglass/keys",
+    "breakglass/state",
+];
 
 const CERTIFICATE_YEARS: i64 = 10;
 
@@ -54,6 +68,9 @@ pub enum MaterialError {
     /// A certificate can not be made.
     #[error("a certificate can not be made: {0}; remove the directory to start afresh")]
     Certificate(#[from] rcgen::Error),
+    /// A signing key is where an outage was tried.
+    #[error("{0}")]
+    Away(String),
     /// Made by something else.
     #[error("{}: {why}; remove the directory to start afresh", path.display())]
     Unusable {
@@ -71,7 +88,7 @@ impl Material {
     /// [`MaterialError`].
     pub fn prepare(dir: &Path) -> Result<Self, MaterialError> {
         let material = Self { dir: dir.to_owned() };
-        for private in ["", "pki", "keys", "run", "state"] {
+        for private in PRIVATE {
             let path = dir.join(private);
             fs::DirBuilder::new()
                 .recursive(true)
@@ -81,6 +98,7 @@ impl Material {
         }
         material.certificates()?;
         material.registry()?;
+        material.prepare_approvers()?;
         Ok(material)
     }
 
@@ -134,13 +152,16 @@ impl Material {
         self.write(&format!("pki/{name}.key"), key.serialize_pem().as_bytes())
     }
 
-    /// Makes missing signing keys, and the registry out of all of them.
+    /// Makes missing signing and audit keys, and the registry out of them and of what else is
+    /// in it: emergency keys, also those that are revoked.
     fn registry(&self) -> Result<(), MaterialError> {
         let mut entries = Vec::new();
         let signers = SIGNERS.map(|signer| (signer, Purpose::Signing));
-        for ((kid, algorithm), purpose) in signers.into_iter().chain([(AUDIT, Purpose::Audit)]) {
+        let audit = AUDIT.map(|signer| (signer, Purpose::Audit));
+        for ((kid, algorithm), purpose) in signers.into_iter().chain(audit) {
             let file = self.key_file(kid);
             if !file.exists() {
+                self.is_not_away(&file)?;
                 let key = DevelopmentKey::generate(algorithm)?;
                 self.write(&format!("keys/{kid}.pem"), key.to_pem()?.as_bytes())?;
             }
@@ -159,11 +180,49 @@ impl Material {
                 Some("development only: its private key lies in a plain file".to_owned());
             entries.push(Entry { description, ..Entry::publish(&signer) });
         }
-        let text =
-            serde_json::to_string_pretty(&Document { signers: entries }).map_err(|error| {
-                MaterialError::Unusable { path: self.path("signers.json"), why: error.to_string() }
-            })?;
-        self.write("signers.json", text.as_bytes())
+        let others = self.entries()?.into_iter();
+        let is_other = |other: &Entry| {
+            entries.iter().all(|entry: &Entry| entry.signer_kid != other.signer_kid)
+        };
+        let others: Vec<_> = others.filter(is_other).collect();
+        entries.extend(others);
+        self.write_entries(entries)
+    }
+
+    /// A key that was moved away to try an outage is not replaced by another one.
+    fn is_not_away(&self, file: &Path) -> Result<(), MaterialError> {
+        let away = file.with_extension("pem.away");
+        if !away.exists() {
+            return Ok(());
+        }
+        let (from, to) = (away.display(), file.display());
+        Err(MaterialError::Away(format!(
+            "the key {to} is moved away; move it back: mv {from} {to}"
+        )))
+    }
+
+    /// The registry's entries; none if there is no registry yet.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>, MaterialError> {
+        let path = self.path("signers.json");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(MaterialError::Io { path, error }),
+        };
+        let document: Document = serde_json::from_slice(&text)
+            .map_err(|error| MaterialError::Unusable { path, why: error.to_string() })?;
+        Ok(document.signers)
+    }
+
+    /// Writes the registry; a crash leaves the old one or the new one.
+    pub(crate) fn write_entries(&self, signers: Vec<Entry>) -> Result<(), MaterialError> {
+        let path = self.path("signers.json");
+        let unusable = |why: String| MaterialError::Unusable { path: path.clone(), why };
+        let text = serde_json::to_string_pretty(&Document { signers })
+            .map_err(|error| unusable(error.to_string()))?;
+        self.write("signers.json.new", text.as_bytes())?;
+        fs::rename(self.path("signers.json.new"), &path)
+            .map_err(|error| MaterialError::Io { path: path.clone(), error })
     }
 
     /// Writes a file that only its owner reads.

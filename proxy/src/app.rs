@@ -1,14 +1,15 @@
 //! The composition root: builds everything, spawns last, drains with a deadline.
 
+mod admin_thread;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use audit::{Clock, Identity, Journal, OpenError, Opened};
+use audit::{Clock, Identity, OpenError, Opened};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::gate::{Gates, Slots};
@@ -18,8 +19,8 @@ use signing_core::{Kid, Registry, Rulebook};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
-use crate::admin::{self, Admin, SocketError};
-use crate::breakglass::{self, Breakglass};
+use crate::admin::{Admin, SocketError};
+use crate::breakglass::Breakglass;
 use crate::caller_rates::CallerRates;
 use crate::config::{self, Environment};
 use crate::doctor::Doctor;
@@ -30,8 +31,8 @@ use crate::idempotency::Idempotency;
 use crate::log_limit::LogLimit;
 use crate::materials::{Materials, RegisteredAuditKey};
 use crate::metrics::{JournalObserver, Metrics};
-use crate::monitor::{Monitor, MonitorTasks, Over, Store, StoreError, Stored, Witness};
-use crate::observe::{self, Observed};
+use crate::monitor::{Monitor, Over, Store, StoreError, Stored, Witness};
+use crate::observe::Observed;
 use crate::refusals::Refusals;
 use crate::reload::Reloader;
 use crate::server::{self, Connections, DataPlane};
@@ -40,6 +41,7 @@ use crate::signals::{Hangup, Signals};
 use crate::time::{now, wall_now};
 use crate::upstream::Served;
 use crate::upstreams::Upstreams;
+use admin_thread::AdminThread;
 
 /// How long a stop waits until it is stored how far the journal has come.
 const WITNESS_MAX: Duration = Duration::from_secs(2);
@@ -272,6 +274,12 @@ impl App {
         })
     }
 
+    /// The client of the emergency signer.
+    #[must_use]
+    pub fn emergency(&self) -> &Emergency {
+        &self.room.emergency
+    }
+
     /// Waits until every gate has opened once, or until `patience` is over.
     /// Returns whether all are open.
     #[must_use]
@@ -365,66 +373,6 @@ async fn ended(admin: Option<oneshot::Receiver<()>>) {
     if let Some(admin) = admin {
         // It sends nothing: it is dropped.
         let _ = admin.await;
-    }
-}
-
-/// The admin thread: monitor, admin socket, metrics and health, on a runtime of
-/// their own, so that they answer when the data plane is saturated.
-struct AdminThread {
-    monitor_tasks: MonitorTasks,
-    admin_listener: std::os::unix::net::UnixListener,
-    admin: Arc<Admin>,
-    metrics_listener: TcpListener,
-    observed: Arc<Observed>,
-    recording: (Arc<Refusals>, Journal),
-    /// Where break-glass is configured.
-    keeping: Option<(Arc<Breakglass>, tokio::sync::mpsc::Receiver<Notice>)>,
-}
-
-impl AdminThread {
-    /// Starts the thread; returns once its runtime runs. What comes back resolves
-    /// if the thread ever ends, which it does not.
-    fn start(self) -> io::Result<oneshot::Receiver<()>> {
-        let (started, has_started) = mpsc::sync_channel(1);
-        let (alive, ended) = oneshot::channel();
-        let body = move || {
-            // Dropped when the thread ends, however it does.
-            let _alive: oneshot::Sender<()> = alive;
-            let run = async {
-                let admin_listener = tokio::net::UnixListener::from_std(self.admin_listener)?;
-                let metrics_listener = tokio::net::TcpListener::from_std(self.metrics_listener)?;
-                let admin = tokio::spawn(admin::serve(admin_listener, self.admin));
-                let observed = tokio::spawn(observe::serve(metrics_listener, self.observed));
-                let (refusals, journal) = self.recording;
-                let refusals =
-                    tokio::spawn(async move { refusals.record_for_ever(&journal).await });
-                if let Some((breakglass, notices)) = self.keeping {
-                    tokio::spawn(breakglass::keep(breakglass, notices));
-                }
-                let _ = started.send(Ok(()));
-                tokio::select! {
-                    () = self.monitor_tasks.run() => {}
-                    _ = admin => {}
-                    _ = observed => {}
-                    _ = refusals => {}
-                }
-                tracing::error!("a task of the admin thread died");
-                Ok(())
-            };
-            let ran: io::Result<()> = Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .and_then(|runtime| runtime.block_on(run));
-            if let Err(error) = ran {
-                let _ = started.send(Err(error));
-            }
-        };
-        std::thread::Builder::new().name("admin".into()).spawn(body)?;
-        match has_started.recv() {
-            Ok(Ok(())) => Ok(ended),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(io::Error::other("the admin thread died at its start")),
-        }
     }
 }
 

@@ -1,14 +1,21 @@
 //! `signing-proxy dev`: the whole product on one machine with one command, on
 //! material made up for it.
 
-use std::fmt::Write as _;
+mod config;
+mod emergency;
+mod guide;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use development::{Material, MaterialError};
 use serde_json::json;
 
+pub use self::emergency::Running;
+
+use self::emergency::Emergency;
 use crate::app::App;
 use crate::config::Config;
 use crate::init::{InitError, init};
@@ -20,26 +27,69 @@ const CONFIG: &str = "signing-proxy.toml";
 /// How long `dev` waits for its gates before it says that they do not open.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long an outage has to last before break-glass, unless told otherwise.
+const MIN_OUTAGE: Duration = Duration::from_secs(1_800);
+/// The longest, as the configuration takes it.
+const MIN_OUTAGE_MAX: Duration = Duration::from_secs(604_800);
+
+/// What `dev` is asked for.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Where everything is made and kept.
+    pub dir: PathBuf,
+    /// The data plane.
+    pub listen: SocketAddr,
+    /// Metrics and health.
+    pub metrics: SocketAddr,
+    /// How long an outage has to last before break-glass.
+    pub min_outage: Duration,
+}
+
 /// What `dev` runs with.
 #[derive(Debug)]
 pub struct Prepared {
     /// The configuration it wrote.
     pub config_file: PathBuf,
     material: Material,
+    /// What break-glass runs with, or why there is none.
+    emergency: Result<Emergency, String>,
 }
 
-/// Makes what is missing under `dir`, and writes the configuration.
+/// Reads `10s`, `2m` or `1h`.
 ///
 /// # Errors
-/// [`MaterialError`].
-pub fn prepare(
-    dir: &Path,
-    listen: SocketAddr,
-    metrics: SocketAddr,
-) -> Result<Prepared, MaterialError> {
-    let material = Material::prepare(dir)?;
-    material.write(CONFIG, config(&material, listen, metrics).as_bytes())?;
-    Ok(Prepared { config_file: material.path(CONFIG), material })
+/// What is expected.
+pub fn min_outage(text: &str) -> Result<Duration, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3_600)];
+    let read = units.iter().find_map(|(unit, seconds)| {
+        text.strip_suffix(*unit)?.parse::<u64>().ok()?.checked_mul(*seconds)
+    });
+    let outage = read.map(Duration::from_secs);
+    outage.filter(|outage| (Duration::from_secs(1)..=MIN_OUTAGE_MAX).contains(outage)).ok_or_else(
+        || "expected seconds, minutes or hours such as 10s, 2m or 1h, at most a week".to_owned(),
+    )
+}
+
+/// Makes what is missing, and writes the configurations.
+///
+/// # Errors
+/// [`MaterialError`]. Without emergency signer it goes on without break-glass.
+pub fn prepare(places: &Places) -> Result<Prepared, MaterialError> {
+    let material = Material::prepare(&places.dir)?;
+    let emergency = Emergency::prepare(&material, places)?;
+    let text = config::proxy(&material, places, emergency.is_ok());
+    material.write(CONFIG, text.as_bytes())?;
+    Ok(Prepared { config_file: material.path(CONFIG), material, emergency })
+}
+
+impl Prepared {
+    /// Starts the emergency signer, where there is one.
+    ///
+    /// # Errors
+    /// Why there is no break-glass.
+    pub fn start_signer(&self) -> Result<Running, String> {
+        self.emergency.as_ref().map_err(String::clone)?.start()
+    }
 }
 
 /// Makes the journal if there never was one here. One that is gone is not replaced
@@ -57,15 +107,27 @@ pub fn journal(materials: &Materials) -> Result<(), InitError> {
 }
 
 /// Says what runs where and what to paste, for a person on stderr, and in one
-/// line `ready {json}` on stdout for a program.
+/// line `ready {json}` on stdout for a program. `running` is the emergency signer.
 ///
 /// # Errors
 /// [`MaterialError`] if the example message can not be written.
-pub fn announce(prepared: &Prepared, app: &App) -> Result<(), MaterialError> {
+pub fn announce(
+    prepared: &Prepared,
+    app: &App,
+    running: Result<&Running, &str>,
+) -> Result<(), MaterialError> {
     let material = &prepared.material;
     material.write("message.txt", b"hello from signing-proxy dev\n")?;
     let healthy = app.wait_until_healthy(PATIENCE);
-    eprintln!("{}", guide(material, app, healthy));
+    let breakglass = match (running, &prepared.emergency) {
+        (Ok(running), Ok(emergency)) => {
+            running.wait_until_connected(app.emergency(), PATIENCE).map(|()| emergency.ready())
+        }
+        (Err(why), _) => Err(why.to_owned()),
+        (_, Err(why)) => Err(why.clone()),
+    };
+    let breakglass = breakglass.as_ref().map_err(String::as_str);
+    eprintln!("{}", guide::guide(material, app, healthy, breakglass));
     let path = |name: &str| material.path(name).display().to_string();
     let ready = json!({
         "url": format!("https://{}", app.listen),
@@ -80,128 +142,48 @@ pub fn announce(prepared: &Prepared, app: &App) -> Result<(), MaterialError> {
         "journal": path("journal"),
         "config": path(CONFIG),
         "signers": material.signers().map(|(kid, _)| kid).collect::<Vec<_>>(),
+        "breakglass": breakglass.ok().map(|ready| json!({
+            "signer_socket": path("run/signer.sock"),
+            "operator_socket": path("run/operator.sock"),
+            "approvers": material
+                .approvers()
+                .map(|approver| (approver.role, approver.key_file.display().to_string()))
+                .collect::<BTreeMap<_, _>>(),
+            "emergency_kid": ready.kid,
+            "emergency_public_key": path(&format!("keys/{}.pub.pem", ready.kid)),
+            "min_outage_s": ready.min_outage.as_secs(),
+            "journal": path("breakglass/journal"),
+            "config": path(emergency::CONFIG),
+        })),
     });
     println!("ready {ready}");
     Ok(())
 }
 
-fn config(material: &Material, listen: SocketAddr, metrics: SocketAddr) -> String {
-    let mut text = format!(
-        r#"# Written by `signing-proxy dev` at each start; changes here are lost.
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-[deployment]
-name = "dev"
-environment = "development"
-
-[server]
-listen = "{listen}"
-
-[server.tls]
-certificate_file = "pki/server.pem"
-private_key_file = "pki/server.key"
-client_ca_file = "pki/ca.pem"
-
-[metrics]
-listen = "{metrics}"
-
-[admin]
-socket = "run/admin.sock"
-allowed_uids = [{uid}]
-
-[state]
-dir = "state"
-
-[audit]
-dir = "journal"
-key_file = "keys/dev-audit.pem"
-segment_bytes = 16777216
-
-[registry]
-file = "signers.json"
-
-[gate]
-recovery_probe_interval_ms = 200
-recovery_min_ms = 400
-
-[[callers]]
-name = "spiffe://dev.localhost/client"
-default_signer = "dev-ed25519"
-[[callers.signers]]
-kid = "dev-ed25519"
-algorithms = ["ED25519_SHA_512"]
-[[callers.signers]]
-kid = "dev-p256"
-algorithms = ["ECDSA_SHA_256"]
-"#,
-        uid = nix::unistd::geteuid()
-    );
-    for (kid, _) in material.signers() {
-        // Writing to a String does not fail.
-        let _ = write!(
-            text,
-            r#"
-[[signers]]
-kid = "{kid}"
-[[signers.upstreams]]
-provider = "development"
-key_file = "keys/{kid}.pem"
-"#
-        );
+    #[test]
+    fn a_minimum_outage_is_a_number_with_its_unit() {
+        for (text, seconds) in
+            [("1s", 1), ("10s", 10), ("2m", 120), ("1h", 3_600), ("168h", 604_800)]
+        {
+            assert_eq!(min_outage(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in [
+            "",
+            "s",
+            "10",
+            "0s",
+            "-1s",
+            "1.5h",
+            "169h",
+            "10 s",
+            "99999999999999999999s",
+            "10000000000000000000h",
+        ] {
+            assert!(min_outage(bad).is_err(), "{bad:?}");
+        }
     }
-    text
-}
-
-fn guide(material: &Material, app: &App, healthy: bool) -> String {
-    let dir = quoted(&material.dir);
-    let url = format!("https://{}", app.listen);
-    let metrics = app.metrics_listen;
-    let signctl = std::env::current_exe()
-        .map_or_else(|_| "signctl".into(), |me| quoted(&me.with_file_name("signctl")));
-    let state = if healthy {
-        "Every gate is open."
-    } else {
-        "NOT every gate is open (a freeze or a seal of an earlier run?): see `status` below."
-    };
-    format!(
-        r#"
-DEVELOPMENT: the signing keys lie in plain files under {dir}/keys. {state}
-
-Sign a message:
-  curl -s --cacert {dir}/pki/ca.pem --cert {dir}/pki/client.pem --key {dir}/pki/client.key \
-    -H 'content-type: application/json' -d "{{\"message\":\"$(base64 -w0 < {dir}/message.txt)\"}}" {url}/v1/sign | tee {dir}/signed.json
-
-Verify it with openssl:
-  sed -n 's/.*"signature":"\([^"]*\)".*/\1/p' {dir}/signed.json | base64 -d > {dir}/signature.bin
-  openssl pkeyutl -verify -pubin -inkey {dir}/keys/dev-ed25519.pub.pem -rawin -in {dir}/message.txt -sigfile {dir}/signature.bin
-
-The same with P-256:
-  curl -s --cacert {dir}/pki/ca.pem --cert {dir}/pki/client.pem --key {dir}/pki/client.key \
-    -H 'content-type: application/json' -d "{{\"signer_kid\":\"dev-p256\",\"message\":\"$(base64 -w0 < {dir}/message.txt)\"}}" {url}/v1/sign | tee {dir}/signed.json
-  sed -n 's/.*"signature":"\([^"]*\)".*/\1/p' {dir}/signed.json | base64 -d > {dir}/signature.bin
-  openssl dgst -sha256 -verify {dir}/keys/dev-p256.pub.pem -signature {dir}/signature.bin {dir}/message.txt
-
-Look:
-  curl -s http://{metrics}/health
-  curl -s http://{metrics}/metrics
-  {signctl} --socket {dir}/run/admin.sock status
-
-Look at what was recorded, and check all of it (with --follow, tail goes on):
-  {signctl} audit tail --journal {dir}/journal
-  {signctl} audit verify --journal {dir}/journal --signers {dir}/signers.json
-
-Stop all signing, and allow it again:
-  {signctl} --socket {dir}/run/admin.sock freeze --reason "trying it out"
-  {signctl} --socket {dir}/run/admin.sock unfreeze
-
-Ctrl-C stops it. The next `dev` on {dir} uses the same keys and certificates.
-"#
-    )
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain =
-        text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-'));
-    if is_plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -66,7 +67,9 @@ enum Verb {
         config: PathBuf,
     },
     /// Serve on this machine with made-up certificates and development keys.
-    #[command(after_help = "Example: signing-proxy dev --listen 127.0.0.1:0")]
+    #[command(
+        after_help = "Example: signing-proxy dev\n         signing-proxy dev --min-outage 10s     # to try a break-glass"
+    )]
     Dev {
         /// Where everything is made and kept.
         #[arg(long, value_name = "DIR", default_value = ".signing-proxy")]
@@ -77,6 +80,9 @@ enum Verb {
         /// Where metrics and health are served; port 0 picks one.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
         metrics: SocketAddr,
+        /// How long an outage has to last before break-glass: 10s, 2m, 1h.
+        #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = dev::min_outage)]
+        min_outage: Duration,
     },
 }
 
@@ -98,18 +104,25 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Init { config } => return make_journal(&config, &environment),
         Verb::Serve { config } => serve(&environment, Hangup::Reloads, |environment| {
             let materials = Materials::load(&config, environment)?;
-            Ok((config, materials, |app: &App| {
+            Ok((config, materials, |app: &App| -> anyhow::Result<()> {
                 tracing::info!(listen = %app.listen, metrics = %app.metrics_listen, "serving");
                 Ok(())
             }))
         }),
-        Verb::Dev { dir, listen, metrics } => serve(&environment, Hangup::Stops, |environment| {
-            let prepared = dev::prepare(&dir, listen, metrics)?;
-            let materials = Materials::load(&prepared.config_file, environment)?;
-            dev::journal(&materials)?;
-            let config = prepared.config_file.clone();
-            Ok((config, materials, move |app: &App| Ok(dev::announce(&prepared, app)?)))
-        }),
+        Verb::Dev { dir, listen, metrics, min_outage } => {
+            let places = dev::Places { dir, listen, metrics, min_outage };
+            serve(&environment, Hangup::Stops, |environment| {
+                let prepared = dev::prepare(&places)?;
+                let materials = Materials::load(&prepared.config_file, environment)?;
+                dev::journal(&materials)?;
+                let signer = prepared.start_signer();
+                let config = prepared.config_file.clone();
+                Ok((config, materials, move |app: &App| {
+                    dev::announce(&prepared, app, signer.as_ref().map_err(String::as_str))?;
+                    Ok(signer)
+                }))
+            })
+        }
     }
     .map(|()| ExitCode::SUCCESS)
 }
@@ -141,22 +154,24 @@ fn make_journal(file: &Path, environment: &Environment) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves what `prepare` gives until it is stopped; `announce` says so.
-fn serve<A>(
+/// Serves what `prepare` gives until it is stopped; `announce` says so, and what it returns is
+/// kept until then.
+fn serve<A, K>(
     environment: &Environment,
     hangup: Hangup,
     prepare: impl FnOnce(&Environment) -> anyhow::Result<(PathBuf, Materials, A)>,
 ) -> anyhow::Result<()>
 where
-    A: FnOnce(&App) -> anyhow::Result<()>,
+    A: FnOnce(&App) -> anyhow::Result<K>,
 {
     let log = Log::start().context("the log does not start")?;
     harden().context("core dumps can not be forbidden")?;
     log.take_events();
     let (config, materials, announce) = prepare(environment)?;
     let app = App::start(config, materials, environment)?;
-    announce(&app)?;
+    let kept = announce(&app)?;
     let stopped = app.run_until_stopped(hangup);
+    drop(kept);
     log.flush();
     Ok(stopped?)
 }

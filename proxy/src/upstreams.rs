@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use development::DevelopmentKey;
@@ -61,8 +62,9 @@ impl Upstreams {
                         Some((data, monitor, doctor::Reached::Kms(kms.clone(), algorithm)))
                     }
                     config::Upstream::Pkcs11(token) => Some(token_pair(kid, token, algorithm)?),
-                    config::Upstream::Development { .. } => {
-                        development_keys.remove(kid).map(|key| development_pair(kid, key))
+                    config::Upstream::Development { key_file } => {
+                        let key = development_keys.remove(kid);
+                        key.map(|key| development_pair(kid, key, key_file))
                     }
                 };
                 let Some((for_callers, for_canaries, reached_by)) = made else { continue };
@@ -103,9 +105,9 @@ fn token_pair(kid: &Kid, token: &config::Pkcs11, algorithm: Algorithm) -> io::Re
     Ok((Provider::Pkcs11(data), Provider::Pkcs11(monitor), looked_at))
 }
 
-fn development_pair(kid: &Kid, key: DevelopmentKey) -> Made {
+fn development_pair(kid: &Kid, key: DevelopmentKey, file: &Path) -> Made {
     tracing::warn!(signer_kid = %kid, "DEVELOPMENT PROVIDER: this key lies in a plain file");
-    let upstream = |key| Provider::Development(DevelopmentUpstream::new(key));
+    let upstream = |key| Provider::Development(DevelopmentUpstream::new(key, file.to_owned()));
     let looked_at = doctor::Reached::Here(Box::new(looked_at(upstream(key.clone()))));
     (upstream(key.clone()), upstream(key), looked_at)
 }

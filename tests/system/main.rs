@@ -19,8 +19,10 @@ mod config_files;
 mod config_notes;
 mod configuration_docs;
 mod container;
+mod container_signer;
 mod corpus;
 mod dev;
+mod dev_breakglass;
 mod dialects;
 mod doctor;
 mod drain;
@@ -48,6 +50,7 @@ mod reload;
 mod seals;
 mod sign;
 mod signctl_gate;
+mod systemd;
 mod tidy;
 
 /// The one caller of most tests.

@@ -207,7 +207,8 @@ fn since(known: &Value, replaces: &[String]) -> Option<String> {
     });
     let times =
         of_these.filter_map(|outage| OffsetDateTime::parse(text(outage, "/since")?, &Rfc3339).ok());
-    times.max()?.format(&Rfc3339).ok()
+    // To the second, as `not_before` is: so what lasted long enough does in the request too.
+    times.max()?.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
 }
 
 fn listed(known: &Value, pointer: &str) -> Vec<String> {

@@ -1,0 +1,81 @@
+//! The thread that answers when the data plane is saturated, and whose death ends the process.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::{Arc, mpsc};
+
+use audit::Journal;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+
+use crate::admin::{self, Admin};
+use crate::breakglass::{self, Breakglass};
+use crate::emergency::Notice;
+use crate::monitor::MonitorTasks;
+use crate::observe::{self, Observed};
+use crate::refusals::Refusals;
+
+/// The admin thread: monitor, admin socket, metrics and health, on a runtime of
+/// their own, so that they answer when the data plane is saturated.
+pub(super) struct AdminThread {
+    pub(super) monitor_tasks: MonitorTasks,
+    pub(super) admin_listener: std::os::unix::net::UnixListener,
+    pub(super) admin: Arc<Admin>,
+    pub(super) metrics_listener: TcpListener,
+    pub(super) observed: Arc<Observed>,
+    pub(super) recording: (Arc<Refusals>, Journal),
+    /// Where break-glass is configured.
+    pub(super) keeping: Option<(Arc<Breakglass>, tokio::sync::mpsc::Receiver<Notice>)>,
+}
+
+impl AdminThread {
+    /// Starts the thread; returns once its runtime runs. What comes back resolves
+    /// if the thread ever ends, which it does not.
+    pub(super) fn start(self) -> io::Result<oneshot::Receiver<()>> {
+        let (started, has_started) = mpsc::sync_channel(1);
+        let (alive, ended) = oneshot::channel();
+        let body = move || {
+            // Dropped when the thread ends, however it does.
+            let _alive: oneshot::Sender<()> = alive;
+            let run = async {
+                let admin_listener = tokio::net::UnixListener::from_std(self.admin_listener)?;
+                let metrics_listener = tokio::net::TcpListener::from_std(self.metrics_listener)?;
+                let admin = tokio::spawn(admin::serve(admin_listener, self.admin));
+                let observed = tokio::spawn(observe::serve(metrics_listener, self.observed));
+                let (refusals, journal) = self.recording;
+                let refusals =
+                    tokio::spawn(async move { refusals.record_for_ever(&journal).await });
+                let keeping = tokio::spawn(async move {
+                    if let Some((breakglass, notices)) = self.keeping {
+                        breakglass::keep(breakglass, notices).await;
+                    }
+                    // It ends when the data runtime does, and not otherwise.
+                    std::future::pending::<()>().await;
+                });
+                let _ = started.send(Ok(()));
+                tokio::select! {
+                    () = self.monitor_tasks.run() => {}
+                    _ = admin => {}
+                    _ = observed => {}
+                    _ = refusals => {}
+                    _ = keeping => {}
+                }
+                tracing::error!("a task of the admin thread died");
+                Ok(())
+            };
+            let ran: io::Result<()> = Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .and_then(|runtime| runtime.block_on(run));
+            if let Err(error) = ran {
+                let _ = started.send(Err(error));
+            }
+        };
+        std::thread::Builder::new().name("admin".into()).spawn(body)?;
+        match has_started.recv() {
+            Ok(Ok(())) => Ok(ended),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::Error::other("the admin thread died at its start")),
+        }
+    }
+}

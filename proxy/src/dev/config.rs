@@ -1,0 +1,142 @@
+//! The configurations that `dev` writes: the proxy's and the emergency signer's.
+
+use std::fmt::Write as _;
+
+use development::{EmergencyKey, Material};
+
+use super::Places;
+
+/// The proxy's; with break-glass where there is an emergency signer.
+pub(super) fn proxy(material: &Material, places: &Places, has_signer: bool) -> String {
+    let Places { listen, metrics, .. } = places;
+    let mut text = format!(
+        r#"# Written by `signing-proxy dev` at each start; changes here are lost.
+
+[deployment]
+name = "dev"
+environment = "development"
+
+[server]
+listen = "{listen}"
+
+[server.tls]
+certificate_file = "pki/server.pem"
+private_key_file = "pki/server.key"
+client_ca_file = "pki/ca.pem"
+
+[metrics]
+listen = "{metrics}"
+
+[admin]
+socket = "run/admin.sock"
+allowed_uids = [{uid}]
+
+[state]
+dir = "state"
+
+[audit]
+dir = "journal"
+key_file = "keys/dev-audit.pem"
+segment_bytes = 16777216
+
+[registry]
+file = "signers.json"
+
+[gate]
+recovery_probe_interval_ms = 200
+recovery_min_ms = 400
+
+[[callers]]
+name = "spiffe://dev.localhost/client"
+default_signer = "dev-ed25519"
+[[callers.signers]]
+kid = "dev-ed25519"
+algorithms = ["ED25519_SHA_512"]
+[[callers.signers]]
+kid = "dev-p256"
+algorithms = ["ECDSA_SHA_256"]
+"#,
+        uid = nix::unistd::geteuid()
+    );
+    if has_signer {
+        let min_outage_s = places.min_outage.as_secs();
+        // Writing to a String does not fail.
+        let _ = write!(
+            text,
+            r#"
+[breakglass]
+signer_socket = "run/signer.sock"
+min_outage_s = {min_outage_s}
+"#
+        );
+    }
+    for (kid, _) in material.signers() {
+        let _ = write!(
+            text,
+            r#"
+# The key is out of reach while its file is not there: move it away to try an outage.
+[[signers]]
+kid = "{kid}"
+[[signers.upstreams]]
+provider = "development"
+key_file = "keys/{kid}.pem"
+"#
+        );
+    }
+    text
+}
+
+/// The emergency signer's.
+pub(super) fn signer(material: &Material, places: &Places, key: &EmergencyKey) -> String {
+    let mut roles = String::new();
+    for approver in material.approvers() {
+        let (role, principal) = (approver.role, approver.principal);
+        // Writing to a String does not fail.
+        let _ = write!(
+            roles,
+            "\n[[approvers.roles]]\nrole = \"{role}\"\nprincipals = [\"{principal}\"]\n"
+        );
+    }
+    format!(
+        r#"# Written by `signing-proxy dev` at each start; changes here are lost.
+
+[deployment]
+name = "dev"
+environment = "development"
+
+[signer]
+socket = "run/signer.sock"
+allowed_uids = [{uid}]
+
+[operator]
+socket = "run/operator.sock"
+allowed_uids = [{uid}]
+
+[state]
+dir = "breakglass/state"
+
+[audit]
+dir = "breakglass/journal"
+key_file = "keys/dev-breakglass-audit.pem"
+segment_bytes = 16777216
+
+[registry]
+file = "signers.json"
+
+[approvers]
+file = "approvers/allowed_signers"
+# Their keys lie in plain files.
+hardware_required = false
+{roles}
+[[emergency_keys]]
+kid = "{kid}"
+file = "breakglass/keys/{kid}.pem"
+
+[outage]
+min_s = {min_outage_s}
+"#,
+        uid = nix::unistd::geteuid(),
+        kid = key.kid,
+        min_outage_s = places.min_outage.as_secs(),
+    )
+}

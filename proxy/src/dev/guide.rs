@@ -1,0 +1,149 @@
+//! What `dev` prints for a person: every indented block can be pasted as it stands.
+
+use std::path::Path;
+use std::time::Duration;
+
+use development::Material;
+
+use super::MIN_OUTAGE;
+use super::emergency::{DEVELOPMENT_PASSPHRASE, Ready, beside_me};
+use crate::app::App;
+
+/// What a person pastes, whose gates are open or not.
+pub(super) fn guide(
+    material: &Material,
+    app: &App,
+    healthy: bool,
+    breakglass: Result<&Ready, &str>,
+) -> String {
+    let dir = quoted(&material.dir);
+    let url = format!("https://{}", app.listen);
+    let metrics = app.metrics_listen;
+    let signctl = beside_me("signctl").map_or_else(|| "signctl".into(), |path| quoted(&path));
+    let breakglass = match breakglass {
+        Ok(ready) => walk(material, ready, &signctl, &url, &format!("{metrics}")),
+        Err(why) => format!("NO BREAK-GLASS HERE: {why}"),
+    };
+    let state = if healthy {
+        "Every gate is open."
+    } else {
+        "NOT every gate is open (a freeze or a seal of an earlier run?): see `status` below."
+    };
+    format!(
+        r#"
+DEVELOPMENT: the signing keys lie in plain files under {dir}/keys. {state}
+
+Sign a message:
+  curl -s --cacert {dir}/pki/ca.pem --cert {dir}/pki/client.pem --key {dir}/pki/client.key \
+    -H 'content-type: application/json' -d "{{\"message\":\"$(base64 -w0 < {dir}/message.txt)\"}}" {url}/v1/sign | tee {dir}/signed.json
+
+Verify it with openssl:
+  sed -n 's/.*"signature":"\([^"]*\)".*/\1/p' {dir}/signed.json | base64 -d > {dir}/signature.bin
+  openssl pkeyutl -verify -pubin -inkey {dir}/keys/dev-ed25519.pub.pem -rawin -in {dir}/message.txt -sigfile {dir}/signature.bin
+
+The same with P-256:
+  curl -s --cacert {dir}/pki/ca.pem --cert {dir}/pki/client.pem --key {dir}/pki/client.key \
+    -H 'content-type: application/json' -d "{{\"signer_kid\":\"dev-p256\",\"message\":\"$(base64 -w0 < {dir}/message.txt)\"}}" {url}/v1/sign | tee {dir}/signed.json
+  sed -n 's/.*"signature":"\([^"]*\)".*/\1/p' {dir}/signed.json | base64 -d > {dir}/signature.bin
+  openssl dgst -sha256 -verify {dir}/keys/dev-p256.pub.pem -signature {dir}/signature.bin {dir}/message.txt
+
+Look:
+  curl -s http://{metrics}/health
+  curl -s http://{metrics}/metrics
+  {signctl} --socket {dir}/run/admin.sock status
+
+Look at what was recorded, and check all of it (with --follow, tail goes on):
+  {signctl} audit tail --journal {dir}/journal
+  {signctl} audit verify --journal {dir}/journal --signers {dir}/signers.json
+
+Stop all signing, and allow it again:
+  {signctl} --socket {dir}/run/admin.sock freeze --reason "trying it out"
+  {signctl} --socket {dir}/run/admin.sock unfreeze
+
+{breakglass}
+
+Ctrl-C stops it all. The next `dev` on {dir} uses the same keys and certificates.
+"#
+    )
+}
+
+/// Break-glass, from the outage to the end.
+fn walk(material: &Material, ready: &Ready, signctl: &str, url: &str, metrics: &str) -> String {
+    let dir = quoted(&material.dir);
+    let Ready { kid, min_outage } = ready;
+    let min = spoken(*min_outage);
+    let note = if *min_outage < MIN_OUTAGE {
+        let usual = spoken(MIN_OUTAGE);
+        format!("SHORT MINIMUM OUTAGE: {min} instead of {usual}, to try it; never so for real.\n")
+    } else {
+        "Started with --min-outage 10s it takes seconds.\n".to_owned()
+    };
+    let approve = material.approvers().map(|approver| {
+        let key = quoted(&approver.key_file);
+        let name = approver.role.to_lowercase();
+        format!(
+            "  ssh-keygen -Y sign -n breakglass@signing-proxy -f {key} {dir}/request.json\n  \
+             mv {dir}/request.json.sig {dir}/request.json.{name}.sig\n"
+        )
+    });
+    let approve: String = approve.collect();
+    let proxy = format!("{signctl} --socket {dir}/run/admin.sock");
+    format!(
+        r#"BREAK-GLASS, after an outage of {min} (docs/breakglass.md).
+{note}
+An outage: the key is out of reach while its file is not there. Signing is refused until the end of this:
+  mv {dir}/keys/dev-ed25519.pem {dir}/keys/dev-ed25519.pem.away
+  until curl -s --cacert {dir}/pki/ca.pem --cert {dir}/pki/client.pem --key {dir}/pki/client.key \
+    -H 'content-type: application/json' -d '{{"message":"aGVsbG8="}}' {url}/v1/sign | grep upstream_unhealthy; do sleep 1; done
+
+Wait until it lasted long enough, then write the request:
+  until {proxy} breakglass status --json | grep -q '"qualifies": true'; do sleep 1; done
+  rm -f {dir}/request.json*
+  {proxy} breakglass request --incident INC-1 --justification "trying it out" \
+    --emergency-kid {kid} --minutes 10 --max-signatures 100 --out {dir}/request.json
+
+Security and Finance approve it, each with a key of their own:
+{approve}
+Unlock the emergency key (without the pipe it asks), and activate:
+  echo {DEVELOPMENT_PASSPHRASE} | {signctl} breakglass unlock --operator-socket {dir}/run/operator.sock
+  {proxy} breakglass activate --request {dir}/request.json \
+    --approval {dir}/request.json.security.sig --approval {dir}/request.json.finance.sig
+
+Sign: the answer says "mode":"breakglass", and verifies under the emergency key:
+  curl -s --cacert {dir}/pki/ca.pem --cert {dir}/pki/client.pem --key {dir}/pki/client.key \
+    -H 'content-type: application/json' -d "{{\"message\":\"$(base64 -w0 < {dir}/message.txt)\"}}" {url}/v1/sign | tee {dir}/signed.json
+  sed -n 's/.*"signature":"\([^"]*\)".*/\1/p' {dir}/signed.json | base64 -d > {dir}/signature.bin
+  openssl pkeyutl -verify -pubin -inkey {dir}/keys/{kid}.pub.pem -rawin -in {dir}/message.txt -sigfile {dir}/signature.bin
+  {signctl} audit tail --journal {dir}/breakglass/journal
+
+The key is back: end the session, and sign as before once the gate is open:
+  mv {dir}/keys/dev-ed25519.pem.away {dir}/keys/dev-ed25519.pem
+  {proxy} breakglass end --reason "INC-1 is over"
+  until curl -sf http://{metrics}/health; do sleep 1; done
+  curl -s --cacert {dir}/pki/ca.pem --cert {dir}/pki/client.pem --key {dir}/pki/client.key \
+    -H 'content-type: application/json' -d '{{"message":"aGVsbG8="}}' {url}/v1/sign
+
+Destroy the emergency key (the next `dev` makes another one), and check both journals:
+  {proxy} breakglass destroy {kid} --reason "INC-1 is over" --signers {dir}/signers.json
+  {proxy} reload
+  {signctl} audit verify --journal {dir}/journal --signers {dir}/signers.json
+  {signctl} audit verify --journal {dir}/breakglass/journal --signers {dir}/signers.json"#
+    )
+}
+
+fn spoken(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        120.. if seconds.is_multiple_of(60) => format!("{} minutes", seconds / 60),
+        1 => "1 second".to_owned(),
+        _ => format!("{seconds} seconds"),
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain =
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-'));
+    if is_plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}

@@ -1,0 +1,217 @@
+//! Break-glass under `signing-proxy dev`, as somebody tries to cheat it: each way is refused with
+//! the sentence that says why.
+
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use system_tests::breakglass::SignerBuilder;
+use system_tests::{Process, Scratch, eventually, programs};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
+use crate::dev::{dev_with, processes_in};
+
+/// `dev` whose signer dev-ed25519 is out for long enough.
+struct Out {
+    scratch: Scratch,
+    process: Process,
+    ready: Value,
+}
+
+impl Out {
+    async fn new() -> Self {
+        let scratch = Scratch::new();
+        let program = programs::ours("signing-proxy");
+        let (process, ready) = dev_with(&scratch, &program, &["--min-outage", "1s"]).await;
+        assert!(ready["breakglass"].is_object(), "{}", process.output());
+        let key = scratch.path("dev/keys/dev-ed25519.pem");
+        std::fs::rename(&key, key.with_extension("pem.away")).unwrap();
+        let out = Self { scratch, process, ready };
+        eventually("the outage is long enough", || {
+            // Requests fail too, which shuts the gate sooner.
+            let _ = out.sign();
+            let (_, status) = out.signctl(&["breakglass", "status", "--json"]);
+            std::future::ready(status.contains("\"qualifies\": true").then_some(()))
+        })
+        .await;
+        out
+    }
+
+    fn run(&self, command: &mut Command) -> (bool, String) {
+        let output = command.current_dir(self.scratch.dir()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    }
+
+    fn signctl(&self, words: &[&str]) -> (bool, String) {
+        let mut command = Command::new(programs::ours("signctl"));
+        self.run(command.args(["--socket", "dev/run/admin.sock"]).args(words))
+    }
+
+    /// What a caller is answered.
+    fn sign(&self) -> Value {
+        let url = format!("{}/v1/sign", self.ready["url"].as_str().unwrap());
+        let mut curl = programs::system("curl");
+        curl.args(["-s", "--cacert", "dev/pki/ca.pem", "--cert", "dev/pki/client.pem"]);
+        curl.args(["--key", "dev/pki/client.key", "-H", "content-type: application/json"]);
+        let (_, said) = self.run(curl.args(["-d", "{\"message\":\"aGVsbG8=\"}", &url]));
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
+    /// Writes a request, with more flags.
+    fn request(&self, name: &str, more: &[&str]) {
+        let words = [
+            "breakglass",
+            "request",
+            "--incident",
+            "INC-1",
+            "--justification",
+            "a test",
+            "--out",
+            name,
+        ];
+        let (written, said) = self.signctl(&[&words[..], more].concat());
+        assert!(written, "{said}");
+    }
+
+    /// Has `approver` sign the request; the name of the approval's file.
+    fn approved(&self, name: &str, approver: &str) -> String {
+        let mut keygen = programs::system("ssh-keygen");
+        keygen.args(["-Y", "sign", "-n", "breakglass@signing-proxy", "-f"]);
+        keygen.arg(format!("dev/approvers/{approver}")).arg(name);
+        let (signed, said) = self.run(&mut keygen);
+        assert!(signed, "{said}");
+        let approval = format!("{name}.{approver}.sig");
+        std::fs::rename(self.scratch.path(&format!("{name}.sig")), self.scratch.path(&approval))
+            .unwrap();
+        approval
+    }
+
+    fn unlock(&self) {
+        let unlock = format!(
+            "echo development-passphrase | {} breakglass unlock --operator-socket dev/run/operator.sock",
+            programs::ours("signctl").display()
+        );
+        let (unlocked, said) = self.run(programs::system("bash").args(["-c", &unlock]));
+        assert!(unlocked, "{said}");
+    }
+
+    /// Tries to activate. Whoever cheats is refused before the key is opened, with or without passphrase.
+    fn activate(&self, name: &str, approvals: &[&String]) -> Value {
+        let mut words = vec!["--json", "breakglass", "activate", "--request", name];
+        for approval in approvals {
+            words.extend(["--approval", approval]);
+        }
+        let (_, said) = self.signctl(&words);
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
+    /// Asserts that a request that both approved is refused for that reason, in those words.
+    fn refuses(&self, name: &str, reason: &str, words: &str) {
+        let approvals = ["security", "finance"].map(|who| self.approved(name, who));
+        let answer = self.activate(name, &approvals.each_ref());
+        refused(&answer, reason, words);
+        assert_eq!(self.sign()["reason"], "upstream_unhealthy");
+    }
+}
+
+fn refused(answer: &Value, reason: &str, words: &str) {
+    assert_eq!(
+        (&answer["activated"], answer["reason"].as_str()),
+        (&false.into(), Some(reason)),
+        "{answer}"
+    );
+    assert!(answer["detail"].as_str().unwrap().contains(words), "{answer}");
+}
+
+#[tokio::test]
+async fn a_lifeline_that_could_never_close_starts_no_signer() {
+    let scratch = Scratch::new();
+    let mut command = SignerBuilder::new(&scratch).command();
+    command.arg("--while-stdin-open");
+    // Its standard input is /dev/null.
+    let mut process = Process::start(command);
+    assert!(!process.ended().await.success());
+    process.says("--while-stdin-open: standard input is no pipe").await;
+}
+
+#[tokio::test]
+async fn every_way_to_cheat_is_refused_with_its_sentence() {
+    let mut out = Out::new().await;
+
+    out.request("twice.json", &[]);
+    let one = out.approved("twice.json", "security");
+    let another = out.approved("twice.json", "security");
+    refused(
+        &out.activate("twice.json", &[&one, &another]),
+        "same_key",
+        "each person has a key of their own",
+    );
+
+    out.request("edited.json", &["--max-signatures", "100"]);
+    let approvals = ["security", "finance"].map(|who| out.approved("edited.json", who));
+    let file = out.scratch.path("edited.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("100"), "{text}");
+    std::fs::write(&file, text.replace("100", "900")).unwrap();
+    let edited = out.activate("edited.json", &approvals.each_ref());
+    refused(&edited, "approval_invalid", "bytes");
+
+    let yesterday = OffsetDateTime::now_utc() - Duration::days(1);
+    let before = (yesterday - Duration::hours(1)).format(&Rfc3339).unwrap();
+    let yesterday = yesterday.format(&Rfc3339).unwrap();
+    out.request("old.json", &["--not-before", &yesterday, "--outage-since", &before]);
+    out.refuses("old.json", "expired", "expired");
+
+    out.request("elsewhere.json", &["--instance", &"ab".repeat(32)]);
+    out.refuses("elsewhere.json", "other_instance", "instance");
+
+    out.request("good.json", &[]);
+    let approvals = ["security", "finance"].map(|who| out.approved("good.json", who));
+    let (frozen, said) = out.signctl(&["freeze", "--reason", "a test"]);
+    assert!(frozen, "{said}");
+    let answer = out.activate("good.json", &approvals.each_ref());
+    refused(&answer, "frozen", "signctl unfreeze");
+    let (unfrozen, said) = out.signctl(&["unfreeze"]);
+    assert!(unfrozen, "{said}");
+
+    // None of that used up the request.
+    out.unlock();
+    let answer = out.activate("good.json", &approvals.each_ref());
+    assert_eq!(answer["activated"], true, "{answer}");
+    assert_eq!(out.sign()["mode"], "breakglass");
+
+    // A restart of the signer in the middle: the session is over, and the request used up.
+    let signer: Vec<_> =
+        processes_in(&out.scratch).into_iter().filter(|pid| *pid != out.process.pid()).collect();
+    assert_eq!(signer.len(), 1);
+    kill(Pid::from_raw(i32::try_from(signer[0]).unwrap()), Signal::SIGKILL).unwrap();
+    out.process.says("THE EMERGENCY SIGNER ENDED").await;
+    eventually("the session is over", || {
+        std::future::ready((out.sign()["reason"] == "upstream_unhealthy").then_some(()))
+    })
+    .await;
+    let mut signer = Command::new(programs::ours("breakglass-signer"));
+    signer.args(["serve", "--config", "dev/breakglass-signer.toml"]).current_dir(out.scratch.dir());
+    let signer = Process::start(signer);
+    eventually("the proxy is connected again", || {
+        let (_, status) = out.signctl(&["breakglass", "status", "--json"]);
+        std::future::ready(status.contains("\"instance\"").then_some(()))
+    })
+    .await;
+    assert_eq!(out.sign()["reason"], "upstream_unhealthy", "nothing is armed after a restart");
+    let answer = out.activate("good.json", &approvals.each_ref());
+    refused(&answer, "nonce_used", "once");
+
+    for journal in ["dev/journal", "dev/breakglass/journal"] {
+        let words = ["audit", "verify", "--journal", journal, "--signers", "dev/signers.json"];
+        let (verified, said) = out.signctl(&words);
+        assert!(verified && said.contains("no defect"), "{journal}: {said}");
+    }
+    out.process.signal(Signal::SIGTERM);
+    assert!(out.process.ended().await.success(), "{}", out.process.output());
+    drop(signer);
+    assert_eq!(processes_in(&out.scratch), [0_u32; 0]);
+}
