@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use audit::{AuditKey, Clock, Identity, Journal, Observer, Opened};
-use signing_core::journal::{AuditKeys, Init, Intent, Kind, Record, Signed, TimingUs};
+use signing_core::journal::{
+    ACTOR, AuditKeys, EmergencySigned, Init, Intent, Kind, Record, Signed, TimingUs,
+};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
@@ -42,6 +44,9 @@ pub struct JournalLoop {
     /// Measures the bare write and fdatasync instead.
     #[arg(long)]
     pub bare: bool,
+    /// Measures an emergency signer's one record for a signature instead.
+    #[arg(long)]
+    pub emergency: bool,
 }
 
 /// Nobody looks at what the writer tells.
@@ -70,7 +75,13 @@ pub fn run(args: &JournalLoop) -> anyhow::Result<Sample> {
             Some(journal) => {
                 for _ in 0..args.waiters {
                     let (journal, phase) = (journal.clone(), Arc::clone(&phase));
-                    working.spawn(async move { append_until_over(&journal, &phase).await });
+                    let emergency = args.emergency;
+                    working.spawn(async move {
+                        match emergency {
+                            true => emergency_until_over(&journal, &phase).await,
+                            false => append_until_over(&journal, &phase).await,
+                        }
+                    });
                 }
             }
             None => {
@@ -152,6 +163,38 @@ async fn append_until_over(journal: &Journal, phase: &Phase) -> anyhow::Result<V
             timing_us: TimingUs { queue: 12, upstream: 900, verify: 50 },
         });
         journal.outcome(intent, &signed).await?;
+        if phase.counts() {
+            latencies.push(u64::try_from(began.elapsed().as_nanos())?);
+        }
+    }
+    Ok(latencies)
+}
+
+async fn emergency_until_over(journal: &Journal, phase: &Phase) -> anyhow::Result<Vec<u64>> {
+    let (request_id, signature) = ("0".repeat(32), "A".repeat(88));
+    let input_digest = format!("sha256:{}", "5a".repeat(32));
+    let proxy_head = format!("{}:123456:{}", "0".repeat(32), "a".repeat(64));
+    let mut latencies = Vec::new();
+    while !phase.is_over() {
+        let began = Instant::now();
+        let record = Record::EmergencySigned(EmergencySigned {
+            actor: ACTOR,
+            algorithm: "ED25519_SHA_512",
+            caller: "spiffe://bench.example/load",
+            incident: "INC-7",
+            input_digest: &input_digest,
+            justification: None,
+            mode: "breakglass",
+            proxy_head: &proxy_head,
+            remaining: 1_000_000,
+            replaces: "payments",
+            request_id: &request_id,
+            session: "INC-7-0a1b2c3d",
+            session_justification: "KMS is down",
+            signature: &signature,
+            signer_kid: "emergency",
+        });
+        journal.begin_append(&record)?.durable().await?;
         if phase.counts() {
             latencies.push(u64::try_from(began.elapsed().as_nanos())?);
         }

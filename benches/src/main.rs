@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use benches::breakglass::{self, Breakglass};
+use benches::hop_loop::{self, HopLoop};
 use benches::hsm::{self, Hsm, HsmLoop};
 use benches::journal_loop::{self, JournalLoop};
 use benches::kms_loop::{self, KmsLoop};
@@ -65,6 +67,12 @@ enum Server {
     /// Measures the hop to a PKCS#11 token instead, on SoftHSM2.
     #[command(after_help = "Example: benches/run.sh --seconds 2 hsm --threads 2")]
     Hsm(Hsm),
+    /// Measures a break-glass session instead: both processes beside the sum of the parts.
+    #[command(after_help = "Example: benches/run.sh --seconds 2 breakglass")]
+    Breakglass(Breakglass),
+    /// The bare way to an emergency signer.
+    #[command(hide = true)]
+    HopLoop(HopLoop),
     /// Calls through the worker of a token.
     #[command(hide = true)]
     HsmLoop(HsmLoop),
@@ -96,6 +104,17 @@ fn main() -> anyhow::Result<()> {
             let report = hsm::measure(args, seconds, rounds)?;
             print!("{report}");
             write_json(&report, &arguments)
+        }
+        Some(Server::Breakglass(args)) => {
+            let (seconds, rounds) = arguments.time()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let report = runtime.block_on(breakglass::measure(args, seconds, rounds))?;
+            print!("{report}");
+            write_json(&report, &arguments)
+        }
+        Some(Server::HopLoop(args)) => {
+            println!("{}", serde_json::to_string(&hop_loop::run(args)?)?);
+            Ok(())
         }
         Some(Server::HsmLoop(args)) => {
             let looped = tokio::runtime::Runtime::new()?.block_on(hsm::run(args))?;

@@ -131,7 +131,7 @@ fn kms_loop(
         .args(["--key-id", &stage.kms.key(curve).id])
         .args(["--algorithm", curve.algorithm().name()])
         .args(["--connections", &connections.to_string()]);
-    measured_by(command, plan)
+    measured_by(command, (plan.warm_up, plan.counting))
 }
 
 fn journal_loop(stage: &Stage, plan: &Plan, part: Part, waiters: usize) -> anyhow::Result<Sample> {
@@ -145,14 +145,20 @@ fn journal_loop(stage: &Stage, plan: &Plan, part: Part, waiters: usize) -> anyho
     if part == Part::BareSync {
         command.arg("--bare");
     }
-    measured_by(command, plan)
+    measured_by(command, (plan.warm_up, plan.counting))
 }
 
 /// What a process measures of itself.
-fn measured_by(mut command: Command, plan: &Plan) -> anyhow::Result<Sample> {
+///
+/// # Errors
+/// What it ended with.
+pub fn measured_by(
+    mut command: Command,
+    (warm_up, counting): (Duration, Duration),
+) -> anyhow::Result<Sample> {
     command
-        .args(["--warm-up-ms", &plan.warm_up.as_millis().to_string()])
-        .args(["--counting-ms", &plan.counting.as_millis().to_string()])
+        .args(["--warm-up-ms", &warm_up.as_millis().to_string()])
+        .args(["--counting-ms", &counting.as_millis().to_string()])
         .stderr(Stdio::inherit());
     let output = command.output()?;
     ensure!(output.status.success(), "it ended with {}", output.status);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderName};
+use signing_core::breakglass::wire::JournalHead;
 use signing_core::gate::Admitted;
 use signing_core::{Caller, Moment, Reason, Refusal, SignatureFormat, ToBeSigned};
 
@@ -44,7 +45,16 @@ struct Entry {
     /// The break-glass session whose key signed, if one did.
     session: Option<String>,
     /// None while the first request is being answered.
-    kept: Option<(Moment, Vec<u8>)>,
+    kept: Option<(Moment, Kept)>,
+}
+
+/// What was given out.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The signature.
+    pub signature: Vec<u8>,
+    /// The emergency signer's record of it, if it made it.
+    pub witnessed: Option<JournalHead>,
 }
 
 /// What a key stands for.
@@ -52,8 +62,8 @@ struct Entry {
 pub enum Claimed {
     /// A request that has to be carried out.
     Fresh(Claim),
-    /// One that was: its signature.
-    Kept(Vec<u8>),
+    /// One that was.
+    Kept(Kept),
 }
 
 /// The right to say what a key stands for. Dropped without
@@ -117,8 +127,8 @@ impl Idempotency {
                 return conflict("a request with this Idempotency-Key is still being answered");
             }
             // What was kept before the signer was sealed is not trusted after.
-            Some(Entry { kept: Some((at, signature)), .. }) if *at >= permit.trusted_from() => {
-                return Ok(Claimed::Kept(signature.clone()));
+            Some(Entry { kept: Some((at, kept)), .. }) if *at >= permit.trusted_from() => {
+                return Ok(Claimed::Kept(kept.clone()));
             }
             Some(Entry { kept: Some(_), .. }) | None => {}
         }
@@ -149,12 +159,12 @@ impl OfCaller {
 
 impl Claim {
     /// Keeps the signature that was released.
-    pub fn keep(mut self, signature: &[u8], now: Moment) {
+    pub fn keep(mut self, kept: Kept, now: Moment) {
         self.settled = true;
         let mut callers = self.idempotency.lock();
         let Some(of_caller) = callers.get_mut(&self.caller) else { return };
         if let Some(entry) = of_caller.entries.get_mut(&self.key) {
-            entry.kept = Some((now, signature.to_vec()));
+            entry.kept = Some((now, kept));
             of_caller.kept.push_back((now, self.key.clone()));
         }
     }

@@ -12,7 +12,7 @@ use signing_core::{Caller, Kid, Moment, Refusal, SignRequest, ToBeSigned};
 
 use crate::emergency::{Emergency, EmergencyError};
 use crate::finish::Finisher;
-use crate::idempotency::{Claim, Claimed, Idempotency};
+use crate::idempotency::{Claim, Claimed, Idempotency, Kept};
 use crate::intent::Intent;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::{Monitor, Over};
@@ -101,7 +101,7 @@ pub async fn sign<L: Send + 'static>(
         None => None,
     };
     let asks = match claimed {
-        Some(Claimed::Kept(signature)) => Asks::Nobody(signature),
+        Some(Claimed::Kept(kept)) => Asks::Nobody(kept.signature),
         Some(Claimed::Fresh(claim)) => Asks::Upstream(room.route(&gates, &permit)?, Some(claim)),
         None => Asks::Upstream(room.route(&gates, &permit)?, None),
     };
@@ -187,8 +187,8 @@ async fn settle<P: Admitted, L>(
         upstream: micros(answered.since(called)),
         verify: micros(verified.since(answered)),
     };
-    let witnessed = witnessed.as_ref();
-    let outcome = record_outcome(&room.journal, verdict, witnessed, replayed, timing_us).await?;
+    let outcome =
+        record_outcome(&room.journal, verdict, witnessed.as_ref(), replayed, timing_us).await?;
     let recorded = now();
 
     // Entered before the gate is asked: a freeze either is seen by this look at
@@ -210,7 +210,8 @@ async fn settle<P: Admitted, L>(
         }
     };
     if let Some(claim) = claim {
-        claim.keep(release.signature().bytes(), now());
+        let signature = release.signature().bytes().to_vec();
+        claim.keep(Kept { signature, witnessed }, now());
     }
     let stages = Stages {
         queue: called.since(received),
@@ -264,9 +265,9 @@ async fn conclude_in_session<L>(
     leaving: impl FnOnce() -> L,
 ) -> Result<(Signed, L), Refusal> {
     let claim = match claimed {
-        Some(Claimed::Kept(signature)) => {
+        Some(Claimed::Kept(Kept { signature, witnessed })) => {
             let (verdict, at) = replay(order, signature, received);
-            return settle(&room, verdict, None, None, at, leaving).await;
+            return settle(&room, verdict, witnessed, None, at, leaving).await;
         }
         Some(Claimed::Fresh(claim)) => Some(claim),
         None => None,

@@ -202,6 +202,14 @@ async fn a_replay_never_crosses_a_mode() {
     assert_eq!(again.signature(), first.signature());
     let made = system_tests::journal::read(&signer.builder.journal(), "emergency_signed");
     assert_eq!(made.len(), 1, "the second was not asked for again");
+    // Both records name the one that the signer made.
+    let signed = records(&site.world.scratch.path("proxy/journal"), "signed");
+    let heads: Vec<_> = signed
+        .iter()
+        .filter(|data| data["mode"] == "breakglass")
+        .map(|data| data["signer_record"].as_str().unwrap())
+        .collect();
+    assert_eq!((heads.len(), heads.first()), (2, heads.last()), "{signed:?}");
     site.key.mend();
     metric_is(&proxy, "breakglass_upstream_recovered", 1.0).await;
     assert_eq!(end(&proxy).await.status, 200);
