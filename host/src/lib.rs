@@ -3,6 +3,7 @@
 
 pub mod environment;
 pub mod files;
+pub mod mistakes;
 pub mod passphrase;
 pub mod section;
 pub mod socket;

@@ -3,7 +3,6 @@
 mod parse;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,8 @@ use host::files;
 use signing_core::Kid;
 use signing_core::breakglass::Caps;
 use signing_core::breakglass::activation::ApprovalRules;
+
+pub use host::mistakes::ConfigError;
 
 /// What the file and the environment say.
 #[derive(Clone, Debug)]
@@ -57,24 +58,6 @@ pub struct Socket {
     pub path: PathBuf,
     /// Users.
     pub allowed_uids: Vec<u32>,
-}
-
-/// Everything that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigError {
-    /// The file.
-    pub file: PathBuf,
-    /// One sentence each: the key, the value, the fix.
-    pub mistakes: Vec<String>,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.mistakes.len();
-        let noun = if count == 1 { "mistake" } else { "mistakes" };
-        write!(f, "{}: {count} {noun}", self.file.display())?;
-        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
-    }
 }
 
 impl Config {

@@ -14,7 +14,6 @@ mod pkcs11;
 mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +26,7 @@ use crate::caller_rates::Rate;
 use host::files;
 
 pub use host::environment::{Environment, REASON_MAX_CHARS};
+pub use host::mistakes::ConfigError;
 pub use pkcs11::Pkcs11;
 
 /// A whole configuration. The files it names are read by [`crate::materials`].
@@ -246,24 +246,6 @@ pub struct AwsKms {
     pub call_timeout: Duration,
     /// Second attempts per second, at most, over all requests.
     pub retries_per_second_max: u32,
-}
-
-/// Everything that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigError {
-    /// The file.
-    pub file: PathBuf,
-    /// One sentence each: the key, the value, the fix.
-    pub mistakes: Vec<String>,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.mistakes.len();
-        let noun = if count == 1 { "mistake" } else { "mistakes" };
-        write!(f, "{}: {count} {noun}", self.file.display())?;
-        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
-    }
 }
 
 /// Every mistake of a config file's text by itself, without the files that it names.
