@@ -3,6 +3,7 @@
 
 mod request;
 mod unlock;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -114,9 +115,12 @@ pub(crate) fn run(
 }
 
 fn said(reply: &Reply, as_json: bool) -> ExitCode {
-    if as_json || !reply.is_problem() {
+    if as_json {
         println!("{:#}", reply.body);
+    } else if reply.status == 200 {
+        println!("{}", words::of(&reply.body));
     } else {
+        // A clause that does not hold has the words of a refusal.
         eprintln!("signctl: {}", show::problem(&reply.body));
     }
     if reply.status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
