@@ -14,6 +14,7 @@ pub mod gate;
 pub mod journal;
 pub mod key;
 pub mod moment;
+pub mod monitor;
 pub mod policy;
 pub mod refusal;
 pub mod registry;

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use signing_core::gate::{Thresholds, WindowLimits};
+use signing_core::monitor::Probe;
 
-use super::Probe;
 use host::section::Section;
 
 /// What a lease has to have beside a probe's interval and time-out.

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use signing_core::gate::Thresholds;
+use signing_core::monitor::Probe;
 use signing_core::policy::Rules;
 use signing_core::{Caller, Kid};
 
@@ -164,19 +165,6 @@ pub struct Audit {
     pub key_file: PathBuf,
     /// Bytes of a segment.
     pub segment_bytes: u64,
-}
-
-/// How the monitor probes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// Between canaries of an open gate that no traffic proves.
-    pub interval: Duration,
-    /// Between canaries of a gate that is not open.
-    pub recovery_interval: Duration,
-    /// One canary, from start to verified.
-    pub timeout: Duration,
-    /// Between questions for the state of a key.
-    pub key_state_interval: Duration,
 }
 
 /// Break-glass, as far as the proxy has to do with it.

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use signing_core::gate::{Armed, Observation, Thresholds};
+use signing_core::monitor::Probe;
 use signing_core::{Kid, Rulebook};
 use tokio::sync::oneshot;
 
 use super::disk::Then;
 use super::store::{StoredFreeze, StoredSeal};
-use crate::config::Probe;
 
 /// What the writer may be told.
 #[derive(Debug)]

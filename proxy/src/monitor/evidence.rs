@@ -1,72 +1,27 @@
-//! What callers' requests tell about the upstreams: successes touch atomics, failures are
-//! folded and announced at once, and never dropped.
+//! What callers' requests tell about the upstreams, and the writer that is woken at once when a
+//! call failed.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use signing_core::gate::{Evidence, Fault, Observation, Source, Tally, Watched};
+use signing_core::gate::{Evidence, Watched};
+use signing_core::monitor::{Traffic, Urgency};
 use signing_core::{Kid, Moment};
 use tokio::sync::Notify;
 
 /// Evidence of traffic that the writer has not folded into the gates yet.
 #[derive(Debug)]
 pub struct TrafficEvidence {
-    signers: BTreeMap<Kid, Vec<OfUpstream>>,
-    failed: Notify,
-    /// A call that took longer is slow; in nanoseconds.
-    slow_call: AtomicU64,
-}
-
-/// What calls to one upstream of a signer came to.
-#[derive(Debug)]
-pub(super) struct Folded {
-    pub(super) kid: Kid,
-    pub(super) upstream: usize,
-    /// In the order in which they are to be observed.
-    pub(super) observations: Vec<Observation>,
-    pub(super) tally: Tally,
-}
-
-#[derive(Debug, Default)]
-struct OfUpstream {
-    /// When the newest successful call began, in nanoseconds since boot; 0: none.
-    newest_success: AtomicU64,
-    signed: AtomicU32,
-    slow: AtomicU32,
-    has_failures: AtomicBool,
-    failures: Mutex<Failures>,
-}
-
-/// Bounded by the number of faults, however many requests fail.
-#[derive(Debug, Default)]
-struct Failures {
-    /// Since the newest success, by fault.
-    in_a_row: BTreeMap<Fault, Observation>,
-    doubt: Option<Observation>,
-    /// All of them.
-    tally: Tally,
+    traffic: Traffic,
+    urgent: Notify,
 }
 
 impl TrafficEvidence {
     pub(super) fn new(signers: impl Iterator<Item = Watched>, slow_call: Duration) -> Self {
-        let of_signer = |watched: Watched| {
-            let upstreams = watched.upstreams.iter().map(|_| OfUpstream::default()).collect();
-            (watched.kid, upstreams)
-        };
-        let evidence = Self {
-            signers: signers.map(of_signer).collect(),
-            failed: Notify::new(),
-            slow_call: AtomicU64::default(),
-        };
-        evidence.set_slow_call(slow_call);
-        evidence
+        Self { traffic: Traffic::new(signers, slow_call), urgent: Notify::new() }
     }
 
-    pub(super) fn set_slow_call(&self, slow_call: Duration) {
-        let nanos = u64::try_from(slow_call.as_nanos()).unwrap_or(u64::MAX);
-        self.slow_call.store(nanos, Ordering::Relaxed);
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Reports what a request saw of an upstream, whose call began at `started` and took
@@ -79,121 +34,33 @@ impl TrafficEvidence {
         at: Moment,
         evidence: Evidence,
     ) {
-        let Some(of_upstream) = self.signers.get(kid).and_then(|all| all.get(upstream)) else {
-            return;
-        };
-        let observation = |evidence| {
-            let source = Source::Traffic;
-            Observation { upstream, source, started, at, count: 1, evidence }
-        };
-        match evidence {
-            // A clock that can not be read says the end of time; that proves nothing.
-            Evidence::Signed if started == Moment::END => return,
-            Evidence::Signed => {
-                let is_slow = took.as_nanos() > u128::from(self.slow_call.load(Ordering::Relaxed));
-                return of_upstream.signed(started, is_slow);
-            }
-            Evidence::Failed { fault, detail } => {
-                let mut failures = of_upstream.failures();
-                // What the upstream rejects of a caller says nothing about the upstream.
-                if fault != Fault::Rejected {
-                    failures.tally = failures.tally.and(Tally::one_failed(fault));
-                }
-                match failures.in_a_row.get_mut(&fault) {
-                    Some(folded) => {
-                        folded.count = folded.count.saturating_add(1);
-                        folded.started = folded.started.max(started);
-                        folded.at = folded.at.max(at);
-                    }
-                    None => {
-                        let evidence = Evidence::Failed { fault, detail };
-                        failures.in_a_row.insert(fault, observation(evidence));
-                    }
-                }
-                of_upstream.has_failures.store(true, Ordering::Release);
-            }
-            doubt @ Evidence::Doubt { .. } => {
-                of_upstream.failures().doubt.get_or_insert_with(|| observation(doubt));
-                of_upstream.has_failures.store(true, Ordering::Release);
-            }
-        }
-        self.failed.notify_one();
-    }
-
-    /// When the newest successful call to an upstream of `kid` began.
-    pub(super) fn newest_success(&self, kid: &Kid, upstream: usize) -> Option<Moment> {
-        self.signers.get(kid)?.get(upstream)?.newest_success()
-    }
-
-    /// Waits until a failure was reported.
-    pub(super) async fn failed(&self) {
-        self.failed.notified().await;
-    }
-
-    /// Takes what was reported, as observations known at `now`: successes
-    /// first, so that a failure reported with them weighs in full.
-    pub(super) fn take(&self, now: Moment) -> Vec<Folded> {
-        let of_signer = |(kid, upstreams): (&Kid, &Vec<OfUpstream>)| {
-            let folded = upstreams.iter().enumerate();
-            let folded = folded.map(|(at, of_upstream)| of_upstream.take(kid, at, now));
-            folded.collect::<Vec<_>>()
-        };
-        self.signers.iter().flat_map(of_signer).collect()
-    }
-}
-
-impl OfUpstream {
-    fn signed(&self, started: Moment, is_slow: bool) {
-        self.newest_success.fetch_max(started.as_nanos(), Ordering::Release);
-        self.signed.fetch_add(1, Ordering::Relaxed);
-        if is_slow {
-            self.slow.fetch_add(1, Ordering::Relaxed);
-        }
-        if self.has_failures.load(Ordering::Acquire) {
-            // A call that began after a failure was known ends its row. A key that can not be
-            // used is told in any case.
-            self.failures()
-                .in_a_row
-                .retain(|fault, failure| *fault == Fault::KeyUnavailable || failure.at > started);
+        match self.traffic.report(kid, upstream, (started, took), at, evidence) {
+            Urgency::AtOnce => self.urgent.notify_one(),
+            Urgency::NextFold => {}
         }
     }
 
-    fn newest_success(&self) -> Option<Moment> {
-        let nanos = self.newest_success.load(Ordering::Acquire);
-        (nanos > 0).then(|| Moment::from_nanos(nanos))
-    }
-
-    fn take(&self, kid: &Kid, upstream: usize, now: Moment) -> Folded {
-        let success = self.newest_success().map(|started| Observation {
-            upstream,
-            source: Source::Traffic,
-            started,
-            at: now,
-            count: 1,
-            evidence: Evidence::Signed,
-        });
-        let Failures { in_a_row, doubt, tally } = if self.has_failures.load(Ordering::Acquire) {
-            let mut failures = self.failures();
-            self.has_failures.store(false, Ordering::Release);
-            std::mem::take(&mut *failures)
-        } else {
-            Failures::default()
-        };
-        let tally = Tally {
-            signed: self.signed.swap(0, Ordering::Relaxed),
-            slow: self.slow.swap(0, Ordering::Relaxed),
-            ..tally
-        };
-        let observations = success.into_iter().chain(in_a_row.into_values()).chain(doubt);
-        let observations = observations.map(|observation| Observation { at: now, ..observation });
-        Folded { kid: kid.clone(), upstream, observations: observations.collect(), tally }
-    }
-
-    fn failures(&self) -> MutexGuard<'_, Failures> {
-        // A panic under this lock leaves whole entries: maps are changed by whole calls.
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until something was reported that is to be folded in at once.
+    pub(super) async fn urgent(&self) {
+        self.urgent.notified().await;
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use signing_core::gate::Fault;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failure_is_announced_at_once_even_if_nobody_waited_yet() {
+        let kid = Kid::parse("ledger").unwrap();
+        let evidence =
+            TrafficEvidence::new([Watched::from(kid.clone())].into_iter(), Duration::from_secs(1));
+        let failed = Evidence::Failed { fault: Fault::Unavailable, detail: "detail".into() };
+        let took = (Moment::from_nanos(1), Duration::from_nanos(1));
+        evidence.report(&kid, 0, took, Moment::from_nanos(2), failed);
+        let announced = tokio::time::timeout(Duration::from_secs(10), evidence.urgent()).await;
+        assert!(announced.is_ok());
+    }
+}

@@ -16,6 +16,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use audit::Journal;
 use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
+use signing_core::monitor::Probe;
 use signing_core::{Kid, Rulebook};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,7 +24,7 @@ pub use command::{Outcome, Over, Sealed};
 pub use evidence::TrafficEvidence;
 pub use store::{Store, StoreError, Stored, StoredFreeze, StoredSeal, Witness};
 
-use crate::config::{Environment, Probe};
+use crate::config::Environment;
 use crate::metrics::Metrics;
 use crate::time::{now, wall_now};
 use crate::upstream::{Latency, Quota, Upstream};

@@ -1,26 +1,20 @@
 //! One prober per upstream: a canary when nothing else proves that it works.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use signing_core::canary::NONCE_BYTES;
-use signing_core::gate::{Evidence, Fault, Observation, Source, State};
+use signing_core::gate::{Evidence, Fault, Observation, Source};
 use signing_core::key::PublicKey;
+use signing_core::monitor::{Next, Probe, Probing};
 use signing_core::{Canary, Kid, Moment, Signer};
 use tokio::sync::watch;
 
 use super::Monitor;
 use super::command::Command;
-use crate::config::Probe;
 use crate::metrics::Metrics;
 use crate::order::CanaryOrder;
 use crate::time::{now, wall_now};
 use crate::upstream::{Latency, Quota, Upstream, UpstreamError};
-
-/// Of a canary's time-out, the part that a question for the key's state may take; and at most
-/// so long: less than what a lease has to spare, so that no silent question ends one.
-const STATE_PART: u32 = 4;
-const STATE_MAX: Duration = Duration::from_millis(500);
 
 pub(super) struct Prober {
     pub(super) kid: Kid,
@@ -37,30 +31,12 @@ pub(super) struct Prober {
 /// What a prober knows of a signer as the registry has it.
 struct Known {
     signer: Arc<Signer>,
-    /// When the newest probe began. None: probe whatever else is known.
-    newest_probe: Option<Moment>,
-    /// Whether the upstream's key was found to be the registered one.
-    compared: bool,
-    /// When the state of the key was last asked for.
-    newest_question: Option<Moment>,
-    /// Whether that spoke against the key: then it is asked for again before each canary.
-    in_trouble: bool,
-}
-
-/// What the prober does next.
-enum Next {
-    /// Probe now.
-    Probe,
-    /// Ask for the state of the key now: also while traffic makes canaries unnecessary.
-    AskState,
-    /// Nothing to learn before this long.
-    Wait(Duration),
+    probing: Probing,
 }
 
 impl Known {
     fn of(signer: Arc<Signer>) -> Self {
-        let (newest_probe, newest_question) = (None, None);
-        Self { signer, newest_probe, compared: false, newest_question, in_trouble: false }
+        Self { signer, probing: Probing::default() }
     }
 }
 
@@ -111,7 +87,7 @@ impl Prober {
     /// Probes once; false if nobody wants to know any more.
     async fn observe(&self, known: &mut Known, probe: &Probe) -> bool {
         let started = now();
-        known.newest_probe = Some(started);
+        known.probing.begins(started);
         if let Some(quota) = &self.quota {
             quota.count(started);
         }
@@ -145,33 +121,11 @@ impl Prober {
         let gates = self.monitor.gates();
         let state =
             gates.gate(&self.kid).and_then(|gate| gate.upstreams.get(self.at)).map(|at| &at.state);
-        let (interval, proven) = match state {
-            Some(State::Sealed { .. }) => {
-                // Nothing but an operator helps; after that the key is compared anew.
-                known.compared = false;
-                return Next::Wait(probe.interval);
-            }
-            // One failure: the next canary decides, and comes before the lease ends.
-            Some(State::Open { failures: 1.., .. }) => (probe.recovery_interval, None),
-            Some(State::Open { .. }) => {
-                (jittered(probe.interval), self.monitor.evidence.newest_success(&self.kid, self.at))
-            }
-            Some(State::Shut { .. } | State::Probing { .. }) | None => {
-                (probe.recovery_interval, None)
-            }
-        };
-        let Some(newest_probe) = known.newest_probe else { return Next::Probe };
-        let due = proven.map_or(newest_probe, |proven| proven.max(newest_probe)).after(interval);
-        // The first canary says more than the first state; after it both have their pace.
-        let question = known.newest_question.unwrap_or(newest_probe);
-        let question_due = question.after(jittered(probe.key_state_interval));
-        if due <= now {
-            Next::Probe
-        } else if question_due <= now {
-            Next::AskState
-        } else {
-            Next::Wait(due.min(question_due).since(now))
-        }
+        let proven = self.monitor.evidence.traffic().newest_success(&self.kid, self.at);
+        let mut random = [0; 2];
+        // Without randomness many proxies may ask together.
+        let _ = aws_lc_rs::rand::fill(&mut random);
+        known.probing.next(probe, state, proven, random, now)
     }
 
     async fn probe(&self, known: &mut Known, probe: &Probe) -> Evidence {
@@ -182,14 +136,13 @@ impl Prober {
         }
         let timeout = probe.timeout;
         let canary = async {
-            if !known.compared {
+            if known.probing.has_to_compare() {
                 if let Some(evidence) = self.compare(&signer).await {
                     return self.explained(known, probe, evidence).await;
                 }
-                known.compared = true;
+                known.probing.compared();
             }
-            // For a while KMS may still sign with a key that it says is disabled.
-            if known.in_trouble
+            if known.probing.asks_first()
                 && let Some(trouble) = self.key_trouble(known, probe).await
             {
                 return trouble;
@@ -214,11 +167,10 @@ impl Prober {
     /// What the state of the key says against it. No answer says nothing, and soon: a canary's
     /// own answer must not be lost over it.
     async fn key_trouble(&self, known: &mut Known, probe: &Probe) -> Option<Evidence> {
-        known.newest_question = Some(now());
-        let within = (probe.timeout / STATE_PART).min(STATE_MAX);
-        let asked = tokio::time::timeout(within, self.upstream.key_trouble()).await;
+        known.probing.asks_state(now());
+        let asked = tokio::time::timeout(probe.state_timeout(), self.upstream.key_trouble()).await;
         let trouble = asked.ok().flatten();
-        known.in_trouble = trouble.is_some();
+        known.probing.state_known(trouble.is_some());
         trouble.map(UpstreamError::into_evidence)
     }
 
@@ -260,12 +212,4 @@ impl Prober {
         let answer = self.upstream.sign(&order).await.map_err(UpstreamError::into_evidence);
         order.evidence(answer)
     }
-}
-
-/// Up to a tenth sooner, so that many proxies, or many signers of one, do not ask together.
-fn jittered(interval: Duration) -> Duration {
-    let mut random = [0];
-    // Without randomness they do.
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    interval.saturating_sub(interval / 10 * u32::from(random[0]) / 255)
 }

@@ -7,24 +7,20 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use audit::Journal;
 use signing_core::Kid;
-use signing_core::gate::{
-    Evidence, Freeze, Gates, Place, Snapshot, State, Transition, UpstreamChange,
-};
+use signing_core::gate::{Freeze, Gates, Place, Snapshot, State, Transition, UpstreamChange};
 use signing_core::journal::{self, Record};
+use signing_core::monitor::{self, FOLD_EVERY, News, Probe};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::command::{Command, Loosen, Outcome, Over, Sealed};
 use super::disk::{self, Disk, Then};
-use super::evidence::{Folded, TrafficEvidence};
+use super::evidence::TrafficEvidence;
 use super::store::{Stored, StoredFreeze, StoredSeal};
-use crate::config::Probe;
 use crate::metrics::Metrics;
 use crate::record::clip;
 use crate::time::{now, wall_now};
 
-/// How often successes of traffic are folded in and leases are looked at.
-const FOLD_EVERY: Duration = Duration::from_millis(100);
 /// How often what could not be stored is tried again, in folds.
 const RETRY_AFTER_FOLDS: u32 = 10;
 /// How often the journal's newest record is stored, if there is a new one, in folds.
@@ -66,7 +62,7 @@ impl Writer {
                     None => return,
                 },
                 () = journal.changed() => self.look_at_the_journal(),
-                () = evidence.failed() => self.fold(),
+                () = evidence.urgent() => self.fold(),
                 _ = fold.tick() => {
                     self.look_at_the_journal();
                     self.fold();
@@ -79,20 +75,15 @@ impl Writer {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Observe { kid, mut observation } => {
-                // Known to the gates from now on: readers may have seen its lease over.
-                observation.at = now();
-                let transition = self.gates.observe(&kid, &observation);
-                self.publish(transition);
-                if observation.evidence != Evidence::Signed {
-                    self.hurry();
-                }
+            Command::Observe { kid, observation } => {
+                let news = monitor::hear(&mut self.gates, &kid, observation, now());
+                self.publish_news(news);
             }
             Command::Freeze { reason, by, reply } => self.freeze(reason, by, reply),
             Command::Unfreeze { by, reply } => self.unfreeze(by, reply),
             Command::Unseal { what, reason, by, reply } => self.unseal(what, reason, by, reply),
             Command::Reload { rulebook, thresholds, probe, reply } => {
-                self.evidence.set_slow_call(thresholds.window.slow_call);
+                self.evidence.traffic().set_slow_call(thresholds.window.slow_call);
                 let touched = self.gates.reload(rulebook, thresholds);
                 let transitions = self.gates.tick(now());
                 self.publish(transitions);
@@ -156,22 +147,8 @@ impl Writer {
     }
 
     fn fold(&mut self) {
-        let now = now();
-        let mut transitions = Vec::new();
-        for Folded { kid, upstream, observations, tally } in self.evidence.take(now) {
-            for observation in observations {
-                transitions.extend(self.gates.observe(&kid, &observation));
-            }
-            transitions.extend(self.gates.tally(&kid, upstream, tally, now));
-        }
-        transitions.extend(self.gates.tick(now));
-        self.publish(transitions);
-    }
-
-    /// Has probers look at the gates again: after a canary that failed the next one comes
-    /// sooner, and they may have looked before that was known.
-    fn hurry(&self) {
-        self.pace.send_modify(|_| {});
+        let news = monitor::fold(&mut self.gates, self.evidence.traffic(), now());
+        self.publish_news(news);
     }
 
     /// In force first, on disk second: a freeze waits for nothing.
@@ -364,8 +341,13 @@ impl Writer {
         self.publish(None);
     }
 
-    /// Publishes the gates as they are, then records, stores and tells what changed.
     fn publish(&mut self, transitions: impl IntoIterator<Item = Transition>) {
+        let news = News::of(&mut self.gates, transitions);
+        self.publish_news(news);
+    }
+
+    /// Publishes the gates as they are, then records, stores and tells what changed.
+    fn publish_news(&mut self, News { transitions, changes, probers_look }: News) {
         self.published.store(Arc::new(self.gates.snapshot()));
         self.metrics.gates(&self.published.load());
         for Transition { kid, from, to } in transitions {
@@ -378,10 +360,11 @@ impl Writer {
             }
             self.metrics.transition(&kid, &from, &to);
             self.tell_of(&kid, None, &from, &to);
-            self.pace.send_modify(|_| {});
         }
-        for UpstreamChange { kid, place, from, to } in self.gates.take_changes() {
+        for UpstreamChange { kid, place, from, to } in changes {
             self.tell_of(&kid, Some(&place), &from, &to);
+        }
+        if probers_look {
             self.pace.send_modify(|_| {});
         }
     }

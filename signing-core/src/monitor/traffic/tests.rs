@@ -9,8 +9,8 @@ fn kid() -> Kid {
     Kid::parse("ledger").unwrap()
 }
 
-fn evidence() -> TrafficEvidence {
-    TrafficEvidence::new([Watched::from(kid())].into_iter(), Duration::from_millis(100))
+fn traffic() -> Traffic {
+    Traffic::new([Watched::from(kid())].into_iter(), Duration::from_millis(100))
 }
 
 fn at(ms: u64) -> Moment {
@@ -21,11 +21,15 @@ fn failed(fault: Fault) -> Evidence {
     Evidence::Failed { fault, detail: "detail".into() }
 }
 
-impl TrafficEvidence {
+impl Traffic {
     /// A call that began at `started` and was known at `known`, in milliseconds.
     fn tell(&self, started: u64, known: u64, evidence: Evidence) {
+        let _ = self.urgency(started, known, evidence);
+    }
+
+    fn urgency(&self, started: u64, known: u64, evidence: Evidence) -> Urgency {
         let took = Duration::from_millis(known - started);
-        self.report(&kid(), 0, (at(started), took), at(known), evidence);
+        self.report(&kid(), 0, (at(started), took), at(known), evidence)
     }
 
     fn folded(&self, now: u64) -> Folded {
@@ -44,26 +48,26 @@ fn told(folded: &Folded) -> Vec<(Fault, u32)> {
 
 #[test]
 fn failures_in_a_row_are_one_observation_with_their_number_and_told_once() {
-    let evidence = evidence();
-    evidence.tell(10, 20, failed(Fault::Unavailable));
-    evidence.tell(12, 30, failed(Fault::Unavailable));
-    evidence.tell(11, 25, failed(Fault::Throttled));
-    let folded = evidence.folded(40);
+    let traffic = traffic();
+    traffic.tell(10, 20, failed(Fault::Unavailable));
+    traffic.tell(12, 30, failed(Fault::Unavailable));
+    traffic.tell(11, 25, failed(Fault::Throttled));
+    let folded = traffic.folded(40);
     assert_eq!(told(&folded), [(Fault::Unavailable, 2), (Fault::Throttled, 1)]);
     assert_eq!(folded.observations[0].started, at(12));
     assert!(folded.observations.iter().all(|observation| observation.at == at(40)));
     assert_eq!((folded.tally.failed, folded.tally.newest_fault), (3, Some(Fault::Throttled)));
-    let empty = evidence.folded(50);
+    let empty = traffic.folded(50);
     assert!(empty.observations.is_empty() && empty.tally == Tally::default());
 }
 
 #[test]
 fn a_success_ends_the_row_only_of_failures_that_were_known_when_it_began() {
     for (began, left) in [(19, vec![(Fault::Unavailable, 1)]), (20, vec![]), (21, vec![])] {
-        let evidence = evidence();
-        evidence.tell(10, 20, failed(Fault::Unavailable));
-        evidence.tell(began, 30, Evidence::Signed);
-        let folded = evidence.folded(40);
+        let traffic = traffic();
+        traffic.tell(10, 20, failed(Fault::Unavailable));
+        traffic.tell(began, 30, Evidence::Signed);
+        let folded = traffic.folded(40);
         assert_eq!(told(&folded), left, "began at {began}");
         // The row is over; that a call failed is not forgotten.
         assert_eq!((folded.tally.failed, folded.tally.signed), (1, 1));
@@ -72,11 +76,11 @@ fn a_success_ends_the_row_only_of_failures_that_were_known_when_it_began() {
 
 #[test]
 fn successes_come_first_so_that_a_failure_told_with_them_weighs_in_full() {
-    let evidence = evidence();
-    evidence.tell(10, 20, Evidence::Signed);
-    evidence.tell(10, 30, failed(Fault::Indeterminate));
-    evidence.tell(15, 31, Evidence::Signed);
-    let folded = evidence.folded(40);
+    let traffic = traffic();
+    traffic.tell(10, 20, Evidence::Signed);
+    traffic.tell(10, 30, failed(Fault::Indeterminate));
+    traffic.tell(15, 31, Evidence::Signed);
+    let folded = traffic.folded(40);
     let first = folded.observations.first().unwrap();
     assert_eq!((&first.evidence, first.started), (&Evidence::Signed, at(15)));
     assert_eq!(told(&folded), [(Fault::Indeterminate, 1)]);
@@ -84,14 +88,14 @@ fn successes_come_first_so_that_a_failure_told_with_them_weighs_in_full() {
 
 #[test]
 fn i10_a_key_that_can_not_be_used_and_doubt_are_told_whatever_succeeds_after() {
-    let evidence = evidence();
-    evidence.tell(10, 20, failed(Fault::KeyUnavailable));
-    evidence.tell(10, 20, Evidence::Doubt { detail: "first".into() });
-    evidence.tell(10, 21, Evidence::Doubt { detail: "second".into() });
+    let traffic = traffic();
+    traffic.tell(10, 20, failed(Fault::KeyUnavailable));
+    traffic.tell(10, 20, Evidence::Doubt { detail: "first".into() });
+    traffic.tell(10, 21, Evidence::Doubt { detail: "second".into() });
     for began in 30..40 {
-        evidence.tell(began, 50, Evidence::Signed);
+        traffic.tell(began, 50, Evidence::Signed);
     }
-    let folded = evidence.folded(60);
+    let folded = traffic.folded(60);
     assert_eq!(told(&folded), [(Fault::KeyUnavailable, 1)]);
     let doubt = folded.observations.last().unwrap();
     assert_eq!(doubt.evidence, Evidence::Doubt { detail: "first".into() });
@@ -99,64 +103,68 @@ fn i10_a_key_that_can_not_be_used_and_doubt_are_told_whatever_succeeds_after() {
 
 #[test]
 fn what_is_rejected_of_callers_is_no_call_that_failed() {
-    let evidence = evidence();
-    evidence.tell(10, 20, failed(Fault::Rejected));
-    assert_eq!(evidence.folded(30).tally, Tally::default());
+    let traffic = traffic();
+    traffic.tell(10, 20, failed(Fault::Rejected));
+    assert_eq!(traffic.folded(30).tally, Tally::default());
 }
 
 #[test]
 fn slow_calls_are_counted_by_the_limit_in_force() {
-    let evidence = evidence();
-    evidence.tell(0, 100, Evidence::Signed);
-    evidence.tell(0, 101, Evidence::Signed);
-    assert_eq!(evidence.folded(200).tally.slow, 1);
-    evidence.set_slow_call(Duration::from_millis(200));
-    evidence.tell(0, 101, Evidence::Signed);
-    assert_eq!(evidence.folded(200).tally, Tally { signed: 1, ..Tally::default() });
+    let traffic = traffic();
+    traffic.tell(0, 100, Evidence::Signed);
+    traffic.tell(0, 101, Evidence::Signed);
+    assert_eq!(traffic.folded(200).tally.slow, 1);
+    traffic.set_slow_call(Duration::from_millis(200));
+    traffic.tell(0, 101, Evidence::Signed);
+    assert_eq!(traffic.folded(200).tally, Tally { signed: 1, ..Tally::default() });
 }
 
 #[test]
 fn a_clock_that_can_not_be_read_proves_nothing_and_strangers_are_nobody() {
-    let evidence = evidence();
+    let traffic = traffic();
     let took = Duration::ZERO;
-    evidence.report(&kid(), 0, (Moment::END, took), Moment::END, Evidence::Signed);
-    evidence.report(&kid(), 1, (at(1), took), at(1), failed(Fault::Unavailable));
     let stranger = Kid::parse("stranger").unwrap();
-    evidence.report(&stranger, 0, (at(1), took), at(1), failed(Fault::Unavailable));
-    let folded = evidence.folded(10);
+    let told = [
+        traffic.report(&kid(), 0, (Moment::END, took), Moment::END, Evidence::Signed),
+        traffic.report(&kid(), 1, (at(1), took), at(1), failed(Fault::Unavailable)),
+        traffic.report(&stranger, 0, (at(1), took), at(1), failed(Fault::Unavailable)),
+    ];
+    assert_eq!(told, [Urgency::NextFold; 3]);
+    let folded = traffic.folded(10);
     assert!(folded.observations.is_empty() && folded.tally == Tally::default());
-    assert_eq!(evidence.newest_success(&kid(), 0), None);
+    assert_eq!(traffic.newest_success(&kid(), 0), None);
 }
 
 /// Threads report, another one takes; not one call is counted twice or lost, and no failure
 /// that no success could have outweighed goes untold.
 #[test]
 fn i8_counts_are_exact_however_many_threads_report() {
-    let evidence = evidence();
+    let traffic = traffic();
     let taken = Mutex::new((Tally::default(), 0_u32, 0_u32));
     let take = || {
-        let folded = evidence.folded(1_000_000);
+        let folded = traffic.folded(1_000_000);
         let mut taken = taken.lock().unwrap();
         taken.0 = taken.0.and(folded.tally);
         for (fault, count) in told(&folded) {
             match fault {
                 Fault::KeyUnavailable => taken.1 += count,
-                _ => taken.2 += count,
+                Fault::Throttled => taken.2 += count,
+                Fault::Rejected | Fault::Unavailable | Fault::Indeterminate => panic!("{fault:?}"),
             }
         }
     };
     std::thread::scope(|scope| {
         let reporters: Vec<_> = (0..THREADS)
             .map(|thread| {
-                let evidence = &evidence;
+                let traffic = &traffic;
                 scope.spawn(move || {
                     for call in 0..CALLS {
                         match (thread + call) % 4 {
-                            0 => evidence.tell(500, 500, failed(Fault::KeyUnavailable)),
-                            1 => evidence.tell(500, 500, failed(Fault::Throttled)),
+                            0 => traffic.tell(500, 500, failed(Fault::KeyUnavailable)),
+                            1 => traffic.tell(500, 500, failed(Fault::Throttled)),
                             // Began before any failure was known.
-                            2 => evidence.tell(499, 1_000, Evidence::Signed),
-                            _ => evidence.tell(490, 500, Evidence::Signed),
+                            2 => traffic.tell(499, 1_000, Evidence::Signed),
+                            _ => traffic.tell(490, 500, Evidence::Signed),
                         }
                     }
                 })
@@ -173,10 +181,14 @@ fn i8_counts_are_exact_however_many_threads_report() {
     assert_eq!((key_unavailable, throttled), (quarter, quarter));
 }
 
-#[tokio::test]
-async fn a_failure_is_announced_at_once_even_if_nobody_waited_yet() {
-    let evidence = evidence();
-    evidence.tell(1, 2, failed(Fault::Unavailable));
-    let announced = tokio::time::timeout(Duration::from_secs(10), evidence.failed()).await;
-    assert!(announced.is_ok());
+#[test]
+fn failures_and_doubt_are_folded_in_at_once_and_successes_wait() {
+    let traffic = traffic();
+    let urgency = |evidence| traffic.urgency(10, 20, evidence);
+    assert_eq!(urgency(Evidence::Signed), Urgency::NextFold);
+    assert_eq!(urgency(Evidence::Doubt { detail: "detail".into() }), Urgency::AtOnce);
+    for fault in [Fault::Unavailable, Fault::Indeterminate, Fault::Throttled, Fault::Rejected] {
+        assert_eq!(urgency(failed(fault)), Urgency::AtOnce, "{fault:?}");
+        assert_eq!(urgency(failed(fault)), Urgency::AtOnce, "{fault:?} again");
+    }
 }
