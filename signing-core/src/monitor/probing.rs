@@ -14,7 +14,8 @@ pub struct Probing {
     newest_probe: Option<Moment>,
     /// Whether the upstream's key was found to be the registered one.
     compared: bool,
-    /// When the state of the key was last asked for.
+    /// When the state of the key was last asked for, or else when the first probe began: that
+    /// says more than the first state, and after it both have their pace.
     newest_question: Option<Moment>,
     /// Whether that spoke against the key: then it is asked for again before each canary.
     in_trouble: bool,
@@ -59,7 +60,6 @@ impl Probing {
         };
         let Some(newest_probe) = self.newest_probe else { return Next::Probe };
         let due = proven.map_or(newest_probe, |proven| proven.max(newest_probe)).after(interval);
-        // The first canary says more than the first state; after it both have their pace.
         let question = self.newest_question.unwrap_or(newest_probe);
         let question_due = question.after(jittered(probe.key_state_interval, random_question));
         if due <= now {
@@ -74,6 +74,8 @@ impl Probing {
     /// A probe begins.
     pub fn begins(&mut self, now: Moment) {
         self.newest_probe = Some(now);
+        // Not the newest one's time, or canaries would put the question off for ever.
+        self.newest_question.get_or_insert(now);
     }
 
     /// Whether the upstream's key has to be compared with the registered one before a canary.

@@ -96,6 +96,24 @@ fn the_state_of_the_key_is_asked_for_at_its_own_pace_also_while_traffic_proves_i
 }
 
 #[test]
+fn canaries_do_not_put_the_question_for_the_state_off() {
+    let mut probing = Probing::default();
+    let mut asked = Vec::new();
+    for ms in 1_000..=181_000 {
+        match probing.at(ms, &open(0)) {
+            Next::Probe => probing.begins(at(ms)),
+            Next::AskState => {
+                probing.asks_state(at(ms));
+                asked.push(ms);
+            }
+            Next::Wait(_) => {}
+        }
+    }
+    // A canary is due at the same time, and goes first.
+    assert_eq!(asked, [61_001, 121_001]);
+}
+
+#[test]
 fn a_state_that_speaks_against_the_key_is_asked_for_before_each_canary_until_it_does_not() {
     let mut probing = Probing::default();
     assert!(!probing.asks_first());
