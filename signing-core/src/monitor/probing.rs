@@ -61,7 +61,12 @@ impl Probing {
         let Some(newest_probe) = self.newest_probe else { return Next::Probe };
         let due = proven.map_or(newest_probe, |proven| proven.max(newest_probe)).after(interval);
         let question = self.newest_question.unwrap_or(newest_probe);
-        let question_due = question.after(jittered(probe.key_state_interval, random_question));
+        let question_interval = match self.in_trouble {
+            // What spoke against the key may have been told too late to count.
+            true => probe.key_state_interval.min(probe.interval),
+            false => probe.key_state_interval,
+        };
+        let question_due = question.after(jittered(question_interval, random_question));
         if due <= now {
             Next::Probe
         } else if question_due <= now {

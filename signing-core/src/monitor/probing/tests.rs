@@ -124,6 +124,19 @@ fn a_state_that_speaks_against_the_key_is_asked_for_before_each_canary_until_it_
 }
 
 #[test]
+fn a_key_in_trouble_that_traffic_still_signs_with_is_asked_for_again_soon() {
+    let mut probing = probed(1_000);
+    probing.asks_state(at(2_000));
+    probing.state_known(true);
+    let busy = |probing: &mut Probing, ms: u64| {
+        let probe = Probe::default();
+        probing.next(&probe, Some(&open(0)), Some(at(ms - 1)), NEVER_SOONER, at(ms))
+    };
+    assert_eq!(busy(&mut probing, 6_999), wait(1));
+    assert_eq!(busy(&mut probing, 7_000), Next::AskState);
+}
+
+#[test]
 fn a_sealed_signer_is_left_alone_and_its_key_compared_anew_after() {
     let mut probing = probed(1_000);
     probing.compared();
