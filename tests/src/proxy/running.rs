@@ -46,6 +46,27 @@ impl Proxy<'_> {
         .await
     }
 
+    /// Waits until its journal is sealed: it may refuse before that is known, as it does
+    /// while the disk does not answer.
+    pub async fn audit_sealed(&self) {
+        eventually("the journal is sealed", || async {
+            (self.metric("audit_sealed").await == Some(1.0)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a restart would find the journal's seal, which is in force before it is on
+    /// disk: a kill in between forgets it.
+    pub async fn audit_seal_stored(&self) {
+        let file = self.socket.with_file_name("state").join("freeze-and-seals.json");
+        eventually("the journal's seal is stored", || {
+            let state = std::fs::read_to_string(&file).unwrap_or_default();
+            let state: Value = serde_json::from_str(&state).unwrap_or_default();
+            std::future::ready(state["audit_seal"].is_object().then_some(()))
+        })
+        .await;
+    }
+
     /// The text of `/metrics`.
     pub async fn metrics(&self) -> String {
         plain(&self.metrics, "/metrics").await.text

@@ -149,7 +149,7 @@ async fn a_disk_with_real_errors_loses_nothing_that_was_received() {
     }
     signed_or_unavailable(&received);
     running.unhealthy_for("audit_unavailable").await;
-    site.seal_is_stored().await;
+    running.audit_seal_stored().await;
     drop(running);
 
     // Only what reached the disk is left.

@@ -47,7 +47,7 @@ async fn failed_at(call: &str, errno: &'static str, number: usize) -> bool {
             signed_or_unavailable(&received);
             if seals(&strace.recorded()) {
                 is_sealed(&site, &proxy).await;
-                site.seal_is_stored().await;
+                proxy.audit_seal_stored().await;
                 drop(proxy);
                 stays_sealed(&site, &mut received).await;
             } else {
@@ -80,7 +80,7 @@ fn seals(trace: &str) -> bool {
 /// It says everywhere that it is sealed, and signs nothing, at once.
 async fn is_sealed(site: &Site, proxy: &Proxy<'_>) {
     proxy.unhealthy_for("audit_unavailable").await;
-    assert_eq!(proxy.metric("audit_sealed").await, Some(1.0));
+    proxy.audit_sealed().await;
     for exchange in site.load(proxy).await {
         assert!(
             matches!(&exchange, Exchange::Refused(503, why) if why == "audit_unavailable"),

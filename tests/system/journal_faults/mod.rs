@@ -95,17 +95,6 @@ impl Site {
         format!("message {}", self.messages.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Waits until a restart would find the journal's seal.
-    async fn seal_is_stored(&self) {
-        let file = self.world.scratch.path("proxy/state/freeze-and-seals.json");
-        eventually("the seal is stored", || {
-            let state = std::fs::read_to_string(&file).unwrap_or_default();
-            let state: Value = serde_json::from_str(&state).unwrap_or_default();
-            std::future::ready(state["audit_seal"].is_object().then_some(()))
-        })
-        .await;
-    }
-
     /// What the checker says; a defect fails the test.
     fn check(&self, exchanges: &[Exchange], tail: Tail) -> Value {
         self.check_in(&self.journal(), exchanges, tail)
