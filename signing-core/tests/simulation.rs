@@ -1,10 +1,11 @@
 //! The monitor, the gate and the pipeline in virtual time: random schedules of faults, each
 //! from one number, which `SIMULATION_SEED` plays again.
 //!
-//! The gates are the product's own. Beside them are the rules of the prober (when a canary is
-//! due), of the writer (what it folds, and when) and of the pipeline (admit, ask, record, release);
-//! upstreams fail, hang, are slow or lie about their key's state by a schedule that the oracle
-//! knows and the gates do not.
+//! The gates are the product's own, and so are the decisions of the monitor (`signing_core::monitor`):
+//! when a prober asks for what, what the writer makes of canaries and traffic, what it folds in at
+//! once, and when it has probers look again. Here are only their clock and their queues, and the
+//! pipeline's steps (admit, ask, record, release). Upstreams fail, hang, are slow, or sign with a
+//! key that they say is disabled, by a schedule that the oracle knows and the gates do not.
 
 #![expect(
     clippy::unwrap_used,
@@ -24,24 +25,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signing_core::gate::{
-    Evidence, Fault, Freeze, Gates, Observation, Permit, Place, Slots, Snapshot, Source, State,
-    Tally, Thresholds, Watched,
+    Evidence, Fault, Freeze, Gates, Observation, Permit, Place, Slots, Snapshot, Thresholds,
+    Watched,
 };
+use signing_core::monitor::{self, FOLD_EVERY, Traffic, Urgency};
 use signing_core::policy::Rules;
 use signing_core::{Algorithm, Caller, Kid, Moment, Policy, Registry, Rulebook};
 use time::OffsetDateTime;
 
+use simulation_prober::{PROBE_TIMEOUT, Prober, RECOVERY_INTERVAL, ms};
 use simulation_schedule::{Mood, Random, moods};
 
+mod simulation_monitor;
+mod simulation_prober;
 mod simulation_schedule;
 mod support;
 
 /// Milliseconds: of the defaults of a configuration that names none.
-const PROBE_INTERVAL: u64 = 5_000;
-const RECOVERY_INTERVAL: u64 = 500;
-const PROBE_TIMEOUT: u64 = 2_000;
 const CALL_TIMEOUT: u64 = 2_000;
-const FOLD_EVERY: u64 = 100;
 const LEASE: u64 = 8_000;
 
 /// How long the faults of one schedule last, all together.
@@ -52,15 +53,20 @@ const REOPENS_WITHIN: u64 = PROBE_TIMEOUT + 60_000 + 5 * RECOVERY_INTERVAL + 1_0
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// A canary is due for that upstream, if it still is.
-    Probe(usize),
-    /// A canary's result is known.
-    Probed {
+    /// A prober looks at what is due, unless it has looked since it fell asleep.
+    Look {
         upstream: usize,
-        started: u64,
-        ok: u8,
+        sleep: u64,
     },
+    /// What a prober asked its upstream for is known to it.
+    Learned {
+        upstream: usize,
+    },
+    /// The writer hears what a prober observed.
+    Hear(u64),
+    /// The writer folds in traffic: every so often, or since something failed.
     Fold,
+    FoldAtOnce,
     /// A caller asks.
     Request,
     /// The upstream's answer to a request is there.
@@ -94,11 +100,14 @@ struct Simulation {
     moods: Vec<BTreeMap<u64, Mood>>,
     /// When the monitor's thread gets no time at all.
     stalls: Vec<(u64, u64)>,
-    newest_probe: Vec<Option<u64>>,
-    probing: Vec<bool>,
-    newest_success: Vec<u64>,
-    /// Traffic since the newest fold.
-    told: Vec<(Vec<Observation>, Tally)>,
+    /// When the newest of them was over.
+    calm_since: u64,
+    probers: Vec<Prober>,
+    /// On their way to the writer.
+    commands: BTreeMap<u64, Observation>,
+    traffic: Traffic,
+    /// Whether the writer was woken, and has not folded since.
+    urgent: bool,
     in_flight: BTreeMap<u64, Request>,
     frozen: bool,
     counts: Counts,
@@ -110,6 +119,27 @@ struct Counts {
     refused: u64,
     withheld: u64,
     transitions: u64,
+    canaries: u64,
+    questions: u64,
+    /// How often an upstream was looked at that had failed, or whose key's state had spoken
+    /// against it, for so long that it had to be shut.
+    had_to_be_shut: [u64; 2],
+}
+
+impl Counts {
+    fn and(self, other: Self) -> Self {
+        let [[failed, against], [its_failed, its_against]] =
+            [self.had_to_be_shut, other.had_to_be_shut];
+        Self {
+            released: self.released + other.released,
+            refused: self.refused + other.refused,
+            withheld: self.withheld + other.withheld,
+            transitions: self.transitions + other.transitions,
+            canaries: self.canaries + other.canaries,
+            questions: self.questions + other.questions,
+            had_to_be_shut: [failed + its_failed, against + its_against],
+        }
+    }
 }
 
 fn kid() -> Kid {
@@ -139,6 +169,7 @@ impl Simulation {
         let place = |at| Arc::new(Place { provider: "aws-kms", region: format!("r-{at}") });
         let watched = Watched { kid: kid(), upstreams: (0..upstreams).map(place).collect() };
         let gates = Gates::new(Thresholds::default(), [watched], rulebook(), at(0));
+        let traffic = Traffic::new(gates.watched(), Thresholds::default().window.slow_call);
         let moods = (0..upstreams).map(|_| moods(&mut random, FAULTS_UNTIL)).collect();
         let stall = |random: &mut Random| {
             let from = random.below(FAULTS_UNTIL);
@@ -155,16 +186,19 @@ impl Simulation {
             number: 0,
             moods,
             stalls,
-            newest_probe: vec![None; upstreams],
-            probing: vec![false; upstreams],
-            newest_success: vec![0; upstreams],
-            told: vec![(Vec::new(), Tally::default()); upstreams],
+            calm_since: 0,
+            probers: (0..upstreams).map(|_| Prober::default()).collect(),
+            commands: BTreeMap::new(),
+            traffic,
+            urgent: false,
             in_flight: BTreeMap::new(),
             frozen: false,
             counts: Counts::default(),
         };
         simulation.at(0, Event::Fold);
-        (0..upstreams).for_each(|upstream| simulation.at(0, Event::Probe(upstream)));
+        for upstream in 0..upstreams {
+            simulation.at(0, Event::Look { upstream, sleep: 0 });
+        }
         let mut request = simulation.random.below(5_000);
         while request < FAULTS_UNTIL + REOPENS_WITHIN {
             simulation.at(request, Event::Request);
@@ -199,6 +233,7 @@ impl Simulation {
             let stalled = self.stalls.iter().find(|(from, until)| (*from..*until).contains(&time));
             if let (true, Some((_, until))) = (of_monitor, stalled) {
                 let until = *until;
+                self.calm_since = self.calm_since.max(until);
                 self.at(until, event);
                 continue;
             }
@@ -212,17 +247,35 @@ impl Simulation {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Probe(upstream) => self.probe(upstream),
-            Event::Probed { upstream, started, ok } => {
-                self.probing[upstream] = false;
-                let evidence = evidence(self.mood(upstream, started), ok == 1);
-                self.observe(upstream, Source::Canary, started, evidence);
-                self.at(self.clock, Event::Probe(upstream));
+            Event::Look { upstream, sleep } if self.probers[upstream].sleeps(sleep) => {
+                self.look(upstream);
+            }
+            Event::Look { .. } => {}
+            Event::Learned { upstream } => {
+                // The writer and the prober go on in either order.
+                if let Some(observation) = self.probers[upstream].learned(self.clock) {
+                    self.number += 1;
+                    let command = self.number;
+                    self.commands.insert(command, observation);
+                    let heard = self.clock + self.random.below(3);
+                    self.at(heard, Event::Hear(command));
+                }
+                let looks = self.clock + self.random.below(3);
+                let sleep = self.probers[upstream].sleep;
+                self.at(looks, Event::Look { upstream, sleep });
+            }
+            Event::Hear(command) => {
+                let observation = self.commands.remove(&command).unwrap();
+                self.probers[observation.upstream].heard(&observation, self.clock);
+                let news = monitor::hear(&mut self.gates, &kid(), observation, at(self.clock));
+                self.publish(news);
             }
             Event::Fold => {
                 self.fold();
-                self.at(self.clock + FOLD_EVERY, Event::Fold);
+                self.paces_are_kept();
+                self.at(self.clock + ms(FOLD_EVERY), Event::Fold);
             }
+            Event::FoldAtOnce => self.fold(),
             Event::Request => self.request(),
             Event::Answered { request } => self.answered(request),
             Event::Recorded { request } => self.recorded(request),
@@ -231,81 +284,18 @@ impl Simulation {
                 let since = at(self.clock);
                 self.gates.freeze(Freeze { reason, by, at: OffsetDateTime::UNIX_EPOCH, since });
                 self.frozen = true;
-                self.publish();
+                self.publish_gates();
             }
             Event::Unfreeze => {
                 self.gates.unfreeze();
                 self.frozen = false;
-                self.publish();
+                self.publish_gates();
             }
         }
     }
 
     fn mood(&self, upstream: usize, time: u64) -> Mood {
         self.moods[upstream].range(..=time).next_back().map_or(Mood::Well, |(_, mood)| *mood)
-    }
-
-    /// How long a call that begins now takes, and whether it ends with a signature.
-    fn call(&mut self, upstream: usize, timeout: u64) -> (u64, bool) {
-        match self.mood(upstream, self.clock) {
-            Mood::Well => (1 + self.random.below(50), true),
-            Mood::Slow => (1_100 + self.random.below(800), true),
-            Mood::Fails(_) => (1 + self.random.below(20), false),
-            Mood::Hangs => (timeout, false),
-        }
-    }
-
-    fn probe(&mut self, upstream: usize) {
-        if self.probing[upstream] {
-            return;
-        }
-        let state = self.snapshot.gate(&kid()).unwrap().upstreams[upstream].state.clone();
-        let interval = match state {
-            State::Open { failures: 0, .. } => {
-                PROBE_INTERVAL - self.random.below(PROBE_INTERVAL / 10)
-            }
-            _ => RECOVERY_INTERVAL,
-        };
-        let proven = match state {
-            State::Open { failures: 0, .. } => self.newest_success[upstream],
-            _ => 0,
-        };
-        let due = self.newest_probe[upstream].map_or(0, |newest| newest.max(proven) + interval);
-        if due > self.clock {
-            // It is woken by a change of the gate, which is looked at with each fold here.
-            return self.at(due.min(self.clock + FOLD_EVERY), Event::Probe(upstream));
-        }
-        let started = self.clock;
-        self.newest_probe[upstream] = Some(started);
-        self.probing[upstream] = true;
-        let (took, ok) = self.call(upstream, PROBE_TIMEOUT);
-        self.at(started + took, Event::Probed { upstream, started, ok: u8::from(ok) });
-    }
-
-    fn observe(&mut self, upstream: usize, source: Source, started: u64, evidence: Evidence) {
-        let (started, now) = (at(started), at(self.clock));
-        let heard = Observation { upstream, source, started, at: now, count: 1, evidence };
-        self.counts.transitions += u64::from(self.gates.observe(&kid(), &heard).is_some());
-        self.publish();
-    }
-
-    fn fold(&mut self) {
-        let now = at(self.clock);
-        for upstream in 0..self.told.len() {
-            let (mut observations, tally) = std::mem::take(&mut self.told[upstream]);
-            // Successes first: a failure told with them weighs in full.
-            observations.sort_by_key(|heard| heard.evidence != Evidence::Signed);
-            for heard in observations {
-                self.gates.observe(&kid(), &Observation { at: now, ..heard });
-            }
-            self.gates.tally(&kid(), upstream, tally, now);
-        }
-        self.counts.transitions += self.gates.tick(now).len() as u64;
-        self.publish();
-    }
-
-    fn publish(&mut self) {
-        self.snapshot = self.gates.snapshot();
     }
 
     fn request(&mut self) {
@@ -318,7 +308,7 @@ impl Simulation {
             return;
         };
         let upstream = self.snapshot.gate(&kid()).unwrap().serving(now).next().unwrap();
-        let (took, _) = self.call(upstream, CALL_TIMEOUT);
+        let (took, _) = self.call(upstream, self.clock, CALL_TIMEOUT);
         let mood = self.mood(upstream, self.clock);
         self.number += 1;
         let request = self.number;
@@ -329,48 +319,25 @@ impl Simulation {
 
     fn answered(&mut self, request: u64) {
         let Request { upstream, started, mood, .. } = self.in_flight[&request];
-        let signed = matches!(mood, Mood::Well | Mood::Slow);
-        let evidence = evidence(mood, signed);
-        let limits = Thresholds::default().window;
-        let took = Duration::from_millis(self.clock - started);
-        let tally = match &evidence {
-            Evidence::Signed => Tally::one_signed(took, &limits),
-            Evidence::Failed { fault, .. } => Tally::one_failed(*fault),
-            Evidence::Doubt { .. } => Tally::default(),
-        };
-        let (source, count) = (Source::Traffic, 1);
-        let (started_at, now) = (at(started), at(self.clock));
-        let told = &mut self.told[upstream];
-        told.1 = told.1.and(tally);
+        let (signed, now) = (mood.signs(), at(self.clock));
+        let took = (at(started), Duration::from_millis(self.clock - started));
+        let urgency = self.traffic.report(&kid(), upstream, took, now, evidence(mood, signed));
         if signed {
-            self.newest_success[upstream] = self.newest_success[upstream].max(started);
-            // It ends the row of those that were known when it began.
-            told.0.retain(|heard| {
-                let key_unavailable = matches!(
-                    &heard.evidence,
-                    Evidence::Failed { fault: Fault::KeyUnavailable, .. }
-                );
-                heard.evidence == Evidence::Signed || key_unavailable || heard.at > started_at
-            });
+            self.probers[upstream].proven(started);
         }
-        told.0.push(Observation {
-            upstream,
-            source,
-            started: started_at,
-            at: now,
-            count,
-            evidence,
-        });
+        match urgency {
+            Urgency::AtOnce if !self.urgent => {
+                self.urgent = true;
+                self.at(self.clock, Event::FoldAtOnce);
+            }
+            Urgency::AtOnce | Urgency::NextFold => {}
+        }
         if signed {
             let most = if self.random.below(50) == 0 { 5_000 } else { 20 };
             let record = 1 + self.random.below(most);
             self.at(self.clock + record, Event::Recorded { request });
         } else {
             self.in_flight.remove(&request);
-            // Failures are announced: the writer folds at once.
-            if !self.stalls.iter().any(|(from, until)| (*from..*until).contains(&self.clock)) {
-                self.fold();
-            }
         }
     }
 
@@ -387,7 +354,7 @@ impl Simulation {
         let since = self.clock.saturating_sub(LEASE);
         let was_well = (0..self.moods.len()).any(|upstream| {
             let at_all = self.moods[upstream].range(since..=self.clock).map(|(_, mood)| *mood);
-            at_all.chain([self.mood(upstream, since)]).any(|m| matches!(m, Mood::Well | Mood::Slow))
+            at_all.chain([self.mood(upstream, since)]).any(Mood::signs)
         });
         assert!(was_well, "released at {} though all failed for a whole lease", self.clock);
     }
@@ -398,7 +365,7 @@ fn evidence(mood: Mood, signed: bool) -> Evidence {
     match mood {
         _ if signed => Evidence::Signed,
         Mood::Fails(fault) => failed(fault),
-        Mood::Well | Mood::Slow | Mood::Hangs => failed(Fault::Indeterminate),
+        Mood::Well | Mood::Slow | Mood::Disabled | Mood::Hangs => failed(Fault::Indeterminate),
     }
 }
 
@@ -425,19 +392,15 @@ fn i2_in_thousands_of_random_schedules_nothing_leaves_without_proof_and_every_ga
     let schedules = if is_campaign { 30_000 } else { 1_000 };
     let first = number("PROPTEST_RNG_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
     println!("{schedules} schedules from SIMULATION_SEED={first}");
-    let mut sum = Counts::default();
-    for seed in (first..).take(schedules) {
-        let counts = play(seed);
-        sum.released += counts.released;
-        sum.refused += counts.refused;
-        sum.withheld += counts.withheld;
-        sum.transitions += counts.transitions;
-    }
+    let sum = (first..).take(schedules).map(play).fold(Counts::default(), Counts::and);
     println!("{sum:?}");
     let each = schedules as u64;
     // It says little of gates that never shut, or that never withhold anything.
     assert!(sum.released > 100 * each && sum.refused > 10 * each, "{sum:?}");
     assert!(sum.withheld > each / 10 && sum.transitions > 5 * each, "{sum:?}");
+    // Nor of probers that had nothing to do.
+    assert!(sum.canaries > 20 * each && sum.questions > each, "{sum:?}");
+    assert!(sum.had_to_be_shut.iter().all(|looks| *looks > 5 * each), "{sum:?}");
 }
 
 #[test]

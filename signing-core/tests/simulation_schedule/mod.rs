@@ -9,8 +9,24 @@ use signing_core::gate::Fault;
 pub(crate) enum Mood {
     Well,
     Slow,
+    /// It still signs, and says of the key that it is disabled.
+    Disabled,
     Fails(Fault),
     Hangs,
+}
+
+impl Mood {
+    pub(crate) fn signs(self) -> bool {
+        match self {
+            Self::Well | Self::Slow | Self::Disabled => true,
+            Self::Fails(_) | Self::Hangs => false,
+        }
+    }
+
+    /// Whether the key's state speaks against it.
+    pub(crate) fn is_against_the_key(self) -> bool {
+        matches!(self, Self::Disabled | Self::Fails(Fault::KeyUnavailable))
+    }
 }
 
 /// SplitMix64.
@@ -34,13 +50,14 @@ pub(crate) fn moods(random: &mut Random, until: u64) -> BTreeMap<u64, Mood> {
     let mut moods = BTreeMap::new();
     let mut time = random.below(30_000);
     while time < until {
-        let mood = match random.below(8) {
+        let mood = match random.below(9) {
             0 | 1 => Mood::Well,
             2 => Mood::Slow,
             3 => Mood::Hangs,
             4 => Mood::Fails(Fault::Throttled),
             5 => Mood::Fails(Fault::KeyUnavailable),
             6 => Mood::Fails(Fault::Indeterminate),
+            7 => Mood::Disabled,
             _ => Mood::Fails(Fault::Unavailable),
         };
         moods.insert(time, mood);
