@@ -24,7 +24,24 @@ pub(crate) fn status(body: &Value) -> String {
     lines.extend(body.get("audit").map(journal));
     lines.extend(outage(body));
     lines.push(signers(body));
+    lines.extend(workers(body));
     lines.join("\n")
+}
+
+/// A line for each token's worker: whether it serves, and what became of those before it.
+fn workers(body: &Value) -> Vec<String> {
+    let line = |worker: &Value| {
+        let up = worker.get("up") == Some(&Value::Bool(true));
+        format!(
+            "worker of {} at {}: {} · restarts {} · hangs killed {}",
+            text(worker, "signer_kid"),
+            text(worker, "region"),
+            if up { "up" } else { "DOWN" },
+            number(worker, "restarts"),
+            number(worker, "hangs_killed"),
+        )
+    };
+    body.get("workers").and_then(Value::as_array).into_iter().flatten().map(line).collect()
 }
 
 /// What is out, for how long, and when that is long enough for break-glass.
