@@ -33,6 +33,7 @@ mod gate;
 mod guards;
 mod hsm;
 mod hsm_act;
+mod hsm_credential;
 mod hsm_faults;
 mod hsm_pin;
 mod hsm_workers;
