@@ -113,12 +113,15 @@ fn find(library: &Pkcs11, label: &str) -> Result<Slot, Trouble> {
             "token_label {label:?}: several tokens have it; give each a label of its own"
         ))),
         (None, _) => {
-            let names: Vec<_> = present.iter().map(|(_, name)| format!("{name:?}")).collect();
+            // A token without a label is one that nobody has set up yet.
+            let named = present.iter().filter(|(_, name)| !name.is_empty());
+            let names: Vec<_> = named.map(|(_, name)| format!("{name:?}")).collect();
             Err(Trouble {
                 // Taken out, or a network HSM that does not answer.
                 fault: Fault::Unavailable,
                 detail: format!(
-                    "token_label {label:?}: no such token is present; present are: {}",
+                    "token_label {label:?}: no such token is present; insert it or correct the label; \
+                     present are: {}",
                     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
                 ),
                 pin: false,

@@ -136,8 +136,9 @@ impl App {
 
         let upstreams = data.block_on(Upstreams::new(&config, &registry, development_keys))?;
         let slots = Slots::new(config.server.requests_in_flight_max);
-        let Upstreams { data: served, monitor: probed, watched, measured, patients } = upstreams;
-        let metrics = Arc::new(Metrics::new(measured, slots.clone()));
+        let Upstreams { data: served, monitor: probed, watched, measured, patients, workers } =
+            upstreams;
+        let metrics = Arc::new(Metrics::new(measured, &workers, slots.clone()));
         metrics.loaded(wall_now().unix_timestamp(), tls.certificate_ends);
         let tls = Arc::new(ArcSwap::from_pointee(tls));
         let observer = Box::new(JournalObserver::new(Arc::clone(&metrics)));
@@ -232,6 +233,7 @@ impl App {
             reloader: Arc::clone(&reloader),
             breakglass: Arc::clone(&breakglass),
             doctor: Doctor::new(monitor.clone(), patients),
+            workers,
             drills,
             started: now(),
         });

@@ -140,7 +140,10 @@ impl Patient {
                     look_at_key(&upstream, signer, &mut checks).await;
                 }
             }
-            Reached::Here(upstream) => look_at_key(upstream, signer, &mut checks).await,
+            Reached::Here(upstream) => {
+                checks.no_network();
+                look_at_key(upstream, signer, &mut checks).await;
+            }
         }
         self.examined(checks)
     }
@@ -156,7 +159,7 @@ async fn look_at_key(upstream: &Upstream, signer: Option<Arc<Signer>>, checks: &
         Ok(found) => found,
         Err(error) => return blame(upstream, &error, checks),
     };
-    checks.ok(Check::Credentials, "taken");
+    checks.ok(Check::Credentials, taken(upstream.reached_by()));
     let registered = &signer.public_key;
     match PublicKey::from_spki_der(&found.spki_der, registered.algorithm()) {
         Ok(key) if key == *registered => upstream.pin(found),
@@ -188,8 +191,8 @@ async fn look_at_key(upstream: &Upstream, signer: Option<Arc<Signer>>, checks: &
     match order.evidence(answer) {
         Evidence::Signed => checks.ok(Check::Signature, "a canary was signed and verifies"),
         Evidence::Failed { fault, detail } => {
-            let what = advice_on_signing(fault);
-            checks.failed(Check::Signature, format!("{}: {detail}; {what}", fault.word()));
+            let what = advice_on_signing(fault, upstream.reached_by());
+            checks.failed(Check::Signature, format!("{}: {detail}{what}", fault.word()));
         }
         Evidence::Doubt { detail } => checks.failed(
             Check::Signature,
@@ -218,14 +221,43 @@ fn blame(upstream: &Upstream, error: &UpstreamError, checks: &mut Checks) {
             None => {
                 let advice = kms_key(&words);
                 // Who is told about a key was let in.
-                checks.ok(Check::Credentials, "taken");
+                checks.ok(Check::Credentials, taken(upstream.reached_by()));
                 checks.failed(Check::Key, format!("{words}; {advice}"));
             }
         },
         Provider::Pkcs11(token) if token.pin_is_refused() => {
-            checks.failed(Check::Credentials, words);
+            checks.failed(
+                Check::Credentials,
+                format!(
+                    "{words}; not tried again until the PIN's file changes: write the right PIN \
+                     there, or touch it once the token lets that PIN in (with pin_credential: \
+                     restart the proxy)"
+                ),
+            );
         }
-        Provider::Pkcs11(_) | Provider::Development(_) => checks.failed(Check::Key, words),
+        Provider::Pkcs11(_) => {
+            // Of what someone has to set right, the worker says what it is.
+            let is_away = matches!(
+                error,
+                UpstreamError::Failed { fault: Fault::Unavailable | Fault::Indeterminate, .. }
+            );
+            let advice = if is_away { WORKER_GOES_ON } else { "" };
+            checks.failed(Check::Key, format!("{words}{advice}"));
+        }
+        Provider::Development(_) => checks.failed(Check::Key, words),
+    }
+}
+
+/// What is said of a token that is away.
+const WORKER_GOES_ON: &str = "; its worker is started again and again by itself: look at the token, \
+     at its library's configuration and at the log (target pkcs11)";
+
+/// What it means that the credentials were taken.
+fn taken(provider: &Provider) -> &'static str {
+    match provider {
+        Provider::AwsKms(_) => "taken by KMS",
+        Provider::Pkcs11(_) => "the token takes the PIN",
+        Provider::Development(_) => "a key in a file wants none",
     }
 }
 
@@ -268,13 +300,26 @@ fn kms_key(words: &str) -> &'static str {
     }
 }
 
-fn advice_on_signing(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Rejected => "the upstream does not sign with the registered algorithm; compare both",
-        Fault::Unavailable | Fault::Indeterminate => {
-            "it may pass; look at the upstream's own status"
+fn advice_on_signing(fault: Fault, provider: &Provider) -> &'static str {
+    match (fault, provider) {
+        // It says what to do itself.
+        (_, Provider::Development(_)) => "",
+        (Fault::Rejected, Provider::AwsKms(_) | Provider::Pkcs11(_)) => {
+            "; it does not sign with the registered algorithm: compare both"
         }
-        Fault::Throttled => "ask for a higher quota, or send less",
-        Fault::KeyUnavailable => "allow kms:Sign, or CKA_SIGN, on the key, and enable it",
+        (Fault::Unavailable | Fault::Indeterminate, Provider::AwsKms(_)) => {
+            "; it may pass: look at AWS's status of KMS in this region, and at the network"
+        }
+        (Fault::Unavailable | Fault::Indeterminate, Provider::Pkcs11(_)) => WORKER_GOES_ON,
+        (Fault::Throttled, Provider::AwsKms(_)) => "; ask for a higher quota, or send less",
+        (Fault::Throttled, Provider::Pkcs11(_)) => {
+            "; the token has no room: lower threads, close others' sessions, or send less"
+        }
+        (Fault::KeyUnavailable, Provider::AwsKms(_)) => {
+            "; allow kms:Sign on the key, and enable it"
+        }
+        (Fault::KeyUnavailable, Provider::Pkcs11(_)) => {
+            "; allow it to sign (CKA_SIGN), to the user whose PIN it is"
+        }
     }
 }

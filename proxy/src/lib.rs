@@ -37,3 +37,4 @@ pub mod signals;
 pub mod time;
 pub mod upstream;
 pub mod upstreams;
+pub mod workers;

@@ -4,6 +4,7 @@
 mod audit;
 mod breakglass;
 mod names;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -19,10 +20,12 @@ use signing_core::{Kid, Moment, Reason};
 use self::audit::AuditMetrics;
 use self::breakglass::BreakglassMetrics;
 use self::names::*;
+use self::workers::WorkerMetrics;
 use crate::emergency::Emergency;
 use crate::health::Health;
 use crate::time::{now, wall_now};
 use crate::upstream::Quota;
+use crate::workers::Worker;
 use ::audit::Journal;
 
 pub use self::audit::JournalObserver;
@@ -94,6 +97,7 @@ pub struct Metrics {
     slots: Slots,
     audit: AuditMetrics,
     breakglass: BreakglassMetrics,
+    workers: Vec<WorkerMetrics>,
 }
 
 struct OfSigner {
@@ -130,9 +134,9 @@ pub struct Measured {
 struct PerReason(BTreeMap<Reason, OnceLock<Counter>>);
 
 impl Metrics {
-    /// Registers the metrics of `signers`.
+    /// Registers the metrics of `signers` and of the workers of their tokens.
     #[must_use]
-    pub fn new(signers: Vec<Measured>, slots: Slots) -> Self {
+    pub fn new(signers: Vec<Measured>, workers: &[Worker], slots: Slots) -> Self {
         let recorder = recorder();
         let handle = recorder.handle();
         for (name, kind, help) in DESCRIPTIONS {
@@ -149,6 +153,8 @@ impl Metrics {
         let stages = ["queue", "upstream", "verify", "audit", "total"]
             .map(|stage| (stage, make.histogram(REQUEST_DURATION, &[("stage", stage)])));
         let signers = signers.into_iter().map(|signer| make.signer(signer)).collect();
+        let workers = workers.iter().cloned();
+        let workers = workers.map(|worker| WorkerMetrics::new(&make, worker)).collect();
         Self {
             signers,
             no_signer: PerReason::new(),
@@ -165,6 +171,7 @@ impl Metrics {
             slots,
             audit: AuditMetrics::new(&make),
             breakglass: BreakglassMetrics::new(&make),
+            workers,
             handle,
             recorder,
         }
@@ -180,6 +187,7 @@ impl Metrics {
             gates.armed(now(), wall_now()),
         );
         self.audit.space(journal, now());
+        self.workers.iter().for_each(WorkerMetrics::show);
         #[expect(clippy::cast_precision_loss, reason = "a count of slots is far below 2^52")]
         self.inflight.set(self.slots.taken() as f64);
         self.handle.render()

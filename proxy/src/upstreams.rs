@@ -18,6 +18,7 @@ use crate::upstream::{
     DevelopmentUpstream, FaultSwitch, KmsClients, Pkcs11Clients, Provider, Quota, Reached, Served,
     Upstream,
 };
+use crate::workers::Worker;
 
 /// The upstreams of both runtimes.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Upstreams {
     pub measured: Vec<Measured>,
     /// For the doctor.
     pub patients: Vec<Patient>,
+    /// For metrics and status.
+    pub workers: Arc<[Worker]>,
 }
 
 impl Upstreams {
@@ -47,7 +50,8 @@ impl Upstreams {
     ) -> io::Result<Self> {
         let (data, monitor) = (BTreeMap::new(), Vec::new());
         let (watched, measured, patients) = (Vec::new(), Vec::new(), Vec::new());
-        let mut all = Self { data, monitor, watched, measured, patients };
+        let mut workers = Vec::new();
+        let mut all = Self { data, monitor, watched, measured, patients, workers: Arc::from([]) };
         for (kid, signer) in &config.signers {
             // Materials hold a registered key for every configured signer; one without
             // would have no gate, and nothing would be signed with it.
@@ -61,7 +65,11 @@ impl Upstreams {
                         let (data, monitor) = kms_pair(kms, algorithm).await;
                         Some((data, monitor, doctor::Reached::Kms(kms.clone(), algorithm)))
                     }
-                    config::Upstream::Pkcs11(token) => Some(token_pair(kid, token, algorithm)?),
+                    config::Upstream::Pkcs11(token) => {
+                        let (made, worker) = token_pair(kid, token, algorithm)?;
+                        workers.push(worker);
+                        Some(made)
+                    }
                     config::Upstream::Development { key_file } => {
                         let key = development_keys.remove(kid);
                         key.map(|key| development_pair(kid, key, key_file))
@@ -87,6 +95,7 @@ impl Upstreams {
             all.watched.push(Watched { kid: kid.clone(), upstreams: watched });
             all.measured.push(Measured { kid: kid.clone(), upstreams: places });
         }
+        all.workers = workers.into();
         Ok(all)
     }
 }
@@ -99,10 +108,15 @@ async fn kms_pair(kms: &config::AwsKms, algorithm: Algorithm) -> (Provider, Prov
     (Provider::AwsKms(data), Provider::AwsKms(monitor))
 }
 
-fn token_pair(kid: &Kid, token: &config::Pkcs11, algorithm: Algorithm) -> io::Result<Made> {
-    let Pkcs11Clients { data, monitor } = Pkcs11Clients::new(token, algorithm, kid.as_str())?;
+fn token_pair(
+    kid: &Kid,
+    token: &config::Pkcs11,
+    algorithm: Algorithm,
+) -> io::Result<(Made, Worker)> {
+    let Pkcs11Clients { data, monitor, life } = Pkcs11Clients::new(token, algorithm, kid.as_str())?;
     let looked_at = doctor::Reached::Here(Box::new(looked_at(Provider::Pkcs11(monitor.clone()))));
-    Ok((Provider::Pkcs11(data), Provider::Pkcs11(monitor), looked_at))
+    let worker = Worker { kid: kid.clone(), token_label: token.token_label.clone(), life };
+    Ok(((Provider::Pkcs11(data), Provider::Pkcs11(monitor), looked_at), worker))
 }
 
 fn development_pair(kid: &Kid, key: DevelopmentKey, file: &Path) -> Made {

@@ -2,37 +2,62 @@
 
 use serde_json::Value;
 
-/// One line for each check of each upstream; what failed stands out.
-pub(crate) fn table(body: &Value) -> String {
-    let mut lines = Vec::new();
+use crate::show::{table, text};
+
+/// One line for each check of each upstream; what failed stands out, there and in the end.
+pub(crate) fn found(body: &Value) -> String {
+    let mut rows: Vec<[String; 3]> = Vec::new();
+    let mut titles = Vec::new();
+    let mut failed = Vec::new();
     for upstream in list(body, "upstreams") {
-        lines.push(format!(
-            "{}  {} {}",
-            text(upstream, "signer_kid"),
-            text(upstream, "provider"),
-            text(upstream, "region")
-        ));
-        for check in list(upstream, "checks") {
-            let state = match text(check, "state") {
-                "ok" => "ok",
-                "failed" => "FAILED",
-                _ => "-",
-            };
-            let (what, detail) = (text(check, "check"), text(check, "detail"));
-            lines.push(format!("  {what:<12} {state:<7} {detail}"));
+        let [kid, provider, region] =
+            ["signer_kid", "provider", "region"].map(|key| text(upstream, key));
+        titles.push((rows.len(), format!("{kid}  {provider} {region}")));
+        let checks: Vec<_> = list(upstream, "checks").collect();
+        for alike in checks.chunk_by(|one, next| is_alike(one, next)) {
+            rows.extend(row(alike));
+        }
+        let names = checks.iter().filter(|check| text(check, "state") == "failed");
+        let names: Vec<_> = names.map(|check| text(check, "check")).collect();
+        if !names.is_empty() {
+            failed.push(format!("{kid} at {region}: {}", names.join(", ")));
         }
     }
-    let well = body.get("ok") == Some(&Value::Bool(true));
-    lines.push(if well { "all is well" } else { "NOT all is well" }.to_owned());
+    let rows: Vec<_> = rows.into_iter().map(Vec::from).collect();
+    let mut lines: Vec<_> = table(&rows).lines().map(|line| format!("  {line}")).collect();
+    for (at, title) in titles.into_iter().rev() {
+        lines.insert(at, title);
+    }
+    lines.push(match (body.get("ok"), failed.is_empty()) {
+        (Some(Value::Bool(true)), _) => "all is well".to_owned(),
+        (_, true) => "NOT all is well".to_owned(),
+        (_, false) => format!("NOT all is well; mend {}", failed.join("; ")),
+    });
     lines.join("\n")
+}
+
+/// Checks that say the same take one line: `dns to clock`.
+fn is_alike(one: &Value, next: &Value) -> bool {
+    let quiet = ["not_applicable", "skipped"].contains(&text(one, "state").as_str());
+    quiet && ["state", "detail"].iter().all(|key| one.get(key) == next.get(key))
+}
+
+fn row(alike: &[&Value]) -> Option<[String; 3]> {
+    let (first, last) = (alike.first()?, alike.last()?);
+    let name = match alike.len() {
+        1 => text(first, "check"),
+        _ => format!("{} to {}", text(first, "check"), text(last, "check")),
+    };
+    let state = match text(first, "state").as_str() {
+        "failed" => "FAILED".to_owned(),
+        "not_applicable" => "-".to_owned(),
+        word => word.to_owned(),
+    };
+    Some([name, state, text(first, "detail")])
 }
 
 fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
     value.get(key).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn text<'v>(value: &'v Value, key: &str) -> &'v str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -40,18 +65,42 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn check(name: &str, state: &str, detail: &str) -> Value {
+        json!({"check": name, "state": state, "detail": detail})
+    }
+
     #[test]
-    fn what_failed_stands_out() {
-        let said = table(&json!({"ok": false, "upstreams": [{
-            "signer_kid": "k", "provider": "aws-kms", "region": "eu-test-1", "ok": false,
-            "checks": [
-                {"check": "dns", "state": "not_applicable", "detail": "an address"},
-                {"check": "tcp", "state": "failed", "detail": "refused; look at routes"},
-            ],
-        }]}));
-        let expected = "k  aws-kms eu-test-1\n  dns          -       an address\n  tcp          FAILED  \
-                        refused; look at routes\nNOT all is well";
+    fn what_failed_stands_out_and_what_says_the_same_takes_one_line() {
+        let said = found(&json!({"ok": false, "upstreams": [
+            {"signer_kid": "k", "provider": "aws-kms", "region": "eu-test-1", "ok": false, "checks": [
+                check("dns", "not_applicable", "an address"),
+                check("tcp", "failed", "refused;\n look at routes"),
+                check("tls", "skipped", "mend what failed first"),
+                check("clock", "skipped", "mend what failed first"),
+            ]},
+            {"signer_kid": "t", "provider": "pkcs11", "region": "hsm", "ok": true, "checks": [
+                check("dns", "not_applicable", "no network"),
+                check("tcp", "not_applicable", "no network"),
+                check("key", "ok", "found"),
+                check("signature", "ok", "found"),
+            ]},
+        ]}));
+        let expected = "\
+            k  aws-kms eu-test-1\n  \
+            dns           -        an address\n  \
+            tcp           FAILED   refused; look at routes\n  \
+            tls to clock  skipped  mend what failed first\n\
+            t  pkcs11 hsm\n  \
+            dns to tcp    -        no network\n  \
+            key           ok       found\n  \
+            signature     ok       found\n\
+            NOT all is well; mend k at eu-test-1: tcp";
         assert_eq!(said, expected);
-        assert!(table(&json!({})).contains("NOT"));
+    }
+
+    #[test]
+    fn silence_is_not_well() {
+        assert_eq!(found(&json!({})), "NOT all is well");
+        assert_eq!(found(&json!({"ok": true, "upstreams": []})), "all is well");
     }
 }

@@ -158,7 +158,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Verb::Unfreeze => (client::post(socket, "/v1/unfreeze", &json!({}))?, show::done),
         Verb::Reload => (client::post(socket, "/v1/reload", &json!({}))?, show::reloaded),
-        Verb::Doctor => (client::post(socket, "/v1/doctor", &json!({}))?, doctor::table),
+        Verb::Doctor => (client::post(socket, "/v1/doctor", &json!({}))?, doctor::found),
         Verb::Drill { signer, seconds, i_understand } => {
             let body =
                 json!({"signer_kid": signer, "seconds": seconds, "i_understand": i_understand});

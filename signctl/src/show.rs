@@ -24,7 +24,24 @@ pub(crate) fn status(body: &Value) -> String {
     lines.extend(body.get("audit").map(journal));
     lines.extend(outage(body));
     lines.push(signers(body));
+    lines.extend(workers(body));
     lines.join("\n")
+}
+
+/// A line for each token's worker: whether it serves, and what became of those before it.
+fn workers(body: &Value) -> Vec<String> {
+    let line = |worker: &Value| {
+        let up = worker.get("up") == Some(&Value::Bool(true));
+        format!(
+            "worker of {} at {}: {} · restarts {} · hangs killed {}",
+            text(worker, "signer_kid"),
+            text(worker, "region"),
+            if up { "up" } else { "DOWN" },
+            number(worker, "restarts"),
+            number(worker, "hangs_killed"),
+        )
+    };
+    body.get("workers").and_then(Value::as_array).into_iter().flatten().map(line).collect()
 }
 
 /// What is out, for how long, and when that is long enough for break-glass.
@@ -187,8 +204,15 @@ fn place(upstream: &Value) -> String {
     format!("{} {}", text(upstream, "upstream"), text(upstream, "region"))
 }
 
-/// Columns as wide as their widest cell.
-fn table(rows: &[Vec<String>]) -> String {
+/// Columns as wide as their widest cell, each cell in one line: a library's words may have several.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let one_line = |cell: &String| {
+        if cell.contains(char::is_control) {
+            return cell.split_whitespace().collect::<Vec<_>>().join(" ");
+        }
+        cell.clone()
+    };
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(one_line).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
@@ -205,7 +229,7 @@ fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn text(body: &Value, key: &str) -> String {
+pub(crate) fn text(body: &Value, key: &str) -> String {
     body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
@@ -239,5 +263,7 @@ mod tests {
     fn a_table_has_straight_columns() {
         let rows = [vec!["a".to_owned(), "bb".to_owned()], vec!["aaa".to_owned(), "b".to_owned()]];
         assert_eq!(table(&rows), "a    bb\naaa  b");
+        let rows = [vec!["a\n  b".to_owned(), "c".to_owned()]];
+        assert_eq!(table(&rows), "a b  c");
     }
 }

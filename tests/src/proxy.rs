@@ -129,6 +129,17 @@ impl<'w> ProxyBuilder<'w> {
         builder
     }
 
+    /// Has the PIN of its tokens from the systemd credential of that name, not from a file.
+    #[must_use]
+    pub fn pin_credential(mut self, hsm: &SoftHsm, name: &str) -> Self {
+        let file = format!("pin_file = \"{}\"", hsm.pin_file().display());
+        let credential = format!("pin_credential = \"{name}\"");
+        for (_, lines) in &mut self.upstreams {
+            *lines = lines.replace(&file, &credential);
+        }
+        self
+    }
+
     /// The same, with the same key in the slot of another token as its second upstream.
     #[must_use]
     pub fn tokens(self, kid: &str, hsm: &SoftHsm, key: &Key, other: &str) -> Self {

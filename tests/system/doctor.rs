@@ -1,6 +1,8 @@
 //! The doctor: for each upstream what is wrong, and what to do.
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use system_tests::softhsm::{signal, workers_of};
 use system_tests::{Fault, Kind, Operation, Proxy, SoftHsm, World, eventually};
 
 use crate::ALICE;
@@ -46,7 +48,8 @@ async fn all_is_well_where_every_upstream_signs_a_canary() {
     }
     let (code, table, _) = proxy.signctl(&["doctor"]);
     assert_eq!(code, 0);
-    assert!(table.contains("signature    ok") && table.ends_with("all is well\n"), "{table}");
+    assert!(table.contains("\n  signature     ok ") && table.ends_with("all is well\n"), "{table}");
+    assert!(table.contains("\n  dns to clock  -   no network of the proxy's\n"), "{table}");
 }
 
 #[tokio::test]
@@ -93,7 +96,7 @@ async fn another_key_than_the_registered_one_is_named_and_not_asked() {
     assert_eq!(code, 1);
     let (state, detail) = of(&report, "key");
     assert!(state == "failed" && detail.contains("not the registered one"), "{report:#}");
-    assert_eq!(of(&report, "signature").0, "not_applicable");
+    assert_eq!(of(&report, "signature").0, "skipped");
     assert_eq!(key.calls(Operation::Sign), 0);
 }
 
@@ -125,7 +128,7 @@ async fn the_way_to_an_endpoint_is_followed_as_far_as_it_goes() {
             assert_eq!(of(&report, "tls").0, "ok", "{report:#}");
             assert!(of(&report, "tls").1.contains("ends at"), "{report:#}");
         } else {
-            assert_eq!(of(&report, "signature").0, "not_applicable");
+            assert_eq!(of(&report, "signature").0, "skipped");
         }
     }
 }
@@ -143,10 +146,27 @@ async fn what_is_wrong_with_a_token_is_named_with_what_to_do() {
         (of(&report, "credentials").0 == "failed").then_some(report)
     })
     .await;
-    assert!(of(&report, "credentials").1.contains("CKR_PIN_INCORRECT"), "{report:#}");
+    for words in ["C_Login: CKR_PIN_INCORRECT", "write the right PIN there"] {
+        assert!(of(&report, "credentials").1.contains(words), "{report:#}");
+    }
     assert_eq!(of(&report, "tcp").0, "not_applicable");
+    assert_eq!(of(&report, "key").0, "skipped");
+    let (_, table, _) = proxy.signctl(&["doctor"]);
+    assert!(table.ends_with("NOT all is well; mend ec at payments: credentials\n"), "{table}");
     assert_eq!(hsm.said("C_Login"), 1, "looking tries no PIN");
     std::fs::write(hsm.pin_file(), system_tests::softhsm::PIN).unwrap();
     proxy.healthy().await;
     assert_eq!(doctor(&proxy).0, 0);
+    hsm.remove();
+    for worker in workers_of(proxy.process.pid()) {
+        signal(worker, Signal::SIGKILL);
+    }
+    eventually("the token is missed", || async {
+        let (_, report) = doctor(&proxy);
+        let (state, detail) = of(&report, "key");
+        let words = ["insert it or correct the label", "look at the token, at its library's"];
+        let is_said = words.iter().all(|words| detail.contains(words));
+        (state == "failed" && is_said).then_some(())
+    })
+    .await;
 }

@@ -2,7 +2,7 @@
 //! never locks a token.
 
 use system_tests::softhsm::PIN;
-use system_tests::{Key, Kind, Proxy, SoftHsm, World, eventually};
+use system_tests::{Key, Kind, Proxy, SoftHsm, World, eventually, openssl};
 
 use crate::ALICE;
 
@@ -11,8 +11,15 @@ const KEY_UNAVAILABLE: &str =
 
 async fn start<'w>(world: &'w World, hsm: &SoftHsm, key: &Key) -> Proxy<'w> {
     let proxy = world.proxy().token("ec", hsm, key, "").caller(ALICE, &["ec"]).start_shut().await;
-    proxy.unhealthy_for("key_unavailable").await;
+    is_refused(&proxy).await;
     proxy
+}
+
+async fn is_refused(proxy: &Proxy<'_>) {
+    proxy.unhealthy_for("key_unavailable").await;
+    let answer = proxy.client(ALICE).await.sign_message("ec", b"hi").await;
+    assert_eq!((answer.status, answer.reason()), (503, "key_unavailable"), "{answer:?}");
+    assert!(answer.body.get("signature").is_none(), "{answer:?}");
 }
 
 /// Many canaries come to nothing while the library hears of no further attempt.
@@ -26,10 +33,11 @@ async fn is_not_tried_again(proxy: &Proxy<'_>, hsm: &SoftHsm, attempts: usize) {
     assert_eq!(hsm.said("C_Login"), attempts);
 }
 
-async fn signs(proxy: &Proxy<'_>) {
+async fn signs(proxy: &Proxy<'_>, key: &Key) {
     proxy.healthy().await;
     let answer = proxy.client(ALICE).await.sign_message("ec", b"hi").await;
     assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(openssl::verifies(key, b"hi", &answer.signature()));
 }
 
 #[tokio::test]
@@ -46,7 +54,7 @@ async fn a_wrong_pin_is_tried_once_and_a_new_one_once() {
         .await;
     is_not_tried_again(&proxy, &hsm, 2).await;
     std::fs::write(hsm.pin_file(), PIN).unwrap();
-    signs(&proxy).await;
+    signs(&proxy, &key).await;
     assert_eq!(hsm.said("C_Login"), 3);
     assert!(!proxy.process.output().contains(PIN));
 }
@@ -64,7 +72,8 @@ async fn a_locked_pin_is_left_alone_until_someone_has_unlocked_it() {
     hsm.mend();
     // The same PIN in a file that was written again: someone says that it is good now.
     std::fs::write(hsm.pin_file(), PIN).unwrap();
-    signs(&proxy).await;
+    signs(&proxy, &key).await;
+    assert_eq!(hsm.said("C_Login"), 2);
 }
 
 #[tokio::test]
@@ -73,10 +82,13 @@ async fn the_last_attempt_before_a_lockout_is_never_the_proxys() {
     let hsm = SoftHsm::new("payments");
     let key = hsm.key("ec", Kind::P256);
     // CKF_USER_PIN_FINAL_TRY, then CKF_USER_PIN_LOCKED.
-    for (directory, flags, words) in [
+    for (attempts, (directory, flags, words)) in [
         ("final", "20000", "one more wrong PIN would lock the token"),
         ("locked", "40000", "the PIN is locked"),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         hsm.order(&format!("flags={flags}"));
         let proxy = world
             .proxy()
@@ -85,9 +97,14 @@ async fn the_last_attempt_before_a_lockout_is_never_the_proxys() {
             .caller(ALICE, &["ec"])
             .start_shut()
             .await;
-        proxy.unhealthy_for("key_unavailable").await;
+        is_refused(&proxy).await;
         proxy.process.says(words).await;
-        is_not_tried_again(&proxy, &hsm, 0).await;
+        is_not_tried_again(&proxy, &hsm, attempts).await;
+        hsm.mend();
+        // Someone has logged in by hand, or had it unlocked, and says so.
+        std::fs::write(hsm.pin_file(), PIN).unwrap();
+        signs(&proxy, &key).await;
+        assert_eq!(hsm.said("C_Login"), attempts + 1);
     }
 }
 
@@ -100,5 +117,5 @@ async fn a_pin_file_that_is_not_there_yet_is_waited_for() {
     let proxy = start(&world, &hsm, &key).await;
     is_not_tried_again(&proxy, &hsm, 0).await;
     std::fs::write(hsm.pin_file(), PIN).unwrap();
-    signs(&proxy).await;
+    signs(&proxy, &key).await;
 }

@@ -32,6 +32,7 @@ use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::server::{Answer, Connections, json_answer, problem, problem_with_mistakes};
 use crate::time::{now, wall_now};
+use crate::workers::{Worker, put_workers};
 use peer::Peer;
 
 pub use host::socket::SocketError;
@@ -84,6 +85,8 @@ pub struct Admin {
     pub breakglass: Arc<Breakglass>,
     /// Looks at the upstreams.
     pub doctor: Doctor,
+    /// Of tokens.
+    pub workers: Arc<[Worker]>,
     /// Runs drills.
     pub drills: Arc<Drills>,
     /// When the process started.
@@ -295,6 +298,7 @@ fn status(admin: &Admin) -> Value {
         put(&mut journal, "trouble", &stop.detail);
     }
     put(&mut body, "audit", journal);
+    put_workers(&admin.workers, &mut body);
     body
 }
 

@@ -108,15 +108,25 @@ fn pin_file(section: &mut Section, directory: &Path, environment: &Environment) 
     let credential = section.text("pin_credential").filter(|text| !text.is_empty());
     match (file, credential) {
         (Some(file), None) => directory.join(file),
-        (None, Some(name)) if name.contains('/') => {
+        (None, Some(name)) if name.contains('/') || name == "." || name == ".." => {
             section.mistake(
                 "pin_credential",
                 format!("is {name:?}, expected the name of a LoadCredential= line, without \"/\""),
             );
             PathBuf::new()
         }
-        (None, Some(name)) => match environment.get(CREDENTIALS) {
-            Some(credentials) => Path::new(credentials).join(name),
+        (None, Some(name)) => match environment.get(CREDENTIALS).map(Path::new) {
+            Some(credentials) if credentials.is_absolute() => credentials.join(name),
+            Some(credentials) => {
+                section.mistake(
+                    "pin_credential",
+                    format!(
+                        "is {name:?}, but {CREDENTIALS} is {credentials:?}, expected the absolute \
+                         path that systemd sets; start the proxy by systemd, or name a pin_file"
+                    ),
+                );
+                PathBuf::new()
+            }
             None => {
                 section.mistake(
                     "pin_credential",

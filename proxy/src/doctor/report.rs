@@ -29,8 +29,10 @@ pub enum State {
     Ok,
     /// It is not.
     Failed,
-    /// Not looked at: there is no such thing here, or something before it failed.
+    /// There is no such thing here.
     NotApplicable,
+    /// Not looked at, since something before it failed.
+    Skipped,
 }
 
 /// One upstream of one signer.
@@ -91,6 +93,7 @@ impl State {
             Self::Ok => "ok",
             Self::Failed => "failed",
             Self::NotApplicable => "not_applicable",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -117,17 +120,19 @@ impl Checks {
             .any(|(check, state, _)| *state == State::Failed && on_the_way.contains(check))
     }
 
-    /// All of them; of what was not looked at, why.
+    /// No network lies between the proxy and this upstream.
+    pub(super) fn no_network(&mut self) {
+        for check in [Check::Dns, Check::Tcp, Check::Tls, Check::Clock] {
+            self.not_applicable(check, "no network of the proxy's");
+        }
+    }
+
+    /// All of them; what was not looked at says so.
     pub(super) fn into_list(mut self) -> Vec<(Check, State, String)> {
-        let failed = self.0.iter().any(|(_, state, _)| *state == State::Failed);
-        let why = if failed {
-            "not looked at: mend what failed first"
-        } else {
-            "no network of the proxy's"
-        };
         for check in Check::ALL {
             if !self.0.iter().any(|(made, ..)| *made == check) {
-                self.not_applicable(check, why);
+                let why = "mend what failed first";
+                self.0.push((check, State::Skipped, why.to_owned()));
             }
         }
         self.0.sort_by_key(|(check, ..)| *check);
@@ -205,6 +210,16 @@ mod tests {
         let made = report["upstreams"][0]["checks"].as_array().unwrap();
         let words: Vec<_> = made.iter().map(|check| check["check"].as_str().unwrap()).collect();
         assert_eq!(words, Check::ALL.map(Check::word));
-        assert!(made[6]["detail"].as_str().unwrap().contains("mend what failed first"));
+        assert_eq!(made[6]["state"], "skipped");
+    }
+
+    #[test]
+    fn where_there_is_no_network_none_is_missed() {
+        let mut checks = Checks::default();
+        checks.no_network();
+        checks.failed(Check::Key, "no such key".to_owned());
+        let states: Vec<_> = checks.into_list().into_iter().map(|(_, state, _)| state).collect();
+        use State::{Failed, NotApplicable as None, Skipped};
+        assert_eq!(states, [None, None, None, None, Skipped, Failed, Skipped]);
     }
 }

@@ -23,6 +23,9 @@ pub(super) const HANDSHAKES_FAILED: &str = "signing_proxy_tls_handshakes_failed_
 pub(super) const CONNECTIONS_REFUSED: &str = "signing_proxy_connections_refused_total";
 pub(super) const KMS_LATENCY: &str = "kms_sign_latency";
 pub(super) const KMS_ERRORS: &str = "kms_errors_total";
+pub(super) const WORKER_UP: &str = "pkcs11_worker_up";
+pub(super) const WORKER_RESTARTS: &str = "pkcs11_worker_restarts_total";
+pub(super) const WORKER_HANGS: &str = "pkcs11_worker_hangs_killed_total";
 pub(super) const BREAKGLASS_ACTIVE: &str = "breakglass_active";
 pub(super) const BREAKGLASS_EXPIRES: &str = "breakglass_session_expires_timestamp_seconds";
 pub(super) const BREAKGLASS_SIGNATURES: &str = "breakglass_signatures_total";
@@ -79,6 +82,13 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
     (CONNECTIONS_REFUSED, Kind::Counter, "Connections closed at once, since too many were open."),
     (KMS_LATENCY, Kind::Histogram, "Time of one call to the upstream to sign, in seconds."),
     (KMS_ERRORS, Kind::Counter, "Failed calls to the upstream, by kind."),
+    (WORKER_UP, Kind::Gauge, "1 while a token's worker serves: logged in, with its key found."),
+    (WORKER_RESTARTS, Kind::Counter, "Starts of a token's worker after the first."),
+    (
+        WORKER_HANGS,
+        Kind::Counter,
+        "Workers of a token that were killed, since they did not answer within call_timeout_ms.",
+    ),
     (BREAKGLASS_ACTIVE, Kind::Gauge, "1 while a break-glass session is in force."),
     (
         BREAKGLASS_EXPIRES,

@@ -4,6 +4,7 @@
 //! few wrong PINs; canaries go first, so that load can not starve them.
 
 mod calls;
+mod life;
 mod process;
 mod supervisor;
 
@@ -19,6 +20,8 @@ use crate::config;
 use crate::order::Order;
 use calls::{Calls, Lane};
 
+pub use life::Life;
+
 /// One key on a token, as one of the two runtimes holds it.
 #[derive(Clone, Debug)]
 pub struct Pkcs11Upstream {
@@ -33,6 +36,8 @@ pub struct Pkcs11Clients {
     pub data: Pkcs11Upstream,
     /// For canaries, which are sent first.
     pub monitor: Pkcs11Upstream,
+    /// How their worker fares.
+    pub life: Arc<Life>,
 }
 
 /// Ends the worker when nobody uses it any more.
@@ -55,13 +60,14 @@ impl Pkcs11Clients {
     /// If the system gives no thread.
     pub fn new(config: &config::Pkcs11, algorithm: Algorithm, name: &str) -> std::io::Result<Self> {
         let calls = Arc::new(Calls::new(config.threads));
-        supervisor::start(config.clone(), algorithm, name, Arc::clone(&calls))?;
+        let life = Arc::new(Life::new(Arc::clone(&calls)));
+        supervisor::start(config.clone(), algorithm, name, Arc::clone(&calls), Arc::clone(&life))?;
         let region = config.token_label.clone();
         let call_timeout = config.call_timeout;
         let retries = RetryBudget::new(RETRIES_PER_SECOND_MAX);
         let handle = Arc::new(Handle { calls, region, call_timeout, retries });
         let upstream = |lane| Pkcs11Upstream { handle: Arc::clone(&handle), lane };
-        Ok(Self { data: upstream(Lane::Callers), monitor: upstream(Lane::Canaries) })
+        Ok(Self { data: upstream(Lane::Callers), monitor: upstream(Lane::Canaries), life })
     }
 }
 

@@ -184,6 +184,11 @@ impl Calls {
         }
     }
 
+    /// Whether a worker serves.
+    pub(super) fn is_served(&self) -> bool {
+        self.state().away.is_none()
+    }
+
     pub(super) fn pin(&self, spki_der: Vec<u8>) {
         self.state().pinned = Some(spki_der);
     }

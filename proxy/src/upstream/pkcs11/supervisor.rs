@@ -15,6 +15,7 @@ use signing_core::{Algorithm, Moment};
 
 use super::super::UpstreamError;
 use super::calls::{Calls, Took};
+use super::life::Life;
 use super::process::Process;
 use crate::config;
 use crate::time::now;
@@ -52,6 +53,7 @@ struct Supervisor {
     algorithm: Algorithm,
     name: String,
     calls: Arc<Calls>,
+    life: Arc<Life>,
 }
 
 /// Starts the supervisor's thread. The worker is its child and dies with the proxy.
@@ -60,8 +62,9 @@ pub(super) fn start(
     algorithm: Algorithm,
     name: &str,
     calls: Arc<Calls>,
+    life: Arc<Life>,
 ) -> io::Result<()> {
-    let supervisor = Supervisor { config, algorithm, name: name.to_owned(), calls };
+    let supervisor = Supervisor { config, algorithm, name: name.to_owned(), calls, life };
     std::thread::Builder::new().name("pkcs11".into()).spawn(move || supervisor.run())?;
     Ok(())
 }
@@ -114,6 +117,7 @@ impl Supervisor {
                 );
             }
         };
+        self.life.started();
         let ended = self.talk(&process, &socket);
         process.kill();
         // Told before the process is reaped, which something in the kernel can delay.
@@ -176,6 +180,9 @@ impl Supervisor {
                 Filled::Some | Filled::Nothing => {}
             }
             if now().since(began) >= START_MAX || self.calls.is_closed() {
+                if !self.calls.is_closed() {
+                    self.life.hung();
+                }
                 let waited = START_MAX.as_secs();
                 let detail =
                     format!("the token did not open within {waited} s; the worker is killed");
@@ -242,9 +249,11 @@ impl Supervisor {
                 && now().since(*since) >= self.config.call_timeout
             {
                 // It said that it would leave, and stays.
+                self.life.hung();
                 return Ended { error: error.clone(), pin: false };
             }
             if self.hangs(now()) {
+                self.life.hung();
                 let waited_ms = self.config.call_timeout.as_millis();
                 let detail = format!(
                     "the token did not answer within {waited_ms} ms; the worker was killed"

@@ -1,0 +1,71 @@
+//! How a token's worker fares, for metrics and status: its supervisor counts, others read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::calls::Calls;
+
+/// The lives of one upstream's workers, one after the other.
+#[derive(Debug)]
+pub struct Life {
+    calls: Arc<Calls>,
+    starts: AtomicU64,
+    hangs: AtomicU64,
+}
+
+impl Life {
+    pub(super) fn new(calls: Arc<Calls>) -> Self {
+        Self { calls, starts: AtomicU64::new(0), hangs: AtomicU64::new(0) }
+    }
+
+    /// A worker's process was started.
+    pub(super) fn started(&self) {
+        self.starts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A worker did not answer within its time, and is killed.
+    pub(super) fn hung(&self) {
+        self.hangs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a worker serves now: logged in, with its key found.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.calls.is_served()
+    }
+
+    /// Workers started after the first.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.starts.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
+    /// Workers killed since they did not answer within their time.
+    #[must_use]
+    pub fn hangs_killed(&self) -> u64 {
+        self.hangs.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::UpstreamError;
+    use super::*;
+    use signing_core::gate::Fault;
+
+    #[test]
+    fn the_first_start_is_no_restart_and_only_who_serves_is_up() {
+        let calls = Arc::new(Calls::new(1));
+        let life = Life::new(Arc::clone(&calls));
+        let seen = || (life.is_up(), life.restarts(), life.hangs_killed());
+        assert_eq!(seen(), (false, 0, 0));
+        life.started();
+        assert_eq!(seen(), (false, 0, 0), "it has not found its key yet");
+        calls.serve(b"spki".to_vec());
+        assert_eq!(seen(), (true, 0, 0));
+        life.hung();
+        calls.leave(&UpstreamError::failed(Fault::Unavailable, "killed"));
+        life.started();
+        assert_eq!(seen(), (false, 1, 1));
+    }
+}
