@@ -3,6 +3,7 @@
 use audit::AuditKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::user::LocalUsers;
 use nix::unistd::Uid;
 use signing_core::breakglass::wire::JournalHead;
 use signing_core::journal::{Init, Record};
@@ -20,8 +21,8 @@ pub fn init(materials: &Materials, audit_key: &AuditKey) -> anyhow::Result<Journ
     let Materials { config, audit_kid, .. } = materials;
     let (store, mut stored) = Store::open(&config.state_dir)?;
     let replaces = stored.witness.as_ref().map(JournalHead::to_text);
-    let (public, by) =
-        (STANDARD.encode(audit_key.public().spki_der()), format!("uid {}", Uid::current()));
+    let public = STANDARD.encode(audit_key.public().spki_der());
+    let by = LocalUsers::read().named(Uid::effective().as_raw());
     let record = Record::Init(Init {
         audit_key: &public,
         audit_kid: audit_kid.as_str(),

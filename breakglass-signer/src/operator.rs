@@ -1,14 +1,21 @@
-//! The operators' socket: a passphrase comes in, nothing comes out. It is not the proxy's
-//! way, and who may use it is said apart.
+//! The operators' socket: a passphrase comes in, or an end that no proxy can hold back, or a look
+//! at what this process itself holds. It is not the proxy's way, and who may use it is said apart.
 
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::json;
-use signing_core::breakglass::wire;
-use signing_core::breakglass::wire::operator::{PASSPHRASE_MAX_BYTES, Unlocked};
+use signing_core::breakglass::wire::operator::{
+    Ask, NO_PASSPHRASE, PASSPHRASE_MAX_BYTES, Unlocked,
+};
+use signing_core::breakglass::wire::{
+    self, Answer, End, FRAME_MAX_BYTES, REASON_MAX_BYTES, Reason, Refused, Stated,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::task::spawn_local;
 use zeroize::Zeroizing;
 
 use crate::service::Service;
@@ -16,36 +23,55 @@ use crate::unlock::WAITS;
 
 /// How long a peer may take for all of it; a person has typed before it connects.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an operator waits for an end to be on disk; it is in force before.
+const END_MAX: Duration = Duration::from_secs(4);
+/// What an answer repeats; nothing, since a connection asks once.
+const ID: u64 = 0;
+
+/// What came.
+enum Came {
+    Passphrase(Zeroizing<Vec<u8>>),
+    Ask(Ask),
+}
 
 /// Serves one peer, of that user id.
 pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32) {
-    let by = format!("uid {uid}");
-    let read = tokio::time::timeout(PATIENCE, passphrase(&mut stream)).await;
-    let answer = match read {
-        Ok(Ok(passphrase)) => {
-            if service.unlock(passphrase, &by) {
-                service.note_unlock(&by, "brought");
-                service.log.info("a passphrase waits to be used", json!({"by": by}));
-                Unlocked {
-                    unlocked: true,
-                    detail:
-                        "it waits for one activation, and is wiped after that or in five minutes; \
-                             next: signctl breakglass activate"
-                            .to_owned(),
-                    waits_s: WAITS.as_secs(),
-                }
-            } else {
-                no("too many passphrases were brought; wait a quarter of a minute")
-            }
+    let by = service.users.named(uid);
+    let read = tokio::time::timeout(PATIENCE, came(&mut stream)).await;
+    match read {
+        Ok(Ok(Came::Passphrase(passphrase))) => {
+            say(&mut stream, &unlocked(&service, passphrase, &by)).await;
+        }
+        Ok(Ok(Came::Ask(Ask::Status {}))) => {
+            let stated = Stated { id: ID, state: service.state() };
+            say(&mut stream, &Answer::Status(stated)).await;
+        }
+        Ok(Ok(Came::Ask(Ask::End { reason }))) => {
+            let answer = ended(&service, &reason, &by).await;
+            say(&mut stream, &answer).await;
         }
         Ok(Err(_)) | Err(_) => {
-            no(&format!("no passphrase of 1 to {PASSPHRASE_MAX_BYTES} bytes came in time"))
+            let why = format!(
+                "no passphrase of 1 to {PASSPHRASE_MAX_BYTES} bytes, and no ask that \
+                               this release knows, came in time; use the signctl of this release"
+            );
+            say(&mut stream, &no(&why)).await;
         }
-    };
-    let mut bytes = Vec::new();
-    if wire::write(&answer, &mut bytes).is_ok() {
-        // Whoever asked may be gone.
-        let _ = tokio::time::timeout(PATIENCE, stream.write_all(&bytes)).await;
+    }
+}
+
+fn unlocked(service: &Service, passphrase: Zeroizing<Vec<u8>>, by: &str) -> Unlocked {
+    if !service.unlock(passphrase, by) {
+        return no("too many passphrases were brought; wait a quarter of a minute");
+    }
+    service.note_unlock(by, "brought");
+    service.log.info("a passphrase waits to be used", json!({"by": by}));
+    Unlocked {
+        unlocked: true,
+        detail: "it waits for one activation, and is wiped after that or in five minutes; \
+                 next: signctl breakglass activate"
+            .to_owned(),
+        waits_s: WAITS.as_secs(),
     }
 }
 
@@ -53,13 +79,66 @@ fn no(why: &str) -> Unlocked {
     Unlocked { unlocked: false, detail: why.to_owned(), waits_s: 0 }
 }
 
-async fn passphrase(stream: &mut UnixStream) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let length = usize::try_from(stream.read_u32_le().await?).unwrap_or(usize::MAX);
-    if !(1..=PASSPHRASE_MAX_BYTES).contains(&length) {
-        return Err(std::io::ErrorKind::InvalidData.into());
+/// Ends the session. What began is finished, though the disk takes longer than whoever asked waits:
+/// the key is wiped before anything waits.
+async fn ended(service: &Rc<Service>, reason: &str, by: &str) -> Answer {
+    let reason = reason.trim();
+    let refused =
+        |reason, detail: String| Answer::Refused(Refused { id: ID, reason, detail, record: None });
+    let is_one_line = !reason.is_empty() && !reason.contains(char::is_control);
+    if !is_one_line || reason.len() > REASON_MAX_BYTES {
+        let why = format!("\"reason\" has to be one line of 1 to {REASON_MAX_BYTES} bytes");
+        return refused(Reason::Invalid, why);
     }
-    // As long as it is from the start, so that no copy is left behind.
-    let mut passphrase = Zeroizing::new(vec![0; length]);
-    stream.read_exact(&mut passphrase).await?;
-    Ok(passphrase)
+    // The proxy's word for who asked it is a claim; this is none, and says so.
+    let ask = End { id: ID, reason: reason.to_owned(), by: format!("{by} at the operator socket") };
+    let ending = spawn_local({
+        let service = Rc::clone(service);
+        async move { service.end_surely(&ask).await }
+    });
+    match tokio::time::timeout(END_MAX, ending).await {
+        Ok(Ok(Ok(ended))) => Answer::Ended(ended),
+        Ok(Ok(Err(no))) => Answer::Refused(no),
+        Ok(Err(_)) | Err(_) => refused(
+            Reason::AuditUnavailable,
+            "the signer's disk does not answer: a session that was in force is over and its key \
+             wiped, one that is being activated ends as it begins, and neither is recorded yet; look \
+             again: signctl breakglass status --operator-socket PATH"
+                .to_owned(),
+        ),
+    }
+}
+
+async fn say(stream: &mut UnixStream, answer: &impl Serialize) {
+    let mut bytes = Vec::new();
+    if wire::write(answer, &mut bytes).is_ok() {
+        // Whoever asked may be gone.
+        let _ = tokio::time::timeout(PATIENCE, stream.write_all(&bytes)).await;
+    }
+}
+
+async fn came(stream: &mut UnixStream) -> io::Result<Came> {
+    let first = stream.read_u32_le().await?;
+    if first != NO_PASSPHRASE {
+        let passphrase = exactly(stream, first, PASSPHRASE_MAX_BYTES).await?;
+        return Ok(Came::Passphrase(passphrase));
+    }
+    let length = stream.read_u32_le().await?;
+    let json = exactly(stream, length, FRAME_MAX_BYTES).await?;
+    Ok(Came::Ask(serde_json::from_slice(&json)?))
+}
+
+/// As many bytes as that. They have their place from the start, so that no copy is left behind.
+async fn exactly(
+    stream: &mut UnixStream,
+    length: u32,
+    most: usize,
+) -> io::Result<Zeroizing<Vec<u8>>> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if !(1..=most).contains(&length) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
 }

@@ -10,7 +10,7 @@ use landlock::{
 };
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
@@ -31,18 +31,35 @@ pub enum Landlock {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// No core dumps, no tracing.
-    #[error("core dumps and tracing can not be turned off: {0}")]
-    Harden(nix::Error),
+    #[error(
+        "core dumps and tracing can not be turned off, and nothing secret is read before they are: \
+         {what}: {error}; a container's seccomp profile may be in the way: allow it"
+    )]
+    Harden {
+        /// Which of its limits.
+        what: &'static str,
+        /// Why.
+        error: nix::Error,
+    },
     /// Secrets could be swapped out.
     #[error(
-        "the memory can not be locked: {0}; give the process LimitMEMLOCK=infinity (systemd), or CAP_IPC_LOCK"
+        "the memory can not be locked: mlockall: {error}, while RLIMIT_MEMLOCK is {limit}; give the \
+         process LimitMEMLOCK=infinity (systemd), or CAP_IPC_LOCK"
     )]
-    Lock(nix::Error),
+    Lock {
+        /// Why.
+        error: nix::Error,
+        /// How much may be locked.
+        limit: String,
+    },
     /// Files.
     #[error("landlock can not be set up: {0}")]
     Landlock(String),
     /// System calls.
-    #[error("seccomp can not be set up, and nothing is signed without it: {0}")]
+    #[error(
+        "seccomp can not be set up, and nothing is signed without it: {0}; run it on a kernel with \
+         CONFIG_SECCOMP_FILTER and, in a container, under a profile that allows seccomp(2) and prctl(2)"
+    )]
     Seccomp(String),
 }
 
@@ -51,8 +68,9 @@ pub enum SandboxError {
 /// # Errors
 /// [`SandboxError::Harden`].
 pub fn harden() -> Result<(), SandboxError> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(SandboxError::Harden)?;
-    prctl::set_dumpable(false).map_err(SandboxError::Harden)
+    let failed = |what| move |error| SandboxError::Harden { what, error };
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(failed("RLIMIT_CORE to 0"))?;
+    prctl::set_dumpable(false).map_err(failed("PR_SET_DUMPABLE to 0"))
 }
 
 /// All memory stays out of swap, also what comes later.
@@ -60,7 +78,14 @@ pub fn harden() -> Result<(), SandboxError> {
 /// # Errors
 /// [`SandboxError::Lock`].
 pub fn lock_memory() -> Result<(), SandboxError> {
-    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE).map_err(SandboxError::Lock)
+    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE).map_err(|error| {
+        let limit = match getrlimit(Resource::RLIMIT_MEMLOCK) {
+            Ok((libc::RLIM_INFINITY, _)) => "infinite".to_owned(),
+            Ok((bytes, _)) => format!("{bytes} bytes"),
+            Err(_) => "unknown".to_owned(),
+        };
+        SandboxError::Lock { error, limit }
+    })
 }
 
 /// From here on this thread, and every one that it starts, reaches the files `read`,
@@ -83,7 +108,8 @@ pub fn note() -> Option<String> {
         .handle_access(AccessFs::from_all(ABI::V1))
         .and_then(Ruleset::create);
     supported.is_err().then(|| {
-        "this kernel has no landlock: which files the signer reaches is not bounded there; seccomp,          which is required, still keeps it from the network and from other programs"
+        "this kernel has no landlock: which files the signer reaches is not bounded there; seccomp, \
+         which is required, still keeps it from the network and from other programs"
             .to_owned()
     })
 }

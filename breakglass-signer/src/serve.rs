@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use audit::{AuditKey, Identity, Observer, Opened};
+use host::user::LocalUsers;
 use nix::unistd::geteuid;
 use serde_json::json;
 use signing_core::breakglass::End;
@@ -60,6 +61,8 @@ pub fn serve(
             config.journal_dir.display()
         );
     }
+    // Out of reach after that.
+    let users = LocalUsers::read();
     let landlock = sandbox::confine(&[&config.approvers_file], &changed)?;
     // Every thread that is started from here on is confined too.
     let log = Log::start()?;
@@ -77,7 +80,7 @@ pub fn serve(
             json!({}),
         ),
     }
-    let ended = run(materials, audit_key, listeners, lifeline, &log);
+    let ended = run((materials, audit_key, users), listeners, lifeline, &log);
     if let Err(error) = &ended {
         log.error("it can not go on", json!({"error": format!("{error:#}")}));
     }
@@ -86,8 +89,7 @@ pub fn serve(
 }
 
 fn run(
-    materials: Materials,
-    audit_key: AuditKey,
+    (materials, audit_key, users): (Materials, AuditKey, LocalUsers),
     listeners: (StdListener, StdListener),
     lifeline: Option<Lifeline>,
     log: &Log,
@@ -111,7 +113,7 @@ fn run(
     };
     let journal = opened.start(&identity, config.segment_bytes, CLOCK, Box::new(Unobserved))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let service = Service::new(materials, journal.clone(), log.clone(), store, past);
+    let service = Service::new(materials, journal.clone(), log.clone(), store, past, users);
     let ended = LocalSet::new().block_on(&runtime, tasks(&service, listeners, lifeline, unended));
     let reason = if ended.is_ok() { "a signal" } else { "it can not go on" };
     if let Err(trouble) = journal.stop(reason) {
@@ -171,7 +173,7 @@ async fn accept_proxies(service: &Rc<Service>, listener: &UnixListener) {
         if uid == geteuid().as_raw() && !service.materials.config.development {
             service.log.warn(
                 "refused on signer.socket: a proxy has to run as another user than this signer",
-                json!({"peer": format!("uid {uid}")}),
+                json!({"peer": service.users.named(uid)}),
             );
             continue;
         }

@@ -1,5 +1,5 @@
 //! What the programs ask of their machine, the same way each: settings and what overrides
-//! them, bounded files, unix sockets that nobody else can stand in for, and passphrases.
+//! them, bounded files, unix sockets that nobody else can stand in for, passphrases, users' names.
 
 pub mod environment;
 pub mod files;
@@ -7,3 +7,4 @@ pub mod mistakes;
 pub mod passphrase;
 pub mod section;
 pub mod socket;
+pub mod user;

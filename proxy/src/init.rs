@@ -3,7 +3,6 @@
 use audit::{AuditKey, OpenError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nix::unistd::{Uid, User};
 use signing_core::journal::{self, Record};
 
 use crate::materials::{Materials, RegisteredAuditKey};
@@ -37,7 +36,7 @@ pub fn init(materials: &Materials) -> Result<Witness, InitError> {
     let (store, mut state) = Store::open(&config.state_dir)?;
     let replaces =
         state.witness.map(|Witness { chain, head }| format!("{chain}:{}:{}", head.seq, head.hash));
-    let (audit_key, by) = (public(key), ourselves());
+    let (audit_key, by) = (public(key), host::user::ourselves());
     let record = Record::Init(journal::Init {
         audit_key: &audit_key,
         audit_kid: kid.as_str(),
@@ -58,12 +57,4 @@ pub fn init(materials: &Materials) -> Result<Witness, InitError> {
 /// Base64 of the DER SubjectPublicKeyInfo.
 fn public(key: &AuditKey) -> String {
     STANDARD.encode(key.public().spki_der())
-}
-
-/// `uid 1000 (alice)`: whose process this is.
-fn ourselves() -> String {
-    let uid = Uid::current();
-    let name =
-        User::from_uid(uid).ok().flatten().map_or_else(|| "no name".into(), |user| user.name);
-    format!("uid {uid} ({name})")
 }

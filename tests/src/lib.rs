@@ -27,6 +27,7 @@ pub mod client;
 pub mod fault_proxy;
 pub mod journal;
 pub mod kms;
+pub mod memory;
 pub mod ministack;
 pub mod openssl;
 pub mod pki;

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use serde_json::json;
+use signing_core::Kid;
 use signing_core::breakglass::End;
 use signing_core::breakglass::wire::{
     Answer, Destroy, Destroyed, End as EndAsk, Ended, JournalHead, REASON_MAX_BYTES, Reason,
@@ -134,6 +135,21 @@ impl Service {
         Ok(Ended { id: ask.id, session, record, destruction_due })
     }
 
+    /// Ends the session for an operator who asked here, and one that is being activated meanwhile as
+    /// it begins: whoever is told that there is none can rely on it.
+    ///
+    /// # Errors
+    /// [`Refused`], if there is none, or if its end is not recorded.
+    pub async fn end_surely(self: &Rc<Self>, ask: &EndAsk) -> Result<Ended, Refused> {
+        match self.end_asked(ask).await {
+            Err(no) if no.reason == Reason::NoSession => {
+                let _turn = self.activating.lock().await;
+                self.end_asked(ask).await
+            }
+            ended => ended,
+        }
+    }
+
     /// Destroys a key: noted first, so that it is refused from then on whatever happens; then
     /// its file, then the record. Dying between leaves a key that is refused.
     ///
@@ -146,7 +162,10 @@ impl Service {
         let Some((_, held)) = held else {
             return Err(no(
                 Reason::OutOfScope,
-                format!("this signer holds no emergency key {kid}"),
+                format!(
+                    "this signer holds no emergency key {kid}; [[emergency_keys]] names the ones that it does: {}",
+                    self.materials.keys.keys().map(Kid::as_str).collect::<Vec<_>>().join(", ")
+                ),
             ));
         };
         let sha256 = held.signer.public_key.sha256_hex();

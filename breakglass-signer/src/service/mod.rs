@@ -15,6 +15,7 @@ use audit::{Durable, Journal};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::user::LocalUsers;
 use signing_core::breakglass::Session;
 use signing_core::breakglass::wire::{
     EmergencyKey as KeyAnswer, JournalHead, KeyState, Reason, Refused, SessionState, State,
@@ -45,6 +46,8 @@ pub struct Service {
     pub journal: Journal,
     /// The log.
     pub log: Log,
+    /// Who the peers are.
+    pub users: LocalUsers,
     store: Store,
     instance: String,
     armory: RefCell<Armory>,
@@ -94,6 +97,7 @@ impl Service {
         log: Log,
         store: Store,
         past: Past,
+        users: LocalUsers,
     ) -> Rc<Self> {
         let der = materials.audit_public.spki_der();
         let instance = hex::encode(digest::digest(&digest::SHA256, der));
@@ -108,6 +112,7 @@ impl Service {
             materials,
             journal,
             log,
+            users,
             store,
             instance,
             armory: RefCell::new(armory),
@@ -169,7 +174,7 @@ impl Service {
     /// A peer that may not use a socket was closed; said at most now and then.
     pub fn refuse_peer(&self, uid: u32, socket: &std::path::Path) {
         if self.strangers.borrow_mut().take(now(), 5, 10) {
-            let fields = serde_json::json!({"peer": format!("uid {uid}"), "socket": socket.display().to_string()});
+            let fields = serde_json::json!({"peer": self.users.named(uid), "socket": socket.display().to_string()});
             self.log.warn("refused: allowed_uids says who may use this socket", fields);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nix::unistd::{Uid, User};
+use host::user;
 use tokio::net::unix::UCred;
 
 use crate::config;
@@ -29,11 +29,10 @@ impl Peer {
 
     /// `uid 1000 (alice)`, for the record. The number counts, the name explains.
     pub(super) async fn name(self) -> String {
-        let look_up = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(self.uid)));
-        let user = match tokio::time::timeout(LOOKUP_MAX, look_up).await {
-            Ok(Ok(Ok(Some(user)))) => user.name,
-            _ => "no name".to_owned(),
-        };
-        format!("uid {} ({user})", self.uid)
+        let look_up = tokio::task::spawn_blocking(move || user::named(self.uid));
+        match tokio::time::timeout(LOOKUP_MAX, look_up).await {
+            Ok(Ok(named)) => named,
+            Ok(Err(_)) | Err(_) => user::nameless(self.uid),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `signctl breakglass`: the ceremony, step by step. A request is written, approved by others with
 //! `ssh-keygen`, the emergency key unlocked, the session activated, ended, the key destroyed.
 
+mod operator;
 mod request;
 mod unlock;
 mod words;
@@ -52,16 +53,26 @@ enum Verb {
         approvals: Vec<PathBuf>,
     },
     /// Show the session in force, outages, emergency keys and what is due.
-    #[command(after_help = "Example: signctl breakglass status --json | jq .session")]
-    Status,
-    /// End the session in force; the emergency key is wiped.
     #[command(
-        after_help = "Example: signctl breakglass end --reason \"KMS is back, INC-7 closed\""
+        after_help = "Example: signctl breakglass status --json | jq .session\n         signctl breakglass status --operator-socket /run/breakglass-signer/operator.sock"
+    )]
+    Status {
+        /// Ask the emergency signer itself, past the proxy: what it holds.
+        #[arg(long, value_name = "PATH")]
+        operator_socket: Option<PathBuf>,
+    },
+    /// End the session in force; the emergency key is wiped. If the proxy hangs, or is not to be
+    /// believed, ask the emergency signer itself.
+    #[command(
+        after_help = "Example: signctl breakglass end --reason \"KMS is back, INC-7 closed\"\n         signctl breakglass end --operator-socket /run/breakglass-signer/operator.sock --reason \"the proxy hangs\""
     )]
     End {
         /// Why; recorded.
         #[arg(long)]
         reason: String,
+        /// Have the emergency signer itself end it, past the proxy, which is told.
+        #[arg(long, value_name = "PATH")]
+        operator_socket: Option<PathBuf>,
     },
     /// Destroy an emergency key that a session used: its file is overwritten and removed, and with
     /// --signers it is revoked in the registry, which is what verifiers look at.
@@ -90,17 +101,25 @@ pub(crate) fn run(
         Verb::Request(flags) => return request::run(flags, socket, as_json),
         Verb::Unlock(flags) => return unlock::run(flags, as_json),
         Verb::Activate { request, approvals } => {
-            let read = |file: &PathBuf| {
-                let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+            let read = |flag, file: &PathBuf| {
+                let read = std::fs::read(file);
+                let bytes = read.with_context(|| format!("{flag} {}", file.display()))?;
                 Ok::<_, anyhow::Error>(STANDARD.encode(bytes))
             };
-            let approvals = approvals.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-            let body = json!({"request_b64": read(request)?, "approvals_b64": approvals});
+            let approvals = approvals.iter().map(|file| read("--approval", file));
+            let approvals = approvals.collect::<Result<Vec<_>, _>>()?;
+            let body =
+                json!({"request_b64": read("--request", request)?, "approvals_b64": approvals});
             client::post(socket, "/v1/breakglass/activate", &body)?
         }
-        Verb::Status => client::get(socket, "/v1/breakglass")?,
-        Verb::End { reason } => {
-            client::post(socket, "/v1/breakglass/end", &json!({"reason": reason}))?
+        Verb::Status { operator_socket: Some(signer) } => operator::status(signer)?,
+        Verb::Status { operator_socket: None } => {
+            client::get(socket, "/v1/breakglass").map_err(past_the_proxy)?
+        }
+        Verb::End { reason, operator_socket: Some(signer) } => operator::end(signer, reason)?,
+        Verb::End { reason, operator_socket: None } => {
+            client::post(socket, "/v1/breakglass/end", &json!({"reason": reason}))
+                .map_err(past_the_proxy)?
         }
         Verb::Destroy { kid, reason, signers } => {
             if let Some(file) = signers {
@@ -112,6 +131,14 @@ pub(crate) fn run(
         }
     };
     Ok(said(&reply, as_json))
+}
+
+/// What helps if the proxy does not.
+fn past_the_proxy(error: anyhow::Error) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{error:#}; past the proxy, the emergency signer itself: --operator-socket \
+         /run/breakglass-signer/operator.sock"
+    )
 }
 
 fn said(reply: &Reply, as_json: bool) -> ExitCode {

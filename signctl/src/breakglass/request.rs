@@ -81,11 +81,13 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     let known = known.unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
     let draft = draft(flags, &known, now())?;
     let bytes = draft.to_bytes().map_err(|error| anyhow!("no such request: {error}"))?;
-    let mut out = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&flags.out)
-        .with_context(|| format!("{}", flags.out.display()))?;
+    let mut out =
+        OpenOptions::new().write(true).create_new(true).open(&flags.out).with_context(|| {
+            format!(
+                "--out {}: it has to be a new file, in a directory that is there",
+                flags.out.display()
+            )
+        })?;
     out.write_all(&bytes).and_then(|()| out.sync_all())?;
     let file = flags.out.display();
     let sign = format!("ssh-keygen -Y sign -n {NAMESPACE} -f KEY {file}");
@@ -96,7 +98,10 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
         println!("{said:#}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{file}: {} for {}, until {}", draft.id, draft.incident, draft.expires_at);
+    println!(
+        "{file}: request {} for incident {}, to sign until {}",
+        draft.id, draft.incident, draft.expires_at
+    );
     println!("Each role has it signed by a person of its own, over these exact bytes:");
     for role in &roles {
         let name = role.to_lowercase();
@@ -150,6 +155,7 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
             .with_context(|| format!("--not-before {text:?}"))?,
         None => now,
     };
+    fits(flags, known)?;
     let mut nonce = [0; 16];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| anyhow!("the system gives no randomness"))?;
     Ok(Draft {
@@ -171,6 +177,28 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
         max_signatures: flags.max_signatures,
         nonce: STANDARD.encode(nonce),
     })
+}
+
+/// What the signer would refuse is not sent round to be approved.
+fn fits(flags: &Flags, known: &Value) -> anyhow::Result<()> {
+    let cap = |name: &str| known.pointer(&format!("/signer/{name}")).and_then(Value::as_u64);
+    let seconds = u64::try_from(flags.minutes.saturating_mul(60)).unwrap_or(u64::MAX);
+    if let Some(most) = cap("session_max_s").filter(|most| seconds > *most) {
+        return Err(anyhow!(
+            "--minutes {}: the emergency signer has sessions of {} minutes at most \
+             (caps.session_max_s = {most}); ask for less",
+            flags.minutes,
+            most / 60
+        ));
+    }
+    if let Some(most) = cap("signatures_max").filter(|most| flags.max_signatures > *most) {
+        return Err(anyhow!(
+            "--max-signatures {}: the emergency signer makes {most} in a session at most \
+             (caps.signatures_max); ask for less",
+            flags.max_signatures
+        ));
+    }
+    Ok(())
 }
 
 fn roles(known: &Value) -> Vec<String> {
@@ -281,6 +309,22 @@ mod tests {
         known["outages"] = json!([]);
         let said = draft(&flags(&[]), &known, at).unwrap_err().to_string();
         assert!(said.contains("--replaces"), "{said}");
+    }
+
+    #[test]
+    fn what_the_signer_would_refuse_is_not_written() {
+        let mut known = known();
+        known["signer"]["session_max_s"] = json!(3600);
+        known["signer"]["signatures_max"] = json!(1000);
+        let at = OffsetDateTime::UNIX_EPOCH;
+        assert!(draft(&flags(&[]), &known, at).is_ok());
+        for (given, word) in [
+            (["--minutes", "61"], "60 minutes at most"),
+            (["--max-signatures", "1001"], "makes 1000 in a session"),
+        ] {
+            let said = draft(&flags(&given), &known, at).unwrap_err().to_string();
+            assert!(said.contains(&given.join(" ")) && said.contains(word), "{said}");
+        }
     }
 
     #[test]

@@ -30,6 +30,14 @@ fn status(body: &Value) -> String {
         Some(in_force) => session(in_force),
         None => "no session is in force".to_owned(),
     }];
+    let held = body.pointer("/signer/session").filter(|held| held.get("session").is_some());
+    if let (None, Some(held)) = (body.get("session"), held) {
+        lines.push(format!(
+            "the emergency signer HOLDS a session that is not in force in this proxy; end it: signctl \
+             breakglass end\n{}",
+            session(held)
+        ));
+    }
     for outage in list(body, "outages") {
         let counts = match outage.get("qualifies") {
             Some(Value::Bool(true)) => "long enough for break-glass",
@@ -44,7 +52,7 @@ fn status(body: &Value) -> String {
     match body.get("signer") {
         Some(signer) => {
             let unlocked = signer.get("unlocked") == Some(&Value::Bool(true));
-            let waits = if unlocked { "a passphrase waits" } else { "locked" };
+            let waits = if unlocked { "a passphrase waits" } else { "no passphrase waits" };
             lines.push(format!("emergency signer {}: {waits}", word(signer, "instance")));
             for key in list(signer, "keys") {
                 let due =
@@ -72,8 +80,12 @@ fn session(session: &Value) -> String {
     let names = |key| list(session, key).filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
     let approved = names("approved_by");
     let approved = if approved.is_empty() { approved } else { format!("\napproved by {approved}") };
+    let left = match (session.get("remaining"), session.get("max_signatures")) {
+        (Some(left), Some(most)) => format!("\n{left} of {most} signatures are left"),
+        _ => String::new(),
+    };
     format!(
-        "SESSION {} ({}: {})\n{} signs for {} in place of {}, until {}{approved}",
+        "SESSION {} ({}: {})\n{} signs for {} in place of {}, until {}{left}{approved}",
         word(session, "session"),
         word(session, "incident"),
         word(session, "justification"),
@@ -125,11 +137,20 @@ mod tests {
             "SESSION INC-1-0a (INC-1: KMS is down)\n\
              e signs for spiffe://t/a in place of k, l, until 2026-11-25T00:26:26Z\n\
              outage of k for 9 s, since 2026-11-25T00:00:00Z: long enough for break-glass\n\
-             emergency signer 9f: locked\n  \
+             emergency signer 9f: no passphrase waits\n  \
              e  open, to be destroyed by 2026-11-26T00:00:00Z: OVERDUE"
         );
         assert!(of(&json!({"configured": false})).contains("no emergency signer is configured"));
         assert!(of(&json!({"configured": true})).contains("NOT CONNECTED"));
+    }
+
+    #[test]
+    fn a_session_that_only_the_signer_holds_is_said() {
+        let held = json!({"session": "s", "remaining": 7, "max_signatures": 9});
+        let said = of(&json!({"configured": true, "signer": {"session": held}}));
+        assert!(said.starts_with("no session is in force\nthe emergency signer HOLDS"), "{said}");
+        assert!(said.contains("\n7 of 9 signatures are left"), "{said}");
+        assert!(!of(&json!({"session": held, "signer": {"session": held}})).contains("HOLDS"));
     }
 
     #[test]

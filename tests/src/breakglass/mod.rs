@@ -9,6 +9,7 @@
 //! let signed = proxy.sign(&session, "payments", b"hello").await;
 //! ```
 
+mod secrets;
 mod wire;
 
 use std::fs;
@@ -29,6 +30,7 @@ use crate::scratch::Scratch;
 use crate::strace::Strace;
 use crate::wait::eventually;
 
+pub use secrets::OF_PASSPHRASE;
 pub use wire::{Wire, activation, nonce, proxy_head, sign};
 
 /// What opens the emergency key.

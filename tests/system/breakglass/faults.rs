@@ -2,15 +2,17 @@
 //! emergency key is meanwhile.
 
 use std::fs;
-use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use system_tests::breakglass::{EMERGENCY_KID, PASSPHRASE, succeeds};
+use system_tests::breakglass::{EMERGENCY_KID, PASSPHRASE};
 use system_tests::journal::{check, read};
-use system_tests::programs::system;
-use system_tests::{Chance, Happens, Strace, Tail, When, eventually, is_campaign};
+use system_tests::memory::{holds, scan};
+use system_tests::{Chance, Client, Happens, Strace, Tail, When, eventually, is_campaign};
+use tokio::task::JoinSet;
 
 use super::{KID, Site, connected, verifies};
 use crate::ALICE;
@@ -110,80 +112,64 @@ async fn i6_a_signer_struck_under_load_lost_no_record_of_what_a_client_received(
     }
 }
 
-#[tokio::test]
+/// Asks for signatures until it is told to stop.
+async fn load(client: Client, stop: Arc<AtomicBool>, signed: Arc<AtomicUsize>) {
+    while !stop.load(Ordering::SeqCst) {
+        let number = signed.load(Ordering::SeqCst);
+        let answer = client.sign_message(KID, format!("m{number}").as_bytes()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        signed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The proxy's memory is looked at again and again while it serves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i4_the_emergency_key_is_in_no_memory_log_or_file_of_the_proxy() {
     let site = Site::new();
-    let (signer, proxy, _) = site.in_session().await;
-    let alice = proxy.client(ALICE).await;
-    for number in 0..50 {
-        assert_eq!(alice.sign_message(KID, format!("m{number}").as_bytes()).await.status, 200);
+    let (signer, proxy) = site.both().await;
+    site.out(&proxy).await;
+    let mut request = signer.request();
+    request["max_signatures"] = json!(100_000);
+    super::activated(&signer, &proxy, &request).await;
+    let (stop, signed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut clients = JoinSet::new();
+    for _ in 0..2 {
+        let client = proxy.client(ALICE).await;
+        clients.spawn(load(client, Arc::clone(&stop), Arc::clone(&signed)));
     }
-    let mut openssl = system("openssl");
-    openssl.args(["pkey", "-outform", "DER", "-passin", &format!("pass:{PASSPHRASE}"), "-in"]);
-    let der = succeeds(openssl.arg(signer.builder.path("emergency.pem")));
-    let seed = der[der.len() - 32..].to_vec();
-    assert!(in_memory(signer.process.pid(), &seed), "this test can not find a key that is there");
-    let secrets =
-        [seed.clone(), hex::encode(&seed).into(), STANDARD.encode(&seed).into(), PASSPHRASE.into()];
+    let secrets = signer.secrets();
+    let held = scan(signer.process.pid(), &secrets);
+    assert!(held.has("key"), "this test can not find a key that is there: {held:?}");
     connected(&proxy).await;
+    for _ in 0..3 {
+        let before = signed.load(Ordering::SeqCst);
+        let found = scan(proxy.process.pid(), &secrets);
+        assert!(found.found.is_empty(), "{:?}", found.found);
+        assert!(found.bytes > 10 << 20, "only {} bytes could be read", found.bytes);
+        eventually("it went on meanwhile", || {
+            std::future::ready((signed.load(Ordering::SeqCst) > before).then_some(()))
+        })
+        .await;
+    }
     let metrics = proxy.metrics().await;
     let told = super::status(&proxy).await.to_string();
-    for secret in &secrets {
-        assert!(!in_memory(proxy.process.pid(), secret), "in the proxy's memory");
+    for (name, secret) in &secrets {
         for text in [&metrics, &told, &proxy.process.output()] {
-            assert!(!holds(text.as_bytes(), secret));
+            assert!(!holds(text.as_bytes(), secret), "{name}");
         }
         for dir in ["proxy/state", "proxy/journal"] {
             for entry in fs::read_dir(site.world.scratch.path(dir)).unwrap() {
                 let path = entry.unwrap().path();
-                assert!(!holds(&fs::read(&path).unwrap(), secret), "{}", path.display());
+                assert!(!holds(&fs::read(&path).unwrap(), secret), "{name}: {}", path.display());
             }
         }
     }
-    assert_eq!(
-        proxy.admin("POST", "/v1/breakglass/end", json!({"reason": "over"})).await.status,
-        200
-    );
+    stop.store(true, Ordering::SeqCst);
+    while let Some(done) = clients.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(super::end(&proxy).await.status, 200);
     super::over(&proxy).await;
-    assert!(!in_memory(signer.process.pid(), &seed), "it is there after the end");
-}
-
-fn holds(bytes: &[u8], secret: &[u8]) -> bool {
-    let first = secret[0];
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| *byte == first) {
-        rest = &rest[at..];
-        if rest.starts_with(secret) {
-            return true;
-        }
-        rest = &rest[1..];
-    }
-    false
-}
-
-/// Whether `secret` is in the memory of a process.
-fn in_memory(pid: u32, secret: &[u8]) -> bool {
-    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    maps.lines().any(|line| {
-        let mut words = line.split(' ');
-        let (from, to) = words.next().unwrap().split_once('-').unwrap();
-        // What is not written to holds no secret, and what is only reserved is not read.
-        if !words.next().unwrap().starts_with("rw") {
-            return false;
-        }
-        let [mut from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap());
-        let mut bytes = vec![0; 1 << 20];
-        while from < to {
-            let length = usize::try_from((to - from).min(1 << 20)).unwrap();
-            if memory.read_exact_at(&mut bytes[..length], from).is_ok()
-                && holds(&bytes[..length], secret)
-            {
-                return true;
-            }
-            // The next block begins before this one ends: a secret may lie across.
-            from += if length < 1 << 20 { length as u64 } else { (1 << 20) - 64 };
-        }
-        false
-    })
+    let after = scan(signer.process.pid(), &secrets);
+    assert!(after.found.is_empty(), "it is there after the end: {:?}", after.found);
 }

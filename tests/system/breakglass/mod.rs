@@ -6,6 +6,7 @@ mod crashes;
 mod end;
 mod faults;
 mod liar;
+mod operator;
 mod scope;
 mod switch;
 

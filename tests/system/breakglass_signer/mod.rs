@@ -6,8 +6,10 @@ mod activation;
 mod approvals;
 mod configuration;
 mod faults;
+mod kernel;
 mod secrets;
 mod session;
+mod sha1;
 
 use system_tests::breakglass::SignerBuilder;
 use system_tests::{Key, Kind, World};

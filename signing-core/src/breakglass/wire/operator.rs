@@ -1,13 +1,31 @@
-//! What `signctl breakglass unlock` and the signer say to each other over `operator.sock`. The
-//! peer sends one frame, the length as in the proxy's frames and then the passphrase
-//! itself, never in JSON; the signer answers one frame of JSON and closes.
+//! What `signctl breakglass` and the signer say to each other over `operator.sock`, past the proxy.
+//! The peer sends one frame, the signer answers one of JSON and closes.
+//!
+//! A frame with a passphrase is the length as in the proxy's frames and then the passphrase itself,
+//! never in JSON; [`Unlocked`] answers it. Where [`NO_PASSPHRASE`] stands in place of that length, an
+//! [`Ask`] follows as a frame of the proxy's form; an [`super::Answer`] with the id 0 answers it.
 
 use serde::{Deserialize, Serialize};
 
 /// Longest passphrase.
 pub const PASSPHRASE_MAX_BYTES: usize = 1024;
+/// Said in place of a passphrase's length: an [`Ask`] follows.
+pub const NO_PASSPHRASE: u32 = 0;
 
-/// The answer.
+/// What an operator may ask. Who asks is what the kernel says, so nothing here says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ask {
+    /// How are you? Answered by `status`.
+    Status {},
+    /// End the session in force, whoever activated it. Answered by `ended`, or `refused`.
+    End {
+        /// Why, one line.
+        reason: String,
+    },
+}
+
+/// The answer to a passphrase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unlocked {
