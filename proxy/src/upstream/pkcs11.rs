@@ -4,6 +4,7 @@
 //! few wrong PINs; canaries go first, so that load can not starve them.
 
 mod calls;
+mod line;
 mod process;
 mod supervisor;
 
