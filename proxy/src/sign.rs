@@ -71,12 +71,12 @@ pub async fn sign<L: Send + 'static>(
     // at the release.
     let gates = room.monitor.gates();
     let (now, wall) = (now(), wall_now());
-    if gates.armed(now, wall).is_some()
+    if gates.has_session()
         // The emergency key signs with an algorithm of its own: any that the caller was granted
         // with the signer will do.
         && let Ok(grant) = gates.rulebook().authorize(caller, signer, None, wall)
             .or_else(|_| gates.rulebook().authorize(caller, signer, algorithm, wall))
-        && gates.is_replaced(&grant.signer().kid, now, wall)
+        && gates.goes_to_session(&grant.signer().kid, now, wall)
     {
         let at = (now, wall);
         let permit = gates.admit_emergency(grant, algorithm, &room.slots, at, context.deadline)?;

@@ -1,11 +1,10 @@
 //! Canaries: fresh messages that the proxy signs to learn whether a signer works.
 
 use crate::key::{Kid, Signer, ToBeSigned};
-use crate::refusal::{Reason, Refusal};
 
 /// Every canary begins so, and nothing that a caller may have signed does: only
 /// the digest of one, given as a digest, can not be told from any other.
-const PREFIX: &[u8] = b"signing-proxy canary v1\0";
+pub(crate) const PREFIX: &[u8] = b"signing-proxy canary v1\0";
 
 /// Bytes of a canary's nonce: enough that the whole is longer than 64 bytes,
 /// so that it is never mistaken for a raw digest under Ed25519.
@@ -37,19 +36,11 @@ impl Canary {
     }
 }
 
-/// Refuses a caller's message that could be taken for a canary.
-pub(crate) fn refuse(message: &[u8]) -> Result<(), Refusal> {
-    if !message.starts_with(PREFIX) {
-        return Ok(());
-    }
-    let detail = "the input begins with the prefix of the proxy's own canaries; sign other bytes";
-    Err(Refusal::new(Reason::InvalidRequest, detail))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::key::{Algorithm, Digest, Hash};
+    use crate::refusal::Reason;
     use crate::request::Input;
 
     #[test]

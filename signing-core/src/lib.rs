@@ -19,6 +19,7 @@ pub mod policy;
 pub mod refusal;
 pub mod registry;
 pub mod request;
+mod reserved;
 pub mod rulebook;
 pub mod worker;
 

@@ -50,7 +50,7 @@ reasons! {
     NotFound "not_found" 404 "No such resource"
     MethodNotAllowed "method_not_allowed" 405 "The method is not allowed here"
     RequestTimeout "request_timeout" 408 "The request did not arrive in time"
-    IdempotencyConflict "idempotency_conflict" 409 "The idempotency key was used with other input"
+    IdempotencyConflict "idempotency_conflict" 409 "The idempotency key is used by another request"
     BodyTooLarge "body_too_large" 413 "The request body is too large"
     UnsupportedMediaType "unsupported_media_type" 415 "The content type is not supported"
     CallerRateLimited "caller_rate_limited" 429 "The caller sends too many requests"

@@ -1,8 +1,8 @@
 //! A request to sign, in the native form that every dialect is turned into.
 
-use crate::canary;
 use crate::key::{Algorithm, Digest, Hash, SignatureFormat};
 use crate::refusal::Refusal;
+use crate::reserved;
 
 /// What the caller wants signed: exactly one of the two.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Input {
     /// # Errors
     /// `invalid_request` if the text is a canary's.
     pub fn digest_of(hash: Hash, text: &[u8]) -> Result<Self, Refusal> {
-        canary::refuse(text)?;
+        reserved::refuse(text)?;
         Ok(Self::Digest(hash.of(text)))
     }
 }

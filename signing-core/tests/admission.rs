@@ -20,6 +20,8 @@ use time::OffsetDateTime;
 mod support;
 
 const LEASE_MS: u64 = 8_000;
+/// How long a request may take, longer than any of these stories.
+const PATIENCE_MS: u64 = 600_000;
 const SIGNER: &str = "ledger";
 const OTHER: &str = "payouts";
 /// Registered and granted, but no upstream is configured for it.
@@ -100,7 +102,7 @@ impl Proxy {
     }
 
     fn admit(&self) -> Result<Permit, Refusal> {
-        self.admit_by(self.now_ms + 1_000)
+        self.admit_by(self.now_ms + PATIENCE_MS)
     }
 
     fn release(&self, permit: Permit) -> Result<StillOpen, Refusal> {
@@ -144,7 +146,7 @@ fn i1_a_granted_request_walks_from_its_grant_to_the_open_gate() {
     let proxy = Proxy::open();
     let permit = proxy.admit().unwrap();
     assert_eq!(permit.grant().caller(), &caller());
-    assert_eq!(permit.deadline(), moment(proxy.now_ms + 1_000));
+    assert_eq!(permit.deadline(), moment(proxy.now_ms + PATIENCE_MS));
     let still_open = proxy.release(permit).unwrap();
     assert_eq!(still_open.grant().signer().kid, kid(SIGNER));
     assert_eq!(still_open.grant().algorithm(), Algorithm::Ed25519Sha512);
@@ -336,6 +338,19 @@ fn i8_a_released_request_keeps_its_slot_until_it_is_answered() {
     assert_eq!(proxy.slots.taken(), 1);
     drop(given_up);
     assert_eq!(proxy.slots.taken(), 0);
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_withheld() {
+    let mut proxy = Proxy::open();
+    for (waits_ms, leaves) in [(2, true), (1, false)] {
+        let permit = proxy.admit_by(proxy.now_ms + waits_ms).unwrap();
+        proxy.now_ms += 1;
+        match proxy.release(permit) {
+            Ok(_) => assert!(leaves),
+            Err(refusal) => assert!(!leaves && refusal.reason == Reason::Indeterminate),
+        }
+    }
 }
 
 #[test]

@@ -41,6 +41,8 @@ struct InFlight {
     /// How many stops and gaps of its signer there had been until then.
     stops: u64,
     gaps: u64,
+    /// When its caller was told that nothing was released.
+    until: Moment,
 }
 
 /// What is known of one signer without asking its gates.
@@ -84,6 +86,7 @@ struct Counts {
     withheld: u32,
     old_grants: u32,
     after_a_gap: u32,
+    late: u32,
 }
 
 impl Model {
@@ -259,7 +262,7 @@ impl Model {
                 prop_assert_eq!(generation, self.generation, "a grant of another rulebook");
                 prop_assert!(taken < SLOTS && deadline > 0);
                 let Known { stops, gaps, .. } = self.known[signer];
-                self.in_flight.push(InFlight { permit, signer, stops, gaps });
+                self.in_flight.push(InFlight { permit, signer, stops, gaps, until });
                 self.counts.admitted += 1;
             }
             Err(refusal) => {
@@ -277,7 +280,8 @@ impl Model {
             return Ok(());
         }
         let at = pick % self.in_flight.len();
-        let InFlight { permit, signer, stops, gaps } = self.in_flight.swap_remove(at);
+        let InFlight { permit, signer, stops, gaps, until } = self.in_flight.swap_remove(at);
+        let is_late = self.now() >= until;
         let is_stopped = stops != self.known[signer].stops;
         let had_gap = gaps != self.known[signer].gaps;
         match self.snapshot.release(permit, self.now()) {
@@ -285,11 +289,15 @@ impl Model {
                 self.may_sign(signer)?;
                 prop_assert!(!is_stopped, "stopped between the admission and the release");
                 prop_assert!(!had_gap, "its gate was shut in between");
+                prop_assert!(!is_late, "nobody waits any more");
                 drop(still_open);
                 self.counts.released += 1;
             }
             Err(refusal) => {
-                prop_assert_eq!(refusal.reason, Reason::GateClosedInFlight);
+                let expected =
+                    if is_late { Reason::Indeterminate } else { Reason::GateClosedInFlight };
+                prop_assert_eq!(refusal.reason, expected);
+                self.counts.late += u32::from(is_late);
                 self.counts.withheld += u32::from(is_stopped);
                 self.counts.after_a_gap += u32::from(!is_stopped && had_gap);
             }
@@ -373,7 +381,8 @@ fn the_random_histories_admit_release_and_withhold() {
         sum.withheld += counts.withheld;
         sum.old_grants += counts.old_grants;
         sum.after_a_gap += counts.after_a_gap;
+        sum.late += counts.late;
     }
     let enough = sum.admitted > 2_000 && sum.released > 1_000 && sum.withheld > 200;
-    assert!(enough && sum.old_grants > 100 && sum.after_a_gap > 50, "{sum:?}");
+    assert!(enough && sum.old_grants > 100 && sum.after_a_gap > 50 && sum.late > 50, "{sum:?}");
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use system_tests::{Answer, Client, Fault, Kind, Operation, World, eventually};
 
 use crate::ALICE;
+use crate::breakglass::records;
 
 async fn sign(client: &Client, key: &str, kid: &str, message: &str) -> Answer {
     let headers = [("content-type", "application/json"), ("idempotency-key", key)];
@@ -103,4 +104,31 @@ async fn what_was_not_given_out_is_asked_anew_and_what_is_under_way_conflicts() 
     assert_eq!((second.status, second.reason()), (409, "idempotency_conflict"), "{second:?}");
     let first = first.await.unwrap();
     assert_eq!(sign(&alice, "order-2", "ec", "aGk=").await.signature(), first.signature());
+}
+
+#[tokio::test]
+async fn what_came_after_its_caller_was_told_that_nothing_did_is_withheld_and_not_kept() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy =
+        world.proxy().rare_canaries().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let alice = proxy.client(ALICE).await;
+    key.break_with(Fault::Latency(std::time::Duration::from_millis(600)));
+    let body = json!({"signer_kid": "ec", "message": "aGk="});
+    let headers = [
+        ("content-type", "application/json"),
+        ("idempotency-key", "order-1"),
+        ("signing-deadline-ms", "100"),
+    ];
+    let told = alice.send(Method::POST, "/v1/sign", &headers, body.to_string()).await.unwrap();
+    assert_eq!((told.status, told.reason()), (504, "indeterminate"), "{}", told.text);
+    let journal = world.scratch.path("proxy/journal");
+    let withheld = || records(&journal, "withheld");
+    eventually("its record", || async { (withheld().len() == 1).then_some(()) }).await;
+    assert_eq!(withheld()[0]["reason"], "indeterminate");
+    key.mend();
+    let withheld = records(&journal, "signed")[0]["signature"].clone();
+    let again = sign(&alice, "order-1", "ec", "aGk=").await;
+    assert_eq!(again.status, 200, "{}", again.text);
+    assert_ne!(withheld, again.body["signature"], "asked anew");
 }

@@ -200,7 +200,7 @@ async fn respond(
         ("/v1/freeze", &Method::POST) => {
             let Freeze { reason } = read(request).await?;
             let reason = one_line(reason)?;
-            let freezing = admin.monitor.freeze(reason, peer.name().await);
+            let freezing = admin.monitor.freeze(reason, peer.name_soon().await);
             let outcome = match tokio::time::timeout(STORE_PATIENCE, freezing).await {
                 Ok(outcome) => outcome.map_err(gone)?,
                 Err(_) => {

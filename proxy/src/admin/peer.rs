@@ -9,6 +9,8 @@ use crate::config;
 
 /// How long a user's name is looked up; a directory service may be down.
 const LOOKUP_MAX: Duration = Duration::from_secs(1);
+/// Where seconds count: files answer at once, a directory service that is well nearly so.
+const LOOKUP_SOON: Duration = Duration::from_millis(50);
 
 /// A peer as the kernel names it.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +31,17 @@ impl Peer {
 
     /// `uid 1000 (alice)`, for the record. The number counts, the name explains.
     pub(super) async fn name(self) -> String {
+        self.name_within(LOOKUP_MAX).await
+    }
+
+    /// The same for what must not wait for a name, as a freeze.
+    pub(super) async fn name_soon(self) -> String {
+        self.name_within(LOOKUP_SOON).await
+    }
+
+    async fn name_within(self, most: Duration) -> String {
         let look_up = tokio::task::spawn_blocking(move || user::named(self.uid));
-        match tokio::time::timeout(LOOKUP_MAX, look_up).await {
+        match tokio::time::timeout(most, look_up).await {
             Ok(Ok(named)) => named,
             Ok(Err(_)) | Err(_) => user::nameless(self.uid),
         }

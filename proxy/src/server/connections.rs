@@ -20,6 +20,10 @@ use tokio::time::{Instant, timeout_at};
 use super::tls::{ServerTls, Shaken};
 use crate::time::now;
 
+/// How long a connection that was cut may take to end. A socket is never waited for: this is
+/// for a thread that gets no time.
+const CUT_MAX: Duration = Duration::from_secs(1);
+
 /// All open connections.
 #[derive(Clone, Debug, Default)]
 pub struct Connections {
@@ -112,8 +116,8 @@ impl Connections {
     }
 
     /// Waits until every signature released so far is written or its connection
-    /// is gone; cuts what is not, once `patience` is over. Returns how many
-    /// connections it cut: from a cut on, nothing more is written to a socket.
+    /// is gone; cuts what is not, once `patience` is over, and waits for the
+    /// write that may be under way. Returns how many connections it cut.
     pub async fn settle(&self, patience: Duration) -> usize {
         let mut pending = self.snapshot();
         let settled = wait_until(Instant::now() + patience, || {
@@ -131,6 +135,8 @@ impl Connections {
         for (_, connection) in &pending {
             connection.tell(Told::Cut);
         }
+        // The cut forbids writes that have not begun; a driver that is gone has none under way.
+        wait_until(Instant::now() + CUT_MAX, || !pending.iter().any(|(id, _)| self.has(*id))).await;
         pending.len()
     }
 
@@ -152,7 +158,7 @@ impl Connections {
         for (_, connection) in &rest {
             connection.tell(Told::Cut);
         }
-        wait_until(Instant::now() + Duration::from_secs(1), || self.count() == 0).await;
+        wait_until(Instant::now() + CUT_MAX, || self.count() == 0).await;
         rest.len()
     }
 

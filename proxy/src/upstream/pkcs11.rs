@@ -5,6 +5,7 @@
 
 mod calls;
 mod life;
+mod line;
 mod process;
 mod supervisor;
 

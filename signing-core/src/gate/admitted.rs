@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 use super::armed::Armed;
 use super::emergency::EmergencyPermit;
 use super::snapshot::{Permit, Snapshot, StillOpen};
-use crate::key::{Algorithm, Signer};
+use crate::key::{Algorithm, Kid, Signer};
 use crate::moment::Moment;
 use crate::policy::Grant;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 
 /// A permit: of a gate, or of a break-glass session. Sealed: there are no others.
 pub trait Admitted: sealed::Sealed + Debug + Send + 'static {
@@ -36,13 +36,24 @@ pub trait Admitted: sealed::Sealed + Debug + Send + 'static {
     /// Whether what was admitted may still leave at `now`.
     ///
     /// # Errors
-    /// `gate_closed_in_flight`; the signature must not leave.
+    /// `gate_closed_in_flight`, or `indeterminate` once the deadline has passed: whoever asked
+    /// is told that nothing was released, and that stays true. The signature must not leave.
     fn release(
         self,
         gates: &Snapshot,
         now: Moment,
         wall: OffsetDateTime,
     ) -> Result<StillOpen, Refusal>;
+}
+
+/// # Errors
+/// `indeterminate`, as whoever asked is told, if it is too late for an answer.
+pub(super) fn in_time(kid: &Kid, deadline: Moment, now: Moment) -> Result<(), Refusal> {
+    if now < deadline {
+        return Ok(());
+    }
+    let detail = "a signature was made and is withheld: the deadline has passed";
+    Err(Refusal::new(Reason::Indeterminate, detail).about(kid))
 }
 
 mod sealed {

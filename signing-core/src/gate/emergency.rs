@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::admitted::Admitted;
+use super::admitted::{Admitted, in_time};
 use super::armed::{Armed, InForce};
 use super::epoch::Epoch;
 use super::slots::{Slot, Slots};
@@ -178,7 +178,8 @@ impl Admitted for EmergencyPermit {
         now: Moment,
         wall: OffsetDateTime,
     ) -> Result<StillOpen, Refusal> {
-        let Self { grant, armed, epoch, slot, .. } = self;
+        let Self { grant, armed, epoch, deadline, slot } = self;
+        in_time(&grant.signer().kid, deadline, now)?;
         let why = match gates.check_session(&grant, now, wall) {
             Ok(InForce { epoch: current, .. }) if *current == epoch => {
                 return Ok(StillOpen::new(grant, slot, Some(armed)));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use super::admitted::in_time;
 use super::armed::{Armed, InForce};
 use super::audit_stop::AuditStop;
 use super::epoch::Epoch;
@@ -168,7 +169,22 @@ impl Snapshot {
         session.map(|session| &session.armed)
     }
 
-    /// Whether requests for `kid` are the session's.
+    /// Whether there is a session at all, over or not: the first, cheap question.
+    #[must_use]
+    pub fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Whether requests for `kid` go to the session, be it to hear that its quota is used up.
+    #[must_use]
+    pub fn goes_to_session(&self, kid: &Kid, now: Moment, wall: OffsetDateTime) -> bool {
+        self.session.as_ref().is_some_and(|InForce { armed, spent_until, .. }| {
+            let is_over = spent_until.is_some_and(|until| now >= until);
+            !is_over && armed.lasts(now, wall) && armed.replaces.contains(kid)
+        })
+    }
+
+    /// Whether requests for `kid` are signed in the session.
     #[must_use]
     pub fn is_replaced(&self, kid: &Kid, now: Moment, wall: OffsetDateTime) -> bool {
         self.armed(now, wall).is_some_and(|armed| armed.replaces.contains(kid))
@@ -278,13 +294,15 @@ impl Snapshot {
     }
 
     /// Whether what `permit` admitted may still leave at `now`: the gate is
-    /// open, its lease lasts, and nothing changed since the admission.
+    /// open, its lease lasts, nothing changed since the admission, and somebody
+    /// still waits for it.
     ///
     /// # Errors
-    /// `gate_closed_in_flight`; the signature must not leave.
+    /// `gate_closed_in_flight`, `indeterminate`; the signature must not leave.
     pub fn release(&self, permit: Permit, now: Moment) -> Result<StillOpen, Refusal> {
-        let Permit { grant, epoch, slot, .. } = permit;
+        let Permit { grant, epoch, deadline, slot, .. } = permit;
         let kid = &grant.signer().kid;
+        in_time(kid, deadline, now)?;
         let why = match self.check(kid, now) {
             Ok(current) if current == epoch => return Ok(StillOpen::new(grant, slot, None)),
             Ok(_) => "it had been shut in between".to_owned(),

@@ -1,9 +1,9 @@
 //! What exactly is put before the key, for each algorithm and kind of input.
 
 use super::{Algorithm, Digest, Hash};
-use crate::canary;
 use crate::refusal::{Reason, Refusal};
 use crate::request::Input;
+use crate::reserved;
 
 /// The longest message AWS KMS takes as `RAW`.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>
@@ -11,7 +11,7 @@ pub const ED25519_MESSAGE_MAX_BYTES: usize = 4096;
 
 /// The bytes a key signs, in the form its algorithm takes. Made only by
 /// [`ToBeSigned::prepare`], so that lengths are right and no caller's input is
-/// a canary, and by [`crate::Canary`].
+/// a canary or an approval, and by [`crate::Canary`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToBeSigned {
     algorithm: Algorithm,
@@ -38,16 +38,16 @@ impl ToBeSigned {
     /// # Errors
     /// `invalid_digest` if another hash made it, `message_too_large` if
     /// Ed25519's message is over 4096 bytes, `invalid_request` for what begins
-    /// like a canary and for an empty Ed25519 message, which KMS does not take.
+    /// like a canary or an approval and for an empty Ed25519 message, which KMS does not take.
     pub fn prepare(input: &Input, algorithm: Algorithm) -> Result<Self, Refusal> {
         match input {
             Input::Digest(digest) => {
                 // Ed25519 signs the digest's own bytes.
-                canary::refuse(digest.bytes())?;
+                reserved::refuse(digest.bytes())?;
                 Self::from_digest(digest, algorithm)
             }
             Input::Message(message) => {
-                canary::refuse(message)?;
+                reserved::refuse(message)?;
                 Self::from_message(message, algorithm)
             }
         }
@@ -70,7 +70,7 @@ impl ToBeSigned {
         let form = match algorithm {
             Algorithm::Ed25519Sha512 => {
                 // A digest's bytes are the message here.
-                canary::refuse(digest.bytes())?;
+                reserved::refuse(digest.bytes())?;
                 Form::Raw(digest.bytes().to_vec())
             }
             Algorithm::EcdsaSha256

@@ -27,6 +27,8 @@ mod property;
 mod support;
 
 /// Replaced by the session.
+/// How long a request may take, longer than any of these stories.
+const PATIENCE_MS: u64 = 100_000_000;
 const SIGNER: &str = "ledger";
 /// Not replaced.
 const OTHER: &str = "payouts";
@@ -129,7 +131,7 @@ impl Proxy {
         signer: &str,
         algorithm: Option<Algorithm>,
     ) -> Result<EmergencyPermit, Refusal> {
-        let (now, due) = (moment(self.now_ms), moment(self.now_ms + 5_000));
+        let (now, due) = (moment(self.now_ms), moment(self.now_ms + PATIENCE_MS));
         let grant = self.grant(caller, signer);
         self.gates.snapshot().admit_emergency(grant, algorithm, &self.slots, (now, self.wall), due)
     }
@@ -143,7 +145,7 @@ impl Proxy {
     }
 
     fn admit(&self, signer: &str) -> Result<Permit, Refusal> {
-        let (now, due) = (moment(self.now_ms), moment(self.now_ms + 5_000));
+        let (now, due) = (moment(self.now_ms), moment(self.now_ms + PATIENCE_MS));
         self.gates.snapshot().admit(self.grant(CALLER, signer), &self.slots, now, due)
     }
 

@@ -170,7 +170,7 @@ async fn ended_for(site: &Site, reason: &str) -> Value {
 }
 
 /// What the records of a type say.
-fn records(directory: &Path, kind: &str) -> Vec<Value> {
+pub(crate) fn records(directory: &Path, kind: &str) -> Vec<Value> {
     let data = |record: Value| match &record["record"]["data"] {
         Value::Null => record["data"].clone(),
         data => data.clone(),

@@ -11,6 +11,8 @@ use signing_core::{Algorithm, Moment};
 use tokio::sync::oneshot;
 
 use super::super::UpstreamError;
+use super::line::Line;
+use crate::time::now;
 
 /// Calls that may wait at once; one more is refused at once.
 const WAITING_MAX: usize = 1024;
@@ -35,7 +37,7 @@ pub(super) struct Asked {
     pub(super) answer: oneshot::Receiver<Answer>,
 }
 
-/// What the upstream's callers, the supervisor and its writer share.
+/// What the upstream's callers and the supervisor share.
 #[derive(Debug)]
 pub(super) struct Calls {
     sent_max: usize,
@@ -47,6 +49,8 @@ pub(super) struct Calls {
 struct State {
     /// Why nothing can be asked. None: a worker serves.
     away: Option<UpstreamError>,
+    /// The way to the worker that serves.
+    line: Option<Line>,
     /// The key that the worker found.
     found: Option<Vec<u8>>,
     /// The key that was compared with the registered one and equalled it.
@@ -88,6 +92,7 @@ impl Calls {
     pub(super) fn new(threads: usize) -> Self {
         let state = State {
             away: Some(starting()),
+            line: None,
             found: None,
             pinned: None,
             canaries: VecDeque::new(),
@@ -145,11 +150,7 @@ impl Calls {
             Lane::Canaries => state.canaries.push_back(waiting),
             Lane::Callers => state.callers.push_back(waiting),
         }
-        let to_be_sent = self.has_room(&state);
-        drop(state);
-        if to_be_sent {
-            self.changed.notify_all();
-        }
+        self.send(&mut state);
         Ok(Asked { id, answer })
     }
 
@@ -211,10 +212,11 @@ impl Calls {
         self.state().closed
     }
 
-    /// A worker serves, with the key that it found.
-    pub(super) fn serve(&self, found: Vec<u8>) {
+    /// A worker serves at the end of `line`, with the key that it found.
+    pub(super) fn serve(&self, found: Vec<u8>, line: Line) {
         let mut state = self.state();
         state.found = Some(found);
+        state.line = Some(line);
         state.away = None;
     }
 
@@ -222,10 +224,10 @@ impl Calls {
     pub(super) fn leave(&self, why: &UpstreamError) {
         let mut state = self.state();
         state.away = Some(why.clone());
+        state.line = None;
         let State { canaries, callers, .. } = &mut *state;
         let unsent: Vec<_> = canaries.drain(..).chain(callers.drain(..)).collect();
         drop(state);
-        self.changed.notify_all();
         for Waiting { reply, .. } in unsent {
             // Whoever does not wait any more needs no answer.
             let _ = reply.send(Err(UpstreamError::failed(
@@ -243,44 +245,14 @@ impl Calls {
         }
     }
 
-    /// Waits for calls that may be sent, marks them as sent and writes them into
-    /// `buffer`. False once there is no worker to send them to.
-    pub(super) fn next_to_send(&self, buffer: &mut Vec<u8>, now: impl Fn() -> Moment) -> bool {
-        let mut state = self.state();
-        loop {
-            if state.away.is_some() || state.closed {
-                return false;
-            }
-            while self.has_room(&state) || (!buffer.is_empty() && state.sent.len() < self.sent_max)
-            {
-                let next = state.canaries.pop_front().or_else(|| state.callers.pop_front());
-                let Some(Waiting { call, reply }) = next else { break };
-                // Nobody wants it any more.
-                if reply.is_closed() {
-                    continue;
-                }
-                Call::write(call.id, call.algorithm, &call.input, buffer);
-                state.sent.insert(call.id, Sent { at: now(), reply });
-            }
-            if !buffer.is_empty() {
-                return true;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
     /// Takes in an answer of the worker.
     pub(super) fn take(&self, answered: Answered) -> Took {
         let mut state = self.state();
         let Some(Sent { reply, .. }) = state.sent.remove(&answered.id) else {
             return Took::Confused;
         };
-        let waiting = !(state.canaries.is_empty() && state.callers.is_empty());
-        let to_be_sent = waiting && self.has_room(&state);
+        self.send(&mut state);
         drop(state);
-        if to_be_sent {
-            self.changed.notify_all();
-        }
         let (answer, took) = match answered.result {
             Ok(signature) => (Ok(signature), Took::Answer),
             Err(failure) => {
@@ -293,10 +265,24 @@ impl Calls {
         took
     }
 
-    /// Whether calls are to be sent now: once half of those ahead are answered, several at
-    /// once, so that not every answer costs a write. The worker's threads have work until then.
-    fn has_room(&self, state: &State) -> bool {
-        state.sent.len() <= self.sent_max / 2
+    /// Sends calls that wait, and marks them as sent: once half of those ahead are answered,
+    /// several at once, so that not every answer costs a write. The worker's threads have work
+    /// until then.
+    fn send(&self, state: &mut State) {
+        let State { line: Some(line), canaries, callers, sent, .. } = state else { return };
+        if sent.len() <= self.sent_max / 2 {
+            while sent.len() < self.sent_max {
+                let next = canaries.pop_front().or_else(|| callers.pop_front());
+                let Some(Waiting { call, reply }) = next else { break };
+                // Nobody wants it any more.
+                if reply.is_closed() {
+                    continue;
+                }
+                Call::write(call.id, call.algorithm, &call.input, line.frames());
+                sent.insert(call.id, Sent { at: now(), reply });
+            }
+        }
+        line.send();
     }
 
     /// Since when the oldest call is with the worker.
@@ -327,28 +313,44 @@ fn starting() -> UpstreamError {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
     use signing_core::worker::{Failure, Frames};
 
     const KEY: &[u8] = b"spki";
 
-    fn serving() -> Calls {
+    /// Calls, and the worker's end of their line.
+    fn serving() -> (Calls, UnixStream) {
         let calls = Calls::new(1);
-        calls.serve(KEY.to_vec());
+        let worker = serve(&calls, KEY);
         calls.pin(KEY.to_vec());
-        calls
+        (calls, worker)
+    }
+
+    fn serve(calls: &Calls, key: &[u8]) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        calls.serve(key.to_vec(), Line::new(ours));
+        theirs
     }
 
     fn ask(calls: &Calls, lane: Lane) -> Asked {
         calls.ask(lane, Algorithm::EcdsaSha256, &[7; 32]).unwrap()
     }
 
-    fn send(calls: &Calls) -> Vec<u64> {
-        let mut buffer = Vec::new();
-        assert!(calls.next_to_send(&mut buffer, || Moment::from_nanos(1)));
-        let mut frames = Frames::default();
-        frames.extend(&buffer);
+    /// What has come to the worker.
+    fn came(mut worker: &UnixStream) -> Vec<u64> {
+        let (mut frames, mut piece) = (Frames::default(), [0; 4096]);
+        while let Ok(length @ 1..) = worker.read(&mut piece) {
+            frames.extend(&piece[..length]);
+        }
         std::iter::from_fn(|| Some(Call::read(frames.next_frame().unwrap()?).unwrap().id)).collect()
+    }
+
+    fn answer(calls: &Calls, id: u64) -> Took {
+        calls.take(Answered { id, result: Ok(vec![1]) })
     }
 
     fn fault(answer: &mut Asked) -> Fault {
@@ -360,66 +362,99 @@ mod tests {
 
     #[test]
     fn i10_what_was_sent_is_in_doubt_and_what_was_not_is_not() {
-        let calls = serving();
-        let mut asked: Vec<_> =
-            (0..SENT_PER_THREAD_MAX + 2).map(|_| ask(&calls, Lane::Callers)).collect();
-        assert_eq!(send(&calls).len(), SENT_PER_THREAD_MAX, "in flight are bounded");
+        let (calls, worker) = serving();
+        let mut asked: Vec<_> = (0..9).map(|_| ask(&calls, Lane::Callers)).collect();
+        let sent = came(&worker).len();
+        assert!((1..=SENT_PER_THREAD_MAX).contains(&sent), "in flight are bounded: {sent}");
         calls.leave(&starting());
         calls.settle("it died");
         let faults: Vec<_> = asked.iter_mut().map(fault).collect();
-        let (sent, unsent) = faults.split_at(SENT_PER_THREAD_MAX);
+        let (sent, unsent) = faults.split_at(sent);
         assert!(sent.iter().all(|fault| *fault == Fault::Indeterminate), "{sent:?}");
         assert!(unsent.iter().all(|fault| *fault == Fault::Unavailable), "{unsent:?}");
         assert!(calls.ask(Lane::Callers, Algorithm::EcdsaSha256, &[7; 32]).is_err());
+        assert_eq!((&worker).read(&mut [0]).unwrap(), 0, "it learns that no more comes");
     }
 
     #[test]
     fn canaries_are_sent_before_the_callers_that_wait() {
-        let calls = serving();
-        for _ in 0..3 {
-            drop(ask(&calls, Lane::Callers));
-        }
+        let (calls, worker) = serving();
+        let first: Vec<_> = (0..4).map(|_| ask(&calls, Lane::Callers)).collect();
+        let sent = came(&worker);
+        drop(ask(&calls, Lane::Callers));
         let waiting = ask(&calls, Lane::Callers);
         let canary = ask(&calls, Lane::Canaries);
+        assert_eq!(came(&worker), [0_u64; 0], "it has enough");
+        for id in &sent {
+            assert_eq!(answer(&calls, *id), Took::Answer);
+        }
+        let unsent = first.iter().map(|asked| asked.id).filter(|id| !sent.contains(id));
         // Those whose callers left are not sent at all.
-        assert_eq!(send(&calls), [canary.id, waiting.id]);
+        let expected: Vec<_> = [canary.id].into_iter().chain(unsent).chain([waiting.id]).collect();
+        assert_eq!(came(&worker), expected);
+    }
+
+    #[test]
+    fn every_call_is_sent_once_and_never_more_than_may() {
+        let (calls, worker) = serving();
+        let asked: Vec<_> = (0..200).map(|_| ask(&calls, Lane::Callers)).collect();
+        let (mut under_way, mut all) = (VecDeque::new(), Vec::new());
+        loop {
+            let new = came(&worker);
+            all.extend_from_slice(&new);
+            under_way.extend(new);
+            assert!(under_way.len() <= SENT_PER_THREAD_MAX);
+            let Some(id) = under_way.pop_front() else { break };
+            assert_eq!(answer(&calls, id), Took::Answer);
+        }
+        assert_eq!(all, asked.iter().map(|asked| asked.id).collect::<Vec<_>>());
     }
 
     #[test]
     fn no_more_wait_than_may_and_who_gives_up_leaves_the_queue() {
-        let calls = serving();
-        let asked: Vec<_> = (0..WAITING_MAX).map(|_| ask(&calls, Lane::Callers)).collect();
-        let one_more = calls.ask(Lane::Canaries, Algorithm::EcdsaSha256, &[7; 32]);
+        let (calls, worker) = serving();
+        let mut asked = vec![ask(&calls, Lane::Callers)];
+        let one_more = loop {
+            match calls.ask(Lane::Callers, Algorithm::EcdsaSha256, &[7; 32]) {
+                Ok(call) => asked.push(call),
+                Err(error) => break error,
+            }
+        };
+        let sent = came(&worker);
+        assert_eq!(asked.len(), WAITING_MAX + sent.len());
         let is = |error: &UpstreamError, expected| match error {
             UpstreamError::Failed { fault, .. } => *fault == expected,
             UpstreamError::Doubt { .. } => false,
         };
-        assert!(is(&one_more.err().unwrap(), Fault::Throttled));
-        let waited = Duration::from_secs(1);
-        assert!(is(&calls.give_up(asked[1].id, waited), Fault::Unavailable));
-        assert_eq!(send(&calls)[..2], [asked[0].id, asked[2].id]);
-        assert!(is(&calls.give_up(asked[0].id, waited), Fault::Indeterminate));
+        assert!(is(&one_more, Fault::Throttled));
+        let (waited, next) = (Duration::from_secs(1), &asked[sent.len()..]);
+        assert!(is(&calls.give_up(next[0].id, waited), Fault::Unavailable));
+        for id in &sent {
+            assert_eq!(answer(&calls, *id), Took::Answer);
+        }
+        assert_eq!(came(&worker)[..2], [next[1].id, next[2].id]);
+        assert!(is(&calls.give_up(next[1].id, waited), Fault::Indeterminate));
     }
 
     #[test]
     fn another_key_under_the_same_name_is_doubted_and_an_uncompared_one_is_not_asked() {
         let calls = Calls::new(1);
-        calls.serve(KEY.to_vec());
+        let _worker = serve(&calls, KEY);
         let refused = || calls.ask(Lane::Callers, Algorithm::EcdsaSha256, &[7; 32]).err().unwrap();
         assert!(matches!(refused(), UpstreamError::Failed { fault: Fault::Unavailable, .. }));
         calls.pin(KEY.to_vec());
-        calls.serve(b"another".to_vec());
+        let _worker = serve(&calls, b"another");
         assert!(matches!(refused(), UpstreamError::Doubt { .. }));
-        calls.serve(KEY.to_vec());
+        let _worker = serve(&calls, KEY);
         drop(ask(&calls, Lane::Callers));
     }
 
     #[test]
     fn an_answer_nobody_asked_for_is_a_confused_worker() {
-        let calls = serving();
+        let (calls, worker) = serving();
+        assert_eq!(answer(&calls, 0), Took::Confused);
         let mut asked = ask(&calls, Lane::Callers);
-        assert_eq!(calls.take(Answered { id: asked.id, result: Ok(vec![1]) }), Took::Confused);
-        assert_eq!(send(&calls), [asked.id]);
+        assert_eq!(came(&worker), [asked.id]);
         let failure = Failure { fault: Fault::Unavailable, detail: "gone".into(), last: true };
         let took = calls.take(Answered { id: asked.id, result: Err(failure) });
         assert!(matches!(took, Took::Last(_)), "{took:?}");

@@ -49,7 +49,10 @@ impl Life {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::super::super::UpstreamError;
+    use super::super::line::Line;
     use super::*;
     use signing_core::gate::Fault;
 
@@ -61,7 +64,8 @@ mod tests {
         assert_eq!(seen(), (false, 0, 0));
         life.started();
         assert_eq!(seen(), (false, 0, 0), "it has not found its key yet");
-        calls.serve(b"spki".to_vec());
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        calls.serve(b"spki".to_vec(), Line::new(ours));
         assert_eq!(seen(), (true, 0, 0));
         life.hung();
         calls.leave(&UpstreamError::failed(Fault::Unavailable, "killed"));

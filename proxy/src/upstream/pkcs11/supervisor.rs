@@ -2,7 +2,7 @@
 //! starts it anew, later each time. A PIN that was refused is not tried again until its
 //! file has changed, so that nothing here locks a token.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -16,6 +16,7 @@ use signing_core::{Algorithm, Moment};
 use super::super::UpstreamError;
 use super::calls::{Calls, Took};
 use super::life::Life;
+use super::line::Line;
 use super::process::Process;
 use crate::config;
 use crate::time::now;
@@ -138,19 +139,13 @@ impl Supervisor {
             Ok(spki_der) => spki_der,
             Err(ended) => return ended,
         };
-        self.calls.serve(spki_der);
+        let line = match socket.try_clone() {
+            Ok(socket) => Line::new(socket),
+            Err(error) => return failed(Fault::Unavailable, error.to_string()),
+        };
+        self.calls.serve(spki_der, line);
         tracing::info!(target: "pkcs11", signer_kid = self.name, pid = process.id(), "the worker serves");
-        std::thread::scope(|scope| {
-            let writer = std::thread::Builder::new().name("pkcs11-send".into());
-            if let Err(error) = writer.spawn_scoped(scope, || self.write(socket)) {
-                return failed(Fault::Unavailable, format!("no thread to write with: {error}"));
-            }
-            let ended = self.read(socket, &mut reader);
-            // Lets the writer go, whatever it waits for.
-            self.calls.leave(&ended.error);
-            let _ = socket.shutdown(Shutdown::Both);
-            ended
-        })
+        self.read(socket, &mut reader)
     }
 
     /// Says which key is wanted, and hears which one was found.
@@ -197,21 +192,6 @@ impl Supervisor {
                 pin,
             }),
         }
-    }
-
-    /// Sends calls until there is no worker any more.
-    fn write(&self, mut socket: &UnixStream) {
-        let mut buffer = Vec::new();
-        while self.calls.next_to_send(&mut buffer, now) {
-            if socket.write_all(&buffer).is_err() {
-                // Whatever it was, the reader sees the end too.
-                let _ = socket.shutdown(Shutdown::Both);
-                return;
-            }
-            buffer.clear();
-        }
-        // Heard by a worker that wants to leave: it answers what it has, and ends.
-        let _ = socket.shutdown(Shutdown::Write);
     }
 
     /// Hands out answers until the worker ends or hangs.
