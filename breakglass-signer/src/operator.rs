@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use signing_core::breakglass::wire;
 use signing_core::breakglass::wire::operator::{PASSPHRASE_MAX_BYTES, Unlocked};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use zeroize::Zeroizing;
 
@@ -53,7 +53,13 @@ fn no(why: &str) -> Unlocked {
     Unlocked { unlocked: false, detail: why.to_owned(), waits_s: 0 }
 }
 
-async fn passphrase(stream: &mut UnixStream) -> std::io::Result<Zeroizing<Vec<u8>>> {
+/// Reads the one frame of a peer: a length, and a passphrase of 1 to [`PASSPHRASE_MAX_BYTES`].
+///
+/// # Errors
+/// If it does not come whole, or is longer.
+pub async fn passphrase(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let length = usize::try_from(stream.read_u32_le().await?).unwrap_or(usize::MAX);
     if !(1..=PASSPHRASE_MAX_BYTES).contains(&length) {
         return Err(std::io::ErrorKind::InvalidData.into());
