@@ -21,7 +21,7 @@ fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
 step "programs"
 # program:Debian package
 wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc readelf:binutils strace:strace ssh-keygen:openssh-client mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2 ip:iproute2 nft:nftables faketime:faketime prlimit:util-linux unshare:util-linux systemd-analyze:systemd systemd-creds:systemd"
-[ "$campaign" = no ] || wanted="$wanted nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
+[ "$campaign" = no ] || wanted="$wanted c++:g++ nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
 missing=""
 for pair in $wanted; do
   command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"

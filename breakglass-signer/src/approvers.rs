@@ -45,7 +45,11 @@ impl Approvers {
         Self::parse(file, &read, roles)
     }
 
-    fn parse(
+    /// Reads what the file holds; its name is for mistakes, and for [`Approvers::unchanged`].
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn parse(
         file: &Path,
         text: &str,
         roles: &BTreeMap<String, Vec<String>>,
@@ -154,19 +158,25 @@ impl Approver {
     fn take(&mut self, option: &str) -> Result<(), String> {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        let once = |given: bool| {
+            if given { Err(format!("has the option {name} twice; give it once")) } else { Ok(()) }
+        };
         match (name.to_ascii_lowercase().as_str(), value) {
             ("cert-authority", _) => Err("is a cert-authority, and whoever holds that could make \
                  approvers; name each person's own key"
                 .to_owned()),
             ("namespaces", Some(value)) => {
+                once(self.namespaces.is_some())?;
                 self.namespaces = Some(value.split(',').map(str::to_owned).collect());
                 Ok(())
             }
             ("valid-after", Some(value)) => {
+                once(self.valid_after.is_some())?;
                 self.valid_after = Some(instant(value)?);
                 Ok(())
             }
             ("valid-before", Some(value)) => {
+                once(self.valid_before.is_some())?;
                 self.valid_before = Some(instant(value)?);
                 Ok(())
             }
@@ -259,17 +269,29 @@ fn matches_list(text: &str, patterns: &[String]) -> bool {
         && patterns.iter().any(|pattern| matches(text.as_bytes(), pattern.as_bytes()))
 }
 
+/// `*` is any text and `?` one character. Of several stars only the last has to be tried
+/// further on, so that no pattern takes longer than both lengths multiplied.
 fn matches(text: &[u8], pattern: &[u8]) -> bool {
-    match (text.split_first(), pattern.split_first()) {
-        (_, Some((b'*', rest))) => {
-            matches(text, rest)
-                || text.split_first().is_some_and(|(_, text)| matches(text, pattern))
+    let (mut at, mut next) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while at < text.len() {
+        match (pattern.get(next), star) {
+            (Some(b'*'), _) => {
+                next += 1;
+                star = Some((at, next));
+            }
+            (Some(wanted), _) if *wanted == b'?' || Some(wanted) == text.get(at) => {
+                at += 1;
+                next += 1;
+            }
+            (_, Some((taken, after))) => {
+                (at, next) = (taken + 1, after);
+                star = Some((taken + 1, after));
+            }
+            (_, None) => return false,
         }
-        (Some((_, text)), Some((b'?', pattern))) => matches(text, pattern),
-        (Some((one, text)), Some((other, pattern))) => one == other && matches(text, pattern),
-        (None, None) => true,
-        _ => false,
     }
+    pattern.iter().skip(next).all(|rest| *rest == b'*')
 }
 
 /// `YYYYMMDD[HHMM[SS]]Z`. OpenSSH takes a time without `Z` as local, which depends on the
@@ -293,4 +315,60 @@ fn instant(text: &str) -> Result<OffsetDateTime, String> {
         Date::from_calendar_date(i32::from(number(0, 4)), month, small(6)).map_err(|_| wrong())?;
     let time = Time::from_hms(small(8), small(10), small(12)).map_err(|_| wrong())?;
     Ok(PrimitiveDateTime::new(date, time).assume_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key of nobody.
+    const KEY: &str = "ssh-ed25519 \
+         AAAAC3NzaC1lZDI1NTE5AAAAILMDT1aFMSiyV1IZ7wBpQl8RK3PwAuc2IgYx6oCIP3nN";
+
+    fn matching(text: &str, pattern: &str) -> bool {
+        matches(text.as_bytes(), pattern.as_bytes())
+    }
+
+    #[test]
+    fn a_star_is_any_text_and_a_question_mark_one_character() {
+        for (pattern, expected) in [
+            ("breakglass@signing-proxy", true),
+            ("*", true),
+            ("**", true),
+            ("b*@*y", true),
+            ("*proxy*", true),
+            ("?reakglass@*", true),
+            ("*g?ass@*-*", true),
+            ("", false),
+            ("breakglass", false),
+            ("*@signing-prox", false),
+            ("?", false),
+            ("breakglass@signing-proxy?", false),
+        ] {
+            assert_eq!(matching(NAMESPACE, pattern), expected, "{pattern}");
+        }
+        assert!(matching("", "") && matching("", "*") && !matching("", "?"));
+    }
+
+    #[test]
+    fn i8_no_pattern_takes_long() {
+        assert!(!matching(&"a".repeat(10_000), &format!("{}b", "*a".repeat(5_000))));
+    }
+
+    #[test]
+    fn an_option_is_given_once() {
+        let parse = |options: &str| {
+            let line = format!("alice@example.org {options} {KEY}");
+            Approvers::parse(Path::new("approvers"), &line, &BTreeMap::new())
+        };
+        assert!(parse("namespaces=\"a\",valid-after=\"20260101Z\"").is_ok());
+        for twice in [
+            "namespaces=\"a\",namespaces=\"*\"",
+            "valid-after=\"20260101Z\",Valid-After=\"20200101Z\"",
+            "valid-before=\"20260101Z\",valid-before=\"20990101Z\"",
+        ] {
+            let mistakes = parse(twice).err().unwrap_or_default();
+            assert!(mistakes.iter().any(|what| what.contains("twice")), "{twice}: {mistakes:?}");
+        }
+    }
 }

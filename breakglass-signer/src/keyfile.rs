@@ -15,10 +15,11 @@ use zeroize::Zeroizing;
 
 /// More rounds than this are a mistake or an attack: opening would take minutes.
 const PBKDF2_ROUNDS_MAX: u32 = 20_000_000;
+/// scrypt's N times r times p of a file that is opened: N = 2^20 with r = 8 and p = 1 takes 1 GiB and
+/// seconds. Either grows with the product, so it bounds both.
+const SCRYPT_WORK_MAX: u64 = 1 << 23;
 /// scrypt with N = 2^14, r = 8, p = 5: the most memory that openssl takes without being told.
 const SCRYPT: (u8, u32, u32) = (14, 8, 5);
-/// scrypt's N of a file that is opened; 2^20 with r = 8 takes 1 GiB.
-const SCRYPT_N_MAX: u64 = 1 << 20;
 const SALT_BYTES: usize = 16;
 const IV_BYTES: usize = 16;
 
@@ -41,6 +42,14 @@ pub enum KeyFileError {
         /// What is wrong.
         why: String,
     },
+    /// Opening it would take too long or too much memory, or can not be done at all.
+    #[error("{} can not be opened: {why}; encrypt it anew: openssl pkcs8 -topk8 -v2 aes256 -scrypt", file.display())]
+    Derivation {
+        /// Which.
+        file: PathBuf,
+        /// What it asks for, and what is allowed.
+        why: String,
+    },
     /// The passphrase does not open it.
     #[error("the passphrase does not open {}", .0.display())]
     Passphrase(PathBuf),
@@ -54,30 +63,62 @@ pub enum KeyFileError {
 /// # Errors
 /// [`KeyFileError`].
 pub fn load(file: &Path) -> Result<Sealed, KeyFileError> {
-    let io = |error| KeyFileError::Io { file: file.to_owned(), error };
+    let text = files::read_text(file)
+        .map_err(|error| KeyFileError::Io { file: file.to_owned(), error })?;
+    parse(file, &text)
+}
+
+/// Reads what a sealed file holds; it stays sealed. What it would cost to open is bounded here,
+/// since whoever can write the file chooses it.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn parse(file: &Path, text: &str) -> Result<Sealed, KeyFileError> {
     let why = |why: String| KeyFileError::NotSealed { file: file.to_owned(), why };
-    let text = files::read_text(file).map_err(io)?;
     let (label, document) =
-        SecretDocument::from_pem(&text).map_err(|error| why(error.to_string()))?;
+        SecretDocument::from_pem(text).map_err(|error| why(error.to_string()))?;
     EncryptedPrivateKeyInfoRef::validate_pem_label(label)
         .map_err(|_| why(format!("it is a {label}; encrypt it with a passphrase")))?;
     let sealed = Sealed { file: file.to_owned(), document };
-    let info = sealed.info().map_err(why)?;
+    let info = sealed.info().map_err(|error| {
+        why(format!(
+            "{error}; it is damaged, or names a number or a method beyond all that is used"
+        ))
+    })?;
     let pbes2 = info.encryption_algorithm.pbes2();
     let pbes2 =
         pbes2.ok_or_else(|| why("it is encrypted in an old way, not by PBES2".to_owned()))?;
-    let is_bounded = match &pbes2.kdf {
-        pbes2::Kdf::Pbkdf2(params) => params.iteration_count <= PBKDF2_ROUNDS_MAX,
-        pbes2::Kdf::Scrypt(params) => {
-            let memory = params.cost_parameter.saturating_mul(u64::from(params.block_size));
-            memory <= SCRYPT_N_MAX * 8 && params.parallelization <= 16
-        }
-        _ => false,
-    };
-    if !is_bounded {
-        return Err(why("opening it would take too long, or is not known how".to_owned()));
-    }
+    bounded(&pbes2.kdf).map_err(|why| KeyFileError::Derivation { file: file.to_owned(), why })?;
     Ok(sealed)
+}
+
+/// Whether a key derivation can be done, in seconds and in memory that a machine has.
+fn bounded(kdf: &pbes2::Kdf) -> Result<(), String> {
+    match kdf {
+        pbes2::Kdf::Pbkdf2(params) => {
+            let rounds = params.iteration_count;
+            if (1..=PBKDF2_ROUNDS_MAX).contains(&rounds) {
+                return Ok(());
+            }
+            Err(format!(
+                "its key derivation asks for {rounds} rounds of PBKDF2, expected 1 to \
+                 {PBKDF2_ROUNDS_MAX}"
+            ))
+        }
+        pbes2::Kdf::Scrypt(params) => {
+            let (n, r, p) = (params.cost_parameter, params.block_size, params.parallelization);
+            let work = n.saturating_mul(u64::from(r)).saturating_mul(u64::from(p));
+            // With an N that is none the library panics.
+            if n.is_power_of_two() && n > 1 && (1..=SCRYPT_WORK_MAX).contains(&work) {
+                return Ok(());
+            }
+            Err(format!(
+                "its key derivation asks for scrypt with N = {n}, r = {r}, p = {p}; N has to be a \
+                 power of two, and N * r * p 1 to {SCRYPT_WORK_MAX}"
+            ))
+        }
+        _ => Err("its key derivation is neither PBKDF2 nor scrypt".to_owned()),
+    }
 }
 
 /// A sealed key.
@@ -160,4 +201,85 @@ fn sync_directory(file: &Path) -> io::Result<()> {
         _ => Path::new("."),
     };
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PBKDF2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0c];
+    const SCRYPT: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x04, 0x0b];
+    const PBES2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0d];
+    const AES256_CBC: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x2a];
+
+    /// Tag, length, content (X.690 8.1), up to 255 bytes.
+    fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let length = u8::try_from(content.len()).unwrap();
+        let long: &[u8] = if length < 0x80 { &[] } else { &[0x81] };
+        [&[tag], long, &[length], &content[..]].concat()
+    }
+
+    fn number(number: u64) -> Vec<u8> {
+        let bytes = [&[0][..], &number.to_be_bytes()].concat();
+        let zeros = bytes.windows(2).take_while(|pair| pair[0] == 0 && pair[1] < 0x80).count();
+        tlv(0x02, &[&bytes[zeros..]])
+    }
+
+    /// A sealed file that derives its key with `kdf` and those numbers.
+    fn pem(kdf: &[u8], numbers: &[u64]) -> String {
+        let numbers: Vec<u8> = numbers.iter().flat_map(|value| number(*value)).collect();
+        let salt = tlv(0x04, &[&[7; 16]]);
+        let kdf = tlv(0x30, &[&tlv(0x06, &[kdf]), &tlv(0x30, &[&salt, &numbers])]);
+        let aes = tlv(0x30, &[&tlv(0x06, &[AES256_CBC]), &tlv(0x04, &[&[7; 16]])]);
+        let scheme = tlv(0x30, &[&tlv(0x06, &[PBES2]), &tlv(0x30, &[&kdf, &aes])]);
+        let der = tlv(0x30, &[&scheme, &tlv(0x04, &[&[7; 48]])]);
+        let label = EncryptedPrivateKeyInfoRef::PEM_LABEL;
+        pkcs8::der::pem::encode_string(label, LineEnding::LF, &der).unwrap()
+    }
+
+    fn parsed(kdf: &[u8], numbers: &[u64]) -> Result<Sealed, String> {
+        parse(Path::new("key.pem"), &pem(kdf, numbers)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn i8_a_file_that_asks_for_hours_or_gigabytes_is_refused_with_what_it_asks_for() {
+        for (kdf, numbers, expected) in [
+            (PBKDF2, &[20_000_001][..], "asks for 20000001 rounds of PBKDF2, expected 1 to"),
+            (PBKDF2, &[0], "asks for 0 rounds of PBKDF2"),
+            (PBKDF2, &[1 << 40], "names a number or a method beyond all that is used"),
+            (SCRYPT, &[1 << 40, 8, 1], "asks for scrypt with N = 1099511627776, r = 8, p = 1;"),
+            (SCRYPT, &[1 << 20, 8, 2], "N * r * p 1 to 8388608"),
+            (SCRYPT, &[2, 65_535, 65_535], "r = 65535, p = 65535;"),
+            (SCRYPT, &[1 << 20, 1 << 20, 1], "names a number or a method beyond all that is used"),
+        ] {
+            let why = parsed(kdf, numbers).unwrap_err();
+            assert!(why.starts_with("key.pem ") && why.contains(expected), "{numbers:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn i8_numbers_that_no_scrypt_has_are_refused_before_the_library_sees_them() {
+        for numbers in [[0, 8, 1], [1, 8, 1], [3, 8, 1], [16_384, 0, 1], [16_384, 8, 0]] {
+            let why = parsed(SCRYPT, &numbers).unwrap_err();
+            assert!(why.contains("N has to be a power of two"), "{numbers:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn what_people_use_is_read_and_a_wrong_passphrase_is_only_that() {
+        for (kdf, numbers) in [
+            (PBKDF2, &[2048][..]),
+            (PBKDF2, &[20_000_000]),
+            (SCRYPT, &[16_384, 8, 1]),
+            (SCRYPT, &[16_384, 8, 5]),
+            (SCRYPT, &[1 << 20, 8, 1]),
+        ] {
+            assert!(parsed(kdf, numbers).is_ok(), "{numbers:?}");
+        }
+        for (kdf, numbers) in [(PBKDF2, &[1][..]), (SCRYPT, &[2, 8, 1])] {
+            let opened = parsed(kdf, numbers).unwrap().open(b"no");
+            assert!(matches!(opened, Err(KeyFileError::Passphrase(_))), "{numbers:?}");
+        }
+    }
 }

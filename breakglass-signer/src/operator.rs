@@ -13,7 +13,7 @@ use signing_core::breakglass::wire::operator::{
 use signing_core::breakglass::wire::{
     self, Answer, End, FRAME_MAX_BYTES, REASON_MAX_BYTES, Reason, Refused, Stated,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::spawn_local;
 use zeroize::Zeroizing;
@@ -29,8 +29,10 @@ const END_MAX: Duration = Duration::from_secs(4);
 const ID: u64 = 0;
 
 /// What came.
-enum Came {
+pub enum Came {
+    /// A passphrase.
     Passphrase(Zeroizing<Vec<u8>>),
+    /// Something else.
     Ask(Ask),
 }
 
@@ -117,7 +119,12 @@ async fn say(stream: &mut UnixStream, answer: &impl Serialize) {
     }
 }
 
-async fn came(stream: &mut UnixStream) -> io::Result<Came> {
+/// Reads the one message of a peer: a length and a passphrase, or no length, then a length and
+/// an [`Ask`] as JSON.
+///
+/// # Errors
+/// If it does not come whole, is longer than any, or is no ask.
+pub async fn came(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Came> {
     let first = stream.read_u32_le().await?;
     if first != NO_PASSPHRASE {
         let passphrase = exactly(stream, first, PASSPHRASE_MAX_BYTES).await?;
@@ -130,7 +137,7 @@ async fn came(stream: &mut UnixStream) -> io::Result<Came> {
 
 /// As many bytes as that. They have their place from the start, so that no copy is left behind.
 async fn exactly(
-    stream: &mut UnixStream,
+    stream: &mut (impl AsyncRead + Unpin),
     length: u32,
     most: usize,
 ) -> io::Result<Zeroizing<Vec<u8>>> {

@@ -46,7 +46,7 @@ impl Store {
     pub fn open(directory: &Path) -> Result<(Self, Stored), StoreError> {
         let error = |why: String| StoreError { file: directory.join(NAME), why };
         let stored = match fs::read(directory.join(NAME)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|why| {
+            Ok(bytes) => Stored::parse(&bytes).map_err(|why| {
                 error(format!(
                     "is damaged: {why}; bring a copy back, since it knows which requests were used"
                 ))
@@ -70,12 +70,30 @@ impl Store {
     /// If that fails.
     pub fn save(&self, stored: &Stored) -> io::Result<()> {
         let (file, new) = (self.directory.join(NAME), self.directory.join(format!("{NAME}.new")));
-        let bytes = serde_json::to_vec_pretty(stored)?;
+        let bytes = stored.encode()?;
         let mut out =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         out.write_all(&bytes)?;
         out.sync_all()?;
         fs::rename(&new, &file)?;
         File::open(&self.directory)?.sync_all()
+    }
+}
+
+impl Stored {
+    /// Reads the file's content.
+    ///
+    /// # Errors
+    /// If it is not what was written.
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// The file's content.
+    ///
+    /// # Errors
+    /// None, in practice: its form is plain.
+    pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self)
     }
 }

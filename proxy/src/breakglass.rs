@@ -437,7 +437,7 @@ fn session_json(armed: &Armed) -> Value {
     })
 }
 
-fn read_request(request_b64: &str) -> Result<Request, Refused> {
+pub(crate) fn read_request(request_b64: &str) -> Result<Request, Refused> {
     let invalid = |why: String| refused("request_invalid", why);
     if request_b64.len() > REQUEST_MAX_BYTES * 2 {
         return Err(invalid(format!("a request has at most {REQUEST_MAX_BYTES} bytes")));

@@ -20,6 +20,7 @@ use crate::order::CanaryOrder;
 use crate::upstream::{FaultSwitch, KmsClients, Provider, Upstream, UpstreamError};
 use report::Checks;
 
+pub use endpoint::date;
 pub use report::{Check, Examined, Report, State};
 
 /// Upstreams looked at at once.

@@ -2,8 +2,6 @@
 //! verified TLS that it signs, and KMS answers. Whatever keeps that from being
 //! proven fails the gate.
 
-mod judge;
-
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,8 +10,11 @@ use std::time::{Duration, Instant};
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 
-use crate::https::{self, Failure, Target, Trust};
-use judge::judge;
+use signctl::failure::Failure;
+use signctl::judge::judge;
+use signctl::target::Target;
+
+use crate::https::{self, Trust};
 
 /// What was asked for is healthy.
 const HEALTHY: u8 = 0;

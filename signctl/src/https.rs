@@ -1,15 +1,14 @@
 //! One GET over verified TLS (or to loopback in clear): no redirects, no
 //! proxies, every read bounded. Who calls it bounds its time.
 
-use std::fmt::Display;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Request;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
-use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
@@ -22,79 +21,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use signctl::failure::Failure;
+use signctl::target::Target;
+
 /// More than any bundle of authorities has.
 const PEM_MAX_BYTES: u64 = 4 << 20;
-
-/// Why there is no answer: one word for programs, one sentence for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    pub(crate) reason: String,
-    pub(crate) detail: String,
-}
-
-impl Failure {
-    pub(crate) fn new(reason: impl Into<String>, detail: impl Display) -> Self {
-        Self { reason: reason.into(), detail: detail.to_string() }
-    }
-}
-
-/// Where to ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    /// Whether over TLS.
-    pub(crate) encrypted: bool,
-    /// A name, or an address without brackets.
-    host: String,
-    port: u16,
-    authority: String,
-    path: String,
-}
-
-impl Target {
-    /// Reads a URL, to whose path `path` is added.
-    ///
-    /// # Errors
-    /// A sentence that does not repeat the URL where it may hold a secret.
-    pub(crate) fn parse(url: &str, path: &str) -> Result<Self, String> {
-        let expected = "expected a URL such as https://host:8443";
-        let uri: Uri = url.parse().map_err(|_| format!("is no URL; {expected}"))?;
-        let encrypted = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(format!("does not begin with https:// or http://; {expected}")),
-        };
-        let authority = uri.authority().ok_or_else(|| format!("names no host; {expected}"))?;
-        if authority.as_str().contains('@') || uri.query().is_some() {
-            return Err(format!("holds a user name or a query, which is never sent; {expected}"));
-        }
-        let host = authority.host().trim_matches(['[', ']']);
-        // A port that is no number is no port to `http`, and is not to become the default.
-        let after =
-            authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, port)| port);
-        let port = match (authority.port_u16(), after.contains(':')) {
-            (Some(port), _) => port,
-            (None, false) => {
-                if encrypted {
-                    443
-                } else {
-                    80
-                }
-            }
-            (None, true) => return Err(format!("has a port that is no number; {expected}")),
-        };
-        if host.is_empty() {
-            return Err(format!("names no host; {expected}"));
-        }
-        let path = format!("{}{path}", uri.path().trim_end_matches('/'));
-        Ok(Self {
-            encrypted,
-            host: host.to_owned(),
-            port,
-            authority: authority.to_string(),
-            path: if path.is_empty() { "/".to_owned() } else { path },
-        })
-    }
-}
 
 /// Whom to trust, and who we are.
 #[derive(Clone, Debug, Default)]
@@ -287,40 +218,4 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
         .and_then(|opened| opened.take(PEM_MAX_BYTES).read_to_end(&mut bytes))
         .map_err(|error| format!("{} can not be read: {error}", file.display()))?;
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_says_where_to_ask() {
-        for (url, encrypted, host, port, path) in [
-            ("https://proxy:8443", true, "proxy", 8443, "/health"),
-            ("https://proxy/", true, "proxy", 443, "/health"),
-            ("http://[::1]:9464/base/", false, "::1", 9464, "/base/health"),
-            ("http://127.0.0.1", false, "127.0.0.1", 80, "/health"),
-        ] {
-            let target = Target::parse(url, "/health").unwrap();
-            let found = (target.encrypted, target.host.as_str(), target.port, target.path.as_str());
-            assert_eq!(found, (encrypted, host, port, path), "{url}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_url_or_holds_a_secret_is_refused_without_repeating_it() {
-        for url in [
-            "",
-            "proxy:8443",
-            "ftp://proxy",
-            "https://",
-            "https://proxy:port",
-            "https://proxy:99999",
-            "https://user:secret@proxy",
-            "https://proxy?token=secret",
-        ] {
-            let why = Target::parse(url, "/health").unwrap_err();
-            assert!(why.contains("expected a URL such as") && !why.contains("secret"), "{why}");
-        }
-    }
 }

@@ -168,7 +168,14 @@ pub fn fault_of_word(word: &str) -> Fault {
 /// A vendor's words in one line, at most so many bytes long that they fit a frame.
 #[must_use]
 pub fn printable(words: &str) -> String {
-    words.chars().filter(|c| !c.is_control()).take(DETAIL_MAX_BYTES).collect()
+    let mut line = String::new();
+    for c in words.chars().filter(|c| !c.is_control()) {
+        if line.len() + c.len_utf8() > DETAIL_MAX_BYTES {
+            break;
+        }
+        line.push(c);
+    }
+    line
 }
 
 /// Writes one frame at once.
@@ -338,6 +345,7 @@ mod tests {
     fn a_vendors_words_fit_one_line() {
         let words = printable(&"x\n\u{1b}".repeat(1000));
         assert_eq!(words, "x".repeat(words.len()));
-        assert!(words.len() <= DETAIL_MAX_BYTES);
+        assert_eq!(words.len(), DETAIL_MAX_BYTES);
+        assert_eq!(printable(&"\u{fffd}".repeat(1000)), "\u{fffd}".repeat(DETAIL_MAX_BYTES / 3));
     }
 }

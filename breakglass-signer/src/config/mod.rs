@@ -60,6 +60,18 @@ pub struct Socket {
     pub allowed_uids: Vec<u32>,
 }
 
+/// Every mistake of a config file's text by itself, without the files that it names.
+///
+/// # Errors
+/// If it is no TOML at all.
+pub fn mistakes(
+    text: &str,
+    directory: &Path,
+    environment: &Environment,
+) -> Result<Vec<String>, toml::de::Error> {
+    Ok(parse::parse(text.parse()?, directory, environment).1)
+}
+
 impl Config {
     /// Reads a config file, with the environment laid over it, and the mistakes in it.
     ///

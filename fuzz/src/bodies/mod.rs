@@ -1,7 +1,11 @@
 //! What each target does with its bytes, and what has to hold whatever they are. The fuzz
 //! targets and `tests/system/corpus.rs`, which replays the corpus, share this file.
 
+mod breakglass;
+mod edges;
 mod journal;
+mod keys;
+mod wires;
 
 use std::path::Path;
 use std::str::from_utf8;
@@ -23,7 +27,7 @@ use signing_proxy::server::outside;
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const ALL: [(&str, Body); 12] = [
+pub const ALL: [(&str, Body); 25] = [
     ("sign_body", sign_body),
     ("verify_body", verify_body),
     ("registry", registry),
@@ -36,6 +40,19 @@ pub const ALL: [(&str, Body); 12] = [
     ("headers", headers),
     ("input", input),
     ("state_file", state_file),
+    ("breakglass_request", breakglass::request),
+    ("approval", breakglass::approvals),
+    ("approvers", breakglass::approvers),
+    ("signer_config", breakglass::signer_config),
+    ("signer_state", breakglass::signer_state),
+    ("key_file", keys::key_file),
+    ("token_key", keys::token_key),
+    ("signer_frames", wires::signer),
+    ("worker_frames", wires::worker),
+    ("admin_body", edges::admin_body),
+    ("resource", edges::resource),
+    ("gate_answer", edges::gate_answer),
+    ("upstream_date", edges::upstream_date),
 ];
 
 /// Runs the target of that name on `bytes`.
@@ -81,13 +98,16 @@ fn verify_body(bytes: &[u8]) {
 fn prepared(input: &Input) {
     for algorithm in Algorithm::ALL {
         let Ok(prepared) = ToBeSigned::prepare(input, *algorithm) else { continue };
-        let canary = b"signing-proxy canary v1\0";
-        assert!(!prepared.bytes().starts_with(canary), "a canary could be signed");
+        is_no_canary(&prepared);
         if let Input::Message(message) = input {
-            assert!(!message.starts_with(canary), "the digest of a canary could be signed");
+            assert!(!message.starts_with(CANARY), "the digest of a canary could be signed");
         }
         assert_eq!(prepared.algorithm(), *algorithm);
     }
+}
+
+fn is_no_canary(prepared: &ToBeSigned) {
+    assert!(!prepared.bytes().starts_with(CANARY), "a canary could be signed");
 }
 
 /// Nobody has the private keys of these.
@@ -203,6 +223,8 @@ fn headers(bytes: &[u8]) {
         assert!(context.deadline <= now.after(longest), "a caller's deadline is longer than ours");
         assert!(context.deadline > now);
         assert!(context.traceparent.is_none_or(|trace| trace.len() == 55));
+        let is_key = |key: String| key.len() <= 128 && key.bytes().all(|b| b.is_ascii_graphic());
+        assert!(context.idempotency_key.is_none_or(is_key));
     }
 }
 
@@ -236,6 +258,8 @@ fn state_file(bytes: &[u8]) {
     assert_eq!(again.audit_seal.is_some(), stored.audit_seal.is_some(), "a seal was lost");
     assert!(again.seals.keys().eq(stored.seals.keys()), "a seal was lost");
 }
+
+const CANARY: &[u8] = b"signing-proxy canary v1\0";
 
 const P256_PEM: &str = "\
 -----BEGIN PUBLIC KEY-----\n\

@@ -16,22 +16,22 @@ use crate::server::{Answer, json_answer};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Activate {
-    request_b64: String,
+pub(super) struct Activate {
+    pub(super) request_b64: String,
     approvals_b64: Vec<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct End {
-    reason: String,
+pub(super) struct End {
+    pub(super) reason: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Destroy {
-    emergency_kid: String,
-    reason: String,
+pub(super) struct Destroy {
+    pub(super) emergency_kid: String,
+    pub(super) reason: String,
 }
 
 pub(super) async fn status(admin: &Admin) -> Value {

@@ -2,6 +2,7 @@
 //! vouches for. It can stop signing and look; it can never sign.
 
 mod breakglass;
+pub mod outside;
 mod peer;
 
 use std::convert::Infallible;
@@ -356,7 +357,12 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refu
         .await
         .map_err(|_| Refusal::new(Reason::RequestTimeout, "the body did not arrive in time"))?
         .map_err(|error| invalid(error.to_string()))?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| invalid(error.to_string()))
+    parsed(&body.to_bytes())
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body)
+        .map_err(|error| Refusal::new(Reason::InvalidRequest, error.to_string()))
 }
 
 fn one_line(reason: String) -> Result<String, Refusal> {

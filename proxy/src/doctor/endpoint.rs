@@ -173,7 +173,8 @@ async fn clock(mut stream: impl AsyncRead + AsyncWrite + Unpin, host: &str, chec
 }
 
 /// The `Date` of a head, once its line is whole.
-fn date(head: &[u8]) -> Option<OffsetDateTime> {
+#[must_use]
+pub fn date(head: &[u8]) -> Option<OffsetDateTime> {
     let head = String::from_utf8_lossy(head);
     head.split_inclusive("\r\n").find_map(|line| {
         let (name, value) = line.strip_suffix("\r\n")?.split_once(':')?;

@@ -1,8 +1,10 @@
 //! Bytes from outside, read as a connection would read them, without one: what is fuzzed.
 
+use http::{Method, Uri};
 use rustls::pki_types::CertificateDer;
 use signing_core::{Caller, Input, Refusal, SignRequest};
 
+use super::route::{Resource, kid_of_query, route};
 use super::{dialects, tls};
 
 /// What a body asks to have signed; the path decides about the dialect.
@@ -36,4 +38,23 @@ pub fn verify_request(
 /// The refusal that each of its requests would get.
 pub fn caller(certificate_der: &[u8]) -> Result<Caller, Refusal> {
     tls::caller(Some(&[CertificateDer::from(certificate_der)]))
+}
+
+/// By which method a target of a request is asked for, and the kid that it names, if any.
+///
+/// # Errors
+/// The refusal that its caller would get.
+pub fn resource(uri: &Uri) -> Result<(Method, Option<String>), Refusal> {
+    let (resource, method) = route(uri.path())?;
+    let kid = match resource {
+        Resource::PublicKeyDer { kid } => Some(kid),
+        Resource::PublicKeyPem => kid_of_query(uri)?,
+        Resource::Sign
+        | Resource::Verify
+        | Resource::Signers
+        | Resource::Health
+        | Resource::Live
+        | Resource::Ready => None,
+    };
+    Ok((method, kid))
 }

@@ -111,11 +111,16 @@ impl Request {
                 "it has {length} bytes, and a request has at most {REQUEST_MAX_BYTES}"
             )));
         }
-        let draft: Draft = serde_json::from_slice(bytes).map_err(|error| {
+        let no = |why: String| {
             only(format!(
-                "it is not a break-glass request: {error}; make one: signctl breakglass request"
+                "it is not a break-glass request: {why}; make one: signctl breakglass request"
             ))
-        })?;
+        };
+        // A list of the values alone would be read too, and nobody sees in it what they approve.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(no("expected a JSON object".to_owned()));
+        }
+        let draft: Draft = serde_json::from_slice(bytes).map_err(|error| no(error.to_string()))?;
         let mut mistakes = Vec::new();
         let request = Reader(&mut mistakes).read(draft, bytes);
         match request {

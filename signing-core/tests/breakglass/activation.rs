@@ -234,3 +234,30 @@ fn a_draft_comes_back_as_a_request() {
     assert_eq!(request.session(), format!("INC-7-{}", &request.sha256()[..8]));
     assert_eq!(request.max_signatures(), draft.max_signatures);
 }
+
+/// Values without their names would be read too, and nobody sees in them what they approve.
+#[test]
+fn i5_a_list_of_the_values_is_no_request() {
+    let bytes = World::new().draft.to_bytes().unwrap();
+    let named: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let draft: Draft = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(serde_json::to_value(&draft).unwrap(), named);
+    let in_order = (
+        (&draft.r#type, &draft.id, &draft.audience, &draft.instances),
+        (&draft.incident, &draft.justification, &draft.emergency_kid),
+        (&draft.emergency_key_sha256, &draft.replaces, &draft.callers),
+        (&draft.outage_since, &draft.not_before, &draft.expires_at),
+        (draft.max_signatures, &draft.nonce),
+    );
+    let list: Vec<serde_json::Value> = serde_json::to_value(in_order)
+        .unwrap()
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|part| part.as_array().unwrap().clone())
+        .collect();
+    let list = serde_json::to_vec(&list).unwrap();
+    assert_eq!(serde_json::from_slice::<Draft>(&list).unwrap(), draft);
+    let error = Request::parse(&list).unwrap_err().to_string();
+    assert!(error.contains("expected a JSON object"), "{error}");
+}

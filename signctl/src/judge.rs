@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use crate::https::Failure;
+use crate::failure::Failure;
 
 /// Whether that is the health of a proxy that signs in its normal mode.
-pub(super) fn judge(status: u16, body: Option<&Value>) -> Result<String, Failure> {
+///
+/// # Errors
+/// What is wrong, and what to do.
+pub fn judge(status: u16, body: Option<&Value>) -> Result<String, Failure> {
     let Some(Value::Object(body)) = body else {
         let detail = format!("HTTP {status} without JSON; is this a signing proxy?");
         return Err(Failure::new("bad_answer", detail));

@@ -1,0 +1,88 @@
+//! What comes over HTTP beside what is to be signed: operators' bodies, paths, the answers of others.
+
+use std::str::from_utf8;
+
+use http::Uri;
+use serde_json::Value;
+use signctl::judge::judge;
+use signctl::target::Target;
+use signing_core::Kid;
+use signing_proxy::admin::outside as admin;
+use signing_proxy::server::outside;
+
+use super::{breakglass, choose};
+
+/// A body on the admin socket: what is recorded of it is one line, and names what can be named.
+pub(super) fn admin_body(bytes: &[u8]) {
+    const PATHS: [&str; 6] = [
+        "/v1/freeze",
+        "/v1/unseal",
+        "/v1/drill",
+        "/v1/breakglass/activate",
+        "/v1/breakglass/end",
+        "/v1/breakglass/destroy",
+    ];
+    let Some((path, body)) = choose(&PATHS, bytes) else { return };
+    let Ok(asked) = admin::asked(path, body) else { return };
+    if let Some(reason) = &asked.reason {
+        assert!((1..=1024).contains(&reason.chars().count()) && reason.trim() == reason);
+        assert!(!reason.contains(char::is_control));
+    }
+    assert!(asked.kid.is_none_or(|kid| Kid::parse(kid.as_str()).as_ref() == Ok(&kid)));
+    asked.request.iter().for_each(breakglass::within_limits);
+}
+
+/// The target of a request: a kid in it is the same however it is written.
+pub(super) fn resource(bytes: &[u8]) {
+    let Ok(uri) = Uri::try_from(bytes) else { return };
+    let Ok((method, Some(kid))) = outside::resource(&uri) else { return };
+    let encoded: String = kid.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let path = if uri.path().starts_with("/publicKeys/") {
+        format!("/publicKeys/{encoded}")
+    } else {
+        format!("/public-key?kid={encoded}")
+    };
+    let again = path.parse().map(|uri| outside::resource(&uri));
+    let again = again.unwrap_or_else(|error| panic!("{error}: {path}"));
+    assert_eq!(again, Ok((method, Some(kid))));
+}
+
+/// What a pipeline is told: healthy only if nothing in the answer says otherwise. And where it asks.
+pub(super) fn gate_answer(bytes: &[u8]) {
+    const STATUS: [u16; 6] = [200, 201, 302, 403, 500, 503];
+    let Some((status, body)) = choose(&STATUS, bytes) else { return };
+    if let Some(target) = from_utf8(body).ok().and_then(|url| Target::parse(url, "/health").ok()) {
+        assert!(!target.host.is_empty() && !target.authority.contains('@'));
+        assert!(target.path.starts_with('/') && target.path.ends_with("/health"));
+    }
+    let body: Option<Value> = serde_json::from_slice(body).ok();
+    match judge(*status, body.as_ref()) {
+        Ok(_) => is_healthy(*status, &body.unwrap_or_default()),
+        Err(failure) => {
+            let is_word = failure.reason.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            assert!(is_word && (1..=64).contains(&failure.reason.len()), "{failure:?}");
+        }
+    }
+}
+
+fn is_healthy(status: u16, body: &Value) {
+    let signers = body.get("signers").and_then(Value::as_array);
+    let signers = signers.unwrap_or_else(|| panic!("healthy without signers"));
+    assert_eq!(status, 200);
+    assert_eq!(body.get("ok"), Some(&Value::Bool(true)));
+    assert_eq!(body.get("mode"), Some(&Value::from("normal")));
+    assert!(matches!(body.get("frozen"), None | Some(Value::Bool(false))));
+    assert!(!signers.is_empty());
+    for signer in signers {
+        assert_eq!(signer.get("state"), Some(&Value::from("open")));
+        assert_eq!(signer.get("reason"), None);
+    }
+}
+
+/// The `Date` of an endpoint's answer: once it is there, nothing that follows changes it.
+pub(super) fn upstream_date(bytes: &[u8]) {
+    let date = signing_proxy::doctor::date(bytes);
+    let Some(whole) = date else { return };
+    let more = [bytes, b"\r\nDate: Tue, 24 Nov 2026 22:18:59 GMT\r\n\r\n"].concat();
+    assert_eq!(signing_proxy::doctor::date(&more), Some(whole));
+}
