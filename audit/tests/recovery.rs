@@ -18,8 +18,11 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use signing_core::journal::{Chain, Failed, Freeze, Intent, KeyId, Record};
 use time::OffsetDateTime;
 
-use support::{SEED, Scratch, key, open, places, small_journal, start, writable};
+use places::places;
+use support::{SEED, Scratch, key, open, small_journal, start, writable};
 
+#[path = "support/places.rs"]
+mod places;
 mod support;
 
 const SECTOR: usize = 512;

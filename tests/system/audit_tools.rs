@@ -86,6 +86,52 @@ async fn tail_shows_records_as_they_happen_and_verify_is_clean_after_a_crash() {
 }
 
 #[tokio::test]
+async fn nothing_calls_the_journal_of_a_busy_proxy_defective() {
+    let world = World::new();
+    let proxy = builder(&world).start().await;
+    let journal = world.proxy().journal();
+    let mut follow = Command::new(ours("signctl"))
+        .args(["audit", "tail", "--follow", "--json", "-n", "1", "--journal"])
+        .arg(&journal)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let followed = std::thread::spawn(move || {
+        let seq =
+            |line: String| serde_json::from_str::<Value>(&line).unwrap()["seq"].as_u64().unwrap();
+        let first = seq(lines.next().unwrap().unwrap());
+        // It ends when it is stopped, or by itself if it finds a defect.
+        let last = lines.map_while(Result::ok).map(seq).zip(first + 1..);
+        last.inspect(|(seq, expected)| assert_eq!(seq, expected)).last().map(|(seq, _)| seq)
+    });
+    let tools = tokio::task::spawn_blocking(move || {
+        for _ in 0..40 {
+            for arguments in [&["verify", "--limit", "20"][..], &["tail", "-n", "5"], &["export"]] {
+                let (code, said, errors) = audit(&journal, arguments);
+                assert_eq!((code, errors.as_str()), (0, ""), "{arguments:?}: {said}");
+            }
+        }
+    });
+    let signs = async || {
+        let alice = proxy.client(ALICE).await;
+        let mut newest = 0;
+        while !tools.is_finished() {
+            let answer = alice.sign_message("ec", b"hi").await;
+            newest = answer.body["audit"]["seq"].as_u64().unwrap_or(newest);
+        }
+        newest
+    };
+    let (one, two) = tokio::join!(signs(), signs());
+    tools.await.unwrap();
+    proxy.stop().await;
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    let (signed, followed) = (one.max(two), followed.join().unwrap().unwrap_or(0));
+    assert!(signed > 100 && followed > signed / 2, "up to {signed}, followed up to {followed}");
+}
+
+#[tokio::test]
 async fn tail_filters_and_a_person_can_read_it() {
     let world = World::new();
     let receipt = written(&world, 3).await;

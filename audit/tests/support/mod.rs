@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use audit::scan::{Frames, Step, segments};
+use audit::scan::segments;
 use audit::{AuditKey, Clock, Identity, Journal, Observer, OpenError, Opened, init};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -83,22 +83,6 @@ pub(crate) fn small_journal(path: &Path) -> PathBuf {
     }
     journal.stop("the test").unwrap();
     segments(path).unwrap().remove(0).path
-}
-
-/// Where each record begins, and where the last one ends.
-pub(crate) fn places(path: &Path) -> Vec<u64> {
-    let mut frames = Frames::open(&segments(path).unwrap()[0]).unwrap();
-    let mut places = Vec::new();
-    loop {
-        match frames.step().unwrap() {
-            Step::Frame(at, _) => places.push(at),
-            Step::End(at) => {
-                places.push(at);
-                return places;
-            }
-            Step::Broken(at, error) => panic!("record at {at}: {error}"),
-        }
-    }
 }
 
 pub(crate) fn writable(segment: &Path) -> File {

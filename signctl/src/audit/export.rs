@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use audit::walk::{Walk, Way};
+use audit::walk::{Walk, Way, newest};
 
 use super::Record;
 
@@ -66,9 +66,12 @@ fn whole(journal: &Path, flags: &Flags, new: &Path) -> anyhow::Result<u64> {
     Ok(count)
 }
 
-/// Writes the records up to the end that was asked for; a defect ends it with an error,
-/// since what follows is not what was written.
+/// Writes the records up to the end that was asked for, or that there was when it began: who
+/// writes may be faster. A defect ends it with an error, since what follows is not what was
+/// written.
 fn write(journal: &Path, flags: &Flags, out: &mut impl Write) -> anyhow::Result<u64> {
+    let last = newest(journal)?.seq;
+    let to = flags.to.map_or(last, |to| to.min(last));
     let mut walk = Walk::open(journal, flags.from)?;
     let mut count = 0;
     loop {
@@ -81,7 +84,7 @@ fn write(journal: &Path, flags: &Flags, out: &mut impl Write) -> anyhow::Result<
             }
         };
         let seq = place.head.seq;
-        if flags.to.is_some_and(|to| seq > to) {
+        if seq > to {
             break;
         }
         if seq < flags.from {
