@@ -146,8 +146,44 @@ async fn tail_filters_and_a_person_can_read_it() {
     assert_eq!(said, "");
     let (_, said, _) = audit(&journal, &["tail", "-n", "1"]);
     assert!(said.contains("stop"), "{said}");
+    let time = said.split("  ").next().unwrap();
+    assert!(time.len() == 27 && time.ends_with('Z'), "UTC, with microseconds: {time}");
+    let (code, _, errors) = audit(&journal, &["tail", "--type", "sined"]);
+    assert!(code != 0 && errors.contains("signed") && errors.contains("withheld"), "{errors}");
     let (code, _, errors) = audit(Path::new("/nowhere"), &["tail"]);
     assert!(code == 1 && errors.contains("/nowhere"), "{errors}");
+}
+
+#[tokio::test]
+async fn tail_with_a_filter_looks_back_to_the_oldest_record() {
+    let world = World::new();
+    let proxy = builder(&world).segment_bytes(1 << 20).start().await;
+    let alice = proxy.client(ALICE).await;
+    let first = alice.sign_message("ec", b"hi").await;
+    let mut signatures = 1;
+    while system_tests::journal::segments(&world.proxy().journal()).len() < 3 {
+        assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
+        signatures += 1;
+    }
+    proxy.stop().await;
+    let journal = world.proxy().journal();
+    let lines = |arguments: &[&str]| {
+        let (code, said, errors) = audit(&journal, &[&["tail", "--json"], arguments].concat());
+        assert_eq!((code, errors.as_str()), (0, ""), "{said}");
+        let lines = said.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect::<Vec<Value>>()
+    };
+    let found = lines(&["--request", first.body["request_id"].as_str().unwrap()]);
+    assert_eq!(found.len(), 2, "its intent and its outcome: {found:?}");
+    assert_eq!(found[1]["hash"], first.body["audit"]["hash"]);
+    assert_eq!(lines(&["--type", "init", "-n", "1"])[0]["seq"], 1);
+    let segments: Vec<_> = lines(&["--type", "segment", "-n", "5"]);
+    assert_eq!(segments.len(), 2, "all there are: {segments:?}");
+    let all = lines(&["--caller", ALICE, "-n", "1000000"]);
+    assert_eq!(all.len(), 2 * signatures);
+    // Fewer: the newest of them, in order.
+    assert_eq!(lines(&["--caller", ALICE, "-n", "7"]), all[all.len() - 7..]);
+    assert!(lines(&["--request", "none"]).is_empty());
 }
 
 #[tokio::test]
