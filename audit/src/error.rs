@@ -40,6 +40,14 @@ pub enum OpenError {
         /// The journal's.
         expected: ChainId,
     },
+    /// A segment does not go on where the one before it ends.
+    #[error("{}: it is not the next segment: {why}; a segment was taken away, cut or replaced, so nothing is signed until it is brought back from a copy", path.display())]
+    Unlinked {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// A record is damaged and records follow that know it was on disk.
     #[error("{}: record {seq} at byte {at} is damaged: {why}; nothing is signed until the file is brought back from a copy", path.display())]
     Damaged {

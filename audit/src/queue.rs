@@ -257,6 +257,11 @@ impl Queue {
         self.wanted.notify_one();
     }
 
+    /// Whether it takes no record any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Why an intent would be refused now.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         let state = self.lock();

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use signing_core::journal::{
-    BODY_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError, HEADER_BYTES, Header, HeaderError,
+    BODY_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError, HEADER_BYTES, Head, Header, HeaderError,
     frame_bytes,
 };
 
@@ -266,6 +266,26 @@ impl Frames {
             }
             at += usable as u64;
         }
+    }
+
+    /// Whether the last record is `head`, by the end of the file alone: so much is left
+    /// unused there at most as the longest record takes.
+    ///
+    /// # Errors
+    /// If the file can not be read.
+    pub fn ends_with(&self, head: Head) -> io::Result<bool> {
+        let mut window = vec![0; 2 * FRAME_MAX_BYTES];
+        let whole = self.header.segment_bytes;
+        let from = whole.saturating_sub(window.len() as u64).next_multiple_of(ALIGNMENT as u64);
+        let read = read_at(&self.file, &mut window, from.max(HEADER_BYTES as u64))?;
+        let bytes = window.get(..read).unwrap_or_default();
+        Ok((0..read).step_by(ALIGNMENT).any(|offset| {
+            let rest = bytes.get(offset..).unwrap_or_default();
+            let Ok(Some(frame)) = Frame::parse(rest) else { return false };
+            let unused = rest.get(frame.bytes..).unwrap_or_default();
+            let is_last = unused.iter().all(|byte| *byte == 0);
+            is_last && Head { seq: frame.seq, hash: frame.hash } == head
+        }))
     }
 
     /// Looks for the first byte that is not zero at or after `from`.

@@ -67,6 +67,11 @@ pub(crate) fn start(opened: Opened) -> Journal {
 /// A journal with an init, a start, some freezes, each waited for, and a stop. Returns its
 /// one segment.
 pub(crate) fn small_journal(path: &Path) -> PathBuf {
+    small_journal_in(path, SEGMENT_BYTES)
+}
+
+/// The same in a segment of that length.
+pub(crate) fn small_journal_in(path: &Path, segment_bytes: u64) -> PathBuf {
     let record = Record::Init(Init {
         audit_key: &STANDARD.encode(key().public().spki_der()),
         audit_kid: "audit",
@@ -74,7 +79,7 @@ pub(crate) fn small_journal(path: &Path) -> PathBuf {
         deployment: "d",
         replaces: None,
     });
-    init(path, SEGMENT_BYTES, &key(), &record, OffsetDateTime::UNIX_EPOCH).unwrap();
+    init(path, segment_bytes, &key(), &record, OffsetDateTime::UNIX_EPOCH).unwrap();
     let journal = start(open(path).unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for reason in ["one", "", "a longer reason, so that the records have several lengths"] {
