@@ -97,6 +97,9 @@ pub enum Trouble {
     /// There is no space but for what ends and stops. It goes on when there is.
     #[error("the journal is full: {0}")]
     Full(String),
+    /// The process ends in order: what was taken is still written, and nothing more.
+    #[error("the journal is closed: the process is stopping")]
+    Stopping,
     /// The disk does not answer, or not fast enough. It goes on when it does.
     #[error("the journal does not keep up: {0}")]
     Stalled(String),

@@ -270,7 +270,7 @@ impl Queue {
     /// Why an intent would be refused now.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         let state = self.lock();
-        let closed = state.closed.then(stopping);
+        let closed = state.closed.then_some(Trouble::Stopping);
         state.sealed.clone().or(closed).or_else(|| state.space_for(Kind::Intent, 0).err())
     }
 
@@ -289,10 +289,6 @@ impl Queue {
         // Nothing under this lock panics but for want of memory.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn stopping() -> Trouble {
-    Trouble::Stalled("the process is stopping".to_owned())
 }
 
 impl State {
@@ -320,7 +316,7 @@ impl State {
             return Err(sealed.clone());
         }
         if self.closed {
-            return Err(stopping());
+            return Err(Trouble::Stopping);
         }
         let most = if push.kind.ends_something() { RECORDS_MAX } else { ORDINARY_MAX };
         if self.jobs.len() >= most {
