@@ -1,7 +1,7 @@
 //! `signctl audit` beside a proxy that writes, and on copies that somebody changed.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -267,6 +267,27 @@ async fn export_writes_lines_that_verify_alone() {
     }
     let (code, _, errors) = audit(&journal, &["export", "--output", file.to_str().unwrap()]);
     assert!(code == 1 && errors.contains("is there already"), "{errors}");
+    // Nothing is written where somebody put something else, and a range has to be there.
+    let linked = world.scratch.path("elsewhere");
+    std::fs::write(&linked, "kept").unwrap();
+    let other = world.scratch.path("other.jsonl");
+    std::os::unix::fs::symlink(&linked, world.scratch.path("other.jsonl.new")).unwrap();
+    let (code, _, errors) = audit(&journal, &["export", "--output", other.to_str().unwrap()]);
+    assert!(code == 1 && errors.contains("other.jsonl.new"), "{errors}");
+    assert_eq!(std::fs::read_to_string(&linked).unwrap(), "kept");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    for range in [&["--from", "5", "--to", "3"][..], &["--from", "999999"]] {
+        let (code, said, errors) = audit(&journal, &[&["export"], range].concat());
+        assert_eq!((code, said.as_str()), (1, ""), "{range:?}");
+        assert!(errors.contains("there are no records from"), "{errors}");
+    }
+    // A clean verdict says of what.
+    let (_, said, _) = audit(&journal, &["verify"]);
+    let verdict = said.lines().next().unwrap();
+    for part in ["no defect", "the journal names ITSELF", "1 NOT checked", "--signers"] {
+        assert!(verdict.contains(part), "{part}: {verdict}");
+    }
     // A reader that has enough is no error.
     let mut export = Command::new(ours("signctl"))
         .args(["audit", "export", "--journal"])
