@@ -170,6 +170,13 @@ async fn a_journal_that_is_taken_away_seals_until_a_restart_and_an_operator() {
     let refused = proxy.admin("POST", "/v1/unseal", unseal.clone()).await;
     assert_eq!(refused.status, 409, "{refused:?}");
     assert!(refused.body["note"].as_str().unwrap().contains("restart"), "{refused:?}");
+    let state = world.scratch.path("proxy/state/freeze-and-seals.json");
+    eventually("the seal is stored", || {
+        let stored = std::fs::read_to_string(&state).unwrap_or_default();
+        let stored: Value = serde_json::from_str(&stored).unwrap_or_default();
+        std::future::ready(stored["audit_seal"].is_object().then_some(()))
+    })
+    .await;
     drop(proxy);
 
     let again = builder.start_shut().await;
