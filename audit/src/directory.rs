@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use signing_core::journal::{Chain, ChainId, HEADER_BYTES, Head, Header, Record};
@@ -13,6 +15,11 @@ use crate::error::OpenError;
 use crate::key::AuditKey;
 use crate::scan::{segment_name, segments};
 use crate::segment::Segment;
+
+/// How often its lock is asked for, and after how long again: a reader that looks whether
+/// somebody writes holds it for a moment.
+const LOCK_ATTEMPTS: u32 = 5;
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The directory, locked as itself: no lock file that could be deleted.
 #[derive(Debug)]
@@ -31,11 +38,16 @@ impl Directory {
                 OpenError::io(path)(error)
             }
         })?;
-        match Flock::lock(handle, FlockArg::LockExclusiveNonblock) {
-            Ok(handle) => Ok(Self { path: path.to_owned(), handle }),
-            Err((_, nix::Error::EWOULDBLOCK)) => Err(OpenError::Locked(path.to_owned())),
-            Err((_, error)) => Err(OpenError::io(path)(error.into())),
+        let mut handle = handle;
+        for _ in 0..LOCK_ATTEMPTS {
+            handle = match Flock::lock(handle, FlockArg::LockExclusiveNonblock) {
+                Ok(handle) => return Ok(Self { path: path.to_owned(), handle }),
+                Err((handle, nix::Error::EWOULDBLOCK)) => handle,
+                Err((_, error)) => return Err(OpenError::io(path)(error.into())),
+            };
+            thread::sleep(LOCK_AGAIN);
         }
+        Err(OpenError::Locked(path.to_owned()))
     }
 
     /// Where it is.

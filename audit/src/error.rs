@@ -40,6 +40,14 @@ pub enum OpenError {
         /// The journal's.
         expected: ChainId,
     },
+    /// A segment does not go on where the one before it ends.
+    #[error("{}: it is not the next segment: {why}; a segment was taken away, cut or replaced, so nothing is signed until it is brought back from a copy", path.display())]
+    Unlinked {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// A record is damaged and records follow that know it was on disk.
     #[error("{}: record {seq} at byte {at} is damaged: {why}; nothing is signed until the file is brought back from a copy", path.display())]
     Damaged {
@@ -89,6 +97,9 @@ pub enum Trouble {
     /// There is no space but for what ends and stops. It goes on when there is.
     #[error("the journal is full: {0}")]
     Full(String),
+    /// The process ends in order: what was taken is still written, and nothing more.
+    #[error("the journal is closed: the process is stopping")]
+    Stopping,
     /// The disk does not answer, or not fast enough. It goes on when it does.
     #[error("the journal does not keep up: {0}")]
     Stalled(String),

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, oneshot};
 
 use crate::error::Trouble;
+use crate::older::Progress;
 use crate::queue::{Push, Queue, Space};
 use crate::writer::{IDLE, Since};
 
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) chain: ChainId,
     pub(crate) path: PathBuf,
     pub(crate) writer: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) older: Progress,
 }
 
 /// Proof that a record is on disk (I1, I6): made by the writer only, after a sync that

@@ -15,6 +15,7 @@ use crate::directory::Directory;
 use crate::error::{OpenError, Trouble};
 use crate::journal::{Clock, Journal, Observer, Shared};
 use crate::key::AuditKey;
+use crate::older::Progress;
 use crate::queue::Queue;
 use crate::recovery::{self, Cut, Found};
 use crate::segment::Segment;
@@ -93,7 +94,7 @@ impl Opened {
             match recovery::find(path, witness.seq)? {
                 Some(head) if head == witness => return Ok(()),
                 // The segment it was in may have been moved away, as old ones may.
-                None if witness.seq < self.found.first_seq => return Ok(()),
+                None if witness.seq < self.found.first_seq() => return Ok(()),
                 Some(_) => "its record of that number is another one".to_owned(),
                 None => "it has no record of that number".to_owned(),
             }
@@ -117,7 +118,8 @@ impl Opened {
         observer: Box<dyn Observer>,
     ) -> Result<Journal, OpenError> {
         let Self { directory, found, key } = self;
-        let Found { chain, first_seq, segment, end, head, open, cut } = found;
+        let first_seq = found.first_seq();
+        let Found { chain, files, segment, end, head, open, cut } = found;
         let path = directory.path().to_owned();
         let io = || OpenError::io(&path);
         let left = segment.bytes().saturating_sub(end);
@@ -136,6 +138,7 @@ impl Opened {
             chain,
             path: path.clone(),
             writer: Mutex::new(None),
+            older: Progress { of: files.len().saturating_sub(1) as u64, ..Progress::default() },
         });
         let writer = Writer {
             shared: Arc::clone(&shared),
@@ -171,12 +174,16 @@ impl Opened {
             sealed: identity.sealed.iter().map(String::as_str).collect(),
             version: identity.version,
         });
-        let started = begin(&journal, &start, &open);
+        let started = begin(&journal, &start, &open)
+            .map_err(|trouble| OpenError::Unrecorded {
+                path: path.clone(),
+                why: trouble.to_string(),
+            })
+            .and_then(|()| journal.check_older(files).map_err(io()));
         if started.is_err() {
             journal.shared.queue.close();
         }
-        started.map_err(|trouble| OpenError::Unrecorded { path, why: trouble.to_string() })?;
-        Ok(journal)
+        started.map(|()| journal)
     }
 }
 

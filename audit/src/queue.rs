@@ -105,6 +105,11 @@ pub(crate) struct Push {
 pub struct Space {
     /// Bytes set aside that are not used.
     pub set_aside: u64,
+    /// Of these, what is left for signatures: less what is kept for what ends and stops, and
+    /// for the outcomes of what is under way.
+    pub usable: u64,
+    /// What another segment takes.
+    pub segment_bytes: u64,
     /// Records that wait for the writer.
     pub queued: usize,
 }
@@ -257,27 +262,33 @@ impl Queue {
         self.wanted.notify_one();
     }
 
+    /// Whether it takes no record any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Why an intent would be refused now.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         let state = self.lock();
-        let closed = state.closed.then(stopping);
+        let closed = state.closed.then_some(Trouble::Stopping);
         state.sealed.clone().or(closed).or_else(|| state.space_for(Kind::Intent, 0).err())
     }
 
     /// How much space there is.
     pub(crate) fn space(&self) -> Space {
         let state = self.lock();
-        Space { set_aside: state.room(), queued: state.jobs.len() }
+        Space {
+            set_aside: state.room(),
+            usable: state.room().saturating_sub(state.kept()),
+            segment_bytes: state.segment_bytes,
+            queued: state.jobs.len(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock panics but for want of memory.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn stopping() -> Trouble {
-    Trouble::Stalled("the process is stopping".to_owned())
 }
 
 impl State {
@@ -295,12 +306,17 @@ impl State {
         self.left + spare
     }
 
+    /// Space that only what ends or stops something, and outcomes, may use.
+    fn kept(&self) -> u64 {
+        RESERVE_BYTES + (self.open.len() as u64 + 1) * OUTCOME_BYTES
+    }
+
     fn takes(&self, push: &Push) -> Result<(), Trouble> {
         if let Some(sealed) = &self.sealed {
             return Err(sealed.clone());
         }
         if self.closed {
-            return Err(stopping());
+            return Err(Trouble::Stopping);
         }
         let most = if push.kind.ends_something() { RECORDS_MAX } else { ORDINARY_MAX };
         if self.jobs.len() >= most {
@@ -310,14 +326,10 @@ impl State {
     }
 
     fn space_for(&self, kind: Kind, bytes: u64) -> Result<(), Trouble> {
-        let open = self.open.len() as u64 + 1;
         // Whatever is not an end finds space or not whatever its length: so what `trouble`
         // says of an intent holds for every one.
-        let (bytes, kept) = if kind.ends_something() {
-            (bytes, 0)
-        } else {
-            (FRAME_MAX_BYTES as u64, RESERVE_BYTES + open * OUTCOME_BYTES)
-        };
+        let (bytes, kept) =
+            if kind.ends_something() { (bytes, 0) } else { (FRAME_MAX_BYTES as u64, self.kept()) };
         // The end of a segment that is too short for a record is lost, and the record that
         // begins the next one takes some.
         let lost = 2 * FRAME_MAX_BYTES as u64;

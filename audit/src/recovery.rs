@@ -6,33 +6,30 @@
 //! it is cut, and the `start` record says so. Everything else that is not as it was
 //! written is damage, and damage is never cut: a record that a later one knows to
 //! have been on disk may stand for a signature that somebody holds.
+//!
+//! Of the newest segment every record is read, of those before it the header and the last
+//! one (`linkage.rs`): a segment that is missing, replaced or cut is found, a change further
+//! inside after the start (`older.rs`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aws_lc_rs::digest;
 use serde::Deserialize;
-use signing_core::journal::{
-    AuditKeys, ChainId, Frame, FrameError, HEADER_BYTES, Head, Header, Outline, frame_bytes,
-};
+use signing_core::journal::{AuditKeys, ChainId, Frame, FrameError, HEADER_BYTES, Head, Outline};
 
 use crate::directory::Directory;
 use crate::error::OpenError;
+use crate::linkage;
 use crate::scan::{Frames, SegmentFile, Step, segments};
 use crate::segment::Segment;
-
-/// What never reached the disk is missing in units of this size at least.
-const SECTOR_BYTES: usize = 512;
-/// Frames begin at multiples of this.
-const ALIGNMENT: usize = 8;
-/// Numbers beyond this distance are no records that follow.
-const NEAR: u64 = 1 << 20;
+use crate::torn;
 
 /// A journal as it was found on disk.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) chain: ChainId,
-    pub(crate) first_seq: u64,
+    /// All of its segments, in order.
+    pub(crate) files: Vec<SegmentFile>,
     pub(crate) segment: Segment,
     /// Where the next frame goes.
     pub(crate) end: u64,
@@ -40,6 +37,13 @@ pub(crate) struct Found {
     /// Intents without outcome, by their numbers.
     pub(crate) open: BTreeMap<u64, Outline>,
     pub(crate) cut: Option<Cut>,
+}
+
+impl Found {
+    /// The first record that is still there.
+    pub(crate) fn first_seq(&self) -> u64 {
+        self.files.first().map_or(1, |file| file.first_seq)
+    }
 }
 
 /// What was cut.
@@ -55,10 +59,10 @@ pub struct Cut {
 pub(crate) fn recover(directory: &Directory, keys: &AuditKeys) -> Result<Found, OpenError> {
     let path = directory.path();
     let files = segments(path).map_err(OpenError::io(path))?;
-    let (Some(first), Some(last)) = (files.first(), files.last()) else {
+    let Some(last) = files.last() else {
         return Err(OpenError::NoJournal(path.to_owned()));
     };
-    let chain = one_chain(&files)?;
+    let chain = linkage::check(&files)?;
     let segment = Segment::open(&last.path).map_err(OpenError::io(&last.path))?;
     let mut open = BTreeMap::new();
     let reader = segment.reader().map_err(OpenError::io(&last.path))?;
@@ -75,10 +79,10 @@ pub(crate) fn recover(directory: &Directory, keys: &AuditKeys) -> Result<Found, 
         earlier(&files, oldest, keys, &mut open)?;
     }
     let cut = match torn {
-        Some(error) => cut(&segment, head, end, error)?,
+        Some(error) => torn::cut(&segment, head, end, error)?,
         None => None,
     };
-    Ok(Found { chain, first_seq: first.first_seq, segment, end, head, open, cut })
+    Ok(Found { chain, files, segment, end, head, open, cut })
 }
 
 /// Finds the record `seq` and tells its hash, as far as the files are readable.
@@ -95,19 +99,6 @@ pub(crate) fn find(path: &Path, seq: u64) -> Result<Option<Head>, OpenError> {
             Step::End(_) | Step::Broken(..) => return Ok(None),
         }
     }
-}
-
-/// The one chain that all segments are of.
-fn one_chain(files: &[SegmentFile]) -> Result<ChainId, OpenError> {
-    let mut expected = None;
-    for file in files {
-        let Header { chain: found, .. } = *Frames::open(file)?.header();
-        let expected = *expected.get_or_insert(found);
-        if found != expected {
-            return Err(OpenError::OtherChain { path: file.path.clone(), found, expected });
-        }
-    }
-    expected.ok_or_else(|| OpenError::NoJournal(Path::new("").to_owned()))
 }
 
 /// What a segment holds.
@@ -221,65 +212,4 @@ fn earlier(
     }
     *open = all;
     Ok(())
-}
-
-/// Cuts what stands behind `head`, if it can not have been acknowledged.
-fn cut(
-    segment: &Segment,
-    head: Head,
-    end: u64,
-    error: FrameError,
-) -> Result<Option<Cut>, OpenError> {
-    let io = || OpenError::io(segment.path());
-    let rest = segment.read(end, segment.bytes()).map_err(io())?;
-    let length = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let torn = rest.get(..length).unwrap_or_default();
-    // If nothing follows, it is the last record, and it is not whole. If something does, it
-    // has to be of the same batch, of which sectors never came: nobody was told of any of it.
-    let is_damage = following(&rest, head).is_some_and(|(place, known_durable)| {
-        known_durable > head.seq || !lacks_a_sector(&rest, place, end)
-    });
-    if is_damage {
-        let (path, seq) = (segment.path().to_owned(), head.seq + 1);
-        return Err(OpenError::Damaged { path, seq, at: end, why: error.to_string() });
-    }
-    // Dying before this is on disk leaves it to be cut again.
-    segment.write(&vec![0; length], end).map_err(io())?;
-    segment.sync().map_err(io())?;
-    let sha256 = hex::encode(digest::digest(&digest::SHA256, torn));
-    Ok((length > 0).then_some(Cut { bytes: length as u64, sha256 }))
-}
-
-/// The first whole record behind `head` in `rest`: where, and the newest record that
-/// any of those behind it knows to be on disk.
-fn following(rest: &[u8], head: Head) -> Option<(usize, u64)> {
-    let mut found: Option<(usize, u64)> = None;
-    let mut at = ALIGNMENT;
-    while at + frame_bytes(1) <= rest.len() {
-        let bytes = rest.get(at..).unwrap_or_default();
-        let near = |frame: &Frame<'_>| frame.seq > head.seq && frame.seq - head.seq <= NEAR;
-        if let Ok(Some(frame)) = Frame::parse(bytes)
-            && near(&frame)
-        {
-            let (place, knows) = found.unwrap_or((at, 0));
-            found = Some((place, knows.max(frame.durable)));
-            at += frame.bytes;
-        } else {
-            at += ALIGNMENT;
-        }
-    }
-    found
-}
-
-/// Whether a whole sector of the file between `from`, where `rest` begins, and the
-/// record at `to` in it never came: it reads as the zeros that were set aside, and no record
-/// holds as many. The sector in which `from` lies counts from there.
-fn lacks_a_sector(rest: &[u8], to: usize, from: u64) -> bool {
-    let into_sector = usize::try_from(from % SECTOR_BYTES as u64).unwrap_or(0);
-    let stretch = rest.get(..to).unwrap_or_default();
-    let Some((begun, whole)) = stretch.split_at_checked(SECTOR_BYTES - into_sector) else {
-        return false;
-    };
-    let mut sectors = std::iter::once(begun).chain(whole.chunks_exact(SECTOR_BYTES));
-    sectors.any(|sector| sector.iter().all(|byte| *byte == 0))
 }

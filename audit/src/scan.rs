@@ -6,7 +6,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use signing_core::journal::{
-    FRAME_MAX_BYTES, Frame, FrameError, HEADER_BYTES, Header, HeaderError,
+    BODY_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError, HEADER_BYTES, Head, Header, HeaderError,
+    frame_bytes,
 };
 
 /// Ends a segment's name; its 20 digits before are the number of its first record.
@@ -173,10 +174,9 @@ impl Frames {
     /// # Errors
     /// If the file can not be read.
     pub fn step(&mut self) -> io::Result<Step<'_>> {
-        if self.buffer.len() - self.start < FRAME_MAX_BYTES {
-            self.fill()?;
-        }
         let at = self.position();
+        self.ahead()?;
+        // Not the answer just given: that one would keep all of `self` borrowed.
         let rest = self.buffer.get(self.start..).unwrap_or_default();
         match Frame::parse(rest) {
             Ok(None) => Ok(Step::End(at)),
@@ -186,6 +186,28 @@ impl Frames {
                 Ok(Step::Frame(at, frame))
             }
         }
+    }
+
+    /// The same, and never by what was read ahead alone if that is no frame: the file may
+    /// have been written to since.
+    ///
+    /// # Errors
+    /// If the file can not be read.
+    pub fn step_anew(&mut self) -> io::Result<Step<'_>> {
+        if !matches!(Frame::parse(self.ahead()?), Ok(Some(_))) {
+            self.look_again();
+        }
+        self.step()
+    }
+
+    /// What begins where the next frame does, as it was read: as many bytes as its length
+    /// says, or as the shortest frame has.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        let ahead = self.buffer.get(self.start..).unwrap_or_default();
+        let length = ahead.first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+        let body = usize::try_from(length).unwrap_or(usize::MAX).clamp(1, BODY_MAX_BYTES);
+        ahead.get(..frame_bytes(body)).unwrap_or(ahead)
     }
 
     /// The bytes of the frame that the last step gave.
@@ -246,6 +268,26 @@ impl Frames {
         }
     }
 
+    /// Whether the last record is `head`, by the end of the file alone: so much is left
+    /// unused there at most as the longest record takes.
+    ///
+    /// # Errors
+    /// If the file can not be read.
+    pub fn ends_with(&self, head: Head) -> io::Result<bool> {
+        let mut window = vec![0; 2 * FRAME_MAX_BYTES];
+        let whole = self.header.segment_bytes;
+        let from = whole.saturating_sub(window.len() as u64).next_multiple_of(ALIGNMENT as u64);
+        let read = read_at(&self.file, &mut window, from.max(HEADER_BYTES as u64))?;
+        let bytes = window.get(..read).unwrap_or_default();
+        Ok((0..read).step_by(ALIGNMENT).any(|offset| {
+            let rest = bytes.get(offset..).unwrap_or_default();
+            let Ok(Some(frame)) = Frame::parse(rest) else { return false };
+            let unused = rest.get(frame.bytes..).unwrap_or_default();
+            let is_last = unused.iter().all(|byte| *byte == 0);
+            is_last && Head { seq: frame.seq, hash: frame.hash } == head
+        }))
+    }
+
     /// Looks for the first byte that is not zero at or after `from`.
     ///
     /// # Errors
@@ -264,6 +306,14 @@ impl Frames {
             }
             at += read as u64;
         }
+    }
+
+    /// What was read and not stepped over, whole as far as the next frame goes.
+    fn ahead(&mut self) -> io::Result<&[u8]> {
+        if self.buffer.len() - self.start < FRAME_MAX_BYTES {
+            self.fill()?;
+        }
+        Ok(self.buffer.get(self.start..).unwrap_or_default())
     }
 
     /// Drops what was read, and reads on from there.

@@ -5,11 +5,17 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use signing_core::journal::{ChainId, Frame, FrameError, HEADER_BYTES, Head, RecordHash};
 
 use crate::scan::{Frames, SegmentError, SegmentFile, Step, segments};
+
+/// How often what looks broken is looked at again at most, and after how long.
+const LOOKS: u32 = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What is wrong with a journal, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +87,15 @@ pub struct Place {
     pub at: u64,
     /// How many bytes it takes.
     pub bytes: usize,
+}
+
+/// What one look found.
+enum Look {
+    Way(Way),
+    /// The segment is over; the next one begins.
+    Next,
+    /// No record: what it would be if it stays so, and the bytes that are none.
+    Broken(Result<Way, Stop>, Vec<u8>),
 }
 
 /// The way through a journal. It stays where it is at [`Way::End`] and [`Way::Torn`]; a
@@ -204,50 +219,79 @@ impl Walk {
 
     /// The next record, or what is there instead.
     ///
+    /// Somebody may be writing, so what was read ahead is no proof that anything is wrong,
+    /// nor is what is seen in two looks at different times: a batch can land in between.
+    /// Whatever is no record is read anew, and is a verdict only once the same bytes are
+    /// found broken twice, the second time after what follows them was seen.
+    ///
     /// # Errors
     /// [`Stop`].
     pub fn step(&mut self) -> Result<Way, Stop> {
+        let mut seen: Option<Vec<u8>> = None;
+        let mut looks = 0;
         loop {
-            let before = match self.passed {
-                Some(head) if self.frames.is_some() => head,
-                _ => self.enter()?,
-            };
-            let file = self.segments.get(self.index).map_or(&*self.directory, |file| &*file.path);
-            let Some(frames) = &mut self.frames else { return Ok(Way::End) };
-            let step = frames.step().map_err(|error| unreadable(file, error))?;
-            let (at, broken) = match step {
-                Step::Frame(at, frame) => {
-                    let head = Head { seq: frame.seq, hash: frame.hash };
-                    let place = Place { before, head, at, bytes: frame.bytes };
-                    if let Some(error) = misplaced(before, &frame) {
-                        let defect = self.defect(before.seq + 1, at, error.to_string());
-                        return Err(Stop::Defect(defect));
-                    }
-                    self.passed = Some(head);
-                    return Ok(Way::Record(place));
-                }
-                Step::End(at) => (at, None),
-                Step::Broken(at, error) => (at, Some(error.to_string())),
-            };
-            let nonzero = frames.first_nonzero(at).map_err(|error| unreadable(file, error))?;
-            let is_last = self.index + 1 >= self.segments.len();
-            let what = match (broken, nonzero) {
-                (Some(what), _) => what,
-                (None, Some(byte)) => {
-                    format!("its length is zero, and byte {byte} after it is not")
-                }
-                (None, None) if is_last => return Ok(Way::End),
-                (None, None) => {
-                    self.close();
-                    self.index += 1;
+            let (way, bytes) = match self.look()? {
+                Look::Way(way) => return Ok(way),
+                Look::Next => {
+                    (seen, looks) = (None, 0);
                     continue;
                 }
+                Look::Broken(way, bytes) => (way, bytes),
             };
-            let follows = || frames.whole_frame_behind(at, before.seq);
-            let is_inside = !is_last || follows().map_err(|error| unreadable(file, error))?;
-            let defect = self.defect(before.seq + 1, at, what);
-            return if is_inside { Err(Stop::Defect(defect)) } else { Ok(Way::Torn(defect)) };
+            if looks == LOOKS || seen.as_ref() == Some(&bytes) {
+                return way;
+            }
+            (seen, looks) = (Some(bytes), looks + 1);
+            // Nobody writes into any segment but the last.
+            if self.index + 1 >= self.segments.len() {
+                thread::sleep(LOOK_AGAIN);
+            }
         }
+    }
+
+    /// Looks once at what comes next.
+    fn look(&mut self) -> Result<Look, Stop> {
+        let before = match self.passed {
+            Some(head) if self.frames.is_some() => head,
+            _ => self.enter()?,
+        };
+        let file = self.segments.get(self.index).map_or(&*self.directory, |file| &*file.path);
+        let Some(frames) = &mut self.frames else { return Ok(Look::Way(Way::End)) };
+        let step = frames.step_anew().map_err(|error| unreadable(file, error))?;
+        let (at, broken) = match step {
+            Step::Frame(at, frame) => {
+                let head = Head { seq: frame.seq, hash: frame.hash };
+                let place = Place { before, head, at, bytes: frame.bytes };
+                if let Some(error) = misplaced(before, &frame) {
+                    let defect = self.defect(before.seq + 1, at, error.to_string());
+                    return Err(Stop::Defect(defect));
+                }
+                self.passed = Some(head);
+                return Ok(Look::Way(Way::Record(place)));
+            }
+            Step::End(at) => (at, None),
+            Step::Broken(at, error) => (at, Some(error.to_string())),
+        };
+        let nonzero = frames.first_nonzero(at).map_err(|error| unreadable(file, error))?;
+        let is_last = self.index + 1 >= self.segments.len();
+        let what = match (broken, nonzero) {
+            (Some(what), _) => what,
+            (None, Some(byte)) => {
+                format!("its length is zero, and byte {byte} after it is not")
+            }
+            (None, None) if is_last => return Ok(Look::Way(Way::End)),
+            (None, None) => {
+                self.close();
+                self.index += 1;
+                return Ok(Look::Next);
+            }
+        };
+        let follows = || frames.whole_frame_behind(at, before.seq);
+        let is_inside = !is_last || follows().map_err(|error| unreadable(file, error))?;
+        let bytes = frames.unread().to_vec();
+        let defect = self.defect(before.seq + 1, at, what);
+        let way = if is_inside { Err(Stop::Defect(defect)) } else { Ok(Way::Torn(defect)) };
+        Ok(Look::Broken(way, bytes))
     }
 
     /// Opens the segment at `index` and checks that it goes on where the one before ended.

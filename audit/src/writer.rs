@@ -86,6 +86,10 @@ pub(crate) struct Written {
 /// Seals the journal if the writer dies.
 struct SealsWhenDead<'s>(&'s Shared);
 
+/// Shows for as long as it lives since when the writer is at work, and so with the disk.
+/// No step of the work ends it: a call that hangs is noticed whichever it is.
+struct Busy<'s>(&'s Since);
+
 impl Writer {
     /// Writes until the queue is closed and empty, or until something fails.
     pub(crate) fn run(mut self) {
@@ -98,20 +102,22 @@ impl Writer {
                 return self.shared.seal(&trouble);
             }
         }
+        let _busy = Busy::since(&shared, (self.clock.now)());
         if let Err(trouble) = self.sync() {
             self.shared.seal(&trouble);
         }
     }
 
-    /// One turn: a batch, or what is due when nothing came.
+    /// One turn: a batch, or what is due when nothing came. The disk has to be done with
+    /// all of it in time: slow calls add up.
     fn work(&mut self, jobs: Vec<Job>) -> Result<(), Trouble> {
+        let shared = Arc::clone(&self.shared);
+        let _busy = Busy::since(&shared, (self.clock.now)());
         if jobs.is_empty() {
             self.sync()?;
             return self.look();
         }
-        let began = (self.clock.now)();
         let count = jobs.len();
-        self.shared.busy_since.store(began.as_nanos(), Ordering::Release);
         for job in jobs {
             if job.kind == Kind::Segment {
                 self.begin_segment(job)?;
@@ -124,7 +130,6 @@ impl Writer {
         if self.unsynced.len() >= UNSYNCED_MAX || self.unsynced.iter().any(waited_for) {
             self.sync()?;
         }
-        self.shared.busy_since.store(IDLE, Ordering::Release);
         self.observer.batch(count);
         Ok(())
     }
@@ -155,12 +160,10 @@ impl Writer {
         let Some(last) = self.unsynced.last() else { return Ok(()) };
         let head = last.head;
         let began = (self.clock.now)();
-        self.shared.busy_since.store(began.as_nanos(), Ordering::Release);
         let synced = self.segment.sync();
         synced.map_err(|error| self.sealed("brought to the disk", &error))?;
         self.look()?;
         self.acknowledge(head, began);
-        self.shared.busy_since.store(IDLE, Ordering::Release);
         Ok(())
     }
 
@@ -218,6 +221,19 @@ impl Writer {
 
 /// In [`Shared::busy_since`]: the writer waits for records.
 pub(crate) const IDLE: u64 = 0;
+
+impl<'s> Busy<'s> {
+    fn since(shared: &'s Shared, now: Moment) -> Self {
+        shared.busy_since.store(now.as_nanos(), Ordering::Release);
+        Self(&shared.busy_since)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(IDLE, Ordering::Release);
+    }
+}
 
 impl Drop for SealsWhenDead<'_> {
     fn drop(&mut self) {

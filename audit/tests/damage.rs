@@ -14,8 +14,11 @@ use std::os::unix::fs::FileExt as _;
 use audit::OpenError;
 use signing_core::journal::HEADER_BYTES;
 
-use support::{SEGMENT_BYTES, Scratch, open, places, small_journal, start, writable};
+use places::places;
+use support::{SEGMENT_BYTES, Scratch, open, small_journal, start, writable};
 
+#[path = "support/places.rs"]
+mod places;
 mod support;
 
 #[test]

@@ -18,8 +18,11 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use signing_core::journal::{Chain, Failed, Freeze, Intent, KeyId, Record};
 use time::OffsetDateTime;
 
-use support::{SEED, Scratch, key, open, places, small_journal, start, writable};
+use places::places;
+use support::{SEED, Scratch, key, open, small_journal, small_journal_in, start, writable};
 
+#[path = "support/places.rs"]
+mod places;
 mod support;
 
 const SECTOR: usize = 512;
@@ -106,6 +109,37 @@ fn a_change_inside_a_batch_that_no_disk_makes_is_damage() {
         }
         file.write_all_at(&batch, end).unwrap();
     }
+}
+
+#[test]
+fn a_long_end_is_judged_and_cut_piece_by_piece() {
+    const SEGMENT: u64 = 8 << 20;
+    let scratch = Scratch::new("long");
+    let segment = small_journal_in(&scratch.0, SEGMENT);
+    let places = places(&scratch.0);
+    let (end, last) = (places[places.len() - 1], places[places.len() - 2]);
+    let file = writable(&segment);
+    let record = fs::read(&segment).unwrap()[last as usize..end as usize].to_vec();
+    // What no disk leaves: all of it is written, and a later record is behind it.
+    let torn = vec![7; (5 << 20) + 13];
+    let behind = (last + torn.len() as u64).next_multiple_of(8);
+    file.write_all_at(&torn, last).unwrap();
+    file.write_all_at(&record, behind).unwrap();
+    let error = open(&scratch.0).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { at, .. } if at == last), "{error}");
+    // A sector of the same batch never came, far in.
+    file.write_all_at(&[0; SECTOR], 4 << 20).unwrap();
+    let opened = open(&scratch.0).unwrap();
+    let used = record.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1;
+    assert_eq!(opened.cut().unwrap().bytes, behind + used - last);
+    drop(opened);
+    assert!(fs::read(&segment).unwrap()[last as usize..].iter().all(|byte| *byte == 0));
+    // Nothing follows it.
+    file.write_all_at(&torn, last).unwrap();
+    let cut = open(&scratch.0).unwrap().cut().unwrap().clone();
+    assert_eq!(cut.bytes, torn.len() as u64);
+    let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &torn);
+    assert_eq!(cut.sha256, hex::encode(sha256));
 }
 
 fn intent(request_id: &str) -> Record<'_> {

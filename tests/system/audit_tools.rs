@@ -1,7 +1,7 @@
 //! `signctl audit` beside a proxy that writes, and on copies that somebody changed.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -86,6 +86,52 @@ async fn tail_shows_records_as_they_happen_and_verify_is_clean_after_a_crash() {
 }
 
 #[tokio::test]
+async fn nothing_calls_the_journal_of_a_busy_proxy_defective() {
+    let world = World::new();
+    let proxy = builder(&world).start().await;
+    let journal = world.proxy().journal();
+    let mut follow = Command::new(ours("signctl"))
+        .args(["audit", "tail", "--follow", "--json", "-n", "1", "--journal"])
+        .arg(&journal)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let followed = std::thread::spawn(move || {
+        let seq =
+            |line: String| serde_json::from_str::<Value>(&line).unwrap()["seq"].as_u64().unwrap();
+        let first = seq(lines.next().unwrap().unwrap());
+        // It ends when it is stopped, or by itself if it finds a defect.
+        let last = lines.map_while(Result::ok).map(seq).zip(first + 1..);
+        last.inspect(|(seq, expected)| assert_eq!(seq, expected)).last().map(|(seq, _)| seq)
+    });
+    let tools = tokio::task::spawn_blocking(move || {
+        for _ in 0..40 {
+            for arguments in [&["verify", "--limit", "20"][..], &["tail", "-n", "5"], &["export"]] {
+                let (code, said, errors) = audit(&journal, arguments);
+                assert_eq!((code, errors.as_str()), (0, ""), "{arguments:?}: {said}");
+            }
+        }
+    });
+    let signs = async || {
+        let alice = proxy.client(ALICE).await;
+        let mut newest = 0;
+        while !tools.is_finished() {
+            let answer = alice.sign_message("ec", b"hi").await;
+            newest = answer.body["audit"]["seq"].as_u64().unwrap_or(newest);
+        }
+        newest
+    };
+    let (one, two) = tokio::join!(signs(), signs());
+    tools.await.unwrap();
+    proxy.stop().await;
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    let (signed, followed) = (one.max(two), followed.join().unwrap().unwrap_or(0));
+    assert!(signed > 100 && followed > signed / 2, "up to {signed}, followed up to {followed}");
+}
+
+#[tokio::test]
 async fn tail_filters_and_a_person_can_read_it() {
     let world = World::new();
     let receipt = written(&world, 3).await;
@@ -100,8 +146,44 @@ async fn tail_filters_and_a_person_can_read_it() {
     assert_eq!(said, "");
     let (_, said, _) = audit(&journal, &["tail", "-n", "1"]);
     assert!(said.contains("stop"), "{said}");
+    let time = said.split("  ").next().unwrap();
+    assert!(time.len() == 27 && time.ends_with('Z'), "UTC, with microseconds: {time}");
+    let (code, _, errors) = audit(&journal, &["tail", "--type", "sined"]);
+    assert!(code != 0 && errors.contains("signed") && errors.contains("withheld"), "{errors}");
     let (code, _, errors) = audit(Path::new("/nowhere"), &["tail"]);
     assert!(code == 1 && errors.contains("/nowhere"), "{errors}");
+}
+
+#[tokio::test]
+async fn tail_with_a_filter_looks_back_to_the_oldest_record() {
+    let world = World::new();
+    let proxy = builder(&world).segment_bytes(1 << 20).start().await;
+    let alice = proxy.client(ALICE).await;
+    let first = alice.sign_message("ec", b"hi").await;
+    let mut signatures = 1;
+    while system_tests::journal::segments(&world.proxy().journal()).len() < 3 {
+        assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
+        signatures += 1;
+    }
+    proxy.stop().await;
+    let journal = world.proxy().journal();
+    let lines = |arguments: &[&str]| {
+        let (code, said, errors) = audit(&journal, &[&["tail", "--json"], arguments].concat());
+        assert_eq!((code, errors.as_str()), (0, ""), "{said}");
+        let lines = said.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect::<Vec<Value>>()
+    };
+    let found = lines(&["--request", first.body["request_id"].as_str().unwrap()]);
+    assert_eq!(found.len(), 2, "its intent and its outcome: {found:?}");
+    assert_eq!(found[1]["hash"], first.body["audit"]["hash"]);
+    assert_eq!(lines(&["--type", "init", "-n", "1"])[0]["seq"], 1);
+    let segments: Vec<_> = lines(&["--type", "segment", "-n", "5"]);
+    assert_eq!(segments.len(), 2, "all there are: {segments:?}");
+    let all = lines(&["--caller", ALICE, "-n", "1000000"]);
+    assert_eq!(all.len(), 2 * signatures);
+    // Fewer: the newest of them, in order.
+    assert_eq!(lines(&["--caller", ALICE, "-n", "7"]), all[all.len() - 7..]);
+    assert!(lines(&["--request", "none"]).is_empty());
 }
 
 #[tokio::test]
@@ -185,6 +267,27 @@ async fn export_writes_lines_that_verify_alone() {
     }
     let (code, _, errors) = audit(&journal, &["export", "--output", file.to_str().unwrap()]);
     assert!(code == 1 && errors.contains("is there already"), "{errors}");
+    // Nothing is written where somebody put something else, and a range has to be there.
+    let linked = world.scratch.path("elsewhere");
+    std::fs::write(&linked, "kept").unwrap();
+    let other = world.scratch.path("other.jsonl");
+    std::os::unix::fs::symlink(&linked, world.scratch.path("other.jsonl.new")).unwrap();
+    let (code, _, errors) = audit(&journal, &["export", "--output", other.to_str().unwrap()]);
+    assert!(code == 1 && errors.contains("other.jsonl.new"), "{errors}");
+    assert_eq!(std::fs::read_to_string(&linked).unwrap(), "kept");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    for range in [&["--from", "5", "--to", "3"][..], &["--from", "999999"]] {
+        let (code, said, errors) = audit(&journal, &[&["export"], range].concat());
+        assert_eq!((code, said.as_str()), (1, ""), "{range:?}");
+        assert!(errors.contains("there are no records from"), "{errors}");
+    }
+    // A clean verdict says of what.
+    let (_, said, _) = audit(&journal, &["verify"]);
+    let verdict = said.lines().next().unwrap();
+    for part in ["no defect", "the journal names ITSELF", "1 NOT checked", "--signers"] {
+        assert!(verdict.contains(part), "{part}: {verdict}");
+    }
     // A reader that has enough is no error.
     let mut export = Command::new(ours("signctl"))
         .args(["audit", "export", "--journal"])

@@ -121,7 +121,7 @@ pub fn verify(
         live: false,
         defect: None,
     };
-    let reader = Reader::new(directory.to_owned(), walk, from, keys, options.head);
+    let reader = Reader::new(directory.to_owned(), walk, from..=last, keys, options.head);
     let mut story = Story::new(from);
     let of = (last + 1).saturating_sub(from);
     let end = check(reader, options.registry, |checked| {

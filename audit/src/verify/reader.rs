@@ -1,5 +1,6 @@
 //! Goes through the segments and makes batches of records, each whole in itself.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -23,6 +24,8 @@ pub(super) struct Reader {
     directory: PathBuf,
     walk: Walk,
     from: u64,
+    /// The newest record when this began.
+    to: u64,
     keys: Known,
     wanted: Option<Head>,
     batch: Option<Batch>,
@@ -39,15 +42,17 @@ pub(super) struct End {
 }
 
 impl Reader {
-    /// Reads from record `from` on; `wanted` has to be there.
+    /// Reads the records of `range`, and what else there is if it is no record; `wanted` has
+    /// to be there.
     pub(super) fn new(
         directory: PathBuf,
         walk: Walk,
-        from: u64,
+        range: RangeInclusive<u64>,
         keys: Known,
         wanted: Option<Head>,
     ) -> Self {
-        Self { directory, walk, from, keys, wanted, batch: None }
+        let (from, to) = range.into_inner();
+        Self { directory, walk, from, to, keys, wanted, batch: None }
     }
 
     /// Gives out batches until the end, or until `give` says that nobody takes them.
@@ -74,6 +79,8 @@ impl Reader {
         let mut looks = 0;
         loop {
             match self.walk.step()? {
+                // It came since this began. Whoever writes may well be faster: no end then.
+                Way::Record(place) if place.head.seq > self.to => return Ok(()),
                 Way::Record(place) => {
                     looks = 0;
                     if self.take(&place)?.is_some_and(|batch| !give(batch)) {

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use audit::scan::{Frames, Step, segments};
+use audit::scan::segments;
 use audit::{AuditKey, Clock, Identity, Journal, Observer, OpenError, Opened, init};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -67,6 +67,11 @@ pub(crate) fn start(opened: Opened) -> Journal {
 /// A journal with an init, a start, some freezes, each waited for, and a stop. Returns its
 /// one segment.
 pub(crate) fn small_journal(path: &Path) -> PathBuf {
+    small_journal_in(path, SEGMENT_BYTES)
+}
+
+/// The same in a segment of that length.
+pub(crate) fn small_journal_in(path: &Path, segment_bytes: u64) -> PathBuf {
     let record = Record::Init(Init {
         audit_key: &STANDARD.encode(key().public().spki_der()),
         audit_kid: "audit",
@@ -74,7 +79,7 @@ pub(crate) fn small_journal(path: &Path) -> PathBuf {
         deployment: "d",
         replaces: None,
     });
-    init(path, SEGMENT_BYTES, &key(), &record, OffsetDateTime::UNIX_EPOCH).unwrap();
+    init(path, segment_bytes, &key(), &record, OffsetDateTime::UNIX_EPOCH).unwrap();
     let journal = start(open(path).unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for reason in ["one", "", "a longer reason, so that the records have several lengths"] {
@@ -83,22 +88,6 @@ pub(crate) fn small_journal(path: &Path) -> PathBuf {
     }
     journal.stop("the test").unwrap();
     segments(path).unwrap().remove(0).path
-}
-
-/// Where each record begins, and where the last one ends.
-pub(crate) fn places(path: &Path) -> Vec<u64> {
-    let mut frames = Frames::open(&segments(path).unwrap()[0]).unwrap();
-    let mut places = Vec::new();
-    loop {
-        match frames.step().unwrap() {
-            Step::Frame(at, _) => places.push(at),
-            Step::End(at) => {
-                places.push(at);
-                return places;
-            }
-            Step::Broken(at, error) => panic!("record at {at}: {error}"),
-        }
-    }
 }
 
 pub(crate) fn writable(segment: &Path) -> File {

@@ -286,13 +286,14 @@ fn status(admin: &Admin) -> Value {
     put(&mut body, "min_outage_s", admin.breakglass.min_outage.as_secs());
     put(&mut body, "requests_in_flight", admin.slots.taken());
     put(&mut body, "connections", admin.connections.count());
-    let head = admin.journal.head();
+    let (head, older) = (admin.journal.head(), admin.journal.older_segments());
     let mut journal = json!({
         "chain": admin.journal.chain().to_string(),
         "seq": head.seq,
         "hash": head.hash.to_string(),
         "directory": admin.journal.path().display().to_string(),
         "set_aside_bytes": admin.journal.space().set_aside,
+        "older_segments": {"checked": older.checked, "of": older.of},
         "sealed": gates.audit_stop().is_some_and(|stop| stop.sealed),
     });
     if let Some(stop) = gates.audit_stop() {

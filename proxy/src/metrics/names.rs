@@ -118,11 +118,15 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
     (AUDIT_BATCH, Kind::Sizes, "Records written at once."),
     (AUDIT_RECORDS, Kind::Counter, "Records written, by type."),
     (AUDIT_QUEUE, Kind::Gauge, "Records that wait to be written."),
-    (AUDIT_FREE, Kind::Gauge, "Bytes left for the journal, set aside or free on its file system."),
+    (
+        AUDIT_FREE,
+        Kind::Gauge,
+        "Bytes that signatures can still take in the journal, in whole segments; 0 while it is full.",
+    ),
     (
         AUDIT_FULL_IN,
         Kind::Gauge,
-        "Seconds until the journal is full at the rate of the last minutes; infinite if it does not fill.",
+        "Seconds until the journal is full at the rate of the last minutes; 0 while it is, infinite if it does not fill.",
     ),
     (AUDIT_SEALED, Kind::Gauge, "1 while the journal is sealed: an operator has to look."),
 ];

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use audit::Journal;
+use audit::{Journal, Trouble};
 use signing_core::Kid;
-use signing_core::gate::{Freeze, Gates, Place, Snapshot, State, Transition, UpstreamChange};
+use signing_core::gate::{
+    AuditStop, Freeze, Gates, Place, Snapshot, State, Transition, UpstreamChange,
+};
 use signing_core::journal::{self, Record};
 use signing_core::monitor::{self, FOLD_EVERY, News, Probe};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -324,6 +326,12 @@ impl Writer {
             return;
         }
         match &stop {
+            // Its own stop is no trouble; a seal is one then, too.
+            Some(AuditStop { sealed: false, .. })
+                if self.journal.trouble() == Some(Trouble::Stopping) =>
+            {
+                tracing::info!(target: "audit", "the journal is closed: the process is stopping");
+            }
             Some(stop) => {
                 let (sealed, why) = (stop.sealed, &stop.detail);
                 tracing::error!(target: "audit", sealed, why, "nothing is recorded, nothing is signed");

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use audit::walk::{Walk, Way};
+use audit::walk::{Walk, Way, newest};
 
 use super::Record;
 
@@ -39,12 +40,19 @@ pub(super) fn run(journal: &Path, flags: &Flags) -> anyhow::Result<ExitCode> {
         };
     };
     let name = file.display();
-    if file.exists() {
+    if file.symlink_metadata().is_ok() {
         bail!("{name}: is there already; name another file or remove it");
     }
     let new = PathBuf::from(format!("{name}.new"));
-    let made = whole(journal, flags, &new).and_then(|count| {
-        fs::rename(&new, file)?;
+    let made_now = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new);
+    // Not what somebody else put there, nor what a link of that name points to.
+    let made_now = made_now.with_context(|| {
+        format!("{}: can not be made (if an export was interrupted, remove it)", new.display())
+    })?;
+    let made = whole(journal, flags, made_now).and_then(|count| {
+        // A rename would replace what came there meanwhile without a word.
+        fs::hard_link(&new, file)?;
+        fs::remove_file(&new)?;
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(count)
@@ -58,18 +66,28 @@ pub(super) fn run(journal: &Path, flags: &Flags) -> anyhow::Result<ExitCode> {
 }
 
 /// Writes a file whole, and on disk.
-fn whole(journal: &Path, flags: &Flags, new: &Path) -> anyhow::Result<u64> {
-    let file = OpenOptions::new().create(true).truncate(true).write(true).open(new)?;
-    let mut out = BufWriter::new(file);
+fn whole(journal: &Path, flags: &Flags, new: File) -> anyhow::Result<u64> {
+    let mut out = BufWriter::new(new);
     let count = write(journal, flags, &mut out)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     Ok(count)
 }
 
-/// Writes the records up to the end that was asked for; a defect ends it with an error,
-/// since what follows is not what was written.
+/// Writes the records up to the end that was asked for, or that there was when it began: who
+/// writes may be faster. A defect ends it with an error, since what follows is not what was
+/// written.
 fn write(journal: &Path, flags: &Flags, out: &mut impl Write) -> anyhow::Result<u64> {
+    let last = newest(journal)?.seq;
+    let to = flags.to.map_or(last, |to| to.min(last));
     let mut walk = Walk::open(journal, flags.from)?;
+    let oldest = walk.segments().first().map_or(1, |segment| segment.first_seq);
+    if to < flags.from.max(oldest) {
+        let asked = flags.to.map_or_else(|| "on".to_owned(), |to| format!("to {to}"));
+        bail!(
+            "there are no records from {} {asked}: the journal holds {oldest} to {last}",
+            flags.from
+        );
+    }
     let mut count = 0;
     loop {
         let place = match walk.step()? {
@@ -81,7 +99,7 @@ fn write(journal: &Path, flags: &Flags, out: &mut impl Write) -> anyhow::Result<
             }
         };
         let seq = place.head.seq;
-        if flags.to.is_some_and(|to| seq > to) {
+        if seq > to {
             break;
         }
         if seq < flags.from {

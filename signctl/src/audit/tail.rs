@@ -1,32 +1,31 @@
 //! `signctl audit tail`: the newest records, and those that come.
 
-use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use audit::walk::{Stop, Walk, Way, newest};
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
+use signing_core::journal::Kind;
 
 use super::Record;
 
 /// How often it looks for more.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How far back records are looked for, for each that is wanted, if not all match.
-const BACK_FOR_EACH: u64 = 1000;
 
 /// What to show.
 #[derive(clap::Args)]
 pub(super) struct Flags {
     /// How many of the newest records.
     #[arg(short = 'n', long, default_value_t = 10)]
-    lines: usize,
+    lines: u64,
     /// Go on with the records that come, until interrupted.
     #[arg(short, long)]
     follow: bool,
     /// Only records of this type, such as signed, failed, withheld, gate, freeze; repeatable.
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", hide_possible_values = true, value_parser = PossibleValuesParser::new(Kind::ALL.iter().map(|kind| kind.word())))]
     r#type: Vec<String>,
     /// Only records about this signer.
     #[arg(long, value_name = "KID")]
@@ -65,45 +64,88 @@ impl From<Stop> for Ended {
 
 fn show(journal: &Path, flags: &Flags, as_json: bool) -> Result<ExitCode, Ended> {
     let last = newest(journal)?.seq;
-    let back = if flags.filters() { BACK_FOR_EACH } else { 1 };
-    let wanted = u64::try_from(flags.lines).unwrap_or(u64::MAX).saturating_mul(back);
-    let from = last.saturating_sub(wanted) + 1;
+    let Begin { from, mut skip, stopped } = begin(journal, flags, last)?;
     let mut walk = Walk::open(journal, from)?;
-    let mut kept = VecDeque::new();
     loop {
-        match walk.step()? {
-            Way::Record(place) if place.head.seq < from => {}
-            Way::Record(place) => {
-                kept.extend(Record::read(&walk, place).filter(|record| flags.wants(record)));
-                if kept.len() > flags.lines {
-                    kept.pop_front();
-                }
-            }
-            Way::End | Way::Torn(_) => break,
-        }
-    }
-    for record in kept {
-        print(&record, as_json)?;
-    }
-    if !flags.follow {
-        return Ok(ExitCode::SUCCESS);
-    }
-    loop {
-        match walk.step()? {
-            Way::Record(place) => {
-                if let Some(record) =
-                    Record::read(&walk, place).filter(|record| flags.wants(record))
-                {
-                    print(&record, as_json)?;
-                }
-            }
+        let place = match walk.step()? {
+            Way::Record(place) => place,
             // A record that is half there is looked at again until it is whole.
-            Way::End | Way::Torn(_) => {
+            Way::End | Way::Torn(_) if flags.follow => {
                 std::thread::sleep(LOOK_EVERY);
                 walk.look_again()?;
+                continue;
             }
+            Way::End | Way::Torn(_) => break,
+        };
+        let seq = place.head.seq;
+        // What comes meanwhile is not of the newest as they were, and may come for ever.
+        if seq > last && !flags.follow {
+            break;
+        }
+        let wanted = seq >= from;
+        let record = wanted.then(|| Record::read(&walk, place)).flatten();
+        let Some(record) = record.filter(|record| flags.wants(record)) else { continue };
+        if skip > 0 {
+            skip -= 1;
+        } else {
+            print(&record, as_json)?;
         }
     }
+    match stopped {
+        None => Ok(ExitCode::SUCCESS),
+        // There may be more of them, and nobody can say.
+        Some(stop) => Err(stop.into()),
+    }
+}
+
+/// Where the records begin that are shown.
+struct Begin {
+    from: u64,
+    /// How many that match are left out from there.
+    skip: u64,
+    /// What kept it from looking further back.
+    stopped: Option<Stop>,
+}
+
+/// Looks back from record `last`, segment by segment, until so many match as are wanted, or
+/// to the beginning. It only counts them: they are read again to be shown, so memory does not
+/// grow with their number.
+fn begin(journal: &Path, flags: &Flags, last: u64) -> Result<Begin, Stop> {
+    if !flags.filters() {
+        let from = last.saturating_sub(flags.lines) + 1;
+        return Ok(Begin { from, skip: 0, stopped: None });
+    }
+    let segments = Walk::open(journal, 1)?.segments().to_vec();
+    let (mut from, mut to, mut found) = (last + 1, last, 0);
+    for segment in segments.iter().rev().filter(|segment| segment.first_seq <= last) {
+        if found >= flags.lines {
+            break;
+        }
+        match count(journal, flags, segment.first_seq, to) {
+            Ok(more) => found += more,
+            Err(stop) => {
+                return Ok(Begin { from, skip: 0, stopped: Some(stop) });
+            }
+        }
+        (from, to) = (segment.first_seq, segment.first_seq.saturating_sub(1));
+    }
+    Ok(Begin { from, skip: found.saturating_sub(flags.lines), stopped: None })
+}
+
+/// How many of the records `from` to `to` match.
+fn count(journal: &Path, flags: &Flags, from: u64, to: u64) -> Result<u64, Stop> {
+    let mut walk = Walk::open(journal, from)?;
+    let mut found = 0;
+    while let Way::Record(place) = walk.step()? {
+        if place.head.seq >= from && place.head.seq <= to {
+            let record = Record::read(&walk, place);
+            found += u64::from(record.is_some_and(|record| flags.wants(&record)));
+        }
+        if place.head.seq >= to {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 impl Flags {
@@ -131,12 +173,12 @@ fn print(record: &Record, as_json: bool) -> Result<(), Ended> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Ended::Output)
 }
 
-/// `02:41:07.123456  4711  signed  payments-2026  spiffe://...  ...`: for a person, who
-/// wants what matters of each kind first.
+/// `2026-11-24 02:41:07.123456Z  4711  signed  payments-2026  ...`, the time in UTC: for a
+/// person, who wants what matters of each kind first.
 fn readable(record: &Record) -> String {
     let data = &record.outline.data;
     let text = |name: &str| plain(data.get(name).unwrap_or(&Value::Null));
-    let at = record.outline.at.get(..19).unwrap_or_default().replace('T', " ");
+    let at = plain(&Value::from(record.outline.at.replacen('T', " ", 1)));
     let rest = match record.outline.r#type.as_str() {
         "intent" => {
             format!("{} for {}, request {}", text("algorithm"), text("caller"), text("request_id"))

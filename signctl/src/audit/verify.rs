@@ -99,12 +99,31 @@ fn table(report: &Report, seconds: f64, speed: f64) -> String {
     if report.live {
         rows.push(("written", "by a process right now; it may be further already".to_owned()));
     }
-    let verdict = match &report.defect {
-        None => "no defect".to_owned(),
-        Some(defect) => format!("DEFECT: {defect}"),
-    };
-    rows.push(("verdict", verdict));
+    rows.insert(0, ("verdict", verdict(report)));
     rows.iter().map(|(name, value)| format!("{name:<20}{value}")).collect::<Vec<_>>().join("\n")
+}
+
+/// What was found, and in what: a clean verdict is worth as much as what was checked.
+fn verdict(report: &Report) -> String {
+    if let Some(defect) = &report.defect {
+        return format!("DEFECT: {defect}");
+    }
+    let (checked, unchecked) = (report.signatures_checked, report.signatures_unchecked);
+    let (whose, why) = match report.keys {
+        Keys::Registered => (
+            "the registry's audit keys",
+            "Ed25519 signs messages, which are not kept, or the signer is not in the registry",
+        ),
+        Keys::SelfAsserted => ("audit keys that the journal names ITSELF", "give --signers"),
+    };
+    let callers = match (checked, unchecked) {
+        (0, 0) => "there are no callers' signatures in it".to_owned(),
+        (_, 0) => format!("all {checked} callers' signatures verified"),
+        _ => {
+            format!("callers' signatures: {checked} verified, {unchecked} NOT checked ({why})")
+        }
+    };
+    format!("no defect in the chain of records, by {whose}; {callers}")
 }
 
 fn keys(keys: Keys) -> &'static str {
@@ -130,6 +149,7 @@ fn to_json(report: &Report, seconds: f64, speed: f64) -> Value {
     });
     json!({
         "ok": report.defect.is_none(),
+        "verdict": verdict(report),
         "chain": report.chain.map(|chain| chain.to_string()),
         "first_seq": report.first_seq,
         "records": report.records,

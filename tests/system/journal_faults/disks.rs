@@ -69,6 +69,8 @@ async fn a_full_disk_refuses_says_its_stop_and_goes_on_when_there_is_space() {
     signed_or_unavailable(&received);
     running.unhealthy_for("audit_unavailable").await;
     assert_eq!(running.metric("audit_sealed").await, Some(0.0));
+    assert_eq!(running.metric("audit_journal_full_seconds").await, Some(0.0));
+    assert_eq!(running.metric("audit_journal_free_bytes").await, Some(0.0));
     running.stop().await;
     let checked = site.check_in(&disk.mounted.join("journal"), &received, Tail::Whole);
     assert_eq!(checked["types"]["stop"], 1);

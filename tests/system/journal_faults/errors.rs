@@ -144,3 +144,66 @@ async fn a_disk_that_does_not_answer_holds_up_nobody_and_seals_nothing() {
     assert_eq!(strace.injected(), 1);
     site.signs_on(proxy, &mut received).await;
 }
+
+/// A call hangs while another segment begins, on that file or, for a directory's fsync, there.
+async fn hangs_in_a_segments_change(call: &str) {
+    let site = Site::new();
+    site.fill_segment();
+    let hangs = Happens::Delays(HANGS_FOR);
+    let strace = Strace::inject(call, hangs, When::Only(1), &site.world.scratch.path("trace"));
+    let place = if call == "fsync" { site.journal() } else { site.journal().join("next") };
+    let strace = strace.on(&place);
+    let proxy = site.proxy().try_start(Some(&strace)).await.unwrap();
+    proxy.healthy().await;
+    assert_eq!(strace.injected(), 0, "{}", strace.recorded());
+    let mut received = Vec::new();
+    let noticed = async {
+        eventually("it is unavailable while the disk hangs", || async {
+            let health = proxy.health().await;
+            (health.body["reason"] == "audit_unavailable").then_some(())
+        })
+        .await;
+        let began = Instant::now();
+        let exchange = site.ask(&proxy).await;
+        (exchange, began.elapsed())
+    };
+    // Those that wait when it hangs have to wait; it is those that come then that must not.
+    let loads = async {
+        let mut loads = Vec::new();
+        while strace.recorded().is_empty() {
+            loads.extend(site.load(&proxy).await);
+        }
+        loads
+    };
+    let ((refused, took), loads) = tokio::join!(noticed, loads);
+    received.extend(loads);
+    assert!(
+        matches!(&refused, Exchange::Refused(503, why) if why == "audit_unavailable"),
+        "{call}: {refused:?}"
+    );
+    assert!(took < Duration::from_secs(1), "{call}: a refusal waits for nothing: {took:?}");
+    assert_eq!(proxy.metric("audit_sealed").await, Some(0.0));
+    proxy.healthy().await;
+    assert_eq!(strace.injected(), 1, "{}", strace.recorded());
+    site.signs_on(proxy, &mut received).await;
+}
+
+#[tokio::test]
+async fn a_write_of_a_new_segment_that_hangs_is_noticed() {
+    hangs_in_a_segments_change("pwrite64").await;
+}
+
+#[tokio::test]
+async fn a_sync_of_a_new_segment_that_hangs_is_noticed() {
+    hangs_in_a_segments_change("fdatasync").await;
+}
+
+#[tokio::test]
+async fn a_renaming_of_a_new_segment_that_hangs_is_noticed() {
+    hangs_in_a_segments_change(RENAME).await;
+}
+
+#[tokio::test]
+async fn a_sync_of_the_directory_that_hangs_is_noticed() {
+    hangs_in_a_segments_change("fsync").await;
+}

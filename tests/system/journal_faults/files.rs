@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 use system_tests::journal::segments;
 use system_tests::programs::system;
@@ -163,4 +164,16 @@ async fn damage_is_named_at_the_start_and_a_torn_end_is_cut() {
     site.signs_again(&mut received).await;
     let text = String::from_utf8_lossy(&fs::read(&segment).unwrap()).into_owned();
     assert!(text.contains("\"cut_bytes\":700,"), "the start does not say what was cut");
+}
+
+#[tokio::test]
+async fn an_orderly_stop_is_no_error_of_the_journal() {
+    let site = Site::new();
+    let mut proxy = site.proxy().start().await;
+    assert!(site.ask(&proxy).await.seq().is_some());
+    proxy.process.signal(Signal::SIGTERM);
+    assert!(proxy.process.ended().await.success());
+    let said = proxy.process.output();
+    assert!(said.contains("the journal is closed: the process is stopping"), "{said}");
+    assert!(!said.contains("\"level\":\"ERROR\""), "{said}");
 }
