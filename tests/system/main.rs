@@ -50,6 +50,7 @@ mod overload;
 mod packaging;
 mod rates;
 mod regions;
+mod registry_edits;
 mod reload;
 mod seals;
 mod sign;
