@@ -97,7 +97,16 @@ const LOCK_MAX: Duration = Duration::from_secs(20);
 const LOCK_LOOK: Duration = Duration::from_millis(5);
 
 /// The purpose of emergency keys.
-const BREAKGLASS: &str = "breakglass";
+pub(crate) const BREAKGLASS: &str = "breakglass";
+
+/// What a registered key is for.
+pub(crate) fn purpose_of(file: &Path, kid: &str) -> anyhow::Result<String> {
+    let mut document = read(file)?;
+    let entry = entries(&mut document, file)?.iter().find(|entry| kid_of(entry) == Some(kid));
+    let entry = entry.ok_or_else(|| anyhow!("{kid} is not in {}", file.display()))?;
+    // As the registry is read: nothing said is "signing".
+    Ok(entry.get("purpose").and_then(Value::as_str).unwrap_or("signing").to_owned())
+}
 
 /// Revokes a key; since when it is.
 pub(crate) fn revoke(file: &Path, kid: &str) -> anyhow::Result<String> {

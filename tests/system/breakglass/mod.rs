@@ -3,6 +3,7 @@
 
 mod ceremony;
 mod crashes;
+mod destroy;
 mod end;
 mod faults;
 mod liar;
