@@ -9,6 +9,7 @@ mod faults;
 mod liar;
 mod operator;
 mod scope;
+mod status;
 mod switch;
 
 use std::path::Path;
