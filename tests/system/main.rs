@@ -35,6 +35,7 @@ mod hsm;
 mod hsm_act;
 mod hsm_credential;
 mod hsm_faults;
+mod hsm_helpers;
 mod hsm_logins;
 mod hsm_page;
 mod hsm_pin;

@@ -145,11 +145,13 @@ impl Supervisor {
             }
         };
         self.life.started();
+        self.life.leads(Some(process.group()));
         let ended = self.talk(&process, &socket, turn);
         process.kill();
         // Told before the process is reaped, which something in the kernel can delay.
         self.calls.leave(&ended.error);
         self.calls.settle("the worker ended before it answered; it may have signed");
+        self.life.leads(None);
         if let Ok(status) = process.reap() {
             tracing::info!(target: "pkcs11", signer_kid = self.name, %status, "the worker is gone");
         }
