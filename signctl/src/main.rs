@@ -108,7 +108,8 @@ enum Verb {
         /// Which signer; needed if there are several.
         #[arg(long, value_name = "KID")]
         signer: Option<String>,
-        /// How long the fault lasts, 1 to 40.
+        /// How long the fault lasts, 1 to 40; at least as long as the configuration needs to shut a
+        /// gate without traffic, or it is refused with the number.
         #[arg(long, default_value_t = 10)]
         seconds: u64,
         /// Callers of a real key are refused meanwhile, and that is meant.
