@@ -13,7 +13,7 @@ use signing_core::worker::Start;
 use signing_core::{Algorithm, Canary, Registry};
 use signing_proxy::config::Pkcs11;
 use signing_proxy::order::CanaryOrder;
-use signing_proxy::upstream::{FaultSwitch, Pkcs11Clients, Provider, Upstream};
+use signing_proxy::upstream::{FaultSwitch, Ledger, Pkcs11Clients, Provider, Upstream};
 use system_tests::{Kind, SoftHsm, softhsm};
 use tokio::task::JoinSet;
 
@@ -187,7 +187,9 @@ pub async fn run(args: &HsmLoop) -> anyhow::Result<Looped> {
         call_timeout: Duration::from_secs(10),
         worker_file: Some(worker()?),
     };
-    let provider = Provider::Pkcs11(Pkcs11Clients::new(&config, algorithm, "key")?.data);
+    let provider = Provider::Pkcs11(
+        Pkcs11Clients::new(&config, algorithm, "key", &Arc::new(Ledger::default()))?.data,
+    );
     let upstream = Arc::new(Upstream::new(provider, FaultSwitch::default()));
     let patience = Instant::now();
     loop {

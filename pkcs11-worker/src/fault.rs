@@ -3,7 +3,7 @@
 use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 use signing_core::gate::Fault;
-use signing_core::worker::{Failure, printable};
+use signing_core::worker::{Failure, Login, printable};
 
 /// Where it happened decides what it tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,21 +41,39 @@ pub(crate) fn of_start(error: &Error) -> Fault {
     }
 }
 
-/// Whether the PIN is why: then another attempt with the same PIN brings a lockout nearer.
-pub(crate) fn is_pin(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Pkcs11(
-            RvError::PinIncorrect
-                | RvError::PinInvalid
-                | RvError::PinLenRange
-                | RvError::PinExpired
-                | RvError::PinLocked
-                | RvError::PinTooWeak
-                | RvError::UserPinNotInitialized,
-            _
-        )
-    )
+/// What a failed `C_Login` tells of the PIN. Where a code does not plainly speak of the session, the
+/// token or the device, the token may have looked at the PIN and counted it.
+pub(crate) fn of_login(error: &Error) -> Login {
+    use RvError as E;
+    let Error::Pkcs11(code, _) = error else { return Login::Other };
+    match code {
+        E::PinIncorrect
+        | E::PinInvalid
+        | E::PinLenRange
+        | E::PinExpired
+        | E::PinLocked
+        | E::PinTooWeak
+        | E::UserPinNotInitialized => Login::Pin,
+
+        E::SessionHandleInvalid
+        | E::SessionClosed
+        | E::SessionCount
+        | E::SessionReadOnlyExists
+        | E::TokenNotPresent
+        | E::TokenNotRecognized
+        | E::SlotIdInvalid
+        | E::DeviceRemoved
+        | E::DeviceError
+        | E::DeviceMemory
+        | E::HostMemory
+        | E::CryptokiNotInitialized
+        | E::FunctionNotSupported
+        | E::UserAnotherAlreadyLoggedIn
+        | E::UserTooManyTypes
+        | E::UserTypeInvalid => Login::Other,
+
+        _ => Login::Doubtful,
+    }
 }
 
 /// The code and the function, without the specification's essay about it.
@@ -199,11 +217,22 @@ mod tests {
     }
 
     #[test]
-    fn only_a_pins_own_codes_stop_further_attempts() {
-        for code in [RvError::PinIncorrect, RvError::PinLocked, RvError::PinExpired] {
-            assert!(is_pin(&Error::Pkcs11(code, Function::Login)), "{code:?}");
+    fn a_login_that_fails_without_a_plain_reason_may_have_been_counted() {
+        use RvError as E;
+        for (code, login) in [
+            (E::PinIncorrect, Login::Pin),
+            (E::PinLocked, Login::Pin),
+            (E::PinExpired, Login::Pin),
+            (E::DeviceError, Login::Other),
+            (E::SessionHandleInvalid, Login::Other),
+            (E::TokenNotPresent, Login::Other),
+            (E::FunctionFailed, Login::Doubtful),
+            (E::GeneralError, Login::Doubtful),
+            (E::VendorDefined(0x8000_0001), Login::Doubtful),
+            (E::UnknownErrorCode(7), Login::Doubtful),
+        ] {
+            assert_eq!(of_login(&Error::Pkcs11(code, Function::Login)), login, "{code:?}");
         }
-        assert!(!is_pin(&Error::Pkcs11(RvError::DeviceError, Function::Login)));
     }
 
     #[test]

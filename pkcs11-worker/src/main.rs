@@ -9,6 +9,7 @@ mod serve;
 mod sign;
 mod token;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::dup2_stdin;
 
 const USAGE: &str = "pkcs11-worker: started by signing-proxy, which speaks with it over its standard input\n\
      usage: pkcs11-worker                               serve the proxy\n\
@@ -59,7 +61,9 @@ fn harden() -> io::Result<()> {
     Ok(stops.thread_block()?)
 }
 
-/// The proxy's end of the world.
+/// The proxy's end of the world, where no program that the library runs inherits it.
 fn socket() -> io::Result<UnixStream> {
-    Ok(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?))
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    dup2_stdin(File::open("/dev/null")?)?;
+    Ok(socket)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use cryptoki::types::AuthPin;
 use signing_core::gate::Fault;
+use signing_core::worker::Login;
 use zeroize::Zeroizing;
 
 use crate::token::Trouble;
@@ -16,7 +17,7 @@ const PIN_MAX_BYTES: u64 = 1024;
 pub(crate) fn read(file: &Path) -> Result<AuthPin, Trouble> {
     let unusable = |why: String| {
         let detail = format!("pin_file {} {why}", file.display());
-        Trouble { fault: Fault::KeyUnavailable, detail, pin: true }
+        Trouble { fault: Fault::KeyUnavailable, detail, login: Login::Pin }
     };
     let mut text = Zeroizing::new(String::with_capacity(PIN_MAX_BYTES as usize + 1));
     let opened = std::fs::File::open(file);

@@ -8,7 +8,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use signing_core::Algorithm;
 use signing_core::gate::Fault;
-use signing_core::worker::{Start, Started, printable};
+use signing_core::worker::{Login, Start, Started, printable};
 
 use crate::key::{self, Key};
 use crate::{fault, pin};
@@ -32,8 +32,8 @@ pub(crate) struct Trouble {
     pub(crate) fault: Fault,
     /// What is wrong and what to do.
     pub(crate) detail: String,
-    /// The PIN is why.
-    pub(crate) pin: bool,
+    /// What it has to do with the login.
+    pub(crate) login: Login,
 }
 
 impl Token {
@@ -75,7 +75,7 @@ impl Token {
 impl Trouble {
     /// What someone has to set right.
     pub(crate) fn key(detail: impl Into<String>) -> Self {
-        Self { fault: Fault::KeyUnavailable, detail: detail.into(), pin: false }
+        Self { fault: Fault::KeyUnavailable, detail: detail.into(), login: Login::Other }
     }
 
     /// What a token said.
@@ -83,13 +83,13 @@ impl Trouble {
         Self {
             fault: fault::of_start(error),
             detail: format!("{what}: {}", fault::words(error)),
-            pin: fault::is_pin(error),
+            login: Login::Other,
         }
     }
 
     /// As the proxy is told.
     pub(crate) fn started(self) -> Started {
-        Started::failed(self.fault, self.detail, self.pin)
+        Started::failed(self.fault, self.detail, self.login)
     }
 }
 
@@ -124,7 +124,7 @@ fn find(library: &Pkcs11, label: &str) -> Result<Slot, Trouble> {
                      present are: {}",
                     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
                 ),
-                pin: false,
+                login: Login::Other,
             })
         }
     }
@@ -137,7 +137,7 @@ fn log_in(session: &Session, info: &TokenInfo, pin_file: &Path) -> Result<(), Tr
     }
     let refused = |detail: &str| {
         let detail = detail.to_owned();
-        Err(Trouble { fault: Fault::KeyUnavailable, detail, pin: true })
+        Err(Trouble { fault: Fault::KeyUnavailable, detail, login: Login::Pin })
     };
     if info.user_pin_locked() {
         return refused("the PIN is locked; have the token's security officer set it anew");
@@ -154,6 +154,16 @@ fn log_in(session: &Session, info: &TokenInfo, pin_file: &Path) -> Result<(), Tr
     let pin = pin::read(pin_file)?;
     match session.login(UserType::User, Some(&pin)) {
         Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-        Err(error) => Err(Trouble::new("the token does not let us in", &error)),
+        Err(error) => {
+            let mut trouble = Trouble::new("the token does not let us in", &error);
+            trouble.login = fault::of_login(&error);
+            if trouble.login == Login::Doubtful {
+                trouble.detail.push_str(
+                    "; it may have counted this as a wrong PIN, so it is tried three times at most, \
+                     the last after minutes: mend the cause, then touch pin_file",
+                );
+            }
+            Err(trouble)
+        }
     }
 }

@@ -41,6 +41,7 @@ use crate::signals::{Hangup, Signals};
 use crate::time::{now, wall_now};
 use crate::upstream::Served;
 use crate::upstreams::Upstreams;
+use crate::workers::Worker;
 use admin_thread::AdminThread;
 
 /// How long a stop waits until it is stored how far the journal has come.
@@ -59,6 +60,7 @@ pub struct App {
     drain: watch::Sender<bool>,
     drain_timeout: Duration,
     admin_socket: PathBuf,
+    workers: Arc<[Worker]>,
     /// Taken by the one who waits.
     signals: Option<Signals>,
     /// Resolves if the admin thread ends; taken by the one who waits.
@@ -233,7 +235,7 @@ impl App {
             reloader: Arc::clone(&reloader),
             breakglass: Arc::clone(&breakglass),
             doctor: Doctor::new(monitor.clone(), patients),
-            workers,
+            workers: Arc::clone(&workers),
             drills,
             started: now(),
         });
@@ -269,6 +271,7 @@ impl App {
             drain,
             drain_timeout: config.server.drain_timeout,
             admin_socket: config.admin.socket,
+            workers,
             signals: Some(signals),
             admin_ended: Some(admin_ended),
             listen,
@@ -325,6 +328,7 @@ impl App {
         });
         self.end_the_session();
         self.end_the_journal(if stopped.is_ok() { "told to" } else { "the monitor died" });
+        self.workers.iter().for_each(|worker| worker.life.end());
         // The next start would replace it; a failure to remove it harms nobody.
         let _ = std::fs::remove_file(&self.admin_socket);
         self.data.shutdown_timeout(Duration::from_secs(1));

@@ -374,12 +374,18 @@ impl Breakglass {
             "min_outage_s": self.min_outage.as_secs(),
             "outages": outages.collect::<Vec<_>>(),
         });
+        if let Some(armed) = gates.armed(now(), wall_now()) {
+            let mut session = session_json(armed);
+            let held = known.as_ref().and_then(|known| known.state.session.as_ref());
+            if let Some(held) = held.filter(|held| held.session == armed.session) {
+                crate::json::put(&mut session, "remaining", held.remaining);
+                crate::json::put(&mut session, "max_signatures", held.max_signatures);
+            }
+            crate::json::put(&mut body, "session", session);
+        }
         if let Some(known) = known {
             crate::json::put(&mut body, "deployment", &known.state.deployment);
             crate::json::put(&mut body, "signer", json!(known.state));
-        }
-        if let Some(armed) = gates.armed(now(), wall_now()) {
-            crate::json::put(&mut body, "session", session_json(armed));
         }
         body
     }

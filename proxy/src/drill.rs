@@ -27,6 +27,8 @@ const FAULT_DEFAULT_S: u64 = 10;
 const FAULT_MAX_S: u64 = 40;
 /// How closely the gate is watched.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How much later than it shuts a gate is seen to be shut, on a busy machine too.
+const SEEN_WITHIN: Duration = Duration::from_millis(400);
 /// How long its first record may take.
 const RECORD_MAX: Duration = Duration::from_secs(5);
 
@@ -88,6 +90,7 @@ impl Drills {
             let detail = format!("the break-glass session {session} is in force; end it first");
             return Err(Refusal::new(Reason::Overloaded, detail).about(&kid));
         }
+        self.is_long_enough(seconds).map_err(|refusal| refusal.about(&kid))?;
         self.begin(&kid, &by).await?;
         // Whoever waits for the report holds this; the drill notices when nobody does.
         let (waits, nobody_waits) = oneshot::channel::<()>();
@@ -102,13 +105,36 @@ impl Drills {
         report.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))
     }
 
+    /// A shorter one would say of a healthy gate that it never refused.
+    fn is_long_enough(&self, seconds: u64) -> Result<(), Refusal> {
+        let within = self.monitor.shuts_within();
+        let needed = (within + SEEN_WITHIN).as_millis().div_ceil(1_000);
+        if u128::from(seconds) >= needed {
+            return Ok(());
+        }
+        let why = format!(
+            "without traffic this configuration takes up to {} ms to shut a gate ([gate] \
+             probe_interval_ms, recovery_probe_interval_ms, failures_to_shut, lease_ms), so a drill \
+             of {seconds} s would show nothing",
+            within.as_millis()
+        );
+        let then = if needed <= u128::from(FAULT_MAX_S) {
+            format!("take --seconds {needed}")
+        } else {
+            format!("a drill lasts {FAULT_MAX_S} s at most: have canaries come more often first")
+        };
+        Err(Refusal::new(Reason::InvalidRequest, format!("{why}; {then}")))
+    }
+
     fn which(&self, named: Option<&str>) -> Result<Kid, Refusal> {
         let mut kids = self.signers.keys();
         let found = match (named, kids.next(), kids.next()) {
             (Some(named), _, _) => self.signers.keys().find(|kid| kid.as_str() == named),
             (None, Some(only), None) => Some(only),
             (None, _, _) => {
-                let detail = "there are several signers: name one as \"signer_kid\"";
+                let kids: Vec<_> = self.signers.keys().map(Kid::as_str).collect();
+                let detail =
+                    format!("there are several signers: name one: --signer {}", kids.join(" | "));
                 return Err(Refusal::new(Reason::InvalidRequest, detail));
             }
         };

@@ -15,8 +15,8 @@ use crate::doctor::{self, Patient};
 use crate::metrics::Measured;
 use crate::monitor::Probed;
 use crate::upstream::{
-    DevelopmentUpstream, FaultSwitch, KmsClients, Pkcs11Clients, Provider, Quota, Reached, Served,
-    Upstream,
+    DevelopmentUpstream, FaultSwitch, KmsClients, Ledger, Pkcs11Clients, Provider, Quota, Reached,
+    Served, Upstream,
 };
 use crate::workers::Worker;
 
@@ -51,6 +51,7 @@ impl Upstreams {
         let (data, monitor) = (BTreeMap::new(), Vec::new());
         let (watched, measured, patients) = (Vec::new(), Vec::new(), Vec::new());
         let mut workers = Vec::new();
+        let ledger = Arc::new(Ledger::default());
         let mut all = Self { data, monitor, watched, measured, patients, workers: Arc::from([]) };
         for (kid, signer) in &config.signers {
             // Materials hold a registered key for every configured signer; one without
@@ -66,7 +67,7 @@ impl Upstreams {
                         Some((data, monitor, doctor::Reached::Kms(kms.clone(), algorithm)))
                     }
                     config::Upstream::Pkcs11(token) => {
-                        let (made, worker) = token_pair(kid, token, algorithm)?;
+                        let (made, worker) = token_pair(kid, token, algorithm, &ledger)?;
                         workers.push(worker);
                         Some(made)
                     }
@@ -112,8 +113,10 @@ fn token_pair(
     kid: &Kid,
     token: &config::Pkcs11,
     algorithm: Algorithm,
+    ledger: &Arc<Ledger>,
 ) -> io::Result<(Made, Worker)> {
-    let Pkcs11Clients { data, monitor, life } = Pkcs11Clients::new(token, algorithm, kid.as_str())?;
+    let Pkcs11Clients { data, monitor, life } =
+        Pkcs11Clients::new(token, algorithm, kid.as_str(), ledger)?;
     let looked_at = doctor::Reached::Here(Box::new(looked_at(Provider::Pkcs11(monitor.clone()))));
     let worker = Worker { kid: kid.clone(), token_label: token.token_label.clone(), life };
     Ok(((Provider::Pkcs11(data), Provider::Pkcs11(monitor), looked_at), worker))

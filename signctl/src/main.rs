@@ -44,7 +44,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Show every signer, its gate and why it refuses; exit 0 only if all sign.
+    /// Show every signer, its gate and why it refuses, and before all else a break-glass session in
+    /// force. Exit 0 only if callers of every signer are served: by its own key or, in a session, by
+    /// the emergency key; what must not pass on an emergency key asks `signctl gate`.
     #[command(after_help = "Example: signctl status --json | jq .signers")]
     Status,
     /// Ask the health listener, as an orchestrator does; exit 0 only if healthy.
@@ -106,7 +108,8 @@ enum Verb {
         /// Which signer; needed if there are several.
         #[arg(long, value_name = "KID")]
         signer: Option<String>,
-        /// How long the fault lasts, 1 to 40.
+        /// How long the fault lasts, 1 to 40; at least as long as the configuration needs to shut a
+        /// gate without traffic, or it is refused with the number.
         #[arg(long, default_value_t = 10)]
         seconds: u64,
         /// Callers of a real key are refused meanwhile, and that is meant.

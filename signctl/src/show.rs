@@ -1,17 +1,21 @@
 //! Answers in words and tables, for a person.
 
+mod emergency;
+
 use serde_json::Value;
 
 /// The whole status: one line for all, one for each signer.
 pub(crate) fn status(body: &Value) -> String {
-    let mut lines = vec![format!(
+    let mut lines = emergency::session(body);
+    lines.push(format!(
         "{} · {} · up {} · {} in flight · {} connections",
         text(body, "deployment"),
         verdict(body),
         age(number(body, "uptime_s")),
         number(body, "requests_in_flight"),
         number(body, "connections"),
-    )];
+    ));
+    lines.extend(emergency::keys(body));
     if let Some(freeze) = body.get("freeze") {
         lines.push(format!(
             "FROZEN since {} by {}: {}",
@@ -146,7 +150,11 @@ pub(crate) fn problem(body: &Value) -> String {
 
 fn verdict(body: &Value) -> String {
     if body.get("ok").and_then(Value::as_bool).unwrap_or(false) {
-        "signing".to_owned()
+        match text(body, "outage").as_str() {
+            // Something is out, and nobody is refused for it.
+            "partial" => "signing, PARTIAL outage".to_owned(),
+            _ => "signing".to_owned(),
+        }
     } else {
         format!("NOT SIGNING ({})", text(body, "reason"))
     }
@@ -172,6 +180,7 @@ fn whole(signer: &Value) -> Vec<String> {
     let ok = upstreams.iter().filter(is_ok).count();
     let upstream = match upstreams {
         [only] => format!("{} {}", place(only), if ok == 1 { "ok" } else { "out" }),
+        several if ok == several.len() => format!("{ok} of {ok}"),
         several => format!("{ok} of {} ({} outage)", several.len(), text(signer, "outage")),
     };
     let (reason, detail) = (text(signer, "reason"), text(signer, "detail"));
@@ -249,6 +258,8 @@ fn age(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -257,6 +268,23 @@ mod tests {
             ["17s", "3m 05s", "2h 10m", "4d 3h"],
             [17, 185, 7_800, 356_400].map(age).each_ref().map(String::as_str)
         );
+    }
+
+    #[test]
+    fn a_partial_outage_is_in_the_headline_and_a_whole_signer_is_not_called_out() {
+        let upstream = |ok| json!({"upstream": "aws-kms", "region": "r", "ok": ok});
+        let of = |second, outage: &str| {
+            status(&json!({"deployment": "d", "ok": true, "outage": outage, "signers": [{
+                "signer_kid": "k", "state": "open", "outage": outage,
+                "upstreams": [upstream(true), upstream(second)],
+            }]}))
+        };
+        let partial = of(false, "partial");
+        assert!(partial.starts_with("d · signing, PARTIAL outage · "), "{partial}");
+        assert!(partial.contains("1 of 2 (partial outage)"), "{partial}");
+        let whole = of(true, "none");
+        assert!(whole.starts_with("d · signing · ") && whole.contains("2 of 2"), "{whole}");
+        assert!(!whole.contains("outage"), "{whole}");
     }
 
     #[test]

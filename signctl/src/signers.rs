@@ -2,16 +2,20 @@
 //! leaves one that the proxy would refuse.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
-use signing_core::Registry;
+use signing_core::key::PublicKey;
 use signing_core::registry::Entry;
+use signing_core::{Algorithm, Registry};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -37,15 +41,11 @@ enum Verb {
     #[command(after_help = "Example: signctl signers list --signers signers.json --json")]
     List,
     /// Add an entry: a JSON object as `breakglass-signer keygen` prints it, from a file or with - from
-    /// standard input. A kid and a key are there once.
+    /// standard input; or of a public key in PEM. A kid and a key are there once.
     #[command(
-        after_help = "Example: breakglass-signer keygen --kid breakglass-2026 --algorithm ed25519 --out key.pem | signctl signers add -"
+        after_help = "Example: breakglass-signer keygen --kid breakglass-2026 --algorithm ed25519 --out key.pem | signctl signers add -\n         openssl pkey -in key.pem -pubout -out public.pem && signctl signers add --public-key public.pem --kid breakglass-2026 --algorithm ed25519 --purpose breakglass"
     )]
-    Add {
-        /// The entry's file, or - .
-        #[arg(value_name = "FILE")]
-        entry: PathBuf,
-    },
+    Add(Add),
     /// Set `revokedAt`, now. What was revoked stays revoked.
     #[command(after_help = "Example: signctl signers revoke breakglass-2026 && signctl reload")]
     Revoke {
@@ -54,13 +54,33 @@ enum Verb {
     },
 }
 
+/// What to add.
+#[derive(Args)]
+struct Add {
+    /// The entry's file, or - .
+    #[arg(value_name = "FILE", required_unless_present = "public_key")]
+    entry: Option<PathBuf>,
+    /// Make the entry of this public key: PEM, as `openssl pkey -pubout` writes it.
+    #[arg(long, value_name = "FILE.pem", conflicts_with = "entry", requires_all = ["kid", "algorithm", "purpose"])]
+    public_key: Option<PathBuf>,
+    /// Its kid.
+    #[arg(long, requires = "public_key")]
+    kid: Option<String>,
+    /// Its algorithm: ed25519, ecdsa-p256-sha256 and so on, or AWS KMS's name.
+    #[arg(long, requires = "public_key")]
+    algorithm: Option<String>,
+    /// What it is for: signing, breakglass or audit.
+    #[arg(long, requires = "public_key", value_parser = ["signing", BREAKGLASS, "audit"])]
+    purpose: Option<String>,
+}
+
 /// Carries out one verb.
 pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     let file = flags.signers.as_path();
     match &flags.verb {
         Verb::List => list(file, as_json)?,
-        Verb::Add { entry } => {
-            let kid = add(file, entry)?;
+        Verb::Add(what) => {
+            let kid = add(file, what.entry()?)?;
             said(as_json, &json!({"added": kid}), &format!("{kid} is added to {}", file.display()));
         }
         Verb::Revoke { kid } => {
@@ -72,8 +92,25 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How long an edit waits for those before it; each takes milliseconds.
+const LOCK_MAX: Duration = Duration::from_secs(20);
+const LOCK_LOOK: Duration = Duration::from_millis(5);
+
+/// The purpose of emergency keys.
+pub(crate) const BREAKGLASS: &str = "breakglass";
+
+/// What a registered key is for.
+pub(crate) fn purpose_of(file: &Path, kid: &str) -> anyhow::Result<String> {
+    let mut document = read(file)?;
+    let entry = entries(&mut document, file)?.iter().find(|entry| kid_of(entry) == Some(kid));
+    let entry = entry.ok_or_else(|| anyhow!("{kid} is not in {}", file.display()))?;
+    // As the registry is read: nothing said is "signing".
+    Ok(entry.get("purpose").and_then(Value::as_str).unwrap_or("signing").to_owned())
+}
+
 /// Revokes a key; since when it is.
 pub(crate) fn revoke(file: &Path, kid: &str) -> anyhow::Result<String> {
+    let _lock = Lock::of(file)?;
     let mut document = read(file)?;
     let entry = entries(&mut document, file)?.iter_mut().find(|entry| kid_of(entry) == Some(kid));
     let entry = entry.and_then(Value::as_object_mut);
@@ -88,19 +125,52 @@ pub(crate) fn revoke(file: &Path, kid: &str) -> anyhow::Result<String> {
     Ok(at)
 }
 
-fn add(file: &Path, from: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    if from == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text)?;
-    } else {
-        text = fs::read_to_string(from).with_context(|| from.display().to_string())?;
-    }
-    let entry: Value = serde_json::from_str(&text).context("the entry is not JSON")?;
+fn add(file: &Path, entry: Value) -> anyhow::Result<String> {
     let kid = kid_of(&entry).ok_or_else(|| anyhow!("the entry has no \"signer_kid\""))?.to_owned();
+    let _lock = Lock::of(file)?;
     let mut document = read(file)?;
     entries(&mut document, file)?.push(entry);
     replace(file, &document)?;
     Ok(kid)
+}
+
+impl Add {
+    /// The entry that is to be added.
+    fn entry(&self) -> anyhow::Result<Value> {
+        let Self { entry, public_key, kid, algorithm, purpose } = self;
+        if let (Some(file), Some(name)) = (public_key, algorithm) {
+            let shown = file.display();
+            let pem = given("--public-key", file)?;
+            let algorithm = Algorithm::parse(name)
+                .ok_or_else(|| anyhow!("--algorithm {name:?} is none that is signed with here"))?;
+            // Written anew, so that nothing else that the file has gets into the registry.
+            let key = PublicKey::from_pem(&pem, algorithm)
+                .map_err(|error| anyhow!("--public-key {shown} {error}"))?;
+            return Ok(json!({
+                "signer_kid": kid,
+                "algorithm": algorithm.registry_name(),
+                "public_key_pem": key.to_pem(),
+                "purpose": purpose,
+            }));
+        }
+        let text = match entry.as_deref() {
+            Some(file) if file != Path::new("-") => given("the entry's file", file)?,
+            _ => std::io::read_to_string(std::io::stdin())?,
+        };
+        serde_json::from_str(&text).context("the entry is not JSON")
+    }
+}
+
+/// Reads what a flag names.
+fn given(what: &str, file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow!(
+            "{what} {} is not there; `breakglass-signer keygen` prints an entry, and of a key that \
+             openssl made --public-key makes one: signctl signers add --help",
+            file.display()
+        ),
+        _ => anyhow!("{what} {}: {error}", file.display()),
+    })
 }
 
 fn list(file: &Path, as_json: bool) -> anyhow::Result<()> {
@@ -138,13 +208,58 @@ fn kid_of(entry: &Value) -> Option<&str> {
 }
 
 fn read(file: &Path) -> anyhow::Result<Value> {
-    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let text = fs::read_to_string(file).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow!(
+            "the registry {} is not there; name it with --signers FILE (SIGNCTL_SIGNERS). A new one \
+             begins as {{\"signers\": []}}, readable to the proxy's user",
+            file.display()
+        ),
+        _ => anyhow!("{}: {error}", file.display()),
+    })?;
     serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
 }
 
 fn entries<'d>(document: &'d mut Value, file: &Path) -> anyhow::Result<&'d mut Vec<Value>> {
     let entries = document.get_mut("signers").and_then(Value::as_array_mut);
     entries.ok_or_else(|| anyhow!("{} has no list \"signers\"", file.display()))
+}
+
+/// Held from before a registry is read until after it is replaced, so that no edit undoes another.
+struct Lock {
+    _directory: Flock<File>,
+}
+
+impl Lock {
+    /// Waits for whoever edits it, for a while. The lock is the directory's: the file itself is replaced, and a
+    /// file beside it would be left behind. It ends with this process, however that ends.
+    fn of(file: &Path) -> anyhow::Result<Self> {
+        let directory = directory_of(file);
+        let opened = File::open(directory).with_context(|| {
+            format!("the directory of the registry {}: {}", file.display(), directory.display())
+        })?;
+        let began = Instant::now();
+        let mut unlocked = opened;
+        loop {
+            let failed = match Flock::lock(unlocked, FlockArg::LockExclusiveNonblock) {
+                Ok(locked) => return Ok(Self { _directory: locked }),
+                Err((_, error)) if error != Errno::EWOULDBLOCK => error.to_string(),
+                Err(_) if began.elapsed() >= LOCK_MAX => {
+                    format!("another process holds it for {} s", LOCK_MAX.as_secs())
+                }
+                Err((back, _)) => {
+                    unlocked = back;
+                    std::thread::sleep(LOCK_LOOK);
+                    continue;
+                }
+            };
+            bail!("nothing changed: {} can not be locked: {failed}", directory.display());
+        }
+    }
+}
+
+fn directory_of(file: &Path) -> &Path {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 /// Puts a registry in the place of another: whole, with the same owner and mode, on disk before
@@ -164,8 +279,7 @@ fn replace(file: &Path, document: &Value) -> anyhow::Result<()> {
         let _ = fs::remove_file(&new);
     }
     written.with_context(|| file.display().to_string())?;
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+    File::open(directory_of(file))?.sync_all()?;
     Ok(())
 }
 

@@ -66,9 +66,21 @@ pub enum Started {
         fault: String,
         /// What is wrong and what to do.
         detail: String,
-        /// The PIN is why: another attempt with the same one brings a lockout nearer.
-        pin: bool,
+        /// What it has to do with the login.
+        login: Login,
     },
+}
+
+/// What a failed start has to do with the login: whether another attempt may bring a lockout nearer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Login {
+    /// Nothing: it did not come to it, or the session, token or device is plainly why.
+    Other,
+    /// The PIN is why.
+    Pin,
+    /// It failed, and the token does not say why: the attempt may have been counted.
+    Doubtful,
 }
 
 /// One input to be signed.
@@ -154,8 +166,8 @@ impl Answered {
 impl Started {
     /// A failed start, in words.
     #[must_use]
-    pub fn failed(fault: Fault, detail: impl Into<String>, pin: bool) -> Self {
-        Self::Failed { fault: fault.word().to_owned(), detail: detail.into(), pin }
+    pub fn failed(fault: Fault, detail: impl Into<String>, login: Login) -> Self {
+        Self::Failed { fault: fault.word().to_owned(), detail: detail.into(), login }
     }
 }
 

@@ -146,7 +146,7 @@ impl SoftHsm {
         self.scratch.path("pin")
     }
 
-    /// Orders a fault: `hang`, `crash`, `flip`, `sign=CODE`, `login=CODE`, `flags=BITS`, for
+    /// Orders a fault: `hang`, `crash`, `flip`, `fork`, `sign=CODE`, `login=CODE`, `flags=BITS`, for
     /// every call, or with `once ` before it for one.
     pub fn order(&self, fault: &str) {
         // Whole at once: the library may be reading.
@@ -165,6 +165,15 @@ impl SoftHsm {
     pub fn said(&self, what: &str) -> usize {
         let log = std::fs::read_to_string(self.scratch.path("log")).unwrap_or_default();
         log.lines().filter(|line| line.split(' ').next() == Some(what)).count()
+    }
+
+    /// The processes that have said `what`: a helper says `helper`.
+    #[must_use]
+    pub fn who_said(&self, what: &str) -> Vec<u32> {
+        let log = std::fs::read_to_string(self.scratch.path("log")).unwrap_or_default();
+        let words = log.lines().filter_map(|line| line.split_once(' '));
+        let of_them = words.filter(|(said, _)| *said == what);
+        of_them.map(|(_, id)| id.parse().unwrap()).collect()
     }
 
     /// Takes the token out.

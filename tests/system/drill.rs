@@ -158,7 +158,7 @@ async fn it_does_not_begin_where_it_is_not_meant_or_can_show_nothing() {
         }
     };
     refused(json!({"signer_kid": "ec"}), 400, "i-understand").await;
-    refused(drilled(1), 400, "several signers").await;
+    refused(drilled(1), 400, "several signers: name one: --signer ec | other").await;
     let named = |kid, seconds| json!({"signer_kid": kid, "seconds": seconds, "i_understand": true});
     refused(named("nobody", 1), 404, "signer_unknown").await;
     refused(named("ec", 0), 400, "1 to 40").await;
@@ -190,6 +190,29 @@ async fn it_does_not_begin_where_it_is_not_meant_or_can_show_nothing() {
     key.break_with(system_tests::Fault::WrongKey);
     proxy.unhealthy_for("sealed").await;
     refused(named("ec", 1), 503, "sealed").await;
+}
+
+#[tokio::test]
+async fn a_drill_that_is_too_short_to_show_anything_is_refused_with_the_time_that_is_needed() {
+    let (world, key) = world();
+    let proxy = recovering_fast(&world, &key).await;
+    // Up to five seconds to the first canary that fails, and two more half a second apart each.
+    let (code, _, said) = proxy.signctl(&["drill", "--seconds", "6", "--i-understand"]);
+    assert!(code == 1 && said.contains("takes up to 6000 ms"), "{said}");
+    assert!(said.trim_end().ends_with("take --seconds 7"), "{said}");
+    assert_eq!(proxy.health().await.status, 200);
+    let (code, said, errors) = proxy.signctl(&["drill", "--seconds", "7", "--i-understand"]);
+    assert!(code == 0 && said.contains("held"), "{said}{errors}");
+}
+
+#[tokio::test]
+async fn no_drill_is_long_enough_for_canaries_that_hardly_come() {
+    let (world, key) = world();
+    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let proxy = builder.rare_canaries().start().await;
+    let answer = drill(&proxy, 40).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.text.contains("have canaries come more often"), "{answer:?}");
 }
 
 #[tokio::test]

@@ -6,13 +6,15 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use signing_core::{Reason, Refusal};
+use signing_core::gate::Snapshot;
+use signing_core::{Kid, Reason, Refusal};
 
 use super::peer::Peer;
 use super::{Admin, one_line, read};
 use crate::breakglass::Refused;
 use crate::json::put;
 use crate::server::{Answer, json_answer};
+use crate::time::{now, wall_now};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +40,40 @@ pub(super) async fn status(admin: &Admin) -> Value {
     let mut body = admin.breakglass.status().await;
     put(&mut body, "deployment", &admin.deployment);
     body
+}
+
+/// What `/v1/status` says of break-glass beside the health's own words: what the session has left,
+/// which upstreams are back, and what the emergency signer said last of its keys. It asks nobody.
+pub(super) fn put_status(admin: &Admin, gates: &Snapshot, body: &mut Value) {
+    let emergency = &admin.breakglass.emergency;
+    let known = emergency.known();
+    if emergency.is_configured() {
+        put(body, "emergency_signer_connected", known.is_some());
+    }
+    if let Some(known) = &known {
+        let keys = known.state.keys.iter().map(|key| {
+            let mut said = json!({"kid": key.kid, "state": key.state});
+            if let Some(due) = &key.destruction_due {
+                put(&mut said, "destruction_due", due);
+                put(&mut said, "destruction_overdue", key.destruction_overdue);
+            }
+            said
+        });
+        put(body, "emergency_keys", keys.collect::<Vec<_>>());
+    }
+    let now = now();
+    let Some(armed) = gates.armed(now, wall_now()) else { return };
+    let Some(session) = body.get_mut("breakglass") else { return };
+    let is_back = |kid: &&Kid| gates.gate(kid).is_some_and(|gate| gate.state.is_open(now));
+    let back: Vec<_> = armed.replaces.iter().filter(is_back).map(Kid::as_str).collect();
+    put(session, "replaces", armed.replaces.iter().map(Kid::as_str).collect::<Vec<_>>());
+    put(session, "expires_in_s", armed.lease_until.since(now).as_secs());
+    put(session, "upstreams_back", back);
+    let held = known.as_ref().and_then(|known| known.state.session.as_ref());
+    if let Some(held) = held.filter(|held| held.session == armed.session) {
+        put(session, "remaining", held.remaining);
+        put(session, "max_signatures", held.max_signatures);
+    }
 }
 
 pub(super) async fn activate(

@@ -301,6 +301,7 @@ fn status(admin: &Admin) -> Value {
     }
     put(&mut body, "audit", journal);
     put_workers(&admin.workers, &mut body);
+    breakglass::put_status(admin, &gates, &mut body);
     body
 }
 

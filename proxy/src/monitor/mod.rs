@@ -11,6 +11,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -41,6 +42,8 @@ pub struct Monitor {
     gates: Arc<ArcSwap<Snapshot>>,
     evidence: Arc<TrafficEvidence>,
     commands: mpsc::Sender<Command>,
+    /// See [`Self::shuts_within`], in milliseconds.
+    shuts_within_ms: Arc<AtomicU64>,
 }
 
 /// What the monitor needs to run; consumed by [`MonitorTasks::run`] on the
@@ -97,12 +100,14 @@ impl Monitor {
         gates.set_audit_stop(disk::audit_stop(&journal, state.audit_seal.as_ref()));
         let evidence = Arc::new(TrafficEvidence::new(gates.watched(), slow_call));
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let shuts_within_ms = AtomicU64::new(millis(probe.shuts_within(gates.thresholds())));
         let (change, pace) = watch::channel(probe);
         let published = Arc::new(ArcSwap::from_pointee(gates.snapshot()));
         let monitor = Self {
             gates: Arc::clone(&published),
             evidence: Arc::clone(&evidence),
             commands: commands.clone(),
+            shuts_within_ms: Arc::new(shuts_within_ms),
         };
         let saver = store.into_saver().map_err(StoreError::Thread)?;
         let writer = Writer {
@@ -206,7 +211,16 @@ impl Monitor {
         thresholds: Thresholds,
         probe: Probe,
     ) -> Result<BTreeSet<Kid>, MonitorGone> {
-        self.ask(|reply| Command::Reload { rulebook, thresholds, probe, reply }).await
+        let within = millis(probe.shuts_within(&thresholds));
+        let touched =
+            self.ask(|reply| Command::Reload { rulebook, thresholds, probe, reply }).await?;
+        self.shuts_within_ms.store(within, Ordering::Relaxed);
+        Ok(touched)
+    }
+
+    /// How long a gate without traffic may stay open while all fails, as it is configured now.
+    pub(crate) fn shuts_within(&self) -> Duration {
+        Duration::from_millis(self.shuts_within_ms.load(Ordering::Relaxed))
     }
 
     async fn ask<T>(
@@ -268,4 +282,8 @@ fn in_force(stored: &StoredFreeze) -> Freeze {
         at: stored.at,
         since: signing_core::Moment::from_nanos(now().as_nanos().saturating_sub(age)),
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -15,7 +15,7 @@ use signing_core::gate::{Evidence, Fault};
 pub use development::DevelopmentUpstream;
 pub use fault::{FaultInForce, FaultSwitch};
 pub use kms::{KmsClients, KmsUpstream};
-pub use pkcs11::{Life, Pkcs11Clients, Pkcs11Upstream};
+pub use pkcs11::{Ledger, Life, Pkcs11Clients, Pkcs11Upstream};
 pub use quota::Quota;
 pub use served::{Latency, Reached, Route, Served};
 

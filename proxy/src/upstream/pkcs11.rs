@@ -4,6 +4,7 @@
 //! few wrong PINs; canaries go first, so that load can not starve them.
 
 mod calls;
+mod ledger;
 mod life;
 mod line;
 mod process;
@@ -21,6 +22,7 @@ use crate::config;
 use crate::order::Order;
 use calls::{Calls, Lane};
 
+pub use ledger::Ledger;
 pub use life::Life;
 
 /// One key on a token, as one of the two runtimes holds it.
@@ -55,14 +57,21 @@ struct Handle {
 const RETRIES_PER_SECOND_MAX: u32 = 10;
 
 impl Pkcs11Clients {
-    /// Starts the supervisor of a worker, on a thread of its own.
+    /// Starts the supervisor of a worker, on a thread of its own; `ledger` is one for all of them.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn new(config: &config::Pkcs11, algorithm: Algorithm, name: &str) -> std::io::Result<Self> {
+    pub fn new(
+        config: &config::Pkcs11,
+        algorithm: Algorithm,
+        name: &str,
+        ledger: &Arc<Ledger>,
+    ) -> std::io::Result<Self> {
         let calls = Arc::new(Calls::new(config.threads));
         let life = Arc::new(Life::new(Arc::clone(&calls)));
-        supervisor::start(config.clone(), algorithm, name, Arc::clone(&calls), Arc::clone(&life))?;
+        let (of_calls, of_life) = (Arc::clone(&calls), Arc::clone(&life));
+        let ledger = Arc::clone(ledger);
+        supervisor::start(config.clone(), algorithm, name, of_calls, of_life, ledger)?;
         let region = config.token_label.clone();
         let call_timeout = config.call_timeout;
         let retries = RetryBudget::new(RETRIES_PER_SECOND_MAX);

@@ -1,6 +1,7 @@
 //! `signctl breakglass`: the ceremony, step by step. A request is written, approved by others with
 //! `ssh-keygen`, the emergency key unlocked, the session activated, ended, the key destroyed.
 
+mod destroy;
 mod operator;
 mod request;
 mod unlock;
@@ -16,7 +17,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::client::{self, Reply};
-use crate::{show, signers};
+use crate::show;
 
 /// What to do.
 #[derive(Args)]
@@ -74,21 +75,14 @@ enum Verb {
         #[arg(long, value_name = "PATH")]
         operator_socket: Option<PathBuf>,
     },
-    /// Destroy an emergency key that a session used: its file is overwritten and removed, and with
-    /// --signers it is revoked in the registry, which is what verifiers look at.
+    /// Destroy an emergency key that a session used: its file is overwritten and removed. With
+    /// --signers it is revoked in the registry first, for good: that is what verifiers look at. Refused
+    /// before anything is changed if it is no emergency key, the signer does not hold it, a session
+    /// uses it, or the proxy does not answer.
     #[command(
         after_help = "Example: signctl breakglass destroy breakglass-2026 --reason \"after INC-7\" --signers /etc/signing-proxy/signers.json && signctl reload"
     )]
-    Destroy {
-        /// The key's kid.
-        kid: String,
-        /// Why; recorded.
-        #[arg(long)]
-        reason: String,
-        /// The registry to revoke it in.
-        #[arg(long, value_name = "FILE")]
-        signers: Option<PathBuf>,
-    },
+    Destroy(destroy::Flags),
 }
 
 /// Carries out one verb.
@@ -121,14 +115,7 @@ pub(crate) fn run(
             client::post(socket, "/v1/breakglass/end", &json!({"reason": reason}))
                 .map_err(past_the_proxy)?
         }
-        Verb::Destroy { kid, reason, signers } => {
-            if let Some(file) = signers {
-                // First of all: that is what keeps verifiers from believing it.
-                signers::revoke(file, kid)?;
-            }
-            let body = json!({"emergency_kid": kid, "reason": reason});
-            client::post(socket, "/v1/breakglass/destroy", &body)?
-        }
+        Verb::Destroy(flags) => destroy::run(flags, socket)?,
     };
     Ok(said(&reply, as_json))
 }

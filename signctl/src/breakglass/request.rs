@@ -134,7 +134,9 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
     let replaces =
         if flags.replaces.is_empty() { qualifying(known) } else { flags.replaces.clone() };
     if replaces.is_empty() {
-        return Err(missing("a signer whose outage is long enough", "--replaces"));
+        let missing = missing("a signer whose outage is long enough", "--replaces");
+        let left = left(known);
+        return Err(if left.is_empty() { missing } else { anyhow!("{missing}; {left}") });
     }
     let callers =
         if flags.callers.is_empty() { listed(known, "/callers") } else { flags.callers.clone() };
@@ -228,6 +230,26 @@ fn qualifying(known: &Value) -> Vec<String> {
     long.filter_map(|outage| text(outage, "/signer_kid").map(str::to_owned)).collect()
 }
 
+/// How long each outage has to go on until it is long enough, or that there is none.
+fn left(known: &Value) -> String {
+    let Some(min) = known.get("min_outage_s").and_then(Value::as_u64) else { return String::new() };
+    let said: Vec<_> = outages(known)
+        .filter_map(|outage| {
+            let (kid, out) = (text(outage, "/signer_kid")?, outage.get("seconds")?.as_u64()?);
+            Some(match min.checked_sub(out) {
+                Some(left @ 1..) => {
+                    format!("{kid} is out for {out} s of {min} s: {left} s are left, if it lasts")
+                }
+                Some(0) | None => format!("{kid} is out for {out} s, and that does not count now"),
+            })
+        })
+        .collect();
+    if said.is_empty() {
+        return format!("no signer is in an outage that counts, and one has to last {min} s");
+    }
+    said.join("; ")
+}
+
 /// When the last of these went out: from then on all of them were.
 fn since(known: &Value, replaces: &[String]) -> Option<String> {
     let of_these = outages(known).filter(|outage| {
@@ -309,6 +331,15 @@ mod tests {
         known["outages"] = json!([]);
         let said = draft(&flags(&[]), &known, at).unwrap_err().to_string();
         assert!(said.contains("--replaces"), "{said}");
+        known["min_outage_s"] = json!(1800);
+        let said = |known: &Value| draft(&flags(&[]), known, at).unwrap_err().to_string();
+        assert!(said(&known).ends_with("and one has to last 1800 s"), "{}", said(&known));
+        known["outages"] = json!([{"signer_kid": "a", "seconds": 1200, "qualifies": false}]);
+        let told = said(&known);
+        assert!(
+            told.ends_with("a is out for 1200 s of 1800 s: 600 s are left, if it lasts"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -197,6 +197,12 @@ impl Gates {
         self.tick(now)
     }
 
+    /// Those in force.
+    #[must_use]
+    pub fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
+    }
+
     /// Puts another rulebook and other thresholds in force. The signers that the
     /// rulebook treats otherwise get a new epoch: what was admitted under the old one
     /// is not released. Leases are cut to the new length.

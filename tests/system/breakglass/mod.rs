@@ -3,11 +3,13 @@
 
 mod ceremony;
 mod crashes;
+mod destroy;
 mod end;
 mod faults;
 mod liar;
 mod operator;
 mod scope;
+mod status;
 mod switch;
 
 use std::path::Path;

@@ -1,7 +1,10 @@
 //! How a token's worker fares, for metrics and status: its supervisor counts, others read.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use super::calls::Calls;
 
@@ -11,16 +14,34 @@ pub struct Life {
     calls: Arc<Calls>,
     starts: AtomicU64,
     hangs: AtomicU64,
+    /// The group of processes that lives, until it is about to be reaped.
+    group: Mutex<Option<Pid>>,
 }
 
 impl Life {
     pub(super) fn new(calls: Arc<Calls>) -> Self {
-        Self { calls, starts: AtomicU64::new(0), hangs: AtomicU64::new(0) }
+        Self { calls, starts: AtomicU64::new(0), hangs: AtomicU64::new(0), group: Mutex::default() }
     }
 
     /// A worker's process was started.
     pub(super) fn started(&self) {
         self.starts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The group that a worker leads; none: it is about to be reaped, and its number another's soon.
+    pub(super) fn leads(&self, group: Option<Pid>) {
+        *self.group.lock().unwrap_or_else(PoisonError::into_inner) = group;
+    }
+
+    /// Nobody needs it any more: kills the worker, and all that its library has started, which
+    /// would outlive the proxy.
+    pub fn end(&self) {
+        self.calls.close();
+        let group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = *group {
+            // That it has ended by itself is no error.
+            let _ = killpg(group, Signal::SIGKILL);
+        }
     }
 
     /// A worker did not answer within its time, and is killed.

@@ -3,12 +3,17 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
 use signing_core::worker::printable;
 
 use crate::log_limit::LogLimit;
@@ -21,6 +26,7 @@ const KEPT_FROM_IT: [&str; 2] = ["AWS_", "SIGNING_PROXY__"];
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
+    is_reaped: bool,
 }
 
 impl Process {
@@ -35,7 +41,8 @@ impl Process {
         for (variable, _) in std::env::vars_os().filter(|(variable, _)| is_kept(variable)) {
             command.env_remove(variable);
         }
-        let mut process = Self { child: command.spawn()? };
+        let mut process = Self { child: command.spawn()?, is_reaped: false };
+        process.watch(ours.try_clone()?)?;
         if let Some(stderr) = process.child.stderr.take() {
             let name = name.to_owned();
             let body = move || relay(stderr, &name);
@@ -48,15 +55,41 @@ impl Process {
         self.child.id()
     }
 
-    /// Kills it, stopped or not. That it may have ended by itself is no error.
+    /// Waits for its death on a thread of its own, and then ends the socket: what a library of a
+    /// vendor's has started may hold the other end for ever. What it answered before is still read.
+    fn watch(&self, ours: UnixStream) -> io::Result<()> {
+        let group = self.group();
+        let body = move || {
+            // It stays to be reaped, so that its number is nobody else's meanwhile. An error says
+            // that it has been reaped, and then its end of the socket is nobody's business any more.
+            let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+            while waitid(Id::Pid(group), ended) == Err(Errno::EINTR) {}
+            let _ = ours.shutdown(Shutdown::Both);
+        };
+        std::thread::Builder::new().name("pkcs11-death".into()).spawn(body).map(drop)
+    }
+
+    /// Its number, and that of the group of processes that it leads.
+    pub(super) fn group(&self) -> Pid {
+        // A child that the system gave a number beyond any has none; 0 would be ourselves.
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX))
+    }
+
+    /// Kills it and all that it started, stopped or not. That it may have ended by itself is no
+    /// error. Only before [`Self::reap`]: until then the group's number is its own.
     pub(super) fn kill(&mut self) {
-        let _ = self.child.kill();
+        if !self.is_reaped {
+            let _ = killpg(self.group(), Signal::SIGKILL);
+            let _ = self.child.kill();
+        }
     }
 
     /// Waits until it is gone. Only after [`Self::kill`]: a system call that does not
     /// return can keep it alive, and whoever waits here.
     pub(super) fn reap(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait()
+        let status = self.child.wait();
+        self.is_reaped = status.is_ok();
+        status
     }
 }
 

@@ -5,16 +5,18 @@
 use std::io::{self, Read as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use signing_core::gate::Fault;
-use signing_core::worker::{Answered, Frames, Start, Started, fault_of_word, printable, send};
+use signing_core::worker::{
+    Answered, Frames, Login, Start, Started, fault_of_word, printable, send,
+};
 use signing_core::{Algorithm, Moment};
 
 use super::super::UpstreamError;
 use super::calls::{Calls, Took};
+use super::ledger::{Fails, Identity, Ledger, NotNow, Turn, identity};
 use super::life::Life;
 use super::line::Line;
 use super::process::Process;
@@ -44,8 +46,16 @@ const PIECE_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 struct Ended {
     error: UpstreamError,
-    /// The PIN was refused.
-    pin: bool,
+    /// No login before that.
+    held: Option<Held>,
+}
+
+/// Until when, and with which file of the PIN, nobody logs in.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    with: Option<Identity>,
+    /// None: until someone has acted.
+    until: Option<Moment>,
 }
 
 /// Supervises one worker until nobody needs it.
@@ -55,6 +65,7 @@ struct Supervisor {
     name: String,
     calls: Arc<Calls>,
     life: Arc<Life>,
+    ledger: Arc<Ledger>,
 }
 
 /// Starts the supervisor's thread. The worker is its child and dies with the proxy.
@@ -64,8 +75,10 @@ pub(super) fn start(
     name: &str,
     calls: Arc<Calls>,
     life: Arc<Life>,
+    ledger: Arc<Ledger>,
 ) -> io::Result<()> {
-    let supervisor = Supervisor { config, algorithm, name: name.to_owned(), calls, life };
+    let name = name.to_owned();
+    let supervisor = Supervisor { config, algorithm, name, calls, life, ledger };
     std::thread::Builder::new().name("pkcs11".into()).spawn(move || supervisor.run())?;
     Ok(())
 }
@@ -75,18 +88,21 @@ impl Supervisor {
         let mut back_off = BACK_OFF_MIN;
         while !self.calls.is_closed() {
             let began = now();
-            // Taken before the file is read: a change in between is another chance.
-            let pin_file = identity(&self.config.pin_file);
-            let Ended { error, pin } = self.serve();
+            let Ended { error, held } = self.serve();
             self.calls.leave(&error);
+            let pin = held.is_some_and(|held| held.until.is_none());
             self.calls.set_pin_refused(pin);
             self.calls.settle("the worker ended before it answered; it may have signed");
             if self.calls.is_closed() {
                 return;
             }
             tracing::warn!(target: "pkcs11", signer_kid = self.name, %error, pin, "the worker ended");
-            if pin {
-                while identity(&self.config.pin_file) == pin_file && !self.calls.is_closed() {
+            if let Some(Held { with, until }) = held {
+                let is_over = || until.is_some_and(|until| now() >= until);
+                while identity(&self.config.pin_file) == with
+                    && !is_over()
+                    && !self.calls.is_closed()
+                {
                     self.calls.pause(PIN_LOOK);
                 }
                 back_off = BACK_OFF_MIN;
@@ -106,6 +122,16 @@ impl Supervisor {
             Ok(worker) => worker,
             Err(error) => return failed(Fault::KeyUnavailable, error.to_string()),
         };
+        let config = &self.config;
+        let token = (config.module.as_path(), config.token_label.as_str());
+        let turn = self.ledger.turn(token, &config.pin_file, now, || self.calls.is_closed());
+        let turn = match turn {
+            None => return failed(Fault::Unavailable, "nobody needs it any more"),
+            Some(Err(NotNow { error, with, until })) => {
+                return Ended { error, held: Some(Held { with, until }) };
+            }
+            Some(Ok(turn)) => turn,
+        };
         let (mut process, socket) = match Process::start(&worker, &self.name) {
             Ok(started) => started,
             Err(error) => {
@@ -119,23 +145,25 @@ impl Supervisor {
             }
         };
         self.life.started();
-        let ended = self.talk(&process, &socket);
+        self.life.leads(Some(process.group()));
+        let ended = self.talk(&process, &socket, turn);
         process.kill();
         // Told before the process is reaped, which something in the kernel can delay.
         self.calls.leave(&ended.error);
         self.calls.settle("the worker ended before it answered; it may have signed");
+        self.life.leads(None);
         if let Ok(status) = process.reap() {
             tracing::info!(target: "pkcs11", signer_kid = self.name, %status, "the worker is gone");
         }
         ended
     }
 
-    fn talk(&self, process: &Process, socket: &UnixStream) -> Ended {
+    fn talk(&self, process: &Process, socket: &UnixStream, turn: Turn<'_>) -> Ended {
         let mut reader = match Reader::new(socket) {
             Ok(reader) => reader,
             Err(error) => return failed(Fault::Unavailable, error.to_string()),
         };
-        let spki_der = match self.greet(socket, &mut reader) {
+        let spki_der = match self.greet(socket, &mut reader, turn) {
             Ok(spki_der) => spki_der,
             Err(ended) => return ended,
         };
@@ -149,7 +177,12 @@ impl Supervisor {
     }
 
     /// Says which key is wanted, and hears which one was found.
-    fn greet(&self, mut socket: &UnixStream, reader: &mut Reader<'_>) -> Result<Vec<u8>, Ended> {
+    fn greet(
+        &self,
+        mut socket: &UnixStream,
+        reader: &mut Reader<'_>,
+        turn: Turn<'_>,
+    ) -> Result<Vec<u8>, Ended> {
         let config = &self.config;
         let start = Start {
             module: config.module.display().to_string(),
@@ -185,12 +218,21 @@ impl Supervisor {
             }
         };
         match started {
-            Started::Ready { spki_hex } => hex::decode(&spki_hex)
-                .map_err(|_| failed(Fault::Unavailable, "the worker answers what is no key")),
-            Started::Failed { fault, detail, pin } => Err(Ended {
-                error: UpstreamError::failed(fault_of_word(&fault), printable(&detail)),
-                pin,
-            }),
+            Started::Ready { spki_hex } => {
+                turn.succeeded();
+                hex::decode(&spki_hex)
+                    .map_err(|_| failed(Fault::Unavailable, "the worker answers what is no key"))
+            }
+            Started::Failed { fault, detail, login } => {
+                let error = UpstreamError::failed(fault_of_word(&fault), printable(&detail));
+                let why = match login {
+                    Login::Other => return Err(Ended { error, held: None }),
+                    Login::Pin => Fails::Pin,
+                    Login::Doubtful => Fails::Doubtful,
+                };
+                let NotNow { error, with, until } = turn.failed(why, &error, now());
+                Err(Ended { error, held: Some(Held { with, until }) })
+            }
         }
     }
 
@@ -219,7 +261,7 @@ impl Supervisor {
             let filled = reader.fill();
             if let Ok(Filled::Ended) | Err(_) = filled {
                 let died = || UpstreamError::failed(Fault::Unavailable, "the worker died");
-                return Ended { error: last.map_or_else(died, |(error, _)| error), pin: false };
+                return Ended { error: last.map_or_else(died, |(error, _)| error), held: None };
             }
             if self.calls.is_closed() {
                 let _ = socket.shutdown(Shutdown::Both);
@@ -230,7 +272,7 @@ impl Supervisor {
             {
                 // It said that it would leave, and stays.
                 self.life.hung();
-                return Ended { error: error.clone(), pin: false };
+                return Ended { error: error.clone(), held: None };
             }
             if self.hangs(now()) {
                 self.life.hung();
@@ -250,15 +292,7 @@ impl Supervisor {
 }
 
 fn failed(fault: Fault, detail: impl Into<String>) -> Ended {
-    Ended { error: UpstreamError::failed(fault, detail), pin: false }
-}
-
-/// What tells whether a file was written again: its inode, size and times. Its words are
-/// the worker's business alone.
-fn identity(file: &Path) -> Option<(u64, u64, SystemTime)> {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(file).ok()?;
-    Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
+    Ended { error: UpstreamError::failed(fault, detail), held: None }
 }
 
 /// Frames from the worker, never waiting for longer than a tick.

@@ -1,0 +1,244 @@
+//! What is remembered of logins, for all workers of the process: a token counts wrong PINs, whoever
+//! brings them, and so one that it refused is brought by no other upstream of the same token either.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use signing_core::Moment;
+
+use super::super::UpstreamError;
+
+/// After the first login that failed for a reason which may or may not be the PIN's, and after the
+/// second. After the next one there is none until someone has acted: tokens lock after three at least.
+const DOUBTFUL_PAUSES: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(300)];
+
+/// How often whoever waits for a turn looks whether anybody still wants it.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The logins of one process.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    tokens: Mutex<BTreeMap<Token, Logins>>,
+    changed: Condvar,
+}
+
+/// A token, by its library and its label.
+type Token = (PathBuf, String);
+
+#[derive(Debug, Default)]
+struct Logins {
+    /// A worker may be logging in.
+    under_way: bool,
+    /// What failed, by the PIN's file: as many as are configured.
+    failed: BTreeMap<PathBuf, Failed>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    with: Option<Identity>,
+    error: UpstreamError,
+    /// The next attempt with the same file; none: only with another one.
+    next: Option<Moment>,
+    doubtful: usize,
+}
+
+/// What tells whether a file was written again: its place, size and time. Its words are the
+/// worker's business alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: SystemTime,
+}
+
+/// Of that file; none while it is not there.
+pub(super) fn identity(file: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = std::fs::metadata(file).ok()?;
+    Some(Identity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        bytes: metadata.len(),
+        modified: metadata.modified().ok()?,
+    })
+}
+
+/// What a login came to, if it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fails {
+    /// The PIN is why.
+    Pin,
+    /// The token does not say why: it may have counted the attempt.
+    Doubtful,
+}
+
+/// Why there is no login now.
+#[derive(Debug)]
+pub(super) struct NotNow {
+    pub(super) error: UpstreamError,
+    /// With this file of the PIN.
+    pub(super) with: Option<Identity>,
+    /// Until then; none: until the file is another one.
+    pub(super) until: Option<Moment>,
+}
+
+/// The one login that a token is asked for at a time. Dropping it gives the turn to the next.
+#[derive(Debug)]
+pub(super) struct Turn<'l> {
+    ledger: &'l Ledger,
+    token: Token,
+    pin_file: PathBuf,
+    with: Option<Identity>,
+}
+
+impl Ledger {
+    /// Waits for the turn to log in; none if `unwanted` says that nobody needs it any more.
+    pub(super) fn turn(
+        &self,
+        (module, label): (&Path, &str),
+        pin_file: &Path,
+        now: impl Fn() -> Moment,
+        unwanted: impl Fn() -> bool,
+    ) -> Option<Result<Turn<'_>, NotNow>> {
+        let token = (module.to_owned(), label.to_owned());
+        let mut tokens = self.tokens();
+        while tokens.entry(token.clone()).or_default().under_way {
+            if unwanted() {
+                return None;
+            }
+            let waited = self.changed.wait_timeout(tokens, LOOK_EVERY);
+            tokens = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        // Looked at before the worker reads the file: a change in between is another chance.
+        let with = identity(pin_file);
+        let logins = tokens.entry(token.clone()).or_default();
+        if let Some(failed) = logins.failed.get(pin_file).filter(|failed| failed.with == with) {
+            let until = failed.next;
+            if until.is_none_or(|next| now() < next) {
+                let error = failed.error.clone();
+                return Some(Err(NotNow { error, with, until }));
+            }
+        }
+        logins.under_way = true;
+        Some(Ok(Turn { ledger: self, token, pin_file: pin_file.to_owned(), with }))
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, BTreeMap<Token, Logins>> {
+        // Nothing under this lock panics half-way.
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn<'_> {
+    /// The token let it in.
+    pub(super) fn succeeded(self) {
+        if let Some(logins) = self.ledger.tokens().get_mut(&self.token) {
+            logins.failed.remove(&self.pin_file);
+        }
+    }
+
+    /// It did not; when it is tried again, at the earliest.
+    pub(super) fn failed(self, why: Fails, error: &UpstreamError, now: Moment) -> NotNow {
+        let mut tokens = self.ledger.tokens();
+        let failed = &mut tokens.entry(self.token.clone()).or_default().failed;
+        let before = failed.get(&self.pin_file).filter(|before| before.with == self.with);
+        let before = before.map_or(0, |before| before.doubtful);
+        let (next, doubtful) = match why {
+            Fails::Pin => (None, before),
+            Fails::Doubtful => {
+                (DOUBTFUL_PAUSES.get(before).map(|pause| now.after(*pause)), before + 1)
+            }
+        };
+        let entry = Failed { with: self.with, error: error.clone(), next, doubtful };
+        failed.insert(self.pin_file.clone(), entry);
+        drop(tokens);
+        NotNow { error: error.clone(), with: self.with, until: next }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(logins) = self.ledger.tokens().get_mut(&self.token) {
+            logins.under_way = false;
+        }
+        self.ledger.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signing_core::gate::Fault;
+
+    use super::*;
+    use crate::time::now;
+
+    const MODULE: &str = "/lib/hsm.so";
+
+    fn error() -> UpstreamError {
+        UpstreamError::failed(Fault::KeyUnavailable, "no")
+    }
+
+    fn turn<'l>(
+        ledger: &'l Ledger,
+        label: &str,
+        pin: &Path,
+        at: Moment,
+    ) -> Result<Turn<'l>, NotNow> {
+        ledger.turn((Path::new(MODULE), label), pin, || at, || false).unwrap()
+    }
+
+    #[test]
+    fn a_refused_pin_is_brought_by_nobody_until_its_file_is_another_one() {
+        let (ledger, at) = (Ledger::default(), now());
+        let directory = std::env::temp_dir().join(format!("ledger-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let pin = directory.join("pin");
+        std::fs::write(&pin, "1").unwrap();
+        let held = turn(&ledger, "a", &pin, at).unwrap().failed(Fails::Pin, &error(), at);
+        assert_eq!(held.until, None);
+        let later = at.after(Duration::from_secs(1_000_000));
+        assert!(turn(&ledger, "a", &pin, later).is_err());
+        // Another token, and another file, are others' business.
+        drop(turn(&ledger, "b", &pin, at).unwrap());
+        drop(turn(&ledger, "a", &directory.join("other"), at).unwrap());
+        std::fs::write(&pin, "22").unwrap();
+        turn(&ledger, "a", &pin, at).unwrap().succeeded();
+        drop(turn(&ledger, "a", &pin, at).unwrap());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_login_that_fails_without_a_reason_is_tried_three_times_and_not_soon() {
+        let (ledger, at) = (Ledger::default(), now());
+        let pin = Path::new("/nowhere/pin");
+        let mut time = at;
+        for pause in DOUBTFUL_PAUSES {
+            let held = turn(&ledger, "a", pin, time).unwrap();
+            let held = held.failed(Fails::Doubtful, &error(), time);
+            assert_eq!(held.until, Some(time.after(pause)));
+            let refused = turn(&ledger, "a", pin, time).unwrap_err();
+            assert_eq!(refused.until, held.until);
+            time = time.after(pause);
+        }
+        let last = turn(&ledger, "a", pin, time).unwrap().failed(Fails::Doubtful, &error(), time);
+        assert_eq!(last.until, None);
+        assert!(turn(&ledger, "a", pin, time.after(Duration::from_secs(1_000_000))).is_err());
+    }
+
+    #[test]
+    fn one_logs_in_at_a_time_and_who_is_not_needed_does_not_wait() {
+        let (ledger, at) = (Ledger::default(), now());
+        let pin = Path::new("/nowhere/pin");
+        let first = turn(&ledger, "a", pin, at).unwrap();
+        let token = (Path::new(MODULE), "a");
+        assert!(ledger.turn(token, pin, || at, || true).is_none());
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| turn(&ledger, "a", pin, at).is_err());
+            first.failed(Fails::Pin, &error(), at);
+            assert!(second.join().unwrap(), "it hears what the first one came to");
+        });
+    }
+}

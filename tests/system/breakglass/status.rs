@@ -1,0 +1,52 @@
+//! `signctl status` in a session: the first thing it says is that an emergency key signs.
+
+use serde_json::{Value, json};
+use system_tests::breakglass::EMERGENCY_KID;
+
+use super::{KID, Site, end, metric_is, over};
+
+#[tokio::test]
+async fn a_status_says_first_that_an_emergency_key_signs_and_what_is_to_be_done() {
+    let site = Site::new();
+    let (_signer, proxy, session) = site.in_session().await;
+    let name = session["session"].as_str().unwrap();
+    // It signs, so the exit status is good: `signctl gate` is what refuses an emergency key.
+    let (code, said, errors) = proxy.signctl(&["status"]);
+    assert_eq!(code, 0, "{said}{errors}");
+    let first = said.lines().next().unwrap();
+    let begins = format!(
+        "BREAK-GLASS SESSION {name} (INC-7): {EMERGENCY_KID} signs in place of {KID}, until "
+    );
+    assert!(first.starts_with(&begins), "{said}");
+    assert!(first.ends_with("1000 of 1000 signatures left"), "{said}");
+    assert!(!said.contains("is BACK"), "{said}");
+    let (_, said, _) = proxy.signctl(&["breakglass", "status"]);
+    assert!(said.contains("1000 of 1000 signatures are left"), "{said}");
+    site.key.mend();
+    metric_is(&proxy, "breakglass_upstream_recovered", 1.0).await;
+    let (code, said, _) = proxy.signctl(&["status"]);
+    assert!(
+        code == 0 && said.contains("the upstream of payments is BACK: end the session"),
+        "{said}"
+    );
+    let (_, said, _) = proxy.signctl(&["status", "--json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let told = &said["breakglass"];
+    assert_eq!(
+        (&told["replaces"], &told["upstreams_back"]),
+        (&json!([KID]), &json!([KID])),
+        "{said}"
+    );
+    assert_eq!(
+        (&told["remaining"], &told["max_signatures"]),
+        (&json!(1000), &json!(1000)),
+        "{said}"
+    );
+    assert!(told["expires_in_s"].as_u64().unwrap() > 3000, "{said}");
+    assert_eq!(end(&proxy).await.status, 200);
+    over(&proxy).await;
+    let (code, said, _) = proxy.signctl(&["status"]);
+    assert!(code == 0 && !said.contains("BREAK-GLASS"), "{said}");
+    let due = format!("emergency key {EMERGENCY_KID} has to be destroyed by ");
+    assert!(said.contains(&due), "{said}");
+}
