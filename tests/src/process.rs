@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{Signal, kill};
@@ -19,7 +20,11 @@ pub struct Process {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+struct Lines {
+    read: Arc<Mutex<Vec<String>>>,
+    /// Nothing more will come.
+    whole: Arc<AtomicBool>,
+}
 
 impl Process {
     /// Starts `command`.
@@ -82,6 +87,12 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Whether it has ended, and all that it said was read.
+    pub fn has_said_all(&mut self) -> bool {
+        let all = [&self.stdout, &self.stderr].map(|lines| lines.whole.load(Ordering::Acquire));
+        !self.is_running() && all == [true; 2]
+    }
+
     /// Waits until it has said `text`, and returns all that it said: what it has
     /// written may not have been read yet.
     pub async fn says(&self, text: &str) -> String {
@@ -115,20 +126,21 @@ impl Lines {
         let kept = lines.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(from).lines().map_while(Result::ok) {
-                kept.0.lock().unwrap().push(line);
+                kept.read.lock().unwrap().push(line);
             }
+            kept.whole.store(true, Ordering::Release);
         });
         lines
     }
 
     fn find<T>(&self, checked: &mut usize, find: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let lines = self.0.lock().unwrap();
+        let lines = self.read.lock().unwrap();
         let found = lines.iter().skip(*checked).find_map(|line| find(line));
         *checked = lines.len();
         found
     }
 
     fn all(&self) -> String {
-        self.0.lock().unwrap().join("\n")
+        self.read.lock().unwrap().join("\n")
     }
 }

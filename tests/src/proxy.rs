@@ -382,7 +382,7 @@ impl<'w> ProxyBuilder<'w> {
             None => command,
         });
         let serving = || {
-            let ended = !process.is_running();
+            let ended = process.has_said_all();
             let said = process.output();
             let addresses = said.lines().find_map(serving);
             std::future::ready(match addresses {
