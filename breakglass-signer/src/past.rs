@@ -16,9 +16,10 @@ use time::format_description::well_known::Rfc3339;
 pub struct Past {
     /// Nonces of requests that were activated, in hex.
     pub nonces: BTreeSet<String>,
-    /// Keys that were destroyed: kids, and SHA-256 in hex.
+    /// Keys whose destruction began, and that are refused: kids, and SHA-256 in hex.
     pub destroyed: BTreeSet<String>,
-    /// Keys that a session used, and when they have to be destroyed.
+    /// Keys that a session used or whose destruction began, and when they have to be gone. One
+    /// stays here until its file is gone and that is recorded.
     pub due: BTreeMap<String, Due>,
 }
 
@@ -103,13 +104,19 @@ impl Past {
                 due.told = true;
             }
         } else if kind == Kind::KeyDestroyed {
-            self.destroy(&text("emergency_kid"), &text("emergency_key_sha256"));
+            let kid = text("emergency_kid");
+            self.refuse(&kid, &text("emergency_key_sha256"));
+            self.gone(&kid);
         }
     }
 
-    /// A key is destroyed.
-    pub fn destroy(&mut self, kid: &str, sha256: &str) {
+    /// A key is refused from here on, for ever. It stays due: its file may still be there.
+    pub fn refuse(&mut self, kid: &str, sha256: &str) {
         self.destroyed.extend([kid.to_owned(), sha256.to_owned()]);
+    }
+
+    /// A key's file is gone, and the record of that is on disk: nothing is due any more.
+    pub fn gone(&mut self, kid: &str) {
         self.due.remove(kid);
     }
 }

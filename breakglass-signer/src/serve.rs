@@ -104,6 +104,10 @@ fn run(
     }
     let mut past = stored.past;
     let unended = past.read(&config.journal_dir).context("audit.dir")?;
+    // No reason to refuse the start: the next emergency needs the other keys.
+    for why in materials.orphans(&past).into_values() {
+        log.warn(&why, json!({}));
+    }
     let identity = Identity {
         deployment: &config.deployment,
         audit_kid: materials.audit_kid.as_str(),
