@@ -300,6 +300,7 @@ async fn a_rate_is_a_limit_and_no_end() {
     let signer = site.signer().caps("signatures_per_second_max = 5").start().await;
     let mut proxy = signer.connect().await;
     let session = signer.activated(&mut proxy, &signer.request()).await;
+    let sent = std::time::Instant::now();
     for number in 0..40 {
         proxy.send(sign(&session, KID, format!("m{number}").as_bytes())).await;
     }
@@ -314,6 +315,9 @@ async fn a_rate_is_a_limit_and_no_end() {
         }
     }
     assert!(signed >= 5 && limited > 0, "{signed} signed, {limited} refused");
+    // Five for each second that began meanwhile: no second has more, wherever it begins.
+    let seconds = sent.elapsed().as_secs() + 1;
+    assert!(signed <= 5 * seconds, "{signed} signed in {seconds} s");
     let began = std::time::Instant::now();
     while proxy.sign(&session, KID, b"again").await["signed"].is_null() {
         assert!(began.elapsed().as_secs() < 30, "it does not sign again");
