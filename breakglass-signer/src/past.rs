@@ -23,6 +23,15 @@ pub struct Past {
     pub due: BTreeMap<String, Due>,
 }
 
+/// What only the journal says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The session that has no end.
+    pub unended: Option<Unended>,
+    /// When the oldest record was written.
+    pub since: Option<OffsetDateTime>,
+}
+
 /// When a key has to be destroyed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,13 +67,13 @@ impl Due {
 }
 
 impl Past {
-    /// Adds what the journal in `directory` says; returns the session that has no end.
+    /// Adds what the journal in `directory` says; returns what only that knows.
     ///
     /// # Errors
     /// [`Stop`], if it can not be read.
-    pub fn read(&mut self, directory: &Path) -> Result<Option<Unended>, Stop> {
+    pub fn read(&mut self, directory: &Path) -> Result<Told, Stop> {
         let mut walk = Walk::open(directory, 1)?;
-        let mut unended = None;
+        let mut told = Told::default();
         loop {
             match walk.step()? {
                 Way::Record(place) => {
@@ -72,10 +81,13 @@ impl Past {
                     if let Some((outline, kind)) =
                         frame.and_then(|frame| Outline::parse(frame.body))
                     {
-                        self.take(kind, &outline, &mut unended);
+                        if told.since.is_none() {
+                            told.since = OffsetDateTime::parse(&outline.at, &Rfc3339).ok();
+                        }
+                        self.take(kind, &outline, &mut told.unended);
                     }
                 }
-                Way::End | Way::Torn(_) => return Ok(unended),
+                Way::End | Way::Torn(_) => return Ok(told),
             }
         }
     }

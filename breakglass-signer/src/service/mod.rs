@@ -51,12 +51,24 @@ pub struct Service {
     /// Who the peers are.
     pub users: LocalUsers,
     store: Store,
+    since: OffsetDateTime,
     instance: String,
     armory: RefCell<Armory>,
     /// Held by the activation that is under way: one after the other, and the first wins.
     activating: Mutex<()>,
     connections: Cell<u64>,
     strangers: RefCell<Bucket>,
+}
+
+/// What is known at the start.
+#[derive(Debug)]
+pub struct Known {
+    /// What happened before.
+    pub past: Past,
+    /// When the journal's oldest record was written.
+    pub since: OffsetDateTime,
+    /// Who the users are.
+    pub users: LocalUsers,
 }
 
 /// What changes.
@@ -98,8 +110,7 @@ impl Service {
         journal: Journal,
         log: Log,
         store: Store,
-        past: Past,
-        users: LocalUsers,
+        Known { past, since, users }: Known,
     ) -> Rc<Self> {
         let der = materials.audit_public.spki_der();
         let instance = hex::encode(digest::digest(&digest::SHA256, der));
@@ -116,6 +127,7 @@ impl Service {
             log,
             users,
             store,
+            since,
             instance,
             armory: RefCell::new(armory),
             activating: Mutex::new(()),

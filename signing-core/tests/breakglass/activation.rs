@@ -234,3 +234,21 @@ fn a_draft_comes_back_as_a_request() {
     assert_eq!(request.session(), format!("INC-7-{}", &request.sha256()[..8]));
     assert_eq!(request.max_signatures(), draft.max_signatures);
 }
+
+#[test]
+fn i5_a_request_of_before_the_journal_began_may_have_been_used() {
+    let mut world = World::new();
+    for (since, refused) in [(-1, false), (0, false), (1, true), (3000, true)] {
+        world.since = NOW + since;
+        world.now = NOW + since.max(0);
+        let decided = world.decide();
+        assert_eq!(decided.is_err(), refused, "{since}");
+        if let Err(no) = decided {
+            assert_eq!(no.clause, Clause::NonceUsed, "{no}");
+            assert!(no.sentence.contains("the oldest record of this signer's journal"), "{no}");
+        }
+    }
+    // What is over is over: no other sentence is more to the point.
+    (world.since, world.now) = (NOW + 4000, NOW + 5000);
+    assert_eq!(world.decide().unwrap_err().clause, Clause::Expired);
+}
