@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use host::files;
@@ -34,6 +34,9 @@ pub enum KeyFileError {
         /// Why.
         error: io::Error,
     },
+    /// It leads elsewhere.
+    #[error("{} is a symbolic link, and destroying the key would leave what it leads to; name the file itself", .0.display())]
+    Link(PathBuf),
     /// It is no encrypted key.
     #[error("{} is not an encrypted PKCS#8 PEM (what breakglass-signer keygen and openssl genpkey -aes256 make): {why}", file.display())]
     NotSealed {
@@ -63,6 +66,9 @@ pub enum KeyFileError {
 /// # Errors
 /// [`KeyFileError`].
 pub fn load(file: &Path) -> Result<Sealed, KeyFileError> {
+    if is_link(file) {
+        return Err(KeyFileError::Link(file.to_owned()));
+    }
     let text = files::read_text(file)
         .map_err(|error| KeyFileError::Io { file: file.to_owned(), error })?;
     parse(file, &text)
@@ -170,26 +176,50 @@ pub fn create(file: &Path, der: &[u8], passphrase: &[u8]) -> Result<(), KeyFileE
     sync_directory(file).map_err(io)
 }
 
+/// Whether something has that name, be it a link that leads nowhere.
+#[must_use]
+pub fn is_there(file: &Path) -> bool {
+    // What can not be looked at may be there.
+    !matches!(fs::symlink_metadata(file), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+fn is_link(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_symlink())
+}
+
 /// Overwrites and removes a file; whether it was overwritten. What a file system or a disk
 /// keeps of it elsewhere is out of reach: the control is that the key is revoked.
 ///
 /// # Errors
-/// If it is still there afterwards.
+/// If it is still there afterwards, under this name or another one.
 pub fn destroy(file: &Path) -> io::Result<bool> {
-    let overwritten = match overwrite(file) {
-        Ok(()) => true,
+    let metadata = match fs::symlink_metadata(file) {
+        Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(_) => false,
+        Err(error) => return Err(error),
     };
+    if !metadata.is_file() {
+        return Err(io::Error::other(
+            "is no regular file (a symbolic link leaves what it leads to); put the key's file itself there",
+        ));
+    }
+    let overwritten = overwrite(file);
+    if let Err(error) = &overwritten
+        && metadata.nlink() > 1
+    {
+        return Err(io::Error::other(format!(
+            "can not be overwritten ({error}) and has another name too, a hard link; remove that one first"
+        )));
+    }
     fs::remove_file(file)?;
     sync_directory(file)?;
-    Ok(overwritten)
+    Ok(overwritten.is_ok())
 }
 
 fn overwrite(file: &Path) -> io::Result<()> {
-    let length = fs::metadata(file)?.len();
+    let mut out = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(file)?;
+    let length = out.metadata()?.len();
     let mut random = vec![0; usize::try_from(length).unwrap_or(0).min(1 << 20)];
-    let mut out = OpenOptions::new().write(true).open(file)?;
     aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
     out.write_all(&random)?;
     out.sync_all()

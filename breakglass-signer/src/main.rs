@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use breakglass_signer::check::{self, Found};
+use breakglass_signer::config::ConfigError;
 use breakglass_signer::lifeline::Lifeline;
 use breakglass_signer::materials::Materials;
 use breakglass_signer::{init, keygen, sandbox, serve};
@@ -134,12 +136,19 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
 /// Says what is wrong with a configuration, or what deserves attention in it.
 fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
     let loaded = Materials::load(file, environment);
-    let mut notes = loaded.as_ref().map(|(materials, _)| materials.notes()).unwrap_or_default();
-    notes.extend(sandbox::note());
+    let mut found = match &loaded {
+        Ok((materials, _)) => check::look(materials),
+        Err(error) => Found { mistakes: error.mistakes.clone(), notes: Vec::new() },
+    };
+    found.notes.extend(sandbox::note());
+    let Found { mistakes, notes } = found;
     if as_json {
-        let mistakes = loaded.as_ref().err().map_or(&[][..], |error| &error.mistakes);
-        println!("{:#}", json!({"ok": loaded.is_ok(), "mistakes": mistakes, "notes": notes}));
-        return Ok(if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        let ok = mistakes.is_empty();
+        println!("{:#}", json!({"ok": ok, "mistakes": mistakes, "notes": notes}));
+        return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if !mistakes.is_empty() {
+        return Err(ConfigError { file: file.to_owned(), mistakes }.into());
     }
     let (materials, _) = loaded?;
     let (keys, approvers) = (materials.keys.len(), materials.approvers.iter().count());

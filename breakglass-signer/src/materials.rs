@@ -14,6 +14,7 @@ use signing_core::{Algorithm, Kid, Registry, Signer};
 use crate::approvers::Approvers;
 use crate::config::{Config, ConfigError};
 use crate::keyfile;
+use crate::past::Past;
 use crate::spki;
 
 /// A configuration with all its files read.
@@ -78,6 +79,28 @@ impl Materials {
         }
     }
 
+    /// Whether the configuration names the emergency key `kid`.
+    #[must_use]
+    pub fn holds(&self, kid: &str) -> bool {
+        self.keys.keys().any(|held| held.as_str() == kid)
+    }
+
+    /// Keys that are due and that no entry names, and a sentence for each: nothing here can
+    /// destroy them, and nobody is spared that by taking the entry away.
+    #[must_use]
+    pub fn orphans(&self, past: &Past) -> BTreeMap<String, String> {
+        let due = past.due.iter().filter(|(kid, _)| !self.holds(kid));
+        due.map(|(kid, due)| {
+            let why = format!(
+                "emergency_keys: {kid} has to be destroyed by {} and no entry names it; put the entry \
+                 back, destroy it (signctl breakglass destroy {kid}), then remove the entry",
+                due.at
+            );
+            (kid.clone(), why)
+        })
+        .collect()
+    }
+
     /// What deserves attention although it is no mistake.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
@@ -106,7 +129,7 @@ impl Materials {
             }
         }
         for (kid, held) in &self.keys {
-            if !held.file.exists() {
+            if !keyfile::is_there(&held.file) {
                 notes.push(format!(
                     "emergency_keys: {kid}: {} is not there; unless the key was destroyed, bring the \
                      file back",
@@ -201,7 +224,7 @@ fn held(config: &Config, registry: &Registry) -> Result<BTreeMap<Kid, Held>, Vec
                     mistake(format!("is registered with {algorithm}; emergency keys are Ed25519 or P-256"));
                 }
                 // One that was destroyed is not there, and stays registered.
-                if file.exists()
+                if keyfile::is_there(file)
                     && let Err(error) = keyfile::load(file)
                 {
                     mistake(error.to_string());

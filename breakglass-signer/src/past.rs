@@ -16,10 +16,20 @@ use time::format_description::well_known::Rfc3339;
 pub struct Past {
     /// Nonces of requests that were activated, in hex.
     pub nonces: BTreeSet<String>,
-    /// Keys that were destroyed: kids, and SHA-256 in hex.
+    /// Keys whose destruction began, and that are refused: kids, and SHA-256 in hex.
     pub destroyed: BTreeSet<String>,
-    /// Keys that a session used, and when they have to be destroyed.
+    /// Keys that a session used or whose destruction began, and when they have to be gone. One
+    /// stays here until its file is gone and that is recorded.
     pub due: BTreeMap<String, Due>,
+}
+
+/// What only the journal says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The session that has no end.
+    pub unended: Option<Unended>,
+    /// When the oldest record was written.
+    pub since: Option<OffsetDateTime>,
 }
 
 /// When a key has to be destroyed.
@@ -57,13 +67,13 @@ impl Due {
 }
 
 impl Past {
-    /// Adds what the journal in `directory` says; returns the session that has no end.
+    /// Adds what the journal in `directory` says; returns what only that knows.
     ///
     /// # Errors
     /// [`Stop`], if it can not be read.
-    pub fn read(&mut self, directory: &Path) -> Result<Option<Unended>, Stop> {
+    pub fn read(&mut self, directory: &Path) -> Result<Told, Stop> {
         let mut walk = Walk::open(directory, 1)?;
-        let mut unended = None;
+        let mut told = Told::default();
         loop {
             match walk.step()? {
                 Way::Record(place) => {
@@ -71,10 +81,13 @@ impl Past {
                     if let Some((outline, kind)) =
                         frame.and_then(|frame| Outline::parse(frame.body))
                     {
-                        self.take(kind, &outline, &mut unended);
+                        if told.since.is_none() {
+                            told.since = OffsetDateTime::parse(&outline.at, &Rfc3339).ok();
+                        }
+                        self.take(kind, &outline, &mut told.unended);
                     }
                 }
-                Way::End | Way::Torn(_) => return Ok(unended),
+                Way::End | Way::Torn(_) => return Ok(told),
             }
         }
     }
@@ -103,13 +116,19 @@ impl Past {
                 due.told = true;
             }
         } else if kind == Kind::KeyDestroyed {
-            self.destroy(&text("emergency_kid"), &text("emergency_key_sha256"));
+            let kid = text("emergency_kid");
+            self.refuse(&kid, &text("emergency_key_sha256"));
+            self.gone(&kid);
         }
     }
 
-    /// A key is destroyed.
-    pub fn destroy(&mut self, kid: &str, sha256: &str) {
+    /// A key is refused from here on, for ever. It stays due: its file may still be there.
+    pub fn refuse(&mut self, kid: &str, sha256: &str) {
         self.destroyed.extend([kid.to_owned(), sha256.to_owned()]);
+    }
+
+    /// A key's file is gone, and the record of that is on disk: nothing is due any more.
+    pub fn gone(&mut self, kid: &str) {
         self.due.remove(kid);
     }
 }

@@ -25,9 +25,9 @@ use crate::log::Log;
 use crate::materials::Materials;
 use crate::past::Unended;
 use crate::sandbox::{self, Landlock};
-use crate::service::Service;
+use crate::service::{Known, Service};
 use crate::store::Store;
-use crate::time::CLOCK;
+use crate::time::{CLOCK, wall_now};
 use crate::{connection, operator};
 
 /// Connections of the proxy; it needs one.
@@ -103,7 +103,11 @@ fn run(
         opened.holds(chain, head)?;
     }
     let mut past = stored.past;
-    let unended = past.read(&config.journal_dir).context("audit.dir")?;
+    let told = past.read(&config.journal_dir).context("audit.dir")?;
+    // No reason to refuse the start: the next emergency needs the other keys.
+    for why in materials.orphans(&past).into_values() {
+        log.warn(&why, json!({}));
+    }
     let identity = Identity {
         deployment: &config.deployment,
         audit_kid: materials.audit_kid.as_str(),
@@ -113,8 +117,11 @@ fn run(
     };
     let journal = opened.start(&identity, config.segment_bytes, CLOCK, Box::new(Unobserved))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let service = Service::new(materials, journal.clone(), log.clone(), store, past, users);
-    let ended = LocalSet::new().block_on(&runtime, tasks(&service, listeners, lifeline, unended));
+    // A journal that says nothing of its beginning remembers nothing.
+    let known = Known { past, since: told.since.unwrap_or_else(wall_now), users };
+    let service = Service::new(materials, journal.clone(), log.clone(), store, known);
+    let tasks = tasks(&service, listeners, lifeline, told.unended);
+    let ended = LocalSet::new().block_on(&runtime, tasks);
     let reason = if ended.is_ok() { "a signal" } else { "it can not go on" };
     if let Err(trouble) = journal.stop(reason) {
         log.error("the stop is not recorded", json!({"error": trouble.to_string()}));

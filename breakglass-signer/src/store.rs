@@ -63,6 +63,18 @@ impl Store {
         Ok((store, stored))
     }
 
+    /// What is there, without touching it.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    pub fn peek(directory: &Path) -> io::Result<Stored> {
+        match fs::read(directory.join(NAME)) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Stored::default()),
+            Err(why) => Err(why),
+        }
+    }
+
     /// Replaces it: write, fsync, rename, fsync of the directory. Dying anywhere leaves the one
     /// or the other.
     ///

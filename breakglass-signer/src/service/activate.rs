@@ -175,6 +175,7 @@ impl Service {
             held: &held,
             destroyed: &armory.past.destroyed,
             nonces_used: &armory.past.nonces,
+            remembers_since: self.since,
             claims: &asked.ask.outages,
             min_outage: config.min_outage,
             caps: &config.caps,

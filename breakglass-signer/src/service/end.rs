@@ -1,19 +1,16 @@
-//! The end of a session, which wipes its key first and says so after; and of a key.
+//! The end of a session, which wipes its key first and says so after.
 
 use std::rc::Rc;
 
 use serde_json::json;
-use signing_core::Kid;
 use signing_core::breakglass::End;
 use signing_core::breakglass::wire::{
-    Answer, Destroy, Destroyed, End as EndAsk, Ended, JournalHead, REASON_MAX_BYTES, Reason,
-    Refused, SessionEnded,
+    Answer, End as EndAsk, Ended, JournalHead, REASON_MAX_BYTES, Reason, Refused, SessionEnded,
 };
-use signing_core::journal::{ACTOR, KeyDestroyed, Record, SessionEnded as EndedRecord, Unlock};
+use signing_core::journal::{ACTOR, Record, SessionEnded as EndedRecord, Unlock};
 
 use super::{Service, head_of, one_line, refused};
 use crate::connection::Out;
-use crate::keyfile;
 use crate::past::{Due, Unended};
 use crate::time::{rfc3339, wall_now};
 
@@ -148,82 +145,6 @@ impl Service {
             }
             ended => ended,
         }
-    }
-
-    /// Destroys a key: noted first, so that it is refused from then on whatever happens; then
-    /// its file, then the record. Dying between leaves a key that is refused.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub async fn destroy(&self, ask: &Destroy) -> Result<Destroyed, Refused> {
-        let kid = &ask.emergency_kid;
-        let no = |reason, detail: String| refused(ask.id, reason, detail);
-        let held = self.materials.keys.iter().find(|(held, _)| held.as_str() == kid);
-        let Some((_, held)) = held else {
-            return Err(no(
-                Reason::OutOfScope,
-                format!(
-                    "this signer holds no emergency key {kid}; [[emergency_keys]] names the ones that it does: {}",
-                    self.materials.keys.keys().map(Kid::as_str).collect::<Vec<_>>().join(", ")
-                ),
-            ));
-        };
-        let sha256 = held.signer.public_key.sha256_hex();
-        {
-            // Not while an activation opens it.
-            let _turn = self.activating.lock().await;
-            let mut armory = self.armory.borrow_mut();
-            let uses =
-                |active: &super::Active| active.session.request().emergency_kid().as_str() == kid;
-            if armory.active.as_ref().is_some_and(uses) {
-                let why = format!(
-                    "a session uses {kid}; end it first: signctl breakglass end --reason ..."
-                );
-                return Err(no(Reason::OutOfScope, why));
-            }
-            armory.past.destroy(kid, &sha256);
-        }
-        if let Err(error) = self.store.save(&self.stored()) {
-            let why =
-                format!("that {kid} is destroyed can not be noted, so its file stays: {error}");
-            return Err(no(Reason::AuditUnavailable, why));
-        }
-        let overwritten = keyfile::destroy(&held.file).map_err(|error| {
-            let why = format!(
-                "{} can not be removed: {error}; the key is refused all the same",
-                held.file.display()
-            );
-            no(Reason::KeyFailed, why)
-        })?;
-        let (by, reason) = (one_line(&ask.by, 256), one_line(&ask.reason, REASON_MAX_BYTES));
-        let record = Record::KeyDestroyed(KeyDestroyed {
-            actor: ACTOR,
-            by: &by,
-            emergency_key_sha256: &sha256,
-            emergency_kid: kid,
-            overwritten,
-            reason: &reason,
-        });
-        let appended = match self.journal.begin_append(&record) {
-            Ok(appending) => appending.durable().await,
-            Err(trouble) => Err(trouble),
-        };
-        self.log.warn(
-            "an emergency key is destroyed",
-            json!({"emergency_kid": kid, "overwritten": overwritten}),
-        );
-        let durable = appended.map_err(|trouble| {
-            no(
-                Reason::AuditUnavailable,
-                format!("{kid} is destroyed, but that is not recorded: {trouble}"),
-            )
-        })?;
-        Ok(Destroyed {
-            id: ask.id,
-            emergency_kid: kid.clone(),
-            overwritten,
-            record: head_of(&durable),
-        })
     }
 
     /// Records what became of a passphrase, never the passphrase.

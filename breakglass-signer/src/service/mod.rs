@@ -2,6 +2,7 @@
 //! borrow of it is held over a wait.
 
 mod activate;
+mod destroy;
 mod end;
 mod refusals;
 mod sign;
@@ -20,14 +21,15 @@ use signing_core::breakglass::Session;
 use signing_core::breakglass::wire::{
     EmergencyKey as KeyAnswer, JournalHead, KeyState, Reason, Refused, SessionState, State,
 };
-use signing_core::{Kid, Moment};
+use signing_core::{Moment, Signer};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::connection::Out;
 use crate::key::EmergencyKey;
+use crate::keyfile;
 use crate::log::Log;
-use crate::materials::Materials;
+use crate::materials::{Held, Materials};
 use crate::past::Past;
 use crate::store::{Store, Stored};
 use crate::time::{now, rfc3339, wall_now};
@@ -49,12 +51,24 @@ pub struct Service {
     /// Who the peers are.
     pub users: LocalUsers,
     store: Store,
+    since: OffsetDateTime,
     instance: String,
     armory: RefCell<Armory>,
     /// Held by the activation that is under way: one after the other, and the first wins.
     activating: Mutex<()>,
     connections: Cell<u64>,
     strangers: RefCell<Bucket>,
+}
+
+/// What is known at the start.
+#[derive(Debug)]
+pub struct Known {
+    /// What happened before.
+    pub past: Past,
+    /// When the journal's oldest record was written.
+    pub since: OffsetDateTime,
+    /// Who the users are.
+    pub users: LocalUsers,
 }
 
 /// What changes.
@@ -96,8 +110,7 @@ impl Service {
         journal: Journal,
         log: Log,
         store: Store,
-        past: Past,
-        users: LocalUsers,
+        Known { past, since, users }: Known,
     ) -> Rc<Self> {
         let der = materials.audit_public.spki_der();
         let instance = hex::encode(digest::digest(&digest::SHA256, der));
@@ -114,6 +127,7 @@ impl Service {
             log,
             users,
             store,
+            since,
             instance,
             armory: RefCell::new(armory),
             activating: Mutex::new(()),
@@ -148,7 +162,7 @@ impl Service {
             audit_kid: self.materials.audit_kid.to_string(),
             head: self.head(),
             session: armory.active.as_ref().map(|active| active.state(now)),
-            keys: self.materials.keys.keys().map(|kid| self.key(&armory, kid, wall)).collect(),
+            keys: self.keys(&armory, wall),
             unlocked: armory.unlock.waits(now),
             min_outage_s: config.min_outage.as_secs(),
             session_max_s: config.caps.session_max.as_secs(),
@@ -188,47 +202,18 @@ impl Service {
         JournalHead::new(self.journal.chain(), self.journal.head())
     }
 
-    fn key(&self, armory: &Armory, kid: &Kid, wall: OffsetDateTime) -> KeyAnswer {
-        let Some(held) = self.materials.keys.get(kid) else {
-            // Asked with the kids that are held only.
-            return KeyAnswer {
-                kid: kid.to_string(),
-                algorithm: String::new(),
-                public_key: String::new(),
-                sha256: String::new(),
-                state: KeyState::Missing,
-                destruction_due: None,
-                destruction_overdue: false,
-            };
-        };
-        let public_key = &held.signer.public_key;
-        let is_open = armory
-            .active
-            .as_ref()
-            .is_some_and(|active| active.session.request().emergency_kid() == kid);
-        let destroyed = &armory.past.destroyed;
-        let due = armory.past.due.get(kid.as_str());
-        let state =
-            if destroyed.contains(kid.as_str()) || destroyed.contains(&public_key.sha256_hex()) {
-                KeyState::Destroyed
-            } else if held.signer.usable_at(wall).is_err() {
-                KeyState::Revoked
-            } else if is_open {
-                KeyState::Open
-            } else if held.file.exists() {
-                KeyState::Sealed
-            } else {
-                KeyState::Missing
-            };
-        KeyAnswer {
-            kid: kid.to_string(),
-            algorithm: held.signer.algorithm().name().to_owned(),
-            public_key: STANDARD.encode(public_key.spki_der()),
-            sha256: public_key.sha256_hex(),
-            state,
-            destruction_due: due.map(|due| due.at.clone()),
-            destruction_overdue: due.is_some_and(|due| due.is_over(wall)),
-        }
+    /// Every key that the configuration names, and every other one that is due: taking an entry
+    /// away destroys nothing.
+    fn keys(&self, armory: &Armory, wall: OffsetDateTime) -> Vec<KeyAnswer> {
+        let held = self.materials.keys.iter().map(|(kid, held)| {
+            let state = state_of(armory, held, wall);
+            answer(armory, kid.as_str(), Some(&held.signer), state, wall)
+        });
+        let orphans = armory.past.due.keys().filter(|kid| !self.materials.holds(kid)).map(|kid| {
+            let signer = self.materials.registry.get(kid);
+            answer(armory, kid, signer.map(AsRef::as_ref), KeyState::Missing, wall)
+        });
+        held.chain(orphans).collect()
     }
 
     /// Notes what has to be known for ever. The journal holds it too, so that a failure here
@@ -288,6 +273,51 @@ impl Bucket {
 impl fmt::Debug for Armory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Armory").field("armed", &self.active.is_some()).finish_non_exhaustive()
+    }
+}
+
+fn state_of(armory: &Armory, held: &Held, wall: OffsetDateTime) -> KeyState {
+    let kid = &held.signer.kid;
+    let is_open = armory
+        .active
+        .as_ref()
+        .is_some_and(|active| active.session.request().emergency_kid() == kid);
+    let refused = &armory.past.destroyed;
+    let is_refused =
+        refused.contains(kid.as_str()) || refused.contains(&held.signer.public_key.sha256_hex());
+    // It is destroyed once it is gone and that is recorded, and not when somebody tries.
+    let is_due = armory.past.due.contains_key(kid.as_str());
+    if is_refused && !is_due {
+        KeyState::Destroyed
+    } else if is_refused || held.signer.usable_at(wall).is_err() {
+        KeyState::Revoked
+    } else if is_open {
+        KeyState::Open
+    } else if keyfile::is_there(&held.file) {
+        KeyState::Sealed
+    } else {
+        KeyState::Missing
+    }
+}
+
+fn answer(
+    armory: &Armory,
+    kid: &str,
+    signer: Option<&Signer>,
+    state: KeyState,
+    wall: OffsetDateTime,
+) -> KeyAnswer {
+    let due = armory.past.due.get(kid);
+    // Empty: not even the registry knows it any more.
+    let text = |of: fn(&Signer) -> String| signer.map(of).unwrap_or_default();
+    KeyAnswer {
+        kid: kid.to_owned(),
+        algorithm: text(|signer| signer.algorithm().name().to_owned()),
+        public_key: text(|signer| STANDARD.encode(signer.public_key.spki_der())),
+        sha256: text(|signer| signer.public_key.sha256_hex()),
+        state,
+        destruction_due: due.map(|due| due.at.clone()),
+        destruction_overdue: due.is_some_and(|due| due.is_over(wall)),
     }
 }
 

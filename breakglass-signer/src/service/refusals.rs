@@ -1,18 +1,26 @@
-//! Refused signatures are counted and recorded together, so that being refused fills no disk.
+//! Refused signatures are counted and recorded together, so that being refused fills no disk; by
+//! the session that was in force when they were refused, whichever is when it is recorded.
 
 use std::collections::BTreeMap;
 
 use serde_json::json;
 use signing_core::Moment;
+use signing_core::breakglass::Session;
 use signing_core::breakglass::wire::{Reason, Refused, Sign};
 use signing_core::journal::{ACTOR, EmergencyRefusals, Record, Refused as RefusedRecord};
 
 use super::{Service, one_line};
 use crate::time::now;
 
-/// Counts, and one request of each as a sample.
+/// By the name of the session; none: no session was in force.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(super) struct Refusals(BTreeMap<Option<String>, Of>);
+
+/// Of one session: counts, and one request of each as a sample.
+#[derive(Debug)]
+struct Of {
+    incident: Option<String>,
+    justification: Option<String>,
     counted: BTreeMap<Reason, Counted>,
     since: Moment,
 }
@@ -27,11 +35,16 @@ struct Counted {
 }
 
 impl Refusals {
-    pub(super) fn count(&mut self, ask: &Sign, refused: &Refused) {
-        if self.counted.is_empty() {
-            self.since = now();
-        }
-        let counted = self.counted.entry(refused.reason).or_insert_with(|| Counted {
+    pub(super) fn count(&mut self, in_force: Option<&Session>, ask: &Sign, refused: &Refused) {
+        let name = in_force.map(|session| session.id().to_owned());
+        let request = in_force.map(Session::request);
+        let of = self.0.entry(name).or_insert_with(|| Of {
+            incident: request.map(|request| request.incident().to_owned()),
+            justification: request.map(|request| request.justification().to_owned()),
+            counted: BTreeMap::new(),
+            since: now(),
+        });
+        let counted = of.counted.entry(refused.reason).or_insert_with(|| Counted {
             count: 0,
             caller: one_line(&ask.caller, 256),
             detail: one_line(&refused.detail, 1024),
@@ -46,33 +59,29 @@ impl Service {
     /// Records what was refused since the last time.
     pub(super) fn record_refusals(&self) {
         let mut armory = self.armory.borrow_mut();
-        let over_s = now().since(armory.refusals.since).as_secs();
-        if armory.refusals.counted.is_empty() {
-            return;
-        }
-        let request = armory.active.as_ref().map(|active| active.session.request());
-        let refused = armory.refusals.counted.iter().map(|(reason, counted)| RefusedRecord {
-            caller: &counted.caller,
-            count: counted.count,
-            detail: &counted.detail,
-            reason: reason.word(),
-            request_id: &counted.request_id,
-            signer_kid: Some(&counted.signer_kid),
-        });
-        let record = Record::EmergencyRefusals(EmergencyRefusals {
-            actor: ACTOR,
-            incident: request.map(signing_core::breakglass::Request::incident),
-            justification: request.map(signing_core::breakglass::Request::justification),
-            over_s,
-            refused: refused.collect(),
-            session: armory.active.as_ref().map(|active| active.session.id()),
-        });
-        match self.journal.note(&record) {
-            Ok(()) => armory.refusals.counted.clear(),
-            // Kept, and tried again with those that come.
-            Err(trouble) => {
+        armory.refusals.0.retain(|session, of| {
+            let refused = of.counted.iter().map(|(reason, counted)| RefusedRecord {
+                caller: &counted.caller,
+                count: counted.count,
+                detail: &counted.detail,
+                reason: reason.word(),
+                request_id: &counted.request_id,
+                signer_kid: Some(&counted.signer_kid),
+            });
+            let record = Record::EmergencyRefusals(EmergencyRefusals {
+                actor: ACTOR,
+                incident: of.incident.as_deref(),
+                justification: of.justification.as_deref(),
+                over_s: now().since(of.since).as_secs(),
+                refused: refused.collect(),
+                session: session.as_deref(),
+            });
+            let noted = self.journal.note(&record);
+            if let Err(trouble) = &noted {
+                // Kept, and tried again with those that come.
                 self.log.error("refusals are not recorded", json!({"error": trouble.to_string()}));
             }
-        }
+            noted.is_err()
+        });
     }
 }

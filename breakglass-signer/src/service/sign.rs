@@ -37,7 +37,8 @@ impl Service {
         let mut armory = self.armory.borrow_mut();
         let signed = self.signed(&mut armory, owner, ask);
         if let Err(no) = &signed {
-            armory.refusals.count(ask, no);
+            let Armory { active, refusals, .. } = &mut *armory;
+            refusals.count(active.as_ref().map(|active| &active.session), ask, no);
         }
         signed
     }

@@ -61,7 +61,7 @@ clauses! {
     KeyMismatch "key_mismatch" "The document binds the public key that is held."
     KeyRevoked "key_revoked" "The registry has the key for break-glass, and it is neither revoked nor over."
     ReplacesUnknown "replaces_unknown" "It stands in for registered signing keys."
-    NonceUsed "nonce_used" "The document was not used before."
+    NonceUsed "nonce_used" "The document was not used before, and is no older than what the signer remembers."
     NotYetValid "not_yet_valid" "Its time has come."
     Expired "expired" "Its time is not over."
     SessionTooLong "session_too_long" "It is no longer than this signer allows."
@@ -108,6 +108,9 @@ pub struct Evidence<'e> {
     pub destroyed: &'e BTreeSet<String>,
     /// Nonces of earlier activations, in hex.
     pub nonces_used: &'e BTreeSet<String>,
+    /// When the oldest record that this signer still has was written: what was used before that,
+    /// it may have forgotten.
+    pub remembers_since: OffsetDateTime,
     /// What the proxy says of outages.
     pub claims: &'e [OutageClaim],
     /// How long an outage has to be.
@@ -157,6 +160,7 @@ pub fn decide(evidence: &Evidence<'_>) -> Result<Activation, NotActivated> {
         return Err(no(Clause::NonceUsed, why));
     }
     times(evidence, request)?;
+    remembered(evidence, request)?;
     outage(evidence, request)?;
     if let Some(active) = evidence.active {
         let why = format!(
@@ -306,6 +310,22 @@ fn times(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated>
              (caps.signatures_max); ask for less"
         );
         return Err(no(Clause::QuotaTooLarge, why));
+    }
+    Ok(())
+}
+
+/// A journal that was begun anew, by `init`, knows of no request that was used before. None was
+/// that is not valid before it began.
+fn remembered(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
+    let (begins, since) = (request.not_before(), evidence.remembers_since);
+    // Requests are written to the second.
+    if begins.unix_timestamp() < since.unix_timestamp() {
+        let why = format!(
+            "the request is valid from {begins} on, and the oldest record of this signer's journal is \
+             of {since}, so whether it was used before is not known; write a new one and have it \
+             approved: signctl breakglass request"
+        );
+        return Err(no(Clause::NonceUsed, why));
     }
     Ok(())
 }

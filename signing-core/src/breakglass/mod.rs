@@ -7,6 +7,7 @@
 //! ```
 
 pub mod activation;
+mod rate;
 mod request;
 mod session;
 pub mod wire;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::activation::Activation;
+use super::rate::Rate;
 use super::request::Request;
 use crate::caller::Caller;
 use crate::key::{Kid, ToBeSigned};
@@ -18,7 +19,7 @@ pub struct Caps {
     pub session_max: Duration,
     /// Signatures of a session.
     pub signatures_max: u64,
-    /// Signatures in any second, and at once.
+    /// Signatures in any second, wherever it begins.
     pub signatures_per_second_max: u32,
 }
 
@@ -141,17 +142,6 @@ pub enum NoPermit {
     },
 }
 
-/// Signatures in any second: a bucket that fills evenly.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    per_second: u32,
-    /// In nanoseconds of one signature's share.
-    credit: u64,
-    filled_at: Moment,
-}
-
-const SECOND: u64 = 1_000_000_000;
-
 impl Session {
     /// Begins the session that was granted, at `now` and `wall`.
     #[must_use]
@@ -163,7 +153,7 @@ impl Session {
             // What was granted is within the caps; a clock that was set meanwhile is not.
             ends_at: now.after(left.min(caps.session_max)),
             remaining: request.max_signatures().min(caps.signatures_max),
-            rate: Rate::full(caps.signatures_per_second_max, now),
+            rate: Rate::new(caps.signatures_per_second_max),
             request,
             ended: None,
         }
@@ -197,7 +187,7 @@ impl Session {
             return Err(NoPermit::Caller { session, caller, named });
         }
         if !self.rate.take(now) {
-            return Err(NoPermit::Rate { per_second: self.rate.per_second });
+            return Err(NoPermit::Rate { per_second: self.rate.per_second() });
         }
         // Not below zero: at zero the session is over.
         self.remaining = self.remaining.saturating_sub(1);
@@ -313,24 +303,6 @@ impl NoPermit {
             Self::Signer { .. } | Self::Caller { .. } => Reason::OutOfScope,
             Self::Rate { .. } => Reason::RateLimited,
         }
-    }
-}
-
-impl Rate {
-    fn full(per_second: u32, now: Moment) -> Self {
-        Self { per_second, credit: u64::from(per_second) * SECOND, filled_at: now }
-    }
-
-    /// Takes one place, if there is one.
-    fn take(&mut self, now: Moment) -> bool {
-        let most = u64::from(self.per_second) * SECOND;
-        let nanos = u64::try_from(now.since(self.filled_at).as_nanos()).unwrap_or(u64::MAX);
-        let gained = nanos.saturating_mul(u64::from(self.per_second));
-        self.credit = self.credit.saturating_add(gained).min(most);
-        self.filled_at = self.filled_at.max(now);
-        let left = self.credit.checked_sub(SECOND);
-        self.credit = left.unwrap_or(self.credit);
-        left.is_some()
     }
 }
 

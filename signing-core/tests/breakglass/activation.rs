@@ -261,3 +261,21 @@ fn i5_a_list_of_the_values_is_no_request() {
     let error = Request::parse(&list).unwrap_err().to_string();
     assert!(error.contains("expected a JSON object"), "{error}");
 }
+
+#[test]
+fn i5_a_request_of_before_the_journal_began_may_have_been_used() {
+    let mut world = World::new();
+    for (since, refused) in [(-1, false), (0, false), (1, true), (3000, true)] {
+        world.since = NOW + since;
+        world.now = NOW + since.max(0);
+        let decided = world.decide();
+        assert_eq!(decided.is_err(), refused, "{since}");
+        if let Err(no) = decided {
+            assert_eq!(no.clause, Clause::NonceUsed, "{no}");
+            assert!(no.sentence.contains("the oldest record of this signer's journal"), "{no}");
+        }
+    }
+    // What is over is over: no other sentence is more to the point.
+    (world.since, world.now) = (NOW + 4000, NOW + 5000);
+    assert_eq!(world.decide().unwrap_err().clause, Clause::Expired);
+}

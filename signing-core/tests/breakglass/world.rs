@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) held: BTreeSet<String>,
     pub(crate) destroyed: BTreeSet<String>,
     pub(crate) used: BTreeSet<String>,
+    /// When its journal began.
+    pub(crate) since: i64,
     pub(crate) claims: Vec<OutageClaim>,
     pub(crate) active: Option<&'static str>,
     pub(crate) now: i64,
@@ -95,6 +97,7 @@ impl World {
                 since: at(NOW - 3600),
                 seconds: 3600,
             }],
+            since: NOW,
             active: None,
             now: NOW,
         }
@@ -117,6 +120,7 @@ impl World {
             held: &self.held,
             destroyed: &self.destroyed,
             nonces_used: &self.used,
+            remembers_since: OffsetDateTime::from_unix_timestamp(self.since).unwrap(),
             claims: &self.claims,
             min_outage: Duration::from_secs(1800),
             caps: &CAPS,

@@ -344,7 +344,7 @@ impl Signer<'_> {
             "instances": [self.instance], "incident": "INC-7", "justification": "KMS is down",
             "emergency_kid": EMERGENCY_KID, "emergency_key_sha256": sha256_of_pem(&entry),
             "replaces": replaces, "callers": [CALLER],
-            "outage_since": at(-Span::hours(1)), "not_before": at(-Span::seconds(5)),
+            "outage_since": at(-Span::hours(1)), "not_before": at(Span::ZERO),
             "expires_at": at(Span::hours(1)), "max_signatures": 1000, "nonce": nonce(),
         })
     }

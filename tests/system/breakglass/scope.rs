@@ -101,6 +101,7 @@ async fn a_session_signs_no_faster_than_the_signer_allows() {
     site.out(&proxy).await;
     activated(&signer, &proxy, &signer.request()).await;
     let client = proxy.http2_client(ALICE).await;
+    let began = std::time::Instant::now();
     let asked: Vec<_> = (0..40)
         .map(|_| {
             let client = client.clone();
@@ -117,6 +118,9 @@ async fn a_session_signs_no_faster_than_the_signer_allows() {
         }
     }
     assert!(signed >= 1 && overloaded >= 1, "{signed} signed, {overloaded} refused");
+    // Three for each second that began meanwhile: no second has more, wherever it begins.
+    let seconds = began.elapsed().as_secs() + 1;
+    assert!(signed <= 3 * seconds, "{signed} signed in {seconds} s");
     assert_eq!(super::status(&proxy).await["session"]["emergency_kid"], EMERGENCY_KID);
 }
 

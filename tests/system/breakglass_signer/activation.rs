@@ -8,6 +8,8 @@ use system_tests::Tail;
 use system_tests::breakglass::{
     NAMESPACE, PASSPHRASE, Signer, Wire, activation, approve_with, nonce, sign,
 };
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 use super::session::{checked, in_seconds};
 use super::{KID, Site};
@@ -275,4 +277,35 @@ async fn guessing_passphrases_is_slow_and_none_is_written_down() {
     assert!(slow.unwrap().contains("too many passphrases"));
     let (unlocked, said) = signer.unlock_with("").await;
     assert!(!unlocked && said.contains("empty"), "{said}");
+}
+
+#[tokio::test]
+async fn i5_a_used_request_is_not_usable_again_under_a_journal_that_was_begun_anew() {
+    let site = Site::new();
+    let signer = site.signer().start().await;
+    let mut proxy = signer.connect().await;
+    let request = signer.request();
+    signer.activated(&mut proxy, &request).await;
+    let builder = signer.builder.clone();
+    drop(proxy);
+    signer.stop().await;
+    std::fs::remove_dir_all(builder.path("state")).unwrap();
+    std::fs::remove_dir_all(builder.journal()).unwrap();
+    // Within one second nobody has two approvals, a restart and an init.
+    let second = OffsetDateTime::parse(request["not_before"].as_str().unwrap(), &Rfc3339).unwrap();
+    system_tests::eventually("the next second", || {
+        let later = OffsetDateTime::now_utc() > second + Duration::seconds(1);
+        std::future::ready(later.then_some(()))
+    })
+    .await;
+    let signer = builder.start().await;
+    let mut proxy = signer.connect().await;
+    signer.unlock().await;
+    let again = proxy.ask(signer.activation(&request)).await;
+    assert_eq!(word(&again), "nonce_used", "{again}");
+    let detail = again["refused"]["detail"].as_str().unwrap();
+    assert!(detail.contains("the oldest record of this signer's journal"), "{detail}");
+    let found = checked(&signer, &[], Tail::Whole);
+    assert_eq!(found["types"]["session_refused"], 1, "{found}");
+    signer.activated(&mut proxy, &signer.request()).await;
 }

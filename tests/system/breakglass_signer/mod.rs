@@ -5,6 +5,7 @@
 mod activation;
 mod approvals;
 mod configuration;
+mod destruction;
 mod faults;
 mod kernel;
 mod secrets;

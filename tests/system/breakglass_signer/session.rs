@@ -159,17 +159,38 @@ async fn i12_what_is_out_of_scope_is_refused_counted_and_recorded() {
     assert_eq!(reason(&other.sign(&session, KID, b"x").await), "no_session");
     assert!(proxy.sign(&session, KID, b"x").await["signed"].is_object());
     proxy.ask(json!({"end": {"reason": "over", "by": "uid 0"}})).await;
-    let found = checked(&signer, &[], Tail::Whole);
-    assert_eq!(found["types"]["emergency_refusals"], 1, "{found}");
+    // Once it is over another one begins: what was refused in between was of neither.
+    assert_eq!(reason(&proxy.sign(&session, KID, b"x").await), "no_session");
+    let mut request = signer.request();
+    request["id"] = json!("INC-8");
+    let next = signer.activated(&mut proxy, &request).await;
+    assert_eq!(reason(&proxy.sign(&session, KID, b"x").await), "no_session");
+    proxy.ask(json!({"end": {"reason": "over", "by": "uid 0"}})).await;
+    checked(&signer, &[], Tail::Whole);
+    let mut counted = std::collections::BTreeMap::<String, u64>::new();
+    for data in refusals(&signer) {
+        let of = data["session"].as_str().unwrap_or("none").to_owned();
+        assert_eq!(data["incident"].is_string(), of != "none", "{data}");
+        let counts = data["refused"].as_array().unwrap().iter();
+        *counted.entry(of).or_default() +=
+            counts.map(|one| one["count"].as_u64().unwrap()).sum::<u64>();
+    }
+    // One before and one between them; those of the list and one of another connection.
+    let expected = [("none".to_owned(), 2), (session, 12), (next, 1)];
+    assert_eq!(counted, expected.into());
+}
+
+/// The data of each record of refusals.
+fn refusals(signer: &Signer<'_>) -> Vec<Value> {
     let mut tail = std::process::Command::new(system_tests::programs::ours("signctl"));
     tail.args(["audit", "tail", "--json", "--type", "emergency_refusals", "--journal"]);
     let said = tail.arg(signer.builder.journal()).output().unwrap().stdout;
-    let record: Value = serde_json::from_slice(&said).unwrap();
-    let refused = record["record"]["data"]["refused"].as_array();
-    let refused = refused.or_else(|| record["data"]["refused"].as_array()).unwrap();
-    let total: u64 = refused.iter().map(|one| one["count"].as_u64().unwrap()).sum();
-    // Those of the list, one before the session and one of another connection.
-    assert_eq!(total, 13, "{record}");
+    let records = serde_json::Deserializer::from_slice(&said).into_iter::<Value>();
+    let data = records.map(|record| {
+        let record = record.unwrap();
+        record.pointer("/record/data").or_else(|| record.get("data")).unwrap().clone()
+    });
+    data.collect()
 }
 
 #[tokio::test]
@@ -279,6 +300,7 @@ async fn a_rate_is_a_limit_and_no_end() {
     let signer = site.signer().caps("signatures_per_second_max = 5").start().await;
     let mut proxy = signer.connect().await;
     let session = signer.activated(&mut proxy, &signer.request()).await;
+    let sent = std::time::Instant::now();
     for number in 0..40 {
         proxy.send(sign(&session, KID, format!("m{number}").as_bytes())).await;
     }
@@ -293,6 +315,9 @@ async fn a_rate_is_a_limit_and_no_end() {
         }
     }
     assert!(signed >= 5 && limited > 0, "{signed} signed, {limited} refused");
+    // Five for each second that began meanwhile: no second has more, wherever it begins.
+    let seconds = sent.elapsed().as_secs() + 1;
+    assert!(signed <= 5 * seconds, "{signed} signed in {seconds} s");
     let began = std::time::Instant::now();
     while proxy.sign(&session, KID, b"again").await["signed"].is_null() {
         assert!(began.elapsed().as_secs() < 30, "it does not sign again");

@@ -60,7 +60,7 @@ pub struct State {
     /// The session in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionState>,
-    /// The emergency keys that the configuration names.
+    /// The emergency keys that the configuration names, and any other that is due.
     pub keys: Vec<EmergencyKey>,
     /// Whether a passphrase waits to be used.
     pub unlocked: bool,
@@ -111,11 +111,12 @@ pub enum KeyState {
     Sealed,
     /// Open: a session uses it.
     Open,
-    /// The registry has revoked it, or its `notAfter` is over.
+    /// The registry has revoked it, its `notAfter` is over, or its destruction began and is not
+    /// done: no session may use it.
     Revoked,
-    /// Destroyed, for ever.
+    /// Destroyed, for ever: its file is gone, and that is recorded.
     Destroyed,
-    /// Its file is not there or can not be read.
+    /// Its file is not there or can not be read, or no entry names it.
     Missing,
 }
 

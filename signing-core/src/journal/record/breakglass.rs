@@ -159,7 +159,7 @@ pub struct EmergencySigned<'r> {
 pub struct EmergencyRefusals<'r> {
     /// [`ACTOR`].
     pub actor: &'r str,
-    /// The incident of the session in force.
+    /// The incident of the session that was in force when they were refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<&'r str>,
     /// Why there is the session.
@@ -169,7 +169,7 @@ pub struct EmergencyRefusals<'r> {
     pub over_s: u64,
     /// By reason.
     pub refused: Vec<Refused<'r>>,
-    /// The session in force.
+    /// The session that was in force when they were refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<&'r str>,
 }
