@@ -130,6 +130,12 @@ impl Approver {
                 "names {principal:?}; write one line for each person, without wildcards"
             ));
         }
+        if !principal.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(format!(
+                "names {:?}; write principals in visible ASCII, so that no two look alike",
+                principal.escape_unicode().to_string()
+            ));
+        }
         let rest = rest.trim_start();
         let is_key = |text: &str| {
             let first = text.split([' ', '\t']).next().unwrap_or_default();

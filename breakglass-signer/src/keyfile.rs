@@ -151,6 +151,17 @@ impl Sealed {
     }
 }
 
+/// Whether the file can be opened, as it would have to be in an emergency; it stays sealed.
+///
+/// # Errors
+/// Why not.
+pub fn probe(file: &Path) -> io::Result<()> {
+    // One that is not there, a pipe or a link is not waited for or followed.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(file)?;
+    if opened.metadata()?.is_file() { Ok(()) } else { Err(io::Error::other("is no regular file")) }
+}
+
 /// Seals the DER of a PKCS#8 private key into a new file, readable by its owner only.
 ///
 /// # Errors

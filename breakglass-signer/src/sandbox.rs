@@ -16,6 +16,8 @@ use seccompiler::{
     SeccompRule,
 };
 
+use crate::keyfile;
+
 /// What of landlock is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landlock {
@@ -89,12 +91,17 @@ pub fn lock_memory() -> Result<(), SandboxError> {
 }
 
 /// From here on this thread, and every one that it starts, reaches the files `read`,
-/// changes what is below `write`, connects nowhere, and runs nothing else.
+/// changes what is below `write`, overwrites and removes the files `keys`, connects nowhere, and
+/// runs nothing else. What else is in a key's directory can be read and removed, not written.
 ///
 /// # Errors
 /// [`SandboxError`]; landlock may be missing, seccomp may not.
-pub fn confine(read: &[&Path], write: &[PathBuf]) -> Result<Landlock, SandboxError> {
-    let landlock = files(read, write).map_err(SandboxError::Landlock)?;
+pub fn confine(
+    read: &[&Path],
+    write: &[PathBuf],
+    keys: &[&Path],
+) -> Result<Landlock, SandboxError> {
+    let landlock = files(read, write, keys).map_err(SandboxError::Landlock)?;
     let filter = calls().map_err(|error| SandboxError::Seccomp(error.to_string()))?;
     seccompiler::apply_filter(&filter).map_err(|error| SandboxError::Seccomp(error.to_string()))?;
     Ok(landlock)
@@ -114,7 +121,7 @@ pub fn note() -> Option<String> {
     })
 }
 
-fn files(read: &[&Path], write: &[PathBuf]) -> Result<Landlock, String> {
+fn files(read: &[&Path], write: &[PathBuf], keys: &[&Path]) -> Result<Landlock, String> {
     let told = |error: &dyn std::fmt::Display| error.to_string();
     let abi = ABI::V6;
     let mut ruleset = Ruleset::default()
@@ -131,7 +138,15 @@ fn files(read: &[&Path], write: &[PathBuf]) -> Result<Landlock, String> {
         | AccessFs::Truncate;
     let read = read.iter().map(|path| (*path, AccessFs::ReadFile.into()));
     let write = write.iter().map(|path| (path.as_path(), changes & !AccessFs::Execute));
-    for (path, access) in read.chain(write) {
+    // A right to remove is one of the directory; the right to write is the file's alone. A key that
+    // is brought back later can still be read, and removed.
+    let directories = keys.iter().map(|file| {
+        (directory(file), AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::RemoveFile)
+    });
+    let there = keys.iter().filter(|file| keyfile::is_there(file));
+    let files =
+        there.map(|file| (*file, AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate));
+    for (path, access) in read.chain(write).chain(directories).chain(files) {
         let opened = PathFd::new(path).map_err(|error| format!("{}: {error}", path.display()))?;
         ruleset =
             ruleset.add_rule(PathBeneath::new(opened, access)).map_err(|error| told(&error))?;
@@ -142,6 +157,13 @@ fn files(read: &[&Path], write: &[PathBuf]) -> Result<Landlock, String> {
         RulesetStatus::PartiallyEnforced => Landlock::Partial,
         RulesetStatus::NotEnforced => Landlock::None,
     })
+}
+
+fn directory(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// The calls that it makes; any other fails with EPERM. There is none that opens a socket but

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::config::Socket;
+use crate::keyfile;
 use crate::lifeline::Lifeline;
 use crate::log::Log;
 use crate::materials::Materials;
@@ -52,8 +53,8 @@ pub fn serve(
         host::socket::bind("signer.socket", &config.signer.path)?,
         host::socket::bind("operator.socket", &config.operator.path)?,
     );
-    let mut changed: Vec<PathBuf> = vec![config.state_dir.clone(), config.journal_dir.clone()];
-    changed.extend(materials.keys.values().map(|held| directory(&held.file).to_owned()));
+    let changed: Vec<PathBuf> = vec![config.state_dir.clone(), config.journal_dir.clone()];
+    let keys: Vec<&Path> = materials.keys.values().map(|held| held.file.as_path()).collect();
     if !config.journal_dir.is_dir() {
         bail!(
             "audit.dir {}: there is no journal here; if there never was one, make it: \
@@ -63,12 +64,13 @@ pub fn serve(
     }
     // Out of reach after that.
     let users = LocalUsers::read();
-    let landlock = sandbox::confine(&[&config.approvers_file], &changed)?;
+    let landlock = sandbox::confine(&[&config.approvers_file], &changed, &keys)?;
     // Every thread that is started from here on is confined too.
     let log = Log::start()?;
     for note in materials.notes() {
         log.warn(&note, json!({}));
     }
+    unreadable(&materials, &log);
     if let Err(error) = &unlocked {
         log.warn("secrets may be swapped out", json!({"error": error.to_string()}));
     }
@@ -86,6 +88,22 @@ pub fn serve(
     }
     log.flush();
     ended
+}
+
+/// Says now, and not in the emergency, which keys this process can not open as it is confined.
+fn unreadable(materials: &Materials, log: &Log) {
+    for (kid, held) in &materials.keys {
+        if keyfile::is_there(&held.file)
+            && let Err(error) = keyfile::probe(&held.file)
+        {
+            log.warn(
+                "an emergency key can not be opened here, so no session can use it; give its file, which \
+                 has to be the file itself in a directory of its own, to this process's user",
+                json!({"emergency_kid": kid.as_str(), "file": held.file.display().to_string(),
+                       "error": error.to_string()}),
+            );
+        }
+    }
 }
 
 fn run(
@@ -225,13 +243,6 @@ async fn accept(
         return None;
     }
     Some((stream, uid))
-}
-
-fn directory(file: &Path) -> &Path {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 /// Nobody watches how the journal does.

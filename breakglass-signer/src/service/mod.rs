@@ -293,7 +293,7 @@ fn state_of(armory: &Armory, held: &Held, wall: OffsetDateTime) -> KeyState {
         KeyState::Revoked
     } else if is_open {
         KeyState::Open
-    } else if keyfile::is_there(&held.file) {
+    } else if keyfile::probe(&held.file).is_ok() {
         KeyState::Sealed
     } else {
         KeyState::Missing

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::text::unseen;
 use crate::caller::Caller;
 use crate::key::Kid;
 
@@ -314,6 +315,13 @@ impl Reader<'_> {
         let is_blank = text.trim().is_empty() || text.trim() != text;
         if text.len() > most || is_blank || text.chars().any(char::is_control) {
             self.mistake(key, text, &format!("expected one line of 1 to {most} bytes"));
+        }
+        if let Some(c) = unseen(text) {
+            self.0.push(format!(
+                "{key}: has U+{:04X}, which shows nothing, turns the direction or looks like a space, so \
+                 that approvers do not see what they sign; leave it out",
+                u32::from(c)
+            ));
         }
     }
 

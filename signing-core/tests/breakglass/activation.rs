@@ -279,3 +279,35 @@ fn i5_a_request_of_before_the_journal_began_may_have_been_used() {
     (world.since, world.now) = (NOW + 4000, NOW + 5000);
     assert_eq!(world.decide().unwrap_err().clause, Clause::Expired);
 }
+
+proptest! {
+    #[test]
+    fn i5_what_approvers_do_not_see_is_in_no_request(
+        before in "[a-zA-Z0-9\u{e4}\u{6c7a}]{1,20}", after in "[a-z ]{0,20}[a-z]", key in 0..3,
+        hidden in prop_oneof![
+            Just('\u{202e}'), Just('\u{2066}'), Just('\u{200b}'), Just('\u{2028}'), Just('\u{2029}'),
+            Just('\u{a0}'), Just('\u{3000}'), Just('\u{ad}'), Just('\u{feff}'), Just('\u{61c}'),
+            (0x2000_u32..0x2010).prop_map(|c| char::from_u32(c).unwrap()),
+            (0xe0020_u32..0xe0080).prop_map(|c| char::from_u32(c).unwrap()),
+        ],
+    ) {
+        let mut world = World::new();
+        let mut write = |text: String| match key {
+            0 => world.draft.incident = text,
+            1 => world.draft.justification = text,
+            _ => world.draft.audience = text,
+        };
+        write(format!("{before}{after}"));
+        let bytes = serde_json::to_vec(&world.draft).unwrap();
+        prop_assert!(Request::parse(&bytes).is_ok(), "{:?}", Request::parse(&bytes));
+        let mut write = |text: String| match key {
+            0 => world.draft.incident = text,
+            1 => world.draft.justification = text,
+            _ => world.draft.audience = text,
+        };
+        write(format!("{before}{hidden}{after}"));
+        let bytes = serde_json::to_vec(&world.draft).unwrap();
+        let said = Request::parse(&bytes).unwrap_err().to_string();
+        prop_assert!(said.contains(&format!("U+{:04X}", u32::from(hidden))), "{said}");
+    }
+}

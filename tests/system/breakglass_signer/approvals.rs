@@ -220,3 +220,19 @@ fn i5_lines_that_would_make_approvers_of_others_refuse_the_start() {
     let said = refused(&builder);
     assert!(said.contains("Finance names \"finance@test\", who is not in"), "{said}");
 }
+
+#[test]
+fn i5_principals_that_look_alike_refuse_the_start() {
+    let site = Site::new();
+    let builder = site.signer();
+    let config = builder.write();
+    let approvers = builder.path("approvers");
+    let good = std::fs::read_to_string(&approvers).unwrap();
+    // A Cyrillic letter, and one that nobody sees.
+    for principal in ["s\u{435}curity@test", "security\u{200b}@test"] {
+        std::fs::write(&approvers, good.replace("security@test", principal)).unwrap();
+        let output = builder.verb("check", &config).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("visible ASCII"), "{said}");
+    }
+}

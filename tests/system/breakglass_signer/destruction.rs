@@ -144,3 +144,15 @@ async fn i12_a_due_key_is_told_without_its_entry() {
     let no = destroy(&mut proxy).await;
     assert!(no["refused"]["detail"].as_str().unwrap().contains("put the entry back"), "{no}");
 }
+
+#[tokio::test]
+async fn a_key_that_can_not_be_opened_is_not_said_to_be_sealed() {
+    let site = Site::new();
+    let signer = site.signer().start().await;
+    let mut proxy = signer.connect().await;
+    assert_eq!(key(&mut proxy).await["state"], "sealed");
+    let file = signer.builder.path("emergency.pem");
+    std::fs::rename(&file, signer.builder.path("aside.pem")).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert_eq!(key(&mut proxy).await["state"], "missing");
+}
