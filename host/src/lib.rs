@@ -1,8 +1,10 @@
 //! What the programs ask of their machine, the same way each: settings and what overrides
-//! them, bounded files, unix sockets that nobody else can stand in for, passphrases, users' names.
+//! them, bounded files, unix sockets that nobody else can stand in for, passphrases, users' names, and
+//! what they deny themselves before a secret.
 
 pub mod environment;
 pub mod files;
+pub mod hardening;
 pub mod mistakes;
 pub mod passphrase;
 pub mod section;

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read, Write as _};
 
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
@@ -21,9 +22,11 @@ pub fn read(prompt: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     }
     let terminal = File::options().read(true).write(true).open("/dev/tty")?;
     (&terminal).write_all(prompt.as_bytes())?;
+    let watched = Watched::begin(&terminal)?;
     let hidden = Hidden::on(&terminal)?;
     let read = line(&mut &terminal);
     drop(hidden);
+    drop(watched);
     // The person's own new line was not shown either.
     File::options().write(true).open("/dev/tty")?.write_all(b"\n")?;
     read
@@ -76,6 +79,42 @@ impl Drop for Hidden<'_> {
     fn drop(&mut self) {
         // A terminal that is gone shows nothing either.
         let _ = tcsetattr(self.terminal, SetArg::TCSAFLUSH, &self.before);
+    }
+}
+
+/// Signals that end the process have the terminal restored first, until this is dropped: the shell
+/// that the person comes back to shows what is typed.
+struct Watched;
+
+/// Ctrl-C, Ctrl-\\, a terminal that goes, a supervisor that stops.
+const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM];
+
+impl Watched {
+    /// Call it before the echo is off, and before other threads start: they would take the signals
+    /// as ever.
+    fn begin(terminal: &File) -> io::Result<Self> {
+        let ending: SigSet = ENDING.into_iter().collect();
+        let (terminal, before) = (terminal.try_clone()?, tcgetattr(terminal)?);
+        ending.thread_block()?;
+        let watched = Self;
+        // It waits for as long as the process lives; afterwards there is nothing to restore, and a
+        // signal does what it does.
+        std::thread::Builder::new().name("echo".into()).spawn(move || {
+            if let Ok(signal) = ending.wait() {
+                let _ = tcsetattr(&terminal, SetArg::TCSAFLUSH, &before);
+                let _ = ending.thread_unblock();
+                let _ = raise(signal);
+            }
+        })?;
+        Ok(watched)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let ending: SigSet = ENDING.into_iter().collect();
+        // Without it the thread above takes them, to the same end.
+        let _ = ending.thread_unblock();
     }
 }
 

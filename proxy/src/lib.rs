@@ -14,7 +14,6 @@ pub mod doctor;
 pub mod drill;
 pub mod emergency;
 pub mod finish;
-pub mod hardening;
 pub mod health;
 pub mod idempotency;
 pub mod init;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use host::hardening::harden;
 use serde_json::json;
 use signing_proxy::app::App;
 use signing_proxy::config::Environment;
 use signing_proxy::dev;
-use signing_proxy::hardening::harden;
 use signing_proxy::init::init;
 use signing_proxy::log::Log;
 use signing_proxy::materials::Materials;

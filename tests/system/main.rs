@@ -50,6 +50,7 @@ mod metrics;
 mod ministack;
 mod overload;
 mod packaging;
+mod passphrases;
 mod rates;
 mod regions;
 mod registry_edits;

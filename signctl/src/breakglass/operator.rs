@@ -2,11 +2,13 @@
 //! proxy hangs, lies or is gone.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use signing_core::breakglass::wire::operator::{Ask, NO_PASSPHRASE, Unlocked};
@@ -19,6 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// As the proxy's admin socket says it.
 const OK: u16 = 200;
 const CONFLICT: u16 = 409;
+const ROOT: u32 = 0;
 
 /// What the signer itself holds, in the shape of the proxy's own answer.
 pub(super) fn status(socket: &Path) -> anyhow::Result<Reply> {
@@ -62,14 +65,45 @@ fn ask(socket: &Path, ask: &Ask) -> anyhow::Result<Answer> {
 }
 
 /// Sends one frame, and reads the one that answers it.
-pub(super) fn exchange<T: DeserializeOwned>(socket: &Path, frame: &[u8]) -> anyhow::Result<T> {
-    let shown = socket.display();
-    let mut stream = UnixStream::connect(socket).with_context(|| {
+fn exchange<T: DeserializeOwned>(socket: &Path, frame: &[u8]) -> anyhow::Result<T> {
+    converse(connect(socket)?, socket, frame)
+}
+
+/// The same with a secret, which whoever listens there gets to see: the kernel says who that is.
+pub(super) fn entrust<T: DeserializeOwned>(socket: &Path, frame: &[u8]) -> anyhow::Result<T> {
+    let stream = connect(socket)?;
+    let peer = getsockopt(&stream, PeerCredentials).context("the operator socket's peer")?.uid();
+    let directory = socket.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    let owner = std::fs::metadata(directory)
+        .with_context(|| format!("the operator socket's directory {}", directory.display()))?
+        .uid();
+    if peer != ROOT && peer != owner {
+        bail!(
+            "nothing was sent: at {} listens uid {peer}, and neither root nor uid {owner}, whom its \
+             directory belongs to; is that breakglass-signer?",
+            socket.display()
+        );
+    }
+    converse(stream, socket, frame)
+}
+
+fn connect(socket: &Path) -> anyhow::Result<UnixStream> {
+    UnixStream::connect(socket).with_context(|| {
         format!(
-            "the operator socket {shown} does not answer; is breakglass-signer running, is \
-             --operator-socket right, may this user open it?"
+            "the operator socket {} does not answer; is breakglass-signer running, is \
+             --operator-socket right, may this user open it?",
+            socket.display()
         )
-    })?;
+    })
+}
+
+fn converse<T: DeserializeOwned>(
+    mut stream: UnixStream,
+    socket: &Path,
+    frame: &[u8],
+) -> anyhow::Result<T> {
+    let shown = socket.display();
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     let closed = || {

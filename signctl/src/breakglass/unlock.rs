@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 use signing_core::breakglass::wire::operator::Unlocked;
@@ -26,12 +27,18 @@ pub(crate) struct Flags {
 
 /// Brings it.
 pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
+    // Before it is read: as the signer itself does.
+    host::hardening::harden().context(
+        "core dumps and tracing can not be turned off, and no passphrase is read before they are; a \
+         container's seccomp profile may be in the way",
+    )?;
+    host::hardening::lock_memory_where_allowed();
     let passphrase = host::passphrase::read("Passphrase of the emergency key: ")?;
     let length = u32::try_from(passphrase.len())?.to_le_bytes();
     let mut frame = Zeroizing::new(Vec::with_capacity(length.len() + passphrase.len()));
     frame.extend_from_slice(&length);
     frame.extend_from_slice(&passphrase);
-    let answer: Unlocked = operator::exchange(&flags.operator_socket, &frame)?;
+    let answer: Unlocked = operator::entrust(&flags.operator_socket, &frame)?;
     let Unlocked { unlocked, detail, waits_s } = answer;
     if as_json {
         println!("{:#}", json!({"unlocked": unlocked, "detail": detail, "waits_s": waits_s}));
