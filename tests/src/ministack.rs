@@ -68,7 +68,7 @@ impl Ministack {
         let mut process = Process::start(command);
         let serves = format!("Running on {endpoint} ");
         let has_started = eventually("ministack serves or ends", || {
-            let ended = !process.is_running();
+            let ended = process.has_said_all();
             let said = process.output();
             assert!(!ended || said.contains("already in use"), "ministack ended:\n{said}");
             std::future::ready((said.contains(&serves) || ended).then_some(!ended))

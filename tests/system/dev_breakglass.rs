@@ -154,8 +154,9 @@ async fn every_way_to_cheat_is_refused_with_its_sentence() {
     let approvals = ["security", "finance"].map(|who| out.approved("edited.json", who));
     let file = out.scratch.path("edited.json");
     let text = std::fs::read_to_string(&file).unwrap();
-    assert!(text.contains("100"), "{text}");
-    std::fs::write(&file, text.replace("100", "900")).unwrap();
+    let (asked, more) = ("\"max_signatures\": 100,", "\"max_signatures\": 900,");
+    assert!(text.contains(asked), "{text}");
+    std::fs::write(&file, text.replace(asked, more)).unwrap();
     let edited = out.activate("edited.json", &approvals.each_ref());
     refused(&edited, "approval_invalid", "bytes");
 

@@ -286,7 +286,7 @@ impl<'s> SignerBuilder<'s> {
             None => command,
         });
         let instance = eventually("it serves or ends", || {
-            let ended = !process.is_running();
+            let ended = process.has_said_all();
             let said = process.output();
             let found = said.lines().find_map(|line| {
                 let line: Value = serde_json::from_str(line).ok()?;
