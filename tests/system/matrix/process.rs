@@ -121,12 +121,17 @@ async fn a_name_that_does_not_resolve_shuts_the_gate_and_opens_it_once_it_does()
     proxy.healthy().await;
     let alice = proxy.client(ALICE).await;
     assert_eq!(asked(&alice).await.unwrap().status, 200);
-    // In place: the mount shows this file and no other. What is connected needs no name.
+    // In place: the mount shows this file and no other. What is connected needs no name, nor
+    // what had looked it up already: cut until nothing is left.
     fs::write(&hosts, "127.0.0.1 elsewhere\n").unwrap();
-    way.set(Trouble::Refuse);
-    way.set(Trouble::None);
+    eventually("its gate shut", || async {
+        way.set(Trouble::Refuse);
+        way.set(Trouble::None);
+        let health = proxy.health().await;
+        (health.body["reason"] == "upstream_unhealthy").then_some(())
+    })
+    .await;
     let calls = key.calls(Operation::Sign);
-    proxy.unhealthy_for("upstream_unhealthy").await;
     for _ in 0..20 {
         assert_eq!(asked(&alice).await.unwrap().reason(), "upstream_unhealthy");
     }
