@@ -21,6 +21,14 @@ pub(crate) struct Act<'w> {
     pub(crate) alice: Client,
 }
 
+/// Waits until the key `ec` signs for a caller, as openssl sees it.
+pub(crate) async fn signs(proxy: &Proxy<'_>, key: &Key) {
+    proxy.healthy().await;
+    let answer = proxy.client(ALICE).await.sign_message("ec", b"hi").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(openssl::verifies(key, b"hi", &answer.signature()));
+}
+
 /// How the worker fares, by the metrics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Fares {

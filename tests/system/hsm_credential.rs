@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use system_tests::programs::{ours, system};
 use system_tests::softhsm::PIN;
-use system_tests::{Key, Kind, Proxy, ProxyBuilder, Scratch, SoftHsm, World, openssl};
+use system_tests::{Key, Kind, ProxyBuilder, Scratch, SoftHsm, World};
 
 use crate::ALICE;
+use crate::hsm_act::signs;
 
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
@@ -38,13 +39,6 @@ fn check(builder: &ProxyBuilder<'_>) -> (bool, String) {
     let output = builder.verb("check", &builder.write()).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())
-}
-
-async fn signs(proxy: &Proxy<'_>, key: &Key) {
-    proxy.healthy().await;
-    let answer = proxy.client(ALICE).await.sign_message("ec", b"hi").await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(openssl::verifies(key, b"hi", &answer.signature()));
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 //! never locks a token.
 
 use system_tests::softhsm::PIN;
-use system_tests::{Key, Kind, Proxy, SoftHsm, World, eventually, openssl};
+use system_tests::{Key, Kind, Proxy, SoftHsm, World, eventually};
 
 use crate::ALICE;
+use crate::hsm_act::signs;
 
 const KEY_UNAVAILABLE: &str =
     r#"kms_errors_total{upstream="pkcs11",region="payments",kind="key_unavailable"}"#;
@@ -31,13 +32,6 @@ async fn is_not_tried_again(proxy: &Proxy<'_>, hsm: &SoftHsm, attempts: usize) {
     })
     .await;
     assert_eq!(hsm.said("C_Login"), attempts);
-}
-
-async fn signs(proxy: &Proxy<'_>, key: &Key) {
-    proxy.healthy().await;
-    let answer = proxy.client(ALICE).await.sign_message("ec", b"hi").await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(openssl::verifies(key, b"hi", &answer.signature()));
 }
 
 #[tokio::test]

@@ -46,21 +46,25 @@ struct Proxy {
     wall: OffsetDateTime,
 }
 
+/// Those under which nothing happens to a gate by itself.
+fn thresholds() -> Thresholds {
+    Thresholds {
+        lease: Duration::from_secs(1_000_000),
+        failures_to_shut: 3,
+        successes_to_open: 1,
+        recovery_min: Duration::ZERO,
+        recovery_max: Duration::ZERO,
+        flap_window: Duration::ZERO,
+        window: WindowLimits { calls_min: u32::MAX, ..WindowLimits::default() },
+    }
+}
+
 impl Proxy {
     /// Every gate is open; nothing is armed.
     fn new() -> Self {
-        let thresholds = Thresholds {
-            lease: Duration::from_secs(1_000_000),
-            failures_to_shut: 3,
-            successes_to_open: 1,
-            recovery_min: Duration::ZERO,
-            recovery_max: Duration::ZERO,
-            flap_window: Duration::ZERO,
-            window: WindowLimits { calls_min: u32::MAX, ..WindowLimits::default() },
-        };
         let rulebook = Arc::new(Rulebook::new(registry(&entries()), policy(&[])));
         let now_ms = 1_000;
-        let gates = Gates::new(thresholds, [kid(SIGNER), kid(OTHER)], rulebook, moment(now_ms));
+        let gates = Gates::new(thresholds(), [kid(SIGNER), kid(OTHER)], rulebook, moment(now_ms));
         let wall = OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
         let mut proxy = Self { gates, slots: Slots::new(64), now_ms, wall };
         for name in [SIGNER, OTHER] {
@@ -108,16 +112,7 @@ impl Proxy {
     fn reload(&mut self, entries: &[Value], aliases: &[(&str, &str)]) {
         let rulebook = self.gates.rulebook();
         let next = rulebook.succeeded_by(registry(entries), policy(aliases)).unwrap();
-        let thresholds = Thresholds {
-            lease: Duration::from_secs(1_000_000),
-            failures_to_shut: 3,
-            successes_to_open: 1,
-            recovery_min: Duration::ZERO,
-            recovery_max: Duration::ZERO,
-            flap_window: Duration::ZERO,
-            window: WindowLimits { calls_min: u32::MAX, ..WindowLimits::default() },
-        };
-        self.gates.reload(Arc::new(next), thresholds);
+        self.gates.reload(Arc::new(next), thresholds());
     }
 
     fn grant(&self, name: &str, signer: &str) -> Grant {
