@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use breakglass_signer::check::{self, Found};
-use breakglass_signer::config::ConfigError;
+use breakglass_signer::config::{self, ConfigError};
 use breakglass_signer::lifeline::Lifeline;
 use breakglass_signer::materials::Materials;
 use breakglass_signer::{init, keygen, sandbox, serve};
@@ -140,6 +140,7 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
         Ok((materials, _)) => check::look(materials),
         Err(error) => Found { mistakes: error.mistakes.clone(), notes: Vec::new() },
     };
+    found.notes.extend(config::environment_notes(environment));
     found.notes.extend(sandbox::note());
     let Found { mistakes, notes } = found;
     if as_json {

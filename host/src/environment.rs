@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
+use crate::identifier;
 use crate::section::Mistakes;
 
 /// Variables that name a kind of environment in the field. `production` or
@@ -39,10 +40,35 @@ impl Environment {
         std::env::vars_os().map(|(key, value)| (text(key), text(value))).collect()
     }
 
-    /// The value of `key`; empty counts as absent.
+    /// The value of `key` without the blanks and line ends around it, which a file, a Secret or
+    /// a shell added; empty counts as absent.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
+        self.raw(key).map(identifier::trimmed).filter(|value| !value.is_empty())
+    }
+
+    /// The value of `key` as it is; empty counts as absent.
+    #[must_use]
+    pub fn raw(&self, key: &str) -> Option<&str> {
         self.variables.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// One sentence for each of `names`, and for each variable that begins with `prefix`, whose
+    /// value has blanks or line ends around it.
+    #[must_use]
+    pub fn notes(&self, prefix: &str, names: &[&str]) -> Vec<String> {
+        let read = |name: &str| name.starts_with(prefix) || names.contains(&name);
+        let read = self.variables.iter().filter(|(name, _)| read(name));
+        let padded = read.filter(|(_, value)| identifier::trimmed(value) != value.as_str());
+        let note = |(name, value): (&String, &String)| {
+            let (given, taken) = (identifier::quoted(value), identifier::trimmed(value));
+            let taken = match taken {
+                "" => "counts as not set".to_owned(),
+                taken => format!("is taken as {}", identifier::quoted(taken)),
+            };
+            format!("{name}: is {given}, and {taken}; remove what is around it")
+        };
+        padded.map(note).collect()
     }
 
     /// Whether `key` is set to `1|true|yes|y|on`, in any case.
@@ -54,7 +80,7 @@ impl Environment {
     /// Whether `key` is absent, empty or `0|false|no|n|off`, in any case. What makes
     /// things stricter is off only then: a misspelt word must not turn it off.
     fn is_off(&self, key: &str) -> bool {
-        self.get(key).is_none_or(|value| is_one_of(&FALSE, value))
+        self.raw(key).is_none_or(|value| is_one_of(&FALSE, value))
     }
 
     /// Adds a mistake for each guard that is neither true nor false.
@@ -87,7 +113,8 @@ impl Environment {
     /// says so.
     #[must_use]
     pub fn freeze(&self) -> Option<(String, &'static str)> {
-        if let Some(reason) = self.get("SIGNING_DISABLED_REASON") {
+        // As it is: a reason of blanks alone freezes too.
+        if let Some(reason) = self.raw("SIGNING_DISABLED_REASON") {
             let one_line = |c: char| if c.is_control() { ' ' } else { c };
             let reason = reason.chars().take(REASON_MAX_CHARS).map(one_line).collect();
             return Some((reason, "SIGNING_DISABLED_REASON"));
@@ -105,7 +132,7 @@ impl Environment {
             let Some(path) = variable.strip_prefix(prefix) else { continue };
             let path = path.to_ascii_lowercase();
             let parts: Vec<&str> = path.split("__").collect();
-            if let Err(why) = set(table, &parts, value(text)) {
+            if let Err(why) = set(table, &parts, value(identifier::trimmed(text))) {
                 mistakes.add(format!("{variable}: {why}; expected {prefix}SECTION__KEY"));
             }
         }
@@ -211,6 +238,34 @@ mod tests {
             assert!(environment(&[("DEPLOY_BLOCK_SIGNING", no)]).freeze().is_none(), "{no:?}");
         }
         assert!(environment(&[("SIGNING_DISABLED_REASON", "")]).freeze().is_none());
+    }
+
+    #[test]
+    fn a_value_is_taken_without_what_is_around_it_and_a_note_says_so() {
+        let padded = environment(&[
+            ("KMS_KEY_ID", " alias/k\n"),
+            ("AWS_REGION", "\n"),
+            ("SIGNING_PROXY__SERVER__LISTEN", "127.0.0.1:0\r\n"),
+            ("SIGNING_PROXY__GATE__LEASE_MS", " 9000\n"),
+            ("OTHER", " x "),
+        ]);
+        assert_eq!(padded.get("KMS_KEY_ID"), Some("alias/k"));
+        assert_eq!(padded.get("AWS_REGION"), None);
+        let (mut table, mistakes) = (Table::new(), Mistakes::default());
+        padded.override_keys("SIGNING_PROXY__", &mut table, &mistakes);
+        assert_eq!(table["server"]["listen"], Value::String("127.0.0.1:0".into()));
+        assert_eq!(table["gate"]["lease_ms"], Value::Integer(9000));
+        assert_eq!(
+            padded.notes("SIGNING_PROXY__", &["KMS_KEY_ID", "AWS_REGION"]),
+            [
+                r#"AWS_REGION: is "\n", and counts as not set; remove what is around it"#,
+                r#"KMS_KEY_ID: is " alias/k\n", and is taken as "alias/k"; remove what is around it"#,
+                r#"SIGNING_PROXY__GATE__LEASE_MS: is " 9000\n", and is taken as "9000"; remove what is around it"#,
+                r#"SIGNING_PROXY__SERVER__LISTEN: is "127.0.0.1:0\r\n", and is taken as "127.0.0.1:0"; remove what is around it"#,
+            ]
+        );
+        let blank = environment(&[("SIGNING_DISABLED_REASON", " ")]);
+        assert_eq!(blank.freeze(), Some((" ".to_owned(), "SIGNING_DISABLED_REASON")));
     }
 
     #[test]

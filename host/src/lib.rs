@@ -1,10 +1,11 @@
 //! What the programs ask of their machine, the same way each: settings and what overrides
-//! them, bounded files, unix sockets that nobody else can stand in for, passphrases, users' names, and
+//! them, names without blanks around them, bounded files, unix sockets that nobody else can stand in for, passphrases, users' names, and
 //! what they deny themselves before a secret.
 
 pub mod environment;
 pub mod files;
 pub mod hardening;
+pub mod identifier;
 pub mod mistakes;
 pub mod passphrase;
 pub mod section;

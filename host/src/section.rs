@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+use crate::identifier;
+
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Mistakes found so far, each a sentence: the key, the value, the fix.
@@ -56,7 +58,11 @@ impl Section {
 
     /// The full name of `key`: `gate.lease_ms`.
     pub fn name(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        let key = match identifier::flaw(key) {
+            Some(_) => identifier::quoted(key),
+            None => key.to_owned(),
+        };
+        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
     }
 
     /// Reports a mistake about `key`'s value.
@@ -97,10 +103,10 @@ impl Section {
         tables.collect()
     }
 
-    /// A text.
+    /// A text, which names something: what nobody sees in it is a mistake.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
-            Value::String(text) => Some(text),
+            Value::String(text) => Some(self.seen(key, text)),
             other => {
                 self.mistake(key, format!("is {}, expected a text in quotes", kind(&other)));
                 None
@@ -112,7 +118,7 @@ impl Section {
     pub fn required(&mut self, key: &'static str, fix: &str) -> String {
         let of_another_kind = self.table.get(key).is_some_and(|value| !value.is_str());
         let text = self.text(key).unwrap_or_default();
-        if text.is_empty() && !of_another_kind {
+        if text.is_empty() && !of_another_kind && self.sound(&[key]) {
             self.mistake(key, format!("is missing; {fix}"));
         }
         text
@@ -121,7 +127,7 @@ impl Section {
     /// A text that may be absent, but not empty; `fix` says what to write.
     pub fn text_or(&mut self, key: &'static str, default: &str, fix: &str) -> String {
         let text = self.text(key).unwrap_or_else(|| default.to_owned());
-        if text.is_empty() {
+        if text.is_empty() && self.sound(&[key]) {
             self.mistake(key, format!("is empty; {fix}"));
         }
         text
@@ -182,10 +188,11 @@ impl Section {
 
     /// A list of texts; empty if absent.
     pub fn texts(&mut self, key: &'static str) -> Vec<String> {
-        self.list(key, "texts in quotes", |item| match item {
+        let texts = self.list(key, "texts in quotes", |item| match item {
             Value::String(text) => Some(text),
             _ => None,
-        })
+        });
+        texts.into_iter().map(|text| self.seen(key, text)).collect()
     }
 
     /// A list of numbers that identify users or groups; None if absent.
@@ -205,7 +212,13 @@ impl Section {
         let entries = std::mem::take(&mut self.table).into_iter();
         entries
             .filter_map(|(key, value)| match value {
-                Value::String(text) => Some((key, text)),
+                Value::String(text) => {
+                    let text = self.seen(&key, text);
+                    if let Some(flaw) = identifier::flaw(&key) {
+                        self.mistake(&key, format!("this name {flaw}; remove it"));
+                    }
+                    Some((key, text))
+                }
                 other => {
                     self.mistake(&key, format!("is {}, expected a text in quotes", kind(&other)));
                     None
@@ -242,6 +255,15 @@ impl Section {
         })
     }
 
+    /// `text` as it was probably meant; what nobody sees in it is a mistake, so that nothing
+    /// runs on what was guessed.
+    fn seen(&self, key: &str, text: String) -> String {
+        let Some(flaw) = identifier::flaw(&text) else { return text };
+        let quoted = identifier::quoted(&text);
+        self.mistake(key, format!("is {quoted}, which {flaw}; remove it"));
+        identifier::meant(&text)
+    }
+
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.table.remove(key)
@@ -267,5 +289,50 @@ fn kind(value: &Value) -> String {
         Value::Datetime(at) => format!("the time {at}"),
         Value::Array(_) => "a list".into(),
         Value::Table(_) => "a section".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes_of(text: &str) -> Vec<String> {
+        let mistakes = Mistakes::default();
+        let mut root = Section::root(text.parse().unwrap(), &mistakes);
+        let mut section = root.section("s");
+        assert_eq!(section.required("name", "name it"), "eu");
+        assert_eq!(section.text_or("other", "eu", "name it"), "eu");
+        assert_eq!(section.texts("list"), ["eu"]);
+        section.finish();
+        assert_eq!(root.section("free").into_texts().len(), 1);
+        root.finish();
+        mistakes.take()
+    }
+
+    #[test]
+    fn what_nobody_sees_in_a_text_is_one_mistake_that_shows_it() {
+        let whole =
+            "[s]\nname = \"eu\"\nother = \"eu\"\nlist = [\"eu\"]\n[free]\n\"eu\" = \"eu\"\n";
+        assert_eq!(mistakes_of(whole), Vec::<String>::new());
+        let spoilt = whole.replace("\"eu\"", "\"eu\\n\"");
+        let shown = r#"is "eu\n", which ends with a line end; remove it"#;
+        assert_eq!(
+            mistakes_of(&spoilt),
+            [
+                format!("s.name: {shown}"),
+                format!("s.other: {shown}"),
+                format!("s.list: {shown}"),
+                format!(r#"free."eu\n": {shown}"#),
+                r#"free."eu\n": this name ends with a line end; remove it"#.to_owned(),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_text_of_blanks_alone_is_not_called_missing_too() {
+        let mistakes = Mistakes::default();
+        let mut root = Section::root("name = \" \"".parse().unwrap(), &mistakes);
+        assert_eq!(root.required("name", "name it"), "");
+        assert_eq!(mistakes.take(), [r#"name: is " ", which ends with a blank; remove it"#]);
     }
 }

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use host::hardening::harden;
 use serde_json::json;
 use signing_proxy::app::App;
-use signing_proxy::config::Environment;
+use signing_proxy::config::{self, Environment};
 use signing_proxy::dev;
 use signing_proxy::init::init;
 use signing_proxy::log::Log;
@@ -130,7 +130,8 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
 /// Says what is wrong with a configuration, or what deserves attention in it.
 fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
     let loaded = Materials::load(file, environment);
-    let notes = loaded.as_ref().map(Materials::notes).unwrap_or_default();
+    let mut notes = config::environment_notes(environment);
+    notes.extend(loaded.as_ref().map(Materials::notes).unwrap_or_default());
     if as_json {
         let mistakes = loaded.as_ref().err().map_or(&[][..], |error| &error.mistakes);
         let found = json!({"ok": loaded.is_ok(), "mistakes": mistakes, "notes": notes});

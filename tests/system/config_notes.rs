@@ -173,7 +173,7 @@ fn what_is_missing_on_this_machine_or_reaches_nobody_is_noted() {
     lasting(&world);
     let text = std::fs::read_to_string(&config).unwrap();
     let uid = format!("allowed_uids = [{}]", nix::unistd::geteuid());
-    let arn = "arn:aws:kms:eu-test-2:111122223333:key/1a2b3c4d";
+    let arn = "arn:aws:kms:eu-test-2:111122223333:key/1a2b3c4d-5e6f-4a1b-8c2d-3e4f5a6b7c8d";
     let text = text
         .replace("dir = \"state\"", "dir = \"nowhere\"")
         .replace("socket = \"admin.sock\"", "socket = \"run/admin.sock\"")

@@ -283,7 +283,7 @@ fn every_variable_that_the_programs_read_is_on_the_page() {
     let page = std::fs::read_to_string(repository().join(PAGE)).unwrap();
     let sources = [
         "host/src/environment.rs",
-        "proxy/src/config/upstreams.rs",
+        "proxy/src/config/aws_kms.rs",
         "signctl/src/main.rs",
         "signctl/src/breakglass/unlock.rs",
         "signctl/src/signers.rs",

@@ -41,6 +41,7 @@ mod hsm_page;
 mod hsm_pin;
 mod hsm_workers;
 mod idempotency;
+mod identifiers;
 mod journal;
 mod journal_faults;
 mod journal_tools;

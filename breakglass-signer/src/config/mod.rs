@@ -72,6 +72,12 @@ pub fn mistakes(
     Ok(parse::parse(text.parse()?, directory, environment).1)
 }
 
+/// What deserves attention in the environment, one sentence each.
+#[must_use]
+pub fn environment_notes(environment: &Environment) -> Vec<String> {
+    environment.notes(parse::PREFIX, &[])
+}
+
 impl Config {
     /// Reads a config file, with the environment laid over it, and the mistakes in it.
     ///

@@ -14,7 +14,7 @@ use toml::Table;
 use super::{Config, Socket};
 
 /// `BREAKGLASS_SIGNER__SECTION__KEY` overrides `key` in `[section]`.
-const PREFIX: &str = "BREAKGLASS_SIGNER__";
+pub(super) const PREFIX: &str = "BREAKGLASS_SIGNER__";
 /// Who has to approve, whatever else a configuration asks for (I5).
 const ROLES: [&str; 2] = ["Security", "Finance"];
 /// The longest path of a unix socket, in bytes (unix(7)).

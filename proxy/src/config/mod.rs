@@ -6,6 +6,7 @@
 //! Configuration can tighten the rules, never loosen them: there is no key that
 //! makes the proxy sign while a proof is missing (I3).
 
+mod aws_kms;
 mod changes;
 mod gate;
 mod grants;
@@ -246,6 +247,13 @@ pub fn mistakes(
     environment: &Environment,
 ) -> Result<Vec<String>, toml::de::Error> {
     Ok(parse::parse(text.parse()?, directory, environment).mistakes)
+}
+
+/// What deserves attention in the environment, one sentence each.
+#[must_use]
+pub fn environment_notes(environment: &Environment) -> Vec<String> {
+    let variables: Vec<_> = aws_kms::variables().chain([pkcs11::CREDENTIALS]).collect();
+    environment.notes(parse::PREFIX, &variables)
 }
 
 impl Draft {

@@ -14,7 +14,7 @@ use host::environment::Environment;
 use host::section::{Mistakes, Section};
 
 /// `SIGNING_PROXY__SECTION__KEY` overrides `key` in `[section]`.
-const PREFIX: &str = "SIGNING_PROXY__";
+pub(super) const PREFIX: &str = "SIGNING_PROXY__";
 
 /// The longest path of a unix socket, in bytes: what `sun_path` holds before
 /// its end mark (unix(7)).

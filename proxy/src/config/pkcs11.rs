@@ -11,7 +11,7 @@ use host::section::Section;
 const WORKER: &str = "pkcs11-worker";
 
 /// Where systemd puts credentials (systemd.exec(5), `LoadCredential=`).
-const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// A token's label has so many bytes (PKCS#11 3.1, `CK_TOKEN_INFO`).
 const LABEL_MAX_BYTES: usize = 32;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use signing_core::Kid;
 
-use super::{AwsKms, Prefer, Reached, Setting, Signer, Upstream};
-use super::{grants, pkcs11};
+use super::{Prefer, Reached, Setting, Signer, Upstream};
+use super::{aws_kms, grants, pkcs11};
 use host::environment::Environment;
 use host::section::{Mistakes, Section};
 
@@ -65,6 +65,10 @@ impl Upstreams<'_> {
             }
             section.finish();
         }
+        let upstreams = signers.values().flat_map(|signer| &signer.upstreams);
+        if upstreams.into_iter().any(|reached| matches!(reached.upstream, Upstream::AwsKms(_))) {
+            aws_kms::sdk_mistakes(self.environment).into_iter().for_each(|what| mistakes.add(what));
+        }
         (signers, kids)
     }
 
@@ -120,7 +124,7 @@ impl Upstreams<'_> {
     fn upstream(&self, mut section: Section) -> Option<Upstream> {
         let provider = section.required("provider", PROVIDERS);
         let upstream = match provider.as_str() {
-            "aws-kms" => Some(Upstream::AwsKms(self.aws_kms(&mut section))),
+            "aws-kms" => Some(Upstream::AwsKms(aws_kms::read(&mut section, self))),
             "pkcs11" => {
                 let token = pkcs11::pkcs11(&mut section, self.directory, self.environment);
                 Some(Upstream::Pkcs11(token))
@@ -159,67 +163,6 @@ impl Upstreams<'_> {
         }
         upstream
     }
-
-    fn aws_kms(&self, section: &mut Section) -> AwsKms {
-        let environment = self.environment;
-        let mut or_variable = |key: &'static str, variables: &[&str]| {
-            section.text(key).filter(|text| !text.is_empty()).or_else(|| {
-                variables.iter().find_map(|name| environment.get(name)).map(str::to_owned)
-            })
-        };
-        let key_id = or_variable("key_id", &["KMS_KEY_ID"]);
-        let region = or_variable("region", &["AWS_REGION", "AWS_DEFAULT_REGION"]);
-        // The SDK's own variables as well, since whatever it would use is checked here.
-        let endpoint =
-            or_variable("endpoint", &["KMS_ENDPOINT", "AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"]);
-        if key_id.is_none() {
-            section.mistake("key_id", "is missing; set it or KMS_KEY_ID");
-        }
-        if region.is_none() {
-            section.mistake("region", "is missing; set it or AWS_REGION");
-        }
-        if let Some(endpoint) = &endpoint
-            && let Err(why) = endpoint_allowed(endpoint, self.setting, self.asking)
-        {
-            section.mistake("endpoint", why);
-        }
-        let region = region.unwrap_or_default();
-        let connect_timeout = section.millis("connect_timeout_ms", 700);
-        let call_timeout = section.millis("call_timeout_ms", 2_000);
-        if section.sound(&["connect_timeout_ms", "call_timeout_ms"])
-            && connect_timeout * 2 >= call_timeout
-        {
-            section.mistake(
-                "connect_timeout_ms",
-                format!(
-                    "is {}, expected less than half of call_timeout_ms {}, so that a second attempt \
-                     fits and a call that never connected is known as such",
-                    connect_timeout.as_millis(),
-                    call_timeout.as_millis()
-                ),
-            );
-        }
-        let retries = section.number("retries_per_second_max", 10, 0..=10_000);
-        AwsKms {
-            key_id: key_id.unwrap_or_default(),
-            endpoint: endpoint.unwrap_or_else(|| {
-                default_endpoint(&region, self.environment.is_true("AWS_USE_FIPS_ENDPOINT"))
-            }),
-            region,
-            connect_timeout,
-            call_timeout,
-            retries_per_second_max: u32::try_from(retries).unwrap_or(0),
-        }
-    }
-}
-
-/// The region's own endpoint: named, so that no variable or profile of the SDK
-/// can put another in its place.
-/// <https://docs.aws.amazon.com/general/latest/gr/kms.html>
-fn default_endpoint(region: &str, fips: bool) -> String {
-    let service = if fips { "kms-fips" } else { "kms" };
-    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    format!("https://{service}.{region}.amazonaws.com{suffix}")
 }
 
 impl Upstream {
@@ -258,70 +201,5 @@ fn same_key(one: &Upstream, other: &Upstream) -> Option<String> {
         }
         (Upstream::Pkcs11(one), Upstream::Pkcs11(other)) => one.same_key(other),
         (Upstream::AwsKms(_) | Upstream::Pkcs11(_) | Upstream::Development { .. }, _) => None,
-    }
-}
-
-/// `https://` anywhere; `http://` only on loopback, never in production, and
-/// never where something asks for the real thing.
-fn endpoint_allowed(endpoint: &str, setting: Setting, asking: &[String]) -> Result<(), String> {
-    let uri: http::Uri = endpoint
-        .parse()
-        .map_err(|_| format!("{endpoint:?} is not a URL such as https://kms.example.com"))?;
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let is_loopback = host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    match uri.scheme_str() {
-        Some("https") if !host.is_empty() => Ok(()),
-        Some("http") if !asking.is_empty() => Err(format!(
-            "{endpoint:?} is not encrypted, but {} asks for the real thing; use https://",
-            asking.join(" and ")
-        )),
-        Some("http") if setting != Setting::Production && is_loopback => Ok(()),
-        Some("http") => Err(format!(
-            "{endpoint:?} is not encrypted; use https:// (http:// is taken only on loopback \
-             with deployment.environment = \"test\" or \"development\")"
-        )),
-        _ => Err(format!("{endpoint:?} is not a URL such as https://kms.example.com")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_endpoint_is_the_regions_own() {
-        for (region, fips, expected) in [
-            ("eu-central-1", false, "https://kms.eu-central-1.amazonaws.com"),
-            ("us-east-1", true, "https://kms-fips.us-east-1.amazonaws.com"),
-            ("cn-north-1", false, "https://kms.cn-north-1.amazonaws.com.cn"),
-        ] {
-            assert_eq!(default_endpoint(region, fips), expected);
-        }
-    }
-
-    #[test]
-    fn i3_only_https_is_an_endpoint_of_production_and_http_only_ever_of_loopback() {
-        for (endpoint, setting, allowed) in [
-            ("https://kms.example.com", Setting::Production, true),
-            ("http://127.0.0.1:4600", Setting::Production, false),
-            ("http://127.0.0.1:4600", Setting::Test, true),
-            ("http://[::1]:4600", Setting::Development, true),
-            ("http://localhost:4600", Setting::Test, true),
-            ("http://localhost.example.com", Setting::Test, false),
-            ("http://10.0.0.1", Setting::Development, false),
-            ("ftp://127.0.0.1", Setting::Test, false),
-            ("kms.example.com", Setting::Production, false),
-            ("https://", Setting::Production, false),
-        ] {
-            assert_eq!(
-                endpoint_allowed(endpoint, setting, &[]).is_ok(),
-                allowed,
-                "{endpoint} {setting:?}"
-            );
-            let guarded = endpoint_allowed(endpoint, setting, &["REQUIRE_KMS".to_owned()]);
-            let encrypted = allowed && endpoint.starts_with("https://");
-            assert_eq!(guarded.is_ok(), encrypted, "{endpoint} {setting:?} with a guard");
-        }
     }
 }

@@ -298,3 +298,27 @@ fn the_registry_is_edited_whole_and_never_to_one_that_is_refused() {
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
     assert!(!signctl(&["revoke", "nobody"]).status.success());
 }
+
+#[test]
+fn a_name_with_something_around_it_is_a_mistake_in_the_file_and_left_out_of_a_variable() {
+    let site = Site::new();
+    let builder = site.signer();
+    let config = builder.write();
+    let whole = std::fs::read_to_string(&config).unwrap();
+    for (name, value) in
+        [("name", "test"), ("kid", EMERGENCY_KID), ("role", "Security"), ("socket", "signer.sock")]
+    {
+        let line = format!("{name} = \"{value}\"");
+        assert!(whole.contains(&line), "no {line} in {whole}");
+        std::fs::write(&config, whole.replace(&line, &format!("{name} = \"{value}\\n\""))).unwrap();
+        let said = said(builder.verb("check", &config));
+        let mistake = format!("{name}: is \"{value}\\n\", which ends with a line end; remove it");
+        assert!(said.contains(&mistake), "{mistake}: {said}");
+    }
+    std::fs::write(&config, &whole).unwrap();
+    let builder = builder.environment("BREAKGLASS_SIGNER__OUTAGE__MIN_S", " 600\n");
+    let said = said(builder.verb("check", &config));
+    assert!(said.contains("no mistakes"), "{said}");
+    let note = r#"note: BREAKGLASS_SIGNER__OUTAGE__MIN_S: is " 600\n", and is taken as "600""#;
+    assert!(said.contains(note), "{said}");
+}

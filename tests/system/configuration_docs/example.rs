@@ -141,8 +141,14 @@ impl Key {
         }
         if let Some(value) = self.value.strip_prefix('"').and_then(|v| v.strip_suffix('"')) {
             let other = value.rsplit('/').next().unwrap_or_default();
-            let others =
-                ["127.0.0.1:0", "test", "ledger-2026", "fastest", "spiffe://prod.example/other"];
+            let others = [
+                "127.0.0.1:0",
+                "test",
+                "ledger-2026",
+                "fastest",
+                "spiffe://prod.example/other",
+                "alias/other",
+            ];
             let others = others.map(text).into_iter();
             return others.chain([text(&format!("other-{other}"))]).collect();
         }
@@ -162,7 +168,8 @@ fn key_and_value(line: &str) -> Option<(Name, String)> {
     Some((name, value.to_owned()))
 }
 
-/// The variables in the file's header: names, then what they do, further right.
+/// The variables in the file's header: names, on as many lines as they take, then what they do,
+/// further right.
 fn variables(text: &str) -> Vec<Variable> {
     let mut found: Vec<Variable> = Vec::new();
     for line in text.lines().take_while(|line| line.starts_with('#')) {
@@ -171,8 +178,14 @@ fn variables(text: &str) -> Vec<Variable> {
             line
         } else {
             let (names, meaning) = line.split_once("  ").unwrap_or((line, ""));
-            let names = names.split(", ").map(str::to_owned).collect();
-            found.push(Variable { names, meaning: String::new() });
+            let goes_on = found.last().is_some_and(|last| last.meaning.is_empty());
+            let names = names.split(',').map(|name| name.trim().to_owned());
+            let names = names.filter(|name| !name.is_empty());
+            if goes_on {
+                found.last_mut().unwrap().names.extend(names);
+            } else {
+                found.push(Variable { names: names.collect(), meaning: String::new() });
+            }
             meaning
         };
         let variable = found.last_mut().unwrap();
