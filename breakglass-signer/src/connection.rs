@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
-use crate::service::{Service, Unreleased};
+use crate::service::{Service, Unreleased, Via};
 
 /// Answers that may wait for their records; more asks are not read meanwhile.
 const WAITING_MAX: usize = 1024;
@@ -97,7 +97,7 @@ async fn asks(
                 send(out, ended.map_or_else(Answer::Refused, Answer::Ended)).await?;
             }
             Ask::Destroy(ask) => {
-                let destroyed = service.destroy(&ask).await;
+                let destroyed = service.destroy(Via::Proxy, &ask).await;
                 send(out, destroyed.map_or_else(Answer::Refused, Answer::Destroyed)).await?;
             }
             Ask::Status(ask) => {

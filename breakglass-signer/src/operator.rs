@@ -1,5 +1,6 @@
-//! The operators' socket: a passphrase comes in, or an end that no proxy can hold back, or a look
-//! at what this process itself holds. It is not the proxy's way, and who may use it is said apart.
+//! The operators' socket: a passphrase comes in, or an end that no proxy can hold back, or a
+//! destruction that no proxy may ask for, or a look at what this process itself holds. It is not the
+//! proxy's way, and who may use it is said apart.
 
 use std::io;
 use std::rc::Rc;
@@ -11,20 +12,22 @@ use signing_core::breakglass::wire::operator::{
     Ask, NO_PASSPHRASE, PASSPHRASE_MAX_BYTES, Unlocked,
 };
 use signing_core::breakglass::wire::{
-    self, Answer, End, FRAME_MAX_BYTES, REASON_MAX_BYTES, Reason, Refused, Stated,
+    self, Answer, Destroy, End, FRAME_MAX_BYTES, REASON_MAX_BYTES, Reason, Refused, Stated,
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::spawn_local;
 use zeroize::Zeroizing;
 
-use crate::service::Service;
+use crate::service::{Service, Via};
 use crate::unlock::WAITS;
 
 /// How long a peer may take for all of it; a person has typed before it connects.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an operator waits for an end to be on disk; it is in force before.
 const END_MAX: Duration = Duration::from_secs(4);
+/// How long for a destruction, which waits for an activation that is under way, and for the disk.
+const DESTROY_MAX: Duration = Duration::from_secs(8);
 /// What an answer repeats; nothing, since a connection asks once.
 const ID: u64 = 0;
 
@@ -50,6 +53,10 @@ pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32) {
         }
         Ok(Ok(Came::Ask(Ask::End { reason }))) => {
             let answer = ended(&service, &reason, &by).await;
+            say(&mut stream, &answer).await;
+        }
+        Ok(Ok(Came::Ask(Ask::Destroy { emergency_kid, reason }))) => {
+            let answer = destroyed(&service, emergency_kid, &reason, &by).await;
             say(&mut stream, &answer).await;
         }
         Ok(Err(_)) | Err(_) => {
@@ -84,16 +91,11 @@ fn no(why: &str) -> Unlocked {
 /// Ends the session. What began is finished, though the disk takes longer than whoever asked waits:
 /// the key is wiped before anything waits.
 async fn ended(service: &Rc<Service>, reason: &str, by: &str) -> Answer {
-    let reason = reason.trim();
-    let refused =
-        |reason, detail: String| Answer::Refused(Refused { id: ID, reason, detail, record: None });
-    let is_one_line = !reason.is_empty() && !reason.contains(char::is_control);
-    if !is_one_line || reason.len() > REASON_MAX_BYTES {
-        let why = format!("\"reason\" has to be one line of 1 to {REASON_MAX_BYTES} bytes");
-        return refused(Reason::Invalid, why);
-    }
-    // The proxy's word for who asked it is a claim; this is none, and says so.
-    let ask = End { id: ID, reason: reason.to_owned(), by: format!("{by} at the operator socket") };
+    let reason = match one_line(reason) {
+        Ok(reason) => reason,
+        Err(why) => return refused(Reason::Invalid, why),
+    };
+    let ask = End { id: ID, reason, by: here(by) };
     let ending = spawn_local({
         let service = Rc::clone(service);
         async move { service.end_surely(&ask).await }
@@ -109,6 +111,49 @@ async fn ended(service: &Rc<Service>, reason: &str, by: &str) -> Answer {
                 .to_owned(),
         ),
     }
+}
+
+/// Destroys a key, due or not. What began is finished, though whoever asked hangs up or the disk
+/// takes longer: the key is refused before anything waits for the disk, and due until it is gone.
+async fn destroyed(service: &Rc<Service>, emergency_kid: String, reason: &str, by: &str) -> Answer {
+    let reason = match one_line(reason) {
+        Ok(reason) => reason,
+        Err(why) => return refused(Reason::Invalid, why),
+    };
+    let ask = Destroy { id: ID, emergency_kid, reason, by: here(by) };
+    let destroying = spawn_local({
+        let service = Rc::clone(service);
+        async move { service.destroy(Via::Operator, &ask).await }
+    });
+    match tokio::time::timeout(DESTROY_MAX, destroying).await {
+        Ok(Ok(Ok(destroyed))) => Answer::Destroyed(destroyed),
+        Ok(Ok(Err(no))) => Answer::Refused(no),
+        Ok(Err(_)) | Err(_) => refused(
+            Reason::AuditUnavailable,
+            "the signer's disk does not answer, or an activation takes long: the destruction goes on, \
+             and the key stays due until it is gone; look again: signctl breakglass status \
+             --operator-socket PATH"
+                .to_owned(),
+        ),
+    }
+}
+
+/// The proxy's word for who asked it is a claim; the kernel's is none, and the record says so.
+fn here(by: &str) -> String {
+    format!("{by} at the operator socket")
+}
+
+fn one_line(reason: &str) -> Result<String, String> {
+    let reason = reason.trim();
+    let is_one_line = !reason.is_empty() && !reason.contains(char::is_control);
+    if !is_one_line || reason.len() > REASON_MAX_BYTES {
+        return Err(format!("\"reason\" has to be one line of 1 to {REASON_MAX_BYTES} bytes"));
+    }
+    Ok(reason.to_owned())
+}
+
+fn refused(reason: Reason, detail: String) -> Answer {
+    Answer::Refused(Refused { id: ID, reason, detail, record: None })
 }
 
 async fn say(stream: &mut UnixStream, answer: &impl Serialize) {

@@ -1,4 +1,7 @@
 //! The destruction of a key: it is refused from the first step on, and due until the last one.
+//!
+//! The proxy alone may only finish what a session began: a key that is due has to go anyway. Whoever
+//! wants a key gone earlier is an operator of this signer, past the proxy.
 
 use audit::Durable;
 use serde_json::json;
@@ -6,11 +9,33 @@ use signing_core::Kid;
 use signing_core::breakglass::wire::{Destroy, Destroyed, REASON_MAX_BYTES, Reason, Refused};
 use signing_core::journal::{ACTOR, KeyDestroyed, Record};
 
-use super::{Service, head_of, one_line, refused};
+use super::{Armory, Service, head_of, one_line, refused};
 use crate::keyfile;
 use crate::materials::Held;
 use crate::past::Due;
-use crate::time::{rfc3339, wall_now};
+use crate::time::{now, rfc3339, wall_now};
+
+/// Refused destructions in a row that the log tells of, and how often one more: a peer can ask for
+/// as many as it likes.
+const TOLD_BURST: u32 = 5;
+const TOLD_EVERY_S: u64 = 10;
+
+/// Over which socket a destruction is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// `signer.sock`: a key that is due.
+    Proxy,
+    /// `operator.sock`: any key, at any time that no session uses it.
+    Operator,
+}
+
+/// Why a key is not destroyed.
+enum Undone {
+    /// Nothing was touched.
+    Refused(Refused),
+    /// It began: the key is refused from then on, and due.
+    Failed(Refused),
+}
 
 impl Service {
     /// Destroys a key: noted first, so that it is refused from then on whatever happens; then
@@ -19,39 +44,49 @@ impl Service {
     ///
     /// # Errors
     /// [`Refused`].
-    pub async fn destroy(&self, ask: &Destroy) -> Result<Destroyed, Refused> {
-        let kid = &ask.emergency_kid;
-        let destroyed = self.destroyed(ask).await;
-        match &destroyed {
-            Ok(destroyed) => self.log.warn(
-                "an emergency key is destroyed",
-                json!({"emergency_kid": kid, "overwritten": destroyed.overwritten}),
-            ),
-            Err(no) => self.log.error(
-                "an emergency key is not destroyed; it stays due",
-                json!({"emergency_kid": kid, "error": no.detail}),
-            ),
+    pub async fn destroy(&self, via: Via, ask: &Destroy) -> Result<Destroyed, Refused> {
+        // A peer's word may name no key at all.
+        let kid = one_line(&ask.emergency_kid, 128);
+        match self.destroyed(via, ask).await {
+            Ok(destroyed) => {
+                self.log.warn(
+                    "an emergency key is destroyed",
+                    json!({"emergency_kid": kid, "overwritten": destroyed.overwritten}),
+                );
+                Ok(destroyed)
+            }
+            Err(Undone::Refused(no)) => {
+                if self.refused_destructions.borrow_mut().take(now(), TOLD_BURST, TOLD_EVERY_S) {
+                    let by = one_line(&ask.by, 256);
+                    self.log.warn(
+                        "a destruction is refused, and nothing changed",
+                        json!({"emergency_kid": kid, "by": by, "error": no.detail}),
+                    );
+                }
+                Err(no)
+            }
+            Err(Undone::Failed(no)) => {
+                self.log.error(
+                    "an emergency key is not destroyed; it stays due",
+                    json!({"emergency_kid": kid, "error": no.detail}),
+                );
+                Err(no)
+            }
         }
-        destroyed
     }
 
-    async fn destroyed(&self, ask: &Destroy) -> Result<Destroyed, Refused> {
+    async fn destroyed(&self, via: Via, ask: &Destroy) -> Result<Destroyed, Undone> {
         let kid = &ask.emergency_kid;
-        let no = |reason, detail: String| refused(ask.id, reason, detail);
-        let held = self.held(kid).map_err(|why| no(Reason::OutOfScope, why))?;
+        let refuse = |why: String| Undone::Refused(refused(ask.id, Reason::OutOfScope, why));
+        let no = |reason, detail: String| Undone::Failed(refused(ask.id, reason, detail));
+        Kid::parse(kid).map_err(|error| refuse(format!("emergency_kid: {error}")))?;
+        let held = self.held(kid).map_err(refuse)?;
         let sha256 = held.signer.public_key.sha256_hex();
         {
             // Not while an activation opens it.
             let _turn = self.activating.lock().await;
             let mut armory = self.armory.borrow_mut();
-            let uses =
-                |active: &super::Active| active.session.request().emergency_kid().as_str() == kid;
-            if armory.active.as_ref().is_some_and(uses) {
-                let why = format!(
-                    "a session uses {kid}; end it first: signctl breakglass end --reason ..."
-                );
-                return Err(no(Reason::OutOfScope, why));
-            }
+            may_destroy(&armory, via, kid).map_err(refuse)?;
             armory.past.refuse(kid, &sha256);
             let at = rfc3339(wall_now() + self.materials.config.destruction_within);
             // One that no session used is asked for too, once somebody began.
@@ -118,5 +153,27 @@ impl Service {
             reason: &reason,
         });
         self.journal.begin_append(&record)?.durable().await
+    }
+}
+
+/// Whether the destruction of that key may begin, or go on.
+fn may_destroy(armory: &Armory, via: Via, kid: &str) -> Result<(), String> {
+    let uses = |active: &super::Active| active.session.request().emergency_kid().as_str() == kid;
+    if armory.active.as_ref().is_some_and(uses) {
+        return Err(format!(
+            "a session uses {kid}; end it first: signctl breakglass end --reason ..."
+        ));
+    }
+    match via {
+        Via::Operator => Ok(()),
+        Via::Proxy if armory.past.due.contains_key(kid) => Ok(()),
+        Via::Proxy if armory.past.destroyed.contains(kid) => {
+            Err(format!("{kid} is destroyed already: its file is gone, and that is recorded"))
+        }
+        Via::Proxy => Err(format!(
+            "{kid} is not due for destruction, since no session used it, and a proxy may destroy only a \
+             key that is due; an operator of the signer may destroy it now: signctl breakglass destroy \
+             {kid} --reason ... --operator-socket /run/breakglass-signer/operator.sock"
+        )),
     }
 }

@@ -36,6 +36,7 @@ use crate::time::{now, rfc3339, wall_now};
 use crate::unlock::Unlock;
 use refusals::Refusals;
 
+pub use destroy::Via;
 pub use end::Over;
 pub use sign::Unreleased;
 
@@ -58,6 +59,7 @@ pub struct Service {
     activating: Mutex<()>,
     connections: Cell<u64>,
     strangers: RefCell<Bucket>,
+    refused_destructions: RefCell<Bucket>,
 }
 
 /// What is known at the start.
@@ -133,6 +135,7 @@ impl Service {
             activating: Mutex::new(()),
             connections: Cell::new(0),
             strangers: RefCell::default(),
+            refused_destructions: RefCell::default(),
         })
     }
 

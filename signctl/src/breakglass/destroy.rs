@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::text;
+use super::{operator, text};
 use crate::client::{self, Reply};
 use crate::signers;
 
@@ -22,13 +22,20 @@ pub(crate) struct Flags {
     /// The registry to revoke it in.
     #[arg(long, value_name = "FILE")]
     signers: Option<PathBuf>,
+    /// Have the emergency signer itself destroy it, past the proxy: also a key that is not due, since
+    /// no session used it.
+    #[arg(long, value_name = "PATH")]
+    operator_socket: Option<PathBuf>,
 }
 
 /// Revokes it, then has the signer destroy it.
 pub(super) fn run(flags: &Flags, socket: &Path) -> anyhow::Result<Reply> {
-    let Flags { kid, reason, signers } = flags;
+    let Flags { kid, reason, signers, operator_socket } = flags;
     let body = json!({"emergency_kid": kid, "reason": reason});
-    let ask = || client::post(socket, "/v1/breakglass/destroy", &body);
+    let ask = || match operator_socket {
+        Some(signer) => operator::destroy(signer, kid, reason),
+        None => client::post(socket, "/v1/breakglass/destroy", &body),
+    };
     let Some(file) = signers else {
         return ask();
     };
@@ -40,8 +47,13 @@ pub(super) fn run(flags: &Flags, socket: &Path) -> anyhow::Result<Reply> {
             file.display()
         );
     }
-    let known = client::get(socket, "/v1/breakglass").with_context(|| untouched(kid, file))?;
-    can_be_destroyed(&known.body, kid).map_err(|why| anyhow!("{why}; {}", untouched(kid, file)))?;
+    let known = match operator_socket {
+        Some(signer) => operator::status(signer),
+        None => client::get(socket, "/v1/breakglass"),
+    };
+    let known = known.with_context(|| untouched(kid, file))?;
+    can_be_destroyed(&known.body, kid, operator_socket.is_some())
+        .map_err(|why| anyhow!("{why}; {}", untouched(kid, file)))?;
     let at = signers::revoke(file, kid)?;
     // From here on it is revoked on disk, whatever becomes of the rest.
     let revoked = format!(
@@ -69,8 +81,9 @@ fn untouched(kid: &str, file: &Path) -> String {
     )
 }
 
-/// Whether the signer would destroy that key now, by what it says of itself.
-fn can_be_destroyed(known: &Value, kid: &str) -> Result<(), String> {
+/// Whether the signer would destroy that key now, by what it says of itself. For a proxy, it destroys
+/// only what is due.
+fn can_be_destroyed(known: &Value, kid: &str, by_operator: bool) -> Result<(), String> {
     let Some(signer) = known.get("signer") else {
         return Err("the emergency signer is not connected to the proxy".to_owned());
     };
@@ -82,13 +95,22 @@ fn can_be_destroyed(known: &Value, kid: &str) -> Result<(), String> {
             "the session {name} signs with {kid}; end it first: signctl breakglass end --reason ..."
         ));
     }
-    let keys = signer.get("keys").and_then(Value::as_array).into_iter().flatten();
-    let held: Vec<_> = keys.filter_map(|key| text(key, "/kid")).collect();
-    if !held.contains(&kid) {
-        let held = held.join(", ");
+    let keys = || signer.get("keys").and_then(Value::as_array).into_iter().flatten();
+    let Some(key) = keys().find(|key| text(key, "/kid") == Some(kid)) else {
+        let held = keys().filter_map(|key| text(key, "/kid")).collect::<Vec<_>>().join(", ");
         return Err(format!("the emergency signer holds no key {kid}; it holds: {held}"));
+    };
+    if by_operator || text(key, "/destruction_due").is_some() {
+        return Ok(());
     }
-    Ok(())
+    if text(key, "/state") == Some("destroyed") {
+        return Err(format!("the key {kid} is destroyed already"));
+    }
+    Err(format!(
+        "the key {kid} is not due for destruction, since no session used it, and through the proxy only a \
+         key that is due is destroyed; to destroy it now, add --operator-socket \
+         /run/breakglass-signer/operator.sock"
+    ))
 }
 
 #[cfg(test)]
@@ -96,18 +118,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_is_used_or_not_held_is_not_destroyed() {
-        let keys = json!([{"kid": "e", "state": "sealed"}]);
+    fn a_key_that_is_used_or_not_held_or_through_the_proxy_not_due_is_not_destroyed() {
+        let due =
+            json!([{"kid": "e", "state": "sealed", "destruction_due": "2026-11-26T00:00:00Z"}]);
+        let unused = json!([{"kid": "e", "state": "sealed"}]);
+        let gone = json!([{"kid": "e", "state": "destroyed"}]);
         let session = json!({"session": "s", "emergency_kid": "e"});
-        assert_eq!(can_be_destroyed(&json!({"signer": {"keys": keys}}), "e"), Ok(()));
-        for (known, word) in [
-            (json!({"configured": true}), "not connected"),
-            (json!({"signer": {"keys": []}}), "holds no key e"),
-            (json!({"signer": {"keys": keys}, "session": session}), "the session s signs"),
-            (json!({"signer": {"keys": keys, "session": session}}), "the session s signs"),
-        ] {
-            let why = can_be_destroyed(&known, "e").unwrap_err();
-            assert!(why.contains(word), "{why}");
+        for by_operator in [false, true] {
+            let known = json!({"signer": {"keys": due}});
+            assert_eq!(can_be_destroyed(&known, "e", by_operator), Ok(()));
+            for (known, word) in [
+                (json!({"configured": true}), "not connected"),
+                (json!({"signer": {"keys": []}}), "holds no key e"),
+                (json!({"signer": {"keys": due}, "session": session}), "the session s signs"),
+                (json!({"signer": {"keys": due, "session": session}}), "the session s signs"),
+            ] {
+                let why = can_be_destroyed(&known, "e", by_operator).unwrap_err();
+                assert!(why.contains(word), "{why}");
+            }
+        }
+        for (keys, word) in [(unused, "--operator-socket"), (gone, "destroyed already")] {
+            let known = json!({"signer": {"keys": keys}});
+            assert!(can_be_destroyed(&known, "e", false).unwrap_err().contains(word));
+            assert_eq!(can_be_destroyed(&known, "e", true), Ok(()));
         }
     }
 }

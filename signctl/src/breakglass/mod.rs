@@ -78,9 +78,10 @@ enum Verb {
     /// Destroy an emergency key that a session used: its file is overwritten and removed. With
     /// --signers it is revoked in the registry first, for good: that is what verifiers look at. Refused
     /// before anything is changed if it is no emergency key, the signer does not hold it, a session
-    /// uses it, or the proxy does not answer.
+    /// uses it, or nobody answers. A key that no session used is not due: with --operator-socket the
+    /// signer itself destroys it.
     #[command(
-        after_help = "Example: signctl breakglass destroy breakglass-2026 --reason \"after INC-7\" --signers /etc/signing-proxy/signers.json && signctl reload"
+        after_help = "Example: signctl breakglass destroy breakglass-2026 --reason \"after INC-7\" --signers /etc/signing-proxy/signers.json && signctl reload\n         signctl breakglass destroy breakglass-2026 --reason \"the passphrase leaked\" --operator-socket /run/breakglass-signer/operator.sock"
     )]
     Destroy(destroy::Flags),
 }

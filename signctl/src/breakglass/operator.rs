@@ -12,7 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use signing_core::breakglass::wire::operator::{Ask, NO_PASSPHRASE, Unlocked};
-use signing_core::breakglass::wire::{self, Answer, Ended, Refused, Stated};
+use signing_core::breakglass::wire::{self, Answer, Destroyed, Ended, Refused, Stated};
 
 use crate::client::Reply;
 
@@ -52,6 +52,25 @@ pub(super) fn end(socket: &Path, reason: &str) -> anyhow::Result<Reply> {
         }
         Answer::Refused(Refused { reason, detail, .. }) => {
             let body = json!({"ended": false, "reason": reason.word(), "detail": detail});
+            Ok(Reply { status: CONFLICT, body })
+        }
+        other => unexpected(other),
+    }
+}
+
+/// Has the signer destroy a key, due or not.
+pub(super) fn destroy(socket: &Path, kid: &str, reason: &str) -> anyhow::Result<Reply> {
+    let destroy = Ask::Destroy { emergency_kid: kid.to_owned(), reason: reason.to_owned() };
+    match ask(socket, &destroy)? {
+        Answer::Destroyed(Destroyed { emergency_kid, overwritten, record, .. }) => {
+            let body = json!({
+                "destroyed": true, "emergency_kid": emergency_kid, "overwritten": overwritten,
+                "signer_record": record.to_text(),
+            });
+            Ok(Reply { status: OK, body })
+        }
+        Answer::Refused(Refused { reason, detail, .. }) => {
+            let body = json!({"destroyed": false, "reason": reason.word(), "detail": detail});
             Ok(Reply { status: CONFLICT, body })
         }
         other => unexpected(other),

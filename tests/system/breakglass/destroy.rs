@@ -69,7 +69,9 @@ async fn without_the_proxy_nothing_is_revoked_and_the_error_says_so() {
 #[tokio::test]
 async fn a_destruction_that_fails_leaves_the_key_revoked_and_says_so() {
     let site = Site::new();
-    let (signer, proxy) = site.both().await;
+    let (signer, proxy, _) = site.in_session().await;
+    assert_eq!(end(&proxy).await.status, 200);
+    over(&proxy).await;
     let file = site.world.scratch.path("proxy/signers.json");
     // No file can be removed from a directory that has taken its place.
     let key = signer.builder.path("emergency.pem");
@@ -78,5 +80,31 @@ async fn a_destruction_that_fails_leaves_the_key_revoked_and_says_so() {
     let (code, said) = destroy(&proxy, EMERGENCY_KID, file.to_str().unwrap());
     assert!(code == 1 && said.contains("emergency IS revoked in"), "{said}");
     assert!(said.contains("run the same again"), "{said}");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("revokedAt"));
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_due_is_not_destroyed_through_the_proxy_nor_revoked() {
+    let site = Site::new();
+    let (signer, proxy) = site.both().await;
+    let file = site.world.scratch.path("proxy/signers.json");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let (code, said) = destroy(&proxy, EMERGENCY_KID, file.to_str().unwrap());
+    assert!(code == 1 && said.contains("is not due for destruction"), "{said}");
+    assert!(said.contains("--operator-socket") && said.contains("not revoked in"), "{said}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    // Nor by whoever asks the admin socket without `signctl`.
+    let body = serde_json::json!({"emergency_kid": EMERGENCY_KID, "reason": "INC-7"});
+    let answer = proxy.admin("POST", "/v1/breakglass/destroy", body).await;
+    assert_eq!((answer.status, &answer.body["destroyed"]), (409, &false.into()), "{}", answer.text);
+    assert!(answer.text.contains("not due"), "{}", answer.text);
+    assert!(signer.builder.path("emergency.pem").exists());
+    // The signer's own operator does it, and the proxy's registry is revoked in the same step.
+    let mut signctl = std::process::Command::new(ours("signctl"));
+    signctl.args(["breakglass", "destroy", EMERGENCY_KID, "--reason", "INC-7", "--signers"]);
+    signctl.arg(&file).arg("--operator-socket").arg(signer.operator_socket());
+    let output = tokio::task::spawn_blocking(move || signctl.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(!signer.builder.path("emergency.pem").exists());
     assert!(std::fs::read_to_string(&file).unwrap().contains("revokedAt"));
 }

@@ -7,6 +7,7 @@ mod approvals;
 mod configuration;
 mod destruction;
 mod faults;
+mod hostile;
 mod kernel;
 mod secrets;
 mod session;

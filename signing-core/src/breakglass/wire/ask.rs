@@ -117,9 +117,10 @@ pub struct End {
     pub by: String,
 }
 
-/// Destroy an emergency key that no session uses: its file is overwritten and removed, and the
-/// kid is refused for ever. Answered by `destroyed`. Revoking it in the registry is
-/// the operator's other half.
+/// Destroy an emergency key that is due since a session used it, and that none uses now: its file is
+/// overwritten and removed, and the kid is refused for ever. Answered by `destroyed`. A key that is
+/// not due is `refused`: [`super::operator::Ask::Destroy`]. Revoking it in the registry is the
+/// operator's other half.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Destroy {

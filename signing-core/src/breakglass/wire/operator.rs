@@ -23,6 +23,14 @@ pub enum Ask {
         /// Why, one line.
         reason: String,
     },
+    /// Destroy an emergency key that no session uses, due or not. Answered by `destroyed`, or
+    /// `refused`.
+    Destroy {
+        /// Which key.
+        emergency_kid: String,
+        /// Why, one line.
+        reason: String,
+    },
 }
 
 /// The answer to a passphrase.
