@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use signing_core::{Moment, Reason, Refusal};
+use signing_core::{Reason, Refusal};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::request_context::RequestContext;
 use crate::time::now;
 
 /// Knows the runtime on which abandoned work goes on, and how much is under way.
@@ -34,7 +35,9 @@ struct Counted(Arc<UnderWay>);
 struct Lazily<F: Future<Output: Send> + Send + 'static> {
     rest: Option<(Pin<Box<F>>, Counted)>,
     runtime: Handle,
+    /// What the log names the request by.
     request_id: String,
+    traceparent: Option<String>,
 }
 
 impl Finisher {
@@ -44,7 +47,7 @@ impl Finisher {
         Self { runtime, under_way: Arc::default() }
     }
 
-    /// Waits for `work` until `deadline`. Whatever happens to the one who
+    /// Waits for `work` of a request until its deadline. Whatever happens to the one who
     /// waits, `work` is run to its end. It comes in a box: by value it would be
     /// copied into each of the futures around it.
     ///
@@ -53,17 +56,17 @@ impl Finisher {
     pub async fn finish<T: Send + 'static>(
         &self,
         work: Pin<Box<impl Future<Output = Result<T, Refusal>> + Send + 'static>>,
-        deadline: Moment,
-        request_id: &str,
+        of: &RequestContext,
     ) -> Result<T, Refusal> {
         self.under_way.count.fetch_add(1, Ordering::AcqRel);
         let counted = Counted(Arc::clone(&self.under_way));
         let lazily = Lazily {
             rest: Some((work, counted)),
             runtime: self.runtime.clone(),
-            request_id: request_id.to_owned(),
+            request_id: of.request_id.clone(),
+            traceparent: of.traceparent.clone(),
         };
-        tokio::time::timeout(deadline.since(now()), lazily).await.unwrap_or_else(|_| {
+        tokio::time::timeout(of.deadline.since(now()), lazily).await.unwrap_or_else(|_| {
             Err(Refusal::new(
                 Reason::Indeterminate,
                 "the deadline passed while the upstream was asked; it may have signed, but \
@@ -117,11 +120,17 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Lazily<F> {
             && !std::thread::panicking()
         {
             let request_id = std::mem::take(&mut self.request_id);
+            let traceparent = self.traceparent.take();
             self.runtime.spawn(async move {
                 // Nobody waits for the result any more; its record is what counts.
                 let _ = rest.await;
                 drop(counted);
-                tracing::info!(target: "outcome", outcome = "not_delivered", request_id);
+                tracing::info!(
+                    target: "outcome",
+                    outcome = "not_delivered",
+                    request_id,
+                    traceparent
+                );
             });
         }
     }

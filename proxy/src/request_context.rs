@@ -44,9 +44,7 @@ impl RequestContext {
     ) -> Result<Self, Refusal> {
         Ok(Self {
             request_id: request_id.to_owned(),
-            traceparent: text(headers, &TRACEPARENT)
-                .filter(|t| is_traceparent(t))
-                .map(str::to_owned),
+            traceparent: traceparent(headers),
             idempotency_key: idempotency::read_key(headers)?,
             received: now,
             deadline: now.after(timeout(headers)?.map_or(longest, |asked| asked.min(longest))),
@@ -65,6 +63,12 @@ pub fn request_id(headers: &HeaderMap) -> String {
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
     };
     text(headers, &REQUEST_ID).filter(is_sane).map_or_else(random_id, str::to_owned)
+}
+
+/// The caller's trace, if it sent a well-formed one: nothing else of it is written anywhere.
+#[must_use]
+pub fn traceparent(headers: &HeaderMap) -> Option<String> {
+    text(headers, &TRACEPARENT).filter(|text| is_traceparent(text)).map(str::to_owned)
 }
 
 fn random_id() -> String {

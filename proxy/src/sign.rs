@@ -114,7 +114,7 @@ pub async fn sign<L: Send + 'static>(
 
     // From here on nothing that the client does stops the work.
     let rest = Box::pin(conclude(Arc::clone(room), order, asks, context.received, leaving));
-    let finished = room.finisher.finish(rest, context.deadline, &context.request_id).await;
+    let finished = room.finisher.finish(rest, context).await;
     finished.map_err(|refusal| refusal.about(&kid))
 }
 
@@ -253,7 +253,7 @@ async fn sign_in_session<L: Send + 'static>(
         context.received,
         leaving,
     ));
-    let finished = room.finisher.finish(rest, context.deadline, &context.request_id).await;
+    let finished = room.finisher.finish(rest, context).await;
     finished.map_err(about)
 }
 

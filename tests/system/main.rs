@@ -61,6 +61,7 @@ mod sign;
 mod signctl_gate;
 mod systemd;
 mod tidy;
+mod traces;
 
 /// The one caller of most tests.
 const ALICE: &str = "spiffe://test/alice";

@@ -112,6 +112,7 @@ impl Exchange {
     /// Every request to sign is counted once, whatever becomes of it.
     async fn sign(&self, request: Request<Incoming>) -> Response<Answer> {
         let metrics = &self.plane.room.metrics;
+        let traceparent = request_context::traceparent(request.headers());
         let mut unanswered = Unanswered { metrics, would_be: Some(Reason::InvalidRequest) };
         match self.try_sign(request, &mut unanswered).await {
             Ok((response, kid)) => {
@@ -123,7 +124,7 @@ impl Exchange {
                 unanswered.answered();
                 metrics
                     .request(refusal.signer_kid.as_ref(), RequestResult::Refused(refusal.reason));
-                self.tell_of(&refusal);
+                self.tell_of(&refusal, traceparent.as_deref());
                 self.refuse(refusal)
             }
         }
@@ -281,7 +282,7 @@ impl Exchange {
     }
 
     /// Counts a refusal for the journal, and logs one a second at most.
-    fn tell_of(&self, refusal: &Refusal) {
+    fn tell_of(&self, refusal: &Refusal, traceparent: Option<&str>) {
         let caller = self.caller.as_ref().map(|caller| caller.as_str()).unwrap_or_default();
         self.plane.refusals.count(refusal, caller, &self.request_id);
         if let Some(left_out) = self.plane.refusal_log.pass(now()) {
@@ -290,6 +291,7 @@ impl Exchange {
                 reason = refusal.reason.word(),
                 detail = refusal.detail,
                 request_id = self.request_id,
+                traceparent,
                 caller,
                 left_out,
             );
