@@ -5,6 +5,10 @@ use std::fmt;
 /// The name of a service, taken from the subject alternative names of a client
 /// certificate that TLS has verified: its SPIFFE URI, else its DNS name.
 ///
+/// Each form of name has a constructor of its own, and no name is of two forms. So a
+/// name of one form in a certificate never makes a caller of another form: an authority
+/// that may issue only one of them would otherwise issue the other.
+///
 /// Policies are written with the same words, so [`Caller::parse`] reads them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Caller(String);
@@ -12,6 +16,15 @@ pub struct Caller(String);
 /// Longest name taken, in bytes (SPIFFE ID section 2.3 allows 2048; a longer
 /// one would only fill logs).
 const NAME_MAX_BYTES: usize = 2048;
+
+/// Longest trust domain, in bytes (SPIFFE ID section 2.1).
+const TRUST_DOMAIN_MAX_BYTES: usize = 255;
+
+/// Longest DNS name, in bytes (RFC 1035 section 2.3.4).
+const DNS_NAME_MAX_BYTES: usize = 253;
+
+/// How a SPIFFE ID begins.
+const SPIFFE: &str = "spiffe://";
 
 /// Why a certificate or a policy names no caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,17 +41,67 @@ pub enum CallerError {
     Ambiguous {
         /// How many there are.
         count: usize,
-        /// `SPIFFE URI` or `DNS name`.
+        /// `URI` or `DNS name`.
         kind: &'static str,
     },
     /// The name is not of its form.
-    #[error(
-        "{name:?} is not a caller: expected spiffe://TRUST-DOMAIN/PATH or a DNS name in lower case"
-    )]
+    #[error("{name:?} is not {}", .form.rule())]
     Malformed {
         /// The name as it was found.
         name: String,
+        /// The form that it should have.
+        form: Form,
     },
+    /// The name is of no form.
+    #[error(
+        "{name:?} is neither a SPIFFE ID, spiffe://TRUST-DOMAIN/PATH, nor a DNS name, such as billing.example"
+    )]
+    Unknown {
+        /// The name as it was found.
+        name: String,
+    },
+}
+
+/// The forms of names that callers have. A new kind of caller gets its variant here, a
+/// constructor, and its prefix in [`Form::of`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `spiffe://TRUST-DOMAIN/PATH`: a URI among the subject alternative names.
+    SpiffeId,
+    /// A DNS name among them.
+    DnsName,
+}
+
+impl Form {
+    /// The form of which a configured name has to be, by its scheme: the text before the first
+    /// colon. Without a colon, it is a DNS name, which never has one.
+    fn of(name: &str) -> Option<Self> {
+        match name.split_once(':') {
+            None => Some(Self::DnsName),
+            Some(("spiffe", _)) => Some(Self::SpiffeId),
+            Some(_) => None,
+        }
+    }
+
+    fn holds(self, name: &str) -> bool {
+        match self {
+            Self::SpiffeId => is_spiffe_id(name),
+            Self::DnsName => is_dns_name(name),
+        }
+    }
+
+    fn rule(self) -> &'static str {
+        match self {
+            Self::SpiffeId => {
+                "a SPIFFE ID: spiffe://TRUST-DOMAIN/PATH, with a trust domain in lower case and no \
+                 empty, `.` or `..` segment"
+            }
+            Self::DnsName => {
+                "a DNS name: labels of a-z, 0-9 and inner hyphens with dots between them, the last \
+                 label not a number"
+            }
+        }
+    }
 }
 
 impl Caller {
@@ -56,9 +119,9 @@ impl Caller {
     ) -> Result<Self, CallerError> {
         let has_spiffe = uris.iter().any(|uri| is_spiffe_scheme(uri));
         match (has_spiffe, uris, dns_names) {
-            (true, [uri], _) => Self::parse(uri),
+            (true, [uri], _) => Self::from_spiffe_id(uri),
             (true, _, _) => Err(CallerError::Ambiguous { count: uris.len(), kind: "URI" }),
-            (false, _, [name]) => Self::parse(name),
+            (false, _, [name]) => Self::from_dns_name(name),
             (false, _, []) => Err(CallerError::NoName),
             (false, _, _) => {
                 Err(CallerError::Ambiguous { count: dns_names.len(), kind: "DNS name" })
@@ -66,20 +129,39 @@ impl Caller {
         }
     }
 
-    /// Reads a caller's name as policies and certificates spell it.
+    /// The caller of a certificate whose URI this is.
     ///
     /// # Errors
-    /// [`CallerError::Malformed`] if it is neither form.
+    /// [`CallerError::Malformed`] if it is not a SPIFFE ID of a workload.
+    pub fn from_spiffe_id(uri: &str) -> Result<Self, CallerError> {
+        Self::of_form(Form::SpiffeId, uri)
+    }
+
+    /// The caller of a certificate whose DNS name this is.
+    ///
+    /// # Errors
+    /// [`CallerError::Malformed`] if it is not a DNS name of LDH labels in lower case.
+    pub fn from_dns_name(name: &str) -> Result<Self, CallerError> {
+        Self::of_form(Form::DnsName, name)
+    }
+
+    /// Reads a caller's name as policies spell it: by its scheme it is of one form.
+    ///
+    /// # Errors
+    /// [`CallerError::Malformed`] if it is not of its form, [`CallerError::Unknown`] if it is of
+    /// none.
     pub fn parse(name: &str) -> Result<Self, CallerError> {
-        let well_formed = name.len() <= NAME_MAX_BYTES
-            && match name.strip_prefix("spiffe://") {
-                Some(rest) => is_spiffe_id(rest),
-                None => is_dns_name(name),
-            };
-        if well_formed {
+        match Form::of(name) {
+            Some(form) => Self::of_form(form, name),
+            None => Err(CallerError::Unknown { name: shown(name) }),
+        }
+    }
+
+    fn of_form(form: Form, name: &str) -> Result<Self, CallerError> {
+        if form.holds(name) {
             Ok(Self(name.to_owned()))
         } else {
-            Err(CallerError::Malformed { name: name.chars().take(120).collect() })
+            Err(CallerError::Malformed { name: shown(name), form })
         }
     }
 
@@ -96,15 +178,25 @@ impl fmt::Display for Caller {
     }
 }
 
+/// As much of a name as an error shows.
+fn shown(name: &str) -> String {
+    name.chars().take(120).collect()
+}
+
+/// Whatever its case: a URI that only nearly is a SPIFFE ID must not leave the decision to
+/// a DNS name.
 fn is_spiffe_scheme(uri: &str) -> bool {
     uri.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe:"))
 }
 
 /// SPIFFE ID sections 2.1 and 2.2: a lower-case trust domain, then a path of
 /// non-empty segments, no dot segments, no query, no fragment, no escapes.
-fn is_spiffe_id(rest: &str) -> bool {
-    let Some((trust_domain, path)) = rest.split_once('/') else { return false };
-    let domain_ok = !trust_domain.is_empty()
+fn is_spiffe_id(name: &str) -> bool {
+    let rest = name.strip_prefix(SPIFFE).filter(|_| name.len() <= NAME_MAX_BYTES);
+    let Some((trust_domain, path)) = rest.and_then(|rest| rest.split_once('/')) else {
+        return false;
+    };
+    let domain_ok = (1..=TRUST_DOMAIN_MAX_BYTES).contains(&trust_domain.len())
         && trust_domain
             .bytes()
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_'));
@@ -117,15 +209,17 @@ fn is_spiffe_id(rest: &str) -> bool {
         })
 }
 
-/// RFC 1123 names in lower case, no wildcard: a wildcard names no one.
+/// RFC 1123 names of LDH labels in lower case, no wildcard: a wildcard names no one. The last
+/// label is not a number, so an IP address is no DNS name.
 fn is_dns_name(name: &str) -> bool {
-    name.len() <= 253
+    let is_number = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
+    name.len() <= DNS_NAME_MAX_BYTES
+        && !name.rsplit('.').next().is_some_and(is_number)
         && name.split('.').all(|label| {
-            !label.is_empty()
-                && label.len() <= 63
+            (1..=63).contains(&label.len())
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+                && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         })
 }
 
@@ -156,15 +250,85 @@ mod tests {
             (&["https://x"], &[]),
             (&["SPIFFE://a/b"], &["a.example"]),
             (&["spiffe://a"], &["a.example"]),
-            (&["spiffe://a/../b"], &[]),
-            (&["spiffe://a//b"], &[]),
-            (&["spiffe://A/b"], &[]),
-            (&["spiffe://a/b%20c"], &[]),
-            (&[], &["*.example"]),
-            (&[], &["Upper.example"]),
-            (&[], &["nul\0.example"]),
+            (&["billing.svc"], &[]),
         ] {
             assert!(Caller::from_subject_alternative_names(uris, names).is_err(), "{uris:?}");
         }
+    }
+
+    /// Names, and of which form each is.
+    const NAMES: [(&str, Option<Form>); 38] = [
+        ("spiffe://t/a", Some(Form::SpiffeId)),
+        ("spiffe://t.example_1/a/B-c._", Some(Form::SpiffeId)),
+        ("billing", Some(Form::DnsName)),
+        ("billing.svc", Some(Form::DnsName)),
+        ("1.2.3.4.example", Some(Form::DnsName)),
+        ("xn--bcher-kva.example", Some(Form::DnsName)),
+        ("", None),
+        ("spiffe", Some(Form::DnsName)),
+        ("spiffe:", None),
+        ("spiffe:t/a", None),
+        ("spiffe://", None),
+        ("spiffe://t", None),
+        ("spiffe://t/", None),
+        ("spiffe:///a", None),
+        ("spiffe://t//a", None),
+        ("spiffe://t/../a", None),
+        ("spiffe://t/a/", None),
+        ("spiffe://T/a", None),
+        ("spiffe://t:1/a", None),
+        ("spiffe://u@t/a", None),
+        ("spiffe://t/a?b", None),
+        ("spiffe://t/a%20b", None),
+        ("SPIFFE://t/a", None),
+        ("https://t/a", None),
+        ("local:billing", None),
+        ("local://billing", None),
+        ("Upper.example", None),
+        ("*.example", None),
+        ("under_score.example", None),
+        ("-a.example", None),
+        ("a-.example", None),
+        ("a..example", None),
+        (".example", None),
+        ("a.example.", None),
+        ("a/b.example", None),
+        ("nul\0.example", None),
+        ("b\u{fc}cher.example", None),
+        ("10.0.0.1", None),
+    ];
+
+    #[test]
+    fn each_form_of_name_makes_only_its_own_kind_of_caller() {
+        for (name, form) in NAMES {
+            let makes = |made: Result<Caller, CallerError>| {
+                made.is_ok_and(|caller| {
+                    assert_eq!(caller.as_str(), name);
+                    assert_eq!(Caller::parse(name), Ok(caller), "policies spell it so");
+                    true
+                })
+            };
+            let spiffe = form == Some(Form::SpiffeId);
+            let dns = form == Some(Form::DnsName);
+            assert_eq!(makes(Caller::from_spiffe_id(name)), spiffe, "{name:?} as a URI");
+            assert_eq!(makes(Caller::from_dns_name(name)), dns, "{name:?} as a DNS name");
+            assert_eq!(makes(Caller::parse(name)), spiffe || dns, "{name:?} in a policy");
+            let san = |uris: &[&str], names: &[&str]| {
+                makes(Caller::from_subject_alternative_names(uris, names))
+            };
+            assert_eq!(san(&[name], &[]), spiffe, "{name:?} as the only name, a URI");
+            assert_eq!(san(&[], &[name]), dns, "{name:?} as the only name, a DNS name");
+        }
+    }
+
+    #[test]
+    fn too_long_a_name_is_none() {
+        let label = "a".repeat(63);
+        let name = [label.as_str(); 4].join(".");
+        assert!(Caller::from_dns_name(&name[2..]).is_ok());
+        assert!(Caller::from_dns_name(&name).is_err(), "254 and more bytes");
+        assert!(Caller::from_dns_name(&"a".repeat(64)).is_err());
+        assert!(Caller::from_spiffe_id(&format!("spiffe://{}/a", "a".repeat(256))).is_err());
+        assert!(Caller::from_spiffe_id(&format!("spiffe://t/{}", "a".repeat(2048))).is_err());
     }
 }

@@ -217,9 +217,8 @@ pub async fn tls(
     let mut config = match certificate {
         None => builder.with_no_client_auth(),
         Some(certificate) => {
-            let chain = vec![
-                CertificateDer::from_pem_slice(certificate.certificate_pem.as_bytes()).unwrap(),
-            ];
+            let pem = certificate.certificate_pem.as_bytes();
+            let chain = CertificateDer::pem_slice_iter(pem).map(Result::unwrap).collect();
             let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).unwrap();
             builder.with_client_auth_cert(chain, key).unwrap()
         }

@@ -61,6 +61,15 @@ impl Profile {
     }
 }
 
+impl Certificate {
+    /// The same, sent with the certificate of the authority below a root that issued it.
+    #[must_use]
+    pub fn with(mut self, intermediate: &Pki) -> Self {
+        self.certificate_pem.push_str(&intermediate.ca_pem);
+        self
+    }
+}
+
 impl Default for Pki {
     fn default() -> Self {
         Self::new()
@@ -77,17 +86,40 @@ impl Pki {
     /// A new authority of that name.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        let mut params = named(name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self::made(name, |_| ())
+    }
+
+    /// A new authority of that name, made otherwise by `change`.
+    #[must_use]
+    pub fn made(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let params = authority(name, change);
         let key = KeyPair::generate().unwrap();
         let ca_pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), ca_pem }
+    }
+
+    /// A new authority below this one, made otherwise by `change`.
+    #[must_use]
+    pub fn authority(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let params = authority(name, change);
+        let key = KeyPair::generate().unwrap();
+        let ca_pem = params.signed_by(&key, &self.issuer).unwrap().pem();
         Self { issuer: Issuer::new(params, key), ca_pem }
     }
 
     /// Issues a certificate.
     #[must_use]
     pub fn issue(&self, profile: &Profile) -> Certificate {
+        self.issue_with(profile, |_| ())
+    }
+
+    /// Issues a certificate, made otherwise by `change`.
+    #[must_use]
+    pub fn issue_with(
+        &self,
+        profile: &Profile,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Certificate {
         let mut params = named("test");
         let (from, until) = profile.days;
         params.not_before = OffsetDateTime::now_utc() + Duration::days(from);
@@ -105,6 +137,7 @@ impl Pki {
             params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
         }
         params.custom_extensions = profile.extension.clone().into_iter().collect();
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Certificate { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), serial }
@@ -136,6 +169,14 @@ impl std::fmt::Debug for Pki {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Pki")
     }
+}
+
+fn authority(name: &str, change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+    let mut params = named(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    change(&mut params);
+    params
 }
 
 fn named(name: &str) -> CertificateParams {

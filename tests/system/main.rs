@@ -14,6 +14,7 @@ mod audit_tools;
 mod bad_requests;
 mod breakglass;
 mod breakglass_signer;
+mod caller_names;
 mod certificates;
 mod config_files;
 mod config_notes;

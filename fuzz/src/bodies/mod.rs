@@ -158,8 +158,14 @@ fn certificate(bytes: &[u8]) {
     let Ok(text) = from_utf8(bytes) else { return };
     let of =
         |kind: char| text.lines().filter_map(|line| line.strip_prefix(kind)).collect::<Vec<_>>();
-    if let Ok(caller) = Caller::from_subject_alternative_names(&of('u'), &of('d')) {
+    let (uris, dns_names) = (of('u'), of('d'));
+    if let Ok(caller) = Caller::from_subject_alternative_names(&uris, &dns_names) {
         assert_eq!(Caller::parse(caller.as_str()).ok().as_ref(), Some(&caller));
+        // A name of one form never makes a caller of another.
+        let name = caller.as_str();
+        let is_uri = name.contains([':', '/']);
+        assert_eq!(name.starts_with("spiffe://"), is_uri, "{name}");
+        assert!(if is_uri { &uris } else { &dns_names }.contains(&name), "{name}");
     }
 }
 
