@@ -15,6 +15,7 @@ pub mod key;
 pub mod keyfile;
 pub mod keygen;
 pub mod lifeline;
+mod listening;
 pub mod log;
 pub mod materials;
 pub mod operator;

@@ -93,6 +93,7 @@ pub fn lock_memory() -> Result<(), SandboxError> {
 /// From here on this thread, and every one that it starts, reaches the files `read`,
 /// changes what is below `write`, overwrites and removes the files `keys`, connects nowhere, and
 /// runs nothing else. What else is in a key's directory can be read and removed, not written.
+/// A socket can be bound in the directories of `sockets`, so that a lost path is bound again.
 ///
 /// # Errors
 /// [`SandboxError`]; landlock may be missing, seccomp may not.
@@ -100,8 +101,9 @@ pub fn confine(
     read: &[&Path],
     write: &[PathBuf],
     keys: &[&Path],
+    sockets: &[&Path],
 ) -> Result<Landlock, SandboxError> {
-    let landlock = files(read, write, keys).map_err(SandboxError::Landlock)?;
+    let landlock = files(read, write, keys, sockets).map_err(SandboxError::Landlock)?;
     let filter = calls().map_err(|error| SandboxError::Seccomp(error.to_string()))?;
     seccompiler::apply_filter(&filter).map_err(|error| SandboxError::Seccomp(error.to_string()))?;
     Ok(landlock)
@@ -121,7 +123,12 @@ pub fn note() -> Option<String> {
     })
 }
 
-fn files(read: &[&Path], write: &[PathBuf], keys: &[&Path]) -> Result<Landlock, String> {
+fn files(
+    read: &[&Path],
+    write: &[PathBuf],
+    keys: &[&Path],
+    sockets: &[&Path],
+) -> Result<Landlock, String> {
     let told = |error: &dyn std::fmt::Display| error.to_string();
     let abi = ABI::V6;
     let mut ruleset = Ruleset::default()
@@ -146,7 +153,8 @@ fn files(read: &[&Path], write: &[PathBuf], keys: &[&Path]) -> Result<Landlock, 
     let there = keys.iter().filter(|file| keyfile::is_there(file));
     let files =
         there.map(|file| (*file, AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate));
-    for (path, access) in read.chain(write).chain(directories).chain(files) {
+    let sockets = sockets.iter().map(|path| (directory(path), AccessFs::MakeSock.into()));
+    for (path, access) in read.chain(write).chain(directories).chain(files).chain(sockets) {
         let opened = PathFd::new(path).map_err(|error| format!("{}: {error}", path.display()))?;
         ruleset =
             ruleset.add_rule(PathBeneath::new(opened, access)).map_err(|error| told(&error))?;
@@ -166,8 +174,9 @@ fn directory(file: &Path) -> &Path {
     }
 }
 
-/// The calls that it makes; any other fails with EPERM. There is none that opens a socket but
-/// a pair, none that connects, and none that runs a program.
+/// The calls that it makes; any other fails with EPERM. The sockets that it may open are a pair, and
+/// a stream socket of the machine to listen on. There is no call that connects, and none that runs a
+/// program.
 fn calls() -> Result<BpfProgram, Box<dyn std::error::Error>> {
     let mut rules: BTreeMap<libc::c_long, Vec<SeccompRule>> =
         PLAIN.iter().map(|call| (*call, Vec::new())).collect();
@@ -179,6 +188,22 @@ fn calls() -> Result<BpfProgram, Box<dyn std::error::Error>> {
     // The runtime wakes itself through a pair of sockets.
     let pair = is(0, SeccompCmpOp::Eq, libc::AF_UNIX)?;
     rules.insert(libc::SYS_socketpair, vec![pair]);
+    // A socket whose path was lost is bound again. A stream cannot send without connecting.
+    let stream = SeccompRule::new(vec![
+        SeccompCondition::new(
+            0,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::Eq,
+            u64::try_from(libc::AF_UNIX)?,
+        )?,
+        SeccompCondition::new(
+            1,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::Eq,
+            u64::try_from(libc::SOCK_STREAM | libc::SOCK_CLOEXEC)?,
+        )?,
+    ])?;
+    rules.insert(libc::SYS_socket, vec![stream]);
     // Threads get names.
     rules.insert(libc::SYS_prctl, vec![is(0, SeccompCmpOp::Eq, libc::PR_SET_NAME)?]);
     // Memory that is executable is not made.
@@ -215,6 +240,9 @@ const PLAIN: &[libc::c_long] = &[
     libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_accept4,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_umask,
     libc::SYS_shutdown,
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,

@@ -1,7 +1,6 @@
 //! The process: what it denies itself, what it reads, then its tasks, all on one thread
 //! beside the journal's. When any of them ends, so does the process.
 
-use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,14 +13,13 @@ use nix::unistd::geteuid;
 use serde_json::json;
 use signing_core::breakglass::End;
 use signing_core::journal::{AuditKeys, Kind};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::config::Socket;
 use crate::keyfile;
 use crate::lifeline::Lifeline;
+use crate::listening::{Door, Listening};
 use crate::log::Log;
 use crate::materials::Materials;
 use crate::past::Unended;
@@ -53,6 +51,7 @@ pub fn serve(
         host::socket::bind("signer.socket", &config.signer.path)?,
         host::socket::bind("operator.socket", &config.operator.path)?,
     );
+    let sockets = [config.signer.path.as_path(), config.operator.path.as_path()];
     let changed: Vec<PathBuf> = vec![config.state_dir.clone(), config.journal_dir.clone()];
     let keys: Vec<&Path> = materials.keys.values().map(|held| held.file.as_path()).collect();
     if !config.journal_dir.is_dir() {
@@ -64,7 +63,7 @@ pub fn serve(
     }
     // Out of reach after that.
     let users = LocalUsers::read();
-    let landlock = sandbox::confine(&[&config.approvers_file], &changed, &keys)?;
+    let landlock = sandbox::confine(&[&config.approvers_file], &changed, &keys, &sockets)?;
     // Every thread that is started from here on is confined too.
     let log = Log::start()?;
     for note in materials.notes() {
@@ -108,7 +107,7 @@ fn unreadable(materials: &Materials, log: &Log) {
 
 fn run(
     (materials, audit_key, users): (Materials, AuditKey, LocalUsers),
-    listeners: (StdListener, StdListener),
+    listeners: (Door, Door),
     lifeline: Option<Lifeline>,
     log: &Log,
 ) -> anyhow::Result<()> {
@@ -150,13 +149,13 @@ fn run(
 
 async fn tasks(
     service: &Rc<Service>,
-    (signer, operators): (StdListener, StdListener),
+    (signer, operators): (Door, Door),
     lifeline: Option<Lifeline>,
     unended: Option<Unended>,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let (signer, operators) = (UnixListener::from_std(signer)?, UnixListener::from_std(operators)?);
+    let (mut signer, mut operators) = (Listening::new(signer)?, Listening::new(operators)?);
     if let Some(unended) = unended {
         // Nothing is armed after a restart; what was is said to be over.
         service
@@ -172,8 +171,8 @@ async fn tasks(
     );
     tokio::select! {
         () = service.tick() => bail!("the clock task ended"),
-        () = accept_proxies(service, &signer) => bail!("signer.socket is not served any more"),
-        () = accept_operators(service, &operators) => bail!("operator.socket is not served any more"),
+        () = accept_proxies(service, &mut signer) => bail!("signer.socket is not served any more"),
+        () = accept_operators(service, &mut operators) => bail!("operator.socket is not served any more"),
         why = service.sealed() => bail!("the journal is sealed: {why}; restart reads the disk anew"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -190,11 +189,11 @@ async fn let_go(lifeline: Option<Lifeline>) -> std::io::Result<()> {
     }
 }
 
-async fn accept_proxies(service: &Rc<Service>, listener: &UnixListener) {
+async fn accept_proxies(service: &Rc<Service>, listening: &mut Listening) {
     let socket = &service.materials.config.signer;
     let places = Arc::new(Semaphore::new(PROXIES_MAX));
     loop {
-        let Some((stream, uid)) = accept(service, listener, socket).await else { continue };
+        let Some((stream, uid)) = listening.accept(service, socket).await else { continue };
         if uid == geteuid().as_raw() && !service.materials.config.development {
             service.log.warn(
                 "refused on signer.socket: a proxy has to run as another user than this signer",
@@ -211,11 +210,11 @@ async fn accept_proxies(service: &Rc<Service>, listener: &UnixListener) {
     }
 }
 
-async fn accept_operators(service: &Rc<Service>, listener: &UnixListener) {
+async fn accept_operators(service: &Rc<Service>, listening: &mut Listening) {
     let socket = &service.materials.config.operator;
     let places = Arc::new(Semaphore::new(OPERATORS_MAX));
     loop {
-        let Some((stream, uid)) = accept(service, listener, socket).await else { continue };
+        let Some((stream, uid)) = listening.accept(service, socket).await else { continue };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let service = Rc::clone(service);
         spawn_local(async move {
@@ -223,26 +222,6 @@ async fn accept_operators(service: &Rc<Service>, listener: &UnixListener) {
             drop(place);
         });
     }
-}
-
-/// The next peer that may use the socket; others see their connection close.
-async fn accept(
-    service: &Service,
-    listener: &UnixListener,
-    socket: &Socket,
-) -> Option<(UnixStream, u32)> {
-    let Ok((stream, _)) = listener.accept().await else {
-        // Out of descriptors: the ones in use will be given back.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        return None;
-    };
-    // A peer that the kernel does not name is nobody.
-    let uid = stream.peer_cred().ok()?.uid();
-    if !socket.allowed_uids.contains(&uid) {
-        service.refuse_peer(uid, &socket.path);
-        return None;
-    }
-    Some((stream, uid))
 }
 
 /// Nobody watches how the journal does.

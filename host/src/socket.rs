@@ -1,12 +1,16 @@
-//! Binding a unix socket so that nobody else can stand in its place.
+//! Unix sockets at a path: bound so that nobody else can stand in their place, and watched, so
+//! that a path which no longer leads here does not go unnoticed.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, umask};
+
+/// What of 0777 the socket's mode lacks: its owner and its group may connect.
+const NOT_FOR_OTHERS: u32 = 0o117;
 
 /// Why the socket can not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -33,15 +37,32 @@ pub enum SocketError {
     },
 }
 
+/// The path of a bound socket, and which file there is ours.
+#[derive(Debug)]
+pub struct Bound {
+    key: &'static str,
+    path: PathBuf,
+    /// Device and inode.
+    ours: (u64, u64),
+}
+
+/// What a look at a bound socket's path showed.
+#[derive(Debug)]
+pub enum Found {
+    /// Our socket: who connects there reaches this process.
+    Ours,
+    /// Nothing was there, and a new socket is bound: serve it instead of the one before.
+    BoundAgain(UnixListener),
+    /// Nobody reaches this process through the path; the error says why and what to do.
+    Lost(SocketError),
+}
+
 /// Binds a unix socket at `path`, which `key` of the configuration names, with mode 0660. A socket that a dead process
 /// left behind is replaced; anything else is not.
 ///
-/// Call it before other threads start: it sets the process's umask meanwhile,
-/// so that the socket is never open to others, not for an instant.
-///
 /// # Errors
 /// [`SocketError`].
-pub fn bind(key: &'static str, path: &Path) -> Result<UnixListener, SocketError> {
+pub fn bind(key: &'static str, path: &Path) -> Result<(UnixListener, Bound), SocketError> {
     let failed = |error| SocketError::Io { key, path: path.to_owned(), error };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -62,10 +83,69 @@ pub fn bind(key: &'static str, path: &Path) -> Result<UnixListener, SocketError>
             }
         },
     }
-    let before = umask(Mode::from_bits_truncate(0o117));
+    let listener = made(path).map_err(failed)?;
+    let ours = identity(path).map_err(failed)?;
+    Ok((listener, Bound { key, path: path.to_owned(), ours }))
+}
+
+impl Bound {
+    /// Looks whether the path still leads to this process. Where nothing is left, the socket is
+    /// bound again. What somebody else put there stays: it may be another process's.
+    pub fn look(&mut self) -> Found {
+        match identity(&self.path) {
+            Ok(found) if found == self.ours => Found::Ours,
+            Ok(_) => {
+                let (key, path) = (self.key, self.path.clone());
+                let what = "not the socket that this process bound";
+                Found::Lost(SocketError::Occupied { key, path, what })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let again = made(&self.path).and_then(|bound| Ok((bound, identity(&self.path)?)));
+                match again {
+                    Ok((listener, ours)) => {
+                        self.ours = ours;
+                        Found::BoundAgain(listener)
+                    }
+                    Err(error) => Found::Lost(self.failed(error)),
+                }
+            }
+            Err(error) => Found::Lost(self.failed(error)),
+        }
+    }
+
+    /// Removes the socket's file, if it is still ours: for the end of the process.
+    pub fn remove(&self) {
+        if identity(&self.path).is_ok_and(|found| found == self.ours) {
+            // The next start would replace it: a failure harms nobody.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn failed(&self, error: io::Error) -> SocketError {
+        SocketError::Io { key: self.key, path: self.path.clone(), error }
+    }
+}
+
+/// A listening socket at a path where nothing is.
+///
+/// The umask is the whole process's: a file that another thread makes in that instant is more
+/// closed than it asked for, never more open. So the socket is never open to others either.
+fn made(path: &Path) -> io::Result<UnixListener> {
+    let before = umask(Mode::from_bits_truncate(NOT_FOR_OTHERS));
     let bound = UnixListener::bind(path);
     umask(before);
-    let listener = bound.map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = bound?;
+    listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }

@@ -125,7 +125,7 @@ impl App {
         let audit_key_id = audit_key.key.id();
         let audit_keys = audit_public_keys(&registry);
         let (audit_kid, opened) = open_journal(&config, audit_key, &registry, &state)?;
-        let admin_listener = host::socket::bind("admin.socket", &config.admin.socket)?;
+        let (admin_listener, _) = host::socket::bind("admin.socket", &config.admin.socket)?;
         let data_listener = listen("server.listen", config.server.listen)?;
         let metrics_listener = listen("metrics.listen", config.metrics_listen)?;
         let listen = data_listener.local_addr()?;

@@ -1,0 +1,102 @@
+//! A listening unix socket whose path is watched: who is removed from the path cannot be reached
+//! for an activation or an end, and nobody would notice until then.
+
+use std::os::unix::net::UnixListener as StdListener;
+use std::time::Duration;
+
+use host::socket::{Bound, Found};
+use serde_json::json;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{Interval, interval};
+
+use crate::config::Socket;
+use crate::service::Service;
+
+/// A socket as it was bound at the start.
+pub(crate) type Door = (StdListener, Bound);
+
+/// How often its path is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a path that is lost is said again.
+const SAY_EVERY: u32 = 20;
+
+/// One of the two sockets, while the process serves.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    listener: UnixListener,
+    bound: Bound,
+    look: Interval,
+    /// How many looks in a row showed that nobody reaches this process through the path.
+    lost: u32,
+}
+
+impl Listening {
+    /// Takes over what was bound at the start.
+    ///
+    /// # Errors
+    /// If the runtime does not take the socket.
+    pub(crate) fn new((listener, bound): Door) -> std::io::Result<Self> {
+        let listener = UnixListener::from_std(listener)?;
+        Ok(Self { listener, bound, look: interval(LOOK_EVERY), lost: 0 })
+    }
+
+    /// The next peer that may use the socket, with its uid; others see their connection close.
+    pub(crate) async fn accept(
+        &mut self,
+        service: &Service,
+        socket: &Socket,
+    ) -> Option<(UnixStream, u32)> {
+        let accepted = tokio::select! {
+            accepted = self.listener.accept() => accepted,
+            _ = self.look.tick() => {
+                self.look(service);
+                return None;
+            }
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors: the ones in use will be given back.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            return None;
+        };
+        // A peer that the kernel does not name is nobody.
+        let uid = stream.peer_cred().ok()?.uid();
+        if !socket.allowed_uids.contains(&uid) {
+            service.refuse_peer(uid, &socket.path);
+            return None;
+        }
+        Some((stream, uid))
+    }
+
+    /// Connections that are open go on, whatever became of the path.
+    fn look(&mut self, service: &Service) {
+        let path = json!({"path": self.bound.path().display().to_string()});
+        let found = match self.bound.look() {
+            Found::BoundAgain(listener) => UnixListener::from_std(listener).map(Some),
+            Found::Ours => Ok(None),
+            Found::Lost(error) => {
+                if self.lost.is_multiple_of(SAY_EVERY) {
+                    service.log.error(
+                        "a socket is lost: nobody reaches this process through its path",
+                        json!({"error": error.to_string()}),
+                    );
+                }
+                self.lost = self.lost.saturating_add(1);
+                return;
+            }
+        };
+        match found {
+            Ok(Some(listener)) => {
+                self.listener = listener;
+                service.log.warn("a socket was removed, and is bound again", path);
+            }
+            Ok(None) if self.lost > 0 => service.log.info("a socket is back", path),
+            Ok(None) => {}
+            Err(error) => {
+                // Nobody listens there: the next look binds it anew.
+                self.bound.remove();
+                service.log.error("a socket is lost", json!({"error": error.to_string()}));
+            }
+        }
+        self.lost = 0;
+    }
+}
