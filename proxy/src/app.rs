@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use audit::{Clock, Identity, OpenError, Opened};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::socket::Bound;
 use signing_core::gate::{Gates, Slots};
 use signing_core::journal::AuditKeys;
 use signing_core::key::Purpose;
@@ -22,12 +23,15 @@ use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 use crate::admin::{Admin, SocketError};
 use crate::breakglass::Breakglass;
 use crate::caller_rates::CallerRates;
+use crate::conditions::{Conditions, Sources};
 use crate::config::{self, Environment};
 use crate::doctor::Doctor;
 use crate::drill::Drills;
 use crate::emergency::{self, Emergency, Notice};
 use crate::finish::Finisher;
+use crate::health::Health;
 use crate::idempotency::Idempotency;
+use crate::log::Log;
 use crate::log_limit::LogLimit;
 use crate::materials::{Materials, RegisteredAuditKey};
 use crate::metrics::{JournalObserver, Metrics};
@@ -59,7 +63,8 @@ pub struct App {
     reloader: Arc<Reloader>,
     drain: watch::Sender<bool>,
     drain_timeout: Duration,
-    admin_socket: PathBuf,
+    conditions: Arc<Conditions>,
+    admin_socket: Arc<std::sync::Mutex<Bound>>,
     workers: Arc<[Worker]>,
     /// Taken by the one who waits.
     signals: Option<Signals>,
@@ -114,6 +119,7 @@ impl App {
         config_file: PathBuf,
         materials: Materials,
         environment: &Environment,
+        log: Log,
     ) -> Result<Self, StartError> {
         let Materials { config, registry, policy, tls, audit_key, development_keys } = materials;
 
@@ -125,7 +131,10 @@ impl App {
         let audit_key_id = audit_key.key.id();
         let audit_keys = audit_public_keys(&registry);
         let (audit_kid, opened) = open_journal(&config, audit_key, &registry, &state)?;
-        let (admin_listener, _) = host::socket::bind("admin.socket", &config.admin.socket)?;
+        let journal_written = newest_write(&config.audit.dir);
+        let admin_listener = host::socket::bind("admin.socket", &config.admin.socket)?;
+        let (admin_listener, admin_socket) = admin_listener;
+        let admin_socket = Arc::new(std::sync::Mutex::new(admin_socket));
         let data_listener = listen("server.listen", config.server.listen)?;
         let metrics_listener = listen("metrics.listen", config.metrics_listen)?;
         let listen = data_listener.local_addr()?;
@@ -141,7 +150,7 @@ impl App {
         let Upstreams { data: served, monitor: probed, watched, measured, patients, workers } =
             upstreams;
         let metrics = Arc::new(Metrics::new(measured, &workers, slots.clone()));
-        metrics.loaded(wall_now().unix_timestamp(), tls.certificate_ends);
+        metrics.loaded(wall_now().unix_timestamp(), tls.certificate_ends());
         let tls = Arc::new(ArcSwap::from_pointee(tls));
         let observer = Box::new(JournalObserver::new(Arc::clone(&metrics)));
         let sealed: Vec<_> = state.seals.keys().map(ToString::to_string).collect();
@@ -211,7 +220,16 @@ impl App {
             journal: journal.clone(),
             audit_key: audit_key_id,
             metrics: Arc::clone(&metrics),
+            refusal: ArcSwapOption::empty(),
         });
+        let conditions = Arc::new(Conditions::default());
+        let sources = Sources {
+            tls: Arc::clone(&tls),
+            reloader: Arc::clone(&reloader),
+            emergency: emergency.clone(),
+            log,
+            journal_written,
+        };
         let refusals = Arc::new(Refusals::default());
         let plane = Arc::new(DataPlane {
             tls,
@@ -219,6 +237,7 @@ impl App {
             room: Arc::clone(&room),
             connections: connections.clone(),
             rates,
+            conditions: Arc::clone(&conditions),
             draining: draining.clone(),
             bodies: Arc::new(Semaphore::new(config.server.bodies_max_bytes)),
             refusals: Arc::clone(&refusals),
@@ -234,13 +253,20 @@ impl App {
             connections: connections.clone(),
             reloader: Arc::clone(&reloader),
             breakglass: Arc::clone(&breakglass),
-            doctor: Doctor::new(monitor.clone(), patients),
+            conditions: Arc::clone(&conditions),
+            doctor: Doctor::new(monitor.clone(), patients, Arc::clone(&conditions)),
             workers: Arc::clone(&workers),
             drills,
             started: now(),
         });
-        let observed =
-            Arc::new(Observed { monitor, journal: journal.clone(), emergency, metrics, draining });
+        let observed = Arc::new(Observed {
+            monitor,
+            journal: journal.clone(),
+            emergency,
+            conditions: Arc::clone(&conditions),
+            metrics,
+            draining,
+        });
 
         let data_listener = {
             let _entered = data.enter();
@@ -249,7 +275,8 @@ impl App {
         let recording = (Arc::clone(&refusals), journal);
         let admin_ended = AdminThread {
             monitor_tasks,
-            admin_listener,
+            admin_listener: (admin_listener, Arc::clone(&admin_socket)),
+            conditions: (Arc::clone(&conditions), sources),
             admin,
             metrics_listener,
             observed,
@@ -270,7 +297,8 @@ impl App {
             reloader,
             drain,
             drain_timeout: config.server.drain_timeout,
-            admin_socket: config.admin.socket,
+            conditions,
+            admin_socket,
             workers,
             signals: Some(signals),
             admin_ended: Some(admin_ended),
@@ -292,7 +320,8 @@ impl App {
         let deadline = now().after(patience);
         loop {
             let healthy =
-                crate::health::Health::of(&self.room.monitor.gates(), now(), wall_now()).ok;
+                Health::of(&self.room.monitor.gates(), &self.conditions.all(), now(), wall_now())
+                    .ok;
             if healthy || now() >= deadline {
                 return healthy;
             }
@@ -329,8 +358,10 @@ impl App {
         self.end_the_session();
         self.end_the_journal(if stopped.is_ok() { "told to" } else { "the monitor died" });
         self.workers.iter().for_each(|worker| worker.life.end());
-        // The next start would replace it; a failure to remove it harms nobody.
-        let _ = std::fs::remove_file(&self.admin_socket);
+        // A look that hangs holds it; the next start replaces what is left.
+        if let Ok(socket) = self.admin_socket.try_lock() {
+            socket.remove();
+        }
         self.data.shutdown_timeout(Duration::from_secs(1));
         tracing::info!("stopped");
         stopped
@@ -404,6 +435,13 @@ fn open_journal(
         None => tracing::info!(target: "audit", %chain, seq, open_intents, "journal"),
     }
     Ok((kid, opened))
+}
+
+/// When this machine last wrote one of the journal's files; None if that cannot be told.
+fn newest_write(journal: &std::path::Path) -> Option<time::OffsetDateTime> {
+    let files = std::fs::read_dir(journal).ok()?.filter_map(Result::ok);
+    let written = files.filter_map(|file| file.metadata().ok()?.modified().ok());
+    written.max().map(time::OffsetDateTime::from)
 }
 
 /// The client of the emergency signer, where one is configured, and what it hears.

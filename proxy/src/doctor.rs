@@ -1,5 +1,5 @@
 //! What is wrong with each upstream, and what to do: looked at from where the proxy stands,
-//! with its credentials. It asks for canaries only, and nothing that it finds moves a gate.
+//! with its credentials; and what is wrong on the proxy's own side. It asks for canaries only, and nothing that it finds moves a gate.
 
 mod endpoint;
 mod report;
@@ -14,6 +14,7 @@ use signing_core::{Algorithm, Canary, Kid, Signer};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
+use crate::conditions::Conditions;
 use crate::config;
 use crate::monitor::Monitor;
 use crate::order::CanaryOrder;
@@ -37,6 +38,7 @@ const VISIT_MAX: Duration = Duration::from_secs(40);
 pub struct Doctor {
     monitor: Monitor,
     patients: Vec<Arc<Patient>>,
+    conditions: Arc<Conditions>,
     visiting: Mutex<()>,
 }
 
@@ -66,9 +68,9 @@ pub struct Busy;
 impl Doctor {
     /// Will look at `patients`, comparing them with the registry that `monitor` has in force.
     #[must_use]
-    pub fn new(monitor: Monitor, patients: Vec<Patient>) -> Self {
+    pub fn new(monitor: Monitor, patients: Vec<Patient>, conditions: Arc<Conditions>) -> Self {
         let patients = patients.into_iter().map(Arc::new).collect();
-        Self { monitor, patients, visiting: Mutex::default() }
+        Self { monitor, patients, conditions, visiting: Mutex::default() }
     }
 
     /// Looks at every upstream.
@@ -105,7 +107,7 @@ impl Doctor {
         let upstreams = upstreams
             .map(|(patient, examined)| examined.unwrap_or_else(|| patient.not_looked_at()))
             .collect();
-        Ok(Report { upstreams })
+        Ok(Report { upstreams, conditions: self.conditions.all() })
     }
 }
 

@@ -7,6 +7,7 @@ use signing_core::gate::{Armed, Extent, Place, Snapshot, State, UpstreamView};
 use signing_core::{Kid, Moment, Refusal};
 use time::OffsetDateTime;
 
+use crate::conditions::{self, Condition, Level};
 use crate::json::put;
 use crate::record::{BREAKGLASS, NORMAL};
 use crate::time::rfc3339;
@@ -22,6 +23,8 @@ pub struct Health<'g> {
     pub signers: Vec<SignerHealth<'g>>,
     /// The break-glass session in force.
     pub session: Option<&'g Armed>,
+    /// How the proxy's own side is.
+    conditions: &'g [Condition],
     freeze: Option<&'g signing_core::gate::Freeze>,
     now: Moment,
 }
@@ -74,7 +77,12 @@ pub enum Reader {
 impl<'g> Health<'g> {
     /// The health at `now`.
     #[must_use]
-    pub fn of(gates: &'g Snapshot, now: Moment, wall: OffsetDateTime) -> Self {
+    pub fn of(
+        gates: &'g Snapshot,
+        conditions: &'g [Condition],
+        now: Moment,
+        wall: OffsetDateTime,
+    ) -> Self {
         let stopped = gates.freeze().is_some() || gates.audit_stop().is_some();
         let signers: Vec<_> = gates
             .gates()
@@ -103,10 +111,12 @@ impl<'g> Health<'g> {
                 }
             })
             .collect();
-        let own = !signers.is_empty() && signers.iter().all(|signer| signer.refusal.is_none());
-        let ok = !signers.is_empty() && signers.iter().all(SignerHealth::signs);
+        // A signature that no caller can fetch is none.
+        let reached = !signers.is_empty() && conditions::first_failed(conditions).is_none();
+        let own = reached && signers.iter().all(|signer| signer.refusal.is_none());
+        let ok = reached && signers.iter().all(SignerHealth::signs);
         let session = gates.armed(now, wall).map(|armed| &**armed);
-        Self { ok, own, signers, session, freeze: gates.freeze(), now }
+        Self { ok, own, signers, session, conditions, freeze: gates.freeze(), now }
     }
 
     /// How much is out, of the signer of which the most is.
@@ -122,6 +132,17 @@ impl<'g> Health<'g> {
         refused.into_iter().find_map(|signer| signer.refusal.as_ref())
     }
 
+    /// The body of `/readyz`: whether callers get signatures, and what is not well.
+    #[must_use]
+    pub fn readiness(&self, draining: bool) -> (bool, Value) {
+        let ready = self.ok && !draining;
+        let mut body = json!({"ok": ready});
+        if self.conditions.iter().any(|condition| condition.level != Level::Ok) {
+            put(&mut body, "conditions", conditions::not_ok(self.conditions, Reader::Anonymous));
+        }
+        (ready, body)
+    }
+
     /// The body of `/health`.
     #[must_use]
     pub fn to_json(&self, reader: Reader) -> Value {
@@ -131,6 +152,7 @@ impl<'g> Health<'g> {
             "frozen": self.freeze.is_some(),
             "outage": self.extent().word(),
             "signers": self.signers.iter().map(|signer| signer.to_json(self.now, reader)).collect::<Vec<_>>(),
+            "conditions": conditions::not_ok(self.conditions, reader),
         });
         if let Some(session) = self.session {
             let mut session_body = json!({
@@ -147,6 +169,11 @@ impl<'g> Health<'g> {
             put(&mut body, "reason", refusal.reason.word());
             if reader != Reader::Anonymous {
                 put(&mut body, "detail", &refusal.detail);
+            }
+        } else if let Some(failed) = conditions::first_failed(self.conditions) {
+            put(&mut body, "reason", failed.component.word());
+            if reader == Reader::Operator {
+                put(&mut body, "detail", &failed.detail);
             }
         }
         if let Some(freeze) = self.freeze

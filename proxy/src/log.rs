@@ -3,9 +3,15 @@
 //! find the queue full are dropped: what must not be lost is in the journal.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signing_core::Moment;
 use tracing::Level;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
@@ -13,10 +19,17 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+use crate::conditions::LogState;
+use crate::time::now;
+
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 8192;
 /// Lines written with one system call, at most.
 const BATCH_MAX: usize = 256;
+/// How long a write may take before the log counts as stuck.
+const STUCK: Duration = Duration::from_secs(3);
+/// How often a log without lines is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the last line.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -28,6 +41,16 @@ const MAY_SAY_MORE: [&str; 6] = ["signing_proxy", "admin", "audit", "gate", "out
 #[derive(Clone, Debug)]
 pub struct Log {
     queue: SyncSender<Line>,
+    sink: Arc<Sink>,
+}
+
+/// How stderr takes what is written.
+#[derive(Debug, Default)]
+struct Sink {
+    /// Since when the write under way has not come back, in nanoseconds of the boot-time clock; 0: none is.
+    writing_since: AtomicU64,
+    /// Why the newest write failed.
+    failing: ArcSwapOption<String>,
 }
 
 #[derive(Debug)]
@@ -45,8 +68,25 @@ impl Log {
     /// If the system gives no thread.
     pub fn start() -> io::Result<Self> {
         let (queue, lines) = mpsc::sync_channel(LINES_MAX);
-        std::thread::Builder::new().name("log".into()).spawn(move || write_all(&lines))?;
-        Ok(Self { queue })
+        let sink = Arc::new(Sink::default());
+        let written = Arc::clone(&sink);
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_all(&lines, &written))?;
+        Ok(Self { queue, sink })
+    }
+
+    /// What becomes of the lines.
+    pub(crate) fn state(&self) -> LogState {
+        let since = self.sink.writing_since.load(Ordering::Acquire);
+        let stuck = now().since(Moment::from_nanos(since));
+        if since > 0 && stuck > STUCK {
+            return LogState::Stuck(stuck.as_secs());
+        }
+        match self.sink.failing.load().as_deref() {
+            Some(why) => LogState::Failing(why.clone()),
+            None => LogState::Written,
+        }
     }
 
     /// Makes it the log of `tracing`'s events: JSON for a program, text for a
@@ -82,8 +122,17 @@ impl Log {
 }
 
 /// Runs until every [`Log`] is gone.
-fn write_all(queue: &Receiver<Line>) {
-    while let Ok(first) = queue.recv() {
+fn write_all(queue: &Receiver<Line>, sink: &Sink) {
+    loop {
+        let first = match queue.recv_timeout(LOOK_EVERY) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => {
+                // A quiet log shows that nobody reads it any more, too.
+                sink.look();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let mut bytes = Vec::new();
         let mut marks = Vec::new();
         for line in std::iter::once(first).chain(queue.try_iter().take(BATCH_MAX - 1)) {
@@ -92,11 +141,34 @@ fn write_all(queue: &Receiver<Line>) {
                 Line::Mark(mark) => marks.push(mark),
             }
         }
-        // Nobody is left to tell that it could not be written.
-        let _ = io::stderr().lock().write_all(&bytes);
+        sink.write(&bytes);
         for mark in marks {
             // Whoever waited may have lost patience.
             let _ = mark.try_send(());
+        }
+    }
+}
+
+impl Sink {
+    /// What cannot be written is lost; health says so.
+    fn write(&self, bytes: &[u8]) {
+        self.writing_since.store(now().as_nanos().max(1), Ordering::Release);
+        let written = io::stderr().lock().write_all(bytes);
+        self.writing_since.store(0, Ordering::Release);
+        if !bytes.is_empty() {
+            self.failing.store(written.err().map(|error| Arc::new(error.to_string())));
+        }
+    }
+
+    /// Whether the other end of a pipe or a socket is closed: without writing, the kernel says so.
+    fn look(&self) {
+        let stderr = io::stderr();
+        let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::empty())];
+        let answer = poll(&mut polled, PollTimeout::ZERO);
+        let closed = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+        let [polled] = polled;
+        if answer.is_ok() && polled.revents().is_some_and(|shown| shown.intersects(closed)) {
+            self.failing.store(Some(Arc::new("its other end is closed".to_owned())));
         }
     }
 }

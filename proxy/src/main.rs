@@ -169,7 +169,7 @@ where
     harden().context("core dumps can not be forbidden")?;
     log.take_events();
     let (config, materials, announce) = prepare(environment)?;
-    let app = App::start(config, materials, environment)?;
+    let app = App::start(config, materials, environment, log.clone())?;
     let kept = announce(&app)?;
     let stopped = app.run_until_stopped(hangup);
     drop(kept);

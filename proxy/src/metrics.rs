@@ -21,6 +21,7 @@ use self::audit::AuditMetrics;
 use self::breakglass::BreakglassMetrics;
 use self::names::*;
 use self::workers::WorkerMetrics;
+use crate::conditions::{self, Condition};
 use crate::emergency::Emergency;
 use crate::health::Health;
 use crate::time::{now, wall_now};
@@ -179,8 +180,14 @@ impl Metrics {
 
     /// The text that Prometheus reads. Gauges that follow the clock are set now.
     #[must_use]
-    pub fn render(&self, gates: &Snapshot, journal: &Journal, emergency: &Emergency) -> String {
-        self.gates(gates);
+    pub fn render(
+        &self,
+        gates: &Snapshot,
+        conditions: &[Condition],
+        journal: &Journal,
+        emergency: &Emergency,
+    ) -> String {
+        self.gates(gates, conditions);
         self.breakglass.signer(
             &Make(&self.recorder),
             emergency.known().as_deref(),
@@ -199,10 +206,20 @@ impl Metrics {
         self.handle.run_upkeep();
     }
 
-    /// Shows the gates as they are at this moment.
-    pub fn gates(&self, gates: &Snapshot) {
+    /// Shows whether a session is in force, and for which key requests count from here on.
+    pub fn session(&self, gates: &Snapshot) {
+        self.breakglass.session(&Make(&self.recorder), gates, now(), wall_now());
+    }
+
+    /// Shows the gates and the proxy's own side as they are at this moment.
+    fn gates(&self, gates: &Snapshot, conditions: &[Condition]) {
         let now: Moment = now();
-        let health = Health::of(gates, now, wall_now());
+        let health = Health::of(gates, conditions, now, wall_now());
+        for condition in conditions {
+            let labels = [("component", condition.component.word())];
+            let gauge = Make(&self.recorder).gauge(COMPONENT_OK, &labels);
+            gauge.set(one_if(condition.level == conditions::Level::Ok));
+        }
         // A session does not make it healthy.
         self.health.set(one_if(health.own));
         self.breakglass.session(&Make(&self.recorder), gates, now, wall_now());

@@ -16,6 +16,7 @@ use signing_core::{Reason, Refusal};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::conditions::Conditions;
 use crate::emergency::Emergency;
 use crate::health::{Health, Reader};
 use crate::metrics::Metrics;
@@ -38,6 +39,8 @@ pub struct Observed {
     pub journal: Journal,
     /// The emergency signer.
     pub emergency: Emergency,
+    /// The proxy's own side.
+    pub conditions: Arc<Conditions>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// True once the proxy shuts down: not ready any more.
@@ -91,16 +94,18 @@ fn respond(observed: &Observed, request: &Request<Incoming>) -> Response<Answer>
         return problem(&Refusal::new(Reason::MethodNotAllowed, "this path takes GET"), None);
     }
     let gates = observed.monitor.gates();
-    let health = Health::of(&gates, now(), wall_now());
+    let conditions = observed.conditions.all();
+    let health = Health::of(&gates, &conditions, now(), wall_now());
     match path {
         "/metrics" => {
-            metrics(&observed.metrics.render(&gates, &observed.journal, &observed.emergency))
+            let Observed { journal, emergency, .. } = observed;
+            metrics(&observed.metrics.render(&gates, &conditions, journal, emergency))
         }
         "/health" => json_answer(status_of(health.ok), &health.to_json(Reader::Anonymous)),
         "/livez" => json_answer(StatusCode::OK, &json!({"ok": true})),
         _ => {
-            let ready = health.ok && !*observed.draining.borrow();
-            json_answer(status_of(ready), &json!({"ok": ready}))
+            let (ready, body) = health.readiness(*observed.draining.borrow());
+            json_answer(status_of(ready), &body)
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use audit::Journal;
 use signing_core::Kid;
 use signing_core::journal::{self, KeyId, Record};
@@ -21,7 +21,7 @@ use crate::materials::Materials;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::server::{Connections, ServerTls};
-use crate::time::wall_now;
+use crate::time::{rfc3339, wall_now};
 
 /// How long reading may take: a file system that hangs must not hang an operator.
 const READ_MAX: Duration = Duration::from_secs(5);
@@ -52,6 +52,8 @@ pub struct Reloader {
     pub audit_key: KeyId,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Why the newest reload changed nothing, if it did not.
+    pub refusal: ArcSwapOption<String>,
 }
 
 /// What a reload did.
@@ -86,6 +88,12 @@ pub enum ReloadError {
 }
 
 impl Reloader {
+    /// How many configurations were in force since the start.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.monitor.gates().rulebook().generation()
+    }
+
     /// Reloads, for `by`. Whoever asked may hang up: what began is finished.
     ///
     /// # Errors
@@ -102,6 +110,7 @@ impl Reloader {
         let reloaded = self.try_reload(by).await;
         match &reloaded {
             Ok(Reloaded { generation, signers_touched, connections_cut }) => {
+                self.refusal.store(None);
                 let touched = words(signers_touched);
                 tracing::warn!(target: "admin", by, generation, touched, connections_cut, "reloaded");
             }
@@ -109,6 +118,7 @@ impl Reloader {
                 // The one that is under way says how it ends.
                 if *error != ReloadError::Busy {
                     self.metrics.reload_refused();
+                    self.refusal.store(Some(Arc::new(refusal(error, by))));
                 }
                 tracing::error!(target: "admin", by, %error, "not reloaded");
             }
@@ -148,7 +158,7 @@ impl Reloader {
         let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
         let touched = self.monitor.reload(Arc::new(next), thresholds, probe).await?;
         self.rates.replace(&config.caller_rates);
-        let certificate_ends = tls.certificate_ends;
+        let certificate_ends = tls.certificate_ends();
         // In this order: whoever shakes hands in between is found on the list, or finds this.
         let tls = Arc::new(tls);
         self.tls.store(Arc::clone(&tls));
@@ -195,6 +205,23 @@ impl Reloader {
     fn mistaken(&self, mistakes: Vec<String>) -> ReloadError {
         ReloadError::Mistakes(ConfigError { file: self.file.clone(), mistakes })
     }
+}
+
+/// One sentence about a reload that was refused; `signctl reload` lists every mistake.
+fn refusal(error: &ReloadError, by: &str) -> String {
+    let at = rfc3339(wall_now());
+    let why = match error {
+        ReloadError::Mistakes(ConfigError { mistakes, .. }) => match mistakes.as_slice() {
+            [] => "the configuration cannot be read".to_owned(),
+            [only] => only.clone(),
+            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+        },
+        ReloadError::Busy
+        | ReloadError::TooSlow
+        | ReloadError::Unrecorded(_)
+        | ReloadError::Gone(_) => error.to_string(),
+    };
+    format!("the reload at {at} by {by} was refused: {why}")
 }
 
 fn words(kids: &[Kid]) -> String {

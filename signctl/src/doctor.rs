@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::show::{table, text};
+use crate::show::{conditions, table, text};
 
 /// One line for each check of each upstream; what failed stands out, there and in the end.
 pub(crate) fn found(body: &Value) -> String {
@@ -27,6 +27,12 @@ pub(crate) fn found(body: &Value) -> String {
     let mut lines: Vec<_> = table(&rows).lines().map(|line| format!("  {line}")).collect();
     for (at, title) in titles.into_iter().rev() {
         lines.insert(at, title);
+    }
+    let own_side: Vec<_> = conditions(body);
+    if !own_side.is_empty() {
+        lines.push("the proxy's own side".to_owned());
+        lines.extend(own_side.iter().map(|line| format!("  {line}")));
+        failed.push("the proxy's own side".to_owned());
     }
     lines.push(match (body.get("ok"), failed.is_empty()) {
         (Some(Value::Bool(true)), _) => "all is well".to_owned(),

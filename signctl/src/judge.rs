@@ -78,6 +78,12 @@ fn what_to_do(reason: &str) -> &'static str {
         "key_unavailable" => {
             "a key is disabled, denied, revoked or over: see `signctl status` on its host"
         }
+        "server_certificate" => {
+            "its certificate has expired or does not count yet: renew it, then `signctl reload` on its host"
+        }
+        "client_authorities" => {
+            "none of its client authorities counts now: renew client_ca_file, then `signctl reload` on its host"
+        }
         "caller_not_authorized" => {
             "it does not know this client certificate's name: configure the caller"
         }

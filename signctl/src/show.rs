@@ -26,6 +26,7 @@ pub(crate) fn status(body: &Value) -> String {
         lines.push("to end it: signctl unfreeze".to_owned());
     }
     lines.extend(body.get("audit").map(journal));
+    lines.extend(conditions(body));
     lines.extend(outage(body));
     lines.push(signers(body));
     lines.extend(workers(body));
@@ -46,6 +47,20 @@ fn workers(body: &Value) -> Vec<String> {
         )
     };
     body.get("workers").and_then(Value::as_array).into_iter().flatten().map(line).collect()
+}
+
+/// What is not well on the proxy's own side: a line for each.
+pub(crate) fn conditions(body: &Value) -> Vec<String> {
+    let all = body.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let bad = all.filter(|condition| text(condition, "state") != "ok");
+    let line = |condition: &Value| {
+        let [component, state, since, detail] =
+            ["component", "state", "since", "detail"].map(|key| text(condition, key));
+        let said =
+            format!("{} {} since {since}", component.replace('_', " "), state.to_uppercase());
+        if detail.is_empty() { said } else { format!("{said}: {detail}") }
+    };
+    bad.map(line).collect()
 }
 
 /// What is out, for how long, and when that is long enough for break-glass.
@@ -86,7 +101,10 @@ pub(crate) fn health(body: &Value) -> String {
     if body.get("signers").is_none() {
         return if body.get("ok") == Some(&Value::Bool(true)) { "ok" } else { "NOT ok" }.to_owned();
     }
-    format!("{}\n{}", verdict(body), signers(body))
+    let mut lines = vec![verdict(body)];
+    lines.extend(conditions(body));
+    lines.push(signers(body));
+    lines.join("\n")
 }
 
 /// What became of a command.

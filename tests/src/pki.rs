@@ -146,6 +146,12 @@ impl Pki {
     /// A revocation list of `revoked`, whose next one is due in `days`.
     #[must_use]
     pub fn revocation_list(&self, revoked: &[&Certificate], days: i64) -> String {
+        self.revocation_list_until(revoked, OffsetDateTime::now_utc() + Duration::days(days))
+    }
+
+    /// A revocation list of `revoked`, whose next one is due then.
+    #[must_use]
+    pub fn revocation_list_until(&self, revoked: &[&Certificate], due: OffsetDateTime) -> String {
         let now = OffsetDateTime::now_utc();
         let entry = |certificate: &&Certificate| RevokedCertParams {
             serial_number: SerialNumber::from(certificate.serial.clone()),
@@ -155,7 +161,7 @@ impl Pki {
         };
         let params = CertificateRevocationListParams {
             this_update: now - Duration::days(7),
-            next_update: now + Duration::days(days),
+            next_update: due,
             crl_number: SerialNumber::from(1_u64),
             issuing_distribution_point: None,
             revoked_certs: revoked.iter().map(entry).collect(),

@@ -38,3 +38,13 @@ pub fn system(name: &str) -> Command {
 pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
+
+/// The library that shows a process another wall clock, wherever Debian has it for this machine.
+#[must_use]
+pub fn libfaketime() -> PathBuf {
+    let found = std::fs::read_dir("/usr/lib").unwrap().find_map(|entry| {
+        let file = entry.unwrap().path().join("faketime/libfaketimeMT.so.1");
+        file.exists().then_some(file)
+    });
+    found.unwrap_or_else(|| panic!("libfaketime is missing: run ./tests/run.sh, which installs it"))
+}

@@ -21,9 +21,10 @@ use serde_json::{Value, json};
 use signing_core::gate::Slots;
 use signing_core::{Kid, Moment, Reason, Refusal};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::breakglass::Breakglass;
+use crate::conditions::Conditions;
 use crate::config::{self, REASON_MAX_CHARS};
 use crate::doctor::{Busy, Doctor};
 use crate::drill::Drills;
@@ -84,6 +85,8 @@ pub struct Admin {
     pub reloader: Arc<Reloader>,
     /// Break-glass.
     pub breakglass: Arc<Breakglass>,
+    /// The proxy's own side.
+    pub conditions: Arc<Conditions>,
     /// Looks at the upstreams.
     pub doctor: Doctor,
     /// Of tokens.
@@ -134,12 +137,24 @@ impl Unseal {
     }
 }
 
-/// Serves the admin socket until the process ends.
-pub async fn serve(listener: UnixListener, admin: Arc<Admin>) {
+/// Serves the admin socket until the process ends; `again` hands over the socket that was bound in
+/// place of one whose file was removed.
+pub async fn serve(
+    mut listener: UnixListener,
+    mut again: mpsc::Receiver<UnixListener>,
+    admin: Arc<Admin>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(bound) = again.recv() => {
+                listener = bound;
+                continue;
+            }
+        };
+        let Ok((stream, _)) = accepted else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
@@ -278,7 +293,8 @@ fn still_frozen(admin: &Admin) -> bool {
 
 fn status(admin: &Admin) -> Value {
     let gates = admin.monitor.gates();
-    let mut body = Health::of(&gates, now(), wall_now()).to_json(Reader::Operator);
+    let conditions = admin.conditions.all();
+    let mut body = Health::of(&gates, &conditions, now(), wall_now()).to_json(Reader::Operator);
     put(&mut body, "deployment", &admin.deployment);
     put(&mut body, "version", env!("CARGO_PKG_VERSION"));
     put(&mut body, "config_generation", gates.rulebook().generation());

@@ -2,14 +2,16 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 
 use audit::Journal;
+use host::socket::Bound;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use crate::admin::{self, Admin};
 use crate::breakglass::{self, Breakglass};
+use crate::conditions::{self, Conditions, Sources};
 use crate::emergency::Notice;
 use crate::monitor::MonitorTasks;
 use crate::observe::{self, Observed};
@@ -19,7 +21,8 @@ use crate::refusals::Refusals;
 /// their own, so that they answer when the data plane is saturated.
 pub(super) struct AdminThread {
     pub(super) monitor_tasks: MonitorTasks,
-    pub(super) admin_listener: std::os::unix::net::UnixListener,
+    pub(super) admin_listener: (std::os::unix::net::UnixListener, Arc<Mutex<Bound>>),
+    pub(super) conditions: (Arc<Conditions>, Sources),
     pub(super) admin: Arc<Admin>,
     pub(super) metrics_listener: TcpListener,
     pub(super) observed: Arc<Observed>,
@@ -38,9 +41,16 @@ impl AdminThread {
             // Dropped when the thread ends, however it does.
             let _alive: oneshot::Sender<()> = alive;
             let run = async {
-                let admin_listener = tokio::net::UnixListener::from_std(self.admin_listener)?;
+                let (admin_listener, bound) = self.admin_listener;
+                let admin_listener = tokio::net::UnixListener::from_std(admin_listener)?;
                 let metrics_listener = tokio::net::TcpListener::from_std(self.metrics_listener)?;
-                let admin = tokio::spawn(admin::serve(admin_listener, self.admin));
+                let (bind_again, bound_again) = tokio::sync::mpsc::channel(1);
+                let admin = tokio::spawn(admin::serve(admin_listener, bound_again, self.admin));
+                let (conditions, sources) = self.conditions;
+                let watching_socket =
+                    conditions::watch_socket(bound, bind_again, Arc::clone(&conditions));
+                let watching_socket = tokio::spawn(watching_socket);
+                let watching = tokio::spawn(conditions::watch(conditions, sources));
                 let observed = tokio::spawn(observe::serve(metrics_listener, self.observed));
                 let (refusals, journal) = self.recording;
                 let refusals =
@@ -57,6 +67,8 @@ impl AdminThread {
                     () = self.monitor_tasks.run() => {}
                     _ = admin => {}
                     _ = observed => {}
+                    _ = watching_socket => {}
+                    _ = watching => {}
                     _ = refusals => {}
                     _ = keeping => {}
                 }

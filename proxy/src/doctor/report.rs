@@ -1,7 +1,11 @@
 //! What was found: for each upstream every check, as words and as JSON.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use signing_core::Kid;
+
+use crate::conditions::{self, Condition, Level};
 
 /// What is looked at, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,11 +52,13 @@ pub struct Examined {
     pub checks: Vec<(Check, State, String)>,
 }
 
-/// All upstreams.
+/// All upstreams, and the proxy's own side.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// One for each.
     pub upstreams: Vec<Examined>,
+    /// One for each component.
+    pub conditions: Arc<Vec<Condition>>,
 }
 
 /// Checks as they are made.
@@ -151,12 +157,15 @@ impl Examined {
 }
 
 impl Report {
-    /// As the admin socket answers it. `ok` only if every upstream signed a canary.
+    /// As the admin socket answers it. `ok` only if every upstream signed a canary and nothing is
+    /// wrong on the proxy's own side.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let upstreams: Vec<_> = self.upstreams.iter().map(upstream).collect();
-        let ok = !upstreams.is_empty() && self.upstreams.iter().all(Examined::ok);
-        json!({"ok": ok, "upstreams": upstreams})
+        let signs = !upstreams.is_empty() && self.upstreams.iter().all(Examined::ok);
+        let is_well = self.conditions.iter().all(|condition| condition.level == Level::Ok);
+        let conditions = conditions::to_json(&self.conditions);
+        json!({"ok": signs && is_well, "upstreams": upstreams, "conditions": conditions})
     }
 }
 
@@ -185,12 +194,13 @@ mod tests {
         let signer_kid = Kid::parse("k").unwrap();
         let checks = checks.into_list();
         let examined = Examined { signer_kid, provider: "aws-kms", region: "r".into(), checks };
-        Report { upstreams: vec![examined] }.to_json()
+        Report { upstreams: vec![examined], conditions: Arc::default() }.to_json()
     }
 
     #[test]
     fn silence_is_not_ok() {
-        assert_eq!(Report { upstreams: Vec::new() }.to_json()["ok"], false);
+        let nothing = Report { upstreams: Vec::new(), conditions: Arc::default() };
+        assert_eq!(nothing.to_json()["ok"], false);
         assert_eq!(report(Checks::default())["ok"], false);
         let mut checks = Checks::default();
         checks.ok(Check::Signature, "signed");

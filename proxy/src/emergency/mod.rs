@@ -97,6 +97,12 @@ pub struct Signed {
 }
 
 impl Emergency {
+    /// Whether it is connected now; None where there is no break-glass.
+    #[must_use]
+    pub fn is_connected(&self) -> Option<bool> {
+        self.0.as_ref().map(|client| client.known.load().is_some())
+    }
+
     /// A client, and the task that keeps it connected, to be spawned. `notices` hears what
     /// happens to sessions.
     #[must_use = "nothing connects until the task runs"]

@@ -18,6 +18,7 @@ pub(super) const CERTIFICATE_EXPIRY: &str =
 pub(super) const RELOAD_SUCCESSFUL: &str = "signing_proxy_config_last_reload_successful";
 pub(super) const RELOAD_SUCCESS_AT: &str =
     "signing_proxy_config_last_reload_success_timestamp_seconds";
+pub(super) const COMPONENT_OK: &str = "signing_proxy_component_ok";
 pub(super) const CONNECTIONS: &str = "signing_proxy_connections";
 pub(super) const HANDSHAKES_FAILED: &str = "signing_proxy_tls_handshakes_failed_total";
 pub(super) const CONNECTIONS_REFUSED: &str = "signing_proxy_connections_refused_total";
@@ -45,7 +46,11 @@ pub(super) const AUDIT_SEALED: &str = "audit_sealed";
 
 /// Name, unit and help of each metric.
 pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
-    (HEALTH, Kind::Gauge, "1 only when every signer can sign through its own provider."),
+    (
+        HEALTH,
+        Kind::Gauge,
+        "1 only when every signer can sign through its own provider, and callers can get in.",
+    ),
     (SIGNER_HEALTH, Kind::Gauge, "1 when this signer's gate is open and nothing is frozen."),
     (UPSTREAM_HEALTH, Kind::Gauge, "1 when this upstream answers with signatures that verify."),
     (GATE_STATE, Kind::Gauge, "1 for the state the signer's gate is in, 0 for the others."),
@@ -76,6 +81,11 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
         RELOAD_SUCCESS_AT,
         Kind::Gauge,
         "When the configuration in force was read, in seconds since 1970.",
+    ),
+    (
+        COMPONENT_OK,
+        Kind::Gauge,
+        "1 while this component of the proxy's own side is well; 0 while someone has to look at it.",
     ),
     (CONNECTIONS, Kind::Gauge, "Open connections to the data plane."),
     (HANDSHAKES_FAILED, Kind::Counter, "TLS handshakes that failed or timed out."),

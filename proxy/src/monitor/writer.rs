@@ -357,7 +357,7 @@ impl Writer {
     /// Publishes the gates as they are, then records, stores and tells what changed.
     fn publish_news(&mut self, News { transitions, changes, probers_look }: News) {
         self.published.store(Arc::new(self.gates.snapshot()));
-        self.metrics.gates(&self.published.load());
+        self.metrics.session(&self.published.load());
         for Transition { kid, from, to } in transitions {
             // In force since the line above. Dying before it is stored forgets it
             // only if its cause never shows again: canaries find it too.

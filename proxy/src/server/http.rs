@@ -209,14 +209,17 @@ impl Exchange {
 
     fn health(&self) -> Response<Answer> {
         let gates = self.plane.room.monitor.gates();
-        let health = Health::of(&gates, now(), wall_now());
+        let conditions = self.plane.conditions.all();
+        let health = Health::of(&gates, &conditions, now(), wall_now());
         json_answer(status_of(health.ok), &health.to_json(Reader::Caller))
     }
 
     fn ready(&self) -> Response<Answer> {
         let gates = self.plane.room.monitor.gates();
-        let ready = Health::of(&gates, now(), wall_now()).ok && !*self.plane.draining.borrow();
-        json_answer(status_of(ready), &json!({"ok": ready}))
+        let conditions = self.plane.conditions.all();
+        let health = Health::of(&gates, &conditions, now(), wall_now());
+        let (ready, body) = health.readiness(*self.plane.draining.borrow());
+        json_answer(status_of(ready), &body)
     }
 
     /// Reads a body within its limits, and within what all bodies together may take.

@@ -3,6 +3,7 @@
 
 mod answer;
 mod connections;
+mod dates;
 mod dialects;
 mod http;
 pub mod outside;
@@ -31,6 +32,7 @@ pub use connections::Connections;
 pub use tls::ServerTls;
 
 use crate::caller_rates::CallerRates;
+use crate::conditions::Conditions;
 use crate::config;
 use crate::log_limit::LogLimit;
 use crate::refusals::Refusals;
@@ -58,6 +60,8 @@ pub struct DataPlane {
     pub bodies: Arc<Semaphore>,
     /// How often each caller may ask.
     pub rates: Arc<CallerRates>,
+    /// The proxy's own side, for health.
+    pub conditions: Arc<Conditions>,
     /// True once the proxy shuts down.
     pub draining: watch::Receiver<bool>,
     /// Refusals on their way to the journal.

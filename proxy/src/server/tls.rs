@@ -22,6 +22,8 @@ use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::dates;
+use crate::conditions::Dated;
 use crate::config;
 use host::files;
 
@@ -32,8 +34,9 @@ pub struct ServerTls {
     pub config: Arc<ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
     tls12: bool,
-    /// When the server's own certificate ends, in seconds since 1970.
-    pub certificate_ends: i64,
+    certificate: Dated,
+    authorities: Vec<Dated>,
+    revocation_lists: Vec<Dated>,
 }
 
 impl ServerTls {
@@ -65,8 +68,12 @@ impl ServerTls {
         let (Ok(chain), Ok(key), Ok(roots), true) = (chain, key, roots, mistakes.is_empty()) else {
             return Err(mistakes);
         };
-        let crls = crls.into_iter().flatten().flatten().collect();
-        let certificate_ends = ends(&chain).ok_or_else(|| {
+        let crls: Vec<_> = crls.into_iter().flatten().collect();
+        let named = tls.client_crl_files.iter().zip(&crls);
+        let dated_lists = named.flat_map(|(file, lists)| dates::of_lists(file, lists)).collect();
+        let authorities = dates::of_authorities(&tls.client_ca_file, &roots);
+        let crls = crls.into_iter().flatten().collect();
+        let certificate = dates::of_chain(&tls.certificate_file, &chain).ok_or_else(|| {
             vec![mistake(
                 "server.tls.certificate_file",
                 &tls.certificate_file,
@@ -97,7 +104,35 @@ impl ServerTls {
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), verifier, tls12: tls.tls12, certificate_ends })
+        Ok(Self {
+            config: Arc::new(config),
+            verifier,
+            tls12: tls.tls12,
+            certificate,
+            authorities,
+            revocation_lists: dated_lists,
+        })
+    }
+
+    /// When the server's own certificate counts.
+    pub(crate) fn certificate(&self) -> &Dated {
+        &self.certificate
+    }
+
+    /// When each of the client authorities counts.
+    pub(crate) fn authorities(&self) -> &[Dated] {
+        &self.authorities
+    }
+
+    /// When each of the revocation lists counts.
+    pub(crate) fn revocation_lists(&self) -> &[Dated] {
+        &self.revocation_lists
+    }
+
+    /// When the server's own certificate ends, in seconds since 1970.
+    #[must_use]
+    pub fn certificate_ends(&self) -> i64 {
+        self.certificate.ends.unix_timestamp()
     }
 
     /// Whether a client that came in as `shaken` would be let in at `now`: after a

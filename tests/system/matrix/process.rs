@@ -3,11 +3,11 @@
 //! `journal_faults/` has kills and disks.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
-use system_tests::programs::system;
+use system_tests::programs::{libfaketime, system};
 use system_tests::{FaultProxy, Kind, Operation, Process, Trouble, World, eventually};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -86,15 +86,6 @@ async fn i2_a_wall_clock_that_jumps_neither_shuts_a_gate_nor_keeps_one_open() {
     proxy.healthy().await;
     proxy.stop().await;
     verified_journal(&world);
-}
-
-/// Wherever Debian has it for this machine.
-fn libfaketime() -> PathBuf {
-    let found = fs::read_dir("/usr/lib").unwrap().find_map(|entry| {
-        let file = entry.unwrap().path().join("faketime/libfaketimeMT.so.1");
-        file.exists().then_some(file)
-    });
-    found.unwrap_or_else(|| panic!("libfaketime is missing: run ./tests/run.sh, which installs it"))
 }
 
 #[tokio::test]

@@ -1,0 +1,143 @@
+//! Looks at every component once a second, keeps since when it is as it is, and says each change.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use host::socket::{Bound, Found};
+use signing_core::Moment;
+use time::OffsetDateTime;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+
+use super::judge::{self, Verdict};
+use super::{Condition, Conditions, Level};
+use crate::emergency::Emergency;
+use crate::log::Log;
+use crate::reload::Reloader;
+use crate::server::ServerTls;
+use crate::time::{now, wall_now};
+
+/// How often every component is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+/// How often the path of the admin socket is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Where the evidence comes from.
+#[derive(Debug)]
+pub struct Sources {
+    /// The TLS material in force.
+    pub tls: Arc<ArcSwap<ServerTls>>,
+    /// What became of the newest reload.
+    pub reloader: Arc<Reloader>,
+    /// The emergency signer.
+    pub emergency: Emergency,
+    /// The log.
+    pub log: Log,
+    /// When this machine last wrote the journal before the start.
+    pub journal_written: Option<OffsetDateTime>,
+}
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    wall: OffsetDateTime,
+    boot: Moment,
+}
+
+/// Looks for ever. The first look is done when the first await is reached.
+pub async fn watch(conditions: Arc<Conditions>, sources: Sources) {
+    let mut generation = sources.reloader.generation();
+    let mut start = Clocks { wall: wall_now(), boot: now() };
+    loop {
+        let newest = sources.reloader.generation();
+        if newest != generation {
+            // Whoever reloads has looked at the conditions: the clock counts as right from here.
+            (generation, start) = (newest, Clocks { wall: wall_now(), boot: now() });
+        }
+        look(&conditions, &sources, start);
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+fn look(conditions: &Conditions, sources: &Sources, start: Clocks) {
+    let wall = wall_now();
+    let tls = sources.tls.load();
+    let awake = time::Duration::try_from(now().since(start.boot)).unwrap_or(time::Duration::MAX);
+    let set = (wall - start.wall).checked_sub(awake).unwrap_or(time::Duration::MAX);
+    let lost = conditions.admin_socket_lost.load();
+    let refused = sources.reloader.refusal.load();
+    let verdicts = [
+        judge::server_certificate(tls.certificate(), wall),
+        judge::client_authorities(tls.authorities(), wall),
+        judge::revocation_lists(tls.revocation_lists(), wall),
+        judge::admin_socket(lost.as_deref().map(String::as_str)),
+        judge::emergency_signer(sources.emergency.is_connected()),
+        judge::log(sources.log.state()),
+        judge::reload(refused.as_deref().map(String::as_str)),
+        judge::clock(wall, sources.journal_written, set),
+    ];
+    let before = conditions.all.load();
+    let all = verdicts.map(|verdict| condition(verdict, &before, wall));
+    conditions.all.store(Arc::new(all.into()));
+}
+
+/// The condition that follows from a verdict. A change of its level is said once.
+fn condition(verdict: Verdict, before: &[Condition], now: OffsetDateTime) -> Condition {
+    let Verdict { component, level, detail } = verdict;
+    let before = before.iter().find(|condition| condition.component == component);
+    let was = before.map_or(Level::Ok, |condition| condition.level);
+    let since = before.filter(|_| was == level).map_or(now, |condition| condition.since);
+    let word = component.word();
+    if level != was {
+        match level {
+            Level::Ok => tracing::info!(target: "condition", component = word, "ok again"),
+            Level::Degraded => {
+                tracing::warn!(target: "condition", component = word, detail, "degraded")
+            }
+            Level::Failed => {
+                tracing::error!(target: "condition", component = word, detail, "failed")
+            }
+        }
+    }
+    Condition { component, level, detail, since }
+}
+
+/// Looks for ever whether the admin socket's path still leads here, and sends the socket that is
+/// bound in its place. A thread that may block looks: a file system that hangs stops nobody else.
+pub async fn watch_socket(
+    bound: Arc<Mutex<Bound>>,
+    again: mpsc::Sender<UnixListener>,
+    conditions: Arc<Conditions>,
+) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let looking = Arc::clone(&bound);
+        let looking = tokio::task::spawn_blocking(move || locked(&looking).look());
+        // It does not panic; without an answer nobody could look again.
+        let Ok(found) = looking.await else { return };
+        let lost = match found {
+            Found::Ours => None,
+            Found::Lost(error) => Some(error.to_string()),
+            Found::BoundAgain(listener) => match UnixListener::from_std(listener) {
+                Ok(listener) => {
+                    tracing::warn!(target: "admin", "the admin socket was removed, and is bound again");
+                    // Whoever accepts is alive as long as this task.
+                    let _ = again.send(listener).await;
+                    None
+                }
+                Err(error) => {
+                    // Nobody listens there: the next look binds it anew.
+                    locked(&bound).remove();
+                    Some(error.to_string())
+                }
+            },
+        };
+        conditions.admin_socket_lost(lost);
+    }
+}
+
+fn locked(bound: &Mutex<Bound>) -> MutexGuard<'_, Bound> {
+    // A look is one step: a panic leaves a whole value.
+    bound.lock().unwrap_or_else(PoisonError::into_inner)
+}
