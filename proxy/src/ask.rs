@@ -8,16 +8,20 @@ use signing_core::{Kid, Moment, Reason, Refusal};
 use crate::order::{Failed, Proven, SigningOrder};
 use crate::sign::SigningRoom;
 use crate::time::now;
-use crate::upstream::{Route, UpstreamError};
+use crate::upstream::{Answered, NoRoute, Patience, Route, UpstreamError};
+
+/// What a caller is told whose request no upstream would answer in time.
+const NO_ROOM: &str = "more requests wait for every open upstream than it signs in time; this one was \
+                       not sent";
 
 /// What an upstream answered, which nobody believes yet.
 #[derive(Debug)]
 pub(crate) struct Asked {
     upstream: usize,
-    /// When the first upstream that was asked was called.
+    /// When the first upstream that was asked began its call.
     pub(crate) called: Moment,
-    /// When this one was.
-    called_this: Moment,
+    /// When this one did.
+    began: Moment,
     /// When the answer was there.
     pub(crate) answered: Moment,
     answer: Result<Vec<u8>, Evidence>,
@@ -27,8 +31,13 @@ impl SigningRoom {
     /// Chooses the upstream to ask among those that are open, and spends its quota.
     ///
     /// # Errors
-    /// `upstream_throttled`, at once, if all of them are at their limit.
-    pub(crate) fn route(&self, gates: &Snapshot, permit: &Permit) -> Result<Route, Refusal> {
+    /// `upstream_throttled` or `overloaded`, at once, if all of them are at their limit.
+    pub(crate) fn route(
+        &self,
+        gates: &Snapshot,
+        permit: &Permit,
+        deadline: Moment,
+    ) -> Result<Route, Refusal> {
         let (kid, now) = (&permit.grant().signer().kid, now());
         let served = self.upstreams.get(kid).zip(gates.gate(kid));
         let Some((served, gate)) = served else {
@@ -38,28 +47,37 @@ impl SigningRoom {
         };
         // A lease may have ended since the permit was given: then no quota is in the way.
         gates.check(kid, now)?;
-        served.route(gate.serving(now), now).ok_or_else(|| {
-            let detail = "the quota of every open upstream is used up; this request was not sent";
-            Refusal::new(Reason::UpstreamThrottled, detail).about(kid)
+        served.route(gate.serving(now), deadline, now).map_err(|why| {
+            let (reason, detail) = match why {
+                NoRoute::NoQuota => (
+                    Reason::UpstreamThrottled,
+                    "the quota of every open upstream is used up; this request was not sent",
+                ),
+                NoRoute::NoRoom => (Reason::Overloaded, NO_ROOM),
+            };
+            Refusal::new(reason, detail).about(kid)
         })
     }
 
     /// Asks the upstream of `route`. If it certainly signed nothing, and another one is open,
     /// asks that one, within the budget for second attempts.
-    pub(crate) async fn ask(&self, order: &SigningOrder, route: Route) -> Asked {
+    pub(crate) async fn ask(&self, order: &SigningOrder, route: Route, deadline: Moment) -> Asked {
         let kid = &order.grant().signer().kid;
-        let called = now();
-        let first = self.ask_one(order, kid, route, called).await;
-        let is_unavailable =
-            matches!(&first.answer, Err(Evidence::Failed { fault: Fault::Unavailable, .. }));
-        if !is_unavailable {
+        let first = self.ask_one(order, kid, route, deadline).await;
+        let was_not_served = matches!(
+            &first.answer,
+            Err(Evidence::Failed { fault: Fault::Unavailable | Fault::Overloaded, .. })
+        );
+        if !was_not_served {
             return first;
         }
-        let Some(next) = self.other_route(kid, first.upstream) else { return first };
+        let next = self.other_route(kid, first.upstream, deadline);
+        let Some(next) = next else { return first };
         if let Err(evidence) = &first.answer {
             self.tell(kid, is_registered(order), first.call(), first.answered, evidence.clone());
         }
-        self.ask_one(order, kid, next, called).await
+        let second = self.ask_one(order, kid, next, deadline).await;
+        Asked { called: first.called, ..second }
     }
 
     /// Verifies what was answered, and reports what it shows of the upstream.
@@ -83,35 +101,41 @@ impl SigningRoom {
         order: &SigningOrder,
         kid: &Kid,
         route: Route,
-        called: Moment,
+        deadline: Moment,
     ) -> Asked {
-        let called_this = now();
+        let asked = now();
+        let patience = Patience::Caller { deadline };
         let served = self.upstreams.get(kid);
         let reached = served.and_then(|served| served.get(&route));
-        let answer = match (served, reached) {
+        let Answered { result, began } = match (served, reached) {
             // Another one is asked next, rather than this one again.
             (Some(served), Some(reached)) if served.iter().count() > 1 => {
-                reached.upstream.sign_once(order).await
+                reached.upstream.sign_once(order, patience).await
             }
-            (_, Some(reached)) => reached.upstream.sign(order).await,
-            (_, None) => Err(UpstreamError::failed(Fault::Unavailable, "no such upstream")),
+            (_, Some(reached)) => reached.upstream.sign(order, patience).await,
+            (_, None) => {
+                let error = UpstreamError::failed(Fault::Unavailable, "no such upstream");
+                Answered { result: Err(error), began: asked }
+            }
         };
         let answered = now();
-        if let (Ok(_), Some(reached)) = (&answer, reached) {
-            reached.latency.answered_in(answered.since(called_this));
+        if let (Ok(_), Some(reached)) = (&result, reached) {
+            // With the wait for it: who is preferred for being fast has to have room.
+            reached.latency.answered_in(answered.since(asked));
         }
-        let answer = answer.map_err(UpstreamError::into_evidence);
-        Asked { upstream: route.upstream(), called, called_this, answered, answer }
+        let answer = result.map_err(UpstreamError::into_evidence);
+        Asked { upstream: route.upstream(), called: began, began, answered, answer }
     }
 
     /// A route to another open upstream than `tried`, if its budget grants a second attempt.
-    fn other_route(&self, kid: &Kid, tried: usize) -> Option<Route> {
+    fn other_route(&self, kid: &Kid, tried: usize, deadline: Moment) -> Option<Route> {
         let (gates, now) = (self.monitor.gates(), now());
         let served = self.upstreams.get(kid)?;
         let budget = served.iter().nth(tried)?;
         let mut others = gates.gate(kid)?.serving(now).filter(|at| *at != tried).peekable();
         others.peek()?;
-        budget.upstream.grants_second_attempt(now).then(|| served.route(others, now))?
+        let is_granted = budget.upstream.grants_second_attempt(now);
+        is_granted.then(|| served.route(others, deadline, now).ok())?
     }
 
     fn tell(
@@ -139,7 +163,7 @@ struct Call {
 
 impl Asked {
     fn call(&self) -> Call {
-        let (upstream, began) = (self.upstream, self.called_this);
+        let (upstream, began) = (self.upstream, self.began);
         Call { upstream, began, took: self.answered.since(began) }
     }
 }

@@ -18,7 +18,7 @@ use crate::conditions::Conditions;
 use crate::config;
 use crate::monitor::Monitor;
 use crate::order::CanaryOrder;
-use crate::upstream::{FaultSwitch, KmsClients, Provider, Upstream, UpstreamError};
+use crate::upstream::{FaultSwitch, KmsClients, Patience, Provider, Upstream, UpstreamError};
 use report::Checks;
 
 pub use endpoint::date;
@@ -190,7 +190,10 @@ async fn look_at_key(upstream: &Upstream, signer: Option<Arc<Signer>>, checks: &
         return checks.failed(Check::Signature, why);
     }
     let order = CanaryOrder::new(Arc::clone(&signer), &Canary::new(&signer.kid, nonce));
-    let answer = bounded(upstream.sign(&order)).await.map_err(UpstreamError::into_evidence);
+    // A token may be busy for as long again before it begins.
+    let patience = Patience::Canary { timeout: ANSWER_MAX / 2 };
+    let asking = async { upstream.sign(&order, patience).await.result };
+    let answer = bounded(asking).await.map_err(UpstreamError::into_evidence);
     match order.evidence(answer) {
         Evidence::Signed => checks.ok(Check::Signature, "a canary was signed and verifies"),
         Evidence::Failed { fault, detail } => {
@@ -314,6 +317,7 @@ fn advice_on_signing(fault: Fault, provider: &Provider) -> &'static str {
             "; it may pass: look at AWS's status of KMS in this region, and at the network"
         }
         (Fault::Unavailable | Fault::Indeterminate, Provider::Pkcs11(_)) => WORKER_GOES_ON,
+        (Fault::Overloaded, _) => "; send less, or raise threads if the token signs in parallel",
         (Fault::Throttled, Provider::AwsKms(_)) => "; ask for a higher quota, or send less",
         (Fault::Throttled, Provider::Pkcs11(_)) => {
             "; the token has no room: lower threads, close others' sessions, or send less"

@@ -253,6 +253,10 @@ impl Metrics {
 
     /// Counts one call to a signer's upstream and what it said.
     pub fn observed_call(&self, kid: &Kid, upstream: usize, evidence: &Evidence, took: Duration) {
+        if !evidence.is_about_the_upstream() {
+            // No call was made.
+            return;
+        }
         let signer = self.signers.get(kid);
         let Some(upstream) = signer.and_then(|signer| signer.upstreams.get(upstream)) else {
             return;

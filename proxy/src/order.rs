@@ -276,6 +276,10 @@ fn refusal(evidence: &Evidence) -> Refusal {
             Reason::Indeterminate,
             "the upstream did not answer in full; it may have signed, but nothing was released",
         ),
+        Evidence::Failed { fault: Fault::Overloaded, .. } => Refusal::new(
+            Reason::Overloaded,
+            "more requests wait for the upstream than it signs in time; this one was not sent",
+        ),
         Evidence::Failed { fault, .. } => {
             Refusal::new(fault.gate_reason(), format!("the upstream failed: {}", fault.word()))
         }

@@ -100,10 +100,11 @@ pub async fn sign<L: Send + 'static>(
         )?),
         None => None,
     };
+    let route = || room.route(&gates, &permit, context.deadline);
     let asks = match claimed {
         Some(Claimed::Kept(kept)) => Asks::Nobody(kept.signature),
-        Some(Claimed::Fresh(claim)) => Asks::Upstream(room.route(&gates, &permit)?, Some(claim)),
-        None => Asks::Upstream(room.route(&gates, &permit)?, None),
+        Some(Claimed::Fresh(claim)) => Asks::Upstream(route()?, Some(claim)),
+        None => Asks::Upstream(route()?, None),
     };
     // Not held while the upstream is asked: a thread has few places for such guards.
     drop(gates);
@@ -113,7 +114,8 @@ pub async fn sign<L: Send + 'static>(
     let order = SigningOrder::new(permit, intent, input);
 
     // From here on nothing that the client does stops the work.
-    let rest = Box::pin(conclude(Arc::clone(room), order, asks, context.received, leaving));
+    let times = (context.received, context.deadline);
+    let rest = Box::pin(conclude(Arc::clone(room), order, asks, times, leaving));
     let finished = room.finisher.finish(rest, context).await;
     finished.map_err(|refusal| refusal.about(&kid))
 }
@@ -131,12 +133,12 @@ async fn conclude<L>(
     room: Arc<SigningRoom>,
     order: SigningOrder,
     asks: Asks,
-    received: Moment,
+    (received, deadline): (Moment, Moment),
     leaving: impl FnOnce() -> L,
 ) -> Result<(Signed, L), Refusal> {
     let (verdict, claim, at) = match asks {
         Asks::Upstream(route, claim) => {
-            let asked = room.ask(&order, route).await;
+            let asked = room.ask(&order, route, deadline).await;
             let (called, answered) = (asked.called, asked.answered);
             let (verdict, verified) = room.judge(order, asked);
             (verdict, claim, Times { received, called, answered, verified, replayed: false })

@@ -273,7 +273,8 @@ fn fault_code(fault: Fault) -> u8 {
         Fault::Rejected => 0,
         Fault::Unavailable => 1,
         Fault::Indeterminate => 2,
-        Fault::Throttled => 3,
+        // A worker has no queue of its own, so it never says the second.
+        Fault::Throttled | Fault::Overloaded => 3,
         Fault::KeyUnavailable => 4,
     }
 }

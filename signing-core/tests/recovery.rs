@@ -68,3 +68,20 @@ fn what_the_upstream_rejects_of_a_caller_shuts_nothing_and_of_a_canary_does() {
     gates.observe(&kid, &seen(Source::Canary, 16, 17, failed(Fault::Rejected)));
     assert!(gates.snapshot().check(&kid, ms(17)).is_err());
 }
+
+#[test]
+fn what_our_own_queue_sheds_is_no_evidence_of_traffic_or_of_a_canary() {
+    let kid = Kid::parse("k").unwrap();
+    let mut gates = gates(&kid);
+    gates.observe(&kid, &seen(Source::Canary, 10, 11, Evidence::Signed));
+    // Neither does it break the row of canaries that opens a gate.
+    gates.observe(&kid, &seen(Source::Canary, 11, 12, failed(Fault::Overloaded)));
+    gates.observe(&kid, &seen(Source::Canary, 12, 13, Evidence::Signed));
+    for source in [Source::Traffic, Source::Canary] {
+        gates.observe(&kid, &seen(source, 14, 15, failed(Fault::Overloaded)));
+    }
+    assert!(gates.snapshot().check(&kid, ms(15)).is_ok());
+    // It proves nothing either: the lease ends.
+    gates.observe(&kid, &seen(Source::Canary, 100, 111, failed(Fault::Overloaded)));
+    assert!(gates.snapshot().check(&kid, ms(112)).is_err());
+}

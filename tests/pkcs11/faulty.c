@@ -4,9 +4,11 @@
  * the specification (PKCS#11 2.40, 3.6). */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef unsigned long rv;
@@ -70,6 +72,24 @@ static rv login(unsigned long session, unsigned long user, void *pin, unsigned l
       session, user, pin, length);
 }
 
+static void wait_ms(unsigned long ms) {
+  struct timespec time = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
+  nanosleep(&time, NULL);
+}
+
+/* A token that takes its time: `delay` for each call, whatever else is under way; `serial` for
+ * one call after the other, as a TPM does. */
+static void be_slow(void) {
+  static pthread_mutex_t token = PTHREAD_MUTEX_INITIALIZER;
+  unsigned long ms;
+  if (ordered("delay", &ms)) wait_ms(ms);
+  if (ordered("serial", &ms)) {
+    pthread_mutex_lock(&token);
+    wait_ms(ms);
+    pthread_mutex_unlock(&token);
+  }
+}
+
 static rv sign(unsigned long session, void *data, unsigned long length, unsigned char *signature,
                unsigned long *signature_length) {
   rv (*real)(unsigned long, void *, unsigned long, unsigned char *, unsigned long *) =
@@ -77,6 +97,7 @@ static rv sign(unsigned long session, void *data, unsigned long length, unsigned
           theirs->function[SIGN];
   unsigned long code = 0;
   if (signature != NULL) {
+    be_slow();
     /* A helper, as some vendors' libraries have: it holds all that is open here, and stays. */
     if (ordered("fork", &code) && fork() == 0) {
       say("helper");

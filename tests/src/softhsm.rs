@@ -146,8 +146,8 @@ impl SoftHsm {
         self.scratch.path("pin")
     }
 
-    /// Orders a fault: `hang`, `crash`, `flip`, `fork`, `sign=CODE`, `login=CODE`, `flags=BITS`, for
-    /// every call, or with `once ` before it for one.
+    /// Orders a fault: `hang`, `crash`, `flip`, `fork`, `sign=CODE`, `login=CODE`, `flags=BITS`,
+    /// `delay=MS` or `serial=MS`, all numbers in hex, for every call, or with `once ` before it for one.
     pub fn order(&self, fault: &str) {
         // Whole at once: the library may be reading.
         let new = self.scratch.write("control.new", fault);

@@ -8,7 +8,7 @@ use system_tests::{eventually, openssl};
 
 use crate::ALICE;
 
-/// Each worker is given four calls ahead for each of its two threads.
+/// Each worker is given four calls at most for each of its two threads.
 pub(crate) const SENT_MAX: usize = 8;
 
 const LINES: &str = "threads = 2\ncall_timeout_ms = 400";

@@ -34,7 +34,9 @@ async fn a_worker_that_is_stopped_is_killed_and_started_anew() {
     let before = act.workers();
     act.stop_worker().await;
     let answers = act.ask_at_once(4).await;
-    assert_eq!(count(&answers, "indeterminate"), 4, "{answers:?}");
+    let in_doubt = count(&answers, "indeterminate");
+    assert!((2..=4).contains(&in_doubt), "{answers:?}");
+    assert_eq!(in_doubt + count(&answers, "upstream_unhealthy"), 4, "{answers:?}");
     act.recovers(&before).await;
 }
 
@@ -65,9 +67,9 @@ async fn i10_of_calls_under_way_when_the_worker_is_killed_only_those_that_it_had
     .await;
     act.kill_worker();
     let answers = act.answers(begun).await;
-    // It has at least half of what it may have.
+    // It has one for each thread at least.
     let in_doubt = count(&answers, "indeterminate");
-    assert!((SENT_MAX / 2..=SENT_MAX).contains(&in_doubt), "{in_doubt} in doubt");
+    assert!((2..=SENT_MAX).contains(&in_doubt), "{in_doubt} in doubt");
     assert_eq!(in_doubt + count(&answers, "upstream_unhealthy"), 40, "{answers:?}");
     act.recovers(&before).await;
 }

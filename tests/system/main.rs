@@ -40,6 +40,7 @@ mod hsm_helpers;
 mod hsm_logins;
 mod hsm_page;
 mod hsm_pin;
+mod hsm_slow;
 mod hsm_workers;
 mod idempotency;
 mod identifiers;

@@ -27,6 +27,7 @@ pub(super) const KMS_ERRORS: &str = "kms_errors_total";
 pub(super) const WORKER_UP: &str = "pkcs11_worker_up";
 pub(super) const WORKER_RESTARTS: &str = "pkcs11_worker_restarts_total";
 pub(super) const WORKER_HANGS: &str = "pkcs11_worker_hangs_killed_total";
+pub(super) const WORKER_WAITING: &str = "pkcs11_worker_waiting_calls";
 pub(super) const BREAKGLASS_ACTIVE: &str = "breakglass_active";
 pub(super) const BREAKGLASS_EXPIRES: &str = "breakglass_session_expires_timestamp_seconds";
 pub(super) const BREAKGLASS_SIGNATURES: &str = "breakglass_signatures_total";
@@ -98,6 +99,11 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
         WORKER_HANGS,
         Kind::Counter,
         "Workers of a token that were killed, since they did not answer within call_timeout_ms.",
+    ),
+    (
+        WORKER_WAITING,
+        Kind::Gauge,
+        "Calls that wait in the proxy until the token has room for them.",
     ),
     (BREAKGLASS_ACTIVE, Kind::Gauge, "1 while a break-glass session is in force."),
     (

@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Gauge};
 
-use super::{Make, WORKER_HANGS, WORKER_RESTARTS, WORKER_UP, one_if};
+use super::{Make, WORKER_HANGS, WORKER_RESTARTS, WORKER_UP, WORKER_WAITING, one_if};
 use crate::workers::Worker;
 
 /// One worker's metrics.
@@ -11,6 +11,7 @@ pub(super) struct WorkerMetrics {
     up: Gauge,
     restarts: Counter,
     hangs: Counter,
+    waiting: Gauge,
 }
 
 impl WorkerMetrics {
@@ -25,6 +26,7 @@ impl WorkerMetrics {
             up: make.gauge(WORKER_UP, &labels),
             restarts: make.counter(WORKER_RESTARTS, &labels),
             hangs: make.counter(WORKER_HANGS, &labels),
+            waiting: make.gauge(WORKER_WAITING, &labels),
             worker,
         }
     }
@@ -35,5 +37,7 @@ impl WorkerMetrics {
         self.up.set(one_if(life.is_up()));
         self.restarts.absolute(life.restarts());
         self.hangs.absolute(life.hangs_killed());
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        self.waiting.set(life.waiting() as f64);
     }
 }

@@ -1,6 +1,7 @@
 //! One prober per upstream: a canary when nothing else proves that it works.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use signing_core::canary::NONCE_BYTES;
 use signing_core::gate::{Evidence, Fault, Observation, Source};
@@ -14,7 +15,7 @@ use super::command::Command;
 use crate::metrics::Metrics;
 use crate::order::CanaryOrder;
 use crate::time::{now, wall_now};
-use crate::upstream::{Latency, Quota, Upstream, UpstreamError};
+use crate::upstream::{Latency, Patience, Quota, Upstream, UpstreamError};
 
 pub(super) struct Prober {
     pub(super) kid: Kid,
@@ -32,6 +33,13 @@ pub(super) struct Prober {
 struct Known {
     signer: Arc<Signer>,
     probing: Probing,
+}
+
+/// What a probe came to.
+struct Probed {
+    evidence: Evidence,
+    /// When the upstream began with it.
+    began: Moment,
 }
 
 impl Known {
@@ -91,13 +99,13 @@ impl Prober {
         if let Some(quota) = &self.quota {
             quota.count(started);
         }
-        let evidence = self.probe(known, probe).await;
-        let took = now().since(started);
-        self.metrics.observed_call(&self.kid, self.at, &evidence, took);
+        let Probed { evidence, began } = self.probe(known, probe, started).await;
+        let at = now();
+        self.metrics.observed_call(&self.kid, self.at, &evidence, at.since(began));
         if evidence == Evidence::Signed {
-            self.latency.answered_in(took);
+            self.latency.answered_in(at.since(started));
         }
-        self.tell(started, evidence).await
+        self.tell(began, evidence).await
     }
 
     /// Asks for the state of the key, which is told only if it speaks against the key; false
@@ -128,31 +136,36 @@ impl Prober {
         known.probing.next(probe, state, proven, random, now)
     }
 
-    async fn probe(&self, known: &mut Known, probe: &Probe) -> Evidence {
+    async fn probe(&self, known: &mut Known, probe: &Probe, started: Moment) -> Probed {
         let signer = Arc::clone(&known.signer);
+        let since_start = |evidence| Probed { evidence, began: started };
         if let Err(refusal) = signer.usable_at(wall_now()) {
             // Policy refuses it already; so health says so too.
-            return Evidence::Failed { fault: Fault::KeyUnavailable, detail: refusal.detail };
+            let detail = refusal.detail;
+            return since_start(Evidence::Failed { fault: Fault::KeyUnavailable, detail });
         }
         let timeout = probe.timeout;
         let canary = async {
             if known.probing.has_to_compare() {
                 if let Some(evidence) = self.compare(&signer).await {
-                    return self.explained(known, probe, evidence).await;
+                    return since_start(self.explained(known, probe, evidence).await);
                 }
                 known.probing.compared();
             }
             if known.probing.asks_first()
                 && let Some(trouble) = self.key_trouble(known, probe).await
             {
-                return trouble;
+                return since_start(trouble);
             }
-            let evidence = self.canary(&signer).await;
-            self.explained(known, probe, evidence).await
+            let Probed { evidence, began } = self.canary(&signer, timeout).await;
+            Probed { evidence: self.explained(known, probe, evidence).await, began }
         };
-        tokio::time::timeout(timeout, canary).await.unwrap_or_else(|_| Evidence::Failed {
-            fault: Fault::Indeterminate,
-            detail: format!("no answer to the canary within {} ms", timeout.as_millis()),
+        let longest = self.upstream.canary_max(timeout);
+        tokio::time::timeout(longest, canary).await.unwrap_or_else(|_| {
+            since_start(Evidence::Failed {
+                fault: Fault::Indeterminate,
+                detail: format!("no answer to the canary within {} ms", longest.as_millis()),
+            })
         })
     }
 
@@ -199,17 +212,17 @@ impl Prober {
         })
     }
 
-    async fn canary(&self, signer: &Arc<Signer>) -> Evidence {
+    async fn canary(&self, signer: &Arc<Signer>, timeout: Duration) -> Probed {
         let mut nonce = [0; NONCE_BYTES];
         if aws_lc_rs::rand::fill(&mut nonce).is_err() {
-            return Evidence::Failed {
-                fault: Fault::Unavailable,
-                detail: "no randomness for a canary".into(),
-            };
+            let detail = "no randomness for a canary".into();
+            let evidence = Evidence::Failed { fault: Fault::Unavailable, detail };
+            return Probed { evidence, began: now() };
         }
         let canary = Canary::new(&signer.kid, nonce);
         let order = CanaryOrder::new(Arc::clone(signer), &canary);
-        let answer = self.upstream.sign(&order).await.map_err(UpstreamError::into_evidence);
-        order.evidence(answer)
+        let answered = self.upstream.sign(&order, Patience::Canary { timeout }).await;
+        let answer = answered.result.map_err(UpstreamError::into_evidence);
+        Probed { evidence: order.evidence(answer), began: answered.began }
     }
 }

@@ -9,6 +9,8 @@ mod quota;
 mod retry;
 mod served;
 
+use std::time::Duration;
+
 use signing_core::Moment;
 use signing_core::gate::{Evidence, Fault};
 
@@ -17,7 +19,7 @@ pub use fault::{FaultInForce, FaultSwitch};
 pub use kms::{KmsClients, KmsUpstream};
 pub use pkcs11::{Ledger, Life, Pkcs11Clients, Pkcs11Upstream};
 pub use quota::Quota;
-pub use served::{Latency, Reached, Route, Served};
+pub use served::{Latency, NoRoute, Reached, Route, Served};
 
 use crate::order::Order;
 use crate::time::now;
@@ -29,6 +31,13 @@ pub struct Upstream {
     switch: FaultSwitch,
 }
 
+/// How often an upstream is asked.
+#[derive(Clone, Copy)]
+enum Attempts {
+    One,
+    Retried,
+}
+
 /// A way to reach a key.
 #[derive(Debug)]
 pub enum Provider {
@@ -38,6 +47,31 @@ pub enum Provider {
     Pkcs11(Pkcs11Upstream),
     /// A key in a file.
     Development(DevelopmentUpstream),
+}
+
+/// How long an answer is of use to whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// A request, which has to be answered by then.
+    Caller {
+        /// The request's.
+        deadline: Moment,
+    },
+    /// A canary: so long for the call itself, once it has begun.
+    Canary {
+        /// Of the call.
+        timeout: Duration,
+    },
+}
+
+/// What came of a call to an upstream.
+#[derive(Debug)]
+pub struct Answered {
+    /// A signature that nobody believes yet, or what is known about the failure.
+    pub result: Result<Vec<u8>, UpstreamError>,
+    /// When the upstream began the call, whatever it waited for here before: what the call proves,
+    /// it proves from then on, and how long it took counts from then.
+    pub began: Moment,
 }
 
 /// The key that an upstream holds, not yet compared with the registered one.
@@ -117,45 +151,57 @@ impl Upstream {
 
     /// Asks for a signature. Bounded in time by the upstream's own call
     /// time-out, whatever the caller's deadline, so that an impatient caller
-    /// is no evidence against a healthy upstream.
-    ///
-    /// # Errors
-    /// What is known about the failure.
-    pub async fn sign(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
-        let began = now();
-        self.switch.pass()?;
-        let answer = match &self.provider {
-            Provider::AwsKms(kms) => kms.sign(order).await,
-            Provider::Pkcs11(token) => token.sign(order).await,
-            Provider::Development(development) => development.sign(order),
-        };
-        self.answered(began, answer)
+    /// is no evidence against a healthy upstream. A caller's patience bounds only how long the call
+    /// may wait here for the upstream, where calls do.
+    pub async fn sign(&self, order: &impl Order, patience: Patience) -> Answered {
+        self.sign_in(order, patience, Attempts::Retried).await
     }
 
     /// The same, in one attempt: another upstream may be asked next.
-    ///
-    /// # Errors
-    /// What is known about the failure.
-    pub async fn sign_once(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
-        let began = now();
-        self.switch.pass()?;
-        let answer = match &self.provider {
-            Provider::AwsKms(kms) => kms.sign_in_one_attempt(order).await,
-            Provider::Pkcs11(token) => token.sign(order).await,
-            Provider::Development(development) => development.sign(order),
-        };
-        self.answered(began, answer)
+    pub async fn sign_once(&self, order: &impl Order, patience: Patience) -> Answered {
+        self.sign_in(order, patience, Attempts::One).await
     }
 
-    fn answered(
+    async fn sign_in(
         &self,
-        began: Moment,
-        answer: Result<Vec<u8>, UpstreamError>,
-    ) -> Result<Vec<u8>, UpstreamError> {
-        if answer.is_ok() {
-            self.switch.answered(began);
+        order: &impl Order,
+        patience: Patience,
+        attempts: Attempts,
+    ) -> Answered {
+        let asked = now();
+        if let Err(drilled) = self.switch.pass() {
+            return Answered { result: Err(drilled), began: asked };
         }
-        answer
+        let (result, began) = match (&self.provider, attempts) {
+            (Provider::AwsKms(kms), Attempts::Retried) => (kms.sign(order).await, asked),
+            (Provider::AwsKms(kms), Attempts::One) => (kms.sign_in_one_attempt(order).await, asked),
+            (Provider::Pkcs11(token), _) => token.sign(order, patience, asked).await,
+            (Provider::Development(development), _) => (development.sign(order), asked),
+        };
+        if result.is_ok() {
+            self.switch.answered(asked);
+        }
+        Answered { result, began }
+    }
+
+    /// Whether a call that is made now is expected to begin in time for a request's `deadline`.
+    #[must_use]
+    pub fn has_room(&self, deadline: Moment, now: Moment) -> bool {
+        match &self.provider {
+            Provider::Pkcs11(token) => token.has_room(deadline, now),
+            // What limits these is a quota.
+            Provider::AwsKms(_) | Provider::Development(_) => true,
+        }
+    }
+
+    /// How long a canary may take that itself may take `timeout`.
+    #[must_use]
+    pub fn canary_max(&self, timeout: Duration) -> Duration {
+        match &self.provider {
+            // It may wait until a thread of the worker is free.
+            Provider::Pkcs11(_) => timeout.saturating_mul(2),
+            Provider::AwsKms(_) | Provider::Development(_) => timeout,
+        }
     }
 
     /// Whether a call that certainly signed nothing may be made again now, here or elsewhere:

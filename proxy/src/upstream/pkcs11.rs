@@ -17,10 +17,11 @@ use signing_core::gate::Fault;
 use signing_core::{Algorithm, Moment};
 
 use super::retry::RetryBudget;
-use super::{FoundKey, UpstreamError};
+use super::{FoundKey, Patience, UpstreamError};
 use crate::config;
 use crate::order::Order;
-use calls::{Calls, Lane};
+use crate::time::now;
+use calls::{Answer, Calls};
 
 pub use ledger::Ledger;
 pub use life::Life;
@@ -29,7 +30,6 @@ pub use life::Life;
 #[derive(Clone, Debug)]
 pub struct Pkcs11Upstream {
     handle: Arc<Handle>,
-    lane: Lane,
 }
 
 /// The same key for the data plane and for the monitor.
@@ -37,7 +37,7 @@ pub struct Pkcs11Upstream {
 pub struct Pkcs11Clients {
     /// For callers' requests.
     pub data: Pkcs11Upstream,
-    /// For canaries, which are sent first.
+    /// For canaries.
     pub monitor: Pkcs11Upstream,
     /// How their worker fares.
     pub life: Arc<Life>,
@@ -51,6 +51,9 @@ struct Handle {
     call_timeout: Duration,
     retries: RetryBudget,
 }
+
+/// By how much the supervisor may be late with an answer.
+const SUPERVISOR_MAX: Duration = Duration::from_secs(2);
 
 /// Second attempts per second, elsewhere: a token that refuses at once must not double
 /// what another upstream has to bear.
@@ -67,7 +70,7 @@ impl Pkcs11Clients {
         name: &str,
         ledger: &Arc<Ledger>,
     ) -> std::io::Result<Self> {
-        let calls = Arc::new(Calls::new(config.threads));
+        let calls = Arc::new(Calls::new(config.threads, config.call_timeout));
         let life = Arc::new(Life::new(Arc::clone(&calls)));
         let (of_calls, of_life) = (Arc::clone(&calls), Arc::clone(&life));
         let ledger = Arc::clone(ledger);
@@ -76,8 +79,8 @@ impl Pkcs11Clients {
         let call_timeout = config.call_timeout;
         let retries = RetryBudget::new(RETRIES_PER_SECOND_MAX);
         let handle = Arc::new(Handle { calls, region, call_timeout, retries });
-        let upstream = |lane| Pkcs11Upstream { handle: Arc::clone(&handle), lane };
-        Ok(Self { data: upstream(Lane::Callers), monitor: upstream(Lane::Canaries), life })
+        let data = Pkcs11Upstream { handle };
+        Ok(Self { monitor: data.clone(), data, life })
     }
 }
 
@@ -86,18 +89,35 @@ impl Pkcs11Upstream {
         &self.handle.region
     }
 
-    pub(super) async fn sign(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
+    /// The answer, and when the token began the call.
+    pub(super) async fn sign(
+        &self,
+        order: &impl Order,
+        patience: Patience,
+        asked: Moment,
+    ) -> (Result<Vec<u8>, UpstreamError>, Moment) {
         let input = order.input();
         let Handle { calls, call_timeout, .. } = &*self.handle;
-        let asked = calls.ask(self.lane, input.algorithm(), input.bytes())?;
-        match tokio::time::timeout(*call_timeout, asked.answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(UpstreamError::failed(
-                Fault::Indeterminate,
-                "the worker's supervisor ended before the answer",
-            )),
-            Err(_) => Err(calls.give_up(asked.id, *call_timeout)),
+        let answer = match calls.ask(input.algorithm(), input.bytes(), patience, asked) {
+            Ok(answer) => answer,
+            Err(error) => return (Err(error), asked),
+        };
+        let waits_max = match patience {
+            Patience::Caller { deadline } => deadline.since(asked),
+            Patience::Canary { timeout } => timeout,
+        };
+        // The supervisor keeps all deadlines. Should it not, whoever asks does not wait for ever.
+        let longest = waits_max.saturating_add(*call_timeout).saturating_add(SUPERVISOR_MAX);
+        let silent = |words| Err(UpstreamError::failed(Fault::Indeterminate, words));
+        match tokio::time::timeout(longest, answer).await {
+            Ok(Ok(Answer { result, began })) => (result, began.unwrap_or_else(now)),
+            Ok(Err(_)) => (silent("the worker's supervisor ended before the answer"), asked),
+            Err(_) => (silent("the worker's supervisor does not answer"), asked),
         }
+    }
+
+    pub(super) fn has_room(&self, deadline: Moment, now: Moment) -> bool {
+        self.handle.calls.has_room(deadline, now)
     }
 
     pub(super) fn public_key(&self) -> Result<FoundKey, UpstreamError> {

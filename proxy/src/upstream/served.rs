@@ -29,6 +29,15 @@ pub struct Route {
     upstream: usize,
 }
 
+/// Why no upstream is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoute {
+    /// The quota of each is used up.
+    NoQuota,
+    /// More calls wait for one of them than it serves in time.
+    NoRoom,
+}
+
 /// One upstream with its quota and how fast it has answered lately.
 #[derive(Debug)]
 pub struct Reached {
@@ -99,27 +108,44 @@ impl Served {
         self.reached.get(route.upstream)
     }
 
-    /// Chooses among the upstreams that are `open` the one that is preferred and has quota
-    /// left, and spends it. None: all of them are at their limit.
-    #[must_use]
-    pub fn route(&self, open: impl Iterator<Item = usize>, now: Moment) -> Option<Route> {
+    /// Chooses among the upstreams that are `open` the one that is preferred, serves a request in
+    /// time for its `deadline` and has quota left, and spends it.
+    ///
+    /// # Errors
+    /// [`NoRoute`]: all of them are at their limit.
+    pub fn route(
+        &self,
+        open: impl Iterator<Item = usize>,
+        deadline: Moment,
+        now: Moment,
+    ) -> Result<Route, NoRoute> {
         let open = open.filter_map(|at| Some((at, self.reached.get(at)?)));
         match self.prefer {
-            Prefer::Configured => first_with_quota(open, now),
+            Prefer::Configured => first_with_room(open, deadline, now),
             Prefer::Fastest => {
                 let mut open: Vec<_> = open.collect();
                 // One that was not asked yet is asked: nothing else would measure it.
                 open.sort_by_key(|(_, reached)| reached.latency.nanos());
-                first_with_quota(open.into_iter(), now)
+                first_with_room(open.into_iter(), deadline, now)
             }
         }
     }
 }
 
-fn first_with_quota<'r>(
+fn first_with_room<'r>(
     open: impl Iterator<Item = (usize, &'r Reached)>,
+    deadline: Moment,
     now: Moment,
-) -> Option<Route> {
-    let has_quota = |reached: &Reached| reached.quota.as_ref().is_none_or(|quota| quota.spend(now));
-    open.into_iter().find(|(_, reached)| has_quota(reached)).map(|(upstream, _)| Route { upstream })
+) -> Result<Route, NoRoute> {
+    let mut no_route = NoRoute::NoQuota;
+    for (upstream, reached) in open {
+        if !reached.upstream.has_room(deadline, now) {
+            no_route = NoRoute::NoRoom;
+            continue;
+        }
+        if reached.quota.as_ref().is_none_or(|quota| quota.spend(now)) {
+            return Ok(Route { upstream });
+        }
+    }
+    Err(no_route)
 }

@@ -26,9 +26,21 @@ pub enum Fault {
     /// The key is disabled, gone, or access is denied: terminal until someone
     /// acts, and never an outage (I11).
     KeyUnavailable,
+    /// It was not asked: more calls wait for it in the proxy than it serves in time. It
+    /// certainly did not sign, and nothing is known about it.
+    Overloaded,
 }
 
 impl Evidence {
+    /// Whether it says anything about the upstream. How long our own queue is does not.
+    #[must_use]
+    pub fn is_about_the_upstream(&self) -> bool {
+        match self {
+            Self::Failed { fault, .. } => *fault != Fault::Overloaded,
+            Self::Signed | Self::Doubt { .. } => true,
+        }
+    }
+
     /// Whether the upstream refuses to use the key. Asked with another algorithm than
     /// the registered one, which canaries prove, it says nothing about that: one caller
     /// whose algorithm is denied would shut the gate for all.
@@ -51,6 +63,7 @@ impl Fault {
             Self::Indeterminate => "indeterminate",
             Self::Throttled => "throttled",
             Self::KeyUnavailable => "key_unavailable",
+            Self::Overloaded => "overloaded",
         }
     }
 
@@ -61,6 +74,7 @@ impl Fault {
             Self::Rejected | Self::Unavailable | Self::Indeterminate => Reason::UpstreamUnhealthy,
             Self::Throttled => Reason::UpstreamThrottled,
             Self::KeyUnavailable => Reason::KeyUnavailable,
+            Self::Overloaded => Reason::Overloaded,
         }
     }
 }

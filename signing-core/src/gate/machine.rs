@@ -240,6 +240,8 @@ impl State {
             // What began after it was known proves nothing: a clock lied.
             (state, Evidence::Signed) if observation.started > observation.at => state,
             (state, Evidence::Signed) => state.signed(observation, thresholds),
+            // Our own queue was too long: nothing was asked of the upstream.
+            (state, evidence) if !evidence.is_about_the_upstream() => state,
             // The upstream said no to what a caller asked: that says nothing about the
             // upstream, or one caller could shut the gate for all. A canary's does.
             (state, Evidence::Failed { fault: Fault::Rejected, .. })

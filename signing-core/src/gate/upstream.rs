@@ -79,7 +79,7 @@ impl UpstreamGate {
             state.observe(observation, &effective)
         });
         // Traffic is tallied apart, call by call.
-        if is_canary {
+        if is_canary && observation.evidence.is_about_the_upstream() {
             let tally = match &observation.evidence {
                 Evidence::Signed => Tally::one_signed(took, limits),
                 Evidence::Failed { fault, .. } => Tally::one_failed(*fault),
@@ -151,7 +151,7 @@ pub(super) fn is_outage(cause: &Cause) -> bool {
         Cause::Silence => true,
         Cause::Failing { fault, .. } => match fault {
             Fault::Unavailable | Fault::Indeterminate => true,
-            Fault::Rejected | Fault::Throttled | Fault::KeyUnavailable => false,
+            Fault::Rejected | Fault::Throttled | Fault::KeyUnavailable | Fault::Overloaded => false,
         },
         Cause::Starting | Cause::Slow { .. } | Cause::Unsealed => false,
     }

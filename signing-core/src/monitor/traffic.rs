@@ -97,6 +97,9 @@ impl Traffic {
             let source = Source::Traffic;
             Observation { upstream, source, started, at, count: 1, evidence }
         };
+        if !evidence.is_about_the_upstream() {
+            return Urgency::NextFold;
+        }
         match evidence {
             // A clock that can not be read says the end of time; that proves nothing.
             Evidence::Signed if started == Moment::END => Urgency::NextFold,

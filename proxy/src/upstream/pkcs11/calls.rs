@@ -1,5 +1,11 @@
-//! Calls on their way to the worker: waiting, sent, answered. Bounded in number and time;
+//! Calls on their way to the worker: waiting, sent, begun, answered. Bounded in number and time;
 //! what was never sent certainly was not signed, what was sent and not answered may be (I10).
+//!
+//! The worker's threads read calls in the order in which they were sent, so that of those that are
+//! not answered the oldest are begun, one for each thread. The token's time begins then: how long
+//! a call waited before, here or in the worker, says nothing about the token.
+
+mod pace;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,37 +16,27 @@ use signing_core::worker::{Answered, Call};
 use signing_core::{Algorithm, Moment};
 use tokio::sync::oneshot;
 
-use super::super::UpstreamError;
+use super::super::{Patience, UpstreamError};
 use super::line::Line;
-use crate::time::now;
+use pace::Pace;
 
 /// Calls that may wait at once; one more is refused at once.
 const WAITING_MAX: usize = 1024;
 
-/// How many calls the worker is given ahead for each of its threads: enough that none
-/// waits for its next one, few enough that little is in doubt when it is killed.
-const SENT_PER_THREAD_MAX: usize = 4;
-
-/// Who asks. Canaries go first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
-    Canaries,
-    Callers,
-}
-
 /// The answer to a call: a signature that nobody believes yet.
-pub(super) type Answer = Result<Vec<u8>, UpstreamError>;
-
-/// A call that was taken in.
-pub(super) struct Asked {
-    pub(super) id: u64,
-    pub(super) answer: oneshot::Receiver<Answer>,
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) result: Result<Vec<u8>, UpstreamError>,
+    /// When the token began the call. None: it was never sent.
+    pub(super) began: Option<Moment>,
 }
 
 /// What the upstream's callers and the supervisor share.
 #[derive(Debug)]
 pub(super) struct Calls {
-    sent_max: usize,
+    threads: usize,
+    /// How long the token may take for one call.
+    call_timeout: Duration,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -55,10 +51,13 @@ struct State {
     found: Option<Vec<u8>>,
     /// The key that was compared with the registered one and equalled it.
     pinned: Option<Vec<u8>>,
+    /// Sent first, so that load can not starve them.
     canaries: VecDeque<Waiting>,
     callers: VecDeque<Waiting>,
+    /// By the number under which they were sent.
     sent: BTreeMap<u64, Sent>,
-    next_id: u64,
+    next_number: u64,
+    pace: Pace,
     /// The PIN is why nothing can be asked.
     pin_refused: bool,
     /// Nobody is left to ask anything.
@@ -67,14 +66,23 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    call: Call,
+    algorithm: Algorithm,
+    input: Vec<u8>,
+    /// Begun later its answer would be of no use.
+    begin_by: Moment,
+    /// Once begun, for so long.
+    call_max: Duration,
     reply: oneshot::Sender<Answer>,
 }
 
 #[derive(Debug)]
 struct Sent {
-    at: Moment,
-    reply: oneshot::Sender<Answer>,
+    began: Option<Moment>,
+    /// No other one was with the worker when it was sent, and none was sent since.
+    alone: bool,
+    call_max: Duration,
+    /// None: whoever asked was told that it took too long.
+    reply: Option<oneshot::Sender<Answer>>,
 }
 
 /// What an answer of the worker leads to.
@@ -89,7 +97,7 @@ pub(super) enum Took {
 }
 
 impl Calls {
-    pub(super) fn new(threads: usize) -> Self {
+    pub(super) fn new(threads: usize, call_timeout: Duration) -> Self {
         let state = State {
             away: Some(starting()),
             line: None,
@@ -98,81 +106,56 @@ impl Calls {
             canaries: VecDeque::new(),
             callers: VecDeque::new(),
             sent: BTreeMap::new(),
-            next_id: 0,
+            next_number: 0,
+            pace: Pace::new(threads),
             pin_refused: false,
             closed: false,
         };
-        Self {
-            sent_max: threads.saturating_mul(SENT_PER_THREAD_MAX),
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        }
+        Self { threads, call_timeout, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Takes a call in, or refuses it at once.
+    /// Takes a call in, or refuses it at once: also one that could not begin in time.
     pub(super) fn ask(
         &self,
-        lane: Lane,
         algorithm: Algorithm,
         input: &[u8],
-    ) -> Result<Asked, UpstreamError> {
+        patience: Patience,
+        now: Moment,
+    ) -> Result<oneshot::Receiver<Answer>, UpstreamError> {
         let mut state = self.state();
-        if let Some(error) = &state.away {
-            return Err(error.clone());
-        }
-        match &state.pinned {
-            None => {
-                return Err(UpstreamError::failed(
-                    Fault::Unavailable,
-                    "the key has not been compared with the registry yet",
-                ));
+        state.may_be_asked()?;
+        let (begin_by, call_max) = match patience {
+            // One that can begin at once does, however near its deadline is.
+            Patience::Caller { deadline } => {
+                (state.pace.latest_begin(deadline).max(now), self.call_timeout)
             }
-            Some(_) if state.pinned != state.found => {
-                return Err(UpstreamError::Doubt {
-                    detail: "the token holds another key under the same name than before; put the \
-                             registered one back and unseal"
-                        .into(),
-                });
-            }
-            Some(_) => {}
-        }
-        if state.canaries.len() + state.callers.len() >= WAITING_MAX {
-            return Err(UpstreamError::failed(
-                Fault::Throttled,
-                format!("{WAITING_MAX} calls wait for the token already"),
-            ));
+            Patience::Canary { timeout } => (now.after(timeout), timeout.min(self.call_timeout)),
+        };
+        if !state.begins_by(begin_by, patience, now) {
+            return Err(overloaded());
         }
         let (reply, answer) = oneshot::channel();
-        let id = state.next_id;
-        state.next_id += 1;
-        let waiting = Waiting { call: Call { id, algorithm, input: input.to_vec() }, reply };
-        match lane {
-            Lane::Canaries => state.canaries.push_back(waiting),
-            Lane::Callers => state.callers.push_back(waiting),
+        let waiting = Waiting { algorithm, input: input.to_vec(), begin_by, call_max, reply };
+        match patience {
+            Patience::Canary { .. } => state.canaries.push_back(waiting),
+            Patience::Caller { .. } => state.callers.push_back(waiting),
         }
-        self.send(&mut state);
-        Ok(Asked { id, answer })
+        self.send(&mut state, now);
+        Ok(answer)
     }
 
-    /// The caller has waited long enough.
-    pub(super) fn give_up(&self, id: u64, waited: Duration) -> UpstreamError {
-        let waited_ms = waited.as_millis();
-        let mut state = self.state();
-        let State { canaries, callers, .. } = &mut *state;
-        let mut unsent = false;
-        for queue in [canaries, callers] {
-            let before = queue.len();
-            queue.retain(|waiting| waiting.call.id != id);
-            unsent |= queue.len() < before;
-        }
-        if unsent {
-            let detail =
-                format!("not sent within {waited_ms} ms: the token is slower than its load");
-            UpstreamError::failed(Fault::Unavailable, detail)
-        } else {
-            let detail = format!("no answer of the token within {waited_ms} ms");
-            UpstreamError::failed(Fault::Indeterminate, detail)
-        }
+    /// Whether a caller's call would begin early enough for its deadline, as far as that is known
+    /// now. While no worker serves, whoever asks hears why.
+    pub(super) fn has_room(&self, deadline: Moment, now: Moment) -> bool {
+        let state = self.state();
+        let begin_by = state.pace.latest_begin(deadline);
+        state.away.is_some() || state.begins_by(begin_by, Patience::Caller { deadline }, now)
+    }
+
+    /// How many calls wait and were not sent yet.
+    pub(super) fn waiting(&self) -> usize {
+        let state = self.state();
+        state.canaries.len() + state.callers.len()
     }
 
     /// The key that the worker found.
@@ -229,31 +212,36 @@ impl Calls {
         let unsent: Vec<_> = canaries.drain(..).chain(callers.drain(..)).collect();
         drop(state);
         for Waiting { reply, .. } in unsent {
-            // Whoever does not wait any more needs no answer.
-            let _ = reply.send(Err(UpstreamError::failed(
-                Fault::Unavailable,
-                "never sent: the worker ended before",
-            )));
+            let error =
+                UpstreamError::failed(Fault::Unavailable, "never sent: the worker ended before");
+            answer(reply, Err(error), None);
         }
     }
 
     /// The worker is gone: nobody knows what became of what it was sent.
     pub(super) fn settle(&self, why: &str) {
         let sent = std::mem::take(&mut self.state().sent);
-        for Sent { reply, .. } in sent.into_values() {
-            let _ = reply.send(Err(UpstreamError::failed(Fault::Indeterminate, why)));
+        for Sent { reply, began, .. } in sent.into_values() {
+            if let Some(reply) = reply {
+                answer(reply, Err(UpstreamError::failed(Fault::Indeterminate, why)), began);
+            }
         }
     }
 
     /// Takes in an answer of the worker.
-    pub(super) fn take(&self, answered: Answered) -> Took {
+    pub(super) fn take(&self, answered: Answered, now: Moment) -> Took {
         let mut state = self.state();
-        let Some(Sent { reply, .. }) = state.sent.remove(&answered.id) else {
+        let Some(Sent { began, alone, reply, .. }) = state.sent.remove(&answered.id) else {
             return Took::Confused;
         };
-        self.send(&mut state);
+        if let (Ok(_), Some(began)) = (&answered.result, began) {
+            state.pace.signed_in(now.since(began), alone);
+        }
+        // The one before it was answered a moment ago: too short to be seen here.
+        let began = began.unwrap_or(now);
+        self.send(&mut state, now);
         drop(state);
-        let (answer, took) = match answered.result {
+        let (result, took) = match answered.result {
             Ok(signature) => (Ok(signature), Took::Answer),
             Err(failure) => {
                 let error = UpstreamError::failed(failure.fault, failure.detail);
@@ -261,33 +249,83 @@ impl Calls {
                 (Err(error), took)
             }
         };
-        let _ = reply.send(answer);
+        if let Some(reply) = reply {
+            answer(reply, result, Some(began));
+        }
         took
     }
 
-    /// Sends calls that wait, and marks them as sent: once half of those ahead are answered,
-    /// several at once, so that not every answer costs a write. The worker's threads have work
-    /// until then.
-    fn send(&self, state: &mut State) {
-        let State { line: Some(line), canaries, callers, sent, .. } = state else { return };
-        if sent.len() <= self.sent_max / 2 {
-            while sent.len() < self.sent_max {
+    /// Sends calls that wait, several at once where the token is fast, so that not every answer
+    /// costs a write: once half of those ahead are begun. The worker's threads have work until
+    /// then. What can not be answered in time any more is not sent.
+    fn send(&self, state: &mut State, now: Moment) {
+        let sent_max = state.pace.sent_max();
+        let enough = (state.pace.at_once() + sent_max).div_ceil(2);
+        let State { line: Some(line), canaries, callers, sent, next_number, .. } = state else {
+            return;
+        };
+        if sent.len() < enough {
+            while sent.len() < sent_max {
                 let next = canaries.pop_front().or_else(|| callers.pop_front());
-                let Some(Waiting { call, reply }) = next else { break };
+                let Some(Waiting { algorithm, input, begin_by, call_max, reply }) = next else {
+                    break;
+                };
                 // Nobody wants it any more.
                 if reply.is_closed() {
                     continue;
                 }
-                Call::write(call.id, call.algorithm, &call.input, line.frames());
-                sent.insert(call.id, Sent { at: now(), reply });
+                if now > begin_by {
+                    answer(reply, Err(overloaded()), None);
+                    continue;
+                }
+                let number = *next_number;
+                *next_number += 1;
+                Call::write(number, algorithm, &input, line.frames());
+                let alone = sent.is_empty();
+                if sent.len() == 1 {
+                    sent.values_mut().for_each(|only| only.alone = false);
+                }
+                let reply = Some(reply);
+                sent.insert(number, Sent { began: None, alone, call_max, reply });
             }
         }
         line.send();
+        for begun in sent.values_mut().take(self.threads) {
+            begun.began.get_or_insert(now);
+        }
     }
 
-    /// Since when the oldest call is with the worker.
-    pub(super) fn oldest_sent(&self) -> Option<Moment> {
-        self.state().sent.values().map(|sent| sent.at).min()
+    /// Answers those whose time is over: what waits for too long is shed, what the token has had
+    /// for as long as its asker allows is in doubt. To be called now and then.
+    pub(super) fn sweep(&self, now: Moment) {
+        let mut state = self.state();
+        let State { canaries, callers, sent, .. } = &mut *state;
+        for queue in [canaries, callers] {
+            let (kept, late) = std::mem::take(queue)
+                .into_iter()
+                .filter(|waiting| !waiting.reply.is_closed())
+                .partition(|waiting| now <= waiting.begin_by);
+            *queue = kept;
+            let late: VecDeque<Waiting> = late;
+            late.into_iter().for_each(|waiting| answer(waiting.reply, Err(overloaded()), None));
+        }
+        for Sent { began, call_max, reply, .. } in sent.values_mut() {
+            let Some(began) = *began else { break };
+            if now.since(began) >= *call_max
+                && let Some(reply) = reply.take()
+            {
+                let waited_ms = call_max.as_millis();
+                let detail = format!("no answer of the token within {waited_ms} ms");
+                let error = UpstreamError::failed(Fault::Indeterminate, detail);
+                answer(reply, Err(error), Some(began));
+            }
+        }
+    }
+
+    /// Whether the token has had a call for longer than it may.
+    pub(super) fn hangs(&self, now: Moment) -> bool {
+        let oldest = self.state().sent.values().filter_map(|sent| sent.began).min();
+        oldest.is_some_and(|began| now.since(began) >= self.call_timeout)
     }
 
     /// Waits for `pause`, or until nobody is left to wait for.
@@ -306,9 +344,61 @@ impl Calls {
     }
 }
 
+impl State {
+    /// Whether a worker serves with the registered key.
+    fn may_be_asked(&self) -> Result<(), UpstreamError> {
+        if let Some(error) = &self.away {
+            return Err(error.clone());
+        }
+        match &self.pinned {
+            None => Err(UpstreamError::failed(
+                Fault::Unavailable,
+                "the key has not been compared with the registry yet",
+            )),
+            Some(_) if self.pinned != self.found => Err(UpstreamError::Doubt {
+                detail: "the token holds another key under the same name than before; put the \
+                         registered one back and unseal"
+                    .into(),
+            }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Whether one more call would begin by then. One for which a thread is free is never shed,
+    /// however slow the token was: else nothing would measure that it is fast again.
+    fn begins_by(&self, begin_by: Moment, patience: Patience, now: Moment) -> bool {
+        let waiting = match patience {
+            Patience::Canary { .. } => self.canaries.len(),
+            Patience::Caller { .. } => self.canaries.len() + self.callers.len(),
+        };
+        if self.canaries.len() + self.callers.len() >= WAITING_MAX {
+            return false;
+        }
+        let waits = self.pace.wait_behind(self.sent.len() + waiting);
+        waits.is_zero() || now.after(waits) < begin_by
+    }
+}
+
 /// What is said until the first worker serves.
 fn starting() -> UpstreamError {
     UpstreamError::failed(Fault::Unavailable, "the worker is starting")
+}
+
+/// What is said of a call that was shed.
+fn overloaded() -> UpstreamError {
+    UpstreamError::failed(
+        Fault::Overloaded,
+        "not sent: more calls wait for the token than it signs in time",
+    )
+}
+
+fn answer(
+    reply: oneshot::Sender<Answer>,
+    result: Result<Vec<u8>, UpstreamError>,
+    began: Option<Moment>,
+) {
+    // Whoever does not wait any more needs no answer.
+    let _ = reply.send(Answer { result, began });
 }
 
 #[cfg(test)]

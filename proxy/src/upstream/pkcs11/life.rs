@@ -55,6 +55,12 @@ impl Life {
         self.calls.is_served()
     }
 
+    /// How many calls wait for the token and were not sent to its worker yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.calls.waiting()
+    }
+
     /// Workers started after the first.
     #[must_use]
     pub fn restarts(&self) -> u64 {
@@ -71,6 +77,7 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
+    use std::time::Duration;
 
     use super::super::super::UpstreamError;
     use super::super::line::Line;
@@ -79,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_first_start_is_no_restart_and_only_who_serves_is_up() {
-        let calls = Arc::new(Calls::new(1));
+        let calls = Arc::new(Calls::new(1, Duration::from_secs(2)));
         let life = Life::new(Arc::clone(&calls));
         let seen = || (life.is_up(), life.restarts(), life.hangs_killed());
         assert_eq!(seen(), (false, 0, 0));

@@ -239,6 +239,7 @@ impl Supervisor {
     /// Hands out answers until the worker ends or hangs.
     fn read(&self, socket: &UnixStream, reader: &mut Reader<'_>) -> Ended {
         let mut last: Option<(UpstreamError, Moment)> = None;
+        let mut swept = now();
         loop {
             loop {
                 let answered = match reader.next_frame() {
@@ -246,7 +247,7 @@ impl Supervisor {
                     Ok(Some(frame)) => Answered::read(frame),
                     Err(_) => None,
                 };
-                match answered.map(|answered| self.calls.take(answered)) {
+                match answered.map(|answered| self.calls.take(answered, now())) {
                     Some(Took::Answer) => {}
                     Some(Took::Last(error)) => {
                         self.calls.leave(&error);
@@ -274,7 +275,11 @@ impl Supervisor {
                 self.life.hung();
                 return Ended { error: error.clone(), held: None };
             }
-            if self.hangs(now()) {
+            if now().since(swept) >= TICK {
+                swept = now();
+                self.calls.sweep(swept);
+            }
+            if self.calls.hangs(now()) {
                 self.life.hung();
                 let waited_ms = self.config.call_timeout.as_millis();
                 let detail = format!(
@@ -283,11 +288,6 @@ impl Supervisor {
                 return failed(Fault::Unavailable, detail);
             }
         }
-    }
-
-    fn hangs(&self, now: Moment) -> bool {
-        let oldest = self.calls.oldest_sent();
-        oldest.is_some_and(|sent| now.since(sent) >= self.config.call_timeout)
     }
 }
 

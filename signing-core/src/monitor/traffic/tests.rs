@@ -109,6 +109,16 @@ fn what_is_rejected_of_callers_is_no_call_that_failed() {
 }
 
 #[test]
+fn what_was_never_asked_is_told_to_nobody() {
+    let traffic = traffic();
+    traffic.tell(10, 20, failed(Fault::Unavailable));
+    traffic.tell(10, 21, failed(Fault::Overloaded));
+    let folded = traffic.folded(30);
+    assert_eq!(told(&folded), [(Fault::Unavailable, 1)]);
+    assert_eq!(folded.tally.failed, 1);
+}
+
+#[test]
 fn slow_calls_are_counted_by_the_limit_in_force() {
     let traffic = traffic();
     traffic.tell(0, 100, Evidence::Signed);
@@ -149,7 +159,9 @@ fn i8_counts_are_exact_however_many_threads_report() {
             match fault {
                 Fault::KeyUnavailable => taken.1 += count,
                 Fault::Throttled => taken.2 += count,
-                Fault::Rejected | Fault::Unavailable | Fault::Indeterminate => panic!("{fault:?}"),
+                Fault::Rejected | Fault::Unavailable | Fault::Indeterminate | Fault::Overloaded => {
+                    panic!("{fault:?}")
+                }
             }
         }
     };
