@@ -193,6 +193,37 @@ impl Approver {
         }
     }
 
+    /// Why this line lets the key never approve, from that time on.
+    ///
+    /// # Errors
+    /// As a sentence without its subject.
+    pub fn may_ever_approve(&self, now: OffsetDateTime) -> Result<(), String> {
+        if let Some(namespaces) = &self.namespaces
+            && !matches_list(NAMESPACE, namespaces)
+        {
+            let named = namespaces.join(",");
+            return Err(format!(
+                "is for namespaces=\"{named}\", and approvals are in {NAMESPACE}; add that"
+            ));
+        }
+        let Some(before) = self.valid_before else { return Ok(()) };
+        if now >= before {
+            return Err(format!("counted until {before} (valid-before); give it a later time"));
+        }
+        match self.valid_after {
+            Some(after) if after >= before => Err(format!(
+                "counts from {after} (valid-after) until {before} (valid-before), so never; correct that"
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// When it counts from, if that is later.
+    #[must_use]
+    pub fn counts_later(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        self.valid_after.filter(|after| now < *after)
+    }
+
     /// Whether this line lets the key approve at that time.
     ///
     /// # Errors

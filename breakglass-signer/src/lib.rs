@@ -7,6 +7,7 @@
 
 pub mod approval;
 pub mod approvers;
+pub mod arming;
 pub mod check;
 pub mod config;
 pub mod connection;

@@ -66,6 +66,14 @@ pub(super) fn parse(
             operator.path.display()
         ));
     }
+    // Root is everywhere. Under development one user is all there is.
+    let both = operator.allowed_uids.iter().filter(|uid| signer.allowed_uids.contains(uid));
+    for uid in both.filter(|uid| **uid != 0 && !development) {
+        mistakes.add(format!(
+            "operator.allowed_uids: names {uid}, which signer.allowed_uids names too: a proxy that is \
+             taken over could bring passphrases and destroy keys; give operators another user"
+        ));
+    }
     let config = Config {
         deployment,
         development,

@@ -25,6 +25,7 @@ use signing_core::{Moment, Signer};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, mpsc};
 
+use crate::arming;
 use crate::connection::Out;
 use crate::key::EmergencyKey;
 use crate::keyfile;
@@ -39,6 +40,10 @@ use refusals::Refusals;
 pub use destroy::Via;
 pub use end::Over;
 pub use sign::Unreleased;
+
+/// Sentences in the state about why nothing can be armed, and the length of each.
+const SENTENCES_MAX: usize = 8;
+const SENTENCE_MAX_BYTES: usize = 512;
 
 /// The signer.
 #[derive(Debug)]
@@ -60,6 +65,8 @@ pub struct Service {
     connections: Cell<u64>,
     strangers: RefCell<Bucket>,
     refused_destructions: RefCell<Bucket>,
+    /// What the log said last of why nothing can be armed.
+    said_of_arming: RefCell<Vec<String>>,
 }
 
 /// What is known at the start.
@@ -136,6 +143,7 @@ impl Service {
             connections: Cell::new(0),
             strangers: RefCell::default(),
             refused_destructions: RefCell::default(),
+            said_of_arming: RefCell::default(),
         })
     }
 
@@ -175,7 +183,15 @@ impl Service {
             approvers_sha256: self.materials.approvers.sha256().to_owned(),
             hardware_required: config.rules.hardware_required,
             development: config.development,
+            cannot_arm: self.cannot_arm(&armory, wall),
         }
+    }
+
+    /// Why no session could begin; not more of it than a frame has room for.
+    fn cannot_arm(&self, armory: &Armory, wall: OffsetDateTime) -> Vec<String> {
+        let found = arming::look(&self.materials, &armory.past, wall).mistakes;
+        let said = found.iter().take(SENTENCES_MAX).map(|why| one_line(why, SENTENCE_MAX_BYTES));
+        said.collect()
     }
 
     /// Keeps a passphrase that an operator brought; false if too many came lately.

@@ -20,12 +20,14 @@ const SLOW: u32 = 100;
 impl Service {
     /// Runs for ever.
     pub async fn tick(self: &Rc<Self>) {
+        self.look_at_arming();
         for number in 1_u32.. {
             tokio::time::sleep(EVERY).await;
             self.look().await;
             if number % SLOW == 0 {
                 self.record_refusals();
                 self.look_for_overdue().await;
+                self.look_at_arming();
                 self.save();
             }
         }
@@ -43,6 +45,23 @@ impl Service {
         let expired = self.armory.borrow_mut().unlock.expire(now());
         if let Some(by) = expired {
             self.note_unlock(&by, "expired");
+        }
+    }
+
+    /// Says when something comes or goes that keeps every session from beginning: a key of an approver
+    /// that expires while this runs is found before the outage. It serves all the same: what is due
+    /// still has to be destroyed, and an activation is refused by its clause.
+    fn look_at_arming(&self) {
+        let why = self.cannot_arm(&self.armory.borrow(), wall_now());
+        let before = self.said_of_arming.replace(why.clone());
+        for new in why.iter().filter(|one| !before.contains(one)) {
+            self.log.error(
+                "no break-glass session can begin here until this is mended",
+                json!({"error": new}),
+            );
+        }
+        if why.is_empty() && !before.is_empty() {
+            self.log.info("a break-glass session can begin here again", json!({}));
         }
     }
 

@@ -60,6 +60,9 @@ pub(super) fn put_status(admin: &Admin, gates: &Snapshot, body: &mut Value) {
             said
         });
         put(body, "emergency_keys", keys.collect::<Vec<_>>());
+        if !known.state.cannot_arm.is_empty() {
+            put(body, "emergency_cannot_arm", &known.state.cannot_arm);
+        }
     }
     let now = now();
     let Some(armed) = gates.armed(now, wall_now()) else { return };

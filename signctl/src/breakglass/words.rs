@@ -54,6 +54,8 @@ fn status(body: &Value) -> String {
             let unlocked = signer.get("unlocked") == Some(&Value::Bool(true));
             let waits = if unlocked { "a passphrase waits" } else { "no passphrase waits" };
             lines.push(format!("emergency signer {}: {waits}", word(signer, "instance")));
+            let cannot = list(signer, "cannot_arm").filter_map(Value::as_str);
+            lines.extend(cannot.map(|why| format!("  it CANNOT BE ARMED: {why}")));
             for key in list(signer, "keys") {
                 let due =
                     text(key, "/destruction_due").map(|due| format!(", to be destroyed by {due}"));
@@ -142,6 +144,13 @@ mod tests {
         );
         assert!(of(&json!({"configured": false})).contains("no emergency signer is configured"));
         assert!(of(&json!({"configured": true})).contains("NOT CONNECTED"));
+    }
+
+    #[test]
+    fn why_no_session_could_begin_is_said() {
+        let body =
+            json!({"configured": true, "signer": {"instance": "9f", "cannot_arm": ["roles: x"]}});
+        assert!(of(&body).contains("\n  it CANNOT BE ARMED: roles: x"), "{}", of(&body));
     }
 
     #[test]

@@ -48,6 +48,10 @@ pub(super) fn keys(body: &Value) -> Vec<String> {
         ))
     });
     let mut lines: Vec<_> = due.collect();
+    let cannot = body.get("emergency_cannot_arm").and_then(Value::as_array).into_iter().flatten();
+    lines.extend(
+        cannot.filter_map(Value::as_str).map(|why| format!("break-glass CANNOT BE ARMED: {why}")),
+    );
     if body.get("emergency_signer_connected") == Some(&Value::Bool(false)) {
         lines.push("the emergency signer is NOT CONNECTED: no break-glass until it is".to_owned());
     }
@@ -100,5 +104,7 @@ mod tests {
         assert!(said.starts_with("d · signing · ") && !said.contains("emergency"), "{said}");
         let said = status(&json!({"deployment": "d", "emergency_signer_connected": false}));
         assert!(said.contains("NOT CONNECTED"), "{said}");
+        let said = status(&json!({"deployment": "d", "emergency_cannot_arm": ["roles: x"]}));
+        assert!(said.contains("\nbreak-glass CANNOT BE ARMED: roles: x"), "{said}");
     }
 }

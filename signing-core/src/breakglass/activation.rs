@@ -15,7 +15,7 @@ use super::wire::OutageClaim;
 use crate::key::{Purpose, Signer};
 use crate::registry::Registry;
 
-pub use quorum::{Approval, ApprovalRules, Hardware};
+pub use quorum::{Approval, ApprovalRules, Hardware, can_fill};
 
 /// Declares [`Clause`] as a table: variant, word, what it asks.
 macro_rules! clauses {

@@ -36,13 +36,13 @@ async fn ours(signer: &Signer<'_>, armored: &[u8], request: &Value, bytes: &[u8]
     word(&answer).to_owned()
 }
 
-fn make(key: &Path, arguments: &[&str]) {
+pub(super) fn make(key: &Path, arguments: &[&str]) {
     let mut keygen = system("ssh-keygen");
     keygen.args(["-q", "-N", "", "-f"]).arg(key).args(arguments).env("SSH_SK_PROVIDER", SK_DUMMY);
     succeeds(keygen.stdin(Stdio::null()));
 }
 
-fn line(name: &str, key: &Path) -> String {
+pub(super) fn line(name: &str, key: &Path) -> String {
     let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
     format!("{name}@test {public}")
 }

@@ -8,6 +8,7 @@ use system_tests::Tail;
 use system_tests::breakglass::{EMERGENCY_KID, PASSPHRASE, SignerBuilder, Wire, succeeds};
 use system_tests::programs::{ours, repository, system};
 
+use super::approvals::{line, make};
 use super::session::checked_in;
 use super::{KID, Site};
 
@@ -75,9 +76,10 @@ fn the_example_has_no_mistake() {
     let site = Site::new();
     let builder = site.signer();
     let config = builder.write();
-    let lines = [("alice", "security"), ("bob", "finance")].map(|(name, key)| {
-        let line = builder.approver_line(key, "ed25519");
-        format!("{name}@example.org {}", line.split("\" ").nth(1).unwrap())
+    // Hardware keys, as the example asks for.
+    let lines = ["alice", "bob"].map(|name| {
+        make(&builder.path(name), &["-t", "ed25519-sk"]);
+        line(name, &builder.path(name)).replace("@test ", "@example.org ")
     });
     std::fs::write(builder.path("approvers"), lines.concat()).unwrap();
     let registry = std::fs::read_to_string(builder.path("signers.json")).unwrap();
@@ -138,6 +140,24 @@ fn i3_every_mistake_is_said_at_once_and_nothing_loosens() {
     assert!(
         self::said(builder.verb("check", &config)).contains("REQUIRE_KMS asks for the real thing")
     );
+}
+
+#[test]
+fn i4_the_proxys_user_is_no_operator() {
+    let site = Site::new();
+    let check = |builder: SignerBuilder<'_>, uids: &str| {
+        let config = builder.write();
+        let text = std::fs::read_to_string(&config).unwrap();
+        let ours = format!("allowed_uids = [{}]", nix::unistd::geteuid());
+        assert_eq!(text.matches(&ours).count(), 2, "{text}");
+        std::fs::write(&config, text.replace(&ours, uids)).unwrap();
+        said(builder.verb("check", &config))
+    };
+    let refused = check(site.signer().production().min_outage_s(300), "allowed_uids = [0, 990]");
+    let expected = "operator.allowed_uids: names 990, which signer.allowed_uids names too";
+    assert!(refused.contains(expected) && !refused.contains("names 0,"), "{refused}");
+    // Of one developer there is one user.
+    assert!(check(site.signer(), "allowed_uids = [990]").contains("no mistakes"));
 }
 
 #[tokio::test]

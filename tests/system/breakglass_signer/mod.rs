@@ -4,6 +4,7 @@
 
 mod activation;
 mod approvals;
+mod arming;
 mod configuration;
 mod destruction;
 mod faults;

@@ -64,9 +64,9 @@ pub(super) fn judge(
         approvals.push(approval.clone());
     }
     let roles: Vec<&str> = rules.required_roles.iter().map(String::as_str).collect();
-    let free: Vec<&Approval> = approvals.iter().collect();
+    let people: Vec<&BTreeSet<String>> = approvals.iter().map(|one| &one.roles).collect();
     // Two, whatever a configuration says.
-    if approvals.len() < 2 || roles.len() < 2 || !covers(&roles, &free) {
+    if approvals.len() < 2 || roles.len() < 2 || !can_fill(&roles, &people) {
         let who: Vec<_> = approvals.iter().map(Approval::who).collect();
         let who = if who.is_empty() { "nobody".to_owned() } else { who.join(", ") };
         let why = format!(
@@ -157,12 +157,68 @@ fn distinct(approval: &Approval, others: &[Approval]) -> Result<(), NotActivated
     Ok(())
 }
 
-/// Whether every role finds a person of its own. There are few of both.
-fn covers(roles: &[&str], free: &[&Approval]) -> bool {
-    let Some((role, rest)) = roles.split_first() else { return true };
-    free.iter().enumerate().filter(|(_, one)| one.roles.contains(*role)).any(|(taken, _)| {
-        let others: Vec<&Approval> =
-            free.iter().enumerate().filter(|(at, _)| *at != taken).map(|(_, one)| *one).collect();
-        covers(rest, &others)
+/// Whether every role finds a person of its own, by the roles that each person has: a matching, in
+/// which a person who was placed may give way to another role.
+#[must_use]
+pub fn can_fill(roles: &[&str], people: &[&BTreeSet<String>]) -> bool {
+    let mut placed = vec![None; people.len()];
+    roles.iter().all(|role| {
+        let mut asked = vec![false; people.len()];
+        place(role, people, &mut placed, &mut asked)
     })
+}
+
+fn place<'r>(
+    role: &'r str,
+    people: &[&BTreeSet<String>],
+    placed: &mut [Option<&'r str>],
+    asked: &mut [bool],
+) -> bool {
+    for (at, person) in people.iter().enumerate() {
+        let is_new = asked.get_mut(at).is_some_and(|asked| !std::mem::replace(asked, true));
+        if !is_new || !person.contains(role) {
+            continue;
+        }
+        let held = placed.get(at).copied().flatten();
+        if held.is_none_or(|other| place(other, people, placed, asked)) {
+            if let Some(place) = placed.get_mut(at) {
+                *place = Some(role);
+            }
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_role_finds_a_person_of_its_own_or_there_is_no_quorum() {
+        let people = |of: &[&[&str]]| -> Vec<BTreeSet<String>> {
+            of.iter().map(|roles| roles.iter().map(ToString::to_string).collect()).collect()
+        };
+        for (roles, of, expected) in [
+            (&["F", "S"][..], &[&["S"][..], &["F"]][..], true),
+            (&["F", "S"], &[&["F", "S"], &["F"]], true),
+            (&["F", "S"], &[&["F"], &["F", "S"]], true),
+            (&["F", "S"], &[&["F", "S"]], false),
+            (&["F", "S"], &[&["F"], &["F"]], false),
+            (&["F", "L", "S"], &[&["F", "L", "S"], &["F", "L"], &["F"]], true),
+            (&["F", "L", "S"], &[&["F", "L"], &["F", "L"], &["F", "L"]], false),
+            (&["F", "S"], &[], false),
+        ] {
+            let people = people(of);
+            let people: Vec<_> = people.iter().collect();
+            assert_eq!(can_fill(roles, &people), expected, "{roles:?} of {of:?}");
+        }
+    }
+
+    #[test]
+    fn i8_many_people_who_can_not_fill_the_roles_are_found_out_at_once() {
+        let everything: BTreeSet<String> = ["A", "B", "C"].map(str::to_owned).into();
+        let people = vec![&everything; 2000];
+        assert!(!can_fill(&["A", "B", "C", "D"], &people));
+    }
 }

@@ -80,6 +80,9 @@ pub struct State {
     pub hardware_required: bool,
     /// Whether the signer runs under its development switch.
     pub development: bool,
+    /// Why no session could begin here, whatever is approved: one sentence each. Empty: one could.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cannot_arm: Vec<String>,
 }
 
 /// One emergency key.

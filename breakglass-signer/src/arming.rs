@@ -1,0 +1,205 @@
+//! Why no session could ever begin here, though every file can be read: approvers whose approval never
+//! counts, roles that nobody is left to fill, no key to open. Found when there is time to mend it, and
+//! not by two people in an outage.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use signing_core::breakglass::APPROVALS_MAX;
+use signing_core::breakglass::activation::{ApprovalRules, can_fill};
+use signing_core::key::Purpose;
+use ssh_key::public::KeyData;
+use time::OffsetDateTime;
+
+use crate::approvers::Approver;
+use crate::keyfile;
+use crate::materials::{Held, Materials};
+use crate::past::Past;
+use crate::time::rfc3339;
+
+/// Sizes of RSA keys: smaller ones are not verified, and the approval of a larger one is too long.
+const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=5120;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Why there can be no session, or why a person whom it counts on cannot approve one.
+    pub mistakes: Vec<String>,
+    /// What is not in the way now.
+    pub notes: Vec<String>,
+}
+
+/// Looks, at that time, with what is known of keys that were destroyed.
+#[must_use]
+pub fn look(materials: &Materials, past: &Past, now: OffsetDateTime) -> Found {
+    let mut found = Found::default();
+    quorum(materials, now, &mut found);
+    keys(materials, past, now, &mut found);
+    replaceable(materials, &mut found);
+    found
+}
+
+/// Somebody with a role, and what their lines of the approvers file are worth.
+#[derive(Default)]
+struct Person<'m> {
+    roles: BTreeSet<String>,
+    /// One line at least counts now.
+    counts: bool,
+    /// Else: from when on one does.
+    later: Option<OffsetDateTime>,
+    /// Lines that never do, and why.
+    dead: Vec<(&'m Approver, String)>,
+}
+
+impl Person<'_> {
+    /// Whether they can approve, now or later.
+    fn is_able(&self) -> bool {
+        self.counts || self.later.is_some()
+    }
+}
+
+/// People who cannot approve, and roles that those who can do not fill.
+fn quorum(materials: &Materials, now: OffsetDateTime, found: &mut Found) {
+    let rules = &materials.config.rules;
+    let people = people(materials, now);
+    for (principal, person) in &people {
+        for (_, why) in &person.dead {
+            let said = format!("approvers.file: a key of {principal} {why}");
+            // Whoever has another key that counts has changed keys.
+            if person.is_able() { found.notes.push(said) } else { found.mistakes.push(said) }
+        }
+    }
+    let required: Vec<&str> = rules.required_roles.iter().map(String::as_str).collect();
+    if required.len() > APPROVALS_MAX {
+        found.mistakes.push(format!(
+            "approvers.required_roles: names {} roles, and a request has {APPROVALS_MAX} approvals at \
+             most; name fewer",
+            required.len()
+        ));
+    }
+    let filled_by = |counts: fn(&Person<'_>) -> bool| {
+        let able: Vec<_> =
+            people.values().filter(|one| counts(one)).map(|one| &one.roles).collect();
+        can_fill(&required, &able)
+    };
+    if !filled_by(|one| one.is_able()) {
+        let who = required.iter().map(|role| {
+            let able = people.iter().filter(|(_, one)| one.is_able() && one.roles.contains(*role));
+            let names: Vec<_> = able.map(|(principal, _)| *principal).collect();
+            let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+            format!("{role}: {names}")
+        });
+        found.mistakes.push(format!(
+            "approvers.roles: the roles cannot be filled by a person each, so nothing is ever approved \
+             (who can approve: {}); give each role a person of its own",
+            who.collect::<Vec<_>>().join("; ")
+        ));
+    } else if !filled_by(|one| one.counts) {
+        let from = people.values().filter(|one| !one.counts).filter_map(|one| one.later).max();
+        let from = from.map(rfc3339).unwrap_or_default();
+        found.notes.push(format!(
+            "approvers.file: until {from} (valid-after) too few keys count to approve anything"
+        ));
+    }
+}
+
+fn people(materials: &Materials, now: OffsetDateTime) -> BTreeMap<&str, Person<'_>> {
+    let mut people: BTreeMap<&str, Person<'_>> = BTreeMap::new();
+    for (_, approver) in materials.approvers.iter().filter(|(_, one)| !one.roles.is_empty()) {
+        let person = people.entry(&approver.principal).or_default();
+        person.roles.clone_from(&approver.roles);
+        let never = can_ever_count(approver, &materials.config.rules, now);
+        match (never, approver.counts_later(now)) {
+            (Err(why), _) => person.dead.push((approver, why)),
+            (Ok(()), None) => person.counts = true,
+            (Ok(()), Some(from)) => {
+                person.later = Some(person.later.map_or(from, |other| other.min(from)));
+            }
+        }
+    }
+    people
+}
+
+/// Whether an approval by that line's key counts at any time from now on.
+fn can_ever_count(
+    approver: &Approver,
+    rules: &ApprovalRules,
+    now: OffsetDateTime,
+) -> Result<(), String> {
+    let kind = approver.key.algorithm();
+    match approver.key.key_data() {
+        KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) => {}
+        KeyData::Rsa(key) if !RSA_BITS.contains(&key.key_size()) => {
+            return Err(format!(
+                "has {} bits of RSA, and approvals are by keys of {} to {}; use ssh-keygen -t ed25519",
+                key.key_size(),
+                RSA_BITS.start(),
+                RSA_BITS.end()
+            ));
+        }
+        KeyData::Ed25519(_) | KeyData::Ecdsa(_) | KeyData::Rsa(_) => {
+            let required = match (rules.hardware_required, rules.pin_required) {
+                (true, _) => "hardware_required",
+                (false, true) => "pin_required",
+                (false, false) => "",
+            };
+            if !required.is_empty() {
+                return Err(format!(
+                    "is of the kind {kind}, a key in a file, and approvers.{required} = true; use a \
+                     hardware key (ssh-keygen -t ed25519-sk), or set {required} = false"
+                ));
+            }
+        }
+        KeyData::Dsa(_) | KeyData::Certificate(_) | KeyData::Other(_) => {
+            return Err(format!(
+                "is of the kind {kind}, whose approvals are not taken; use ssh-keygen -t ed25519-sk"
+            ));
+        }
+        // What a newer library reads is not verified here.
+        _ => return Err(format!("is of the kind {kind}, whose approvals are not taken")),
+    }
+    approver.may_ever_approve(now)
+}
+
+/// No key that a session could open.
+fn keys(materials: &Materials, past: &Past, now: OffsetDateTime, found: &mut Found) {
+    let trouble: Vec<_> = materials
+        .keys
+        .values()
+        .filter_map(|held| {
+            let why = unusable(held, past, now)?;
+            Some(format!("{} {why}", held.signer.kid))
+        })
+        .collect();
+    if trouble.len() == materials.keys.len() {
+        found.mistakes.push(format!(
+            "emergency_keys: none can be opened by a session: {}; make one: breakglass-signer keygen",
+            trouble.join("; ")
+        ));
+    }
+}
+
+fn unusable(held: &Held, past: &Past, now: OffsetDateTime) -> Option<String> {
+    let Held { file, signer } = held;
+    let sha256 = signer.public_key.sha256_hex();
+    if past.destroyed.contains(signer.kid.as_str()) || past.destroyed.contains(&sha256) {
+        return Some("is destroyed".to_owned());
+    }
+    if let Err(refusal) = signer.usable_at(now) {
+        return Some(format!("cannot be used: {}", refusal.detail));
+    }
+    match keyfile::probe(file) {
+        Ok(()) => None,
+        Err(error) => Some(format!("cannot be read from {}: {error}", file.display())),
+    }
+}
+
+/// No signer that an emergency key could stand in for.
+fn replaceable(materials: &Materials, found: &mut Found) {
+    if !materials.registry.iter().any(|signer| signer.purpose == Purpose::Signing) {
+        found.mistakes.push(format!(
+            "registry.file: {} has no signing key, and a session stands in for one at least; use the \
+             proxy's registry",
+            materials.config.registry_file.display()
+        ));
+    }
+}
