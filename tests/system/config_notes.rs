@@ -61,7 +61,7 @@ fn limits_that_do_not_fit_each_other_are_noted() {
         .proxy()
         .server(
             "request_timeout_ms = 3000\nconnections_max = 10\nconnections_per_caller_max = 11\n\
-             drain_timeout_ms = 2999\nheaders_max_bytes = 100",
+             drain_timeout_ms = 2999\nheaders_max_bytes = 100\nhandshakes_max = 10",
         )
         .kms("call_timeout_ms = 3000")
         .signer("ec", &key)
@@ -75,6 +75,7 @@ fn limits_that_do_not_fit_each_other_are_noted() {
                 "server.request_timeout_ms: is 3000, not above call_timeout_ms 3000 of signer \"ec\"",
             ],
             &["server.connections_per_caller_max: is 11, above connections_max 10"],
+            &["server.handshakes_per_address_max: is 256, above handshakes_max 10"],
             &["server.drain_timeout_ms: is 2999, below request_timeout_ms 3000"],
             &["server.headers_max_bytes: is 100"],
         ],

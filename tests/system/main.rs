@@ -32,6 +32,7 @@ mod fences;
 mod freeze;
 mod gate;
 mod guards;
+mod handshakes;
 mod hsm;
 mod hsm_act;
 mod hsm_credential;

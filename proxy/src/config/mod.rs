@@ -103,8 +103,10 @@ pub struct Server {
     pub connections_max: usize,
     /// Connections of one caller at once; one more is closed after its handshake.
     pub connections_per_caller_max: usize,
-    /// Handshakes under way at once; one more is closed at once.
+    /// Handshakes under way at once; for one more, the oldest silent one is closed.
     pub handshakes_max: usize,
+    /// Of which from one IPv4 address or IPv6 /64.
+    pub handshakes_per_address_max: usize,
     /// Request bodies in memory at once, all together.
     pub bodies_max_bytes: usize,
     /// Requests in flight at once; one more is refused at once.

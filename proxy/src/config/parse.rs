@@ -130,7 +130,13 @@ impl Reader<'_> {
                 256,
                 100_000,
             ),
-            handshakes_max: count(&mut section, "handshakes_max", 256, 100_000),
+            handshakes_max: count(&mut section, "handshakes_max", 512, 100_000),
+            handshakes_per_address_max: count(
+                &mut section,
+                "handshakes_per_address_max",
+                256,
+                100_000,
+            ),
             bodies_max_bytes: count(&mut section, "bodies_max_bytes", 64 << 20, 16 << 30),
             requests_in_flight_max: count(&mut section, "requests_in_flight_max", 512, 100_000),
             http2_streams_max: u32::try_from(section.number("http2_streams_max", 128, 1..=10_000))

@@ -40,6 +40,13 @@ fn limits(server: &Server) -> Vec<String> {
              can take every connection; lower it"
         ));
     }
+    let (each, all) = (server.handshakes_per_address_max, server.handshakes_max);
+    if each > all {
+        notes.push(format!(
+            "server.handshakes_per_address_max: is {each}, above handshakes_max {all}: one address can \
+             take every place for handshakes; lower it, or make both equal behind a load balancer"
+        ));
+    }
     let (drain, request) = (server.drain_timeout, server.request_timeout);
     if drain < request {
         notes.push(format!(

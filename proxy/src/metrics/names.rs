@@ -90,7 +90,11 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
     ),
     (CONNECTIONS, Kind::Gauge, "Open connections to the data plane."),
     (HANDSHAKES_FAILED, Kind::Counter, "TLS handshakes that failed or timed out."),
-    (CONNECTIONS_REFUSED, Kind::Counter, "Connections closed at once, since too many were open."),
+    (
+        CONNECTIONS_REFUSED,
+        Kind::Counter,
+        "Connections closed since too many were open, or too many handshakes under way.",
+    ),
     (KMS_LATENCY, Kind::Histogram, "Time of one call to the upstream to sign, in seconds."),
     (KMS_ERRORS, Kind::Counter, "Failed calls to the upstream, by kind."),
     (WORKER_UP, Kind::Gauge, "1 while a token's worker serves: logged in, with its key found."),

@@ -1,10 +1,12 @@
 //! The data plane: accept within limits, TLS, HTTP, dialects. It never sees an
 //! upstream.
 
+mod accept;
 mod answer;
 mod connections;
 mod dates;
 mod dialects;
+mod handshakes;
 mod http;
 pub mod outside;
 mod route;
@@ -12,8 +14,6 @@ mod socket;
 mod tls;
 
 use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,11 @@ use arc_swap::ArcSwap;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use signing_core::Moment;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+pub use accept::accept;
 pub use answer::{Answer, json_answer, problem, problem_with_mistakes, status_of};
 pub use connections::Connections;
 pub use tls::ServerTls;
@@ -70,89 +70,6 @@ pub struct DataPlane {
     pub handshake_log: LogLimit,
     /// For lines about refusals, which any caller can cause.
     pub refusal_log: LogLimit,
-}
-
-/// Counts an open connection until it is dropped.
-struct Counted<'m>(&'m metrics::Gauge);
-
-impl<'m> Counted<'m> {
-    fn new(gauge: &'m metrics::Gauge) -> Self {
-        gauge.increment(1.0);
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
-    }
-}
-
-/// Accepts until the proxy drains. Open connections go on; see
-/// [`Connections::close`].
-pub async fn accept(listener: TcpListener, plane: Arc<DataPlane>) {
-    let places = Arc::new(Semaphore::new(plane.limits.connections_max));
-    // Handshakes have places of their own: whoever has no certificate can fill
-    // these, and only for the time that a handshake may take.
-    let handshakes = Arc::new(Semaphore::new(plane.limits.handshakes_max));
-    let mut draining = plane.draining.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = draining.wait_for(|draining| *draining) => return,
-        };
-        let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                accept_failed(&error).await;
-                continue;
-            }
-        };
-        let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
-            plane.room.metrics.connections_refused.increment(1);
-            continue;
-        };
-        let (plane, places) = (Arc::clone(&plane), Arc::clone(&places));
-        tokio::spawn(async move {
-            let _counted = Counted::new(&plane.room.metrics.connections);
-            let tls = plane.tls.load_full();
-            let shaken = shake_hands(socket, peer, &tls, &plane).await;
-            drop(handshake);
-            let Some(stream) = shaken else { return };
-            match places.try_acquire() {
-                Ok(_place) => serve(stream, &tls, &plane).await,
-                Err(_) => plane.room.metrics.connections_refused.increment(1),
-            }
-        });
-    }
-}
-
-/// Out of descriptors or memory: closing connections mends it, a busy loop does not.
-async fn accept_failed(error: &io::Error) {
-    tracing::warn!(%error, "accept failed");
-    tokio::time::sleep(Duration::from_millis(50)).await;
-}
-
-async fn shake_hands(
-    socket: TcpStream,
-    peer: SocketAddr,
-    tls: &ServerTls,
-    plane: &DataPlane,
-) -> Option<TlsStream<TcpStream>> {
-    // Without it small answers wait for acknowledgements; with an error they only do that.
-    let _ = socket.set_nodelay(true);
-    let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
-    let handshake = tokio::time::timeout(plane.limits.handshake_timeout, acceptor.accept(socket));
-    let why = match handshake.await {
-        Ok(Ok(stream)) => return Some(stream),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "no handshake in time".to_owned(),
-    };
-    plane.room.metrics.handshakes_failed.increment(1);
-    if let Some(left_out) = plane.handshake_log.pass(now()) {
-        tracing::warn!(%peer, why, left_out, "handshake failed");
-    }
-    None
 }
 
 /// Serves a client that `let_in_by` let in.
