@@ -8,6 +8,7 @@ mod key;
 mod linkage;
 mod older;
 mod opened;
+mod presence;
 mod queue;
 mod recovery;
 pub mod scan;
@@ -23,5 +24,6 @@ pub use journal::{Appending, Clock, Durable, IntentSeq, Journal, Observer, file_
 pub use key::{AuditKey, AuditKeyError};
 pub use older::Older;
 pub use opened::{Identity, Opened};
+pub use presence::Presence;
 pub use queue::Space;
 pub use recovery::Cut;

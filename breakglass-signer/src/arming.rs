@@ -22,7 +22,7 @@ const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=5120;
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Why there can be no session, or why a person whom it counts on cannot approve one.
+    /// Why there can be no session.
     pub mistakes: Vec<String>,
     /// What is not in the way now.
     pub notes: Vec<String>,
@@ -40,17 +40,17 @@ pub fn look(materials: &Materials, past: &Past, now: OffsetDateTime) -> Found {
 
 /// Somebody with a role, and what their lines of the approvers file are worth.
 #[derive(Default)]
-struct Person<'m> {
+struct Person {
     roles: BTreeSet<String>,
     /// One line at least counts now.
     counts: bool,
     /// Else: from when on one does.
     later: Option<OffsetDateTime>,
-    /// Lines that never do, and why.
-    dead: Vec<(&'m Approver, String)>,
+    /// Why the others never do.
+    dead: Vec<String>,
 }
 
-impl Person<'_> {
+impl Person {
     /// Whether they can approve, now or later.
     fn is_able(&self) -> bool {
         self.counts || self.later.is_some()
@@ -61,13 +61,6 @@ impl Person<'_> {
 fn quorum(materials: &Materials, now: OffsetDateTime, found: &mut Found) {
     let rules = &materials.config.rules;
     let people = people(materials, now);
-    for (principal, person) in &people {
-        for (_, why) in &person.dead {
-            let said = format!("approvers.file: a key of {principal} {why}");
-            // Whoever has another key that counts has changed keys.
-            if person.is_able() { found.notes.push(said) } else { found.mistakes.push(said) }
-        }
-    }
     let required: Vec<&str> = rules.required_roles.iter().map(String::as_str).collect();
     if required.len() > APPROVALS_MAX {
         found.mistakes.push(format!(
@@ -76,12 +69,20 @@ fn quorum(materials: &Materials, now: OffsetDateTime, found: &mut Found) {
             required.len()
         ));
     }
-    let filled_by = |counts: fn(&Person<'_>) -> bool| {
+    let dead = people.iter().flat_map(|(principal, person)| {
+        let said = move |why: &String| format!("approvers.file: a key of {principal} {why}");
+        person.dead.iter().map(said)
+    });
+    let filled_by = |counts: fn(&Person) -> bool| {
         let able: Vec<_> =
             people.values().filter(|one| counts(one)).map(|one| &one.roles).collect();
         can_fill(&required, &able)
     };
-    if !filled_by(|one| one.is_able()) {
+    // As long as others fill the roles, a key that never counts is in nobody's way.
+    if filled_by(|one| one.is_able()) {
+        found.notes.extend(dead);
+    } else {
+        found.mistakes.extend(dead);
         let who = required.iter().map(|role| {
             let able = people.iter().filter(|(_, one)| one.is_able() && one.roles.contains(*role));
             let names: Vec<_> = able.map(|(principal, _)| *principal).collect();
@@ -93,7 +94,8 @@ fn quorum(materials: &Materials, now: OffsetDateTime, found: &mut Found) {
              (who can approve: {}); give each role a person of its own",
             who.collect::<Vec<_>>().join("; ")
         ));
-    } else if !filled_by(|one| one.counts) {
+    }
+    if filled_by(|one| one.is_able()) && !filled_by(|one| one.counts) {
         let from = people.values().filter(|one| !one.counts).filter_map(|one| one.later).max();
         let from = from.map(rfc3339).unwrap_or_default();
         found.notes.push(format!(
@@ -102,14 +104,14 @@ fn quorum(materials: &Materials, now: OffsetDateTime, found: &mut Found) {
     }
 }
 
-fn people(materials: &Materials, now: OffsetDateTime) -> BTreeMap<&str, Person<'_>> {
-    let mut people: BTreeMap<&str, Person<'_>> = BTreeMap::new();
+fn people(materials: &Materials, now: OffsetDateTime) -> BTreeMap<&str, Person> {
+    let mut people: BTreeMap<&str, Person> = BTreeMap::new();
     for (_, approver) in materials.approvers.iter().filter(|(_, one)| !one.roles.is_empty()) {
         let person = people.entry(&approver.principal).or_default();
         person.roles.clone_from(&approver.roles);
         let never = can_ever_count(approver, &materials.config.rules, now);
         match (never, approver.counts_later(now)) {
-            (Err(why), _) => person.dead.push((approver, why)),
+            (Err(why), _) => person.dead.push(why),
             (Ok(()), None) => person.counts = true,
             (Ok(()), Some(from)) => {
                 person.later = Some(person.later.map_or(from, |other| other.min(from)));

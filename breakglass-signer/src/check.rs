@@ -1,7 +1,14 @@
 //! `breakglass-signer check`: what only a look at the machine shows, beside the mistakes of the
 //! configuration's files. It changes nothing.
 
+use std::path::Path;
+
+use audit::Presence;
+use host::environment::Environment;
+use host::modes::{self, Place, What};
+
 use crate::arming;
+use crate::config::{self, Config};
 use crate::materials::Materials;
 use crate::past::Past;
 use crate::store::Store;
@@ -14,19 +21,70 @@ pub struct Found {
     pub mistakes: Vec<String>,
     /// What deserves attention.
     pub notes: Vec<String>,
+    /// Whether there is a journal; none: the configuration cannot be read at all.
+    pub journal: Option<Presence>,
+    /// How many emergency keys it names.
+    pub keys: usize,
+    /// How many approvers there are.
+    pub approvers: usize,
 }
 
 /// Looks.
 #[must_use]
-pub fn look(materials: &Materials) -> Found {
-    let mut found = Found { mistakes: Vec::new(), notes: materials.notes() };
-    let past = past(materials, &mut found);
+pub fn look(file: &Path, environment: &Environment) -> Found {
+    let mut found = Found::default();
+    match Materials::load(file, environment) {
+        Ok((materials, _)) => loaded(&materials, &mut found),
+        Err(error) => found.mistakes = error.mistakes,
+    }
+    found.notes.extend(config::environment_notes(environment));
+    // Also of a configuration with mistakes: all of them at once.
+    let Ok((config, _)) = Config::draft(file, environment) else { return found };
+    let modes = open(file, &config);
+    let open = if config.development { &mut found.notes } else { &mut found.mistakes };
+    open.extend(modes.open);
+    found.notes.extend(modes.unknown);
+    let init = format!("breakglass-signer init --config {}", file.display());
+    found.journal = Some(Presence::look(&config.journal_dir, &init));
+    found
+}
+
+/// What of the configuration, its secrets and its directories is open to others.
+#[must_use]
+pub fn open(file: &Path, config: &Config) -> modes::Found {
+    let of_socket = |socket: &'_ Path| {
+        let parent = socket.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.unwrap_or(Path::new(".")).to_owned()
+    };
+    let mut places = vec![
+        Place::new("--config", file, What::File),
+        Place::new("signer.socket", &of_socket(&config.signer.path), What::Directory),
+        // Who stands in its place is brought the passphrase.
+        Place::new("operator.socket", &of_socket(&config.operator.path), What::Directory),
+        Place::new("state.dir", &config.state_dir, What::Directory),
+        Place::new("audit.dir", &config.journal_dir, What::Directory),
+        Place::new("audit.key_file", &config.audit_key_file, What::Secret),
+        Place::new("registry.file", &config.registry_file, What::File),
+        Place::new("approvers.file", &config.approvers_file, What::File),
+    ];
+    // Sealed; but whoever reads it tries passphrases for as long as they like.
+    let keys = config.keys.iter();
+    places.extend(
+        keys.map(|(kid, file)| Place::new(format!("emergency_keys: {kid}"), file, What::Secret)),
+    );
+    modes::look(&places)
+}
+
+fn loaded(materials: &Materials, found: &mut Found) {
+    found.keys = materials.keys.len();
+    found.approvers = materials.approvers.iter().count();
+    found.notes.extend(materials.notes());
+    let past = past(materials, found);
     // Keys that have to be destroyed and that no entry names any more.
     found.mistakes.extend(materials.orphans(&past).into_values());
     let arming = arming::look(materials, &past, wall_now());
     found.mistakes.extend(arming.mistakes);
     found.notes.extend(arming.notes);
-    found
 }
 
 /// What is known of earlier runs, as far as whoever runs the check may read it.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use breakglass_signer::check::{self, Found};
-use breakglass_signer::config::{self, ConfigError};
+use breakglass_signer::config::ConfigError;
 use breakglass_signer::lifeline::Lifeline;
 use breakglass_signer::materials::Materials;
 use breakglass_signer::{init, keygen, sandbox, serve};
@@ -49,7 +49,7 @@ enum Verb {
         /// The config file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Print {"ok", "mistakes", "notes"} for programs.
+        /// Print {"ok", "mistakes", "notes", "journal"} for programs.
         #[arg(long)]
         json: bool,
     },
@@ -108,7 +108,10 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             // Before a secret is read.
             sandbox::harden()?;
             let lifeline = while_stdin_open.then(Lifeline::of_stdin).transpose()?;
-            serve::serve(Materials::load(&config, &environment)?, lifeline)?;
+            let materials = Materials::load(&config, &environment)?;
+            // Before it is confined.
+            let open = check::open(&config, &materials.0.config).open;
+            serve::serve(materials, &open, lifeline)?;
         }
         Verb::Check { config, json } => return check(&config, &environment, json),
         Verb::Init { config, json } => {
@@ -133,26 +136,24 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says what is wrong with a configuration, or what deserves attention in it.
+/// Says what is wrong with a configuration, or what deserves attention in it; and whether there is a
+/// journal, either way.
 fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
-    let loaded = Materials::load(file, environment);
-    let mut found = match &loaded {
-        Ok((materials, _)) => check::look(materials),
-        Err(error) => Found { mistakes: error.mistakes.clone(), notes: Vec::new() },
-    };
-    found.notes.extend(config::environment_notes(environment));
-    found.notes.extend(sandbox::note());
-    let Found { mistakes, notes } = found;
+    let Found { mistakes, mut notes, journal, keys, approvers } = check::look(file, environment);
+    notes.extend(sandbox::note());
+    let ok = mistakes.is_empty();
     if as_json {
-        let ok = mistakes.is_empty();
-        println!("{:#}", json!({"ok": ok, "mistakes": mistakes, "notes": notes}));
+        let journal = journal.map(|it| json!({"is_there": it.is_there, "detail": it.detail}));
+        let found = json!({"ok": ok, "mistakes": mistakes, "notes": notes, "journal": journal});
+        println!("{found:#}");
         return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    if !mistakes.is_empty() {
+    if let Some(journal) = journal {
+        println!("journal: {}", journal.detail);
+    }
+    if !ok {
         return Err(ConfigError { file: file.to_owned(), mistakes }.into());
     }
-    let (materials, _) = loaded?;
-    let (keys, approvers) = (materials.keys.len(), materials.approvers.iter().count());
     println!("{}: no mistakes; {keys} emergency keys, {approvers} approvers", file.display());
     for note in notes {
         println!("  note: {note}");

@@ -34,12 +34,14 @@ const PROXIES_MAX: usize = 8;
 /// Connections of operators.
 const OPERATORS_MAX: usize = 4;
 
-/// Serves until a signal, until the lifeline closes if there is one, or until it can not go on.
+/// Serves until a signal, until the lifeline closes if there is one, or until it can not go on. `open`
+/// is what others may do to its files, which is said first.
 ///
 /// # Errors
 /// Why it did not start, or can not go on.
 pub fn serve(
     (materials, audit_key): (Materials, AuditKey),
+    open: &[String],
     lifeline: Option<Lifeline>,
 ) -> anyhow::Result<()> {
     let config = &materials.config;
@@ -66,8 +68,8 @@ pub fn serve(
     let landlock = sandbox::confine(&[&config.approvers_file], &changed, &keys, &sockets)?;
     // Every thread that is started from here on is confined too.
     let log = Log::start()?;
-    for note in materials.notes() {
-        log.warn(&note, json!({}));
+    for note in materials.notes().iter().chain(open) {
+        log.warn(note, json!({}));
     }
     unreadable(&materials, &log);
     if let Err(error) = &unlocked {

@@ -1,12 +1,13 @@
 //! What the programs ask of their machine, the same way each: settings and what overrides
-//! them, names without blanks around them, bounded files, unix sockets that nobody else can stand in for, passphrases, users' names, and
-//! what they deny themselves before a secret.
+//! them, names without blanks around them, bounded files, unix sockets that nobody else can stand in for, passphrases, users' names,
+//! what they deny themselves before a secret, and what others may do to their files.
 
 pub mod environment;
 pub mod files;
 pub mod hardening;
 pub mod identifier;
 pub mod mistakes;
+pub mod modes;
 pub mod passphrase;
 pub mod section;
 pub mod socket;

@@ -8,6 +8,7 @@ pub mod app;
 mod ask;
 pub mod breakglass;
 pub mod caller_rates;
+pub mod check;
 pub mod conditions;
 pub mod config;
 pub mod dev;

@@ -10,7 +10,8 @@ use clap::{Parser, Subcommand};
 use host::hardening::harden;
 use serde_json::json;
 use signing_proxy::app::App;
-use signing_proxy::config::{self, Environment};
+use signing_proxy::check::{self, Found};
+use signing_proxy::config::{ConfigError, Environment};
 use signing_proxy::dev;
 use signing_proxy::init::init;
 use signing_proxy::log::Log;
@@ -52,7 +53,7 @@ enum Verb {
         /// The config file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Print {"ok", "mistakes", "notes"} for programs.
+        /// Print {"ok", "mistakes", "notes", "journal"} for programs.
         #[arg(long)]
         json: bool,
     },
@@ -104,6 +105,9 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Init { config } => return make_journal(&config, &environment),
         Verb::Serve { config } => serve(&environment, Hangup::Reloads, |environment| {
             let materials = Materials::load(&config, environment)?;
+            for what in check::open(&config, &materials.config).open {
+                tracing::warn!(target: "config", what, "open to others");
+            }
             Ok((config, materials, |app: &App| -> anyhow::Result<()> {
                 tracing::info!(listen = %app.listen, metrics = %app.metrics_listen, "serving");
                 Ok(())
@@ -127,19 +131,23 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     .map(|()| ExitCode::SUCCESS)
 }
 
-/// Says what is wrong with a configuration, or what deserves attention in it.
+/// Says what is wrong with a configuration, or what deserves attention in it; and whether there is a
+/// journal, either way.
 fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
-    let loaded = Materials::load(file, environment);
-    let mut notes = config::environment_notes(environment);
-    notes.extend(loaded.as_ref().map(Materials::notes).unwrap_or_default());
+    let Found { mistakes, notes, journal, signers, callers } = check::look(file, environment);
+    let ok = mistakes.is_empty();
     if as_json {
-        let mistakes = loaded.as_ref().err().map_or(&[][..], |error| &error.mistakes);
-        let found = json!({"ok": loaded.is_ok(), "mistakes": mistakes, "notes": notes});
+        let journal = journal.map(|it| json!({"is_there": it.is_there, "detail": it.detail}));
+        let found = json!({"ok": ok, "mistakes": mistakes, "notes": notes, "journal": journal});
         println!("{found:#}");
-        return Ok(if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let config = loaded?.config;
-    let (signers, callers) = (config.signers.len(), config.callers.len());
+    if let Some(journal) = journal {
+        println!("journal: {}", journal.detail);
+    }
+    if !ok {
+        return Err(ConfigError { file: file.to_owned(), mistakes }.into());
+    }
     println!("{}: no mistakes; {signers} signers, {callers} callers", file.display());
     for note in notes {
         println!("  note: {note}");

@@ -1,5 +1,6 @@
 //! The audit key of a proxy that a test starts.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rcgen::{KeyPair, PKCS_ED25519};
@@ -18,6 +19,7 @@ pub fn audit_entry(file: &Path) -> Value {
         Err(_) => {
             let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
             std::fs::write(file, key.serialize_pem()).unwrap();
+            std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).unwrap();
             key
         }
     };

@@ -1,5 +1,6 @@
 //! A directory of its own for each test, removed with it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,11 +38,14 @@ impl Scratch {
         &self.0
     }
 
-    /// Writes a file in it, directories included.
+    /// Writes a file in it, directories included. A key is for its owner only.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
+        if path.extension().is_some_and(|ending| ending == "key") {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        }
         path
     }
 }

@@ -52,6 +52,7 @@ mod limits;
 mod matrix;
 mod metrics;
 mod ministack;
+mod modes;
 mod overload;
 mod own_side;
 mod packaging;

@@ -94,13 +94,6 @@ fn upstreams(config: &Config) -> Vec<String> {
                 ));
             }
         }
-        if read_by_others(&token.pin_file) {
-            notes.push(format!(
-                "signers {:?}: pin_file: every user may read {}; chmod it to 0400",
-                kid.as_str(),
-                token.pin_file.display()
-            ));
-        }
     }
     for (kid, kms) in config.signers.iter().flat_map(of_kms) {
         if let Some(region) = region_of_arn(&kms.key_id).filter(|region| *region != kms.region) {
@@ -138,11 +131,6 @@ fn call_timeouts<'c>(
     let kms = of_kms(named).map(|(_, kms)| kms.call_timeout);
     let tokens = of_token(named).map(|(_, token)| token.call_timeout);
     kms.chain(tokens).map(move |call| (kid, call))
-}
-
-fn read_by_others(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0)
 }
 
 /// `arn:PARTITION:kms:REGION:ACCOUNT:...`

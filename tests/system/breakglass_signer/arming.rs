@@ -220,6 +220,19 @@ async fn people_with_hardware_keys_and_people_who_changed_keys_are_no_mistake() 
         notes.iter().any(|note| note.contains("a key of finance@test is of the kind")),
         "{notes:#?}"
     );
+    // Somebody else of Finance, whose key has expired: two people are left.
+    let more = format!("{security}{finance}legal@test valid-before=\"20260101Z\" {old}");
+    std::fs::write(builder.path("approvers"), more).unwrap();
+    edit(
+        &builder,
+        "breakglass-signer.toml",
+        "[\"finance@test\"]",
+        "[\"finance@test\", \"legal@test\"]",
+    );
+    let (ok, mistakes, notes) = checked(&builder);
+    assert!(ok, "{mistakes:#?}");
+    assert!(notes.iter().any(|note| note.contains("a key of legal@test")), "{notes:#?}");
+    drop(builder.write());
     // A key that counts from the year 2099 on: nobody approves until then.
     let later =
         format!("{security}{}", finance.replace("@test ", "@test valid-after=\"20990101Z\" "));

@@ -1,0 +1,100 @@
+//! `signing-proxy check`: every mistake of a configuration and of its files, and what only a look at the
+//! machine shows. It changes nothing.
+
+use std::path::Path;
+
+use audit::Presence;
+use host::modes::{self, Place, What};
+
+use crate::config::{self, Config, ConfigError, Draft, Environment, Setting, Upstream};
+use crate::materials::Materials;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What has to be mended.
+    pub mistakes: Vec<String>,
+    /// What deserves attention.
+    pub notes: Vec<String>,
+    /// Whether there is a journal; none: the configuration cannot be read at all.
+    pub journal: Option<Presence>,
+    /// How many signers it names.
+    pub signers: usize,
+    /// How many callers.
+    pub callers: usize,
+}
+
+/// Looks.
+#[must_use]
+pub fn look(file: &Path, environment: &Environment) -> Found {
+    let mut found = Found { notes: config::environment_notes(environment), ..Found::default() };
+    match Materials::load(file, environment) {
+        Ok(materials) => found.notes.extend(materials.notes()),
+        Err(ConfigError { mistakes, .. }) => found.mistakes = mistakes,
+    }
+    // Also of a configuration with mistakes: all of them at once.
+    let Ok(Draft { config, .. }) = Draft::load(file, environment) else { return found };
+    (found.signers, found.callers) = (config.signers.len(), config.callers.len());
+    let modes = open(file, &config);
+    match config.setting {
+        Setting::Production => found.mistakes.extend(modes.open),
+        Setting::Test | Setting::Development => found.notes.extend(modes.open),
+    }
+    found.notes.extend(modes.unknown);
+    let init = format!("signing-proxy init --config {}", file.display());
+    found.journal = Some(Presence::look(&config.audit.dir, &init));
+    found
+}
+
+/// What of the configuration, its secrets and its directories is open to others.
+#[must_use]
+pub fn open(file: &Path, config: &Config) -> modes::Found {
+    modes::look(&places(file, config))
+}
+
+/// Everything that the proxy believes, keeps secret or writes into.
+fn places(file: &Path, config: &Config) -> Vec<Place> {
+    let tls = &config.server.tls;
+    let mut places = vec![
+        Place::new("--config", file, What::File),
+        Place::new("server.tls.private_key_file", &tls.private_key_file, What::Secret),
+        Place::new("server.tls.certificate_file", &tls.certificate_file, What::File),
+        Place::new("server.tls.client_ca_file", &tls.client_ca_file, What::File),
+        Place::new("registry.file", &config.registry_file, What::File),
+        Place::new("audit.key_file", &config.audit.key_file, What::Secret),
+        Place::new("audit.dir", &config.audit.dir, What::Directory),
+        Place::new("state.dir", &config.state_dir, What::Directory),
+        Place::new("admin.socket", directory_of(&config.admin.socket), What::Directory),
+    ];
+    let lists = tls.client_crl_files.iter();
+    places.extend(lists.map(|list| Place::new("server.tls.client_crl_files", list, What::File)));
+    if let Some(socket) = &config.breakglass.signer_socket {
+        places.push(Place::new("breakglass.signer_socket", directory_of(socket), What::Directory));
+    }
+    for (kid, signer) in &config.signers {
+        let key = |key: &str| format!("signers {:?}: {key}", kid.as_str());
+        for reached in &signer.upstreams {
+            match &reached.upstream {
+                Upstream::AwsKms(_) => {}
+                Upstream::Development { key_file } => {
+                    places.push(Place::new(key("key_file"), key_file, What::Secret));
+                }
+                Upstream::Pkcs11(token) => {
+                    places.push(Place::new(key("pin_file"), &token.pin_file, What::Secret));
+                    // Code that is loaded, and run.
+                    places.push(Place::new(key("module"), &token.module, What::File));
+                    let worker = token.worker().unwrap_or_default();
+                    places.push(Place::new(key("worker"), &worker, What::File));
+                }
+            }
+        }
+    }
+    places
+}
+
+fn directory_of(socket: &Path) -> &Path {
+    match socket.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
