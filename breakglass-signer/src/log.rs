@@ -67,7 +67,9 @@ impl Log {
         if let Value::Object(fields) = fields {
             line.extend(fields);
         }
-        let _ = self.0.try_send(Line::Event(format!("{}\n", Value::Object(line)).into_bytes()));
+        let _ = self.0.try_send(Line::Event(
+            text::json(&format!("{}\n", Value::Object(line))).into_owned().into_bytes(),
+        ));
     }
 
     /// Waits until everything logged so far is written, for a moment at most.

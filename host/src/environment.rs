@@ -115,8 +115,7 @@ impl Environment {
     pub fn freeze(&self) -> Option<(String, &'static str)> {
         // As it is: a reason of blanks alone freezes too.
         if let Some(reason) = self.raw("SIGNING_DISABLED_REASON") {
-            let one_line = |c: char| if c.is_control() { ' ' } else { c };
-            let reason = reason.chars().take(REASON_MAX_CHARS).map(one_line).collect();
+            let reason = text::line(reason).chars().take(REASON_MAX_CHARS).collect();
             return Some((reason, "SIGNING_DISABLED_REASON"));
         }
         (!self.is_off("DEPLOY_BLOCK_SIGNING"))

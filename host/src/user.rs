@@ -52,7 +52,7 @@ impl LocalUsers {
             let (name, number) = (fields.next(), fields.nth(1).map(str::parse::<u32>));
             if let (Some(name), Some(Ok(uid))) = (name, number)
                 && !name.is_empty()
-                && !name.contains(char::is_control)
+                && !name.contains(text::is_hidden)
             {
                 users.entry(uid).or_insert_with(|| name.to_owned());
             }

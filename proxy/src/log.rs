@@ -123,6 +123,7 @@ impl Log {
 
 /// Runs until every [`Log`] is gone.
 fn write_all(queue: &Receiver<Line>, sink: &Sink) {
+    let is_person = io::stderr().is_terminal();
     loop {
         let first = match queue.recv_timeout(LOOK_EVERY) {
             Ok(first) => first,
@@ -141,7 +142,10 @@ fn write_all(queue: &Receiver<Line>, sink: &Sink) {
                 Line::Mark(mark) => marks.push(mark),
             }
         }
-        sink.write(&bytes);
+        // A line can hold what a caller or an upstream said.
+        let lines = String::from_utf8_lossy(&bytes);
+        let shown = if is_person { text::lines(&lines) } else { text::json(&lines) };
+        sink.write(shown.as_bytes());
         for mark in marks {
             // Whoever waited may have lost patience.
             let _ = mark.try_send(());

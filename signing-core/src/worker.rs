@@ -180,14 +180,7 @@ pub fn fault_of_word(word: &str) -> Fault {
 /// A vendor's words in one line, at most so many bytes long that they fit a frame.
 #[must_use]
 pub fn printable(words: &str) -> String {
-    let mut line = String::new();
-    for c in words.chars().filter(|c| !c.is_control()) {
-        if line.len() + c.len_utf8() > DETAIL_MAX_BYTES {
-            break;
-        }
-        line.push(c);
-    }
-    line
+    text::clipped(words, DETAIL_MAX_BYTES)
 }
 
 /// Writes one frame at once.
@@ -356,9 +349,9 @@ mod tests {
 
     #[test]
     fn a_vendors_words_fit_one_line() {
-        let words = printable(&"x\n\u{1b}".repeat(1000));
-        assert_eq!(words, "x".repeat(words.len()));
-        assert_eq!(words.len(), DETAIL_MAX_BYTES);
+        let words = printable(&"x\n\u{1b}\u{202e}".repeat(1000));
+        assert!(words.starts_with("x\\n\\u{1b}\\u{202e}x"), "{words}");
+        assert!(words.len() <= DETAIL_MAX_BYTES && !words.contains(text::is_hidden), "{words}");
         assert_eq!(printable(&"\u{fffd}".repeat(1000)), "\u{fffd}".repeat(DETAIL_MAX_BYTES / 3));
     }
 }

@@ -15,6 +15,7 @@
 #![expect(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
+    clippy::print_stdout,
     reason = "the seed comes from the environment, and is said"
 )]
 

@@ -350,10 +350,5 @@ fn refused(id: u64, reason: Reason, detail: impl Into<String>) -> Refused {
 
 /// A peer's words, as far as they go into a record: one line, not too long.
 fn one_line(text: &str, most: usize) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let mut end = clean.len().min(most);
-    while !clean.is_char_boundary(end) {
-        end -= 1;
-    }
-    clean.get(..end).unwrap_or_default().to_owned()
+    text::clipped(text, most)
 }

@@ -235,8 +235,8 @@ fn certificate(server: &Server, now: OffsetDateTime) -> Vec<String> {
         note(format!("is valid from {} on only; until then clients refuse it", rfc3339(begins)));
     }
     if ends - now < SOON {
-        let days = (ends - now).whole_days();
-        note(format!("ends at {}, {days} days from now; renew it", rfc3339(ends)));
+        let left = u64::try_from((ends - now).whole_seconds()).unwrap_or_default();
+        note(format!("ends at {}, {}; renew it", rfc3339(ends), text::from_now(left)));
     }
     notes
 }

@@ -10,7 +10,6 @@ pub mod activation;
 mod rate;
 mod request;
 mod session;
-mod text;
 pub mod wire;
 
 pub use activation::{Activation, Clause, NotActivated};

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::text::unseen;
 use crate::caller::Caller;
 use crate::key::Kid;
 
@@ -316,7 +315,7 @@ impl Reader<'_> {
         if text.len() > most || is_blank || text.chars().any(char::is_control) {
             self.mistake(key, text, &format!("expected one line of 1 to {most} bytes"));
         }
-        if let Some(c) = unseen(text) {
+        if let Some(c) = text.chars().find(|c| text::is_unseen(*c)) {
             self.0.push(format!(
                 "{key}: has U+{:04X}, which shows nothing, turns the direction or looks like a space, so \
                  that approvers do not see what they sign; leave it out",
