@@ -2,6 +2,7 @@
 //! and release, verify.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up fails")]
+#![expect(clippy::print_stdout, reason = "its figures are what it is for")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

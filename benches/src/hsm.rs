@@ -13,7 +13,8 @@ use signing_core::worker::Start;
 use signing_core::{Algorithm, Canary, Registry};
 use signing_proxy::config::Pkcs11;
 use signing_proxy::order::CanaryOrder;
-use signing_proxy::upstream::{FaultSwitch, Ledger, Pkcs11Clients, Provider, Upstream};
+use signing_proxy::time::now;
+use signing_proxy::upstream::{FaultSwitch, Ledger, Patience, Pkcs11Clients, Provider, Upstream};
 use system_tests::{Kind, SoftHsm, softhsm};
 use tokio::task::JoinSet;
 
@@ -27,6 +28,8 @@ const RATIO_MIN: f64 = 0.8;
 
 /// Calls under way for each of the worker's threads.
 const CALLS_PER_THREAD: usize = 8;
+/// No call waits so long.
+const CALL_MAX: Duration = Duration::from_secs(60);
 
 /// What is measured.
 const KINDS: [(&str, Kind); 3] =
@@ -220,7 +223,8 @@ pub async fn run(args: &HsmLoop) -> anyhow::Result<Looped> {
             let mut took_ns = Vec::new();
             while began.elapsed() < counting {
                 let called = Instant::now();
-                upstream.sign(&order).await?;
+                let patience = Patience::Caller { deadline: now().after(CALL_MAX) };
+                upstream.sign(&order, patience).await.result?;
                 took_ns.push(u64::try_from(called.elapsed().as_nanos())?);
             }
             anyhow::Ok(took_ns)

@@ -12,6 +12,8 @@
 //! Every server is a process of its own, so that its CPU time can be told from
 //! that of the load. Nothing here is a test: no figure fails anything.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a harness says how far it is")]
+
 pub mod alone;
 pub mod breakglass;
 pub mod ceiling;

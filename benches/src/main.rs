@@ -1,5 +1,7 @@
 //! `side-by-side`: measures the proxy beside what it can not do without.
 
+#![expect(clippy::print_stdout, reason = "its report is what it is for")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use host::passphrase;
 use signing_core::key::Purpose;
 use signing_core::registry::Entry;
@@ -21,9 +21,8 @@ const PASSPHRASE_MIN_BYTES: usize = 12;
 ///
 /// # Errors
 /// If it can not be made; a file that is there stays as it is.
-pub fn keygen(kid: &str, algorithm: Algorithm, out: &Path) -> anyhow::Result<Entry> {
+pub fn keygen(kid: Kid, algorithm: Algorithm, out: &Path) -> anyhow::Result<Entry> {
     sandbox::harden()?;
-    let kid = Kid::parse(kid).with_context(|| format!("--kid {kid:?}"))?;
     if out.exists() {
         bail!("{} is there already; name another file", out.display());
     }

@@ -10,8 +10,10 @@ use breakglass_signer::materials::Materials;
 use breakglass_signer::{init, keygen, sandbox, serve};
 use clap::{Parser, Subcommand, ValueEnum};
 use host::environment::Environment;
+use host::out;
 use serde_json::json;
-use signing_core::Algorithm;
+use signing_core::{Algorithm, Kid};
+use text::counted;
 
 /// Holds the emergency key, and signs with it only what two people approved, within a session
 /// that ends by itself, once the record of it is on disk.
@@ -73,8 +75,8 @@ enum Verb {
     )]
     Keygen {
         /// The key's name in the registry.
-        #[arg(long)]
-        kid: String,
+        #[arg(long, value_parser = Kid::parse)]
+        kid: Kid,
         /// Which kind of key.
         #[arg(long, value_enum)]
         algorithm: Kind,
@@ -92,12 +94,9 @@ enum Kind {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().verb) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("breakglass-signer: {error:#}");
-            ExitCode::FAILURE
-        }
+    match Arguments::try_parse() {
+        Ok(Arguments { verb }) => out::ended("breakglass-signer", run(verb)),
+        Err(error) => out::usage(&error.to_string(), error.use_stderr()),
     }
 }
 
@@ -118,10 +117,10 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             let (materials, audit_key) = Materials::load(&config, &environment)?;
             let made = init::init(&materials, &audit_key)?;
             if json {
-                println!("{:#}", serde_json::to_value(&made)?);
+                out::report_json(&serde_json::to_value(&made)?)?;
             } else {
                 let dir = materials.config.journal_dir.display();
-                println!("{dir}: chain {} begins", made.chain);
+                out::report(&format!("{dir}: chain {} begins", made.chain))?;
             }
         }
         Verb::Keygen { kid, algorithm, out } => {
@@ -129,8 +128,9 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
                 Kind::Ed25519 => Algorithm::Ed25519Sha512,
                 Kind::P256 => Algorithm::EcdsaSha256,
             };
-            let entry = keygen::keygen(&kid, algorithm, &out)?;
-            println!("{:#}", serde_json::to_value(&entry)?);
+            let entry = keygen::keygen(kid, algorithm, &out)?;
+            // The file is made, and holds no public key that could be read without its passphrase.
+            out::deliver_json(&serde_json::to_value(&entry)?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -143,9 +143,14 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
     notes.extend(sandbox::note());
     let ok = mistakes.is_empty();
     if as_json {
+<<<<<<< HEAD
         let journal = journal.map(|it| json!({"is_there": it.is_there, "detail": it.detail}));
         let found = json!({"ok": ok, "mistakes": mistakes, "notes": notes, "journal": journal});
         println!("{found:#}");
+=======
+        let ok = mistakes.is_empty();
+        out::report_json(&json!({"ok": ok, "mistakes": mistakes, "notes": notes}))?;
+>>>>>>> 315bfab (Print through one place that reports errors and never panics)
         return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if let Some(journal) = journal {
@@ -154,9 +159,18 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
     if !ok {
         return Err(ConfigError { file: file.to_owned(), mistakes }.into());
     }
+<<<<<<< HEAD
     println!("{}: no mistakes; {keys} emergency keys, {approvers} approvers", file.display());
     for note in notes {
         println!("  note: {note}");
     }
+=======
+    let (materials, _) = loaded?;
+    let keys = counted(materials.keys.len(), "emergency key");
+    let approvers = counted(materials.approvers.iter().count(), "approver");
+    let mut lines = vec![format!("{}: no mistakes; {keys}, {approvers}", file.display())];
+    lines.extend(notes.iter().map(|note| format!("  note: {note}")));
+    out::report(&lines.join("\n"))?;
+>>>>>>> 315bfab (Print through one place that reports errors and never panics)
     Ok(ExitCode::SUCCESS)
 }

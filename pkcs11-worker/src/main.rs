@@ -9,12 +9,14 @@ mod serve;
 mod sign;
 mod token;
 
+use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
+use host::out;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
@@ -28,26 +30,27 @@ const USAGE: &str = "pkcs11-worker: started by signing-proxy, which speaks with 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let ran = match arguments.as_slice() {
-        [] => harden().and_then(|()| serve::serve(&socket()?)),
-        ["measure", start, seconds] => measure::measure(start, seconds),
+    out::ended("pkcs11-worker", run(&arguments))
+}
+
+fn run(arguments: &[&str]) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
+    match arguments {
+        [] => {
+            harden()?;
+            serve::serve(&socket()?)?;
+        }
+        ["measure", start, seconds] => match measure::duration(seconds) {
+            Some(duration) => measure::measure(start, duration)?,
+            None => return Ok(out::usage(&format!("SECONDS is {seconds:?}\n{USAGE}"), true)),
+        },
         ["--version" | "-V"] => {
-            println!("pkcs11-worker {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
+            let version = concat!("pkcs11-worker ", env!("CARGO_PKG_VERSION"));
+            return Ok(out::usage(version, false));
         }
-        ["--help" | "-h"] => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, USAGE)),
-    };
-    match ran {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("pkcs11-worker: {error}");
-            ExitCode::FAILURE
-        }
+        ["--help" | "-h"] => return Ok(out::usage(USAGE, false)),
+        _ => return Ok(out::usage(USAGE, true)),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Before a PIN is read: no core dump, no ptrace by others, no life without the proxy.

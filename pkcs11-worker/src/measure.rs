@@ -1,6 +1,7 @@
 //! How fast the token signs, without proxy and frames: the measure that the hop to the
 //! worker is compared with.
 
+use std::error::Error;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -13,17 +14,20 @@ use signing_core::worker::{Call, Start};
 use crate::sign::sign;
 use crate::token::Token;
 
-/// Signs on every thread for so many seconds and prints what came of it.
-pub(crate) fn measure(start: &str, seconds: &str) -> io::Result<()> {
+/// Reads a number of seconds.
+pub(crate) fn duration(seconds: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds.parse().ok()?).ok()
+}
+
+/// Signs on every thread for so long and prints what came of it.
+pub(crate) fn measure(start: &str, time: Duration) -> Result<(), Box<dyn Error + Send + Sync>> {
     let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
     let start: Start = serde_json::from_slice(&std::fs::read(start)?)?;
-    let seconds: f64 = seconds.parse().map_err(|_| invalid("SECONDS is no number"))?;
-    let time = Duration::try_from_secs_f64(seconds).map_err(|_| invalid("SECONDS is no time"))?;
     let algorithm =
         Algorithm::parse(&start.algorithm).ok_or_else(|| invalid("no such algorithm"))?;
-    let token = Token::open(&start)?;
-    let sessions: Vec<_> =
-        (0..start.threads.max(1)).map(|_| token.session()).collect::<Result<_, _>>()?;
+    let token = Token::open(&start).map_err(io::Error::from)?;
+    let sessions: Result<Vec<_>, _> = (0..start.threads.max(1)).map(|_| token.session()).collect();
+    let sessions = sessions.map_err(io::Error::from)?;
     let call = Call { id: 0, algorithm, input: vec![7; algorithm.digest_hash().digest_bytes()] };
     let (began, cpu) = (Instant::now(), cpu()?);
     let signed = std::thread::scope(|scope| {
@@ -52,8 +56,8 @@ pub(crate) fn measure(start: &str, seconds: &str) -> io::Result<()> {
     })?;
     let took = began.elapsed().as_secs_f64();
     let cpu = self::cpu()?.saturating_sub(cpu).as_secs_f64();
-    println!("{}", serde_json::json!({"signatures": signed, "seconds": took, "cpu_seconds": cpu}));
-    Ok(())
+    let json = serde_json::json!({"signatures": signed, "seconds": took, "cpu_seconds": cpu});
+    Ok(host::out::show(&json.to_string())?)
 }
 
 /// CPU time of this process so far.

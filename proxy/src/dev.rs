@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use development::{Material, MaterialError};
+use host::out;
 use serde_json::json;
 
 pub use self::emergency::Running;
@@ -127,7 +128,7 @@ pub fn announce(
         (_, Err(why)) => Err(why.clone()),
     };
     let breakglass = breakglass.as_ref().map_err(String::as_str);
-    eprintln!("{}", guide::guide(material, app, healthy, breakglass));
+    out::say(&guide::guide(material, app, healthy, breakglass));
     let path = |name: &str| material.path(name).display().to_string();
     let ready = json!({
         "url": format!("https://{}", app.listen),
@@ -156,7 +157,10 @@ pub fn announce(
             "config": path(emergency::CONFIG),
         })),
     });
-    println!("ready {ready}");
+    // Who started it may not look. What serves is not stopped for that.
+    if let Err(error) = out::show(&format!("ready {}", text::json(&ready.to_string()))) {
+        tracing::warn!(%error, "the line `ready` was not printed");
+    }
     Ok(())
 }
 

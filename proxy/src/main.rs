@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use host::hardening::harden;
+use host::out;
 use serde_json::json;
 use signing_proxy::app::App;
 use signing_proxy::check::{self, Found};
@@ -17,6 +18,7 @@ use signing_proxy::init::init;
 use signing_proxy::log::Log;
 use signing_proxy::materials::Materials;
 use signing_proxy::signals::Hangup;
+use text::counted;
 
 /// A call of the AWS SDK allocates a lot (docs/performance.md).
 #[global_allocator]
@@ -88,13 +90,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments.verb) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("signing-proxy: {error:#}");
-            ExitCode::FAILURE
-        }
+    match Arguments::try_parse() {
+        Ok(Arguments { verb }) => out::ended("signing-proxy", run(verb)),
+        Err(error) => out::usage(&error.to_string(), error.use_stderr()),
     }
 }
 
@@ -137,6 +135,7 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
     let Found { mistakes, notes, journal, signers, callers } = check::look(file, environment);
     let ok = mistakes.is_empty();
     if as_json {
+<<<<<<< HEAD
         let journal = journal.map(|it| json!({"is_there": it.is_there, "detail": it.detail}));
         let found = json!({"ok": ok, "mistakes": mistakes, "notes": notes, "journal": journal});
         println!("{found:#}");
@@ -152,6 +151,19 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
     for note in notes {
         println!("  note: {note}");
     }
+=======
+        let mistakes = loaded.as_ref().err().map_or(&[][..], |error| &error.mistakes);
+        let found = json!({"ok": loaded.is_ok(), "mistakes": mistakes, "notes": notes});
+        out::report_json(&found)?;
+        return Ok(if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let config = loaded?.config;
+    let signers = counted(config.signers.len(), "signer");
+    let callers = counted(config.callers.len(), "caller");
+    let mut lines = vec![format!("{}: no mistakes; {signers}, {callers}", file.display())];
+    lines.extend(notes.iter().map(|note| format!("  note: {note}")));
+    out::report(&lines.join("\n"))?;
+>>>>>>> 315bfab (Print through one place that reports errors and never panics)
     Ok(ExitCode::SUCCESS)
 }
 
@@ -159,7 +171,7 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
 fn make_journal(file: &Path, environment: &Environment) -> anyhow::Result<ExitCode> {
     let materials = Materials::load(file, environment)?;
     let made = init(&materials)?;
-    println!("{}: chain {} begins", materials.config.audit.dir.display(), made.chain);
+    out::report(&format!("{}: chain {} begins", materials.config.audit.dir.display(), made.chain))?;
     Ok(ExitCode::SUCCESS)
 }
 

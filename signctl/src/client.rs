@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, Uri};
@@ -57,12 +57,17 @@ fn patience(path: &str) -> Duration {
     }
 }
 
-pub(crate) fn get_url(url: &str) -> anyhow::Result<Reply> {
-    let uri: Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
-    if uri.scheme_str() != Some("http") {
-        bail!("{url:?}: the health listener speaks http://, such as http://127.0.0.1:9464/health");
-    }
-    let authority = uri.authority().ok_or_else(|| anyhow!("{url:?} names no host"))?;
+/// Reads the address of a health listener.
+pub(crate) fn health_url(text: &str) -> Result<Uri, String> {
+    let uri = text.parse::<Uri>().ok();
+    let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());
+    uri.ok_or_else(|| {
+        "the health listener speaks http://, such as http://127.0.0.1:9464/health".to_owned()
+    })
+}
+
+pub(crate) fn get_url(uri: &Uri) -> anyhow::Result<Reply> {
+    let authority = uri.authority().ok_or_else(|| anyhow!("{uri} names no host"))?;
     let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = request(Method::GET, path, authority.as_str(), Bytes::new())?;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::builder::NonEmptyStringValueParser;
+use host::out::{self, USAGE};
 use serde_json::{Value, json};
 
 use signctl::failure::Failure;
@@ -28,8 +29,8 @@ const KMS_UNREACHABLE: u8 = 3;
 const PROXY_MISSING: u8 = 4;
 /// KMS is required, and none is named.
 const KMS_MISSING: u8 = 5;
-/// The command line or a value can not be read: `EX_USAGE` of sysexits.h.
-pub(crate) const USAGE: u8 = 64;
+/// All is healthy, and that could not be printed: `EX_IOERR` of sysexits.h.
+const UNPRINTED: u8 = 74;
 
 /// Each probe has this long, unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,8 +39,9 @@ const TIMEOUT_MAX_S: f64 = 3600.0;
 /// Far more than the health of any proxy takes.
 const HEALTH_MAX_BYTES: usize = 1 << 20;
 
-/// Longest sentence of a probe, in characters.
-const DETAIL_MAX_CHARS: usize = 400;
+/// Longest sentence of a probe. It is one line, whatever a peer put into it: the log of a pipeline
+/// obeys some lines.
+const DETAIL_MAX_BYTES: usize = 400;
 
 pub(crate) const HELP: &str = "\
 Variables, where there is no flag (an empty one counts as absent):
@@ -56,6 +58,7 @@ Exit status:
   4   a signing proxy is required, but no URL is set
   5   KMS is required, but no endpoint is set
   64  a flag, the timeout or a REQUIRE_ variable is wrong
+  74  what is configured is healthy, but standard output could not be written
 
 Example: signctl gate --url https://signing-proxy:8443 --ca ca.pem \\
            --client-cert ci.pem --client-key ci.key --json";
@@ -93,15 +96,23 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> ExitCode {
         Ok(plan) => probe(&plan),
         Err((code, why)) => Report { probes: Vec::new(), refused: Some((code, why)) },
     };
-    if as_json {
-        println!("{:#}", report.to_json());
+    let printed = if as_json {
+        out::report_json(&report.to_json())
     } else {
-        report.probes.iter().for_each(|probe| println!("{}", probe.line()));
         if let Some((_, why)) = &report.refused {
-            eprintln!("signctl gate: {why}");
+            out::say(&format!("signctl gate: {why}"));
+        }
+        let lines: Vec<_> = report.probes.iter().map(Probe::line).collect();
+        if lines.is_empty() { Ok(()) } else { out::report(&lines.join("\n")) }
+    };
+    let code = report.exit_code();
+    match printed {
+        Ok(()) => ExitCode::from(code),
+        Err(error) => {
+            out::say(&format!("signctl gate: {error}"));
+            ExitCode::from(if code == HEALTHY { UNPRINTED } else { code })
         }
     }
-    ExitCode::from(report.exit_code())
 }
 
 /// What is to be asked.
@@ -174,7 +185,7 @@ fn is_true(name: &str, text: Option<String>) -> Result<bool, Refused> {
     if is_one_of(&["0", "false", "no", "n", "off"]) {
         return Ok(false);
     }
-    let text = printable(&text);
+    let text = text::clipped(&text, DETAIL_MAX_BYTES);
     let why =
         format!("{name} is {text:?}, expected 1, true, yes, y or on, else 0, false, no, n or off");
     Err((USAGE, why))
@@ -308,7 +319,7 @@ impl Probe {
                 "{name} {url}: {} ({}): {}",
                 bad.to_uppercase(),
                 failure.reason,
-                printable(&failure.detail)
+                text::clipped(&failure.detail, DETAIL_MAX_BYTES)
             ),
         }
     }
@@ -317,7 +328,9 @@ impl Probe {
         let (good, bad) = self.words();
         let (result, reason, detail) = match &self.found {
             Ok(what) => (good, None, what.clone()),
-            Err(failure) => (bad, Some(&failure.reason), printable(&failure.detail)),
+            Err(failure) => {
+                (bad, Some(&failure.reason), text::clipped(&failure.detail, DETAIL_MAX_BYTES))
+            }
         };
         json!({
             "url": self.url,
@@ -328,13 +341,6 @@ impl Probe {
             "elapsed_ms": u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
         })
     }
-}
-
-/// One line of text, whatever a peer put into it: the log of a pipeline obeys
-/// some lines.
-fn printable(text: &str) -> String {
-    let one_line = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(DETAIL_MAX_CHARS).map(one_line).collect()
 }
 
 struct Report {

@@ -6,18 +6,21 @@ mod audit;
 mod breakglass;
 mod client;
 mod doctor;
+mod drill;
 mod gate;
 mod https;
 mod show;
 mod signers;
+mod socket;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use host::out;
 use serde_json::{Value, json};
 
 use client::Reply;
+use socket::Socket;
 
 /// Looks after a signing proxy: status, health, freeze, unseal, its journal, and a gate for pipelines.
 #[derive(Parser)]
@@ -26,15 +29,8 @@ use client::Reply;
     after_help = "Example: signctl status\n         signctl freeze --reason \"INC-42: KMS outage\""
 )]
 struct Arguments {
-    /// The admin socket.
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        env = "SIGNCTL_SOCKET",
-        default_value = "/run/signing-proxy/admin.sock"
-    )]
-    socket: PathBuf,
+    #[command(flatten)]
+    socket: Socket,
     /// Print JSON for programs.
     #[arg(long, global = true)]
     json: bool,
@@ -48,7 +44,7 @@ enum Verb {
     /// force. Exit 0 only if callers of every signer are served: by its own key or, in a session, by
     /// the emergency key; what must not pass on an emergency key asks `signctl gate`.
     #[command(after_help = "Example: signctl status --json | jq .signers")]
-    Status,
+    Status(Socket),
     /// Ask the health listener, as an orchestrator does; exit 0 only if healthy.
     #[command(after_help = "Example: signctl health --url http://127.0.0.1:9464/health")]
     Health {
@@ -57,9 +53,10 @@ enum Verb {
             long,
             value_name = "URL",
             env = "SIGNCTL_HEALTH_URL",
-            default_value = "http://127.0.0.1:9464/health"
+            default_value = "http://127.0.0.1:9464/health",
+            value_parser = client::health_url
         )]
-        url: String,
+        url: http::Uri,
     },
     /// Let a CI pipeline go on only if signing is healthy; each failure has an exit status of its own.
     #[command(after_help = gate::HELP)]
@@ -70,14 +67,16 @@ enum Verb {
         /// Why; callers and records see it.
         #[arg(long)]
         reason: String,
+        #[command(flatten)]
+        socket: Socket,
     },
     /// End a freeze. Gates that are open sign again at once.
     #[command(after_help = "Example: signctl unfreeze")]
-    Unfreeze,
+    Unfreeze(Socket),
     /// Read the configuration again: TLS material, registry, callers, aliases, [gate].
     /// All or nothing: with a mistake nothing changes, and every mistake is listed.
     #[command(after_help = "Example: signctl reload && signctl status")]
-    Reload,
+    Reload(Socket),
     /// End the seal of one signer, which has to prove itself anew before it signs; or, after a
     /// restart, that of the journal.
     #[command(
@@ -93,29 +92,20 @@ enum Verb {
         /// What was found and done; recorded.
         #[arg(long)]
         reason: String,
+        #[command(flatten)]
+        socket: Socket,
     },
     /// Find out what is wrong with each upstream and what to do; exit 0 only if each signed.
     #[command(
         after_help = "Example: signctl doctor\n         signctl doctor --json | jq '.upstreams[] | select(.ok | not)'"
     )]
-    Doctor,
+    Doctor(Socket),
     /// Make the upstreams of a signer fail for a while, inside the proxy, and report how fast it
     /// refused, whether anything slipped, and how it recovered. Exit 0 only if it held.
     #[command(
         after_help = "Example: signctl drill --signer dev-ed25519\n\nCallers of that signer are refused while it lasts, so a signer that is not a development\none needs --i-understand."
     )]
-    Drill {
-        /// Which signer; needed if there are several.
-        #[arg(long, value_name = "KID")]
-        signer: Option<String>,
-        /// How long the fault lasts, 1 to 40; at least as long as the configuration needs to shut a
-        /// gate without traffic, or it is refused with the number.
-        #[arg(long, default_value_t = 10)]
-        seconds: u64,
-        /// Callers of a real key are refused meanwhile, and that is meant.
-        #[arg(long)]
-        i_understand: bool,
-    },
+    Drill(drill::Flags),
     /// Read the journal: tail, verify, export.
     #[command(after_help = "Example: signctl audit tail --follow")]
     Audit(audit::Flags),
@@ -130,43 +120,26 @@ enum Verb {
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error),
+        Err(error) => return out::usage(&error.to_string(), error.use_stderr()),
     };
-    match run(&arguments) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("signctl: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Prints help, or what is wrong with the command line. clap's own status for
-/// that is 2, which says of `gate` that the proxy is unhealthy.
-fn usage(error: &clap::Error) -> ExitCode {
-    // Nobody is left to tell that it could not be printed.
-    let _ = error.print();
-    if error.use_stderr() { ExitCode::from(gate::USAGE) } else { ExitCode::SUCCESS }
+    out::ended("signctl", run(&arguments))
 }
 
 /// Carries out one verb; success if the answer is good.
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let socket = &arguments.socket;
+    let socket = arguments.verb.socket(&arguments.socket).path();
+    let socket = socket.as_path();
     let (reply, words): (Reply, fn(&Value) -> String) = match &arguments.verb {
-        Verb::Status => (client::get(socket, "/v1/status")?, show::status),
+        Verb::Status(_) => (client::get(socket, "/v1/status")?, show::status),
         Verb::Health { url } => (client::get_url(url)?, show::health),
         Verb::Gate(flags) => return Ok(gate::run(flags, arguments.json)),
-        Verb::Freeze { reason } => {
+        Verb::Freeze { reason, .. } => {
             (client::post(socket, "/v1/freeze", &json!({"reason": reason}))?, show::done)
         }
-        Verb::Unfreeze => (client::post(socket, "/v1/unfreeze", &json!({}))?, show::done),
-        Verb::Reload => (client::post(socket, "/v1/reload", &json!({}))?, show::reloaded),
-        Verb::Doctor => (client::post(socket, "/v1/doctor", &json!({}))?, doctor::found),
-        Verb::Drill { signer, seconds, i_understand } => {
-            let body =
-                json!({"signer_kid": signer, "seconds": seconds, "i_understand": i_understand});
-            (client::post(socket, "/v1/drill", &body)?, show::drilled)
-        }
+        Verb::Unfreeze(_) => (client::post(socket, "/v1/unfreeze", &json!({}))?, show::done),
+        Verb::Reload(_) => (client::post(socket, "/v1/reload", &json!({}))?, show::reloaded),
+        Verb::Doctor(_) => (client::post(socket, "/v1/doctor", &json!({}))?, doctor::found),
+        Verb::Drill(flags) => (drill::run(flags, socket, arguments.json)?, show::drilled),
         Verb::Audit(flags) => return audit::run(flags, arguments.json),
         Verb::Breakglass(flags) => return breakglass::run(flags, socket, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),
@@ -178,14 +151,38 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             (client::post(socket, "/v1/unseal", &body)?, show::done)
         }
     };
-    if arguments.json {
-        println!("{:#}", reply.body);
-    } else if reply.is_problem() {
-        eprintln!("signctl: {}", show::problem(&reply.body));
-    } else {
-        println!("{}", words(&reply.body));
+    // What the status says as well needs no reader; a look without a reader was for nothing.
+    let is_look = matches!(arguments.verb, Verb::Status(_) | Verb::Health { .. });
+    match (arguments.json, is_look) {
+        (true, true) => out::show_json(&reply.body)?,
+        (true, false) => out::report_json(&reply.body)?,
+        (false, _) if reply.is_problem() => {
+            out::say(&format!("signctl: {}", show::problem(&reply.body)));
+        }
+        (false, true) => out::show(&words(&reply.body))?,
+        (false, false) => out::report(&words(&reply.body))?,
     }
     let all_signs = reply.body.get("ok").and_then(Value::as_bool).unwrap_or(true);
     let good = reply.status == 200 && all_signs;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Verb {
+    /// Where it asks, if `before` was said before it.
+    fn socket(&self, before: &Socket) -> Socket {
+        match self {
+            Self::Status(socket)
+            | Self::Freeze { socket, .. }
+            | Self::Unfreeze(socket)
+            | Self::Reload(socket)
+            | Self::Unseal { socket, .. }
+            | Self::Doctor(socket)
+            | Self::Drill(drill::Flags { socket, .. }) => socket.or(before),
+            Self::Breakglass(flags) => flags.socket(before),
+            Self::Health { .. } | Self::Gate(_) | Self::Audit(_) | Self::Signers(_) => {
+                before.unused();
+                Socket::default()
+            }
+        }
+    }
 }

@@ -3,17 +3,18 @@
 mod emergency;
 
 use serde_json::Value;
+use text::counted;
 
 /// The whole status: one line for all, one for each signer.
 pub(crate) fn status(body: &Value) -> String {
     let mut lines = emergency::session(body);
     lines.push(format!(
-        "{} · {} · up {} · {} in flight · {} connections",
+        "{} · {} · up {} · {} in flight · {}",
         text(body, "deployment"),
         verdict(body),
         age(number(body, "uptime_s")),
         number(body, "requests_in_flight"),
-        number(body, "connections"),
+        counted(number(body, "connections"), "connection"),
     ));
     lines.extend(emergency::keys(body));
     if let Some(freeze) = body.get("freeze") {
@@ -234,10 +235,9 @@ fn place(upstream: &Value) -> String {
 /// Columns as wide as their widest cell, each cell in one line: a library's words may have several.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let one_line = |cell: &String| {
-        if cell.contains(char::is_control) {
-            return cell.split_whitespace().collect::<Vec<_>>().join(" ");
-        }
-        cell.clone()
+        let words = cell.contains(['\n', '\r', '\t']);
+        let words = words.then(|| cell.split_whitespace().collect::<Vec<_>>().join(" "));
+        text::line(&words.unwrap_or_else(|| cell.clone())).into_owned()
     };
     let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(one_line).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

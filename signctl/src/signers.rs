@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
+use host::out;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
@@ -67,8 +68,8 @@ struct Add {
     #[arg(long, requires = "public_key")]
     kid: Option<String>,
     /// Its algorithm: ed25519, ecdsa-p256-sha256 and so on, or AWS KMS's name.
-    #[arg(long, requires = "public_key")]
-    algorithm: Option<String>,
+    #[arg(long, requires = "public_key", value_parser = algorithm)]
+    algorithm: Option<Algorithm>,
     /// What it is for: signing, breakglass or audit.
     #[arg(long, requires = "public_key", value_parser = ["signing", BREAKGLASS, "audit"])]
     purpose: Option<String>,
@@ -81,12 +82,13 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
         Verb::List => list(file, as_json)?,
         Verb::Add(what) => {
             let kid = add(file, what.entry()?)?;
-            said(as_json, &json!({"added": kid}), &format!("{kid} is added to {}", file.display()));
+            let words = format!("{kid} is added to {}", file.display());
+            said(as_json, &json!({"added": kid}), &words)?;
         }
         Verb::Revoke { kid } => {
             let at = revoke(file, kid)?;
             let words = format!("{kid} is revoked in {} since {at}", file.display());
-            said(as_json, &json!({"revoked": kid, "revokedAt": at}), &words);
+            said(as_json, &json!({"revoked": kid, "revokedAt": at}), &words)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -138,11 +140,9 @@ impl Add {
     /// The entry that is to be added.
     fn entry(&self) -> anyhow::Result<Value> {
         let Self { entry, public_key, kid, algorithm, purpose } = self;
-        if let (Some(file), Some(name)) = (public_key, algorithm) {
+        if let (Some(file), Some(algorithm)) = (public_key, *algorithm) {
             let shown = file.display();
             let pem = given("--public-key", file)?;
-            let algorithm = Algorithm::parse(name)
-                .ok_or_else(|| anyhow!("--algorithm {name:?} is none that is signed with here"))?;
             // Written anew, so that nothing else that the file has gets into the registry.
             let key = PublicKey::from_pem(&pem, algorithm)
                 .map_err(|error| anyhow!("--public-key {shown} {error}"))?;
@@ -161,6 +161,11 @@ impl Add {
     }
 }
 
+fn algorithm(name: &str) -> Result<Algorithm, String> {
+    Algorithm::parse(name)
+        .ok_or_else(|| format!("--algorithm {name:?} is none of {}", Algorithm::all_names()))
+}
+
 /// Reads what a flag names.
 fn given(what: &str, file: &Path) -> anyhow::Result<String> {
     fs::read_to_string(file).map_err(|error| match error.kind() {
@@ -176,11 +181,11 @@ fn given(what: &str, file: &Path) -> anyhow::Result<String> {
 fn list(file: &Path, as_json: bool) -> anyhow::Result<()> {
     let document = read(file)?;
     if as_json {
-        println!("{document:#}");
-        return Ok(());
+        return Ok(out::show_json(&document)?);
     }
     let registry = Registry::from_json(&document.to_string())
         .map_err(|mistakes| anyhow!("{}: {}", file.display(), mistakes.join("; ")))?;
+    let mut lines = out::Stream::default();
     for Entry { signer_kid, algorithm, purpose, not_after, revoked_at, .. } in
         registry.to_document().signers
     {
@@ -190,17 +195,14 @@ fn list(file: &Path, as_json: bool) -> anyhow::Result<()> {
             (None, Some(at)) => format!("  until {at}"),
             (None, None) => String::new(),
         };
-        println!("{signer_kid:<32}  {algorithm:<20}  {purpose:<10}{ends}");
+        let line = format!("{signer_kid:<32}  {algorithm:<20}  {purpose:<10}{ends}");
+        lines.collect(&text::line(&line))?;
     }
-    Ok(())
+    Ok(lines.flush()?)
 }
 
-fn said(as_json: bool, value: &Value, words: &str) {
-    if as_json {
-        println!("{value:#}");
-    } else {
-        println!("{words}");
-    }
+fn said(as_json: bool, value: &Value, words: &str) -> Result<(), out::Unprinted> {
+    if as_json { out::report_json(value) } else { out::report(words) }
 }
 
 fn kid_of(entry: &Value) -> Option<&str> {

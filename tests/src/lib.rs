@@ -17,6 +17,8 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::missing_panics_doc,
+    clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a harness that cannot go on says why and fails the test"
 )]
 

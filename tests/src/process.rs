@@ -30,10 +30,16 @@ impl Process {
     /// Starts `command`.
     #[must_use]
     pub fn start(mut command: Command) -> Self {
+        Self::start_with(&mut command, Stdio::piped())
+    }
+
+    /// Starts `command`, whose standard output goes there.
+    #[must_use]
+    pub fn start_with(command: &mut Command, stdout: Stdio) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
-        let stdout = Lines::follow(child.stdout.take().unwrap());
+        let stdout = child.stdout.take().map(Lines::follow).unwrap_or_default();
         let stderr = Lines::follow(child.stderr.take().unwrap());
         Self { child, name, stdout, stderr }
     }

@@ -107,7 +107,7 @@ fn every_mistake_is_told_at_once_with_key_value_and_fix() {
         "algorithms: \"ROT13\" is not one of",
         "default_signer: \"ce\" is none of this caller's signers",
         "region: is the number 7, expected a text",
-        "callers[0].name: \"spiffe://\" is not a caller",
+        "callers[0].name: \"spiffe://\" is not a SPIFFE ID",
         // Since the environment is none, it counts as production.
         "endpoint: \"http://",
     ] {

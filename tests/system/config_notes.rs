@@ -50,7 +50,7 @@ fn a_good_configuration_has_no_notes() {
     assert_notes(&config, &[]);
     let output = check(&config, &[]);
     assert!(output.status.success());
-    assert!(said(&output).ends_with("no mistakes; 1 signers, 1 callers\n"), "{}", said(&output));
+    assert!(said(&output).ends_with("no mistakes; 1 signer, 1 caller\n"), "{}", said(&output));
 }
 
 #[test]

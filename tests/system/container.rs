@@ -333,7 +333,7 @@ async fn in_the_root_file_system_it_checks_serves_signs_and_stops() {
     let serve: Vec<_> = entrypoint.iter().chain(&command).map(String::as_str).collect();
     let check: Vec<_> =
         serve.iter().map(|word| if *word == "serve" { "check" } else { word }).collect();
-    assert!(output_inside(&root, &check).contains("no mistakes; 1 signers, 1 callers"));
+    assert!(output_inside(&root, &check).contains("no mistakes; 1 signer, 1 caller"));
 
     let init: Vec<_> =
         serve.iter().map(|word| if *word == "serve" { "init" } else { word }).collect();

@@ -104,7 +104,7 @@ async fn in_the_root_file_system_it_checks_serves_is_unlocked_and_stops() {
         std::os::unix::fs::chown(&mounted, Some(UID), Some(UID)).unwrap();
     }
     let (checked, said) = run(&root, &verb("check"));
-    assert!(checked && said.contains("no mistakes; 1 emergency keys, 2 approvers"), "{said}");
+    assert!(checked && said.contains("no mistakes; 1 emergency key, 2 approvers"), "{said}");
     let (made, said) = run(&root, &verb("init"));
     assert!(made && said.contains(" begins"), "{said}");
 

@@ -90,7 +90,7 @@ async fn softhsm_in_five_minutes_works_as_it_stands() {
         }
     }
     for expected in [
-        "no mistakes; 1 signers, 1 callers",
+        "no mistakes; 1 signer, 1 caller",
         "payments-2026  pkcs11 payments",
         "\"signer_kid\":\"payments-2026\"",
         "Verified OK",

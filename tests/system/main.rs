@@ -6,6 +6,7 @@
     clippy::panic,
     reason = "a test that cannot go on fails"
 )]
+#![expect(clippy::print_stdout, reason = "a test says what it tries")]
 
 mod admin_socket;
 mod algorithms;
@@ -33,6 +34,7 @@ mod freeze;
 mod gate;
 mod guards;
 mod handshakes;
+mod hidden;
 mod hsm;
 mod hsm_act;
 mod hsm_credential;
@@ -53,6 +55,7 @@ mod matrix;
 mod metrics;
 mod ministack;
 mod modes;
+mod output;
 mod overload;
 mod own_side;
 mod packaging;
@@ -68,6 +71,7 @@ mod sockets;
 mod systemd;
 mod tidy;
 mod traces;
+mod usage;
 
 /// The one caller of most tests.
 const ALICE: &str = "spiffe://test/alice";

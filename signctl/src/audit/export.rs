@@ -1,13 +1,14 @@
 //! `signctl audit export`: records as JSON lines, each verifiable alone.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use audit::walk::{Walk, Way, newest};
+use host::out;
 
 use super::Record;
 
@@ -28,16 +29,11 @@ pub(super) struct Flags {
 
 pub(super) fn run(journal: &Path, flags: &Flags) -> anyhow::Result<ExitCode> {
     let Some(file) = &flags.output else {
-        let mut out = BufWriter::new(io::stdout().lock());
-        let written = write(journal, flags, &mut out).and_then(|count| {
-            out.flush()?;
-            Ok(count)
-        });
-        return match written {
-            // Whoever read the lines has enough.
-            Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-            written => written.map(|_| ExitCode::SUCCESS),
-        };
+        let mut out = out::Stream::default();
+        let written = write(journal, flags, |line| Ok(out.collect(line)?));
+        // What came before a defect is of use.
+        out.flush()?;
+        return written.map(|_| ExitCode::SUCCESS);
     };
     let name = file.display();
     if file.symlink_metadata().is_ok() {
@@ -61,14 +57,15 @@ pub(super) fn run(journal: &Path, flags: &Flags) -> anyhow::Result<ExitCode> {
         // Half of it is of no use.
         let _ = fs::remove_file(&new);
     }
-    eprintln!("{name}: {} records", made.with_context(|| format!("{name} is not written"))?);
+    let count = made.with_context(|| format!("{name} is not written"))?;
+    out::say(&format!("{name}: {}", text::counted(count, "record")));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Writes a file whole, and on disk.
 fn whole(journal: &Path, flags: &Flags, new: File) -> anyhow::Result<u64> {
     let mut out = BufWriter::new(new);
-    let count = write(journal, flags, &mut out)?;
+    let count = write(journal, flags, |line| Ok(writeln!(out, "{line}")?))?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     Ok(count)
 }
@@ -76,7 +73,11 @@ fn whole(journal: &Path, flags: &Flags, new: File) -> anyhow::Result<u64> {
 /// Writes the records up to the end that was asked for, or that there was when it began: who
 /// writes may be faster. A defect ends it with an error, since what follows is not what was
 /// written.
-fn write(journal: &Path, flags: &Flags, out: &mut impl Write) -> anyhow::Result<u64> {
+fn write(
+    journal: &Path,
+    flags: &Flags,
+    mut take: impl FnMut(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<u64> {
     let last = newest(journal)?.seq;
     let to = flags.to.map_or(last, |to| to.min(last));
     let mut walk = Walk::open(journal, flags.from)?;
@@ -94,7 +95,7 @@ fn write(journal: &Path, flags: &Flags, out: &mut impl Write) -> anyhow::Result<
             Way::Record(place) => place,
             Way::End => break,
             Way::Torn(defect) => {
-                eprintln!("signctl: it ends before what is not whole: {defect}");
+                out::say(&format!("signctl: it ends before what is not whole: {defect}"));
                 break;
             }
         };
@@ -107,13 +108,8 @@ fn write(journal: &Path, flags: &Flags, out: &mut impl Write) -> anyhow::Result<
         }
         let proof = Record::read(&walk, place).and_then(|record| record.to_proof());
         let Some(proof) = proof else { bail!("record {seq}: its body is no record") };
-        writeln!(out, "{proof}")?;
+        take(&text::json(&proof.to_string()))?;
         count += 1;
     }
     Ok(count)
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let of_io = error.root_cause().downcast_ref::<io::Error>();
-    of_io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

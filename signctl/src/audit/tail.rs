@@ -1,12 +1,12 @@
 //! `signctl audit tail`: the newest records, and those that come.
 
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use audit::walk::{Stop, Walk, Way, newest};
 use clap::builder::PossibleValuesParser;
+use host::out::Stream;
 use serde_json::Value;
 use signing_core::journal::Kind;
 
@@ -39,30 +39,18 @@ pub(super) struct Flags {
 }
 
 pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
-    match show(journal, flags, as_json) {
-        // Whoever read the lines has enough.
-        Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(Ended::Output(error)) => Err(error.into()),
-        Err(Ended::Journal(stop)) => Err(stop.into()),
-        Ok(code) => Ok(code),
-    }
+    let mut out = Stream::default();
+    let shown = show(journal, flags, as_json, &mut out);
+    out.flush()?;
+    shown
 }
 
-/// Why nothing more is shown.
-enum Ended {
-    Output(io::Error),
-    Journal(Stop),
-}
-
-impl From<Stop> for Ended {
-    fn from(stop: Stop) -> Self {
-        Self::Journal(stop)
-    }
-}
-
-fn show(journal: &Path, flags: &Flags, as_json: bool) -> Result<ExitCode, Ended> {
+fn show(
+    journal: &Path,
+    flags: &Flags,
+    as_json: bool,
+    out: &mut Stream,
+) -> anyhow::Result<ExitCode> {
     let last = newest(journal)?.seq;
     let Begin { from, mut skip, stopped } = begin(journal, flags, last)?;
     let mut walk = Walk::open(journal, from)?;
@@ -71,6 +59,7 @@ fn show(journal: &Path, flags: &Flags, as_json: bool) -> Result<ExitCode, Ended>
             Way::Record(place) => place,
             // A record that is half there is looked at again until it is whole.
             Way::End | Way::Torn(_) if flags.follow => {
+                out.flush()?;
                 std::thread::sleep(LOOK_EVERY);
                 walk.look_again()?;
                 continue;
@@ -88,7 +77,7 @@ fn show(journal: &Path, flags: &Flags, as_json: bool) -> Result<ExitCode, Ended>
         if skip > 0 {
             skip -= 1;
         } else {
-            print(&record, as_json)?;
+            out.collect(&if as_json { in_json(&record) } else { readable(&record) })?;
         }
     }
     match stopped {
@@ -167,10 +156,8 @@ impl Flags {
     }
 }
 
-fn print(record: &Record, as_json: bool) -> Result<(), Ended> {
-    let line = if as_json { record.to_json().to_string() } else { readable(record) };
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Ended::Output)
+fn in_json(record: &Record) -> String {
+    text::json(&record.to_json().to_string()).into_owned()
 }
 
 /// `2026-11-24 02:41:07.123456Z  4711  signed  payments-2026  ...`, the time in UTC: for a
@@ -263,7 +250,7 @@ fn readable(record: &Record) -> String {
     };
     let (seq, kind) = (record.place.head.seq, &record.outline.r#type);
     let line = format!("{at}  {seq:>6}  {kind:<8}  {:<20}  {rest}", text("signer_kid"));
-    line.trim_end().to_owned()
+    text::line(line.trim_end()).into_owned()
 }
 
 fn refusals(data: &Value) -> String {
@@ -288,7 +275,5 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect()
+    text::line(&text).into_owned()
 }

@@ -1,12 +1,13 @@
 //! `signctl audit verify`: is the journal as it was written?
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use audit::verify::{Keys, Options, Progress, Report, verify};
+use host::out;
 use serde_json::{Value, json};
 use signing_core::Registry;
 use signing_core::journal::{Head, RecordHash};
@@ -34,19 +35,18 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     let report = verify(journal, &options, |Progress { records, of }| {
         if shows {
             let speed = per_second(records, began);
-            // Nobody is left to tell that it could not be shown.
-            let _ = write!(io::stderr(), "\r{records} of {of} records, {speed:.0}/s ");
+            out::say_for_now(&format!("{records} of {of} records, {speed:.0}/s "));
         }
     });
     if shows {
-        let _ = write!(io::stderr(), "\r\x1b[K");
+        out::say_for_now("");
     }
     let report = report?;
     let (seconds, speed) = (began.elapsed().as_secs_f64(), per_second(report.records, began));
     if as_json {
-        println!("{:#}", to_json(&report, seconds, speed));
+        out::report_json(&to_json(&report, seconds, speed))?;
     } else {
-        println!("{}", table(&report, seconds, speed));
+        out::report(&table(&report, seconds, speed))?;
     }
     Ok(if report.defect.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{operator, text};
 use crate::client::{self, Reply};
 use crate::signers;
+use crate::socket::Socket;
 
 /// Which key, and where it is revoked.
 #[derive(Args)]
@@ -24,13 +25,15 @@ pub(crate) struct Flags {
     signers: Option<PathBuf>,
     /// Have the emergency signer itself destroy it, past the proxy: also a key that is not due, since
     /// no session used it.
-    #[arg(long, value_name = "PATH")]
-    operator_socket: Option<PathBuf>,
+    #[arg(long, value_name = "PATH", conflicts_with = "socket")]
+    pub(super) operator_socket: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) socket: Socket,
 }
 
 /// Revokes it, then has the signer destroy it.
 pub(super) fn run(flags: &Flags, socket: &Path) -> anyhow::Result<Reply> {
-    let Flags { kid, reason, signers, operator_socket } = flags;
+    let Flags { kid, reason, signers, operator_socket, .. } = flags;
     let body = json!({"emergency_kid": kid, "reason": reason});
     let ask = || match operator_socket {
         Some(signer) => operator::destroy(signer, kid, reason),

@@ -14,16 +14,44 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
+use host::out;
 use serde_json::{Value, json};
 
 use crate::client::{self, Reply};
 use crate::show;
+use crate::socket::Socket;
 
 /// What to do.
 #[derive(Args)]
 pub(crate) struct Flags {
+    #[command(flatten)]
+    socket: Socket,
     #[command(subcommand)]
     verb: Verb,
+}
+
+impl Flags {
+    /// Where its verb asks, if `before` was said before it.
+    pub(crate) fn socket(&self, before: &Socket) -> Socket {
+        let before = self.socket.or(before);
+        let of_verb = match &self.verb {
+            Verb::Unlock(_) => None,
+            Verb::Status { operator_socket, socket }
+            | Verb::End { operator_socket, socket, .. } => {
+                operator_socket.is_none().then_some(socket)
+            }
+            Verb::Request(flags) => Some(&flags.socket),
+            Verb::Activate { socket, .. } => Some(socket),
+            Verb::Destroy(flags) => flags.operator_socket.is_none().then_some(&flags.socket),
+        };
+        match of_verb {
+            Some(socket) => socket.or(&before),
+            None => {
+                before.unused();
+                Socket::default()
+            }
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -52,6 +80,8 @@ enum Verb {
         /// A signature that `ssh-keygen -Y sign` wrote; once for each person.
         #[arg(long = "approval", value_name = "FILE", required = true)]
         approvals: Vec<PathBuf>,
+        #[command(flatten)]
+        socket: Socket,
     },
     /// Show the session in force, outages, emergency keys and what is due.
     #[command(
@@ -59,8 +89,10 @@ enum Verb {
     )]
     Status {
         /// Ask the emergency signer itself, past the proxy: what it holds.
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", conflicts_with = "socket")]
         operator_socket: Option<PathBuf>,
+        #[command(flatten)]
+        socket: Socket,
     },
     /// End the session in force; the emergency key is wiped. If the proxy hangs, or is not to be
     /// believed, ask the emergency signer itself.
@@ -72,8 +104,10 @@ enum Verb {
         #[arg(long)]
         reason: String,
         /// Have the emergency signer itself end it, past the proxy, which is told.
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", conflicts_with = "socket")]
         operator_socket: Option<PathBuf>,
+        #[command(flatten)]
+        socket: Socket,
     },
     /// Destroy an emergency key that a session used: its file is overwritten and removed. With
     /// --signers it is revoked in the registry first, for good: that is what verifiers look at. Refused
@@ -95,7 +129,7 @@ pub(crate) fn run(
     let reply = match &flags.verb {
         Verb::Request(flags) => return request::run(flags, socket, as_json),
         Verb::Unlock(flags) => return unlock::run(flags, as_json),
-        Verb::Activate { request, approvals } => {
+        Verb::Activate { request, approvals, .. } => {
             let read = |flag, file: &PathBuf| {
                 let read = std::fs::read(file);
                 let bytes = read.with_context(|| format!("{flag} {}", file.display()))?;
@@ -107,18 +141,18 @@ pub(crate) fn run(
                 json!({"request_b64": read("--request", request)?, "approvals_b64": approvals});
             client::post(socket, "/v1/breakglass/activate", &body)?
         }
-        Verb::Status { operator_socket: Some(signer) } => operator::status(signer)?,
-        Verb::Status { operator_socket: None } => {
+        Verb::Status { operator_socket: Some(signer), .. } => operator::status(signer)?,
+        Verb::Status { operator_socket: None, .. } => {
             client::get(socket, "/v1/breakglass").map_err(past_the_proxy)?
         }
-        Verb::End { reason, operator_socket: Some(signer) } => operator::end(signer, reason)?,
-        Verb::End { reason, operator_socket: None } => {
+        Verb::End { reason, operator_socket: Some(signer), .. } => operator::end(signer, reason)?,
+        Verb::End { reason, operator_socket: None, .. } => {
             client::post(socket, "/v1/breakglass/end", &json!({"reason": reason}))
                 .map_err(past_the_proxy)?
         }
         Verb::Destroy(flags) => destroy::run(flags, socket)?,
     };
-    Ok(said(&reply, as_json))
+    said(&reply, as_json, matches!(flags.verb, Verb::Status { .. }))
 }
 
 /// What helps if the proxy does not.
@@ -129,16 +163,17 @@ fn past_the_proxy(error: anyhow::Error) -> anyhow::Error {
     )
 }
 
-fn said(reply: &Reply, as_json: bool) -> ExitCode {
-    if as_json {
-        println!("{:#}", reply.body);
-    } else if reply.status == 200 {
-        println!("{}", words::of(&reply.body));
-    } else {
+fn said(reply: &Reply, as_json: bool, is_look: bool) -> anyhow::Result<ExitCode> {
+    let is_ok = reply.status == 200;
+    match (as_json, is_look) {
+        (true, true) => out::show_json(&reply.body)?,
+        (true, false) => out::report_json(&reply.body)?,
         // A clause that does not hold has the words of a refusal.
-        eprintln!("signctl: {}", show::problem(&reply.body));
+        (false, _) if !is_ok => out::say(&format!("signctl: {}", show::problem(&reply.body))),
+        (false, true) => out::show(&words::of(&reply.body))?,
+        (false, false) => out::report(&words::of(&reply.body))?,
     }
-    if reply.status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A text of an answer.

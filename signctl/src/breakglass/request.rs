@@ -19,6 +19,7 @@ use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use host::out;
 use serde_json::{Value, json};
 use signing_core::breakglass::{Draft, NAMESPACE, TYPE};
 use time::format_description::well_known::Rfc3339;
@@ -26,6 +27,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::text;
 use crate::client;
+use crate::socket::Socket;
 
 /// What the request is to say.
 #[derive(Args)]
@@ -55,11 +57,11 @@ pub(crate) struct Flags {
     #[arg(long, default_value_t = 1000)]
     max_signatures: u64,
     /// RFC 3339: when the outage began; else when the last of those signers went out.
-    #[arg(long, value_name = "TIME")]
-    outage_since: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = rfc3339)]
+    outage_since: Option<OffsetDateTime>,
     /// RFC 3339: not before then; else now.
-    #[arg(long, value_name = "TIME")]
-    not_before: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = rfc3339)]
+    not_before: Option<OffsetDateTime>,
     /// Signer instances to arm; else the one that the proxy is connected to.
     #[arg(long = "instance", value_name = "HEX", value_delimiter = ',')]
     instances: Vec<String>,
@@ -72,6 +74,8 @@ pub(crate) struct Flags {
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    pub(super) socket: Socket,
 }
 
 /// Writes it, and says how it is approved.
@@ -95,22 +99,25 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     if as_json {
         let said =
             json!({"file": file.to_string(), "request": draft, "sign": sign, "roles": roles});
-        println!("{said:#}");
+        out::report_json(&said)?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!(
-        "{file}: request {} for incident {}, to sign until {}",
-        draft.id, draft.incident, draft.expires_at
-    );
-    println!("Each role has it signed by a person of its own, over these exact bytes:");
-    for role in &roles {
-        let name = role.to_lowercase();
-        println!("  {role}: {sign} && mv {file}.sig {file}.{name}.sig");
-    }
-    println!("Then: signctl breakglass unlock");
+    let mut lines = vec![
+        format!(
+            "{file}: request {} for incident {}, to sign until {}",
+            draft.id, draft.incident, draft.expires_at
+        ),
+        "Each role has it signed by a person of its own, over these exact bytes:".to_owned(),
+    ];
+    lines.extend(roles.iter().map(|role| {
+        format!("  {role}: {sign} && mv {file}.sig {file}.{}.sig", role.to_lowercase())
+    }));
     let approvals =
         roles.iter().map(|role| format!(" --approval {file}.{}.sig", role.to_lowercase()));
-    println!("      signctl breakglass activate --request {file}{}", approvals.collect::<String>());
+    let approvals: String = approvals.collect();
+    lines.push("Then: signctl breakglass unlock".to_owned());
+    lines.push(format!("      signctl breakglass activate --request {file}{approvals}"));
+    out::report(&lines.join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -151,12 +158,11 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
     } else {
         flags.instances.clone()
     };
-    let since = flags.outage_since.clone().or_else(|| since(known, &replaces));
-    let not_before = match &flags.not_before {
-        Some(text) => OffsetDateTime::parse(text, &Rfc3339)
-            .with_context(|| format!("--not-before {text:?}"))?,
-        None => now,
+    let since = match flags.outage_since {
+        Some(time) => Some(time.format(&Rfc3339)?),
+        None => since(known, &replaces),
     };
+    let not_before = flags.not_before.unwrap_or(now);
     fits(flags, known)?;
     let mut nonce = [0; 16];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| anyhow!("the system gives no randomness"))?;
@@ -179,6 +185,11 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
         max_signatures: flags.max_signatures,
         nonce: STANDARD.encode(nonce),
     })
+}
+
+fn rfc3339(text: &str) -> Result<OffsetDateTime, String> {
+    let expected = "expected a time of RFC 3339 such as 2026-11-24T02:41:07Z";
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| expected.to_owned())
 }
 
 /// What the signer would refuse is not sent round to be approved.

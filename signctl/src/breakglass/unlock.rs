@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use host::out;
 use serde_json::json;
 use signing_core::breakglass::wire::operator::Unlocked;
 use zeroize::Zeroizing;
@@ -41,11 +42,11 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     let answer: Unlocked = operator::entrust(&flags.operator_socket, &frame)?;
     let Unlocked { unlocked, detail, waits_s } = answer;
     if as_json {
-        println!("{:#}", json!({"unlocked": unlocked, "detail": detail, "waits_s": waits_s}));
+        out::report_json(&json!({"unlocked": unlocked, "detail": detail, "waits_s": waits_s}))?;
     } else if unlocked {
-        println!("unlocked: {detail}");
+        out::report(&format!("unlocked: {detail}"))?;
     } else {
-        eprintln!("signctl: {detail}");
+        out::say(&format!("signctl: {detail}"));
     }
     Ok(if unlocked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -92,6 +92,13 @@ impl<'s> SignerBuilder<'s> {
         }
     }
 
+    /// Names the directory it lives in, for a second signer in the same world.
+    #[must_use]
+    pub fn directory(mut self, name: &str) -> Self {
+        self.directory = name.to_owned();
+        self
+    }
+
     /// Registers `key` as the signing key `kid`, which a request may replace.
     #[must_use]
     pub fn replaces(mut self, kid: &str, key: &Key) -> Self {
