@@ -143,34 +143,21 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
     notes.extend(sandbox::note());
     let ok = mistakes.is_empty();
     if as_json {
-<<<<<<< HEAD
         let journal = journal.map(|it| json!({"is_there": it.is_there, "detail": it.detail}));
         let found = json!({"ok": ok, "mistakes": mistakes, "notes": notes, "journal": journal});
-        println!("{found:#}");
-=======
-        let ok = mistakes.is_empty();
-        out::report_json(&json!({"ok": ok, "mistakes": mistakes, "notes": notes}))?;
->>>>>>> 315bfab (Print through one place that reports errors and never panics)
+        out::report_json(&found)?;
         return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    if let Some(journal) = journal {
-        println!("journal: {}", journal.detail);
-    }
+    let mut lines: Vec<_> =
+        journal.map(|it| format!("journal: {}", it.detail)).into_iter().collect();
     if !ok {
+        // The mistakes are said below, whatever standard output takes.
+        let _ = lines.first().map(|line| out::report(line));
         return Err(ConfigError { file: file.to_owned(), mistakes }.into());
     }
-<<<<<<< HEAD
-    println!("{}: no mistakes; {keys} emergency keys, {approvers} approvers", file.display());
-    for note in notes {
-        println!("  note: {note}");
-    }
-=======
-    let (materials, _) = loaded?;
-    let keys = counted(materials.keys.len(), "emergency key");
-    let approvers = counted(materials.approvers.iter().count(), "approver");
-    let mut lines = vec![format!("{}: no mistakes; {keys}, {approvers}", file.display())];
+    let (keys, approvers) = (counted(keys, "emergency key"), counted(approvers, "approver"));
+    lines.push(format!("{}: no mistakes; {keys}, {approvers}", file.display()));
     lines.extend(notes.iter().map(|note| format!("  note: {note}")));
     out::report(&lines.join("\n"))?;
->>>>>>> 315bfab (Print through one place that reports errors and never panics)
     Ok(ExitCode::SUCCESS)
 }

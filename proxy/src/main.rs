@@ -135,35 +135,22 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
     let Found { mistakes, notes, journal, signers, callers } = check::look(file, environment);
     let ok = mistakes.is_empty();
     if as_json {
-<<<<<<< HEAD
         let journal = journal.map(|it| json!({"is_there": it.is_there, "detail": it.detail}));
         let found = json!({"ok": ok, "mistakes": mistakes, "notes": notes, "journal": journal});
-        println!("{found:#}");
+        out::report_json(&found)?;
         return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    if let Some(journal) = journal {
-        println!("journal: {}", journal.detail);
-    }
+    let mut lines: Vec<_> =
+        journal.map(|it| format!("journal: {}", it.detail)).into_iter().collect();
     if !ok {
+        // The mistakes are said below, whatever standard output takes.
+        let _ = lines.first().map(|line| out::report(line));
         return Err(ConfigError { file: file.to_owned(), mistakes }.into());
     }
-    println!("{}: no mistakes; {signers} signers, {callers} callers", file.display());
-    for note in notes {
-        println!("  note: {note}");
-    }
-=======
-        let mistakes = loaded.as_ref().err().map_or(&[][..], |error| &error.mistakes);
-        let found = json!({"ok": loaded.is_ok(), "mistakes": mistakes, "notes": notes});
-        out::report_json(&found)?;
-        return Ok(if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
-    let config = loaded?.config;
-    let signers = counted(config.signers.len(), "signer");
-    let callers = counted(config.callers.len(), "caller");
-    let mut lines = vec![format!("{}: no mistakes; {signers}, {callers}", file.display())];
+    let (signers, callers) = (counted(signers, "signer"), counted(callers, "caller"));
+    lines.push(format!("{}: no mistakes; {signers}, {callers}", file.display()));
     lines.extend(notes.iter().map(|note| format!("  note: {note}")));
     out::report(&lines.join("\n"))?;
->>>>>>> 315bfab (Print through one place that reports errors and never panics)
     Ok(ExitCode::SUCCESS)
 }
 
