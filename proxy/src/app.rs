@@ -1,6 +1,7 @@
 //! The composition root: builds everything, spawns last, drains with a deadline.
 
 mod admin_thread;
+mod journal;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -9,14 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use audit::{Clock, Identity, OpenError, Opened};
+use audit::{Clock, Identity, OpenError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::socket::Bound;
 use signing_core::gate::{Gates, Slots};
-use signing_core::journal::AuditKeys;
 use signing_core::key::Purpose;
-use signing_core::{Kid, Registry, Rulebook};
+use signing_core::{Registry, Rulebook};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
@@ -33,9 +33,9 @@ use crate::health::Health;
 use crate::idempotency::Idempotency;
 use crate::log::Log;
 use crate::log_limit::LogLimit;
-use crate::materials::{Materials, RegisteredAuditKey};
+use crate::materials::Materials;
 use crate::metrics::{JournalObserver, Metrics};
-use crate::monitor::{Monitor, Over, Store, StoreError, Stored, Witness};
+use crate::monitor::{Monitor, Over, Store, StoreError};
 use crate::observe::Observed;
 use crate::refusals::Refusals;
 use crate::reload::Reloader;
@@ -47,6 +47,7 @@ use crate::upstream::Served;
 use crate::upstreams::Upstreams;
 use crate::workers::Worker;
 use admin_thread::AdminThread;
+use journal::{newest_write, open_journal};
 
 /// How long a stop waits until it is stored how far the journal has come.
 const WITNESS_MAX: Duration = Duration::from_secs(2);
@@ -259,6 +260,7 @@ impl App {
             drills,
             started: now(),
         });
+        let stops = monitor.stops();
         let observed = Arc::new(Observed {
             monitor,
             journal: journal.clone(),
@@ -281,6 +283,7 @@ impl App {
             metrics_listener,
             observed,
             recording,
+            settling: (connections.clone(), stops),
             keeping: notices.map(|notices| (breakglass, notices)),
         }
         .start()?;
@@ -411,37 +414,6 @@ async fn ended(admin: Option<oneshot::Receiver<()>>) {
         // It sends nothing: it is dropped.
         let _ = admin.await;
     }
-}
-
-/// Opens the journal and compares it with what the state directory knows of it.
-fn open_journal(
-    config: &config::Config,
-    audit_key: RegisteredAuditKey,
-    registry: &Registry,
-    state: &Stored,
-) -> Result<(Kid, Opened), OpenError> {
-    let RegisteredAuditKey { key, kid } = audit_key;
-    let opened = Opened::open(&config.audit.dir, key, &AuditKeys::of_registry(registry))?;
-    if let Some(Witness { chain, head }) = state.witness {
-        opened.holds(chain, head)?;
-    }
-    let (chain, seq) = (opened.chain(), opened.head().seq);
-    let open_intents = opened.open_intents();
-    match opened.cut() {
-        Some(cut) => {
-            let cut_bytes = cut.bytes;
-            tracing::warn!(target: "audit", %chain, seq, open_intents, cut_bytes, "a torn end was cut");
-        }
-        None => tracing::info!(target: "audit", %chain, seq, open_intents, "journal"),
-    }
-    Ok((kid, opened))
-}
-
-/// When this machine last wrote one of the journal's files; None if that cannot be told.
-fn newest_write(journal: &std::path::Path) -> Option<time::OffsetDateTime> {
-    let files = std::fs::read_dir(journal).ok()?.filter_map(Result::ok);
-    let written = files.filter_map(|file| file.metadata().ok()?.modified().ok());
-    written.max().map(time::OffsetDateTime::from)
 }
 
 /// The client of the emergency signer, where one is configured, and what it hears.

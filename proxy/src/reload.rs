@@ -165,7 +165,11 @@ impl Reloader {
         // Many certificates take a while; the monitor shares the thread that asks.
         let connections = self.connections.clone();
         let cutting = move || connections.cut_those_not_let_in(&tls, wall_now());
-        let connections_cut = tokio::task::spawn_blocking(cutting).await.unwrap_or_default();
+        let mut connections_cut = tokio::task::spawn_blocking(cutting).await.unwrap_or_default();
+        if !touched.is_empty() {
+            // What is in flight with them is withheld; what has left does not arrive later either.
+            connections_cut += self.connections.settle().await;
+        }
         self.metrics.loaded(wall_now().unix_timestamp(), certificate_ends);
         *running = config;
         Ok(Reloaded { generation, signers_touched: touched.into_iter().collect(), connections_cut })

@@ -121,9 +121,21 @@ pub(crate) fn done(body: &Value) -> String {
         (None, Some(false)) => "nothing changed".to_owned(),
         (None, None) => "done".to_owned(),
     };
+    let state = format!("{state}{}", unread(body));
     match body.get("note").and_then(Value::as_str) {
         Some(note) => format!("{state}\nnote: {note}"),
         None => state,
+    }
+}
+
+/// Whose connections a stop reset, if any.
+pub(crate) fn unread(body: &Value) -> String {
+    match body.get("connections_cut").and_then(Value::as_u64) {
+        None | Some(0) => String::new(),
+        Some(count) => format!(
+            "\nconnections reset: {count}. Their clients had not read what was signed before; it does not \
+             arrive any more"
+        ),
     }
 }
 
@@ -139,7 +151,8 @@ pub(crate) fn reloaded(body: &Value) -> String {
     let touched = if touched.is_empty() { "none".to_owned() } else { touched.join(", ") };
     format!(
         "reloaded: configuration {} since the start\nsigners with other rules: {touched}\n\
-         connections cut, since their certificates are not let in any more: {}",
+         connections reset, since their certificates are not let in any more, or since what was signed \
+         before was not read: {}",
         number(body, "generation"),
         number(body, "connections_cut"),
     )

@@ -207,6 +207,20 @@ pub async fn tls(
     certificate: Option<&Certificate>,
     alpn: &[u8],
 ) -> Result<TlsStream<TcpStream>, String> {
+    let stream = TcpStream::connect(address).await.map_err(|e| e.to_string())?;
+    tls_over(stream, ca_pem, certificate, alpn).await
+}
+
+/// As [`tls`], over a connection that is there.
+///
+/// # Errors
+/// What the handshake said.
+pub async fn tls_over<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    ca_pem: &str,
+    certificate: Option<&Certificate>,
+    alpn: &[u8],
+) -> Result<TlsStream<S>, String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -224,7 +238,6 @@ pub async fn tls(
         }
     };
     config.alpn_protocols = vec![alpn.to_vec()];
-    let stream = TcpStream::connect(address).await.map_err(|e| e.to_string())?;
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|e| e.to_string())
 }

@@ -14,6 +14,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::missing_panics_doc,
@@ -26,6 +27,7 @@ pub mod audit_key;
 pub mod breakglass;
 pub mod chance;
 pub mod client;
+pub mod deaf;
 pub mod fault_proxy;
 pub mod journal;
 pub mod kms;
@@ -45,6 +47,7 @@ pub mod world;
 
 pub use chance::{Chance, is_campaign};
 pub use client::{Answer, Client, Protocol};
+pub use deaf::{Deaf, Deafness};
 pub use fault_proxy::{FaultProxy, Trouble};
 pub use journal::{Exchange, Tail};
 pub use kms::{Fault, Key, Kind, Kms, Operation};

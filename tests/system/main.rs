@@ -71,6 +71,7 @@ mod sockets;
 mod systemd;
 mod tidy;
 mod traces;
+mod unread;
 mod usage;
 
 /// The one caller of most tests.

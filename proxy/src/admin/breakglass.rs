@@ -100,7 +100,19 @@ pub(super) async fn end(
     let End { reason } = read(request).await?;
     let reason = one_line(reason)?;
     let (breakglass, by) = (Arc::clone(&admin.breakglass), peer.name().await);
-    Ok(answer(finished(async move { breakglass.end(&reason, &by).await }).await?, "ended"))
+    let connections = admin.connections.clone();
+    let reset_before = connections.reset_by_stops();
+    let mut ended = finished(async move {
+        let ended = breakglass.end(&reason, &by).await;
+        // Whatever of it had left by then has arrived, or never will.
+        connections.settle().await;
+        ended
+    })
+    .await?;
+    if let Ok(body) = &mut ended {
+        put(body, "connections_cut", admin.connections.reset_by_stops() - reset_before);
+    }
+    Ok(answer(ended, "ended"))
 }
 
 pub(super) async fn destroy(

@@ -44,9 +44,6 @@ const STRANGERS_MAX: usize = 4;
 const CONNECTION_MAX: Duration = Duration::from_secs(60);
 const BODY_MAX_BYTES: usize = 65_536;
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a freeze waits for signatures released before it to be written;
-/// what is not by then is cut.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a freeze that is in force waits to be on disk before it says that
 /// it is not.
 const STORE_PATIENCE: Duration = Duration::from_secs(3);
@@ -216,6 +213,7 @@ async fn respond(
         ("/v1/freeze", &Method::POST) => {
             let Freeze { reason } = read(request).await?;
             let reason = one_line(reason)?;
+            let reset_before = admin.connections.reset_by_stops();
             let freezing = admin.monitor.freeze(reason, peer.name_soon().await);
             let outcome = match tokio::time::timeout(STORE_PATIENCE, freezing).await {
                 Ok(outcome) => outcome.map_err(gone)?,
@@ -225,7 +223,8 @@ async fn respond(
             };
             // In force since before this line: only what was released earlier can
             // still be on its way.
-            let cut = admin.connections.settle(SETTLE_PATIENCE).await;
+            admin.connections.settle().await;
+            let cut = admin.connections.reset_by_stops() - reset_before;
             answer(outcome, json!({"frozen": still_frozen(admin), "connections_cut": cut}))
         }
         ("/v1/unfreeze", &Method::POST) => {

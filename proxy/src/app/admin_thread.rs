@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, mpsc};
 use audit::Journal;
 use host::socket::Bound;
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Admin};
 use crate::breakglass::{self, Breakglass};
 use crate::conditions::{self, Conditions, Sources};
 use crate::emergency::Notice;
-use crate::monitor::MonitorTasks;
+use crate::monitor::{MonitorTasks, Stops};
 use crate::observe::{self, Observed};
 use crate::refusals::Refusals;
+use crate::server::{self, Connections};
 
 /// The admin thread: monitor, admin socket, metrics and health, on a runtime of
 /// their own, so that they answer when the data plane is saturated.
@@ -27,6 +28,8 @@ pub(super) struct AdminThread {
     pub(super) metrics_listener: TcpListener,
     pub(super) observed: Arc<Observed>,
     pub(super) recording: (Arc<Refusals>, Journal),
+    /// What was released before a stop ends with it.
+    pub(super) settling: (Connections, watch::Receiver<Stops>),
     /// Where break-glass is configured.
     pub(super) keeping: Option<(Arc<Breakglass>, tokio::sync::mpsc::Receiver<Notice>)>,
 }
@@ -55,6 +58,8 @@ impl AdminThread {
                 let (refusals, journal) = self.recording;
                 let refusals =
                     tokio::spawn(async move { refusals.record_for_ever(&journal).await });
+                let (connections, stops) = self.settling;
+                let settling = tokio::spawn(server::settle_after_stops(connections, stops));
                 let keeping = tokio::spawn(async move {
                     if let Some((breakglass, notices)) = self.keeping {
                         breakglass::keep(breakglass, notices).await;
@@ -70,6 +75,7 @@ impl AdminThread {
                     _ = watching_socket => {}
                     _ = watching => {}
                     _ = refusals => {}
+                    _ = settling => {}
                     _ = keeping => {}
                 }
                 tracing::error!("a task of the admin thread died");

@@ -6,6 +6,7 @@ mod command;
 mod disk;
 mod evidence;
 mod prober;
+mod stops;
 mod store;
 mod writer;
 
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use command::{Outcome, Over, Sealed};
 pub use evidence::TrafficEvidence;
+pub use stops::Stops;
 pub use store::{Store, StoreError, Stored, StoredFreeze, StoredSeal, Witness};
 
 use crate::config::Environment;
@@ -42,6 +44,7 @@ pub struct Monitor {
     gates: Arc<ArcSwap<Snapshot>>,
     evidence: Arc<TrafficEvidence>,
     commands: mpsc::Sender<Command>,
+    stops: watch::Receiver<Stops>,
     /// See [`Self::shuts_within`], in milliseconds.
     shuts_within_ms: Arc<AtomicU64>,
 }
@@ -102,11 +105,13 @@ impl Monitor {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let shuts_within_ms = AtomicU64::new(millis(probe.shuts_within(gates.thresholds())));
         let (change, pace) = watch::channel(probe);
+        let (stopped, stops) = watch::channel(Stops::default());
         let published = Arc::new(ArcSwap::from_pointee(gates.snapshot()));
         let monitor = Self {
             gates: Arc::clone(&published),
             evidence: Arc::clone(&evidence),
             commands: commands.clone(),
+            stops,
             shuts_within_ms: Arc::new(shuts_within_ms),
         };
         let saver = store.into_saver().map_err(StoreError::Thread)?;
@@ -116,6 +121,7 @@ impl Monitor {
             evidence,
             inbox,
             pace: change,
+            stopped,
             disk: Disk { saver, journal: journal.clone(), to_writer: commands },
             journal,
             state,
@@ -137,6 +143,12 @@ impl Monitor {
     #[must_use]
     pub fn evidence(&self) -> &TrafficEvidence {
         &self.evidence
+    }
+
+    /// The stops so far: each change is one more.
+    #[must_use]
+    pub fn stops(&self) -> watch::Receiver<Stops> {
+        self.stops.clone()
     }
 
     /// Freezes, at once; the answer says whether the freeze is also on disk.

@@ -18,6 +18,7 @@ use tokio::time::MissedTickBehavior;
 use super::command::{Command, Loosen, Outcome, Over, Sealed};
 use super::disk::{self, Disk, Then};
 use super::evidence::TrafficEvidence;
+use super::stops::Stops;
 use super::store::{Stored, StoredFreeze, StoredSeal};
 use crate::metrics::Metrics;
 use crate::record::clip;
@@ -38,6 +39,7 @@ pub(super) struct Writer {
     pub(super) evidence: Arc<TrafficEvidence>,
     pub(super) inbox: mpsc::Receiver<Command>,
     pub(super) pace: watch::Sender<Probe>,
+    pub(super) stopped: watch::Sender<Stops>,
     pub(super) journal: Journal,
     pub(super) disk: Disk,
     /// What has to be on disk: every freeze and seal in force.
@@ -126,12 +128,17 @@ impl Writer {
     /// In force first, on disk after: what ends signing waits for nothing.
     fn disarm(&mut self, why: &Over) {
         // Nothing is in doubt when a quota is used up: what it signed last may leave.
-        let ended = match why.leaves_the_last {
-            true => self.gates.spend(now().after(LAST_LEAVE_WITHIN)),
-            false => self.gates.disarm(),
+        let last_leave_by = why.leaves_the_last.then(|| now().after(LAST_LEAVE_WITHIN));
+        let ended = match last_leave_by {
+            Some(by) => self.gates.spend(by),
+            None => self.gates.disarm(),
         };
         let Some(armed) = ended else { return };
         self.publish(None);
+        match last_leave_by {
+            Some(_) => self.stopped.send_modify(|stops| stops.last_leave_by = last_leave_by),
+            None => self.tell_of_a_stop(),
+        }
         let Over { by, reason, detail, signer_head, .. } = why;
         let record = Record::BreakglassEnded(journal::BreakglassEnded {
             by,
@@ -158,6 +165,7 @@ impl Writer {
         let at = wall_now();
         self.gates.freeze(Freeze { reason: reason.clone(), by: by.clone(), at, since: now() });
         self.publish(None);
+        self.tell_of_a_stop();
         self.state.freeze = Some(StoredFreeze { reason: reason.clone(), by: by.clone(), at });
         let record = Record::Freeze(journal::Freeze { by: &by, reason: &reason });
         // It holds in any case, so nothing waits for the record.
@@ -345,8 +353,17 @@ impl Writer {
             self.state.audit_seal = Some(seal);
             self.save(self.state.clone(), Then::Nothing);
         }
+        let sealed = stop.as_ref().is_some_and(|stop| stop.sealed);
         self.gates.set_audit_stop(stop);
         self.publish(None);
+        if sealed {
+            self.tell_of_a_stop();
+        }
+    }
+
+    /// In force: what was released before it is delivered, or its connection reset.
+    fn tell_of_a_stop(&self) {
+        self.stopped.send_modify(|stops| stops.at_once += 1);
     }
 
     fn publish(&mut self, transitions: impl IntoIterator<Item = Transition>) {
@@ -365,6 +382,7 @@ impl Writer {
                 let seal = StoredSeal { detail: detail.clone(), at: wall_now() };
                 self.state.seals.insert(kid.clone(), seal);
                 self.save(self.state.clone(), Then::Nothing);
+                self.tell_of_a_stop();
             }
             self.metrics.transition(&kid, &from, &to);
             self.tell_of(&kid, None, &from, &to);

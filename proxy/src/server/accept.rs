@@ -13,6 +13,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::handshakes::{Handshake, Handshakes};
+use super::socket::Socket;
 use super::{DataPlane, ServerTls, serve};
 use crate::log_limit::LogLimit;
 use crate::time::now;
@@ -96,12 +97,13 @@ async fn shake_hands(
     tls: &ServerTls,
     mut place: Handshake,
     plane: &DataPlane,
-) -> Result<TlsStream<TcpStream>, NotShaken> {
+) -> Result<TlsStream<Socket>, NotShaken> {
     // Without it small answers wait for acknowledgements; with an error they only do that.
     let _ = socket.set_nodelay(true);
     let failed = |error: io::Error| NotShaken::Failed(error.to_string());
     let other_took_the_place = place.other_took_it();
     let shaking = async {
+        let socket = Socket::new(socket);
         let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(failed)?;
         if !place.greeted(now()) {
             return Err(NotShaken::NoPlace);

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use signing_core::Refusal;
 use signing_core::gate::Slot;
 
-use super::connections::Leaving;
+use super::connection::Leaving;
 use crate::request_context::REQUEST_ID;
 use crate::time::{rfc3339, wall_now};
 
@@ -19,41 +19,67 @@ use crate::time::{rfc3339, wall_now};
 #[derive(Debug, Default)]
 pub struct Answer {
     bytes: Option<Bytes>,
-    held: Option<Held>,
+    leaving: Option<Leaving>,
+    _slot: Option<Slot>,
 }
 
-/// What the answer of a signed request holds until hyper has taken it.
+/// What the answer of a signed request holds: its slot until hyper has taken the answer, and its
+/// place among those that leave until hyper has written it.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) _slot: Slot,
+    pub(super) slot: Slot,
     pub(super) leaving: Leaving,
+}
+
+/// The bytes of an answer. hyper drops them once they are in the buffer that it writes next, or
+/// are never written: HTTP/2 holds them back until the client's windows let them through.
+#[derive(Debug)]
+pub struct Piece {
+    bytes: Bytes,
+    _leaving: Option<Leaving>,
 }
 
 impl Answer {
     /// An answer that holds nothing.
     #[must_use]
     pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Self { bytes: Some(bytes.into()), held: None }
+        Self { bytes: Some(bytes.into()), ..Self::default() }
     }
 
-    pub(super) fn holding(mut self, held: Held) -> Self {
-        self.held = Some(held);
-        self
+    pub(super) fn holding(self, held: Held) -> Self {
+        let Held { slot, leaving } = held;
+        Self { leaving: Some(leaving), _slot: Some(slot), ..self }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
     }
 }
 
 impl Body for Answer {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = std::convert::Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Some(held) = &mut self.held {
-            held.leaving.taken();
+    ) -> Poll<Option<Result<Frame<Piece>, Self::Error>>> {
+        let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
+        let mut leaving = self.leaving.take();
+        if let Some(leaving) = &mut leaving {
+            leaving.taken();
         }
-        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+        Poll::Ready(Some(Ok(Frame::data(Piece { bytes, _leaving: leaving }))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::DataPlane;
 use super::answer::{self, Answer, Held, json_answer, problem, status_of};
-use super::connections::Connection;
+use super::connection::Connection;
 use super::dialects;
 use super::route::{self, Resource};
 use crate::health::{Health, Reader};
@@ -167,7 +167,7 @@ impl Exchange {
         self.plane.room.metrics.stages(&signed.stages, total);
         let mut response = json_answer(StatusCode::OK, &body);
         answer::set(&mut response, SERVER_TIMING, &server_timing(&signed.stages));
-        let held = Held { _slot: signed.release.into_slot(), leaving };
+        let held = Held { slot: signed.release.into_slot(), leaving };
         Ok((response.map(|answer| answer.holding(held)), kid))
     }
 

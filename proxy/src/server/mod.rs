@@ -3,6 +3,7 @@
 
 mod accept;
 mod answer;
+mod connection;
 mod connections;
 mod dates;
 mod dialects;
@@ -10,6 +11,7 @@ mod handshakes;
 mod http;
 pub mod outside;
 mod route;
+mod send_queue;
 mod socket;
 mod tls;
 
@@ -22,13 +24,12 @@ use arc_swap::ArcSwap;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use signing_core::Moment;
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::server::TlsStream;
 
 pub use accept::accept;
 pub use answer::{Answer, json_answer, problem, problem_with_mistakes, status_of};
-pub use connections::Connections;
+pub use connections::{Connections, settle_after_stops};
 pub use tls::ServerTls;
 
 use crate::caller_rates::CallerRates;
@@ -38,8 +39,8 @@ use crate::log_limit::LogLimit;
 use crate::refusals::Refusals;
 use crate::sign::SigningRoom;
 use crate::time::{now, wall_now};
-use connections::{Connection, Told};
-use socket::Watched;
+use connection::{Connection, Told};
+use socket::{Socket, Watched};
 
 /// How often a connection's driver looks at its limits.
 const PACE_MIN: Duration = Duration::from_millis(50);
@@ -73,7 +74,7 @@ pub struct DataPlane {
 }
 
 /// Serves a client that `let_in_by` let in.
-async fn serve(stream: TlsStream<TcpStream>, let_in_by: &Arc<ServerTls>, plane: &Arc<DataPlane>) {
+async fn serve(stream: TlsStream<Socket>, let_in_by: &Arc<ServerTls>, plane: &Arc<DataPlane>) {
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2".as_slice());
     let certificate_left = tls::seconds_left(session.peer_certificates(), wall_now());
@@ -82,7 +83,7 @@ async fn serve(stream: TlsStream<TcpStream>, let_in_by: &Arc<ServerTls>, plane: 
     let of_caller = caller.as_ref().ok().map(Arc::clone);
     let shaken = tls::Shaken::of(session);
     let of_caller_max = limits.connections_per_caller_max;
-    let listed = plane.connections.list(is_http2, shaken, of_caller, of_caller_max);
+    let listed = plane.connections.list(stream, shaken, is_http2, of_caller, of_caller_max);
     let Some(listed) = listed else {
         plane.room.metrics.connections_refused.increment(1);
         return;
@@ -95,7 +96,7 @@ async fn serve(stream: TlsStream<TcpStream>, let_in_by: &Arc<ServerTls>, plane: 
         plane.room.metrics.handshakes_failed.increment(1);
         return;
     }
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(connection)));
+    let io = TokioIo::new(Watched::new(Arc::clone(connection)));
     let service = {
         let (plane, connection) = (Arc::clone(plane), Arc::clone(connection));
         service_fn(move |request| {
@@ -103,13 +104,28 @@ async fn serve(stream: TlsStream<TcpStream>, let_in_by: &Arc<ServerTls>, plane: 
         })
     };
     let age_max = limits.connection_age_max.min(certificate_left);
-    if is_http2 {
+    let ended = if is_http2 {
         let serving = pin!(http2(limits).serve_connection(io, service));
-        drive(serving, |serving| serving.graceful_shutdown(), connection, limits, age_max).await;
+        drive(serving, |serving| serving.graceful_shutdown(), connection, limits, age_max).await
     } else {
         let serving = pin!(http1(limits).serve_connection(io, service));
-        drive(serving, |serving| serving.graceful_shutdown(), connection, limits, age_max).await;
+        drive(serving, |serving| serving.graceful_shutdown(), connection, limits, age_max).await
+    };
+    match ended {
+        Ended::Served => connection.deliver(limits.write_timeout).await,
+        Ended::Cut => {
+            connection.cut();
+        }
     }
+}
+
+/// How a connection's driver ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// hyper is done with it. The kernel may still have something for the client.
+    Served,
+    /// Whatever is on its way is to be lost.
+    Cut,
 }
 
 /// Drives a connection until it ends, is asked to go, or is cut. Whatever the
@@ -121,7 +137,7 @@ async fn drive<C: Future>(
     connection: &Connection,
     limits: &config::Server,
     age_max: Duration,
-) {
+) -> Ended {
     let grace = limits.request_timeout + limits.write_timeout;
     let pace = limits.write_timeout.min(limits.header_read_timeout) / 2;
     let mut look = tokio::time::interval(pace.clamp(PACE_MIN, PACE_MAX));
@@ -134,11 +150,11 @@ async fn drive<C: Future>(
             // First what was told: after a cut nothing more is written.
             biased;
             told = connection.told(going_since.is_some()) => match told {
-                Told::Cut => return,
+                Told::Cut => return Ended::Cut,
                 Told::Go => true,
             },
             // Whatever ends it, the peer sees the connection close.
-            _ = serving.as_mut() => return,
+            _ = serving.as_mut() => return Ended::Served,
             _ = look.tick() => {
                 let now = now();
                 let gone_too_long = going_since.is_some_and(|since| now.since(since) > grace);
@@ -146,8 +162,11 @@ async fn drive<C: Future>(
                 // Asked to go at the last look, and neither gone nor at work: its client
                 // drips headers.
                 let drips = was_idle && is_idle && connection.has_nothing_to_write();
-                if gone_too_long || drips || connection.is_stuck(limits.write_timeout) {
-                    return;
+                if gone_too_long || connection.is_stuck(limits.write_timeout) {
+                    return Ended::Cut;
+                }
+                if drips {
+                    return Ended::Served;
                 }
                 was_idle = is_idle;
                 now.since(started) >= age_max || is_idle

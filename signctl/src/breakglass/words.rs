@@ -13,7 +13,10 @@ pub(super) fn of(body: &Value) -> String {
     if is("ended") {
         let due = text(body, "/destruction_due").unwrap_or("a time that the signer knows");
         let (name, note) = (word(body, "session"), note(body));
-        return format!("the session {name} is over; its key has to be destroyed by {due}{note}");
+        let unread = crate::show::unread(body);
+        return format!(
+            "the session {name} is over; its key has to be destroyed by {due}{unread}{note}"
+        );
     }
     if is("destroyed") {
         let how = if is("overwritten") { "overwritten and removed" } else { "removed" };

@@ -11,6 +11,7 @@ mod operator;
 mod scope;
 mod status;
 mod switch;
+mod unread;
 
 use std::path::Path;
 

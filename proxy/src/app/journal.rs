@@ -1,0 +1,44 @@
+//! The journal at the start: what its files say, held against what the state directory knows.
+
+use std::fs;
+use std::path::Path;
+
+use audit::{OpenError, Opened};
+use signing_core::journal::AuditKeys;
+use signing_core::{Kid, Registry};
+use time::OffsetDateTime;
+
+use crate::config::Config;
+use crate::materials::RegisteredAuditKey;
+use crate::monitor::{Stored, Witness};
+
+/// Opens the journal and compares it with what the state directory knows of it.
+pub(super) fn open_journal(
+    config: &Config,
+    audit_key: RegisteredAuditKey,
+    registry: &Registry,
+    state: &Stored,
+) -> Result<(Kid, Opened), OpenError> {
+    let RegisteredAuditKey { key, kid } = audit_key;
+    let opened = Opened::open(&config.audit.dir, key, &AuditKeys::of_registry(registry))?;
+    if let Some(Witness { chain, head }) = state.witness {
+        opened.holds(chain, head)?;
+    }
+    let (chain, seq) = (opened.chain(), opened.head().seq);
+    let open_intents = opened.open_intents();
+    match opened.cut() {
+        Some(cut) => {
+            let cut_bytes = cut.bytes;
+            tracing::warn!(target: "audit", %chain, seq, open_intents, cut_bytes, "a torn end was cut");
+        }
+        None => tracing::info!(target: "audit", %chain, seq, open_intents, "journal"),
+    }
+    Ok((kid, opened))
+}
+
+/// When this machine last wrote one of the journal's files; None if that cannot be told.
+pub(super) fn newest_write(journal: &Path) -> Option<OffsetDateTime> {
+    let files = fs::read_dir(journal).ok()?.filter_map(Result::ok);
+    let written = files.filter_map(|file| file.metadata().ok()?.modified().ok());
+    written.max().map(OffsetDateTime::from)
+}

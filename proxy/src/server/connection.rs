@@ -1,0 +1,330 @@
+//! One open connection, as its driver, its answers, its socket and a freeze share it: what it
+//! still carries of what was released, and the way to cut it.
+//!
+//! A release has left for good only once the client's kernel has acknowledged it. Until then it is
+//! in one of three places, each seen here: with hyper (`leaving`), in buffers that a flush empties
+//! (`taken` and `flushed`), or in the kernel's send queue (`mark`).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use signing_core::Moment;
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
+
+use super::socket::Socket;
+use super::tls::{ServerTls, Shaken};
+use crate::time::now;
+
+/// How often a connection that ends looks whether its client has everything.
+const PACE_MIN: Duration = Duration::from_millis(1);
+const PACE_MAX: Duration = Duration::from_millis(50);
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// As what the client came in.
+    shaken: Shaken,
+    /// Whether HTTP/2 is spoken.
+    is_http2: bool,
+    /// None: cut or closed. Whoever cuts takes it away, so that nothing is written after.
+    stream: Mutex<Option<TlsStream<Socket>>>,
+    /// Whether it ever carried a signature.
+    carried: AtomicBool,
+    /// Answers with a signature that hyper still holds, by number: since when.
+    leaving: Mutex<BTreeMap<u64, Moment>>,
+    next_answer: AtomicU64,
+    /// How many such answers hyper has let go of, to its own buffer or to nowhere.
+    taken: AtomicU64,
+    /// As `taken` was before the newest flush.
+    flushed: AtomicU64,
+    /// How many bytes the kernel had when `flushed` grew last.
+    mark: AtomicU64,
+    /// Its driver has ended: nothing more is written.
+    ended: AtomicBool,
+    /// Since when the socket takes no more bytes; 0: it does.
+    stuck_since: AtomicU64,
+    /// Requests being answered.
+    active: AtomicUsize,
+    /// When the newest request began or ended.
+    newest_request: AtomicU64,
+    asked_to_go: AtomicBool,
+    cut: AtomicBool,
+    told: Notify,
+}
+
+/// An answer that carries a signature, from before the last look at the gate
+/// until hyper has let go of its last byte.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    connection: Arc<Connection>,
+    number: u64,
+    taken: bool,
+}
+
+/// A request being answered.
+#[derive(Debug)]
+pub(super) struct Active(Arc<Connection>);
+
+/// What a connection's driver was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Finish what is under way, take no more.
+    Go,
+    /// Drop the connection.
+    Cut,
+}
+
+/// How far a look at a connection has come: what was released before it has to be delivered,
+/// whatever is released or refused after.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settling {
+    /// Answers below this number have to leave hyper,
+    before: u64,
+    /// then as many have to be flushed,
+    taken: Option<u64>,
+    /// then as many bytes have to be acknowledged.
+    mark: Option<u64>,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TlsStream<Socket>, shaken: Shaken, is_http2: bool) -> Self {
+        Self {
+            shaken,
+            is_http2,
+            stream: Mutex::new(Some(stream)),
+            carried: AtomicBool::new(false),
+            leaving: Mutex::default(),
+            next_answer: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+            mark: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            stuck_since: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
+            newest_request: AtomicU64::new(now().as_nanos()),
+            asked_to_go: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            told: Notify::new(),
+        }
+    }
+
+    /// Whether `tls` would let its client in now.
+    pub(super) fn is_let_in(&self, tls: &ServerTls, now: OffsetDateTime) -> bool {
+        tls.lets_in(&self.shaken, now)
+    }
+
+    /// A request has arrived; what comes back lives until its answer is made.
+    pub(super) fn request(self: &Arc<Self>) -> Active {
+        self.active.fetch_add(1, Ordering::AcqRel);
+        self.newest_request.store(now().as_nanos(), Ordering::Release);
+        Active(Arc::clone(self))
+    }
+
+    /// An answer with a signature is about to ask the gate.
+    pub(super) fn leaving(self: Arc<Self>) -> Leaving {
+        let number = self.next_answer.fetch_add(1, Ordering::SeqCst);
+        self.carried.store(true, Ordering::SeqCst);
+        self.answers().insert(number, now());
+        Leaving { connection: self, number, taken: false }
+    }
+
+    /// Whether nothing has been asked for `limit`.
+    pub(super) fn is_idle(&self, limit: Duration) -> bool {
+        let newest = Moment::from_nanos(self.newest_request.load(Ordering::Acquire));
+        self.active.load(Ordering::Acquire) == 0 && now().since(newest) > limit
+    }
+
+    /// Whether the client has not read what is there for it for `limit`.
+    pub(super) fn is_stuck(&self, limit: Duration) -> bool {
+        let now = now();
+        let since = self.stuck_since.load(Ordering::Acquire);
+        let socket = since > 0 && now.since(Moment::from_nanos(since)) > limit;
+        socket || self.answers().values().next().is_some_and(|since| now.since(*since) > limit)
+    }
+
+    /// Whether a connection without a request under way has no answer to write either.
+    /// HTTP/2 may hold one back where this does not see it.
+    pub(super) fn has_nothing_to_write(&self) -> bool {
+        !self.is_http2 && self.stuck_since.load(Ordering::Acquire) == 0 && self.answers().is_empty()
+    }
+
+    /// Does something with the stream. After a cut there is none, even if the driver is polled
+    /// once more.
+    pub(super) fn with_stream<T>(
+        &self,
+        act: impl FnOnce(Pin<&mut TlsStream<Socket>>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match self.stream().as_mut() {
+            Some(stream) => act(Pin::new(stream)),
+            None => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the connection is cut",
+            ))),
+        }
+    }
+
+    /// Notes whether the socket takes bytes.
+    pub(super) fn took_bytes(&self, took: bool) {
+        if took {
+            self.stuck_since.store(0, Ordering::Release);
+        } else {
+            let since = now().as_nanos().max(1);
+            // Only the first time counts; losing this race keeps the earlier one.
+            let _ =
+                self.stuck_since.compare_exchange(0, since, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    /// How many answers hyper has let go of.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::SeqCst)
+    }
+
+    /// The first `taken` of these answers are in the kernel, which has `written` bytes by now.
+    pub(super) fn flushed(&self, taken: u64, written: u64) {
+        if self.flushed.load(Ordering::SeqCst) < taken {
+            // In this order: who sees that these are flushed sees their mark.
+            self.mark.store(written, Ordering::SeqCst);
+            self.flushed.store(taken, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether it is cut.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
+    }
+
+    /// Asks it to finish what is under way and to take no more.
+    pub(super) fn ask_to_go(&self) {
+        if !self.asked_to_go.swap(true, Ordering::SeqCst) {
+            self.told.notify_one();
+        }
+    }
+
+    /// Resets the connection, at once: when this returns nothing is written any more, and the
+    /// kernel has thrown away what it had not sent. A write under way is waited for; it never
+    /// waits itself. Whether there was anything to reset.
+    pub(super) fn cut(&self) -> bool {
+        let stream = self.stream().take();
+        self.cut.store(true, Ordering::SeqCst);
+        self.told.notify_one();
+        stream.map(|stream| stream.into_inner().0.reset()).is_some()
+    }
+
+    /// Waits until the driver is told something; each thing is told once.
+    pub(super) async fn told(&self, already_going: bool) -> Told {
+        loop {
+            let told = self.told.notified();
+            if self.is_cut() {
+                return Told::Cut;
+            }
+            if !already_going && self.asked_to_go.load(Ordering::SeqCst) {
+                return Told::Go;
+            }
+            told.await;
+        }
+    }
+
+    /// What was released up to now is to be delivered; None if nothing ever was.
+    pub(super) fn settling(&self) -> Option<Settling> {
+        let carried = self.carried.load(Ordering::SeqCst);
+        let before = self.next_answer.load(Ordering::SeqCst);
+        carried.then_some(Settling { before, taken: None, mark: None })
+    }
+
+    /// Whether all that `settling` is about is delivered, or never will be.
+    pub(super) fn is_settled(&self, settling: &mut Settling) -> bool {
+        if self.ended.load(Ordering::SeqCst) {
+            return !self.owes();
+        }
+        if self.answers().keys().next().is_some_and(|oldest| *oldest < settling.before) {
+            return self.stream().is_none();
+        }
+        let taken = *settling.taken.get_or_insert_with(|| self.taken());
+        if self.flushed.load(Ordering::SeqCst) < taken {
+            // Its driver flushes whenever it is polled.
+            self.told.notify_one();
+            return self.stream().is_none();
+        }
+        let mark = *settling.mark.get_or_insert_with(|| self.mark.load(Ordering::SeqCst));
+        self.stream().as_ref().is_none_or(|stream| stream.get_ref().0.has_delivered(mark))
+    }
+
+    /// Whether the kernel may still deliver a release.
+    fn owes(&self) -> bool {
+        if !self.carried.load(Ordering::SeqCst) {
+            return false;
+        }
+        let all_flushed = self.flushed.load(Ordering::SeqCst) == self.taken();
+        let mark = self.mark.load(Ordering::SeqCst);
+        self.stream().as_ref().is_some_and(|stream| {
+            let socket = stream.get_ref().0;
+            // Of what was not flushed the kernel may have some.
+            let mark = if all_flushed { mark } else { socket.written() };
+            !socket.has_delivered(mark)
+        })
+    }
+
+    /// Its driver has ended: hyper writes nothing more. Waits until the client has what was
+    /// released, for `patience` at most; the kernel delivers nothing behind our back.
+    pub(super) async fn deliver(&self, patience: Duration) {
+        self.ended.store(true, Ordering::SeqCst);
+        let (deadline, mut pace) = (Instant::now() + patience, PACE_MIN);
+        while self.owes() && Instant::now() < deadline {
+            tokio::time::sleep(pace).await;
+            pace = (pace * 2).min(PACE_MAX);
+        }
+        self.close();
+    }
+
+    /// Closes it; resets it if the kernel still has a release.
+    pub(super) fn close(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        if self.owes() {
+            self.cut();
+        } else {
+            drop(self.stream().take());
+        }
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Option<TlsStream<Socket>>> {
+        // A panic while it was written to ends the driver, and with it the connection.
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answers(&self) -> MutexGuard<'_, BTreeMap<u64, Moment>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Leaving {
+    /// hyper took the answer's bytes.
+    pub(super) fn taken(&mut self) {
+        self.taken = true;
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        // In this order: the answer is never in neither place.
+        if self.taken {
+            self.connection.taken.fetch_add(1, Ordering::SeqCst);
+        }
+        self.connection.answers().remove(&self.number);
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.newest_request.store(now().as_nanos(), Ordering::Release);
+        self.0.active.fetch_sub(1, Ordering::AcqRel);
+    }
+}
