@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use system_tests::programs::repository;
 
-/// Every file of the repository with that ending, outside build directories.
+/// Every file of ours with that ending: outside build directories, and not others' code.
 fn files(ending: &str) -> Vec<PathBuf> {
     fn walk(directory: &Path, ending: &str, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
             let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
-            if path.is_dir() && !name.starts_with('.') && name != "target" {
+            let is_ours = !name.starts_with('.') && name != "target" && name != "third_party";
+            if path.is_dir() && is_ours {
                 walk(&path, ending, found);
             } else if path.is_file() && name.ends_with(ending) {
                 found.push(path);
