@@ -430,7 +430,8 @@ impl TryFrom<CK_TOKEN_INFO> for TokenInfo {
     fn try_from(val: CK_TOKEN_INFO) -> Result<Self> {
         let flags = TokenInfoFlags::from_bits_truncate(val.flags);
         let utc_time = if flags.contains(TokenInfoFlags::CLOCK_ON_TOKEN) {
-            Some(convert_utc_time(val.utcTime)?)
+            // A clock whose time is not in the form of the specification hides no token.
+            convert_utc_time(val.utcTime).ok()
         } else {
             None
         };
