@@ -97,6 +97,24 @@ fn a_key_reads_back_from_its_pem() {
 }
 
 #[test]
+fn a_pem_is_read_whatever_the_length_of_its_lines() {
+    for (der, algorithm) in good() {
+        let key = read(&der, algorithm).unwrap();
+        let body: String = key.to_pem().lines().filter(|line| !line.starts_with('-')).collect();
+        // `base64` writes 76, `base64 -w0` one line.
+        for columns in [1, 4, 60, 63, 64, 65, 76, 1000] {
+            let lines: Vec<_> =
+                body.as_bytes().chunks(columns).map(String::from_utf8_lossy).collect();
+            let pem = format!(
+                "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+                lines.join("\n")
+            );
+            assert_eq!(PublicKey::from_pem(&pem, algorithm), Ok(key.clone()), "{columns} columns");
+        }
+    }
+}
+
+#[test]
 fn a_pem_block_of_another_kind_is_refused() {
     for (der, algorithm) in good() {
         let pem = read(&der, algorithm).unwrap().to_pem();

@@ -63,12 +63,42 @@ pub enum KeyError {
     Rsa(String),
 }
 
+/// A PEM with its base64 in lines of 64 (RFC 7468): `base64` writes lines of 76, and what came
+/// through a form often has one line.
+fn in_lines_of_64(pem: &str) -> String {
+    let (mut whole, mut body) = (String::with_capacity(pem.len() + pem.len() / 32), String::new());
+    let fill = |whole: &mut String, body: &mut String| {
+        for (at, c) in body.chars().enumerate() {
+            if at > 0 && at % 64 == 0 {
+                whole.push('\n');
+            }
+            whole.push(c);
+        }
+        if !body.is_empty() {
+            whole.push('\n');
+        }
+        body.clear();
+    };
+    for line in pem.lines().map(str::trim) {
+        if line.starts_with("-----") {
+            fill(&mut whole, &mut body);
+            whole.push_str(line);
+            whole.push('\n');
+        } else {
+            body.push_str(line);
+        }
+    }
+    fill(&mut whole, &mut body);
+    whole
+}
+
 impl PublicKey {
-    /// Reads a PEM block `PUBLIC KEY` (RFC 7468).
+    /// Reads a PEM block `PUBLIC KEY` (RFC 7468), in lines of any length.
     ///
     /// # Errors
     /// Says what is wrong with it.
     pub fn from_pem(pem: &str, algorithm: Algorithm) -> Result<Self, KeyError> {
+        let pem = in_lines_of_64(pem);
         let (label, document) =
             Document::from_pem(pem.trim()).map_err(|error| KeyError::Pem(error.to_string()))?;
         if label != "PUBLIC KEY" {
