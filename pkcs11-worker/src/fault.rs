@@ -2,6 +2,7 @@
 
 use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::MechanismType;
 use signing_core::gate::Fault;
 use signing_core::worker::{Failure, Login, printable};
 
@@ -22,15 +23,19 @@ struct Verdict {
     anew: bool,
 }
 
-/// Why a call to sign failed.
-pub(crate) fn of_call(error: &Error) -> Failure {
+/// Why a call to sign failed by that mechanism.
+pub(crate) fn of_call(error: &Error, mechanism: MechanismType) -> Failure {
     let Verdict { fault, anew } = match error {
         Error::Pkcs11(code, Function::Sign) => verdict(*code, Stage::Signing),
         Error::Pkcs11(code, _) => verdict(*code, Stage::Before),
         // Nothing was asked of the token.
         _ => Verdict { fault: Fault::Rejected, anew: false },
     };
-    Failure { fault, detail: words(error), last: anew }
+    let mut detail = words(error);
+    if let Error::Pkcs11(RvError::MechanismInvalid, _) = error {
+        detail.push_str(&format!(": the token or its library lacks {mechanism}"));
+    }
+    Failure { fault, detail, last: anew }
 }
 
 /// What a failure of the start tells.
@@ -41,8 +46,9 @@ pub(crate) fn of_start(error: &Error) -> Fault {
     }
 }
 
-/// What a failed `C_Login` tells of the PIN. Where a code does not plainly speak of the session, the
-/// token or the device, the token may have looked at the PIN and counted it.
+/// What a failed `C_Login` tells of the PIN. The specification has codes for what is wrong with a PIN,
+/// and its other ones say something else: a device without memory says `CKR_GENERAL_ERROR`. Only a
+/// code that is none of the specification's may mean anything, a counted attempt too.
 pub(crate) fn of_login(error: &Error) -> Login {
     use RvError as E;
     let Error::Pkcs11(code, _) = error else { return Login::Other };
@@ -55,24 +61,9 @@ pub(crate) fn of_login(error: &Error) -> Login {
         | E::PinTooWeak
         | E::UserPinNotInitialized => Login::Pin,
 
-        E::SessionHandleInvalid
-        | E::SessionClosed
-        | E::SessionCount
-        | E::SessionReadOnlyExists
-        | E::TokenNotPresent
-        | E::TokenNotRecognized
-        | E::SlotIdInvalid
-        | E::DeviceRemoved
-        | E::DeviceError
-        | E::DeviceMemory
-        | E::HostMemory
-        | E::CryptokiNotInitialized
-        | E::FunctionNotSupported
-        | E::UserAnotherAlreadyLoggedIn
-        | E::UserTooManyTypes
-        | E::UserTypeInvalid => Login::Other,
+        E::VendorDefined(_) | E::UnknownErrorCode(_) => Login::Doubtful,
 
-        _ => Login::Doubtful,
+        _ => Login::Other,
     }
 }
 
@@ -207,7 +198,8 @@ mod tests {
             (E::SignatureInvalid, Unavailable, Indeterminate, true),
         ] {
             let of = |function| {
-                let Failure { fault, last, .. } = of_call(&Error::Pkcs11(code, function));
+                let Failure { fault, last, .. } =
+                    of_call(&Error::Pkcs11(code, function), MechanismType::ECDSA);
                 (fault, last)
             };
             assert_eq!(of(Function::SignInit), (before, anew), "{code:?} in C_SignInit");
@@ -217,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_fails_without_a_plain_reason_may_have_been_counted() {
+    fn only_a_code_about_the_pin_or_of_a_vendors_own_may_be_a_counted_attempt() {
         use RvError as E;
         for (code, login) in [
             (E::PinIncorrect, Login::Pin),
@@ -226,8 +218,10 @@ mod tests {
             (E::DeviceError, Login::Other),
             (E::SessionHandleInvalid, Login::Other),
             (E::TokenNotPresent, Login::Other),
-            (E::FunctionFailed, Login::Doubtful),
-            (E::GeneralError, Login::Doubtful),
+            (E::FunctionFailed, Login::Other),
+            (E::GeneralError, Login::Other),
+            (E::DeviceMemory, Login::Other),
+            (E::HostMemory, Login::Other),
             (E::VendorDefined(0x8000_0001), Login::Doubtful),
             (E::UnknownErrorCode(7), Login::Doubtful),
         ] {

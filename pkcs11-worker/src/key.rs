@@ -6,6 +6,7 @@ use signing_core::Algorithm;
 use signing_core::key::{KeyKind, spki_of_point, spki_of_rsa};
 use signing_core::worker::Start;
 
+use crate::names;
 use crate::token::Trouble;
 
 /// A key on the token.
@@ -35,16 +36,24 @@ pub(crate) fn find(session: &Session, start: &Start, algorithm: Algorithm) -> Re
     let handle = match search(session, &template)?.as_slice() {
         [only] => *only,
         [] => {
+            let all = search(session, &[Attribute::Class(ObjectClass::PRIVATE_KEY)])?;
+            let there = match all.as_slice() {
+                [] => "it shows this user no private key at all".to_owned(),
+                all => format!("it holds {}", described(session, all)),
+            };
             return Err(Trouble::key(format!(
-                "the token {:?} holds no private key with {named}; correct it, or make the key",
+                "the token {:?} holds no private key with {named}; correct it, or make the key; \
+                 {there}",
                 start.token_label
             )));
         }
         several => {
             return Err(Trouble::key(format!(
-                "the token {:?} holds {} private keys with {named}; name both key_label and key_id",
+                "the token {:?} holds {} private keys with {named}; name both key_label and \
+                 key_id: {}",
                 start.token_label,
-                several.len()
+                several.len(),
+                described(session, several)
             )));
         }
     };
@@ -165,6 +174,22 @@ fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>
     session
         .find_objects(template)
         .map_err(|error| Trouble::new("the token does not look for the key", &error))
+}
+
+/// The names of keys, as the configuration would write them.
+fn described(session: &Session, keys: &[ObjectHandle]) -> String {
+    let read = |key: &ObjectHandle| {
+        let mut held = Held::default();
+        for wanted in [AttributeType::Label, AttributeType::Id] {
+            let _ = held.take(session, *key, &[wanted]);
+        }
+        let label = String::from_utf8_lossy(&held.label).into_owned();
+        format!("key_label {label:?} key_id {:?}", hex::encode(held.id))
+    };
+    // No more are read than are shown.
+    let shown = keys.iter().take(names::NAMED_MAX).map(read);
+    let rest = keys.iter().skip(names::NAMED_MAX).map(|_| String::new());
+    names::several(&shown.chain(rest).collect::<Vec<_>>())
 }
 
 fn named(start: &Start) -> String {

@@ -4,9 +4,11 @@
 mod fault;
 mod key;
 mod measure;
+mod names;
 mod pin;
 mod serve;
 mod sign;
+mod slots;
 mod token;
 
 use std::error::Error;

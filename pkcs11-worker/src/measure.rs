@@ -12,7 +12,7 @@ use signing_core::key::SIGNATURE_MAX_BYTES;
 use signing_core::worker::{Call, Start};
 
 use crate::sign::sign;
-use crate::token::Token;
+use crate::token::{Proxy, Token};
 
 /// Reads a number of seconds.
 pub(crate) fn duration(seconds: &str) -> Option<Duration> {
@@ -25,7 +25,7 @@ pub(crate) fn measure(start: &str, time: Duration) -> Result<(), Box<dyn Error +
     let start: Start = serde_json::from_slice(&std::fs::read(start)?)?;
     let algorithm =
         Algorithm::parse(&start.algorithm).ok_or_else(|| invalid("no such algorithm"))?;
-    let token = Token::open(&start).map_err(io::Error::from)?;
+    let token = Token::open(&start, &mut Alone).map_err(io::Error::from)?;
     let sessions: Result<Vec<_>, _> = (0..start.threads.max(1)).map(|_| token.session()).collect();
     let sessions = sessions.map_err(io::Error::from)?;
     let call = Call { id: 0, algorithm, input: vec![7; algorithm.digest_hash().digest_bytes()] };
@@ -58,6 +58,19 @@ pub(crate) fn measure(start: &str, time: Duration) -> Result<(), Box<dyn Error +
     let cpu = self::cpu()?.saturating_sub(cpu).as_secs_f64();
     let json = serde_json::json!({"signatures": signed, "seconds": took, "cpu_seconds": cpu});
     Ok(host::out::show(&json.to_string())?)
+}
+
+/// No proxy is there, and no other worker.
+struct Alone;
+
+impl Proxy for Alone {
+    fn may_log_in(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn logged_in(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// CPU time of this process so far.

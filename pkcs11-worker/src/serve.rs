@@ -13,14 +13,15 @@ use signing_core::worker::{
 
 use crate::key::Key;
 use crate::sign::sign;
-use crate::token::{Token, Trouble};
+use crate::token::{Proxy, Token, Trouble};
 
 /// Serves the proxy at the other end of `socket`.
 pub(crate) fn serve(socket: &UnixStream) -> io::Result<()> {
     let mut input = BufReader::with_capacity(8 * FRAME_MAX_BYTES, socket.try_clone()?);
     let first = receive(&mut input)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let start: Start = serde_json::from_slice(&first)?;
-    let opened = Token::open(&start).and_then(|token| {
+    let mut proxy = Asked { socket, input: &mut input };
+    let opened = Token::open(&start, &mut proxy).and_then(|token| {
         let threads = start.threads.max(1);
         let sessions: Vec<_> = (0..threads).map(|_| token.session()).collect::<Result<_, _>>()?;
         Ok((token, sessions))
@@ -44,6 +45,24 @@ pub(crate) fn serve(socket: &UnixStream) -> io::Result<()> {
             thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
         })
     })
+}
+
+/// The proxy, while the token is opened.
+struct Asked<'a> {
+    socket: &'a UnixStream,
+    input: &'a mut BufReader<UnixStream>,
+}
+
+impl Proxy for Asked<'_> {
+    fn may_log_in(&mut self) -> io::Result<()> {
+        say(self.socket, &Started::LogsIn)?;
+        // Whatever comes is the leave: a proxy that refuses hangs up.
+        receive(self.input)?.map(drop).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn logged_in(&mut self) -> io::Result<()> {
+        say(self.socket, &Started::LoggedIn)
+    }
 }
 
 fn say(mut socket: &UnixStream, started: &Started) -> io::Result<()> {

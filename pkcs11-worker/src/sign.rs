@@ -6,7 +6,7 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use signing_core::gate::Fault;
-use signing_core::key::KeyKind;
+use signing_core::key::{KeyKind, SIGNATURE_MAX_BYTES};
 use signing_core::worker::{Call, Failure};
 use signing_core::{Algorithm, Hash, SignatureFormat};
 
@@ -30,7 +30,13 @@ pub(crate) fn sign(
         return Err(rejected(format!("{} bytes are no {}", input.len(), hash.name())));
     }
     let asked = |mechanism: &Mechanism<'_>, data: &[u8]| {
-        session.sign(mechanism, key, data).map_err(|error| fault::of_call(&error))
+        // No signature is longer, so that the token need not be asked how long this one is: one
+        // call less for each.
+        let mut signature = vec![0; SIGNATURE_MAX_BYTES];
+        let signed = session.sign_into(mechanism, key, data, &mut signature);
+        let length = signed.map_err(|error| fault::of_call(&error, mechanism.mechanism_type()))?;
+        signature.truncate(length);
+        Ok(signature)
     };
     match algorithm {
         Algorithm::Ed25519Sha512 => {

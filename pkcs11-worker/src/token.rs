@@ -1,5 +1,6 @@
 //! From a library's path to a token that is logged in, with its key found.
 
+use std::io;
 use std::path::Path;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -11,7 +12,20 @@ use signing_core::gate::Fault;
 use signing_core::worker::{Login, Start, Started, printable};
 
 use crate::key::{self, Key};
-use crate::{fault, pin};
+use crate::{fault, pin, slots};
+
+/// Who is asked before a login, and told of it: a token counts wrong PINs, whoever brings them.
+pub(crate) trait Proxy {
+    /// Waits until no other worker logs in.
+    fn may_log_in(&mut self) -> io::Result<()>;
+
+    /// The token let us in.
+    fn logged_in(&mut self) -> io::Result<()>;
+}
+
+/// What is said of a library that can not be initialised.
+const NO_START: &str = "the library does not start; the server, daemon or device behind it may be down, \
+                        or its settings do not reach the worker";
 
 /// A token, open and logged in.
 #[derive(Debug)]
@@ -37,8 +51,8 @@ pub(crate) struct Trouble {
 }
 
 impl Token {
-    /// Loads the library, finds the token, logs in and finds the key.
-    pub(crate) fn open(start: &Start) -> Result<Self, Trouble> {
+    /// Loads the library, finds the token, logs in once `proxy` lets it, and finds the key.
+    pub(crate) fn open(start: &Start, proxy: &mut impl Proxy) -> Result<Self, Trouble> {
         let Some(algorithm) = Algorithm::parse(&start.algorithm) else {
             return Err(Trouble::key(format!("no such algorithm: {:?}", start.algorithm)));
         };
@@ -51,15 +65,19 @@ impl Token {
         })?;
         library
             .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
-            .map_err(|error| Trouble::new("the library does not start", &error))?;
-        let slot = find(&library, &start.token_label)?;
+            .map_err(|error| Trouble::new(NO_START, &error))?;
+        let slot = slots::find(&library, &start.token_label)?;
         let keeper = library
             .open_ro_session(slot)
             .map_err(|error| Trouble::new("the token opens no session", &error))?;
         let info = library
             .get_token_info(slot)
             .map_err(|error| Trouble::new("the token does not say what it is", &error))?;
-        log_in(&keeper, &info, Path::new(&start.pin_file))?;
+        if info.login_required() {
+            proxy.may_log_in().map_err(Trouble::proxy)?;
+            log_in(&library, &keeper, &info, Path::new(&start.pin_file))?;
+            proxy.logged_in().map_err(Trouble::proxy)?;
+        }
         let key = key::find(&keeper, start, algorithm)?;
         Ok(Self { library, slot, _keeper: keeper, key })
     }
@@ -87,54 +105,25 @@ impl Trouble {
         }
     }
 
-    /// As the proxy is told.
-    pub(crate) fn started(self) -> Started {
-        Started::failed(self.fault, self.detail, self.login)
+    /// The proxy does not answer: nobody needs the token any more.
+    fn proxy(error: io::Error) -> Self {
+        let detail = format!("the proxy did not let the worker log in: {error}");
+        Self { fault: Fault::Unavailable, detail, login: Login::Other }
     }
-}
 
-/// The slot of the token with that label: slots' numbers change, labels do not.
-fn find(library: &Pkcs11, label: &str) -> Result<Slot, Trouble> {
-    let slots = library
-        .get_slots_with_token()
-        .map_err(|error| Trouble::new("the library lists no slots", &error))?;
-    // A slot that does not say what it holds is not the one that is looked for.
-    let present: Vec<(Slot, String)> = slots
-        .into_iter()
-        .filter_map(|slot| {
-            let info = library.get_token_info(slot).ok()?;
-            Some((slot, info.label().trim_end().to_owned()))
-        })
-        .collect();
-    let mut found = present.iter().filter(|(_, name)| name == label);
-    match (found.next(), found.next()) {
-        (Some((slot, _)), None) => Ok(*slot),
-        (Some(_), Some(_)) => Err(Trouble::key(format!(
-            "token_label {label:?}: several tokens have it; give each a label of its own"
-        ))),
-        (None, _) => {
-            // A token without a label is one that nobody has set up yet.
-            let named = present.iter().filter(|(_, name)| !name.is_empty());
-            let names: Vec<_> = named.map(|(_, name)| format!("{name:?}")).collect();
-            Err(Trouble {
-                // Taken out, or a network HSM that does not answer.
-                fault: Fault::Unavailable,
-                detail: format!(
-                    "token_label {label:?}: no such token is present; insert it or correct the label; \
-                     present are: {}",
-                    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-                ),
-                login: Login::Other,
-            })
-        }
+    /// As the proxy is told.
+    pub(crate) fn started(&self) -> Started {
+        Started::failed(self.fault, &self.detail, self.login)
     }
 }
 
 /// Logs in, unless that could lock the PIN: the last attempt is left to a person.
-fn log_in(session: &Session, info: &TokenInfo, pin_file: &Path) -> Result<(), Trouble> {
-    if !info.login_required() {
-        return Ok(());
-    }
+fn log_in(
+    library: &Pkcs11,
+    session: &Session,
+    info: &TokenInfo,
+    pin_file: &Path,
+) -> Result<(), Trouble> {
     let refused = |detail: &str| {
         let detail = detail.to_owned();
         Err(Trouble { fault: Fault::KeyUnavailable, detail, login: Login::Pin })
@@ -154,16 +143,38 @@ fn log_in(session: &Session, info: &TokenInfo, pin_file: &Path) -> Result<(), Tr
     let pin = pin::read(pin_file)?;
     match session.login(UserType::User, Some(&pin)) {
         Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-        Err(error) => {
-            let mut trouble = Trouble::new("the token does not let us in", &error);
-            trouble.login = fault::of_login(&error);
-            if trouble.login == Login::Doubtful {
-                trouble.detail.push_str(
-                    "; it may have counted this as a wrong PIN, so it is tried three times at most, \
-                     the last after minutes: mend the cause, then touch pin_file",
-                );
-            }
-            Err(trouble)
+        Err(error) => Err(not_let_in(library, session, info, &error)),
+    }
+}
+
+/// What a failed login tells. Whatever its code is: a token that says now that wrong PINs were
+/// tried, and did not before, has counted this one.
+fn not_let_in(library: &Pkcs11, session: &Session, before: &TokenInfo, error: &Error) -> Trouble {
+    let mut trouble = Trouble::new("the token does not let us in", error);
+    let after = session.get_session_info().and_then(|info| library.get_token_info(info.slot_id()));
+    let was_counted = after.is_ok_and(|after| attempts(&after) > attempts(before));
+    trouble.login = if was_counted { Login::Pin } else { fault::of_login(error) };
+    match trouble.login {
+        Login::Pin if was_counted => {
+            trouble.fault = Fault::KeyUnavailable;
+            trouble.detail.push_str("; the token counted this as a wrong PIN");
         }
+        Login::Doubtful => trouble.detail.push_str(
+            "; it may have counted this as a wrong PIN, so it is tried three times at most, \
+             the last after minutes: mend the cause, then touch pin_file",
+        ),
+        Login::Pin | Login::Other => {}
+    }
+    trouble
+}
+
+/// How far the token is from locking the PIN, as far as its flags say.
+fn attempts(info: &TokenInfo) -> u8 {
+    if info.user_pin_locked() {
+        3
+    } else if info.user_pin_final_try() {
+        2
+    } else {
+        u8::from(info.user_pin_count_low())
     }
 }

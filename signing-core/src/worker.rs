@@ -3,7 +3,10 @@
 //!
 //! ```text
 //! proxy   -> Start (JSON)                    once
-//! worker  -> Started (JSON)                  once
+//! worker  -> Started (JSON): LogsIn          before a login, which waits for
+//! proxy   -> nothing (0 bytes)               the leave to log in
+//! worker  -> Started (JSON): LoggedIn        if it was let in
+//! worker  -> Started (JSON): Ready or Failed once
 //! proxy   -> id (8 bytes) algorithm (1) input        again and again, without waiting
 //! worker  -> id (8 bytes) 0 (1) signature            in any order
 //!          | id (8 bytes) 1 + fault (1) last (1) detail
@@ -22,14 +25,19 @@ use crate::key::{Algorithm, ED25519_MESSAGE_MAX_BYTES, SIGNATURE_MAX_BYTES};
 /// The longest frame, without its length.
 pub const FRAME_MAX_BYTES: usize = 8192;
 
-/// The longest `detail` of a failure, in bytes; what is longer is cut.
+/// The longest `detail` of a failed call, in bytes; what is longer is cut.
 const DETAIL_MAX_BYTES: usize = 300;
+
+/// The same of a failed start, which may list what the token holds.
+const START_DETAIL_MAX_BYTES: usize = 1200;
 
 /// Bytes of a frame before the input or the signature.
 const HEAD_BYTES: usize = 9;
 
 const _: () = assert!(HEAD_BYTES + ED25519_MESSAGE_MAX_BYTES <= FRAME_MAX_BYTES);
 const _: () = assert!(HEAD_BYTES + SIGNATURE_MAX_BYTES <= FRAME_MAX_BYTES);
+// As JSON, where a character may take six bytes.
+const _: () = assert!(6 * START_DETAIL_MAX_BYTES + 256 <= FRAME_MAX_BYTES);
 
 /// Which key the worker serves. It holds the place of the PIN, never the PIN.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,10 +59,15 @@ pub struct Start {
     pub algorithm: String,
 }
 
-/// How the start went.
+/// How the start goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Started {
+    /// The token is found and has a session open. The login is the next step, once the proxy says so:
+    /// a token counts wrong PINs, whoever brings them.
+    LogsIn,
+    /// The token let it in.
+    LoggedIn,
     /// Logged in, and the key found.
     Ready {
         /// DER SubjectPublicKeyInfo of the key, in hex; not compared with anything yet.
@@ -166,8 +179,8 @@ impl Answered {
 impl Started {
     /// A failed start, in words.
     #[must_use]
-    pub fn failed(fault: Fault, detail: impl Into<String>, login: Login) -> Self {
-        Self::Failed { fault: fault.word().to_owned(), detail: detail.into(), login }
+    pub fn failed(fault: Fault, detail: &str, login: Login) -> Self {
+        Self::Failed { fault: fault.word().to_owned(), detail: start_detail(detail), login }
     }
 }
 
@@ -181,6 +194,12 @@ pub fn fault_of_word(word: &str) -> Fault {
 #[must_use]
 pub fn printable(words: &str) -> String {
     text::clipped(words, DETAIL_MAX_BYTES)
+}
+
+/// The words of a failed start in one line.
+#[must_use]
+pub fn start_detail(words: &str) -> String {
+    text::clipped(words, START_DETAIL_MAX_BYTES)
 }
 
 /// Writes one frame at once.

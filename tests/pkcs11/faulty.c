@@ -15,8 +15,10 @@ typedef unsigned long rv;
 typedef rv (*any)(void);
 struct list { unsigned char version[2]; any function[68]; };
 
-enum { GET_FUNCTION_LIST = 3, GET_TOKEN_INFO = 6, LOGIN = 18, SIGN = 43 };
+enum { INITIALIZE = 0, GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_TOKEN_INFO = 6, OPEN_SESSION = 12, LOGIN = 18 };
+enum { FIND_OBJECTS_INIT = 26, SIGN_INIT = 42, SIGN = 43 };
 enum { FLAGS_OFFSET = 32 + 32 + 16 + 16 };
+enum { FLAG_CLOCK = 0x40, TIME_OFFSET = FLAGS_OFFSET + 11 * sizeof(unsigned long) + 4, TIME = 16 };
 
 static struct list ours;
 static struct list *theirs;
@@ -46,15 +48,66 @@ static int ordered(const char *what, unsigned long *number) {
   if (once) order += 5;
   size_t name = strlen(what);
   if (strncmp(order, what, name) != 0) return 0;
+  if (order[name] != '\0' && order[name] != '=') return 0;
   if (once && unlink(path) != 0) return 0;
   *number = order[name] == '=' ? strtoul(order + name + 1, NULL, 16) : 0;
   say(what);
   return 1;
 }
 
+/* A function that hangs before it does anything: `hang-open`. */
+static void may_hang(const char *order) {
+  unsigned long number;
+  if (ordered(order, &number)) for (;;) pause();
+}
+
+static rv initialize(void *arguments) {
+  may_hang("hang-initialize");
+  return ((rv (*)(void *))theirs->function[INITIALIZE])(arguments);
+}
+
+/* A library whose server is gone may show no slot at all. */
+static rv get_slot_list(unsigned char present, unsigned long *slots, unsigned long *count) {
+  unsigned long number;
+  rv answer = ((rv (*)(unsigned char, unsigned long *, unsigned long *))
+                   theirs->function[GET_SLOT_LIST])(present, slots, count);
+  if (answer == 0 && ordered("slotless", &number)) *count = 0;
+  return answer;
+}
+
+static rv open_session(unsigned long slot, unsigned long flags, void *application, void *notify,
+                       unsigned long *session) {
+  may_hang("hang-open");
+  return ((rv (*)(unsigned long, unsigned long, void *, void *, unsigned long *))
+              theirs->function[OPEN_SESSION])(slot, flags, application, notify, session);
+}
+
+static rv find_objects_init(unsigned long session, void *template, unsigned long count) {
+  may_hang("hang-find");
+  return ((rv (*)(unsigned long, void *, unsigned long))theirs->function[FIND_OBJECTS_INIT])(
+      session, template, count);
+}
+
+static rv sign_init(unsigned long session, void *mechanism, unsigned long key) {
+  unsigned long code;
+  if (ordered("count", &code)) say("C_SignInit");
+  if (ordered("init", &code)) return code;
+  return ((rv (*)(unsigned long, void *, unsigned long))theirs->function[SIGN_INIT])(
+      session, mechanism, key);
+}
+
 static rv get_token_info(unsigned long slot, unsigned char *info) {
   rv answer = ((rv (*)(unsigned long, unsigned char *))theirs->function[GET_TOKEN_INFO])(slot, info);
   unsigned long more;
+  if (ordered("info", &more)) return more;
+  /* A clock whose time nobody can read. */
+  if (answer == 0 && ordered("clock", &more)) {
+    unsigned long flags;
+    memcpy(&flags, info + FLAGS_OFFSET, sizeof flags);
+    flags |= FLAG_CLOCK;
+    memcpy(info + FLAGS_OFFSET, &flags, sizeof flags);
+    memset(info + TIME_OFFSET, '?', TIME);
+  }
   if (answer == 0 && ordered("flags", &more)) {
     unsigned long flags;
     memcpy(&flags, info + FLAGS_OFFSET, sizeof flags);
@@ -67,6 +120,7 @@ static rv get_token_info(unsigned long slot, unsigned char *info) {
 static rv login(unsigned long session, unsigned long user, void *pin, unsigned long length) {
   unsigned long code;
   say("C_Login");
+  may_hang("hang-login");
   if (ordered("login", &code)) return code;
   return ((rv (*)(unsigned long, unsigned long, void *, unsigned long))theirs->function[LOGIN])(
       session, user, pin, length);
@@ -96,6 +150,7 @@ static rv sign(unsigned long session, void *data, unsigned long length, unsigned
       (rv (*)(unsigned long, void *, unsigned long, unsigned char *, unsigned long *))
           theirs->function[SIGN];
   unsigned long code = 0;
+  if (ordered("count", &code)) say("C_Sign");
   if (signature != NULL) {
     be_slow();
     /* A helper, as some vendors' libraries have: it holds all that is open here, and stays. */
@@ -122,6 +177,11 @@ rv C_GetFunctionList(struct list **list) {
     rv (*get)(struct list **) = (rv (*)(struct list **))dlsym(library, "C_GetFunctionList");
     if (get == NULL || get(&theirs) != 0) return 5;
     ours = *theirs;
+    ours.function[INITIALIZE] = (any)initialize;
+    ours.function[GET_SLOT_LIST] = (any)get_slot_list;
+    ours.function[OPEN_SESSION] = (any)open_session;
+    ours.function[FIND_OBJECTS_INIT] = (any)find_objects_init;
+    ours.function[SIGN_INIT] = (any)sign_init;
     ours.function[GET_FUNCTION_LIST] = (any)C_GetFunctionList;
     ours.function[GET_TOKEN_INFO] = (any)get_token_info;
     ours.function[LOGIN] = (any)login;

@@ -15,6 +15,7 @@ use crate::process::Process;
 use crate::programs::ours;
 use crate::softhsm::SoftHsm;
 use crate::strace::Strace;
+use crate::tokens::OtherToken;
 use crate::wait::eventually;
 use crate::world::World;
 
@@ -126,6 +127,18 @@ impl<'w> ProxyBuilder<'w> {
             .fold(self, |builder, (variable, value)| builder.environment(variable, value));
         let mut builder = builder.signer(kid, key);
         builder.upstreams.push((kid.to_owned(), hsm.upstream(key, lines)));
+        builder
+    }
+
+    /// Serves the key of a token that is no SoftHSM as the signer `kid`; adds lines to its upstream.
+    #[must_use]
+    pub fn other_token(self, kid: &str, token: &OtherToken, lines: &str) -> Self {
+        let builder = token
+            .environment()
+            .iter()
+            .fold(self, |builder, (variable, value)| builder.environment(variable, value));
+        let mut builder = builder.signer(kid, &token.key);
+        builder.upstreams.push((kid.to_owned(), token.upstream(lines)));
         builder
     }
 

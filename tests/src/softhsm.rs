@@ -1,14 +1,16 @@
 //! A PKCS#11 token: Debian's SoftHSM2 in a directory of its own, and between it and the
 //! worker a library that makes faults when it is told to.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::faulty::Faulty;
 use crate::kms::{Key, Kind};
-use crate::programs::{repository, system};
+use crate::programs::system;
 use crate::scratch::Scratch;
 
 /// The PIN of every token's user.
@@ -26,6 +28,15 @@ pub struct SoftHsm {
     pub label: String,
     /// The library to load: the one that makes faults.
     pub module: PathBuf,
+    faults: Faulty,
+}
+
+impl Deref for SoftHsm {
+    type Target = Faulty;
+
+    fn deref(&self) -> &Faulty {
+        &self.faults
+    }
 }
 
 impl SoftHsm {
@@ -41,12 +52,9 @@ impl SoftHsm {
         );
         scratch.write("softhsm2.conf", settings);
         scratch.write("pin", format!("{PIN}\n"));
-        let module = scratch.path("faulty.so");
-        let source = repository().join("tests/pkcs11/faulty.c");
-        let mut cc = system("cc");
-        cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&module).arg(source).arg("-ldl");
-        done(cc.output());
-        let token = Self { scratch, label: label.to_owned(), module };
+        let faults = Faulty::new(scratch.dir(), module());
+        let module = faults.module.clone();
+        let token = Self { scratch, label: label.to_owned(), module, faults };
         token.init(label);
         token
     }
@@ -131,49 +139,14 @@ impl SoftHsm {
     /// What the worker's libraries need to find in their environment.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let path = |name: &str| self.scratch.path(name).display().to_string();
-        vec![
-            ("SOFTHSM2_CONF", path("softhsm2.conf")),
-            ("FAULTY_REAL", module().display().to_string()),
-            ("FAULTY_CONTROL", path("control")),
-            ("FAULTY_LOG", path("log")),
-        ]
+        let settings = self.scratch.path("softhsm2.conf").display().to_string();
+        [vec![("SOFTHSM2_CONF", settings)], self.faults.environment()].concat()
     }
 
     /// The file of the PIN.
     #[must_use]
     pub fn pin_file(&self) -> PathBuf {
         self.scratch.path("pin")
-    }
-
-    /// Orders a fault: `hang`, `crash`, `flip`, `fork`, `sign=CODE`, `login=CODE`, `flags=BITS`,
-    /// `delay=MS` or `serial=MS`, all numbers in hex, for every call, or with `once ` before it for one.
-    pub fn order(&self, fault: &str) {
-        // Whole at once: the library may be reading.
-        let new = self.scratch.write("control.new", fault);
-        std::fs::rename(new, self.scratch.path("control")).unwrap();
-    }
-
-    /// No more faults.
-    pub fn mend(&self) {
-        // A fault ordered once removed it already.
-        let _ = std::fs::remove_file(self.scratch.path("control"));
-    }
-
-    /// How often the library has said `what`: `C_Login`, or a fault that took effect.
-    #[must_use]
-    pub fn said(&self, what: &str) -> usize {
-        let log = std::fs::read_to_string(self.scratch.path("log")).unwrap_or_default();
-        log.lines().filter(|line| line.split(' ').next() == Some(what)).count()
-    }
-
-    /// The processes that have said `what`: a helper says `helper`.
-    #[must_use]
-    pub fn who_said(&self, what: &str) -> Vec<u32> {
-        let log = std::fs::read_to_string(self.scratch.path("log")).unwrap_or_default();
-        let words = log.lines().filter_map(|line| line.split_once(' '));
-        let of_them = words.filter(|(said, _)| *said == what);
-        of_them.map(|(_, id)| id.parse().unwrap()).collect()
     }
 
     /// Takes the token out.
@@ -232,7 +205,7 @@ pub fn module() -> &'static Path {
     found.unwrap_or_else(|| panic!("SoftHSM is missing: run ./tests/run.sh, which installs it"))
 }
 
-fn done(output: std::io::Result<Output>) {
+pub(crate) fn done(output: std::io::Result<Output>) {
     let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -90,7 +90,7 @@ fn expected(section: &Section, key: &str, known: &BTreeMap<String, BTreeSet<Stri
         "provider" => None,
         "key_file" => Some("development"),
         "module" | "token_label" | "key_label" | "pin_file" | "pin_credential" | "threads"
-        | "worker" => Some("pkcs11"),
+        | "start_timeout_ms" | "worker" => Some("pkcs11"),
         _ => Some("aws-kms"),
     };
     let text = format!("{}{key} = 1979-05-27\n", section.open(provider));
@@ -246,6 +246,7 @@ fn a_key_takes_effect_when_the_page_says_so() {
             "signers.upstreams.pin_file",
             "signers.upstreams.pin_credential",
             "signers.upstreams.threads",
+            "signers.upstreams.start_timeout_ms",
             "signers.upstreams.worker",
             "signers.upstreams.key_file",
             "callers.requests_per_second_max",

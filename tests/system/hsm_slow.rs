@@ -130,7 +130,11 @@ async fn is_no_trouble(takes: Takes, call: Duration) {
         let what = format!("{takes:?} {call:?}, {clients} clients, {deadline:?}: {outcome:?}");
         println!("{what}, {ratio:.2} of {own:?}");
         assert!(ratio > 0.85, "{what} beside {own:?}");
-        assert!(outcome.refused.keys().all(|heard| heard == "503 overloaded"), "{what}");
+        let others = outcome.refused.iter().filter(|(heard, _)| *heard != "503 overloaded");
+        let others: usize = others.map(|(_, count)| count).sum();
+        // On a busy machine a deadline so short may pass while a signature is recorded.
+        let is_short = deadline.is_some_and(|deadline| deadline < Duration::from_secs(2));
+        assert!(others <= if is_short { wanted / 10 } else { 0 }, "{what}");
         let is_too_much = deadline == Some(10 * call);
         assert!(!is_too_much || !outcome.refused.is_empty(), "nothing was shed: {what}");
     }

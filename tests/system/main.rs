@@ -41,6 +41,8 @@ mod hsm_credential;
 mod hsm_faults;
 mod hsm_helpers;
 mod hsm_logins;
+mod hsm_opening;
+mod hsm_others;
 mod hsm_page;
 mod hsm_pin;
 mod hsm_slow;

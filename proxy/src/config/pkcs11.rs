@@ -33,6 +33,8 @@ pub struct Pkcs11 {
     pub threads: usize,
     /// One call to the token; then the worker is killed.
     pub call_timeout: Duration,
+    /// From a worker's start until it has found its key; then it is killed.
+    pub start_timeout: Duration,
     /// The worker, if it is not beside the proxy: see [`Self::worker`].
     pub worker_file: Option<PathBuf>,
 }
@@ -89,6 +91,7 @@ pub(super) fn pkcs11(section: &mut Section, directory: &Path, environment: &Envi
     let pin_file = pin_file(section, directory, environment);
     let threads = usize::try_from(section.number("threads", 4, 1..=64)).unwrap_or(1);
     let call_timeout = section.millis("call_timeout_ms", 2_000);
+    let start_timeout = section.millis("start_timeout_ms", 30_000);
     let worker_file = some(section.text("worker")).map(|worker| directory.join(worker));
     Pkcs11 {
         module: directory.join(module),
@@ -98,6 +101,7 @@ pub(super) fn pkcs11(section: &mut Section, directory: &Path, environment: &Envi
         pin_file,
         threads,
         call_timeout,
+        start_timeout,
         worker_file,
     }
 }

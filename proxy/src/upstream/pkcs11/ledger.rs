@@ -14,6 +14,10 @@ use super::super::UpstreamError;
 /// second. After the next one there is none until someone has acted: tokens lock after three at least.
 const DOUBTFUL_PAUSES: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(300)];
 
+/// How long one login keeps others from theirs. One that takes longer hangs, and nobody waits for
+/// it: the next one is one more attempt at most.
+const TURN_MAX: Duration = Duration::from_secs(5);
+
 /// How often whoever waits for a turn looks whether anybody still wants it.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -29,8 +33,10 @@ type Token = (PathBuf, String);
 
 #[derive(Debug, Default)]
 struct Logins {
-    /// A worker may be logging in.
-    under_way: bool,
+    /// A worker logs in: its turn's number, and since when.
+    under_way: Option<(u64, Moment)>,
+    /// Turns so far.
+    turns: u64,
     /// What failed, by the PIN's file: as many as are configured.
     failed: BTreeMap<PathBuf, Failed>,
 }
@@ -90,11 +96,24 @@ pub(super) struct NotNow {
 pub(super) struct Turn<'l> {
     ledger: &'l Ledger,
     token: Token,
+    number: u64,
     pin_file: PathBuf,
     with: Option<Identity>,
 }
 
 impl Ledger {
+    /// Why no login is made now with that file, if none is.
+    pub(super) fn refused(
+        &self,
+        (module, label): (&Path, &str),
+        pin_file: &Path,
+        now: Moment,
+    ) -> Option<NotNow> {
+        let tokens = self.tokens();
+        let logins = tokens.get(&(module.to_owned(), label.to_owned()))?;
+        logins.refused(pin_file, identity(pin_file), now)
+    }
+
     /// Waits for the turn to log in; none if `unwanted` says that nobody needs it any more.
     pub(super) fn turn(
         &self,
@@ -105,7 +124,7 @@ impl Ledger {
     ) -> Option<Result<Turn<'_>, NotNow>> {
         let token = (module.to_owned(), label.to_owned());
         let mut tokens = self.tokens();
-        while tokens.entry(token.clone()).or_default().under_way {
+        while tokens.entry(token.clone()).or_default().is_under_way(now()) {
             if unwanted() {
                 return None;
             }
@@ -115,20 +134,31 @@ impl Ledger {
         // Looked at before the worker reads the file: a change in between is another chance.
         let with = identity(pin_file);
         let logins = tokens.entry(token.clone()).or_default();
-        if let Some(failed) = logins.failed.get(pin_file).filter(|failed| failed.with == with) {
-            let until = failed.next;
-            if until.is_none_or(|next| now() < next) {
-                let error = failed.error.clone();
-                return Some(Err(NotNow { error, with, until }));
-            }
+        if let Some(not_now) = logins.refused(pin_file, with, now()) {
+            return Some(Err(not_now));
         }
-        logins.under_way = true;
-        Some(Ok(Turn { ledger: self, token, pin_file: pin_file.to_owned(), with }))
+        logins.turns += 1;
+        let number = logins.turns;
+        logins.under_way = Some((number, now()));
+        Some(Ok(Turn { ledger: self, token, number, pin_file: pin_file.to_owned(), with }))
     }
 
     fn tokens(&self) -> MutexGuard<'_, BTreeMap<Token, Logins>> {
         // Nothing under this lock panics half-way.
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Logins {
+    fn is_under_way(&self, now: Moment) -> bool {
+        self.under_way.is_some_and(|(_, since)| now.since(since) < TURN_MAX)
+    }
+
+    fn refused(&self, pin_file: &Path, with: Option<Identity>, now: Moment) -> Option<NotNow> {
+        let failed = self.failed.get(pin_file).filter(|failed| failed.with == with)?;
+        let until = failed.next;
+        let is_refused = until.is_none_or(|next| now < next);
+        is_refused.then(|| NotNow { error: failed.error.clone(), with, until })
     }
 }
 
@@ -161,8 +191,10 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Some(logins) = self.ledger.tokens().get_mut(&self.token) {
-            logins.under_way = false;
+        if let Some(logins) = self.ledger.tokens().get_mut(&self.token)
+            && logins.under_way.is_some_and(|(number, _)| number == self.number)
+        {
+            logins.under_way = None;
         }
         self.ledger.changed.notify_all();
     }
@@ -226,6 +258,20 @@ mod tests {
         let last = turn(&ledger, "a", pin, time).unwrap().failed(Fails::Doubtful, &error(), time);
         assert_eq!(last.until, None);
         assert!(turn(&ledger, "a", pin, time.after(Duration::from_secs(1_000_000))).is_err());
+    }
+
+    #[test]
+    fn a_login_that_hangs_keeps_nobody_for_long_and_its_late_end_ends_no_other_turn() {
+        let (ledger, at) = (Ledger::default(), now());
+        let (token, pin) = ((Path::new(MODULE), "a"), Path::new("/nowhere/pin"));
+        let is_free = |at| ledger.turn(token, pin, || at, || true).is_some();
+        let hangs = turn(&ledger, "a", pin, at).unwrap();
+        let later = at.after(TURN_MAX);
+        let second = turn(&ledger, "a", pin, later).unwrap();
+        drop(hangs);
+        assert!(!is_free(later), "the second one has its turn");
+        drop(second);
+        assert!(is_free(later));
     }
 
     #[test]

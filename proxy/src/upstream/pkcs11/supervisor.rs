@@ -2,32 +2,29 @@
 //! starts it anew, later each time. A PIN that was refused is not tried again until its
 //! file has changed, so that nothing here locks a token.
 
-use std::io::{self, Read as _};
+mod opening;
+mod reader;
+
+use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use signing_core::gate::Fault;
-use signing_core::worker::{
-    Answered, Frames, Login, Start, Started, fault_of_word, printable, send,
-};
+use signing_core::worker::Answered;
 use signing_core::{Algorithm, Moment};
 
 use super::super::UpstreamError;
 use super::calls::{Calls, Took};
-use super::ledger::{Fails, Identity, Ledger, NotNow, Turn, identity};
+use super::ledger::{Identity, Ledger, NotNow, identity};
 use super::life::Life;
 use super::line::Line;
 use super::process::Process;
 use crate::config;
 use crate::time::now;
-
-/// From the worker's start until it has found the key.
-const START_MAX: Duration = Duration::from_secs(30);
-
-/// How often deadlines are looked at: a call is cut so much later at most.
-const TICK: Duration = Duration::from_millis(50);
+use reader::{Filled, Reader, TICK};
 
 /// Before the first start after a failure; doubled each time.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
@@ -38,9 +35,6 @@ const STEADY: Duration = Duration::from_secs(10);
 
 /// How often a refused PIN's file is looked at.
 const PIN_LOOK: Duration = Duration::from_millis(500);
-
-/// Bytes read from the worker at once.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// Why a worker ended.
 #[derive(Debug)]
@@ -56,6 +50,12 @@ struct Held {
     with: Option<Identity>,
     /// None: until someone has acted.
     until: Option<Moment>,
+}
+
+impl From<NotNow> for Ended {
+    fn from(NotNow { error, with, until }: NotNow) -> Self {
+        Self { error, held: Some(Held { with, until }) }
+    }
 }
 
 /// Supervises one worker until nobody needs it.
@@ -122,16 +122,10 @@ impl Supervisor {
             Ok(worker) => worker,
             Err(error) => return failed(Fault::KeyUnavailable, error.to_string()),
         };
-        let config = &self.config;
-        let token = (config.module.as_path(), config.token_label.as_str());
-        let turn = self.ledger.turn(token, &config.pin_file, now, || self.calls.is_closed());
-        let turn = match turn {
-            None => return failed(Fault::Unavailable, "nobody needs it any more"),
-            Some(Err(NotNow { error, with, until })) => {
-                return Ended { error, held: Some(Held { with, until }) };
-            }
-            Some(Ok(turn)) => turn,
-        };
+        // Known already: no worker is needed to find that out again.
+        if let Some(not_now) = self.ledger.refused(self.token(), &self.config.pin_file, now()) {
+            return not_now.into();
+        }
         let (mut process, socket) = match Process::start(&worker, &self.name) {
             Ok(started) => started,
             Err(error) => {
@@ -146,7 +140,7 @@ impl Supervisor {
         };
         self.life.started();
         self.life.leads(Some(process.group()));
-        let ended = self.talk(&process, &socket, turn);
+        let ended = self.talk(&process, &socket);
         process.kill();
         // Told before the process is reaped, which something in the kernel can delay.
         self.calls.leave(&ended.error);
@@ -158,12 +152,16 @@ impl Supervisor {
         ended
     }
 
-    fn talk(&self, process: &Process, socket: &UnixStream, turn: Turn<'_>) -> Ended {
+    fn token(&self) -> (&Path, &str) {
+        (&self.config.module, &self.config.token_label)
+    }
+
+    fn talk(&self, process: &Process, socket: &UnixStream) -> Ended {
         let mut reader = match Reader::new(socket) {
             Ok(reader) => reader,
             Err(error) => return failed(Fault::Unavailable, error.to_string()),
         };
-        let spki_der = match self.greet(socket, &mut reader, turn) {
+        let spki_der = match self.open(socket, &mut reader) {
             Ok(spki_der) => spki_der,
             Err(ended) => return ended,
         };
@@ -174,66 +172,6 @@ impl Supervisor {
         self.calls.serve(spki_der, line);
         tracing::info!(target: "pkcs11", signer_kid = self.name, pid = process.id(), "the worker serves");
         self.read(socket, &mut reader)
-    }
-
-    /// Says which key is wanted, and hears which one was found.
-    fn greet(
-        &self,
-        mut socket: &UnixStream,
-        reader: &mut Reader<'_>,
-        turn: Turn<'_>,
-    ) -> Result<Vec<u8>, Ended> {
-        let config = &self.config;
-        let start = Start {
-            module: config.module.display().to_string(),
-            token_label: config.token_label.clone(),
-            key_label: config.key_label.clone(),
-            key_id: config.key_id.clone(),
-            pin_file: config.pin_file.display().to_string(),
-            threads: config.threads,
-            algorithm: self.algorithm.name().to_owned(),
-        };
-        let died = |error: io::Error| {
-            failed(Fault::Unavailable, format!("the worker died while it started: {error}"))
-        };
-        let start = serde_json::to_vec(&start).map_err(|error| died(error.into()))?;
-        send(&mut socket, &start).map_err(died)?;
-        let began = now();
-        let started: Started = loop {
-            if let Some(frame) = reader.next_frame().map_err(died)? {
-                break serde_json::from_slice(frame).map_err(|error| died(error.into()))?;
-            }
-            match reader.fill().map_err(died)? {
-                Filled::Ended => return Err(died(io::ErrorKind::UnexpectedEof.into())),
-                Filled::Some | Filled::Nothing => {}
-            }
-            if now().since(began) >= START_MAX || self.calls.is_closed() {
-                if !self.calls.is_closed() {
-                    self.life.hung();
-                }
-                let waited = START_MAX.as_secs();
-                let detail =
-                    format!("the token did not open within {waited} s; the worker is killed");
-                return Err(failed(Fault::Unavailable, detail));
-            }
-        };
-        match started {
-            Started::Ready { spki_hex } => {
-                turn.succeeded();
-                hex::decode(&spki_hex)
-                    .map_err(|_| failed(Fault::Unavailable, "the worker answers what is no key"))
-            }
-            Started::Failed { fault, detail, login } => {
-                let error = UpstreamError::failed(fault_of_word(&fault), printable(&detail));
-                let why = match login {
-                    Login::Other => return Err(Ended { error, held: None }),
-                    Login::Pin => Fails::Pin,
-                    Login::Doubtful => Fails::Doubtful,
-                };
-                let NotNow { error, with, until } = turn.failed(why, &error, now());
-                Err(Ended { error, held: Some(Held { with, until }) })
-            }
-        }
     }
 
     /// Hands out answers until the worker ends or hangs.
@@ -293,45 +231,4 @@ impl Supervisor {
 
 fn failed(fault: Fault, detail: impl Into<String>) -> Ended {
     Ended { error: UpstreamError::failed(fault, detail), held: None }
-}
-
-/// Frames from the worker, never waiting for longer than a tick.
-struct Reader<'s> {
-    socket: &'s UnixStream,
-    frames: Frames,
-    piece: Vec<u8>,
-}
-
-/// What a look at the socket gave.
-enum Filled {
-    Some,
-    Nothing,
-    Ended,
-}
-
-impl<'s> Reader<'s> {
-    fn new(socket: &'s UnixStream) -> io::Result<Self> {
-        socket.set_read_timeout(Some(TICK))?;
-        Ok(Self { socket, frames: Frames::default(), piece: vec![0; PIECE_BYTES] })
-    }
-
-    fn next_frame(&mut self) -> io::Result<Option<&[u8]>> {
-        self.frames.next_frame().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-    }
-
-    fn fill(&mut self) -> io::Result<Filled> {
-        match self.socket.read(&mut self.piece) {
-            Ok(0) => Ok(Filled::Ended),
-            Ok(length) => {
-                self.frames.extend(self.piece.get(..length).unwrap_or_default());
-                Ok(Filled::Some)
-            }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock
-                | io::ErrorKind::TimedOut
-                | io::ErrorKind::Interrupted => Ok(Filled::Nothing),
-                _ => Err(error),
-            },
-        }
-    }
 }
