@@ -24,6 +24,7 @@ pub mod past;
 pub mod sandbox;
 pub mod serve;
 pub mod service;
+pub mod signals;
 mod spki;
 pub mod store;
 pub mod time;

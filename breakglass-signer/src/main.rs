@@ -7,10 +7,12 @@ use breakglass_signer::check::{self, Found};
 use breakglass_signer::config::ConfigError;
 use breakglass_signer::lifeline::Lifeline;
 use breakglass_signer::materials::Materials;
+use breakglass_signer::signals::Signals;
 use breakglass_signer::{init, keygen, sandbox, serve};
 use clap::{Parser, Subcommand, ValueEnum};
 use host::environment::Environment;
 use host::out;
+use host::signals::{End, Held};
 use serde_json::json;
 use signing_core::{Algorithm, Kid};
 use text::counted;
@@ -94,24 +96,32 @@ enum Kind {
 }
 
 fn main() -> ExitCode {
+    let held = Held::back();
     match Arguments::try_parse() {
-        Ok(Arguments { verb }) => out::ended("breakglass-signer", run(verb)),
+        Ok(Arguments { verb }) => out::ended("breakglass-signer", run(verb, held)),
         Err(error) => out::usage(&error.to_string(), error.use_stderr()),
     }
 }
 
-fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
-    match verb {
+    let verb = match verb {
         Verb::Serve { config, while_stdin_open } => {
+            let signals = Signals::listen(held)?;
             // Before a secret is read.
             sandbox::harden()?;
             let lifeline = while_stdin_open.then(Lifeline::of_stdin).transpose()?;
             let materials = Materials::load(&config, &environment)?;
             // Before it is confined.
             let open = check::open(&config, &materials.0.config).open;
-            serve::serve(materials, &open, lifeline)?;
+            serve::serve(materials, &open, lifeline, signals)?;
+            return Ok(ExitCode::SUCCESS);
         }
+        verb => verb,
+    };
+    held.end_process(End::BySignal);
+    match verb {
+        Verb::Serve { .. } => {}
         Verb::Check { config, json } => return check(&config, &environment, json),
         Verb::Init { config, json } => {
             let (materials, audit_key) = Materials::load(&config, &environment)?;

@@ -13,7 +13,7 @@ use nix::unistd::geteuid;
 use serde_json::json;
 use signing_core::breakglass::End;
 use signing_core::journal::{AuditKeys, Kind};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
 
@@ -25,6 +25,7 @@ use crate::materials::Materials;
 use crate::past::Unended;
 use crate::sandbox::{self, Landlock};
 use crate::service::{Known, Service};
+use crate::signals::Signals;
 use crate::store::Store;
 use crate::time::{CLOCK, wall_now};
 use crate::{connection, operator};
@@ -43,6 +44,7 @@ pub fn serve(
     (materials, audit_key): (Materials, AuditKey),
     open: &[String],
     lifeline: Option<Lifeline>,
+    signals: (Signals, Runtime),
 ) -> anyhow::Result<()> {
     let config = &materials.config;
     let unlocked = sandbox::lock_memory();
@@ -83,7 +85,7 @@ pub fn serve(
             json!({}),
         ),
     }
-    let ended = run((materials, audit_key, users), listeners, lifeline, &log);
+    let ended = run((materials, audit_key, users), listeners, lifeline, signals, &log);
     if let Err(error) = &ended {
         log.error("it can not go on", json!({"error": format!("{error:#}")}));
     }
@@ -111,6 +113,7 @@ fn run(
     (materials, audit_key, users): (Materials, AuditKey, LocalUsers),
     listeners: (Door, Door),
     lifeline: Option<Lifeline>,
+    (signals, runtime): (Signals, Runtime),
     log: &Log,
 ) -> anyhow::Result<()> {
     let config = &materials.config;
@@ -135,11 +138,10 @@ fn run(
         sealed: &[],
     };
     let journal = opened.start(&identity, config.segment_bytes, CLOCK, Box::new(Unobserved))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // A journal that says nothing of its beginning remembers nothing.
     let known = Known { past, since: told.since.unwrap_or_else(wall_now), users };
     let service = Service::new(materials, journal.clone(), log.clone(), store, known);
-    let tasks = tasks(&service, listeners, lifeline, told.unended);
+    let tasks = tasks(&service, listeners, (signals, lifeline), told.unended);
     let ended = LocalSet::new().block_on(&runtime, tasks);
     let reason = if ended.is_ok() { "a signal" } else { "it can not go on" };
     if let Err(trouble) = journal.stop(reason) {
@@ -152,11 +154,9 @@ fn run(
 async fn tasks(
     service: &Rc<Service>,
     (signer, operators): (Door, Door),
-    lifeline: Option<Lifeline>,
+    (mut signals, lifeline): (Signals, Option<Lifeline>),
     unended: Option<Unended>,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let (mut signer, mut operators) = (Listening::new(signer)?, Listening::new(operators)?);
     if let Some(unended) = unended {
         // Nothing is armed after a restart; what was is said to be over.
@@ -176,8 +176,7 @@ async fn tasks(
         () = accept_proxies(service, &mut signer) => bail!("signer.socket is not served any more"),
         () = accept_operators(service, &mut operators) => bail!("operator.socket is not served any more"),
         why = service.sealed() => bail!("the journal is sealed: {why}; restart reads the disk anew"),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.stop(&service.log) => {}
         closed = let_go(lifeline) => closed?,
     }
     service.end(End::Restarted, "breakglass-signer", End::Restarted.sentence()).await;

@@ -12,5 +12,6 @@ pub mod modes;
 pub mod out;
 pub mod passphrase;
 pub mod section;
+pub mod signals;
 pub mod socket;
 pub mod user;

@@ -4,14 +4,16 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read, Write as _};
 
-use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
+
+use crate::signals;
 
 /// Longest passphrase.
 pub const MAX_BYTES: usize = 1024;
 
-/// Reads one line: from the terminal, without echo, after `prompt`; else from standard input.
+/// Reads one line: from the terminal, without echo, after `prompt`; else from standard input. Signals
+/// have to end the process ([`signals::Held::end_process`]), or they leave the terminal mute.
 ///
 /// # Errors
 /// If there is none, or it is empty or too long.
@@ -82,39 +84,23 @@ impl Drop for Hidden<'_> {
     }
 }
 
-/// Signals that end the process have the terminal restored first, until this is dropped: the shell
+/// A signal that ends the process has the terminal restored first, until this is dropped: the shell
 /// that the person comes back to shows what is typed.
 struct Watched;
 
-/// Ctrl-C, Ctrl-\\, a terminal that goes, a supervisor that stops.
-const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM];
-
 impl Watched {
-    /// Call it before the echo is off, and before other threads start: they would take the signals
-    /// as ever.
     fn begin(terminal: &File) -> io::Result<Self> {
-        let ending: SigSet = ENDING.into_iter().collect();
         let (terminal, before) = (terminal.try_clone()?, tcgetattr(terminal)?);
-        ending.thread_block()?;
-        let watched = Self;
-        // It waits for as long as the process lives; afterwards there is nothing to restore, and a
-        // signal does what it does.
-        std::thread::Builder::new().name("echo".into()).spawn(move || {
-            if let Ok(signal) = ending.wait() {
-                let _ = tcsetattr(&terminal, SetArg::TCSAFLUSH, &before);
-                let _ = ending.thread_unblock();
-                let _ = raise(signal);
-            }
-        })?;
-        Ok(watched)
+        signals::undo_before_end(move || {
+            let _ = tcsetattr(&terminal, SetArg::TCSAFLUSH, &before);
+        });
+        Ok(Self)
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let ending: SigSet = ENDING.into_iter().collect();
-        // Without it the thread above takes them, to the same end.
-        let _ = ending.thread_unblock();
+        signals::nothing_to_undo();
     }
 }
 

@@ -19,9 +19,9 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use host::out;
+use host::signals::{End, Held, Signal};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::dup2_stdin;
 
 const USAGE: &str = "pkcs11-worker: started by signing-proxy, which speaks with it over its standard input\n\
@@ -30,19 +30,26 @@ const USAGE: &str = "pkcs11-worker: started by signing-proxy, which speaks with 
      \x20      pkcs11-worker --version";
 
 fn main() -> ExitCode {
+    let held = Held::back();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    out::ended("pkcs11-worker", run(&arguments))
+    out::ended("pkcs11-worker", run(&arguments, held))
 }
 
-fn run(arguments: &[&str]) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
+fn run(arguments: &[&str], held: Held) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     match arguments {
         [] => {
+            // What stops the proxy does not stop the worker, which is needed until the last request
+            // is answered; it ends when the proxy closes the socket.
+            held.for_ever();
             harden()?;
             serve::serve(&socket()?)?;
         }
         ["measure", start, seconds] => match measure::duration(seconds) {
-            Some(duration) => measure::measure(start, duration)?,
+            Some(duration) => {
+                held.end_process(End::BySignal);
+                measure::measure(start, duration)?;
+            }
             None => return Ok(out::usage(&format!("SECONDS is {seconds:?}\n{USAGE}"), true)),
         },
         ["--version" | "-V"] => {
@@ -56,14 +63,10 @@ fn run(arguments: &[&str]) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
 }
 
 /// Before a PIN is read: no core dump, no ptrace by others, no life without the proxy.
-/// What stops the proxy does not stop the worker, which is needed until the last request
-/// is answered; it ends when the proxy closes the socket.
 fn harden() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     prctl::set_dumpable(false)?;
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    let stops: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
-    Ok(stops.thread_block()?)
+    Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
 }
 
 /// The proxy's end of the world, where no program that the library runs inherits it.

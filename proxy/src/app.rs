@@ -121,6 +121,7 @@ impl App {
         materials: Materials,
         environment: &Environment,
         log: Log,
+        signals: Signals,
     ) -> Result<Self, StartError> {
         let Materials { config, registry, policy, tls, audit_key, development_keys } = materials;
 
@@ -141,10 +142,6 @@ impl App {
         let listen = data_listener.local_addr()?;
         let metrics_listen = metrics_listener.local_addr()?;
         let data = Builder::new_multi_thread().thread_name("data").enable_all().build()?;
-        let signals = {
-            let _entered = data.enter();
-            Signals::new()?
-        };
 
         let upstreams = data.block_on(Upstreams::new(&config, &registry, development_keys))?;
         let slots = Slots::new(config.server.requests_in_flight_max);
@@ -316,16 +313,21 @@ impl App {
         &self.room.emergency
     }
 
-    /// Waits until every gate has opened once, or until `patience` is over.
-    /// Returns whether all are open.
+    /// Whether it was told to stop before anybody waits for that.
+    pub fn is_stop_asked(&mut self) -> bool {
+        self.signals.as_mut().is_some_and(Signals::is_stop_asked)
+    }
+
+    /// Waits until every gate has opened once, or until `patience` is over, or a stop is asked
+    /// for. Returns whether all are open.
     #[must_use]
-    pub fn wait_until_healthy(&self, patience: Duration) -> bool {
+    pub fn wait_until_healthy(&mut self, patience: Duration) -> bool {
         let deadline = now().after(patience);
         loop {
             let healthy =
                 Health::of(&self.room.monitor.gates(), &self.conditions.all(), now(), wall_now())
                     .ok;
-            if healthy || now() >= deadline {
+            if healthy || now() >= deadline || self.is_stop_asked() {
                 return healthy;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -340,8 +342,9 @@ impl App {
     /// If the admin thread died.
     pub fn run_until_stopped(mut self, hangup: Hangup) -> io::Result<()> {
         let (signals, admin_ended) = (self.signals.take(), self.admin_ended.take());
+        let signals = signals.map(Signals::into_parts);
         let stopped = self.data.block_on(async {
-            let Some(Signals { mut stops, mut hangups }) = signals else { return Ok(()) };
+            let Some((mut stops, mut hangups)) = signals else { return Ok(()) };
             tokio::select! {
                 () = stops.next() => {}
                 () = hangups.act(hangup, &self.reloader) => {}

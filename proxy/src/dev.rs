@@ -108,13 +108,14 @@ pub fn journal(materials: &Materials) -> Result<(), InitError> {
 }
 
 /// Says what runs where and what to paste, for a person on stderr, and in one
-/// line `ready {json}` on stdout for a program. `running` is the emergency signer.
+/// line `ready {json}` on stdout for a program. `running` is the emergency signer. Whoever asks for a
+/// stop meanwhile is told neither.
 ///
 /// # Errors
 /// [`MaterialError`] if the example message can not be written.
 pub fn announce(
     prepared: &Prepared,
-    app: &App,
+    app: &mut App,
     running: Result<&Running, &str>,
 ) -> Result<(), MaterialError> {
     let material = &prepared.material;
@@ -122,11 +123,15 @@ pub fn announce(
     let healthy = app.wait_until_healthy(PATIENCE);
     let breakglass = match (running, &prepared.emergency) {
         (Ok(running), Ok(emergency)) => {
-            running.wait_until_connected(app.emergency(), PATIENCE).map(|()| emergency.ready())
+            let connected = running.wait_until_connected(app, PATIENCE);
+            connected.map(|()| emergency.ready())
         }
         (Err(why), _) => Err(why.to_owned()),
         (_, Err(why)) => Err(why.clone()),
     };
+    if app.is_stop_asked() {
+        return Ok(());
+    }
     let breakglass = breakglass.as_ref().map_err(String::as_str);
     out::say(&guide::guide(material, app, healthy, breakglass));
     let path = |name: &str| material.path(name).display().to_string();

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use host::hardening::harden;
 use host::out;
+use host::signals::{End, Held};
 use serde_json::json;
 use signing_proxy::app::App;
 use signing_proxy::check::{self, Found};
@@ -17,7 +18,7 @@ use signing_proxy::dev;
 use signing_proxy::init::init;
 use signing_proxy::log::Log;
 use signing_proxy::materials::Materials;
-use signing_proxy::signals::Hangup;
+use signing_proxy::signals::{Hangup, Signals};
 use text::counted;
 
 /// A call of the AWS SDK allocates a lot (docs/performance.md).
@@ -90,36 +91,43 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    let held = Held::back();
     match Arguments::try_parse() {
-        Ok(Arguments { verb }) => out::ended("signing-proxy", run(verb)),
+        Ok(Arguments { verb }) => out::ended("signing-proxy", run(verb, held)),
         Err(error) => out::usage(&error.to_string(), error.use_stderr()),
     }
 }
 
-fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
     match verb {
-        Verb::Check { config, json } => return check(&config, &environment, json),
-        Verb::Init { config } => return make_journal(&config, &environment),
-        Verb::Serve { config } => serve(&environment, Hangup::Reloads, |environment| {
+        Verb::Check { config, json } => {
+            held.end_process(End::BySignal);
+            return check(&config, &environment, json);
+        }
+        Verb::Init { config } => {
+            held.end_process(End::BySignal);
+            return make_journal(&config, &environment);
+        }
+        Verb::Serve { config } => serve(held, &environment, Hangup::Reloads, |environment| {
             let materials = Materials::load(&config, environment)?;
             for what in check::open(&config, &materials.config).open {
                 tracing::warn!(target: "config", what, "open to others");
             }
-            Ok((config, materials, |app: &App| -> anyhow::Result<()> {
+            Ok((config, materials, |app: &mut App| -> anyhow::Result<()> {
                 tracing::info!(listen = %app.listen, metrics = %app.metrics_listen, "serving");
                 Ok(())
             }))
         }),
         Verb::Dev { dir, listen, metrics, min_outage } => {
             let places = dev::Places { dir, listen, metrics, min_outage };
-            serve(&environment, Hangup::Stops, |environment| {
+            serve(held, &environment, Hangup::Stops, |environment| {
                 let prepared = dev::prepare(&places)?;
                 let materials = Materials::load(&prepared.config_file, environment)?;
                 dev::journal(&materials)?;
                 let signer = prepared.start_signer();
                 let config = prepared.config_file.clone();
-                Ok((config, materials, move |app: &App| {
+                Ok((config, materials, move |app: &mut App| {
                     dev::announce(&prepared, app, signer.as_ref().map_err(String::as_str))?;
                     Ok(signer)
                 }))
@@ -165,19 +173,26 @@ fn make_journal(file: &Path, environment: &Environment) -> anyhow::Result<ExitCo
 /// Serves what `prepare` gives until it is stopped; `announce` says so, and what it returns is
 /// kept until then.
 fn serve<A, K>(
+    held: Held,
     environment: &Environment,
     hangup: Hangup,
     prepare: impl FnOnce(&Environment) -> anyhow::Result<(PathBuf, Materials, A)>,
 ) -> anyhow::Result<()>
 where
-    A: FnOnce(&App) -> anyhow::Result<K>,
+    A: FnOnce(&mut App) -> anyhow::Result<K>,
 {
+    let mut signals = Signals::listen(held).context("signals cannot be handled")?;
     let log = Log::start().context("the log does not start")?;
     harden().context("core dumps can not be forbidden")?;
     log.take_events();
     let (config, materials, announce) = prepare(environment)?;
-    let app = App::start(config, materials, environment, log.clone())?;
-    let kept = announce(&app)?;
+    if signals.is_stop_asked() {
+        tracing::info!("stopped before it served");
+        log.flush();
+        return Ok(());
+    }
+    let mut app = App::start(config, materials, environment, log.clone(), signals)?;
+    let kept = announce(&mut app)?;
     let stopped = app.run_until_stopped(hangup);
     drop(kept);
     log.flush();

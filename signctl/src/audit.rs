@@ -30,6 +30,13 @@ pub(crate) struct Flags {
     verb: Verb,
 }
 
+impl Flags {
+    /// Whether its verb goes on until it is interrupted.
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(&self.verb, Verb::Tail(flags) if flags.follow)
+    }
+}
+
 #[derive(Subcommand)]
 enum Verb {
     /// Show the newest records, and with --follow those that come.

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use host::out;
+use host::signals::{End, Held};
 use serde_json::{Value, json};
 
 use client::Reply;
@@ -118,10 +119,12 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    let held = Held::back();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return out::usage(&error.to_string(), error.use_stderr()),
     };
+    held.end_process(arguments.verb.end());
     out::ended("signctl", run(&arguments))
 }
 
@@ -168,6 +171,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Verb {
+    /// How SIGTERM and SIGINT end it.
+    fn end(&self) -> End {
+        match self {
+            Self::Audit(flags) if flags.goes_on() => End::InOrder,
+            _ => End::BySignal,
+        }
+    }
+
     /// Where it asks, if `before` was said before it.
     fn socket(&self, before: &Socket) -> Socket {
         match self {

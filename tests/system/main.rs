@@ -29,6 +29,7 @@ mod dialects;
 mod doctor;
 mod drain;
 mod drill;
+mod early_signals;
 mod fences;
 mod freeze;
 mod gate;

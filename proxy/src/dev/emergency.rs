@@ -11,11 +11,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use development::{EmergencyKey, Material, MaterialError};
+use host::signals::spawn_held;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Places, config};
-use crate::emergency;
+use crate::app::App;
 use crate::time::now;
 
 /// Opens every emergency key of `dev`. No secret: it is printed.
@@ -115,7 +116,7 @@ impl Emergency {
         // Ctrl-C at a terminal is for this process, which then stops the other one in its turn.
         command.process_group(0);
         let failed = |error: io::Error| format!("{PROGRAM} does not start: {error}");
-        let mut child = command.spawn().map_err(failed)?;
+        let mut child = spawn_held(&mut command).map_err(failed)?;
         let lifeline = child.stdin.take();
         let pid = i32::try_from(child.id()).map(Pid::from_raw);
         let pid = pid.map_err(|error| failed(io::Error::other(error)))?;
@@ -137,11 +138,11 @@ impl Running {
     /// Waits until the proxy is connected to it.
     pub(super) fn wait_until_connected(
         &self,
-        emergency: &emergency::Emergency,
+        app: &mut App,
         patience: Duration,
     ) -> Result<(), String> {
         let deadline = now().after(patience);
-        while emergency.known().is_none() {
+        while app.emergency().known().is_none() && !app.is_stop_asked() {
             match self.ended.recv_timeout(Duration::from_millis(20)) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => {

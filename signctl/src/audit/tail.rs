@@ -23,7 +23,7 @@ pub(super) struct Flags {
     lines: u64,
     /// Go on with the records that come, until interrupted.
     #[arg(short, long)]
-    follow: bool,
+    pub(super) follow: bool,
     /// Only records of this type, such as signed, failed, withheld, gate, freeze; repeatable.
     #[arg(long, value_name = "TYPE", hide_possible_values = true, value_parser = PossibleValuesParser::new(Kind::ALL.iter().map(|kind| kind.word())))]
     r#type: Vec<String>,

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
+use host::signals::spawn_held;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -41,7 +42,9 @@ impl Process {
         for (variable, _) in std::env::vars_os().filter(|(variable, _)| is_kept(variable)) {
             command.env_remove(variable);
         }
-        let mut process = Self { child: command.spawn()?, is_reaped: false };
+        // A service manager's SIGTERM goes to all processes of the unit: it is not to end one that
+        // has not come to hold it back yet.
+        let mut process = Self { child: spawn_held(&mut command)?, is_reaped: false };
         process.watch(ours.try_clone()?)?;
         if let Some(stderr) = process.child.stderr.take() {
             let name = name.to_owned();
