@@ -188,6 +188,7 @@ pub async fn run(args: &HsmLoop) -> anyhow::Result<Looped> {
         pin_file: start.pin_file.into(),
         threads: start.threads,
         call_timeout: Duration::from_secs(10),
+        start_timeout: Duration::from_secs(30),
         worker_file: Some(worker()?),
     };
     let provider = Provider::Pkcs11(
