@@ -21,6 +21,8 @@ async fn signs(proxy: &Proxy<'_>, token: &OtherToken) {
         Some(())
     })
     .await;
+    let (code, said, _) = proxy.signctl(&["doctor"]);
+    assert!(code == 0 && said.contains("all is well"), "{said}");
 }
 
 /// What the doctor says while the token does not sign.
