@@ -1,7 +1,6 @@
 //! What the configuration's files hold: registry, policy, TLS, development
 //! keys. Read before anything is started, with every mistake at once.
 
-mod certificates;
 mod notes;
 
 use std::collections::BTreeMap;
@@ -16,7 +15,7 @@ use time::OffsetDateTime;
 
 use crate::config::{Config, ConfigError, Draft, Environment, Tls, Upstream};
 use crate::server::ServerTls;
-use crate::time::{rfc3339, wall_now};
+use crate::time::wall_now;
 use host::files;
 
 /// A configuration with all its files read.
@@ -175,22 +174,7 @@ fn tls(tls: &Tls, now: OffsetDateTime) -> Result<ServerTls, Vec<String>> {
     let named = |mistake: &String| {
         !files.iter().any(|(key, file)| file.as_os_str().is_empty() && mistake.starts_with(key))
     };
-    let mut mistakes = Vec::new();
-    let loaded =
-        ServerTls::load(tls).map_err(|found| mistakes.extend(found.into_iter().filter(named))).ok();
-    if let Some((_, ends)) = certificates::validity(&tls.certificate_file)
-        && ends <= now
-    {
-        mistakes.push(format!(
-            "server.tls.certificate_file: {} ended at {}, so every client refuses it; renew it",
-            tls.certificate_file.display(),
-            rfc3339(ends)
-        ));
-    }
-    match loaded {
-        Some(loaded) if mistakes.is_empty() => Ok(loaded),
-        _ => Err(mistakes),
-    }
+    ServerTls::load(tls, now).map_err(|mistakes| mistakes.into_iter().filter(named).collect())
 }
 
 /// Reads the audit key and looks it up in the registry. None: something that it needs

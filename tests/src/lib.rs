@@ -54,7 +54,7 @@ pub use fault_proxy::{FaultProxy, Trouble};
 pub use journal::{Exchange, Tail};
 pub use kms::{Fault, Key, Kind, Kms, Operation};
 pub use ministack::Ministack;
-pub use pki::{Certificate, Pki, Profile};
+pub use pki::{Certificate, List, Pki, Point, Profile};
 pub use process::Process;
 pub use proxy::{Proxy, ProxyBuilder};
 pub use scratch::Scratch;

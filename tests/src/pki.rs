@@ -1,5 +1,7 @@
 //! Certificates of every kind, good and bad.
 
+mod list;
+
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
@@ -8,9 +10,14 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
+pub use list::{List, Point};
+
 /// An authority.
 pub struct Pki {
     issuer: Issuer<'static, KeyPair>,
+    name: String,
+    key_der: Vec<u8>,
+    serial: Vec<u8>,
     /// Its certificate.
     pub ca_pem: String,
 }
@@ -92,10 +99,25 @@ impl Pki {
     /// A new authority of that name, made otherwise by `change`.
     #[must_use]
     pub fn made(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        Self::with_key(name, KeyPair::generate().unwrap(), change)
+    }
+
+    /// This authority with a new certificate, of the same name and key.
+    #[must_use]
+    pub fn renewed(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        Self::with_key(&self.name, KeyPair::try_from(self.key_der.as_slice()).unwrap(), change)
+    }
+
+    fn with_key(name: &str, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let params = authority(name, change);
-        let key = KeyPair::generate().unwrap();
         let ca_pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), ca_pem }
+        Self::new_issuer(name, params, key, ca_pem)
+    }
+
+    fn new_issuer(name: &str, params: CertificateParams, key: KeyPair, ca_pem: String) -> Self {
+        let serial = params.serial_number.as_ref().unwrap().to_bytes();
+        let (name, key_der) = (name.to_owned(), key.serialize_der());
+        Self { issuer: Issuer::new(params, key), name, key_der, serial, ca_pem }
     }
 
     /// A new authority below this one, made otherwise by `change`.
@@ -104,7 +126,7 @@ impl Pki {
         let params = authority(name, change);
         let key = KeyPair::generate().unwrap();
         let ca_pem = params.signed_by(&key, &self.issuer).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), ca_pem }
+        Self::new_issuer(name, params, key, ca_pem)
     }
 
     /// Issues a certificate.
@@ -127,7 +149,7 @@ impl Pki {
         params.extended_key_usages.clone_from(&profile.usages);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
-        let serial = OffsetDateTime::now_utc().unix_timestamp_nanos().to_be_bytes()[4..].to_vec();
+        let serial = serial();
         params.serial_number = Some(SerialNumber::from(serial.clone()));
         let text = |name: &String| Ia5String::try_from(name.as_str()).unwrap();
         let uris = profile.uris.iter().map(|uri| SanType::URI(text(uri)));
@@ -181,8 +203,18 @@ fn authority(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Certifi
     let mut params = named(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.serial_number = Some(SerialNumber::from(serial()));
     change(&mut params);
     params
+}
+
+/// A serial number that no other certificate has.
+fn serial() -> Vec<u8> {
+    let mut serial = [0; 16];
+    aws_lc_rs::rand::fill(&mut serial).unwrap();
+    // Positive, and without a leading zero.
+    serial[0] = serial[0] & 0x3f | 0x40;
+    serial.to_vec()
 }
 
 fn named(name: &str) -> CertificateParams {

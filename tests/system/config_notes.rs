@@ -156,7 +156,8 @@ fn certificates_and_lists_that_are_soon_or_already_over_are_noted() {
         &config,
         &[
             &["server.tls.certificate_file:", "server.pem ends at", "28 days from now; renew it"],
-            &["server.tls.client_crl_files:", "old.crl was to be replaced at", "fetch the current"],
+            &["server.tls.client_crl_files: list 1 of", "old.crl expired at", "fetch the current"],
+            &["server.tls.client_crl_files: list 1 of", "new.crl", "is not in client_ca_file"],
         ],
     );
     let early = world.pki.issue(&Profile { days: (1, 90), ..Profile::server() });

@@ -67,6 +67,7 @@ mod rates;
 mod regions;
 mod registry_edits;
 mod reload;
+mod revocation;
 mod seals;
 mod sign;
 mod signctl_gate;

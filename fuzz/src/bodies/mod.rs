@@ -27,12 +27,13 @@ use signing_proxy::server::outside;
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const ALL: [(&str, Body); 25] = [
+pub const ALL: [(&str, Body); 26] = [
     ("sign_body", sign_body),
     ("verify_body", verify_body),
     ("registry", registry),
     ("config", config_toml),
     ("certificate", certificate),
+    ("revocation_list", revocation_list),
     ("public_key", public_key),
     ("signature", signature),
     ("journal_bytes", journal_bytes),
@@ -167,6 +168,11 @@ fn certificate(bytes: &[u8]) {
         assert_eq!(name.starts_with("spiffe://"), is_uri, "{name}");
         assert!(if is_uri { &uris } else { &dns_names }.contains(&name), "{name}");
     }
+}
+
+/// A revocation list: one that is taken revokes all that it lists.
+fn revocation_list(bytes: &[u8]) {
+    assert_ne!(outside::revocation_list(bytes), Some(false), "a revocation is passed over");
 }
 
 /// A public key of the algorithm that the first byte chooses, as PEM or DER: one encoding

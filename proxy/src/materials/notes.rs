@@ -1,13 +1,13 @@
 //! What deserves attention in a configuration without mistakes: it serves, but
 //! perhaps not as meant, or not for long. `check` prints these.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use signing_core::Kid;
 use signing_core::key::names_of;
 use time::{Duration, OffsetDateTime};
 
-use super::{Materials, certificates};
+use super::Materials;
 use crate::config::{Admin, AwsKms, Config, Pkcs11, Server, Signer, Upstream};
 use crate::time::rfc3339;
 
@@ -26,8 +26,7 @@ pub(super) fn notes(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
     notes.extend(directories(config));
     notes.extend(grants(materials, now));
     notes.extend(signers(materials, now));
-    notes.extend(certificate(&config.server, now));
-    notes.extend(revocation_lists(&config.server, now));
+    notes.extend(materials.tls.notes(now, SOON));
     notes
 }
 
@@ -222,34 +221,4 @@ fn signers(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
         }
     }
     notes
-}
-
-fn certificate(server: &Server, now: OffsetDateTime) -> Vec<String> {
-    let file = &server.tls.certificate_file;
-    let Some((begins, ends)) = certificates::validity(file) else { return Vec::new() };
-    let mut notes = Vec::new();
-    let mut note = |what: String| {
-        notes.push(format!("server.tls.certificate_file: {} {what}", file.display()));
-    };
-    if begins > now {
-        note(format!("is valid from {} on only; until then clients refuse it", rfc3339(begins)));
-    }
-    if ends - now < SOON {
-        let left = u64::try_from((ends - now).whole_seconds()).unwrap_or_default();
-        note(format!("ends at {}, {}; renew it", rfc3339(ends), text::from_now(left)));
-    }
-    notes
-}
-
-fn revocation_lists(server: &Server, now: OffsetDateTime) -> Vec<String> {
-    let due = |file: &PathBuf| {
-        let due = certificates::next_update(file).filter(|due| *due <= now)?;
-        Some(format!(
-            "server.tls.client_crl_files: {} was to be replaced at {}: the clients of its authority \
-             are refused; fetch the current list",
-            file.display(),
-            rfc3339(due)
-        ))
-    };
-    server.tls.client_crl_files.iter().filter_map(due).collect()
 }

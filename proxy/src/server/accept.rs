@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
+use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
@@ -14,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::handshakes::{Handshake, Handshakes};
 use super::socket::Socket;
-use super::{DataPlane, ServerTls, serve};
+use super::{DataPlane, ServerTls, serve, tls};
 use crate::log_limit::LogLimit;
 use crate::time::now;
 
@@ -80,12 +81,12 @@ pub async fn accept(listener: TcpListener, plane: Arc<DataPlane>) {
         tokio::spawn(async move {
             let _counted = Counted::new(&plane.room.metrics.connections);
             let tls = plane.tls.load_full();
-            let stream = match shake_hands(socket, &tls, handshake, &plane).await {
-                Ok(stream) => stream,
+            let (stream, until) = match shake_hands(socket, &tls, handshake, &plane).await {
+                Ok(shaken) => shaken,
                 Err(why) => return not_shaken(why, peer, &plane),
             };
             match places.try_acquire() {
-                Ok(_place) => serve(stream, &tls, &plane).await,
+                Ok(_place) => serve(stream, until, tls, &plane).await,
                 Err(_) => plane.room.metrics.connections_refused.increment(1),
             }
         });
@@ -97,10 +98,10 @@ async fn shake_hands(
     tls: &ServerTls,
     mut place: Handshake,
     plane: &DataPlane,
-) -> Result<TlsStream<Socket>, NotShaken> {
+) -> Result<(TlsStream<Socket>, Option<OffsetDateTime>), NotShaken> {
     // Without it small answers wait for acknowledgements; with an error they only do that.
     let _ = socket.set_nodelay(true);
-    let failed = |error: io::Error| NotShaken::Failed(error.to_string());
+    let failed = |error: io::Error| NotShaken::Failed(tls.why(&error));
     let other_took_the_place = place.other_took_it();
     let shaking = async {
         let socket = Socket::new(socket);
@@ -108,7 +109,8 @@ async fn shake_hands(
         if !place.greeted(now()) {
             return Err(NotShaken::NoPlace);
         }
-        hello.into_stream(Arc::clone(&tls.config)).await.map_err(failed)
+        let (shaken, until) = tls::handshake(hello.into_stream(Arc::clone(&tls.config))).await;
+        Ok((shaken.map_err(failed)?, until))
     };
     tokio::select! {
         biased;

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
+use super::expiry::Expiry;
 use super::socket::Socket;
 use super::tls::{ServerTls, Shaken};
 use crate::time::now;
@@ -32,6 +33,8 @@ const PACE_MAX: Duration = Duration::from_millis(50);
 pub(super) struct Connection {
     /// As what the client came in.
     shaken: Shaken,
+    /// Until when it is let in: a reload may change that.
+    expiry: Mutex<Expiry>,
     /// Whether HTTP/2 is spoken.
     is_http2: bool,
     /// None: cut or closed. Whoever cuts takes it away, so that nothing is written after.
@@ -95,9 +98,15 @@ pub(super) struct Settling {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TlsStream<Socket>, shaken: Shaken, is_http2: bool) -> Self {
+    pub(super) fn new(
+        stream: TlsStream<Socket>,
+        shaken: Shaken,
+        expiry: Expiry,
+        is_http2: bool,
+    ) -> Self {
         Self {
             shaken,
+            expiry: Mutex::new(expiry),
             is_http2,
             stream: Mutex::new(Some(stream)),
             carried: AtomicBool::new(false),
@@ -116,9 +125,17 @@ impl Connection {
         }
     }
 
-    /// Whether `tls` would let its client in now.
-    pub(super) fn is_let_in(&self, tls: &ServerTls, now: OffsetDateTime) -> bool {
-        tls.lets_in(&self.shaken, now)
+    /// Whether `tls` would let its client in now; until then, if so, it may stay.
+    pub(super) fn is_let_in(&self, tls: &ServerTls, wall: OffsetDateTime) -> bool {
+        let Some(until) = tls.lets_in(&self.shaken, wall) else { return false };
+        *self.expiry.lock().unwrap_or_else(PoisonError::into_inner) =
+            Expiry::new(until, now(), wall);
+        true
+    }
+
+    /// Whether its client's certificate, or what vouched for it, has expired.
+    pub(super) fn is_expired(&self, now: Moment, wall: OffsetDateTime) -> bool {
+        self.expiry.lock().unwrap_or_else(PoisonError::into_inner).is_past(now, wall)
     }
 
     /// A request has arrived; what comes back lives until its answer is made.

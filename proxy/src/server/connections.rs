@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use super::connection::Connection;
+use super::expiry::Expiry;
 use super::socket::Socket;
 use super::tls::{ServerTls, Shaken};
 use crate::monitor::Stops;
@@ -65,6 +66,7 @@ impl Connections {
         &self,
         stream: TlsStream<Socket>,
         shaken: Shaken,
+        expiry: Expiry,
         is_http2: bool,
         caller: Option<Arc<Caller>>,
         of_caller_max: usize,
@@ -77,7 +79,7 @@ impl Connections {
         *count += 1;
         open.next += 1;
         let id = open.next;
-        let connection = Arc::new(Connection::new(stream, shaken, is_http2));
+        let connection = Arc::new(Connection::new(stream, shaken, expiry, is_http2));
         open.connections.insert(id, Arc::clone(&connection));
         Some(Listed { connections: self.clone(), id, caller, connection })
     }

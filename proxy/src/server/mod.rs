@@ -7,6 +7,7 @@ mod connection;
 mod connections;
 mod dates;
 mod dialects;
+mod expiry;
 mod handshakes;
 mod http;
 pub mod outside;
@@ -24,6 +25,7 @@ use arc_swap::ArcSwap;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use signing_core::Moment;
+use time::OffsetDateTime;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::server::TlsStream;
 
@@ -40,6 +42,7 @@ use crate::refusals::Refusals;
 use crate::sign::SigningRoom;
 use crate::time::{now, wall_now};
 use connection::{Connection, Told};
+use expiry::Expiry;
 use socket::{Socket, Watched};
 
 /// How often a connection's driver looks at its limits.
@@ -73,17 +76,26 @@ pub struct DataPlane {
     pub refusal_log: LogLimit,
 }
 
-/// Serves a client that `let_in_by` let in.
-async fn serve(stream: TlsStream<Socket>, let_in_by: &Arc<ServerTls>, plane: &Arc<DataPlane>) {
+/// Serves a client that `let_in_by` let in, until `until`.
+async fn serve(
+    stream: TlsStream<Socket>,
+    until: Option<OffsetDateTime>,
+    mut let_in_by: Arc<ServerTls>,
+    plane: &Arc<DataPlane>,
+) {
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2".as_slice());
-    let certificate_left = tls::seconds_left(session.peer_certificates(), wall_now());
     let caller = tls::caller(session.peer_certificates()).map(Arc::new);
     let limits = &plane.limits;
     let of_caller = caller.as_ref().ok().map(Arc::clone);
     let shaken = tls::Shaken::of(session);
+    let Some(until) = until.or_else(|| let_in_by.lets_in(&shaken, wall_now())) else {
+        plane.room.metrics.handshakes_failed.increment(1);
+        return;
+    };
+    let expiry = Expiry::new(until, now(), wall_now());
     let of_caller_max = limits.connections_per_caller_max;
-    let listed = plane.connections.list(stream, shaken, is_http2, of_caller, of_caller_max);
+    let listed = plane.connections.list(stream, shaken, expiry, is_http2, of_caller, of_caller_max);
     let Some(listed) = listed else {
         plane.room.metrics.connections_refused.increment(1);
         return;
@@ -91,10 +103,16 @@ async fn serve(stream: TlsStream<Socket>, let_in_by: &Arc<ServerTls>, plane: &Ar
     let connection = listed.connection();
     // A reload during the handshake: either it finds this connection on the list,
     // or this finds the reload.
-    let current = plane.tls.load_full();
-    if !Arc::ptr_eq(let_in_by, &current) && !connection.is_let_in(&current, wall_now()) {
-        plane.room.metrics.handshakes_failed.increment(1);
-        return;
+    loop {
+        let current = plane.tls.load_full();
+        if Arc::ptr_eq(&let_in_by, &current) {
+            break;
+        }
+        if !connection.is_let_in(&current, wall_now()) {
+            plane.room.metrics.handshakes_failed.increment(1);
+            return;
+        }
+        let_in_by = current;
     }
     let io = TokioIo::new(Watched::new(Arc::clone(connection)));
     let service = {
@@ -103,13 +121,12 @@ async fn serve(stream: TlsStream<Socket>, let_in_by: &Arc<ServerTls>, plane: &Ar
             http::respond(Arc::clone(&plane), Arc::clone(&connection), caller.clone(), request)
         })
     };
-    let age_max = limits.connection_age_max.min(certificate_left);
     let ended = if is_http2 {
         let serving = pin!(http2(limits).serve_connection(io, service));
-        drive(serving, |serving| serving.graceful_shutdown(), connection, limits, age_max).await
+        drive(serving, |serving| serving.graceful_shutdown(), connection, limits).await
     } else {
         let serving = pin!(http1(limits).serve_connection(io, service));
-        drive(serving, |serving| serving.graceful_shutdown(), connection, limits, age_max).await
+        drive(serving, |serving| serving.graceful_shutdown(), connection, limits).await
     };
     match ended {
         Ended::Served => connection.deliver(limits.write_timeout).await,
@@ -129,14 +146,14 @@ enum Ended {
 }
 
 /// Drives a connection until it ends, is asked to go, or is cut. Whatever the
-/// client does, it ends: when it is too old, when nothing is asked, when answers
-/// are not read, and, once asked to go, after the time that answers may take.
+/// client does, it ends: when it is too old, when its certificate or what vouched
+/// for it has expired, when nothing is asked, when answers are not read, and, once
+/// asked to go, after the time that answers may take.
 async fn drive<C: Future>(
     mut serving: Pin<&mut C>,
     shut_down: impl Fn(Pin<&mut C>),
     connection: &Connection,
     limits: &config::Server,
-    age_max: Duration,
 ) -> Ended {
     let grace = limits.request_timeout + limits.write_timeout;
     let pace = limits.write_timeout.min(limits.header_read_timeout) / 2;
@@ -169,7 +186,8 @@ async fn drive<C: Future>(
                     return Ended::Served;
                 }
                 was_idle = is_idle;
-                now.since(started) >= age_max || is_idle
+                let is_too_old = now.since(started) >= limits.connection_age_max;
+                is_too_old || is_idle || connection.is_expired(now, wall_now())
             }
         };
         if go && going_since.is_none() {

@@ -40,6 +40,13 @@ pub fn caller(certificate_der: &[u8]) -> Result<Caller, Refusal> {
     tls::caller(Some(&[CertificateDer::from(certificate_der)]))
 }
 
+/// Whether a revocation list that is taken revokes each certificate that another parser finds
+/// on it; None if it is not taken.
+#[must_use]
+pub fn revocation_list(der: &[u8]) -> Option<bool> {
+    tls::revokes_all_that_it_lists(der)
+}
+
 /// By which method a target of a request is asked for, and the kid that it names, if any.
 ///
 /// # Errors
