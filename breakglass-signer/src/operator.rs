@@ -77,8 +77,8 @@ fn unlocked(service: &Service, passphrase: Zeroizing<Vec<u8>>, by: &str) -> Unlo
     service.log.info("a passphrase waits to be used", json!({"by": by}));
     Unlocked {
         unlocked: true,
-        detail: "it waits for one activation, and is wiped after that or in five minutes; \
-                 next: signctl breakglass activate"
+        detail: "it waits for one activation, which tries it, and is wiped after that or in five \
+                 minutes; next: signctl breakglass activate"
             .to_owned(),
         waits_s: WAITS.as_secs(),
     }

@@ -7,6 +7,7 @@
 
 mod keeper;
 mod record;
+mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,6 +167,16 @@ impl Breakglass {
             let detail =
                 format!("the session {} is in force; end it first, or wait", armed.session);
             return Err(refused("session_in_force", detail));
+        }
+        let (begins, wall) = (request.not_before(), wall_now());
+        if wall < begins {
+            // A part of a second counts as one.
+            let left = (begins - wall).whole_seconds() + 1;
+            let detail = format!(
+                "the request becomes valid at {}, in {left} s; nothing was used up: activate it again then",
+                rfc3339(begins)
+            );
+            return Err(refused("not_yet_valid", detail));
         }
         for kid in request.replaces() {
             self.is_out(gates, kid)?;
@@ -349,47 +360,6 @@ impl Breakglass {
         }
     }
 
-    /// What an operator asks for: outages, the session, the signer.
-    pub async fn status(&self) -> Value {
-        let known = match self.emergency.refresh().await {
-            Ok(known) => Some(known),
-            Err(_) => self.emergency.known(),
-        };
-        let gates = self.monitor.gates();
-        let kids: Vec<_> = gates.gates().map(|(kid, _)| kid).collect();
-        let outages = self.claims(&gates, kids.into_iter()).into_iter().map(|claim| {
-            let kid = Kid::parse(&claim.signer_kid).ok();
-            let qualifies = kid.is_some_and(|kid| self.is_out(&gates, &kid).is_ok());
-            json!({
-                "signer_kid": claim.signer_kid,
-                "since": claim.since,
-                "seconds": claim.seconds,
-                "qualifies": qualifies,
-            })
-        });
-        let callers = gates.rulebook().callers().map(signing_core::Caller::as_str);
-        let mut body = json!({
-            "configured": self.emergency.is_configured(),
-            "callers": callers.collect::<Vec<_>>(),
-            "min_outage_s": self.min_outage.as_secs(),
-            "outages": outages.collect::<Vec<_>>(),
-        });
-        if let Some(armed) = gates.armed(now(), wall_now()) {
-            let mut session = session_json(armed);
-            let held = known.as_ref().and_then(|known| known.state.session.as_ref());
-            if let Some(held) = held.filter(|held| held.session == armed.session) {
-                crate::json::put(&mut session, "remaining", held.remaining);
-                crate::json::put(&mut session, "max_signatures", held.max_signatures);
-            }
-            crate::json::put(&mut body, "session", session);
-        }
-        if let Some(known) = known {
-            crate::json::put(&mut body, "deployment", &known.state.deployment);
-            crate::json::put(&mut body, "signer", json!(known.state));
-        }
-        body
-    }
-
     /// What the outage clocks show of those that have counted anything.
     fn claims<'k>(
         &self,
@@ -427,20 +397,6 @@ impl Breakglass {
             leaves_the_last: false,
         }
     }
-}
-
-fn session_json(armed: &Armed) -> Value {
-    json!({
-        "session": armed.session,
-        "incident": armed.incident,
-        "justification": armed.justification,
-        "emergency_kid": armed.signer.kid.as_str(),
-        "algorithm": armed.signer.algorithm().name(),
-        "replaces": armed.replaces.iter().map(Kid::as_str).collect::<Vec<_>>(),
-        "callers": armed.callers.iter().map(signing_core::Caller::as_str).collect::<Vec<_>>(),
-        "expires_at": rfc3339(armed.expires_at),
-        "expires_in_s": armed.lease_until.since(now()).as_secs(),
-    })
 }
 
 pub(crate) fn read_request(request_b64: &str) -> Result<Request, Refused> {

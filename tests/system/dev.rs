@@ -95,7 +95,7 @@ async fn the_printed_lines_work_as_they_stand() {
         "frozen: nothing is signed",
         "not frozen",
         "upstream_unhealthy",
-        "unlocked: it waits for one activation",
+        "handed over, and not tried yet: it waits for one activation",
         "SESSION INC-1-",
         "\"mode\":\"breakglass\"",
         "\"signer_kid\":\"emergency-dev\"",

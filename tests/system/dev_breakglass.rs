@@ -160,10 +160,29 @@ async fn every_way_to_cheat_is_refused_with_its_sentence() {
     let edited = out.activate("edited.json", &approvals.each_ref());
     refused(&edited, "approval_invalid", "bytes");
 
-    let yesterday = OffsetDateTime::now_utc() - Duration::days(1);
-    let before = (yesterday - Duration::hours(1)).format(&Rfc3339).unwrap();
-    let yesterday = yesterday.format(&Rfc3339).unwrap();
-    out.request("old.json", &["--not-before", &yesterday, "--outage-since", &before]);
+    // `request` writes none of yesterday, but whoever edits it before it is approved does.
+    let hours =
+        |hours: i64| (OffsetDateTime::now_utc() - Duration::hours(hours)).format(&Rfc3339).unwrap();
+    let words = [
+        "breakglass",
+        "request",
+        "--incident",
+        "INC-1",
+        "--justification",
+        "a test",
+        "--out",
+        "old.json",
+    ];
+    let times = ["--not-before", &hours(24), "--outage-since", &hours(25)];
+    let (written, said) = out.signctl(&[&words[..], &times].concat());
+    assert!(!written && said.contains("could never be activated"), "{said}");
+    out.request("old.json", &[]);
+    let file = out.scratch.path("old.json");
+    let mut old: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for (key, ago) in [("outage_since", 25), ("not_before", 24), ("expires_at", 23)] {
+        old[key] = hours(ago).into();
+    }
+    std::fs::write(&file, old.to_string()).unwrap();
     out.refuses("old.json", "expired", "expired");
 
     out.request("elsewhere.json", &["--instance", &"ab".repeat(32)]);

@@ -57,13 +57,14 @@ impl Flags {
 #[derive(Subcommand)]
 enum Verb {
     /// Write the request that two people have to approve, from what the running proxy knows; print
-    /// the line with which each of them approves it.
+    /// the line with which each of them approves it. While the outage is not long enough yet, it is
+    /// valid from when it will be. What could never be activated is not written.
     #[command(
-        after_help = "Example: signctl breakglass request --incident INC-7 --justification \"KMS is down in eu-west-1\" --minutes 60 --max-signatures 10000 --out request.json"
+        after_help = "Example: signctl breakglass request --incident INC-7 --justification \"KMS is down in eu-west-1\" --out request.json\n         signctl breakglass request --incident INC-7 --justification \"KMS is down in eu-west-1\" --minutes 60 --max-signatures 10000 --out request.json"
     )]
     Request(Box<request::Flags>),
     /// Bring the emergency key's passphrase to the signer: asked for at the terminal, or read from a
-    /// pipe. It waits for one activation, five minutes at most.
+    /// pipe. It waits for one activation, which tries it, five minutes at most.
     #[command(
         after_help = "Example: signctl breakglass unlock\n         signctl breakglass unlock --operator-socket /run/breakglass-signer/operator.sock"
     )]

@@ -2,20 +2,26 @@
 //! `GET /v1/breakglass` answers
 //!
 //! ```json
-//! {"deployment": "...", "callers": ["spiffe://..."],
-//!  "outages": [{"signer_kid": "...", "since": "<RFC 3339>", "seconds": 2100, "qualifies": true}],
+//! {"deployment": "...", "callers": ["spiffe://..."], "signers": ["..."], "min_outage_s": 1800,
+//!  "emergency_keys_registered": {"<kid>": "<sha256>"},
+//!  "outages": [{"signer_kid": "...", "since": "<RFC 3339>", "seconds": 2100, "qualifies": true, "running": true}],
 //!  "signer": {"instance": "...", "keys": [{"kid": "...", "sha256": "...", "state": "sealed"}],
 //!             "required_roles": ["Finance", "Security"], ...}}
 //! ```
 //!
 //! where `signer` is the emergency signer's own state (`signing_core::breakglass::wire::State`).
+//!
+//! It is valid from the moment at which the outage is long enough, so that it is written and approved
+//! before: whoever waits for that to write it has lost the time.
+
+mod outlook;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
@@ -44,7 +50,8 @@ pub(crate) struct Flags {
     /// SHA-256 of its public key (DER SubjectPublicKeyInfo, hex); else as the signer says.
     #[arg(long, value_name = "HEX")]
     emergency_key_sha256: Option<String>,
-    /// Signers it stands in for; else every one with an outage that is long enough.
+    /// Signers it stands in for; else every one with an outage that is long enough or, if there is none,
+    /// every one with an outage that counts.
     #[arg(long, value_name = "KID", value_delimiter = ',')]
     replaces: Vec<String>,
     /// Callers that it signs for; else every caller of the proxy.
@@ -59,7 +66,7 @@ pub(crate) struct Flags {
     /// RFC 3339: when the outage began; else when the last of those signers went out.
     #[arg(long, value_name = "TIME", value_parser = rfc3339)]
     outage_since: Option<OffsetDateTime>,
-    /// RFC 3339: not before then; else now.
+    /// RFC 3339: not before then; else now or, if the outage is not long enough yet, when it will be.
     #[arg(long, value_name = "TIME", value_parser = rfc3339)]
     not_before: Option<OffsetDateTime>,
     /// Signer instances to arm; else the one that the proxy is connected to.
@@ -83,8 +90,16 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     // Without a proxy the flags have to say it all; what is missing is named below.
     let known = client::get(socket, "/v1/breakglass").map(|reply| reply.body);
     let known = known.unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
-    let draft = draft(flags, &known, now())?;
+    let now = now();
+    let draft = draft(flags, &known, now)?;
     let bytes = draft.to_bytes().map_err(|error| anyhow!("no such request: {error}"))?;
+    let never = outlook::never(&draft, &known, now, flags.outage_since.is_some());
+    if !never.is_empty() {
+        bail!(
+            "nothing was written, since it could never be activated:\n  - {}",
+            never.join("\n  - ")
+        );
+    }
     let mut out =
         OpenOptions::new().write(true).create_new(true).open(&flags.out).with_context(|| {
             format!(
@@ -102,13 +117,17 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
         out::report_json(&said)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut lines = vec![
-        format!(
-            "{file}: request {} for incident {}, to sign until {}",
-            draft.id, draft.incident, draft.expires_at
-        ),
-        "Each role has it signed by a person of its own, over these exact bytes:".to_owned(),
-    ];
+    let mut lines = vec![format!(
+        "{file}: request {} for incident {}, to sign for {} from {} until {}",
+        draft.id,
+        draft.incident,
+        draft.replaces.join(", "),
+        draft.not_before,
+        draft.expires_at
+    )];
+    lines.extend(notes(&draft, &known, now).into_iter().map(|note| format!("note: {note}")));
+    lines
+        .push("Each role has it signed by a person of its own, over these exact bytes:".to_owned());
     lines.extend(roles.iter().map(|role| {
         format!("  {role}: {sign} && mv {file}.sig {file}.{}.sig", role.to_lowercase())
     }));
@@ -123,7 +142,16 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
 
 fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Draft> {
     let missing = |what: &str, flag: &str| {
-        let why = text(known, "/error").or_else(|| text(known, "/detail"));
+        let signer = match known.get("configured") {
+            Some(Value::Bool(false)) => {
+                Some("this proxy has no emergency signer: [breakglass] signer_socket")
+            }
+            Some(_) if known.get("signer").is_none() => {
+                Some("the emergency signer is not connected to the proxy")
+            }
+            Some(_) | None => None,
+        };
+        let why = text(known, "/error").or_else(|| text(known, "/detail")).or(signer);
         let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
         anyhow!("{what} is not known{why}; give {flag}")
     };
@@ -132,16 +160,16 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
     };
     let kid = match &flags.emergency_kid {
         Some(kid) => kid.clone(),
-        None => only_key(known).ok_or_else(|| missing("which emergency key", "--emergency-kid"))?,
+        None => only_key(known).ok_or_else(|| missing(&which_key(known), "--emergency-kid"))?,
     };
     let sha256 = flags.emergency_key_sha256.clone().or_else(|| {
         let key = keys(known).find(|key| text(key, "/kid") == Some(kid.as_str()))?;
         text(key, "/sha256").map(str::to_owned)
     });
     let replaces =
-        if flags.replaces.is_empty() { qualifying(known) } else { flags.replaces.clone() };
+        if flags.replaces.is_empty() { replaceable(known) } else { flags.replaces.clone() };
     if replaces.is_empty() {
-        let missing = missing("a signer whose outage is long enough", "--replaces");
+        let missing = missing("a signer in an outage that counts", "--replaces");
         let left = left(known);
         return Err(if left.is_empty() { missing } else { anyhow!("{missing}; {left}") });
     }
@@ -159,10 +187,21 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
         flags.instances.clone()
     };
     let since = match flags.outage_since {
-        Some(time) => Some(time.format(&Rfc3339)?),
-        None => since(known, &replaces),
+        Some(time) => time,
+        None => since(known, &replaces)
+            .ok_or_else(|| missing("when the outage began", "--outage-since"))?,
     };
-    let not_before = flags.not_before.unwrap_or(now);
+    let min = outlook::min_outage(known);
+    // To the second, and never a moment too early: what has not lasted long enough yet will have when the
+    // request begins.
+    let is_attested = flags.outage_since.is_some();
+    let since = if is_attested || since + min <= now { floor(since) } else { ceil(since) };
+    let not_before = match flags.not_before {
+        Some(time) => time,
+        // The proxy may have begun to count after the outage began.
+        None if is_attested => (since + min).max(outlook::earliest(known, &replaces, now)),
+        None => now.max(since + min),
+    };
     fits(flags, known)?;
     let mut nonce = [0; 16];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| anyhow!("the system gives no randomness"))?;
@@ -179,7 +218,7 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
             .ok_or_else(|| missing("the emergency key's hash", "--emergency-key-sha256"))?,
         replaces,
         callers,
-        outage_since: since.ok_or_else(|| missing("when the outage began", "--outage-since"))?,
+        outage_since: since.format(&Rfc3339)?,
         not_before: not_before.format(&Rfc3339)?,
         expires_at: (not_before + Duration::minutes(flags.minutes)).format(&Rfc3339)?,
         max_signatures: flags.max_signatures,
@@ -220,7 +259,7 @@ fn roles(known: &Value) -> Vec<String> {
 }
 
 fn keys(known: &Value) -> impl Iterator<Item = &Value> {
-    known.pointer("/signer/keys").and_then(Value::as_array).into_iter().flatten()
+    items(known, "/signer/keys")
 }
 
 /// The key that is sealed, if there is one only.
@@ -232,13 +271,59 @@ fn only_key(known: &Value) -> Option<String> {
     }
 }
 
-fn outages(known: &Value) -> impl Iterator<Item = &Value> {
-    known.get("outages").and_then(Value::as_array).into_iter().flatten()
+/// What is not known, since there are several or none.
+fn which_key(known: &Value) -> String {
+    let ready = keys(known).filter(|key| text(key, "/state") == Some("sealed"));
+    let kids: Vec<_> = ready.filter_map(|key| text(key, "/kid")).collect();
+    match kids[..] {
+        [] => "which emergency key (none is sealed and ready)".to_owned(),
+        _ => format!("which emergency key of {}", kids.join(", ")),
+    }
 }
 
-fn qualifying(known: &Value) -> Vec<String> {
-    let long = outages(known).filter(|outage| outage.get("qualifies") == Some(&Value::Bool(true)));
-    long.filter_map(|outage| text(outage, "/signer_kid").map(str::to_owned)).collect()
+fn outages(known: &Value) -> impl Iterator<Item = &Value> {
+    items(known, "/outages")
+}
+
+/// Those that are out long enough or, if there is none, those whose outage counts.
+fn replaceable(known: &Value) -> Vec<String> {
+    let of = |is_it: &dyn Fn(&Value) -> bool| -> Vec<String> {
+        let those = outages(known).filter(|outage| is_it(outage));
+        those.filter_map(|outage| text(outage, "/signer_kid").map(str::to_owned)).collect()
+    };
+    let long = of(&|outage| outage.get("qualifies") == Some(&Value::Bool(true)));
+    if long.is_empty() { of(&outlook::is_running) } else { long }
+}
+
+/// What is to be known before somebody is asked to approve it.
+fn notes(draft: &Draft, known: &Value, now: OffsetDateTime) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Ok(begins) = OffsetDateTime::parse(&draft.not_before, &Rfc3339)
+        && begins > now
+    {
+        let left = (begins - now).whole_seconds();
+        notes.push(format!(
+            "it cannot be activated before {}, in {left} s, when the outage is long enough if it lasts; have \
+             it approved meanwhile",
+            draft.not_before
+        ));
+    }
+    let is_left_out = |outage: &&Value| {
+        outlook::is_running(outage)
+            && !draft.replaces.iter().any(|kid| text(outage, "/signer_kid") == Some(kid))
+    };
+    for outage in outages(known).filter(is_left_out) {
+        let kid = text(outage, "/signer_kid").unwrap_or_default();
+        notes.push(format!("{kid} is out too, and this request does not stand in for it"));
+    }
+    if known.get("signer").is_some() && !outlook::is_for(draft, known) {
+        notes.push(
+            "it is for another deployment or another emergency signer than the one here, so what those need \
+             was not looked at"
+                .to_owned(),
+        );
+    }
+    notes
 }
 
 /// How long each outage has to go on until it is long enough, or that there is none.
@@ -262,19 +347,29 @@ fn left(known: &Value) -> String {
 }
 
 /// When the last of these went out: from then on all of them were.
-fn since(known: &Value, replaces: &[String]) -> Option<String> {
+fn since(known: &Value, replaces: &[String]) -> Option<OffsetDateTime> {
     let of_these = outages(known).filter(|outage| {
         text(outage, "/signer_kid").is_some_and(|kid| replaces.iter().any(|other| other == kid))
     });
     let times =
         of_these.filter_map(|outage| OffsetDateTime::parse(text(outage, "/since")?, &Rfc3339).ok());
-    // To the second, as `not_before` is: so what lasted long enough does in the request too.
-    times.max()?.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
+    times.max()
+}
+
+fn floor(at: OffsetDateTime) -> OffsetDateTime {
+    at.replace_nanosecond(0).unwrap_or(at)
+}
+
+fn ceil(at: OffsetDateTime) -> OffsetDateTime {
+    if at.nanosecond() == 0 { at } else { floor(at) + Duration::SECOND }
+}
+
+fn items<'v>(known: &'v Value, pointer: &str) -> impl Iterator<Item = &'v Value> {
+    known.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn listed(known: &Value, pointer: &str) -> Vec<String> {
-    let items = known.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
-    items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    items(known, pointer).filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
 /// A name out of an incident's.
@@ -286,98 +381,8 @@ fn slug(incident: &str) -> String {
 
 /// To the second, as a person reads it.
 fn now() -> OffsetDateTime {
-    let now = OffsetDateTime::now_utc();
-    now.replace_nanosecond(0).unwrap_or(now)
+    floor(OffsetDateTime::now_utc())
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        flags: Flags,
-    }
-
-    fn flags(more: &[&str]) -> Flags {
-        let base = ["x", "--incident", "INC 7", "--justification", "down", "--out", "r.json"];
-        Line::parse_from(base.iter().chain(more)).flags
-    }
-
-    fn known() -> Value {
-        json!({
-            "deployment": "d", "callers": ["spiffe://t/a"],
-            "outages": [
-                {"signer_kid": "a", "since": "2026-01-01T00:00:00Z", "seconds": 3600, "qualifies": true},
-                {"signer_kid": "b", "since": "2026-01-01T00:10:00Z", "seconds": 3000, "qualifies": true},
-                {"signer_kid": "c", "since": "2026-01-01T00:20:00Z", "seconds": 1, "qualifies": false},
-            ],
-            "signer": {"instance": "0".repeat(64), "required_roles": ["Security", "Finance"],
-                       "keys": [{"kid": "e", "sha256": "1".repeat(64), "state": "sealed"},
-                                {"kid": "old", "sha256": "2".repeat(64), "state": "destroyed"}]},
-        })
-    }
-
-    #[test]
-    fn what_the_proxy_knows_need_not_be_said() {
-        let at = OffsetDateTime::parse("2026-01-01T01:00:00Z", &Rfc3339).unwrap();
-        let draft = draft(&flags(&[]), &known(), at).unwrap();
-        assert_eq!((draft.id.as_str(), draft.audience.as_str()), ("INC-7", "d"));
-        assert_eq!(draft.replaces, ["a", "b"]);
-        assert_eq!(draft.outage_since, "2026-01-01T00:10:00Z");
-        assert_eq!((draft.emergency_kid.as_str(), draft.max_signatures), ("e", 1000));
-        assert_eq!(draft.expires_at, "2026-01-01T02:00:00Z");
-        assert!(draft.to_bytes().is_ok());
-    }
-
-    #[test]
-    fn what_nobody_knows_is_named_with_its_flag() {
-        let at = OffsetDateTime::UNIX_EPOCH;
-        let said = draft(&flags(&[]), &json!({"error": "no proxy"}), at).unwrap_err().to_string();
-        assert!(said.contains("no proxy") && said.contains("--emergency-kid"), "{said}");
-        let mut known = known();
-        known["outages"] = json!([]);
-        let said = draft(&flags(&[]), &known, at).unwrap_err().to_string();
-        assert!(said.contains("--replaces"), "{said}");
-        known["min_outage_s"] = json!(1800);
-        let said = |known: &Value| draft(&flags(&[]), known, at).unwrap_err().to_string();
-        assert!(said(&known).ends_with("and one has to last 1800 s"), "{}", said(&known));
-        known["outages"] = json!([{"signer_kid": "a", "seconds": 1200, "qualifies": false}]);
-        let told = said(&known);
-        assert!(
-            told.ends_with("a is out for 1200 s of 1800 s: 600 s are left, if it lasts"),
-            "{told}"
-        );
-    }
-
-    #[test]
-    fn what_the_signer_would_refuse_is_not_written() {
-        let mut known = known();
-        known["signer"]["session_max_s"] = json!(3600);
-        known["signer"]["signatures_max"] = json!(1000);
-        let at = OffsetDateTime::UNIX_EPOCH;
-        assert!(draft(&flags(&[]), &known, at).is_ok());
-        for (given, word) in [
-            (["--minutes", "61"], "60 minutes at most"),
-            (["--max-signatures", "1001"], "makes 1000 in a session"),
-        ] {
-            let said = draft(&flags(&given), &known, at).unwrap_err().to_string();
-            assert!(said.contains(&given.join(" ")) && said.contains(word), "{said}");
-        }
-    }
-
-    #[test]
-    fn flags_override_what_is_known() {
-        let given = flags(&["--replaces", "a", "--minutes", "5", "--callers", "x.test,y.test"]);
-        let draft = draft(&given, &known(), OffsetDateTime::UNIX_EPOCH).unwrap();
-        assert_eq!(
-            (draft.replaces, draft.callers),
-            (vec!["a".to_owned()], vec!["x.test".to_owned(), "y.test".to_owned()])
-        );
-        assert_eq!(draft.outage_since, "2026-01-01T00:00:00Z");
-        assert_eq!(draft.expires_at, "1970-01-01T00:05:00Z");
-    }
-}
+mod tests;

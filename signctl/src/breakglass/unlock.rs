@@ -26,7 +26,8 @@ pub(crate) struct Flags {
     operator_socket: PathBuf,
 }
 
-/// Brings it.
+/// Brings it. Whether it is the right one shows at the activation: before two people have approved, the
+/// key is not opened (I5).
 pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     // Before it is read: as the signer itself does.
     host::hardening::harden().context(
@@ -42,9 +43,11 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     let answer: Unlocked = operator::entrust(&flags.operator_socket, &frame)?;
     let Unlocked { unlocked, detail, waits_s } = answer;
     if as_json {
-        out::report_json(&json!({"unlocked": unlocked, "detail": detail, "waits_s": waits_s}))?;
+        out::report_json(&json!({
+            "handed_over": unlocked, "tried": false, "detail": detail, "waits_s": waits_s,
+        }))?;
     } else if unlocked {
-        out::report(&format!("unlocked: {detail}"))?;
+        out::report(&format!("handed over, and not tried yet: {detail}"))?;
     } else {
         out::say(&format!("signctl: {detail}"));
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::request::{Request, RequestError};
 use super::session::Caps;
@@ -284,14 +285,18 @@ fn replaces(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivat
 fn times(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
     let (begins, ends, now) = (request.not_before(), request.expires_at(), evidence.now);
     if now < begins {
+        let (at, left) = (shown(begins), seconds(begins - now));
         let why = format!(
-            "the request is not valid before {begins}, and it is {now}; wait, or look at this machine's clock"
+            "the request becomes valid at {at}, in {left} s by this machine's clock; nothing was used up: \
+             activate it again then"
         );
         return Err(no(Clause::NotYetValid, why));
     }
     if now >= ends {
         let why = format!(
-            "the request expired at {ends}, and it is {now}; write a new one and have it approved"
+            "the request expired at {}, and it is {}; write a new one and have it approved",
+            shown(ends),
+            shown(now)
         );
         return Err(no(Clause::Expired, why));
     }
@@ -358,6 +363,10 @@ fn outage(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated
         }
     }
     Ok(())
+}
+
+fn shown(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 fn seconds(duration: time::Duration) -> u64 {

@@ -8,6 +8,7 @@ mod end;
 mod faults;
 mod liar;
 mod operator;
+mod request;
 mod scope;
 mod status;
 mod switch;
