@@ -69,6 +69,7 @@ mod registry_edits;
 mod reload;
 mod revocation;
 mod seals;
+mod security_page;
 mod sign;
 mod signctl_gate;
 mod sockets;

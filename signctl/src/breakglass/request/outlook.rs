@@ -82,7 +82,8 @@ fn clock(
             shown(ends)
         ));
     }
-    if since > now {
+    // To the second, an outage that has just begun begins in the next one.
+    if since > now + Duration::SECOND {
         whys.push(format!(
             "--outage-since {}: is in the future, and the approvers attest an outage that has begun",
             shown(since)

@@ -79,6 +79,12 @@ fn a_request_of_an_outage_that_is_not_long_enough_is_valid_when_it_is() {
     assert_eq!(draft.expires_at, "2026-01-01T02:20:01Z");
     let notes = notes(&draft, &early(), at(NOW)).concat();
     assert!(notes.contains("before 2026-01-01T01:20:01Z, in 1201 s"), "{notes}");
+    // Also in the first second of the outage.
+    let mut just = early();
+    just["outages"][0]["since"] = json!("2026-01-01T01:00:00.4Z");
+    just["outages"][0]["seconds"] = json!(0);
+    let draft = written(&[], &just).unwrap();
+    assert_eq!(draft.not_before, "2026-01-01T01:30:01Z");
     // The one that went out last decides, and the longer minimum.
     let mut known = known();
     known["signer"]["min_outage_s"] = json!(2400);
