@@ -5,7 +5,7 @@
 //!   status 141, as the shell says of a filter that SIGPIPE ended.
 //! - The text reports what the exit status says too ([`report`]): without a reader the status is
 //!   the one of what was done, so that `signctl freeze | true` says that it froze.
-//! - The text exists nowhere else ([`deliver`]): without a reader that is an error.
+//! - The text exists nowhere else ([`deliver_json`]): without a reader that is an error.
 //!
 //! What does not fit on standard output is said on standard error, as far as that goes.
 

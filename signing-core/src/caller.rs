@@ -63,7 +63,7 @@ pub enum CallerError {
 }
 
 /// The forms of names that callers have. A new kind of caller gets its variant here, a
-/// constructor, and its prefix in [`Form::of`].
+/// constructor, and its prefix in `Form::of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// `spiffe://TRUST-DOMAIN/PATH`: a URI among the subject alternative names.

@@ -39,7 +39,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
     )
 }
 
-/// [`line`] of as much of `text` as fits into `most` bytes.
+/// [`line()`] of as much of `text` as fits into `most` bytes.
 #[must_use]
 pub fn clipped(text: &str, most: usize) -> String {
     let mut out = String::new();

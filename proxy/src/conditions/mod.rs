@@ -62,7 +62,7 @@ pub struct Condition {
     pub since: OffsetDateTime,
 }
 
-/// The conditions in force, written by [`watch`] every second.
+/// The conditions in force, written by [`watch()`] every second.
 #[derive(Debug, Default)]
 pub struct Conditions {
     all: ArcSwap<Vec<Condition>>,

@@ -85,7 +85,7 @@ impl Connections {
     }
 
     /// Waits until every signature released so far is delivered or its connection is gone; resets
-    /// those that still carry one after [`SETTLE_PATIENCE`]. Returns how many it reset.
+    /// those that still carry one after `SETTLE_PATIENCE`. Returns how many it reset.
     pub async fn settle(&self) -> usize {
         let open = self.snapshot();
         let mut pending: Vec<_> =
