@@ -2,6 +2,8 @@
 //! from a bounded queue, so that a reader that stalls holds up nobody. Events that
 //! find the queue full are dropped: what must not be lost is in the journal.
 
+mod levels;
+
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -13,15 +15,19 @@ use arc_swap::ArcSwapOption;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signing_core::Moment;
 use tracing::Level;
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::conditions::LogState;
 use crate::time::now;
 
+use self::levels::Levels;
+
+/// The variable that says which levels are logged.
+const SETTING: &str = "RUST_LOG";
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 8192;
 /// Lines written with one system call, at most.
@@ -92,7 +98,7 @@ impl Log {
     /// Makes it the log of `tracing`'s events: JSON for a program, text for a
     /// person at a terminal. Levels by `RUST_LOG`.
     pub fn take_events(&self) {
-        let asked = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let Levels { targets: asked, set_aside } = Levels::of(std::env::var_os(SETTING).as_deref());
         let capped = filter_fn(|event| {
             *event.level() <= Level::INFO
                 || MAY_SAY_MORE.iter().any(|target| event.target().starts_with(target))
@@ -107,6 +113,13 @@ impl Log {
         } else {
             let events = events.json().flatten_event(true);
             registry.with(events.with_filter(asked.and(capped))).init();
+        }
+        if let Some(why) = set_aside {
+            tracing::warn!(
+                why,
+                "{SETTING} is set aside, and the default applies: {}",
+                levels::DEFAULT
+            );
         }
     }
 

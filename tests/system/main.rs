@@ -54,6 +54,7 @@ mod journal;
 mod journal_faults;
 mod journal_tools;
 mod limits;
+mod log_levels;
 mod matrix;
 mod metrics;
 mod ministack;

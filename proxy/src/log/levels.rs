@@ -1,0 +1,169 @@
+//! `RUST_LOG`: which levels are logged. What cannot be read is never taken as "nothing": then the
+//! default applies, and the log says so.
+
+use std::ffi::OsStr;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+
+/// The level without a setting, and of every target that a setting does not name.
+pub(super) const DEFAULT: LevelFilter = LevelFilter::INFO;
+
+/// Longest part of a setting that is repeated.
+const SHOWN_MAX_BYTES: usize = 200;
+
+/// What a line's `target` begins with: our own, and the libraries' that log.
+const TARGETS: [&str; 17] = [
+    "admin",
+    "audit",
+    "aws_",
+    "breakglass",
+    "condition",
+    "config",
+    "gate",
+    "h2",
+    "hyper",
+    "log",
+    "outcome",
+    "pkcs11",
+    "refusal",
+    "rustls",
+    "signing_core",
+    "signing_proxy",
+    "tokio",
+];
+
+/// What is logged.
+#[derive(Debug)]
+pub(super) struct Levels {
+    pub(super) targets: Targets,
+    /// Why the default applies in place of the setting.
+    pub(super) set_aside: Option<String>,
+}
+
+impl Levels {
+    /// By the value of `RUST_LOG`; none: it is not set.
+    pub(super) fn of(setting: Option<&OsStr>) -> Self {
+        let read = setting.map(|setting| match setting.to_str() {
+            Some(text) => read(text),
+            None => Err("is not UTF-8".to_owned()),
+        });
+        match read {
+            None => Self { targets: default(), set_aside: None },
+            Some(Ok(targets)) => Self { targets, set_aside: None },
+            Some(Err(why)) => Self { targets: default(), set_aside: Some(why) },
+        }
+    }
+}
+
+fn default() -> Targets {
+    Targets::new().with_default(DEFAULT)
+}
+
+/// Reads `LEVEL` and `TARGET=LEVEL`, with commas between them.
+fn read(setting: &str) -> Result<Targets, String> {
+    let mut targets = default();
+    let parts = setting.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let mut count = 0;
+    for part in parts {
+        count += 1;
+        targets = match part.split_once('=') {
+            None => targets.with_default(level(part)?),
+            Some((target, word)) => targets.with_target(known(target.trim())?, level(word.trim())?),
+        };
+    }
+    if count == 0 { Err("is empty".to_owned()) } else { Ok(targets) }
+}
+
+fn level(word: &str) -> Result<LevelFilter, String> {
+    let words = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_one = words.iter().any(|one| word.eq_ignore_ascii_case(one));
+    let level = is_one.then(|| word.parse().ok()).flatten();
+    level.ok_or_else(|| format!("{:?} is none of the levels {}", shown(word), words.join(", ")))
+}
+
+fn known(target: &str) -> Result<&str, String> {
+    let is_known = TARGETS.iter().any(|known| target.starts_with(known));
+    is_known.then_some(target).ok_or_else(|| {
+        format!("nothing logs as {:?}; targets are {}", shown(target), TARGETS.join(", "))
+    })
+}
+
+fn shown(text: &str) -> String {
+    text::clipped(text, SHOWN_MAX_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    fn of(setting: &str) -> Levels {
+        Levels::of(Some(OsStr::new(setting)))
+    }
+
+    #[test]
+    fn what_can_be_read_counts_and_what_it_does_not_name_has_the_default() {
+        for (setting, info, gate_debug) in [
+            ("info", true, false),
+            ("WARN", false, false),
+            ("off", false, false),
+            (" debug ", true, true),
+            ("gate=debug", true, true),
+            ("warn,gate=debug", false, true),
+            ("gate = debug , error,", false, true),
+        ] {
+            let Levels { targets, set_aside } = of(setting);
+            assert_eq!(set_aside, None, "{setting}");
+            assert_eq!(targets.would_enable("admin", &Level::INFO), info, "{setting}");
+            assert_eq!(targets.would_enable("gate", &Level::DEBUG), gate_debug, "{setting}");
+        }
+        assert_eq!(Levels::of(None).set_aside, None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_leaves_the_default_and_says_why() {
+        for (setting, why) in [
+            ("", "is empty"),
+            (" , ", "is empty"),
+            ("inof", "\"inof\" is none of the levels off, error"),
+            ("info,admin=debgu", "\"debgu\" is none of the levels"),
+            ("signing_proxi=debug", "nothing logs as \"signing_proxi\"; targets are admin"),
+            ("=info", "nothing logs as \"\""),
+            ("gate=", "\"\" is none of the levels"),
+            ("[span]=info", "nothing logs as"),
+            ("3", "\"3\" is none of the levels"),
+            ("in\u{202e}fo", "in\\\\u{202e}fo"),
+        ] {
+            let Levels { targets, set_aside } = of(setting);
+            let said = set_aside.unwrap_or_else(|| panic!("{setting:?} was read"));
+            assert!(said.contains(why), "{setting:?}: {said}");
+            assert_eq!(targets, default(), "{setting:?}");
+        }
+        use std::os::unix::ffi::OsStrExt as _;
+        let said = Levels::of(Some(OsStr::from_bytes(b"\xff"))).set_aside;
+        assert_eq!(said.as_deref(), Some("is not UTF-8"));
+    }
+
+    #[test]
+    fn every_target_that_we_log_as_is_known() {
+        fn walk(directory: &std::path::Path, found: &mut Vec<String>) {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    walk(&path, found);
+                } else if let Ok(text) = std::fs::read_to_string(&path) {
+                    let named = text.split("target: \"").skip(1);
+                    found.extend(named.filter_map(|rest| Some(rest.split('"').next()?.to_owned())));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        assert!(found.len() > 10, "{found:?}");
+        for target in found {
+            assert!(known(&target).is_ok(), "{target}");
+        }
+    }
+}
