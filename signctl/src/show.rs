@@ -102,7 +102,8 @@ pub(crate) fn health(body: &Value) -> String {
     if body.get("signers").is_none() {
         return if body.get("ok") == Some(&Value::Bool(true)) { "ok" } else { "NOT ok" }.to_owned();
     }
-    let mut lines = vec![verdict(body)];
+    let mut lines: Vec<_> = emergency::in_health(body).into_iter().collect();
+    lines.push(verdict(body));
     lines.extend(conditions(body));
     lines.push(signers(body));
     lines.join("\n")

@@ -209,6 +209,8 @@ async fn every_way_to_cheat_is_refused_with_its_sentence() {
     assert_eq!(signer.len(), 1);
     kill(Pid::from_raw(i32::try_from(signer[0]).unwrap()), Signal::SIGKILL).unwrap();
     out.process.says("THE EMERGENCY SIGNER ENDED").await;
+    // What the page tells a person to run is what it says.
+    out.process.says("serve --config dev/breakglass-signer.toml").await;
     eventually("the session is over", || {
         std::future::ready((out.sign()["reason"] == "upstream_unhealthy").then_some(()))
     })

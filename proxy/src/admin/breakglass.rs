@@ -74,7 +74,7 @@ pub(super) fn put_status(admin: &Admin, gates: &Snapshot, body: &mut Value) {
     put(session, "upstreams_back", back);
     let held = known.as_ref().and_then(|known| known.state.session.as_ref());
     if let Some(held) = held.filter(|held| held.session == armed.session) {
-        put(session, "remaining", held.remaining);
+        put(session, "remaining", known.as_ref().and_then(|known| known.remaining()));
         put(session, "max_signatures", held.max_signatures);
     }
 }

@@ -44,7 +44,8 @@ impl Breakglass {
             let mut session = session_json(armed);
             let held = known.as_ref().and_then(|known| known.state.session.as_ref());
             if let Some(held) = held.filter(|held| held.session == armed.session) {
-                crate::json::put(&mut session, "remaining", held.remaining);
+                let left = known.as_ref().and_then(|known| known.remaining());
+                crate::json::put(&mut session, "remaining", left);
                 crate::json::put(&mut session, "max_signatures", held.max_signatures);
             }
             crate::json::put(&mut body, "session", session);

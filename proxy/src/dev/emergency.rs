@@ -123,8 +123,9 @@ impl Emergency {
         let stopping = Arc::new(AtomicBool::new(false));
         let (is_over, ended) = sync_channel(1);
         let told_to = Arc::clone(&stopping);
+        let again = format!("{} serve --config {}", self.program.display(), self.config.display());
         let watch = move || {
-            watch(child, &told_to);
+            watch(child, &told_to, &again);
             drop(is_over);
         };
         let watched = std::thread::Builder::new().name("signer-watch".into()).spawn(watch);
@@ -170,13 +171,13 @@ impl Drop for Running {
 }
 
 /// Waits for its end, and says so if nobody asked for it.
-fn watch(mut child: Child, told_to: &AtomicBool) {
+fn watch(mut child: Child, told_to: &AtomicBool, again: &str) {
     let ended = child.wait();
     if !told_to.load(Ordering::SeqCst) {
         let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
         tracing::error!(
-            target: "breakglass", how,
-            "THE EMERGENCY SIGNER ENDED: no break-glass until `dev` is started again"
+            target: "breakglass", how, again,
+            "THE EMERGENCY SIGNER ENDED: no break-glass until it is started again, by the command `again`"
         );
     }
 }

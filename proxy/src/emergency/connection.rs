@@ -144,7 +144,7 @@ impl Connector {
             self.settings.accepts(&state).map_err(io::Error::other)?;
             let instance = &state.instance;
             tracing::info!(target: "breakglass", instance, "the emergency signer is connected");
-            self.known.store(Some(Arc::new(Known { state, at: now(), connection })));
+            self.known.store(Some(Arc::new(Known::new(state, now(), connection))));
             Ok(Connected { reader, writer })
         };
         tokio::time::timeout(GREETING_MAX, greeting)

@@ -6,6 +6,7 @@ mod errors;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -52,9 +53,23 @@ pub struct Known {
     pub at: Moment,
     /// On which connection, counted from the start: a session belongs to one.
     pub connection: u64,
+    /// What its session has left by the newest signature, which came after it said so.
+    left: Arc<AtomicU64>,
 }
 
 impl Known {
+    /// What it said, at that time, on that connection.
+    fn new(state: wire::State, at: Moment, connection: u64) -> Self {
+        let left = state.session.as_ref().map_or(0, |session| session.remaining);
+        Self { state, at, connection, left: Arc::new(AtomicU64::new(left)) }
+    }
+
+    /// Signatures that its session has left, also by those that it gave out since it said so.
+    #[must_use]
+    pub fn remaining(&self) -> Option<u64> {
+        self.state.session.as_ref().map(|_| self.left.load(Ordering::Relaxed))
+    }
+
     /// Whether that session was in force when it said so.
     #[must_use]
     pub fn has(&self, session: &str) -> bool {
@@ -170,7 +185,12 @@ impl Emergency {
             })
         };
         match client.ask(ask, client.sign_timeout).await? {
-            Answer::Signed(wire::Signed { signature, record, .. }) => {
+            Answer::Signed(wire::Signed { signature, record, remaining, .. }) => {
+                // Answers overtake each other, and what is left only gets less.
+                let known = client.known.load();
+                if let Some(known) = known.as_ref().filter(|one| one.has(&permit.armed().session)) {
+                    known.left.fetch_min(remaining, Ordering::Relaxed);
+                }
                 let signature = STANDARD.decode(&signature).map_err(|_| AskError::Nonsense)?;
                 Ok(Signed { signature, record })
             }
@@ -215,7 +235,7 @@ impl Emergency {
         match client.ask(|id| Ask::Status(wire::Status { id }), STATUS_MAX).await? {
             Answer::Status(wire::Stated { state, .. }) => {
                 let connection = before.connection;
-                let known = Arc::new(Known { state, at: now(), connection });
+                let known = Arc::new(Known::new(state, now(), connection));
                 // What another connection knows is not written over, nor that there is none.
                 let newest = client.known.load_full().ok_or(AskError::Lost)?;
                 if newest.connection != connection {

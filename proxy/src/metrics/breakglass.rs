@@ -76,12 +76,15 @@ impl BreakglassMetrics {
         in_force: Option<&std::sync::Arc<Armed>>,
     ) {
         self.connected.set(super::one_if(known.is_some()));
-        let Some(Known { state, .. }) = known else { return };
+        let Some(known) = known else { return };
+        let state = &known.state;
         let ours = |session: &&SessionState| {
             in_force.is_some_and(|armed| armed.session == session.session)
         };
-        if let Some(session) = state.session.as_ref().filter(ours) {
-            self.remaining.set(session.remaining as f64);
+        if state.session.as_ref().filter(ours).is_some()
+            && let Some(left) = known.remaining()
+        {
+            self.remaining.set(left as f64);
         }
         for key in &state.keys {
             let label = [("signer_kid", key.kid.as_str())];

@@ -33,6 +33,15 @@ pub(super) fn session(body: &Value) -> Vec<String> {
     lines
 }
 
+/// The session in force as the health listener says it, who names neither incident nor quota to everybody.
+pub(super) fn in_health(body: &Value) -> Option<String> {
+    let session = body.get("breakglass")?;
+    let (name, incident) = (text(session, "session"), text(session, "incident"));
+    let name = if name.is_empty() { name } else { format!(" {name} ({incident})") };
+    let (kid, until) = (text(session, "emergency_kid"), text(session, "expires_at"));
+    Some(format!("BREAK-GLASS SESSION{name}: the emergency key {kid} signs, until {until}"))
+}
+
 /// Emergency keys that are to be destroyed, and a signer that is not there.
 pub(super) fn keys(body: &Value) -> Vec<String> {
     let keys = body.get("emergency_keys").and_then(Value::as_array).into_iter().flatten();
@@ -96,6 +105,24 @@ mod tests {
         );
         assert!(lines[4].starts_with("emergency key old is OVERDUE"), "{said}");
         assert!(!said.contains("emergency key new") && !said.contains("NOT CONNECTED"), "{said}");
+    }
+
+    #[test]
+    fn health_says_a_session_first_whether_it_is_named_or_not() {
+        let mut body = json!({"ok": true, "signers": [], "breakglass": {"emergency_kid": "e", "expires_at": "T"}});
+        let said = super::super::health(&body);
+        assert!(
+            said.starts_with("BREAK-GLASS SESSION: the emergency key e signs, until T\n"),
+            "{said}"
+        );
+        body["breakglass"]["session"] = json!("INC-7-0a");
+        body["breakglass"]["incident"] = json!("INC-7");
+        let said = super::super::health(&body);
+        assert!(
+            said.starts_with("BREAK-GLASS SESSION INC-7-0a (INC-7): the emergency key e"),
+            "{said}"
+        );
+        assert!(!super::super::health(&json!({"ok": true, "signers": []})).contains("BREAK-GLASS"));
     }
 
     #[test]

@@ -60,7 +60,11 @@ async fn i5_a_request_made_early_with_no_flags_is_approved_meanwhile_and_valid_l
     let written: Value = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(written["replaces"], json!([KID]));
     let (since, begins) = (instant(&written, "outage_since"), instant(&written, "not_before"));
-    assert_eq!(begins - since, Duration::seconds(MIN_OUTAGE_S as i64), "{written}");
+    assert_eq!(
+        begins - since,
+        Duration::seconds(i64::try_from(MIN_OUTAGE_S).unwrap()),
+        "{written}"
+    );
     // Approved and unlocked before it is valid.
     let approvals = ["security", "finance"].map(|who| {
         STANDARD.encode(approve_with(

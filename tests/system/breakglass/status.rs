@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use system_tests::breakglass::EMERGENCY_KID;
 
 use super::{KID, Site, end, metric_is, over};
+use crate::ALICE;
 
 #[tokio::test]
 async fn a_status_says_first_that_an_emergency_key_signs_and_what_is_to_be_done() {
@@ -49,4 +50,34 @@ async fn a_status_says_first_that_an_emergency_key_signs_and_what_is_to_be_done(
     assert!(code == 0 && !said.contains("BREAK-GLASS"), "{said}");
     let due = format!("emergency key {EMERGENCY_KID} has to be destroyed by ");
     assert!(said.contains(&due), "{said}");
+}
+
+#[tokio::test]
+async fn what_a_session_has_left_is_said_as_of_the_newest_signature() {
+    let site = Site::new();
+    let (_signer, proxy, _) = site.in_session().await;
+    let alice = proxy.client(ALICE).await;
+    // Sooner than the signer is asked again how it is.
+    for number in 1..=20_u64 {
+        assert_eq!(alice.sign_message(KID, b"hi").await.status, 200);
+        let status = proxy.admin("GET", "/v1/status", Value::Null).await.body;
+        assert_eq!(status["breakglass"]["remaining"], 1000 - number, "{status}");
+        assert_eq!(status["breakglass"]["max_signatures"], 1000);
+    }
+    let (_, said, _) = proxy.signctl(&["status"]);
+    assert!(said.lines().next().unwrap().ends_with("980 of 1000 signatures left"), "{said}");
+}
+
+#[tokio::test]
+async fn health_says_first_that_an_emergency_key_signs() {
+    let site = Site::new();
+    let (_signer, proxy, _) = site.in_session().await;
+    let url = format!("http://{}/health", proxy.metrics);
+    let (_, said, _) = proxy.signctl(&["health", "--url", &url]);
+    let first = said.lines().next().unwrap();
+    assert!(first.starts_with("BREAK-GLASS SESSION") && first.contains(EMERGENCY_KID), "{said}");
+    assert_eq!(end(&proxy).await.status, 200);
+    over(&proxy).await;
+    let (_, said, _) = proxy.signctl(&["health", "--url", &url]);
+    assert!(!said.contains("BREAK-GLASS"), "{said}");
 }
