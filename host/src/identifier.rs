@@ -1,14 +1,7 @@
 //! Text that names something: no blanks around it and nothing in it that nobody sees. A line
 //! end that an editor or `kubectl` added makes another name of it, which is found nowhere.
 
-/// Characters that take no place: what a web page or a word processor leaves in a copy.
-const INVISIBLE: [std::ops::RangeInclusive<char>; 5] = [
-    '\u{ad}'..='\u{ad}',
-    '\u{200b}'..='\u{200f}',
-    '\u{202a}'..='\u{202e}',
-    '\u{2060}'..='\u{206f}',
-    '\u{feff}'..='\u{feff}',
-];
+use text::is_unseen;
 
 /// Longest value in a message, in characters; of a longer one both ends are shown.
 const QUOTED_MAX_CHARS: usize = 200;
@@ -27,7 +20,7 @@ pub fn flaw(text: &str) -> Option<&'static str> {
         Some("begins with a blank")
     } else if text.chars().any(char::is_control) {
         Some("has a control character in it")
-    } else if text.chars().any(is_invisible) {
+    } else if text.chars().any(is_unseen) {
         Some("has an invisible character in it")
     } else {
         None
@@ -37,7 +30,7 @@ pub fn flaw(text: &str) -> Option<&'static str> {
 /// `text` without what [`flaw`] finds: what was probably meant.
 #[must_use]
 pub fn meant(text: &str) -> String {
-    trimmed(text).chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect()
+    trimmed(text).chars().filter(|c| !c.is_control() && !is_unseen(*c)).collect()
 }
 
 /// `text` without the blanks, line ends and invisible characters around it.
@@ -64,11 +57,7 @@ fn is_line_end(c: char) -> bool {
 }
 
 fn is_blank(c: char) -> bool {
-    c.is_whitespace() || is_invisible(c)
-}
-
-fn is_invisible(c: char) -> bool {
-    INVISIBLE.iter().any(|range| range.contains(&c))
+    c.is_whitespace() || is_unseen(c)
 }
 
 #[cfg(test)]

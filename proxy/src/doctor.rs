@@ -18,7 +18,10 @@ use crate::conditions::Conditions;
 use crate::config;
 use crate::monitor::Monitor;
 use crate::order::CanaryOrder;
-use crate::upstream::{FaultSwitch, KmsClients, Patience, Provider, Upstream, UpstreamError};
+use crate::upstream::{
+    CredentialChain, FaultSwitch, KmsClients, NO_CREDENTIALS, Patience, Provider, Upstream,
+    UpstreamError,
+};
 use report::Checks;
 
 pub use endpoint::date;
@@ -56,7 +59,7 @@ pub struct Patient {
 pub enum Reached {
     /// Over the network, with a client made for each visit, so that nothing is seen that
     /// an older connection or older credentials hide.
-    Kms(config::AwsKms, Algorithm),
+    Kms(config::AwsKms, Algorithm, CredentialChain),
     /// Through the monitor's own.
     Here(Box<Upstream>),
 }
@@ -114,7 +117,7 @@ impl Doctor {
 impl Patient {
     fn label(&self) -> (&'static str, String) {
         match &self.reached {
-            Reached::Kms(kms, _) => ("aws-kms", kms.region.clone()),
+            Reached::Kms(kms, ..) => ("aws-kms", kms.region.clone()),
             Reached::Here(upstream) => (upstream.provider(), upstream.region().to_owned()),
         }
     }
@@ -134,10 +137,10 @@ impl Patient {
     async fn examine(&self, signer: Option<Arc<Signer>>) -> Examined {
         let mut checks = Checks::default();
         match &self.reached {
-            Reached::Kms(kms, algorithm) => {
+            Reached::Kms(kms, algorithm, credentials) => {
                 endpoint::look(kms, &mut checks).await;
                 if checks.reached() {
-                    let clients = KmsClients::new(kms, *algorithm).await;
+                    let clients = KmsClients::new(kms, *algorithm, credentials).await;
                     let provider = Provider::AwsKms(clients.monitor);
                     let upstream = Upstream::new(provider, FaultSwitch::default());
                     look_at_key(&upstream, signer, &mut checks).await;
@@ -283,8 +286,8 @@ fn kms_credentials(words: &str) -> Option<&'static str> {
         "OptInRequired",
     ]) {
         Some("give the proxy credentials of this account that are in force")
-    } else if says(&["could not be built", "not sent"]) {
-        Some("no credentials were found: set a role, a web identity or AWS_ACCESS_KEY_ID")
+    } else if says(&[NO_CREDENTIALS, "could not be built"]) {
+        Some("set a role, a web identity, a profile or AWS_ACCESS_KEY_ID")
     } else {
         None
     }

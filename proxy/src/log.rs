@@ -100,7 +100,10 @@ impl Log {
     pub fn take_events(&self) {
         let Levels { targets: asked, set_aside } = Levels::of(std::env::var_os(SETTING).as_deref());
         let capped = filter_fn(|event| {
-            *event.level() <= Level::INFO
+            // At info the SDK names the access key, twice for each load of it.
+            let is_sdk = event.target().starts_with("aws_");
+            let most = if is_sdk { Level::WARN } else { Level::INFO };
+            *event.level() <= most
                 || MAY_SAY_MORE.iter().any(|target| event.target().starts_with(target))
         });
         let events = tracing_subscriber::fmt::layer()

@@ -15,8 +15,8 @@ use crate::doctor::{self, Patient};
 use crate::metrics::Measured;
 use crate::monitor::Probed;
 use crate::upstream::{
-    DevelopmentUpstream, FaultSwitch, KmsClients, Ledger, Pkcs11Clients, Provider, Quota, Reached,
-    Served, Upstream,
+    CredentialChain, CredentialChains, DevelopmentUpstream, FaultSwitch, KmsClients, Ledger,
+    Pkcs11Clients, Provider, Quota, Reached, Served, Upstream,
 };
 use crate::workers::Worker;
 
@@ -52,6 +52,7 @@ impl Upstreams {
         let (watched, measured, patients) = (Vec::new(), Vec::new(), Vec::new());
         let mut workers = Vec::new();
         let ledger = Arc::new(Ledger::default());
+        let mut chains = CredentialChains::default();
         let mut all = Self { data, monitor, watched, measured, patients, workers: Arc::from([]) };
         for (kid, signer) in &config.signers {
             // Materials hold a registered key for every configured signer; one without
@@ -63,8 +64,8 @@ impl Upstreams {
                 let algorithm = registered.algorithm();
                 let made = match upstream {
                     config::Upstream::AwsKms(kms) => {
-                        let (data, monitor) = kms_pair(kms, algorithm).await;
-                        Some((data, monitor, doctor::Reached::Kms(kms.clone(), algorithm)))
+                        let chain = chains.of(kms);
+                        Some(kms_pair(kms, algorithm, &chain).await)
                     }
                     config::Upstream::Pkcs11(token) => {
                         let (made, worker) = token_pair(kid, token, algorithm, &ledger)?;
@@ -77,11 +78,11 @@ impl Upstreams {
                     }
                 };
                 let Some((for_callers, for_canaries, reached_by)) = made else { continue };
+                let at = places.len();
                 all.patients.push(Patient { kid: kid.clone(), reached: reached_by });
                 let quota = requests_per_second_max.map(|quota| Arc::new(Quota::new(quota)));
                 let (provider, region) = upstream.place();
                 let place = Arc::new(Place { provider, region: region.to_owned() });
-                let at = places.len();
                 let [for_callers, for_canaries] = [for_callers, for_canaries]
                     .map(|provider| Upstream::new(provider, switch.clone()));
                 let for_callers = Reached::new(for_callers, quota.clone());
@@ -104,9 +105,14 @@ impl Upstreams {
 /// For callers, for canaries, for the doctor.
 type Made = (Provider, Provider, doctor::Reached);
 
-async fn kms_pair(kms: &config::AwsKms, algorithm: Algorithm) -> (Provider, Provider) {
-    let KmsClients { data, monitor } = KmsClients::new(kms, algorithm).await;
-    (Provider::AwsKms(data), Provider::AwsKms(monitor))
+async fn kms_pair(
+    kms: &config::AwsKms,
+    algorithm: Algorithm,
+    credentials: &CredentialChain,
+) -> Made {
+    let KmsClients { data, monitor } = KmsClients::new(kms, algorithm, credentials).await;
+    let looked_at = doctor::Reached::Kms(kms.clone(), algorithm, credentials.clone());
+    (Provider::AwsKms(data), Provider::AwsKms(monitor), looked_at)
 }
 
 fn token_pair(

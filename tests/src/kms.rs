@@ -2,6 +2,7 @@
 //! fault switchable while it runs. It has a thread and a runtime of its own, so
 //! that it is fast and nothing in a test can starve it.
 
+mod clients;
 mod cut;
 mod pair;
 mod region;
@@ -21,6 +22,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
+use clients::Clients;
 use pair::Pair;
 
 pub use pair::Kind;
@@ -79,6 +81,7 @@ pub struct Kms {
     /// Its region.
     pub region: &'static str,
     keys: Arc<Mutex<BTreeMap<String, Arc<Held>>>>,
+    clients: Clients,
     /// Whether it can be reached.
     reachable: watch::Sender<bool>,
     /// Whether it has done what it was told.
@@ -156,6 +159,17 @@ impl Kms {
         Key { id: name.to_owned(), ..key.clone() }
     }
 
+    /// Lets in who signs with one of those access keys, and answers all others `else_code`.
+    pub fn let_in(&self, keys: &[&str], else_code: &'static str) {
+        self.clients.let_in(keys, else_code);
+    }
+
+    /// How often somebody was not let in.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.clients.refused()
+    }
+
     /// The private key of `key`, PKCS#8 in PEM, for a token that is to hold it too.
     #[must_use]
     pub fn private_key_pem(key: &Key) -> String {
@@ -163,6 +177,7 @@ impl Kms {
     }
 
     async fn respond(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        let refused = self.clients.refuse(request.headers());
         let target = request
             .headers()
             .get("x-amz-target")
@@ -170,6 +185,9 @@ impl Kms {
             .unwrap_or_default()
             .to_owned();
         let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+        if let Some(code) = refused {
+            return Ok(error(code, 400));
+        }
         let input: Value = serde_json::from_slice(&body).unwrap_or_default();
         let held =
             self.keys.lock().unwrap().get(input["KeyId"].as_str().unwrap_or_default()).cloned();

@@ -6,7 +6,7 @@ use host::identifier;
 use host::section::Section;
 
 use super::upstreams::Upstreams;
-use super::{AwsKms, Setting};
+use super::{AwsKms, Proxies, Setting};
 
 /// Variables that fill in what the file leaves out; the first that is set.
 const KEY_ID: [&str; 1] = ["KMS_KEY_ID"];
@@ -91,6 +91,7 @@ pub(super) fn read(section: &mut Section, of: &Upstreams<'_>) -> AwsKms {
         connect_timeout,
         call_timeout,
         retries_per_second_max: u32::try_from(retries).unwrap_or(0),
+        proxies: Proxies::of(of.environment),
     }
 }
 

@@ -12,6 +12,7 @@ mod gate;
 mod grants;
 mod parse;
 mod pkcs11;
+mod proxies;
 mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,7 @@ use host::files;
 pub use host::environment::{Environment, REASON_MAX_CHARS};
 pub use host::mistakes::ConfigError;
 pub use pkcs11::Pkcs11;
+pub use proxies::{Proxies, Through};
 
 /// A whole configuration. The files it names are read by [`crate::materials`].
 #[derive(Clone, Debug)]
@@ -237,6 +239,8 @@ pub struct AwsKms {
     pub call_timeout: Duration,
     /// Second attempts per second, at most, over all requests.
     pub retries_per_second_max: u32,
+    /// The way there, and to where credentials are from.
+    pub proxies: Proxies,
 }
 
 /// Every mistake of a config file's text by itself, without the files that it names.
@@ -254,7 +258,8 @@ pub fn mistakes(
 /// What deserves attention in the environment, one sentence each.
 #[must_use]
 pub fn environment_notes(environment: &Environment) -> Vec<String> {
-    let variables: Vec<_> = aws_kms::variables().chain([pkcs11::CREDENTIALS]).collect();
+    let variables: Vec<_> =
+        aws_kms::variables().chain([pkcs11::CREDENTIALS]).chain(Proxies::variables()).collect();
     environment.notes(parse::PREFIX, &variables)
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use signing_core::Kid;
 
-use super::{Prefer, Reached, Setting, Signer, Upstream};
+use super::{AwsKms, Prefer, Reached, Setting, Signer, Upstream};
 use super::{aws_kms, grants, pkcs11};
 use host::environment::Environment;
 use host::section::{Mistakes, Section};
@@ -65,9 +65,11 @@ impl Upstreams<'_> {
             }
             section.finish();
         }
-        let upstreams = signers.values().flat_map(|signer| &signer.upstreams);
-        if upstreams.into_iter().any(|reached| matches!(reached.upstream, Upstream::AwsKms(_))) {
-            aws_kms::sdk_mistakes(self.environment).into_iter().for_each(|what| mistakes.add(what));
+        let kms: Vec<_> = signers.values().flat_map(Signer::kms).collect();
+        if let Some(first) = kms.first() {
+            let found = aws_kms::sdk_mistakes(self.environment).into_iter();
+            let proxy = first.proxies.mistake(kms.iter().map(|kms| kms.endpoint.as_str()));
+            found.chain(proxy).for_each(|what| mistakes.add(what));
         }
         (signers, kids)
     }
@@ -162,6 +164,16 @@ impl Upstreams<'_> {
             section.finish();
         }
         upstream
+    }
+}
+
+impl Signer {
+    /// Those of its upstreams that are in AWS KMS.
+    pub(crate) fn kms(&self) -> impl Iterator<Item = &AwsKms> {
+        self.upstreams.iter().filter_map(|reached| match &reached.upstream {
+            Upstream::AwsKms(kms) => Some(kms),
+            Upstream::Pkcs11(_) | Upstream::Development { .. } => None,
+        })
     }
 }
 

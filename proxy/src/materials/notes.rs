@@ -22,6 +22,7 @@ pub(super) fn notes(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
     let config = &materials.config;
     let mut notes = limits(&config.server);
     notes.extend(upstreams(config));
+    notes.extend(proxies(config));
     notes.extend(nobody(&config.admin));
     notes.extend(directories(config));
     notes.extend(grants(materials, now));
@@ -108,11 +109,15 @@ fn upstreams(config: &Config) -> Vec<String> {
     notes
 }
 
+/// Through which proxy KMS is asked, if there is one.
+fn proxies(config: &Config) -> Vec<String> {
+    let kms: Vec<_> = config.signers.values().flat_map(Signer::kms).collect();
+    let Some(first) = kms.first() else { return Vec::new() };
+    first.proxies.notes(kms.iter().map(|kms| kms.endpoint.as_str()))
+}
+
 fn of_kms<'c>((kid, signer): (&'c Kid, &'c Signer)) -> impl Iterator<Item = (&'c Kid, &'c AwsKms)> {
-    signer.upstreams.iter().filter_map(move |reached| match &reached.upstream {
-        Upstream::AwsKms(kms) => Some((kid, kms)),
-        Upstream::Pkcs11(_) | Upstream::Development { .. } => None,
-    })
+    signer.kms().map(move |kms| (kid, kms))
 }
 
 fn of_token<'c>(

@@ -1,9 +1,16 @@
 //! AWS KMS. The SDK's own retries are off: whether a second attempt is made is
 //! decided here, by what is known about the first.
 
+mod chain;
+mod credentials;
 mod faults;
+mod files;
+mod https;
+mod renewal;
 mod state;
 
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,23 +21,29 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_kms::Client;
-use aws_sdk_kms::config::Region;
+use aws_sdk_kms::config::http::HttpResponse;
+use aws_sdk_kms::config::{IdentityCache, Region};
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
 use signing_core::gate::Fault;
 use signing_core::{Algorithm, Hash, Moment};
 
-use self::faults::classify;
+use self::faults::{classify, refused_credentials};
+use self::https::Https;
 use super::retry::RetryBudget;
 use super::{FoundKey, UpstreamError};
 use crate::config;
 use crate::order::Order;
 use crate::time::now;
 
-/// One key in AWS KMS.
-#[derive(Debug)]
+pub use credentials::CredentialChain;
+
+/// One key in AWS KMS. A clone shares its connections and credentials.
+#[derive(Clone, Debug)]
 pub struct KmsUpstream {
     client: Client,
+    credentials: CredentialChain,
     key_id: String,
     region: String,
     algorithm: Algorithm,
@@ -39,6 +52,20 @@ pub struct KmsUpstream {
     /// The ARN of the key that was compared with the registered one and equalled
     /// it. Every later answer has to name it too.
     arn: Arc<ArcSwapOption<String>>,
+}
+
+/// The chains of credentials of this process: signers whose chains are identical share one, so
+/// that its sources are asked once. A chain asks STS in its upstream's region; all else of it is
+/// the process's own.
+#[derive(Debug, Default)]
+pub struct CredentialChains(BTreeMap<String, CredentialChain>);
+
+impl CredentialChains {
+    /// The chain of an upstream.
+    pub fn of(&mut self, config: &config::AwsKms) -> CredentialChain {
+        let new = || CredentialChain::new(&config.region, &config.proxies);
+        self.0.entry(config.region.clone()).or_insert_with(new).clone()
+    }
 }
 
 /// The same key through two clients with connections of their own: one for the
@@ -53,11 +80,16 @@ pub struct KmsClients {
 
 impl KmsClients {
     /// Prepares both clients. Nothing is sent yet.
-    pub async fn new(config: &config::AwsKms, algorithm: Algorithm) -> Self {
+    pub async fn new(
+        config: &config::AwsKms,
+        algorithm: Algorithm,
+        credentials: &CredentialChain,
+    ) -> Self {
         let retries = Arc::new(RetryBudget::new(config.retries_per_second_max));
         let arn = Arc::new(ArcSwapOption::empty());
         let upstream = |client, call_timeout, retries| KmsUpstream {
             client,
+            credentials: credentials.clone(),
             key_id: config.key_id.clone(),
             region: config.region.clone(),
             algorithm,
@@ -66,9 +98,13 @@ impl KmsClients {
             arn: Arc::clone(&arn),
         };
         Self {
-            data: upstream(client(config).await, config.call_timeout, retries),
+            data: upstream(client(config, credentials).await, config.call_timeout, retries),
             // A canary that fails is evidence; a second attempt would hide it.
-            monitor: upstream(client(config).await, PROBE_MAX, Arc::new(RetryBudget::new(0))),
+            monitor: upstream(
+                client(config, credentials).await,
+                PROBE_MAX,
+                Arc::new(RetryBudget::new(0)),
+            ),
         }
     }
 }
@@ -88,11 +124,18 @@ impl KmsUpstream {
     /// sees is no evidence.
     pub async fn keep_warm(&self) {
         loop {
-            let call = self.client.get_public_key().key_id(&self.key_id).send();
+            self.credentials.look_at_files();
+            let ask = || self.client.get_public_key().key_id(&self.key_id).send();
             // Only having asked counts.
-            let _ = tokio::time::timeout(WARM_MAX, call).await;
+            let _ = tokio::time::timeout(WARM_MAX, self.called(ask)).await;
             tokio::time::sleep(WARM_EVERY).await;
         }
+    }
+
+    /// Which credentials it has, in words, without anything secret.
+    #[must_use]
+    pub fn credentials(&self) -> String {
+        self.credentials.described()
     }
 
     pub(super) fn region(&self) -> &str {
@@ -133,16 +176,11 @@ impl KmsUpstream {
             Some(digest) => (digest, MessageType::Digest),
             None => (input.bytes(), MessageType::Raw),
         };
-        let answer = self
-            .client
-            .sign()
-            .key_id(&self.key_id)
-            .message(Blob::new(bytes))
-            .message_type(kind)
-            .signing_algorithm(spec(input.algorithm()))
-            .send()
-            .await
-            .map_err(|error| classify(&error))?;
+        let sign = || {
+            let call = self.client.sign().key_id(&self.key_id).message(Blob::new(bytes));
+            call.message_type(kind.clone()).signing_algorithm(spec(input.algorithm())).send()
+        };
+        let answer = self.called(sign).await?;
         self.same_key(answer.key_id())?;
         if answer.signing_algorithm() != Some(&spec(input.algorithm())) {
             return Err(UpstreamError::Doubt {
@@ -156,15 +194,8 @@ impl KmsUpstream {
     }
 
     pub(super) async fn public_key(&self) -> Result<FoundKey, UpstreamError> {
-        let call = async {
-            self.client
-                .get_public_key()
-                .key_id(&self.key_id)
-                .send()
-                .await
-                .map_err(|error| classify(&error))
-        };
-        let answer = self.bounded(call).await?;
+        let ask = || self.client.get_public_key().key_id(&self.key_id).send();
+        let answer = self.bounded(self.called(ask)).await?;
         if answer.key_usage() != Some(&KeyUsageType::SignVerify) {
             return Err(UpstreamError::failed(
                 Fault::KeyUnavailable,
@@ -207,25 +238,68 @@ impl KmsUpstream {
         }
     }
 
+    /// Makes a call. If KMS refuses its credentials, which certainly signed nothing, and others
+    /// are to be had, it is made once more with those: a rotation costs no request.
+    async fn called<T, E, C>(&self, call: impl Fn() -> C) -> Result<T, UpstreamError>
+    where
+        C: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        let used = self.credentials.serial();
+        let error = match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let is_worth_another = match refused_credentials(&error) {
+            Some(code) => self.credentials.refused(used, code).await,
+            None => false,
+        };
+        if !is_worth_another {
+            return Err(classify(&error));
+        }
+        call().await.map_err(|error| classify(&error))
+    }
+
     async fn bounded<T>(
         &self,
         call: impl Future<Output = Result<T, UpstreamError>>,
     ) -> Result<T, UpstreamError> {
-        tokio::time::timeout(self.call_timeout, call).await.unwrap_or_else(|_| {
-            let waited = self.call_timeout.as_millis();
+        let (began, millis) = (now(), self.call_timeout.as_millis());
+        // Asked for here already: without credentials certainly nothing was sent.
+        let credentials = tokio::time::timeout(self.call_timeout, self.credentials.ready()).await;
+        let why = match credentials {
+            Ok(Ok(_)) => None,
+            Ok(Err(why)) => Some(why),
+            Err(_) => Some(format!("still being loaded after {millis} ms")),
+        };
+        if let Some(why) = why {
+            return Err(UpstreamError::failed(
+                Fault::Unavailable,
+                format!("{NO_CREDENTIALS}{why}"),
+            ));
+        }
+        let left = self.call_timeout.saturating_sub(now().since(began));
+        tokio::time::timeout(left, call).await.unwrap_or_else(|_| {
             Err(UpstreamError::failed(
                 Fault::Indeterminate,
-                format!("no answer within {waited} ms"),
+                format!("no answer within {millis} ms"),
             ))
         })
     }
 }
 
+/// How a failure begins that is for want of credentials.
+pub(crate) const NO_CREDENTIALS: &str = "no credentials: ";
+
 /// A client with connections of its own.
-async fn client(config: &config::AwsKms) -> Client {
+async fn client(config: &config::AwsKms, credentials: &CredentialChain) -> Client {
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(config.region.clone()))
         .endpoint_url(&config.endpoint)
+        .http_client(Https::new(&config.proxies))
+        .credentials_provider(credentials.clone())
+        // The chain keeps them itself.
+        .identity_cache(IdentityCache::no_cache())
         // Named already where asked for: see the configuration's default endpoint.
         .use_fips(false)
         .use_dual_stack(false)

@@ -16,7 +16,8 @@ use signing_core::gate::{Evidence, Fault};
 
 pub use development::DevelopmentUpstream;
 pub use fault::{FaultInForce, FaultSwitch};
-pub use kms::{KmsClients, KmsUpstream};
+pub(crate) use kms::NO_CREDENTIALS;
+pub use kms::{CredentialChain, CredentialChains, KmsClients, KmsUpstream};
 pub use pkcs11::{Ledger, Life, Pkcs11Clients, Pkcs11Upstream};
 pub use quota::Quota;
 pub use served::{Latency, NoRoute, Reached, Route, Served};

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Kms;
+use super::clients::Clients;
 use super::cut::Cut;
 
 impl Kms {
@@ -29,7 +30,8 @@ impl Kms {
         let (reachable, told) = watch::channel(true);
         let (done, settled) = watch::channel(true);
         let endpoint = format!("http://{address}");
-        let kms = Self { endpoint, region, keys: Arc::default(), reachable, settled };
+        let clients = Clients::default();
+        let kms = Self { endpoint, region, keys: Arc::default(), clients, reachable, settled };
         let serving = kms.clone();
         let body = move || {
             let runtime =

@@ -50,6 +50,34 @@ where
     UpstreamError::Failed { fault, detail: detail.chars().take(DETAIL_MAX_CHARS).collect() }
 }
 
+/// What KMS said of the credentials, if that is why it refused a call: others may be let in. A
+/// denial may be about the key alone; then others are refused too, which the back-off bears.
+pub(super) fn refused_credentials<E>(error: &SdkError<E, HttpResponse>) -> Option<&str>
+where
+    E: ProvideErrorMetadata,
+{
+    let SdkError::ServiceError(service) = error else { return None };
+    service.err().code().filter(|code| {
+        matches!(
+            *code,
+            "ExpiredTokenException"
+                | "ExpiredToken"
+                | "RequestExpired"
+                | "UnrecognizedClientException"
+                | "InvalidClientTokenId"
+                | "InvalidSignatureException"
+                | "SignatureDoesNotMatch"
+                | "IncompleteSignature"
+                | "IncompleteSignatureException"
+                | "MissingAuthenticationToken"
+                | "MissingAuthenticationTokenException"
+                | "AccessDeniedException"
+                | "AccessDenied"
+                | "NotAuthorized"
+        )
+    })
+}
+
 /// By HTTP status, where no error code came with it: from something between us
 /// and KMS, or as an answer that could not be read.
 fn fault_of_status(status: u16) -> Fault {
@@ -80,6 +108,7 @@ fn fault_of(code: &str, status: u16) -> Fault {
         | "UnrecognizedClientException"
         | "InvalidClientTokenId"
         | "ExpiredTokenException"
+        | "ExpiredToken"
         | "InvalidSignatureException"
         | "IncompleteSignature"
         | "OptInRequired"
@@ -106,10 +135,10 @@ fn fault_of(code: &str, status: u16) -> Fault {
 /// certainly nothing was signed: no connection, or neither HTTP nor a socket is
 /// among its causes, as with credentials.
 fn never_sent(error: &(dyn StdError + 'static)) -> bool {
-    let no_connection = chain(error).any(|cause| {
+    let no_connection = causes(error).any(|cause| {
         cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|e| e.is_connect())
     });
-    let on_the_wire = chain(error).any(|cause| {
+    let on_the_wire = causes(error).any(|cause| {
         cause.is::<hyper::Error>()
             || cause.is::<hyper_util::client::legacy::Error>()
             || cause.is::<std::io::Error>()
@@ -121,10 +150,11 @@ fn never_sent(error: &(dyn StdError + 'static)) -> bool {
 const DETAIL_MAX_CHARS: usize = 200;
 
 fn innermost(error: &(dyn StdError + 'static)) -> String {
-    chain(error).last().map(ToString::to_string).unwrap_or_default()
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
-fn chain<'e>(
+/// An error, and what caused it.
+pub(super) fn causes<'e>(
     error: &'e (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
     let mut next = Some(error);

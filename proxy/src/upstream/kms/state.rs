@@ -13,6 +13,7 @@ impl KmsUpstream {
     /// What KMS says of the key's state that speaks against its use. None also where it can
     /// not be asked, as without the permission `kms:DescribeKey`: canaries show what works.
     pub(in crate::upstream) async fn key_trouble(&self) -> Option<UpstreamError> {
+        // A denial here is about this permission, and says nothing of the credentials.
         let call = async {
             let asked = self.client.describe_key().key_id(&self.key_id).send().await;
             Ok(asked.ok().and_then(|answer| answer.key_metadata))

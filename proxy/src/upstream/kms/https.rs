@@ -1,0 +1,77 @@
+//! The HTTPS client of the AWS SDK, which goes through the proxies that the configuration found,
+//! rather than through those that the SDK would find: the doctor and `check` look at the same.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use aws_sdk_kms::config::ConfigBag;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::runtime_components::{
+    RuntimeComponents, RuntimeComponentsBuilder,
+};
+
+use crate::config::Proxies;
+
+/// Connections of its own; one pool for each pair of time-outs, of which there are few.
+#[derive(Debug)]
+pub(super) struct Https {
+    proxies: ProxyConfig,
+    pools: RwLock<BTreeMap<[Option<Duration>; 2], SharedHttpConnector>>,
+}
+
+impl Https {
+    pub(super) fn new(proxies: &Proxies) -> Self {
+        // One that can not be used is a mistake of the configuration, so nothing runs on it.
+        let proxies = match proxies.of_https() {
+            Some((url, except)) => match ProxyConfig::https(url) {
+                Ok(proxy) => proxy.no_proxy(except),
+                Err(_) => ProxyConfig::disabled(),
+            },
+            None => ProxyConfig::disabled(),
+        };
+        Self { proxies, pools: RwLock::default() }
+    }
+
+    fn connector(&self, settings: &HttpConnectorSettings) -> Connector {
+        let aws_lc = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+        Connector::builder()
+            .connector_settings(settings.clone())
+            .proxy_config(self.proxies.clone())
+            .tls_provider(aws_lc)
+            .build()
+    }
+}
+
+impl HttpClient for Https {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let timeouts = [settings.connect_timeout(), settings.read_timeout()];
+        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(&timeouts) {
+            return pool.clone();
+        }
+        drop(pools);
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || SharedHttpConnector::new(self.connector(settings));
+        pools.entry(timeouts).or_insert_with(new).clone()
+    }
+
+    /// Reads the platform's authorities now, and not while a first request waits.
+    fn validate_base_client_config(
+        &self,
+        _: &RuntimeComponentsBuilder,
+        _: &ConfigBag,
+    ) -> Result<(), BoxError> {
+        drop(self.connector(&HttpConnectorSettings::default()));
+        Ok(())
+    }
+}
