@@ -2,35 +2,37 @@
 //! with its credentials; and what is wrong on the proxy's own side. It asks for canaries only, and nothing that it finds moves a gate.
 
 mod endpoint;
+mod gate;
 mod report;
+mod served;
+mod tunnel;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use signing_core::canary::NONCE_BYTES;
 use signing_core::gate::{Evidence, Fault};
 use signing_core::key::PublicKey;
-use signing_core::{Algorithm, Canary, Kid, Signer};
+use signing_core::{Canary, Kid, Signer};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::conditions::Conditions;
-use crate::config;
 use crate::monitor::Monitor;
 use crate::order::CanaryOrder;
-use crate::upstream::{
-    CredentialChain, FaultSwitch, KmsClients, NO_CREDENTIALS, Patience, Provider, Upstream,
-    UpstreamError,
-};
+use crate::time::{now, wall_now};
+use crate::upstream::{FoundKey, NO_CREDENTIALS, Patience, Provider, Upstream, UpstreamError};
 use report::Checks;
 
 pub use endpoint::date;
 pub use report::{Check, Examined, Report, State};
+pub use served::ServedKms;
 
 /// Upstreams looked at at once.
 const AT_ONCE: usize = 16;
 
-/// One question to an upstream.
+/// One question to an upstream; through a client that serves, what that one bears.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The whole visit; what is not looked at by then is reported as failed.
@@ -50,6 +52,8 @@ pub struct Doctor {
 pub struct Patient {
     /// The signer.
     pub kid: Kid,
+    /// Its place in the signer's configuration.
+    pub at: usize,
     /// How it is reached.
     pub reached: Reached,
 }
@@ -57,9 +61,8 @@ pub struct Patient {
 /// How an upstream is reached.
 #[derive(Debug)]
 pub enum Reached {
-    /// Over the network, with a client made for each visit, so that nothing is seen that
-    /// an older connection or older credentials hide.
-    Kms(config::AwsKms, Algorithm, CredentialChain),
+    /// Over the network, through the clients that serve.
+    Kms(Box<ServedKms>),
     /// Through the monitor's own.
     Here(Box<Upstream>),
 }
@@ -87,10 +90,10 @@ impl Doctor {
         for (place, patient) in self.patients.iter().map(Arc::clone).enumerate() {
             let gates = self.monitor.gates();
             let signer = gates.rulebook().registry().get(patient.kid.as_str()).map(Arc::clone);
-            let places = Arc::clone(&places);
+            let (places, monitor) = (Arc::clone(&places), self.monitor.clone());
             looking.spawn(async move {
                 let _place = places.acquire_owned().await;
-                (place, patient.examine(signer).await)
+                (place, patient.examine(signer, &monitor).await)
             });
         }
         let mut found: Vec<Option<Examined>> = self.patients.iter().map(|_| None).collect();
@@ -110,14 +113,30 @@ impl Doctor {
         let upstreams = upstreams
             .map(|(patient, examined)| examined.unwrap_or_else(|| patient.not_looked_at()))
             .collect();
-        Ok(Report { upstreams, conditions: self.conditions.all() })
+        let signers = self.signers(&upstreams);
+        Ok(Report { upstreams, signers, conditions: self.conditions.all() })
+    }
+}
+
+impl Doctor {
+    /// What the next request of each signer meets: a gate that lets it through, to an upstream that
+    /// signed a canary.
+    fn signers(&self, examined: &Vec<Examined>) -> BTreeMap<Kid, bool> {
+        let gates = self.monitor.gates();
+        let mut signers = BTreeMap::new();
+        for (patient, examined) in self.patients.iter().zip(examined) {
+            let (kid, at) = (&patient.kid, patient.at);
+            let signs = gate::is_open(&gates, kid, at, (now(), wall_now()), examined.signed());
+            *signers.entry(kid.clone()).or_default() |= signs;
+        }
+        signers
     }
 }
 
 impl Patient {
     fn label(&self) -> (&'static str, String) {
         match &self.reached {
-            Reached::Kms(kms, ..) => ("aws-kms", kms.region.clone()),
+            Reached::Kms(kms) => ("aws-kms", kms.config.region.clone()),
             Reached::Here(upstream) => (upstream.provider(), upstream.region().to_owned()),
         }
     }
@@ -134,41 +153,40 @@ impl Patient {
         self.examined(checks)
     }
 
-    async fn examine(&self, signer: Option<Arc<Signer>>) -> Examined {
+    async fn examine(&self, signer: Option<Arc<Signer>>, monitor: &Monitor) -> Examined {
         let mut checks = Checks::default();
         match &self.reached {
-            Reached::Kms(kms, algorithm, credentials) => {
-                endpoint::look(kms, &mut checks).await;
-                if checks.reached() {
-                    let clients = KmsClients::new(kms, *algorithm, credentials).await;
-                    let provider = Provider::AwsKms(clients.monitor);
-                    let upstream = Upstream::new(provider, FaultSwitch::default());
-                    look_at_key(&upstream, signer, &mut checks).await;
-                }
-            }
+            Reached::Kms(kms) => kms.look(signer, &mut checks).await,
             Reached::Here(upstream) => {
                 checks.no_network();
-                look_at_key(upstream, signer, &mut checks).await;
+                look_at_key(upstream, signer, ANSWER_MAX, &mut checks).await;
             }
         }
+        // Last: what was found before explains it.
+        gate::look(&monitor.gates(), (&self.kid, self.at), (now(), wall_now()), &mut checks);
         self.examined(checks)
     }
 }
 
 /// Credentials, key and a signature.
-async fn look_at_key(upstream: &Upstream, signer: Option<Arc<Signer>>, checks: &mut Checks) {
+async fn look_at_key(
+    upstream: &Upstream,
+    signer: Option<Arc<Signer>>,
+    answer_max: Duration,
+    checks: &mut Checks,
+) {
     let Some(signer) = signer else {
         checks.failed(Check::Key, "the registry has no such signer; add it and reload".to_owned());
         return;
     };
-    let found = match bounded(upstream.public_key()).await {
+    let found = match bounded(upstream.public_key(), answer_max).await {
         Ok(found) => found,
         Err(error) => return blame(upstream, &error, checks),
     };
     checks.ok(Check::Credentials, taken(upstream.reached_by()));
     let registered = &signer.public_key;
     match PublicKey::from_spki_der(&found.spki_der, registered.algorithm()) {
-        Ok(key) if key == *registered => upstream.pin(found),
+        Ok(key) if key == *registered => adopt(upstream, found),
         Ok(key) => {
             let (found, registered) = (key.sha256_hex(), registered.sha256_hex());
             return checks.failed(
@@ -195,10 +213,15 @@ async fn look_at_key(upstream: &Upstream, signer: Option<Arc<Signer>>, checks: &
     let order = CanaryOrder::new(Arc::clone(&signer), &Canary::new(&signer.kid, nonce));
     // A token may be busy for as long again before it begins.
     let patience = Patience::Canary { timeout: ANSWER_MAX / 2 };
+    let began = now();
     let asking = async { upstream.sign(&order, patience).await.result };
-    let answer = bounded(asking).await.map_err(UpstreamError::into_evidence);
+    let answer = bounded(asking, answer_max).await.map_err(UpstreamError::into_evidence);
+    let took_ms = now().since(began).as_millis();
     match order.evidence(answer) {
-        Evidence::Signed => checks.ok(Check::Signature, "a canary was signed and verifies"),
+        Evidence::Signed => {
+            let detail = format!("a canary was signed in {took_ms} ms and verifies");
+            checks.ok(Check::Signature, detail);
+        }
         Evidence::Failed { fault, detail } => {
             let what = advice_on_signing(fault, upstream.reached_by());
             checks.failed(Check::Signature, format!("{}: {detail}{what}", fault.word()));
@@ -212,11 +235,21 @@ async fn look_at_key(upstream: &Upstream, signer: Option<Arc<Signer>>, checks: &
     }
 }
 
+/// A token takes up the key that it is asked to sign with. A client of KMS that serves does so by
+/// itself, and looking must not do it in its place.
+fn adopt(upstream: &Upstream, found: FoundKey) {
+    match upstream.reached_by() {
+        Provider::AwsKms(_) => {}
+        Provider::Pkcs11(_) | Provider::Development(_) => upstream.pin(found),
+    }
+}
+
 async fn bounded<T>(
     asking: impl Future<Output = Result<T, UpstreamError>>,
+    answer_max: Duration,
 ) -> Result<T, UpstreamError> {
-    tokio::time::timeout(ANSWER_MAX, asking).await.unwrap_or_else(|_| {
-        let detail = format!("no answer within {} s", ANSWER_MAX.as_secs());
+    tokio::time::timeout(answer_max, asking).await.unwrap_or_else(|_| {
+        let detail = format!("no answer within {} s", answer_max.as_secs());
         Err(UpstreamError::Failed { fault: Fault::Indeterminate, detail })
     })
 }
@@ -225,8 +258,11 @@ async fn bounded<T>(
 fn blame(upstream: &Upstream, error: &UpstreamError, checks: &mut Checks) {
     let words = error.to_string();
     match upstream.reached_by() {
-        Provider::AwsKms(_) => match kms_credentials(&words) {
-            Some(advice) => checks.failed(Check::Credentials, format!("{words}; {advice}")),
+        Provider::AwsKms(kms) => match kms_credentials(&words) {
+            Some(advice) => {
+                let whose = kms.credentials();
+                checks.failed(Check::Credentials, format!("{words}; {advice} ({whose})"));
+            }
             None => {
                 let advice = kms_key(&words);
                 // Who is told about a key was let in.
@@ -262,11 +298,11 @@ const WORKER_GOES_ON: &str = "; its worker is started again and again by itself:
      at its library's configuration and at the log (target pkcs11)";
 
 /// What it means that the credentials were taken.
-fn taken(provider: &Provider) -> &'static str {
+fn taken(provider: &Provider) -> String {
     match provider {
-        Provider::AwsKms(_) => "taken by KMS",
-        Provider::Pkcs11(_) => "the token takes the PIN",
-        Provider::Development(_) => "a key in a file wants none",
+        Provider::AwsKms(kms) => format!("taken by KMS: {}", kms.credentials()),
+        Provider::Pkcs11(_) => "the token takes the PIN".to_owned(),
+        Provider::Development(_) => "a key in a file wants none".to_owned(),
     }
 }
 

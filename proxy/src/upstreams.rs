@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use development::DevelopmentKey;
 use signing_core::gate::{Place, Watched};
 use signing_core::{Algorithm, Kid, Registry};
+use tokio::runtime::Handle;
 
 use crate::config::{self, Config};
-use crate::doctor::{self, Patient};
+use crate::doctor::{self, Patient, ServedKms};
 use crate::metrics::Measured;
 use crate::monitor::Probed;
 use crate::upstream::{
@@ -65,7 +67,7 @@ impl Upstreams {
                 let made = match upstream {
                     config::Upstream::AwsKms(kms) => {
                         let chain = chains.of(kms);
-                        Some(kms_pair(kms, algorithm, &chain).await)
+                        Some(kms_pair(kms, algorithm, &chain, config.probe.timeout).await)
                     }
                     config::Upstream::Pkcs11(token) => {
                         let (made, worker) = token_pair(kid, token, algorithm, &ledger)?;
@@ -79,7 +81,7 @@ impl Upstreams {
                 };
                 let Some((for_callers, for_canaries, reached_by)) = made else { continue };
                 let at = places.len();
-                all.patients.push(Patient { kid: kid.clone(), reached: reached_by });
+                all.patients.push(Patient { kid: kid.clone(), at, reached: reached_by });
                 let quota = requests_per_second_max.map(|quota| Arc::new(Quota::new(quota)));
                 let (provider, region) = upstream.place();
                 let place = Arc::new(Place { provider, region: region.to_owned() });
@@ -109,9 +111,18 @@ async fn kms_pair(
     kms: &config::AwsKms,
     algorithm: Algorithm,
     credentials: &CredentialChain,
+    canary_max: Duration,
 ) -> Made {
     let KmsClients { data, monitor } = KmsClients::new(kms, algorithm, credentials).await;
-    let looked_at = doctor::Reached::Kms(kms.clone(), algorithm, credentials.clone());
+    let served = ServedKms {
+        config: kms.clone(),
+        callers: Arc::new(looked_at(Provider::AwsKms(data.clone()))),
+        canaries: looked_at(Provider::AwsKms(monitor.clone())),
+        canary_max,
+        // Upstreams are made where callers' requests will run.
+        runtime: Handle::current(),
+    };
+    let looked_at = doctor::Reached::Kms(Box::new(served));
     (Provider::AwsKms(data), Provider::AwsKms(monitor), looked_at)
 }
 

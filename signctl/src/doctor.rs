@@ -8,7 +8,7 @@ use crate::show::{conditions, table, text};
 pub(crate) fn found(body: &Value) -> String {
     let mut rows: Vec<[String; 3]> = Vec::new();
     let mut titles = Vec::new();
-    let mut failed = Vec::new();
+    let (mut failed, mut warned) = (Vec::new(), Vec::new());
     for upstream in list(body, "upstreams") {
         let [kid, provider, region] =
             ["signer_kid", "provider", "region"].map(|key| text(upstream, key));
@@ -17,10 +17,20 @@ pub(crate) fn found(body: &Value) -> String {
         for alike in checks.chunk_by(|one, next| is_alike(one, next)) {
             rows.extend(row(alike));
         }
-        let names = checks.iter().filter(|check| text(check, "state") == "failed");
-        let names: Vec<_> = names.map(|check| text(check, "check")).collect();
+        let of = |state: &str| {
+            let checks = checks.iter().filter(move |check| text(check, "state") == state);
+            checks.map(|check| text(check, "check")).collect::<Vec<_>>()
+        };
+        let (mut names, soon) = (of("failed"), of("warning"));
+        // A gate that is shut for what failed opens with it.
+        if names.len() > 1 {
+            names.retain(|name| name != "gate");
+        }
         if !names.is_empty() {
             failed.push(format!("{kid} at {region}: {}", names.join(", ")));
+        }
+        if !soon.is_empty() {
+            warned.push(format!("{kid} at {region}: {}", soon.join(", ")));
         }
     }
     let rows: Vec<_> = rows.into_iter().map(Vec::from).collect();
@@ -35,7 +45,8 @@ pub(crate) fn found(body: &Value) -> String {
         failed.push("the proxy's own side".to_owned());
     }
     lines.push(match (body.get("ok"), failed.is_empty()) {
-        (Some(Value::Bool(true)), _) => "all is well".to_owned(),
+        (Some(Value::Bool(true)), _) if warned.is_empty() => "all is well".to_owned(),
+        (Some(Value::Bool(true)), _) => format!("all signs; look at {}", warned.join("; ")),
         (_, true) => "NOT all is well".to_owned(),
         (_, false) => format!("NOT all is well; mend {}", failed.join("; ")),
     });
@@ -56,6 +67,7 @@ fn row(alike: &[&Value]) -> Option<[String; 3]> {
     };
     let state = match text(first, "state").as_str() {
         "failed" => "FAILED".to_owned(),
+        "warning" => "WARNING".to_owned(),
         "not_applicable" => "-".to_owned(),
         word => word.to_owned(),
     };
@@ -102,6 +114,23 @@ mod tests {
             signature     ok       found\n\
             NOT all is well; mend k at eu-test-1: tcp";
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn what_signs_still_but_not_for_long_is_named_in_the_end() {
+        let upstream = |gate: &str, tls: &str| {
+            json!({"signer_kid": "k", "provider": "aws-kms", "region": "r", "checks": [
+                check("tls", tls, "it ends soon"), check("gate", gate, "")]})
+        };
+        let said = |ok, gate, tls| {
+            let said = found(&json!({"ok": ok, "upstreams": [upstream(gate, tls)]}));
+            said.lines().last().unwrap().to_owned()
+        };
+        assert_eq!(said(true, "ok", "warning"), "all signs; look at k at r: tls");
+        assert_eq!(said(true, "ok", "ok"), "all is well");
+        // A gate that is shut for what failed is not what has to be mended.
+        assert_eq!(said(false, "failed", "failed"), "NOT all is well; mend k at r: tls");
+        assert_eq!(said(false, "failed", "ok"), "NOT all is well; mend k at r: gate");
     }
 
     #[test]

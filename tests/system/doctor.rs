@@ -8,16 +8,38 @@ use system_tests::{Fault, Kind, Operation, Proxy, SoftHsm, World, eventually};
 use crate::ALICE;
 
 /// What it says of a check of the one upstream: state and detail.
-fn of<'v>(report: &'v Value, check: &str) -> (&'v str, &'v str) {
+pub(crate) fn of<'v>(report: &'v Value, check: &str) -> (&'v str, &'v str) {
     let checks = report["upstreams"][0]["checks"].as_array().unwrap();
     let found = checks.iter().find(|made| made["check"] == check).unwrap();
     (found["state"].as_str().unwrap(), found["detail"].as_str().unwrap())
 }
 
 /// Exit code and report.
-fn doctor(proxy: &Proxy<'_>) -> (i32, Value) {
+pub(crate) fn doctor(proxy: &Proxy<'_>) -> (i32, Value) {
     let (code, stdout, stderr) = proxy.signctl(&["--json", "doctor"]);
     (code, serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stdout}{stderr}")))
+}
+
+/// Whether the signer `ec` signs, of which the doctor's verdict and the next signature have to agree.
+pub(crate) async fn agreed(proxy: &Proxy<'_>, what: &str) -> bool {
+    let client = proxy.client(ALICE).await;
+    let signs = || async { client.sign_message("ec", b"hi").await.status == 200 };
+    eventually(&format!("{what} holds still while it is looked at"), || async {
+        let before = signs().await;
+        let (_, report) = doctor(proxy);
+        if signs().await != before {
+            return None;
+        }
+        let of_signer = report["signers"].as_array().unwrap().iter();
+        let of_signer = of_signer.into_iter().find(|signer| signer["signer_kid"] == "ec").unwrap();
+        assert_eq!(of_signer["signs"], before, "{what}: {report:#}");
+        let upstreams = report["upstreams"].as_array().unwrap();
+        if upstreams.len() == 1 {
+            assert_eq!(upstreams[0]["ok"], before, "{what}: {report:#}");
+        }
+        Some(before)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -40,7 +62,7 @@ async fn all_is_well_where_every_upstream_signs_a_canary() {
         .map(|upstream| (upstream["signer_kid"].as_str(), upstream["provider"].as_str()))
         .collect();
     assert_eq!(named, [(Some("a"), Some("aws-kms")), (Some("b"), Some("pkcs11"))]);
-    for check in ["tcp", "clock", "credentials", "key", "signature"] {
+    for check in ["tcp", "clock", "credentials", "key", "signature", "gate"] {
         assert_eq!(of(&report, check).0, "ok", "{check}: {report:#}");
     }
     for check in ["dns", "tls"] {

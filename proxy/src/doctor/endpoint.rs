@@ -1,4 +1,5 @@
-//! The way to an endpoint: its name, a connection, its certificate, its clock.
+//! The way to an endpoint: its name, a connection, its certificate, its clock. Where a proxy lies in
+//! between, its name, a connection to it, and what it answers.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::report::{Check, Checks};
-use crate::config;
+use super::tunnel;
+use crate::config::{self, Through};
 use crate::time::{rfc3339, wall_now};
 
 /// Each step of the way.
@@ -28,7 +30,12 @@ const SKEW_MAX: Duration = Duration::from_secs(300);
 const SOON: time::Duration = time::Duration::days(7);
 
 /// Bytes of an answer's head, at most.
-const HEAD_MAX_BYTES: usize = 16 << 10;
+pub(super) const HEAD_MAX_BYTES: usize = 16 << 10;
+
+/// What is spoken over.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Looks at the way, step by step, as far as it goes.
 pub(super) async fn look(kms: &config::AwsKms, checks: &mut Checks) {
@@ -37,8 +44,19 @@ pub(super) async fn look(kms: &config::AwsKms, checks: &mut Checks) {
     let is_tls = uri.scheme_str() == Some("https");
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let Some(addresses) = resolve(&host, port, checks).await else { return };
-    let Some(stream) = connect(&addresses, checks).await else { return };
+    let proxy = kms.proxies.to(&uri);
+    let (next, next_port) = proxy
+        .as_ref()
+        .map_or((host.as_str(), port), |proxy| (proxy.host.trim_matches(['[', ']']), proxy.port));
+    let Some(addresses) = resolve(next, next_port, proxy.is_some(), checks).await else { return };
+    let Some(stream) = connect(&addresses, proxy.is_some(), checks).await else { return };
+    let mut stream: Box<dyn Stream> = Box::new(stream);
+    if let Some(proxy) = &proxy {
+        match tunnelled(stream, proxy, uri.host().unwrap_or_default(), port).await {
+            Ok(tunnel) => stream = tunnel,
+            Err(why) => return checks.turned(Check::Tcp, why),
+        }
+    }
     if !is_tls {
         checks.not_applicable(Check::Tls, "the endpoint is http://, for tests alone");
         clock(stream, &host, checks).await;
@@ -49,7 +67,7 @@ pub(super) async fn look(kms: &config::AwsKms, checks: &mut Checks) {
             let detail = format!("the chain is trusted; it ends at {}", rfc3339(ends));
             if ends - wall_now() < SOON {
                 let what = "have it renewed: from then on nothing is signed";
-                checks.failed(Check::Tls, format!("{detail}; {what}"));
+                checks.warning(Check::Tls, format!("{detail}; {what}"));
             } else {
                 checks.ok(Check::Tls, detail);
             }
@@ -59,47 +77,80 @@ pub(super) async fn look(kms: &config::AwsKms, checks: &mut Checks) {
     }
 }
 
-async fn resolve(host: &str, port: u16, checks: &mut Checks) -> Option<Vec<SocketAddr>> {
+/// A connection to KMS through a proxy, to which TLS may be spoken, too.
+async fn tunnelled(
+    stream: Box<dyn Stream>,
+    proxy: &Through,
+    host: &str,
+    port: u16,
+) -> Result<Box<dyn Stream>, String> {
+    let mut stream = stream;
+    if proxy.is_tls {
+        let name = proxy.host.trim_matches(['[', ']']);
+        let (encrypted, _) =
+            handshake(stream, name).await.map_err(|why| format!("the proxy {name}: {why}"))?;
+        stream = Box::new(encrypted);
+    }
+    tunnel::through(stream, proxy, &format!("{host}:{port}")).await
+}
+
+/// The addresses of the endpoint, or of the proxy that looks the endpoint's name up itself.
+async fn resolve(
+    host: &str,
+    port: u16,
+    is_proxy: bool,
+    checks: &mut Checks,
+) -> Option<Vec<SocketAddr>> {
+    let who = if is_proxy { "the proxy" } else { "the endpoint" };
     if let Ok(address) = host.parse::<IpAddr>() {
-        checks.not_applicable(Check::Dns, "the endpoint is an address");
+        checks.not_applicable(Check::Dns, &format!("{who} is an address"));
         return Some(vec![SocketAddr::new(address, port)]);
     }
     let failed = match step(tokio::net::lookup_host((host, port))).await {
         Ok(addresses) => {
             let addresses: Vec<_> = addresses.collect();
             if let Some(first) = addresses.first() {
-                checks.ok(Check::Dns, format!("{host} is {}", first.ip()));
+                let proxy = if is_proxy { "the proxy " } else { "" };
+                checks.ok(Check::Dns, format!("{proxy}{host} is {}", first.ip()));
                 return Some(addresses);
             }
             "it has no address".to_owned()
         }
         Err(why) => why,
     };
-    let what = "look at the resolver, a VPC endpoint's private DNS, and the region's name";
-    checks.failed(Check::Dns, format!("{host}: {failed}; {what}"));
+    let what = match is_proxy {
+        true => "look at the resolver, and at HTTPS_PROXY",
+        false => "look at the resolver, a VPC endpoint's private DNS, and the region's name",
+    };
+    checks.failed(Check::Dns, format!("{who} {host}: {failed}; {what}"));
     None
 }
 
-async fn connect(addresses: &[SocketAddr], checks: &mut Checks) -> Option<TcpStream> {
+async fn connect(
+    addresses: &[SocketAddr],
+    is_proxy: bool,
+    checks: &mut Checks,
+) -> Option<TcpStream> {
+    let proxy = if is_proxy { "the proxy " } else { "" };
     match step(TcpStream::connect(addresses)).await {
         Ok(stream) => {
             let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
-            checks.ok(Check::Tcp, format!("{peer} accepts"));
+            checks.ok(Check::Tcp, format!("{proxy}{peer} accepts"));
             Some(stream)
         }
         Err(why) => {
             let first = addresses.first().map(ToString::to_string).unwrap_or_default();
             let what = "look at security groups, network policies, routes and proxies";
-            checks.failed(Check::Tcp, format!("{first}: {why}; {what}"));
+            checks.failed(Check::Tcp, format!("{proxy}{first}: {why}; {what}"));
             None
         }
     }
 }
 
 async fn handshake(
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     host: &str,
-) -> Result<(impl AsyncRead + AsyncWrite + Unpin, OffsetDateTime), String> {
+) -> Result<(Box<dyn Stream>, OffsetDateTime), String> {
     let mut roots = RootCertStore::empty();
     // On a thread that may block: it reads files.
     let native = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
@@ -124,7 +175,7 @@ async fn handshake(
         .peer_certificates()
         .and_then(|chain| chain.iter().filter_map(|certificate| ends(certificate)).min())
         .ok_or("its certificate does not say when it ends")?;
-    Ok((stream, ends))
+    Ok((Box::new(stream), ends))
 }
 
 fn ends(certificate: &[u8]) -> Option<OffsetDateTime> {
@@ -133,7 +184,7 @@ fn ends(certificate: &[u8]) -> Option<OffsetDateTime> {
 }
 
 /// Compares our clock with the `Date` of an answer, whatever it answers.
-async fn clock(mut stream: impl AsyncRead + AsyncWrite + Unpin, host: &str, checks: &mut Checks) {
+async fn clock(mut stream: Box<dyn Stream>, host: &str, checks: &mut Checks) {
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let asking = async {
         stream.write_all(request.as_bytes()).await?;
@@ -185,7 +236,7 @@ pub fn date(head: &[u8]) -> Option<OffsetDateTime> {
 }
 
 /// One step, within its time.
-async fn step<T>(step: impl Future<Output = std::io::Result<T>>) -> Result<T, String> {
+pub(super) async fn step<T>(step: impl Future<Output = std::io::Result<T>>) -> Result<T, String> {
     match tokio::time::timeout(STEP_MAX, step).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(error.to_string()),

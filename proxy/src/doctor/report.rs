@@ -1,5 +1,6 @@
 //! What was found: for each upstream every check, as words and as JSON.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -24,6 +25,8 @@ pub enum Check {
     Key,
     /// A canary.
     Signature,
+    /// Whether requests are let through to it.
+    Gate,
 }
 
 /// What a check came to.
@@ -33,6 +36,8 @@ pub enum State {
     Ok,
     /// It is not.
     Failed,
+    /// It signs, but not for long, or not everywhere.
+    Warning,
     /// There is no such thing here.
     NotApplicable,
     /// Not looked at, since something before it failed.
@@ -57,6 +62,8 @@ pub struct Examined {
 pub struct Report {
     /// One for each.
     pub upstreams: Vec<Examined>,
+    /// Whether the next request of each signer is signed.
+    pub signers: BTreeMap<Kid, bool>,
     /// One for each component.
     pub conditions: Arc<Vec<Condition>>,
 }
@@ -66,7 +73,7 @@ pub struct Report {
 pub(super) struct Checks(Vec<(Check, State, String)>);
 
 impl Check {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Dns,
         Self::Tcp,
         Self::Tls,
@@ -74,6 +81,7 @@ impl Check {
         Self::Credentials,
         Self::Key,
         Self::Signature,
+        Self::Gate,
     ];
 
     /// Its word.
@@ -87,6 +95,7 @@ impl Check {
             Self::Credentials => "credentials",
             Self::Key => "key",
             Self::Signature => "signature",
+            Self::Gate => "gate",
         }
     }
 }
@@ -98,6 +107,7 @@ impl State {
         match self {
             Self::Ok => "ok",
             Self::Failed => "failed",
+            Self::Warning => "warning",
             Self::NotApplicable => "not_applicable",
             Self::Skipped => "skipped",
         }
@@ -111,6 +121,50 @@ impl Checks {
 
     pub(super) fn failed(&mut self, check: Check, detail: String) {
         self.0.push((check, State::Failed, detail));
+    }
+
+    pub(super) fn warning(&mut self, check: Check, detail: String) {
+        self.0.push((check, State::Warning, detail));
+    }
+
+    /// What a check came to, if it was made.
+    pub(super) fn get(&self, check: Check) -> Option<(State, &str)> {
+        let made = self.0.iter().find(|(made, ..)| *made == check)?;
+        Some((made.1, &made.2))
+    }
+
+    /// Whether a canary was signed.
+    pub(super) fn signed(&self) -> bool {
+        self.get(Check::Signature).is_some_and(|(state, _)| state == State::Ok)
+    }
+
+    /// Of what failed nothing keeps it from signing: `why`.
+    pub(super) fn bear(&mut self, why: &str) {
+        for (_, state, detail) in self.0.iter_mut().filter(|(_, state, _)| *state == State::Failed)
+        {
+            *state = State::Warning;
+            detail.push_str(why);
+        }
+    }
+
+    /// What was well has failed after all.
+    pub(super) fn turned(&mut self, check: Check, detail: String) {
+        self.0.retain(|(made, ..)| *made != check);
+        self.failed(check, detail);
+    }
+
+    pub(super) fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Adds to the last check that was made; one that was well is a warning then.
+    pub(super) fn warn_of(&mut self, what: &str) {
+        if let Some((_, state, detail)) = self.0.last_mut() {
+            if *state == State::Ok {
+                *state = State::Warning;
+            }
+            detail.push_str(what);
+        }
     }
 
     pub(super) fn not_applicable(&mut self, check: Check, detail: &str) {
@@ -147,12 +201,15 @@ impl Checks {
 }
 
 impl Examined {
+    /// Whether a canary was signed for callers.
+    pub(super) fn signed(&self) -> bool {
+        let mut made = self.checks.iter().filter(|(check, ..)| *check == Check::Signature);
+        made.any(|(_, state, _)| matches!(state, State::Ok | State::Warning))
+    }
+
     fn ok(&self) -> bool {
-        let is = |state, of: &dyn Fn(Check) -> bool| {
-            self.checks.iter().any(|(check, its, _)| *its == state && of(*check))
-        };
         // Nothing failed, and silence proves nothing.
-        !is(State::Failed, &|_| true) && is(State::Ok, &|check| check == Check::Signature)
+        !self.checks.iter().any(|(_, state, _)| *state == State::Failed) && self.signed()
     }
 }
 
@@ -165,7 +222,16 @@ impl Report {
         let signs = !upstreams.is_empty() && self.upstreams.iter().all(Examined::ok);
         let is_well = self.conditions.iter().all(|condition| condition.level == Level::Ok);
         let conditions = conditions::to_json(&self.conditions);
-        json!({"ok": signs && is_well, "upstreams": upstreams, "conditions": conditions})
+        let signers = self.signers.iter();
+        let signers: Vec<_> = signers
+            .map(|(kid, signs)| json!({"signer_kid": kid.as_str(), "signs": signs}))
+            .collect();
+        json!({
+            "ok": signs && is_well,
+            "signers": signers,
+            "upstreams": upstreams,
+            "conditions": conditions,
+        })
     }
 }
 
@@ -194,12 +260,14 @@ mod tests {
         let signer_kid = Kid::parse("k").unwrap();
         let checks = checks.into_list();
         let examined = Examined { signer_kid, provider: "aws-kms", region: "r".into(), checks };
-        Report { upstreams: vec![examined], conditions: Arc::default() }.to_json()
+        Report { upstreams: vec![examined], signers: BTreeMap::new(), conditions: Arc::default() }
+            .to_json()
     }
 
     #[test]
     fn silence_is_not_ok() {
-        let nothing = Report { upstreams: Vec::new(), conditions: Arc::default() };
+        let nothing =
+            Report { upstreams: Vec::new(), signers: BTreeMap::new(), conditions: Arc::default() };
         assert_eq!(nothing.to_json()["ok"], false);
         assert_eq!(report(Checks::default())["ok"], false);
         let mut checks = Checks::default();
@@ -230,6 +298,6 @@ mod tests {
         checks.failed(Check::Key, "no such key".to_owned());
         let states: Vec<_> = checks.into_list().into_iter().map(|(_, state, _)| state).collect();
         use State::{Failed, NotApplicable as None, Skipped};
-        assert_eq!(states, [None, None, None, None, Skipped, Failed, Skipped]);
+        assert_eq!(states, [None, None, None, None, Skipped, Failed, Skipped, Skipped]);
     }
 }

@@ -13,11 +13,13 @@ use tokio::task::JoinHandle;
 
 use super::{all_verify, asked, verified_journal};
 use crate::ALICE;
+use crate::doctor::agreed;
 
 /// The clocks of an upstream here, short; the probe's longer than those.
 const KMS: &str = "call_timeout_ms = 700\nconnect_timeout_ms = 300";
 const GATE: &str = "lease_ms = 3000\nprobe_interval_ms = 100\nprobe_timeout_ms = 1500\n\
-                    recovery_probe_interval_ms = 20\nrecovery_min_ms = 0\nsuccesses_to_open = 2";
+                    recovery_probe_interval_ms = 20\nrecovery_min_ms = 0\nsuccesses_to_open = 2\n\
+                    key_state_interval_ms = 500";
 
 /// Where a fault is made.
 #[derive(Clone, Debug)]
@@ -89,6 +91,18 @@ fn doubts() -> Vec<Row> {
     ]
 }
 
+fn make(key: &Key, way: &FaultProxy, made: &Made) {
+    match made {
+        Made::OnTheWay(trouble) => way.set(*trouble),
+        Made::ByKms(fault) => key.break_with(fault.clone()),
+    }
+}
+
+fn mend(key: &Key, way: &FaultProxy) {
+    way.set(Trouble::None);
+    key.mend();
+}
+
 /// A proxy whose way to the KMS can be troubled.
 struct Site<'w> {
     proxy: Proxy<'w>,
@@ -110,10 +124,7 @@ impl<'w> Site<'w> {
     }
 
     fn make(&self, made: &Made) {
-        match made {
-            Made::OnTheWay(trouble) => self.way.set(*trouble),
-            Made::ByKms(fault) => self.key.break_with(fault.clone()),
-        }
+        make(&self.key, &self.way, made);
     }
 
     /// How often the fault was met.
@@ -122,8 +133,7 @@ impl<'w> Site<'w> {
     }
 
     fn mend(&self) {
-        self.way.set(Trouble::None);
-        self.key.mend();
+        mend(&self.key, &self.way);
     }
 
     /// Signs again, without a restart.
@@ -169,6 +179,46 @@ async fn i1_i8_every_upstream_fault_is_refused_for_its_reason_and_its_end_signs_
     all_verify(&site.key, &signed);
     site.proxy.stop().await;
     verified_journal(&world);
+}
+
+#[tokio::test]
+async fn of_every_row_the_doctor_says_what_the_next_signature_shows() {
+    let world = World::new();
+    let site = Site::start(&world).await;
+    drop(site.traffic.stop().await);
+    let (proxy, key, way) = (&site.proxy, &site.key, &site.way);
+    assert!(agreed(proxy, "no fault").await);
+    for Row { name, made, reason } in rows() {
+        println!("{name}");
+        make(key, way, &made);
+        proxy.unhealthy_for(reason).await;
+        assert!(!agreed(proxy, name).await, "{name}");
+        mend(key, way);
+        proxy.healthy().await;
+        assert!(agreed(proxy, &format!("after {name}")).await, "after {name}");
+    }
+    // What the canary of the doctor does not meet: the state of the key, and the operator's stop.
+    key.set_state("PendingDeletion", None);
+    proxy.unhealthy_for("key_unavailable").await;
+    assert!(!agreed(proxy, "a key that waits for its deletion").await);
+    key.set_state("Enabled", None);
+    proxy.healthy().await;
+    assert_eq!(proxy.signctl(&["freeze", "--reason", "INC-1"]).0, 0);
+    assert!(!agreed(proxy, "a freeze").await);
+    assert_eq!(proxy.signctl(&["unfreeze"]).0, 0);
+    assert!(agreed(proxy, "no freeze").await);
+    for Row { name, made, .. } in doubts() {
+        println!("{name}");
+        make(key, way, &made);
+        proxy.unhealthy_for("sealed").await;
+        assert!(!agreed(proxy, name).await, "{name}");
+        mend(key, way);
+        // The upstream is well again, and nothing is signed.
+        assert!(!agreed(proxy, &format!("sealed by {name}")).await, "{name}");
+        assert_eq!(proxy.signctl(&["unseal", "ec", "--reason", "looked"]).0, 0, "{name}");
+        proxy.healthy().await;
+        assert!(agreed(proxy, &format!("after {name}")).await, "after {name}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,62 @@
+//! What the gate does with the next request: an upstream that signs a canary signs nothing for
+//! callers while its gate is shut.
+
+use signing_core::gate::{Snapshot, State as GateState};
+use signing_core::{Kid, Moment, Reason};
+use time::OffsetDateTime;
+
+use super::report::{Check, Checks};
+
+/// Whether a request of `kid` is let through, and to the upstream at that place.
+pub(super) fn look(
+    gates: &Snapshot,
+    (kid, at): (&Kid, usize),
+    (now, wall): (Moment, OffsetDateTime),
+    checks: &mut Checks,
+) {
+    if is_replaced(gates, kid, (now, wall)) {
+        return checks.ok(Check::Gate, "a break-glass session signs in place of this signer");
+    }
+    if let Err(refusal) = gates.check(kid, now) {
+        let goes_on = match refusal.reason {
+            Reason::Frozen | Reason::Sealed => "",
+            Reason::AuditUnavailable => "; look at the disk of audit.dir, and at `signctl status`",
+            _ if checks.signed() => {
+                "; the gate opens by itself once canaries have succeeded for a while"
+            }
+            _ => "; the gate opens by itself once that is mended",
+        };
+        let (reason, detail) = (refusal.reason.word(), refusal.detail);
+        return checks.failed(Check::Gate, format!("{reason}: {detail}{goes_on}"));
+    }
+    let here = gates.gate(kid).and_then(|gate| gate.upstreams.get(at));
+    match here.map(|upstream| &upstream.state) {
+        Some(state) if state.is_open(now) => checks.ok(Check::Gate, "open"),
+        state => {
+            let word = state.map_or("unknown", GateState::word);
+            let what = "requests go to another upstream of this signer, which is open";
+            checks.warning(Check::Gate, format!("{word}; {what}"));
+        }
+    }
+}
+
+/// Whether the next request of `kid` is signed by the upstream at that place, which signed a canary
+/// or did not; or by a session.
+pub(super) fn is_open(
+    gates: &Snapshot,
+    kid: &Kid,
+    at: usize,
+    (now, wall): (Moment, OffsetDateTime),
+    signed: bool,
+) -> bool {
+    let serves = || {
+        let mut serving = gates.gate(kid).into_iter().flat_map(|gate| gate.serving(now));
+        gates.check(kid, now).is_ok() && serving.any(|open| open == at)
+    };
+    is_replaced(gates, kid, (now, wall)) || signed && serves()
+}
+
+fn is_replaced(gates: &Snapshot, kid: &Kid, (now, wall): (Moment, OffsetDateTime)) -> bool {
+    let is_stopped = gates.freeze().is_some() || gates.audit_stop().is_some();
+    !is_stopped && gates.is_replaced(kid, now, wall)
+}
