@@ -39,7 +39,7 @@ use crate::monitor::{Monitor, Over, Store, StoreError};
 use crate::observe::Observed;
 use crate::refusals::Refusals;
 use crate::reload::Reloader;
-use crate::server::{self, Connections, DataPlane};
+use crate::server::{self, Connections, DataPlane, RegistryAnswer};
 use crate::sign::SigningRoom;
 use crate::signals::{Hangup, Signals};
 use crate::time::{now, wall_now};
@@ -195,7 +195,7 @@ impl App {
             draining: draining.clone(),
             under_way: Arc::default(),
         });
-        let connections = Connections::default();
+        let connections = Connections::new(&config.server, Arc::clone(&metrics));
         let room = Arc::new(SigningRoom {
             monitor: monitor.clone(),
             slots: slots.clone(),
@@ -237,6 +237,7 @@ impl App {
             rates,
             conditions: Arc::clone(&conditions),
             draining: draining.clone(),
+            registry: RegistryAnswer::default(),
             bodies: Arc::new(Semaphore::new(config.server.bodies_max_bytes)),
             refusals: Arc::clone(&refusals),
             handshake_log: LogLimit::default(),

@@ -14,7 +14,7 @@ use signing_core::{Algorithm, Kid, Policy, Registry};
 use time::OffsetDateTime;
 
 use crate::config::{Config, ConfigError, Draft, Environment, Tls, Upstream};
-use crate::server::ServerTls;
+use crate::server::{ServerTls, registry_json};
 use crate::time::wall_now;
 use host::files;
 
@@ -55,6 +55,7 @@ impl Materials {
         let registry = registry(&config.registry_file, kids.iter());
         if let Ok(registry) = &registry {
             mistakes.extend(ungrantable(&config, registry));
+            mistakes.extend(too_long_to_answer(&config, registry));
         }
         let tls = tls(&config.server.tls, wall_now());
         let development_keys = development_keys(&config);
@@ -161,6 +162,24 @@ fn ungrantable(config: &Config, registry: &Registry) -> Vec<String> {
         algorithms.iter().filter_map(mistake)
     });
     mistakes.collect()
+}
+
+/// A registry that no caller could be answered.
+fn too_long_to_answer(config: &Config, registry: &Registry) -> Option<String> {
+    let bytes = registry_json(registry).len();
+    let server = &config.server;
+    let (key, max) = [
+        ("answers_per_connection_max_bytes", server.answers_per_connection_max_bytes),
+        ("answers_per_caller_max_bytes", server.answers_per_caller_max_bytes),
+        ("answers_max_bytes", server.answers_max_bytes),
+    ]
+    .into_iter()
+    .find(|(_, max)| *max < bytes)?;
+    Some(format!(
+        "server.{key}: is {max}, and the answer to GET /v1/signers with all of {} has {bytes} bytes; \
+         raise it to several times that",
+        config.registry_file.display()
+    ))
 }
 
 /// Reads certificates, key, authorities and revocation lists. What the

@@ -4,6 +4,7 @@
 mod audit;
 mod breakglass;
 mod names;
+mod resets;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::workers::Worker;
 use ::audit::Journal;
 
 pub use self::audit::JournalObserver;
+pub use self::resets::{ResetReason, Resets};
 
 /// Seconds: from a refusal on loopback to a stuck upstream.
 const BUCKETS: [f64; 15] = [
@@ -95,6 +97,8 @@ pub struct Metrics {
     pub handshakes_failed: Counter,
     /// Connections over the limit.
     pub connections_refused: Counter,
+    /// Connections that were reset.
+    pub resets: Resets,
     slots: Slots,
     audit: AuditMetrics,
     breakglass: BreakglassMetrics,
@@ -169,6 +173,7 @@ impl Metrics {
             connections: make.gauge(CONNECTIONS, &[]),
             handshakes_failed: make.counter(HANDSHAKES_FAILED, &[]),
             connections_refused: make.counter(CONNECTIONS_REFUSED, &[]),
+            resets: Resets::new(&make),
             slots,
             audit: AuditMetrics::new(&make),
             breakglass: BreakglassMetrics::new(&make),

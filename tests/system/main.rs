@@ -10,6 +10,7 @@
 
 mod admin_socket;
 mod algorithms;
+mod answers;
 mod api_docs;
 mod audit_tools;
 mod bad_requests;

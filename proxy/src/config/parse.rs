@@ -138,6 +138,17 @@ impl Reader<'_> {
                 100_000,
             ),
             bodies_max_bytes: count(&mut section, "bodies_max_bytes", 64 << 20, 16 << 30),
+            answers_max_bytes: answers(&mut section, "answers_max_bytes", 64 << 20),
+            answers_per_caller_max_bytes: answers(
+                &mut section,
+                "answers_per_caller_max_bytes",
+                16 << 20,
+            ),
+            answers_per_connection_max_bytes: answers(
+                &mut section,
+                "answers_per_connection_max_bytes",
+                1 << 20,
+            ),
             requests_in_flight_max: count(&mut section, "requests_in_flight_max", 512, 100_000),
             http2_streams_max: u32::try_from(section.number("http2_streams_max", 128, 1..=10_000))
                 .unwrap_or(128),
@@ -280,6 +291,12 @@ fn address(section: &mut Section, key: &'static str, default: &str) -> SocketAdd
         section.mistake(key, format!("{text:?} is not an address and port such as {default}"));
         SocketAddr::from(([127, 0, 0, 1], 0))
     })
+}
+
+/// Room for the answers that clients have not taken; below the range a signature has none.
+fn answers(section: &mut Section, key: &'static str, default: u64) -> usize {
+    let bytes = section.number(key, default, 65_536..=16 << 30);
+    usize::try_from(bytes).unwrap_or(65_536)
 }
 
 fn count(section: &mut Section, key: &'static str, default: u64, max: u64) -> usize {

@@ -47,6 +47,21 @@ fn limits(server: &Server) -> Vec<String> {
              take every place for handshakes; lower it, or make both equal behind a load balancer"
         ));
     }
+    let (each, all) = (server.answers_per_caller_max_bytes, server.answers_max_bytes);
+    if each > all {
+        notes.push(format!(
+            "server.answers_per_caller_max_bytes: is {each}, above answers_max_bytes {all}: one caller \
+             that does not read takes the room for everybody's answers; lower it"
+        ));
+    }
+    let (each, all) =
+        (server.answers_per_connection_max_bytes, server.answers_per_caller_max_bytes);
+    if each > all {
+        notes.push(format!(
+            "server.answers_per_connection_max_bytes: is {each}, above answers_per_caller_max_bytes \
+             {all}: one connection that is not read takes the room for all of its caller's; lower it"
+        ));
+    }
     let (drain, request) = (server.drain_timeout, server.request_timeout);
     if drain < request {
         notes.push(format!(

@@ -22,6 +22,7 @@ pub(super) const COMPONENT_OK: &str = "signing_proxy_component_ok";
 pub(super) const CONNECTIONS: &str = "signing_proxy_connections";
 pub(super) const HANDSHAKES_FAILED: &str = "signing_proxy_tls_handshakes_failed_total";
 pub(super) const CONNECTIONS_REFUSED: &str = "signing_proxy_connections_refused_total";
+pub(super) const CONNECTIONS_RESET: &str = "signing_proxy_connections_reset_total";
 pub(super) const KMS_LATENCY: &str = "kms_sign_latency";
 pub(super) const KMS_ERRORS: &str = "kms_errors_total";
 pub(super) const WORKER_UP: &str = "pkcs11_worker_up";
@@ -94,6 +95,11 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
         CONNECTIONS_REFUSED,
         Kind::Counter,
         "Connections closed since too many were open, or too many handshakes under way.",
+    ),
+    (
+        CONNECTIONS_RESET,
+        Kind::Counter,
+        "Connections that were reset: their clients did not read, or may not be connected any more.",
     ),
     (KMS_LATENCY, Kind::Histogram, "Time of one call to the upstream to sign, in seconds."),
     (KMS_ERRORS, Kind::Counter, "Failed calls to the upstream, by kind."),

@@ -1,6 +1,7 @@
 //! Answers: JSON, and refusals as problem+json (RFC 9457).
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -11,7 +12,8 @@ use serde::Serialize;
 use signing_core::Refusal;
 use signing_core::gate::Slot;
 
-use super::connection::Leaving;
+use super::connection::Connection;
+use super::in_flight::{InFlight, Reserved};
 use crate::request_context::REQUEST_ID;
 use crate::time::{rfc3339, wall_now};
 
@@ -19,16 +21,17 @@ use crate::time::{rfc3339, wall_now};
 #[derive(Debug, Default)]
 pub struct Answer {
     bytes: Option<Bytes>,
-    leaving: Option<Leaving>,
+    is_refusal: bool,
+    in_flight: Option<InFlight>,
     _slot: Option<Slot>,
 }
 
 /// What the answer of a signed request holds: its slot until hyper has taken the answer, and its
-/// place among those that leave until hyper has written it.
+/// place among those in flight until hyper has written it.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) slot: Slot,
-    pub(super) leaving: Leaving,
+    pub(super) in_flight: InFlight,
 }
 
 /// The bytes of an answer. hyper drops them once they are in the buffer that it writes next, or
@@ -36,7 +39,7 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub struct Piece {
     bytes: Bytes,
-    _leaving: Option<Leaving>,
+    in_flight: Option<InFlight>,
 }
 
 impl Answer {
@@ -47,8 +50,14 @@ impl Answer {
     }
 
     pub(super) fn holding(self, held: Held) -> Self {
-        let Held { slot, leaving } = held;
-        Self { leaving: Some(leaving), _slot: Some(slot), ..self }
+        let Held { slot, mut in_flight } = held;
+        in_flight.resize(self.bytes());
+        Self { in_flight: Some(in_flight), _slot: Some(slot), ..self }
+    }
+
+    /// How long it is.
+    fn bytes(&self) -> usize {
+        self.bytes.as_ref().map_or(0, Bytes::len)
     }
 }
 
@@ -63,6 +72,12 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+        if let Some(in_flight) = &self.in_flight
+            && count > 0
+            && self.bytes.has_remaining()
+        {
+            in_flight.progressed();
+        }
     }
 }
 
@@ -75,11 +90,11 @@ impl Body for Answer {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, Self::Error>>> {
         let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
-        let mut leaving = self.leaving.take();
-        if let Some(leaving) = &mut leaving {
-            leaving.taken();
+        let mut in_flight = self.in_flight.take();
+        if let Some(in_flight) = &mut in_flight {
+            in_flight.taken();
         }
-        Poll::Ready(Some(Ok(Frame::data(Piece { bytes, _leaving: leaving }))))
+        Poll::Ready(Some(Ok(Frame::data(Piece { bytes, in_flight }))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -87,7 +102,7 @@ impl Body for Answer {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+        SizeHint::with_exact(self.bytes() as u64)
     }
 }
 
@@ -141,7 +156,8 @@ fn problem_with(
     };
     // Every reason's status is one that exists; a test looks at all of them.
     let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = with_type(status, "application/problem+json", &body);
+    let response = with_type(status, "application/problem+json", &body);
+    let mut response = response.map(|answer| Answer { is_refusal: true, ..answer });
     if let Some(seconds) = retry_after_s {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -167,6 +183,26 @@ struct Problem<'r> {
     mistakes: Option<&'r [String]>,
 }
 
+/// Counts an answer among those in flight until its client has taken it.
+///
+/// # Errors
+/// The refusal, if there is no room for it. A refusal always has room.
+pub(super) fn counted(
+    response: Response<Answer>,
+    connection: &Arc<Connection>,
+) -> Result<Response<Answer>, Refusal> {
+    let answer = response.body();
+    let bytes = answer.bytes();
+    if bytes == 0 || answer.in_flight.is_some() {
+        return Ok(response);
+    }
+    let reserved = match answer.is_refusal {
+        true => Reserved::beyond_limits(connection, bytes),
+        false => Reserved::new(connection, bytes)?,
+    };
+    Ok(response.map(|answer| Answer { in_flight: Some(reserved.answer()), ..answer }))
+}
+
 /// The answer to HEAD: everything but the body (RFC 9110 9.3.2).
 pub(super) fn without_body(response: Response<Answer>) -> Response<Answer> {
     let bytes = response.body().size_hint().exact().unwrap_or_default();
@@ -187,9 +223,17 @@ pub(super) fn set(response: &mut Response<Answer>, name: HeaderName, value: &str
     }
 }
 
+/// JSON that is written already.
+pub(super) fn written_json(json: Bytes) -> Response<Answer> {
+    whole(StatusCode::OK, "application/json", json)
+}
+
 fn with_type(status: StatusCode, kind: &'static str, body: &impl Serialize) -> Response<Answer> {
     // Strings and numbers under names that are strings: nothing here fails to be JSON.
-    let body = serde_json::to_vec(body).unwrap_or_default();
+    whole(status, kind, serde_json::to_vec(body).unwrap_or_default())
+}
+
+fn whole(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Answer> {
     let mut response = Response::new(Answer::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -2,10 +2,10 @@
 //! still carries of what was released, and the way to cut it.
 //!
 //! A release has left for good only once the client's kernel has acknowledged it. Until then it is
-//! in one of three places, each seen here: with hyper (`leaving`), in buffers that a flush empties
+//! in one of three places, each seen here: with hyper (`answers`), in buffers that a flush empties
 //! (`taken` and `flushed`), or in the kernel's send queue (`mark`).
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use super::expiry::Expiry;
+use super::in_flight::Shares;
 use super::socket::Socket;
 use super::tls::{ServerTls, Shaken};
 use crate::time::now;
@@ -41,10 +42,12 @@ pub(super) struct Connection {
     stream: Mutex<Option<TlsStream<Socket>>>,
     /// Whether it ever carried a signature.
     carried: AtomicBool,
-    /// Answers with a signature that hyper still holds, by number: since when.
-    leaving: Mutex<BTreeMap<u64, Moment>>,
+    /// What answers take memory from.
+    shares: Shares,
+    /// Answers that hyper still holds, in the order of their numbers.
+    answers: Mutex<VecDeque<Waiting>>,
     next_answer: AtomicU64,
-    /// How many such answers hyper has let go of, to its own buffer or to nowhere.
+    /// How many answers with a signature hyper has let go of, to its own buffer or to nowhere.
     taken: AtomicU64,
     /// As `taken` was before the newest flush.
     flushed: AtomicU64,
@@ -63,13 +66,13 @@ pub(super) struct Connection {
     told: Notify,
 }
 
-/// An answer that carries a signature, from before the last look at the gate
-/// until hyper has let go of its last byte.
-#[derive(Debug)]
-pub(super) struct Leaving {
-    connection: Arc<Connection>,
+/// An answer that hyper holds.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
     number: u64,
-    taken: bool,
+    is_release: bool,
+    /// When the client took some of it, or it was made.
+    since: Moment,
 }
 
 /// A request being answered.
@@ -103,6 +106,7 @@ impl Connection {
         shaken: Shaken,
         expiry: Expiry,
         is_http2: bool,
+        shares: Shares,
     ) -> Self {
         Self {
             shaken,
@@ -110,7 +114,8 @@ impl Connection {
             is_http2,
             stream: Mutex::new(Some(stream)),
             carried: AtomicBool::new(false),
-            leaving: Mutex::default(),
+            shares,
+            answers: Mutex::default(),
             next_answer: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
@@ -145,12 +150,41 @@ impl Connection {
         Active(Arc::clone(self))
     }
 
-    /// An answer with a signature is about to ask the gate.
-    pub(super) fn leaving(self: Arc<Self>) -> Leaving {
+    pub(super) fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// An answer is made, or its signature is about to ask the gate; its number.
+    pub(super) fn announce(&self, is_release: bool) -> u64 {
+        let mut answers = self.answers();
         let number = self.next_answer.fetch_add(1, Ordering::SeqCst);
-        self.carried.store(true, Ordering::SeqCst);
-        self.answers().insert(number, now());
-        Leaving { connection: self, number, taken: false }
+        if is_release {
+            self.carried.store(true, Ordering::SeqCst);
+        }
+        answers.push_back(Waiting { number, is_release, since: now() });
+        number
+    }
+
+    /// The client took some of that answer.
+    pub(super) fn progressed(&self, number: u64) {
+        let mut answers = self.answers();
+        let found = answers.binary_search_by_key(&number, |answer| answer.number);
+        if let Some(answer) = found.ok().and_then(|at| answers.get_mut(at)) {
+            answer.since = now();
+        }
+    }
+
+    /// hyper has let go of that answer; `taken`: it had the bytes of a release, and they may be in
+    /// its buffer.
+    pub(super) fn answered(&self, number: u64, taken: bool) {
+        // In this order: the answer is never in neither place.
+        if taken {
+            self.taken.fetch_add(1, Ordering::SeqCst);
+        }
+        let mut answers = self.answers();
+        if let Ok(at) = answers.binary_search_by_key(&number, |answer| answer.number) {
+            answers.remove(at);
+        }
     }
 
     /// Whether nothing has been asked for `limit`.
@@ -164,7 +198,7 @@ impl Connection {
         let now = now();
         let since = self.stuck_since.load(Ordering::Acquire);
         let socket = since > 0 && now.since(Moment::from_nanos(since)) > limit;
-        socket || self.answers().values().next().is_some_and(|since| now.since(*since) > limit)
+        socket || self.answers().iter().any(|answer| now.since(answer.since) > limit)
     }
 
     /// Whether a connection without a request under way has no answer to write either.
@@ -262,7 +296,8 @@ impl Connection {
         if self.ended.load(Ordering::SeqCst) {
             return !self.owes();
         }
-        if self.answers().keys().next().is_some_and(|oldest| *oldest < settling.before) {
+        let is_earlier = |answer: &Waiting| answer.is_release && answer.number < settling.before;
+        if self.answers().iter().any(is_earlier) {
             return self.stream().is_none();
         }
         let taken = *settling.taken.get_or_insert_with(|| self.taken());
@@ -299,17 +334,16 @@ impl Connection {
             tokio::time::sleep(pace).await;
             pace = (pace * 2).min(PACE_MAX);
         }
-        self.close();
     }
 
-    /// Closes it; resets it if the kernel still has a release.
-    pub(super) fn close(&self) {
+    /// Closes it. Resets it if the kernel still has a release; whether it did that.
+    pub(super) fn close(&self) -> bool {
         self.ended.store(true, Ordering::SeqCst);
         if self.owes() {
-            self.cut();
-        } else {
-            drop(self.stream().take());
+            return self.cut();
         }
+        drop(self.stream().take());
+        false
     }
 
     fn stream(&self) -> MutexGuard<'_, Option<TlsStream<Socket>>> {
@@ -317,25 +351,9 @@ impl Connection {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answers(&self) -> MutexGuard<'_, BTreeMap<u64, Moment>> {
-        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Leaving {
-    /// hyper took the answer's bytes.
-    pub(super) fn taken(&mut self) {
-        self.taken = true;
-    }
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        // In this order: the answer is never in neither place.
-        if self.taken {
-            self.connection.taken.fetch_add(1, Ordering::SeqCst);
-        }
-        self.connection.answers().remove(&self.number);
+    fn answers(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        // Every change is one step.
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

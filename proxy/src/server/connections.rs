@@ -18,8 +18,11 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection::Connection;
 use super::expiry::Expiry;
+use super::in_flight::{Share, Shares};
 use super::socket::Socket;
 use super::tls::{ServerTls, Shaken};
+use crate::config;
+use crate::metrics::{Metrics, ResetReason};
 use crate::monitor::Stops;
 use crate::time::now;
 
@@ -36,9 +39,13 @@ const PACE_MIN: Duration = Duration::from_millis(1);
 const PACE_MAX: Duration = Duration::from_millis(20);
 
 /// All open connections.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Connections {
+    limits: Arc<config::Server>,
+    metrics: Arc<Metrics>,
     open: Arc<Mutex<Open>>,
+    /// What all answers take memory from.
+    answers: Arc<Share>,
     /// How many were reset since something released before a stop was not delivered.
     reset_by_stops: Arc<AtomicUsize>,
 }
@@ -48,7 +55,14 @@ struct Open {
     next: u64,
     connections: BTreeMap<u64, Arc<Connection>>,
     /// By caller; certificates that name nobody count as one.
-    of_caller: HashMap<Option<Arc<Caller>>, usize>,
+    of_caller: HashMap<Option<Arc<Caller>>, OfCaller>,
+}
+
+/// What all connections of a caller have in common.
+#[derive(Debug)]
+struct OfCaller {
+    count: usize,
+    answers: Arc<Share>,
 }
 
 /// Takes the connection off the list, and closes it, when it is dropped.
@@ -61,7 +75,19 @@ pub(super) struct Listed {
 }
 
 impl Connections {
-    /// Lists a connection; None if `caller` has `of_caller_max` already.
+    /// None yet.
+    #[must_use]
+    pub fn new(limits: &config::Server, metrics: Arc<Metrics>) -> Self {
+        Self {
+            limits: Arc::new(limits.clone()),
+            metrics,
+            open: Arc::default(),
+            answers: Share::of_all(limits),
+            reset_by_stops: Arc::default(),
+        }
+    }
+
+    /// Lists a connection; None if `caller` has `connections_per_caller_max` already.
     pub(super) fn list(
         &self,
         stream: TlsStream<Socket>,
@@ -69,17 +95,21 @@ impl Connections {
         expiry: Expiry,
         is_http2: bool,
         caller: Option<Arc<Caller>>,
-        of_caller_max: usize,
     ) -> Option<Listed> {
         let mut open = self.lock();
-        let count = open.of_caller.entry(caller.clone()).or_default();
-        if *count >= of_caller_max {
+        let of_caller = open
+            .of_caller
+            .entry(caller.clone())
+            .or_insert_with(|| OfCaller { count: 0, answers: Share::of_caller(&self.limits) });
+        if of_caller.count >= self.limits.connections_per_caller_max {
             return None;
         }
-        *count += 1;
+        of_caller.count += 1;
+        let of_caller = Arc::clone(&of_caller.answers);
+        let shares = Shares::new(&self.limits, of_caller, Arc::clone(&self.answers));
         open.next += 1;
         let id = open.next;
-        let connection = Arc::new(Connection::new(stream, shaken, expiry, is_http2));
+        let connection = Arc::new(Connection::new(stream, shaken, expiry, is_http2, shares));
         open.connections.insert(id, Arc::clone(&connection));
         Some(Listed { connections: self.clone(), id, caller, connection })
     }
@@ -99,6 +129,7 @@ impl Connections {
         }
         let cut = pending.iter().filter(|(connection, _)| connection.cut()).count();
         self.reset_by_stops.fetch_add(cut, Ordering::SeqCst);
+        self.metrics.resets.count(ResetReason::Stop, cut);
         cut
     }
 
@@ -123,6 +154,7 @@ impl Connections {
             return 0;
         }
         let cut = self.snapshot().iter().filter(|connection| connection.cut()).count();
+        self.metrics.resets.count(ResetReason::Drain, cut);
         wait_until(Instant::now() + CUT_MAX, || self.count() == 0).await;
         cut
     }
@@ -130,7 +162,15 @@ impl Connections {
     /// Resets the connections of clients that `tls` would not let in any more. Returns how many.
     pub fn cut_those_not_let_in(&self, tls: &ServerTls, now: OffsetDateTime) -> usize {
         let open = self.snapshot();
-        open.iter().filter(|open| !open.is_let_in(tls, now) && open.cut()).count()
+        let cut = open.iter().filter(|open| !open.is_let_in(tls, now) && open.cut()).count();
+        self.metrics.resets.count(ResetReason::NotLetIn, cut);
+        cut
+    }
+
+    /// The bytes of answers that clients have not taken.
+    #[must_use]
+    pub fn answers_bytes(&self) -> usize {
+        self.answers.bytes()
     }
 
     /// How many are open.
@@ -192,12 +232,14 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         // First: what is not listed any more delivers nothing.
-        self.connection.close();
+        if self.connection.close() {
+            self.connections.metrics.resets.count(ResetReason::Unread, 1);
+        }
         let mut open = self.connections.lock();
         open.connections.remove(&self.id);
-        if let Some(count) = open.of_caller.get_mut(&self.caller) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(of_caller) = open.of_caller.get_mut(&self.caller) {
+            of_caller.count -= 1;
+            if of_caller.count == 0 {
                 open.of_caller.remove(&self.caller);
             }
         }

@@ -21,6 +21,7 @@ use super::DataPlane;
 use super::answer::{self, Answer, Held, json_answer, problem, status_of};
 use super::connection::Connection;
 use super::dialects;
+use super::in_flight::{Reserved, SIGNED_MAX_BYTES};
 use super::route::{self, Resource};
 use crate::health::{Health, Reader};
 use crate::metrics::{Metrics, RequestResult, Stages};
@@ -61,6 +62,7 @@ pub(super) async fn respond(
         // In HTTP/1.1 hyper leaves the body out itself.
         response = answer::without_body(response);
     }
+    let mut response = exchange.counted(response);
     answer::name(&mut response, &exchange.request_id);
     if close {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -76,6 +78,14 @@ fn must_close(request: &Request<Incoming>) -> bool {
 }
 
 impl Exchange {
+    /// Whoever does not take answers gets refusals in their place.
+    fn counted(&self, response: Response<Answer>) -> Response<Answer> {
+        let counted = |response| answer::counted(response, &self.connection);
+        counted(response)
+            .or_else(|refusal| counted(self.refuse(refusal)))
+            .unwrap_or_else(|refusal| self.refuse(refusal))
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
         let method = request.method().clone();
         if let Err(refusal) = check_headers(request.headers(), self.plane.limits.headers_max_bytes)
@@ -144,6 +154,8 @@ impl Exchange {
         self.plane.room.monitor.gates().rulebook().known(caller)?;
         self.plane.rates.take(caller)?;
         let path = request.uri().path().to_owned();
+        // Before anything is kept of it, or signed for it.
+        let reserved = Reserved::new(&self.connection, SIGNED_MAX_BYTES)?;
         let (headers, body) = self.read(request).await?;
         let longest = self.plane.limits.request_timeout;
         let context = RequestContext::read(&headers, &self.request_id, now(), longest)?;
@@ -152,9 +164,8 @@ impl Exchange {
 
         // From here on a client that is gone leaves work behind that goes on.
         unanswered.would_be = Some(Reason::Indeterminate);
-        let connection = Arc::clone(&self.connection);
-        let leaving = move || connection.leaving();
-        let (signed, leaving) =
+        let leaving = move || reserved.release();
+        let (signed, in_flight) =
             sign::sign(&self.plane.room, caller, sign_request, &context, leaving).await?;
 
         let signature = signed.release.signature();
@@ -167,7 +178,7 @@ impl Exchange {
         self.plane.room.metrics.stages(&signed.stages, total);
         let mut response = json_answer(StatusCode::OK, &body);
         answer::set(&mut response, SERVER_TIMING, &server_timing(&signed.stages));
-        let held = Held { slot: signed.release.into_slot(), leaving };
+        let held = Held { slot: signed.release.into_slot(), in_flight };
         Ok((response.map(|answer| answer.holding(held)), kid))
     }
 
@@ -202,9 +213,8 @@ impl Exchange {
     }
 
     fn signers(&self) -> Response<Answer> {
-        let document = self.plane.room.monitor.gates().rulebook().registry().to_document();
-        let body = serde_json::to_value(document).unwrap_or_default();
-        json_answer(StatusCode::OK, &body)
+        let gates = self.plane.room.monitor.gates();
+        answer::written_json(self.plane.registry.of(gates.rulebook()))
     }
 
     fn health(&self) -> Response<Answer> {

@@ -10,7 +10,9 @@ mod dialects;
 mod expiry;
 mod handshakes;
 mod http;
+mod in_flight;
 pub mod outside;
+mod registry_answer;
 mod route;
 mod send_queue;
 mod socket;
@@ -32,12 +34,14 @@ use tokio_rustls::server::TlsStream;
 pub use accept::accept;
 pub use answer::{Answer, json_answer, problem, problem_with_mistakes, status_of};
 pub use connections::{Connections, settle_after_stops};
+pub use registry_answer::{RegistryAnswer, registry_json};
 pub use tls::ServerTls;
 
 use crate::caller_rates::CallerRates;
 use crate::conditions::Conditions;
 use crate::config;
 use crate::log_limit::LogLimit;
+use crate::metrics::ResetReason;
 use crate::refusals::Refusals;
 use crate::sign::SigningRoom;
 use crate::time::{now, wall_now};
@@ -60,6 +64,8 @@ pub struct DataPlane {
     pub room: Arc<SigningRoom>,
     /// Open connections.
     pub connections: Connections,
+    /// The registry, as it is answered.
+    pub registry: RegistryAnswer,
     /// Bytes that request bodies may still take in memory.
     pub bodies: Arc<Semaphore>,
     /// How often each caller may ask.
@@ -94,8 +100,7 @@ async fn serve(
         return;
     };
     let expiry = Expiry::new(until, now(), wall_now());
-    let of_caller_max = limits.connections_per_caller_max;
-    let listed = plane.connections.list(stream, shaken, expiry, is_http2, of_caller, of_caller_max);
+    let listed = plane.connections.list(stream, shaken, expiry, is_http2, of_caller);
     let Some(listed) = listed else {
         plane.room.metrics.connections_refused.increment(1);
         return;
@@ -131,7 +136,9 @@ async fn serve(
     match ended {
         Ended::Served => connection.deliver(limits.write_timeout).await,
         Ended::Cut => {
-            connection.cut();
+            if connection.cut() {
+                plane.room.metrics.resets.count(ResetReason::Unread, 1);
+            }
         }
     }
 }
