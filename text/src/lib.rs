@@ -2,12 +2,14 @@
 //! terminal, and a bidirectional control shows a line in another order than it is read. Such
 //! characters are escaped, so that a reader sees that they are there.
 
+mod alike;
 mod count;
 mod unseen;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+pub use alike::meant;
 pub use count::{counted, from_now};
 pub use unseen::is_unseen;
 
