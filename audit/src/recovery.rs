@@ -16,6 +16,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use signing_core::journal::{AuditKeys, ChainId, Frame, FrameError, HEADER_BYTES, Head, Outline};
+use signing_core::json;
 
 use crate::directory::Directory;
 use crate::error::OpenError;
@@ -177,7 +178,7 @@ fn follow(
     open: &mut BTreeMap<u64, Outline>,
     oldest_open: &mut Option<u64>,
 ) -> Option<()> {
-    let gist: Gist<'_> = serde_json::from_slice(frame.body).ok()?;
+    let gist: Gist<'_> = json::from_slice(frame.body).ok()?;
     match gist.r#type {
         "intent" => {
             open.insert(frame.seq, Outline::parse(frame.body)?.0);

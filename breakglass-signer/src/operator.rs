@@ -14,6 +14,7 @@ use signing_core::breakglass::wire::operator::{
 use signing_core::breakglass::wire::{
     self, Answer, Destroy, End, FRAME_MAX_BYTES, REASON_MAX_BYTES, Reason, Refused, Stated,
 };
+use signing_core::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::spawn_local;
@@ -176,8 +177,8 @@ pub async fn came(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Came> {
         return Ok(Came::Passphrase(passphrase));
     }
     let length = stream.read_u32_le().await?;
-    let json = exactly(stream, length, FRAME_MAX_BYTES).await?;
-    Ok(Came::Ask(serde_json::from_slice(&json)?))
+    let ask = exactly(stream, length, FRAME_MAX_BYTES).await?;
+    Ok(Came::Ask(json::from_slice(&ask).map_err(io::Error::other)?))
 }
 
 /// As many bytes as that. They have their place from the start, so that no copy is left behind.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use signing_core::breakglass::wire::JournalHead;
+use signing_core::json::{self, JsonError};
 
 use crate::past::Past;
 
@@ -69,7 +70,7 @@ impl Store {
     /// If it can not be read.
     pub fn peek(directory: &Path) -> io::Result<Stored> {
         match fs::read(directory.join(NAME)) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Ok(bytes) => Stored::parse(&bytes).map_err(io::Error::other),
             Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Stored::default()),
             Err(why) => Err(why),
         }
@@ -97,8 +98,8 @@ impl Stored {
     ///
     /// # Errors
     /// If it is not what was written.
-    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
-        serde_json::from_slice(bytes)
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::from_file(bytes)
     }
 
     /// The file's content.

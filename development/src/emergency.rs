@@ -59,7 +59,7 @@ impl Material {
         let unusable =
             |why: String| MaterialError::Unusable { path: self.path("signers.json"), why };
         let entry: Entry =
-            serde_json::from_slice(printed).map_err(|error| unusable(error.to_string()))?;
+            signing_core::json::from_slice(printed).map_err(|error| unusable(error.to_string()))?;
         let description =
             Some("development only: the passphrase of its private key is known".to_owned());
         let mut entries = self.entries()?;

@@ -12,7 +12,7 @@ use rcgen::{
 };
 use signing_core::key::{PublicKey, Purpose};
 use signing_core::registry::{Document, Entry};
-use signing_core::{Algorithm, Kid, Signer};
+use signing_core::{Algorithm, Kid, Signer, json};
 use time::OffsetDateTime;
 
 use crate::key::{DevelopmentKey, KeyError};
@@ -209,7 +209,7 @@ impl Material {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(MaterialError::Io { path, error }),
         };
-        let document: Document = serde_json::from_slice(&text)
+        let document: Document = json::from_file(&text)
             .map_err(|error| MaterialError::Unusable { path, why: error.to_string() })?;
         Ok(document.signers)
     }

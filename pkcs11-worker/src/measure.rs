@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use signing_core::Algorithm;
 use signing_core::key::SIGNATURE_MAX_BYTES;
 use signing_core::worker::{Call, Start};
+use signing_core::{Algorithm, json};
 
 use crate::sign::sign;
 use crate::token::{Proxy, Token};
@@ -22,7 +22,7 @@ pub(crate) fn duration(seconds: &str) -> Option<Duration> {
 /// Signs on every thread for so long and prints what came of it.
 pub(crate) fn measure(start: &str, time: Duration) -> Result<(), Box<dyn Error + Send + Sync>> {
     let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
-    let start: Start = serde_json::from_slice(&std::fs::read(start)?)?;
+    let start: Start = json::from_file(&std::fs::read(start)?)?;
     let algorithm =
         Algorithm::parse(&start.algorithm).ok_or_else(|| invalid("no such algorithm"))?;
     let token = Token::open(&start, &mut Alone).map_err(io::Error::from)?;

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cryptoki::session::Session;
 use signing_core::gate::Fault;
+use signing_core::json;
 use signing_core::worker::{
     Answered, Call, FRAME_MAX_BYTES, Failure, Start, Started, receive, send,
 };
@@ -19,7 +20,7 @@ use crate::token::{Proxy, Token, Trouble};
 pub(crate) fn serve(socket: &UnixStream) -> io::Result<()> {
     let mut input = BufReader::with_capacity(8 * FRAME_MAX_BYTES, socket.try_clone()?);
     let first = receive(&mut input)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let start: Start = serde_json::from_slice(&first)?;
+    let start: Start = json::from_slice(&first).map_err(io::Error::other)?;
     let mut proxy = Asked { socket, input: &mut input };
     let opened = Token::open(&start, &mut proxy).and_then(|token| {
         let threads = start.threads.max(1);

@@ -10,7 +10,7 @@ use audit::AuditKey;
 use development::DevelopmentKey;
 use signing_core::key::{Purpose, names_of};
 use signing_core::registry::Document;
-use signing_core::{Algorithm, Kid, Policy, Registry};
+use signing_core::{Algorithm, Kid, Policy, Registry, json};
 use time::OffsetDateTime;
 
 use crate::config::{Config, ConfigError, Draft, Environment, Tls, Upstream};
@@ -109,7 +109,7 @@ fn registry<'k>(file: &Path, kids: impl Iterator<Item = &'k Kid>) -> Result<Regi
         })
         .ok();
     // A registry with mistakes still names its entries; what is no registry names none.
-    if let Ok(document) = serde_json::from_str::<Document>(&text) {
+    if let Ok(document) = json::from_str::<Document>(&text) {
         mistakes.extend(kids.filter_map(|kid| unusable(kid, &document, file)));
     }
     match registry {

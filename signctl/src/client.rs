@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, Uri};
@@ -145,8 +145,11 @@ async fn exchange(
         .await
         .map_err(|error| anyhow!("the answer broke off: {error}"))?
         .to_bytes();
-    let body = serde_json::from_slice(&body)
-        .context("the answer is not JSON; is this a signing-proxy?")?;
+    let body: Value = signing_core::json::from_slice(&body)
+        .context("the answer is not a JSON object; is this a signing-proxy?")?;
+    if !body.is_object() {
+        bail!("the answer is not a JSON object; is this a signing-proxy?");
+    }
     Ok(Reply { status, body })
 }
 

@@ -269,7 +269,7 @@ async fn proxy(url: &str, trust: &Trust) -> Result<String, Failure> {
     let target = Target::parse(url, "/health").map_err(|why| Failure::new("bad_url", why))?;
     let trust = Trust { loopback_only: !target.encrypted, ..trust.clone() };
     let answer = https::get(&target, &trust, Some(HEALTH_MAX_BYTES)).await?;
-    let body = serde_json::from_slice(&answer.body).ok();
+    let body = signing_core::json::from_slice(&answer.body).ok();
     judge(answer.status, body.as_ref())
 }
 

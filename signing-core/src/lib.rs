@@ -12,6 +12,7 @@ pub mod caller;
 pub mod canary;
 pub mod gate;
 pub mod journal;
+pub mod json;
 pub mod key;
 pub mod moment;
 pub mod monitor;

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use signing_core::gate::Slots;
-use signing_core::{Kid, Moment, Reason, Refusal};
+use signing_core::{Kid, Moment, Reason, Refusal, json};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -378,8 +378,7 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refu
 }
 
 fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body)
-        .map_err(|error| Refusal::new(Reason::InvalidRequest, error.to_string()))
+    json::from_slice(body).map_err(|error| Refusal::new(Reason::InvalidRequest, error.to_string()))
 }
 
 fn one_line(reason: String) -> Result<String, Refusal> {

@@ -15,8 +15,8 @@ use std::sync::mpsc::{self, SyncSender};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use signing_core::Kid;
 use signing_core::journal::{ChainId, Head, RecordHash};
+use signing_core::{Kid, json};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
@@ -217,7 +217,7 @@ impl Stored {
     /// # Errors
     /// Why it is not what was written.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let on_disk: OnDisk = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let on_disk: OnDisk = json::from_file(bytes).map_err(|error| error.to_string())?;
         let seals = on_disk.seals.into_iter().map(|(kid, seal)| {
             let parsed = Kid::parse(&kid).map_err(|why| format!("seal of {kid:?}: {why}"))?;
             Ok::<_, String>((parsed, seal))

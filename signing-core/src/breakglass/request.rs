@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::caller::Caller;
+use crate::json;
 use crate::key::Kid;
 
 /// What the document says it is.
@@ -116,11 +117,7 @@ impl Request {
                 "it is not a break-glass request: {why}; make one: signctl breakglass request"
             ))
         };
-        // A list of the values alone would be read too, and nobody sees in it what they approve.
-        if !bytes.trim_ascii_start().starts_with(b"{") {
-            return Err(no("expected a JSON object".to_owned()));
-        }
-        let draft: Draft = serde_json::from_slice(bytes).map_err(|error| no(error.to_string()))?;
+        let draft: Draft = json::from_slice(bytes).map_err(|error| no(error.to_string()))?;
         let mut mistakes = Vec::new();
         let request = Reader(&mut mistakes).read(draft, bytes);
         match request {

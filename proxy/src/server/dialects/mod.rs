@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use signing_core::{
-    Algorithm, Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, Signer,
+    Algorithm, Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, Signer, json,
 };
 
 use crate::order::Release;
@@ -165,9 +165,9 @@ fn input_field(body: &[u8], taken: &[&'static str]) -> Result<&'static str, Refu
     }
 }
 
-/// Parses JSON: strict UTF-8, bounded depth, no duplicate of a known field.
+/// Parses JSON: strict UTF-8, bounded depth, no key twice, objects as objects.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| {
+    json::from_slice(body).map_err(|error| {
         let error = short(&error.to_string());
         invalid(format!("the body is not the JSON expected here: {error}"))
     })

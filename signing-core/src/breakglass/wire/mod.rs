@@ -31,6 +31,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{ChainId, Head, RecordHash};
+use crate::json;
 
 pub use answer::{
     Activated, Answer, Destroyed, EmergencyKey, Ended, KeyState, Refused, SessionEnded,
@@ -114,9 +115,9 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, Fra
     if !(1..=FRAME_MAX_BYTES).contains(&wanted) {
         return Err(FrameError::Length(length));
     }
-    let Some(json) = rest.get(..wanted) else { return Ok(None) };
+    let Some(message) = rest.get(..wanted) else { return Ok(None) };
     let message =
-        serde_json::from_slice(json).map_err(|error| FrameError::Message(error.to_string()))?;
+        json::from_slice(message).map_err(|error| FrameError::Message(error.to_string()))?;
     Ok(Some((message, LENGTH_BYTES + wanted)))
 }
 

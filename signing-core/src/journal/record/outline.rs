@@ -1,13 +1,12 @@
 //! A body as a reader sees it, whatever its kind.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::Kind;
+use crate::json;
 
 /// What every reader needs of a body.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Outline {
     /// When, by the calendar of who wrote it.
     pub at: String,
@@ -22,12 +21,16 @@ impl Outline {
     /// that is known.
     #[must_use]
     pub fn parse(body: &[u8]) -> Option<(Self, Kind)> {
-        let sorted: Value = serde_json::from_slice(body).ok()?;
-        let is_canonical = serde_json::to_vec(&sorted).ok()? == body && !has_float(&sorted);
-        let outline: Self = serde_json::from_value(sorted).ok()?;
+        let Value::Object(mut members) = json::canonical(body)? else { return None };
+        let mut text = |name| {
+            let value = members.remove(name)?;
+            value.as_str().map(str::to_owned)
+        };
+        let (at, r#type) = (text("at")?, text("type")?);
+        let data = members.remove("data").filter(|data| data.is_object() && !has_float(data))?;
+        let outline = Self { at, data, r#type };
         let kind = Kind::parse(&outline.r#type)?;
-        let is_record = outline.data.is_object() && is_instant(&outline.at);
-        (is_canonical && is_record).then_some((outline, kind))
+        (members.is_empty() && is_instant(&outline.at)).then_some((outline, kind))
     }
 
     /// A number of its data.

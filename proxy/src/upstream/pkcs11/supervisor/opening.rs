@@ -4,9 +4,9 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 
-use signing_core::Moment;
 use signing_core::gate::Fault;
 use signing_core::worker::{Login, Start, Started, fault_of_word, send, start_detail};
+use signing_core::{Moment, json};
 
 use super::super::super::UpstreamError;
 use super::super::ledger::{Fails, Turn};
@@ -87,7 +87,7 @@ impl Supervisor {
     fn heard(&self, reader: &mut Reader<'_>, began: Moment) -> Result<Started, Ended> {
         loop {
             if let Some(frame) = reader.next_frame().map_err(died)? {
-                return serde_json::from_slice(frame).map_err(|error| died(error.into()));
+                return json::from_slice(frame).map_err(|error| died(io::Error::other(error)));
             }
             match reader.fill().map_err(died)? {
                 Filled::Ended => return Err(died(io::ErrorKind::UnexpectedEof.into())),
