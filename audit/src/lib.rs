@@ -21,7 +21,7 @@ mod writer;
 pub use directory::init;
 pub use error::{OpenError, Trouble};
 pub use journal::{Appending, Clock, Durable, IntentSeq, Journal, Observer, file_system_free};
-pub use key::{AuditKey, AuditKeyError};
+pub use key::AuditKey;
 pub use older::Older;
 pub use opened::{Identity, Opened};
 pub use presence::Presence;

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use host::files;
+use host::secret::{self, Fault, SecretError, Wanted, shown};
 use pkcs8::der::pem::{LineEnding, PemLabel as _};
 use pkcs8::pkcs5::pbes2;
 use pkcs8::pkcs5::scrypt::Params;
@@ -23,42 +23,72 @@ const SCRYPT: (u8, u32, u32) = (14, 8, 5);
 const SALT_BYTES: usize = 16;
 const IV_BYTES: usize = 16;
 
-/// Why a key's file can not be used.
+/// Why a key's file can not be used. Nothing of the file is in it, except numbers that say what
+/// opening it costs.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// The system says no.
-    #[error("{}: {error}", file.display())]
+    /// It is no encrypted key.
+    #[error(transparent)]
+    File(#[from] SecretError),
+    /// It can not be made.
+    #[error("{}: {error}", shown(file))]
     Io {
         /// Which.
         file: PathBuf,
         /// Why.
         error: io::Error,
     },
-    /// It leads elsewhere.
-    #[error("{} is a symbolic link, and destroying the key would leave what it leads to; name the file itself", .0.display())]
-    Link(PathBuf),
-    /// It is no encrypted key.
-    #[error("{} is not an encrypted PKCS#8 PEM (what breakglass-signer keygen and openssl genpkey -aes256 make): {why}", file.display())]
-    NotSealed {
+    /// It is one, and can not be opened at all, or only in too long a time or too much memory.
+    #[error(
+        "{} cannot be opened: {obstacle}; encrypt it anew: openssl pkcs8 -topk8 -v2 aes256 -scrypt",
+        shown(file)
+    )]
+    Obstacle {
         /// Which.
         file: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// Opening it would take too long or too much memory, or can not be done at all.
-    #[error("{} can not be opened: {why}; encrypt it anew: openssl pkcs8 -topk8 -v2 aes256 -scrypt", file.display())]
-    Derivation {
-        /// Which.
-        file: PathBuf,
-        /// What it asks for, and what is allowed.
-        why: String,
+        /// What is in the way.
+        obstacle: Obstacle,
     },
     /// The passphrase does not open it.
-    #[error("the passphrase does not open {}", .0.display())]
+    #[error("the passphrase does not open {}", shown(.0))]
     Passphrase(PathBuf),
     /// It can not be made.
     #[error("the key can not be encrypted")]
     Sealing,
+}
+
+/// What is in the way of opening an encrypted key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// It can not be read.
+    #[error("it is damaged, or names a number or a method beyond all that is used")]
+    Unreadable,
+    /// PBES1, or one of PKCS#12.
+    #[error("it is encrypted in an old way, not by PBES2")]
+    OldWay,
+    /// Time.
+    #[error(
+        "its key derivation asks for {rounds} rounds of PBKDF2, expected 1 to {PBKDF2_ROUNDS_MAX}"
+    )]
+    Pbkdf2 {
+        /// How many.
+        rounds: u32,
+    },
+    /// Time and memory.
+    #[error(
+        "its key derivation asks for scrypt with N = {n}, r = {r}, p = {p}; N has to be a power of two, and N * r * p 1 to {SCRYPT_WORK_MAX}"
+    )]
+    Scrypt {
+        /// Cost.
+        n: u64,
+        /// Size of a block.
+        r: u32,
+        /// Parallelisation.
+        p: u32,
+    },
+    /// No key derivation that is known here.
+    #[error("its key derivation is neither PBKDF2 nor scrypt")]
+    OtherDerivation,
 }
 
 /// Reads a sealed file; it stays sealed.
@@ -67,11 +97,9 @@ pub enum KeyFileError {
 /// [`KeyFileError`].
 pub fn load(file: &Path) -> Result<Sealed, KeyFileError> {
     if is_link(file) {
-        return Err(KeyFileError::Link(file.to_owned()));
+        return Err(SecretError::new(file, Wanted::SealedKey, Fault::Link).into());
     }
-    let text = files::read_text(file)
-        .map_err(|error| KeyFileError::Io { file: file.to_owned(), error })?;
-    parse(file, &text)
+    parse(file, &secret::read(file, Wanted::SealedKey)?)
 }
 
 /// Reads what a sealed file holds; it stays sealed. What it would cost to open is bounded here,
@@ -79,51 +107,38 @@ pub fn load(file: &Path) -> Result<Sealed, KeyFileError> {
 ///
 /// # Errors
 /// [`KeyFileError`].
-pub fn parse(file: &Path, text: &str) -> Result<Sealed, KeyFileError> {
-    let why = |why: String| KeyFileError::NotSealed { file: file.to_owned(), why };
-    let (label, document) =
-        SecretDocument::from_pem(text).map_err(|error| why(error.to_string()))?;
-    EncryptedPrivateKeyInfoRef::validate_pem_label(label)
-        .map_err(|_| why(format!("it is a {label}; encrypt it with a passphrase")))?;
+pub fn parse(file: &Path, bytes: &[u8]) -> Result<Sealed, KeyFileError> {
+    let wanted = Wanted::SealedKey;
+    let refused = |fault| SecretError::new(file, wanted, fault);
+    let obstacle = |obstacle| KeyFileError::Obstacle { file: file.to_owned(), obstacle };
+    let key = secret::private_key_of(bytes, wanted).map_err(refused)?;
+    let document =
+        SecretDocument::try_from(key.der.as_slice()).map_err(|_| obstacle(Obstacle::Unreadable))?;
     let sealed = Sealed { file: file.to_owned(), document };
-    let info = sealed.info().map_err(|error| {
-        why(format!(
-            "{error}; it is damaged, or names a number or a method beyond all that is used"
-        ))
-    })?;
+    let info = sealed.info().map_err(obstacle)?;
     let pbes2 = info.encryption_algorithm.pbes2();
-    let pbes2 =
-        pbes2.ok_or_else(|| why("it is encrypted in an old way, not by PBES2".to_owned()))?;
-    bounded(&pbes2.kdf).map_err(|why| KeyFileError::Derivation { file: file.to_owned(), why })?;
+    let pbes2 = pbes2.ok_or_else(|| obstacle(Obstacle::OldWay))?;
+    bounded(&pbes2.kdf).map_err(obstacle)?;
     Ok(sealed)
 }
 
 /// Whether a key derivation can be done, in seconds and in memory that a machine has.
-fn bounded(kdf: &pbes2::Kdf) -> Result<(), String> {
+fn bounded(kdf: &pbes2::Kdf) -> Result<(), Obstacle> {
     match kdf {
         pbes2::Kdf::Pbkdf2(params) => {
             let rounds = params.iteration_count;
-            if (1..=PBKDF2_ROUNDS_MAX).contains(&rounds) {
-                return Ok(());
-            }
-            Err(format!(
-                "its key derivation asks for {rounds} rounds of PBKDF2, expected 1 to \
-                 {PBKDF2_ROUNDS_MAX}"
-            ))
+            let is_bearable = (1..=PBKDF2_ROUNDS_MAX).contains(&rounds);
+            if is_bearable { Ok(()) } else { Err(Obstacle::Pbkdf2 { rounds }) }
         }
         pbes2::Kdf::Scrypt(params) => {
             let (n, r, p) = (params.cost_parameter, params.block_size, params.parallelization);
             let work = n.saturating_mul(u64::from(r)).saturating_mul(u64::from(p));
             // With an N that is none the library panics.
-            if n.is_power_of_two() && n > 1 && (1..=SCRYPT_WORK_MAX).contains(&work) {
-                return Ok(());
-            }
-            Err(format!(
-                "its key derivation asks for scrypt with N = {n}, r = {r}, p = {p}; N has to be a \
-                 power of two, and N * r * p 1 to {SCRYPT_WORK_MAX}"
-            ))
+            let is_n = n.is_power_of_two() && n > 1;
+            let is_bearable = is_n && (1..=SCRYPT_WORK_MAX).contains(&work);
+            if is_bearable { Ok(()) } else { Err(Obstacle::Scrypt { n, r: r.into(), p: p.into() }) }
         }
-        _ => Err("its key derivation is neither PBKDF2 nor scrypt".to_owned()),
+        _ => Err(Obstacle::OtherDerivation),
     }
 }
 
@@ -141,13 +156,14 @@ impl Sealed {
     /// [`KeyFileError::Passphrase`].
     pub fn open(&self, passphrase: &[u8]) -> Result<SecretDocument, KeyFileError> {
         let file = || self.file.clone();
-        let info = self.info().map_err(|why| KeyFileError::NotSealed { file: file(), why })?;
+        let unreadable = |obstacle| KeyFileError::Obstacle { file: file(), obstacle };
+        let info = self.info().map_err(unreadable)?;
         info.decrypt(passphrase).map_err(|_| KeyFileError::Passphrase(file()))
     }
 
-    fn info(&self) -> Result<EncryptedPrivateKeyInfoRef<'_>, String> {
+    fn info(&self) -> Result<EncryptedPrivateKeyInfoRef<'_>, Obstacle> {
         EncryptedPrivateKeyInfoRef::try_from(self.document.as_bytes())
-            .map_err(|error| error.to_string())
+            .map_err(|_| Obstacle::Unreadable)
     }
 }
 
@@ -280,7 +296,7 @@ mod tests {
     }
 
     fn parsed(kdf: &[u8], numbers: &[u64]) -> Result<Sealed, String> {
-        parse(Path::new("key.pem"), &pem(kdf, numbers)).map_err(|error| error.to_string())
+        parse(Path::new("key.pem"), pem(kdf, numbers).as_bytes()).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use host::secret::{self, Fault, SecretError, Wanted};
 use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData};
 use ssh_key::public::Ed25519PublicKey;
 use ssh_key::{LineEnding, PrivateKey};
@@ -40,14 +41,16 @@ impl Material {
         let mut lines = String::new();
         for Approver { principal, key_file, .. } in self.approvers() {
             let name = format!("approvers/{}", file_name(&key_file));
-            let unusable = |why: String| MaterialError::Unusable { path: key_file.clone(), why };
             if !key_file.exists() {
                 let key = generate(&principal)?;
                 let text = key.to_openssh(LineEnding::LF).map_err(|_| KeyError::Encoding)?;
                 self.write(&name, text.as_bytes())?;
             }
-            let key = PrivateKey::read_openssh_file(&key_file)
-                .map_err(|error| unusable(format!("is no OpenSSH key: {error}")))?;
+            let wanted = Wanted::OpenSshKey;
+            let damaged = || SecretError::new(&key_file, wanted, Fault::Damaged);
+            let text = secret::read(&key_file, wanted).map_err(KeyError::from)?;
+            let text = std::str::from_utf8(&text).map_err(|_| KeyError::from(damaged()))?;
+            let key = PrivateKey::from_openssh(text).map_err(|_| KeyError::from(damaged()))?;
             let public = key.public_key().to_openssh().map_err(|_| KeyError::Encoding)?;
             self.write(&format!("{name}.pub"), format!("{public}\n").as_bytes())?;
             lines += &format!("{principal} namespaces=\"breakglass@signing-proxy\" {public}\n");

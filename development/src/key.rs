@@ -1,9 +1,10 @@
 //! A signing key in a plain file.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ed25519_dalek::Signer as _;
+use host::secret::{self, Fault, Form, Found, SecretError, Wanted};
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
 use signing_core::{Algorithm, ToBeSigned};
@@ -26,17 +27,9 @@ enum Private {
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file can not be read.
-    #[error("{}: {error}", file.display())]
-    Read {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The file is no key of a kind known here.
-    #[error("{} is not a PKCS#8 PEM of an Ed25519 or P-256 key", .0.display())]
-    NoKey(PathBuf),
+    /// The file holds no key of a kind known here.
+    #[error(transparent)]
+    File(#[from] SecretError),
     /// The system gives no randomness.
     #[error("the system gives no randomness for a key")]
     NoRandomness,
@@ -79,14 +72,19 @@ impl DevelopmentKey {
     /// Reads a PKCS#8 PEM.
     ///
     /// # Errors
-    /// [`KeyError::Read`], [`KeyError::NoKey`].
+    /// [`KeyError::File`].
     pub fn load(file: &Path) -> Result<Self, KeyError> {
-        let read = std::fs::read_to_string(file).map(Zeroizing::new);
-        let pem = read.map_err(|error| KeyError::Read { file: file.to_owned(), error })?;
-        let ed25519 = ed25519_dalek::SigningKey::from_pkcs8_pem(&pem).ok().map(Private::Ed25519);
-        let p256 = || p256::ecdsa::SigningKey::from_pkcs8_pem(&pem).ok().map(Private::P256);
-        let private = ed25519.or_else(p256).ok_or_else(|| KeyError::NoKey(file.to_owned()))?;
-        Self::new(private)
+        let wanted = Wanted::DevelopmentKey;
+        let key = secret::private_key(file, wanted)?;
+        let der = key.der.as_slice();
+        let ed25519 = ed25519_dalek::SigningKey::from_pkcs8_der(der).ok().map(Private::Ed25519);
+        let p256 = || p256::ecdsa::SigningKey::from_pkcs8_der(der).ok().map(Private::P256);
+        let fault = match key.form {
+            Form::Pkcs8 => Fault::Damaged,
+            Form::Pkcs1 | Form::Sec1 | Form::Sealed => Fault::Holds(Found::PrivateKey),
+        };
+        let other = || SecretError::new(file, wanted, fault);
+        Self::new(ed25519.or_else(p256).ok_or_else(other)?)
     }
 
     fn new(private: Private) -> Result<Self, KeyError> {

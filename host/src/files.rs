@@ -8,6 +8,9 @@ use std::path::Path;
 /// More than any registry, certificate or revocation list has.
 const MAX_BYTES: u64 = 64 << 20;
 
+/// The byte order mark.
+const MARK: char = '\u{feff}';
+
 /// Reads `file` whole.
 ///
 /// # Errors
@@ -25,10 +28,24 @@ pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads `file` whole, as text.
+/// Reads `file` whole, as text, without the byte order mark that some editors put first.
 ///
 /// # Errors
 /// As [`read`], and if it is not UTF-8.
 pub fn read_text(file: &Path) -> io::Result<String> {
-    String::from_utf8(read(file)?).map_err(|_| io::Error::other("is not UTF-8"))
+    text(read(file)?)
+}
+
+/// What [`read_text`] makes of a file's bytes.
+///
+/// # Errors
+/// If they are not UTF-8.
+pub fn text(bytes: Vec<u8>) -> io::Result<String> {
+    let is_utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    let encoding = if is_utf16 { "is UTF-16, not UTF-8" } else { "is not UTF-8" };
+    let mut text = String::from_utf8(bytes).map_err(|_| io::Error::other(encoding))?;
+    if text.starts_with(MARK) {
+        text.drain(..MARK.len_utf8());
+    }
+    Ok(text)
 }

@@ -31,6 +31,20 @@ impl Mistakes {
     }
 }
 
+/// Reads a config file's text.
+///
+/// # Errors
+/// Where it is not TOML, without the line itself: what is named as a config file by mistake may be
+/// a key.
+pub fn table(text: &str) -> Result<Table, String> {
+    text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        format!("is not TOML: line {line}, column {column}: {}", error.message())
+    })
+}
+
 /// One table, consumed key by key.
 #[derive(Debug)]
 pub struct Section {
@@ -230,7 +244,9 @@ impl Section {
     /// Reports every key that nobody asked for.
     pub fn finish(self) {
         for key in self.table.keys() {
-            self.mistake(key, format!("no such key; known here: {}", self.known.join(", ")));
+            let meant = text::meant(key, &self.known);
+            let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+            self.mistake(key, format!("no such key; known here: {}{meant}", self.known.join(", ")));
         }
     }
 
@@ -266,7 +282,12 @@ impl Section {
 
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
-        self.table.remove(key)
+        let value = self.table.remove(key)?;
+        if is_pem(&value) {
+            self.mistake(key, "holds a PEM itself; write that to a file, and name the file here");
+            return None;
+        }
+        Some(value)
     }
 
     fn child(&self, path: String, table: Table) -> Self {
@@ -276,6 +297,15 @@ impl Section {
     fn new(path: String, table: Table, mistakes: &Mistakes) -> Self {
         let mistaken = RefCell::default();
         Self { path, table, known: Vec::new(), mistaken, mistakes: mistakes.clone() }
+    }
+}
+
+/// Whether a value is the content of a key's or certificate's file, which no message may repeat.
+fn is_pem(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("-----BEGIN"),
+        Value::Array(items) => items.iter().any(is_pem),
+        _ => false,
     }
 }
 

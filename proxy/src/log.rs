@@ -43,6 +43,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// HTTP library say below that could hold a caller's message or a credential.
 const MAY_SAY_MORE: [&str; 6] = ["signing_proxy", "admin", "audit", "gate", "outcome", "refusal"];
 
+/// Whose events are not taken at all: the SDK's say what profiles, tokens' files and a
+/// `credential_process` hold. What fails shows in the gates' own events, in words of ours.
+const SAYS_NOTHING: &str = "aws_";
+
 /// Writes lines to stderr.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -100,11 +104,8 @@ impl Log {
     pub fn take_events(&self) {
         let Levels { targets: asked, set_aside } = Levels::of(std::env::var_os(SETTING).as_deref());
         let capped = filter_fn(|event| {
-            // At info the SDK names the access key, twice for each load of it.
-            let is_sdk = event.target().starts_with("aws_");
-            let most = if is_sdk { Level::WARN } else { Level::INFO };
-            *event.level() <= most
-                || MAY_SAY_MORE.iter().any(|target| event.target().starts_with(target))
+            let is_ours = MAY_SAY_MORE.iter().any(|target| event.target().starts_with(target));
+            is_ours || (*event.level() <= Level::INFO && !event.target().starts_with(SAYS_NOTHING))
         });
         let events = tracing_subscriber::fmt::layer()
             .with_writer(self.clone())

@@ -1,12 +1,11 @@
 //! One GET over verified TLS (or to loopback in clear): no redirects, no
 //! proxies, every read bounded. Who calls it bounds its time.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use host::secret::{self, Fault, SecretError, Wanted};
 use http::Request;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -14,7 +13,6 @@ use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,9 +21,6 @@ use tokio_rustls::TlsConnector;
 
 use signctl::failure::Failure;
 use signctl::target::Target;
-
-/// More than any bundle of authorities has.
-const PEM_MAX_BYTES: u64 = 4 << 20;
 
 /// Whom to trust, and who we are.
 #[derive(Clone, Debug, Default)]
@@ -152,16 +147,15 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, Failure> {
         (None, None) => builder.with_no_client_auth(),
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate).map_err(failed)?;
-            let private =
-                PrivateKeyDer::from_pem_slice(&read(key).map_err(failed)?).map_err(|error| {
-                    failed(format!("{} holds no private key: {error}", key.display()))
-                })?;
-            builder.with_client_auth_cert(chain, private).map_err(|error| {
-                failed(format!(
-                    "{} is not the key of {}: {error}",
-                    key.display(),
-                    certificate.display()
-                ))
+            let of_key = |fault| failed(SecretError::new(key, Wanted::TlsKey, fault).to_string());
+            let private = secret::private_key(key, Wanted::TlsKey)
+                .map_err(|error| failed(error.to_string()))?;
+            let private = PrivateKeyDer::try_from(private.der.to_vec())
+                .map_err(|_| of_key(Fault::Damaged))?;
+            // The library's own words could quote the key.
+            builder.with_client_auth_cert(chain, private).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => of_key(Fault::OtherKey),
+                _ => of_key(Fault::Damaged),
             })?
         }
         (Some(_), None) => {
@@ -203,19 +197,6 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, Failure> {
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_slice_iter(&read(file)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("{} holds no PEM certificates: {error}", file.display()))?;
-    if read.is_empty() {
-        return Err(format!("{} holds no PEM block CERTIFICATE", file.display()));
-    }
-    Ok(read)
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|opened| opened.take(PEM_MAX_BYTES).read_to_end(&mut bytes))
-        .map_err(|error| format!("{} can not be read: {error}", file.display()))?;
-    Ok(bytes)
+    let read = secret::certificates(file).map_err(|error| error.to_string())?;
+    Ok(read.into_iter().map(CertificateDer::from).collect())
 }

@@ -34,6 +34,7 @@ pub mod faulty;
 pub mod imds;
 pub mod journal;
 pub mod kms;
+pub mod leak;
 pub mod memory;
 pub mod ministack;
 pub mod openssl;

@@ -298,7 +298,7 @@ async fn certificates_that_do_not_fit_stop_the_pipeline() {
         (&[("SIGNING_PROXY_CA", other)][..], &["(tls)", "UnknownIssuer", "--ca"][..]),
         // The platform does not know this authority.
         (&[("SIGNING_PROXY_CA", "")], &["signing proxy", "UNHEALTHY"]),
-        (&[("SIGNING_PROXY_CA", "/nowhere/ca.pem")], &["(ca)", "/nowhere/ca.pem can not be read"]),
+        (&[("SIGNING_PROXY_CA", "/nowhere/ca.pem")], &["(ca)", "/nowhere/ca.pem cannot be read"]),
         (
             &[("SIGNING_PROXY_CLIENT_CERT", ""), ("SIGNING_PROXY_CLIENT_KEY", "")],
             &["UNHEALTHY", "it wants a client certificate"],

@@ -49,7 +49,7 @@ pub(crate) fn key() -> AuditKey {
     let der = [&[48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32][..], &SEED].concat();
     let label = ["PRIVATE", "KEY"].join(" ");
     let pem = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
-    AuditKey::from_pem(&pem).unwrap()
+    AuditKey::from_pem(pem.as_bytes()).unwrap()
 }
 
 pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {

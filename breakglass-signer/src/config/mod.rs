@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host::environment::Environment;
-use host::files;
+use host::{files, section};
 use signing_core::Kid;
 use signing_core::breakglass::Caps;
 use signing_core::breakglass::activation::ApprovalRules;
@@ -68,8 +68,8 @@ pub fn mistakes(
     text: &str,
     directory: &Path,
     environment: &Environment,
-) -> Result<Vec<String>, toml::de::Error> {
-    Ok(parse::parse(text.parse()?, directory, environment).1)
+) -> Result<Vec<String>, String> {
+    Ok(parse::parse(section::table(text)?, directory, environment).1)
 }
 
 /// What deserves attention in the environment, one sentence each.
@@ -94,7 +94,7 @@ impl Config {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let table = text.parse().map_err(|why| error(format!("is not TOML: {why}")))?;
+        let table = section::table(&text).map_err(error)?;
         Ok(parse::parse(table, directory, environment))
     }
 }

@@ -105,7 +105,8 @@ impl Genuine {
     fn get() -> &'static Self {
         static GENUINE: OnceLock<Genuine> = OnceLock::new();
         GENUINE.get_or_init(|| {
-            let approvers = Approvers::parse(Path::new("all"), ALLOWED, &BTreeMap::new());
+            let approvers =
+                Approvers::parse(Path::new("all"), ALLOWED.as_bytes(), &BTreeMap::new());
             let approvers = approvers.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
             let armored: Vec<_> =
                 APPROVALS.iter().map(|kept| kept.get(1..).unwrap_or_default().to_vec()).collect();
@@ -180,7 +181,7 @@ pub(super) fn approvers(bytes: &[u8]) {
     let Ok(text) = from_utf8(bytes) else { return };
     let roles = BTreeMap::from([("Security".to_owned(), vec!["ed25519@example.org".to_owned()])]);
     for roles in [BTreeMap::new(), roles] {
-        match Approvers::parse(Path::new("all"), text, &roles) {
+        match Approvers::parse(Path::new("all"), text.as_bytes(), &roles) {
             Ok(approvers) => are_approvers(&approvers, &roles),
             Err(mistakes) => assert!(mistakes.iter().all(|what| what.contains("approvers."))),
         }
@@ -203,7 +204,7 @@ fn are_approvers(approvers: &Approvers, roles: &BTreeMap<String, Vec<String>>) {
         let key = approver.key.to_openssh().unwrap_or_else(|error| panic!("{error}"));
         plain.push_str(&format!("{} {key}\n", approver.principal));
     }
-    let again = Approvers::parse(Path::new("all"), &plain, &BTreeMap::new());
+    let again = Approvers::parse(Path::new("all"), plain.as_bytes(), &BTreeMap::new());
     let again = again.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
     assert!(again.iter().map(|(name, _)| name).eq(approvers.iter().map(|(name, _)| name)));
 }

@@ -122,7 +122,7 @@ fn key() -> AuditKey {
     let der = [&[48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32][..], &[7; 32]].concat();
     let label = ["PRIVATE", "KEY"].join(" ");
     let pem = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
-    AuditKey::from_pem(&pem).unwrap_or_else(|| panic!("no key"))
+    AuditKey::from_pem(pem.as_bytes()).unwrap_or_else(|fault| panic!("{fault:?}"))
 }
 
 /// A directory in memory, if there is one, removed with it.

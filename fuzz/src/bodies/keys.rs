@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use breakglass_signer::key::Unproven;
 use breakglass_signer::keyfile;
+use host::secret::{SecretError, Wanted, private_key_of};
 use pkcs8::pkcs5::pbes2::Kdf;
 use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
 use signing_core::Algorithm;
@@ -21,8 +22,11 @@ const CHEAP: u64 = 1 << 10;
 /// An emergency key's file, as text or as the DER in it, or the DER of a private key.
 pub(super) fn key_file(bytes: &[u8]) {
     match choose(&[0, 1, 2, 3], bytes) {
-        Some((0, text)) => sealed(from_utf8(text).unwrap_or_default()),
-        Some((1, der)) => sealed(&pem("ENCRYPTED", der)),
+        Some((0, file)) => {
+            sealed(file);
+            others(file);
+        }
+        Some((1, der)) => sealed(pem("ENCRYPTED", der).as_bytes()),
         Some((2, der)) => private(der),
         Some((_, orders)) => {
             // A key that is none of anybody's, changed here and there.
@@ -40,10 +44,10 @@ pub(super) fn key_file(bytes: &[u8]) {
 
 /// What is taken can be opened in seconds, and a passphrase that is not its own opens nothing
 /// and breaks nothing.
-fn sealed(text: &str) {
-    let Ok(sealed) = keyfile::parse(Path::new("key.pem"), text) else { return };
-    let work = SecretDocument::from_pem(text).ok().and_then(|(_, document)| {
-        let info = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).ok()?;
+fn sealed(file: &[u8]) {
+    let Ok(sealed) = keyfile::parse(Path::new("key.pem"), file) else { return };
+    let work = private_key_of(file, Wanted::SealedKey).ok().and_then(|key| {
+        let info = EncryptedPrivateKeyInfoRef::try_from(key.der.as_slice()).ok()?;
         match &info.encryption_algorithm.pbes2()?.kdf {
             Kdf::Pbkdf2(params) => Some(u64::from(params.iteration_count)),
             Kdf::Scrypt(params) => {
@@ -63,6 +67,16 @@ fn sealed(text: &str) {
     }
 }
 
+/// What is no key for one purpose is told in few words, none of them the file's.
+fn others(file: &[u8]) {
+    for wanted in [Wanted::TlsKey, Wanted::AuditKey, Wanted::DevelopmentKey] {
+        if let Err(fault) = private_key_of(file, wanted) {
+            let said = SecretError::new(Path::new("key.pem"), wanted, fault).to_string();
+            assert!(said.starts_with("key.pem ") && said.len() < 300, "{said}");
+        }
+    }
+}
+
 /// A private key reads back, and has one public key.
 fn private(der: &[u8]) {
     if let Ok(document) = SecretDocument::try_from(der)
@@ -73,7 +87,7 @@ fn private(der: &[u8]) {
         assert_eq!(again.public(), key.public());
         assert!(key.public().is_ok());
     }
-    if let Some(key) = AuditKey::from_pem(&pem("", der)) {
+    if let Ok(key) = AuditKey::from_pem(pem("", der).as_bytes()) {
         assert_eq!(key.public().algorithm(), Algorithm::Ed25519Sha512);
     }
 }

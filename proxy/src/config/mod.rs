@@ -26,7 +26,7 @@ use signing_core::policy::Rules;
 use signing_core::{Caller, Kid};
 
 use crate::caller_rates::Rate;
-use host::files;
+use host::{files, section};
 
 pub use host::environment::{Environment, REASON_MAX_CHARS};
 pub use host::mistakes::ConfigError;
@@ -257,8 +257,8 @@ pub fn mistakes(
     text: &str,
     directory: &Path,
     environment: &Environment,
-) -> Result<Vec<String>, toml::de::Error> {
-    Ok(parse::parse(text.parse()?, directory, environment).mistakes)
+) -> Result<Vec<String>, String> {
+    Ok(parse::parse(section::table(text)?, directory, environment).mistakes)
 }
 
 /// What deserves attention in the environment, one sentence each.
@@ -283,7 +283,7 @@ impl Draft {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let table = text.parse().map_err(|why| error(format!("is not TOML: {why}")))?;
+        let table = section::table(&text).map_err(error)?;
         Ok(parse::parse(table, directory, environment))
     }
 }

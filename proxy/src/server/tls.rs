@@ -16,8 +16,7 @@ mod verifier;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
 use rustls::{CertificateError, Error, ProtocolVersion, ServerConfig, ServerConnection};
 use time::OffsetDateTime;
@@ -27,7 +26,7 @@ use crate::conditions::Dated;
 use crate::config;
 use crate::time::rfc3339;
 use anchors::Anchors;
-use files::{certificates, mistake, pem};
+use files::{certificates, mistake, private_key, unusable};
 use verifier::ClientVerifier;
 
 pub(super) use list::revokes_all_that_it_lists;
@@ -55,18 +54,8 @@ impl ServerTls {
         let mut mistakes = Vec::new();
         let mut mistaken = |found: String| mistakes.push(found);
         let chain = certificates("server.tls.certificate_file", &tls.certificate_file);
-        let chain = chain.map(|blocks| blocks.found).map_err(&mut mistaken).ok();
-        let key = host::files::read(&tls.private_key_file)
-            .map_err(rustls::pki_types::pem::Error::Io)
-            .and_then(|pem| PrivateKeyDer::from_pem_slice(&pem))
-            .map_err(|error| {
-                mistaken(mistake(
-                    "server.tls.private_key_file",
-                    &tls.private_key_file,
-                    pem(&error, "a PEM private key"),
-                ));
-            })
-            .ok();
+        let chain = chain.map_err(&mut mistaken).ok();
+        let key = private_key(&tls.private_key_file).map_err(&mut mistaken).ok();
         let anchors =
             Anchors::load(&tls.client_ca_file).map_err(|found| mistakes.extend(found)).ok();
         let lists = lists::load(&tls.client_crl_files, anchors.as_ref());
@@ -107,13 +96,7 @@ impl ServerTls {
             .with_protocol_versions(versions)
             .map(|builder| builder.with_client_cert_verifier(Arc::clone(&verifier) as _))
             .and_then(|builder| builder.with_single_cert(chain, key));
-        let mut config = config.map_err(|why| {
-            vec![mistake(
-                "server.tls.private_key_file",
-                &tls.private_key_file,
-                format!("does not serve with certificate_file: {why}"),
-            )]
-        })?;
+        let mut config = config.map_err(|why| vec![unusable(&tls.private_key_file, &why)])?;
         // A resumed session would keep a certificate's caller without looking at the
         // certificate again.
         config.session_storage = Arc::new(NoServerSessionStorage {});

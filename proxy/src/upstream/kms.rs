@@ -6,6 +6,7 @@ mod credentials;
 mod faults;
 mod files;
 mod https;
+mod no_credentials;
 mod renewal;
 mod state;
 

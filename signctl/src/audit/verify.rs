@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use audit::verify::{Keys, Options, Progress, Report, verify};
-use host::out;
+use host::{files, out};
 use serde_json::{Value, json};
 use signing_core::Registry;
 use signing_core::journal::{Head, RecordHash};
@@ -52,8 +52,9 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
 }
 
 fn registry(file: &Path) -> anyhow::Result<Registry> {
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("--signers {}", file.display()))?;
+    let text = std::fs::read(file)
+        .and_then(files::text)
+        .with_context(|| format!("--signers {}", file.display()))?;
     Registry::from_json(&text)
         .map_err(|mistakes| anyhow!("--signers {}: {}", file.display(), mistakes.join("; ")))
 }

@@ -40,7 +40,7 @@ pub struct PublicKey {
 pub enum KeyError {
     /// Not a PEM block of the right kind.
     #[error("is not a PEM block \"PUBLIC KEY\" (what `openssl pkey -pubout` prints): {0}")]
-    Pem(String),
+    Pem(&'static str),
     /// Not a SubjectPublicKeyInfo.
     #[error("is not a SubjectPublicKeyInfo (RFC 5280): {0}")]
     Spki(String),
@@ -99,10 +99,16 @@ impl PublicKey {
     /// Says what is wrong with it.
     pub fn from_pem(pem: &str, algorithm: Algorithm) -> Result<Self, KeyError> {
         let pem = in_lines_of_64(pem);
-        let (label, document) =
-            Document::from_pem(pem.trim()).map_err(|error| KeyError::Pem(error.to_string()))?;
+        // What is named as a public key by mistake may be a private one, so that nothing of it, not
+        // even its label, is repeated.
+        let (label, document) = Document::from_pem(pem.trim())
+            .map_err(|_| KeyError::Pem("it has no such form, or is damaged"))?;
         if label != "PUBLIC KEY" {
-            return Err(KeyError::Pem(format!("it is a block {label:?}")));
+            return Err(KeyError::Pem(if label.contains("PRIVATE") {
+                "it is a private key, which belongs nowhere near"
+            } else {
+                "it is a block of another kind"
+            }));
         }
         Self::from_spki_der(document.as_bytes(), algorithm)
     }

@@ -198,7 +198,7 @@ async fn i4_keys_of_two_purposes_refuse_the_start() {
     std::fs::write(&registry, good.to_string()).unwrap();
     std::fs::copy(builder.path("audit.key"), builder.path("emergency.pem")).unwrap();
     let unsealed = said(builder.verb("serve", &config));
-    assert!(unsealed.contains("encrypt it with a passphrase"), "{unsealed}");
+    assert!(unsealed.contains("without a passphrase; encrypt it: openssl pkcs8 "), "{unsealed}");
 }
 
 #[tokio::test]

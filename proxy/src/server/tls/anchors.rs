@@ -42,10 +42,10 @@ impl Anchors {
     /// # Errors
     /// Every mistake: the file, the position in it, the fix.
     pub(super) fn load(file: &Path) -> Result<Self, Vec<String>> {
-        let blocks = certificates(KEY, file).map_err(|mistake| vec![mistake])?;
+        let all = certificates(KEY, file).map_err(|mistake| vec![mistake])?;
         let (mut authorities, mut trusted) = (Vec::new(), Vec::new());
         let mut mistakes = Vec::new();
-        for (position, der) in (1..).zip(&blocks.found) {
+        for (position, der) in (1..).zip(&all) {
             let what = format!("{KEY}: certificate {position} of {}", file.display());
             let anchor = webpki::anchor_from_trusted_cert(der).ok();
             match (Anchor::read(der, &what), anchor) {

@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use host::secret;
 use rustls::pki_types::CertificateRevocationListDer;
 
 use super::anchors::Anchors;
-use super::files::{self, mistake};
+use super::files::mistake;
 use super::list::{RevocationList, name};
 use super::revocation::{Listed, Revocation};
 use super::verifier::known_algorithms;
@@ -91,18 +92,7 @@ fn signed(list: &RevocationList, anchors: &Anchors) -> Result<bool, String> {
 
 /// Every list of a PEM file, or the one of a DER file.
 fn in_file(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
-    let bytes = host::files::read(file)
-        .map_err(|error| mistake(KEY, file, format_args!("can not be read: {error}")))?;
-    let blocks =
-        files::blocks::<CertificateRevocationListDer<'static>>(&bytes).map_err(|position| {
-            mistake(
-                KEY,
-                file,
-                format_args!(
-                    "has a PEM block, number {position}, that can not be read; fetch it again"
-                ),
-            )
-        })?;
+    let blocks = secret::revocation_lists(file).map_err(|error| format!("{KEY}: {error}"))?;
     if blocks.others > 0 {
         // One that is passed over could hold the revocation that counts.
         let lists = text::counted(blocks.found.len(), "revocation list");
@@ -113,8 +103,5 @@ fn in_file(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, St
             format_args!("has {lists} and {others}; leave only revocation lists in it"),
         ));
     }
-    if blocks.found.is_empty() {
-        return Ok(vec![CertificateRevocationListDer::from(bytes)]);
-    }
-    Ok(blocks.found)
+    Ok(blocks.found.into_iter().map(CertificateRevocationListDer::from).collect())
 }

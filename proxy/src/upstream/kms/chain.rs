@@ -1,18 +1,13 @@
 //! The AWS SDK's own chain of sources for credentials, begun anew for each load: what it has read
 //! of a file it would never read again.
 
-use std::error::Error as StdError;
-
 use aws_config::BehaviorVersion;
 use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_sdk_kms::config::{Credentials, ProvideCredentials as _, Region};
 
-use super::faults::causes;
 use super::https::Https;
+use super::no_credentials::words;
 use crate::config::Proxies;
-
-/// At most so much of the SDK's words goes into log and status.
-const WORDS_MAX_BYTES: usize = 300;
 
 /// What was loaded.
 #[derive(Debug)]
@@ -36,7 +31,8 @@ pub(super) async fn load(region: &str, proxies: &Proxies) -> Result<Loaded, Stri
         .load()
         .await;
     let chain = config.credentials_provider().ok_or("the AWS SDK has no chain of credentials")?;
-    let credentials = chain.provide_credentials().await.map_err(|error| words(&error))?;
+    let credentials =
+        chain.provide_credentials().await.map_err(|error| words(&error).to_owned())?;
     let features = credentials.get_property::<Vec<AwsCredentialFeature>>();
     let features = features.map(Vec::as_slice).unwrap_or_default();
     let is_fixed = features == [AwsCredentialFeature::CredentialsEnvVars];
@@ -64,32 +60,9 @@ fn source(features: &[AwsCredentialFeature]) -> String {
     if words.is_empty() { "the SDK's chain".to_owned() } else { words.join(", ") }
 }
 
-/// An error with its causes, on one line.
-fn words(error: &(dyn StdError + 'static)) -> String {
-    let mut said: Vec<String> = Vec::new();
-    for cause in causes(error).map(ToString::to_string) {
-        if said.last().is_none_or(|last| !last.contains(&cause)) {
-            said.push(cause);
-        }
-    }
-    let said = said.join(": ");
-    // What a process of the operator's says may be anything.
-    let said = said.split("Stderr").next().unwrap_or_default();
-    text::clipped(said, WORDS_MAX_BYTES)
-}
-
 #[cfg(test)]
 mod tests {
-    use aws_credential_types::provider::error::CredentialsError;
-
     use super::*;
-
-    #[test]
-    fn an_error_is_told_with_its_causes_on_one_line_and_without_a_processs_words() {
-        let inner = std::io::Error::other("exit 1\nStderr: secret");
-        let said = words(&CredentialsError::provider_error(inner));
-        assert_eq!(said, "an error occurred while loading credentials: exit 1\\n");
-    }
 
     #[test]
     fn a_source_is_named() {
