@@ -2,6 +2,8 @@
 //! read more strictly than OpenSSH does: one principal a line, no wildcards, no
 //! authorities, every key once.
 
+mod pattern;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -11,12 +13,22 @@ use signing_core::breakglass::NAMESPACE;
 use ssh_key::{HashAlg, PublicKey};
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
+use pattern::matches_list;
+
+/// What may stand before a key; the first is refused.
+const OPTIONS: [&str; 4] = ["cert-authority", "namespaces", "valid-after", "valid-before"];
+
+/// A longer word of a line is not repeated, in characters.
+const WORD_MAX_CHARS: usize = 48;
+
 /// The approvers, as the file was at the start.
 #[derive(Clone, Debug)]
 pub struct Approvers {
     file: PathBuf,
     sha256: String,
     by_fingerprint: BTreeMap<String, Approver>,
+    /// The numbers of lines with tabs.
+    tabbed: Vec<usize>,
 }
 
 /// One line.
@@ -39,7 +51,7 @@ impl Approvers {
     /// # Errors
     /// Every mistake at once.
     pub fn load(file: &Path, roles: &BTreeMap<String, Vec<String>>) -> Result<Self, Vec<String>> {
-        let read = files::read_text(file).map_err(|why| {
+        let read = files::read(file).map_err(|why| {
             vec![format!("approvers.file: {} can not be read: {why}", file.display())]
         })?;
         Self::parse(file, &read, roles)
@@ -51,11 +63,20 @@ impl Approvers {
     /// Every mistake at once.
     pub fn parse(
         file: &Path,
-        text: &str,
+        bytes: &[u8],
         roles: &BTreeMap<String, Vec<String>>,
     ) -> Result<Self, Vec<String>> {
+        let text = files::text(bytes.to_vec())
+            .map_err(|why| vec![format!("approvers.file: {} {why}", file.display())])?;
+        if text.contains("-----") {
+            return Err(vec![format!(
+                "approvers.file: {} is a PEM; name the file of allowed_signers(5) that lists the \
+                 approvers' public keys",
+                file.display()
+            )]);
+        }
         let mut by_fingerprint: BTreeMap<String, Approver> = BTreeMap::new();
-        let mut mistakes = Vec::new();
+        let (mut mistakes, mut tabbed) = (Vec::new(), Vec::new());
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -64,6 +85,9 @@ impl Approvers {
             let mut mistake = |what: String| {
                 mistakes.push(format!("approvers.file: {} line {number}: {what}", file.display()));
             };
+            if line.contains('\t') {
+                tabbed.push(number);
+            }
             match Approver::parse(line, roles) {
                 Err(what) => mistake(what),
                 Ok(approver) => {
@@ -90,8 +114,8 @@ impl Approvers {
             }
         }
         if mistakes.is_empty() {
-            let sha256 = sha256(text.as_bytes());
-            Ok(Self { file: file.to_owned(), sha256, by_fingerprint })
+            let sha256 = sha256(bytes);
+            Ok(Self { file: file.to_owned(), sha256, by_fingerprint, tabbed })
         } else {
             Err(mistakes)
         }
@@ -106,6 +130,19 @@ impl Approvers {
     /// Everybody, by the fingerprint of their key.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Approver)> {
         self.by_fingerprint.iter()
+    }
+
+    /// What deserves attention in it although it is no mistake.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        let lines: Vec<String> = self.tabbed.iter().map(ToString::to_string).collect();
+        (!lines.is_empty()).then(|| {
+            format!(
+                "approvers.file: {} has tabs in line {}; they are taken as blanks, as OpenSSH does",
+                self.file.display(),
+                lines.join(", ")
+            )
+        })
     }
 
     /// SHA-256 of the file at the start, in hex.
@@ -127,24 +164,38 @@ impl Approver {
             line.split_once([' ', '\t']).ok_or("is no line of allowed_signers(5)")?;
         if principal.contains(['*', '?', ',', '!', '"']) {
             return Err(format!(
-                "names {principal:?}; write one line for each person, without wildcards"
+                "names {}; write one line for each person, without wildcards",
+                shown(principal)
             ));
         }
         if !principal.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(format!(
-                "names {:?}; write principals in visible ASCII, so that no two look alike",
-                principal.escape_unicode().to_string()
+                "names {}; write principals in visible ASCII, so that no two look alike",
+                shown(principal)
             ));
         }
         let rest = rest.trim_start();
-        let is_key = |text: &str| {
+        let is_option = |text: &str| {
             let first = text.split([' ', '\t']).next().unwrap_or_default();
-            !first.contains('=') && !first.eq_ignore_ascii_case("cert-authority")
+            first.contains('=') || text::meant(first, &OPTIONS).is_some()
         };
-        let (options, key) = if is_key(rest) { ("", rest) } else { split_options(rest)? };
+        let (options, key) = if is_option(rest) { split_options(rest)? } else { ("", rest) };
+        if is_option(key) {
+            return Err("has a blank between its options; put a comma alone there".to_owned());
+        }
+        // OpenSSH takes tabs there too.
+        let key: Vec<&str> = key.split_ascii_whitespace().collect();
+        let late =
+            key.iter().skip(2).find_map(|word| text::meant(word.split_once('=')?.0, &OPTIONS));
+        if let Some(option) = late {
+            return Err(format!(
+                "has {option} after the key, where it is a comment and nothing; put it before the key"
+            ));
+        }
+        let key = key.join(" ");
         let mut approver = Self {
             principal: principal.to_owned(),
-            key: PublicKey::from_openssh(key)
+            key: PublicKey::from_openssh(&key)
                 .map_err(|error| format!("holds no OpenSSH public key: {error}"))?,
             roles: roles
                 .iter()
@@ -186,10 +237,17 @@ impl Approver {
                 self.valid_before = Some(instant(value)?);
                 Ok(())
             }
-            _ => Err(format!(
-                "has the option {option:?}; known are namespaces=\"...\", valid-after=\"...\" and \
-                 valid-before=\"...\""
+            (known, _) if OPTIONS.contains(&known) => Err(format!(
+                "has the option {known} without a value in quotes; write {known}=\"...\""
             )),
+            (other, _) => Err(match text::meant(other, &OPTIONS) {
+                Some(meant) => format!("has the option {}; write {meant}=\"...\"", shown(name)),
+                None => format!(
+                    "has the option {}; known are namespaces=\"...\", valid-after=\"...\" and \
+                     valid-before=\"...\"",
+                    shown(name)
+                ),
+            }),
         }
     }
 
@@ -252,6 +310,20 @@ impl Approver {
     }
 }
 
+/// A word of a line, if it is short: a long one may be a secret, of a file that is named here by
+/// mistake.
+fn shown(word: &str) -> String {
+    if word.chars().count() > WORD_MAX_CHARS {
+        return format!("a word of {} bytes", word.len());
+    }
+    let hidden = |c: char| !c.is_ascii_graphic() && c != ' ';
+    let escaped = word.chars().map(|c| match c {
+        c if hidden(c) => c.escape_unicode().to_string(),
+        c => c.to_string(),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
+}
+
 /// `SHA256:...`, as `ssh-keygen -l` prints it.
 #[must_use]
 pub fn fingerprint(key: &PublicKey) -> String {
@@ -295,42 +367,6 @@ fn list(options: &str) -> Vec<String> {
     parts
 }
 
-/// OpenSSH's pattern list: any pattern, and none that is negated.
-fn matches_list(text: &str, patterns: &[String]) -> bool {
-    let negated = |pattern: &String| {
-        pattern
-            .strip_prefix('!')
-            .is_some_and(|pattern| matches(text.as_bytes(), pattern.as_bytes()))
-    };
-    !patterns.iter().any(negated)
-        && patterns.iter().any(|pattern| matches(text.as_bytes(), pattern.as_bytes()))
-}
-
-/// `*` is any text and `?` one character. Of several stars only the last has to be tried
-/// further on, so that no pattern takes longer than both lengths multiplied.
-fn matches(text: &[u8], pattern: &[u8]) -> bool {
-    let (mut at, mut next) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while at < text.len() {
-        match (pattern.get(next), star) {
-            (Some(b'*'), _) => {
-                next += 1;
-                star = Some((at, next));
-            }
-            (Some(wanted), _) if *wanted == b'?' || Some(wanted) == text.get(at) => {
-                at += 1;
-                next += 1;
-            }
-            (_, Some((taken, after))) => {
-                (at, next) = (taken + 1, after);
-                star = Some((taken + 1, after));
-            }
-            (_, None) => return false,
-        }
-    }
-    pattern.iter().skip(next).all(|rest| *rest == b'*')
-}
-
 /// `YYYYMMDD[HHMM[SS]]Z`. OpenSSH takes a time without `Z` as local, which depends on the
 /// machine, so it is not taken.
 fn instant(text: &str) -> Result<OffsetDateTime, String> {
@@ -362,41 +398,11 @@ mod tests {
     const KEY: &str = "ssh-ed25519 \
          AAAAC3NzaC1lZDI1NTE5AAAAILMDT1aFMSiyV1IZ7wBpQl8RK3PwAuc2IgYx6oCIP3nN";
 
-    fn matching(text: &str, pattern: &str) -> bool {
-        matches(text.as_bytes(), pattern.as_bytes())
-    }
-
-    #[test]
-    fn a_star_is_any_text_and_a_question_mark_one_character() {
-        for (pattern, expected) in [
-            ("breakglass@signing-proxy", true),
-            ("*", true),
-            ("**", true),
-            ("b*@*y", true),
-            ("*proxy*", true),
-            ("?reakglass@*", true),
-            ("*g?ass@*-*", true),
-            ("", false),
-            ("breakglass", false),
-            ("*@signing-prox", false),
-            ("?", false),
-            ("breakglass@signing-proxy?", false),
-        ] {
-            assert_eq!(matching(NAMESPACE, pattern), expected, "{pattern}");
-        }
-        assert!(matching("", "") && matching("", "*") && !matching("", "?"));
-    }
-
-    #[test]
-    fn i8_no_pattern_takes_long() {
-        assert!(!matching(&"a".repeat(10_000), &format!("{}b", "*a".repeat(5_000))));
-    }
-
     #[test]
     fn an_option_is_given_once() {
         let parse = |options: &str| {
             let line = format!("alice@example.org {options} {KEY}");
-            Approvers::parse(Path::new("approvers"), &line, &BTreeMap::new())
+            Approvers::parse(Path::new("approvers"), line.as_bytes(), &BTreeMap::new())
         };
         assert!(parse("namespaces=\"a\",valid-after=\"20260101Z\"").is_ok());
         for twice in [

@@ -120,6 +120,7 @@ impl Materials {
                     .to_owned(),
             );
         }
+        notes.extend(self.approvers.note());
         for (fingerprint, approver) in self.approvers.iter() {
             if approver.roles.is_empty() {
                 notes.push(format!(

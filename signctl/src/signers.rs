@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
-use host::out;
+use host::{files, out};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 use signing_core::key::PublicKey;
-use signing_core::registry::Entry;
-use signing_core::{Algorithm, Registry};
+use signing_core::registry::{Entry, Foreign, foreign_keys};
+use signing_core::{Algorithm, Registry, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -157,7 +157,7 @@ impl Add {
             Some(file) if file != Path::new("-") => given("the entry's file", file)?,
             _ => std::io::read_to_string(std::io::stdin())?,
         };
-        serde_json::from_str(&text).context("the entry is not JSON")
+        json::from_str(&text).context("the entry is not JSON")
     }
 }
 
@@ -168,7 +168,7 @@ fn algorithm(name: &str) -> Result<Algorithm, String> {
 
 /// Reads what a flag names.
 fn given(what: &str, file: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(file).map_err(|error| match error.kind() {
+    fs::read(file).and_then(files::text).map_err(|error| match error.kind() {
         ErrorKind::NotFound => anyhow!(
             "{what} {} is not there; `breakglass-signer keygen` prints an entry, and of a key that \
              openssl made --public-key makes one: signctl signers add --help",
@@ -179,12 +179,21 @@ fn given(what: &str, file: &Path) -> anyhow::Result<String> {
 }
 
 fn list(file: &Path, as_json: bool) -> anyhow::Result<()> {
-    let document = read(file)?;
+    let mut document = read(file)?;
+    let text = document.to_string();
+    let registry = Registry::from_json(&text)
+        .map_err(|mistakes| anyhow!("{}: {}", file.display(), mistakes.join("; ")))?;
+    let ignored = foreign_keys(&text).unwrap_or_default();
     if as_json {
+        let ignored: Vec<_> = ignored
+            .into_iter()
+            .map(|Foreign { signer_kid, key, .. }| json!({"signer_kid": signer_kid, "key": key}))
+            .collect();
+        if let Some(document) = document.as_object_mut() {
+            document.insert("ignored".to_owned(), ignored.into());
+        }
         return Ok(out::show_json(&document)?);
     }
-    let registry = Registry::from_json(&document.to_string())
-        .map_err(|mistakes| anyhow!("{}: {}", file.display(), mistakes.join("; ")))?;
     let mut lines = out::Stream::default();
     for Entry { signer_kid, algorithm, purpose, not_after, revoked_at, .. } in
         registry.to_document().signers
@@ -198,6 +207,12 @@ fn list(file: &Path, as_json: bool) -> anyhow::Result<()> {
         let line = format!("{signer_kid:<32}  {algorithm:<20}  {purpose:<10}{ends}");
         lines.collect(&text::line(&line))?;
     }
+    for Foreign { signer_kid, key, .. } in ignored {
+        let of = signer_kid.unwrap_or_else(|| "the file".to_owned());
+        lines.collect(&text::line(&format!(
+            "ignored: the key {key:?} of {of}, which is none of ours"
+        )))?;
+    }
     Ok(lines.flush()?)
 }
 
@@ -210,7 +225,7 @@ fn kid_of(entry: &Value) -> Option<&str> {
 }
 
 fn read(file: &Path) -> anyhow::Result<Value> {
-    let text = fs::read_to_string(file).map_err(|error| match error.kind() {
+    let text = fs::read(file).and_then(files::text).map_err(|error| match error.kind() {
         ErrorKind::NotFound => anyhow!(
             "the registry {} is not there; name it with --signers FILE (SIGNCTL_SIGNERS). A new one \
              begins as {{\"signers\": []}}, readable to the proxy's user",
@@ -218,7 +233,7 @@ fn read(file: &Path) -> anyhow::Result<Value> {
         ),
         _ => anyhow!("{}: {error}", file.display()),
     })?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
+    json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
 }
 
 fn entries<'d>(document: &'d mut Value, file: &Path) -> anyhow::Result<&'d mut Vec<Value>> {

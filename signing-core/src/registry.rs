@@ -1,5 +1,7 @@
 //! The registry: every public key a verifier may meet (`signers.json`).
 
+mod foreign;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use foreign::{Foreign, foreign_keys};
+
+use crate::json;
 use crate::key::{Algorithm, Kid, PublicKey, Purpose, Signer};
 
 /// The registered signers: each kid once, each key once. Entries of algorithms
@@ -19,7 +24,7 @@ pub struct Registry {
     entries: BTreeMap<Kid, Entry>,
 }
 
-/// One entry as the field writes it. Fields that others add are ignored.
+/// One entry as the field writes it. Keys that others add are ignored ([`foreign_keys`]).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// The kid; older writers say `signerId`.
@@ -67,14 +72,16 @@ impl Registry {
     /// # Errors
     /// Every mistake at once, each a sentence that names the entry.
     pub fn from_json(text: &str) -> Result<Self, Vec<String>> {
-        let document: Document = serde_json::from_str(text).map_err(|error| {
-            vec![format!(
+        let mut mistakes = foreign::mistakes(text);
+        let document: Document = json::from_str(text).map_err(|error| {
+            let mut all = std::mem::take(&mut mistakes);
+            all.push(format!(
                 "is not a registry: {error}; expected {{\"signers\": [{{\"signer_kid\", \
                  \"algorithm\", \"public_key_pem\"}}, ...]}}"
-            )]
+            ));
+            all
         })?;
         let mut registry = Self::default();
-        let mut mistakes = Vec::new();
         for entry in document.signers {
             let kid = entry.signer_kid.clone();
             if let Err(mistake) = registry.insert(entry) {

@@ -111,6 +111,30 @@ fn one_file_asks_what_time_it_is() {
     }
 }
 
+/// Both have words of their own that quote what they read, and serde takes a list for a struct.
+#[test]
+fn json_and_pem_are_read_in_one_place_each() {
+    let rooms = ["tests", "benches", "fuzz"].map(|room| repository().join(room));
+    let is_test = |path: &&PathBuf| {
+        rooms.iter().any(|room| path.starts_with(room))
+            || path.components().any(|part| part.as_os_str() == "tests")
+            || path.file_name().is_some_and(|name| name == "tests.rs")
+    };
+    for path in files(".rs").iter().filter(|path| !is_test(path)) {
+        let text = text(path);
+        // What follows are its own tests.
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let has = |words: &[&'static str]| words.iter().find(|word| text.contains(**word)).copied();
+        let json = ["serde_json::from_", "serde_json::Deserializer"];
+        let json = if path.ends_with("signing-core/src/json.rs") { None } else { has(&json) };
+        let pem = has(&["from_pem_slice", "pem_slice_iter", "from_pem_file", "from_pkcs8_pem"]);
+        let toml = ["toml::from_str", "parse::<toml::Table>", "parse::<Table>"];
+        let one = ["host/src/section.rs", "host/src/environment.rs"];
+        let toml = if one.iter().any(|one| path.ends_with(one)) { None } else { has(&toml) };
+        assert_eq!([json, pem, toml], [None; 3], "{}", path.display());
+    }
+}
+
 #[test]
 fn every_dependency_says_why_it_is_there() {
     let manifest = text(&repository().join("Cargo.toml"));
