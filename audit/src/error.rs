@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use signing_core::journal::ChainId;
 
 use crate::scan::SegmentError;
@@ -80,6 +81,27 @@ pub enum OpenError {
     },
 }
 
+impl Trouble {
+    /// Why the next segment, of so many bytes, cannot be made: by its real cause, since what an
+    /// operator has to do about it differs.
+    pub(crate) fn of_next_segment(bytes: u64, error: &io::Error) -> Self {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let said = format!("{bytes} bytes for the next segment cannot be set aside: {error}");
+        match (error.kind(), error.raw_os_error()) {
+            (StorageFull | QuotaExceeded | FileTooLarge, _) => Self::Full(said),
+            (_, Some(number)) if number == Errno::EMFILE as i32 => Self::NoSegment(format!(
+                "{error}: the process has no file descriptor left; raise LimitNOFILE (systemd) or \
+                 ulimit -n, or close connections"
+            )),
+            (_, Some(number)) if number == Errno::ENFILE as i32 => Self::NoSegment(format!(
+                "{error}: the machine has no file descriptor left; raise fs.file-max, or find the \
+                 process that holds them"
+            )),
+            (_, _) => Self::NoSegment(said),
+        }
+    }
+}
+
 impl OpenError {
     /// For an IO error at `path`.
     pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
@@ -97,10 +119,40 @@ pub enum Trouble {
     /// There is no space but for what ends and stops. It goes on when there is.
     #[error("the journal is full: {0}")]
     Full(String),
+    /// The next segment cannot be made, for another reason than space. It goes on when it can.
+    #[error("the journal's next segment cannot be made: {0}")]
+    NoSegment(String),
     /// The process ends in order: what was taken is still written, and nothing more.
     #[error("the journal is closed: the process is stopping")]
     Stopping,
     /// The disk does not answer, or not fast enough. It goes on when it does.
     #[error("the journal does not keep up: {0}")]
     Stalled(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_cannot_be_made_is_told_by_its_real_cause() {
+        for (errno, is_full, says) in [
+            (Errno::ENOSPC, true, "the journal is full"),
+            (Errno::EDQUOT, true, "the journal is full"),
+            (Errno::EFBIG, true, "the journal is full"),
+            (Errno::EMFILE, false, "raise LimitNOFILE"),
+            (Errno::ENFILE, false, "raise fs.file-max"),
+            (Errno::EACCES, false, "Permission denied"),
+            (Errno::EROFS, false, "Read-only file system"),
+            (Errno::ENOMEM, false, "cannot be made"),
+            (Errno::EOPNOTSUPP, false, "cannot be made"),
+        ] {
+            let error = io::Error::from_raw_os_error(errno as i32);
+            let trouble = Trouble::of_next_segment(4096, &error);
+            assert_eq!(matches!(trouble, Trouble::Full(_)), is_full, "{errno}: {trouble}");
+            let said = trouble.to_string();
+            assert!(said.contains(says), "{errno}: {said}");
+            assert_eq!(said.contains("full"), is_full, "{errno}: {said}");
+        }
+    }
 }

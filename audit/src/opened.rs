@@ -125,9 +125,10 @@ impl Opened {
         let left = segment.bytes().saturating_sub(end);
         let queue = Queue::new(head.seq + 1, left, segment_bytes, open.keys().copied());
         // Before the first record, which may find the segment full.
-        queue.prepared(Segment::prepare(&path, segment_bytes).map_err(|error| {
-            format!("{segment_bytes} bytes for the next segment can not be set aside: {error}")
-        }));
+        queue.prepared(
+            Segment::prepare(&path, segment_bytes)
+                .map_err(|error| Trouble::of_next_segment(segment_bytes, &error)),
+        );
         let audit_key = STANDARD.encode(key.public().spki_der());
         let shared = Arc::new(Shared {
             queue,

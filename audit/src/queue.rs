@@ -58,7 +58,7 @@ struct State {
     /// take this one's place.
     is_nameless: bool,
     /// Why there is none.
-    unprepared: Option<String>,
+    unprepared: Option<Trouble>,
     /// Intents without outcome.
     open: BTreeSet<u64>,
     writer: Writer,
@@ -232,7 +232,7 @@ impl Queue {
     }
 
     /// Hands over what preparing came to.
-    pub(crate) fn prepared(&self, made: Result<Segment, String>) {
+    pub(crate) fn prepared(&self, made: Result<Segment, Trouble>) {
         let mut state = self.lock();
         match made {
             Ok(segment) => {
@@ -338,7 +338,7 @@ impl State {
         }
         let why = self.unprepared.clone();
         Err(match why {
-            Some(why) => Trouble::Full(why),
+            Some(why) => why,
             None => Trouble::Stalled("the next segment is being prepared".to_owned()),
         })
     }

@@ -247,9 +247,8 @@ impl Drop for SealsWhenDead<'_> {
 /// slow to set space aside holds up no record.
 pub(crate) fn prepare_segments(shared: &Shared, directory: &std::path::Path, bytes: u64) {
     while shared.queue.wait_until_wanted() {
-        let made = Segment::prepare(directory, bytes).map_err(|error| {
-            format!("{} bytes for the next segment can not be set aside: {error}", bytes)
-        });
+        let made = Segment::prepare(directory, bytes)
+            .map_err(|error| Trouble::of_next_segment(bytes, &error));
         let failed = made.is_err();
         shared.queue.prepared(made);
         shared.changed.notify_one();

@@ -108,6 +108,9 @@ pub(crate) fn unavailable(trouble: &Trouble) -> Refusal {
     let detail = match trouble {
         Trouble::Sealed(_) => "the journal is sealed: an operator has to look into it",
         Trouble::Full(_) => "the journal is full, and nothing is signed without a record",
+        Trouble::NoSegment(_) => {
+            "the journal cannot make its next segment, and nothing is signed without a record"
+        }
         Trouble::Stopping => "the process is stopping, and nothing is signed without a record",
         Trouble::Stalled(_) => {
             "the journal does not keep up, and nothing is signed without a record"

@@ -49,6 +49,40 @@ async fn out_of_descriptors_it_signs_for_who_is_in_and_takes_others_once_there_a
 }
 
 #[tokio::test]
+async fn a_journal_without_descriptors_for_its_next_segment_names_them_and_not_a_full_disk() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let proxy = builder.segment_bytes(1 << 20).start().await;
+    let alice = proxy.client(ALICE).await;
+    assert_eq!(asked(&alice).await.unwrap().status, 200);
+    let pid = proxy.process.pid().to_string();
+    let limit = |most: usize| {
+        let set = format!("--nofile={most}:{}", 4096);
+        assert!(system("prlimit").args(["--pid", &pid, &set]).status().unwrap().success());
+    };
+    // What is open stays open, and nothing more opens.
+    limit(3);
+    let refused = eventually("a signature is refused", || async {
+        let answer = asked(&alice).await.unwrap();
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.reason(), "audit_unavailable", "{refused:?}");
+    assert!(!refused.text.contains("full"), "{refused:?}");
+    limit(1024);
+    // The admin socket answers again; the cause may be gone by then, so the log has it, too.
+    let said = proxy.process.says("raise LimitNOFILE").await;
+    assert!(!said.contains("the journal is full"), "{said}");
+    eventually("it signs again by itself", || async {
+        (asked(&alice).await.unwrap().status == 200).then_some(())
+    })
+    .await;
+    proxy.stop().await;
+    verified_journal(&world);
+}
+
+#[tokio::test]
 async fn i2_a_wall_clock_that_jumps_neither_shuts_a_gate_nor_keeps_one_open() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
