@@ -13,13 +13,14 @@ pub(super) const DEFAULT: LevelFilter = LevelFilter::INFO;
 const SHOWN_MAX_BYTES: usize = 200;
 
 /// What a line's `target` begins with: our own, and the libraries' that log.
-const TARGETS: [&str; 17] = [
+const TARGETS: [&str; 18] = [
     "admin",
     "audit",
     "aws_",
     "breakglass",
     "condition",
     "config",
+    "credentials",
     "gate",
     "h2",
     "hyper",
