@@ -54,6 +54,28 @@ fn a_good_configuration_has_no_notes() {
 }
 
 #[test]
+fn limits_of_answers_that_do_not_fit_each_other_are_noted() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let server = "answers_max_bytes = 65536\nanswers_per_caller_max_bytes = 131072\n\
+                  answers_per_connection_max_bytes = 262144";
+    let config = world.proxy().server(server).signer("ec", &key).caller(ALICE, &["ec"]).write();
+    lasting(&world);
+    assert_notes(
+        &config,
+        &[
+            &["server.answers_per_caller_max_bytes: is 131072, above answers_max_bytes 65536"],
+            &[
+                "server.answers_per_connection_max_bytes: is 262144, above",
+                "caller_max_bytes 131072",
+            ],
+            &["server.answers_per_connection_max_bytes: is 262144, room for 64", "streams_max 128"],
+            &["server.answers_max_bytes: is 65536, room for 16", "requests_in_flight_max 512"],
+        ],
+    );
+}
+
+#[test]
 fn limits_that_do_not_fit_each_other_are_noted() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);

@@ -9,6 +9,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::Materials;
 use crate::config::{Admin, AwsKms, Config, Pkcs11, Server, Signer, Upstream};
+use crate::server::SIGNED_MAX_BYTES;
 use crate::time::rfc3339;
 
 /// How long before its end a certificate or a key deserves attention.
@@ -60,6 +61,22 @@ fn limits(server: &Server) -> Vec<String> {
         notes.push(format!(
             "server.answers_per_connection_max_bytes: is {each}, above answers_per_caller_max_bytes \
              {all}: one connection that is not read takes the room for all of its caller's; lower it"
+        ));
+    }
+    let (streams, room) = (server.http2_streams_max, server.answers_per_connection_max_bytes);
+    let fit = room / SIGNED_MAX_BYTES;
+    if u64::from(streams) > fit as u64 {
+        notes.push(format!(
+            "server.answers_per_connection_max_bytes: is {room}, room for {fit} requests to sign at once \
+             on a connection, below http2_streams_max {streams}: one more is refused; raise it"
+        ));
+    }
+    let (requests, room) = (server.requests_in_flight_max, server.answers_max_bytes);
+    let fit = room / SIGNED_MAX_BYTES;
+    if requests > fit {
+        notes.push(format!(
+            "server.answers_max_bytes: is {room}, room for {fit} requests to sign at once, below \
+             requests_in_flight_max {requests}: one more is refused; raise it"
         ));
     }
     let (drain, request) = (server.drain_timeout, server.request_timeout);

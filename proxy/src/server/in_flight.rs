@@ -11,7 +11,7 @@ use crate::config;
 
 /// What an answer with a signature takes at most. It is kept for the answer before anybody is
 /// asked to sign, since a signature that has no room is made for nothing.
-pub(super) const SIGNED_MAX_BYTES: usize = 8 << 10;
+pub const SIGNED_MAX_BYTES: usize = 4 << 10;
 
 /// What several answers share.
 #[derive(Debug)]

@@ -34,6 +34,7 @@ use tokio_rustls::server::TlsStream;
 pub use accept::accept;
 pub use answer::{Answer, json_answer, problem, problem_with_mistakes, status_of};
 pub use connections::{Connections, settle_after_stops};
+pub use in_flight::SIGNED_MAX_BYTES;
 pub use registry_answer::{RegistryAnswer, registry_json};
 pub use tls::ServerTls;
 
