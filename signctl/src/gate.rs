@@ -11,6 +11,7 @@ use clap::builder::NonEmptyStringValueParser;
 use host::out::{self, USAGE};
 use serde_json::{Value, json};
 
+use signctl::endpoint::{self, Verdict};
 use signctl::failure::Failure;
 use signctl::judge::judge;
 use signctl::target::Target;
@@ -23,7 +24,7 @@ const HEALTHY: u8 = 0;
 const NOTHING_CONFIGURED: u8 = 1;
 /// The signing proxy can not be reached, or does not prove that it signs.
 const PROXY_UNHEALTHY: u8 = 2;
-/// The KMS endpoint gave no HTTP answer.
+/// The KMS endpoint cannot be reached, fails, or is something else.
 const KMS_UNREACHABLE: u8 = 3;
 /// A signing proxy is required, and none is named.
 const PROXY_MISSING: u8 = 4;
@@ -54,7 +55,7 @@ Exit status:
   0   what is configured is healthy
   1   nothing is configured
   2   the signing proxy is unreachable or unhealthy, or in a break-glass session
-  3   the KMS endpoint is unreachable
+  3   the KMS endpoint is unreachable, fails, says that it is not ok, or is no KMS
   4   a signing proxy is required, but no URL is set
   5   KMS is required, but no endpoint is set
   64  a flag, the timeout or a REQUIRE_ variable is wrong
@@ -78,7 +79,7 @@ pub(crate) struct Flags {
     /// PEM of the authority behind the signing proxy's certificate; default: the platform's.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The KMS endpoint; any HTTP answer will do.
+    /// The KMS endpoint, or the signing proxy in its place: asked for /health, then for itself.
     #[arg(long, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     kms_endpoint: Option<String>,
     /// PEM of the authority behind the KMS endpoint's certificate; default: the platform's.
@@ -168,12 +169,23 @@ fn plan(flags: &Flags, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Pl
         key: file(&flags.client_key, "SIGNING_PROXY_CLIENT_KEY"),
         loopback_only: false,
     };
-    let kms_trust = Trust { ca: flags.kms_ca.clone(), ..Trust::default() };
+    let kms_trust = match (&url, &endpoint) {
+        // The signing proxy itself, as it is in many pipelines.
+        (Some(url), Some(endpoint)) if flags.kms_ca.is_none() && is_one_place(url, endpoint) => {
+            trust.clone()
+        }
+        _ => Trust { ca: flags.kms_ca.clone(), ..Trust::default() },
+    };
     Ok(Plan {
         proxy: url.map(|url| (url, trust)),
         kms: endpoint.map(|endpoint| (endpoint, kms_trust)),
         timeout,
     })
+}
+
+fn is_one_place(url: &str, other: &str) -> bool {
+    let place = |url| Target::parse(url, "").ok().map(|it| (it.encrypted, it.host, it.port));
+    place(url).is_some_and(|this| place(other) == Some(this))
 }
 
 fn is_true(name: &str, text: Option<String>) -> Result<bool, Refused> {
@@ -268,27 +280,32 @@ impl Asked {
 async fn proxy(url: &str, trust: &Trust) -> Result<String, Failure> {
     let target = Target::parse(url, "/health").map_err(|why| Failure::new("bad_url", why))?;
     let trust = Trust { loopback_only: !target.encrypted, ..trust.clone() };
-    let answer = https::get(&target, &trust, Some(HEALTH_MAX_BYTES)).await?;
+    let answer = https::get(&target, &trust, HEALTH_MAX_BYTES).await?;
     let body = signing_core::json::from_slice(&answer.body).ok();
     judge(answer.status, body.as_ref())
 }
 
-/// Reachable if it answers in HTTP, be it with a refusal: KMS refuses what is not
-/// signed. What an intermediary says where it does not reach KMS is no answer of KMS.
+/// Reachable by what it says at `/health`, else by what it says at the endpoint itself: KMS has no
+/// health, and refuses what is not signed as only KMS does.
 async fn kms(url: &str, trust: &Trust) -> Result<String, Failure> {
-    let target = Target::parse(url, "").map_err(|why| Failure::new("bad_url", why))?;
-    let answer = https::get(&target, trust, None).await?;
-    match answer.status {
-        407 => {}
-        status @ (200..=299 | 400..=500) => return Ok(format!("HTTP {status}")),
-        _ => {}
+    let ask = async |path: &str| {
+        let target = Target::parse(url, path).map_err(|why| Failure::new("bad_url", why))?;
+        let https::Answer { status, headers, body } =
+            https::get(&target, trust, HEALTH_MAX_BYTES).await?;
+        let body = signing_core::json::from_slice(&body).ok();
+        Ok::<_, Failure>(endpoint::judge(status, endpoint::is_of_kms(&headers), body.as_ref()))
+    };
+    let no_health = match ask("/health").await? {
+        Verdict::Reachable(what) => return Ok(what),
+        Verdict::Fails(failure) => return Err(failure),
+        Verdict::NoEvidence(failure) => failure,
+    };
+    match ask("").await {
+        Ok(Verdict::Reachable(what)) => Ok(what),
+        Ok(Verdict::Fails(failure) | Verdict::NoEvidence(failure)) => Err(failure),
+        // What the first answer lacked is what has to be mended.
+        Err(_) => Err(no_health),
     }
-    let detail = format!(
-        "HTTP {} is what an intermediary says, so it is no evidence that KMS was reached; name the \
-         endpoint itself, and look at what is in between",
-        answer.status
-    );
-    Err(Failure::new("no_evidence", detail))
 }
 
 /// What one probe found.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use host::secret::{self, Fault, SecretError, Wanted};
-use http::Request;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
@@ -37,14 +37,15 @@ pub(crate) struct Trust {
 /// What was answered.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-/// Asks `target`. Without `body_max_bytes` the body is not read at all.
+/// Asks `target`.
 pub(crate) async fn get(
     target: &Target,
     trust: &Trust,
-    body_max_bytes: Option<usize>,
+    body_max_bytes: usize,
 ) -> Result<Answer, Failure> {
     if !target.encrypted {
         let stream = connect(target, trust).await?;
@@ -86,7 +87,7 @@ async fn connect(target: &Target, trust: &Trust) -> Result<TcpStream, Failure> {
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     target: &Target,
-    body_max_bytes: Option<usize>,
+    body_max_bytes: usize,
 ) -> Result<Answer, Failure> {
     let broken = |error: hyper::Error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -104,15 +105,14 @@ async fn exchange(
     // Ends with the exchange; its error is the exchange's too.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(broken)?;
-    let status = response.status().as_u16();
-    let Some(max) = body_max_bytes else { return Ok(Answer { status, body: Bytes::new() }) };
-    let body = Limited::new(response.into_body(), max).collect().await.map_err(|error| {
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, body_max_bytes).collect().await.map_err(|error| {
         Failure::new(
             "bad_answer",
-            format!("its answer breaks off or is beyond {max} bytes: {error}"),
+            format!("its answer breaks off or is beyond {body_max_bytes} bytes: {error}"),
         )
     })?;
-    Ok(Answer { status, body: body.to_bytes() })
+    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
 }
 
 /// What to look at, by the words of the TLS library.

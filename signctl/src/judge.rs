@@ -58,11 +58,11 @@ fn is_open(signer: &Value) -> bool {
 }
 
 /// Reasons are words; anything else from outside is not repeated.
-fn is_word(text: &str) -> bool {
+pub(crate) fn is_word(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-fn what_to_do(reason: &str) -> &'static str {
+pub(crate) fn what_to_do(reason: &str) -> &'static str {
     match reason {
         "frozen" => {
             "an operator stopped all signing: `signctl status` on its host says why, `signctl \

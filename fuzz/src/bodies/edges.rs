@@ -4,6 +4,8 @@ use std::str::from_utf8;
 
 use http::Uri;
 use serde_json::Value;
+use signctl::endpoint::{self, Verdict};
+use signctl::failure::Failure;
 use signctl::judge::judge;
 use signctl::target::Target;
 use signing_core::Kid;
@@ -56,13 +58,23 @@ pub(super) fn gate_answer(bytes: &[u8]) {
         assert!(target.path.starts_with('/') && target.path.ends_with("/health"));
     }
     let body: Option<Value> = serde_json::from_slice(body).ok();
+    match endpoint::judge(*status, false, body.as_ref()) {
+        Verdict::Reachable(_) => {
+            let says_no =
+                body.as_ref().and_then(|body| body.get("ok")).is_some_and(|ok| ok != true);
+            assert!(*status < 500 && !says_no, "{status} {body:?}");
+        }
+        Verdict::Fails(failure) | Verdict::NoEvidence(failure) => is_word(&failure),
+    }
     match judge(*status, body.as_ref()) {
         Ok(_) => is_healthy(*status, &body.unwrap_or_default()),
-        Err(failure) => {
-            let is_word = failure.reason.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-            assert!(is_word && (1..=64).contains(&failure.reason.len()), "{failure:?}");
-        }
+        Err(failure) => is_word(&failure),
     }
+}
+
+fn is_word(failure: &Failure) {
+    let is_word = failure.reason.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    assert!(is_word && (1..=64).contains(&failure.reason.len()), "{failure:?}");
 }
 
 fn is_healthy(status: u16, body: &Value) {
