@@ -148,7 +148,7 @@ impl App {
         let Upstreams { data: served, monitor: probed, watched, measured, patients, workers } =
             upstreams;
         let metrics = Arc::new(Metrics::new(measured, &workers, slots.clone()));
-        metrics.loaded(wall_now().unix_timestamp(), tls.certificate_ends());
+        metrics.loaded(wall_now().unix_timestamp(), &tls);
         let tls = Arc::new(ArcSwap::from_pointee(tls));
         let observer = Box::new(JournalObserver::new(Arc::clone(&metrics)));
         let sealed: Vec<_> = state.seals.keys().map(ToString::to_string).collect();

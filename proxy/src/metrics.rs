@@ -5,12 +5,14 @@ mod audit;
 mod breakglass;
 mod names;
 mod resets;
+mod tls;
 mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -25,6 +27,7 @@ use self::workers::WorkerMetrics;
 use crate::conditions::{self, Condition};
 use crate::emergency::Emergency;
 use crate::health::Health;
+use crate::server::ServerTls;
 use crate::time::{now, wall_now};
 use crate::upstream::Quota;
 use crate::workers::Worker;
@@ -89,6 +92,8 @@ pub struct Metrics {
     frozen: Gauge,
     inflight: Gauge,
     certificate_expiry: Gauge,
+    /// Samples of the TLS material in force, as text.
+    tls: ArcSwap<String>,
     reload_successful: Gauge,
     reload_success_at: Gauge,
     /// Open connections.
@@ -168,6 +173,7 @@ impl Metrics {
             frozen: make.gauge(FROZEN, &[]),
             inflight: make.gauge(INFLIGHT, &[]),
             certificate_expiry: make.gauge(CERTIFICATE_EXPIRY, &[]),
+            tls: ArcSwap::default(),
             reload_successful: make.gauge(RELOAD_SUCCESSFUL, &[]),
             reload_success_at: make.gauge(RELOAD_SUCCESS_AT, &[]),
             connections: make.gauge(CONNECTIONS, &[]),
@@ -202,7 +208,9 @@ impl Metrics {
         self.workers.iter().for_each(WorkerMetrics::show);
         #[expect(clippy::cast_precision_loss, reason = "a count of slots is far below 2^52")]
         self.inflight.set(self.slots.taken() as f64);
-        self.handle.render()
+        let mut text = self.handle.render();
+        text.push_str(&self.tls.load());
+        text
     }
 
     /// Folds samples, so that memory stays flat while nobody scrapes. Call it
@@ -317,11 +325,12 @@ impl Metrics {
         }
     }
 
-    /// Shows a configuration in force: when it was read, and when the server's
-    /// certificate ends, in seconds since 1970.
+    /// Shows a configuration in force: when it was read, in seconds since 1970, and when its
+    /// certificates and lists expire.
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^52")]
-    pub fn loaded(&self, at: i64, certificate_ends: i64) {
-        self.certificate_expiry.set(certificate_ends as f64);
+    pub fn loaded(&self, at: i64, tls: &ServerTls) {
+        self.certificate_expiry.set(tls.certificate().ends.unix_timestamp() as f64);
+        self.tls.store(Arc::new(tls::samples(tls)));
         self.reload_successful.set(1.0);
         self.reload_success_at.set(at as f64);
     }

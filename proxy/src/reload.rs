@@ -158,7 +158,6 @@ impl Reloader {
         let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
         let touched = self.monitor.reload(Arc::new(next), thresholds, probe).await?;
         self.rates.replace(&config.caller_rates);
-        let certificate_ends = tls.certificate_ends();
         // In this order: whoever shakes hands in between is found on the list, or finds this.
         let tls = Arc::new(tls);
         self.tls.store(Arc::clone(&tls));
@@ -170,7 +169,7 @@ impl Reloader {
             // What is in flight with them is withheld; what has left does not arrive later either.
             connections_cut += self.connections.settle().await;
         }
-        self.metrics.loaded(wall_now().unix_timestamp(), certificate_ends);
+        self.metrics.loaded(wall_now().unix_timestamp(), &self.tls.load());
         *running = config;
         Ok(Reloaded { generation, signers_touched: touched.into_iter().collect(), connections_cut })
     }

@@ -13,6 +13,7 @@ mod algorithms;
 mod answers;
 mod api_docs;
 mod audit_tools;
+mod authorities;
 mod bad_requests;
 mod breakglass;
 mod breakglass_signer;

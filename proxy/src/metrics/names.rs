@@ -15,6 +15,8 @@ pub(super) const FROZEN: &str = "signing_proxy_frozen";
 pub(super) const BUILD_INFO: &str = "signing_proxy_build_info";
 pub(super) const CERTIFICATE_EXPIRY: &str =
     "signing_proxy_tls_certificate_expiry_timestamp_seconds";
+pub(super) const AUTHORITY_EXPIRY: &str = "signing_proxy_client_ca_expiry_timestamp_seconds";
+pub(super) const LIST_EXPIRY: &str = "signing_proxy_client_crl_next_update_timestamp_seconds";
 pub(super) const RELOAD_SUCCESSFUL: &str = "signing_proxy_config_last_reload_successful";
 pub(super) const RELOAD_SUCCESS_AT: &str =
     "signing_proxy_config_last_reload_success_timestamp_seconds";
@@ -78,6 +80,16 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
     (FROZEN, Kind::Gauge, "1 while an operator's freeze is in force."),
     (BUILD_INFO, Kind::Gauge, "1, with the version as a label."),
     (CERTIFICATE_EXPIRY, Kind::Gauge, "When the server's certificate ends, in seconds since 1970."),
+    (
+        AUTHORITY_EXPIRY,
+        Kind::Gauge,
+        "When each authority of client_ca_file expires, in seconds since 1970: by its position in the file and the first 16 hex digits of the SHA-256 of its SubjectPublicKeyInfo.",
+    ),
+    (
+        LIST_EXPIRY,
+        Kind::Gauge,
+        "When each revocation list expires, in seconds since 1970: by the number of its file in client_crl_files and its own in there.",
+    ),
     (RELOAD_SUCCESSFUL, Kind::Gauge, "1 unless the newest reload was refused."),
     (
         RELOAD_SUCCESS_AT,

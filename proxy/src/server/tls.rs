@@ -3,6 +3,7 @@
 //! verifies the certificate it acts under.
 
 mod anchors;
+mod authority;
 mod der;
 mod files;
 mod list;
@@ -27,7 +28,8 @@ use crate::config;
 use crate::time::rfc3339;
 use anchors::Anchors;
 use files::{certificates, mistake, private_key, unusable};
-use verifier::ClientVerifier;
+use revocation::Revocation;
+use verifier::{ClientVerifier, unix};
 
 pub(super) use list::revokes_all_that_it_lists;
 pub(super) use names::caller;
@@ -57,7 +59,7 @@ impl ServerTls {
         let chain = chain.map_err(&mut mistaken).ok();
         let key = private_key(&tls.private_key_file).map_err(&mut mistaken).ok();
         let anchors =
-            Anchors::load(&tls.client_ca_file).map_err(|found| mistakes.extend(found)).ok();
+            Anchors::load(&tls.client_ca_file, now).map_err(|found| mistakes.extend(found)).ok();
         let lists = lists::load(&tls.client_crl_files, anchors.as_ref());
         let lists = lists.map_err(|found| mistakes.extend(found)).ok();
         let certificate = chain.as_ref().and_then(|chain| {
@@ -128,17 +130,26 @@ impl ServerTls {
         &self.revocation_lists
     }
 
-    /// When the server's own certificate ends, in seconds since 1970.
-    #[must_use]
-    pub fn certificate_ends(&self) -> i64 {
-        self.certificate.ends.unix_timestamp()
+    /// For metrics: the position of each authority in the file, the beginning of its key's
+    /// SHA-256, and when it expires.
+    pub(crate) fn authority_ends(&self) -> impl Iterator<Item = (usize, String, OffsetDateTime)> {
+        let authorities = self.verifier.anchors().iter();
+        (1..).zip(authorities).map(|(position, one)| (position, one.key_name(), one.dated.ends))
+    }
+
+    /// For metrics: the file of each list, its position there, and when it expires.
+    pub(crate) fn list_ends(&self) -> impl Iterator<Item = (usize, usize, OffsetDateTime)> {
+        let lists = self.verifier.revocation().map(Revocation::all).unwrap_or_default();
+        lists.into_iter().map(|one| (one.place.0, one.place.1, one.dated.ends))
     }
 
     /// What deserves attention although it is no mistake; what ends within `soon` does.
     pub(crate) fn notes(&self, now: OffsetDateTime, soon: time::Duration) -> Vec<String> {
+        let (anchors, lists) = (self.verifier.anchors(), self.verifier.revocation());
         let mut notes = notes::certificate(&self.certificate, now, soon);
-        if let Some(lists) = self.verifier.revocation() {
-            notes.extend(notes::revocation_lists(lists, self.verifier.anchors(), now));
+        notes.extend(notes::authorities(anchors, lists, now, soon));
+        if let Some(lists) = lists {
+            notes.extend(notes::revocation_lists(lists, anchors, now));
         }
         notes
     }
@@ -148,30 +159,31 @@ impl ServerTls {
     pub(super) fn lets_in(&self, shaken: &Shaken, now: OffsetDateTime) -> Option<OffsetDateTime> {
         let version_fits = self.tls12 || shaken.version == Some(ProtocolVersion::TLSv1_3);
         let (leaf, intermediates) = shaken.chain.split_first().filter(|_| version_fits)?;
-        self.verifier.verify(leaf, intermediates, verifier::unix(now)).ok()
+        self.verifier.verify(leaf, intermediates, unix(now)).ok()
     }
 
-    /// Why a handshake failed, for the log: rustls does not say whose time is over.
+    /// Why a handshake failed, for the log: rustls does not say whose time it is not.
     pub(super) fn why(&self, error: &std::io::Error) -> String {
+        use CertificateError::{ExpiredContext, ExpiredRevocationListContext, NotValidYetContext};
         let source = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
-        let expired = match source {
-            Some(Error::InvalidCertificate(CertificateError::ExpiredContext {
-                not_after, ..
-            })) => self.authorities.iter().find(|one| verifier::unix(one.ends) == *not_after),
-            Some(Error::InvalidCertificate(CertificateError::ExpiredRevocationListContext {
-                next_update,
-                ..
-            })) => {
-                self.revocation_lists.iter().find(|one| verifier::unix(one.ends) == *next_update)
+        let Some(Error::InvalidCertificate(why)) = source else { return error.to_string() };
+        #[expect(clippy::wildcard_enum_match_arm, reason = "rustls adds errors; these have a time")]
+        let told = match why {
+            ExpiredContext { not_after, .. } => {
+                let it = self.authorities.iter().find(|one| unix(one.ends) == *not_after);
+                it.map(|one| format!("{} expired at {}", one.what, rfc3339(one.ends)))
+            }
+            NotValidYetContext { not_before, .. } => {
+                let it = self.authorities.iter().find(|one| unix(one.begins) == *not_before);
+                it.map(|one| format!("{} is valid from {} on only", one.what, rfc3339(one.begins)))
+            }
+            ExpiredRevocationListContext { next_update, .. } => {
+                let it = self.revocation_lists.iter().find(|one| unix(one.ends) == *next_update);
+                it.map(|one| format!("{} expired at {}", one.what, rfc3339(one.ends)))
             }
             _ => None,
         };
-        match expired {
-            Some(Dated { what, ends, .. }) => {
-                format!("{error}: {what} expired at {}", rfc3339(*ends))
-            }
-            None => error.to_string(),
-        }
+        told.map_or_else(|| error.to_string(), |told| format!("{error}: {told}"))
     }
 }
 

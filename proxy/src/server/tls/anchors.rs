@@ -1,39 +1,30 @@
-//! The authorities of `client_ca_file`: the trust anchors of every client's path.
+//! The authorities of `client_ca_file` together: the trust anchors of every client's path.
 
 use std::path::Path;
 
-use rustls::pki_types::{TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, TrustAnchor};
 use time::OffsetDateTime;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::files::certificates;
-use super::revocation::Revocation;
-use super::verifier::unix;
+use super::authority::Authority;
+use super::files::{certificates, mistake};
+use super::verifier::known_algorithms;
 use crate::conditions::Dated;
+use crate::time::rfc3339;
 
 const KEY: &str = "server.tls.client_ca_file";
+
+/// A handshake tells clients the authorities' names, in a field of 65,535 bytes with a length
+/// before each name.
+const NAMES_MAX_BYTES: usize = 65_000;
 
 /// The authorities, in the order of the file.
 #[derive(Debug)]
 pub(super) struct Anchors {
-    authorities: Vec<Anchor>,
+    authorities: Vec<Authority>,
     /// What webpki takes of each, in the same order.
     trusted: Vec<TrustAnchor<'static>>,
-}
-
-/// An authority.
-#[derive(Debug)]
-pub(super) struct Anchor {
-    /// Its name, in DER.
-    pub(super) subject: Box<[u8]>,
-    /// Its `SubjectPublicKeyInfo`.
-    pub(super) spki: Box<[u8]>,
-    /// Whether its key usage allows it to sign revocation lists.
-    pub(super) signs_lists: bool,
-    /// Where it stands, and when it counts.
-    pub(super) dated: Dated,
-    issuer: Box<[u8]>,
-    serial: Box<[u8]>,
+    /// Of the file, whatever the time is.
+    remarks: Vec<String>,
 }
 
 impl Anchors {
@@ -41,27 +32,45 @@ impl Anchors {
     ///
     /// # Errors
     /// Every mistake: the file, the position in it, the fix.
-    pub(super) fn load(file: &Path) -> Result<Self, Vec<String>> {
+    pub(super) fn load(file: &Path, now: OffsetDateTime) -> Result<Self, Vec<String>> {
         let all = certificates(KEY, file).map_err(|mistake| vec![mistake])?;
+        let known = known_algorithms();
         let (mut authorities, mut trusted) = (Vec::new(), Vec::new());
         let mut mistakes = Vec::new();
         for (position, der) in (1..).zip(&all) {
             let what = format!("{KEY}: certificate {position} of {}", file.display());
-            let anchor = webpki::anchor_from_trusted_cert(der).ok();
-            match (Anchor::read(der, &what), anchor) {
-                (Some(read), Some(anchor)) => {
-                    authorities.push(read);
-                    trusted.push(anchor.to_owned());
+            match Authority::read(der, &what, &known) {
+                Ok((authority, anchor)) => {
+                    authorities.push(authority);
+                    trusted.push(anchor);
                 }
-                _ => mistakes.push(format!("{what} is not an X.509 certificate; fetch it again")),
+                Err(why) => mistakes.push(format!("{what} {why}")),
             }
         }
-        if mistakes.is_empty() { Ok(Self { authorities, trusted }) } else { Err(mistakes) }
+        let names_bytes: usize = authorities.iter().map(|one| one.subject.len() + 2).sum();
+        if names_bytes > NAMES_MAX_BYTES {
+            mistakes.push(mistake(
+                KEY,
+                file,
+                format_args!(
+                    "has authorities whose names have {names_bytes} bytes, and a handshake takes \
+                     {NAMES_MAX_BYTES}; leave only those in it that issue client certificates"
+                ),
+            ));
+        }
+        if mistakes.is_empty() && !authorities.iter().any(|authority| authority.counts(now)) {
+            mistakes.push(none_counts(&authorities, file, now));
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let remarks = twice(&all, file);
+        Ok(Self { authorities, trusted, remarks })
     }
 
     /// When each of them counts.
     pub(super) fn dated(&self) -> Vec<Dated> {
-        self.authorities.iter().map(|anchor| anchor.dated.clone()).collect()
+        self.authorities.iter().map(|authority| authority.dated.clone()).collect()
     }
 
     pub(super) fn trusted(&self) -> &[TrustAnchor<'static>] {
@@ -75,52 +84,52 @@ impl Anchors {
 
     /// The authority that webpki found: two may have the same name and key, and not the same
     /// dates, so that only their place tells them apart.
-    pub(super) fn of(&self, found: &TrustAnchor<'_>) -> Option<&Anchor> {
+    pub(super) fn of(&self, found: &TrustAnchor<'_>) -> Option<&Authority> {
         let is_it = |one: &TrustAnchor<'_>| std::ptr::addr_eq(one, found);
         self.authorities.get(self.trusted.iter().position(is_it)?)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Anchor> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Authority> {
         self.authorities.iter()
+    }
+
+    pub(super) fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 }
 
-impl Anchor {
-    fn read(der: &[u8], what: &str) -> Option<Self> {
-        let (rest, certificate) = X509Certificate::from_der(der).ok()?;
-        let usage = certificate.key_usage().ok()?;
-        rest.is_empty().then(|| Self {
-            subject: certificate.subject().as_raw().into(),
-            spki: certificate.public_key().raw.into(),
-            signs_lists: usage.is_none_or(|usage| usage.value.crl_sign()),
-            dated: Dated {
-                what: what.to_owned(),
-                begins: certificate.validity().not_before.to_datetime(),
-                ends: certificate.validity().not_after.to_datetime(),
-            },
-            issuer: certificate.issuer().as_raw().into(),
-            serial: certificate.raw_serial().into(),
+fn none_counts(authorities: &[Authority], file: &Path, now: OffsetDateTime) -> String {
+    let dates = authorities.iter().map(|authority| {
+        let Dated { what, begins, ends } = &authority.dated;
+        let what = what.strip_prefix(KEY).map_or(&**what, |what| what.trim_start_matches(": "));
+        if *begins > now {
+            format!("{what} is valid from {} on only", rfc3339(*begins))
+        } else {
+            format!("{what} expired at {}", rfc3339(*ends))
+        }
+    });
+    let dates: Vec<_> = dates.collect();
+    mistake(
+        KEY,
+        file,
+        format_args!(
+            "has no authority that is valid now, so every client is refused: {}; add one that is",
+            dates.join(", ")
+        ),
+    )
+}
+
+/// The same certificate again changes nothing: perhaps another one was meant.
+fn twice(certificates: &[CertificateDer<'_>], file: &Path) -> Vec<String> {
+    let again = certificates.iter().enumerate().filter_map(|(index, one)| {
+        let first = certificates.iter().position(|other| other == one)?;
+        let (second, first) = (index + 1, first + 1);
+        (second != first).then(|| {
+            format!(
+                "{KEY}: certificate {second} of {} is the same as certificate {first}; leave one out",
+                file.display()
+            )
         })
-    }
-
-    /// Until when it is an authority; webpki does not look at its dates.
-    pub(super) fn until(
-        &self,
-        now: OffsetDateTime,
-        time: UnixTime,
-    ) -> Result<OffsetDateTime, webpki::Error> {
-        let Dated { begins, ends, .. } = self.dated;
-        if now < begins {
-            return Err(webpki::Error::CertNotValidYet { time, not_before: unix(begins) });
-        }
-        if ends < now {
-            return Err(webpki::Error::CertExpired { time, not_after: unix(ends) });
-        }
-        Ok(ends)
-    }
-
-    /// Whether another authority's list revokes it.
-    pub(super) fn is_revoked_by(&self, lists: &Revocation, now: OffsetDateTime) -> bool {
-        lists.revoking(&self.issuer, &self.serial, now).is_some()
-    }
+    });
+    again.collect()
 }

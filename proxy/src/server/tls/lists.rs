@@ -24,7 +24,7 @@ pub(super) fn load(
     anchors: Option<&Anchors>,
 ) -> Result<Option<Revocation>, Vec<String>> {
     let (mut lists, mut mistakes) = (Vec::new(), Vec::new());
-    for file in files {
+    for (number, file) in (1..).zip(files) {
         let ders = match in_file(file) {
             Ok(ders) => ders,
             Err(mistake) => {
@@ -43,7 +43,8 @@ pub(super) fn load(
             match signed {
                 Ok((list, by_anchor)) => {
                     let (begins, ends) = (list.this_update, list.next_update);
-                    lists.push(Listed { list, dated: Dated { what, begins, ends }, by_anchor });
+                    let dated = Dated { what, begins, ends };
+                    lists.push(Listed { list, place: (number, position), dated, by_anchor });
                 }
                 Err(why) => mistakes.push(format!("{what} {why}")),
             }
@@ -58,10 +59,8 @@ pub(super) fn load(
 
 /// When each list counts, in the order of the files.
 pub(super) fn dated(lists: Option<&Revocation>) -> Vec<Dated> {
-    let mut dated: Vec<_> =
-        lists.into_iter().flat_map(Revocation::all).map(|listed| listed.dated.clone()).collect();
-    dated.sort_by(|one, other| one.what.cmp(&other.what));
-    dated
+    let all = lists.map(Revocation::all).unwrap_or_default();
+    all.into_iter().map(|listed| listed.dated.clone()).collect()
 }
 
 /// Whether an authority signed the list. One of the list's issuer's name has to; a list of

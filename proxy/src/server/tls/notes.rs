@@ -24,14 +24,52 @@ pub(super) fn certificate(dated: &Dated, now: OffsetDateTime, soon: Duration) ->
     notes
 }
 
+/// Of the client authorities: those that admit nobody, or not for long.
+pub(super) fn authorities(
+    anchors: &Anchors,
+    lists: Option<&Revocation>,
+    now: OffsetDateTime,
+    soon: Duration,
+) -> Vec<String> {
+    let mut notes = anchors.remarks().to_vec();
+    for authority in anchors.iter() {
+        let Dated { what, begins, ends } = &authority.dated;
+        let mut note = |why: String| notes.push(format!("{what} ({:?}) {why}", authority.name()));
+        if *begins > now {
+            let begins = rfc3339(*begins);
+            note(format!("is valid from {begins} on only; until then its clients are refused"));
+        } else if !authority.counts(now) {
+            let ends = rfc3339(*ends);
+            note(format!("expired at {ends}, so its clients are refused; leave it out"));
+        } else if *ends - now < soon {
+            let left = u64::try_from((*ends - now).whole_seconds()).unwrap_or_default();
+            let (ends, left) = (rfc3339(*ends), text::from_now(left));
+            note(format!(
+                "expires at {ends}, {left}: its clients are refused then, and their connections \
+                 end; add its successor"
+            ));
+        }
+        for remark in &authority.remarks {
+            note((*remark).to_owned());
+        }
+        for id in &authority.unknown {
+            note(format!("has the critical extension {id}, which nobody looks at here"));
+        }
+        if let Some(list) = lists.and_then(|lists| authority.revoked_by(lists, now)) {
+            let list = &list.dated.what;
+            note(format!("is revoked by {list}, so its clients are refused; leave it out"));
+        }
+    }
+    notes
+}
+
 /// Of the revocation lists: those that do not do what whoever named them expects.
 pub(super) fn revocation_lists(
     lists: &Revocation,
     anchors: &Anchors,
     now: OffsetDateTime,
 ) -> Vec<String> {
-    let mut all: Vec<_> = lists.all().collect();
-    all.sort_by(|one, other| one.dated.what.cmp(&other.dated.what));
+    let all = lists.all();
     let mut notes: Vec<_> = all.iter().filter_map(|listed| list(listed, lists, now)).collect();
     for anchor in anchors.iter() {
         // Under its key, or else its clients have none that counts.
@@ -41,7 +79,7 @@ pub(super) fn revocation_lists(
                 "{} ({:?}) has no list in client_crl_files, so its clients are refused; name its \
                  list there",
                 anchor.dated.what,
-                name(&anchor.subject)
+                anchor.name()
             ));
         }
     }
@@ -49,7 +87,7 @@ pub(super) fn revocation_lists(
 }
 
 fn list(listed: &Listed, lists: &Revocation, now: OffsetDateTime) -> Option<String> {
-    let Listed { list, dated: Dated { what, begins, ends }, by_anchor } = listed;
+    let Listed { list, dated: Dated { what, begins, ends }, by_anchor, .. } = listed;
     let issuer = name(&list.issuer);
     if list.is_expired(now) {
         let ends = rfc3339(*ends);

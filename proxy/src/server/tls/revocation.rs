@@ -21,6 +21,8 @@ pub(super) struct Revocation {
 #[derive(Debug)]
 pub(super) struct Listed {
     pub(super) list: RevocationList,
+    /// The number of its file among `client_crl_files`, and its own in there, from 1 on.
+    pub(super) place: (usize, usize),
     /// Where it stands, and when it counts.
     pub(super) dated: Dated,
     /// Whether an authority of `client_ca_file` signed it. Else an intermediate authority may
@@ -134,8 +136,10 @@ impl Revocation {
         self.by_issuer.get(issuer).into_iter().flatten()
     }
 
-    /// Every list.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Listed> {
-        self.by_issuer.values().flatten()
+    /// Every list, in the order of the files.
+    pub(super) fn all(&self) -> Vec<&Listed> {
+        let mut all: Vec<_> = self.by_issuer.values().flatten().collect();
+        all.sort_by_key(|listed| listed.place);
+        all
     }
 }

@@ -113,8 +113,9 @@ impl ClientVerifier {
         time: UnixTime,
     ) -> Result<OffsetDateTime, webpki::Error> {
         let anchor = self.anchors.of(path.anchor()).ok_or(webpki::Error::UnknownIssuer)?;
-        let mut until = anchor.until(now, time)?;
-        if self.revocation.as_ref().is_some_and(|lists| anchor.is_revoked_by(lists, now)) {
+        let mut until = anchor.until(path, now, time)?;
+        let lists = self.revocation.as_ref();
+        if lists.is_some_and(|lists| anchor.revoked_by(lists, now).is_some()) {
             return Err(webpki::Error::CertRevoked);
         }
         let mut issuer_spki = anchor.spki.to_vec();
