@@ -3,9 +3,7 @@
 //! Signing and authentication functions
 
 use crate::context::Function;
-#[cfg(doc)]
-use crate::error::RvError;
-use crate::error::{Result, Rv};
+use crate::error::{Error, Result, Rv};
 use crate::mechanism::Mechanism;
 use crate::object::ObjectHandle;
 use crate::session::Session;
@@ -58,60 +56,33 @@ impl Session {
         Ok(signature)
     }
 
-    /// Sign data into the given buffer.
-    ///
-    /// `data` should be a byte sequence representing the input message. It will
-    /// be signed using the specified key, and the resulting signature will be
-    /// written to the buffer `sig`.
-    ///
-    /// `sig` should be large enough to store the signature. The number of
-    /// filled bytes will be returned, such that `sig[0..size]` contains the
-    /// prepared signature. `sig[size..]` might be modified.
-    ///
-    /// Use [`Self::sign()`] if (an upper bound for) the size of the signature
-    /// is not known. Use [`Self::sign_init()`] etc. if the input data is being
-    /// streamed (i.e. it is not all immediately available).
-    ///
-    /// ## Errors
-    ///
-    /// Returns [`RvError::BufferTooSmall`] if the generated signature does not
-    /// fit in `sig`. `sig` might be modified. The size of the actual signature
-    /// is **not** returned. This method should only be used if the caller knows
-    /// an upper bound for the signature size.
+    /// Signs `data` with one call of `C_Sign`, into a buffer that is known to be long enough, and
+    /// returns the length of the signature. [`Self::sign()`] asks for the length first, which is one
+    /// more round trip to a token that is far away.
     pub fn sign_into(
         &self,
         mechanism: &Mechanism,
         key: ObjectHandle,
         data: &[u8],
-        sig: &mut [u8],
+        signature: &mut [u8],
     ) -> Result<usize> {
-        // The size of the signature buffer, into which 'C_Sign' will write the
-        // size of the generated signature.
-        let sig_buf_len = sig.len().try_into()?;
-        let mut sig_len = sig_buf_len;
-
-        // Initialize the signing operation.
         self.sign_init(mechanism, key)?;
-
-        // Perform the actual signing.
-        unsafe {
-            Rv::from(get_pkcs11!(self.client(), C_Sign)(
+        let room = signature.len();
+        let (data_len, mut signature_len) = (data.len().try_into()?, room.try_into()?);
+        // SAFETY: both buffers outlive the call, and each is passed with its own length.
+        let answer = unsafe {
+            get_pkcs11!(self.client(), C_Sign)(
                 self.handle(),
                 data.as_ptr() as *mut u8,
-                data.len().try_into()?,
-                sig.as_mut_ptr(),
-                &mut sig_len,
-            ))
-            .into_result(Function::Sign)?;
-        }
-
-        assert!(
-            sig_len <= sig_buf_len,
-            "'C_Sign' succeeded but increased 'sig_len', possibly indicating out-of-bounds accesses"
-        );
-
-        // NOTE: As checked above, 'sig_len <= sig_buf_len <= usize::MAX'.
-        Ok(sig_len as usize)
+                data_len,
+                signature.as_mut_ptr(),
+                &mut signature_len,
+            )
+        };
+        Rv::from(answer).into_result(Function::Sign)?;
+        // A library that says that it wrote more than there is room for is not believed.
+        let length = usize::try_from(signature_len)?;
+        (length <= room).then_some(length).ok_or(Error::InvalidValue)
     }
 
     /// Starts new multi-part signing operation
