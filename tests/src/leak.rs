@@ -165,7 +165,7 @@ mod tests {
         let whole = [b"before ", &part[..], b" after"].concat();
         let secret = Secret::new(&[&whole]);
         let text = String::from_utf8(part.to_vec()).unwrap();
-        let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let utf16: Vec<u8> = "before q\"7\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let spaced: Vec<String> = part.iter().map(|byte| format!("{byte:02X}")).collect();
         for said in [
             format!("holds {text}"),

@@ -20,6 +20,8 @@ use crate::time::{now, wall_now};
 
 /// How often every component is looked at.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long the emergency signer may be away before that counts.
+const AWAY_MIN: Duration = Duration::from_secs(4);
 /// How often the path of the admin socket is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -49,18 +51,26 @@ struct Clocks {
 pub async fn watch(conditions: Arc<Conditions>, sources: Sources) {
     let mut generation = sources.reloader.generation();
     let mut start = Clocks { wall: wall_now(), boot: now() };
+    let mut connected_at = now();
     loop {
+        // A signer that starts anew, as after an update, is away for a moment.
+        let connected = sources.emergency.is_connected();
+        if connected != Some(false) {
+            connected_at = now();
+        }
+        let is_away = now().since(connected_at) > AWAY_MIN;
+        let connected = connected.map(|connected| connected || !is_away);
         let newest = sources.reloader.generation();
         if newest != generation {
             // Whoever reloads has looked at the conditions: the clock counts as right from here.
             (generation, start) = (newest, Clocks { wall: wall_now(), boot: now() });
         }
-        look(&conditions, &sources, start);
+        look(&conditions, &sources, start, connected);
         tokio::time::sleep(EVERY).await;
     }
 }
 
-fn look(conditions: &Conditions, sources: &Sources, start: Clocks) {
+fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Option<bool>) {
     let wall = wall_now();
     let tls = sources.tls.load();
     let awake = time::Duration::try_from(now().since(start.boot)).unwrap_or(time::Duration::MAX);
@@ -72,7 +82,7 @@ fn look(conditions: &Conditions, sources: &Sources, start: Clocks) {
         judge::client_authorities(tls.authorities(), wall),
         judge::revocation_lists(tls.revocation_lists(), wall),
         judge::admin_socket(lost.as_deref().map(String::as_str)),
-        judge::emergency_signer(sources.emergency.is_connected()),
+        judge::emergency_signer(connected),
         judge::log(sources.log.state()),
         judge::reload(refused.as_deref().map(String::as_str)),
         judge::clock(wall, sources.journal_written, set),

@@ -259,7 +259,7 @@ fn i5_a_list_of_the_values_is_no_request() {
     let list = serde_json::to_vec(&list).unwrap();
     assert_eq!(serde_json::from_slice::<Draft>(&list).unwrap(), draft);
     let error = Request::parse(&list).unwrap_err().to_string();
-    assert!(error.contains("expected a JSON object"), "{error}");
+    assert!(error.contains("a list in the place of an object"), "{error}");
 }
 
 #[test]

@@ -123,8 +123,8 @@ fn what_is_no_authority_of_clients_is_a_mistake_that_says_which_and_why() {
     let broken = good.replace("-----END", "-----ENDE");
     for (case, text, expected) in [
         ("none that counts", format!("{expired}{early}"), "has no authority that is valid now"),
-        ("nothing", String::new(), "holds no PEM block CERTIFICATE"),
-        ("a block without an end", format!("{good}{broken}"), "block 2 can not be read"),
+        ("nothing", String::new(), "is empty; it has to hold PEM certificates"),
+        ("a block without an end", format!("{good}{broken}"), "is damaged"),
     ] {
         site.world.scratch.write("proxy/ca.pem", text);
         let output = check(&config, &[]);

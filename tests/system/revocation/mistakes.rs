@@ -79,7 +79,6 @@ fn every_case_that_is_not_served_is_a_mistake_that_names_the_list() {
     .chain([
         ("a forged signature", forged, "is signed by none of the authorities"),
         ("something behind", longer, "is not a certificate revocation list"),
-        ("text", b"no list".to_vec(), "is not a certificate revocation list"),
     ])
     .collect();
     world.scratch.write("proxy/good.crl", pki.list().pem());
@@ -124,8 +123,12 @@ fn in_a_file_of_several_lists_the_mistake_says_which() {
             format!("{good}{}", good.replace("X509 CRL", "CRL")),
             "1 revocation list and 1 other PEM block",
         ),
-        (format!("{good}-----BEGIN X509 CRL-----\n!\n-----END X509 CRL-----\n"), "number 2, that"),
-        (format!("{good}{}", good.replace("-----END X509 CRL-----", "")), "number 2, that"),
+        ("no list".to_owned(), "is no PEM"),
+        (
+            format!("{good}-----BEGIN X509 CRL-----\n!\n-----END X509 CRL-----\n"),
+            "is damaged: the PEM block from line 8 on",
+        ),
+        (format!("{good}{}", good.replace("-----END X509 CRL-----", "")), "is damaged"),
     ] {
         world.scratch.write("proxy/clients.crl", text);
         let output = check(&config, &[]);
