@@ -170,10 +170,13 @@ impl Session {
         wall: OffsetDateTime,
     ) -> Result<SignPermit, NoPermit> {
         let Ask { session, caller, replaces, input } = ask;
+        // First: whoever asks, a time that was seen to be over stays over, though the calendar be
+        // set back after.
+        let ended = self.look(now, wall);
         if session != self.id {
             return Err(NoPermit::Other { asked: session, in_force: self.id.clone() });
         }
-        if let Some(end) = self.look(now, wall) {
+        if let Some(end) = ended {
             return Err(NoPermit::Over { session: self.id.clone(), end });
         }
         if !self.request.replaces().contains(&replaces) {
