@@ -326,6 +326,11 @@ async fn in_the_root_file_system_it_checks_serves_signs_and_stops() {
         .replace("allowed_uids = [0]", "allowed_uids = [65532]")
         .replace("http://127.0.0.1:", "http://localhost:");
     fs::write(&file, text).unwrap();
+    // Keys are for the image's user only.
+    for name in ["server.key", "audit.key"] {
+        let mounted = file.with_file_name(name);
+        std::os::unix::fs::chown(mounted, Some(65532), Some(65532)).unwrap();
+    }
     world.scratch.write("root/etc/hosts", "127.0.0.1 localhost\n");
 
     let entrypoint = exec_form(&final_stage("ENTRYPOINT"));
