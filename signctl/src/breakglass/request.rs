@@ -188,8 +188,14 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
     };
     let since = match flags.outage_since {
         Some(time) => time,
-        None => since(known, &replaces)
-            .ok_or_else(|| missing("when the outage began", "--outage-since"))?,
+        None => since(known, &replaces).ok_or_else(|| {
+            // Of a signer that is not there no outage is known.
+            let strangers = outlook::strangers("--replaces", &replaces, &listed(known, "/signers"));
+            match strangers.is_empty() {
+                true => missing("when the outage began", "--outage-since"),
+                false => anyhow!(strangers.join("; ")),
+            }
+        })?,
     };
     let min = outlook::min_outage(known);
     // To the second, and never a moment too early: what has not lasted long enough yet will have when the

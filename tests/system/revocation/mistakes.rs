@@ -128,7 +128,7 @@ fn in_a_file_of_several_lists_the_mistake_says_which() {
             format!("{good}-----BEGIN X509 CRL-----\n!\n-----END X509 CRL-----\n"),
             "is damaged: the PEM block from line 8 on",
         ),
-        (format!("{good}{}", good.replace("-----END X509 CRL-----", "")), "is damaged"),
+        (format!("{good}{}", good.replace("-----END X509 CRL-----", "")), "is cut"),
     ] {
         world.scratch.write("proxy/clients.crl", text);
         let output = check(&config, &[]);

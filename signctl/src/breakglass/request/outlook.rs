@@ -129,16 +129,21 @@ fn outage(
     }
 }
 
+/// What to say of each of `named` that is not `there`; nothing, where the proxy does not say what is.
+pub(super) fn strangers(flag: &str, named: &[String], there: &[String]) -> Vec<String> {
+    let strangers = named.iter().filter(|name| !there.is_empty() && !there.contains(name));
+    let there = there.join(", ");
+    let said = |name| format!("{flag} {name}: this proxy has none of that name; it has: {there}");
+    strangers.map(said).collect()
+}
+
 /// Signers and callers that the proxy does not have.
 fn scope(draft: &Draft, known: &Value, attested: bool, whys: &mut Vec<String>) {
     for (flag, named, there) in [
         ("--replaces", &draft.replaces, listed(known, "/signers")),
         ("--callers", &draft.callers, listed(known, "/callers")),
     ] {
-        for name in named.iter().filter(|name| !there.is_empty() && !there.contains(name)) {
-            let there = there.join(", ");
-            whys.push(format!("{flag} {name}: this proxy has none of that name; it has: {there}"));
-        }
+        whys.extend(strangers(flag, named, &there));
     }
     let signers = listed(known, "/signers");
     for kid in draft.replaces.iter().filter(|kid| !attested && signers.contains(kid)) {
