@@ -206,7 +206,7 @@ impl Site {
             command.arg(match word {
                 "SOCKET" => "dev/run/admin.sock".to_owned(),
                 "PROXY" => path(proxy.clone().signer("ec", &key).caller(ALICE, &["ec"]).write()),
-                "SIGNER" => path(signer.clone().write()),
+                "SIGNER" => path(signer.clone().replaces("ec", &key).write()),
                 word => word.replace("METRICS", &self.metrics).replace('N', &number.to_string()),
             });
         }
