@@ -93,7 +93,7 @@ async fn fill(site: &Site, running: &Proxy<'_>, received: &mut Vec<Exchange>) {
     let is_full = async || {
         let status = running.admin("GET", "/v1/status", json!(null)).await;
         let trouble = status.body["audit"]["trouble"].as_str().unwrap_or_default();
-        trouble.contains("can not be set aside")
+        trouble.contains("cannot be set aside")
     };
     while !is_full().await {
         received.extend(site.load(running).await);
