@@ -90,7 +90,7 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     // Without a proxy the flags have to say it all; what is missing is named below.
     let known = client::get(socket, "/v1/breakglass").map(|reply| reply.body);
     let known = known.unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
-    let now = now();
+    let now = OffsetDateTime::now_utc();
     let draft = draft(flags, &known, now)?;
     let bytes = draft.to_bytes().map_err(|error| anyhow!("no such request: {error}"))?;
     let never = outlook::never(&draft, &known, now, flags.outage_since.is_some());
@@ -205,8 +205,8 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
     let not_before = match flags.not_before {
         Some(time) => time,
         // The proxy may have begun to count after the outage began.
-        None if is_attested => (since + min).max(outlook::earliest(known, &replaces, now)),
-        None => now.max(since + min),
+        None if is_attested => (since + min).max(outlook::earliest(known, &replaces, floor(now))),
+        None => floor(now).max(since + min),
     };
     fits(flags, known)?;
     let mut nonce = [0; 16];
@@ -383,11 +383,6 @@ fn slug(incident: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let name: String = incident.chars().map(|c| if fits(c) { c } else { '-' }).take(64).collect();
     if name.is_empty() { "request".to_owned() } else { name }
-}
-
-/// To the second, as a person reads it.
-fn now() -> OffsetDateTime {
-    floor(OffsetDateTime::now_utc())
 }
 
 #[cfg(test)]

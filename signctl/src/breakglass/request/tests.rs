@@ -70,6 +70,26 @@ fn what_the_proxy_knows_need_not_be_said() {
 }
 
 #[test]
+fn a_request_is_valid_as_soon_as_the_outage_is_long_enough_whatever_the_part_of_a_second() {
+    let min = Duration::seconds(1800);
+    for (lasted, part) in (-15..15).flat_map(|step| (0..10).map(move |part| (step, part))) {
+        let now = at(NOW) + Duration::milliseconds(100 * part + 42);
+        let since = now - min - Duration::milliseconds(100 * lasted);
+        let lasted = u64::try_from((now - since).whole_seconds()).unwrap();
+        let mut known = early();
+        known["outages"][0]["since"] = since.format(&Rfc3339).unwrap().into();
+        known["outages"][0]["seconds"] = lasted.into();
+        known["outages"][0]["qualifies"] = (since + min <= now).into();
+        let draft = draft(&flags(&[]), &known, now).unwrap();
+        assert_eq!(outlook::never(&draft, &known, now, false), [""; 0]);
+        let (begins, long_enough) = (at(&draft.not_before), (since + min).max(now));
+        assert!(begins < long_enough + Duration::SECOND, "{since} {now} {begins}");
+        assert!(now < since + min || begins <= now, "it waits for nothing: {since} {now} {begins}");
+        assert!(begins >= at(&draft.outage_since) + min, "the signer takes it");
+    }
+}
+
+#[test]
 fn a_request_of_an_outage_that_is_not_long_enough_is_valid_when_it_is() {
     let draft = written(&[], &early()).unwrap();
     assert_eq!(draft.replaces, ["c"]);
