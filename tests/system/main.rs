@@ -33,6 +33,7 @@ mod doctor;
 mod drain;
 mod drill;
 mod early_signals;
+mod expectations;
 mod fences;
 mod freeze;
 mod gate;

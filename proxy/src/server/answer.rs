@@ -26,16 +26,16 @@ pub struct Answer {
     _slot: Option<Slot>,
 }
 
-/// What the answer of a signed request holds: its slot until hyper has taken the answer, and its
-/// place among those in flight until hyper has written it.
+/// What the answer of a signed request holds: its slot until the HTTP library has taken the answer,
+/// and its place among those in flight until the HTTP library has written it.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) slot: Slot,
     pub(super) in_flight: InFlight,
 }
 
-/// The bytes of an answer. hyper drops them once they are in the buffer that it writes next, or
-/// are never written: HTTP/2 holds them back until the client's windows let them through.
+/// The bytes of an answer. The HTTP library drops them once they are in the buffer that it writes
+/// next, or are never written: HTTP/2 holds them back until the client's windows let them through.
 #[derive(Debug)]
 pub struct Piece {
     bytes: Bytes,

@@ -2,8 +2,8 @@
 //! still carries of what was released, and the way to cut it.
 //!
 //! A release has left for good only once the client's kernel has acknowledged it. Until then it is
-//! in one of three places, each seen here: with hyper (`answers`), in buffers that a flush empties
-//! (`taken` and `flushed`), or in the kernel's send queue (`mark`).
+//! in one of three places, each seen here: with the HTTP library (`answers`), in buffers that a
+//! flush empties (`taken` and `flushed`), or in the kernel's send queue (`mark`).
 
 use std::collections::VecDeque;
 use std::io;
@@ -44,10 +44,11 @@ pub(super) struct Connection {
     carried: AtomicBool,
     /// What answers take memory from.
     shares: Shares,
-    /// Answers that hyper still holds, in the order of their numbers.
+    /// Answers that the HTTP library still holds, in the order of their numbers.
     answers: Mutex<VecDeque<Waiting>>,
     next_answer: AtomicU64,
-    /// How many answers with a signature hyper has let go of, to its own buffer or to nowhere.
+    /// How many answers with a signature the HTTP library has let go of, to its own buffer or to
+    /// nowhere.
     taken: AtomicU64,
     /// As `taken` was before the newest flush.
     flushed: AtomicU64,
@@ -66,7 +67,7 @@ pub(super) struct Connection {
     told: Notify,
 }
 
-/// An answer that hyper holds.
+/// An answer that the HTTP library holds.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     number: u64,
@@ -92,7 +93,7 @@ pub(super) enum Told {
 /// whatever is released or refused after.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settling {
-    /// Answers below this number have to leave hyper,
+    /// Answers below this number have to leave the HTTP library,
     before: u64,
     /// then as many have to be flushed,
     taken: Option<u64>,
@@ -174,8 +175,8 @@ impl Connection {
         }
     }
 
-    /// hyper has let go of that answer; `taken`: it had the bytes of a release, and they may be in
-    /// its buffer.
+    /// The HTTP library has let go of that answer; `taken`: it had the bytes of a release, and they
+    /// may be in its buffer.
     pub(super) fn answered(&self, number: u64, taken: bool) {
         // In this order: the answer is never in neither place.
         if taken {
@@ -234,7 +235,7 @@ impl Connection {
         }
     }
 
-    /// How many answers hyper has let go of.
+    /// How many answers the HTTP library has let go of.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::SeqCst)
     }
@@ -325,8 +326,8 @@ impl Connection {
         })
     }
 
-    /// Its driver has ended: hyper writes nothing more. Waits until the client has what was
-    /// released, for `patience` at most; the kernel delivers nothing behind our back.
+    /// Its driver has ended: the HTTP library writes nothing more. Waits until the client has what
+    /// was released, for `patience` at most; the kernel delivers nothing behind our back.
     pub(super) async fn deliver(&self, patience: Duration) {
         self.ended.store(true, Ordering::SeqCst);
         let (deadline, mut pace) = (Instant::now() + patience, PACE_MIN);

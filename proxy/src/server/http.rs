@@ -1,6 +1,5 @@
 //! From an HTTP request to an answer: routing, bounded reading, dialects.
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
@@ -10,9 +9,10 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::Body as _;
 use serde_json::{Value, json};
 use signing_core::{Caller, Reason, Refusal, Signer, ToBeSigned};
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,6 +22,7 @@ use super::answer::{self, Answer, Held, json_answer, problem, status_of};
 use super::connection::Connection;
 use super::dialects;
 use super::in_flight::{Reserved, SIGNED_MAX_BYTES};
+use super::request_body::RequestBody;
 use super::route::{self, Resource};
 use crate::health::{Health, Reader};
 use crate::metrics::{Metrics, RequestResult, Stages};
@@ -32,9 +33,6 @@ use crate::time::{now, wall_now};
 /// Headers of one request. hyper itself takes 100, on its stack: more would cost an
 /// allocation of 16 KiB for each request.
 pub(super) const HEADERS_MAX: usize = 64;
-
-/// How much of a body that is too large is read, in largest bodies.
-const DISCARD_BODIES: usize = 4;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -50,31 +48,56 @@ pub(super) async fn respond(
     plane: Arc<DataPlane>,
     connection: Arc<Connection>,
     caller: Result<Arc<Caller>, Refusal>,
-    request: Request<Incoming>,
-) -> Result<Response<Answer>, Infallible> {
+    request: Request<RequestBody>,
+) -> Response<Answer> {
     let _active = connection.request();
-    let request_id = request_context::request_id(request.headers());
-    let close = must_close(&request);
+    let (head, mut body) = request.into_parts();
+    let request_id = request_context::request_id(&head.headers);
+    let must_close = must_close(&head) || is_longer(&body, plane.limits.body_max_bytes);
     let exchange = Exchange { plane, connection, caller, request_id };
-    let is_http2_head = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
-    let mut response = exchange.answer(request).await;
-    if is_http2_head {
+    let mut response = exchange.answer(&head, &mut body).await;
+    if head.method == Method::HEAD && head.version == Version::HTTP_2 {
         // In HTTP/1.1 hyper leaves the body out itself.
         response = answer::without_body(response);
     }
     let mut response = exchange.counted(response);
     answer::name(&mut response, &exchange.request_id);
-    if close {
+    // A body that was not asked for may come all the same, or not.
+    if head.version <= Version::HTTP_11 && (must_close || body.is_held_back()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response)
+    if body.is_on_its_way() {
+        tokio::spawn(discard(body, exchange.plane));
+    }
+    response
 }
 
 /// hyper resolves a Content-Length beside a Transfer-Encoding by RFC 9112 6.3,
 /// and does not show it: after any chunked request the connection is closed, so
 /// that nothing can be smuggled behind one.
-fn must_close(request: &Request<Incoming>) -> bool {
-    request.version() <= Version::HTTP_11 && request.headers().contains_key(TRANSFER_ENCODING)
+fn must_close(head: &Parts) -> bool {
+    head.version <= Version::HTTP_11 && head.headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// Whether a body is announced with more than `most` bytes.
+fn is_longer(body: &RequestBody, most: usize) -> bool {
+    body.size_hint().lower() > most as u64
+}
+
+/// Reads on for a while without keeping anything, after the answer: a client that is still
+/// sending when its connection closes never sees why. One task for each connection at most.
+async fn discard(mut body: RequestBody, plane: Arc<DataPlane>) {
+    let limits = &plane.limits;
+    let discarding = async {
+        let mut discarded = 0;
+        while discarded < limits.bodies_max_bytes
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // Whatever is left then is lost with the connection.
+    let _ = tokio::time::timeout(limits.body_read_timeout, discarding).await;
 }
 
 impl Exchange {
@@ -86,30 +109,28 @@ impl Exchange {
             .unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
-        let method = request.method().clone();
-        if let Err(refusal) = check_headers(request.headers(), self.plane.limits.headers_max_bytes)
-        {
+    async fn answer(&self, head: &Parts, body: &mut RequestBody) -> Response<Answer> {
+        let Parts { method, uri, .. } = head;
+        if let Err(refusal) = check_headers(&head.headers, self.plane.limits.headers_max_bytes) {
             return self.refuse(refusal);
         }
-        let uri = request.uri().clone();
         let (resource, allowed) = match route::route(uri.path()) {
             Ok(found) => found,
             Err(refusal) => return self.refuse(refusal),
         };
         // What can be got can be asked for without its body (RFC 9110 9.3.2).
-        let is_head = method == Method::HEAD && allowed == Method::GET;
-        if method != allowed && !is_head {
+        let is_head = *method == Method::HEAD && allowed == Method::GET;
+        if *method != allowed && !is_head {
             let detail = format!("this path takes {allowed}");
             let mut response = self.refuse(Refusal::new(Reason::MethodNotAllowed, detail));
             answer::set(&mut response, ALLOW, allowed.as_str());
             return response;
         }
         let answered = match resource {
-            Resource::Sign => return self.sign(request).await,
-            Resource::Verify => self.verify(request).await,
+            Resource::Sign => return self.sign(head, body).await,
+            Resource::Verify => self.verify(head, body).await,
             Resource::Signers => self.caller.clone().map(|_| self.signers()),
-            Resource::PublicKeyPem => route::kid_of_query(&uri)
+            Resource::PublicKeyPem => route::kid_of_query(uri)
                 .and_then(|kid| self.public_key(kid.as_deref(), dialects::public_key_pem)),
             Resource::PublicKeyDer { kid } => self.public_key(Some(&kid), dialects::public_key_der),
             Resource::Health => Ok(self.health()),
@@ -120,11 +141,11 @@ impl Exchange {
     }
 
     /// Every request to sign is counted once, whatever becomes of it.
-    async fn sign(&self, request: Request<Incoming>) -> Response<Answer> {
+    async fn sign(&self, head: &Parts, body: &mut RequestBody) -> Response<Answer> {
         let metrics = &self.plane.room.metrics;
-        let traceparent = request_context::traceparent(request.headers());
+        let traceparent = request_context::traceparent(&head.headers);
         let mut unanswered = Unanswered { metrics, would_be: Some(Reason::InvalidRequest) };
-        match self.try_sign(request, &mut unanswered).await {
+        match self.try_sign(head, body, &mut unanswered).await {
             Ok((response, kid)) => {
                 unanswered.answered();
                 metrics.request(Some(&kid), RequestResult::Signed);
@@ -142,7 +163,8 @@ impl Exchange {
 
     async fn try_sign(
         &self,
-        request: Request<Incoming>,
+        head: &Parts,
+        body: &mut RequestBody,
         unanswered: &mut Unanswered<'_>,
     ) -> Result<(Response<Answer>, signing_core::Kid), Refusal> {
         let caller = self.caller.as_ref().map_err(Clone::clone)?;
@@ -153,13 +175,14 @@ impl Exchange {
         // Whoever was granted nothing does not get a body into memory.
         self.plane.room.monitor.gates().rulebook().known(caller)?;
         self.plane.rates.take(caller)?;
-        let path = request.uri().path().to_owned();
-        // Before anything is kept of it, or signed for it.
+        let (path, content_type) = (head.uri.path(), content_type(&head.headers));
+        dialects::takes(path, content_type)?;
+        // Before anything is kept of the body, or signed for it.
         let reserved = Reserved::new(&self.connection, SIGNED_MAX_BYTES)?;
-        let (headers, body) = self.read(request).await?;
+        let body = self.read(body).await?;
         let longest = self.plane.limits.request_timeout;
-        let context = RequestContext::read(&headers, &self.request_id, now(), longest)?;
-        let (dialect, sign_request) = dialects::read_sign(&path, content_type(&headers), &body)?;
+        let context = RequestContext::read(&head.headers, &self.request_id, now(), longest)?;
+        let (dialect, sign_request) = dialects::read_sign(path, content_type, &body)?;
         drop(body);
 
         // From here on a client that is gone leaves work behind that goes on.
@@ -182,12 +205,17 @@ impl Exchange {
         Ok((response.map(|answer| answer.holding(held)), kid))
     }
 
-    async fn verify(&self, request: Request<Incoming>) -> Result<Response<Answer>, Refusal> {
+    async fn verify(
+        &self,
+        head: &Parts,
+        body: &mut RequestBody,
+    ) -> Result<Response<Answer>, Refusal> {
         let caller = self.caller.as_ref().map_err(Clone::clone)?;
         self.plane.rates.take(caller)?;
-        let path = request.uri().path().to_owned();
-        let (headers, body) = self.read(request).await?;
-        let request = dialects::read_verify(&path, content_type(&headers), &body)?;
+        let (path, content_type) = (head.uri.path(), content_type(&head.headers));
+        dialects::takes(path, content_type)?;
+        let body = self.read(body).await?;
+        let request = dialects::read_verify(path, content_type, &body)?;
         let rulebook = Arc::clone(self.plane.room.monitor.gates().rulebook());
         let signer = rulebook.find(caller, request.signer.as_deref())?;
         let algorithm = request.algorithm.unwrap_or_else(|| signer.algorithm());
@@ -233,21 +261,18 @@ impl Exchange {
     }
 
     /// Reads a body within its limits, and within what all bodies together may take.
-    async fn read(&self, request: Request<Incoming>) -> Result<(HeaderMap, Body), Refusal> {
+    async fn read(&self, body: &mut RequestBody) -> Result<Body, Refusal> {
         let limits = &self.plane.limits;
-        let (head, body) = request.into_parts();
         let too_large = || {
             let detail = format!("the body has more than {} bytes", limits.body_max_bytes);
             Refusal::new(Reason::BodyTooLarge, detail)
         };
         // A length that is announced too large is refused before a byte is kept, and
         // one that is not announced counts as the largest.
-        let hint = hyper::body::Body::size_hint(&body);
-        if hint.lower() > limits.body_max_bytes as u64 {
-            self.discard(body).await;
+        if is_longer(body, limits.body_max_bytes) {
             return Err(too_large());
         }
-        let most = hint.upper().unwrap_or(u64::MAX).min(limits.body_max_bytes as u64);
+        let most = body.size_hint().upper().unwrap_or(u64::MAX).min(limits.body_max_bytes as u64);
         let place = u32::try_from(most)
             .ok()
             .and_then(|most| Arc::clone(&self.plane.bodies).try_acquire_many_owned(most).ok());
@@ -261,7 +286,7 @@ impl Exchange {
             None => tokio::time::timeout(limits.body_read_timeout, reading).await,
         };
         match read {
-            Ok(Ok(body)) => Ok((head.headers, Body { bytes: body.to_bytes(), _place: place })),
+            Ok(Ok(body)) => Ok(Body { bytes: body.to_bytes(), _place: place }),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(Refusal::new(Reason::InvalidRequest, "the body broke off")),
             Err(_) => Err(Refusal::new(
@@ -272,22 +297,6 @@ impl Exchange {
                 ),
             )),
         }
-    }
-
-    /// Reads on for a while without keeping anything: a client that is still
-    /// sending when its connection closes never sees why.
-    async fn discard(&self, mut body: Incoming) {
-        let limits = &self.plane.limits;
-        let discarding = async {
-            let mut discarded = 0;
-            while discarded < limits.body_max_bytes * DISCARD_BODIES
-                && let Some(Ok(frame)) = body.frame().await
-            {
-                discarded += frame.data_ref().map_or(0, Bytes::len);
-            }
-        };
-        // Whatever is left then is lost with the connection.
-        let _ = tokio::time::timeout(limits.body_read_timeout, discarding).await;
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Answer> {

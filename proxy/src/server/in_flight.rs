@@ -34,14 +34,14 @@ pub(super) struct Reserved {
     bytes: usize,
 }
 
-/// An answer, from when it is made, or its signature is about to ask the gate, until hyper has let
-/// go of its last byte.
+/// An answer, from when it is made, or its signature is about to ask the gate, until the HTTP
+/// library has let go of its last byte.
 #[derive(Debug)]
 pub(super) struct InFlight {
     reserved: Reserved,
     number: u64,
     is_release: bool,
-    /// hyper has its bytes.
+    /// The HTTP library has its bytes.
     taken: bool,
 }
 
@@ -162,7 +162,7 @@ impl InFlight {
         self.reserved.resize(bytes);
     }
 
-    /// hyper took the answer's bytes.
+    /// The HTTP library took the answer's bytes.
     pub(super) fn taken(&mut self) {
         self.taken = true;
     }

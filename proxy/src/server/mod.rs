@@ -10,14 +10,17 @@ mod dialects;
 mod expiry;
 mod handshakes;
 mod http;
+mod http2;
 mod in_flight;
 pub mod outside;
 mod registry_answer;
+mod request_body;
 mod route;
 mod send_queue;
 mod socket;
 mod tls;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -25,7 +28,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use signing_core::Moment;
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, watch};
@@ -48,6 +51,7 @@ use crate::sign::SigningRoom;
 use crate::time::{now, wall_now};
 use connection::{Connection, Told};
 use expiry::Expiry;
+use request_body::RequestBody;
 use socket::{Socket, Watched};
 
 /// How often a connection's driver looks at its limits.
@@ -120,18 +124,23 @@ async fn serve(
         }
         let_in_by = current;
     }
-    let io = TokioIo::new(Watched::new(Arc::clone(connection)));
-    let service = {
+    let io = Watched::new(Arc::clone(connection));
+    let answer = {
         let (plane, connection) = (Arc::clone(plane), Arc::clone(connection));
-        service_fn(move |request| {
+        move |request| {
             http::respond(Arc::clone(&plane), Arc::clone(&connection), caller.clone(), request)
-        })
+        }
     };
     let ended = if is_http2 {
-        let serving = pin!(http2(limits).serve_connection(io, service));
-        drive(serving, |serving| serving.graceful_shutdown(), connection, limits).await
+        let serving = pin!(http2::Connection::new(io, limits, answer));
+        let go = |serving: Pin<&mut http2::Connection<_, _>>| serving.get_mut().graceful_shutdown();
+        drive(serving, go, connection, limits).await
     } else {
-        let serving = pin!(http1(limits).serve_connection(io, service));
+        let service = service_fn(move |request| {
+            let answering = answer(RequestBody::of_http1(request));
+            async move { Ok::<_, Infallible>(answering.await) }
+        });
+        let serving = pin!(http1(limits).serve_connection(TokioIo::new(io), service));
         drive(serving, |serving| serving.graceful_shutdown(), connection, limits).await
     };
     match ended {
@@ -147,7 +156,7 @@ async fn serve(
 /// How a connection's driver ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
-    /// hyper is done with it. The kernel may still have something for the client.
+    /// The HTTP library is done with it. The kernel may still have something for the client.
     Served,
     /// Whatever is on its way is to be lost.
     Cut,
@@ -214,21 +223,5 @@ fn http1(limits: &config::Server) -> hyper::server::conn::http1::Builder {
         // Twice our own limit, so that ours answers with its reason.
         .max_buf_size(limits.headers_max_bytes.saturating_mul(2).max(8192))
         .half_close(false);
-    builder
-}
-
-fn http2(limits: &config::Server) -> hyper::server::conn::http2::Builder<TokioExecutor> {
-    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.http2_streams_max)
-        .max_header_list_size(
-            u32::try_from(limits.headers_max_bytes.saturating_mul(2)).unwrap_or(u32::MAX),
-        )
-        .max_pending_accept_reset_streams(32)
-        .max_local_error_reset_streams(64)
-        .max_send_buf_size(256 * 1024)
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10));
     builder
 }

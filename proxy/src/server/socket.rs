@@ -1,6 +1,6 @@
-//! The data plane's sockets. What is under TLS counts the bytes that the kernel took. What hyper
-//! has tells its connection when all is flushed and when the client takes no more, and finds
-//! nothing to write to once the connection is cut.
+//! The data plane's sockets. What is under TLS counts the bytes that the kernel took. What the HTTP
+//! library has tells its connection when all is flushed and when the client takes no more, and
+//! finds nothing to write to once the connection is cut.
 
 use std::io;
 use std::pin::Pin;
@@ -101,8 +101,8 @@ impl Socket {
     }
 }
 
-/// hyper's side of a listed connection. hyper flushes it only once its own buffer is empty, so a
-/// flush means that every answer before it is in the kernel.
+/// The HTTP library's side of a listed connection. The HTTP library flushes it only once its own
+/// buffer is empty, so a flush means that every answer before it is in the kernel.
 #[derive(Debug)]
 pub(super) struct Watched(Arc<Connection>);
 
@@ -149,7 +149,8 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Before the flush: what hyper takes from an answer during it is of the next one.
+        // Before the flush: what the HTTP library takes from an answer during it is of the next
+        // one.
         let taken = self.0.taken();
         self.write(|mut stream| {
             let flushed = stream.as_mut().poll_flush(context);

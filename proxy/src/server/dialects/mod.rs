@@ -71,6 +71,11 @@ pub(super) enum VerifyDialect {
     DigestHex,
 }
 
+/// Whether a body of that type is taken at all: known before the body comes.
+pub(super) fn takes(path: &str, content_type: Option<&str>) -> Result<(), Refusal> {
+    if path.starts_with("/v1/") { native::json_only(content_type) } else { Ok(()) }
+}
+
 /// Reads a request to sign: the path decides, and on `/sign` the input field.
 pub(super) fn read_sign(
     path: &str,

@@ -128,7 +128,7 @@ pub(super) fn signed<'s>(
     })
 }
 
-fn json_only(content_type: Option<&str>) -> Result<(), Refusal> {
+pub(super) fn json_only(content_type: Option<&str>) -> Result<(), Refusal> {
     let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
