@@ -247,7 +247,7 @@ async fn bodies_together_take_no_more_memory_than_they_may() {
     let key = world.kms.key(Kind::P256);
     let proxy = world
         .proxy()
-        .server("body_max_bytes = 1000\nbodies_max_bytes = 2500")
+        .server("body_max_bytes = 1000\nbodies_max_bytes = 2500\nbody_read_timeout_ms = 600000")
         .signer("ec", &key)
         .caller(ALICE, &["ec"])
         .start()
