@@ -6,6 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use host::places::Place;
 use serde_json::json;
 use signing_core::breakglass::wire::{
     self, Answer, Ask, FRAME_MAX_BYTES, Hello, Reason, Refused, Signed, Stated, VERSION, Welcome,
@@ -36,12 +37,12 @@ pub enum Out {
 }
 
 /// Serves a connection to its end, which ends its session.
-pub async fn serve(service: Rc<Service>, stream: UnixStream) {
+pub async fn serve(service: Rc<Service>, stream: UnixStream, place: &Place<u32>) {
     let connection = service.next_connection();
     let (read, write) = stream.into_split();
     let (out, answers) = mpsc::channel(WAITING_MAX);
     let writer = tokio::task::spawn_local(write_all(answers, write));
-    let ended = asks(&service, connection, read, &out).await;
+    let ended = asks(&service, (connection, place), read, &out).await;
     service.gone(connection).await;
     drop(out);
     match ended {
@@ -57,7 +58,7 @@ pub async fn serve(service: Rc<Service>, stream: UnixStream) {
 
 async fn asks(
     service: &Rc<Service>,
-    connection: u64,
+    (connection, place): (u64, &Place<u32>),
     mut read: OwnedReadHalf,
     out: &mpsc::Sender<Out>,
 ) -> io::Result<()> {
@@ -66,6 +67,8 @@ async fn asks(
     let first = hello.map_err(|_| io::Error::other("it did not say hello in time"))??;
     let Some(first) = first else { return Ok(()) };
     let (answer, is_welcome) = greet(service, first);
+    // A connection is for long: how many of a user's others have said hello is no reason to refuse.
+    let _ = place.asked();
     send(out, answer).await?;
     if !is_welcome {
         return Ok(());

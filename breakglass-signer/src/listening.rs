@@ -4,6 +4,7 @@
 use std::os::unix::net::UnixListener as StdListener;
 use std::time::Duration;
 
+use host::places::Places;
 use host::socket::{Bound, Found};
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
@@ -45,6 +46,7 @@ impl Listening {
         &mut self,
         service: &Service,
         socket: &Socket,
+        places: &Places<u32>,
     ) -> Option<(UnixStream, u32)> {
         let accepted = tokio::select! {
             accepted = self.listener.accept() => accepted,
@@ -54,7 +56,8 @@ impl Listening {
             }
         };
         let Ok((stream, _)) = accepted else {
-            // Out of descriptors: the ones in use will be given back.
+            // Out of descriptors: a closed connection gives one back.
+            places.give_way();
             tokio::time::sleep(Duration::from_millis(50)).await;
             return None;
         };

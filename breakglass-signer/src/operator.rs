@@ -6,6 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use host::places::Place;
 use serde::Serialize;
 use serde_json::json;
 use signing_core::breakglass::wire::operator::{
@@ -41,12 +42,21 @@ pub enum Came {
 }
 
 /// Serves one peer, of that user id.
-pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32) {
+pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32, place: &Place<u32>) {
     let by = service.users.named(uid);
     let read = tokio::time::timeout(PATIENCE, came(&mut stream)).await;
+    let has_room = place.asked();
     match read {
+        // An end is never too much.
+        Ok(Ok(came)) if !has_room && !matches!(came, Came::Ask(Ask::End { .. })) => {
+            let why = format!("too many asks of {by} are under way; wait until one has ended");
+            match came {
+                Came::Passphrase(_) => say(&mut stream, &no(&why)).await,
+                Came::Ask(_) => say(&mut stream, &refused(Reason::Overloaded, why)).await,
+            }
+        }
         Ok(Ok(Came::Passphrase(passphrase))) => {
-            say(&mut stream, &unlocked(&service, passphrase, &by)).await;
+            say(&mut stream, &unlocked(&service, passphrase, (uid, &by))).await;
         }
         Ok(Ok(Came::Ask(Ask::Status {}))) => {
             let stated = Stated { id: ID, state: service.state() };
@@ -70,9 +80,9 @@ pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32) {
     }
 }
 
-fn unlocked(service: &Service, passphrase: Zeroizing<Vec<u8>>, by: &str) -> Unlocked {
-    if !service.unlock(passphrase, by) {
-        return no("too many passphrases were brought; wait a quarter of a minute");
+fn unlocked(service: &Service, passphrase: Zeroizing<Vec<u8>>, (uid, by): (u32, &str)) -> Unlocked {
+    if !service.unlock(passphrase, (uid, by)) {
+        return no("this user brought too many passphrases; wait a quarter of a minute");
     }
     service.note_unlock(by, "brought");
     service.log.info("a passphrase waits to be used", json!({"by": by}));

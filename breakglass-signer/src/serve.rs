@@ -3,20 +3,21 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use audit::{AuditKey, Identity, Observer, Opened};
+use host::places::Places;
 use host::user::LocalUsers;
 use nix::unistd::geteuid;
 use serde_json::json;
 use signing_core::breakglass::End;
 use signing_core::journal::{AuditKeys, Kind};
+use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{LocalSet, spawn_local, yield_now};
 
+use crate::config::Socket;
 use crate::keyfile;
 use crate::lifeline::Lifeline;
 use crate::listening::{Door, Listening};
@@ -30,10 +31,10 @@ use crate::store::Store;
 use crate::time::{CLOCK, wall_now};
 use crate::{connection, operator};
 
-/// Connections of the proxy; it needs one.
-const PROXIES_MAX: usize = 8;
-/// Connections of operators.
-const OPERATORS_MAX: usize = 4;
+/// Connections of one user of `signer.socket`; a proxy needs one.
+const PER_PROXY_MAX: usize = 8;
+/// Connections of one user of `operator.socket`; each has one ask.
+const PER_OPERATOR_MAX: usize = 16;
 
 /// Serves until a signal, until the lifeline closes if there is one, or until it can not go on. `open`
 /// is what others may do to its files, which is said first.
@@ -192,9 +193,9 @@ async fn let_go(lifeline: Option<Lifeline>) -> std::io::Result<()> {
 
 async fn accept_proxies(service: &Rc<Service>, listening: &mut Listening) {
     let socket = &service.materials.config.signer;
-    let places = Arc::new(Semaphore::new(PROXIES_MAX));
+    let places = shares(socket, PER_PROXY_MAX);
     loop {
-        let Some((stream, uid)) = listening.accept(service, socket).await else { continue };
+        let Some((stream, uid)) = next(listening, service, socket, &places).await else { continue };
         if uid == geteuid().as_raw() && !service.materials.config.development {
             service.log.warn(
                 "refused on signer.socket: a proxy has to run as another user than this signer",
@@ -202,27 +203,52 @@ async fn accept_proxies(service: &Rc<Service>, listening: &mut Listening) {
             );
             continue;
         }
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Some(place) = places.begin(uid) else { continue };
         let service = Rc::clone(service);
         spawn_local(async move {
-            connection::serve(service, stream).await;
-            drop(place);
+            tokio::select! {
+                // First what has arrived: whoever said hello does not give way.
+                biased;
+                () = connection::serve(service, stream, &place) => {}
+                () = place.gave_way() => {}
+            }
         });
     }
 }
 
 async fn accept_operators(service: &Rc<Service>, listening: &mut Listening) {
     let socket = &service.materials.config.operator;
-    let places = Arc::new(Semaphore::new(OPERATORS_MAX));
+    let places = shares(socket, PER_OPERATOR_MAX);
     loop {
-        let Some((stream, uid)) = listening.accept(service, socket).await else { continue };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Some((stream, uid)) = next(listening, service, socket, &places).await else { continue };
+        let Some(place) = places.begin(uid) else { continue };
         let service = Rc::clone(service);
         spawn_local(async move {
-            operator::serve(service, stream, uid).await;
-            drop(place);
+            tokio::select! {
+                // First what has arrived: whoever has asked does not give way.
+                biased;
+                () = operator::serve(service, stream, uid, &place) => {}
+                () = place.gave_way() => {}
+            }
         });
     }
+}
+
+/// Every user who may use the socket has all of its places always, whoever else comes.
+fn shares(socket: &Socket, per_user_max: usize) -> Places<u32> {
+    Places::new(socket.allowed_uids.len() * per_user_max, per_user_max)
+}
+
+/// The next peer that may use the socket.
+async fn next(
+    listening: &mut Listening,
+    service: &Service,
+    socket: &Socket,
+    places: &Places<u32>,
+) -> Option<(UnixStream, u32)> {
+    // Whoever has asked already is heard before the next one can take its place.
+    yield_now().await;
+    listening.accept(service, socket, places).await
 }
 
 /// Nobody watches how the journal does.

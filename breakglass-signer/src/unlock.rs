@@ -1,6 +1,7 @@
 //! A passphrase that waits to be used: once, within five minutes, and then it is wiped. How
-//! often one may be brought is bounded.
+//! often each user may bring one is bounded.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -18,8 +19,14 @@ const EVERY: Duration = Duration::from_secs(12);
 #[derive(Default)]
 pub struct Unlock {
     waiting: Option<Waiting>,
-    /// How many were brought lately, and when that was counted.
-    brought: u32,
+    /// By uid: only users who may use the socket come this far.
+    brought: BTreeMap<u32, Brought>,
+}
+
+/// How many a user brought lately, and when that was counted.
+#[derive(Default)]
+struct Brought {
+    count: u32,
     counted_at: Moment,
 }
 
@@ -30,15 +37,17 @@ struct Waiting {
 }
 
 impl Unlock {
-    /// Whether another passphrase may be brought now; it counts.
-    pub fn may_bring(&mut self, now: Moment) -> bool {
-        let passed = now.since(self.counted_at).as_secs() / EVERY.as_secs();
+    /// Whether that user may bring another passphrase now; it counts. One who guesses keeps no
+    /// other from bringing the right one.
+    pub fn may_bring(&mut self, uid: u32, now: Moment) -> bool {
+        let Brought { count, counted_at } = self.brought.entry(uid).or_default();
+        let passed = now.since(*counted_at).as_secs() / EVERY.as_secs();
         if passed > 0 {
-            self.brought = self.brought.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
-            self.counted_at = now;
+            *count = count.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
+            *counted_at = now;
         }
-        let may = self.brought < BURST;
-        self.brought += u32::from(may);
+        let may = *count < BURST;
+        *count += u32::from(may);
         may
     }
 
@@ -107,9 +116,10 @@ mod tests {
     #[test]
     fn i8_guessing_is_slow() {
         let mut unlock = Unlock::default();
-        let allowed = (0..600).filter(|second| unlock.may_bring(at(*second))).count();
+        let allowed = (0..600).filter(|second| unlock.may_bring(0, at(*second))).count();
         assert!((5..=56).contains(&allowed), "{allowed} in ten minutes");
-        assert!((0..BURST).all(|_| unlock.may_bring(at(5_000))));
-        assert!(!unlock.may_bring(at(5_000)));
+        assert!((0..BURST).all(|_| unlock.may_bring(0, at(5_000))));
+        assert!(!unlock.may_bring(0, at(5_000)));
+        assert!(unlock.may_bring(1000, at(5_000)), "another user's passphrase");
     }
 }

@@ -1,6 +1,6 @@
 //! What the programs ask of their machine, the same way each: settings and what overrides
 //! them, names without blanks around them, bounded files, secret files whose errors hold nothing of
-//! theirs, unix sockets that nobody else can stand in for, passphrases, users' names, what is printed,
+//! theirs, unix sockets that nobody else can stand in for, places for their peers, passphrases, users' names, what is printed,
 //! what they deny themselves before a secret, and what others may do to their files.
 
 pub mod environment;
@@ -11,6 +11,7 @@ pub mod mistakes;
 pub mod modes;
 pub mod out;
 pub mod passphrase;
+pub mod places;
 pub mod secret;
 pub mod section;
 pub mod signals;

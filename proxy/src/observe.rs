@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
+use host::places::{Place, Places};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -13,8 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use signing_core::{Reason, Refusal};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::yield_now;
 
 use crate::conditions::Conditions;
 use crate::emergency::Emergency;
@@ -22,9 +24,13 @@ use crate::health::{Health, Reader};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::server::{Answer, json_answer, problem, status_of};
+use crate::source::Source;
 use crate::time::{now, wall_now};
 
-const CONNECTIONS_MAX: usize = 64;
+/// Connections at once, and of these from one source. Whoever can connect can take places: on
+/// loopback every local user, under every address of 127.0.0.0/8.
+const CONNECTIONS_MAX: usize = 256;
+const PER_SOURCE_MAX: usize = 128;
 const CONNECTION_MAX: Duration = Duration::from_secs(10);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often histogram samples are folded, scraped or not.
@@ -56,35 +62,51 @@ pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
             metrics.upkeep();
         }
     });
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX, PER_SOURCE_MAX);
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let observed = Arc::clone(&observed);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let observed = Arc::clone(&observed);
-                async move { Ok::<_, Infallible>(respond(&observed, &request)) }
-            });
-            let mut builder = hyper::server::conn::http1::Builder::new();
-            builder
-                .keep_alive(false)
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_READ_TIMEOUT)
-                .max_buf_size(16_384);
-            let serving = builder.serve_connection(TokioIo::new(stream), service);
-            // An error here is the peer's: it sees its connection close. A place is
-            // nobody's for ever.
-            let _ = tokio::time::timeout(CONNECTION_MAX, serving).await;
-            drop(place);
-        });
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if let Some(place) = places.begin(Source::of(peer.ip())) {
+                    tokio::spawn(connection(stream, Arc::new(place), Arc::clone(&observed)));
+                }
+                // Whoever has asked already is heard before the next one can take its place.
+                yield_now().await;
+            }
+            Err(_) => {
+                // Out of descriptors: a closed connection gives one back.
+                places.give_way();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
     }
 }
 
-fn respond(observed: &Observed, request: &Request<Incoming>) -> Response<Answer> {
+async fn connection(stream: TcpStream, place: Arc<Place<Source>>, observed: Arc<Observed>) {
+    let service = {
+        let place = Arc::clone(&place);
+        service_fn(move |request| {
+            let answer = respond(&observed, &request, place.asked());
+            std::future::ready(Ok::<_, Infallible>(answer))
+        })
+    };
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .keep_alive(false)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_buf_size(16_384);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // First what has arrived of a request: whoever has asked does not give way.
+        biased;
+        // An error here is the peer's: it sees its connection close. A place is nobody's for ever.
+        _ = tokio::time::timeout(CONNECTION_MAX, serving) => {}
+        () = place.gave_way() => {}
+    }
+}
+
+/// `has_room`: this source, and all together, leave places for others' requests.
+fn respond(observed: &Observed, request: &Request<Incoming>, has_room: bool) -> Response<Answer> {
     let path = request.uri().path();
     if !matches!(path, "/metrics" | "/health" | "/livez" | "/readyz") {
         let detail = "no such path; GET /metrics, /health, /livez, /readyz";
@@ -92,6 +114,13 @@ fn respond(observed: &Observed, request: &Request<Incoming>) -> Response<Answer>
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return problem(&Refusal::new(Reason::MethodNotAllowed, "this path takes GET"), None);
+    }
+    // A short answer is the kernel's at once, whether its client reads or not. A long one waits for
+    // its client, and keeps its place.
+    if !has_room && matches!(path, "/metrics" | "/health") {
+        let detail =
+            "too many answers of this listener are not read yet; read them, then ask again";
+        return problem(&Refusal::new(Reason::Overloaded, detail), None);
     }
     let gates = observed.monitor.gates();
     let conditions = observed.conditions.all();

@@ -1,65 +1,17 @@
 //! Clients without a certificate, who take the places for handshakes and never finish one. Whatever
 //! they send and wherever they come from, a caller with a certificate gets in.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde_json::json;
-use system_tests::{Client, Kind, Profile, Protocol, Proxy, World, eventually};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpSocket;
-use tokio::task::JoinSet;
+use system_tests::{Client, Kind, Profile, Protocol, Proxy, Strangers, World, eventually};
 
 use crate::ALICE;
 
-/// Sockets that the strangers hold, and how often each opens one that was closed again.
+/// Sockets that the strangers hold.
 const STRANGERS: usize = 300;
-const REFILL_EVERY: Duration = Duration::from_millis(5);
-
-/// Strangers who hold what they can until they are dropped.
-struct Strangers {
-    _tasks: JoinSet<()>,
-    opened: Arc<AtomicUsize>,
-}
-
-impl Strangers {
-    /// They come from `sources` addresses of 127.0.0.0/8 in turn, send `bytes` and nothing more.
-    fn come(proxy: &Proxy<'_>, sources: usize, bytes: &[u8]) -> Self {
-        let address: SocketAddr = proxy.listen.parse().unwrap();
-        let (opened, mut tasks) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
-        // One after the other, at most one in that time: 200 a second.
-        let pace = Arc::new(tokio::sync::Mutex::new(tokio::time::interval(REFILL_EVERY)));
-        for number in 0..STRANGERS {
-            let (opened, bytes, pace) = (Arc::clone(&opened), bytes.to_vec(), Arc::clone(&pace));
-            let source = format!("127.0.0.{}:0", 1 + number % sources);
-            tasks.spawn(async move {
-                for again in 0_usize.. {
-                    if again > 0 {
-                        pace.lock().await.tick().await;
-                    }
-                    let socket = TcpSocket::new_v4().unwrap();
-                    socket.bind(source.parse().unwrap()).unwrap();
-                    let Ok(mut stream) = socket.connect(address).await else { continue };
-                    opened.fetch_add(1, Ordering::SeqCst);
-                    if stream.write_all(&bytes).await.is_err() {
-                        continue;
-                    }
-                    let mut read = [0; 4096];
-                    while matches!(stream.read(&mut read).await, Ok(1..)) {}
-                }
-            });
-        }
-        Self { _tasks: tasks, opened }
-    }
-
-    fn opened(&self) -> usize {
-        self.opened.load(Ordering::SeqCst)
-    }
-}
 
 /// A whole ClientHello.
 fn hello() -> Vec<u8> {
@@ -114,7 +66,7 @@ async fn i8_strangers_without_a_certificate_keep_no_caller_out() {
                 .start()
                 .await;
             let what = format!("{name}, from {sources} addresses, {limits:?}");
-            let strangers = Strangers::come(&proxy, sources, bytes);
+            let strangers = Strangers::come(&proxy.listen, STRANGERS, sources, bytes);
             eventually("strangers who gave way", || async {
                 let refused = proxy.metric("signing_proxy_connections_refused_total").await;
                 (strangers.opened() > STRANGERS && refused > Some(0.0)).then_some(())

@@ -79,6 +79,7 @@ mod revocation;
 mod seals;
 mod secret_files;
 mod security_page;
+mod shares;
 mod sign;
 mod signctl_gate;
 mod sockets;

@@ -194,10 +194,10 @@ impl Service {
         said.collect()
     }
 
-    /// Keeps a passphrase that an operator brought; false if too many came lately.
-    pub fn unlock(&self, passphrase: zeroize::Zeroizing<Vec<u8>>, by: &str) -> bool {
+    /// Keeps a passphrase that an operator brought; false if too many of this user came lately.
+    pub fn unlock(&self, passphrase: zeroize::Zeroizing<Vec<u8>>, (uid, by): (u32, &str)) -> bool {
         let mut armory = self.armory.borrow_mut();
-        let may = armory.unlock.may_bring(now());
+        let may = armory.unlock.may_bring(uid, now());
         if may {
             armory.unlock.bring(passphrase, by.to_owned(), now());
         }

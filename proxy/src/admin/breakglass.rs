@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use signing_core::gate::Snapshot;
@@ -82,9 +82,9 @@ pub(super) fn put_status(admin: &Admin, gates: &Snapshot, body: &mut Value) {
 pub(super) async fn activate(
     admin: &Admin,
     peer: Peer,
-    request: Request<Incoming>,
+    request: &Request<Bytes>,
 ) -> Result<Response<Answer>, Refusal> {
-    let Activate { request_b64, approvals_b64 } = read(request).await?;
+    let Activate { request_b64, approvals_b64 } = read(request)?;
     let by = peer.name().await;
     let breakglass = Arc::clone(&admin.breakglass);
     let activated =
@@ -95,9 +95,9 @@ pub(super) async fn activate(
 pub(super) async fn end(
     admin: &Admin,
     peer: Peer,
-    request: Request<Incoming>,
+    request: &Request<Bytes>,
 ) -> Result<Response<Answer>, Refusal> {
-    let End { reason } = read(request).await?;
+    let End { reason } = read(request)?;
     let reason = one_line(reason)?;
     let (breakglass, by) = (Arc::clone(&admin.breakglass), peer.name().await);
     let connections = admin.connections.clone();
@@ -118,9 +118,9 @@ pub(super) async fn end(
 pub(super) async fn destroy(
     admin: &Admin,
     peer: Peer,
-    request: Request<Incoming>,
+    request: &Request<Bytes>,
 ) -> Result<Response<Answer>, Refusal> {
-    let Destroy { emergency_kid, reason } = read(request).await?;
+    let Destroy { emergency_kid, reason } = read(request)?;
     let reason = one_line(reason)?;
     let kid = signing_core::Kid::parse(&emergency_kid)
         .map_err(|error| Refusal::new(Reason::InvalidRequest, error.to_string()))?;

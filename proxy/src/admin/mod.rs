@@ -1,27 +1,22 @@
 //! The admin socket: HTTP/1.1 over a unix socket, for peers that the kernel
 //! vouches for. It can stop signing and look; it can never sign.
 
+mod accept;
 mod breakglass;
 pub mod outside;
 mod peer;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use signing_core::gate::Slots;
 use signing_core::{Kid, Moment, Reason, Refusal, json};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
 
 use crate::breakglass::Breakglass;
 use crate::conditions::Conditions;
@@ -32,26 +27,25 @@ use crate::health::{Health, Reader};
 use crate::json::put;
 use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};
-use crate::server::{Answer, Connections, json_answer, problem, problem_with_mistakes};
+use crate::server::{Answer, Connections, json_answer, problem_with_mistakes};
 use crate::time::{now, wall_now};
 use crate::workers::{Worker, put_workers};
 use peer::Peer;
 
+pub use accept::serve;
 pub use host::socket::SocketError;
 
-const CONNECTIONS_MAX: usize = 32;
-const STRANGERS_MAX: usize = 4;
-const CONNECTION_MAX: Duration = Duration::from_secs(60);
-const BODY_MAX_BYTES: usize = 65_536;
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a freeze that is in force waits to be on disk before it says that
 /// it is not.
 const STORE_PATIENCE: Duration = Duration::from_secs(3);
 
+/// The path that stops signing.
+const FREEZE: &str = "/v1/freeze";
+
 /// Every path.
 const PATHS: &[&str] = &[
     "/v1/status",
-    "/v1/freeze",
+    FREEZE,
     "/v1/unfreeze",
     "/v1/unseal",
     "/v1/reload",
@@ -134,84 +128,16 @@ impl Unseal {
     }
 }
 
-/// Serves the admin socket until the process ends; `again` hands over the socket that was bound in
-/// place of one whose file was removed.
-pub async fn serve(
-    mut listener: UnixListener,
-    mut again: mpsc::Receiver<UnixListener>,
-    admin: Arc<Admin>,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(bound) = again.recv() => {
-                listener = bound;
-                continue;
-            }
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        // A peer that the kernel does not name is nobody.
-        let peer = stream.peer_cred().ok().map(|credentials| Peer::new(&credentials));
-        let peer = peer.filter(|peer| peer.may_use(&admin.access));
-        // Who may not use it has few places of its own, only to be told so.
-        let places = if peer.is_some() { &places } else { &strangers };
-        let Ok(place) = Arc::clone(places).try_acquire_owned() else { continue };
-        let admin = Arc::clone(&admin);
-        tokio::spawn(async move {
-            let serving = connection(stream, peer, admin);
-            // A place is nobody's for ever.
-            let _ = tokio::time::timeout(CONNECTION_MAX, serving).await;
-            drop(place);
-        });
-    }
-}
-
-async fn connection(stream: UnixStream, peer: Option<Peer>, admin: Arc<Admin>) {
-    let stranger = match (&peer, stream.peer_cred()) {
-        (None, Ok(credentials)) => format!("uid {}", credentials.uid()),
-        _ => "an unknown peer".to_owned(),
-    };
-    let service = service_fn(move |request| {
-        let (admin, stranger) = (Arc::clone(&admin), stranger.clone());
-        async move {
-            let answer = match peer {
-                Some(peer) => respond(&admin, peer, request).await,
-                None => Err(not_allowed(&stranger)),
-            };
-            Ok::<_, Infallible>(answer.unwrap_or_else(|refusal| problem(&refusal, None)))
-        }
-    });
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT).max_buf_size(65_536);
-    // An error here is the peer's: it sees its connection close.
-    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-}
-
-fn not_allowed(who: &str) -> Refusal {
-    tracing::warn!(target: "admin", peer = who, "refused on the admin socket");
-    Refusal::new(
-        Reason::CallerNotAuthorized,
-        format!(
-            "{who} may not use this socket; admin.allowed_uids and admin.allowed_gids say who may"
-        ),
-    )
-}
-
 async fn respond(
     admin: &Admin,
     peer: Peer,
-    request: Request<Incoming>,
+    request: Request<Bytes>,
 ) -> Result<Response<Answer>, Refusal> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     match (path.as_str(), &method) {
         ("/v1/status", &Method::GET) => Ok(json_answer(StatusCode::OK, &status(admin))),
-        ("/v1/freeze", &Method::POST) => {
-            let Freeze { reason } = read(request).await?;
+        (FREEZE, &Method::POST) => {
+            let Freeze { reason } = read(&request)?;
             let reason = one_line(reason)?;
             let reset_before = admin.connections.reset_by_stops();
             let freezing = admin.monitor.freeze(reason, peer.name_soon().await);
@@ -232,7 +158,7 @@ async fn respond(
             answer(outcome, json!({"frozen": still_frozen(admin)}))
         }
         ("/v1/unseal", &Method::POST) => {
-            let asked: Unseal = read(request).await?;
+            let asked: Unseal = read(&request)?;
             let what = asked.what()?;
             let Unseal { signer_kid, reason, .. } = asked;
             let reason = one_line(reason)?;
@@ -250,7 +176,7 @@ async fn respond(
             Ok(reload(Arc::clone(&admin.reloader).reload(by).await))
         }
         ("/v1/drill", &Method::POST) => {
-            let Drill { signer_kid, seconds, i_understand } = read(request).await?;
+            let Drill { signer_kid, seconds, i_understand } = read(&request)?;
             let (drills, by) = (Arc::clone(&admin.drills), peer.name().await);
             let report = drills.run(signer_kid.as_deref(), seconds, i_understand, by).await?;
             Ok(json_answer(StatusCode::OK, &report))
@@ -266,11 +192,11 @@ async fn respond(
             Ok(json_answer(StatusCode::OK, &breakglass::status(admin).await))
         }
         ("/v1/breakglass/activate", &Method::POST) => {
-            breakglass::activate(admin, peer, request).await
+            breakglass::activate(admin, peer, &request).await
         }
-        ("/v1/breakglass/end", &Method::POST) => breakglass::end(admin, peer, request).await,
+        ("/v1/breakglass/end", &Method::POST) => breakglass::end(admin, peer, &request).await,
         ("/v1/breakglass/destroy", &Method::POST) => {
-            breakglass::destroy(admin, peer, request).await
+            breakglass::destroy(admin, peer, &request).await
         }
         (path, _) if PATHS.contains(&path) => Err(Refusal::new(
             Reason::MethodNotAllowed,
@@ -367,14 +293,8 @@ fn gone(error: crate::monitor::MonitorGone) -> Refusal {
     Refusal::new(Reason::Internal, error.to_string())
 }
 
-async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
-    let invalid = |why: String| Refusal::new(Reason::InvalidRequest, why);
-    let reading = Limited::new(request.into_body(), BODY_MAX_BYTES).collect();
-    let body = tokio::time::timeout(READ_TIMEOUT, reading)
-        .await
-        .map_err(|_| Refusal::new(Reason::RequestTimeout, "the body did not arrive in time"))?
-        .map_err(|error| invalid(error.to_string()))?;
-    parsed(&body.to_bytes())
+fn read<T: DeserializeOwned>(request: &Request<Bytes>) -> Result<T, Refusal> {
+    parsed(request.body())
 }
 
 fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {

@@ -24,6 +24,10 @@ impl Peer {
         Self { uid: credentials.uid(), gid: credentials.gid() }
     }
 
+    pub(super) fn uid(self) -> u32 {
+        self.uid
+    }
+
     /// By the peer's user and primary group: the kernel tells no others.
     pub(super) fn may_use(self, access: &config::Admin) -> bool {
         access.allowed_uids.contains(&self.uid) || access.allowed_gids.contains(&self.gid)

@@ -128,7 +128,7 @@ fn converse<T: DeserializeOwned>(
     let closed = || {
         format!(
             "{shown} closed the connection to {}; operator.allowed_uids of the emergency signer says \
-             who may use it, four at once",
+             who may use it; if this user may, its other connections took the place: run it again",
             host::user::ourselves()
         )
     };

@@ -1,0 +1,173 @@
+//! Each peer has its own share of the places of a listener. Whatever one of them does, another one is
+//! served.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::json;
+use system_tests::breakglass::Signer;
+use system_tests::programs::ours;
+use system_tests::{Kind, LocalUser, Proxy, Strangers, World, eventually};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+
+use crate::ALICE;
+
+/// A user who may use a socket, beside root.
+const NOBODY: u32 = 65534;
+/// What the health listener says to a probe from that address.
+async fn probe(proxy: &Proxy<'_>, source: &str, path: &str) -> Result<String, String> {
+    let address: SocketAddr = proxy.metrics.parse().unwrap();
+    let exchange = async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(format!("{source}:0").parse().unwrap())?;
+        let mut stream = socket.connect(address).await?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(5), exchange).await;
+    answer
+        .map_err(|_| "nothing in time".to_owned())?
+        .map_err(|error: std::io::Error| error.to_string())
+}
+
+#[tokio::test]
+async fn i8_half_open_connections_to_the_health_listener_keep_no_probe_out() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    for (count, sources) in [(70, 1), (300, 1), (300, 100), (600, 200)] {
+        for (name, bytes) in [
+            ("silent", &b""[..]),
+            ("one byte", b"G"),
+            ("nearly a head", b"GET /livez HTTP/1.1\r\nhost: x\r\n"),
+        ] {
+            let strangers = Strangers::come(&proxy.metrics, count, sources, bytes);
+            eventually("strangers", || {
+                std::future::ready((strangers.opened() >= count).then_some(()))
+            })
+            .await;
+            for path in ["/livez", "/readyz", "/health", "/metrics"] {
+                // Where they come from, and from elsewhere.
+                for source in ["127.0.0.1", "127.0.0.2", "127.0.1.1"] {
+                    let answer = probe(&proxy, source, path).await;
+                    assert!(
+                        answer.as_ref().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")),
+                        "{count} {name} from {sources} addresses, {path} from {source}: {answer:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Lets anyone connect: then SO_PEERCRED alone decides.
+fn open_to_all(world: &World, directory: &Path, sockets: &[PathBuf]) {
+    use std::os::unix::fs::PermissionsExt as _;
+    for path in [world.scratch.dir(), directory] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    for socket in sockets {
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o666)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn i8_whatever_one_user_does_at_the_admin_socket_another_can_freeze() {
+    let freeze = "POST /v1/freeze HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{";
+    let idle = "GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n";
+    for (key, uids) in [("UIDS", "[0, 65534]"), ("GIDS", "[65534]")] {
+        let world = World::new();
+        let signing = world.kms.key(Kind::P256);
+        let builder = world.proxy().signer("ec", &signing).caller(ALICE, &["ec"]);
+        let variable = format!("SIGNING_PROXY__ADMIN__ALLOWED_{key}");
+        let proxy = builder.environment(&variable, uids).start().await;
+        open_to_all(&world, &world.scratch.path("proxy"), std::slice::from_ref(&proxy.socket));
+        // The other user, somebody who may not use the socket, and root itself.
+        for uid in [NOBODY, 4242, 0] {
+            for (name, bytes) in [
+                ("silent", ""),
+                ("half a head", "POST /v1/freeze HTTP/1.1\r\n"),
+                ("half a body", freeze),
+                ("idle after an answer", idle),
+            ] {
+                let what = format!("{name}, uid {uid}, allowed {key} {uids}");
+                let crowd = comes(&proxy.socket, uid, bytes.as_bytes());
+                for _ in 0..3 {
+                    let (code, _, error) = proxy.signctl(&["freeze", "--reason", "INC-7"]);
+                    assert_eq!(code, 0, "{what}: {error}");
+                    let (code, said, error) = proxy.signctl(&["status"]);
+                    assert!(code == 1 && said.contains("INC-7"), "{what}: {said}{error}");
+                    let (code, _, error) = proxy.signctl(&["unfreeze"]);
+                    assert_eq!(code, 0, "{what}: {error}");
+                }
+                drop(crowd);
+            }
+        }
+        proxy.stop().await;
+    }
+}
+
+/// Another user comes again and again. One's own connections give way to one's own, so these would
+/// race with what is tried.
+fn comes(socket: &Path, uid: u32, bytes: &[u8]) -> LocalUser {
+    let is_other = uid != nix::unistd::geteuid().as_raw();
+    let comes = if is_other { LocalUser::comes_again } else { LocalUser::comes };
+    comes(socket, uid, 300, bytes)
+}
+
+async fn operator(signer: &Signer<'_>, arguments: &[&str]) -> Output {
+    let mut signctl = std::process::Command::new(ours("signctl"));
+    signctl.arg("breakglass").args(arguments).arg("--operator-socket");
+    signctl.arg(signer.operator_socket());
+    tokio::task::spawn_blocking(move || signctl.output().unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn i8_whatever_one_user_does_at_the_emergency_signers_sockets_another_is_heard() {
+    let world = World::new();
+    let key = world.kms.key(Kind::Ed25519);
+    let uids = format!("[{}, {NOBODY}]", nix::unistd::geteuid());
+    let signer = world
+        .signer()
+        .replaces("payments", &key)
+        .environment("BREAKGLASS_SIGNER__SIGNER__ALLOWED_UIDS", &uids)
+        .environment("BREAKGLASS_SIGNER__OPERATOR__ALLOWED_UIDS", &uids)
+        .start()
+        .await;
+    let sockets = [signer.socket(), signer.operator_socket()];
+    open_to_all(&world, &signer.builder.path(""), &sockets);
+    let hello = json!({"hello": {"id": 1, "version": 1, "deployment": "test"}}).to_string();
+    let nearly = u32::try_from(hello.len()).unwrap().to_le_bytes();
+    let nearly = [&nearly, &hello.as_bytes()[..hello.len() - 1]].concat();
+    let mut proxy = signer.connect().await;
+    let session = signer.activated(&mut proxy, &signer.request()).await;
+    // The other user, and the proxy's and operator's own.
+    for uid in [NOBODY, 0] {
+        for (name, bytes) in
+            [("silent", &b""[..]), ("half a length", &[1, 0]), ("nearly all", &nearly)]
+        {
+            let what = format!("{name}, uid {uid}");
+            let crowds = sockets.each_ref().map(|path| comes(path, uid, bytes));
+            for _ in 0..3 {
+                let signed = proxy.sign(&session, "payments", b"hello").await;
+                assert!(signed["signed"].is_object(), "{what}: {signed}");
+                let mut another = signer.connect().await;
+                let stated = another.ask(json!({"status": {}})).await;
+                assert!(stated["status"].is_object(), "{what}: {stated}");
+                let status = operator(&signer, &["status"]).await;
+                assert!(status.status.success(), "{what}: {status:?}");
+            }
+            drop(crowds);
+        }
+    }
+    let _crowds = sockets.each_ref().map(|path| comes(path, NOBODY, b""));
+    signer.unlock().await;
+    let ended = operator(&signer, &["end", "--reason", "INC-7"]).await;
+    assert!(ended.status.success(), "{ended:?}");
+}
