@@ -38,7 +38,9 @@ impl<'w> Scene<'w> {
         let way = FaultProxy::start(world.kms.endpoint.trim_start_matches("http://"));
         let proxy = world
             .proxy()
-            .server(&format!("requests_in_flight_max = {SLOTS}"))
+            .server(&format!(
+                "requests_in_flight_max = {SLOTS}\nrequests_in_flight_per_caller_max = {SLOTS}"
+            ))
             .endpoint(&format!("http://{}", way.address))
             .signer("ec", &key)
             .caller(CALLER, &["ec"])

@@ -18,7 +18,7 @@ use signing_core::gate::{Gates, Slots};
 use signing_core::key::Purpose;
 use signing_core::{Registry, Rulebook};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Mutex, Semaphore, oneshot, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::admin::{Admin, SocketError};
 use crate::breakglass::Breakglass;
@@ -144,7 +144,8 @@ impl App {
         let data = Builder::new_multi_thread().thread_name("data").enable_all().build()?;
 
         let upstreams = data.block_on(Upstreams::new(&config, &registry, development_keys))?;
-        let slots = Slots::new(config.server.requests_in_flight_max);
+        let slots = Slots::new(config.server.requests_in_flight_max)
+            .per_caller(config.server.requests_in_flight_per_caller_max);
         let Upstreams { data: served, monitor: probed, watched, measured, patients, workers } =
             upstreams;
         let metrics = Arc::new(Metrics::new(measured, &workers, slots.clone()));
@@ -238,7 +239,6 @@ impl App {
             conditions: Arc::clone(&conditions),
             draining: draining.clone(),
             registry: RegistryAnswer::default(),
-            bodies: Arc::new(Semaphore::new(config.server.bodies_max_bytes)),
             refusals: Arc::clone(&refusals),
             handshake_log: LogLimit::default(),
             refusal_log: LogLimit::default(),

@@ -68,6 +68,10 @@ impl Grant {
         &self.caller
     }
 
+    pub(crate) fn shared_caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
     /// Which signer.
     #[must_use]
     pub fn signer(&self) -> &Arc<Signer> {

@@ -112,7 +112,7 @@ async fn one_request_more_than_slots_is_refused_at_once_with_its_reason() {
     let key = world.kms.key(Kind::P256);
     let proxy = world
         .proxy()
-        .server("requests_in_flight_max = 4")
+        .server("requests_in_flight_max = 4\nrequests_in_flight_per_caller_max = 4")
         .signer("ec", &key)
         .caller(ALICE, &["ec"])
         .start()
@@ -171,7 +171,10 @@ async fn answers_that_are_never_read_do_not_keep_their_slots() {
     let key = world.kms.key(Kind::Ed25519);
     let proxy = world
         .proxy()
-        .server("requests_in_flight_max = 4\nwrite_timeout_ms = 300")
+        .server(
+            "requests_in_flight_max = 4\nrequests_in_flight_per_caller_max = 4\n\
+             write_timeout_ms = 300",
+        )
         .signer("ed", &key)
         .caller(ALICE, &["ed"])
         .caller("spiffe://test/mallory", &["ed"])
@@ -247,7 +250,10 @@ async fn bodies_together_take_no_more_memory_than_they_may() {
     let key = world.kms.key(Kind::P256);
     let proxy = world
         .proxy()
-        .server("body_max_bytes = 1000\nbodies_max_bytes = 2500\nbody_read_timeout_ms = 600000")
+        .server(
+            "body_max_bytes = 1000\nbodies_max_bytes = 2500\nbodies_per_caller_max_bytes = 2500\n\
+             body_read_timeout_ms = 600000",
+        )
         .signer("ec", &key)
         .caller(ALICE, &["ec"])
         .start()

@@ -32,7 +32,9 @@ async fn i8_ten_times_the_load_is_refused_at_once_and_what_is_accepted_is_signed
     let key = world.kms.key(Kind::P256);
     let proxy = world
         .proxy()
-        .server(&format!("requests_in_flight_max = {SLOTS}"))
+        .server(&format!(
+            "requests_in_flight_max = {SLOTS}\nrequests_in_flight_per_caller_max = {SLOTS}"
+        ))
         .rare_canaries()
         .signer("ec", &key)
         .caller(ALICE, &["ec"])

@@ -1,5 +1,5 @@
-//! Each peer has its own share of the places of a listener. Whatever one of them does, another one is
-//! served.
+//! Each caller and each peer has its own share of what all of them need: memory for bodies, requests
+//! in flight, places of the listeners. Whatever one of them does, another one is served.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -7,17 +7,161 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use http::Method;
 use serde_json::json;
 use system_tests::breakglass::Signer;
+use system_tests::client::tls;
 use system_tests::programs::ours;
-use system_tests::{Kind, LocalUser, Proxy, Strangers, World, eventually};
+use system_tests::{
+    Client, Fault, Kind, LocalUser, Profile, Protocol, Proxy, Strangers, World, eventually,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
 use crate::ALICE;
 
+const MALLORY: &str = "spiffe://test/mallory";
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 /// A user who may use a socket, beside root.
 const NOBODY: u32 = 65534;
+/// What fills the default of `bodies_max_bytes`, each with `body_max_bytes`.
+const BODIES: usize = 256;
+
+#[tokio::test]
+async fn i8_one_callers_pending_bodies_keep_no_other_callers_out() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let announced = "content-length: 262144";
+    // Whoever has a certificate may ask to verify; a body without a length counts as the largest.
+    for (path, length) in [
+        ("/v1/sign", announced),
+        ("/v1/verify", announced),
+        ("/v1/sign", "transfer-encoding: chunked"),
+    ] {
+        let proxy = world
+            .proxy()
+            // No room is given back by time.
+            .server("connections_per_caller_max = 300\nbody_read_timeout_ms = 600000")
+            .rare_canaries()
+            .signer("ec", &key)
+            .caller(ALICE, &["ec"])
+            .caller(MALLORY, &["ec"])
+            .start()
+            .await;
+        let certificate = world.pki.issue(&Profile::client(MALLORY));
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
+        );
+        let mut pending = Vec::new();
+        for _ in 0..BODIES {
+            let connected =
+                tls(&proxy.listen, &world.pki.ca_pem, Some(&certificate), b"http/1.1").await;
+            let mut stream = connected.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            pending.push(stream);
+        }
+        let mallory = proxy.client(MALLORY).await;
+        let body = format!("{{\"signer_kid\":\"ec\",\"message\":\"{}\"}}", "A".repeat(4000));
+        let refused = eventually("a share that is full", || async {
+            let answer = mallory.send(Method::POST, "/v1/sign", &JSON, body.clone()).await.unwrap();
+            (answer.reason() == "overloaded").then_some(answer)
+        })
+        .await;
+        for word in ["bodies_per_caller_max_bytes is 16777216", MALLORY] {
+            assert!(refused.text.contains(word), "{word} in {}", refused.text);
+        }
+        assert_eq!(refused.header("retry-after"), "1");
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let certificate = world.pki.issue(&Profile::client(ALICE));
+            let alice =
+                Client::connect(&proxy.listen, &world.pki.ca_pem, &certificate, protocol).await;
+            let alice = alice.unwrap();
+            for _ in 0..20 {
+                let signed = alice.send(Method::POST, "/v1/sign", &JSON, body.clone()).await;
+                assert_eq!(signed.unwrap().status, 200, "{path}, {length}, {protocol:?}");
+            }
+        }
+        drop(pending);
+        eventually("room again", || async {
+            let answer = mallory.send(Method::POST, "/v1/sign", &JSON, body.clone()).await;
+            (answer.ok()?.status == 200).then_some(())
+        })
+        .await;
+        proxy.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn i8_one_callers_requests_in_flight_leave_slots_to_others_though_its_clients_hang_up() {
+    let world = World::new();
+    let (slow, key) = (world.kms.key(Kind::P256), world.kms.key(Kind::P256));
+    let proxy = world
+        .proxy()
+        .server("requests_in_flight_max = 8")
+        .rare_canaries()
+        .signer("slow", &slow)
+        .signer("ec", &key)
+        .caller(ALICE, &["ec"])
+        .caller(MALLORY, &["slow", "ec"])
+        .start()
+        .await;
+    slow.break_with(Fault::Hold);
+    let ask =
+        |client: Client| tokio::spawn(async move { client.sign_message("slow", b"hi").await });
+    let client = proxy.http2_client(MALLORY).await;
+    let asked: Vec<_> = (0..32).map(|_| ask(client.clone())).collect();
+    eventually("its share taken", || async {
+        (proxy.metric("signing_proxy_inflight_requests").await == Some(4.0)).then_some(())
+    })
+    .await;
+    // Whoever hangs up leaves its work behind, and has no more for it.
+    asked.iter().for_each(|one| one.abort());
+    drop((asked, client));
+    let refused = proxy.client(MALLORY).await.sign_message("ec", b"hi").await;
+    assert_eq!(refused.reason(), "overloaded", "{refused:?}");
+    assert!(refused.text.contains(&format!("4 requests of the caller {MALLORY}")), "{refused:?}");
+    let alice = proxy.client(ALICE).await;
+    for _ in 0..20 {
+        assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
+    }
+    slow.mend();
+    eventually("room again", || async {
+        (proxy.client(MALLORY).await.sign_message("ec", b"hi").await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[test]
+fn a_share_that_does_not_fit_what_it_is_a_share_of_is_a_mistake() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    for (server, mistake) in [
+        (
+            "bodies_per_caller_max_bytes = 262143",
+            "server.bodies_per_caller_max_bytes: is 262143, expected at least body_max_bytes 262144",
+        ),
+        (
+            "bodies_max_bytes = 300000\nbodies_per_caller_max_bytes = 300001",
+            "server.bodies_per_caller_max_bytes: is 300001, expected at most bodies_max_bytes 300000",
+        ),
+        (
+            "requests_in_flight_max = 3\nrequests_in_flight_per_caller_max = 4",
+            "server.requests_in_flight_per_caller_max: is 4, expected at most requests_in_flight_max 3",
+        ),
+        // The defaults fit.
+        ("bodies_max_bytes = 262144", ""),
+        ("body_max_bytes = 18\nbodies_max_bytes = 18", ""),
+        ("requests_in_flight_max = 1", ""),
+    ] {
+        let builder = world.proxy().server(server).signer("ec", &key).caller(ALICE, &["ec"]);
+        let output = builder.verb("check", &builder.write()).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let mistakes = said.lines().filter(|line| line.contains("per_caller_max")).count();
+        assert!(said.contains(mistake), "{server}: {said}");
+        assert_eq!(mistakes, usize::from(!mistake.is_empty()), "{server}: {said}");
+    }
+}
+
 /// What the health listener says to a probe from that address.
 async fn probe(proxy: &Proxy<'_>, source: &str, path: &str) -> Result<String, String> {
     let address: SocketAddr = proxy.metrics.parse().unwrap();

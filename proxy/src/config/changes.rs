@@ -83,10 +83,12 @@ impl Changes {
             handshakes_max,
             handshakes_per_address_max,
             bodies_max_bytes,
+            bodies_per_caller_max_bytes,
             answers_max_bytes,
             answers_per_caller_max_bytes,
             answers_per_connection_max_bytes,
             requests_in_flight_max,
+            requests_in_flight_per_caller_max,
             http2_streams_max,
             handshake_timeout,
             header_read_timeout,
@@ -113,6 +115,11 @@ impl Changes {
                 &next.handshakes_per_address_max,
             ),
             ("bodies_max_bytes", bodies_max_bytes, &next.bodies_max_bytes),
+            (
+                "bodies_per_caller_max_bytes",
+                bodies_per_caller_max_bytes,
+                &next.bodies_per_caller_max_bytes,
+            ),
             ("answers_max_bytes", answers_max_bytes, &next.answers_max_bytes),
             (
                 "answers_per_caller_max_bytes",
@@ -125,6 +132,11 @@ impl Changes {
                 &next.answers_per_connection_max_bytes,
             ),
             ("requests_in_flight_max", requests_in_flight_max, &next.requests_in_flight_max),
+            (
+                "requests_in_flight_per_caller_max",
+                requests_in_flight_per_caller_max,
+                &next.requests_in_flight_per_caller_max,
+            ),
             ("headers_max_bytes", headers_max_bytes, &next.headers_max_bytes),
             ("body_max_bytes", body_max_bytes, &next.body_max_bytes),
         ] {

@@ -111,6 +111,8 @@ pub struct Server {
     pub handshakes_per_address_max: usize,
     /// Request bodies in memory at once, all together.
     pub bodies_max_bytes: usize,
+    /// Of which of one caller.
+    pub bodies_per_caller_max_bytes: usize,
     /// Answers that clients have not taken: their bytes, all together.
     pub answers_max_bytes: usize,
     /// Of which to one caller.
@@ -119,6 +121,8 @@ pub struct Server {
     pub answers_per_connection_max_bytes: usize,
     /// Requests in flight at once; one more is refused at once.
     pub requests_in_flight_max: usize,
+    /// Of which of one caller.
+    pub requests_in_flight_per_caller_max: usize,
     /// Streams at once in one HTTP/2 connection.
     pub http2_streams_max: u32,
     /// TLS handshake, from accept to finished.

@@ -120,6 +120,9 @@ impl Reader<'_> {
 
     fn server(&self, mut section: Section) -> Server {
         let tls = self.tls(section.section("tls"));
+        let bodies_max_bytes = count(&mut section, "bodies_max_bytes", 64 << 20, 16 << 30);
+        let body_max_bytes = count(&mut section, "body_max_bytes", 262_144, 16 << 20);
+        let requests_max = count(&mut section, "requests_in_flight_max", 512, 100_000);
         let server = Server {
             listen: address(&mut section, "listen", "0.0.0.0:8443"),
             tls,
@@ -137,7 +140,14 @@ impl Reader<'_> {
                 256,
                 100_000,
             ),
-            bodies_max_bytes: count(&mut section, "bodies_max_bytes", 64 << 20, 16 << 30),
+            bodies_max_bytes,
+            // A share that always holds the largest body.
+            bodies_per_caller_max_bytes: count(
+                &mut section,
+                "bodies_per_caller_max_bytes",
+                (bodies_max_bytes / 4).max(body_max_bytes) as u64,
+                16 << 30,
+            ),
             answers_max_bytes: answers(&mut section, "answers_max_bytes", 64 << 20),
             answers_per_caller_max_bytes: answers(
                 &mut section,
@@ -149,7 +159,13 @@ impl Reader<'_> {
                 "answers_per_connection_max_bytes",
                 1 << 20,
             ),
-            requests_in_flight_max: count(&mut section, "requests_in_flight_max", 512, 100_000),
+            requests_in_flight_max: requests_max,
+            requests_in_flight_per_caller_max: count(
+                &mut section,
+                "requests_in_flight_per_caller_max",
+                requests_max.div_ceil(2) as u64,
+                100_000,
+            ),
             http2_streams_max: u32::try_from(section.number("http2_streams_max", 128, 1..=10_000))
                 .unwrap_or(128),
             handshake_timeout: section.millis("handshake_timeout_ms", 5_000),
@@ -159,7 +175,7 @@ impl Reader<'_> {
             request_timeout: section.millis("request_timeout_ms", 5_000),
             connection_age_max: section.millis("connection_age_max_ms", 3_600_000),
             headers_max_bytes: count(&mut section, "headers_max_bytes", 16_384, 1 << 20),
-            body_max_bytes: count(&mut section, "body_max_bytes", 262_144, 16 << 20),
+            body_max_bytes,
             drain_timeout: section.millis("drain_timeout_ms", 20_000),
         };
         if server.body_max_bytes < BODY_MIN_BYTES {
@@ -171,16 +187,7 @@ impl Reader<'_> {
                 ),
             );
         }
-        let bodies = ["bodies_max_bytes", "body_max_bytes"];
-        if section.sound(&bodies) && server.bodies_max_bytes < server.body_max_bytes {
-            section.mistake(
-                "bodies_max_bytes",
-                format!(
-                    "is {}, expected at least body_max_bytes {}, or the largest body never fits",
-                    server.bodies_max_bytes, server.body_max_bytes
-                ),
-            );
-        }
+        limits_that_fit(&section, &server);
         section.finish();
         server
     }
@@ -251,6 +258,40 @@ impl Reader<'_> {
         section.finish();
         audit
     }
+}
+
+/// What one caller takes fits into what all take, and the largest body into both.
+fn limits_that_fit(section: &Section, server: &Server) {
+    let Server { body_max_bytes, bodies_max_bytes, bodies_per_caller_max_bytes, .. } = *server;
+    for (key, value) in [
+        ("bodies_max_bytes", bodies_max_bytes),
+        ("bodies_per_caller_max_bytes", bodies_per_caller_max_bytes),
+    ] {
+        if section.sound(&[key, "body_max_bytes"]) && value < body_max_bytes {
+            section.mistake(
+                key,
+                format!(
+                    "is {value}, expected at least body_max_bytes {body_max_bytes}, or the largest \
+                     body never fits"
+                ),
+            );
+        }
+    }
+    let at_most = |key, value, (all, all_value): (&str, usize)| {
+        if section.sound(&[key, all]) && value > all_value {
+            section.mistake(key, format!("is {value}, expected at most {all} {all_value}"));
+        }
+    };
+    // Its default follows from the largest body too.
+    if section.sound(&["body_max_bytes"]) {
+        let all = ("bodies_max_bytes", bodies_max_bytes);
+        at_most("bodies_per_caller_max_bytes", bodies_per_caller_max_bytes, all);
+    }
+    at_most(
+        "requests_in_flight_per_caller_max",
+        server.requests_in_flight_per_caller_max,
+        ("requests_in_flight_max", server.requests_in_flight_max),
+    );
 }
 
 /// Where metrics are served, which is not where the data plane is.

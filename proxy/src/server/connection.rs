@@ -19,8 +19,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
+use super::bodies::Bodies;
 use super::expiry::Expiry;
-use super::in_flight::Shares;
+use super::in_flight::Answers;
 use super::socket::Socket;
 use super::tls::{ServerTls, Shaken};
 use crate::time::now;
@@ -43,7 +44,9 @@ pub(super) struct Connection {
     /// Whether it ever carried a signature.
     carried: AtomicBool,
     /// What answers take memory from.
-    shares: Shares,
+    shares: Answers,
+    /// What request bodies take memory from.
+    bodies: Bodies,
     /// Answers that the HTTP library still holds, in the order of their numbers.
     answers: Mutex<VecDeque<Waiting>>,
     next_answer: AtomicU64,
@@ -107,7 +110,7 @@ impl Connection {
         shaken: Shaken,
         expiry: Expiry,
         is_http2: bool,
-        shares: Shares,
+        (shares, bodies): (Answers, Bodies),
     ) -> Self {
         Self {
             shaken,
@@ -116,6 +119,7 @@ impl Connection {
             stream: Mutex::new(Some(stream)),
             carried: AtomicBool::new(false),
             shares,
+            bodies,
             answers: Mutex::default(),
             next_answer: AtomicU64::new(0),
             taken: AtomicU64::new(0),
@@ -151,8 +155,12 @@ impl Connection {
         Active(Arc::clone(self))
     }
 
-    pub(super) fn shares(&self) -> &Shares {
+    pub(super) fn shares(&self) -> &Answers {
         &self.shares
+    }
+
+    pub(super) fn bodies(&self) -> &Bodies {
+        &self.bodies
     }
 
     /// An answer is made, or its signature is about to ask the gate; its number.

@@ -16,9 +16,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::server::TlsStream;
 
+use super::bodies::Bodies;
 use super::connection::Connection;
 use super::expiry::Expiry;
-use super::in_flight::{Share, Shares};
+use super::in_flight::Answers;
+use super::share::Share;
 use super::socket::Socket;
 use super::tls::{ServerTls, Shaken};
 use crate::config;
@@ -46,6 +48,8 @@ pub struct Connections {
     open: Arc<Mutex<Open>>,
     /// What all answers take memory from.
     answers: Arc<Share>,
+    /// What all request bodies take memory from.
+    bodies: Arc<Share>,
     /// How many were reset since something released before a stop was not delivered.
     reset_by_stops: Arc<AtomicUsize>,
 }
@@ -63,6 +67,7 @@ struct Open {
 struct OfCaller {
     count: usize,
     answers: Arc<Share>,
+    bodies: Bodies,
 }
 
 /// Takes the connection off the list, and closes it, when it is dropped.
@@ -82,7 +87,8 @@ impl Connections {
             limits: Arc::new(limits.clone()),
             metrics,
             open: Arc::default(),
-            answers: Share::of_all(limits),
+            answers: Answers::of_all(limits),
+            bodies: Bodies::of_all(limits),
             reset_by_stops: Arc::default(),
         }
     }
@@ -97,19 +103,21 @@ impl Connections {
         caller: Option<Arc<Caller>>,
     ) -> Option<Listed> {
         let mut open = self.lock();
-        let of_caller = open
-            .of_caller
-            .entry(caller.clone())
-            .or_insert_with(|| OfCaller { count: 0, answers: Share::of_caller(&self.limits) });
+        let of_caller = open.of_caller.entry(caller.clone()).or_insert_with(|| OfCaller {
+            count: 0,
+            answers: Answers::of_caller(&self.limits),
+            bodies: Bodies::of_caller(&self.limits, &self.bodies),
+        });
         if of_caller.count >= self.limits.connections_per_caller_max {
             return None;
         }
         of_caller.count += 1;
-        let of_caller = Arc::clone(&of_caller.answers);
-        let shares = Shares::new(&self.limits, of_caller, Arc::clone(&self.answers));
+        let (answers, bodies) = (Arc::clone(&of_caller.answers), of_caller.bodies.clone());
+        let answers = Answers::new(&self.limits, answers, Arc::clone(&self.answers));
         open.next += 1;
         let id = open.next;
-        let connection = Arc::new(Connection::new(stream, shaken, expiry, is_http2, shares));
+        let connection =
+            Arc::new(Connection::new(stream, shaken, expiry, is_http2, (answers, bodies)));
         open.connections.insert(id, Arc::clone(&connection));
         Some(Listed { connections: self.clone(), id, caller, connection })
     }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
-use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,10 +14,10 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde_json::{Value, json};
 use signing_core::{Caller, Reason, Refusal, Signer, ToBeSigned};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::DataPlane;
 use super::answer::{self, Answer, Held, json_answer, problem, status_of};
+use super::bodies::Body;
 use super::connection::Connection;
 use super::dialects;
 use super::in_flight::{Reserved, SIGNED_MAX_BYTES};
@@ -179,7 +178,7 @@ impl Exchange {
         dialects::takes(path, content_type)?;
         // Before anything is kept of the body, or signed for it.
         let reserved = Reserved::new(&self.connection, SIGNED_MAX_BYTES)?;
-        let body = self.read(body).await?;
+        let body = self.read(caller, body).await?;
         let longest = self.plane.limits.request_timeout;
         let context = RequestContext::read(&head.headers, &self.request_id, now(), longest)?;
         let (dialect, sign_request) = dialects::read_sign(path, content_type, &body)?;
@@ -214,7 +213,7 @@ impl Exchange {
         self.plane.rates.take(caller)?;
         let (path, content_type) = (head.uri.path(), content_type(&head.headers));
         dialects::takes(path, content_type)?;
-        let body = self.read(body).await?;
+        let body = self.read(caller, body).await?;
         let request = dialects::read_verify(path, content_type, &body)?;
         let rulebook = Arc::clone(self.plane.room.monitor.gates().rulebook());
         let signer = rulebook.find(caller, request.signer.as_deref())?;
@@ -260,8 +259,8 @@ impl Exchange {
         json_answer(status_of(ready), &body)
     }
 
-    /// Reads a body within its limits, and within what all bodies together may take.
-    async fn read(&self, body: &mut RequestBody) -> Result<Body, Refusal> {
+    /// Reads a body within its limits, and within what those of its caller and all together may take.
+    async fn read(&self, caller: &Caller, body: &mut RequestBody) -> Result<Body, Refusal> {
         let limits = &self.plane.limits;
         let too_large = || {
             let detail = format!("the body has more than {} bytes", limits.body_max_bytes);
@@ -273,20 +272,14 @@ impl Exchange {
             return Err(too_large());
         }
         let most = body.size_hint().upper().unwrap_or(u64::MAX).min(limits.body_max_bytes as u64);
-        let place = u32::try_from(most)
-            .ok()
-            .and_then(|most| Arc::clone(&self.plane.bodies).try_acquire_many_owned(most).ok());
-        let Some(place) = place else {
-            let detail = "too many request bodies are in memory already";
-            return Err(Refusal::new(Reason::Overloaded, detail));
-        };
+        let kept = self.connection.bodies().keep(most, caller)?;
         let mut reading = pin!(Limited::new(body, limits.body_max_bytes).collect());
         let read = match at_once(reading.as_mut()).await {
             Some(read) => Ok(read),
             None => tokio::time::timeout(limits.body_read_timeout, reading).await,
         };
         match read {
-            Ok(Ok(body)) => Ok(Body { bytes: body.to_bytes(), _place: place }),
+            Ok(Ok(body)) => Ok(Body { bytes: body.to_bytes(), _kept: kept }),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(Refusal::new(Reason::InvalidRequest, "the body broke off")),
             Err(_) => Err(Refusal::new(
@@ -335,20 +328,6 @@ async fn at_once<F: Future>(mut reading: Pin<&mut F>) -> Option<F::Output> {
         }
     })
     .await
-}
-
-/// A request body, and its place among all bodies.
-struct Body {
-    bytes: Bytes,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Deref for Body {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 /// Counts a request whose client hangs up before its answer.

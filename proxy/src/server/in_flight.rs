@@ -2,30 +2,20 @@
 //! and in total. Whoever asks and does not read gets refusals, not our memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use signing_core::{Reason, Refusal};
 
 use super::connection::Connection;
+use super::share::{Share, Shares};
 use crate::config;
 
 /// What an answer with a signature takes at most. It is kept for the answer before anybody is
 /// asked to sign, since a signature that has no room is made for nothing.
 pub const SIGNED_MAX_BYTES: usize = 4 << 10;
 
-/// What several answers share.
-#[derive(Debug)]
-pub(super) struct Share {
-    bytes: AtomicUsize,
-    max: usize,
-    /// The config key of `max`.
-    key: &'static str,
-}
-
 /// The shares that an answer of one connection takes from: the connection's, its caller's,
 /// everybody's.
-#[derive(Debug)]
-pub(super) struct Shares([Arc<Share>; 3]);
+pub(super) type Answers = Shares<3>;
 
 /// Bytes kept for an answer that is not made yet.
 #[derive(Debug)]
@@ -45,64 +35,18 @@ pub(super) struct InFlight {
     taken: bool,
 }
 
-impl Share {
-    fn new(key: &'static str, max: usize) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(0), max, key })
+impl Answers {
+    pub(super) fn of_all(limits: &config::Server) -> Arc<Share> {
+        Share::new("answers_max_bytes", limits.answers_max_bytes)
     }
 
-    pub(super) fn of_all(limits: &config::Server) -> Arc<Self> {
-        Self::new("answers_max_bytes", limits.answers_max_bytes)
+    pub(super) fn of_caller(limits: &config::Server) -> Arc<Share> {
+        Share::new("answers_per_caller_max_bytes", limits.answers_per_caller_max_bytes)
     }
 
-    pub(super) fn of_caller(limits: &config::Server) -> Arc<Self> {
-        Self::new("answers_per_caller_max_bytes", limits.answers_per_caller_max_bytes)
-    }
-
-    fn of_connection(limits: &config::Server) -> Arc<Self> {
-        Self::new("answers_per_connection_max_bytes", limits.answers_per_connection_max_bytes)
-    }
-
-    /// How many bytes are in flight.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Acquire)
-    }
-
-    fn try_add(&self, bytes: usize) -> bool {
-        let added = |all: usize| all.checked_add(bytes).filter(|sum| *sum <= self.max);
-        self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, added).is_ok()
-    }
-
-    fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
-    }
-
-    fn remove(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-    }
-}
-
-impl Shares {
     pub(super) fn new(limits: &config::Server, caller: Arc<Share>, all: Arc<Share>) -> Self {
-        Self([Share::of_connection(limits), caller, all])
-    }
-
-    /// All or nothing; the share that has no room, the narrowest first.
-    fn try_add(&self, bytes: usize) -> Result<(), &Share> {
-        for (at, share) in self.0.iter().enumerate() {
-            if !share.try_add(bytes) {
-                self.0.iter().take(at).for_each(|taken| taken.remove(bytes));
-                return Err(share);
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&self, bytes: usize) {
-        self.0.iter().for_each(|share| share.add(bytes));
-    }
-
-    fn remove(&self, bytes: usize) {
-        self.0.iter().for_each(|share| share.remove(bytes));
+        let key = "answers_per_connection_max_bytes";
+        Self([Share::new(key, limits.answers_per_connection_max_bytes), caller, all])
     }
 }
 
@@ -114,7 +58,8 @@ impl Reserved {
     pub(super) fn new(connection: &Arc<Connection>, bytes: usize) -> Result<Self, Refusal> {
         match connection.shares().try_add(bytes) {
             Ok(()) => Ok(Self { connection: Arc::clone(connection), bytes }),
-            Err(Share { key, max, .. }) => {
+            Err(full) => {
+                let (key, max) = (full.key(), full.max());
                 let detail = format!(
                     "{key} is {max}, and answers that were not read take that: read them, then ask again"
                 );

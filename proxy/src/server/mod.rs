@@ -3,6 +3,7 @@
 
 mod accept;
 mod answer;
+mod bodies;
 mod connection;
 mod connections;
 mod dates;
@@ -17,6 +18,7 @@ mod registry_answer;
 mod request_body;
 mod route;
 mod send_queue;
+mod share;
 mod socket;
 mod tls;
 
@@ -31,7 +33,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use signing_core::Moment;
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
 pub use accept::accept;
@@ -71,8 +73,6 @@ pub struct DataPlane {
     pub connections: Connections,
     /// The registry, as it is answered.
     pub registry: RegistryAnswer,
-    /// Bytes that request bodies may still take in memory.
-    pub bodies: Arc<Semaphore>,
     /// How often each caller may ask.
     pub rates: Arc<CallerRates>,
     /// The proxy's own side, for health.

@@ -101,10 +101,7 @@ impl Snapshot {
             return Err(Refusal::new(Reason::DeadlineExceeded, detail).about(kid));
         }
         let (armed, epoch) = (Arc::clone(armed), *epoch);
-        let Some(slot) = slots.take() else {
-            let detail = format!("{} requests are in flight already", slots.limit());
-            return Err(Refusal::new(Reason::Overloaded, detail).about(kid));
-        };
+        let slot = slots.take(grant.shared_caller()).map_err(|refusal| refusal.about(kid))?;
         Ok(EmergencyPermit { grant, armed, epoch, deadline, slot })
     }
 

@@ -285,10 +285,7 @@ impl Snapshot {
             let detail = "the deadline passed before the request was admitted";
             return Err(Refusal::new(Reason::DeadlineExceeded, detail).about(kid));
         }
-        let Some(slot) = slots.take() else {
-            let detail = format!("{} requests are in flight already", slots.limit());
-            return Err(Refusal::new(Reason::Overloaded, detail).about(kid));
-        };
+        let slot = slots.take(grant.shared_caller()).map_err(|refusal| refusal.about(kid))?;
         let trusted_from = self.gates.get(kid).map_or(now, |gate| gate.trusted_from);
         Ok(Permit { grant, epoch, trusted_from, deadline, slot })
     }
