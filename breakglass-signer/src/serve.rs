@@ -209,8 +209,8 @@ async fn accept_proxies(service: &Rc<Service>, listening: &mut Listening) {
             tokio::select! {
                 // First what has arrived: whoever said hello does not give way.
                 biased;
-                () = connection::serve(service, stream, &place) => {}
-                () = place.gave_way() => {}
+                () = connection::serve(Rc::clone(&service), stream, &place) => {}
+                () = place.gave_way() => service.gave_way(uid, &service.materials.config.signer.path),
             }
         });
     }
@@ -227,8 +227,8 @@ async fn accept_operators(service: &Rc<Service>, listening: &mut Listening) {
             tokio::select! {
                 // First what has arrived: whoever has asked does not give way.
                 biased;
-                () = operator::serve(service, stream, uid, &place) => {}
-                () = place.gave_way() => {}
+                () = operator::serve(Rc::clone(&service), stream, uid, &place) => {}
+                () = place.gave_way() => service.gave_way(uid, &service.materials.config.operator.path),
             }
         });
     }

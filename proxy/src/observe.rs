@@ -21,6 +21,7 @@ use tokio::task::yield_now;
 use crate::conditions::Conditions;
 use crate::emergency::Emergency;
 use crate::health::{Health, Reader};
+use crate::log_limit::LogLimit;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::server::{Answer, json_answer, problem, status_of};
@@ -63,11 +64,24 @@ pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
         }
     });
     let places = Places::new(CONNECTIONS_MAX, PER_SOURCE_MAX);
+    let log = Arc::new(LogLimit::default());
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 if let Some(place) = places.begin(Source::of(peer.ip())) {
-                    tokio::spawn(connection(stream, Arc::new(place), Arc::clone(&observed)));
+                    let (observed, log) = (Arc::clone(&observed), Arc::clone(&log));
+                    tokio::spawn(async move {
+                        if !connection(stream, Arc::new(place), observed).await
+                            && let Some(left_out) = log.pass(now())
+                        {
+                            tracing::warn!(
+                                target: "metrics",
+                                peer = %peer.ip(),
+                                left_out,
+                                "a connection without a request gave way to newer ones"
+                            );
+                        }
+                    });
                 }
                 // Whoever has asked already is heard before the next one can take its place.
                 yield_now().await;
@@ -81,7 +95,8 @@ pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
     }
 }
 
-async fn connection(stream: TcpStream, place: Arc<Place<Source>>, observed: Arc<Observed>) {
+/// False if it gave its place away.
+async fn connection(stream: TcpStream, place: Arc<Place<Source>>, observed: Arc<Observed>) -> bool {
     let service = {
         let place = Arc::clone(&place);
         service_fn(move |request| {
@@ -100,8 +115,8 @@ async fn connection(stream: TcpStream, place: Arc<Place<Source>>, observed: Arc<
         // First what has arrived of a request: whoever has asked does not give way.
         biased;
         // An error here is the peer's: it sees its connection close. A place is nobody's for ever.
-        _ = tokio::time::timeout(CONNECTION_MAX, serving) => {}
-        () = place.gave_way() => {}
+        _ = tokio::time::timeout(CONNECTION_MAX, serving) => true,
+        () = place.gave_way() => false,
     }
 }
 

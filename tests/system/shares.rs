@@ -208,6 +208,8 @@ async fn i8_half_open_connections_to_the_health_listener_keep_no_probe_out() {
             }
         }
     }
+    let log = proxy.process.says("gave way to newer ones").await;
+    assert!(log.contains("\"peer\":\"127.0.0.1\""), "{log}");
 }
 
 /// Lets anyone connect: then SO_PEERCRED alone decides.
@@ -253,6 +255,8 @@ async fn i8_whatever_one_user_does_at_the_admin_socket_another_can_freeze() {
                 drop(crowd);
             }
         }
+        let log = proxy.process.says("gave way to newer ones").await;
+        assert!(log.contains("\"peer\":\"uid 65534\""), "{log}");
         proxy.stop().await;
     }
 }
@@ -314,4 +318,6 @@ async fn i8_whatever_one_user_does_at_the_emergency_signers_sockets_another_is_h
     signer.unlock().await;
     let ended = operator(&signer, &["end", "--reason", "INC-7"]).await;
     assert!(ended.status.success(), "{ended:?}");
+    let log = signer.process.says("gave way to newer ones").await;
+    assert!(log.contains("uid 65534 (nobody)"), "{log}");
 }

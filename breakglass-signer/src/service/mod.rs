@@ -64,6 +64,7 @@ pub struct Service {
     activating: Mutex<()>,
     connections: Cell<u64>,
     strangers: RefCell<Bucket>,
+    gave_way: RefCell<Bucket>,
     refused_destructions: RefCell<Bucket>,
     /// What the log said last of why nothing can be armed.
     said_of_arming: RefCell<Vec<String>>,
@@ -142,6 +143,7 @@ impl Service {
             activating: Mutex::new(()),
             connections: Cell::new(0),
             strangers: RefCell::default(),
+            gave_way: RefCell::default(),
             refused_destructions: RefCell::default(),
             said_of_arming: RefCell::default(),
         })
@@ -202,6 +204,14 @@ impl Service {
             armory.unlock.bring(passphrase, by.to_owned(), now());
         }
         may
+    }
+
+    /// A connection that asked nothing gave way to newer ones; said at most now and then.
+    pub fn gave_way(&self, uid: u32, socket: &std::path::Path) {
+        if self.gave_way.borrow_mut().take(now(), 5, 10) {
+            let fields = serde_json::json!({"peer": self.users.named(uid), "socket": socket.display().to_string()});
+            self.log.warn("a connection without an ask gave way to newer ones", fields);
+        }
     }
 
     /// A peer that may not use a socket was closed; said at most now and then.

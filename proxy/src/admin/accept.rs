@@ -22,7 +22,9 @@ use tokio::task::yield_now;
 use super::peer::Peer;
 use super::{Admin, FREEZE, respond};
 use crate::config;
+use crate::log_limit::LogLimit;
 use crate::server::{Answer, problem};
+use crate::time::now;
 
 /// Connections of one user.
 const PER_USER_MAX: usize = 32;
@@ -43,6 +45,13 @@ struct Rooms {
     named: Places<u32>,
     by_group: Places<u32>,
     strangers: Places<u32>,
+}
+
+/// For lines that peers can cause.
+#[derive(Default)]
+struct Logs {
+    refused: LogLimit,
+    gave_way: LogLimit,
 }
 
 impl Rooms {
@@ -82,7 +91,7 @@ pub async fn serve(
     mut again: mpsc::Receiver<UnixListener>,
     admin: Arc<Admin>,
 ) {
-    let rooms = Rooms::new(&admin.access);
+    let (rooms, logs) = (Rooms::new(&admin.access), Arc::new(Logs::default()));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -101,8 +110,8 @@ pub async fn serve(
             let peer = Peer::new(&credentials);
             let may_use = peer.may_use(&admin.access);
             if let Some(place) = rooms.begin(peer.uid(), may_use) {
-                let place = Arc::new(place);
-                tokio::spawn(connection(stream, (peer, may_use), place, Arc::clone(&admin)));
+                let shared = (Arc::clone(&admin), Arc::clone(&logs));
+                tokio::spawn(connection(stream, (peer, may_use), Arc::new(place), shared));
             }
         }
         // Whoever has asked already is heard before the next one can take its place.
@@ -115,16 +124,16 @@ async fn connection(
     stream: UnixStream,
     (peer, may_use): (Peer, bool),
     place: Arc<Place<u32>>,
-    admin: Arc<Admin>,
+    (admin, logs): (Arc<Admin>, Arc<Logs>),
 ) {
     let service = {
-        let place = Arc::clone(&place);
+        let (place, logs) = (Arc::clone(&place), Arc::clone(&logs));
         service_fn(move |request| {
-            let (admin, place) = (Arc::clone(&admin), Arc::clone(&place));
+            let (admin, place, logs) = (Arc::clone(&admin), Arc::clone(&place), Arc::clone(&logs));
             async move {
                 let answer = match may_use {
                     true => answer(&admin, peer, &place, request).await,
-                    false => Err(not_allowed(peer.uid(), &place)),
+                    false => Err(not_allowed(peer.uid(), &place, &logs)),
                 };
                 Ok::<_, Infallible>(answer.unwrap_or_else(|refusal| problem(&refusal, None)))
             }
@@ -142,15 +151,27 @@ async fn connection(
         biased;
         // An error here is the peer's: it sees its connection close. A place is nobody's for ever.
         _ = tokio::time::timeout(CONNECTION_MAX, serving) => {}
-        () = place.gave_way() => {}
+        () = place.gave_way() => {
+            if let Some(left_out) = logs.gave_way.pass(now()) {
+                let peer = format!("uid {}", peer.uid());
+                tracing::warn!(
+                    target: "admin",
+                    peer,
+                    left_out,
+                    "a connection without a command gave way to newer ones"
+                );
+            }
+        }
     }
 }
 
-fn not_allowed(uid: u32, place: &Place<u32>) -> Refusal {
+fn not_allowed(uid: u32, place: &Place<u32>, logs: &Logs) -> Refusal {
     // Answered at once, however many have asked.
     let _ = place.asked();
     let who = format!("uid {uid}");
-    tracing::warn!(target: "admin", peer = who, "refused on the admin socket");
+    if let Some(left_out) = logs.refused.pass(now()) {
+        tracing::warn!(target: "admin", peer = who, left_out, "refused on the admin socket");
+    }
     Refusal::new(
         Reason::CallerNotAuthorized,
         format!(
