@@ -75,7 +75,6 @@ pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
                             && let Some(left_out) = log.pass(now())
                         {
                             tracing::warn!(
-                                target: "metrics",
                                 peer = %peer.ip(),
                                 left_out,
                                 "a connection without a request gave way to newer ones"
