@@ -303,3 +303,45 @@ async fn good_as_ever(client: &Client) {
     let answer = client.sign_message("ec", b"hi").await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }
+
+/// What begins as gzip, zstd or zlib does.
+const COMPRESSED: [(&str, &[u8]); 3] = [
+    ("gzip", &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]),
+    ("zstd", &[0x28, 0xb5, 0x2f, 0xfd, 4, 0]),
+    ("deflate", &[0x78, 0x9c, 3, 0, 0, 0, 0, 1]),
+];
+
+#[tokio::test]
+async fn a_compressed_body_is_refused_with_a_sentence_that_says_to_send_it_uncompressed() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let good = json!({"message": "aGk="}).to_string();
+    for client in [proxy.client(ALICE).await, proxy.http2_client(ALICE).await] {
+        let asked = async |path: &str, coding: Option<&str>, body: &[u8]| {
+            let mut headers = vec![("content-type", "application/json")];
+            headers.extend(coding.map(|coding| ("content-encoding", coding)));
+            client.send(Method::POST, path, &headers, body.to_vec()).await.unwrap()
+        };
+        for path in ["/v1/sign", "/sign", "/signData", "/sign/hash", "/v1/verify", "/verify"] {
+            for (coding, body) in COMPRESSED {
+                let said = asked(path, Some(coding), body).await;
+                assert_eq!(said.reason(), "unsupported_media_type", "{path} {coding}: {said:?}");
+                let detail = format!(
+                    "content-encoding is \"{coding}\"; send the body uncompressed, without \
+                     content-encoding"
+                );
+                assert_eq!(said.body["detail"], detail, "{path}");
+                assert_eq!(said.headers["accept-encoding"], "identity", "{path} {coding}");
+                // Without the header that says so.
+                let unsaid = asked(path, None, body).await;
+                assert_eq!((unsaid.status, unsaid.reason()), (400, "invalid_request"), "{path}");
+                let detail = format!("the body is compressed ({coding}); send it uncompressed");
+                assert_eq!(unsaid.body["detail"], detail, "{path}");
+            }
+        }
+        for coding in ["identity", "Identity", "", " , "] {
+            assert_eq!(asked("/v1/sign", Some(coding), good.as_bytes()).await.status, 200);
+        }
+    }
+}

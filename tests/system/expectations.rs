@@ -53,7 +53,17 @@ fn refused() -> Vec<Row> {
     let huge = vec![json.clone(), length(HUGE)];
     let small = vec![json, length(BODY.len())];
     let text = vec![("content-type", "text/plain".to_owned()), length(BODY.len())];
-    vec![
+    let encoded = |coding: &str| [&small[..], &[("content-encoding", coding.to_owned())]].concat();
+    let encoded = [
+        row("gzip", ALICE, "/v1/sign", encoded("gzip"), 415),
+        row("deflate, in another dialect", ALICE, "/sign", encoded("deflate"), 415),
+        row("zstd", ALICE, "/signData", encoded("zstd"), 415),
+        row("brotli, to verify", ALICE, "/v1/verify", encoded("br"), 415),
+        row("in upper case", ALICE, "/verify", encoded("X-GZIP"), 415),
+        row("the second of two", ALICE, "/sign/hash", encoded("identity, gzip"), 415),
+        row("an unheard-of one", ALICE, "/sign/canonical", encoded("rot13"), 415),
+    ];
+    let others = [
         row("a body that is too large", ALICE, "/v1/sign", huge.clone(), 413),
         row("one of another dialect", ALICE, "/sign", huge.clone(), 413),
         row("one to verify", ALICE, "/v1/verify", huge, 413),
@@ -61,7 +71,8 @@ fn refused() -> Vec<Row> {
         row("no such path", ALICE, "/v1/sing", small.clone(), 404),
         row("another method", ALICE, "/health", small.clone(), 405),
         row("of a stranger", MALLORY, "/v1/sign", small, 403),
-    ]
+    ];
+    encoded.into_iter().chain(others).collect()
 }
 
 /// What `tests/http2/expect.py` makes of these requests, over one connection of `caller`.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
-use signing_core::Refusal;
 use signing_core::gate::Slot;
+use signing_core::{Reason, Refusal};
 
 use super::connection::Connection;
 use super::in_flight::{InFlight, Reserved};
@@ -160,6 +160,10 @@ fn problem_with(
     let mut response = response.map(|answer| Answer { is_refusal: true, ..answer });
     if let Some(seconds) = retry_after_s {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if reason == Reason::UnsupportedMediaType {
+        // RFC 9110 15.5.16: what would be taken.
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     response
 }

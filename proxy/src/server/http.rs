@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
+use http::header::{ALLOW, CONNECTION, HeaderName, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -174,8 +174,8 @@ impl Exchange {
         // Whoever was granted nothing does not get a body into memory.
         self.plane.room.monitor.gates().rulebook().known(caller)?;
         self.plane.rates.take(caller)?;
-        let (path, content_type) = (head.uri.path(), content_type(&head.headers));
-        dialects::takes(path, content_type)?;
+        let (path, content_type) = (head.uri.path(), dialects::content_type(&head.headers));
+        dialects::takes(head)?;
         // Before anything is kept of the body, or signed for it.
         let reserved = Reserved::new(&self.connection, SIGNED_MAX_BYTES)?;
         let body = self.read(caller, body).await?;
@@ -211,8 +211,8 @@ impl Exchange {
     ) -> Result<Response<Answer>, Refusal> {
         let caller = self.caller.as_ref().map_err(Clone::clone)?;
         self.plane.rates.take(caller)?;
-        let (path, content_type) = (head.uri.path(), content_type(&head.headers));
-        dialects::takes(path, content_type)?;
+        let (path, content_type) = (head.uri.path(), dialects::content_type(&head.headers));
+        dialects::takes(head)?;
         let body = self.read(caller, body).await?;
         let request = dialects::read_verify(path, content_type, &body)?;
         let rulebook = Arc::clone(self.plane.room.monitor.gates().rulebook());
@@ -363,10 +363,6 @@ fn check_headers(headers: &HeaderMap, max_bytes: usize) -> Result<(), Refusal> {
         return Err(Refusal::new(Reason::HeadersTooLarge, detail));
     }
     Ok(())
-}
-
-fn content_type(headers: &HeaderMap) -> Option<&str> {
-    headers.get(CONTENT_TYPE)?.to_str().ok()
 }
 
 /// `queue;dur=0.012, upstream;dur=11.3, ...` in milliseconds (W3C Server Timing).

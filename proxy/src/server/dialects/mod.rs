@@ -11,6 +11,9 @@ mod native;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -71,9 +74,39 @@ pub(super) enum VerifyDialect {
     DigestHex,
 }
 
-/// Whether a body of that type is taken at all: known before the body comes.
-pub(super) fn takes(path: &str, content_type: Option<&str>) -> Result<(), Refusal> {
-    if path.starts_with("/v1/") { native::json_only(content_type) } else { Ok(()) }
+/// Whether such a body is taken at all: known before the body comes.
+pub(super) fn takes(head: &Parts) -> Result<(), Refusal> {
+    for (header, plain) in [(CONTENT_ENCODING, "identity"), (TRANSFER_ENCODING, "chunked")] {
+        let values = head.headers.get_all(&header).iter();
+        let codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        for coding in codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty()) {
+            if !coding.eq_ignore_ascii_case(plain.as_bytes()) {
+                let coding = short(&String::from_utf8_lossy(coding));
+                return Err(Refusal::new(
+                    Reason::UnsupportedMediaType,
+                    format!("{header} is {coding:?}; send the body uncompressed, without {header}"),
+                ));
+            }
+        }
+    }
+    if head.uri.path().starts_with("/v1/") {
+        native::json_only(content_type(&head.headers))?;
+    }
+    Ok(())
+}
+
+pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE)?.to_str().ok()
+}
+
+/// What compressed a body, by how it begins. No JSON begins so.
+fn compressed(body: &[u8]) -> Option<&'static str> {
+    match body {
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+        [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => Some("deflate"),
+        _ => None,
+    }
 }
 
 /// Reads a request to sign: the path decides, and on `/sign` the input field.
@@ -172,6 +205,9 @@ fn input_field(body: &[u8], taken: &[&'static str]) -> Result<&'static str, Refu
 
 /// Parses JSON: strict UTF-8, bounded depth, no key twice, objects as objects.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    if let Some(by) = compressed(body) {
+        return Err(invalid(format!("the body is compressed ({by}); send it uncompressed")));
+    }
     json::from_slice(body).map_err(|error| {
         let error = short(&error.to_string());
         invalid(format!("the body is not the JSON expected here: {error}"))
