@@ -6,8 +6,13 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{
     AT_FDCWD, FallocateFlags, PosixFadviseAdvice, RenameFlags, fallocate, posix_fadvise, renameat2,
+};
+use nix::sys::statfs::{
+    EXT4_SUPER_MAGIC, FUSE_SUPER_MAGIC, MSDOS_SUPER_MAGIC, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
+    Statfs, fstatfs,
 };
 
 /// A segment in preparation: no part of the journal until it is renamed.
@@ -56,7 +61,8 @@ impl Segment {
         let file =
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         let length = i64::try_from(bytes).map_err(io::Error::other)?;
-        fallocate(&file, FallocateFlags::empty(), 0, length)?;
+        fallocate(&file, FallocateFlags::empty(), 0, length)
+            .map_err(|errno| not_set_aside(&file, errno))?;
         file.sync_all()?;
         Ok(Self { file, path, bytes })
     }
@@ -119,4 +125,35 @@ impl Segment {
         self.file.read_exact_at(&mut bytes, from)?;
         Ok(bytes)
     }
+}
+
+/// Why space cannot be set aside. A file system that never can is named, since waiting does not
+/// help and the disk is not full.
+fn not_set_aside(file: &File, errno: Errno) -> io::Error {
+    if !matches!(errno, Errno::EOPNOTSUPP | Errno::ENOSYS) {
+        return errno.into();
+    }
+    let error = io::Error::from(errno);
+    let kind = fstatfs(file).map_or_else(|errno| errno.to_string(), |found| name_of(&found));
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!(
+            "this file system ({kind}) cannot set space aside (fallocate: {error}); put the \
+             journal on one that can, such as ext4, XFS or btrfs"
+        ),
+    )
+}
+
+/// What a file system is called, or its number of `statfs(2)`.
+fn name_of(found: &Statfs) -> String {
+    let kind = found.filesystem_type();
+    let known = [
+        (NFS_SUPER_MAGIC, "NFS; before version 4.2 it cannot"),
+        (FUSE_SUPER_MAGIC, "FUSE"),
+        (MSDOS_SUPER_MAGIC, "FAT"),
+        (OVERLAYFS_SUPER_MAGIC, "overlayfs"),
+        (EXT4_SUPER_MAGIC, "ext2, ext3, or ext4 without extents"),
+    ];
+    let name = known.iter().find(|(known, _)| *known == kind).map(|(_, name)| (*name).to_owned());
+    name.unwrap_or_else(|| format!("type {:#x}", kind.0))
 }

@@ -41,8 +41,44 @@ fn done(command: &mut Command) {
 
 /// An image with an empty ext4, of so many MiB.
 fn image(path: &Path, mib: u64) {
+    image_with(path, mib, "extent");
+}
+
+/// One with that feature, or with `^` in front without it.
+fn image_with(path: &Path, mib: u64, feature: &str) {
     fs::File::create(path).unwrap().set_len(mib << 20).unwrap();
-    done(system("mkfs.ext4").args(["-q", "-m", "0", "-E", "nodiscard"]).arg(path));
+    done(system("mkfs.ext4").args(["-q", "-m", "0", "-E", "nodiscard", "-O", feature]).arg(path));
+}
+
+/// As ext3 has none, and NFS before version 4.2, and much of FUSE.
+#[test]
+fn a_file_system_that_cannot_set_space_aside_is_named_by_both_daemons() {
+    let site = Site::new();
+    let scratch = &site.world.scratch;
+    let file = scratch.path("disk.img");
+    image_with(&file, 32, "^extent,^64bit");
+    let _disk = Disk::mount(&file, &scratch.path("disk"));
+    let proxy = site.proxy().journal_in("../disk/journal");
+    let signer = site.world.signer().replaces("ed", &site.ed25519).directory("disk/signer");
+    for (mut init, journal) in [
+        (proxy.verb("init", &proxy.write()), "disk/journal"),
+        (signer.verb("init", &signer.write()), "disk/signer/journal"),
+    ] {
+        let output = init.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{said}");
+        for words in [
+            journal,
+            "this file system (ext2, ext3, or ext4 without extents) cannot set space aside",
+            "fallocate: Operation not supported",
+            "put the journal on one that can, such as ext4, XFS or btrfs",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        // The next attempt finds nothing in its way.
+        let left = fs::read_dir(scratch.path(journal)).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{journal}");
+    }
 }
 
 #[tokio::test]
