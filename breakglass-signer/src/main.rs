@@ -4,16 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use breakglass_signer::check::{self, Found};
-use breakglass_signer::config::ConfigError;
 use breakglass_signer::lifeline::Lifeline;
 use breakglass_signer::materials::Materials;
 use breakglass_signer::signals::Signals;
 use breakglass_signer::{init, keygen, sandbox, serve};
 use clap::{Parser, Subcommand, ValueEnum};
+use host::checked::Checked;
 use host::environment::Environment;
 use host::out;
 use host::signals::{End, Held};
-use serde_json::json;
 use signing_core::{Algorithm, Kid};
 use text::counted;
 
@@ -151,23 +150,12 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
 fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
     let Found { mistakes, mut notes, journal, keys, approvers } = check::look(file, environment);
     notes.extend(sandbox::note());
-    let ok = mistakes.is_empty();
-    if as_json {
-        let journal = journal.map(|it| json!({"is_there": it.is_there, "detail": it.detail}));
-        let found = json!({"ok": ok, "mistakes": mistakes, "notes": notes, "journal": journal});
-        out::report_json(&found)?;
-        return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
-    let mut lines: Vec<_> =
-        journal.map(|it| format!("journal: {}", it.detail)).into_iter().collect();
-    if !ok {
-        // The mistakes are said below, whatever standard output takes.
-        let _ = lines.first().map(|line| out::report(line));
-        return Err(ConfigError { file: file.to_owned(), mistakes }.into());
-    }
-    let (keys, approvers) = (counted(keys, "emergency key"), counted(approvers, "approver"));
-    lines.push(format!("{}: no mistakes; {keys}, {approvers}", file.display()));
-    lines.extend(notes.iter().map(|note| format!("  note: {note}")));
-    out::report(&lines.join("\n"))?;
-    Ok(ExitCode::SUCCESS)
+    let checked = Checked {
+        file: file.to_owned(),
+        mistakes,
+        notes,
+        journal: journal.map(|it| (it.is_there, it.detail)),
+        counted: format!("{}, {}", counted(keys, "emergency key"), counted(approvers, "approver")),
+    };
+    Ok(checked.say(as_json)??)
 }

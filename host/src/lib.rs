@@ -1,8 +1,10 @@
 //! What the programs ask of their machine, the same way each: settings and what overrides
 //! them, names without blanks around them, bounded files, secret files whose errors hold nothing of
-//! theirs, unix sockets that nobody else can stand in for, places for their peers, passphrases, users' names, what is printed,
-//! what they deny themselves before a secret, and what others may do to their files.
+//! theirs, unix sockets that nobody else can stand in for and who can reach them, places that no peer
+//! takes from others, passphrases, users' names, what is printed, what a check found, what they deny
+//! themselves before a secret, and what others may do to their files.
 
+pub mod checked;
 pub mod environment;
 pub mod files;
 pub mod hardening;

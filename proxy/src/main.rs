@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use host::checked::Checked;
 use host::hardening::harden;
 use host::out;
 use host::signals::{End, Held};
-use serde_json::json;
 use signing_proxy::app::App;
 use signing_proxy::check::{self, Found};
-use signing_proxy::config::{ConfigError, Environment};
+use signing_proxy::config::Environment;
 use signing_proxy::dev;
 use signing_proxy::init::init;
 use signing_proxy::log::Log;
@@ -141,25 +141,14 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
 /// journal, either way.
 fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
     let Found { mistakes, notes, journal, signers, callers } = check::look(file, environment);
-    let ok = mistakes.is_empty();
-    if as_json {
-        let journal = journal.map(|it| json!({"is_there": it.is_there, "detail": it.detail}));
-        let found = json!({"ok": ok, "mistakes": mistakes, "notes": notes, "journal": journal});
-        out::report_json(&found)?;
-        return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
-    let mut lines: Vec<_> =
-        journal.map(|it| format!("journal: {}", it.detail)).into_iter().collect();
-    if !ok {
-        // The mistakes are said below, whatever standard output takes.
-        let _ = lines.first().map(|line| out::report(line));
-        return Err(ConfigError { file: file.to_owned(), mistakes }.into());
-    }
-    let (signers, callers) = (counted(signers, "signer"), counted(callers, "caller"));
-    lines.push(format!("{}: no mistakes; {signers}, {callers}", file.display()));
-    lines.extend(notes.iter().map(|note| format!("  note: {note}")));
-    out::report(&lines.join("\n"))?;
-    Ok(ExitCode::SUCCESS)
+    let checked = Checked {
+        file: file.to_owned(),
+        mistakes,
+        notes,
+        journal: journal.map(|it| (it.is_there, it.detail)),
+        counted: format!("{}, {}", counted(signers, "signer"), counted(callers, "caller")),
+    };
+    Ok(checked.say(as_json)??)
 }
 
 /// Makes the journal that a configuration names.
