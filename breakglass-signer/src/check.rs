@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use audit::Presence;
+use host::access::{self, Allowed};
 use host::environment::Environment;
 use host::modes::{self, Place, What};
 
@@ -44,6 +45,11 @@ pub fn look(file: &Path, environment: &Environment) -> Found {
     let open = if config.development { &mut found.notes } else { &mut found.mistakes };
     open.extend(modes.open);
     found.notes.extend(modes.unknown);
+    for (section, socket) in [("signer", &config.signer), ("operator", &config.operator)] {
+        let uids = &socket.allowed_uids;
+        let allowed = Allowed { section, socket: &socket.path, uids, gids: &[] };
+        found.notes.extend(access::kept_out(&allowed));
+    }
     let init = format!("breakglass-signer init --config {}", file.display());
     found.journal = Some(Presence::look(&config.journal_dir, &init));
     found

@@ -4,6 +4,7 @@
 //! takes from others, passphrases, users' names, what is printed, what a check found, what they deny
 //! themselves before a secret, and what others may do to their files.
 
+pub mod access;
 pub mod checked;
 pub mod environment;
 pub mod files;

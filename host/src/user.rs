@@ -67,7 +67,8 @@ impl LocalUsers {
     }
 }
 
-fn described(uid: u32, name: Option<&str>) -> String {
+/// `uid 1000 (alice)`.
+pub(crate) fn described(uid: u32, name: Option<&str>) -> String {
     format!("uid {uid} ({})", name.unwrap_or("no name"))
 }
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use audit::Presence;
+use host::access::{self, Allowed};
 use host::modes::{self, Place, What};
 
 use crate::config::{self, Config, ConfigError, Draft, Environment, Setting, Upstream};
@@ -41,6 +42,12 @@ pub fn look(file: &Path, environment: &Environment) -> Found {
         Setting::Test | Setting::Development => found.notes.extend(modes.open),
     }
     found.notes.extend(modes.unknown);
+    found.notes.extend(access::kept_out(&Allowed {
+        section: "admin",
+        socket: &config.admin.socket,
+        uids: &config.admin.allowed_uids,
+        gids: &config.admin.allowed_gids,
+    }));
     let init = format!("signing-proxy init --config {}", file.display());
     found.journal = Some(Presence::look(&config.audit.dir, &init));
     found

@@ -82,6 +82,7 @@ mod security_page;
 mod shares;
 mod sign;
 mod signctl_gate;
+mod socket_access;
 mod sockets;
 mod systemd;
 mod tidy;
