@@ -53,6 +53,12 @@ impl Environment {
         self.variables.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The value of `key` as it is, empty or not.
+    #[must_use]
+    pub fn as_given(&self, key: &str) -> Option<&str> {
+        self.variables.get(key).map(String::as_str)
+    }
+
     /// One sentence for each of `names`, and for each variable that begins with `prefix`, whose
     /// value has blanks or line ends around it.
     #[must_use]

@@ -8,6 +8,7 @@ use host::access::{self, Allowed};
 use host::modes::{self, Place, What};
 
 use crate::config::{self, Config, ConfigError, Draft, Environment, Setting, Upstream};
+use crate::log;
 use crate::materials::Materials;
 
 /// What was found.
@@ -29,6 +30,7 @@ pub struct Found {
 #[must_use]
 pub fn look(file: &Path, environment: &Environment) -> Found {
     let mut found = Found { notes: config::environment_notes(environment), ..Found::default() };
+    found.notes.extend(log::note(environment));
     match Materials::load(file, environment) {
         Ok(materials) => found.notes.extend(materials.notes()),
         Err(ConfigError { mistakes, .. }) => found.mistakes = mistakes,

@@ -4,6 +4,7 @@
 
 mod levels;
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use host::environment::Environment;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signing_core::Moment;
 use tracing::Level;
@@ -69,6 +71,18 @@ enum Line {
     Event(Vec<u8>),
     /// Tells once every event before it is written.
     Mark(SyncSender<()>),
+}
+
+/// What `check` says of a setting that the log would set aside.
+#[must_use]
+pub fn note(environment: &Environment) -> Option<String> {
+    let Levels { set_aside, .. } = Levels::of(environment.as_given(SETTING).map(OsStr::new));
+    set_aside.map(|why| {
+        format!(
+            "{SETTING}: {why}; the default applies: {}. Correct it, or unset it",
+            levels::DEFAULT
+        )
+    })
 }
 
 impl Log {

@@ -3,7 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rcgen::{KeyPair, PKCS_ED25519};
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::KeyPair;
 use serde_json::{Value, json};
 
 use crate::programs::repository;
@@ -14,15 +17,19 @@ pub const AUDIT_KID: &str = "test-audit";
 /// The registry's entry of the audit key in `file`, which is made if it is not there.
 #[must_use]
 pub fn audit_entry(file: &Path) -> Value {
-    let key = match std::fs::read_to_string(file) {
-        Ok(pem) => KeyPair::from_pem(&pem).unwrap(),
+    let pem = match std::fs::read_to_string(file) {
+        Ok(pem) => pem,
         Err(_) => {
-            let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-            std::fs::write(file, key.serialize_pem()).unwrap();
+            // As openssl writes it, and reads it.
+            let key = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap();
+            let (label, key) = (concat!("PRIVATE", " KEY"), STANDARD.encode(key));
+            let pem = format!("-----BEGIN {label}-----\n{key}\n-----END {label}-----\n");
+            std::fs::write(file, &pem).unwrap();
             std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).unwrap();
-            key
+            pem
         }
     };
+    let key = KeyPair::from_pem(&pem).unwrap();
     json!({
         "signer_kid": AUDIT_KID,
         "algorithm": "ed25519",
