@@ -142,6 +142,20 @@ impl<'w> ProxyBuilder<'w> {
         builder
     }
 
+    /// Serves `key`, of Ed25519 or P-256, from the plain file `keys/KID.pem` of the scratch directory.
+    #[must_use]
+    pub fn development(self, kid: &str, key: &Key) -> Self {
+        let file = self.world.scratch.write(&format!("keys/{kid}.pem"), Kms::private_key_pem(key));
+        let file = file.display();
+        let builder = self.environment("SIGNING_PROXY__DEPLOYMENT__ENVIRONMENT", "development");
+        let mut builder = builder.signer(kid, key);
+        builder.upstreams.push((
+            kid.to_owned(),
+            format!("[[signers.upstreams]]\nprovider = \"development\"\nkey_file = \"{file}\"\n"),
+        ));
+        builder
+    }
+
     /// Has the PIN of its tokens from the systemd credential of that name, not from a file.
     #[must_use]
     pub fn pin_credential(mut self, hsm: &SoftHsm, name: &str) -> Self {

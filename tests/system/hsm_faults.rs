@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use system_tests::{World, eventually};
 
+use crate::doctor::agreed;
 use crate::hsm_act::{Act, SENT_MAX, count};
 
 #[tokio::test]
@@ -136,8 +137,10 @@ async fn a_token_that_is_taken_out_is_an_outage_until_it_is_back() {
     act.hsm.remove();
     act.refuses_for("upstream_unhealthy").await;
     act.proxy.process.says("no such token is present").await;
+    assert!(!agreed(&act.proxy, "a token that was taken out").await);
     act.hsm.put_back();
     act.recovers(&before).await;
+    assert!(agreed(&act.proxy, "a token that is back").await);
 }
 
 #[tokio::test]
@@ -149,6 +152,7 @@ async fn a_library_that_is_missing_is_waited_for_at_the_start_and_later() {
     })
     .await;
     act.proxy.process.says("can not be loaded").await;
+    assert!(!agreed(&act.proxy, "a library that is missing").await);
     let put_back = || std::fs::rename(aside(&act.hsm.module), &act.hsm.module).unwrap();
     put_back();
     act.signs().await;
@@ -169,6 +173,7 @@ async fn i1_a_tokens_wrong_signature_never_leaves_and_seals_the_signer() {
     assert_eq!((answer.status, answer.reason()), (503, "signature_rejected"), "{answer:?}");
     assert_eq!(act.hsm.said("flip"), 1);
     act.proxy.unhealthy_for("sealed").await;
+    assert!(!agreed(&act.proxy, "a seal by the token").await);
     let (code, said, _) =
         act.proxy.signctl(&["unseal", "ec", "--reason", "the token was exchanged"]);
     assert_eq!(code, 0, "{said}");

@@ -9,6 +9,7 @@ use system_tests::{Kind, World, eventually};
 
 use super::asked;
 use crate::ALICE;
+use crate::doctor::agreed;
 
 const LEASE: Duration = Duration::from_secs(3);
 const GATE: &str = "lease_ms = 3000\nprobe_interval_ms = 100\nprobe_timeout_ms = 1500\n\
@@ -58,9 +59,11 @@ async fn i2_a_region_that_is_cut_off_shuts_the_gate_within_its_lease_and_opens_i
         }
         // Had each waited for the network, this would have taken 14 s.
         assert!(before.elapsed() < Duration::from_secs(5), "{verdict}: refusals waited");
+        assert!(!agreed(&proxy, verdict).await, "{verdict}");
         run(&["nft", "flush chain inet cut in"]);
         proxy.healthy().await;
         assert_eq!(asked(&client).await.unwrap().status, 200, "after {verdict}");
+        assert!(agreed(&proxy, verdict).await, "after {verdict}");
     }
     proxy.stop().await;
 }

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::{asked, verified_journal};
 use crate::ALICE;
+use crate::doctor::agreed;
 
 #[tokio::test]
 async fn out_of_descriptors_it_signs_for_who_is_in_and_takes_others_once_there_are_some() {
@@ -76,9 +77,9 @@ async fn a_journal_without_descriptors_for_its_next_segment_names_them_and_not_a
     .await;
     assert_eq!(refused.reason(), "audit_unavailable", "{refused:?}");
     assert!(!refused.text.contains("full"), "{refused:?}");
-    limit(1024);
-    // The admin socket answers again; the cause may be gone by then, so the log has it, too.
+    // While it lasts: the log is open already.
     let said = proxy.process.says("raise LimitNOFILE").await;
+    limit(1024);
     assert!(!said.contains("the journal is full"), "{said}");
     eventually("it signs again by itself", || async {
         (asked(&alice).await.unwrap().status == 200).then_some(())
@@ -167,9 +168,11 @@ async fn a_name_that_does_not_resolve_shuts_the_gate_and_opens_it_once_it_does()
         assert_eq!(asked(&alice).await.unwrap().reason(), "upstream_unhealthy");
     }
     assert_eq!(key.calls(Operation::Sign), calls, "it found the KMS without its name");
+    assert!(!agreed(&proxy, "a name that does not resolve").await);
     fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
     proxy.healthy().await;
     assert_eq!(asked(&alice).await.unwrap().status, 200);
+    assert!(agreed(&proxy, "a name that resolves again").await);
 }
 
 #[tokio::test]
@@ -213,9 +216,11 @@ async fn credentials_that_end_shut_the_gate_and_new_ones_open_it() {
         assert_eq!(asked(&alice).await.unwrap().status, 503);
     }
     assert_eq!(key.calls(Operation::Sign), calls, "asked without credentials");
+    assert!(!agreed(&proxy, "credentials that ended").await);
     fs::write(&credentials, of(3600)).unwrap();
     proxy.healthy().await;
     assert_eq!(asked(&alice).await.unwrap().status, 200);
+    assert!(agreed(&proxy, "new credentials").await);
 }
 
 #[tokio::test]

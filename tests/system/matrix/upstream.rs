@@ -2,9 +2,12 @@
 //! does. `gate.rs` and `seals.rs` have what a single answer means; here traffic goes on
 //! all the while, and every answer with a signature is checked.
 
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use system_tests::{
     Client, Fault, FaultProxy, Key, Kind, Operation, Proxy, Trouble, World, eventually,
@@ -219,6 +222,67 @@ async fn of_every_row_the_doctor_says_what_the_next_signature_shows() {
         proxy.healthy().await;
         assert!(agreed(proxy, &format!("after {name}")).await, "after {name}");
     }
+}
+
+/// What becomes of a development key's file, and whether the key still signs.
+type OfFile = (&'static str, fn(&Path) -> io::Result<()>, bool);
+
+const OF_FILE: [OfFile; 5] = [
+    ("its file is gone", |file| fs::remove_file(file), false),
+    (
+        "its file leads nowhere",
+        |file| {
+            fs::remove_file(file)?;
+            symlink("nowhere", file)
+        },
+        false,
+    ),
+    (
+        "its directory has another name",
+        |file| {
+            let directory = file.parent().unwrap();
+            fs::rename(directory, directory.with_file_name("moved"))
+        },
+        false,
+    ),
+    // It was read at the start.
+    ("its file is empty", |file| fs::write(file, ""), true),
+    (
+        "nobody may read its file",
+        |file| fs::set_permissions(file, fs::Permissions::from_mode(0o000)),
+        true,
+    ),
+];
+
+#[tokio::test]
+async fn of_the_development_provider_the_doctor_says_what_the_next_signature_shows() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let (directory, moved) = (world.scratch.path("keys"), world.scratch.path("moved"));
+    let builder = world.proxy().gate(GATE).development("ec", &key).caller(ALICE, &["ec"]);
+    let proxy = builder.start().await;
+    let file = directory.join("ec.pem");
+    let pem = fs::read(&file).unwrap();
+    assert!(agreed(&proxy, "no fault").await);
+    for (name, spoil, signs) in OF_FILE {
+        println!("{name}");
+        spoil(&file).unwrap();
+        if !signs {
+            proxy.unhealthy_for("upstream_unhealthy").await;
+        }
+        assert_eq!(agreed(&proxy, name).await, signs, "{name}");
+        if moved.exists() {
+            fs::rename(&moved, &directory).unwrap();
+        }
+        let _ = fs::remove_file(&file);
+        fs::write(&file, &pem).unwrap();
+        proxy.healthy().await;
+        assert!(agreed(&proxy, &format!("after {name}")).await, "after {name}");
+    }
+    assert_eq!(proxy.signctl(&["freeze", "--reason", "INC-1"]).0, 0);
+    assert!(!agreed(&proxy, "a freeze").await);
+    assert_eq!(proxy.signctl(&["unfreeze"]).0, 0);
+    assert!(agreed(&proxy, "no freeze").await);
 }
 
 #[tokio::test]
