@@ -30,6 +30,12 @@ impl Scan {
 /// Looks for `secrets`, each with a name, in all memory of the process.
 #[must_use]
 pub fn scan(pid: u32, secrets: &[(String, Vec<u8>)]) -> Scan {
+    scan_while(pid, secrets, || ())
+}
+
+/// The same, with `each` called before each piece is read.
+#[must_use]
+pub fn scan_while(pid: u32, secrets: &[(String, Vec<u8>)], mut each: impl FnMut()) -> Scan {
     let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let (mut scan, mut buffer) = (Scan::default(), vec![0; CHUNK]);
@@ -41,6 +47,7 @@ pub fn scan(pid: u32, secrets: &[(String, Vec<u8>)]) -> Scan {
         }
         let [mut from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap());
         while from < to {
+            each();
             let length = usize::try_from(to - from).unwrap_or(CHUNK).min(CHUNK);
             scan.bytes += read(&memory, from, &mut buffer[..length]);
             for (name, secret) in secrets {

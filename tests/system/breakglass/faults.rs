@@ -3,15 +3,16 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use system_tests::breakglass::{EMERGENCY_KID, PASSPHRASE};
 use system_tests::journal::{check, read};
-use system_tests::memory::{holds, scan};
+use system_tests::memory::{holds, scan, scan_while};
 use system_tests::{Chance, Client, Happens, Strace, Tail, When, eventually, is_campaign};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{KID, Site, connected, verifies};
@@ -76,7 +77,7 @@ async fn struck_at(call: &str, happens: Happens, number: usize) -> bool {
     let tail = if struck { Tail::MayBeTorn } else { Tail::Whole };
     check(&builder.journal(), &builder.path("signers.json"), &[], tail).unwrap();
     let keys = site.public_keys(&builder);
-    // A torn end is cut by the next start.
+    // A torn write is cut by the next start.
     drop(builder.clone().start().await);
     let made = read(&builder.journal(), "emergency_signed");
     let made: String = made.iter().map(ToString::to_string).collect();
@@ -112,30 +113,47 @@ async fn i6_a_signer_struck_under_load_lost_no_record_of_what_a_client_received(
     }
 }
 
-/// Asks for signatures until it is told to stop.
-async fn load(client: Client, stop: Arc<AtomicBool>, signed: Arc<AtomicUsize>) {
-    while !stop.load(Ordering::SeqCst) {
+/// A session's quota: far more than the pieces in which all memory is read three times.
+const QUOTA: usize = 100_000;
+/// Requests for which there is a permit and no client yet.
+const AHEAD_MAX: usize = 8;
+
+/// Asks for a signature for each permit that it finds, until there are no more to come.
+async fn load(client: Client, permits: Arc<Semaphore>, signed: Arc<AtomicUsize>) {
+    while let Ok(permit) = permits.acquire().await {
+        permit.forget();
         let number = signed.load(Ordering::SeqCst);
         let answer = client.sign_message(KID, format!("m{number}").as_bytes()).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
+        // A machine that has other things to do may answer too late; never may it sign otherwise.
+        match answer.status {
+            200 => assert_eq!(answer.body["signer_kid"], EMERGENCY_KID, "{}", answer.text),
+            503 | 504 if SLOW.contains(&answer.reason()) => continue,
+            _ => panic!("{}", answer.text),
+        }
         signed.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// The proxy's memory is looked at again and again while it serves.
+/// What a request is refused for on a machine that is busy.
+const SLOW: [&str; 4] =
+    ["deadline_exceeded", "indeterminate", "overloaded", "breakglass_signer_unavailable"];
+
+/// The proxy's memory is looked at again and again while it serves: with each piece of memory that
+/// is read another request may be made. So they go on for as long as it takes, however fast the
+/// machine is, and are far fewer than the session's quota.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i4_the_emergency_key_is_in_no_memory_log_or_file_of_the_proxy() {
     let site = Site::new();
     let (signer, proxy) = site.both().await;
     site.out(&proxy).await;
     let mut request = signer.request();
-    request["max_signatures"] = json!(100_000);
+    request["max_signatures"] = json!(QUOTA);
     super::activated(&signer, &proxy, &request).await;
-    let (stop, signed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (permits, signed) = (Arc::new(Semaphore::new(AHEAD_MAX)), Arc::new(AtomicUsize::new(0)));
     let mut clients = JoinSet::new();
     for _ in 0..2 {
         let client = proxy.client(ALICE).await;
-        clients.spawn(load(client, Arc::clone(&stop), Arc::clone(&signed)));
+        clients.spawn(load(client, Arc::clone(&permits), Arc::clone(&signed)));
     }
     let secrets = signer.secrets();
     let held = scan(signer.process.pid(), &secrets);
@@ -143,7 +161,16 @@ async fn i4_the_emergency_key_is_in_no_memory_log_or_file_of_the_proxy() {
     connected(&proxy).await;
     for _ in 0..3 {
         let before = signed.load(Ordering::SeqCst);
-        let found = scan(proxy.process.pid(), &secrets);
+        let (pid, secrets, permits) = (proxy.process.pid(), secrets.clone(), Arc::clone(&permits));
+        // On a thread of its own: the clients are not held up.
+        let scanned = tokio::task::spawn_blocking(move || {
+            scan_while(pid, &secrets, || {
+                if permits.available_permits() < AHEAD_MAX {
+                    permits.add_permits(1);
+                }
+            })
+        });
+        let found = scanned.await.unwrap();
         assert!(found.found.is_empty(), "{:?}", found.found);
         assert!(found.bytes > 10 << 20, "only {} bytes could be read", found.bytes);
         eventually("it went on meanwhile", || {
@@ -151,6 +178,8 @@ async fn i4_the_emergency_key_is_in_no_memory_log_or_file_of_the_proxy() {
         })
         .await;
     }
+    let signatures = signed.load(Ordering::SeqCst);
+    assert!(signatures < QUOTA / 2, "{signatures} signatures are near the session's quota");
     let metrics = proxy.metrics().await;
     let told = super::status(&proxy).await.to_string();
     for (name, secret) in &secrets {
@@ -164,7 +193,7 @@ async fn i4_the_emergency_key_is_in_no_memory_log_or_file_of_the_proxy() {
             }
         }
     }
-    stop.store(true, Ordering::SeqCst);
+    permits.close();
     while let Some(done) = clients.join_next().await {
         done.unwrap();
     }
