@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
+use host::shortage;
 use signing_core::journal::ChainId;
 
 use crate::scan::SegmentError;
@@ -30,7 +30,7 @@ pub enum OpenError {
     },
     /// A segment is not as it was written.
     #[error("{0}; it was changed, so nothing is signed until it is brought back from a copy")]
-    Segment(#[from] SegmentError),
+    Segment(SegmentError),
     /// A segment is of another journal.
     #[error("{}: it belongs to the chain {found}, and the first to {expected}; move it away", path.display())]
     OtherChain {
@@ -49,8 +49,8 @@ pub enum OpenError {
         /// What is wrong.
         why: String,
     },
-    /// A record is damaged and records follow that know it was on disk.
-    #[error("{}: record {seq} at byte {at} is damaged: {why}; nothing is signed until the file is brought back from a copy", path.display())]
+    /// A record is damaged, or what stands in its place is no torn write.
+    #[error("{}: record {seq} at byte {at} is damaged: {why}; nothing is cut and nothing is signed; keep the file, and bring a copy back, or move the directory away and make a new chain with init", path.display())]
     Damaged {
         /// Which segment.
         path: PathBuf,
@@ -87,17 +87,19 @@ impl Trouble {
     pub(crate) fn of_next_segment(bytes: u64, error: &io::Error) -> Self {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         let said = format!("{bytes} bytes for the next segment cannot be set aside: {error}");
-        match (error.kind(), error.raw_os_error()) {
-            (StorageFull | QuotaExceeded | FileTooLarge, _) => Self::Full(said),
-            (_, Some(number)) if number == Errno::EMFILE as i32 => Self::NoSegment(format!(
-                "{error}: the process has no file descriptor left; raise LimitNOFILE (systemd) or \
-                 ulimit -n, or close connections"
-            )),
-            (_, Some(number)) if number == Errno::ENFILE as i32 => Self::NoSegment(format!(
-                "{error}: the machine has no file descriptor left; raise fs.file-max, or find the \
-                 process that holds them"
-            )),
-            (_, _) => Self::NoSegment(said),
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => Self::Full(said),
+            _ => Self::NoSegment(shortage::of(error).unwrap_or(said)),
+        }
+    }
+}
+
+impl From<SegmentError> for OpenError {
+    fn from(error: SegmentError) -> Self {
+        match error {
+            // What cannot be read need not have been changed.
+            SegmentError::Io { path, error } => Self::Io { path, error },
+            other => Self::Segment(other),
         }
     }
 }
@@ -132,6 +134,8 @@ pub enum Trouble {
 
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
+
     use super::*;
 
     #[test]

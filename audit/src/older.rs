@@ -1,14 +1,18 @@
 //! The segments before the newest, read once after the start beside everything else: each
 //! record has to be as it was written. Their signatures are covered by the newest segment's,
 //! which the start checked, as long as the chain of hashes holds.
+//!
+//! What the machine lacks for a moment, such as a file descriptor, says nothing about a segment:
+//! it is read again later, and until then it is shown why it waits.
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use host::shortage;
 use signing_core::Moment;
 use signing_core::journal::{FrameError, Head};
 
@@ -20,6 +24,8 @@ use crate::scan::{Frames, SegmentError, SegmentFile, Step};
 /// comes first.
 const READS_FOR: Duration = Duration::from_millis(5);
 const RESTS: u32 = 4;
+/// When what the machine lacked is asked for again.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How many records are read between two looks at the clock.
 const RECORDS: u32 = 64;
 
@@ -28,16 +34,19 @@ const RECORDS: u32 = 64;
 pub(crate) struct Progress {
     pub(crate) of: u64,
     pub(crate) checked: AtomicU64,
+    pub(crate) waits: Mutex<Option<String>>,
 }
 
 /// How many of the segments that were older than the newest at the start were read since,
 /// every record of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Older {
     /// As they were written, or moved away meanwhile.
     pub checked: u64,
     /// Of so many.
     pub of: u64,
+    /// What the machine lacks to read on, if it waits for that.
+    pub waits: Option<String>,
 }
 
 impl Journal {
@@ -52,20 +61,69 @@ impl Journal {
     /// that is not as it was written seals the journal.
     #[must_use]
     pub fn older_segments(&self) -> Older {
-        let Progress { of, checked } = &self.shared.older;
-        Older { checked: checked.load(Ordering::Relaxed), of: *of }
+        let Progress { of, checked, waits } = &self.shared.older;
+        let waits = waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Older { checked: checked.load(Ordering::Relaxed), of: *of, waits }
     }
 }
 
 /// Reads all of `files`; the first thing that is not as it was written seals the journal.
 fn check(shared: &Shared, files: &[SegmentFile]) {
     for (file, next) in files.iter().zip(files.iter().skip(1)) {
-        match one(shared, file, next) {
+        match patiently(shared, file, next) {
             Ok(Read::Whole) => {
                 shared.older.checked.fetch_add(1, Ordering::Relaxed);
             }
             Ok(Read::Over) => return,
             Err(why) => return shared.seal(&Trouble::Sealed(why)),
+        }
+    }
+}
+
+/// Reads one, again and again while the machine lacks something.
+fn patiently(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<Read, String> {
+    let waits = |why| *shared.older.waits.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    loop {
+        match one(shared, file, next) {
+            Err(No::Short(why)) => {
+                waits(Some(why));
+                thread::sleep(AGAIN);
+                if shared.queue.is_closed() {
+                    return Ok(Read::Over);
+                }
+            }
+            Err(No::Damaged(why)) => return Err(why),
+            Ok(read) => {
+                waits(None);
+                return Ok(read);
+            }
+        }
+    }
+}
+
+/// Why one is not read.
+enum No {
+    /// The machine lacks something.
+    Short(String),
+    /// It is not as it was written, or the disk does not give it.
+    Damaged(String),
+}
+
+impl No {
+    fn of(path: &Path, error: &io::Error) -> Self {
+        let path = path.display();
+        match shortage::of(error) {
+            Some(why) => Self::Short(format!("{path}: {why}")),
+            None => Self::Damaged(format!("{path}: {error}")),
+        }
+    }
+}
+
+impl From<SegmentError> for No {
+    fn from(error: SegmentError) -> Self {
+        match error {
+            SegmentError::Io { path, error } => Self::of(&path, &error),
+            other => Self::Damaged(other.to_string()),
         }
     }
 }
@@ -77,36 +135,37 @@ enum Read {
     Over,
 }
 
-fn one(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<Read, String> {
+fn one(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<Read, No> {
     let mut frames = match Frames::open(file) {
         Ok(frames) => frames,
         // The oldest may be moved away at any time.
         Err(SegmentError::Io { .. }) if is_gone(&file.path) => return Ok(Read::Whole),
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(error.into()),
     };
     let named = match Frames::open(next) {
         Ok(frames) => Some(frames.header().before),
         Err(SegmentError::Io { .. }) if is_gone(&next.path) => None,
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(error.into()),
     };
     let chain = frames.header().chain;
     let mut head = frames.header().before;
     let mut began = (shared.clock.now)();
     let damaged = |head: Head, at: u64, error: FrameError| {
         let (path, seq) = (file.path.display(), head.seq + 1);
-        format!(
+        No::Damaged(format!(
             "{path}: record {seq} at byte {at} is damaged: {error}; bring the file back from a copy"
-        )
+        ))
     };
+    let io = |error: io::Error| No::of(&file.path, &error);
     for count in 1_u32.. {
-        match frames.step().map_err(|error| format!("{}: {error}", file.path.display()))? {
+        match frames.step().map_err(io)? {
             Step::Frame(at, frame) => {
                 head = head.then(&chain, &frame).map_err(|error| damaged(head, at, error))?;
             }
             Step::Broken(at, error) => return Err(damaged(head, at, error)),
             Step::End(at) => {
-                let is_end = named.is_none_or(|named| named == head)
-                    && frames.first_nonzero(at).is_ok_and(|byte| byte.is_none());
+                let is_clean = frames.first_nonzero(at).map_err(io)?.is_none();
+                let is_end = is_clean && named.is_none_or(|named| named == head);
                 return if is_end {
                     Ok(Read::Whole)
                 } else {

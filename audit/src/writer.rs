@@ -7,7 +7,7 @@
 //!   open, fsync, fadvise the newest segment: unwritten pages first, then the cache is
 //!                        dropped, so that what is read is what the disk holds
 //!   pread ...            dying here changes nothing
-//!   pwrite, fdatasync    zeros over a torn end; dying before the sync: torn still, cut next time
+//!   pwrite, fdatasync    zeros over a torn write; dying before the sync: torn still, cut next time
 //!
 //! a batch
 //!   pwrite               the frames of a batch, at the end. Dying before or in it: some of
@@ -32,8 +32,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use host::shortage;
 use signing_core::Moment;
 use signing_core::journal::{Chain, Head, Header, Kind, frame_bytes};
 use tokio::sync::oneshot;
@@ -47,13 +49,15 @@ use crate::scan::segment_name;
 use crate::segment::Segment;
 
 /// Records written at once.
-const BATCH_MAX: usize = 512;
+pub(crate) const BATCH_MAX: usize = 512;
 /// Records that may lie unsynced.
-const UNSYNCED_MAX: usize = 4096;
+pub(crate) const UNSYNCED_MAX: usize = 4096;
 /// How long records for which nobody waits may lie unsynced.
 const SYNC_AFTER: Duration = Duration::from_millis(50);
 /// How often an idle journal's file is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// When it is looked for again if the machine lacked something.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The writer's own.
 #[derive(Debug)]
@@ -182,10 +186,18 @@ impl Writer {
         }
     }
 
-    /// The file and its directory are still those that are held.
+    /// The file and its directory are still those that are held. What the machine lacks to look
+    /// does not say that they are not: nobody is told anything until it could look.
     fn look(&self) -> Result<(), Trouble> {
-        let looked = self.segment.is_in_place().and_then(|()| self.directory.is_in_place());
-        looked.map_err(|error| self.sealed("found in its place", &error))
+        loop {
+            let looked = self.segment.is_in_place().and_then(|()| self.directory.is_in_place());
+            match looked {
+                Err(error) if shortage::of(&error).is_some() && !self.shared.queue.is_closed() => {
+                    thread::sleep(LOOK_AGAIN);
+                }
+                looked => return looked.map_err(|error| self.sealed("found in its place", &error)),
+            }
+        }
     }
 
     /// Ends the segment, and begins the one that is prepared with `job`.
@@ -237,7 +249,7 @@ impl Drop for Busy<'_> {
 
 impl Drop for SealsWhenDead<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.0.seal(&Trouble::Sealed("its writer died".to_owned()));
         }
     }

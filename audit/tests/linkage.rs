@@ -129,7 +129,7 @@ fn a_change_inside_an_older_segment_seals_soon_after_the_start() {
     let files = segmented(&scratch);
     let journal = start(open(&scratch.0).unwrap());
     assert_eq!(looked_through(&journal), None);
-    assert_eq!(journal.older_segments(), Older { checked: 3, of: 3 });
+    assert_eq!(journal.older_segments(), Older { checked: 3, of: 3, waits: None });
     journal.stop("the test").unwrap();
     for (file, at) in files[..3].iter().zip([600, 200_000, 900_000]) {
         let original = fs::read(&file.path).unwrap();

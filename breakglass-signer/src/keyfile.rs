@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use host::secret::{self, Fault, SecretError, Wanted, shown};
+use host::shortage;
 use pkcs8::der::pem::{LineEnding, PemLabel as _};
 use pkcs8::pkcs5::pbes2;
 use pkcs8::pkcs5::scrypt::Params;
@@ -230,7 +231,13 @@ pub fn destroy(file: &Path) -> io::Result<bool> {
             "is no regular file (a symbolic link leaves what it leads to); put the key's file itself there",
         ));
     }
-    let overwritten = overwrite(file);
+    let overwritten = match overwrite(file) {
+        // It can be overwritten when there is one: removed now, its bytes would stay on the disk.
+        Err(error) if let Some(why) = shortage::of(&error) => {
+            return Err(io::Error::other(format!("can not be overwritten now: {why}")));
+        }
+        done => done,
+    };
     if let Err(error) = &overwritten
         && metadata.nlink() > 1
     {

@@ -2,7 +2,7 @@
 //! them, names without blanks around them, bounded files, secret files whose errors hold nothing of
 //! theirs, unix sockets that nobody else can stand in for and who can reach them, places that no peer
 //! takes from others, passphrases, users' names, what is printed, what a check found, what they deny
-//! themselves before a secret, and what others may do to their files.
+//! themselves before a secret, what others may do to their files, and what the machine lacks for a moment.
 
 pub mod access;
 pub mod checked;
@@ -17,6 +17,7 @@ pub mod passphrase;
 pub mod places;
 pub mod secret;
 pub mod section;
+pub mod shortage;
 pub mod signals;
 pub mod socket;
 pub mod user;

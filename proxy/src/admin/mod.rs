@@ -234,7 +234,7 @@ fn status(admin: &Admin) -> Value {
         "hash": head.hash.to_string(),
         "directory": admin.journal.path().display().to_string(),
         "set_aside_bytes": admin.journal.space().set_aside,
-        "older_segments": {"checked": older.checked, "of": older.of},
+        "older_segments": {"checked": older.checked, "of": older.of, "waits": older.waits},
         "sealed": gates.audit_stop().is_some_and(|stop| stop.sealed),
     });
     if let Some(stop) = gates.audit_stop() {
