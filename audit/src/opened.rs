@@ -46,7 +46,7 @@ pub struct Opened {
 
 impl Opened {
     /// Opens the journal in `path` and reads what is there; `keys` are those that may
-    /// have signed its records. A torn end is cut.
+    /// have signed its records. A torn write is cut.
     ///
     /// # Errors
     /// [`OpenError`].

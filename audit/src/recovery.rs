@@ -1,11 +1,10 @@
-//! Opening a journal: what is on disk is read, and only an invalid last record is cut.
+//! Opening a journal: what is on disk is read, and only a torn write is cut.
 //!
 //! A process can die in the middle of a write, and power can fail in the middle of a
-//! sync. So the last record may be torn; and of the last batch, which was written as
-//! one, whole sectors may never have reached the disk. Nothing of it was acknowledged, so
+//! sync. What that leaves behind the newest whole record was never acknowledged (`tail.rs`), so
 //! it is cut, and the `start` record says so. Everything else that is not as it was
-//! written is damage, and damage is never cut: a record that a later one knows to
-//! have been on disk may stand for a signature that somebody holds.
+//! written is damage, and damage is never cut: it may stand for a signature that somebody
+//! holds.
 //!
 //! Of the newest segment every record is read, of those before it the header and the last
 //! one (`linkage.rs`): a segment that is missing, replaced or cut is found, a change further
@@ -15,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use signing_core::journal::{AuditKeys, ChainId, Frame, FrameError, HEADER_BYTES, Head, Outline};
+use signing_core::journal::{AuditKeys, ChainId, Frame, FrameError, Head, Outline};
 use signing_core::json;
 
 use crate::directory::Directory;
@@ -56,7 +55,7 @@ pub struct Cut {
     pub sha256: String,
 }
 
-/// Reads the journal in `directory`, and cuts a torn end.
+/// Reads the journal in `directory`, and cuts a torn write.
 pub(crate) fn recover(directory: &Directory, keys: &AuditKeys) -> Result<Found, OpenError> {
     let path = directory.path();
     let files = segments(path).map_err(OpenError::io(path))?;
@@ -68,21 +67,12 @@ pub(crate) fn recover(directory: &Directory, keys: &AuditKeys) -> Result<Found, 
     let mut open = BTreeMap::new();
     let reader = segment.reader().map_err(OpenError::io(&last.path))?;
     let mut frames = Frames::of(reader, last)?;
-    let Read { head, oldest_open, end, torn } = read(&mut frames, last, keys, &mut open)?;
-    if head.seq == 0 {
-        // It was made with its first record, in one piece: a crash leaves none without.
-        let why = "a journal is made with its first record, and this one has none";
-        let (path, why) = (last.path.clone(), why.to_owned());
-        return Err(OpenError::Damaged { path, seq: 1, at: HEADER_BYTES as u64, why });
-    }
+    let Read { head, oldest_open, end } = read(&mut frames, last, keys, &mut open)?;
     // What the last segment knows to be still open began in one before it.
     if let Some(oldest) = oldest_open.filter(|oldest| *oldest < last.first_seq) {
         earlier(&files, oldest, keys, &mut open)?;
     }
-    let cut = match torn {
-        Some(error) => torn::cut(&segment, head, end, error)?,
-        None => None,
-    };
+    let cut = torn::cut(&segment, chain, head, end)?;
     Ok(Found { chain, files, segment, end, head, open, cut })
 }
 
@@ -106,9 +96,8 @@ pub(crate) fn find(path: &Path, seq: u64) -> Result<Option<Head>, OpenError> {
 struct Read {
     head: Head,
     oldest_open: Option<u64>,
+    /// Where the last whole record ends.
     end: u64,
-    /// The end is not clean: why.
-    torn: Option<FrameError>,
 }
 
 /// The little that recovery needs of a body.
@@ -144,10 +133,9 @@ fn read(
     // The last frame's, checked once it is known to be the last.
     let mut signed = Ok(());
     let mut last_at = 0;
-    let (end, torn) = loop {
+    let end = loop {
         match frames.step().map_err(OpenError::io(&file.path))? {
-            Step::End(at) => break (at, None),
-            Step::Broken(at, error) => break (at, Some(error)),
+            Step::End(at) | Step::Broken(at, _) => break at,
             Step::Frame(at, frame) => {
                 head = head.then(&chain, &frame).map_err(|error| damaged(&head, at, error))?;
                 follow(&frame, open, &mut oldest_open)
@@ -161,15 +149,7 @@ fn read(
         let before = Head { seq: head.seq.saturating_sub(1), ..head };
         return Err(damaged(&before, last_at, error));
     }
-    let torn = match torn {
-        Some(error) => Some(error),
-        // Zeros where a record begins, and something after them.
-        None => frames
-            .first_nonzero(end)
-            .map_err(OpenError::io(&file.path))?
-            .map(|_| FrameError::CutShort),
-    };
-    Ok(Read { head, oldest_open, end, torn })
+    Ok(Read { head, oldest_open, end })
 }
 
 /// Keeps account of the intents without outcome. None if the body is no record.

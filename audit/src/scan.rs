@@ -10,14 +10,14 @@ use signing_core::journal::{
     frame_bytes,
 };
 
+use crate::tail::{Place, Tail};
+
 /// Ends a segment's name; its 20 digits before are the number of its first record.
 const ENDING: &str = ".journal";
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Frames begin at multiples of this.
 const ALIGNMENT: usize = 8;
-/// A number further on is that of no record of this segment.
-const NEAR: u64 = 1 << 20;
 
 /// A segment's file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,29 +243,10 @@ impl Frames {
         Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
     }
 
-    /// Looks for a whole frame behind `from` that is of a later record than `seq`: then
-    /// what is broken at `from` is not the torn end of the journal.
-    ///
-    /// # Errors
-    /// If the file can not be read.
-    pub fn whole_frame_behind(&self, from: u64, seq: u64) -> io::Result<bool> {
-        let mut window = vec![0; CHUNK_BYTES];
-        let mut at = from + ALIGNMENT as u64;
-        loop {
-            let read = read_at(&self.file, &mut window, at)?;
-            let bytes = window.get(..read).unwrap_or_default();
-            let is_last = read < CHUNK_BYTES;
-            let usable = if is_last { read } else { read - FRAME_MAX_BYTES };
-            let later = |frame: Frame<'_>| frame.seq > seq && frame.seq - seq <= NEAR;
-            let found = (0..usable).step_by(ALIGNMENT).any(|offset| {
-                let rest = bytes.get(offset..).unwrap_or_default();
-                Frame::parse(rest).is_ok_and(|frame| frame.is_some_and(later))
-            });
-            if found || is_last {
-                return Ok(found);
-            }
-            at += usable as u64;
-        }
+    /// What stands behind the record `head`, which ends at `end`.
+    pub(crate) fn tail(&self, head: Head, end: u64) -> io::Result<Tail> {
+        let Header { chain, segment_bytes: bytes, .. } = self.header;
+        Place { file: &self.file, bytes, chain, head, end }.judge()
     }
 
     /// Whether the last record is `head`, by the end of the file alone: so much is left
@@ -331,7 +312,7 @@ impl Frames {
 }
 
 /// Reads until `place` is full or the file ends.
-fn read_at(file: &File, place: &mut [u8], at: u64) -> io::Result<usize> {
+pub(crate) fn read_at(file: &File, place: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = place.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, at + filled as u64) {

@@ -113,6 +113,11 @@ impl Segment {
         self.bytes
     }
 
+    /// The file itself, to be read.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Another handle to read it.
     pub(crate) fn reader(&self) -> io::Result<File> {
         self.file.try_clone()

@@ -12,6 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use signing_core::journal::{ChainId, Frame, FrameError, HEADER_BYTES, Head, RecordHash};
 
 use crate::scan::{Frames, SegmentError, SegmentFile, Step, segments};
+use crate::tail::Tail;
 
 /// How often what looks broken is looked at again at most, and after how long.
 const LOOKS: u32 = 20;
@@ -71,9 +72,32 @@ pub enum Way {
     Record(Place),
     /// The end of the journal.
     End,
-    /// At the end of the last segment stands something that is not whole, and nothing
-    /// whole follows. Either it is being written, or it was torn.
-    Torn(Defect),
+    /// At the end of the last segment stands a write of which not all is there. Either
+    /// it is being written, or it was torn, and the next start cuts it.
+    Torn(Torn),
+}
+
+/// A torn write, which is no defect: nobody was told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// The first record of which not all is there.
+    pub record: u64,
+    /// The segment.
+    pub file: PathBuf,
+    /// The byte at which the write begins, or what of it is missing.
+    pub at: u64,
+}
+
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { record, file, at } = self;
+        write!(
+            f,
+            "a write was torn at record {record} in {} at byte {at}, before anyone was told of it: \
+             the next start cuts it and records that",
+            file.display()
+        )
+    }
 }
 
 /// Where a record lies.
@@ -185,14 +209,17 @@ impl Walk {
     /// Looks again for segments: the journal may have gone on.
     ///
     /// # Errors
-    /// [`Stop::Directory`]; [`Stop::NoJournal`] also if the segment it is in was moved
+    /// [`Stop::Directory`]; [`Stop::Segment`]; [`Stop::NoJournal`] also if the segment it is in was moved
     /// away or replaced, and the journal does not go on where it was.
     pub fn look_again(&mut self) -> Result<(), Stop> {
         let now = list(&self.directory)?;
         let next = self.passed.map_or(1, |head| head.seq + 1);
         let held = self.file().to_owned();
         let is_in_place = match &self.frames {
-            Some(frames) => frames.is_at(&held).unwrap_or(false),
+            Some(frames) => match frames.is_at(&held) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                looked => looked.map_err(|error| unreadable(&held, error))?,
+            },
             None => now.iter().any(|segment| segment.path == held),
         };
         let goes_on = now.iter().position(|segment| segment.first_seq == next);
@@ -279,6 +306,7 @@ impl Walk {
             (None, Some(byte)) => {
                 format!("its length is zero, and byte {byte} after it is not")
             }
+            (None, None) if is_last && at == HEADER_BYTES as u64 => "it is empty".to_owned(),
             (None, None) if is_last => return Ok(Look::Way(Way::End)),
             (None, None) => {
                 self.close();
@@ -286,11 +314,21 @@ impl Walk {
                 return Ok(Look::Next);
             }
         };
-        let follows = || frames.whole_frame_behind(at, before.seq);
-        let is_inside = !is_last || follows().map_err(|error| unreadable(file, error))?;
+        let junk = if is_last {
+            match frames.tail(before, at).map_err(|error| unreadable(file, error))? {
+                // What is whole or zeros by now was being written.
+                Tail::Clean | Tail::Written | Tail::Torn => None,
+                Tail::Junk(why) => Some(why),
+            }
+        } else {
+            Some(what)
+        };
         let bytes = frames.unread().to_vec();
-        let defect = self.defect(before.seq + 1, at, what);
-        let way = if is_inside { Err(Stop::Defect(defect)) } else { Ok(Way::Torn(defect)) };
+        let record = before.seq + 1;
+        let way = match junk {
+            Some(why) => Err(Stop::Defect(self.defect(record, at, why))),
+            None => Ok(Way::Torn(Torn { record, file: self.file().to_owned(), at })),
+        };
         Ok(Look::Broken(way, bytes))
     }
 
@@ -361,14 +399,21 @@ impl Place {
 /// The newest record, as far as the last segment can be read: for saying how far a way is.
 ///
 /// # Errors
-/// [`Stop::Directory`], [`Stop::NoJournal`].
+/// [`Stop::Directory`], [`Stop::NoJournal`], [`Stop::Segment`].
 pub fn newest(directory: &Path) -> Result<Head, Stop> {
     let files = list(directory)?;
     let last = files.last().ok_or_else(|| Stop::NoJournal(directory.to_owned()))?;
     let before = Head { seq: last.first_seq.saturating_sub(1), hash: RecordHash::NONE };
-    let Ok(mut frames) = Frames::open(last) else { return Ok(before) };
+    let mut frames = match Frames::open(last) {
+        Ok(frames) => frames,
+        Err(SegmentError::Io { path, error }) => return Err(Stop::Segment { path, error }),
+        // What is wrong with it is found on the way.
+        Err(_) => return Ok(before),
+    };
     let mut head = frames.header().before;
-    while let Ok(Step::Frame(_, frame)) = frames.step() {
+    while let Step::Frame(_, frame) =
+        frames.step().map_err(|error| unreadable(&last.path, error))?
+    {
         head = Head { seq: frame.seq, hash: frame.hash };
     }
     Ok(head)

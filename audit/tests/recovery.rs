@@ -19,11 +19,13 @@ use signing_core::journal::{Chain, Failed, Freeze, Intent, KeyId, Record};
 use time::OffsetDateTime;
 
 use places::places;
-use support::{SEED, Scratch, key, open, small_journal, small_journal_in, start, writable};
+use support::{SEED, Scratch, key, open, small_journal, start, writable};
 
 #[path = "support/places.rs"]
 mod places;
 mod support;
+#[path = "support/batch.rs"]
+mod tails;
 
 const SECTOR: usize = 512;
 /// Of each record in a batch: longer than two sectors, so that some lie whole in one.
@@ -112,34 +114,30 @@ fn a_change_inside_a_batch_that_no_disk_makes_is_damage() {
 }
 
 #[test]
-fn a_long_end_is_judged_and_cut_piece_by_piece() {
+fn a_long_torn_write_is_judged_and_cut_piece_by_piece() {
     const SEGMENT: u64 = 8 << 20;
     let scratch = Scratch::new("long");
-    let segment = small_journal_in(&scratch.0, SEGMENT);
-    let places = places(&scratch.0);
-    let (end, last) = (places[places.len() - 1], places[places.len() - 2]);
+    let (segment, end, batch) = tails::with_batch(&scratch.0, SEGMENT, &[32_000; 170]);
+    assert!(batch.len() > 5 << 20);
+    let (first, behind) = (open(&scratch.0).unwrap().head().seq - 170, batch.len() as u64);
     let file = writable(&segment);
-    let record = fs::read(&segment).unwrap()[last as usize..end as usize].to_vec();
-    // What no disk leaves: all of it is written, and a later record is behind it.
-    let torn = vec![7; (5 << 20) + 13];
-    let behind = (last + torn.len() as u64).next_multiple_of(8);
-    file.write_all_at(&torn, last).unwrap();
-    file.write_all_at(&record, behind).unwrap();
+    // A bit that no crash changes, in the first record: all the others follow it.
+    file.write_all_at(&[batch[200] ^ 1], end + 200).unwrap();
     let error = open(&scratch.0).unwrap_err();
-    assert!(matches!(error, OpenError::Damaged { at, .. } if at == last), "{error}");
-    // A sector of the same batch never came, far in.
-    file.write_all_at(&[0; SECTOR], 4 << 20).unwrap();
+    assert!(matches!(error, OpenError::Damaged { at, .. } if at == end), "{error}");
+    // Sectors of the same batch never came: at its beginning, and far in.
+    file.write_all_at(&batch, end).unwrap();
+    for from in [end.next_multiple_of(512), 4 << 20, 5 << 20] {
+        file.write_all_at(&[0; SECTOR], from).unwrap();
+    }
     let opened = open(&scratch.0).unwrap();
-    let used = record.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1;
-    assert_eq!(opened.cut().unwrap().bytes, behind + used - last);
+    let cut = opened.cut().unwrap().clone();
+    assert_eq!(opened.head().seq, first);
+    let used = batch.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1;
+    assert!(used <= behind);
+    assert_eq!((cut.bytes, cut.sha256.len()), (used, 64));
     drop(opened);
-    assert!(fs::read(&segment).unwrap()[last as usize..].iter().all(|byte| *byte == 0));
-    // Nothing follows it.
-    file.write_all_at(&torn, last).unwrap();
-    let cut = open(&scratch.0).unwrap().cut().unwrap().clone();
-    assert_eq!(cut.bytes, torn.len() as u64);
-    let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &torn);
-    assert_eq!(cut.sha256, hex::encode(sha256));
+    assert!(fs::read(&segment).unwrap()[end as usize..].iter().all(|byte| *byte == 0));
 }
 
 fn intent(request_id: &str) -> Record<'_> {

@@ -8,8 +8,8 @@ use signing_core::journal::{AuditKeys, Outline};
 use signing_core::key::PublicKey;
 use signing_core::{Algorithm, Registry};
 
-use crate::scan::{Frames, Step};
-use crate::walk::Walk;
+use crate::scan::{Frames, SegmentError, Step};
+use crate::walk::{Stop, Walk};
 
 /// Whose word the audit keys are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +29,24 @@ pub(super) struct Known {
 
 /// The keys of `registry`; without one, those that are named before the part of the
 /// journal that `walk` goes through. None: the registry has none.
-pub(super) fn of(registry: Option<&Registry>, walk: &Walk) -> Option<Known> {
+///
+/// # Errors
+/// If a segment can not be read: what it names is not known then.
+pub(super) fn of(registry: Option<&Registry>, walk: &Walk) -> Result<Option<Known>, Stop> {
     if let Some(registry) = registry {
         let keys = AuditKeys::of_registry(registry);
         let known = Known { keys: Arc::new(keys), whose: Keys::Registered };
-        return (!known.keys.is_empty()).then_some(known);
+        return Ok((!known.keys.is_empty()).then_some(known));
     }
     let mut known = Known { keys: Arc::default(), whose: Keys::SelfAsserted };
     for segment in walk.segments().iter().take(walk.index()).rev() {
-        let Ok(mut frames) = Frames::open(segment) else { break };
-        while let Ok(Step::Frame(_, frame)) = frames.step() {
+        let unreadable = |error| Stop::Segment { path: segment.path.clone(), error };
+        let mut frames = match Frames::open(segment) {
+            Ok(frames) => frames,
+            Err(SegmentError::Io { error, .. }) => return Err(unreadable(error)),
+            Err(_) => break,
+        };
+        while let Step::Frame(_, frame) = frames.step().map_err(unreadable)? {
             known.hear(frame.body);
         }
         // Every process names its key before it writes anything else.
@@ -46,7 +54,7 @@ pub(super) fn of(registry: Option<&Registry>, walk: &Walk) -> Option<Known> {
             break;
         }
     }
-    Some(known)
+    Ok(Some(known))
 }
 
 impl Known {

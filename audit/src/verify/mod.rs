@@ -19,7 +19,7 @@ use std::thread;
 use signing_core::Registry;
 use signing_core::journal::{ChainId, Head};
 
-use crate::walk::{Defect, Stop, Walk, newest};
+use crate::walk::{Defect, Stop, Torn, Walk, newest};
 use batch::{Batch, Checked};
 use reader::{End, Reader};
 use story::Story;
@@ -63,6 +63,8 @@ pub struct Report {
     pub keys: Keys,
     /// Whether a process was writing at the end: it may be at the next record already.
     pub live: bool,
+    /// The write at the end that a crash tore: no defect.
+    pub torn: Option<Torn>,
     /// The first defect.
     pub defect: Option<Defect>,
 }
@@ -106,7 +108,7 @@ pub fn verify(
     let from = options.head.map_or(newest_only, |head| newest_only.min(head.seq.max(1)));
     let walk = Walk::open(directory, from)?;
     let from = from.max(walk.segments().first().map_or(1, |segment| segment.first_seq));
-    let keys = keys::of(options.registry, &walk).ok_or(VerifyError::NoAuditKey)?;
+    let keys = keys::of(options.registry, &walk)?.ok_or(VerifyError::NoAuditKey)?;
     let mut report = Report {
         chain: None,
         first_seq: from,
@@ -119,6 +121,7 @@ pub fn verify(
         signatures_unchecked: 0,
         keys: keys.whose,
         live: false,
+        torn: None,
         defect: None,
     };
     let reader = Reader::new(directory.to_owned(), walk, from..=last, keys, options.head);
@@ -133,6 +136,7 @@ pub fn verify(
     report.segments = end.segments;
     report.bytes = end.bytes;
     report.live = end.live;
+    report.torn = end.torn;
     report.open_intents = story.open_intents();
     match (&report.defect, end.stop) {
         (None, Some(Stop::Defect(defect))) => report.defect = Some(defect),

@@ -10,7 +10,7 @@ use signing_core::journal::{ChainId, Frame, Head};
 
 use super::batch::Batch;
 use super::keys::Known;
-use crate::walk::{Defect, Place, Stop, Walk, Way, is_being_written};
+use crate::walk::{Defect, Place, Stop, Torn, Walk, Way, is_being_written};
 
 /// A batch is full with so many records, or bytes.
 const BATCH_RECORDS: u64 = 256;
@@ -29,6 +29,7 @@ pub(super) struct Reader {
     keys: Known,
     wanted: Option<Head>,
     batch: Option<Batch>,
+    torn: Option<Torn>,
 }
 
 /// How its way ended.
@@ -37,6 +38,7 @@ pub(super) struct End {
     pub(super) segments: u64,
     pub(super) bytes: u64,
     pub(super) live: bool,
+    pub(super) torn: Option<Torn>,
     /// None: at the journal's end, or nobody wanted more.
     pub(super) stop: Option<Stop>,
 }
@@ -52,7 +54,7 @@ impl Reader {
         wanted: Option<Head>,
     ) -> Self {
         let (from, to) = range.into_inner();
-        Self { directory, walk, from, to, keys, wanted, batch: None }
+        Self { directory, walk, from, to, keys, wanted, batch: None, torn: None }
     }
 
     /// Gives out batches until the end, or until `give` says that nobody takes them.
@@ -71,6 +73,7 @@ impl Reader {
             segments: (self.walk.index() + 1 - first_index) as u64,
             bytes: self.walk.bytes(),
             live: is_being_written(&self.directory),
+            torn: self.torn,
             stop,
         }
     }
@@ -88,8 +91,9 @@ impl Reader {
                     }
                 }
                 Way::End => return Ok(()),
-                Way::Torn(defect) if !is_being_written(&self.directory) => {
-                    return Err(Stop::Defect(torn(defect)));
+                Way::Torn(torn) if !is_being_written(&self.directory) => {
+                    self.torn = Some(torn);
+                    return Ok(());
                 }
                 Way::Torn(_) if looks == LOOKS => return Ok(()),
                 Way::Torn(_) => {
@@ -165,14 +169,4 @@ impl Reader {
         let (file, at) = (self.walk.file().to_owned(), self.walk.position());
         Some(Defect { record: wanted.seq, file, at, what })
     }
-}
-
-/// What a proxy would do about it.
-fn torn(defect: Defect) -> Defect {
-    let what = format!(
-        "{}; nothing whole follows, so it was being written when its process ended: the next \
-         start of the proxy cuts it and records that",
-        defect.what
-    );
-    Defect { what, ..defect }
 }

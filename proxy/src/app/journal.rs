@@ -29,7 +29,7 @@ pub(super) fn open_journal(
     match opened.cut() {
         Some(cut) => {
             let cut_bytes = cut.bytes;
-            tracing::warn!(target: "audit", %chain, seq, open_intents, cut_bytes, "a torn end was cut");
+            tracing::warn!(target: "audit", %chain, seq, open_intents, cut_bytes, "a torn write was cut");
         }
         None => tracing::info!(target: "audit", %chain, seq, open_intents, "journal"),
     }

@@ -94,8 +94,8 @@ fn write(
         let place = match walk.step()? {
             Way::Record(place) => place,
             Way::End => break,
-            Way::Torn(defect) => {
-                out::say(&format!("signctl: it ends before what is not whole: {defect}"));
+            Way::Torn(torn) => {
+                out::say(&format!("signctl: the export ends with the last whole record: {torn}"));
                 break;
             }
         };

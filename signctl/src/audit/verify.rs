@@ -97,6 +97,9 @@ fn table(report: &Report, seconds: f64, speed: f64) -> String {
         ("audit keys", keys(report.keys).to_owned()),
         ("took", format!("{seconds:.2} s, {speed:.0} records/s")),
     ];
+    if let Some(torn) = &report.torn {
+        rows.push(("end", torn.to_string()));
+    }
     if report.live {
         rows.push(("written", "by a process right now; it may be further already".to_owned()));
     }
@@ -148,6 +151,14 @@ fn to_json(report: &Report, seconds: f64, speed: f64) -> Value {
             "sentence": defect.to_string(),
         })
     });
+    let torn = report.torn.as_ref().map(|torn| {
+        json!({
+            "record": torn.record,
+            "file": torn.file.display().to_string(),
+            "at": torn.at,
+            "sentence": torn.to_string(),
+        })
+    });
     json!({
         "ok": report.defect.is_none(),
         "verdict": verdict(report),
@@ -165,5 +176,6 @@ fn to_json(report: &Report, seconds: f64, speed: f64) -> Value {
         "seconds": seconds,
         "records_per_s": speed,
         "defect": defect,
+        "torn": torn,
     })
 }

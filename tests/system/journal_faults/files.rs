@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use system_tests::journal::segments;
-use system_tests::programs::system;
+use system_tests::programs::{ours, system};
 use system_tests::{Exchange, Proxy, Tail};
 
 use super::Site;
@@ -38,6 +39,13 @@ fn refused_start(site: &Site) -> String {
     let output = proxy.verb("serve", &proxy.write()).output().unwrap();
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What `signctl audit verify` says of the journal.
+fn verified(site: &Site) -> Value {
+    let mut verify = Command::new(ours("signctl"));
+    verify.args(["audit", "verify", "--json", "--journal"]).arg(site.journal());
+    serde_json::from_slice(&verify.output().unwrap().stdout).unwrap()
 }
 
 /// Copies a directory with everything in it.
@@ -138,7 +146,7 @@ async fn an_older_copy_of_the_journal_is_refused() {
 }
 
 #[tokio::test]
-async fn damage_is_named_at_the_start_and_a_torn_end_is_cut() {
+async fn damage_is_named_at_the_start_and_by_verify_and_a_torn_write_is_cut() {
     let site = Site::new();
     let mut received = Vec::new();
     site.signs_again(&mut received).await;
@@ -154,16 +162,35 @@ async fn damage_is_named_at_the_start_and_a_torn_end_is_cut() {
     assert!(said.contains(segment.to_str().unwrap()), "{said}");
     assert!(said.contains(&format!("record {seq} ")), "{said}");
 
-    // Bytes behind the last record, as a process leaves them that dies while it writes.
-    let (_, last) = records.last().unwrap();
+    // Bytes behind the last record that no crash leaves there.
+    let (seq, last) = records.last().unwrap();
+    let [from, end] = [last.from, last.to].map(|at| usize::try_from(at).unwrap());
+    let mut junk = original.clone();
+    junk[end..end + 700].fill(7);
+    fs::write(&segment, &junk).unwrap();
+    let said = site.proxy().try_start(None).await.unwrap_err();
+    let why =
+        format!("record {} at byte {end} is damaged: what stands behind record {seq}", seq + 1);
+    assert!(said.contains(segment.to_str().unwrap()) && said.contains(&why), "{said}");
+    let defect = verified(&site)["defect"].clone();
+    assert_eq!((&defect["record"], &defect["at"]), (&json!(seq + 1), &json!(end)), "{defect}");
+    assert!(said.contains(defect["what"].as_str().unwrap()), "{said}");
+    assert_eq!(fs::read(&segment).unwrap(), junk, "it was changed");
+
+    // The beginning of the next record, as a process leaves it that dies while it writes.
     let mut torn = original;
-    let end = usize::try_from(last.to).unwrap();
-    torn[end..end + 700].fill(7);
+    let written = (end - from) / 2;
+    torn.copy_within(from..from + written, end);
+    torn[end + 8..end + 16].copy_from_slice(&(seq + 1).to_le_bytes());
     fs::write(&segment, &torn).unwrap();
     site.check(&received, Tail::MayBeTorn);
+    let found = verified(&site);
+    assert_eq!((&found["ok"], &found["torn"]["at"]), (&json!(true), &json!(end)), "{found}");
     site.signs_again(&mut received).await;
     let text = String::from_utf8_lossy(&fs::read(&segment).unwrap()).into_owned();
-    assert!(text.contains("\"cut_bytes\":700,"), "the start does not say what was cut");
+    let cut = format!("\"cut_bytes\":{written},");
+    assert!(text.contains(&cut), "the start does not say what was cut: {cut}");
+    assert_eq!(verified(&site)["torn"], json!(null));
 }
 
 #[tokio::test]
