@@ -175,8 +175,10 @@ fn place<'r>(
     asked: &mut [bool],
 ) -> bool {
     for (at, person) in people.iter().enumerate() {
-        let is_new = asked.get_mut(at).is_some_and(|asked| !std::mem::replace(asked, true));
-        if !is_new || !person.contains(role) {
+        // Whoever does not have this role is still to be asked for another one.
+        let is_asked = person.contains(role)
+            && asked.get_mut(at).is_some_and(|asked| !std::mem::replace(asked, true));
+        if !is_asked {
             continue;
         }
         let held = placed.get(at).copied().flatten();
@@ -212,6 +214,35 @@ mod tests {
             let people = people(of);
             let people: Vec<_> = people.iter().collect();
             assert_eq!(can_fill(roles, &people), expected, "{roles:?} of {of:?}");
+        }
+    }
+
+    /// Every way to give up to three people any of three roles, beside a search that forgets nothing.
+    #[test]
+    fn a_quorum_is_found_whenever_there_is_one() {
+        fn search(roles: &[&str], free: &[&BTreeSet<String>]) -> bool {
+            let Some((role, rest)) = roles.split_first() else { return true };
+            (0..free.len()).filter(|at| free[*at].contains(*role)).any(|at| {
+                let others = [&free[..at], &free[at + 1..]].concat();
+                search(rest, &others)
+            })
+        }
+        const ROLES: [&str; 3] = ["F", "L", "S"];
+        let some = |bits: usize| -> BTreeSet<String> {
+            let held = (0..3).filter(|bit| bits >> bit & 1 == 1);
+            held.map(|bit| ROLES[bit].to_owned()).collect()
+        };
+        let all: Vec<_> = (0..8).map(some).collect();
+        for bits in 0..8 * 8 * 8 * 4 {
+            let people = [bits & 7, bits >> 3 & 7, bits >> 6 & 7].map(|bits| &all[bits]);
+            let people = &people[..bits >> 9];
+            for roles in [&ROLES[..2], &ROLES[1..], &ROLES] {
+                assert_eq!(
+                    can_fill(roles, people),
+                    search(roles, people),
+                    "{roles:?} of {people:?}"
+                );
+            }
         }
     }
 
