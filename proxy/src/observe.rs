@@ -24,8 +24,8 @@ use crate::health::{Health, Reader};
 use crate::log_limit::LogLimit;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
+use crate::peer_address::PeerAddress;
 use crate::server::{Answer, json_answer, problem, status_of};
-use crate::source::Source;
 use crate::time::{now, wall_now};
 
 /// Connections at once, and of these from one source. Whoever can connect can take places: on
@@ -68,7 +68,7 @@ pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Some(place) = places.begin(Source::of(peer.ip())) {
+                if let Some(place) = places.begin(PeerAddress::of(peer.ip())) {
                     let (observed, log) = (Arc::clone(&observed), Arc::clone(&log));
                     tokio::spawn(async move {
                         if !connection(stream, Arc::new(place), observed).await
@@ -95,7 +95,11 @@ pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
 }
 
 /// False if it gave its place away.
-async fn connection(stream: TcpStream, place: Arc<Place<Source>>, observed: Arc<Observed>) -> bool {
+async fn connection(
+    stream: TcpStream,
+    place: Arc<Place<PeerAddress>>,
+    observed: Arc<Observed>,
+) -> bool {
     let service = {
         let place = Arc::clone(&place);
         service_fn(move |request| {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use signing_core::Moment;
 use tokio::sync::Notify;
 
-use crate::source::Source;
+use crate::peer_address::PeerAddress;
 
 /// From the ClientHello to the end of the handshake are two round trips and a few signatures. A
 /// handshake that takes longer is stalled, and gives way to the next that says hello.
@@ -45,12 +45,12 @@ struct Places {
 #[derive(Debug, Default)]
 struct Room {
     handshakes: BTreeMap<u64, UnderWay>,
-    by_source: HashMap<Source, BTreeSet<u64>>,
+    by_source: HashMap<PeerAddress, BTreeSet<u64>>,
 }
 
 #[derive(Clone, Debug)]
 struct UnderWay {
-    source: Source,
+    source: PeerAddress,
     since: Moment,
     gives_way: Arc<Notify>,
 }
@@ -65,8 +65,11 @@ impl Handshakes {
     /// A place for a client that has just connected; None if no handshake gives way to it.
     pub(super) fn begin(&self, peer: IpAddr, now: Moment) -> Option<Handshake> {
         let gives_way = Arc::new(Notify::new());
-        let under_way =
-            UnderWay { source: Source::of(peer), since: now, gives_way: Arc::clone(&gives_way) };
+        let under_way = UnderWay {
+            source: PeerAddress::of(peer),
+            since: now,
+            gives_way: Arc::clone(&gives_way),
+        };
         let id = self.lock().begin(under_way)?;
         Some(Handshake { of: self.clone(), id, gives_way })
     }
@@ -158,7 +161,7 @@ impl Room {
         self.handshakes.len()
     }
 
-    fn of(&self, source: Source) -> usize {
+    fn of(&self, source: PeerAddress) -> usize {
         self.by_source.get(&source).map_or(0, BTreeSet::len)
     }
 
@@ -179,7 +182,7 @@ impl Room {
     }
 
     /// The oldest, of all or of one source.
-    fn oldest(&self, of: Option<Source>) -> Option<u64> {
+    fn oldest(&self, of: Option<PeerAddress>) -> Option<u64> {
         match of {
             None => self.handshakes.keys().next().copied(),
             Some(source) => self.by_source.get(&source)?.first().copied(),
@@ -187,13 +190,13 @@ impl Room {
     }
 
     /// Has the oldest give way; false if there is none.
-    fn give_way(&mut self, of: Option<Source>) -> bool {
+    fn give_way(&mut self, of: Option<PeerAddress>) -> bool {
         let removed = self.oldest(of).and_then(|id| self.remove(id));
         removed.inspect(|removed| removed.gives_way.notify_one()).is_some()
     }
 
     /// Has the oldest give way if it is stalled; false if it is not.
-    fn stalled_gives_way(&mut self, of: Option<Source>, now: Moment) -> bool {
+    fn stalled_gives_way(&mut self, of: Option<PeerAddress>, now: Moment) -> bool {
         let oldest = self.oldest(of).and_then(|id| self.handshakes.get(&id));
         oldest.is_some_and(|oldest| now.since(oldest.since) >= STALLED) && self.give_way(of)
     }

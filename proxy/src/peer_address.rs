@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 /// An IPv4 address, or the /64 that one IPv6 host can have to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Source {
+pub(crate) enum PeerAddress {
     V4([u8; 4]),
     V6([u16; 4]),
 }
 
-impl Source {
+impl PeerAddress {
     pub(crate) fn of(address: IpAddr) -> Self {
         // A listener on [::] shows IPv4 clients as IPv6 addresses (RFC 4291 2.5.5.2).
         match address.to_canonical() {
@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn one_source_is_an_ipv4_address_or_an_ipv6_network() {
-        let of = |address: &str| Source::of(address.parse().unwrap());
+        let of = |address: &str| PeerAddress::of(address.parse().unwrap());
         for (one, other, same) in [
             ("192.0.2.1", "192.0.2.2", false),
             ("192.0.2.1", "::ffff:192.0.2.1", true),
