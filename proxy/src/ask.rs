@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use release::{Failed, Proven, SigningOrder};
 use signing_core::gate::{Evidence, Fault, Permit, Snapshot};
 use signing_core::{Kid, Moment, Reason, Refusal};
 
-use crate::order::{Failed, Proven, SigningOrder};
 use crate::sign::SigningRoom;
 use crate::time::now;
 use crate::upstream::{Answered, NoRoute, Patience, Route, UpstreamError};
@@ -62,7 +62,7 @@ impl SigningRoom {
     /// Asks the upstream of `route`. If it certainly signed nothing, and another one is open,
     /// asks that one, within the budget for second attempts.
     pub(crate) async fn ask(&self, order: &SigningOrder, route: Route, deadline: Moment) -> Asked {
-        let kid = &order.grant().signer().kid;
+        let kid = &order.permit().grant().signer().kid;
         let first = self.ask_one(order, kid, route, deadline).await;
         let was_not_served = matches!(
             &first.answer,
@@ -86,7 +86,8 @@ impl SigningRoom {
         order: SigningOrder,
         asked: Asked,
     ) -> (Result<Proven, Failed>, Moment) {
-        let (kid, is_registered) = (order.grant().signer().kid.clone(), is_registered(&order));
+        let (kid, is_registered) =
+            (order.permit().grant().signer().kid.clone(), is_registered(&order));
         let call = asked.call();
         let verdict = order.prove(asked.answer);
         let verified = now();
@@ -169,5 +170,5 @@ impl Asked {
 }
 
 fn is_registered(order: &SigningOrder) -> bool {
-    order.grant().algorithm() == order.grant().signer().algorithm()
+    order.permit().grant().algorithm() == order.permit().grant().signer().algorithm()
 }

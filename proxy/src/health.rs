@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use signing_core::gate::{Armed, Extent, Place, Snapshot, State, UpstreamView};
-use signing_core::{Kid, Moment, Refusal};
+use signing_core::{Kid, Mode, Moment, Refusal};
 use time::OffsetDateTime;
 
 use crate::conditions::{self, Condition, Level};
 use crate::json::put;
-use crate::record::{BREAKGLASS, NORMAL};
 use crate::time::rfc3339;
 
 /// Whether signing works, for all and for each.
@@ -148,7 +147,7 @@ impl<'g> Health<'g> {
     pub fn to_json(&self, reader: Reader) -> Value {
         let mut body = json!({
             "ok": self.ok,
-            "mode": if self.session.is_some() { BREAKGLASS } else { NORMAL },
+            "mode": if self.session.is_some() { Mode::Breakglass } else { Mode::Normal }.word(),
             "frozen": self.freeze.is_some(),
             "outage": self.extent().word(),
             "signers": self.signers.iter().map(|signer| signer.to_json(self.now, reader)).collect::<Vec<_>>(),

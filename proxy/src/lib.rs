@@ -1,6 +1,6 @@
 //! The signing proxy: fails closed, proves every signature before it leaves.
 //!
-//! Read [`app`] for how it is put together, [`order`] for what is proven, and
+//! Read [`app`] for how it is put together, the crate [`release`] for what is proven, and
 //! [`sign`] for the order in which.
 
 pub mod admin;
@@ -19,7 +19,6 @@ pub mod finish;
 pub mod health;
 pub mod idempotency;
 pub mod init;
-pub mod intent;
 mod json;
 pub mod log;
 pub mod log_limit;
@@ -27,9 +26,7 @@ pub mod materials;
 pub mod metrics;
 pub mod monitor;
 pub mod observe;
-pub mod order;
 mod peer_address;
-pub mod record;
 pub mod refusals;
 pub mod reload;
 pub mod request_context;

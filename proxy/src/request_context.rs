@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
-use signing_core::{Moment, Reason, Refusal};
+use signing_core::{Moment, Reason, Refusal, SignRequest};
 
 use crate::idempotency;
 
@@ -49,6 +49,15 @@ impl RequestContext {
             received: now,
             deadline: now.after(timeout(headers)?.map_or(longest, |asked| asked.min(longest))),
         })
+    }
+
+    /// What the records of `request` say of it.
+    pub(crate) fn of<'r>(&'r self, request: &'r SignRequest) -> release::Context<'r> {
+        release::Context {
+            request_id: &self.request_id,
+            traceparent: self.traceparent.as_deref(),
+            justification: request.justification.as_deref(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
+use release::{Failed, Proven, Provenance, Release, SigningOrder, announce};
 use signing_core::breakglass::wire::JournalHead;
 use signing_core::gate::{Admitted, EmergencyPermit, Evidence, Slots};
 use signing_core::journal::TimingUs;
@@ -13,11 +14,8 @@ use signing_core::{Caller, Kid, Moment, Refusal, SignRequest, ToBeSigned};
 use crate::emergency::{Emergency, EmergencyError};
 use crate::finish::Finisher;
 use crate::idempotency::{Claim, Claimed, Idempotency, Kept};
-use crate::intent::Intent;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::{Monitor, Over};
-use crate::order::{Failed, Proven, Release, SigningOrder};
-use crate::record::{record_outcome, record_withheld};
 use crate::request_context::RequestContext;
 use crate::time::{now, wall_now};
 use crate::upstream::{Route, Served};
@@ -109,9 +107,7 @@ pub async fn sign<L: Send + 'static>(
     // Not held while the upstream is asked: a thread has few places for such guards.
     drop(gates);
     let kid = permit.grant().signer().kid.clone();
-    let justification = request.justification.as_deref();
-    let intent = Intent::record(&room.journal, &permit, caller, &input, justification, context)?;
-    let order = SigningOrder::new(permit, intent, input);
+    let order = announce(&room.journal, permit, input, context.of(&request))?;
 
     // From here on nothing that the client does stops the work.
     let times = (context.received, context.deadline);
@@ -189,8 +185,11 @@ async fn settle<P: Admitted, L>(
         upstream: micros(answered.since(called)),
         verify: micros(verified.since(answered)),
     };
-    let outcome =
-        record_outcome(&room.journal, verdict, witnessed.as_ref(), replayed, timing_us).await?;
+    let provenance = Provenance { witnessed: witnessed.as_ref(), replayed, timing_us };
+    let outcome = match verdict {
+        Ok(proven) => proven.record(&room.journal, provenance).await?,
+        Err(failed) => return Err(failed.record(&room.journal)),
+    };
     let recorded = now();
 
     // Entered before the gate is asked: a freeze either is seen by this look at
@@ -208,7 +207,7 @@ async fn settle<P: Admitted, L>(
         }
         Err(withheld) => {
             drop(leaving);
-            return Err(record_withheld(&room.journal, withheld));
+            return Err(withheld.record(&room.journal));
         }
     };
     if let Some(claim) = claim {
@@ -245,9 +244,7 @@ async fn sign_in_session<L: Send + 'static>(
         }
         None => None,
     };
-    let justification = request.justification.as_deref();
-    let intent = Intent::record(&room.journal, &permit, caller, &input, justification, context)?;
-    let order = SigningOrder::new(permit, intent, input);
+    let order = announce(&room.journal, permit, input, context.of(&request))?;
     let rest = Box::pin(conclude_in_session(
         Arc::clone(room),
         order,
@@ -294,11 +291,10 @@ async fn conclude_in_session<L>(
              break-glass session is over"
                 .to_owned();
     }
-    let verdict = verdict.map_err(|failed| Failed {
+    if let (Err(failed), Some(refusal)) = (&mut verdict, refusal) {
         // What the emergency signer said is more than the class of the failure.
-        refusal: refusal.unwrap_or_else(|| failed.refusal.clone()),
-        ..failed
-    });
+        failed.refusal = refusal;
+    }
     let at = Times { received, called, answered, verified: now(), replayed: false };
     settle(&room, verdict, witnessed, claim, at, leaving).await
 }

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod journal;
 pub mod json;
 pub mod key;
+pub mod mode;
 pub mod moment;
 pub mod monitor;
 pub mod policy;
@@ -29,6 +30,7 @@ pub use canary::Canary;
 pub use key::{
     Algorithm, Digest, Hash, Kid, SignatureFormat, Signer, ToBeSigned, VerifiedSignature,
 };
+pub use mode::Mode;
 pub use moment::Moment;
 pub use policy::{Grant, Policy};
 pub use refusal::{Reason, Refusal};

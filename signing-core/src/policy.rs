@@ -68,7 +68,9 @@ impl Grant {
         &self.caller
     }
 
-    pub(crate) fn shared_caller(&self) -> &Arc<Caller> {
+    /// The same, to be kept beyond the grant.
+    #[must_use]
+    pub fn shared_caller(&self) -> &Arc<Caller> {
         &self.caller
     }
 

@@ -1,11 +1,10 @@
 //! What came of asking for a session, as a record.
 
 use signing_core::breakglass::{Request, wire};
-use signing_core::journal;
+use signing_core::journal::{self, clip};
 
 use super::Refused;
 use crate::emergency::Known;
-use crate::record::clip;
 
 /// An activation's record, with what it borrows.
 pub(super) struct ActivationRecord {

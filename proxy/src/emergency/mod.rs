@@ -12,12 +12,12 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use release::{Order as _, SigningOrder};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
 use signing_core::gate::{Admitted as _, EmergencyPermit};
 use signing_core::{Moment, Refusal};
 use tokio::sync::mpsc;
 
-use crate::order::{Order as _, SigningOrder};
 use crate::time::now;
 use connection::{Connector, Job};
 
@@ -164,7 +164,7 @@ impl Emergency {
         proxy_head: JournalHead,
     ) -> Result<Signed, EmergencyError> {
         let Some(client) = &self.0 else { return Err(AskError::NotConnected.into()) };
-        let (permit, about) = (order.permit(), order.about());
+        let permit = order.permit();
         let justification = justification.map(|mut text| {
             while text.len() > wire::JUSTIFICATION_MAX_BYTES {
                 text.pop();
@@ -176,7 +176,7 @@ impl Emergency {
                 id,
                 session: permit.armed().session.clone(),
                 caller: permit.grant().caller().as_str().to_owned(),
-                request_id: about.request_id.clone(),
+                request_id: order.request_id().to_owned(),
                 signer_kid: permit.grant().signer().kid.to_string(),
                 algorithm: permit.algorithm().name().to_owned(),
                 input: wire::Input::of(order.input()),

@@ -10,7 +10,7 @@ use signing_core::Kid;
 use signing_core::gate::{
     AuditStop, Freeze, Gates, Place, Snapshot, State, Transition, UpstreamChange,
 };
-use signing_core::journal::{self, Record};
+use signing_core::journal::{self, Record, clip};
 use signing_core::monitor::{self, FOLD_EVERY, News, Probe};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
@@ -21,7 +21,6 @@ use super::evidence::TrafficEvidence;
 use super::stops::Stops;
 use super::store::{Stored, StoredFreeze, StoredSeal};
 use crate::metrics::Metrics;
-use crate::record::clip;
 use crate::time::{now, wall_now};
 
 /// How often what could not be stored is tried again, in folds.

@@ -6,10 +6,10 @@
 use std::path::PathBuf;
 
 use development::DevelopmentKey;
+use release::Order;
 use signing_core::gate::Fault;
 
 use super::UpstreamError;
-use crate::order::Order;
 
 /// A development key as an upstream.
 #[derive(Debug)]

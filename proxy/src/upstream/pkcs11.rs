@@ -13,13 +13,13 @@ mod supervisor;
 use std::sync::Arc;
 use std::time::Duration;
 
+use release::Order;
 use signing_core::gate::Fault;
 use signing_core::{Algorithm, Moment};
 
 use super::retry::RetryBudget;
 use super::{FoundKey, Patience, UpstreamError};
 use crate::config;
-use crate::order::Order;
 use crate::time::now;
 use calls::{Answer, Calls};
 

@@ -7,12 +7,14 @@
 //! ```
 
 mod chain;
+mod clip;
 mod frame;
 mod header;
 mod keys;
 mod record;
 
 pub use chain::{Chain, ChainId, Head, RecordHash};
+pub use clip::clip;
 pub use frame::{BODY_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError, frame_bytes};
 pub use header::{HEADER_BYTES, Header, HeaderError};
 pub use keys::{AuditKeys, KeyId};

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use release::Release;
 use serde_json::{Value, json};
 use signing_core::gate::Armed;
 use signing_core::key::KeyKind;
-use signing_core::{Algorithm, Signer};
+use signing_core::{Algorithm, Mode, Signer};
 
 use super::Dialect;
 use crate::json::put;
-use crate::order::Release;
-use crate::record::{BREAKGLASS, NORMAL};
 use crate::time::{rfc3339, wall_now};
 
 /// A signature, in `dialect`'s words.
@@ -43,7 +42,7 @@ pub(super) fn signed(dialect: &Dialect, release: &Release) -> Value {
 
 /// By which key it was signed: the signer's own, or an emergency key of a session.
 pub(super) fn mode(session: Option<&Arc<Armed>>) -> &'static str {
-    if session.is_some() { BREAKGLASS } else { NORMAL }
+    if session.is_some() { Mode::Breakglass } else { Mode::Normal }.word()
 }
 
 /// `GET /public-key?kid=`.

@@ -1,0 +1,78 @@
+//! What an admitted request is about, recorded before anybody is asked to sign it.
+
+use std::sync::Arc;
+
+use audit::{IntentSeq, Journal};
+use signing_core::gate::Admitted;
+use signing_core::journal::{self, Record};
+use signing_core::{Algorithm, Caller, Kid, Mode, Refusal, ToBeSigned};
+
+use crate::record::unavailable;
+
+/// What a request carries beside its input, for its records.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'r> {
+    /// Its id.
+    pub request_id: &'r str,
+    /// The caller's trace (W3C Trace Context), if it sent one.
+    pub traceparent: Option<&'r str>,
+    /// Why the caller wants the signature, if it said so.
+    pub justification: Option<&'r str>,
+}
+
+/// An intent that is on its way to the disk: its outcome will be recorded, or the next
+/// start concludes it.
+#[derive(Debug)]
+pub(crate) struct Intent {
+    pub(crate) seq: IntentSeq,
+    pub(crate) about: About,
+}
+
+/// What an order is about, for the records of what becomes of it.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) request_id: String,
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) signer_kid: Kid,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) input_digest: String,
+    pub(crate) mode: Mode,
+}
+
+impl Intent {
+    /// Records what `permit` is about to be used for; waits for nothing. The caller is the one of
+    /// its grant. Dying after this line leaves an intent that the next start concludes as
+    /// indeterminate.
+    ///
+    /// # Errors
+    /// `audit_unavailable`, at once: nobody may be asked to sign.
+    pub(crate) fn record(
+        journal: &Journal,
+        permit: &impl Admitted,
+        input: &ToBeSigned,
+        context: Context<'_>,
+    ) -> Result<Self, Refusal> {
+        let about = About {
+            request_id: context.request_id.to_owned(),
+            caller: Arc::clone(permit.grant().shared_caller()),
+            signer_kid: permit.signer().kid.clone(),
+            algorithm: permit.algorithm(),
+            input_digest: input.fingerprint().to_string(),
+            mode: if permit.session().is_some() { Mode::Breakglass } else { Mode::Normal },
+        };
+        let record = Record::Intent(journal::Intent {
+            algorithm: about.algorithm.name(),
+            caller: about.caller.as_str(),
+            input_digest: &about.input_digest,
+            justification: context.justification,
+            mode: about.mode.word(),
+            request_id: &about.request_id,
+            signer_kid: about.signer_kid.as_str(),
+            traceparent: context.traceparent,
+        });
+        let seq = journal
+            .intent(&record)
+            .map_err(|trouble| unavailable(&trouble).about(&about.signer_kid))?;
+        Ok(Self { seq, about })
+    }
+}

@@ -1,0 +1,168 @@
+//! What may be asked to be signed, and the proof that the answer is the registered key's.
+
+use std::sync::Arc;
+
+use audit::Journal;
+use signing_core::gate::{Admitted, Evidence, Fault, Permit};
+use signing_core::{Algorithm, Canary, Reason, Refusal, Signer, ToBeSigned, VerifiedSignature};
+
+use crate::intent::{Context, Intent};
+
+/// What an upstream may be asked to sign: the bytes, and under which algorithm. Sealed: only a
+/// [`SigningOrder`] and a [`CanaryOrder`] are orders.
+pub trait Order: sealed::Sealed + Send + Sync {
+    /// The bytes, in the form of their algorithm.
+    fn input(&self) -> &ToBeSigned;
+
+    /// The algorithm.
+    fn algorithm(&self) -> Algorithm {
+        self.input().algorithm()
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<P: signing_core::gate::Admitted> Sealed for super::SigningOrder<P> {}
+    impl Sealed for super::CanaryOrder {}
+}
+
+/// A caller's request, granted, admitted and announced: ready for an upstream, or, in a session,
+/// for the emergency signer. What follows is the same for both. Made by [`announce`] only.
+#[derive(Debug)]
+pub struct SigningOrder<P: Admitted = Permit> {
+    permit: P,
+    intent: Intent,
+    input: ToBeSigned,
+}
+
+/// A canary of the monitor. It can hold no caller's bytes, and its signature
+/// can not be released: it has no permit.
+#[derive(Debug)]
+pub struct CanaryOrder {
+    signer: Arc<Signer>,
+    input: ToBeSigned,
+}
+
+/// An order whose signature verified under the registered public key. Made by
+/// [`SigningOrder::prove`] only, and consumed by its record.
+#[derive(Debug)]
+pub struct Proven<P: Admitted = Permit> {
+    pub(crate) permit: P,
+    pub(crate) intent: Intent,
+    pub(crate) signature: VerifiedSignature,
+}
+
+/// An order that came to nothing: what to observe, and what to answer.
+#[derive(Debug)]
+pub struct Failed {
+    pub(crate) intent: Intent,
+    /// What it says about the signer.
+    pub evidence: Evidence,
+    /// What the caller is told.
+    pub refusal: Refusal,
+}
+
+/// Announces in the journal what `permit` is about to be used for, and orders it. From here on
+/// an outcome has to follow, even if the process dies. Nobody waits for the disk: the outcome's
+/// record waits for both.
+///
+/// # Errors
+/// `audit_unavailable`, at once: nobody may be asked to sign.
+pub fn announce<P: Admitted>(
+    journal: &Journal,
+    permit: P,
+    input: ToBeSigned,
+    context: Context<'_>,
+) -> Result<SigningOrder<P>, Refusal> {
+    let intent = Intent::record(journal, &permit, &input, context)?;
+    Ok(SigningOrder { permit, intent, input })
+}
+
+impl<P: Admitted> SigningOrder<P> {
+    /// What admitted it.
+    #[must_use]
+    pub fn permit(&self) -> &P {
+        &self.permit
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.intent.about.request_id
+    }
+
+    /// Verifies the answer of whoever was asked under the registered public key.
+    ///
+    /// # Errors
+    /// [`Failed`] if the upstream failed, or if its signature does not verify.
+    #[expect(clippy::result_large_err, reason = "moved once, out of the one place that makes it")]
+    pub fn prove(self, answer: Result<Vec<u8>, Evidence>) -> Result<Proven<P>, Failed> {
+        let Self { permit, intent, input } = self;
+        let signer = permit.signer();
+        let verified = answer.and_then(|signature| {
+            signer
+                .verify(&input, signature)
+                .map_err(|bad| Evidence::Doubt { detail: bad.to_string() })
+        });
+        match verified {
+            Ok(signature) => Ok(Proven { permit, intent, signature }),
+            Err(evidence) => {
+                let refusal = refusal(&evidence).about(&signer.kid);
+                Err(Failed { intent, evidence, refusal })
+            }
+        }
+    }
+}
+
+impl<P: Admitted + Sync> Order for SigningOrder<P> {
+    fn input(&self) -> &ToBeSigned {
+        &self.input
+    }
+}
+
+impl CanaryOrder {
+    /// Orders a canary of `signer`.
+    #[must_use]
+    pub fn new(signer: Arc<Signer>, canary: &Canary) -> Self {
+        let input = canary.to_be_signed(&signer);
+        Self { signer, input }
+    }
+
+    /// What the upstream's answer says about the signer.
+    #[must_use]
+    pub fn evidence(self, answer: Result<Vec<u8>, Evidence>) -> Evidence {
+        match answer.map(|signature| self.signer.verify(&self.input, signature)) {
+            Ok(Ok(_)) => Evidence::Signed,
+            Ok(Err(bad)) => Evidence::Doubt { detail: format!("canary: {bad}") },
+            Err(evidence) => evidence,
+        }
+    }
+}
+
+impl Order for CanaryOrder {
+    fn input(&self) -> &ToBeSigned {
+        &self.input
+    }
+}
+
+/// What a caller is told about a failed call: its class, not the upstream's words.
+fn refusal(evidence: &Evidence) -> Refusal {
+    match evidence {
+        Evidence::Doubt { .. } => Refusal::new(
+            Reason::SignatureRejected,
+            "the upstream's answer did not verify under the registered key; the signer is sealed",
+        ),
+        Evidence::Failed { fault: Fault::Indeterminate, .. } => Refusal::new(
+            Reason::Indeterminate,
+            "the upstream did not answer in full; it may have signed, but nothing was released",
+        ),
+        Evidence::Failed { fault: Fault::Overloaded, .. } => Refusal::new(
+            Reason::Overloaded,
+            "more requests wait for the upstream than it signs in time; this one was not sent",
+        ),
+        Evidence::Failed { fault, .. } => {
+            Refusal::new(fault.gate_reason(), format!("the upstream failed: {}", fault.word()))
+        }
+        Evidence::Signed => Refusal::new(Reason::Internal, "a success was taken for a failure"),
+    }
+}

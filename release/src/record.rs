@@ -1,0 +1,113 @@
+//! What became of an order is on disk before anything of it leaves (I6).
+
+use audit::{Durable, Journal, Trouble};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use signing_core::breakglass::wire::JournalHead;
+use signing_core::gate::{Admitted, Evidence, Permit};
+use signing_core::journal::{self, Record, TimingUs, clip};
+use signing_core::{Reason, Refusal, VerifiedSignature};
+
+use crate::intent::{About, Intent};
+use crate::order::{Failed, Proven};
+
+/// How a signature came about, for its record.
+#[derive(Clone, Copy, Debug)]
+pub struct Provenance<'r> {
+    /// The emergency signer's own record of it, in a session.
+    pub witnessed: Option<&'r JournalHead>,
+    /// Whether it was given out before, under the same idempotency key.
+    pub replayed: bool,
+    /// Where the time went.
+    pub timing_us: TimingUs,
+}
+
+/// A proven order whose record is on disk, with its intent before it (I1, I6): it may be
+/// released. Made by [`Proven::record`] only, out of the journal's answer to this very outcome.
+#[derive(Debug)]
+pub struct Recorded<P: Admitted = Permit> {
+    pub(crate) permit: P,
+    pub(crate) about: About,
+    pub(crate) signature: VerifiedSignature,
+    pub(crate) durable: Durable,
+}
+
+impl<P: Admitted> Proven<P> {
+    /// Records the signature; returns once that is on disk. Dying before that leaves an intent
+    /// without an outcome, and no signature that anybody has.
+    ///
+    /// # Errors
+    /// `audit_unavailable` if the record is not on disk; the signature must not leave.
+    pub async fn record(
+        self,
+        journal: &Journal,
+        provenance: Provenance<'_>,
+    ) -> Result<Recorded<P>, Refusal> {
+        let Self { permit, intent: Intent { seq, about }, signature } = self;
+        let text = STANDARD.encode(signature.bytes());
+        let signer_record = provenance.witnessed.map(JournalHead::to_text);
+        let session = permit.session();
+        let record = Record::Signed(journal::Signed {
+            algorithm: about.algorithm.name(),
+            caller: about.caller.as_str(),
+            input_digest: &about.input_digest,
+            intent: seq.seq(),
+            incident: session.map(|armed| armed.incident.as_str()),
+            session: session.map(|armed| armed.session.as_str()),
+            signer_record: signer_record.as_deref(),
+            mode: about.mode.word(),
+            replayed: provenance.replayed,
+            request_id: &about.request_id,
+            signature: &text,
+            signer_kid: about.signer_kid.as_str(),
+            timing_us: provenance.timing_us,
+        });
+        match journal.outcome(seq, &record).await {
+            Ok(durable) => Ok(Recorded { permit, about, signature, durable }),
+            Err(trouble) => Err(unavailable(&trouble).about(&about.signer_kid)),
+        }
+    }
+}
+
+impl Failed {
+    /// Records what it came to, and returns what the caller is told. Nothing leaves, so nothing
+    /// waits: if this record is lost, the next start concludes the intent as indeterminate.
+    #[must_use]
+    pub fn record(self, journal: &Journal) -> Refusal {
+        let Self { intent: Intent { seq, about }, evidence, refusal } = self;
+        let detail = match &evidence {
+            Evidence::Signed => "",
+            Evidence::Failed { detail, .. } | Evidence::Doubt { detail } => detail,
+        };
+        let record = Record::Failed(journal::Failed {
+            algorithm: about.algorithm.name(),
+            caller: about.caller.as_str(),
+            detail: clip(detail),
+            input_digest: &about.input_digest,
+            intent: seq.seq(),
+            mode: about.mode.word(),
+            reason: refusal.reason.word(),
+            request_id: &about.request_id,
+            signer_kid: about.signer_kid.as_str(),
+        });
+        // The caller is refused either way; its reason says more than the journal's.
+        let _ = journal.conclude(seq, &record);
+        refusal
+    }
+}
+
+/// What a caller is told when nothing can be recorded: not where the journal lies.
+pub(crate) fn unavailable(trouble: &Trouble) -> Refusal {
+    let detail = match trouble {
+        Trouble::Sealed(_) => "the journal is sealed: an operator has to look into it",
+        Trouble::Full(_) => "the journal is full, and nothing is signed without a record",
+        Trouble::NoSegment(_) => {
+            "the journal cannot make its next segment, and nothing is signed without a record"
+        }
+        Trouble::Stopping => "the process is stopping, and nothing is signed without a record",
+        Trouble::Stalled(_) => {
+            "the journal does not keep up, and nothing is signed without a record"
+        }
+    };
+    Refusal::new(Reason::AuditUnavailable, detail)
+}

@@ -1,0 +1,21 @@
+//! With whose key a signature is made.
+
+/// The mode of a signature, in answers, records and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Through the signer's own upstream.
+    Normal,
+    /// With the emergency key of a break-glass session.
+    Breakglass,
+}
+
+impl Mode {
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Breakglass => "breakglass",
+        }
+    }
+}
