@@ -8,34 +8,36 @@
 //! everyone else sees an immutable [`Snapshot`], which admits requests and
 //! lets finished ones go.
 
-mod admitted;
 mod armed;
 mod audit_stop;
-mod emergency;
 mod epoch;
 mod evidence;
 mod freeze;
 mod gates;
 mod machine;
 mod outage;
+mod permit;
+mod session_permit;
 mod signer;
 mod slots;
 mod snapshot;
 mod upstream;
+mod upstream_permit;
 mod window;
 
-pub use admitted::Admitted;
 pub use armed::Armed;
 pub use audit_stop::AuditStop;
-pub use emergency::EmergencyPermit;
 pub use epoch::Epoch;
 pub use evidence::{Evidence, Fault, Observation, Source};
 pub use freeze::Freeze;
 pub use gates::{Gates, Transition, UpstreamChange, Watched};
 pub use machine::{Cause, State, Thresholds};
 pub use outage::OutageClock;
+pub use permit::{Admits, Admitted, At, Permit, StillOpen};
+pub use session_permit::{EmergencyPermit, Session};
 pub use signer::Extent;
 pub use slots::{Slot, Slots};
-pub use snapshot::{GateView, Permit, Snapshot, StillOpen};
+pub use snapshot::{GateView, Snapshot};
 pub use upstream::{Place, UpstreamView};
+pub use upstream_permit::Upstream;
 pub use window::{Tally, WindowLimits};

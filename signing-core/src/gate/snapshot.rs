@@ -1,12 +1,11 @@
-//! What the data plane sees of the gates: immutable, and the only place where
-//! a permit and the proof that the gate is still open are made.
+//! What the data plane sees of the gates, immutable: permits and the proof that the gate is still
+//! open are made out of it (`permit.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::admitted::in_time;
 use super::armed::{Armed, InForce};
 use super::audit_stop::AuditStop;
 use super::epoch::Epoch;
@@ -14,11 +13,9 @@ use super::freeze::Freeze;
 use super::machine::State;
 use super::outage::OutageClock;
 use super::signer::Extent;
-use super::slots::{Slot, Slots};
 use super::upstream::UpstreamView;
 use crate::key::Kid;
 use crate::moment::Moment;
-use crate::policy::Grant;
 use crate::refusal::{Reason, Refusal};
 use crate::rulebook::Rulebook;
 
@@ -66,83 +63,6 @@ pub struct Snapshot {
     gates: BTreeMap<Kid, GateView>,
     rulebook: Arc<Rulebook>,
     session: Option<InForce>,
-}
-
-/// Proof that the gate admitted a granted request (I1). Holds the grant and
-/// its slot; consumed by [`Snapshot::release`]; made by [`Snapshot::admit`] only.
-///
-/// ```compile_fail
-/// fn skip(grant: signing_core::Grant, slot: signing_core::gate::Slot, epoch: signing_core::gate::Epoch)
-///     -> signing_core::gate::Permit {
-///     signing_core::gate::Permit { grant, slot, epoch, deadline: signing_core::Moment::default() }
-/// }
-/// ```
-#[derive(Debug)]
-pub struct Permit {
-    grant: Grant,
-    epoch: Epoch,
-    trusted_from: Moment,
-    deadline: Moment,
-    slot: Slot,
-}
-
-/// Proof that the gate was still open, in the same epoch, when the signature
-/// was about to leave (I1). Made by [`Snapshot::release`] only, out of a permit.
-///
-/// ```compile_fail
-/// fn skip(grant: signing_core::Grant, slot: signing_core::gate::Slot) -> signing_core::gate::StillOpen {
-///     signing_core::gate::StillOpen { grant, slot, session: None }
-/// }
-/// ```
-#[derive(Debug)]
-pub struct StillOpen {
-    grant: Grant,
-    slot: Slot,
-    session: Option<Arc<Armed>>,
-}
-
-impl Permit {
-    /// The grant it was made from.
-    #[must_use]
-    pub fn grant(&self) -> &Grant {
-        &self.grant
-    }
-
-    /// Since when the signer has been without a seal: nothing signed before may
-    /// be given out again.
-    pub(super) fn trusted(&self) -> Moment {
-        self.trusted_from
-    }
-
-    /// When the request has to be answered.
-    pub(super) fn due(&self) -> Moment {
-        self.deadline
-    }
-}
-
-impl StillOpen {
-    pub(super) fn new(grant: Grant, slot: Slot, session: Option<Arc<Armed>>) -> Self {
-        Self { grant, slot, session }
-    }
-
-    /// The break-glass session that let it leave.
-    #[must_use]
-    pub fn session(&self) -> Option<&Arc<Armed>> {
-        self.session.as_ref()
-    }
-
-    /// The grant it was made from.
-    #[must_use]
-    pub fn grant(&self) -> &Grant {
-        &self.grant
-    }
-
-    /// Gives the slot back only once the answer is written or given up: a
-    /// request in flight is in flight until then.
-    #[must_use]
-    pub fn into_slot(self) -> Slot {
-        self.slot
-    }
 }
 
 impl Snapshot {
@@ -261,52 +181,6 @@ impl Snapshot {
             return Err(refuse(Reason::AuditUnavailable, detail, kid, stop.since, now));
         }
         Ok(())
-    }
-
-    /// Admits a granted request whose answer is due by `deadline`.
-    ///
-    /// # Errors
-    /// The refusal, at once: nothing here waits (I8).
-    pub fn admit(
-        &self,
-        grant: Grant,
-        slots: &Slots,
-        now: Moment,
-        deadline: Moment,
-    ) -> Result<Permit, Refusal> {
-        let kid = &grant.signer().kid;
-        let epoch = self.check(kid, now)?;
-        if grant.generation() != self.rulebook.generation() {
-            // Its epoch would say nothing about what the grant stands on.
-            let detail = "the configuration was reloaded since this was granted; ask again";
-            return Err(Refusal::new(Reason::GateClosedInFlight, detail).about(kid));
-        }
-        if now >= deadline {
-            let detail = "the deadline passed before the request was admitted";
-            return Err(Refusal::new(Reason::DeadlineExceeded, detail).about(kid));
-        }
-        let slot = slots.take(grant.shared_caller()).map_err(|refusal| refusal.about(kid))?;
-        let trusted_from = self.gates.get(kid).map_or(now, |gate| gate.trusted_from);
-        Ok(Permit { grant, epoch, trusted_from, deadline, slot })
-    }
-
-    /// Whether what `permit` admitted may still leave at `now`: the gate is
-    /// open, its lease lasts, nothing changed since the admission, and somebody
-    /// still waits for it.
-    ///
-    /// # Errors
-    /// `gate_closed_in_flight`, `indeterminate`; the signature must not leave.
-    pub fn release(&self, permit: Permit, now: Moment) -> Result<StillOpen, Refusal> {
-        let Permit { grant, epoch, deadline, slot, .. } = permit;
-        let kid = &grant.signer().kid;
-        in_time(kid, deadline, now)?;
-        let why = match self.check(kid, now) {
-            Ok(current) if current == epoch => return Ok(StillOpen::new(grant, slot, None)),
-            Ok(_) => "it had been shut in between".to_owned(),
-            Err(refusal) => refusal.to_string(),
-        };
-        let detail = format!("a signature was made and is withheld: {why}");
-        Err(Refusal::new(Reason::GateClosedInFlight, detail).about(kid))
     }
 }
 
