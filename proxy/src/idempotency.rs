@@ -94,14 +94,13 @@ pub fn read_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
 }
 
 impl Idempotency {
-    /// Claims `key` for the admitted request of `caller` with `input`.
+    /// Claims `key` for the request that `permit` admitted, with `input`.
     ///
     /// # Errors
     /// `idempotency_conflict` if it stands for other input, or for a request
     /// that is still being answered.
     pub fn claim(
         &self,
-        caller: &Arc<Caller>,
         key: String,
         permit: &impl Admitted,
         input: &ToBeSigned,
@@ -114,8 +113,9 @@ impl Idempotency {
             let kid = &permit.signer().kid;
             Err(Refusal::new(Reason::IdempotencyConflict, why).about(kid))
         };
+        let caller = Arc::clone(permit.grant().shared_caller());
         let mut callers = self.lock();
-        let of_caller = callers.entry(Arc::clone(caller)).or_default();
+        let of_caller = callers.entry(Arc::clone(&caller)).or_default();
         of_caller.forget(now);
         match of_caller.entries.get(&key) {
             // It was given out in another mode, which nothing crosses: asked anew.
@@ -134,7 +134,6 @@ impl Idempotency {
         }
         of_caller.kept.retain(|(_, kept)| *kept != key);
         of_caller.entries.insert(key.clone(), Entry { fingerprint, session, kept: None });
-        let caller = Arc::clone(caller);
         Ok(Claimed::Fresh(Claim { idempotency: self.clone(), caller, key, settled: false }))
     }
 

@@ -33,6 +33,7 @@ pub mod request_context;
 pub mod server;
 pub mod sign;
 pub mod signals;
+mod source;
 pub mod time;
 pub mod upstream;
 pub mod upstreams;

@@ -1,0 +1,117 @@
+//! Who signs an order: an upstream for what a signer's own gate admitted, the emergency signer for
+//! what a break-glass session admitted. Nothing else differs between the two.
+
+use release::{Failed, Proven, SigningOrder};
+use signing_core::breakglass::wire::JournalHead;
+use signing_core::gate::{Admits, Admitted as _, Evidence, Permit, Session, Snapshot, Upstream};
+use signing_core::{Moment, Refusal, SignRequest};
+
+use crate::emergency::EmergencyError;
+use crate::monitor::Over;
+use crate::sign::SigningRoom;
+use crate::time::now;
+use crate::upstream::Route;
+
+/// Who signs what a gate or a session admitted.
+pub(crate) trait Source: Admits {
+    /// Whom to ask, and with what beside the order.
+    type Chosen: Send + 'static;
+
+    /// Chooses whom to ask, before anything is announced.
+    ///
+    /// # Errors
+    /// The refusal, at once, if nobody can be asked.
+    fn choose(
+        room: &SigningRoom,
+        gates: &Snapshot,
+        permit: &Permit<Self>,
+        request: &SignRequest,
+    ) -> Result<Self::Chosen, Refusal>;
+
+    /// Has the order signed, proves the answer, and reports what it shows.
+    fn sign(
+        room: &SigningRoom,
+        order: SigningOrder<Permit<Self>>,
+        chosen: Self::Chosen,
+    ) -> impl Future<Output = Answered<Self>> + Send;
+}
+
+/// What became of an order, and when.
+pub(crate) struct Answered<A: Source> {
+    /// Whether the answer verified under the registered key.
+    pub(crate) verdict: Result<Proven<Permit<A>>, Failed>,
+    /// The emergency signer's record of it, if it signed.
+    pub(crate) witnessed: Option<JournalHead>,
+    /// When the first one that was asked was called.
+    pub(crate) called: Moment,
+    /// When the answer was there.
+    pub(crate) answered: Moment,
+    /// When it was verified.
+    pub(crate) verified: Moment,
+}
+
+impl Source for Upstream {
+    type Chosen = Route;
+
+    fn choose(
+        room: &SigningRoom,
+        gates: &Snapshot,
+        permit: &Permit<Self>,
+        _: &SignRequest,
+    ) -> Result<Route, Refusal> {
+        room.route(gates, permit, permit.deadline())
+    }
+
+    async fn sign(room: &SigningRoom, order: SigningOrder, route: Route) -> Answered<Self> {
+        let asked = room.ask(&order, route, order.permit().deadline()).await;
+        let (called, answered) = (asked.called, asked.answered);
+        let (verdict, verified) = room.judge(order, asked);
+        Answered { verdict, witnessed: None, called, answered, verified }
+    }
+}
+
+impl Source for Session {
+    /// The caller's justification, which the emergency signer records too.
+    type Chosen = Option<String>;
+
+    fn choose(
+        _: &SigningRoom,
+        _: &Snapshot,
+        _: &Permit<Self>,
+        request: &SignRequest,
+    ) -> Result<Option<String>, Refusal> {
+        Ok(request.justification.clone())
+    }
+
+    async fn sign(
+        room: &SigningRoom,
+        order: SigningOrder<Permit<Self>>,
+        justification: Option<String>,
+    ) -> Answered<Self> {
+        let called = now();
+        let head = JournalHead::new(room.journal.chain(), room.journal.head());
+        let answer = room.emergency.sign(&order, justification, head).await;
+        let answered = now();
+        let session = order.permit().armed().session.clone();
+        let (answer, witnessed, refusal) = match answer {
+            Ok(signed) => (Ok(signed.signature), Some(signed.record), None),
+            Err(EmergencyError { evidence, refusal }) => (Err(evidence), None, Some(refusal)),
+        };
+        let mut verdict = order.prove(answer);
+        if let Err(Failed { evidence: Evidence::Doubt { detail }, refusal, .. }) = &mut verdict {
+            // Over before anyone is answered: whatever else it signed does not leave. If the monitor
+            // is gone, so are all leases.
+            let _ = room.monitor.disarm(session, Over::doubt(detail)).await;
+            room.emergency.ends("its answer is not believed");
+            refusal.detail =
+                "the emergency signer's answer did not verify under the registered key; the \
+                 break-glass session is over"
+                    .to_owned();
+        }
+        if let (Err(failed), Some(refusal)) = (&mut verdict, refusal) {
+            // What the emergency signer said is more than the class of the failure.
+            failed.refusal = refusal;
+        }
+        Answered { verdict, witnessed, called, answered, verified: now() }
+    }
+}
