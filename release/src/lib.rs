@@ -6,7 +6,94 @@
 //! ```
 //!
 //! Whoever signs, an upstream or the emergency signer, sees an [`Order`] and answers bytes that
-//! nobody believes yet.
+//! nobody believes yet. The whole road:
+//!
+//! ```
+//! use audit::Journal;
+//! use release::{Context, Provenance, Release, announce};
+//! use signing_core::gate::{Evidence, Permit, Snapshot};
+//! use signing_core::{Moment, Refusal, ToBeSigned};
+//!
+//! async fn road(
+//!     (journal, permit, input): (&Journal, Permit, ToBeSigned),
+//!     (context, provenance): (Context<'_>, Provenance<'_>),
+//!     answer: Result<Vec<u8>, Evidence>,
+//!     (gates, now, wall): (&Snapshot, Moment, time::OffsetDateTime),
+//! ) -> Result<Release, Refusal> {
+//!     let order = announce(journal, permit, input, context)?;
+//!     let proven = order.prove(answer).map_err(|failed| failed.record(journal))?;
+//!     let recorded = proven.record(journal, provenance).await?;
+//!     recorded.release(gates, now, wall).map_err(|withheld| withheld.record(journal))
+//! }
+//! ```
+//!
+//! None of these compiles. A durable record of something else stands for a signature's:
+//!
+//! ```compile_fail
+//! fn forge(proven: release::Proven, durable: audit::Durable) -> release::Recorded {
+//!     let release::Proven { permit, intent, signature } = proven;
+//!     release::Recorded { permit, about: intent.about, signature, durable }
+//! }
+//! ```
+//!
+//! An intent that announced something else stands for an order's:
+//!
+//! ```compile_fail
+//! use signing_core::{ToBeSigned, gate::Permit};
+//! fn forge(permit: Permit, intent: audit::IntentSeq, input: ToBeSigned) -> release::SigningOrder {
+//!     release::SigningOrder { permit, intent, input }
+//! }
+//! ```
+//!
+//! An answer that nobody verified is recorded as signed:
+//!
+//! ```compile_fail
+//! async fn forge(
+//!     order: release::SigningOrder,
+//!     journal: &audit::Journal,
+//!     provenance: release::Provenance<'_>,
+//! ) -> Result<release::Recorded, signing_core::Refusal> {
+//!     order.record(journal, provenance).await
+//! }
+//! ```
+//!
+//! A signature without a record is released:
+//!
+//! ```compile_fail
+//! use signing_core::{Moment, gate::Snapshot};
+//! fn forge(
+//!     proven: release::Proven,
+//!     gates: &Snapshot,
+//!     (now, wall): (Moment, time::OffsetDateTime),
+//! ) -> Result<release::Release, release::Withheld> {
+//!     proven.release(gates, now, wall)
+//! }
+//! ```
+//!
+//! What a session admitted goes to an upstream, or the reverse:
+//!
+//! ```compile_fail
+//! use signing_core::gate::{Permit, Session, Upstream};
+//! fn forge(order: release::SigningOrder<Permit<Session>>) -> release::SigningOrder<Permit<Upstream>> {
+//!     order
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! use signing_core::gate::{Permit, Session, Upstream};
+//! fn forge(order: release::SigningOrder<Permit<Upstream>>) -> release::SigningOrder<Permit<Session>> {
+//!     order
+//! }
+//! ```
+//!
+//! A canary is released:
+//!
+//! ```compile_fail
+//! use signing_core::gate::Evidence;
+//! fn forge(canary: release::CanaryOrder, answer: Result<Vec<u8>, Evidence>) -> Option<release::Proven> {
+//!     canary.prove(answer).ok()
+//! }
+//! ```
 
 mod intent;
 mod order;
