@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use host::clock::now;
 use release::CanaryOrder;
 use serde::{Deserialize, Serialize};
 use signing_core::worker::Start;
 use signing_core::{Algorithm, Canary, Registry};
 use signing_proxy::config::Pkcs11;
-use signing_proxy::time::now;
 use signing_proxy::upstream::{FaultSwitch, Ledger, Patience, Pkcs11Clients, Provider, Upstream};
 use system_tests::{Kind, SoftHsm, softhsm};
 use tokio::task::JoinSet;

@@ -124,7 +124,7 @@ fn journal(args: &JournalLoop) -> anyhow::Result<Journal> {
         frozen: None,
         sealed: &[],
     };
-    let clock = Clock { now: signing_proxy::time::now, wall: signing_proxy::time::wall_now };
+    let clock = Clock { now: host::clock::now, wall: host::clock::wall_now };
     let opened = Opened::open(&dir, key, &keys)?;
     Ok(opened.start(&identity, SEGMENT_BYTES, clock, Box::new(Deaf))?)
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use host::clock::rfc3339_seconds;
 use signing_core::breakglass::APPROVALS_MAX;
 use signing_core::breakglass::activation::{ApprovalRules, can_fill};
 use signing_core::key::Purpose;
@@ -14,7 +15,6 @@ use crate::approvers::Approver;
 use crate::keyfile;
 use crate::materials::{Held, Materials};
 use crate::past::Past;
-use crate::time::rfc3339;
 
 /// Sizes of RSA keys: smaller ones are not verified, and the approval of a larger one is too long.
 const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=5120;
@@ -97,7 +97,7 @@ fn quorum(materials: &Materials, now: OffsetDateTime, found: &mut Found) {
     }
     if filled_by(|one| one.is_able()) && !filled_by(|one| one.counts) {
         let from = people.values().filter(|one| !one.counts).filter_map(|one| one.later).max();
-        let from = from.map(rfc3339).unwrap_or_default();
+        let from = from.map(rfc3339_seconds).unwrap_or_default();
         found.notes.push(format!(
             "approvers.file: until {from} (valid-after) too few keys count to approve anything"
         ));

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use audit::Presence;
 use host::access::{self, Allowed};
+use host::clock::wall_now;
 use host::environment::Environment;
 use host::modes::{self, Place, What};
 
@@ -13,7 +14,6 @@ use crate::config::{self, Config};
 use crate::materials::Materials;
 use crate::past::Past;
 use crate::store::Store;
-use crate::time::wall_now;
 
 /// What was found.
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 use audit::AuditKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::clock::wall_now;
 use host::user::LocalUsers;
 use nix::unistd::Uid;
 use signing_core::breakglass::wire::JournalHead;
@@ -10,7 +11,6 @@ use signing_core::journal::{Init, Record};
 
 use crate::materials::Materials;
 use crate::store::Store;
-use crate::time::wall_now;
 
 /// Makes the journal that the configuration names. If there was another one here, as the
 /// state directory knows, the new one's first record says so.

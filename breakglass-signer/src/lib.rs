@@ -27,5 +27,4 @@ pub mod service;
 pub mod signals;
 mod spki;
 pub mod store;
-pub mod time;
 pub mod unlock;

@@ -6,10 +6,9 @@ use std::io::{self, Write as _};
 use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
+use host::clock::wall_now;
 use serde_json::{Map, Value, json};
 use signing_core::journal::instant;
-
-use crate::time::wall_now;
 
 const LINES_MAX: usize = 1024;
 /// How long the end of the process waits for the last line.

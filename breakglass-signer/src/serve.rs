@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use audit::{AuditKey, Identity, Observer, Opened};
+use audit::{AuditKey, Clock, Identity, Observer, Opened};
+use host::clock::{now, wall_now};
 use host::places::Places;
 use host::user::LocalUsers;
 use nix::unistd::geteuid;
@@ -28,7 +29,6 @@ use crate::sandbox::{self, Landlock};
 use crate::service::{Known, Service};
 use crate::signals::Signals;
 use crate::store::Store;
-use crate::time::{CLOCK, wall_now};
 use crate::{connection, operator};
 
 /// Connections of one user of `signer.socket`; a proxy needs one.
@@ -138,7 +138,8 @@ fn run(
         frozen: None,
         sealed: &[],
     };
-    let journal = opened.start(&identity, config.segment_bytes, CLOCK, Box::new(Unobserved))?;
+    let clock = Clock { now, wall: wall_now };
+    let journal = opened.start(&identity, config.segment_bytes, clock, Box::new(Unobserved))?;
     // A journal that says nothing of its beginning remembers nothing.
     let known = Known { past, since: told.since.unwrap_or_else(wall_now), users };
     let service = Service::new(materials, journal.clone(), log.clone(), store, known);

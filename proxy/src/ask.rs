@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use host::clock::now;
 use release::{Failed, Proven, SigningOrder};
 use signing_core::gate::{Evidence, Fault, Permit, Snapshot};
 use signing_core::{Kid, Moment, Reason, Refusal};
 
 use crate::sign::SigningRoom;
-use crate::time::now;
 use crate::upstream::{Answered, NoRoute, Patience, Route, UpstreamError};
 
 /// What a caller is told whose request no upstream would answer in time.

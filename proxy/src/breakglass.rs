@@ -15,6 +15,7 @@ use std::time::Duration;
 use audit::Journal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::clock::{now, rfc3339, wall_now};
 use serde_json::{Value, json};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
 use signing_core::breakglass::{REQUEST_MAX_BYTES, Request};
@@ -26,7 +27,6 @@ use tokio::sync::Mutex;
 
 use crate::emergency::Emergency;
 use crate::monitor::{Monitor, Over};
-use crate::time::{now, rfc3339, wall_now};
 use record::ActivationRecord;
 
 pub use keeper::keep;

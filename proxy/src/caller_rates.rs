@@ -11,9 +11,8 @@ use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use host::clock::now;
 use signing_core::{Caller, Reason, Refusal};
-
-use crate::time::now;
 
 /// How often one caller may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use host::clock::{now, wall_now};
 use release::CanaryOrder;
 use signing_core::canary::NONCE_BYTES;
 use signing_core::gate::{Evidence, Fault};
@@ -21,7 +22,6 @@ use tokio::task::JoinSet;
 
 use crate::conditions::Conditions;
 use crate::monitor::Monitor;
-use crate::time::{now, wall_now};
 use crate::upstream::{FoundKey, NO_CREDENTIALS, Patience, Provider, Upstream, UpstreamError};
 use report::Checks;
 

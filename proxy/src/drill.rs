@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
+use host::clock::now;
 use serde_json::{Value, json};
 use signing_core::gate::{Extent, State};
 use signing_core::journal::{self, Record};
@@ -17,7 +18,6 @@ use signing_core::{Kid, Moment, Reason, Refusal};
 use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::monitor::Monitor;
-use crate::time::now;
 use crate::upstream::FaultSwitch;
 
 /// The whole of it, recovery included: less than an admin connection lives.

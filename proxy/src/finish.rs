@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use host::clock::now;
 use signing_core::{Reason, Refusal};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::request_context::RequestContext;
-use crate::time::now;
 
 /// Knows the runtime on which abandoned work goes on, and how much is under way.
 #[derive(Clone, Debug)]

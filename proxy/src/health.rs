@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use host::clock::rfc3339;
 use serde_json::{Value, json};
 use signing_core::gate::{Armed, Extent, Place, Snapshot, State, UpstreamView};
 use signing_core::{Kid, Mode, Moment, Refusal};
@@ -9,7 +10,6 @@ use time::OffsetDateTime;
 
 use crate::conditions::{self, Condition, Level};
 use crate::json::put;
-use crate::time::rfc3339;
 
 /// Whether signing works, for all and for each.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ impl<'g> Health<'g> {
             let freeze = json!({
                 "reason": freeze.reason,
                 "by": freeze.by,
-                "since": crate::time::rfc3339(freeze.at),
+                "since": host::clock::rfc3339(freeze.at),
             });
             put(&mut body, "freeze", freeze);
         }

@@ -3,11 +3,11 @@
 use audit::{AuditKey, OpenError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::clock::wall_now;
 use signing_core::journal::{self, Record};
 
 use crate::materials::{Materials, RegisteredAuditKey};
 use crate::monitor::{Store, StoreError, Witness};
-use crate::time::wall_now;
 
 /// Why there is no new journal.
 #[derive(Debug, thiserror::Error)]

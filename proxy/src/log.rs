@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use host::clock::now;
 use host::environment::Environment;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signing_core::Moment;
@@ -24,7 +25,6 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::conditions::LogState;
-use crate::time::now;
 
 use self::levels::Levels;
 

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use audit::AuditKey;
 use development::DevelopmentKey;
+use host::clock::wall_now;
 use signing_core::key::{Purpose, names_of};
 use signing_core::registry::Document;
 use signing_core::{Algorithm, Kid, Policy, Registry, json};
@@ -15,7 +16,6 @@ use time::OffsetDateTime;
 
 use crate::config::{Config, ConfigError, Draft, Environment, Tls, Upstream};
 use crate::server::{ServerTls, registry_json};
-use crate::time::wall_now;
 use host::files;
 
 /// A configuration with all its files read.

@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use host::clock::{now, wall_now};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -28,7 +29,6 @@ use crate::conditions::{self, Condition};
 use crate::emergency::Emergency;
 use crate::health::Health;
 use crate::server::ServerTls;
-use crate::time::{now, wall_now};
 use crate::upstream::Quota;
 use crate::workers::Worker;
 use ::audit::Journal;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
+use host::clock::{now, wall_now};
+use host::log_limit::LogLimit;
 use host::places::{Place, Places};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -21,12 +23,10 @@ use tokio::task::yield_now;
 use crate::conditions::Conditions;
 use crate::emergency::Emergency;
 use crate::health::{Health, Reader};
-use crate::log_limit::LogLimit;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::peer_address::PeerAddress;
 use crate::server::{Answer, json_answer, problem, status_of};
-use crate::time::{now, wall_now};
 
 /// Connections at once, and of these from one source. Whoever can connect can take places: on
 /// loopback every local user, under every address of 127.0.0.0/8.

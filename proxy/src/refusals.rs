@@ -7,10 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use audit::Journal;
+use host::clock::now;
 use signing_core::journal::{self, Record, Refused, clip};
 use signing_core::{Kid, Moment, Reason, Refusal};
-
-use crate::time::now;
 
 /// How often they are recorded, if there are any.
 const RECORD_EVERY: Duration = Duration::from_secs(10);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
+use host::clock::{now, wall_now};
 use release::{Provenance, Release, SigningOrder, announce};
 use signing_core::gate::{Admitted as _, Permit, Slots, Snapshot};
 use signing_core::journal::TimingUs;
@@ -20,7 +21,6 @@ use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
 use crate::request_context::RequestContext;
 use crate::source::{Answered, Source};
-use crate::time::{now, wall_now};
 use crate::upstream::Served;
 
 /// Everything the pipeline needs.

@@ -1,6 +1,7 @@
 //! Who signs an order: an upstream for what a signer's own gate admitted, the emergency signer for
 //! what a break-glass session admitted. Nothing else differs between the two.
 
+use host::clock::now;
 use release::{Failed, Proven, SigningOrder};
 use signing_core::breakglass::wire::JournalHead;
 use signing_core::gate::{Admits, Admitted as _, Evidence, Permit, Session, Snapshot, Upstream};
@@ -9,7 +10,6 @@ use signing_core::{Moment, Refusal, SignRequest};
 use crate::emergency::EmergencyError;
 use crate::monitor::Over;
 use crate::sign::SigningRoom;
-use crate::time::now;
 use crate::upstream::Route;
 
 /// Who signs what a gate or a session admitted.

@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 use signing_core::key::PublicKey;
 use signing_core::registry::{Entry, Foreign, foreign_keys};
 use signing_core::{Algorithm, Registry, json};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// Which registry, and what to do with it.
@@ -120,7 +119,7 @@ pub(crate) fn revoke(file: &Path, kid: &str) -> anyhow::Result<String> {
     if let Some(at) = entry.get("revokedAt").and_then(Value::as_str) {
         return Ok(at.to_owned());
     }
-    let now = OffsetDateTime::now_utc();
+    let now = host::clock::wall_now();
     let at = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339)?;
     entry.insert("revokedAt".to_owned(), json!(at));
     replace(file, &document)?;

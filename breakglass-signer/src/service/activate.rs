@@ -9,6 +9,7 @@ use audit::{Durable, Trouble};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::clock::{now, rfc3339_seconds, wall_now};
 use serde_json::json;
 use signing_core::Kid;
 use signing_core::breakglass::activation::{self, Approval, Evidence};
@@ -30,7 +31,6 @@ use crate::connection::Out;
 use crate::key::{EmergencyKey, Unproven};
 use crate::keyfile::{self, KeyFileError};
 use crate::materials::Materials;
-use crate::time::{now, rfc3339, wall_now};
 
 /// Activations in a row, and how often one more may be asked for: each is recorded.
 const BURST: u32 = 20;
@@ -143,7 +143,7 @@ impl Service {
                 owner,
                 out: out.clone(),
                 signatures: 0,
-                activated_at: rfc3339(wall),
+                activated_at: rfc3339_seconds(wall),
                 approved_by,
                 record: head_of(&durable),
             };
@@ -226,7 +226,7 @@ impl Service {
     async fn record(&self, asked: &Asked, activation: &Activation) -> Result<Durable, Trouble> {
         let request = activation.request();
         let (expires_at, outage_since) =
-            (rfc3339(request.expires_at()), rfc3339(request.outage_since()));
+            (rfc3339_seconds(request.expires_at()), rfc3339_seconds(request.outage_since()));
         let (nonce, session) = (request.nonce(), request.session());
         let (proxy_head, request_b64) =
             (asked.ask.proxy_head.to_text(), STANDARD.encode(&asked.bytes));

@@ -4,6 +4,7 @@
 //! wants a key gone earlier is an operator of this signer, past the proxy.
 
 use audit::Durable;
+use host::clock::{now, rfc3339_seconds, wall_now};
 use serde_json::json;
 use signing_core::Kid;
 use signing_core::breakglass::wire::{Destroy, Destroyed, REASON_MAX_BYTES, Reason, Refused};
@@ -13,7 +14,6 @@ use super::{Armory, Service, head_of, one_line, refused};
 use crate::keyfile;
 use crate::materials::Held;
 use crate::past::Due;
-use crate::time::{now, rfc3339, wall_now};
 
 /// Refused destructions in a row that the log tells of, and how often one more: a peer can ask for
 /// as many as it likes.
@@ -88,7 +88,7 @@ impl Service {
             let mut armory = self.armory.borrow_mut();
             may_destroy(&armory, via, kid).map_err(refuse)?;
             armory.past.refuse(kid, &sha256);
-            let at = rfc3339(wall_now() + self.materials.config.destruction_within);
+            let at = rfc3339_seconds(wall_now() + self.materials.config.destruction_within);
             // One that no session used is asked for too, once somebody began.
             armory.past.due.entry(kid.clone()).or_insert(Due { at, told: false });
         }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use host::clock::{rfc3339_seconds, wall_now};
 use serde_json::json;
 use signing_core::breakglass::End;
 use signing_core::breakglass::wire::{
@@ -12,7 +13,6 @@ use signing_core::journal::{ACTOR, Record, SessionEnded as EndedRecord, Unlock};
 use super::{Service, head_of, one_line, refused};
 use crate::connection::Out;
 use crate::past::{Due, Unended};
-use crate::time::{rfc3339, wall_now};
 
 /// A session that is over.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl Service {
     pub async fn ended(&self, session: &Unended, end: End, by: &str, detail: &str) -> Over {
         let due = {
             let mut armory = self.armory.borrow_mut();
-            let at = rfc3339(wall_now() + self.materials.config.destruction_within);
+            let at = rfc3339_seconds(wall_now() + self.materials.config.destruction_within);
             // The first session that used a key decides.
             let due = armory.past.due.entry(session.emergency_kid.clone());
             due.or_insert(Due { at, told: false }).at.clone()

@@ -16,6 +16,7 @@ use audit::{Durable, Journal};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::clock::{now, rfc3339_seconds, wall_now};
 use host::user::LocalUsers;
 use signing_core::breakglass::Session;
 use signing_core::breakglass::wire::{
@@ -33,7 +34,6 @@ use crate::log::Log;
 use crate::materials::{Held, Materials};
 use crate::past::Past;
 use crate::store::{Store, Stored};
-use crate::time::{now, rfc3339, wall_now};
 use crate::unlock::Unlock;
 use refusals::Refusals;
 
@@ -275,7 +275,7 @@ impl Active {
             replaces: request.replaces().iter().map(ToString::to_string).collect(),
             callers: request.callers().iter().map(ToString::to_string).collect(),
             activated_at: self.activated_at.clone(),
-            expires_at: rfc3339(request.expires_at()),
+            expires_at: rfc3339_seconds(request.expires_at()),
             expires_in_ms: u64::try_from(self.session.lasts(now).as_millis()).unwrap_or(0),
             remaining: self.session.remaining(),
             max_signatures: self.max_signatures,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use host::clock::now;
 use serde_json::json;
 use signing_core::Moment;
 use signing_core::breakglass::Session;
@@ -10,7 +11,6 @@ use signing_core::breakglass::wire::{Reason, Refused, Sign};
 use signing_core::journal::{ACTOR, EmergencyRefusals, Record, Refused as RefusedRecord};
 
 use super::{Service, one_line};
-use crate::time::now;
 
 /// By the name of the session; none: no session was in force.
 #[derive(Debug, Default)]

@@ -4,13 +4,13 @@
 use audit::Appending;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::clock::{now, wall_now};
 use signing_core::breakglass::Ask;
 use signing_core::breakglass::wire::{JUSTIFICATION_MAX_BYTES, Reason, Refused, Sign};
 use signing_core::journal::{ACTOR, EmergencySigned, Record};
 use signing_core::{Algorithm, Caller, Kid};
 
 use super::{Armory, Service, refused};
-use crate::time::{now, wall_now};
 
 /// Longest request id; the proxy's own has fewer.
 const REQUEST_ID_MAX_BYTES: usize = 256;

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use audit::Trouble;
+use host::clock::{now, wall_now};
 use serde_json::json;
 use signing_core::breakglass::End;
 use signing_core::journal::{ACTOR, DestructionOverdue, Record};
 
 use super::Service;
-use crate::time::{now, wall_now};
 
 /// How late an end is noticed at most. A signature is never late: its permit asks the clocks.
 const EVERY: Duration = Duration::from_millis(100);

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use host::clock::now;
+use host::log_limit::LogLimit;
 use host::places::{Place, Places};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Limited};
@@ -22,9 +24,7 @@ use tokio::task::yield_now;
 use super::peer::Peer;
 use super::{Admin, FREEZE, respond};
 use crate::config;
-use crate::log_limit::LogLimit;
 use crate::server::{Answer, problem};
-use crate::time::now;
 
 /// Connections of one user.
 const PER_USER_MAX: usize = 32;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use host::clock::{now, wall_now};
 use http::{Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,7 +15,6 @@ use super::{Admin, one_line, read};
 use crate::breakglass::Refused;
 use crate::json::put;
 use crate::server::{Answer, json_answer};
-use crate::time::{now, wall_now};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use audit::Journal;
 use bytes::Bytes;
+use host::clock::{now, wall_now};
 use http::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -28,7 +29,6 @@ use crate::json::put;
 use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::server::{Answer, Connections, json_answer, problem_with_mistakes};
-use crate::time::{now, wall_now};
 use crate::workers::{Worker, put_workers};
 use peer::Peer;
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use host::clock::{now, wall_now};
 use signing_core::Kid;
 use signing_core::breakglass::End;
 use tokio::sync::mpsc;
@@ -11,7 +12,6 @@ use tokio::sync::mpsc;
 use super::Breakglass;
 use crate::emergency::{AskError, Notice};
 use crate::monitor::Over;
-use crate::time::{now, wall_now};
 
 /// How often the session's time is looked at; requests look by themselves.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use host::clock::{now, rfc3339, wall_now};
 use serde_json::{Value, json};
 use signing_core::Kid;
 use signing_core::gate::{Armed, Snapshot};
 use signing_core::key::Purpose;
 
 use super::Breakglass;
-use crate::time::{now, rfc3339, wall_now};
 
 impl Breakglass {
     /// What an operator asks for: outages, the session, the signer.

@@ -1,9 +1,9 @@
 //! What the evidence says of each component: pure, with the time as an argument.
 
+use host::clock::rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::{Component, Level};
-use crate::time::rfc3339;
 
 /// What expires sooner than this is said beforehand.
 const SOON: Duration = Duration::days(14);

@@ -7,12 +7,12 @@ mod watch;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use host::clock::rfc3339;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::health::Reader;
 use crate::json::put;
-use crate::time::rfc3339;
 
 pub(crate) use judge::{Dated, LogState};
 pub use watch::{Sources, watch, watch_socket};

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use host::clock::{now, wall_now};
 use host::socket::{Bound, Found};
 use signing_core::Moment;
 use time::OffsetDateTime;
@@ -16,7 +17,6 @@ use crate::emergency::Emergency;
 use crate::log::Log;
 use crate::reload::Reloader;
 use crate::server::ServerTls;
-use crate::time::{now, wall_now};
 
 /// How often every component is looked at.
 const EVERY: Duration = Duration::from_secs(1);

@@ -11,13 +11,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use development::{EmergencyKey, Material, MaterialError};
+use host::clock::now;
 use host::signals::spawn_held;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Places, config};
 use crate::app::App;
-use crate::time::now;
 
 /// Opens every emergency key of `dev`. No secret: it is printed.
 pub(super) const DEVELOPMENT_PASSPHRASE: &str = "development-passphrase";

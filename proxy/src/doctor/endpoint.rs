@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use host::clock::{rfc3339, wall_now};
 use http::Uri;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -17,7 +18,6 @@ use tokio_rustls::TlsConnector;
 use super::report::{Check, Checks};
 use super::tunnel;
 use crate::config::{self, Through};
-use crate::time::{rfc3339, wall_now};
 
 /// Each step of the way.
 const STEP_MAX: Duration = Duration::from_secs(3);

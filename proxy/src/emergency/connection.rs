@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use host::clock::now;
 use signing_core::breakglass::wire::{self, Answer, Ask};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -14,7 +15,6 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{AskError, Known, Notice, Settings};
-use crate::time::now;
 
 /// How long connecting and the first answer may take.
 const GREETING_MAX: Duration = Duration::from_secs(5);

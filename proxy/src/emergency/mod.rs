@@ -12,13 +12,13 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::clock::now;
 use release::{Order as _, SigningOrder};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
 use signing_core::gate::{Admitted as _, EmergencyPermit};
 use signing_core::{Moment, Refusal};
 use tokio::sync::mpsc;
 
-use crate::time::now;
 use connection::{Connector, Job};
 
 pub use errors::{AskError, EmergencyError};

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use host::clock::rfc3339;
 use signing_core::Kid;
 use signing_core::key::names_of;
 use time::{Duration, OffsetDateTime};
@@ -10,7 +11,6 @@ use time::{Duration, OffsetDateTime};
 use super::Materials;
 use crate::config::{Admin, AwsKms, Config, Pkcs11, Server, Signer, Upstream};
 use crate::server::SIGNED_MAX_BYTES;
-use crate::time::rfc3339;
 
 /// How long before its end a certificate or a key deserves attention.
 const SOON: Duration = Duration::days(30);

@@ -5,13 +5,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use audit::{Journal, Trouble};
+use host::clock::{now, wall_now};
 use signing_core::gate::AuditStop;
 use signing_core::journal::Record;
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Command, Loosen, Outcome};
 use super::store::{Saver, Stored, StoredSeal, Witness};
-use crate::time::{now, wall_now};
 
 /// How long an operator's command may wait for its record.
 const RECORD_MAX: Duration = Duration::from_secs(5);

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use audit::Journal;
+use host::clock::{now, wall_now};
 use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
 use signing_core::monitor::Probe;
 use signing_core::{Kid, Rulebook};
@@ -29,7 +30,6 @@ pub use store::{Store, StoreError, Stored, StoredFreeze, StoredSeal, Witness};
 
 use crate::config::Environment;
 use crate::metrics::Metrics;
-use crate::time::{now, wall_now};
 use crate::upstream::{Latency, Quota, Upstream};
 use command::Command;
 use disk::Disk;

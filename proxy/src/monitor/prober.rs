@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use host::clock::{now, wall_now};
 use release::CanaryOrder;
 use signing_core::canary::NONCE_BYTES;
 use signing_core::gate::{Evidence, Fault, Observation, Source};
@@ -14,7 +15,6 @@ use tokio::sync::watch;
 use super::Monitor;
 use super::command::Command;
 use crate::metrics::Metrics;
-use crate::time::{now, wall_now};
 use crate::upstream::{Latency, Patience, Quota, Upstream, UpstreamError};
 
 pub(super) struct Prober {

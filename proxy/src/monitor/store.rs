@@ -279,7 +279,7 @@ mod instant {
     use time::format_description::well_known::Rfc3339;
 
     pub(super) fn serialize<S: Serializer>(at: &OffsetDateTime, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&crate::time::rfc3339(*at))
+        to.serialize_str(&host::clock::rfc3339(*at))
     }
 
     pub(super) fn deserialize<'d, D: Deserializer<'d>>(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use audit::{Journal, Trouble};
+use host::clock::{now, wall_now};
 use signing_core::Kid;
 use signing_core::gate::{
     AuditStop, Freeze, Gates, Place, Snapshot, State, Transition, UpstreamChange,
@@ -21,7 +22,6 @@ use super::evidence::TrafficEvidence;
 use super::stops::Stops;
 use super::store::{Stored, StoredFreeze, StoredSeal};
 use crate::metrics::Metrics;
-use crate::time::{now, wall_now};
 
 /// How often what could not be stored is tried again, in folds.
 const RETRY_AFTER_FOLDS: u32 = 10;

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use host::clock::now;
+use host::log_limit::LogLimit;
 use rustls::server::Acceptor;
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,8 +18,6 @@ use tokio_rustls::server::TlsStream;
 use super::handshakes::{Handshake, Handshakes};
 use super::socket::Socket;
 use super::{DataPlane, ServerTls, serve, tls};
-use crate::log_limit::LogLimit;
-use crate::time::now;
 
 /// How long to wait after the kernel gave no connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

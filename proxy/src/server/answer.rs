@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use host::clock::{rfc3339, wall_now};
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
@@ -15,7 +16,6 @@ use signing_core::{Reason, Refusal};
 use super::connection::Connection;
 use super::in_flight::{InFlight, Reserved};
 use crate::request_context::REQUEST_ID;
-use crate::time::{rfc3339, wall_now};
 
 /// A whole answer in one frame, and what lives until it is written.
 #[derive(Debug, Default)]

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use host::clock::now;
 use signing_core::Moment;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -24,7 +25,6 @@ use super::expiry::Expiry;
 use super::in_flight::Answers;
 use super::socket::Socket;
 use super::tls::{ServerTls, Shaken};
-use crate::time::now;
 
 /// How often a connection that ends looks whether its client has everything.
 const PACE_MIN: Duration = Duration::from_millis(1);

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use host::clock::now;
 use signing_core::Caller;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -26,7 +27,6 @@ use super::tls::{ServerTls, Shaken};
 use crate::config;
 use crate::metrics::{Metrics, ResetReason};
 use crate::monitor::Stops;
-use crate::time::now;
 
 /// How long a stop waits for signatures released before it to be delivered; a connection that
 /// still carries one then is reset.

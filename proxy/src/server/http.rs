@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use host::clock::{now, wall_now};
 use http::header::{ALLOW, CONNECTION, HeaderName, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -27,7 +28,6 @@ use crate::health::{Health, Reader};
 use crate::metrics::{Metrics, RequestResult, Stages};
 use crate::request_context::{self, RequestContext};
 use crate::sign;
-use crate::time::{now, wall_now};
 
 /// Headers of one request. hyper itself takes 100, on its stack: more would cost an
 /// allocation of 16 KiB for each request.

@@ -16,9 +16,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::answer::Answer;
+use super::http_date::http_date;
 use super::request_body::RequestBody;
 use crate::config;
-use crate::time::http_date;
 
 /// What a client may send ahead of our reading, in each stream and in all of a connection.
 const WINDOW_BYTES: u32 = 1 << 20;

@@ -16,6 +16,7 @@ mod verifier;
 
 use std::sync::Arc;
 
+use host::clock::rfc3339;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
@@ -25,7 +26,6 @@ use time::OffsetDateTime;
 use super::dates;
 use crate::conditions::Dated;
 use crate::config;
-use crate::time::rfc3339;
 use anchors::Anchors;
 use files::{certificates, mistake, private_key, unusable};
 use revocation::Revocation;

@@ -27,6 +27,7 @@ use aws_sdk_kms::config::{IdentityCache, Region};
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
+use host::clock::now;
 use release::Order;
 use signing_core::gate::Fault;
 use signing_core::{Algorithm, Hash, Moment};
@@ -36,7 +37,6 @@ use self::https::Https;
 use super::retry::RetryBudget;
 use super::{FoundKey, UpstreamError};
 use crate::config;
-use crate::time::now;
 
 pub use credentials::CredentialChain;
 

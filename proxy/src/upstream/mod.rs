@@ -11,6 +11,7 @@ mod served;
 
 use std::time::Duration;
 
+use host::clock::now;
 use release::Order;
 use signing_core::Moment;
 use signing_core::gate::{Evidence, Fault};
@@ -22,8 +23,6 @@ pub use kms::{CredentialChain, CredentialChains, KmsClients, KmsUpstream};
 pub use pkcs11::{Ledger, Life, Pkcs11Clients, Pkcs11Upstream};
 pub use quota::Quota;
 pub use served::{Latency, NoRoute, Reached, Route, Served};
-
-use crate::time::now;
 
 /// One upstream of a signer, as one of the two runtimes holds it, behind the signer's switch.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ mod supervisor;
 use std::sync::Arc;
 use std::time::Duration;
 
+use host::clock::now;
 use release::Order;
 use signing_core::gate::Fault;
 use signing_core::{Algorithm, Moment};
@@ -20,7 +21,6 @@ use signing_core::{Algorithm, Moment};
 use super::retry::RetryBudget;
 use super::{FoundKey, Patience, UpstreamError};
 use crate::config;
-use crate::time::now;
 use calls::{Answer, Calls};
 
 pub use ledger::Ledger;

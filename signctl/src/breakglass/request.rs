@@ -90,7 +90,7 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     // Without a proxy the flags have to say it all; what is missing is named below.
     let known = client::get(socket, "/v1/breakglass").map(|reply| reply.body);
     let known = known.unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
-    let now = OffsetDateTime::now_utc();
+    let now = host::clock::wall_now();
     let draft = draft(flags, &known, now)?;
     let bytes = draft.to_bytes().map_err(|error| anyhow!("no such request: {error}"))?;
     let never = outlook::never(&draft, &known, now, flags.outage_since.is_some());

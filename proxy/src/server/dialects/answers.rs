@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::clock::{rfc3339, wall_now};
 use release::Release;
 use serde_json::{Value, json};
 use signing_core::gate::Armed;
@@ -12,7 +13,6 @@ use signing_core::{Algorithm, Mode, Signer};
 
 use super::Dialect;
 use crate::json::put;
-use crate::time::{rfc3339, wall_now};
 
 /// A signature, in `dialect`'s words.
 pub(super) fn signed(dialect: &Dialect, release: &Release) -> Value {

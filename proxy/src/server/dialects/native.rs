@@ -2,13 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::clock::{rfc3339, wall_now};
 use release::Release;
 use serde::{Deserialize, Serialize};
 use signing_core::{Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat};
 
 use super::answers::mode;
 use super::{Dialect, VerifyDialect, VerifyRequest, algorithm, base64, invalid, parse, short};
-use crate::time::{rfc3339, wall_now};
 
 /// Longest justification, in characters: it stands in every record.
 const JUSTIFICATION_MAX_CHARS: usize = 1024;

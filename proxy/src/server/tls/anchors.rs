@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use host::clock::rfc3339;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use time::OffsetDateTime;
 
@@ -9,7 +10,6 @@ use super::authority::Authority;
 use super::files::{certificates, mistake};
 use super::verifier::known_algorithms;
 use crate::conditions::Dated;
-use crate::time::rfc3339;
 
 const KEY: &str = "server.tls.client_ca_file";
 

@@ -1,12 +1,12 @@
 //! What deserves attention in TLS material without mistakes. `check` prints it.
 
+use host::clock::rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::anchors::Anchors;
 use super::list::name;
 use super::revocation::{Listed, Revocation};
 use crate::conditions::Dated;
-use crate::time::rfc3339;
 
 /// Of the server's own certificate.
 pub(super) fn certificate(dated: &Dated, now: OffsetDateTime, soon: Duration) -> Vec<String> {

@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future;
 use aws_sdk_kms::config::{Credentials, ProvideCredentials};
+use host::clock::{now, rfc3339, wall_now};
 use signing_core::Moment;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -17,7 +18,6 @@ use super::chain::{self, Loaded};
 use super::files::Seen;
 use super::renewal::{Renewal, look_again};
 use crate::config::Proxies;
-use crate::time::{now, rfc3339, wall_now};
 
 /// One load, whatever its sources do.
 const LOAD_MAX: Duration = Duration::from_secs(20);

@@ -205,7 +205,7 @@ mod tests {
     use signing_core::gate::Fault;
 
     use super::*;
-    use crate::time::now;
+    use host::clock::now;
 
     const MODULE: &str = "/lib/hsm.so";
 

@@ -10,15 +10,14 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
+use host::clock::now;
+use host::log_limit::LogLimit;
 use host::signals::spawn_held;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use signing_core::worker::printable;
-
-use crate::log_limit::LogLimit;
-use crate::time::now;
 
 /// Variables with these beginnings are none of a vendor's business.
 const KEPT_FROM_IT: [&str; 2] = ["AWS_", "SIGNING_PROXY__"];

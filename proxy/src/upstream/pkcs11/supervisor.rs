@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use host::clock::now;
 use signing_core::gate::Fault;
 use signing_core::worker::Answered;
 use signing_core::{Algorithm, Moment};
@@ -23,7 +24,6 @@ use super::life::Life;
 use super::line::Line;
 use super::process::Process;
 use crate::config;
-use crate::time::now;
 use reader::{Filled, Reader, TICK};
 
 /// Before the first start after a failure; doubled each time.

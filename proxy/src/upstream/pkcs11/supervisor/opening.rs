@@ -4,6 +4,7 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 
+use host::clock::now;
 use signing_core::gate::Fault;
 use signing_core::worker::{Login, Start, Started, fault_of_word, send, start_detail};
 use signing_core::{Moment, json};
@@ -11,7 +12,6 @@ use signing_core::{Moment, json};
 use super::super::super::UpstreamError;
 use super::super::ledger::{Fails, Turn};
 use super::{Ended, Filled, Reader, Supervisor, failed};
-use crate::time::now;
 
 impl Supervisor {
     /// Says which key is wanted, and hears which one was found.

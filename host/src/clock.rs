@@ -2,25 +2,21 @@
 
 use std::time::Duration;
 
-use audit::Clock;
 use nix::time::{ClockId, clock_gettime};
 use signing_core::Moment;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// For the journal.
-pub const CLOCK: Clock = Clock { now, wall: wall_now };
-
-/// Now, by the boot-time clock: time asleep counts, so a session ends in a suspend.
+/// Now, by the boot-time clock: time asleep counts, so leases and sessions end in a suspend.
 ///
-/// If the clock cannot be read, it is the end of time: every session is over.
+/// If the clock cannot be read, it is the end of time: every lease and every session has expired.
 #[must_use]
 pub fn now() -> Moment {
     match clock_gettime(ClockId::CLOCK_BOOTTIME) {
         Ok(at) => {
             Moment::from_nanos(u64::try_from(Duration::from(at).as_nanos()).unwrap_or(u64::MAX))
         }
-        Err(_) => Moment::from_nanos(u64::MAX),
+        Err(_) => Moment::END,
     }
 }
 
@@ -31,10 +27,16 @@ pub fn wall_now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
-/// RFC 3339 with seconds, in UTC.
+/// RFC 3339 with milliseconds, in UTC: `2026-11-23T15:07:23.042Z`.
 #[must_use]
 pub fn rfc3339(at: OffsetDateTime) -> String {
-    let seconds = at.to_offset(time::UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
+    let millis = at.replace_millisecond(at.millisecond()).unwrap_or(at);
     // Only years beyond 9999 have no RFC 3339 form.
-    seconds.format(&Rfc3339).unwrap_or_else(|_| "9999-12-31T23:59:59Z".to_owned())
+    millis.format(&Rfc3339).unwrap_or_else(|_| "9999-12-31T23:59:59Z".to_owned())
+}
+
+/// RFC 3339 with seconds, in UTC: `2026-11-23T15:07:23Z`.
+#[must_use]
+pub fn rfc3339_seconds(at: OffsetDateTime) -> String {
+    rfc3339(at.to_offset(time::UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at))
 }
