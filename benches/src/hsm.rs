@@ -13,10 +13,10 @@ use release::CanaryOrder;
 use serde::{Deserialize, Serialize};
 use signing_core::worker::Start;
 use signing_core::{Algorithm, Canary, Registry};
-use signing_proxy::config::Pkcs11;
-use signing_proxy::upstream::{FaultSwitch, Ledger, Patience, Pkcs11Clients, Provider, Upstream};
 use system_tests::{Kind, SoftHsm, softhsm};
 use tokio::task::JoinSet;
+use upstream::settings::Pkcs11;
+use upstream::{FaultSwitch, Ledger, Patience, Pkcs11Clients, Provider, Upstream};
 
 use crate::cpu::ProcessClock;
 use crate::report::load_average;

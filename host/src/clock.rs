@@ -22,7 +22,6 @@ pub fn now() -> Moment {
 
 /// Now, by the calendar, in UTC.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "the one place that may")]
 pub fn wall_now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }

@@ -21,6 +21,7 @@ use signing_core::key::Purpose;
 use signing_core::{Registry, Rulebook};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, oneshot, watch};
+use upstream::Served;
 
 use crate::admin::{Admin, SocketError};
 use crate::breakglass::Breakglass;
@@ -43,7 +44,6 @@ use crate::reload::Reloader;
 use crate::server::{self, Connections, DataPlane, RegistryAnswer};
 use crate::sign::SigningRoom;
 use crate::signals::{Hangup, Signals};
-use crate::upstream::Served;
 use crate::upstreams::Upstreams;
 use crate::workers::Worker;
 use admin_thread::AdminThread;

@@ -19,10 +19,10 @@ use signing_core::key::PublicKey;
 use signing_core::{Canary, Kid, Signer};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
+use upstream::{FoundKey, NO_CREDENTIALS, Patience, Provider, Upstream, UpstreamError};
 
 use crate::conditions::Conditions;
 use crate::monitor::Monitor;
-use crate::upstream::{FoundKey, NO_CREDENTIALS, Patience, Provider, Upstream, UpstreamError};
 use report::Checks;
 
 pub use endpoint::date;

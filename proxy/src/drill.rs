@@ -16,9 +16,9 @@ use signing_core::gate::{Extent, State};
 use signing_core::journal::{self, Record};
 use signing_core::{Kid, Moment, Reason, Refusal};
 use tokio::sync::{Mutex, oneshot, watch};
+use upstream::FaultSwitch;
 
 use crate::monitor::Monitor;
-use crate::upstream::FaultSwitch;
 
 /// The whole of it, recovery included: less than an admin connection lives.
 const WHOLE_MAX: Duration = Duration::from_secs(55);

@@ -33,6 +33,5 @@ pub mod server;
 pub mod sign;
 pub mod signals;
 mod source;
-pub mod upstream;
 pub mod upstreams;
 pub mod workers;

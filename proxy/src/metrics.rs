@@ -20,6 +20,7 @@ use metrics_exporter_prometheus::{
 };
 use signing_core::gate::{Evidence, Extent, Place, Slots, Snapshot, State};
 use signing_core::{Kid, Moment, Reason};
+use upstream::Quota;
 
 use self::audit::AuditMetrics;
 use self::breakglass::BreakglassMetrics;
@@ -29,7 +30,6 @@ use crate::conditions::{self, Condition};
 use crate::emergency::Emergency;
 use crate::health::Health;
 use crate::server::ServerTls;
-use crate::upstream::Quota;
 use crate::workers::Worker;
 use ::audit::Journal;
 

@@ -13,6 +13,7 @@ use signing_core::{
     Algorithm, Caller, Grant, Kid, Moment, Refusal, SignRequest, Signer, ToBeSigned,
 };
 use time::OffsetDateTime;
+use upstream::Served;
 
 use crate::emergency::Emergency;
 use crate::finish::Finisher;
@@ -21,7 +22,6 @@ use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
 use crate::request_context::RequestContext;
 use crate::source::{Answered, Source};
-use crate::upstream::Served;
 
 /// Everything the pipeline needs.
 #[derive(Debug)]

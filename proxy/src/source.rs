@@ -6,11 +6,11 @@ use release::{Failed, Proven, SigningOrder};
 use signing_core::breakglass::wire::JournalHead;
 use signing_core::gate::{Admits, Admitted as _, Evidence, Permit, Session, Snapshot, Upstream};
 use signing_core::{Moment, Refusal, SignRequest};
+use upstream::Route;
 
 use crate::emergency::EmergencyError;
 use crate::monitor::Over;
 use crate::sign::SigningRoom;
-use crate::upstream::Route;
 
 /// Who signs what a gate or a session admitted.
 pub(crate) trait Source: Admits {

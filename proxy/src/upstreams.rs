@@ -11,15 +11,16 @@ use development::DevelopmentKey;
 use signing_core::gate::{Place, Watched};
 use signing_core::{Algorithm, Kid, Registry};
 use tokio::runtime::Handle;
+use upstream::settings::{AwsKms, Pkcs11};
+use upstream::{
+    CredentialChain, CredentialChains, DevelopmentUpstream, FaultSwitch, KmsClients, Ledger,
+    Pkcs11Clients, Provider, Quota, Reached, Served, Upstream,
+};
 
 use crate::config::{self, Config};
 use crate::doctor::{self, Patient, ServedKms};
 use crate::metrics::Measured;
 use crate::monitor::Probed;
-use crate::upstream::{
-    CredentialChain, CredentialChains, DevelopmentUpstream, FaultSwitch, KmsClients, Ledger,
-    Pkcs11Clients, Provider, Quota, Reached, Served, Upstream,
-};
 use crate::workers::Worker;
 
 /// The upstreams of both runtimes.
@@ -108,7 +109,7 @@ impl Upstreams {
 type Made = (Provider, Provider, doctor::Reached);
 
 async fn kms_pair(
-    kms: &config::AwsKms,
+    kms: &AwsKms,
     algorithm: Algorithm,
     credentials: &CredentialChain,
     canary_max: Duration,
@@ -128,7 +129,7 @@ async fn kms_pair(
 
 fn token_pair(
     kid: &Kid,
-    token: &config::Pkcs11,
+    token: &Pkcs11,
     algorithm: Algorithm,
     ledger: &Arc<Ledger>,
 ) -> io::Result<(Made, Worker)> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use signing_core::Kid;
+use upstream::Life;
 
 use crate::json::put;
-use crate::upstream::Life;
 
 /// The worker of one upstream of one signer.
 #[derive(Clone, Debug)]

@@ -4,9 +4,10 @@
 use host::environment::Environment;
 use host::identifier;
 use host::section::Section;
+use upstream::settings::{AwsKms, Proxies};
 
+use super::Setting;
 use super::upstreams::Upstreams;
-use super::{AwsKms, Proxies, Setting};
 
 /// Variables that fill in what the file leaves out; the first that is set.
 const KEY_ID: [&str; 1] = ["KMS_KEY_ID"];

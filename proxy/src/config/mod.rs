@@ -12,7 +12,6 @@ mod gate;
 mod grants;
 mod parse;
 mod pkcs11;
-mod proxies;
 mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,14 +23,13 @@ use signing_core::gate::Thresholds;
 use signing_core::monitor::Probe;
 use signing_core::policy::Rules;
 use signing_core::{Caller, Kid};
+use upstream::settings::{AwsKms, Pkcs11, Prefer, Proxies};
 
 use crate::caller_rates::Rate;
 use host::{files, section};
 
 pub use host::environment::{Environment, REASON_MAX_CHARS};
 pub use host::mistakes::ConfigError;
-pub use pkcs11::Pkcs11;
-pub use proxies::{Proxies, Through};
 
 /// A whole configuration. The files it names are read by [`crate::materials`].
 #[derive(Clone, Debug)]
@@ -202,15 +200,6 @@ pub struct Signer {
     pub prefer: Prefer,
 }
 
-/// Which of several open upstreams is asked first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prefer {
-    /// The one that the configuration names first.
-    Configured,
-    /// The one that answers fastest.
-    Fastest,
-}
-
 /// An upstream, and how much may be asked of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reached {
@@ -232,25 +221,6 @@ pub enum Upstream {
         /// PKCS#8 PEM.
         key_file: PathBuf,
     },
-}
-
-/// A key in AWS KMS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AwsKms {
-    /// Key id, ARN or alias.
-    pub key_id: String,
-    /// AWS region.
-    pub region: String,
-    /// The endpoint: the region's own, or another that the configuration names.
-    pub endpoint: String,
-    /// Connecting to the endpoint.
-    pub connect_timeout: Duration,
-    /// One Sign call.
-    pub call_timeout: Duration,
-    /// Second attempts per second, at most, over all requests.
-    pub retries_per_second_max: u32,
-    /// The way there, and to where credentials are from.
-    pub proxies: Proxies,
 }
 
 /// Every mistake of a config file's text by itself, without the files that it names.

@@ -1,66 +1,16 @@
 //! A key on a PKCS#11 token: `provider = "pkcs11"`.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use host::environment::Environment;
 use host::section::Section;
-
-/// The program that loads the vendor's library.
-const WORKER: &str = "pkcs11-worker";
+use upstream::settings::Pkcs11;
 
 /// Where systemd puts credentials (systemd.exec(5), `LoadCredential=`).
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// A token's label has so many bytes (PKCS#11 3.1, `CK_TOKEN_INFO`).
 const LABEL_MAX_BYTES: usize = 32;
-
-/// A key on a PKCS#11 token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pkcs11 {
-    /// The vendor's library.
-    pub module: PathBuf,
-    /// The label of the token.
-    pub token_label: String,
-    /// `CKA_LABEL` of the private key.
-    pub key_label: Option<String>,
-    /// `CKA_ID` of the private key, in hex.
-    pub key_id: Option<String>,
-    /// The file that holds the PIN, which only the worker reads.
-    pub pin_file: PathBuf,
-    /// Threads of the worker, each with a session.
-    pub threads: usize,
-    /// One call to the token; then the worker is killed.
-    pub call_timeout: Duration,
-    /// From a worker's start until it has found its key; then it is killed.
-    pub start_timeout: Duration,
-    /// The worker, if it is not beside the proxy: see [`Self::worker`].
-    pub worker_file: Option<PathBuf>,
-}
-
-impl Pkcs11 {
-    /// The worker's program: the named one, else the one beside the proxy's own.
-    ///
-    /// # Errors
-    /// If the system does not say where the proxy's own is.
-    pub fn worker(&self) -> io::Result<PathBuf> {
-        match &self.worker_file {
-            Some(worker) => Ok(worker.clone()),
-            None => Ok(std::env::current_exe()?.with_file_name(WORKER)),
-        }
-    }
-
-    /// What names the key in both, if it is the same one.
-    pub(super) fn same_key(&self, other: &Self) -> Option<String> {
-        let same = !self.token_label.is_empty()
-            && self.module == other.module
-            && self.token_label == other.token_label
-            && self.key_label == other.key_label
-            && self.key_id == other.key_id;
-        same.then(|| format!("key {:?}", self.key_label.as_ref().or(self.key_id.as_ref())))
-    }
-}
 
 /// Reads its keys out of an upstream's section.
 pub(super) fn pkcs11(section: &mut Section, directory: &Path, environment: &Environment) -> Pkcs11 {

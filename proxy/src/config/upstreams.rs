@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use signing_core::Kid;
+use upstream::settings::{AwsKms, Prefer};
 
-use super::{AwsKms, Prefer, Reached, Setting, Signer, Upstream};
+use super::{Reached, Setting, Signer, Upstream};
 use super::{aws_kms, grants, pkcs11};
 use host::environment::Environment;
 use host::section::{Mistakes, Section};

@@ -14,10 +14,10 @@ use time::format_description::well_known::Rfc2822;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use upstream::settings::{AwsKms, Through};
 
 use super::report::{Check, Checks};
 use super::tunnel;
-use crate::config::{self, Through};
 
 /// Each step of the way.
 const STEP_MAX: Duration = Duration::from_secs(3);
@@ -38,7 +38,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Looks at the way, step by step, as far as it goes.
-pub(super) async fn look(kms: &config::AwsKms, checks: &mut Checks) {
+pub(super) async fn look(kms: &AwsKms, checks: &mut Checks) {
     // The configuration was checked: there are a scheme and a host.
     let uri: Uri = kms.endpoint.parse().unwrap_or_default();
     let is_tls = uri.scheme_str() == Some("https");

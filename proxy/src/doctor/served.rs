@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use signing_core::Signer;
 use tokio::runtime::Handle;
+use upstream::Upstream;
+use upstream::settings::AwsKms;
 
 use super::report::{Check, Checks, State};
 use super::{ANSWER_MAX, endpoint, look_at_key};
-use crate::config::AwsKms;
-use crate::upstream::Upstream;
 
 /// A call as callers bear it, but not for ever.
 const CALL_MAX: Duration = Duration::from_secs(15);

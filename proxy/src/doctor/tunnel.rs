@@ -2,9 +2,9 @@
 //! <https://www.rfc-editor.org/rfc/rfc9110#name-connect>
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use upstream::settings::Through;
 
 use super::endpoint::{HEAD_MAX_BYTES, Stream, step};
-use crate::config::Through;
 
 /// Has the proxy at the other end of `stream` connect to `target`, a host and port.
 ///

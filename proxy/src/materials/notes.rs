@@ -7,9 +7,10 @@ use host::clock::rfc3339;
 use signing_core::Kid;
 use signing_core::key::names_of;
 use time::{Duration, OffsetDateTime};
+use upstream::settings::{AwsKms, Pkcs11};
 
 use super::Materials;
-use crate::config::{Admin, AwsKms, Config, Pkcs11, Server, Signer, Upstream};
+use crate::config::{Admin, Config, Server, Signer, Upstream};
 use crate::server::SIGNED_MAX_BYTES;
 
 /// How long before its end a certificate or a key deserves attention.

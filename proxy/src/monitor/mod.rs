@@ -22,6 +22,7 @@ use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
 use signing_core::monitor::Probe;
 use signing_core::{Kid, Rulebook};
 use tokio::sync::{mpsc, oneshot, watch};
+use upstream::{Latency, Quota, Upstream};
 
 pub use command::{Outcome, Over, Sealed};
 pub use evidence::TrafficEvidence;
@@ -30,7 +31,6 @@ pub use store::{Store, StoreError, Stored, StoredFreeze, StoredSeal, Witness};
 
 use crate::config::Environment;
 use crate::metrics::Metrics;
-use crate::upstream::{Latency, Quota, Upstream};
 use command::Command;
 use disk::Disk;
 use writer::Writer;

@@ -11,11 +11,11 @@ use signing_core::key::PublicKey;
 use signing_core::monitor::{Next, Probe, Probing};
 use signing_core::{Canary, Kid, Moment, Signer};
 use tokio::sync::watch;
+use upstream::{Latency, Patience, Quota, Upstream, UpstreamError};
 
 use super::Monitor;
 use super::command::Command;
 use crate::metrics::Metrics;
-use crate::upstream::{Latency, Patience, Quota, Upstream, UpstreamError};
 
 pub(super) struct Prober {
     pub(super) kid: Kid,

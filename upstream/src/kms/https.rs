@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::client::runtime_components::{
     RuntimeComponents, RuntimeComponentsBuilder,
 };
 
-use crate::config::Proxies;
+use crate::settings::Proxies;
 
 /// Connections of its own; one pool for each pair of time-outs, of which there are few.
 #[derive(Debug)]

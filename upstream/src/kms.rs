@@ -36,7 +36,7 @@ use self::faults::{classify, refused_credentials};
 use self::https::Https;
 use super::retry::RetryBudget;
 use super::{FoundKey, UpstreamError};
-use crate::config;
+use crate::settings;
 
 pub use credentials::CredentialChain;
 
@@ -63,7 +63,7 @@ pub struct CredentialChains(BTreeMap<String, CredentialChain>);
 
 impl CredentialChains {
     /// The chain of an upstream.
-    pub fn of(&mut self, config: &config::AwsKms) -> CredentialChain {
+    pub fn of(&mut self, config: &settings::AwsKms) -> CredentialChain {
         let new = || CredentialChain::new(&config.region, &config.proxies);
         self.0.entry(config.region.clone()).or_insert_with(new).clone()
     }
@@ -82,7 +82,7 @@ pub struct KmsClients {
 impl KmsClients {
     /// Prepares both clients. Nothing is sent yet.
     pub async fn new(
-        config: &config::AwsKms,
+        config: &settings::AwsKms,
         algorithm: Algorithm,
         credentials: &CredentialChain,
     ) -> Self {
@@ -290,10 +290,10 @@ impl KmsUpstream {
 }
 
 /// How a failure begins that is for want of credentials.
-pub(crate) const NO_CREDENTIALS: &str = "no credentials: ";
+pub const NO_CREDENTIALS: &str = "no credentials: ";
 
 /// A client with connections of its own.
-async fn client(config: &config::AwsKms, credentials: &CredentialChain) -> Client {
+async fn client(config: &settings::AwsKms, credentials: &CredentialChain) -> Client {
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(config.region.clone()))
         .endpoint_url(&config.endpoint)

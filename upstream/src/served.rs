@@ -10,7 +10,7 @@ use signing_core::Moment;
 use super::Upstream;
 use super::fault::FaultSwitch;
 use super::quota::Quota;
-use crate::config::Prefer;
+use crate::settings::Prefer;
 
 /// How much a new time weighs against those before: one in so many.
 const SMOOTHING: u64 = 8;

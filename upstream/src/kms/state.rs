@@ -7,12 +7,12 @@ use aws_sdk_kms::types::{KeyMetadata, KeyState};
 use signing_core::gate::Fault;
 
 use super::KmsUpstream;
-use crate::upstream::UpstreamError;
+use crate::UpstreamError;
 
 impl KmsUpstream {
     /// What KMS says of the key's state that speaks against its use. None also where it can
     /// not be asked, as without the permission `kms:DescribeKey`: canaries show what works.
-    pub(in crate::upstream) async fn key_trouble(&self) -> Option<UpstreamError> {
+    pub(crate) async fn key_trouble(&self) -> Option<UpstreamError> {
         // A denial here is about this permission, and says nothing of the credentials.
         let call = async {
             let asked = self.client.describe_key().key_id(&self.key_id).send().await;

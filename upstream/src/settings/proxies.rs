@@ -56,11 +56,12 @@ impl fmt::Debug for Proxy {
 
 impl Proxies {
     /// Every variable that is read here.
-    pub(super) fn variables() -> impl Iterator<Item = &'static str> {
+    pub fn variables() -> impl Iterator<Item = &'static str> {
         HTTPS.into_iter().chain(EXCEPT).chain(HTTP)
     }
 
-    pub(super) fn of(environment: &Environment) -> Self {
+    /// By the variables of this environment.
+    pub fn of(environment: &Environment) -> Self {
         let first = |names: &[&'static str]| {
             names.iter().find_map(|name| Some((*name, environment.get(name)?.to_owned())))
         };
@@ -96,10 +97,7 @@ impl Proxies {
     }
 
     /// What is wrong with the proxy, where one of `endpoints` is `https://`.
-    pub(super) fn mistake<'e>(
-        &self,
-        mut endpoints: impl Iterator<Item = &'e str>,
-    ) -> Option<String> {
+    pub fn mistake<'e>(&self, mut endpoints: impl Iterator<Item = &'e str>) -> Option<String> {
         let Proxy { variable, url } = self.https.as_ref()?;
         let is_proxy = |uri: Uri| {
             matches!(uri.scheme_str(), Some("http" | "https"))
@@ -116,7 +114,7 @@ impl Proxies {
     }
 
     /// What deserves attention, where KMS is asked at `endpoints`.
-    pub(crate) fn notes<'e>(&self, endpoints: impl Iterator<Item = &'e str>) -> Vec<String> {
+    pub fn notes<'e>(&self, endpoints: impl Iterator<Item = &'e str>) -> Vec<String> {
         let mut endpoints: Vec<&str> = endpoints.collect();
         endpoints.sort_unstable();
         endpoints.dedup();

@@ -9,7 +9,7 @@ use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use signing_core::gate::Fault;
 
-use crate::upstream::UpstreamError;
+use crate::UpstreamError;
 
 /// What a failed call tells: from the SDK's error to what is known.
 pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>) -> UpstreamError

@@ -76,7 +76,7 @@ impl FaultSwitch {
     }
 
     /// A signature was released by a look at the gate after `looked`.
-    pub(crate) fn released(&self, looked: Moment) {
+    pub fn released(&self, looked: Moment) {
         self.count(looked, &self.0.refused_since, &self.0.released);
     }
 

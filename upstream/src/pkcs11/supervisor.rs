@@ -23,7 +23,7 @@ use super::ledger::{Identity, Ledger, NotNow, identity};
 use super::life::Life;
 use super::line::Line;
 use super::process::Process;
-use crate::config;
+use crate::settings;
 use reader::{Filled, Reader, TICK};
 
 /// Before the first start after a failure; doubled each time.
@@ -60,7 +60,7 @@ impl From<NotNow> for Ended {
 
 /// Supervises one worker until nobody needs it.
 struct Supervisor {
-    config: config::Pkcs11,
+    config: settings::Pkcs11,
     algorithm: Algorithm,
     name: String,
     calls: Arc<Calls>,
@@ -70,7 +70,7 @@ struct Supervisor {
 
 /// Starts the supervisor's thread. The worker is its child and dies with the proxy.
 pub(super) fn start(
-    config: config::Pkcs11,
+    config: settings::Pkcs11,
     algorithm: Algorithm,
     name: &str,
     calls: Arc<Calls>,

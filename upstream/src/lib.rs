@@ -8,6 +8,7 @@ mod pkcs11;
 mod quota;
 mod retry;
 mod served;
+pub mod settings;
 
 use std::time::Duration;
 
@@ -18,8 +19,7 @@ use signing_core::gate::{Evidence, Fault};
 
 pub use development::DevelopmentUpstream;
 pub use fault::{FaultInForce, FaultSwitch};
-pub(crate) use kms::NO_CREDENTIALS;
-pub use kms::{CredentialChain, CredentialChains, KmsClients, KmsUpstream};
+pub use kms::{CredentialChain, CredentialChains, KmsClients, KmsUpstream, NO_CREDENTIALS};
 pub use pkcs11::{Ledger, Life, Pkcs11Clients, Pkcs11Upstream};
 pub use quota::Quota;
 pub use served::{Latency, NoRoute, Reached, Route, Served};
@@ -102,7 +102,8 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
-    pub(crate) fn failed(fault: Fault, detail: impl Into<String>) -> Self {
+    /// It failed, as `fault` says.
+    pub fn failed(fault: Fault, detail: impl Into<String>) -> Self {
         Self::Failed { fault, detail: detail.into() }
     }
 

@@ -7,7 +7,7 @@ use aws_sdk_kms::config::{Credentials, ProvideCredentials as _, Region};
 
 use super::https::Https;
 use super::no_credentials::words;
-use crate::config::Proxies;
+use crate::settings::Proxies;
 
 /// What was loaded.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use signing_core::{Algorithm, Moment};
 
 use super::retry::RetryBudget;
 use super::{FoundKey, Patience, UpstreamError};
-use crate::config;
+use crate::settings;
 use calls::{Answer, Calls};
 
 pub use ledger::Ledger;
@@ -65,7 +65,7 @@ impl Pkcs11Clients {
     /// # Errors
     /// If the system gives no thread.
     pub fn new(
-        config: &config::Pkcs11,
+        config: &settings::Pkcs11,
         algorithm: Algorithm,
         name: &str,
         ledger: &Arc<Ledger>,

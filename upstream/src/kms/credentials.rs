@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::chain::{self, Loaded};
 use super::files::Seen;
 use super::renewal::{Renewal, look_again};
-use crate::config::Proxies;
+use crate::settings::Proxies;
 
 /// One load, whatever its sources do.
 const LOAD_MAX: Duration = Duration::from_secs(20);
