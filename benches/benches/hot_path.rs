@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use benches::alone::per_call;
-use signing_core::gate::{
-    Evidence, Gates, Observation, Slots, Snapshot, Source, Thresholds, WindowLimits,
-};
+use signing_core::evidence::{Evidence, Observation, Source};
+use signing_core::gate::{Gates, Slots, Snapshot, Thresholds, WindowLimits};
 use signing_core::policy::Rules;
 use signing_core::{
     Algorithm, Caller, Grant, Input, Kid, Moment, Policy, Registry, Rulebook, ToBeSigned,

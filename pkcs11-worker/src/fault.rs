@@ -3,7 +3,7 @@
 use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::MechanismType;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 use signing_core::worker::{Failure, Login, printable};
 
 /// Where it happened decides what it tells.

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use cryptoki::types::AuthPin;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 use signing_core::worker::Login;
 use zeroize::Zeroizing;
 

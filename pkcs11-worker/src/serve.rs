@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cryptoki::session::Session;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 use signing_core::json;
 use signing_core::worker::{
     Answered, Call, FRAME_MAX_BYTES, Failure, Start, Started, receive, send,

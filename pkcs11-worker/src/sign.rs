@@ -5,7 +5,7 @@ use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 use signing_core::key::{KeyKind, SIGNATURE_MAX_BYTES};
 use signing_core::worker::{Call, Failure};
 use signing_core::{Algorithm, Hash, SignatureFormat};

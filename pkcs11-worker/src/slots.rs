@@ -3,7 +3,7 @@
 
 use cryptoki::context::Pkcs11;
 use cryptoki::slot::Slot;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 use signing_core::worker::{Login, printable};
 
 use crate::fault;

@@ -8,7 +8,7 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use signing_core::Algorithm;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 use signing_core::worker::{Login, Start, Started, printable};
 
 use crate::key::{self, Key};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use host::clock::now;
 use release::{Failed, Proven, SigningOrder};
-use signing_core::gate::{Evidence, Fault, Permit, Snapshot};
+use signing_core::evidence::{Evidence, Fault};
+use signing_core::gate::{Permit, Snapshot};
 use signing_core::{Kid, Moment, Reason, Refusal};
 use upstream::{Answered, NoRoute, Patience, Route, UpstreamError};
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use host::clock::{now, wall_now};
 use release::CanaryOrder;
 use signing_core::canary::NONCE_BYTES;
-use signing_core::gate::{Evidence, Fault};
+use signing_core::evidence::{Evidence, Fault};
 use signing_core::key::PublicKey;
 use signing_core::{Canary, Kid, Signer};
 use tokio::sync::{Mutex, Semaphore};

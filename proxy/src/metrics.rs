@@ -18,7 +18,8 @@ use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder a
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
-use signing_core::gate::{Evidence, Extent, Place, Slots, Snapshot, State};
+use signing_core::evidence::Evidence;
+use signing_core::gate::{Extent, Place, Slots, Snapshot, State};
 use signing_core::{Kid, Moment, Reason};
 use upstream::Quota;
 

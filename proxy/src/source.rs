@@ -4,7 +4,8 @@
 use host::clock::now;
 use release::{Failed, Proven, SigningOrder};
 use signing_core::breakglass::wire::JournalHead;
-use signing_core::gate::{Admits, Admitted as _, Evidence, Permit, Session, Snapshot, Upstream};
+use signing_core::evidence::Evidence;
+use signing_core::gate::{Admits, Admitted as _, Permit, Session, Snapshot, Upstream};
 use signing_core::{Moment, Refusal, SignRequest};
 use upstream::Route;
 

@@ -11,7 +11,8 @@
 //! ```
 //! use audit::Journal;
 //! use release::{Context, Provenance, Release, announce};
-//! use signing_core::gate::{Evidence, Permit, Snapshot};
+//! use signing_core::evidence::Evidence;
+//! use signing_core::gate::{Permit, Snapshot};
 //! use signing_core::{Moment, Refusal, ToBeSigned};
 //!
 //! async fn road(
@@ -89,7 +90,7 @@
 //! A canary is released:
 //!
 //! ```compile_fail
-//! use signing_core::gate::Evidence;
+//! use signing_core::evidence::Evidence;
 //! fn forge(canary: release::CanaryOrder, answer: Result<Vec<u8>, Evidence>) -> Option<release::Proven> {
 //!     canary.prove(answer).ok()
 //! }

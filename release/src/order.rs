@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use audit::Journal;
-use signing_core::gate::{Admitted, Evidence, Fault, Permit};
+use signing_core::evidence::{Evidence, Fault};
+use signing_core::gate::{Admitted, Permit};
 use signing_core::{Algorithm, Canary, Reason, Refusal, Signer, ToBeSigned, VerifiedSignature};
 
 use crate::intent::{Context, Intent};

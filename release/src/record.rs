@@ -4,7 +4,8 @@ use audit::{Durable, Journal, Trouble};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::breakglass::wire::JournalHead;
-use signing_core::gate::{Admitted, Evidence, Permit};
+use signing_core::evidence::Evidence;
+use signing_core::gate::{Admitted, Permit};
 use signing_core::journal::{self, Record, TimingUs, clip};
 use signing_core::{Reason, Refusal, VerifiedSignature};
 

@@ -10,6 +10,7 @@
 pub mod breakglass;
 pub mod caller;
 pub mod canary;
+pub mod evidence;
 pub mod gate;
 pub mod journal;
 pub mod json;

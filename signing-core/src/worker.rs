@@ -19,7 +19,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::gate::Fault;
+use crate::evidence::Fault;
 use crate::key::{Algorithm, ED25519_MESSAGE_MAX_BYTES, SIGNATURE_MAX_BYTES};
 
 /// The longest frame, without its length.

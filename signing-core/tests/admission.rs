@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use signing_core::evidence::{Evidence, Fault, Observation, Source};
 use signing_core::gate::{
-    Admitted as _, Evidence, Fault, Freeze, Gates, Observation, Permit, Slots, Source, StillOpen,
-    Thresholds, WindowLimits,
+    Admitted as _, Freeze, Gates, Permit, Slots, StillOpen, Thresholds, WindowLimits,
 };
 use signing_core::policy::Rules;
 use signing_core::{

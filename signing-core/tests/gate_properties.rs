@@ -8,9 +8,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use signing_core::gate::{
-    Evidence, Fault, Gates, Observation, Source, State, Thresholds, WindowLimits,
-};
+use signing_core::evidence::{Evidence, Fault, Observation, Source};
+use signing_core::gate::{Gates, State, Thresholds, WindowLimits};
 use signing_core::{Kid, Moment, Reason};
 
 use gate_world::{

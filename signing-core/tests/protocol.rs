@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use signing_core::evidence::{Evidence, Observation};
 use signing_core::gate::{
-    AuditStop, Evidence, Freeze, Gates, Observation, Permit, Place, Slots, Snapshot, Thresholds,
-    Watched,
+    AuditStop, Freeze, Gates, Permit, Place, Slots, Snapshot, Thresholds, Watched,
 };
 use signing_core::policy::Rules;
 use signing_core::{Algorithm, Caller, Grant, Kid, Moment, Policy, Reason, Registry, Rulebook};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use signing_core::gate::{Evidence, Fault, Gates, Observation, Source, Thresholds, WindowLimits};
+use signing_core::evidence::{Evidence, Fault, Observation, Source};
+use signing_core::gate::{Gates, Thresholds, WindowLimits};
 use signing_core::{Kid, Moment, Policy, Registry, Rulebook};
 
 fn ms(n: u64) -> Moment {

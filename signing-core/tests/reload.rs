@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use signing_core::gate::{
-    Evidence, Gates, Observation, Slots, Source, State, Thresholds, WindowLimits,
-};
+use signing_core::evidence::{Evidence, Observation, Source};
+use signing_core::gate::{Gates, Slots, State, Thresholds, WindowLimits};
 use signing_core::policy::Rules;
 use signing_core::{Algorithm, Caller, Kid, Moment, Policy, Reason, Registry, Rulebook};
 use time::OffsetDateTime;

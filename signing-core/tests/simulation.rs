@@ -25,10 +25,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use signing_core::gate::{
-    Evidence, Fault, Freeze, Gates, Observation, Permit, Place, Slots, Snapshot, Thresholds,
-    Watched,
-};
+use signing_core::evidence::{Evidence, Fault, Observation};
+use signing_core::gate::{Freeze, Gates, Permit, Place, Slots, Snapshot, Thresholds, Watched};
 use signing_core::monitor::{self, FOLD_EVERY, Traffic, Urgency};
 use signing_core::policy::Rules;
 use signing_core::{Algorithm, Caller, Kid, Moment, Policy, Registry, Rulebook};

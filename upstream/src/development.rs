@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use development::DevelopmentKey;
 use release::Order;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 
 use super::UpstreamError;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use signing_core::Moment;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 
 use super::UpstreamError;
 

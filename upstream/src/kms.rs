@@ -29,7 +29,7 @@ use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
 use host::clock::now;
 use release::Order;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 use signing_core::{Algorithm, Hash, Moment};
 
 use self::faults::{classify, refused_credentials};

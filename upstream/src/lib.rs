@@ -15,7 +15,7 @@ use std::time::Duration;
 use host::clock::now;
 use release::Order;
 use signing_core::Moment;
-use signing_core::gate::{Evidence, Fault};
+use signing_core::evidence::{Evidence, Fault};
 
 pub use development::DevelopmentUpstream;
 pub use fault::{FaultInForce, FaultSwitch};

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use host::clock::now;
 use release::Order;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 use signing_core::{Algorithm, Moment};
 
 use super::retry::RetryBudget;

@@ -2,7 +2,7 @@
 
 use signing_core::breakglass::End;
 use signing_core::breakglass::wire::{self, Reason as Word};
-use signing_core::gate::{Evidence, Fault};
+use signing_core::evidence::{Evidence, Fault};
 use signing_core::{Reason, Refusal};
 
 use super::unavailable;

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use signing_core::gate::{Armed, Observation, Thresholds};
+use signing_core::evidence::Observation;
+use signing_core::gate::{Armed, Thresholds};
 use signing_core::monitor::Probe;
 use signing_core::{Kid, Rulebook};
 use tokio::sync::oneshot;

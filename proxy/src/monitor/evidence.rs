@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use signing_core::gate::{Evidence, Watched};
+use signing_core::evidence::Evidence;
+use signing_core::gate::Watched;
 use signing_core::monitor::{Traffic, Urgency};
 use signing_core::{Kid, Moment};
 use tokio::sync::Notify;
@@ -48,7 +49,7 @@ impl TrafficEvidence {
 
 #[cfg(test)]
 mod tests {
-    use signing_core::gate::Fault;
+    use signing_core::evidence::Fault;
 
     use super::*;
 

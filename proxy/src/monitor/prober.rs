@@ -6,7 +6,7 @@ use std::time::Duration;
 use host::clock::{now, wall_now};
 use release::CanaryOrder;
 use signing_core::canary::NONCE_BYTES;
-use signing_core::gate::{Evidence, Fault, Observation, Source};
+use signing_core::evidence::{Evidence, Fault, Observation, Source};
 use signing_core::key::PublicKey;
 use signing_core::monitor::{Next, Probe, Probing};
 use signing_core::{Canary, Kid, Moment, Signer};

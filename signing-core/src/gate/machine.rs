@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::evidence::{Evidence, Fault, Observation, Source};
 use super::window::WindowLimits;
+use crate::evidence::{Evidence, Fault, Observation, Source};
 use crate::moment::Moment;
 use crate::refusal::Reason;
 

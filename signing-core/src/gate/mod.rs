@@ -11,7 +11,6 @@
 mod armed;
 mod audit_stop;
 mod epoch;
-mod evidence;
 mod freeze;
 mod gates;
 mod machine;
@@ -28,7 +27,6 @@ mod window;
 pub use armed::Armed;
 pub use audit_stop::AuditStop;
 pub use epoch::Epoch;
-pub use evidence::{Evidence, Fault, Observation, Source};
 pub use freeze::Freeze;
 pub use gates::{Gates, Transition, UpstreamChange, Watched};
 pub use machine::{Cause, State, Thresholds};

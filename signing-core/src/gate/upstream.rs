@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::evidence::{Evidence, Fault, Observation, Source};
 use super::machine::{Cause, State, Thresholds};
 use super::window::{Excess, Tally, Window};
+use crate::evidence::{Evidence, Fault, Observation, Source};
 use crate::moment::Moment;
 
 /// Doublings of the recovery time beyond which nothing is added.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::evidence::Fault;
+use crate::evidence::Fault;
 use crate::moment::Moment;
 
 /// Parts of a window; its age is known to one of them.

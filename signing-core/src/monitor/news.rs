@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::traffic::{Folded, Traffic};
-use crate::gate::{Evidence, Gates, Observation, Transition, UpstreamChange};
+use crate::evidence::{Evidence, Observation};
+use crate::gate::{Gates, Transition, UpstreamChange};
 use crate::key::Kid;
 use crate::moment::Moment;
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::gate::{Evidence, Fault, Observation, Source, Tally, Watched};
+use crate::evidence::{Evidence, Fault, Observation, Source};
+use crate::gate::{Tally, Watched};
 use crate::key::Kid;
 use crate::moment::Moment;
 

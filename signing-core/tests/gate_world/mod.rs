@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use signing_core::gate::{
-    Evidence, Fault, Freeze, Gates, Observation, Snapshot, Source, Thresholds, WindowLimits,
-};
+use signing_core::evidence::{Evidence, Fault, Observation, Source};
+use signing_core::gate::{Freeze, Gates, Snapshot, Thresholds, WindowLimits};
 use signing_core::{Kid, Moment, Policy, Registry, Rulebook};
 use time::OffsetDateTime;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use signing_core::gate::{Evidence, Fault, Source, Thresholds, WindowLimits};
+use signing_core::evidence::{Evidence, Fault, Source};
+use signing_core::gate::{Thresholds, WindowLimits};
 
 use crate::{KIDS, UPSTREAMS};
 

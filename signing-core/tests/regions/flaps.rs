@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use signing_core::gate::{Fault, Thresholds};
+use signing_core::evidence::Fault;
+use signing_core::gate::Thresholds;
 
 use crate::room::{Room, plain};
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use signing_core::Moment;
-use signing_core::gate::{Evidence, Fault, Tally, Thresholds, WindowLimits};
+use signing_core::evidence::{Evidence, Fault};
+use signing_core::gate::{Tally, Thresholds, WindowLimits};
 
 use crate::room::{Room, failed, kid, plain};
 

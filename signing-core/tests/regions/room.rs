@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use signing_core::evidence::{Evidence, Fault, Observation, Source};
 use signing_core::gate::{
-    Epoch, Evidence, Extent, Fault, Freeze, Gates, Observation, OutageClock, Place, Source, State,
-    Tally, Thresholds, Watched, WindowLimits,
+    Epoch, Extent, Freeze, Gates, OutageClock, Place, State, Tally, Thresholds, Watched,
+    WindowLimits,
 };
 use signing_core::{Kid, Moment, Policy, Reason, Registry, Rulebook};
 use time::OffsetDateTime;

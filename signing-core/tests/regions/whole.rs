@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use signing_core::gate::{
-    Epoch, Evidence, Extent, Fault, Gates, Observation, Source, State, Tally, Thresholds,
-    WindowLimits,
-};
+use signing_core::evidence::{Evidence, Fault, Observation, Source};
+use signing_core::gate::{Epoch, Extent, Gates, State, Tally, Thresholds, WindowLimits};
 use signing_core::{Moment, Reason};
 
 use crate::room::{Room, failed, kid, nothing, plain, watched};

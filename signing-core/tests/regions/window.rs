@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use signing_core::Reason;
-use signing_core::gate::{Cause, Evidence, Fault, State, Tally, Thresholds, WindowLimits};
+use signing_core::evidence::{Evidence, Fault};
+use signing_core::gate::{Cause, State, Tally, Thresholds, WindowLimits};
 
 use crate::room::{Room, nothing, plain};
 

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use signing_core::evidence::{Evidence, Observation, Source};
 use signing_core::gate::{
-    Admitted as _, Armed, AuditStop, EmergencyPermit, Evidence, Freeze, Gates, Observation, Permit,
-    Slots, Source, StillOpen, Thresholds, WindowLimits,
+    Admitted as _, Armed, AuditStop, EmergencyPermit, Freeze, Gates, Permit, Slots, StillOpen,
+    Thresholds, WindowLimits,
 };
 use signing_core::policy::Rules;
 use signing_core::{

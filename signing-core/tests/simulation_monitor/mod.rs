@@ -1,6 +1,7 @@
 //! The monitor in virtual time: does what the product decides, and is held against the schedule.
 
-use signing_core::gate::{Evidence, Fault, Observation, Source, State};
+use signing_core::evidence::{Evidence, Fault, Observation, Source};
+use signing_core::gate::State;
 use signing_core::monitor::{self, News, Next};
 
 use super::simulation_prober::{

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use signing_core::gate::{Evidence, Observation, State};
+use signing_core::evidence::{Evidence, Observation};
+use signing_core::gate::State;
 use signing_core::monitor::{Probe, Probing};
 
 /// Milliseconds: of the defaults of a configuration that names none.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 
 /// What an upstream does with a call that begins now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

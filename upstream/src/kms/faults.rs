@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 
 use crate::UpstreamError;
 

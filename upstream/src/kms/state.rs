@@ -4,7 +4,7 @@
 
 use aws_sdk_kms::primitives::DateTimeFormat;
 use aws_sdk_kms::types::{KeyMetadata, KeyState};
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 
 use super::KmsUpstream;
 use crate::UpstreamError;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 use signing_core::worker::{Answered, Call};
 use signing_core::{Algorithm, Moment};
 use tokio::sync::oneshot;

@@ -202,7 +202,7 @@ impl Drop for Turn<'_> {
 
 #[cfg(test)]
 mod tests {
-    use signing_core::gate::Fault;
+    use signing_core::evidence::Fault;
 
     use super::*;
     use host::clock::now;

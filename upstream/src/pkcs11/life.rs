@@ -82,7 +82,7 @@ mod tests {
     use super::super::super::UpstreamError;
     use super::super::line::Line;
     use super::*;
-    use signing_core::gate::Fault;
+    use signing_core::evidence::Fault;
 
     #[test]
     fn the_first_start_is_no_restart_and_only_who_serves_is_up() {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::now;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 use signing_core::worker::Answered;
 use signing_core::{Algorithm, Moment};
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 
 use host::clock::now;
-use signing_core::gate::Fault;
+use signing_core::evidence::Fault;
 use signing_core::worker::{Login, Start, Started, fault_of_word, send, start_detail};
 use signing_core::{Moment, json};
 
