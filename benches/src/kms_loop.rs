@@ -1,5 +1,5 @@
 //! The least that a call of KMS can cost: the SDK's client in a loop, set up as
-//! `upstream/src/kms.rs` does it, in a process of its own.
+//! `upstream/src/kms/mod.rs` does it, in a process of its own.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -18,8 +18,8 @@ use system_tests::{Pki, Profile, Scratch};
 use example::{Example, Key, Name, Section, Variable};
 
 const PAGE: &str = "docs/configuration.md";
-const BEGIN: &str = "<!-- made by tests/system/configuration_docs.rs: begin -->\n";
-const END: &str = "<!-- made by tests/system/configuration_docs.rs: end -->\n";
+const BEGIN: &str = "<!-- made by tests/system/configuration_docs/mod.rs: begin -->\n";
+const END: &str = "<!-- made by tests/system/configuration_docs/mod.rs: end -->\n";
 
 /// The files that the example names, each also under another name.
 struct Files {
