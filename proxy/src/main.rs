@@ -12,13 +12,13 @@ use host::hardening::harden;
 use host::out;
 use host::signals::{End, Held};
 use signing_proxy::app::App;
+use signing_proxy::app::signals::{Hangup, Signals};
 use signing_proxy::check::{self, Found};
 use signing_proxy::config::Environment;
 use signing_proxy::dev;
 use signing_proxy::init::init;
 use signing_proxy::log::Log;
 use signing_proxy::materials::Materials;
-use signing_proxy::signals::{Hangup, Signals};
 use text::counted;
 
 /// A call of the AWS SDK allocates a lot (docs/performance.md).

@@ -20,8 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 
+use crate::breakglass::emergency::Emergency;
 use crate::conditions::Conditions;
-use crate::emergency::Emergency;
 use crate::health::{Health, Reader};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;

@@ -86,6 +86,19 @@ fn rooms_know_only_the_rooms_below_them() {
     }
 }
 
+/// A room is a directory, with its table of contents in mod.rs; the proxy's own root is one that a
+/// newcomer can read.
+#[test]
+fn a_module_with_files_is_a_directory() {
+    for path in files(".rs") {
+        let directory = path.with_extension("");
+        assert!(!directory.is_dir(), "{} stands beside its own directory", path.display());
+    }
+    let root = repository().join("proxy/src");
+    let files = files(".rs").into_iter().filter(|path| path.parent() == Some(&root)).count();
+    assert!(files <= 12, "{files} files stand at the root of the proxy");
+}
+
 #[test]
 fn metric_names_stand_in_one_file() {
     for path in files(".rs").iter().filter(|path| path.starts_with(repository().join("proxy/src")))

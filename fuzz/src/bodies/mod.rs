@@ -20,8 +20,8 @@ use signing_core::{
 };
 use signing_proxy::config::{self, Environment};
 use signing_proxy::monitor::Stored;
-use signing_proxy::request_context::{self, RequestContext};
 use signing_proxy::server::outside;
+use signing_proxy::sign::request_context::{self, RequestContext};
 
 /// A target: what it does with bytes. It panics if something does not hold.
 pub type Body = fn(&[u8]);

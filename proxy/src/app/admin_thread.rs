@@ -10,12 +10,12 @@ use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Admin};
+use crate::breakglass::emergency::Notice;
 use crate::breakglass::{self, Breakglass};
 use crate::conditions::{self, Conditions, Sources};
-use crate::emergency::Notice;
 use crate::monitor::{MonitorTasks, Stops};
 use crate::observe::{self, Observed};
-use crate::refusals::Refusals;
+use crate::server::refusals::Refusals;
 use crate::server::{self, Connections};
 
 /// The admin thread: monitor, admin socket, metrics and health, on a runtime of

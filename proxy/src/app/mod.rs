@@ -2,6 +2,8 @@
 
 mod admin_thread;
 mod journal;
+pub mod signals;
+pub mod upstreams;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -24,27 +26,27 @@ use tokio::sync::{Mutex, oneshot, watch};
 use upstream::Served;
 
 use crate::admin::{Admin, SocketError};
+use crate::app::signals::{Hangup, Signals};
+use crate::app::upstreams::Upstreams;
 use crate::breakglass::Breakglass;
+use crate::breakglass::emergency::{self, Emergency, Notice};
 use crate::caller_rates::CallerRates;
 use crate::conditions::{Conditions, Sources};
 use crate::config::{self, Environment};
 use crate::doctor::Doctor;
 use crate::drill::Drills;
-use crate::emergency::{self, Emergency, Notice};
-use crate::finish::Finisher;
 use crate::health::Health;
-use crate::idempotency::Idempotency;
 use crate::log::Log;
 use crate::materials::Materials;
 use crate::metrics::{JournalObserver, Metrics};
 use crate::monitor::{Monitor, Over, Store, StoreError};
 use crate::observe::Observed;
-use crate::refusals::Refusals;
 use crate::reload::Reloader;
+use crate::server::refusals::Refusals;
 use crate::server::{self, Connections, DataPlane, RegistryAnswer};
 use crate::sign::SigningRoom;
-use crate::signals::{Hangup, Signals};
-use crate::upstreams::Upstreams;
+use crate::sign::finish::Finisher;
+use crate::sign::idempotency::Idempotency;
 use crate::workers::Worker;
 use admin_thread::AdminThread;
 use journal::{newest_write, open_journal};

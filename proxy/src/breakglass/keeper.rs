@@ -10,7 +10,7 @@ use signing_core::breakglass::End;
 use tokio::sync::mpsc;
 
 use super::Breakglass;
-use crate::emergency::{AskError, Notice};
+use crate::breakglass::emergency::{AskError, Notice};
 use crate::monitor::Over;
 
 /// How often the session's time is looked at; requests look by themselves.

@@ -5,6 +5,7 @@
 //! consumes nothing: not frozen, no other session, and the proxy's own outage clock, which is a
 //! necessary condition and is handed on as a claim.
 
+pub mod emergency;
 mod keeper;
 mod record;
 mod status;
@@ -25,7 +26,7 @@ use signing_core::key::Purpose;
 use signing_core::{Kid, Moment, Signer};
 use tokio::sync::Mutex;
 
-use crate::emergency::Emergency;
+use crate::breakglass::emergency::Emergency;
 use crate::monitor::{Monitor, Over};
 use record::ActivationRecord;
 
@@ -382,7 +383,7 @@ impl Breakglass {
         &self,
         reason: &str,
         by: &str,
-    ) -> Result<Answer, crate::emergency::AskError> {
+    ) -> Result<Answer, crate::breakglass::emergency::AskError> {
         let (reason, by) = (reason.to_owned(), by.to_owned());
         self.emergency.command(move |id| Ask::End(wire::End { id, reason, by })).await
     }

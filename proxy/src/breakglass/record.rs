@@ -4,7 +4,7 @@ use signing_core::breakglass::{Request, wire};
 use signing_core::journal::{self, clip};
 
 use super::Refused;
-use crate::emergency::Known;
+use crate::breakglass::emergency::Known;
 
 /// An activation's record, with what it borrows.
 pub(super) struct ActivationRecord {

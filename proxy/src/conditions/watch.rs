@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::judge::{self, Verdict};
 use super::{Condition, Conditions, Level};
-use crate::emergency::Emergency;
+use crate::breakglass::emergency::Emergency;
 use crate::log::Log;
 use crate::reload::Reloader;
 use crate::server::ServerTls;

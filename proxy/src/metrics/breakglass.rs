@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Make;
 use super::names::*;
-use crate::emergency::Known;
+use crate::breakglass::emergency::Known;
 
 /// The session's metrics.
 #[derive(Debug)]

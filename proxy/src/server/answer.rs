@@ -15,7 +15,7 @@ use signing_core::{Reason, Refusal};
 
 use super::connection::Connection;
 use super::in_flight::{InFlight, Reserved};
-use crate::request_context::REQUEST_ID;
+use crate::sign::request_context::REQUEST_ID;
 
 /// A whole answer in one frame, and what lives until it is written.
 #[derive(Debug, Default)]

@@ -26,8 +26,8 @@ use super::request_body::RequestBody;
 use super::route::{self, Resource};
 use crate::health::{Health, Reader};
 use crate::metrics::{Metrics, RequestResult, Stages};
-use crate::request_context::{self, RequestContext};
 use crate::sign;
+use crate::sign::request_context::{self, RequestContext};
 
 /// Headers of one request. hyper itself takes 100, on its stack: more would cost an
 /// allocation of 16 KiB for each request.

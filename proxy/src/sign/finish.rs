@@ -12,7 +12,7 @@ use signing_core::{Reason, Refusal};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::request_context::RequestContext;
+use crate::sign::request_context::RequestContext;
 
 /// Knows the runtime on which abandoned work goes on, and how much is under way.
 #[derive(Clone, Debug)]

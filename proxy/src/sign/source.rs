@@ -9,7 +9,7 @@ use signing_core::gate::{Admits, Admitted as _, Permit, Session, Snapshot, Upstr
 use signing_core::{Moment, Refusal, SignRequest};
 use upstream::Route;
 
-use crate::emergency::EmergencyError;
+use crate::breakglass::emergency::EmergencyError;
 use crate::monitor::Over;
 use crate::sign::SigningRoom;
 

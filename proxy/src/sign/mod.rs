@@ -1,5 +1,11 @@
 //! The pipeline: one function that reads like I1.
 
+mod ask;
+pub mod finish;
+pub mod idempotency;
+pub mod request_context;
+mod source;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +21,13 @@ use signing_core::{
 use time::OffsetDateTime;
 use upstream::Served;
 
-use crate::emergency::Emergency;
-use crate::finish::Finisher;
-use crate::idempotency::{Claim, Claimed, Idempotency, Kept};
+use crate::breakglass::emergency::Emergency;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
-use crate::request_context::RequestContext;
-use crate::source::{Answered, Source};
+use crate::sign::finish::Finisher;
+use crate::sign::idempotency::{Claim, Claimed, Idempotency, Kept};
+use crate::sign::request_context::RequestContext;
+use crate::sign::source::{Answered, Source};
 
 /// Everything the pipeline needs.
 #[derive(Debug)]

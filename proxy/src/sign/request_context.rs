@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName};
 use signing_core::{Moment, Reason, Refusal, SignRequest};
 
-use crate::idempotency;
+use crate::sign::idempotency;
 
 /// `X-Request-Id`, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
