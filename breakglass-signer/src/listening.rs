@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::time::Duration;
 
 use host::places::Places;
+use host::socket::has_waiting;
 use host::socket::{Bound, Found};
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
@@ -57,7 +58,9 @@ impl Listening {
         };
         let Ok((stream, _)) = accepted else {
             // Out of descriptors: a closed connection gives one back.
-            places.give_way();
+            if has_waiting(&self.listener) {
+                places.give_way();
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
             return None;
         };

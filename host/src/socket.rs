@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 
 /// What of 0777 the socket's mode lacks: its owner and its group may connect.
@@ -88,6 +90,14 @@ pub fn bind(key: &'static str, path: &Path) -> Result<(UnixListener, Bound), Soc
     Ok((listener, Bound { key, path: path.to_owned(), ours }))
 }
 
+/// Whether a connection waits to be accepted; also if that cannot be told. Out of descriptors accept(2)
+/// fails before it looks, so nobody has to give way to nobody.
+#[must_use]
+pub fn has_waiting(listener: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO) != Ok(0)
+}
+
 impl Bound {
     /// Looks whether the path still leads to this process. Where nothing is left, the socket is
     /// bound again. What somebody else put there stays: it may be another process's.
@@ -148,4 +158,23 @@ fn made(path: &Path) -> io::Result<UnixListener> {
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let found = fs::symlink_metadata(path)?;
     Ok((found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_but_who_has_connected_and_was_not_taken() {
+        let path = std::env::temp_dir().join(format!("waiting-{}.sock", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(!has_waiting(&listener));
+        let connected = [UnixStream::connect(&path).unwrap(), UnixStream::connect(&path).unwrap()];
+        for _ in connected {
+            assert!(has_waiting(&listener));
+            let _ = listener.accept().unwrap();
+        }
+        assert!(!has_waiting(&listener));
+        fs::remove_file(path).unwrap();
+    }
 }

@@ -9,6 +9,7 @@ use audit::Journal;
 use host::clock::{now, wall_now};
 use host::log_limit::LogLimit;
 use host::places::{Place, Places};
+use host::socket::has_waiting;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -87,7 +88,9 @@ pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
             }
             Err(_) => {
                 // Out of descriptors: a closed connection gives one back.
-                places.give_way();
+                if has_waiting(&listener) {
+                    places.give_way();
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

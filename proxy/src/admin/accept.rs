@@ -10,6 +10,7 @@ use bytes::Bytes;
 use host::clock::now;
 use host::log_limit::LogLimit;
 use host::places::{Place, Places};
+use host::socket::has_waiting;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -101,7 +102,9 @@ pub async fn serve(
             }
         };
         let Ok((stream, _)) = accepted else {
-            rooms.give_way();
+            if has_waiting(&listener) {
+                rooms.give_way();
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };

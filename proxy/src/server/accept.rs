@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use host::clock::now;
 use host::log_limit::LogLimit;
+use host::socket::has_waiting;
 use rustls::server::Acceptor;
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
@@ -65,7 +66,9 @@ pub async fn accept(listener: TcpListener, plane: Arc<DataPlane>) {
             Err(error) => {
                 // Out of descriptors or memory: a closed connection gives some back, a busy loop
                 // does not.
-                handshakes.give_way();
+                if has_waiting(&listener) {
+                    handshakes.give_way();
+                }
                 if let Some(left_out) = accept_log.pass(now()) {
                     tracing::warn!(%error, left_out, "accept failed");
                 }
