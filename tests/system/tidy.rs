@@ -130,8 +130,10 @@ fn one_file_asks_what_time_it_is() {
             continue;
         }
         let text = text(path);
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code: String = code.collect();
         for word in ["SystemTime::now", "now_utc()", "clock_gettime"] {
-            assert!(!text.contains(word), "{} asks the time: {word}", path.display());
+            assert!(!code.contains(word), "{} asks the time: {word}", path.display());
         }
     }
 }
