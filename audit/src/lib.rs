@@ -28,4 +28,4 @@ pub use older::Older;
 pub use opened::{Identity, Opened};
 pub use presence::Presence;
 pub use queue::Space;
-pub use recovery::Cut;
+pub use torn::Cut;

@@ -17,8 +17,9 @@ use crate::journal::{Clock, Journal, Observer, Shared};
 use crate::key::AuditKey;
 use crate::older::Progress;
 use crate::queue::Queue;
-use crate::recovery::{self, Cut, Found};
+use crate::recovery::{self, Found};
 use crate::segment::Segment;
+use crate::torn::Cut;
 use crate::writer::{IDLE, Since, Writer, prepare_segments};
 
 /// Who writes.

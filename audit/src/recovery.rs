@@ -22,7 +22,7 @@ use crate::error::OpenError;
 use crate::linkage;
 use crate::scan::{Frames, SegmentFile, Step, segments};
 use crate::segment::Segment;
-use crate::torn;
+use crate::torn::{self, Cut};
 
 /// A journal as it was found on disk.
 #[derive(Debug)]
@@ -44,15 +44,6 @@ impl Found {
     pub(crate) fn first_seq(&self) -> u64 {
         self.files.first().map_or(1, |file| file.first_seq)
     }
-}
-
-/// What was cut.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// How many bytes.
-    pub bytes: u64,
-    /// Their SHA-256 in hex.
-    pub sha256: String,
 }
 
 /// Reads the journal in `directory`, and cuts a torn write.

@@ -6,9 +6,17 @@ use aws_lc_rs::digest::{Context, SHA256};
 use signing_core::journal::{ChainId, Head};
 
 use crate::error::OpenError;
-use crate::recovery::Cut;
 use crate::segment::Segment;
 use crate::tail::{Place, Tail};
+
+/// What was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Their SHA-256 in hex.
+    pub sha256: String,
+}
 
 /// Read or written at once; whole sectors.
 const PIECE_BYTES: u64 = 1 << 20;

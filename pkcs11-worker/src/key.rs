@@ -7,7 +7,7 @@ use signing_core::key::{KeyKind, spki_of_point, spki_of_rsa};
 use signing_core::worker::Start;
 
 use crate::names;
-use crate::token::Trouble;
+use crate::trouble::Trouble;
 
 /// A key on the token.
 #[derive(Clone, Debug)]

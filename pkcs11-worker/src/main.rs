@@ -10,6 +10,7 @@ mod serve;
 mod sign;
 mod slots;
 mod token;
+mod trouble;
 
 use std::error::Error;
 use std::fs::File;

@@ -8,7 +8,7 @@ use signing_core::evidence::Fault;
 use signing_core::worker::Login;
 use zeroize::Zeroizing;
 
-use crate::token::Trouble;
+use crate::trouble::Trouble;
 
 /// No PIN is longer, passwords of network HSMs included.
 const PIN_MAX_BYTES: u64 = 1024;

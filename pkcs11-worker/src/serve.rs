@@ -14,7 +14,8 @@ use signing_core::worker::{
 
 use crate::key::Key;
 use crate::sign::sign;
-use crate::token::{Proxy, Token, Trouble};
+use crate::token::{Proxy, Token};
+use crate::trouble::Trouble;
 
 /// Serves the proxy at the other end of `socket`.
 pub(crate) fn serve(socket: &UnixStream) -> io::Result<()> {

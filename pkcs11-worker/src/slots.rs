@@ -8,7 +8,7 @@ use signing_core::worker::{Login, printable};
 
 use crate::fault;
 use crate::names::several;
-use crate::token::Trouble;
+use crate::trouble::Trouble;
 
 /// The slot of the token with that label.
 pub(crate) fn find(library: &Pkcs11, label: &str) -> Result<Slot, Trouble> {

@@ -9,9 +9,10 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use signing_core::Algorithm;
 use signing_core::evidence::Fault;
-use signing_core::worker::{Login, Start, Started, printable};
+use signing_core::worker::{Login, Start, printable};
 
 use crate::key::{self, Key};
+use crate::trouble::Trouble;
 use crate::{fault, pin, slots};
 
 /// Who is asked before a login, and told of it: a token counts wrong PINs, whoever brings them.
@@ -37,17 +38,6 @@ pub(crate) struct Token {
     _keeper: Session,
     /// The key.
     pub(crate) key: Key,
-}
-
-/// Why a token can not be used.
-#[derive(Debug)]
-pub(crate) struct Trouble {
-    /// What is known.
-    pub(crate) fault: Fault,
-    /// What is wrong and what to do.
-    pub(crate) detail: String,
-    /// What it has to do with the login.
-    pub(crate) login: Login,
 }
 
 impl Token {
@@ -87,33 +77,6 @@ impl Token {
         self.library.open_ro_session(self.slot).map_err(|error| {
             Trouble::new("the token opens no session for each of the threads", &error)
         })
-    }
-}
-
-impl Trouble {
-    /// What someone has to set right.
-    pub(crate) fn key(detail: impl Into<String>) -> Self {
-        Self { fault: Fault::KeyUnavailable, detail: detail.into(), login: Login::Other }
-    }
-
-    /// What a token said.
-    pub(crate) fn new(what: &str, error: &Error) -> Self {
-        Self {
-            fault: fault::of_start(error),
-            detail: format!("{what}: {}", fault::words(error)),
-            login: Login::Other,
-        }
-    }
-
-    /// The proxy does not answer: nobody needs the token any more.
-    fn proxy(error: io::Error) -> Self {
-        let detail = format!("the proxy did not let the worker log in: {error}");
-        Self { fault: Fault::Unavailable, detail, login: Login::Other }
-    }
-
-    /// As the proxy is told.
-    pub(crate) fn started(&self) -> Started {
-        Started::failed(self.fault, &self.detail, self.login)
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use audit::{IntentSeq, Journal};
+use audit::{IntentSeq, Journal, Trouble};
 use signing_core::gate::Admitted;
 use signing_core::journal::{self, Record};
-use signing_core::{Algorithm, Caller, Kid, Mode, Refusal, ToBeSigned};
-
-use crate::record::unavailable;
+use signing_core::{Algorithm, Caller, Kid, Mode, Reason, Refusal, ToBeSigned};
 
 /// What a request carries beside its input, for its records.
 #[derive(Clone, Copy, Debug)]
@@ -75,4 +73,20 @@ impl Intent {
             .map_err(|trouble| unavailable(&trouble).about(&about.signer_kid))?;
         Ok(Self { seq, about })
     }
+}
+
+/// What a caller is told when nothing can be recorded: not where the journal lies.
+pub(crate) fn unavailable(trouble: &Trouble) -> Refusal {
+    let detail = match trouble {
+        Trouble::Sealed(_) => "the journal is sealed: an operator has to look into it",
+        Trouble::Full(_) => "the journal is full, and nothing is signed without a record",
+        Trouble::NoSegment(_) => {
+            "the journal cannot make its next segment, and nothing is signed without a record"
+        }
+        Trouble::Stopping => "the process is stopping, and nothing is signed without a record",
+        Trouble::Stalled(_) => {
+            "the journal does not keep up, and nothing is signed without a record"
+        }
+    };
+    Refusal::new(Reason::AuditUnavailable, detail)
 }

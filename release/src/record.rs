@@ -1,15 +1,15 @@
 //! What became of an order is on disk before anything of it leaves (I6).
 
-use audit::{Durable, Journal, Trouble};
+use audit::{Durable, Journal};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::breakglass::wire::JournalHead;
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Admitted, Permit};
 use signing_core::journal::{self, Record, TimingUs, clip};
-use signing_core::{Reason, Refusal, VerifiedSignature};
+use signing_core::{Refusal, VerifiedSignature};
 
-use crate::intent::{About, Intent};
+use crate::intent::{About, Intent, unavailable};
 use crate::order::{Failed, Proven};
 
 /// How a signature came about, for its record.
@@ -95,20 +95,4 @@ impl Failed {
         let _ = journal.conclude(seq, &record);
         refusal
     }
-}
-
-/// What a caller is told when nothing can be recorded: not where the journal lies.
-pub(crate) fn unavailable(trouble: &Trouble) -> Refusal {
-    let detail = match trouble {
-        Trouble::Sealed(_) => "the journal is sealed: an operator has to look into it",
-        Trouble::Full(_) => "the journal is full, and nothing is signed without a record",
-        Trouble::NoSegment(_) => {
-            "the journal cannot make its next segment, and nothing is signed without a record"
-        }
-        Trouble::Stopping => "the process is stopping, and nothing is signed without a record",
-        Trouble::Stalled(_) => {
-            "the journal does not keep up, and nothing is signed without a record"
-        }
-    };
-    Refusal::new(Reason::AuditUnavailable, detail)
 }

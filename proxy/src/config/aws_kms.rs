@@ -7,7 +7,6 @@ use host::section::Section;
 use upstream::settings::{AwsKms, Proxies};
 
 use super::Setting;
-use super::upstreams::Upstreams;
 
 /// Variables that fill in what the file leaves out; the first that is set.
 const KEY_ID: [&str; 1] = ["KMS_KEY_ID"];
@@ -44,10 +43,15 @@ pub(super) fn variables() -> impl Iterator<Item = &'static str> {
 }
 
 /// Reads its keys out of an upstream's section.
-pub(super) fn read(section: &mut Section, of: &Upstreams<'_>) -> AwsKms {
-    let key_id = named(section, of.environment, "key_id", &KEY_ID);
-    let region = named(section, of.environment, "region", &REGION);
-    let endpoint = or_variable(section, of.environment, "endpoint", &ENDPOINT);
+pub(super) fn read(
+    section: &mut Section,
+    environment: &Environment,
+    setting: Setting,
+    asking: &[String],
+) -> AwsKms {
+    let key_id = named(section, environment, "key_id", &KEY_ID);
+    let region = named(section, environment, "region", &REGION);
+    let endpoint = or_variable(section, environment, "endpoint", &ENDPOINT);
     if let Some((key_id, from)) = &key_id
         && !is_key_id(key_id)
     {
@@ -62,7 +66,7 @@ pub(super) fn read(section: &mut Section, of: &Upstreams<'_>) -> AwsKms {
         section.mistake("region", format!("is {quoted}{from}, {what}"));
     }
     if let Some((endpoint, from)) = &endpoint
-        && let Err(why) = endpoint_allowed(endpoint, of.setting, of.asking)
+        && let Err(why) = endpoint_allowed(endpoint, setting, asking)
     {
         section.mistake("endpoint", format!("{}{from} {why}", identifier::quoted(endpoint)));
     }
@@ -87,12 +91,12 @@ pub(super) fn read(section: &mut Section, of: &Upstreams<'_>) -> AwsKms {
         key_id: key_id.map(|(key_id, _)| key_id).unwrap_or_default(),
         endpoint: endpoint
             .map(|(endpoint, _)| endpoint)
-            .unwrap_or_else(|| default_endpoint(&region, of.environment.is_true(FIPS))),
+            .unwrap_or_else(|| default_endpoint(&region, environment.is_true(FIPS))),
         region,
         connect_timeout,
         call_timeout,
         retries_per_second_max: u32::try_from(retries).unwrap_or(0),
-        proxies: Proxies::of(of.environment),
+        proxies: Proxies::of(environment),
     }
 }
 

@@ -127,7 +127,12 @@ impl Upstreams<'_> {
     fn upstream(&self, mut section: Section) -> Option<Upstream> {
         let provider = section.required("provider", PROVIDERS);
         let upstream = match provider.as_str() {
-            "aws-kms" => Some(Upstream::AwsKms(aws_kms::read(&mut section, self))),
+            "aws-kms" => Some(Upstream::AwsKms(aws_kms::read(
+                &mut section,
+                self.environment,
+                self.setting,
+                self.asking,
+            ))),
             "pkcs11" => {
                 let token = pkcs11::pkcs11(&mut section, self.directory, self.environment);
                 Some(Upstream::Pkcs11(token))

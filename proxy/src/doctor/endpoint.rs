@@ -11,16 +11,14 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use upstream::settings::{AwsKms, Through};
 
 use super::report::{Check, Checks};
+use super::step::{HEAD_MAX_BYTES, Stream, step};
 use super::tunnel;
-
-/// Each step of the way.
-const STEP_MAX: Duration = Duration::from_secs(3);
 
 /// What KMS bears: a request that is signed five minutes off is refused.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>
@@ -28,14 +26,6 @@ const SKEW_MAX: Duration = Duration::from_secs(300);
 
 /// A certificate that ends so soon should have been renewed.
 const SOON: time::Duration = time::Duration::days(7);
-
-/// Bytes of an answer's head, at most.
-pub(super) const HEAD_MAX_BYTES: usize = 16 << 10;
-
-/// What is spoken over.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Looks at the way, step by step, as far as it goes.
 pub(super) async fn look(kms: &AwsKms, checks: &mut Checks) {
@@ -233,15 +223,6 @@ pub fn date(head: &[u8]) -> Option<OffsetDateTime> {
             .then(|| OffsetDateTime::parse(value.trim(), &Rfc2822).ok())
             .flatten()
     })
-}
-
-/// One step, within its time.
-pub(super) async fn step<T>(step: impl Future<Output = std::io::Result<T>>) -> Result<T, String> {
-    match tokio::time::timeout(STEP_MAX, step).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("nothing within {} s", STEP_MAX.as_secs())),
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod endpoint;
 mod gate;
 mod report;
 mod served;
+mod step;
 mod tunnel;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use upstream::settings::Through;
 
-use super::endpoint::{HEAD_MAX_BYTES, Stream, step};
+use super::step::{HEAD_MAX_BYTES, Stream, step};
 
 /// Has the proxy at the other end of `stream` connect to `target`, a host and port.
 ///

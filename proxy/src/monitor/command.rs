@@ -9,7 +9,6 @@ use signing_core::monitor::Probe;
 use signing_core::{Kid, Rulebook};
 use tokio::sync::oneshot;
 
-use super::disk::Then;
 use super::store::{StoredFreeze, StoredSeal};
 
 /// What the writer may be told.
@@ -42,6 +41,19 @@ pub(super) enum Command {
     Recorded { result: Result<(), String>, loosen: Loosen },
     /// What was stored, or why not; from the writer to itself.
     Stored { result: Result<(), String>, then: Then },
+}
+
+/// What waits until a state is on disk.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing.
+    Nothing,
+    /// An answer.
+    Tell { reply: oneshot::Sender<Outcome> },
+    /// The answer to a freeze, which is in force already.
+    Frozen { unrecorded: Option<String>, reply: oneshot::Sender<Outcome> },
+    /// The end of something.
+    Loosen(Loosen),
 }
 
 /// Why a break-glass session is over.

@@ -10,7 +10,7 @@ use signing_core::gate::AuditStop;
 use signing_core::journal::Record;
 use tokio::sync::{mpsc, oneshot};
 
-use super::command::{Command, Loosen, Outcome};
+use super::command::{Command, Loosen, Then};
 use super::store::{Saver, Stored, StoredSeal, Witness};
 
 /// How long an operator's command may wait for its record.
@@ -22,19 +22,6 @@ pub(super) struct Disk {
     pub(super) saver: Saver,
     pub(super) journal: Journal,
     pub(super) to_writer: mpsc::Sender<Command>,
-}
-
-/// What waits until a state is on disk.
-#[derive(Debug)]
-pub(super) enum Then {
-    /// Nothing.
-    Nothing,
-    /// An answer.
-    Tell { reply: oneshot::Sender<Outcome> },
-    /// The answer to a freeze, which is in force already.
-    Frozen { unrecorded: Option<String>, reply: oneshot::Sender<Outcome> },
-    /// The end of something.
-    Loosen(Loosen),
 }
 
 impl Disk {

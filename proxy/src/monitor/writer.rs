@@ -16,8 +16,8 @@ use signing_core::monitor::{self, FOLD_EVERY, News, Probe};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::command::{Command, Loosen, Outcome, Over, Sealed};
-use super::disk::{self, Disk, Then};
+use super::command::{Command, Loosen, Outcome, Over, Sealed, Then};
+use super::disk::{self, Disk};
 use super::evidence::TrafficEvidence;
 use super::stops::Stops;
 use super::store::{Stored, StoredFreeze, StoredSeal};

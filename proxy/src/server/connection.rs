@@ -20,9 +20,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
+use super::answers::Answers;
 use super::bodies::Bodies;
 use super::expiry::Expiry;
-use super::in_flight::Answers;
 use super::socket::Socket;
 use super::tls::{ServerTls, Shaken};
 

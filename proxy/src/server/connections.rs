@@ -17,10 +17,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::server::TlsStream;
 
+use super::answers::Answers;
 use super::bodies::Bodies;
 use super::connection::Connection;
 use super::expiry::Expiry;
-use super::in_flight::Answers;
 use super::share::Share;
 use super::socket::Socket;
 use super::tls::{ServerTls, Shaken};

@@ -6,16 +6,10 @@ use std::sync::Arc;
 use signing_core::{Reason, Refusal};
 
 use super::connection::Connection;
-use super::share::{Share, Shares};
-use crate::config;
 
 /// What an answer with a signature takes at most. It is kept for the answer before anybody is
 /// asked to sign, since a signature that has no room is made for nothing.
 pub const SIGNED_MAX_BYTES: usize = 4 << 10;
-
-/// The shares that an answer of one connection takes from: the connection's, its caller's,
-/// everybody's.
-pub(super) type Answers = Shares<3>;
 
 /// Bytes kept for an answer that is not made yet.
 #[derive(Debug)]
@@ -33,21 +27,6 @@ pub(super) struct InFlight {
     is_release: bool,
     /// The HTTP library has its bytes.
     taken: bool,
-}
-
-impl Answers {
-    pub(super) fn of_all(limits: &config::Server) -> Arc<Share> {
-        Share::new("answers_max_bytes", limits.answers_max_bytes)
-    }
-
-    pub(super) fn of_caller(limits: &config::Server) -> Arc<Share> {
-        Share::new("answers_per_caller_max_bytes", limits.answers_per_caller_max_bytes)
-    }
-
-    pub(super) fn new(limits: &config::Server, caller: Arc<Share>, all: Arc<Share>) -> Self {
-        let key = "answers_per_connection_max_bytes";
-        Self([Share::new(key, limits.answers_per_connection_max_bytes), caller, all])
-    }
 }
 
 impl Reserved {

@@ -3,6 +3,7 @@
 
 mod accept;
 mod answer;
+mod answers;
 mod bodies;
 mod connection;
 mod connections;
@@ -23,6 +24,7 @@ mod send_queue;
 mod share;
 mod socket;
 mod tls;
+mod watched;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -56,7 +58,8 @@ use crate::sign::SigningRoom;
 use connection::{Connection, Told};
 use expiry::Expiry;
 use request_body::RequestBody;
-use socket::{Socket, Watched};
+use socket::Socket;
+use watched::Watched;
 
 /// How often a connection's driver looks at its limits.
 const PACE_MIN: Duration = Duration::from_millis(50);

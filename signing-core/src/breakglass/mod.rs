@@ -7,14 +7,17 @@
 //! ```
 
 pub mod activation;
+mod caps;
+mod claim;
 mod rate;
 mod request;
 mod session;
 pub mod wire;
 
 pub use activation::{Activation, Clause, NotActivated};
+pub use caps::Caps;
 pub use request::{
     APPROVAL_MAX_BYTES, APPROVALS_MAX, Draft, NAMESPACE, REQUEST_MAX_BYTES, Request, RequestError,
     TYPE,
 };
-pub use session::{Ask, Caps, End, NoPermit, Session, SignPermit};
+pub use session::{Ask, End, NoPermit, Session, SignPermit};

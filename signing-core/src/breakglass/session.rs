@@ -6,22 +6,12 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::activation::Activation;
+use super::caps::Caps;
 use super::rate::Rate;
 use super::request::Request;
 use crate::caller::Caller;
 use crate::key::{Kid, ToBeSigned};
 use crate::moment::Moment;
-
-/// What the signer's own configuration allows, whatever was approved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caps {
-    /// From `not_before` to `expires_at`.
-    pub session_max: Duration,
-    /// Signatures of a session.
-    pub signatures_max: u64,
-    /// Signatures in any second, wherever it begins.
-    pub signatures_per_second_max: u32,
-}
 
 /// A session, from its activation on.
 #[derive(Debug)]

@@ -12,8 +12,8 @@
 //! 128+L     zeros up to a multiple of 8
 //! ```
 
-use super::chain::RecordHash;
-use super::keys::KeyId;
+use super::hash::RecordHash;
+use super::key_id::KeyId;
 
 /// Longest body.
 pub const BODY_MAX_BYTES: usize = 32 * 1024;

@@ -11,7 +11,8 @@
 //! 80      zeros up to 512
 //! ```
 
-use super::chain::{ChainId, Head, RecordHash};
+use super::chain::Head;
+use super::hash::{ChainId, RecordHash};
 
 /// Bytes of a header; the first frame follows.
 pub const HEADER_BYTES: usize = 512;

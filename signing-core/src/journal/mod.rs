@@ -9,15 +9,19 @@
 mod chain;
 mod clip;
 mod frame;
+mod hash;
 mod header;
+mod key_id;
 mod keys;
 mod record;
 
-pub use chain::{Chain, ChainId, Head, RecordHash};
+pub use chain::{Chain, Head};
 pub use clip::clip;
 pub use frame::{BODY_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError, frame_bytes};
+pub use hash::{ChainId, RecordHash};
 pub use header::{HEADER_BYTES, Header, HeaderError};
-pub use keys::{AuditKeys, KeyId};
+pub use key_id::KeyId;
+pub use keys::AuditKeys;
 pub use record::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, Drill,
     EmergencyRefusals, EmergencySigned, Failed, Freeze, Gate, Init, Intent, KeyDestroyed, Kind,

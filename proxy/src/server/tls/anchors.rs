@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::authority::Authority;
 use super::files::{certificates, mistake};
-use super::verifier::known_algorithms;
+use super::terms::known_algorithms;
 use crate::conditions::Dated;
 
 const KEY: &str = "server.tls.client_ca_file";

@@ -15,7 +15,7 @@ use x509_parser::public_key::PublicKey;
 use super::der::{Reader, SEQUENCE};
 use super::list::name;
 use super::revocation::{Listed, Revocation};
-use super::verifier::unix;
+use super::terms::unix;
 use crate::conditions::Dated;
 
 /// Extensions that are looked at, or that say nothing about whom an authority may name.

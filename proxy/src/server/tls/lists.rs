@@ -10,7 +10,7 @@ use super::anchors::Anchors;
 use super::files::mistake;
 use super::list::{RevocationList, name};
 use super::revocation::{Listed, Revocation};
-use super::verifier::known_algorithms;
+use super::terms::known_algorithms;
 use crate::conditions::Dated;
 
 const KEY: &str = "server.tls.client_crl_files";

@@ -12,6 +12,7 @@ mod names;
 mod notes;
 mod points;
 mod revocation;
+mod terms;
 mod verifier;
 
 use std::sync::Arc;
@@ -29,7 +30,8 @@ use crate::config;
 use anchors::Anchors;
 use files::{certificates, mistake, private_key, unusable};
 use revocation::Revocation;
-use verifier::{ClientVerifier, unix};
+use terms::unix;
+use verifier::ClientVerifier;
 
 pub(super) use list::revokes_all_that_it_lists;
 pub(super) use names::caller;

@@ -5,9 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{
-    WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
@@ -21,6 +19,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::anchors::Anchors;
 use super::points::{Points, Role};
 use super::revocation::{Issuer, NotGood, Revocation, Subject};
+use super::terms::{known_algorithms, unix};
 
 tokio::task_local! {
     /// Until when the client of the handshake under way is let in: rustls asks the verifier in
@@ -49,11 +48,6 @@ pub(super) struct ClientVerifier {
     /// None: revocation is not looked at.
     revocation: Option<Revocation>,
     known: WebPkiSupportedAlgorithms,
-}
-
-/// The algorithms of signatures on certificates and lists.
-pub(super) fn known_algorithms() -> WebPkiSupportedAlgorithms {
-    aws_lc_rs::default_provider().signature_verification_algorithms
 }
 
 impl ClientVerifier {
@@ -169,11 +163,6 @@ fn status(
         NotGood::Expired(at) => webpki::Error::CrlExpired { time, next_update: unix(at) },
         NotGood::Unknown => webpki::Error::UnknownRevocationStatus,
     })
-}
-
-pub(super) fn unix(at: OffsetDateTime) -> UnixTime {
-    let seconds = u64::try_from(at.unix_timestamp()).unwrap_or(0);
-    UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
 }
 
 fn has_client_eku(leaf: &CertificateDer<'_>) -> bool {

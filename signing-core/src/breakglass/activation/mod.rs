@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::caps::Caps;
+use super::claim::OutageClaim;
 use super::request::{Request, RequestError};
-use super::session::Caps;
-use super::wire::OutageClaim;
 use crate::key::{Purpose, Signer};
 use crate::registry::Registry;
 

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::JournalHead;
+use crate::breakglass::claim::OutageClaim;
 use crate::key::{Algorithm, Digest, ToBeSigned};
 use crate::refusal::{Reason as RefusalReason, Refusal};
 use crate::request;
@@ -56,18 +57,6 @@ pub struct Activate {
     pub proxy_head: JournalHead,
     /// Who asked the proxy: `uid 1000 (alice)`.
     pub by: String,
-}
-
-/// How long a signer has been out, as the proxy saw it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OutageClaim {
-    /// Which signer.
-    pub signer_kid: String,
-    /// RFC 3339: when the outage clock began.
-    pub since: String,
-    /// What it shows: pauses do not count.
-    pub seconds: u64,
 }
 
 /// Sign one input. Answered by `signed` once the record is on disk, or `refused`.

@@ -33,13 +33,14 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{ChainId, Head, RecordHash};
 use crate::json;
 
+pub use super::claim::OutageClaim;
 pub use answer::{
     Activated, Answer, Destroyed, EmergencyKey, Ended, KeyState, Refused, SessionEnded,
     SessionState, Signed, State, Stated, Welcome,
 };
 pub use ask::{
-    Activate, Ask, Destroy, End, Hello, Input, JUSTIFICATION_MAX_BYTES, OutageClaim,
-    REASON_MAX_BYTES, Sign, Status,
+    Activate, Ask, Destroy, End, Hello, Input, JUSTIFICATION_MAX_BYTES, REASON_MAX_BYTES, Sign,
+    Status,
 };
 pub use reason::Reason;
 
