@@ -55,6 +55,7 @@ mod hsm_slow;
 mod hsm_workers;
 mod idempotency;
 mod identifiers;
+mod import_cycles;
 mod journal;
 mod journal_faults;
 mod journal_tools;

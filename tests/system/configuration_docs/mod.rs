@@ -285,7 +285,7 @@ fn every_variable_that_the_programs_read_is_on_the_page() {
     let sources = [
         "host/src/environment.rs",
         "proxy/src/config/aws_kms.rs",
-        "proxy/src/config/proxies.rs",
+        "upstream/src/settings/proxies.rs",
         "signctl/src/main.rs",
         "signctl/src/breakglass/unlock.rs",
         "signctl/src/signers.rs",
