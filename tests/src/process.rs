@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -84,8 +85,16 @@ impl Process {
 
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
-        eventually("the end of the process", || std::future::ready(self.child.try_wait().unwrap()))
-            .await
+        let ending = || std::future::ready(self.child.try_wait().unwrap());
+        let status = eventually("the end of the process", ending).await;
+        // Its last words are on their way. What it leaves behind may hold its pipes for ever.
+        for _ in 0..200 {
+            if self.has_said_all() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        status
     }
 
     /// Whether it still runs.
