@@ -1,18 +1,19 @@
-//! The composition root: builds everything, spawns last, drains with a deadline.
+//! The composition root: builds everything, spawns last.
 
 mod admin_thread;
 mod journal;
 pub mod signals;
+mod start_error;
+mod stop;
 pub mod upstreams;
 
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use audit::{Clock, Identity, OpenError};
+use audit::{Clock, Identity};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::{now, wall_now};
@@ -25,8 +26,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, oneshot, watch};
 use upstream::Served;
 
-use crate::admin::{Admin, SocketError};
-use crate::app::signals::{Hangup, Signals};
+use crate::admin::Admin;
+use crate::app::signals::Signals;
 use crate::app::upstreams::Upstreams;
 use crate::breakglass::Breakglass;
 use crate::breakglass::emergency::{self, Emergency, Notice};
@@ -39,7 +40,7 @@ use crate::health::Health;
 use crate::log::Log;
 use crate::materials::Materials;
 use crate::metrics::{JournalObserver, Metrics};
-use crate::monitor::{Monitor, Over, Store, StoreError};
+use crate::monitor::{Monitor, Store};
 use crate::observe::Observed;
 use crate::reload::Reloader;
 use crate::server::refusals::Refusals;
@@ -51,8 +52,8 @@ use crate::workers::Worker;
 use admin_thread::AdminThread;
 use journal::{newest_write, open_journal};
 
-/// How long a stop waits until it is stored how far the journal has come.
-const WITNESS_MAX: Duration = Duration::from_secs(2);
+pub use start_error::StartError;
+
 /// What may wait to be heard about sessions.
 const NOTICES_MAX: usize = 64;
 
@@ -77,39 +78,6 @@ pub struct App {
     pub listen: SocketAddr,
     /// Where metrics and health are served.
     pub metrics_listen: SocketAddr,
-}
-
-/// Why the proxy does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address can not be listened on.
-    #[error("{key} {address}: {error}")]
-    Listen {
-        /// The config key.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        error: io::Error,
-    },
-    /// The admin socket can not be bound.
-    #[error(transparent)]
-    Admin(#[from] SocketError),
-    /// The state directory can not be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The journal can not be opened.
-    #[error("audit.dir {0}")]
-    Journal(OpenError),
-    /// The system gives no threads.
-    #[error("the runtime does not start: {0}")]
-    Runtime(#[from] io::Error),
-}
-
-impl From<OpenError> for StartError {
-    fn from(error: OpenError) -> Self {
-        Self::Journal(error)
-    }
 }
 
 impl App {
@@ -335,90 +303,6 @@ impl App {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-    }
-
-    /// Waits for SIGTERM or SIGINT, then stops: no new connections, what is in
-    /// flight is finished, at most for `drain_timeout_ms`. A second signal cuts
-    /// that short. Meanwhile SIGHUP does what `hangup` says.
-    ///
-    /// # Errors
-    /// If the admin thread died.
-    pub fn run_until_stopped(mut self, hangup: Hangup) -> io::Result<()> {
-        let (signals, admin_ended) = (self.signals.take(), self.admin_ended.take());
-        let signals = signals.map(Signals::into_parts);
-        let stopped = self.data.block_on(async {
-            let Some((mut stops, mut hangups)) = signals else { return Ok(()) };
-            tokio::select! {
-                () = stops.next() => {}
-                () = hangups.act(hangup, &self.reloader) => {}
-                () = ended(admin_ended) => {
-                    // Without monitor every lease ends and no operator is heard: better to
-                    // be started anew than to refuse for ever.
-                    return Err(io::Error::other("the monitor died; every gate is shut"));
-                }
-            }
-            tracing::info!(in_flight = self.room.finisher.under_way(), "draining");
-            tokio::select! {
-                () = self.drain() => {}
-                () = stops.next() => tracing::warn!("a second signal: not waiting any longer"),
-            }
-            Ok(())
-        });
-        self.end_the_session();
-        self.end_the_journal(if stopped.is_ok() { "told to" } else { "the monitor died" });
-        self.workers.iter().for_each(|worker| worker.life.end());
-        // A look that hangs holds it; the next start replaces what is left.
-        if let Ok(socket) = self.admin_socket.try_lock() {
-            socket.remove();
-        }
-        self.data.shutdown_timeout(Duration::from_secs(1));
-        tracing::info!("stopped");
-        stopped
-    }
-
-    /// After the last release: a session does not outlast this process, and its journal says so.
-    fn end_the_session(&self) {
-        let Some(armed) = self.room.monitor.gates().session_in_force().map(Arc::clone) else {
-            return;
-        };
-        let over = self.room.monitor.disarm(armed.session.clone(), Over::stopping());
-        self.data.block_on(async {
-            // The signer ends it when the connection goes.
-            let _ = tokio::time::timeout(WITNESS_MAX, over).await;
-        });
-    }
-
-    /// After the last release: records the stop, and stores how far the journal has come.
-    fn end_the_journal(&self, reason: &str) {
-        let SigningRoom { journal, monitor, .. } = &*self.room;
-        self.refusals.record(journal);
-        if let Err(trouble) = journal.stop(reason) {
-            tracing::error!(target: "audit", %trouble, "the stop is not recorded");
-        }
-        let stored = async {
-            // Nothing is lost if it is not: the journal is only watched less closely, and a
-            // restart reads what the disk holds, sealed or not.
-            let _ = tokio::time::timeout(WITNESS_MAX, monitor.store_witness()).await;
-        };
-        self.data.block_on(stored);
-    }
-
-    async fn drain(&self) {
-        let deadline = tokio::time::Instant::now() + self.drain_timeout;
-        self.drain.send_replace(true);
-        let cut = self.connections.close(deadline).await;
-        let idle = tokio::time::timeout_at(deadline, self.room.finisher.idle()).await;
-        if cut > 0 || idle.is_err() {
-            let unfinished = self.room.finisher.under_way();
-            tracing::warn!(connections_cut = cut, unfinished, "the drain deadline passed");
-        }
-    }
-}
-
-async fn ended(admin: Option<oneshot::Receiver<()>>) {
-    if let Some(admin) = admin {
-        // It sends nothing: it is dropped.
-        let _ = admin.await;
     }
 }
 

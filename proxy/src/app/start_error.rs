@@ -1,0 +1,42 @@
+//! Why the proxy does not start.
+
+use std::io;
+use std::net::SocketAddr;
+
+use audit::OpenError;
+
+use crate::admin::SocketError;
+use crate::monitor::StoreError;
+
+/// Why the proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address can not be listened on.
+    #[error("{key} {address}: {error}")]
+    Listen {
+        /// The config key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The admin socket can not be bound.
+    #[error(transparent)]
+    Admin(#[from] SocketError),
+    /// The state directory can not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal can not be opened.
+    #[error("audit.dir {0}")]
+    Journal(OpenError),
+    /// The system gives no threads.
+    #[error("the runtime does not start: {0}")]
+    Runtime(#[from] io::Error),
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        Self::Journal(error)
+    }
+}

@@ -1,0 +1,101 @@
+//! The stop: drains with a deadline, then ends the session and the journal.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::App;
+use super::signals::{Hangup, Signals};
+use crate::monitor::Over;
+use crate::sign::SigningRoom;
+
+/// How long a stop waits until it is stored how far the journal has come.
+const WITNESS_MAX: Duration = Duration::from_secs(2);
+
+impl App {
+    /// Waits for SIGTERM or SIGINT, then stops: no new connections, what is in
+    /// flight is finished, at most for `drain_timeout_ms`. A second signal cuts
+    /// that short. Meanwhile SIGHUP does what `hangup` says.
+    ///
+    /// # Errors
+    /// If the admin thread died.
+    pub fn run_until_stopped(mut self, hangup: Hangup) -> io::Result<()> {
+        let (signals, admin_ended) = (self.signals.take(), self.admin_ended.take());
+        let signals = signals.map(Signals::into_parts);
+        let stopped = self.data.block_on(async {
+            let Some((mut stops, mut hangups)) = signals else { return Ok(()) };
+            tokio::select! {
+                () = stops.next() => {}
+                () = hangups.act(hangup, &self.reloader) => {}
+                () = ended(admin_ended) => {
+                    // Without monitor every lease ends and no operator is heard: better to
+                    // be started anew than to refuse for ever.
+                    return Err(io::Error::other("the monitor died; every gate is shut"));
+                }
+            }
+            tracing::info!(in_flight = self.room.finisher.under_way(), "draining");
+            tokio::select! {
+                () = self.drain() => {}
+                () = stops.next() => tracing::warn!("a second signal: not waiting any longer"),
+            }
+            Ok(())
+        });
+        self.end_the_session();
+        self.end_the_journal(if stopped.is_ok() { "told to" } else { "the monitor died" });
+        self.workers.iter().for_each(|worker| worker.life.end());
+        // A look that hangs holds it; the next start replaces what is left.
+        if let Ok(socket) = self.admin_socket.try_lock() {
+            socket.remove();
+        }
+        self.data.shutdown_timeout(Duration::from_secs(1));
+        tracing::info!("stopped");
+        stopped
+    }
+
+    /// After the last release: a session does not outlast this process, and its journal says so.
+    fn end_the_session(&self) {
+        let Some(armed) = self.room.monitor.gates().session_in_force().map(Arc::clone) else {
+            return;
+        };
+        let over = self.room.monitor.disarm(armed.session.clone(), Over::stopping());
+        self.data.block_on(async {
+            // The signer ends it when the connection goes.
+            let _ = tokio::time::timeout(WITNESS_MAX, over).await;
+        });
+    }
+
+    /// After the last release: records the stop, and stores how far the journal has come.
+    fn end_the_journal(&self, reason: &str) {
+        let SigningRoom { journal, monitor, .. } = &*self.room;
+        self.refusals.record(journal);
+        if let Err(trouble) = journal.stop(reason) {
+            tracing::error!(target: "audit", %trouble, "the stop is not recorded");
+        }
+        let stored = async {
+            // Nothing is lost if it is not: the journal is only watched less closely, and a
+            // restart reads what the disk holds, sealed or not.
+            let _ = tokio::time::timeout(WITNESS_MAX, monitor.store_witness()).await;
+        };
+        self.data.block_on(stored);
+    }
+
+    async fn drain(&self) {
+        let deadline = tokio::time::Instant::now() + self.drain_timeout;
+        self.drain.send_replace(true);
+        let cut = self.connections.close(deadline).await;
+        let idle = tokio::time::timeout_at(deadline, self.room.finisher.idle()).await;
+        if cut > 0 || idle.is_err() {
+            let unfinished = self.room.finisher.under_way();
+            tracing::warn!(connections_cut = cut, unfinished, "the drain deadline passed");
+        }
+    }
+}
+
+async fn ended(admin: Option<oneshot::Receiver<()>>) {
+    if let Some(admin) = admin {
+        // It sends nothing: it is dropped.
+        let _ = admin.await;
+    }
+}
