@@ -24,6 +24,7 @@ pub mod registry;
 pub mod request;
 mod reserved;
 pub mod rulebook;
+pub mod tree;
 pub mod worker;
 
 pub use caller::Caller;

@@ -204,10 +204,23 @@ impl PublicKey {
 
     /// Whether `signature` is this Ed25519 key's over the hash of an audit record.
     pub(crate) fn verifies_record(&self, hash: &[u8; 32], signature: &[u8]) -> bool {
+        self.verifies_note(hash, signature)
+    }
+
+    /// Whether `signature` is this Ed25519 key's over the text of a signed note.
+    pub(crate) fn verifies_note(&self, text: &[u8], signature: &[u8]) -> bool {
         let mut parsed = self.parsed.iter();
         parsed.any(|(algorithm, key)| {
-            *algorithm == Algorithm::Ed25519Sha512 && key.verify_sig(hash, signature).is_ok()
+            *algorithm == Algorithm::Ed25519Sha512 && key.verify_sig(text, signature).is_ok()
         })
+    }
+
+    /// The 32 bytes of an Ed25519 key (RFC 8032); None: it is of another kind.
+    #[must_use]
+    pub fn ed25519_bytes(&self) -> Option<&[u8]> {
+        // They are the last of its SubjectPublicKeyInfo (RFC 8410).
+        let at = self.spki_der.len().checked_sub(32)?;
+        self.spki_der.get(at..).filter(|_| self.algorithm == Algorithm::Ed25519Sha512)
     }
 }
 

@@ -1,0 +1,88 @@
+//! The hashes of a tree's leaves and nodes (RFC 6962, section 2.1).
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// Before the bytes of a leaf, so that no leaf can pass for a node.
+const LEAF: &[u8] = &[0];
+/// Before the two hashes of a node.
+const NODE: &[u8] = &[1];
+
+/// SHA-256 of a leaf, a node, or a whole tree.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TreeHash([u8; 32]);
+
+impl TreeHash {
+    /// A hash of these bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The hash of the leaf `entry`.
+    #[must_use]
+    pub fn leaf(entry: &[u8]) -> Self {
+        Self::of(&[LEAF, entry])
+    }
+
+    /// The hash of the node above these two.
+    #[must_use]
+    pub fn node(left: &Self, right: &Self) -> Self {
+        Self::of(&[NODE, &left.0, &right.0])
+    }
+
+    /// The root of the tree without leaves.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::of(&[])
+    }
+
+    /// Reads 64 hex digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// In base64, as notes and proofs have it.
+    #[must_use]
+    pub fn to_base64(&self) -> String {
+        STANDARD.encode(self.0)
+    }
+
+    /// Reads base64.
+    #[must_use]
+    pub fn parse_base64(text: &str) -> Option<Self> {
+        Some(Self(STANDARD.decode(text).ok()?.try_into().ok()?))
+    }
+
+    fn of(parts: &[&[u8]]) -> Self {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        parts.iter().for_each(|part| hash.update(part));
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(hash.finish().as_ref());
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for TreeHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for TreeHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TreeHash({self})")
+    }
+}

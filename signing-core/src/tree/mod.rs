@@ -1,0 +1,20 @@
+//! The Merkle tree of a log, as RFC 6962 hashes it, and what is signed of it.
+//!
+//! Each record of a journal is a leaf: record `seq` is the leaf with index `seq - 1`. A
+//! *checkpoint* states a log's size and root, and the audit key signs it (c2sp.org/tlog-checkpoint). One
+//! checkpoint covers everything before it, so order, content and length are proved by one
+//! structure. An inclusion proof shows without the journal that a record is in it.
+
+mod checkpoint;
+mod frontier;
+mod hash;
+mod log_id;
+mod proof;
+mod recent;
+
+pub use checkpoint::{Checkpoint, NOTE_MAX_BYTES, NoCheckpoint, SignedCheckpoint, Signs};
+pub use frontier::{FRONTIER_MAX, Frontier};
+pub use hash::TreeHash;
+pub use log_id::LogId;
+pub use proof::{Inclusion, InclusionError};
+pub use recent::Recent;
