@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use signing_core::journal::{Chain, ChainId, HEADER_BYTES, Head, Header, Record};
+use signing_core::journal::{Head, Header, Layout, Record};
+use signing_core::tree::{Checkpoint, Frontier, LogId};
 use time::OffsetDateTime;
 
 use crate::error::OpenError;
@@ -70,7 +71,7 @@ impl Directory {
     }
 }
 
-/// Makes a journal: a new chain whose first record is `record`, an `init`.
+/// Makes a journal: a new log whose first record is `record`, an `init`.
 ///
 /// open directory, flock, fallocate, fsync and pwrite of `next`, fdatasync, renameat2,
 /// fsync of the directory and of the one above. Dying before the rename leaves no journal,
@@ -84,7 +85,7 @@ pub fn init(
     key: &AuditKey,
     record: &Record<'_>,
     at: OffsetDateTime,
-) -> Result<(ChainId, Head), OpenError> {
+) -> Result<(LogId, Head), OpenError> {
     let io = || OpenError::io(path);
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io()(error)),
@@ -97,13 +98,17 @@ pub fn init(
     let mut id = [0; 16];
     aws_lc_rs::rand::fill(&mut id)
         .map_err(|_| io()(io::Error::other("the system gives no randomness")))?;
-    let id = ChainId::new(id);
+    let log = LogId::new(id);
     let body = record.encode(at).ok_or_else(|| io()(io::Error::other("no such record")))?;
-    let header = Header { chain: id, before: Head::START, segment_bytes };
+    let mut tree = Frontier::default();
+    let empty = Checkpoint { log, size: 0, root: tree.root() };
+    let sign = |text: &[u8]| key.sign(text);
+    let checkpoint = empty.sign(&[(key.public(), &sign)]);
+    let header = Header { checkpoint, frontier: tree.clone(), segment_bytes };
     let mut bytes = header.encode().to_vec();
-    let mut chain = Chain::new(id, Head::START, key.id());
-    chain.append(&body, 0, |hash| key.sign(hash), &mut bytes);
-    debug_assert!(bytes.len() > HEADER_BYTES);
+    let layout = Layout::new(log);
+    tree.push(layout.record(1, &body, &mut bytes).hash);
+    let signed = layout.checkpoint(&tree, 0, &[(key.public(), &sign)], &mut bytes);
 
     let mut segment = Segment::prepare(path, segment_bytes).map_err(io())?;
     segment.write(&bytes, 0).map_err(io())?;
@@ -113,5 +118,5 @@ pub fn init(
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(io())?;
     }
-    Ok((id, chain.head()))
+    Ok((log, Head::of(signed.checkpoint())))
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use host::shortage;
-use signing_core::journal::ChainId;
+use signing_core::journal::KeyId;
+use signing_core::tree::LogId;
 
 use crate::scan::SegmentError;
 
@@ -32,14 +33,14 @@ pub enum OpenError {
     #[error("{0}; it was changed, so nothing is signed until it is brought back from a copy")]
     Segment(SegmentError),
     /// A segment is of another journal.
-    #[error("{}: it belongs to the chain {found}, and the first to {expected}; move it away", path.display())]
-    OtherChain {
+    #[error("{}: it belongs to the log {found}, and the first to {expected}; move it away", path.display())]
+    OtherLog {
         /// Which.
         path: PathBuf,
-        /// Its chain.
-        found: ChainId,
+        /// Its log.
+        found: LogId,
         /// The journal's.
-        expected: ChainId,
+        expected: LogId,
     },
     /// A segment does not go on where the one before it ends.
     #[error("{}: it is not the next segment: {why}; a segment was taken away, cut or replaced, so nothing is signed until it is brought back from a copy", path.display())]
@@ -50,7 +51,7 @@ pub enum OpenError {
         why: String,
     },
     /// A record is damaged, or what stands in its place is no torn write.
-    #[error("{}: record {seq} at byte {at} is damaged: {why}; nothing is cut and nothing is signed; keep the file, and bring a copy back, or move the directory away and make a new chain with init", path.display())]
+    #[error("{}: record {seq} at byte {at} is damaged: {why}; nothing is cut and nothing is signed; keep the file, and bring a copy back, or move the directory away and make a new one with init", path.display())]
     Damaged {
         /// Which segment.
         path: PathBuf,
@@ -60,6 +61,16 @@ pub enum OpenError {
         at: u64,
         /// What is wrong.
         why: String,
+    },
+    /// It is signed with another audit key.
+    #[error("{}: its newest checkpoint is signed with the audit key {found}, and audit.key_file holds {given}; to renew the audit key, name the file of the old one in audit.previous_key_file for one start, so that it signs the first checkpoint of the new one too", path.display())]
+    OtherKey {
+        /// Where.
+        path: PathBuf,
+        /// The journal's key.
+        found: KeyId,
+        /// The process's.
+        given: KeyId,
     },
     /// The start can not be recorded.
     #[error("{}: the start can not be recorded: {why}", path.display())]

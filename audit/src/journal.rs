@@ -10,13 +10,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use signing_core::Moment;
-use signing_core::journal::{ChainId, Head, Kind, Record, Segment as SegmentRecord, Stop};
+use signing_core::journal::{Head, Kind, Record, Segment as SegmentRecord, Stop};
+use signing_core::tree::LogId;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, oneshot};
 
 use crate::error::Trouble;
 use crate::older::Progress;
-use crate::queue::{Push, Queue, Space};
+use crate::queue::{Push, Queue, Space, Waits};
+use crate::receipt::Durable;
 use crate::writer::{IDLE, Since};
 
 /// How long a write or a sync may take before new records are refused.
@@ -40,24 +42,10 @@ pub(crate) struct Shared {
     /// Told when it seals, or when its space changes.
     pub(crate) changed: Notify,
     pub(crate) on_disk: Mutex<Head>,
-    pub(crate) chain: ChainId,
+    pub(crate) log: LogId,
     pub(crate) path: PathBuf,
     pub(crate) writer: Mutex<Option<JoinHandle<()>>>,
     pub(crate) older: Progress,
-}
-
-/// Proof that a record is on disk (I1, I6): made by the writer only, after a sync that
-/// succeeded, while the file is in its place. It is the receipt, too.
-///
-/// ```compile_fail
-/// fn skip(head: signing_core::journal::Head, chain: signing_core::journal::ChainId) -> audit::Durable {
-///     audit::Durable { chain, head }
-/// }
-/// ```
-#[derive(Debug, PartialEq, Eq)]
-pub struct Durable {
-    chain: ChainId,
-    head: Head,
 }
 
 /// The number of an intent, which its outcome consumes.
@@ -82,7 +70,7 @@ pub struct Clock {
 
 /// Hears what the writer does, on its thread.
 pub trait Observer: fmt::Debug + Send {
-    /// A record was chained.
+    /// A record was laid out.
     fn record(&mut self, kind: Kind);
     /// One for which somebody waited is on disk, so long after it was pushed.
     fn appended(&mut self, took: Duration);
@@ -101,7 +89,8 @@ impl Journal {
         Ok(IntentSeq(self.push(record, None, false)?.0))
     }
 
-    /// Records the outcome of an intent; returns once it is on disk.
+    /// Records the outcome of an intent; returns once it is on disk. `proves`: with the proof that
+    /// the record is in the log.
     ///
     /// # Errors
     /// [`Trouble`]; nothing may be released then.
@@ -109,8 +98,9 @@ impl Journal {
         &self,
         intent: IntentSeq,
         record: &Record<'_>,
+        proves: bool,
     ) -> Result<Durable, Trouble> {
-        let (_, waiting) = self.push(record, Some(intent.0), true)?;
+        let (_, waiting) = self.push_as(record, Some(intent.0), Some(proves))?;
         Appending { journal: self.clone(), waiting }.durable().await
     }
 
@@ -151,16 +141,16 @@ impl Journal {
         self.shared.changed.notified().await;
     }
 
-    /// The newest record that is on disk.
+    /// How much of it is on disk.
     #[must_use]
     pub fn head(&self) -> Head {
         *self.shared.on_disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which chain it is.
+    /// Which log it is.
     #[must_use]
-    pub fn chain(&self) -> ChainId {
-        self.shared.chain
+    pub fn log(&self) -> LogId {
+        self.shared.log
     }
 
     /// Its directory.
@@ -200,6 +190,16 @@ impl Journal {
         closes: Option<u64>,
         waits: bool,
     ) -> Result<(u64, Option<oneshot::Receiver<Durable>>), Trouble> {
+        self.push_as(record, closes, waits.then_some(false))
+    }
+
+    /// `waits`: whether somebody does, and whether for the proof too.
+    fn push_as(
+        &self,
+        record: &Record<'_>,
+        closes: Option<u64>,
+        waits: Option<bool>,
+    ) -> Result<(u64, Option<oneshot::Receiver<Durable>>), Trouble> {
         let now = (self.shared.clock.now)();
         let kind = record.kind();
         if !kind.ends_something() {
@@ -209,9 +209,13 @@ impl Journal {
         let unwritable =
             || Trouble::Stalled("a record has no canonical form, or is too long".to_owned());
         let body = record.encode(wall).ok_or_else(unwritable)?;
-        let (sender, receiver) =
-            if waits { Some(oneshot::channel()).unzip() } else { (None, None) };
-        let push = Push { kind, body, at: now, closes, waits: sender };
+        let (waits, receiver) = waits
+            .map(|proves| {
+                let (sender, receiver) = oneshot::channel();
+                (Waits { sender, proves }, receiver)
+            })
+            .unzip();
+        let push = Push { kind, body, at: now, closes, waits };
         let segment = |oldest_open| Record::Segment(SegmentRecord { oldest_open }).encode(wall);
         Ok((self.shared.queue.push(push, segment)?, receiver))
     }
@@ -254,30 +258,6 @@ impl Shared {
 
     pub(crate) fn on_disk(&self, head: Head) {
         *self.on_disk.lock().unwrap_or_else(PoisonError::into_inner) = head;
-    }
-}
-
-impl Durable {
-    pub(crate) fn new(chain: ChainId, head: Head) -> Self {
-        Self { chain, head }
-    }
-
-    /// The chain.
-    #[must_use]
-    pub fn chain(&self) -> ChainId {
-        self.chain
-    }
-
-    /// The record's number.
-    #[must_use]
-    pub fn seq(&self) -> u64 {
-        self.head.seq
-    }
-
-    /// The record's hash.
-    #[must_use]
-    pub fn head(&self) -> Head {
-        self.head
     }
 }
 

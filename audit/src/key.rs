@@ -1,4 +1,4 @@
-//! The audit key: signs records and nothing else.
+//! The audit key: signs checkpoints and nothing else.
 
 use std::fmt;
 use std::path::Path;
@@ -59,9 +59,9 @@ impl AuditKey {
         self.id
     }
 
-    /// Signs the hash of a record.
-    pub(crate) fn sign(&self, hash: &[u8; 32]) -> [u8; 64] {
-        self.private.sign(hash).to_bytes()
+    /// Signs the text of a checkpoint.
+    pub(crate) fn sign(&self, text: &[u8]) -> [u8; 64] {
+        self.private.sign(text).to_bytes()
     }
 }
 

@@ -1,5 +1,5 @@
-//! The journal: the only durable IO of records. What a record is and how it is
-//! chained stands in `signing_core::journal`; this room brings it to the disk and back.
+//! The journal: the only durable IO of records. What a record is and how a write is covered by a
+//! checkpoint stands in `signing_core::journal`; this room brings it to the disk and back.
 
 mod directory;
 mod error;
@@ -8,10 +8,12 @@ mod key;
 mod linkage;
 mod older;
 mod opened;
-mod part;
 mod presence;
 mod queue;
+mod reader;
+mod receipt;
 mod recovery;
+mod remains;
 pub mod scan;
 mod segment;
 mod tail;
@@ -22,10 +24,11 @@ mod writer;
 
 pub use directory::init;
 pub use error::{OpenError, Trouble};
-pub use journal::{Appending, Clock, Durable, IntentSeq, Journal, Observer, file_system_free};
+pub use journal::{Appending, Clock, IntentSeq, Journal, Observer, file_system_free};
 pub use key::AuditKey;
 pub use older::Older;
-pub use opened::{Identity, Opened};
+pub use opened::{Identity, Opened, WriterKeys};
 pub use presence::Presence;
 pub use queue::Space;
+pub use receipt::{Durable, Proof};
 pub use torn::Cut;

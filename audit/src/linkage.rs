@@ -1,69 +1,77 @@
-//! Whether the segments go on one from the other: each header says after which record, and
-//! that record has to be the last of the segment before. Two reads for each segment.
+//! Whether the segments go on one from the other: each header holds the checkpoint before it, and
+//! that has to be the last one of the segment before. Two reads for each segment.
 
 use std::path::Path;
 
-use signing_core::journal::{ChainId, Head};
+use signing_core::journal::Head;
+use signing_core::tree::LogId;
 
 use crate::error::OpenError;
-use crate::scan::{Frames, SegmentFile, Step};
+use crate::reader::{Item, Reader};
+use crate::scan::SegmentFile;
 
-/// Checks all of them; the one chain that they are of.
-pub(crate) fn check(files: &[SegmentFile]) -> Result<ChainId, OpenError> {
-    let mut before: Option<(&SegmentFile, Frames)> = None;
+/// Checks all of them; the one log that they are of.
+pub(crate) fn check(files: &[SegmentFile]) -> Result<LogId, OpenError> {
+    let mut before: Option<(&SegmentFile, Reader)> = None;
     for file in files {
-        let frames = Frames::open(file)?;
+        let reader = Reader::open(file)?;
         if let Some((earlier, last)) = before {
-            let (expected, found) = (last.header().chain, frames.header().chain);
+            let (expected, found) = (last.header().log(), reader.header().log());
             if found != expected {
-                return Err(OpenError::OtherChain { path: file.path.clone(), found, expected });
+                return Err(OpenError::OtherLog { path: file.path.clone(), found, expected });
             }
-            follows(earlier, last, file, frames.header().before)?;
+            follows(earlier, last, file, reader.header().before())?;
         }
-        before = Some((file, frames));
+        before = Some((file, reader));
     }
-    let chain = before.map(|(_, frames)| frames.header().chain);
-    chain.ok_or_else(|| OpenError::NoJournal(Path::new("").to_owned()))
+    let log = before.map(|(_, reader)| reader.header().log());
+    log.ok_or_else(|| OpenError::NoJournal(Path::new("").to_owned()))
 }
 
-/// Checks that `earlier` ends with the record that the header of `file` names.
+/// Checks that `earlier` ends with the checkpoint that the header of `file` holds.
 fn follows(
     earlier: &SegmentFile,
-    mut frames: Frames,
+    mut reader: Reader,
     file: &SegmentFile,
     named: Head,
 ) -> Result<(), OpenError> {
     let io = || OpenError::io(&earlier.path);
-    if frames.ends_with(named).map_err(io())? {
+    if reader.frames.ends_with(named).map_err(io())? {
         return Ok(());
     }
     // Something is wrong with it: where, all of its records tell.
-    let mut newest = frames.header().before;
+    let damaged = |seq: u64, at, why: String| {
+        let path = earlier.path.clone();
+        OpenError::Damaged { path, seq, at, why }
+    };
     let at = loop {
-        match frames.step().map_err(io())? {
-            Step::Frame(_, frame) => newest = Head { seq: frame.seq, hash: frame.hash },
-            Step::End(at) => break at,
-            Step::Broken(at, error) => {
-                let (path, seq) = (earlier.path.clone(), newest.seq + 1);
-                return Err(OpenError::Damaged { path, seq, at, why: error.to_string() });
+        match reader.step().map_err(io())? {
+            Item::Record { .. } | Item::Sealed { .. } => {}
+            Item::End(at) => break at,
+            Item::Broken { at, record, error } => {
+                return Err(damaged(record, at, error.to_string()));
             }
         }
     };
-    if frames.first_nonzero(at).map_err(io())?.is_some() {
-        let (path, seq) = (earlier.path.clone(), newest.seq + 1);
+    if reader.frames.first_nonzero(at).map_err(io())?.is_some() {
         let why = "its length is zero, and what follows is not".to_owned();
-        return Err(OpenError::Damaged { path, seq, at, why });
+        return Err(damaged(reader.growing().size() + 1, at, why));
+    }
+    let newest = reader.growing().newest();
+    if reader.growing().size() != newest.size {
+        let why = "no checkpoint is behind it".to_owned();
+        return Err(damaged(reader.growing().size(), at, why));
     }
     let name = earlier.path.display();
     let why = if newest == named {
         return Ok(());
-    } else if newest.seq < named.seq {
-        let (from, to) = (newest.seq + 1, named.seq);
-        format!("{name} ends with record {}, so records {from} to {to} are missing", newest.seq)
+    } else if newest.size < named.size {
+        let (from, to) = (newest.size + 1, named.size);
+        format!("{name} ends with record {}, so records {from} to {to} are missing", newest.size)
     } else {
         format!(
-            "{name} ends with record {} with hash {}, and it goes on after record {} with hash {}",
-            newest.seq, newest.hash, named.seq, named.hash
+            "{name} ends with record {} and root {}, and it goes on after record {} and root {}",
+            newest.size, newest.root, named.size, named.root
         )
     };
     Err(OpenError::Unlinked { path: file.path.clone(), why })

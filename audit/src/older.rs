@@ -1,6 +1,6 @@
 //! The segments before the newest, read once after the start beside everything else: each
-//! record has to be as it was written. Their signatures are covered by the newest segment's,
-//! which the start checked, as long as the chain of hashes holds.
+//! record has to be as it was written. Their checkpoints are covered by the newest segment's, which
+//! the start checked, as long as the roots hold.
 //!
 //! What the machine lacks for a moment, such as a file descriptor, says nothing about a segment:
 //! it is read again later, and until then it is shown why it waits.
@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use host::shortage;
 use signing_core::Moment;
-use signing_core::journal::{FrameError, Head};
+use signing_core::journal::FrameError;
 
 use crate::error::Trouble;
 use crate::journal::{Journal, Shared};
-use crate::scan::{Frames, SegmentError, SegmentFile, Step};
+use crate::reader::{Item, Reader};
+use crate::scan::{SegmentError, SegmentFile};
 
 /// It reads for so long, then rests for so many times as long: what is signed meanwhile
 /// comes first.
@@ -136,40 +137,37 @@ enum Read {
 }
 
 fn one(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<Read, No> {
-    let mut frames = match Frames::open(file) {
-        Ok(frames) => frames,
+    let mut reader = match Reader::open(file) {
+        Ok(reader) => reader,
         // The oldest may be moved away at any time.
         Err(SegmentError::Io { .. }) if is_gone(&file.path) => return Ok(Read::Whole),
         Err(error) => return Err(error.into()),
     };
-    let named = match Frames::open(next) {
-        Ok(frames) => Some(frames.header().before),
+    let named = match Reader::open(next) {
+        Ok(reader) => Some(reader.header().before()),
         Err(SegmentError::Io { .. }) if is_gone(&next.path) => None,
         Err(error) => return Err(error.into()),
     };
-    let chain = frames.header().chain;
-    let mut head = frames.header().before;
     let mut began = (shared.clock.now)();
-    let damaged = |head: Head, at: u64, error: FrameError| {
-        let (path, seq) = (file.path.display(), head.seq + 1);
+    let damaged = |seq: u64, at: u64, error: FrameError| {
+        let path = file.path.display();
         No::Damaged(format!(
             "{path}: record {seq} at byte {at} is damaged: {error}; bring the file back from a copy"
         ))
     };
     let io = |error: io::Error| No::of(&file.path, &error);
     for count in 1_u32.. {
-        match frames.step().map_err(io)? {
-            Step::Frame(at, frame) => {
-                head = head.then(&chain, &frame).map_err(|error| damaged(head, at, error))?;
-            }
-            Step::Broken(at, error) => return Err(damaged(head, at, error)),
-            Step::End(at) => {
-                let is_clean = frames.first_nonzero(at).map_err(io)?.is_none();
-                let is_end = is_clean && named.is_none_or(|named| named == head);
-                return if is_end {
+        match reader.step().map_err(io)? {
+            Item::Record { .. } | Item::Sealed { .. } => {}
+            Item::Broken { at, record, error } => return Err(damaged(record, at, error)),
+            Item::End(at) => {
+                let (size, newest) = (reader.growing().size(), reader.growing().newest());
+                let is_clean = reader.frames.first_nonzero(at).map_err(io)?.is_none();
+                let is_end = size == newest.size && named.is_none_or(|named| named == newest);
+                return if is_clean && is_end {
                     Ok(Read::Whole)
                 } else {
-                    Err(damaged(head, at, FrameError::Hash))
+                    Err(damaged(size + 1, at, FrameError::Root))
                 };
             }
         }

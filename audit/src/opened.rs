@@ -8,7 +8,8 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use signing_core::journal::{AuditKeys, Chain, ChainId, Failed, Head, Outline, Record, Start};
+use signing_core::journal::{AuditKeys, Failed, Head, Layout, Outline, Record, Start};
+use signing_core::tree::{LogId, Recent};
 use tokio::sync::Notify;
 
 use crate::directory::Directory;
@@ -17,10 +18,10 @@ use crate::journal::{Clock, Journal, Observer, Shared};
 use crate::key::AuditKey;
 use crate::older::Progress;
 use crate::queue::Queue;
-use crate::recovery::{self, Found};
+use crate::recovery::{self, Claim, Found};
 use crate::segment::Segment;
 use crate::torn::Cut;
-use crate::writer::{IDLE, Since, Writer, prepare_segments};
+use crate::writer::{IDLE, Since, Spared, Writer, prepare_segments};
 
 /// Who writes.
 #[derive(Clone, Copy, Debug)]
@@ -43,30 +44,64 @@ pub struct Opened {
     directory: Directory,
     found: Found,
     key: AuditKey,
+    previous: Option<AuditKey>,
+}
+
+/// The audit keys that a process holds.
+#[derive(Debug)]
+pub struct WriterKeys {
+    /// Signs checkpoints from now on.
+    pub key: AuditKey,
+    /// The one before it, for the first start with a new one: it signs the handover.
+    pub previous: Option<AuditKey>,
+}
+
+impl From<AuditKey> for WriterKeys {
+    fn from(key: AuditKey) -> Self {
+        Self { key, previous: None }
+    }
 }
 
 impl Opened {
-    /// Opens the journal in `path` and reads what is there; `keys` are those that may
-    /// have signed its records. A torn write is cut.
+    /// Opens the journal in `path` and reads what is there; `registered` are the keys that may
+    /// have signed its checkpoints. A torn write is cut, unless `known`, the newest head that is
+    /// known from elsewhere, says that it was on disk.
     ///
     /// # Errors
-    /// [`OpenError`].
-    pub fn open(path: &Path, key: AuditKey, keys: &AuditKeys) -> Result<Self, OpenError> {
+    /// [`OpenError`]. [`OpenError::Behind`]: it does not hold what is known: it is an older copy,
+    /// or was cut short.
+    pub fn open(
+        path: &Path,
+        keys: WriterKeys,
+        registered: &AuditKeys,
+        known: Claim,
+    ) -> Result<Self, OpenError> {
         let directory = Directory::open(path)?;
-        let found = recovery::recover(&directory, keys)?;
-        Ok(Self { directory, found, key })
+        let found = recovery::recover(&directory, registered, known)?;
+        let WriterKeys { key, previous } = keys;
+        let signs = found.custody.key();
+        let previous = match signs {
+            Some(id) if id == key.id() => None,
+            Some(id) => Some(previous.filter(|previous| previous.id() == id).ok_or_else(|| {
+                OpenError::OtherKey { path: path.to_owned(), found: id, given: key.id() }
+            })?),
+            None => None,
+        };
+        let opened = Self { directory, found, key, previous };
+        known.map_or(Ok(()), |(log, head)| opened.holds(log, head))?;
+        Ok(opened)
     }
 
-    /// Which chain it is.
+    /// Which log it is.
     #[must_use]
-    pub fn chain(&self) -> ChainId {
-        self.found.chain
+    pub fn log(&self) -> LogId {
+        self.found.growing.log()
     }
 
-    /// Its newest record.
+    /// How far it goes.
     #[must_use]
     pub fn head(&self) -> Head {
-        self.found.head
+        self.found.growing.newest()
     }
 
     /// What was cut off its end.
@@ -81,27 +116,23 @@ impl Opened {
         self.found.open.len()
     }
 
-    /// Checks that it holds what was once its newest record.
-    ///
-    /// # Errors
-    /// [`OpenError::Behind`] if it does not: it is an older copy, or was cut short.
-    pub fn holds(&self, chain: ChainId, witness: Head) -> Result<(), OpenError> {
+    /// Checks that it holds what was once all of it.
+    fn holds(&self, log: LogId, known: Head) -> Result<(), OpenError> {
         let path = self.directory.path();
-        let found = if chain != self.found.chain {
-            format!("this is the chain {}", self.found.chain)
-        } else if witness.seq > self.found.head.seq {
-            format!("this one ends with record {}", self.found.head.seq)
+        let found = if log != self.log() {
+            format!("this is the log {}", self.log())
+        } else if known.size > self.head().size {
+            format!("this one ends with record {}", self.head().size)
         } else {
-            match recovery::find(path, witness.seq)? {
-                Some(head) if head == witness => return Ok(()),
+            match recovery::find(path, known.size)? {
+                Some(head) if head == known => return Ok(()),
                 // The segment it was in may have been moved away, as old ones may.
-                None if witness.seq < self.found.first_seq() => return Ok(()),
-                Some(_) => "its record of that number is another one".to_owned(),
-                None => "it has no record of that number".to_owned(),
+                None if known.size < self.found.first_seq() => return Ok(()),
+                Some(_) => "what it holds up to there is something else".to_owned(),
+                None => "it has no checkpoint there".to_owned(),
             }
         };
-        let expected =
-            format!("record {} of chain {chain} with hash {}", witness.seq, witness.hash);
+        let expected = format!("record {} of log {log} with root {}", known.size, known.root);
         Err(OpenError::Behind { path: path.to_owned(), expected, found })
     }
 
@@ -118,13 +149,14 @@ impl Opened {
         clock: Clock,
         observer: Box<dyn Observer>,
     ) -> Result<Journal, OpenError> {
-        let Self { directory, found, key } = self;
+        let Self { directory, found, key, previous } = self;
         let first_seq = found.first_seq();
-        let Found { chain, files, segment, end, head, open, cut } = found;
+        let Found { files, segment, end, growing, newest, open, cut, .. } = found;
+        let (log, head) = (growing.log(), growing.newest());
         let path = directory.path().to_owned();
         let io = || OpenError::io(&path);
         let left = segment.bytes().saturating_sub(end);
-        let queue = Queue::new(head.seq + 1, left, segment_bytes, open.keys().copied());
+        let queue = Queue::new(head.size + 1, left, segment_bytes, open.keys().copied());
         // Before the first record, which may find the segment full.
         queue.prepared(
             Segment::prepare(&path, segment_bytes)
@@ -137,7 +169,7 @@ impl Opened {
             busy_since: Since::new(IDLE),
             changed: Notify::new(),
             on_disk: Mutex::new(head),
-            chain,
+            log,
             path: path.clone(),
             writer: Mutex::new(None),
             older: Progress { of: files.len().saturating_sub(1) as u64, ..Progress::default() },
@@ -147,11 +179,15 @@ impl Opened {
             directory,
             segment,
             end,
-            chain: Chain::new(chain, head, key.id()),
+            layout: Layout::new(log),
+            tree: Recent::since(growing.tree().clone()),
+            newest,
             key,
+            previous,
+            spared: Spared::default(),
             clock,
             observer,
-            durable: head.seq,
+            durable: head.size,
             buffer: Vec::new(),
             unsynced: Vec::new(),
         };

@@ -10,12 +10,15 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use signing_core::Moment;
-use signing_core::journal::{FRAME_MAX_BYTES, HEADER_BYTES, Kind, frame_bytes};
+use signing_core::journal::{
+    BODY_MAX_BYTES, CHECKPOINT_MAX_BYTES, HEADER_BYTES, Kind, frame_bytes,
+};
 use tokio::sync::oneshot;
 
 use crate::error::Trouble;
-use crate::journal::Durable;
+use crate::receipt::Durable;
 use crate::segment::Segment;
+use crate::writer::Spared;
 
 /// How long records for which nobody waits may gather while others are written, for one
 /// write and one wake-up together. A process that is killed meanwhile loses them; nobody
@@ -32,6 +35,12 @@ const RESERVE_BYTES: u64 = 256 * 1024;
 /// Space kept for the outcome of each open intent; the longest caller's name, signature and
 /// detail together take less.
 const OUTCOME_BYTES: u64 = 8 * 1024;
+
+/// Space that is kept for a record with a body of that length, with a checkpoint of its own: how many
+/// records share one is known only when they are written, and what is not needed is given back.
+pub(crate) const fn space_of(body: usize) -> u64 {
+    (frame_bytes(body) + CHECKPOINT_MAX_BYTES) as u64
+}
 
 /// The queue, and the places where the threads wait.
 #[derive(Debug)]
@@ -50,6 +59,8 @@ struct State {
     /// Bytes left in the segment in which the next record will lie.
     left: u64,
     segment_bytes: u64,
+    /// How many segments were begun.
+    begun: u64,
     /// Whether another segment waits to be begun; its space counts.
     spare: bool,
     /// That segment, until the writer takes it.
@@ -87,7 +98,15 @@ pub(crate) struct Job {
     pub(crate) body: Vec<u8>,
     pub(crate) pushed: Moment,
     /// Who waits until it is durable.
-    pub(crate) waits: Option<oneshot::Sender<Durable>>,
+    pub(crate) waits: Option<Waits>,
+}
+
+/// Who waits for a record.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    pub(crate) sender: oneshot::Sender<Durable>,
+    /// Whether for the proof that it is in the log, too.
+    pub(crate) proves: bool,
 }
 
 /// What is pushed.
@@ -97,7 +116,7 @@ pub(crate) struct Push {
     pub(crate) at: Moment,
     /// The intent that this is the outcome of.
     pub(crate) closes: Option<u64>,
-    pub(crate) waits: Option<oneshot::Sender<Durable>>,
+    pub(crate) waits: Option<Waits>,
 }
 
 /// How much space there is.
@@ -128,6 +147,7 @@ impl Queue {
             next_seq,
             left,
             segment_bytes,
+            begun: 0,
             spare: false,
             prepared: None,
             is_nameless: false,
@@ -153,7 +173,7 @@ impl Queue {
     ) -> Result<u64, Trouble> {
         let mut state = self.lock();
         state.takes(&push)?;
-        if state.left < frame_bytes(push.body.len()) as u64 {
+        if state.left < space_of(push.body.len()) {
             state.begin_segment(push.at, segment_body)?;
             self.wanted.notify_one();
         }
@@ -171,10 +191,15 @@ impl Queue {
     }
 
     /// The next records, at most `most`, in order; empty if none came within `patience` or a
-    /// little more.
+    /// little more. `spared` is given back.
     /// None once the queue is closed and empty.
-    pub(crate) fn take(&self, most: usize, patience: Duration) -> Option<Vec<Job>> {
-        let state = self.wait(self.lock(), Writer::Dozes, GATHERS);
+    pub(crate) fn take(&self, most: usize, patience: Duration, spared: Spared) -> Option<Vec<Job>> {
+        let mut state = self.lock();
+        // Of a segment before, all places are given out.
+        if spared.segment == state.begun {
+            state.left += spared.bytes;
+        }
+        let state = self.wait(state, Writer::Dozes, GATHERS);
         let mut state = self.wait(state, Writer::Sleeps, patience);
         if state.jobs.is_empty() && state.closed {
             return None;
@@ -322,17 +347,20 @@ impl State {
         if self.jobs.len() >= most {
             return Err(Trouble::Stalled(format!("{most} records wait to be written")));
         }
-        self.space_for(push.kind, frame_bytes(push.body.len()) as u64)
+        self.space_for(push.kind, space_of(push.body.len()))
     }
 
     fn space_for(&self, kind: Kind, bytes: u64) -> Result<(), Trouble> {
         // Whatever is not an end finds space or not whatever its length: so what `trouble`
         // says of an intent holds for every one.
-        let (bytes, kept) =
-            if kind.ends_something() { (bytes, 0) } else { (FRAME_MAX_BYTES as u64, self.kept()) };
+        let (bytes, kept) = if kind.ends_something() {
+            (bytes, 0)
+        } else {
+            (space_of(BODY_MAX_BYTES), self.kept())
+        };
         // The end of a segment that is too short for a record is lost, and the record that
         // begins the next one takes some.
-        let lost = 2 * FRAME_MAX_BYTES as u64;
+        let lost = 2 * space_of(BODY_MAX_BYTES);
         if self.room() >= bytes + kept + lost {
             return Ok(());
         }
@@ -353,21 +381,16 @@ impl State {
             return Err(Trouble::Full("no segment is prepared".to_owned()));
         };
         self.spare = false;
+        self.begun += 1;
         self.left = self.segment_bytes - HEADER_BYTES as u64;
         self.enqueue(Kind::Segment, body, at, None);
         Ok(())
     }
 
-    fn enqueue(
-        &mut self,
-        kind: Kind,
-        body: Vec<u8>,
-        pushed: Moment,
-        waits: Option<oneshot::Sender<Durable>>,
-    ) -> u64 {
+    fn enqueue(&mut self, kind: Kind, body: Vec<u8>, pushed: Moment, waits: Option<Waits>) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.left = self.left.saturating_sub(frame_bytes(body.len()) as u64);
+        self.left = self.left.saturating_sub(space_of(body.len()));
         self.awaited += usize::from(waits.is_some());
         self.jobs.push_back(Job { kind, seq, body, pushed, waits });
         seq

@@ -1,39 +1,45 @@
 //! Opening a journal: what is on disk is read, and only a torn write is cut.
 //!
 //! A process can die in the middle of a write, and power can fail in the middle of a
-//! sync. What that leaves behind the newest whole record was never acknowledged (`tail.rs`), so
+//! sync. What that leaves behind the newest checkpoint was never acknowledged (`tail.rs`), so
 //! it is cut, and the `start` record says so. Everything else that is not as it was
 //! written is damage, and damage is never cut: it may stand for a signature that somebody
 //! holds.
 //!
 //! Of the newest segment every record is read, of those before it the header and the last
-//! one (`linkage.rs`): a segment that is missing, replaced or cut is found, a change further
+//! checkpoint (`linkage.rs`): a segment that is missing, replaced or cut is found, a change further
 //! inside after the start (`older.rs`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use signing_core::journal::{AuditKeys, ChainId, Frame, FrameError, Head, Outline};
+use signing_core::journal::{AuditKeys, Custody, FrameError, Growing, HEADER_BYTES, Head, Outline};
 use signing_core::json;
+use signing_core::tree::{LogId, SignedCheckpoint};
 
 use crate::directory::Directory;
 use crate::error::OpenError;
 use crate::linkage;
-use crate::scan::{Frames, SegmentFile, Step, segments};
+use crate::reader::{Item, Reader};
+use crate::scan::{SegmentFile, segments};
 use crate::segment::Segment;
 use crate::torn::{self, Cut};
 
 /// A journal as it was found on disk.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) chain: ChainId,
     /// All of its segments, in order.
     pub(crate) files: Vec<SegmentFile>,
     pub(crate) segment: Segment,
     /// Where the next frame goes.
     pub(crate) end: u64,
-    pub(crate) head: Head,
+    /// All of it, up to its newest checkpoint.
+    pub(crate) growing: Growing,
+    /// That checkpoint.
+    pub(crate) newest: SignedCheckpoint,
+    /// Who signed it.
+    pub(crate) custody: Custody,
     /// Intents without outcome, by their numbers.
     pub(crate) open: BTreeMap<u64, Outline>,
     pub(crate) cut: Option<Cut>,
@@ -46,48 +52,62 @@ impl Found {
     }
 }
 
-/// Reads the journal in `directory`, and cuts a torn write.
-pub(crate) fn recover(directory: &Directory, keys: &AuditKeys) -> Result<Found, OpenError> {
+/// What is known of a journal from elsewhere: how far it was on disk.
+pub(crate) type Claim = Option<(LogId, Head)>;
+
+/// Reads the journal in `directory`, and cuts a torn write, unless `claim` says that it was on
+/// disk.
+pub(crate) fn recover(
+    directory: &Directory,
+    keys: &AuditKeys,
+    claim: Claim,
+) -> Result<Found, OpenError> {
     let path = directory.path();
     let files = segments(path).map_err(OpenError::io(path))?;
     let Some(last) = files.last() else {
         return Err(OpenError::NoJournal(path.to_owned()));
     };
-    let chain = linkage::check(&files)?;
+    let log = linkage::check(&files)?;
     let segment = Segment::open(&last.path).map_err(OpenError::io(&last.path))?;
     let mut open = BTreeMap::new();
-    let reader = segment.reader().map_err(OpenError::io(&last.path))?;
-    let mut frames = Frames::of(reader, last)?;
-    let Read { head, oldest_open, end } = read(&mut frames, last, keys, &mut open)?;
+    let handle = segment.reader().map_err(OpenError::io(&last.path))?;
+    let mut reader = Reader::of(handle, last)?;
+    let Read { growing, newest, custody, oldest_open, end } =
+        read(&mut reader, last, keys, &mut open)?;
     // What the last segment knows to be still open began in one before it.
     if let Some(oldest) = oldest_open.filter(|oldest| *oldest < last.first_seq) {
         earlier(&files, oldest, keys, &mut open)?;
     }
-    let cut = torn::cut(&segment, chain, head, end)?;
-    Ok(Found { chain, files, segment, end, head, open, cut })
+    let claimed = claim.filter(|(claimed, _)| *claimed == log).map_or(0, |(_, head)| head.size);
+    let cut = torn::cut(&segment, &growing, end, claimed)?;
+    Ok(Found { files, segment, end, growing, newest, custody, open, cut })
 }
 
-/// Finds the record `seq` and tells its hash, as far as the files are readable.
-pub(crate) fn find(path: &Path, seq: u64) -> Result<Option<Head>, OpenError> {
+/// Finds the checkpoint that covers exactly `size` records, as far as the files are readable.
+pub(crate) fn find(path: &Path, size: u64) -> Result<Option<Head>, OpenError> {
     let files = segments(path).map_err(OpenError::io(path))?;
-    let Some(file) = files.iter().rev().find(|file| file.first_seq <= seq) else { return Ok(None) };
-    let mut frames = Frames::open(file)?;
+    let Some(file) = files.iter().rev().find(|file| file.first_seq <= size) else {
+        return Ok(None);
+    };
+    let mut reader = Reader::open(file)?;
     loop {
-        match frames.step().map_err(OpenError::io(&file.path))? {
-            Step::Frame(_, frame) if frame.seq == seq => {
-                return Ok(Some(Head { seq, hash: frame.hash }));
+        match reader.step().map_err(OpenError::io(&file.path))? {
+            Item::Sealed { sealing, .. } if sealing.checkpoint.checkpoint().size == size => {
+                return Ok(Some(Head::of(sealing.checkpoint.checkpoint())));
             }
-            Step::Frame(..) => {}
-            Step::End(_) | Step::Broken(..) => return Ok(None),
+            Item::Record { .. } | Item::Sealed { .. } => {}
+            Item::End(_) | Item::Broken { .. } => return Ok(None),
         }
     }
 }
 
 /// What a segment holds.
 struct Read {
-    head: Head,
+    growing: Growing,
+    newest: SignedCheckpoint,
+    custody: Custody,
     oldest_open: Option<u64>,
-    /// Where the last whole record ends.
+    /// Where the last checkpoint ends.
     end: u64,
 }
 
@@ -104,63 +124,81 @@ struct GistData {
     oldest_open: Option<u64>,
 }
 
-/// Reads a segment to its end: every link of the chain, and the last signature, which
-/// covers everything before it.
+/// What a record says of those without outcome.
+enum Follows {
+    Intent(u64, Outline),
+    Outcome(u64),
+    Segment(Option<u64>),
+}
+
+/// Reads a segment to its end: every record and every checkpoint against the tree, and the
+/// signature of the last checkpoint, which covers everything before it.
 fn read(
-    frames: &mut Frames,
+    reader: &mut Reader,
     file: &SegmentFile,
     keys: &AuditKeys,
     open: &mut BTreeMap<u64, Outline>,
 ) -> Result<Read, OpenError> {
-    let chain = frames.header().chain;
-    let mut head = frames.header().before;
-    let mut oldest_open = None;
-    let damaged = |head: &Head, at, error: FrameError| OpenError::Damaged {
+    let damaged = |seq: u64, at, error: FrameError| OpenError::Damaged {
         path: file.path.clone(),
-        seq: head.seq + 1,
+        seq,
         at,
         why: error.to_string(),
     };
-    // The last frame's, checked once it is known to be the last.
-    let mut signed = Ok(());
-    let mut last_at = 0;
-    let end = loop {
-        match frames.step().map_err(OpenError::io(&file.path))? {
-            Step::End(at) | Step::Broken(at, _) => break at,
-            Step::Frame(at, frame) => {
-                head = head.then(&chain, &frame).map_err(|error| damaged(&head, at, error))?;
-                follow(&frame, open, &mut oldest_open)
-                    .ok_or_else(|| damaged(&head, at, FrameError::Body))?;
-                signed = keys.verify(&frame);
-                last_at = at;
+    let mut custody = Custody::default();
+    let mut newest = reader.header().checkpoint.clone();
+    custody.take(keys, &newest).map_err(|error| damaged(file.first_seq, 0, error))?;
+    let mut growing = reader.growing().clone();
+    let (mut oldest_open, mut end) = (None, HEADER_BYTES as u64);
+    // What no checkpoint covers yet.
+    let mut pending = Vec::new();
+    // The last one's signature is checked once it is known to be the last, and where the audit key
+    // is renewed.
+    let mut last: Option<u64> = None;
+    loop {
+        match reader.step().map_err(OpenError::io(&file.path))? {
+            Item::End(_) | Item::Broken { .. } => break,
+            Item::Record { at, leaf, body, .. } => {
+                let follows = follow(leaf.seq, body)
+                    .ok_or_else(|| damaged(leaf.seq, at, FrameError::Body))?;
+                pending.extend(follows);
+            }
+            Item::Sealed { at, sealing } => {
+                if sealing.checkpoint.signatures() > 1 {
+                    custody
+                        .take(keys, &sealing.checkpoint)
+                        .map_err(|error| damaged(growing.size() + 1, at, error))?;
+                }
+                end = at + sealing.bytes as u64;
+                growing.clone_from(reader.growing());
+                for follows in pending.drain(..) {
+                    match follows {
+                        Follows::Intent(seq, outline) => drop(open.insert(seq, outline)),
+                        Follows::Outcome(intent) => drop(open.remove(&intent)),
+                        Follows::Segment(oldest) => oldest_open = oldest,
+                    }
+                }
+                last = (sealing.checkpoint.signatures() == 1).then_some(at);
+                newest = sealing.checkpoint;
             }
         }
-    };
-    if let Err(error) = signed {
-        let before = Head { seq: head.seq.saturating_sub(1), ..head };
-        return Err(damaged(&before, last_at, error));
     }
-    Ok(Read { head, oldest_open, end })
+    if let Some(at) = last {
+        let checked = custody.take(keys, &newest);
+        checked.map_err(|error| damaged(growing.size(), at, error))?;
+    }
+    Ok(Read { growing, newest, custody, oldest_open, end })
 }
 
-/// Keeps account of the intents without outcome. None if the body is no record.
-fn follow(
-    frame: &Frame<'_>,
-    open: &mut BTreeMap<u64, Outline>,
-    oldest_open: &mut Option<u64>,
-) -> Option<()> {
-    let gist: Gist<'_> = json::from_slice(frame.body).ok()?;
-    match gist.r#type {
-        "intent" => {
-            open.insert(frame.seq, Outline::parse(frame.body)?.0);
-        }
-        "signed" | "failed" => {
-            open.remove(&gist.data.intent?);
-        }
-        "segment" => *oldest_open = gist.data.oldest_open,
-        _ => {}
-    }
-    Some(())
+/// What a record says of those without outcome. None if the body is no record.
+fn follow(seq: u64, body: &[u8]) -> Option<Option<Follows>> {
+    let gist: Gist<'_> = json::from_slice(body).ok()?;
+    Some(match gist.r#type {
+        "intent" => Some(Follows::Intent(seq, Outline::parse(body)?.0)),
+        "signed" | "failed" => Some(Follows::Outcome(gist.data.intent?)),
+        "segment" => Some(Follows::Segment(gist.data.oldest_open)),
+        _ => None,
+    })
 }
 
 /// Finds, in the segments before the last, the intents that were still open.
@@ -171,16 +209,10 @@ fn earlier(
     open: &mut BTreeMap<u64, Outline>,
 ) -> Result<(), OpenError> {
     let from = files.iter().rposition(|file| file.first_seq <= oldest).unwrap_or(0);
-    let before_last = files.len().saturating_sub(1);
     let mut all = BTreeMap::new();
-    for file in files.get(from..before_last).unwrap_or_default() {
-        let mut frames = Frames::open(file)?;
-        read(&mut frames, file, keys, &mut all)?;
-    }
-    // The last segment's outcomes come after all of these.
-    if let Some(last) = files.last() {
-        let mut frames = Frames::open(last)?;
-        read(&mut frames, last, keys, &mut all)?;
+    // The last segment's outcomes come after all of the others.
+    for file in files.get(from..).unwrap_or_default() {
+        read(&mut Reader::open(file)?, file, keys, &mut all)?;
     }
     *open = all;
     Ok(())

@@ -6,18 +6,14 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use signing_core::journal::{
-    BODY_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError, HEADER_BYTES, Head, Header, HeaderError,
-    frame_bytes,
+    CHECKPOINT_MAX_BYTES, FRAME_ALIGNMENT, FRAME_MAX_BYTES, Frame, FrameError, HEADER_BYTES, Head,
+    Header, HeaderError, Shape,
 };
-
-use crate::tail::{Place, Tail};
 
 /// Ends a segment's name; its 20 digits before are the number of its first record.
 const ENDING: &str = ".journal";
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Frames begin at multiples of this.
-const ALIGNMENT: usize = 8;
 
 /// A segment's file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +97,8 @@ pub struct Frames {
     buffer: Vec<u8>,
     /// Where in the buffer the next frame begins.
     start: usize,
+    /// Where in the buffer begins what is kept, if anything behind `start` is.
+    kept: Option<usize>,
     /// Where in the file the buffer begins.
     buffer_at: u64,
 }
@@ -146,14 +144,15 @@ impl Frames {
         }
         let header =
             Header::parse(&bytes).map_err(|error| SegmentError::Header { path: path(), error })?;
-        if header.before.seq + 1 != segment.first_seq {
-            return Err(SegmentError::Name { path: path(), found: header.before.seq + 1 });
+        if header.before().size + 1 != segment.first_seq {
+            return Err(SegmentError::Name { path: path(), found: header.before().size + 1 });
         }
         if found != header.segment_bytes {
             let expected = header.segment_bytes;
             return Err(SegmentError::Size { path: path(), found, expected });
         }
-        Ok(Self { file, header, buffer: Vec::new(), start: 0, buffer_at: HEADER_BYTES as u64 })
+        let buffer_at = HEADER_BYTES as u64;
+        Ok(Self { file, header, buffer: Vec::new(), start: 0, kept: None, buffer_at })
     }
 
     /// Its header.
@@ -182,22 +181,21 @@ impl Frames {
             Ok(None) => Ok(Step::End(at)),
             Err(error) => Ok(Step::Broken(at, error)),
             Ok(Some(frame)) => {
-                self.start += frame.bytes;
+                self.start += frame.bytes();
                 Ok(Step::Frame(at, frame))
             }
         }
     }
 
-    /// The same, and never by what was read ahead alone if that is no frame: the file may
-    /// have been written to since.
+    /// Forgets what was read ahead if it is no frame: the file may have been written to since.
     ///
     /// # Errors
     /// If the file can not be read.
-    pub fn step_anew(&mut self) -> io::Result<Step<'_>> {
+    pub(crate) fn look_anew(&mut self) -> io::Result<()> {
         if !matches!(Frame::parse(self.ahead()?), Ok(Some(_))) {
             self.look_again();
         }
-        self.step()
+        Ok(())
     }
 
     /// What begins where the next frame does, as it was read: as many bytes as its length
@@ -205,12 +203,26 @@ impl Frames {
     #[must_use]
     pub fn unread(&self) -> &[u8] {
         let ahead = self.buffer.get(self.start..).unwrap_or_default();
-        let length = ahead.first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
-        let body = usize::try_from(length).unwrap_or(usize::MAX).clamp(1, BODY_MAX_BYTES);
-        ahead.get(..frame_bytes(body)).unwrap_or(ahead)
+        let shape = Shape::parse(ahead).ok().flatten().unwrap_or(Shape::new(false, 1));
+        ahead.get(..shape.bytes).unwrap_or(ahead)
     }
 
-    /// The bytes of the frame that the last step gave.
+    /// Whether what comes next says that it is a checkpoint.
+    pub(crate) fn is_checkpoint_next(&mut self) -> io::Result<bool> {
+        Ok(Shape::is_checkpoint(self.ahead()?))
+    }
+
+    /// Keeps what is read from here on, until it is called again.
+    pub fn keep(&mut self) {
+        self.kept = Some(self.start);
+    }
+
+    /// Goes back to where [`Frames::keep`] was called.
+    pub fn go_back(&mut self) {
+        self.start = self.kept.unwrap_or(self.start);
+    }
+
+    /// These bytes of the file, if they are kept.
     #[must_use]
     pub fn raw(&self, at: u64, bytes: usize) -> &[u8] {
         let start = usize::try_from(at.saturating_sub(self.buffer_at)).unwrap_or(usize::MAX);
@@ -221,7 +233,7 @@ impl Frames {
     pub fn look_again(&mut self) {
         self.buffer_at = self.position();
         self.buffer.clear();
-        self.start = 0;
+        (self.start, self.kept) = (0, None);
     }
 
     /// Whether something stands where the next frame begins.
@@ -243,29 +255,29 @@ impl Frames {
         Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
     }
 
-    /// What stands behind the record `head`, which ends at `end`.
-    pub(crate) fn tail(&self, head: Head, end: u64) -> io::Result<Tail> {
-        let Header { chain, segment_bytes: bytes, .. } = self.header;
-        Place { file: &self.file, bytes, chain, head, end }.judge()
+    /// The file itself.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
-    /// Whether the last record is `head`, by the end of the file alone: so much is left
+    /// Whether the last checkpoint is `head`, by the end of the file alone: so much is left
     /// unused there at most as the longest record takes.
     ///
     /// # Errors
     /// If the file can not be read.
     pub fn ends_with(&self, head: Head) -> io::Result<bool> {
-        let mut window = vec![0; 2 * FRAME_MAX_BYTES];
+        let mut window = vec![0; 2 * (FRAME_MAX_BYTES + CHECKPOINT_MAX_BYTES)];
         let whole = self.header.segment_bytes;
-        let from = whole.saturating_sub(window.len() as u64).next_multiple_of(ALIGNMENT as u64);
-        let read = read_at(&self.file, &mut window, from.max(HEADER_BYTES as u64))?;
+        let from = whole.saturating_sub(window.len() as u64);
+        let from = from.next_multiple_of(FRAME_ALIGNMENT as u64).max(HEADER_BYTES as u64);
+        let read = read_at(&self.file, &mut window, from)?;
         let bytes = window.get(..read).unwrap_or_default();
-        Ok((0..read).step_by(ALIGNMENT).any(|offset| {
+        Ok((0..read).step_by(FRAME_ALIGNMENT).any(|offset| {
             let rest = bytes.get(offset..).unwrap_or_default();
-            let Ok(Some(frame)) = Frame::parse(rest) else { return false };
-            let unused = rest.get(frame.bytes..).unwrap_or_default();
+            let Ok(Some(Frame::Checkpoint(sealing))) = Frame::parse(rest) else { return false };
+            let unused = rest.get(sealing.bytes..).unwrap_or_default();
             let is_last = unused.iter().all(|byte| *byte == 0);
-            is_last && Head { seq: frame.seq, hash: frame.hash } == head
+            is_last && Head::of(sealing.checkpoint.checkpoint()) == head
         }))
     }
 
@@ -291,7 +303,7 @@ impl Frames {
 
     /// What was read and not stepped over, whole as far as the next frame goes.
     fn ahead(&mut self) -> io::Result<&[u8]> {
-        if self.buffer.len() - self.start < FRAME_MAX_BYTES {
+        if self.buffer.len().saturating_sub(self.start) < FRAME_MAX_BYTES {
             self.fill()?;
         }
         Ok(self.buffer.get(self.start..).unwrap_or_default())
@@ -299,9 +311,11 @@ impl Frames {
 
     /// Drops what was read, and reads on from there.
     fn fill(&mut self) -> io::Result<()> {
-        self.buffer.drain(..self.start);
-        self.buffer_at += self.start as u64;
-        self.start = 0;
+        let gone = self.kept.unwrap_or(self.start);
+        self.buffer.drain(..gone);
+        self.buffer_at += gone as u64;
+        self.start -= gone;
+        self.kept = self.kept.map(|_| 0);
         let filled = self.buffer.len();
         self.buffer.resize(filled + CHUNK_BYTES, 0);
         let place = self.buffer.get_mut(filled..).unwrap_or_default();

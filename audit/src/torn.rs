@@ -3,11 +3,11 @@
 use std::io;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use signing_core::journal::{ChainId, Head};
+use signing_core::journal::Growing;
 
 use crate::error::OpenError;
 use crate::segment::Segment;
-use crate::tail::{Place, Tail};
+use crate::tail::{Junk, Place, Tail};
 
 /// What was cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,25 +21,31 @@ pub struct Cut {
 /// Read or written at once; whole sectors.
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// Cuts what stands from `end` on, behind `head`, if it is a torn write.
+/// Cuts what stands from `end` on, behind all of `before`, if it is a torn write. `claimed` is
+/// the newest record that is known from elsewhere to have been on disk.
 pub(crate) fn cut(
     segment: &Segment,
-    chain: ChainId,
-    head: Head,
+    before: &Growing,
     end: u64,
+    claimed: u64,
 ) -> Result<Option<Cut>, OpenError> {
     let io = || OpenError::io(segment.path());
-    let place = Place { file: segment.file(), bytes: segment.bytes(), chain, head, end };
-    let damaged = |why| {
-        let (path, seq) = (segment.path().to_owned(), head.seq.saturating_add(1));
-        OpenError::Damaged { path, seq, at: end, why }
+    let place = Place { file: segment.file(), bytes: segment.bytes(), before, end, claimed };
+    let damaged = |Junk { record, at, why }| OpenError::Damaged {
+        path: segment.path().to_owned(),
+        seq: record,
+        at,
+        why,
     };
     match place.judge().map_err(io())? {
         Tail::Clean => return Ok(None),
         Tail::Torn => {}
-        Tail::Junk(why) => return Err(damaged(why)),
+        Tail::Junk(junk) => return Err(damaged(junk)),
         // Nobody else may write here.
-        Tail::Written => return Err(damaged("it changed while it was read".to_owned())),
+        Tail::Written => {
+            let why = "it changed while it was read".to_owned();
+            return Err(damaged(Junk { record: before.size() + 1, at: end, why }));
+        }
     }
     let used = place.used().map_err(io())?;
     let mut digest = Context::new(&SHA256);

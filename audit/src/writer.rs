@@ -10,9 +10,9 @@
 //!   pwrite, fdatasync    zeros over a torn write; dying before the sync: torn still, cut next time
 //!
 //! a batch
-//!   pwrite               the frames of a batch, at the end. Dying before or in it: some of
-//!                        these records are not there, and nobody was told that they are. A record
-//!                        that is half there is the last one, and cut by the next start
+//!   pwrite               the records of a batch and a checkpoint that covers them, at the end.
+//!                        Dying before or in it: some of this is not there, nobody was told that it
+//!                        is, and the next start cuts what no checkpoint covers
 //!   fdatasync            only if somebody waits for one of them, or soon after. Dying before it
 //!                        returns: after a crash of the machine they may be lost, and nobody was
 //!                        told. If it fails the journal is sealed: it is never tried again
@@ -37,14 +37,15 @@ use std::time::Duration;
 
 use host::shortage;
 use signing_core::Moment;
-use signing_core::journal::{Chain, Head, Header, Kind, frame_bytes};
-use tokio::sync::oneshot;
+use signing_core::journal::{HEADER_BYTES, Head, Header, Kind, Layout, Leaf};
+use signing_core::tree::{Inclusion, Recent, SignedCheckpoint, Signs};
 
 use crate::directory::Directory;
 use crate::error::Trouble;
-use crate::journal::{Clock, Durable, Observer, Shared};
+use crate::journal::{Clock, Observer, Shared};
 use crate::key::AuditKey;
-use crate::queue::Job;
+use crate::queue::{Job, Waits, space_of};
+use crate::receipt::{Durable, Proof};
 use crate::scan::segment_name;
 use crate::segment::Segment;
 
@@ -67,13 +68,21 @@ pub(crate) struct Writer {
     pub(crate) segment: Segment,
     /// Where the next frame goes.
     pub(crate) end: u64,
-    pub(crate) chain: Chain,
+    pub(crate) layout: Layout,
+    /// All records so far; those in the buffer one by one.
+    pub(crate) tree: Recent,
+    /// The newest checkpoint.
+    pub(crate) newest: SignedCheckpoint,
     pub(crate) key: AuditKey,
+    /// The audit key before this one, until it has signed the first checkpoint of this one too.
+    pub(crate) previous: Option<AuditKey>,
+    /// Space that was kept for more checkpoints than were written.
+    pub(crate) spared: Spared,
     pub(crate) clock: Clock,
     pub(crate) observer: Box<dyn Observer>,
     /// The newest record that is on disk.
     pub(crate) durable: u64,
-    /// Frames that are not written yet.
+    /// Records that are not written yet.
     pub(crate) buffer: Vec<u8>,
     /// Who waits for what is written and not on disk.
     pub(crate) unsynced: Vec<Written>,
@@ -82,9 +91,21 @@ pub(crate) struct Writer {
 /// A record that is in a frame, and perhaps in the file, but not known to be on disk.
 #[derive(Debug)]
 pub(crate) struct Written {
-    head: Head,
+    leaf: Leaf,
     pushed: Moment,
-    waits: Option<oneshot::Sender<Durable>>,
+    waits: Option<Waits>,
+    /// Its proof, if somebody waits for that: once a checkpoint covers it.
+    proof: Option<Box<Proof>>,
+    /// Its bytes until then.
+    body: Vec<u8>,
+}
+
+/// Space that was kept for checkpoints and is not needed, in which segment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spared {
+    /// How many segments were begun before.
+    pub(crate) segment: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Seals the journal if the writer dies.
@@ -101,7 +122,10 @@ impl Writer {
         let _seals = SealsWhenDead(&shared);
         loop {
             let patience = if self.unsynced.is_empty() { LOOK_EVERY } else { SYNC_AFTER };
-            let Some(jobs) = self.shared.queue.take(BATCH_MAX, patience) else { break };
+            let Some(jobs) = self.shared.queue.take(BATCH_MAX, patience, self.spared) else {
+                break;
+            };
+            self.spared.bytes = 0;
             if let Err(trouble) = self.work(jobs) {
                 return self.shared.seal(&trouble);
             }
@@ -138,31 +162,56 @@ impl Writer {
         Ok(())
     }
 
-    /// Chains and signs a record.
+    /// Lays out a record.
     fn frame(&mut self, job: Job) {
-        let Self { chain, key, buffer, durable, .. } = self;
-        let head = chain.append(&job.body, *durable, |hash| key.sign(hash), buffer);
-        debug_assert_eq!(head.seq, job.seq);
-        self.observer.record(job.kind);
-        let Job { pushed, waits, .. } = job;
-        self.unsynced.push(Written { head, pushed, waits });
+        let Job { kind, seq, body, pushed, waits } = job;
+        let leaf = self.layout.record(seq, &body, &mut self.buffer);
+        self.tree.push(leaf.hash);
+        debug_assert_eq!(self.tree.now().size(), seq);
+        self.spared.bytes += space_of(body.len());
+        self.observer.record(kind);
+        let proves = waits.as_ref().is_some_and(|waits| waits.proves);
+        let body = if proves { body } else { Vec::new() };
+        self.unsynced.push(Written { leaf, pushed, waits, proof: None, body });
     }
 
+    /// Writes what is laid out, and a checkpoint that covers it.
     fn write(&mut self) -> Result<(), Trouble> {
-        if self.buffer.is_empty() {
+        if self.tree.now().size() == self.newest.checkpoint().size {
             return Ok(());
         }
+        self.checkpoint();
         let written = self.segment.write(&self.buffer, self.end);
         written.map_err(|error| self.sealed("written", &error))?;
         self.end += self.buffer.len() as u64;
         self.buffer.clear();
+        // It stays with the file until the process ends.
+        self.previous = None;
         Ok(())
+    }
+
+    fn checkpoint(&mut self) {
+        let Self { layout, tree, durable, key, previous, buffer, .. } = self;
+        let sign = |text: &[u8]| key.sign(text);
+        let before = |text: &[u8]| previous.as_ref().map_or([0; 64], |key| key.sign(text));
+        let both: [Signs<'_>; 2] =
+            [(key.public(), &sign), (previous.as_ref().unwrap_or(key).public(), &before)];
+        let signers = if previous.is_some() { &both[..] } else { &both[..1] };
+        self.newest = layout.checkpoint(tree.now(), *durable, signers, buffer);
+        let of_records = self.buffer.len() as u64;
+        self.spared.bytes = self.spared.bytes.saturating_sub(of_records);
+        for written in &mut self.unsynced {
+            written.prove(&self.tree, &self.newest);
+        }
+        self.tree.forget();
     }
 
     /// Brings what is written to the disk, and tells those who wait.
     fn sync(&mut self) -> Result<(), Trouble> {
-        let Some(last) = self.unsynced.last() else { return Ok(()) };
-        let head = last.head;
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        let head = Head::of(self.newest.checkpoint());
         let began = (self.clock.now)();
         let synced = self.segment.sync();
         synced.map_err(|error| self.sealed("brought to the disk", &error))?;
@@ -174,14 +223,14 @@ impl Writer {
     /// From here on the records are on disk, in a file that is in its place.
     fn acknowledge(&mut self, head: Head, began: Moment) {
         let now = (self.clock.now)();
-        self.durable = head.seq;
+        self.durable = head.size;
         self.shared.on_disk(head);
         self.observer.synced(now.since(began));
-        for Written { head, pushed, waits } in self.unsynced.drain(..) {
+        for Written { leaf, pushed, waits, proof, .. } in self.unsynced.drain(..) {
             if let Some(waits) = waits {
                 self.observer.appended(now.since(pushed));
                 // Whoever waited may be gone; the record is there all the same.
-                let _ = waits.send(Durable::new(self.chain.id(), head));
+                let _ = waits.sender.send(Durable::new(self.shared.log, leaf, proof));
             }
         }
     }
@@ -208,17 +257,21 @@ impl Writer {
             // The queue numbered this record because there is one.
             return Err(Trouble::Sealed("the prepared segment is gone".to_owned()));
         };
-        let before = self.chain.head();
-        let header = Header { chain: self.chain.id(), before, segment_bytes: next.bytes() };
+        let first = self.tree.now().size() + 1;
+        let header = Header {
+            checkpoint: self.newest.clone(),
+            frontier: self.tree.now().clone(),
+            segment_bytes: next.bytes(),
+        };
         self.segment = next;
         self.end = 0;
+        self.spared = Spared { segment: self.spared.segment + 1, bytes: HEADER_BYTES as u64 };
         self.buffer.extend_from_slice(&header.encode());
-        debug_assert!(frame_bytes(job.body.len()) as u64 <= self.segment.bytes());
         self.frame(job);
         self.write()?;
         let synced = self.segment.sync();
         synced.map_err(|error| self.sealed("brought to the disk", &error))?;
-        let name = segment_name(before.seq + 1);
+        let name = segment_name(first);
         let published = self.segment.publish(self.directory.handle(), &name);
         published.map_err(|error| self.sealed("given its name", &error))?;
         self.shared.queue.published();
@@ -228,6 +281,21 @@ impl Writer {
     fn sealed(&self, done: &str, error: &std::io::Error) -> Trouble {
         let path = self.segment.path().display();
         Trouble::Sealed(format!("{path} can not be {done}: {error}"))
+    }
+}
+
+impl Written {
+    /// Makes the proof that somebody waits for, out of the tree in memory.
+    fn prove(&mut self, tree: &Recent, checkpoint: &SignedCheckpoint) {
+        if self.body.is_empty() {
+            return;
+        }
+        let index = self.leaf.seq - 1;
+        let record = std::mem::take(&mut self.body);
+        self.proof = tree.path(index).map(|path| {
+            let inclusion = Inclusion { index, path, checkpoint: checkpoint.clone() };
+            Box::new(Proof { record, inclusion })
+        });
     }
 }
 

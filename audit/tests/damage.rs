@@ -25,26 +25,25 @@ mod support;
 fn every_flipped_bit_is_found_and_nothing_is_cut() {
     let scratch = Scratch::new("flips");
     let segment = small_journal(&scratch.0);
-    let places = places(&scratch.0);
-    let (last, end) = (places.len() as u64 - 1, places[places.len() - 1]);
+    let (places, end) = places(&scratch.0);
     let original = fs::read(&segment).unwrap();
     let file = writable(&segment);
     // A few beyond the end, and the file's last byte.
     for at in (0..end + 16).chain([SEGMENT_BYTES - 1]) {
         let byte = original[usize::try_from(at).unwrap()];
         file.write_all_at(&[byte ^ (1 << (at % 8))], at).unwrap();
-        // Its number: those that begin at or before it.
-        let hit = places.iter().filter(|place| **place <= at).count() as u64;
+        let hit = places.iter().rev().find(|place| place.at <= at);
         match open(&scratch.0) {
             Err(error) if at < HEADER_BYTES as u64 => {
                 assert!(error.to_string().contains(".journal"), "byte {at}: {error}");
             }
             Err(OpenError::Damaged { seq, path, .. }) => {
                 // What stands behind the last record is in the place of the next.
-                assert_eq!((seq, &path), (hit.min(last + 1), &segment), "byte {at}");
+                let behind = u64::from(at >= end);
+                assert_eq!((seq, &path), (hit.unwrap().record + behind, &segment), "byte {at}");
             }
             Err(error) => panic!("byte {at}: {error}"),
-            Ok(opened) => panic!("byte {at} of record {hit} was not found: {opened:?}"),
+            Ok(opened) => panic!("byte {at} of {hit:?} was not found: {opened:?}"),
         }
         file.write_all_at(&original[..usize::try_from(end).unwrap() + 16], 0).unwrap();
         file.write_all_at(&[0], SEGMENT_BYTES - 1).unwrap();
@@ -59,7 +58,7 @@ fn a_file_of_another_length_is_refused_by_its_name() {
     let segment = small_journal(&scratch.0);
     let original = fs::read(&segment).unwrap();
     let file = writable(&segment);
-    let last = *places(&scratch.0).last().unwrap();
+    let (_, last) = places(&scratch.0);
     for length in (0..last + 16).chain([SEGMENT_BYTES - 1, SEGMENT_BYTES + 1]) {
         file.set_len(length).unwrap();
         let error = open(&scratch.0).unwrap_err().to_string();
@@ -74,11 +73,11 @@ fn a_file_of_another_length_is_refused_by_its_name() {
 fn a_journal_without_its_first_record_is_refused_and_left_as_it_is() {
     let scratch = Scratch::new("wiped");
     let segment = small_journal(&scratch.0);
-    let places = places(&scratch.0);
+    let (places, end) = places(&scratch.0);
     let file = writable(&segment);
     // All records gone but a piece of the first, and that too.
-    for from in [places[1] - 72, places[0]] {
-        let wiped = vec![0; usize::try_from(places[places.len() - 1] - from).unwrap()];
+    for from in [places[1].at - 72, places[0].at] {
+        let wiped = vec![0; usize::try_from(end - from).unwrap()];
         file.write_all_at(&wiped, from).unwrap();
         let before = fs::read(&segment).unwrap();
         let error = open(&scratch.0).unwrap_err();
@@ -91,8 +90,7 @@ fn a_journal_without_its_first_record_is_refused_and_left_as_it_is() {
 fn a_torn_write_is_cut_and_the_next_start_says_so() {
     let scratch = Scratch::new("torn");
     let segment = small_journal(&scratch.0);
-    let places = places(&scratch.0);
-    let end = places[places.len() - 1];
+    let (_, end) = places(&scratch.0);
     writable(&segment).write_all_at(&[0; 40], end - 40).unwrap();
     let journal = start(open(&scratch.0).unwrap());
     journal.stop("the test").unwrap();

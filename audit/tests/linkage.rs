@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use audit::scan::{Frames, SegmentFile, Step, segments};
 use audit::{Journal, Older, OpenError, Trouble};
-use signing_core::journal::{Freeze, Record};
+use signing_core::journal::{Frame, Freeze, Record};
 
 use support::{Scratch, open, small_journal, start, writable};
 
@@ -34,13 +34,16 @@ fn segmented(scratch: &Scratch) -> Vec<SegmentFile> {
     segments(&scratch.0).unwrap()
 }
 
-/// Where the last record of a segment begins, and where it ends.
-fn last_record(segment: &SegmentFile) -> (u64, u64) {
+/// Where the last write of a segment begins, and where it ends.
+fn last_write(segment: &SegmentFile) -> (u64, u64) {
     let mut frames = Frames::open(segment).unwrap();
-    let mut last = 0;
+    let (mut last, mut end) = (0, 0);
     loop {
         match frames.step().unwrap() {
-            Step::Frame(at, _) => last = at,
+            Step::Frame(at, Frame::Checkpoint(sealing)) => {
+                (last, end) = (end, at + sealing.bytes as u64);
+            }
+            Step::Frame(..) => {}
             Step::End(end) => return (last, end),
             Step::Broken(at, error) => panic!("record at {at}: {error}"),
         }
@@ -70,16 +73,16 @@ fn an_older_segment_that_ends_otherwise_refuses_the_start() {
     let files = segmented(&scratch);
     let older = &files[1];
     let original = fs::read(&older.path).unwrap();
-    let (from, to) = last_record(older);
+    let (from, to) = last_write(older);
     let file = writable(&older.path);
-    // The last record gone, and a bit of it changed.
+    // The last write gone, and a bit of its checkpoint changed.
     let length = usize::try_from(to - from).unwrap();
     file.write_all_at(&vec![0; length], from).unwrap();
     let error = open(&scratch.0).unwrap_err();
     assert!(matches!(error, OpenError::Unlinked { .. }), "{error}");
     fs::write(&older.path, &original).unwrap();
-    let byte = original[usize::try_from(from).unwrap() + 40];
-    file.write_all_at(&[byte ^ 1], from + 40).unwrap();
+    let byte = original[usize::try_from(to).unwrap() - 60];
+    file.write_all_at(&[byte ^ 1], to - 60).unwrap();
     let error = open(&scratch.0).unwrap_err();
     assert!(matches!(&error, OpenError::Damaged { path, .. } if *path == older.path), "{error}");
     fs::write(&older.path, &original).unwrap();
@@ -98,7 +101,7 @@ fn a_segment_of_the_same_numbers_from_another_run_refuses_the_start() {
     }
     // What it ended with is taken off, and something else written.
     let second = segments(&copy.0).unwrap().remove(1);
-    let (from, to) = last_record(&second);
+    let (from, to) = last_write(&second);
     let length = usize::try_from(to - from).unwrap();
     writable(&second.path).write_all_at(&vec![0; length], from).unwrap();
     start(open(&copy.0).unwrap()).stop("otherwise").unwrap();
@@ -131,7 +134,7 @@ fn a_change_inside_an_older_segment_seals_soon_after_the_start() {
     assert_eq!(looked_through(&journal), None);
     assert_eq!(journal.older_segments(), Older { checked: 3, of: 3, waits: None });
     journal.stop("the test").unwrap();
-    for (file, at) in files[..3].iter().zip([600, 200_000, 900_000]) {
+    for (file, at) in files[..3].iter().zip([5000, 200_000, 900_000]) {
         let original = fs::read(&file.path).unwrap();
         let byte = original[usize::try_from(at).unwrap()];
         writable(&file.path).write_all_at(&[byte ^ 1], at).unwrap();

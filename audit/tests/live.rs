@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use signing_core::Registry;
-use signing_core::journal::{Freeze, Record};
+use signing_core::journal::{Frame, Freeze, Record};
 
 use support::{Scratch, key, open, small_journal, start, writable};
 
@@ -91,9 +91,10 @@ fn following_a_live_journal_finds_every_record_and_no_defect() {
         let walk = walk.get_or_insert_with(|| Walk::open(path, 1).unwrap());
         match walk.step().unwrap() {
             Way::Record(place) => {
-                assert_eq!(place.head.seq, next);
+                assert_eq!(place.leaf.seq, next);
                 next += 1;
             }
+            Way::Sealed(seal) => assert_eq!(seal.checkpoint.checkpoint().size, next - 1),
             Way::End | Way::Torn(_) => walk.look_again().unwrap(),
         }
     });
@@ -107,7 +108,9 @@ fn a_record_that_is_changed_in_a_live_journal_is_found() {
         let mut frames = Frames::open(&file).unwrap();
         let mut places = Vec::new();
         while let Step::Frame(at, frame) = frames.step().unwrap() {
-            places.push((at, frame.seq));
+            if let Frame::Entry(entry) = frame {
+                places.push((at, entry.seq));
+            }
         }
         // One that others follow.
         let Some((at, seq)) = places.len().checked_sub(20).map(|index| places[index]) else {

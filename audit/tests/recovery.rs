@@ -13,43 +13,50 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use audit::scan::segments;
-use audit::{Journal, OpenError};
-use ed25519_dalek::{Signer as _, SigningKey};
-use signing_core::journal::{Chain, Failed, Freeze, Intent, KeyId, Record};
-use time::OffsetDateTime;
+use audit::{Journal, OpenError, Opened};
+use signing_core::journal::{AuditKeys, Failed, Freeze, Head, Intent, Record};
+use signing_core::tree::{LogId, TreeHash};
 
+use batch::Next;
 use places::places;
-use support::{SEED, Scratch, key, open, small_journal, start, writable};
+use support::{Scratch, key, open, small_journal, start, writable};
 
+#[path = "support/batch.rs"]
+mod batch;
 #[path = "support/places.rs"]
 mod places;
 mod support;
-#[path = "support/batch.rs"]
-mod tails;
 
 const SECTOR: usize = 512;
 /// Of each record in a batch: longer than two sectors, so that some lie whole in one.
 const REASON_BYTES: usize = 1500;
 
-/// A journal with a batch behind what it ended with, of which no record knows more to be
-/// on disk than `durable` says of it.
-fn with_batch(path: &Path, durable: impl Fn(u64) -> u64) -> (u64, Vec<u8>) {
+/// Four records behind a small journal in one write, or in four, of which each but the first knows
+/// the one before it to be on disk; where they begin, and their bytes.
+fn with_batch(path: &Path, writes: u64) -> (u64, Vec<u8>) {
     let segment = small_journal(path);
-    let end = *places(path).last().unwrap();
-    let opened = open(path).unwrap();
-    let private = SigningKey::from_bytes(&SEED);
-    let mut chain = Chain::new(opened.chain(), opened.head(), KeyId::of(key().public()));
+    let (_, end) = places(path);
+    let mut next = Next::of(path);
+    let before = next.tree.size();
     let mut batch = Vec::new();
-    for number in 1..=4 {
-        let reason = "x".repeat(REASON_BYTES);
-        let freeze = Record::Freeze(Freeze { by: "uid 0", reason: &reason });
-        let body = freeze.encode(OffsetDateTime::UNIX_EPOCH).unwrap();
-        let sign = |hash: &[u8; 32]| private.sign(hash).to_bytes();
-        chain.append(&body, opened.head().seq + durable(number), sign, &mut batch);
+    for number in 0..4 {
+        next.record(&"x".repeat(REASON_BYTES), &mut batch);
+        if writes == 4 {
+            next.checkpoint(before + number, &mut batch);
+        }
     }
-    drop(opened);
+    if writes == 1 {
+        next.checkpoint(before, &mut batch);
+    }
     writable(&segment).write_all_at(&batch, end).unwrap();
     (end, batch)
+}
+
+/// Opens it, knowing how far it once went.
+fn open_knowing(path: &Path, log: LogId, head: Head) -> Result<Opened, OpenError> {
+    let mut keys = AuditKeys::default();
+    keys.add(key().public().clone());
+    Opened::open(path, key().into(), &keys, Some((log, head)))
 }
 
 /// The file's whole sectors in `batch`, which begins at `end`, as places in it.
@@ -59,36 +66,34 @@ fn sectors(end: u64, batch: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn a_batch_of_which_any_sector_never_came_is_cut_there() {
+fn a_write_of_which_any_sector_never_came_is_cut_whole() {
     let scratch = Scratch::new("sectors");
-    let (end, batch) = with_batch(&scratch.0, |_| 0);
-    let before = open(&scratch.0).unwrap().head().seq - 4;
+    let (end, batch) = with_batch(&scratch.0, 1);
+    let before = open(&scratch.0).unwrap().head().size - 4;
     let segment = segments(&scratch.0).unwrap().remove(0).path;
     let file = writable(&segment);
     let sectors = sectors(end, &batch);
     assert!(sectors.len() > 8);
-    let record = batch.len() / 4;
     for missing in sectors {
         file.write_all_at(&[0; SECTOR], end + missing as u64).unwrap();
         let opened = open(&scratch.0).unwrap();
-        assert_eq!(opened.head().seq, before + (missing / record) as u64, "sector at {missing}");
+        assert_eq!(opened.head().size, before, "sector at {missing}");
         assert!(opened.cut().is_some(), "sector at {missing}");
         drop(opened);
         file.write_all_at(&batch, end).unwrap();
     }
-    assert_eq!(open(&scratch.0).unwrap().head().seq, before + 4);
+    assert_eq!(open(&scratch.0).unwrap().head().size, before + 4);
 }
 
 #[test]
-fn what_a_later_record_knows_to_be_on_disk_is_never_cut() {
+fn what_a_later_checkpoint_knows_to_be_on_disk_is_never_cut() {
     let scratch = Scratch::new("acknowledged");
-    // Each was written when the one before it was on disk.
-    let (end, batch) = with_batch(&scratch.0, |number| number - 1);
+    let (end, batch) = with_batch(&scratch.0, 4);
     let segment = segments(&scratch.0).unwrap().remove(0).path;
     let file = writable(&segment);
-    let record = batch.len() / 4;
-    // Record 4 is whole, so it tells.
-    for missing in sectors(end, &batch).into_iter().filter(|at| at + SECTOR <= 3 * record) {
+    let write = batch.len() / 4;
+    // The fourth is whole, so it tells.
+    for missing in sectors(end, &batch).into_iter().filter(|at| at + SECTOR <= 3 * write) {
         file.write_all_at(&[0; SECTOR], end + missing as u64).unwrap();
         let error = open(&scratch.0).unwrap_err();
         assert!(matches!(error, OpenError::Damaged { .. }), "sector at {missing}: {error}");
@@ -97,13 +102,41 @@ fn what_a_later_record_knows_to_be_on_disk_is_never_cut() {
 }
 
 #[test]
-fn a_change_inside_a_batch_that_no_disk_makes_is_damage() {
+fn what_is_known_from_elsewhere_to_have_been_on_disk_is_never_cut() {
+    let scratch = Scratch::new("claimed");
+    let (end, batch) = with_batch(&scratch.0, 1);
+    let segment = segments(&scratch.0).unwrap().remove(0).path;
+    let whole = open(&scratch.0).unwrap();
+    let (log, head) = (whole.log(), whole.head());
+    drop(whole);
+    let torn = [&batch[..2000], &vec![0; batch.len() - 2000][..]].concat();
+    writable(&segment).write_all_at(&torn, end).unwrap();
+    let before = fs::read(&segment).unwrap();
+    let error = open_knowing(&scratch.0, log, head).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert_eq!(fs::read(&segment).unwrap(), before, "it was cut");
+    // All of it gone: there is nothing to be cut, and it is behind.
+    writable(&segment).write_all_at(&vec![0; batch.len()], end).unwrap();
+    let error = open_knowing(&scratch.0, log, head).unwrap_err();
+    assert!(matches!(error, OpenError::Behind { .. }), "{error}");
+    // Another log of that size knows nothing of this one.
+    let other = LogId::new([9; 16]);
+    let error = open_knowing(&scratch.0, other, head).unwrap_err();
+    assert!(matches!(error, OpenError::Behind { .. }), "{error}");
+    writable(&segment).write_all_at(&batch, end).unwrap();
+    assert_eq!(open_knowing(&scratch.0, log, head).unwrap().head(), head);
+    let otherwise = Head { root: TreeHash::empty(), ..head };
+    let error = open_knowing(&scratch.0, log, otherwise).unwrap_err();
+    assert!(matches!(error, OpenError::Behind { .. }), "{error}");
+}
+
+#[test]
+fn a_change_inside_a_write_that_no_disk_makes_is_damage() {
     let scratch = Scratch::new("changed");
-    let (end, batch) = with_batch(&scratch.0, |_| 0);
+    let (end, batch) = with_batch(&scratch.0, 1);
     let segment = segments(&scratch.0).unwrap().remove(0).path;
     let file = writable(&segment);
-    let record = batch.len() / 4;
-    for at in (0..3 * record).step_by(97) {
+    for at in (0..batch.len()).step_by(97) {
         file.write_all_at(&[batch[at] ^ 1], end + at as u64).unwrap();
         match open(&scratch.0) {
             Err(OpenError::Damaged { .. }) => {}
@@ -117,9 +150,9 @@ fn a_change_inside_a_batch_that_no_disk_makes_is_damage() {
 fn a_long_torn_write_is_judged_and_cut_piece_by_piece() {
     const SEGMENT: u64 = 8 << 20;
     let scratch = Scratch::new("long");
-    let (segment, end, batch) = tails::with_batch(&scratch.0, SEGMENT, &[32_000; 170]);
+    let (segment, end, batch) = batch::with_batch(&scratch.0, SEGMENT, &[32_000; 170]);
     assert!(batch.len() > 5 << 20);
-    let (first, behind) = (open(&scratch.0).unwrap().head().seq - 170, batch.len() as u64);
+    let (first, behind) = (open(&scratch.0).unwrap().head().size - 170, batch.len() as u64);
     let file = writable(&segment);
     // A bit that no crash changes, in the first record: all the others follow it.
     file.write_all_at(&[batch[200] ^ 1], end + 200).unwrap();
@@ -132,7 +165,7 @@ fn a_long_torn_write_is_judged_and_cut_piece_by_piece() {
     }
     let opened = open(&scratch.0).unwrap();
     let cut = opened.cut().unwrap().clone();
-    assert_eq!(opened.head().seq, first);
+    assert_eq!(opened.head().size, first);
     let used = batch.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1;
     assert!(used <= behind);
     assert_eq!((cut.bytes, cut.sha256.len()), (used, 64));

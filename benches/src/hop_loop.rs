@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use signing_core::breakglass::wire::{self, Answer, Ask, Input, JournalHead};
+use signing_core::breakglass::wire::{self, Answer, Ask, Input, JournalHead, JournalRecord};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -74,7 +74,7 @@ pub fn run(args: &HopLoop) -> anyhow::Result<Sample> {
 }
 
 fn head() -> JournalHead {
-    JournalHead { chain: "0".repeat(32), seq: 123_456, hash: "a".repeat(64) }
+    JournalHead { log: "0".repeat(32), size: 123_456, root: "a".repeat(64) }
 }
 
 async fn ask_until_over(
@@ -164,7 +164,7 @@ async fn answer(far: Pair) -> anyhow::Result<()> {
             let signed = wire::Signed {
                 id: ask.id(),
                 signature: "A".repeat(88),
-                record: head(),
+                record: JournalRecord { log: "0".repeat(32), seq: 123_457, leaf: "a".repeat(64) },
                 remaining: 1_000_000,
             };
             wire::write(&Answer::Signed(signed), &mut out)?;

@@ -125,7 +125,7 @@ fn journal(args: &JournalLoop) -> anyhow::Result<Journal> {
         sealed: &[],
     };
     let clock = Clock { now: host::clock::now, wall: host::clock::wall_now };
-    let opened = Opened::open(&dir, key, &keys)?;
+    let opened = Opened::open(&dir, key.into(), &keys, None)?;
     Ok(opened.start(&identity, SEGMENT_BYTES, clock, Box::new(Deaf))?)
 }
 
@@ -162,7 +162,7 @@ async fn append_until_over(journal: &Journal, phase: &Phase) -> anyhow::Result<V
             signer_record: None,
             timing_us: TimingUs { queue: 12, upstream: 900, verify: 50 },
         });
-        journal.outcome(intent, &signed).await?;
+        journal.outcome(intent, &signed, false).await?;
         if phase.counts() {
             latencies.push(u64::try_from(began.elapsed().as_nanos())?);
         }

@@ -73,6 +73,8 @@ pub fn open(file: &Path, config: &Config) -> modes::Found {
         Place::new("registry.file", &config.registry_file, What::File),
         Place::new("approvers.file", &config.approvers_file, What::File),
     ];
+    let previous = config.previous_audit_key_file.iter();
+    places.extend(previous.map(|file| Place::new("audit.previous_key_file", file, What::Secret)));
     // Sealed; but whoever reads it tries passphrases for as long as they like.
     let keys = config.keys.iter();
     places.extend(

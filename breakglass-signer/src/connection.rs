@@ -207,7 +207,7 @@ async fn released(unreleased: Unreleased) -> Answer {
     let Unreleased { id, signature, remaining, appending } = unreleased;
     match appending.durable().await {
         Ok(durable) => {
-            let record = wire::JournalHead::new(durable.chain(), durable.head());
+            let record = wire::JournalRecord::new(durable.log(), durable.leaf());
             Answer::Signed(Signed { id, signature, record, remaining })
         }
         Err(trouble) => Answer::Refused(Refused {

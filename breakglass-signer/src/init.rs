@@ -30,11 +30,11 @@ pub fn init(materials: &Materials, audit_key: &AuditKey) -> anyhow::Result<Journ
         deployment: &config.deployment,
         replaces: replaces.as_deref(),
     });
-    let (chain, head) =
+    let (log, head) =
         audit::init(&config.journal_dir, config.segment_bytes, audit_key, &record, wall_now())?;
     // Dying before this is stored leaves a journal that the next start refuses, if there was
     // another one, as not the one that was here; `init` again helps after it is moved away.
-    let witness = JournalHead::new(chain, head);
+    let witness = JournalHead::new(log, head);
     stored.witness = Some(witness.clone());
     store.save(&stored)?;
     Ok(witness)

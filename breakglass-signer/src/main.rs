@@ -56,7 +56,7 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Make the journal, once. The new chain's first record says who made it, and which journal
+    /// Make the journal, once. The new log's first record says who made it, and which journal
     /// was here before.
     #[command(
         after_help = "Example: breakglass-signer init --config /etc/breakglass-signer/breakglass-signer.toml"
@@ -65,7 +65,7 @@ enum Verb {
         /// The config file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Print {"chain", "seq", "hash"} for programs.
+        /// Print {"log", "size", "root"} for programs.
         #[arg(long)]
         json: bool,
     },
@@ -123,13 +123,13 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
         Verb::Serve { .. } => {}
         Verb::Check { config, json } => return check(&config, &environment, json),
         Verb::Init { config, json } => {
-            let (materials, audit_key) = Materials::load(&config, &environment)?;
-            let made = init::init(&materials, &audit_key)?;
+            let (materials, audit_keys) = Materials::load(&config, &environment)?;
+            let made = init::init(&materials, &audit_keys.key)?;
             if json {
                 out::report_json(&serde_json::to_value(&made)?)?;
             } else {
                 let dir = materials.config.journal_dir.display();
-                out::report(&format!("{dir}: chain {} begins", made.chain))?;
+                out::report(&format!("{dir}: log {} begins", made.log))?;
             }
         }
         Verb::Keygen { kid, algorithm, out } => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use audit::AuditKey;
+use audit::{AuditKey, WriterKeys};
 use host::environment::Environment;
 use host::files;
 use signing_core::key::{PublicKey, Purpose};
@@ -49,17 +49,19 @@ impl Materials {
     ///
     /// # Errors
     /// Every mistake at once.
-    pub fn load(file: &Path, environment: &Environment) -> Result<(Self, AuditKey), ConfigError> {
+    pub fn load(file: &Path, environment: &Environment) -> Result<(Self, WriterKeys), ConfigError> {
         let (config, mut mistakes) = Config::draft(file, environment)?;
         let mut keep = |found: Vec<String>| mistakes.extend(found);
         let registry = registry(&config).map_err(&mut keep).ok();
         let approvers = named(&config.approvers_file)
             .and_then(|file| Approvers::load(file, &config.roles).map_err(&mut keep).ok());
-        let audit_key = named(&config.audit_key_file).and_then(|file| {
-            AuditKey::load(file)
-                .map_err(|error| keep(vec![format!("audit.key_file: {error}")]))
-                .ok()
-        });
+        let mut load = |key: &str, file: &Path| {
+            let loaded = AuditKey::load(file);
+            loaded.map_err(|error| keep(vec![format!("audit.{key}: {error}")])).ok()
+        };
+        let audit_key = named(&config.audit_key_file).and_then(|file| load("key_file", file));
+        let previous = config.previous_audit_key_file.as_ref();
+        let previous = previous.and_then(|file| load("previous_key_file", file));
         if let Some(approvers) = &approvers {
             keep(uncovered(&config, approvers));
         }
@@ -73,7 +75,9 @@ impl Materials {
         match (audit_kid, keys) {
             (Some(audit_kid), Some(keys)) if mistakes.is_empty() => {
                 let audit_public = audit_key.public().clone();
-                Ok((Self { config, registry, approvers, audit_public, audit_kid, keys }, audit_key))
+                let keys_of_writer = WriterKeys { key: audit_key, previous };
+                let held = Self { config, registry, approvers, audit_public, audit_kid, keys };
+                Ok((held, keys_of_writer))
             }
             _ => Err(ConfigError { file: file.to_owned(), mistakes }),
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use audit::walk::{Stop, Walk, Way};
 use serde::{Deserialize, Serialize};
-use signing_core::journal::{Frame, Kind, Outline};
+use signing_core::journal::{Kind, Outline};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -77,16 +77,14 @@ impl Past {
         loop {
             match walk.step()? {
                 Way::Record(place) => {
-                    let frame = Frame::parse(walk.raw(&place)).ok().flatten();
-                    if let Some((outline, kind)) =
-                        frame.and_then(|frame| Outline::parse(frame.body))
-                    {
+                    if let Some((outline, kind)) = Outline::parse(walk.body(&place)) {
                         if told.since.is_none() {
                             told.since = OffsetDateTime::parse(&outline.at, &Rfc3339).ok();
                         }
                         self.take(kind, &outline, &mut told.unended);
                     }
                 }
+                Way::Sealed(_) => {}
                 Way::End | Way::Torn(_) => return Ok(told),
             }
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use audit::{AuditKey, Clock, Identity, Observer, Opened};
+use audit::{Clock, Identity, Observer, Opened, WriterKeys};
 use host::clock::{now, wall_now};
 use host::places::Places;
 use host::user::LocalUsers;
@@ -42,7 +42,7 @@ const PER_OPERATOR_MAX: usize = 16;
 /// # Errors
 /// Why it did not start, or can not go on.
 pub fn serve(
-    (materials, audit_key): (Materials, AuditKey),
+    (materials, audit_keys): (Materials, WriterKeys),
     open: &[String],
     lifeline: Option<Lifeline>,
     signals: (Signals, Runtime),
@@ -86,7 +86,7 @@ pub fn serve(
             json!({}),
         ),
     }
-    let ended = run((materials, audit_key, users), listeners, lifeline, signals, &log);
+    let ended = run((materials, audit_keys, users), listeners, lifeline, signals, &log);
     if let Err(error) = &ended {
         log.error("it can not go on", json!({"error": format!("{error:#}")}));
     }
@@ -111,7 +111,7 @@ fn unreadable(materials: &Materials, log: &Log) {
 }
 
 fn run(
-    (materials, audit_key, users): (Materials, AuditKey, LocalUsers),
+    (materials, audit_keys, users): (Materials, WriterKeys, LocalUsers),
     listeners: (Door, Door),
     lifeline: Option<Lifeline>,
     (signals, runtime): (Signals, Runtime),
@@ -120,11 +120,10 @@ fn run(
     let config = &materials.config;
     let (store, stored) = Store::open(&config.state_dir)?;
     let keys = AuditKeys::of_registry(&materials.registry);
-    let opened = Opened::open(&config.journal_dir, audit_key, &keys)?;
-    if let Some(witness) = &stored.witness {
-        let (chain, head) = witness.parse().context("state.dir: its witness can not be read")?;
-        opened.holds(chain, head)?;
-    }
+    let known = stored.witness.as_ref().map(|witness| {
+        witness.parse().context("state.dir: the head of the journal in it cannot be read")
+    });
+    let opened = Opened::open(&config.journal_dir, audit_keys, &keys, known.transpose()?)?;
     let mut past = stored.past;
     let told = past.read(&config.journal_dir).context("audit.dir")?;
     // No reason to refuse the start: the next emergency needs the other keys.

@@ -75,6 +75,8 @@ fn places(file: &Path, config: &Config) -> Vec<Place> {
         Place::new("state.dir", &config.state_dir, What::Directory),
         Place::new("admin.socket", directory_of(&config.admin.socket), What::Directory),
     ];
+    let previous = config.audit.previous_key_file.iter();
+    places.extend(previous.map(|file| Place::new("audit.previous_key_file", file, What::Secret)));
     let lists = tls.client_crl_files.iter();
     places.extend(lists.map(|list| Place::new("server.tls.client_crl_files", list, What::File)));
     if let Some(socket) = &config.breakglass.signer_socket {

@@ -32,10 +32,10 @@ impl From<OpenError> for InitError {
 /// # Errors
 /// [`InitError`]; a journal that is there stays as it is.
 pub fn init(materials: &Materials) -> Result<Witness, InitError> {
-    let Materials { config, audit_key: RegisteredAuditKey { key, kid }, .. } = materials;
+    let Materials { config, audit_key: RegisteredAuditKey { key, kid, .. }, .. } = materials;
     let (store, mut state) = Store::open(&config.state_dir)?;
     let replaces =
-        state.witness.map(|Witness { chain, head }| format!("{chain}:{}:{}", head.seq, head.hash));
+        state.witness.map(|Witness { log, head }| format!("{log}:{}:{}", head.size, head.root));
     let (audit_key, by) = (public(key), host::user::ourselves());
     let record = Record::Init(journal::Init {
         audit_key: &audit_key,
@@ -45,10 +45,10 @@ pub fn init(materials: &Materials) -> Result<Witness, InitError> {
         replaces: replaces.as_deref(),
     });
     let (directory, bytes) = (&config.audit.dir, config.audit.segment_bytes);
-    let (chain, head) = audit::init(directory, bytes, key, &record, wall_now())?;
+    let (log, head) = audit::init(directory, bytes, key, &record, wall_now())?;
     // Dying before this is stored leaves a journal that the next start refuses, if there was
     // another one, as not the one that was here; bringing that one back or `init` again helps.
-    let witness = Witness { chain, head };
+    let witness = Witness { log, head };
     state.witness = Some(witness);
     store.save(&state)?;
     Ok(witness)

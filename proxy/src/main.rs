@@ -60,8 +60,8 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Make the journal, once: every signature is recorded in it before it leaves. The new
-    /// chain's first record says who made it, and which journal was here before.
+    /// Make the journal, once: every signature is recorded in it before it leaves. The new log's
+    /// first record says who made it, and which journal was here before.
     #[command(
         after_help = "Example: signing-proxy init --config /etc/signing-proxy/signing-proxy.toml"
     )]
@@ -155,7 +155,7 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
 fn make_journal(file: &Path, environment: &Environment) -> anyhow::Result<ExitCode> {
     let materials = Materials::load(file, environment)?;
     let made = init(&materials)?;
-    out::report(&format!("{}: chain {} begins", materials.config.audit.dir.display(), made.chain))?;
+    out::report(&format!("{}: log {} begins", materials.config.audit.dir.display(), made.log))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,6 +16,8 @@ pub struct Context<'r> {
     pub traceparent: Option<&'r str>,
     /// Why the caller wants the signature, if it said so.
     pub justification: Option<&'r str>,
+    /// Whether the caller wants the proof that the signature's record is in the log.
+    pub proves: bool,
 }
 
 /// An intent that is on its way to the disk: its outcome will be recorded, or the next
@@ -35,6 +37,7 @@ pub(crate) struct About {
     pub(crate) algorithm: Algorithm,
     pub(crate) input_digest: String,
     pub(crate) mode: Mode,
+    pub(crate) proves: bool,
 }
 
 impl Intent {
@@ -57,6 +60,7 @@ impl Intent {
             algorithm: permit.algorithm(),
             input_digest: input.fingerprint().to_string(),
             mode: if permit.session().is_some() { Mode::Breakglass } else { Mode::Normal },
+            proves: context.proves,
         };
         let record = Record::Intent(journal::Intent {
             algorithm: about.algorithm.name(),

@@ -3,7 +3,7 @@
 use audit::{Durable, Journal};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use signing_core::breakglass::wire::JournalHead;
+use signing_core::breakglass::wire::JournalRecord;
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Admitted, Permit};
 use signing_core::journal::{self, Record, TimingUs, clip};
@@ -16,7 +16,7 @@ use crate::order::{Failed, Proven};
 #[derive(Clone, Copy, Debug)]
 pub struct Provenance<'r> {
     /// The emergency signer's own record of it, in a session.
-    pub witnessed: Option<&'r JournalHead>,
+    pub witnessed: Option<&'r JournalRecord>,
     /// Whether it was given out before, under the same idempotency key.
     pub replayed: bool,
     /// Where the time went.
@@ -46,7 +46,7 @@ impl<P: Admitted> Proven<P> {
     ) -> Result<Recorded<P>, Refusal> {
         let Self { permit, intent: Intent { seq, about }, signature } = self;
         let text = STANDARD.encode(signature.bytes());
-        let signer_record = provenance.witnessed.map(JournalHead::to_text);
+        let signer_record = provenance.witnessed.map(JournalRecord::to_text);
         let session = permit.session();
         let record = Record::Signed(journal::Signed {
             algorithm: about.algorithm.name(),
@@ -63,7 +63,7 @@ impl<P: Admitted> Proven<P> {
             signer_kid: about.signer_kid.as_str(),
             timing_us: provenance.timing_us,
         });
-        match journal.outcome(seq, &record).await {
+        match journal.outcome(seq, &record, about.proves).await {
             Ok(durable) => Ok(Recorded { permit, about, signature, durable }),
             Err(trouble) => Err(unavailable(&trouble).about(&about.signer_kid)),
         }

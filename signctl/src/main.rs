@@ -9,6 +9,7 @@ mod doctor;
 mod drill;
 mod gate;
 mod https;
+mod receipt;
 mod show;
 mod signers;
 mod socket;
@@ -110,6 +111,9 @@ enum Verb {
     /// Read the journal: tail, verify, export.
     #[command(after_help = "Example: signctl audit tail --follow")]
     Audit(audit::Flags),
+    /// Check an answer with a receipt, far from the journal.
+    #[command(after_help = "Example: signctl receipt verify --help")]
+    Receipt(receipt::Flags),
     /// Break-glass: request, unlock, activate, status, end, destroy.
     #[command(after_help = "Example: signctl breakglass request --help")]
     Breakglass(breakglass::Flags),
@@ -144,6 +148,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Verb::Doctor(_) => (client::post(socket, "/v1/doctor", &json!({}))?, doctor::found),
         Verb::Drill(flags) => (drill::run(flags, socket, arguments.json)?, show::drilled),
         Verb::Audit(flags) => return audit::run(flags, arguments.json),
+        Verb::Receipt(flags) => return receipt::run(flags, arguments.json),
         Verb::Breakglass(flags) => return breakglass::run(flags, socket, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),
         Verb::Unseal { kid, reason, .. } => {
@@ -190,7 +195,11 @@ impl Verb {
             | Self::Doctor(socket)
             | Self::Drill(drill::Flags { socket, .. }) => socket.or(before),
             Self::Breakglass(flags) => flags.socket(before),
-            Self::Health { .. } | Self::Gate(_) | Self::Audit(_) | Self::Signers(_) => {
+            Self::Health { .. }
+            | Self::Gate(_)
+            | Self::Audit(_)
+            | Self::Receipt(_)
+            | Self::Signers(_) => {
                 before.unused();
                 Socket::default()
             }

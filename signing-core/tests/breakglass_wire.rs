@@ -6,13 +6,17 @@
 use proptest::prelude::*;
 use signing_core::breakglass::Clause;
 use signing_core::breakglass::wire::{
-    self, Answer, Ask, FRAME_MAX_BYTES, FrameError, Hello, Input, JournalHead, LENGTH_BYTES,
-    Reason, Refused, Sign, Signed,
+    self, Answer, Ask, FRAME_MAX_BYTES, FrameError, Hello, Input, JournalHead, JournalRecord,
+    LENGTH_BYTES, Reason, Refused, Sign, Signed,
 };
 use signing_core::{Algorithm, Canary, Digest, Hash, Kid, SignRequest, ToBeSigned, request};
 
+fn record() -> JournalRecord {
+    JournalRecord { log: "0".repeat(32), seq: 8, leaf: "a".repeat(64) }
+}
+
 fn head() -> JournalHead {
-    JournalHead { chain: "0".repeat(32), seq: 7, hash: "a".repeat(64) }
+    JournalHead { log: "0".repeat(32), size: 7, root: "a".repeat(64) }
 }
 
 fn sign(id: u64, message: &[u8]) -> Sign {
@@ -188,7 +192,7 @@ proptest! {
 
     #[test]
     fn an_answer_comes_back(id in any::<u64>(), remaining in any::<u64>()) {
-        let answer = Answer::Signed(Signed { id, signature: "AA==".to_owned(), record: head(), remaining });
+        let answer = Answer::Signed(Signed { id, signature: "AA==".to_owned(), record: record(), remaining });
         let mut out = Vec::new();
         wire::write(&answer, &mut out).unwrap();
         prop_assert_eq!(wire::read::<Answer>(&out).unwrap(), Some((answer, out.len())));

@@ -141,21 +141,54 @@ pub fn segments(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Where every record of a segment lies, with its number (docs/journal.md).
+/// Where every record of a segment lies, up to the end of the checkpoint that covers it, with its
+/// number (docs/journal.md).
 #[must_use]
 pub fn records(segment: &Path) -> Vec<(u64, Place)> {
-    let bytes = fs::read(segment).unwrap();
     let file = segment.file_name().unwrap().to_str().unwrap();
+    let (mut found, mut covered): (Vec<(u64, Place)>, usize) = (Vec::new(), 0);
+    for frame in frames(segment) {
+        let to = frame.to;
+        if frame.is_checkpoint {
+            found.iter_mut().skip(covered).for_each(|(_, place)| place.to = to);
+            covered = found.len();
+        } else {
+            found.push((frame.number, Place { file: file.to_owned(), from: frame.from, to }));
+        }
+    }
+    found
+}
+
+/// A record or a checkpoint, as it lies in a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// A record's number; how many records a checkpoint covers.
+    pub number: u64,
+    /// Which of the two it is.
+    pub is_checkpoint: bool,
+    /// Where it begins.
+    pub from: u64,
+    /// Where the next one begins.
+    pub to: u64,
+}
+
+/// Every frame of a segment, by the lengths in the file alone (docs/journal.md).
+#[must_use]
+pub fn frames(segment: &Path) -> Vec<Frame> {
+    let bytes = fs::read(segment).unwrap();
     let mut found = Vec::new();
-    let mut from = 512;
+    let mut from = 4096;
     while let Some(head) = bytes.get(from..from + 16) {
-        let length = u32::from_le_bytes(head[..4].try_into().unwrap()) as usize;
+        let length = u32::from_le_bytes(head[..4].try_into().unwrap());
         if length == 0 {
             break;
         }
-        let to = from + (128 + length).next_multiple_of(8);
-        let seq = u64::from_le_bytes(head[8..].try_into().unwrap());
-        found.push((seq, Place { file: file.to_owned(), from: from as u64, to: to as u64 }));
+        let is_checkpoint = length >> 31 == 1;
+        let before = if is_checkpoint { 24 } else { 16 };
+        let inner = (length & !(1 << 31)) as usize;
+        let to = from + (before + inner).next_multiple_of(8);
+        let number = u64::from_le_bytes(head[8..].try_into().unwrap());
+        found.push(Frame { number, is_checkpoint, from: from as u64, to: to as u64 });
         from = to;
     }
     found

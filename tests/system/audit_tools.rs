@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use signing_core::tree::{Frontier, SignedCheckpoint, TreeHash};
 use system_tests::programs::ours;
 use system_tests::{Chance, Kind, ProxyBuilder, World, is_campaign};
 
@@ -68,8 +69,8 @@ async fn tail_shows_records_as_they_happen_and_verify_is_clean_after_a_crash() {
     let shown: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
     assert_eq!(shown["record"]["data"]["signature"], answer.body["signature"]);
     assert_eq!(
-        (&shown["seq"], &shown["hash"]),
-        (&answer.body["audit"]["seq"], &answer.body["audit"]["hash"])
+        (&shown["seq"], &shown["leaf"]),
+        (&answer.body["audit"]["seq"], &answer.body["audit"]["leaf"])
     );
 
     proxy.process.signal(Signal::SIGKILL);
@@ -77,7 +78,7 @@ async fn tail_shows_records_as_they_happen_and_verify_is_clean_after_a_crash() {
     let again = builder.start().await;
     let second = again.client(ALICE).await.sign_message("ec", b"hi").await;
     let shown: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-    assert_eq!(shown["hash"], second.body["audit"]["hash"], "it goes on after a restart");
+    assert_eq!(shown["leaf"], second.body["audit"]["leaf"], "it goes on after a restart");
     tail.kill().unwrap();
     tail.wait().unwrap();
     let (code, said) = verified(&world, &journal, &[]);
@@ -175,7 +176,7 @@ async fn tail_with_a_filter_looks_back_to_the_oldest_record() {
     };
     let found = lines(&["--request", first.body["request_id"].as_str().unwrap()]);
     assert_eq!(found.len(), 2, "its intent and its outcome: {found:?}");
-    assert_eq!(found[1]["hash"], first.body["audit"]["hash"]);
+    assert_eq!(found[1]["leaf"], first.body["audit"]["leaf"]);
     assert_eq!(lines(&["--type", "init", "-n", "1"])[0]["seq"], 1);
     let segments: Vec<_> = lines(&["--type", "segment", "-n", "5"]);
     assert_eq!(segments.len(), 2, "all there are: {segments:?}");
@@ -194,15 +195,9 @@ async fn a_changed_byte_anywhere_is_found_and_its_record_named() {
     let (code, said) = verified(&world, &journal, &[]);
     assert_eq!((code, said["live"].as_bool()), (0, Some(false)), "{said}");
     let used = usize::try_from(said["bytes"].as_u64().unwrap()).unwrap();
-    // Where each record begins, by the lengths in the file.
     let name = "00000000000000000001.journal";
     let bytes = std::fs::read(journal.join(name)).unwrap();
-    let mut begins = vec![512];
-    while *begins.last().unwrap() < used {
-        let at = *begins.last().unwrap();
-        let body = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-        begins.push(at + (128 + usize::try_from(body).unwrap()).next_multiple_of(8));
-    }
+    let frames = system_tests::journal::frames(&journal.join(name));
     let copy = world.scratch.path("copy");
     std::fs::create_dir(&copy).unwrap();
     std::fs::copy(journal.join(name), copy.join(name)).unwrap();
@@ -217,26 +212,31 @@ async fn a_changed_byte_anywhere_is_found_and_its_record_named() {
         let changed = bytes[at] ^ (1 << chance.below(8));
         file.write_all_at(&[changed], u64::try_from(at).unwrap()).unwrap();
         let (code, said) = verified(&world, &copy, &[]);
-        let hit = begins.iter().filter(|begin| **begin <= at).count().max(1);
         assert_eq!(code, 1, "byte {at}: {said}");
-        assert_eq!(said["defect"]["record"], hit, "byte {at}: {said}");
+        // Of a checkpoint, the newest record that it covers; whether it is one is in its length.
+        let hit = frames.iter().rev().find(|frame| frame.from <= at as u64);
+        let hit = hit.map_or(1, |frame| frame.number + u64::from(frame.to <= at as u64));
+        let found = said["defect"]["record"].as_u64().unwrap();
+        assert!(found.abs_diff(hit) <= 1, "byte {at} of record {hit}: {said}");
         file.write_all_at(&bytes[at..=at], u64::try_from(at).unwrap()).unwrap();
     }
     // A record that is cut off is missed by whoever kept its receipt.
-    let cut = begins[usize::try_from(receipt["seq"].as_u64().unwrap()).unwrap() - 1];
+    let seq = receipt["seq"].as_u64().unwrap();
+    let before = frames.iter().rev().find(|frame| frame.is_checkpoint && frame.number < seq);
+    let cut = usize::try_from(before.unwrap().to).unwrap();
     file.write_all_at(&vec![0; used - cut], u64::try_from(cut).unwrap()).unwrap();
     let (code, said) = verified(&world, &copy, &[]);
     assert_eq!(code, 0, "nothing is left to show it: {said}");
-    let head = format!("{}:{}", receipt["seq"], receipt["hash"].as_str().unwrap());
-    let (code, said) = verified(&world, &copy, &["--head", &head]);
+    let kept = format!("{}:{}", receipt["seq"], receipt["leaf"].as_str().unwrap());
+    let (code, said) = verified(&world, &copy, &["--receipt", &kept]);
     assert_eq!(code, 1, "{said}");
     assert!(said["defect"]["sentence"].as_str().unwrap().contains("cut short"), "{said}");
-    let (code, said) = verified(&world, &journal, &["--head", &head, "--limit", "3"]);
+    let (code, said) = verified(&world, &journal, &["--receipt", &kept, "--limit", "3"]);
     assert_eq!(code, 0, "{said}");
 }
 
 #[tokio::test]
-async fn export_writes_lines_that_verify_alone() {
+async fn export_writes_lines_that_a_checkpoint_covers() {
     let world = World::new();
     written(&world, 1).await;
     let journal = world.proxy().journal();
@@ -244,27 +244,20 @@ async fn export_writes_lines_that_verify_alone() {
     let (code, _, errors) = audit(&journal, &["export", "--output", file.to_str().unwrap()]);
     assert_eq!(code, 0, "{errors}");
     let lines = std::fs::read_to_string(&file).unwrap();
-    let mut before = "0".repeat(64);
-    for (number, line) in lines.lines().enumerate() {
-        let line: Value = serde_json::from_str(line).unwrap();
-        assert_eq!((&line["seq"], &line["prev_hash"]), (&json!(number + 1), &json!(before)));
-        // By docs/journal.md: domain, chain, hash before, then seq, durable, key and body.
-        let bytes = |name: &str| hex::decode(line[name].as_str().unwrap()).unwrap();
-        let number = |name: &str| line[name].as_u64().unwrap().to_le_bytes();
-        let signed = [
-            b"signing-proxy journal v1\0".to_vec(),
-            bytes("chain"),
-            bytes("prev_hash"),
-            number("seq").to_vec(),
-            number("durable").to_vec(),
-            bytes("audit_key"),
-            line["record"].to_string().into_bytes(),
-        ]
-        .concat();
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &signed);
-        assert_eq!(line["hash"], hex::encode(hash), "{line}");
-        before = line["hash"].as_str().unwrap().to_owned();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, records) = lines.split_last().unwrap();
+    let mut tree = Frontier::default();
+    for (number, line) in records.iter().enumerate() {
+        assert_eq!(line["seq"], number + 1);
+        // By docs/journal.md: the leaf is over the record's bytes.
+        let leaf = TreeHash::leaf(line["record"].to_string().as_bytes());
+        assert_eq!(line["leaf"], leaf.to_string(), "{line}");
+        tree.push(leaf);
     }
+    let checkpoint = SignedCheckpoint::parse(last["checkpoint"].as_str().unwrap()).unwrap();
+    let stated = checkpoint.checkpoint();
+    assert_eq!((stated.size, stated.root), (tree.size(), tree.root()));
+    assert_eq!(records[0]["log"], stated.log.origin());
     let (code, _, errors) = audit(&journal, &["export", "--output", file.to_str().unwrap()]);
     assert!(code == 1 && errors.contains("is there already"), "{errors}");
     // Nothing is written where somebody put something else, and a range has to be there.

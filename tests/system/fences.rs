@@ -9,7 +9,7 @@ use std::time::Instant;
 use audit::scan::{Frames, Step, segments};
 use http::Method;
 use serde_json::{Value, json};
-use signing_core::journal::Outline;
+use signing_core::journal::{Frame, Outline};
 use system_tests::{
     Certificate, Chance, Client, Fault, Key, Kind, Profile, Protocol, Proxy, World, eventually,
     is_campaign,
@@ -260,8 +260,9 @@ impl History {
         for segment in segments(&world.scratch.path("proxy/journal")).unwrap() {
             let mut frames = Frames::open(&segment).unwrap();
             while let Step::Frame(_, frame) = frames.step().unwrap() {
-                let (Outline { data, r#type, .. }, _) = Outline::parse(frame.body).unwrap();
-                records.push((frame.seq, r#type, data));
+                let Frame::Entry(entry) = frame else { continue };
+                let (Outline { data, r#type, .. }, _) = Outline::parse(entry.body).unwrap();
+                records.push((entry.seq, r#type, data));
             }
         }
         let of_type = |word: &'static str| records.iter().filter(move |(_, kind, _)| kind == word);

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use signing_core::journal::Outline;
+use signing_core::journal::{Frame, Outline};
 use system_tests::{
     Client, Fault, Key, Kind, Profile, Protocol, Proxy, ProxyBuilder, World, eventually,
 };
@@ -19,7 +19,8 @@ fn records(journal: &Path) -> Vec<(String, Value)> {
     for segment in audit::scan::segments(journal).unwrap() {
         let mut frames = audit::scan::Frames::open(&segment).unwrap();
         while let audit::scan::Step::Frame(_, frame) = frames.step().unwrap() {
-            let (Outline { data, r#type, .. }, _) = Outline::parse(frame.body).unwrap();
+            let Frame::Entry(entry) = frame else { continue };
+            let (Outline { data, r#type, .. }, _) = Outline::parse(entry.body).unwrap();
             found.push((r#type, data));
         }
     }
@@ -62,7 +63,7 @@ async fn i6_a_signature_is_in_the_journal_that_its_receipt_names() {
     let (word, intent) = &records[intent - 1];
     assert_eq!((word.as_str(), &intent["justification"]), ("intent", &json!("order 4711")));
     let status = proxy.admin("GET", "/v1/status", Value::Null).await.body;
-    assert_eq!(status["audit"]["chain"], receipt["chain"]);
+    assert_eq!(status["audit"]["log"], receipt["log"]);
 }
 
 #[tokio::test]

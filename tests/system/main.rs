@@ -75,6 +75,7 @@ mod passphrases;
 mod positional;
 mod proxies;
 mod rates;
+mod receipts;
 mod regions;
 mod registry_edits;
 mod reload;

@@ -133,7 +133,7 @@ async fn a_list_in_the_place_of_an_ask_is_not_heard_by_the_emergency_signer() {
 }
 
 fn head() -> Value {
-    json!({"chain": "00".repeat(16), "seq": 1, "hash": "00".repeat(32)})
+    json!({"log": "00".repeat(16), "size": 1, "root": "00".repeat(32)})
 }
 
 /// Reads a document, and says why not.

@@ -1,12 +1,14 @@
-//! Checks a batch of records alone: links, signatures, and what each body says by itself.
+//! Checks a batch of records: what each body says by itself, callers' signatures, and who signed
+//! the checkpoints.
 
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::journal::{
-    AuditKeys, ChainId, Frame, FrameError, HEADER_BYTES, Head, KeyId, Kind, Outline,
+    AuditKeys, Frame, FrameError, HEADER_BYTES, Head, KeyId, Kind, Outline, SignedBy,
 };
+use signing_core::tree::SignedCheckpoint;
 use signing_core::{Algorithm, Digest, Hash, Input, Registry, ToBeSigned};
 
 use super::SegmentPath;
@@ -14,13 +16,14 @@ use super::keys::{Keys, named};
 use super::story::{Event, What};
 use crate::walk::Defect;
 
-/// Records that follow each other in one segment.
+/// Whole writes that follow each other in one segment.
 pub(super) struct Batch {
-    pub(super) chain: ChainId,
-    /// The record before the first, as it stands there.
-    pub(super) before: Head,
+    /// The first record that is looked at.
+    pub(super) first_seq: u64,
     pub(super) file: SegmentPath,
-    /// Where the first begins in the file.
+    /// The checkpoint in the header, if the segment begins here.
+    pub(super) header: Option<SignedCheckpoint>,
+    /// Where the first write begins in the file.
     pub(super) at: u64,
     pub(super) frames: Vec<u8>,
     pub(super) records: u64,
@@ -33,11 +36,19 @@ pub(super) struct Checked {
     pub(super) file: SegmentPath,
     pub(super) first_seq: u64,
     pub(super) records: u64,
-    pub(super) head: Option<Head>,
+    /// The checkpoints, the header's too.
+    pub(super) seals: Vec<Signed>,
     pub(super) events: Vec<Event>,
     pub(super) signatures_checked: u64,
     pub(super) signatures_unchecked: u64,
     pub(super) defect: Option<Defect>,
+}
+
+/// A checkpoint whose signatures verify.
+pub(super) struct Signed {
+    pub(super) head: Head,
+    pub(super) at: u64,
+    pub(super) signed: SignedBy,
 }
 
 impl Batch {
@@ -45,53 +56,68 @@ impl Batch {
     pub(super) fn check(&self, registry: Option<&Registry>) -> Checked {
         let mut checked = Checked {
             file: Arc::clone(&self.file),
-            first_seq: self.before.seq + 1,
+            first_seq: self.first_seq,
             records: 0,
-            head: None,
+            seals: Vec::new(),
             events: Vec::new(),
             signatures_checked: 0,
             signatures_unchecked: 0,
             defect: None,
         };
-        let mut head = self.before;
+        if let Some(header) = &self.header
+            && let Err(what) = self.seal(header, 0, None, &mut checked)
+        {
+            checked.defect = Some(checked.defect_at(header.checkpoint().size + 1, 0, what));
+            return checked;
+        }
         let mut at = self.at;
         let mut rest = self.frames.as_slice();
+        // The audit key that a record names, until a checkpoint covers that record.
+        let mut names = None;
+        let mut newest = self.first_seq;
         while !rest.is_empty() {
-            match self.record(head, at, rest, registry, &mut checked) {
-                Ok((next, bytes)) => {
-                    head = next;
-                    at += bytes as u64;
-                    rest = rest.get(bytes..).unwrap_or_default();
-                    checked.records += 1;
-                    checked.head = Some(head);
+            let parsed = Frame::parse(rest).map_err(|error| error.to_string());
+            let (bytes, done) = match parsed {
+                Ok(Some(Frame::Entry(entry))) => {
+                    newest = entry.seq;
+                    let done = self.record(entry.seq, entry.body, at, registry, &mut checked);
+                    names = named(entry.body).map(|key| KeyId::of(&key)).or(names);
+                    (entry.bytes, done)
                 }
-                Err(what) => {
-                    checked.defect = Some(checked.defect_at(head.seq + 1, at, what));
-                    break;
+                Ok(Some(Frame::Checkpoint(sealing))) => {
+                    let done = self.seal(&sealing.checkpoint, at, names.take(), &mut checked);
+                    (sealing.bytes, done)
                 }
+                Ok(None) => (0, Err("its length is zero".to_owned())),
+                Err(what) => (0, Err(what)),
+            };
+            if let Err(what) = done {
+                checked.defect = Some(checked.defect_at(newest, at, what));
+                break;
             }
+            at += bytes as u64;
+            rest = rest.get(bytes..).unwrap_or_default();
         }
         checked
     }
 
-    /// Checks the record at the start of `bytes`; its place in the chain and its length.
+    /// Checks the body of a record.
     fn record(
         &self,
-        before: Head,
+        seq: u64,
+        body: &[u8],
         at: u64,
-        bytes: &[u8],
         registry: Option<&Registry>,
         checked: &mut Checked,
-    ) -> Result<(Head, usize), String> {
-        let frame = Frame::parse(bytes).map_err(|error| error.to_string())?;
-        let frame = frame.ok_or("its length is zero")?;
-        let head = before.then(&self.chain, &frame).map_err(|error| error.to_string())?;
-        self.keys.verify(&frame).map_err(|error| self.unsigned(error))?;
-        let (outline, kind) =
-            Outline::parse(frame.body).ok_or_else(|| FrameError::Body.to_string())?;
-        in_its_place(kind, &frame, at)?;
+    ) -> Result<(), String> {
+        let (outline, kind) = Outline::parse(body).ok_or_else(|| FrameError::Body.to_string())?;
+        in_its_place(kind, seq, body, at)?;
+        // Of the same write, and before what was asked for.
+        if seq < self.first_seq {
+            return Ok(());
+        }
         if let Some(what) = event(kind, &outline)? {
-            checked.events.push(Event { seq: frame.seq, at, what });
+            checked.events.push(Event { seq, at, what });
         }
         if matches!(kind, Kind::Signed | Kind::EmergencySigned) {
             match callers_signature(&outline, registry)? {
@@ -99,15 +125,36 @@ impl Batch {
                 false => checked.signatures_unchecked += 1,
             }
         }
-        Ok((head, frame.bytes))
+        checked.records += 1;
+        Ok(())
+    }
+
+    /// Checks who signed a checkpoint; `names`: the audit key that a record in it says it is.
+    fn seal(
+        &self,
+        checkpoint: &SignedCheckpoint,
+        at: u64,
+        names: Option<KeyId>,
+        checked: &mut Checked,
+    ) -> Result<(), String> {
+        let signed = self.keys.verify(checkpoint).map_err(|error| self.unsigned(error))?;
+        if let Some(named) = names.filter(|named| *named != signed.key) {
+            return Err(format!(
+                "it names the audit key {named}, and the checkpoint behind it is signed by {}",
+                signed.key
+            ));
+        }
+        checked.seals.push(Signed { head: Head::of(checkpoint.checkpoint()), at, signed });
+        Ok(())
     }
 
     fn unsigned(&self, error: FrameError) -> String {
         match (error, self.whose) {
-            (FrameError::UnknownKey(key), Keys::SelfAsserted) => format!(
-                "it names the audit key {key}, and no init or start record here says which that \
-                 is; give the registry with --signers"
-            ),
+            (FrameError::UnknownKey, Keys::SelfAsserted) => {
+                "the checkpoint behind it is signed with an audit key that no init or start record \
+                 here names; give the registry with --signers"
+                    .to_owned()
+            }
             _ => error.to_string(),
         }
     }
@@ -121,21 +168,19 @@ impl Checked {
 }
 
 /// Checks what must stand where it stands.
-fn in_its_place(kind: Kind, frame: &Frame<'_>, at: u64) -> Result<(), String> {
-    let (is_first, begins_segment) = (frame.seq == 1, at == HEADER_BYTES as u64);
+fn in_its_place(kind: Kind, seq: u64, body: &[u8], at: u64) -> Result<(), String> {
+    let (is_first, begins_segment) = (seq == 1, at == HEADER_BYTES as u64);
     let word = kind.word();
     if is_first != (kind == Kind::Init) {
-        return Err(format!("it is `{word}`, and a chain has one `init`, its first record"));
+        return Err(format!("it is `{word}`, and a log has one `init`, its first record"));
     }
     if (begins_segment && !is_first) != (kind == Kind::Segment) {
         return Err(format!(
             "it is `{word}`, and `segment` is the first record of each later segment, no other"
         ));
     }
-    if matches!(kind, Kind::Init | Kind::Start)
-        && named(frame.body).is_none_or(|key| KeyId::of(&key) != frame.key)
-    {
-        return Err(format!("it is signed by {}, and names another audit key", frame.key));
+    if matches!(kind, Kind::Init | Kind::Start) && named(body).is_none() {
+        return Err(format!("it is `{word}`, and names no audit key"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Which audit keys records have to be signed with.
+//! Which audit keys checkpoints have to be signed with.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use signing_core::journal::{AuditKeys, Outline};
 use signing_core::key::PublicKey;
 use signing_core::{Algorithm, Registry};
 
-use crate::scan::{Frames, SegmentError, Step};
+use crate::reader::{Item, Reader};
+use crate::scan::SegmentError;
 use crate::walk::{Stop, Walk};
 
 /// Whose word the audit keys are.
@@ -41,13 +42,17 @@ pub(super) fn of(registry: Option<&Registry>, walk: &Walk) -> Result<Option<Know
     let mut known = Known { keys: Arc::default(), whose: Keys::SelfAsserted };
     for segment in walk.segments().iter().take(walk.index()).rev() {
         let unreadable = |error| Stop::Segment { path: segment.path.clone(), error };
-        let mut frames = match Frames::open(segment) {
-            Ok(frames) => frames,
+        let mut reader = match Reader::open(segment) {
+            Ok(reader) => reader,
             Err(SegmentError::Io { error, .. }) => return Err(unreadable(error)),
             Err(_) => break,
         };
-        while let Step::Frame(_, frame) = frames.step().map_err(unreadable)? {
-            known.hear(frame.body);
+        loop {
+            match reader.step().map_err(unreadable)? {
+                Item::Record { body, .. } => known.hear(body),
+                Item::Sealed { .. } => {}
+                Item::End(_) | Item::Broken { .. } => break,
+            }
         }
         // Every process names its key before it writes anything else.
         if !known.keys.is_empty() {

@@ -1,8 +1,7 @@
 //! Verification of a journal, offline or beside the process that writes it.
 //!
 //! One reader goes through the segments and makes batches of records. A worker for each
-//! core checks them alone: what a batch needs of the one before is the hash that stands
-//! there. What follows from the order of records is checked here, batch after batch, so the
+//! core checks their bodies and their signatures: the reader has held them against the tree. What follows from the order of records is checked here, batch after batch, so the
 //! first defect found is the first there is. Every queue is bounded: memory does not
 //! grow with the journal.
 
@@ -17,11 +16,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use signing_core::Registry;
-use signing_core::journal::{ChainId, Head};
+use signing_core::journal::{Custody, Head, Leaf};
+use signing_core::tree::LogId;
 
 use crate::walk::{Defect, Stop, Torn, Walk, newest};
 use batch::{Batch, Checked};
-use reader::{End, Reader};
+use reader::{End, Reader, Wanted};
 use story::Story;
 
 pub use keys::Keys;
@@ -33,21 +33,25 @@ pub struct Options<'o> {
     pub limit: Option<u64>,
     /// The registry with the audit keys. None: the keys that the journal itself names.
     pub registry: Option<&'o Registry>,
-    /// A record that has to be there: a receipt that was kept elsewhere.
+    /// What it has to hold: a head that was kept elsewhere.
     pub head: Option<Head>,
+    /// A record that has to be there: a receipt that was kept elsewhere.
+    pub receipt: Option<Leaf>,
 }
 
 /// What was found.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The journal's chain, if a header could be read.
-    pub chain: Option<ChainId>,
+    /// Which log it is, if a header could be read.
+    pub log: Option<LogId>,
     /// The first record that was checked.
     pub first_seq: u64,
     /// How many were, up to the first defect.
     pub records: u64,
-    /// The newest of them.
+    /// The newest checkpoint that covers them.
     pub head: Option<Head>,
+    /// How many checkpoints were checked.
+    pub checkpoints: u64,
     /// Segments read.
     pub segments: u64,
     /// Bytes read of headers and records.
@@ -103,17 +107,19 @@ pub fn verify(
     options: &Options<'_>,
     mut progress: impl FnMut(Progress),
 ) -> Result<Report, VerifyError> {
-    let last = newest(directory)?.seq;
+    let last = newest(directory)?.size;
     let newest_only = options.limit.map_or(1, |limit| last.saturating_sub(limit) + 1);
-    let from = options.head.map_or(newest_only, |head| newest_only.min(head.seq.max(1)));
+    let wanted = [options.head.map(|head| head.size), options.receipt.map(|leaf| leaf.seq)];
+    let from = wanted.into_iter().flatten().fold(newest_only, |from, seq| from.min(seq.max(1)));
     let walk = Walk::open(directory, from)?;
     let from = from.max(walk.segments().first().map_or(1, |segment| segment.first_seq));
     let keys = keys::of(options.registry, &walk)?.ok_or(VerifyError::NoAuditKey)?;
     let mut report = Report {
-        chain: None,
+        log: None,
         first_seq: from,
         records: 0,
         head: None,
+        checkpoints: 0,
         segments: 0,
         bytes: 0,
         open_intents: 0,
@@ -124,15 +130,16 @@ pub fn verify(
         torn: None,
         defect: None,
     };
-    let reader = Reader::new(directory.to_owned(), walk, from..=last, keys, options.head);
+    let reader = Reader::new(directory.to_owned(), walk, from..=last, keys, Wanted::of(options));
     let mut story = Story::new(from);
+    let mut custody = Custody::default();
     let of = (last + 1).saturating_sub(from);
     let end = check(reader, options.registry, |checked| {
-        let whole = fold(&mut report, &mut story, checked);
+        let whole = fold(&mut report, &mut story, &mut custody, checked);
         progress(Progress { records: report.records, of });
         whole
     });
-    report.chain = end.chain;
+    report.log = end.log;
     report.segments = end.segments;
     report.bytes = end.bytes;
     report.live = end.live;
@@ -191,18 +198,26 @@ fn next(work: &Mutex<Receiver<Work>>) -> Option<Work> {
 }
 
 /// Adds what was checked to the report; false at the first defect.
-fn fold(report: &mut Report, story: &mut Story, checked: Checked) -> bool {
-    for event in &checked.events {
-        if let Err(what) = story.tell(event) {
-            report.records += event.seq.saturating_sub(checked.first_seq);
-            report.defect = Some(checked.defect_at(event.seq, event.at, what));
-            return false;
-        }
+fn fold(report: &mut Report, story: &mut Story, custody: &mut Custody, checked: Checked) -> bool {
+    let told = checked.events.iter().find_map(|event| {
+        let what = story.tell(event).err()?;
+        Some((event.seq, checked.defect_at(event.seq, event.at, what)))
+    });
+    let followed = checked.seals.iter().find_map(|seal| {
+        let what = custody.follow(seal.signed).err()?.to_string();
+        Some((seal.head.size, checked.defect_at(seal.head.size, seal.at, what)))
+    });
+    let out_of_order = [told, followed].into_iter().flatten().min_by_key(|(seq, _)| *seq);
+    if let Some((seq, defect)) = out_of_order {
+        report.records += seq.saturating_sub(checked.first_seq);
+        report.defect = Some(defect);
+        return false;
     }
     report.records += checked.records;
+    report.checkpoints += checked.seals.len() as u64;
     report.signatures_checked += checked.signatures_checked;
     report.signatures_unchecked += checked.signatures_unchecked;
-    report.head = checked.head.or(report.head);
+    report.head = checked.seals.last().map(|seal| seal.head).or(report.head);
     report.defect = checked.defect;
     report.defect.is_none()
 }

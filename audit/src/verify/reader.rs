@@ -1,4 +1,4 @@
-//! Goes through the segments and makes batches of records, each whole in itself.
+//! Goes through the segments and makes batches of whole writes.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use signing_core::journal::{ChainId, Frame, Head};
+use signing_core::journal::{HEADER_BYTES, Head, Leaf};
+use signing_core::tree::LogId;
 
+use super::Options;
 use super::batch::Batch;
 use super::keys::Known;
-use crate::walk::{Defect, Place, Stop, Torn, Walk, Way, is_being_written};
+use crate::walk::{Defect, Place, Seal, Stop, Torn, Walk, Way, is_being_written};
 
 /// A batch is full with so many records, or bytes.
 const BATCH_RECORDS: u64 = 256;
@@ -27,14 +29,37 @@ pub(super) struct Reader {
     /// The newest record when this began.
     to: u64,
     keys: Known,
-    wanted: Option<Head>,
+    wanted: Wanted,
     batch: Option<Batch>,
+    /// The records of the write that is read, as they lie in the file.
+    write: Option<Write>,
     torn: Option<Torn>,
+}
+
+/// What was kept elsewhere and has to be there, as far as it was not found yet.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    head: Option<Head>,
+    receipt: Option<Leaf>,
+}
+
+/// Records that no checkpoint was read for yet.
+struct Write {
+    at: u64,
+    bytes: Vec<u8>,
+    records: u64,
+}
+
+impl Wanted {
+    pub(super) fn of(options: &Options<'_>) -> Self {
+        let Options { head, receipt, .. } = *options;
+        Self { head, receipt }
+    }
 }
 
 /// How its way ended.
 pub(super) struct End {
-    pub(super) chain: Option<ChainId>,
+    pub(super) log: Option<LogId>,
     pub(super) segments: u64,
     pub(super) bytes: u64,
     pub(super) live: bool,
@@ -51,10 +76,10 @@ impl Reader {
         walk: Walk,
         range: RangeInclusive<u64>,
         keys: Known,
-        wanted: Option<Head>,
+        wanted: Wanted,
     ) -> Self {
         let (from, to) = range.into_inner();
-        Self { directory, walk, from, to, keys, wanted, batch: None, torn: None }
+        Self { directory, walk, from, to, keys, wanted, batch: None, write: None, torn: None }
     }
 
     /// Gives out batches until the end, or until `give` says that nobody takes them.
@@ -69,7 +94,7 @@ impl Reader {
             give(batch);
         }
         End {
-            chain: self.walk.chain(),
+            log: self.walk.log(),
             segments: (self.walk.index() + 1 - first_index) as u64,
             bytes: self.walk.bytes(),
             live: is_being_written(&self.directory),
@@ -83,10 +108,13 @@ impl Reader {
         loop {
             match self.walk.step()? {
                 // It came since this began. Whoever writes may well be faster: no end then.
-                Way::Record(place) if place.head.seq > self.to => return Ok(()),
+                Way::Record(place) if place.leaf.seq > self.to => return Ok(()),
                 Way::Record(place) => {
                     looks = 0;
-                    if self.take(&place)?.is_some_and(|batch| !give(batch)) {
+                    self.record(&place)?;
+                }
+                Way::Sealed(seal) => {
+                    if self.seal(&seal)?.is_some_and(|batch| !give(batch)) {
                         return Ok(());
                     }
                 }
@@ -105,68 +133,102 @@ impl Reader {
         }
     }
 
-    /// Puts a record into its batch; the batch before, if this one does not fit there.
-    fn take(&mut self, place: &Place) -> Result<Option<Batch>, Stop> {
-        let raw = self.walk.raw(place);
-        if let Ok(Some(frame)) = Frame::parse(raw) {
-            self.keys.hear(frame.body);
-        }
-        let Head { seq, hash } = place.head;
-        if seq < self.from {
-            return Ok(None);
-        }
-        let full = |batch: &Batch| {
-            batch.records >= BATCH_RECORDS
-                || batch.frames.len() + raw.len() > BATCH_BYTES
-                || place.begins_segment()
-        };
-        let done = if self.batch.as_ref().is_some_and(full) { self.batch.take() } else { None };
-        let Some(chain) = self.walk.chain() else { return Ok(done) };
-        let batch = self.batch.get_or_insert_with(|| Batch {
-            chain,
-            before: place.before,
-            file: Arc::new(self.walk.file().to_owned()),
-            at: place.at,
-            frames: Vec::with_capacity(BATCH_BYTES / 4),
-            records: 0,
-            keys: Arc::clone(&self.keys.keys),
-            whose: self.keys.whose,
-        });
-        batch.frames.extend_from_slice(raw);
-        batch.records += 1;
-        batch.keys = Arc::clone(&self.keys.keys);
-        match self.wanted {
-            Some(wanted) if wanted.seq == seq && wanted.hash != hash => {
+    /// Takes a record.
+    fn record(&mut self, place: &Place) -> Result<(), Stop> {
+        self.keys.hear(self.walk.body(place));
+        let Leaf { seq, hash } = place.leaf;
+        if let Some(wanted) = self.wanted.receipt.filter(|wanted| wanted.seq == seq) {
+            if wanted.hash != hash {
                 let what = format!(
-                    "its hash is {hash}, and the receipt's {}: the journal was replaced",
+                    "its leaf is {hash}, and the receipt's {}: the journal was replaced",
                     wanted.hash
                 );
-                let file = self.walk.file().to_owned();
-                Err(Stop::Defect(Defect { record: seq, file, at: place.at, what }))
+                return Err(self.defect(seq, place.at, what));
             }
-            _ => Ok(done),
+            self.wanted.receipt = None;
         }
+        let at = place.at;
+        let write = self.write.get_or_insert_with(|| Write { at, bytes: Vec::new(), records: 0 });
+        write.bytes.extend_from_slice(self.walk.raw(place));
+        write.records += 1;
+        Ok(())
     }
 
-    /// The defect that the record of a receipt is not there.
+    /// Puts the write that ends here into its batch; the batch before, if this one does not fit
+    /// there.
+    fn seal(&mut self, seal: &Seal) -> Result<Option<Batch>, Stop> {
+        let Some(mut write) = self.write.take() else { return Ok(None) };
+        let head = Head::of(seal.checkpoint.checkpoint());
+        if let Some(wanted) = self.wanted.head.filter(|wanted| wanted.size == head.size) {
+            if wanted != head {
+                let what = format!(
+                    "the root up to here is {}, and the one that was kept {}: the journal was \
+                     replaced",
+                    head.root, wanted.root
+                );
+                return Err(self.defect(head.size, seal.at, what));
+            }
+            self.wanted.head = None;
+        }
+        if head.size < self.from {
+            return Ok(None);
+        }
+        write.bytes.extend_from_slice(self.walk.raw_seal(seal));
+        let begins_segment = write.at == HEADER_BYTES as u64;
+        let full = |batch: &Batch| {
+            batch.records >= BATCH_RECORDS
+                || batch.frames.len() + write.bytes.len() > BATCH_BYTES
+                || begins_segment
+        };
+        let done = if self.batch.as_ref().is_some_and(full) { self.batch.take() } else { None };
+        let (first, from) = (head.size - write.records + 1, self.from);
+        let (keys, whose) = (Arc::clone(&self.keys.keys), self.keys.whose);
+        let (walk, at) = (&self.walk, write.at);
+        let batch = self.batch.get_or_insert_with(|| Batch {
+            first_seq: first.max(from),
+            file: Arc::new(walk.file().to_owned()),
+            header: walk.header().filter(|_| begins_segment).map(|it| it.checkpoint.clone()),
+            at,
+            frames: Vec::with_capacity(BATCH_BYTES / 4),
+            records: 0,
+            keys: Arc::default(),
+            whose,
+        });
+        batch.frames.append(&mut write.bytes);
+        batch.records += write.records;
+        batch.keys = keys;
+        Ok(done)
+    }
+
+    /// The defect that what was kept elsewhere is not there.
     fn wanted_is_missing(&self) -> Option<Defect> {
-        let wanted = self.wanted?;
-        let newest = self.walk.passed().map_or(0, |head| head.seq);
-        let what = if wanted.seq > newest {
+        let (seq, kept) = match self.wanted {
+            Wanted { receipt: Some(leaf), .. } => (leaf.seq, "a receipt"),
+            Wanted { head: Some(head), .. } => (head.size, "a head that was kept"),
+            Wanted { receipt: None, head: None } => return None,
+        };
+        let newest = self.walk.passed().map_or(0, |head| head.size);
+        let what = if seq > newest {
             format!(
-                "it is not there, and a receipt says that it was: the journal ends with record \
+                "it is not there, and {kept} says that it was: the journal ends with record \
                  {newest}; it was cut short, or an older copy took its place"
             )
-        } else if wanted.seq < self.from {
+        } else if seq < self.from {
             format!(
                 "it was moved away: what is here begins with record {}; bring its segment back \
-                 to check a receipt of it",
+                 to check {kept} of it",
                 self.from
             )
         } else {
-            return None;
+            format!(
+                "no checkpoint covers exactly so much, as {kept} says: the journal was replaced"
+            )
         };
         let (file, at) = (self.walk.file().to_owned(), self.walk.position());
-        Some(Defect { record: wanted.seq, file, at, what })
+        Some(Defect { record: seq, file, at, what })
+    }
+
+    fn defect(&self, record: u64, at: u64, what: String) -> Stop {
+        Stop::Defect(Defect { record, file: self.walk.file().to_owned(), at, what })
     }
 }

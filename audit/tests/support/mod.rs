@@ -55,7 +55,7 @@ pub(crate) fn key() -> AuditKey {
 pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
     let mut keys = AuditKeys::default();
     keys.add(key().public().clone());
-    Opened::open(path, key(), &keys)
+    Opened::open(path, key().into(), &keys, None)
 }
 
 pub(crate) fn start(opened: Opened) -> Journal {

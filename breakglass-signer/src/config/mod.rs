@@ -31,6 +31,8 @@ pub struct Config {
     pub journal_dir: PathBuf,
     /// PKCS#8 PEM of the audit key.
     pub audit_key_file: PathBuf,
+    /// The audit key before that one, for the first start with it.
+    pub previous_audit_key_file: Option<PathBuf>,
     /// Bytes of a segment.
     pub segment_bytes: u64,
     /// The registry.

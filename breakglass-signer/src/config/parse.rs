@@ -45,6 +45,7 @@ pub(super) fn parse(
         "key_file",
         "name the PKCS#8 PEM of this signer's own audit key: openssl genpkey -algorithm ed25519",
     );
+    let previous_audit_key_file = audit.text("previous_key_file").map(|file| directory.join(file));
     let segment_bytes = audit.number("segment_bytes", 64 << 20, 1 << 20..=1 << 30);
     audit.finish();
     let mut registry = root.section("registry");
@@ -82,6 +83,7 @@ pub(super) fn parse(
         state_dir,
         journal_dir: directory.join(journal),
         audit_key_file,
+        previous_audit_key_file,
         segment_bytes,
         registry_file,
         approvers_file,

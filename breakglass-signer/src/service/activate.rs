@@ -14,7 +14,7 @@ use serde_json::json;
 use signing_core::Kid;
 use signing_core::breakglass::activation::{self, Approval, Evidence};
 use signing_core::breakglass::wire::{
-    Activate, Activated, JournalHead, OutageClaim, Reason, Refused,
+    Activate, Activated, JournalRecord, OutageClaim, Reason, Refused,
 };
 use signing_core::breakglass::{
     APPROVALS_MAX, Activation, Clause, NotActivated, REQUEST_MAX_BYTES, Request, RequestError,
@@ -25,7 +25,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 
-use super::{Active, Service, head_of, one_line, refused};
+use super::{Active, Service, one_line, record_of, refused};
 use crate::approval;
 use crate::connection::Out;
 use crate::key::{EmergencyKey, Unproven};
@@ -145,7 +145,7 @@ impl Service {
                 signatures: 0,
                 activated_at: rfc3339_seconds(wall),
                 approved_by,
-                record: head_of(&durable),
+                record: record_of(&durable),
             };
             let state = active.state(now);
             armory.active = Some(active);
@@ -287,8 +287,8 @@ impl Service {
             "a break-glass session is refused",
             json!({"clause": no.clause.word(), "detail": detail}),
         );
-        let recorded: Option<JournalHead> = match self.journal.begin_append(&record) {
-            Ok(appending) => appending.durable().await.ok().map(|durable| head_of(&durable)),
+        let recorded: Option<JournalRecord> = match self.journal.begin_append(&record) {
+            Ok(appending) => appending.durable().await.ok().map(|durable| record_of(&durable)),
             // Refused all the same; that it is not recorded is in the log.
             Err(trouble) => {
                 self.log.error("a refusal is not recorded", json!({"error": trouble.to_string()}));

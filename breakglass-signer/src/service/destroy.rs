@@ -10,7 +10,7 @@ use signing_core::Kid;
 use signing_core::breakglass::wire::{Destroy, Destroyed, REASON_MAX_BYTES, Reason, Refused};
 use signing_core::journal::{ACTOR, KeyDestroyed, Record};
 
-use super::{Armory, Service, head_of, one_line, refused};
+use super::{Armory, Service, one_line, record_of, refused};
 use crate::keyfile;
 use crate::materials::Held;
 use crate::past::Due;
@@ -118,7 +118,7 @@ impl Service {
             id: ask.id,
             emergency_kid: kid.clone(),
             overwritten,
-            record: head_of(&durable),
+            record: record_of(&durable),
         })
     }
 

@@ -6,11 +6,11 @@ use host::clock::{rfc3339_seconds, wall_now};
 use serde_json::json;
 use signing_core::breakglass::End;
 use signing_core::breakglass::wire::{
-    Answer, End as EndAsk, Ended, JournalHead, REASON_MAX_BYTES, Reason, Refused, SessionEnded,
+    Answer, End as EndAsk, Ended, JournalRecord, REASON_MAX_BYTES, Reason, Refused, SessionEnded,
 };
 use signing_core::journal::{ACTOR, Record, SessionEnded as EndedRecord, Unlock};
 
-use super::{Service, head_of, one_line, refused};
+use super::{Service, one_line, record_of, refused};
 use crate::connection::Out;
 use crate::past::{Due, Unended};
 
@@ -22,7 +22,7 @@ pub struct Over {
     /// When its key has to be destroyed.
     pub destruction_due: String,
     /// Its record, if that is on disk.
-    pub record: Option<JournalHead>,
+    pub record: Option<JournalRecord>,
 }
 
 impl Service {
@@ -101,7 +101,7 @@ impl Service {
         Over {
             session: session.session.clone(),
             destruction_due: due,
-            record: appended.ok().map(|durable| head_of(&durable)),
+            record: appended.ok().map(|durable| record_of(&durable)),
         }
     }
 

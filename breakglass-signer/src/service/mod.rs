@@ -20,7 +20,8 @@ use host::clock::{now, rfc3339_seconds, wall_now};
 use host::user::LocalUsers;
 use signing_core::breakglass::Session;
 use signing_core::breakglass::wire::{
-    EmergencyKey as KeyAnswer, JournalHead, KeyState, Reason, Refused, SessionState, State,
+    EmergencyKey as KeyAnswer, JournalHead, JournalRecord, KeyState, Reason, Refused, SessionState,
+    State,
 };
 use signing_core::{Moment, Signer};
 use time::OffsetDateTime;
@@ -102,7 +103,7 @@ struct Active {
     max_signatures: u64,
     activated_at: String,
     approved_by: Vec<String>,
-    record: JournalHead,
+    record: JournalRecord,
 }
 
 /// So many, and one more every few seconds.
@@ -228,7 +229,7 @@ impl Service {
     }
 
     fn head(&self) -> JournalHead {
-        JournalHead::new(self.journal.chain(), self.journal.head())
+        JournalHead::new(self.journal.log(), self.journal.head())
     }
 
     /// Every key that the configuration names, and every other one that is due: taking an entry
@@ -350,8 +351,8 @@ fn answer(
     }
 }
 
-fn head_of(durable: &Durable) -> JournalHead {
-    JournalHead::new(durable.chain(), durable.head())
+fn record_of(durable: &Durable) -> JournalRecord {
+    JournalRecord::new(durable.log(), durable.leaf())
 }
 
 fn refused(id: u64, reason: Reason, detail: impl Into<String>) -> Refused {

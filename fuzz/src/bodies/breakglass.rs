@@ -227,9 +227,9 @@ pub(super) fn signer_state(bytes: &[u8]) {
     let written = stored.encode().unwrap_or_else(|error| panic!("not written: {error}"));
     let again = Stored::parse(&written).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(again, stored);
-    if let Some((chain, head)) = stored.witness.as_ref().and_then(|witness| witness.parse()) {
-        let written = signing_core::breakglass::wire::JournalHead::new(chain, head);
-        assert_eq!(written.parse(), Some((chain, head)));
+    if let Some((log, head)) = stored.witness.as_ref().and_then(|witness| witness.parse()) {
+        let written = signing_core::breakglass::wire::JournalHead::new(log, head);
+        assert_eq!(written.parse(), Some((log, head)));
     }
     for due in stored.past.due.values() {
         let _ = due.is_over(then());

@@ -11,7 +11,7 @@ use audit::{AuditKey, Clock, Identity, Observer, Opened, init};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::Moment;
-use signing_core::journal::{AuditKeys, Freeze, Head, Init, Kind, Record};
+use signing_core::journal::{AuditKeys, Frame, Freeze, Head, Init, Kind, Record};
 use time::OffsetDateTime;
 
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -101,8 +101,10 @@ fn write() -> Written {
     let mut frames = Frames::open(&segment).unwrap_or_else(|error| panic!("{error}"));
     let (mut heads, mut end) = (Vec::new(), 0);
     while let Ok(Step::Frame(at, frame)) = frames.step() {
-        heads.push(Head { seq: frame.seq, hash: frame.hash });
-        end = at + frame.bytes as u64;
+        end = at + frame.bytes() as u64;
+        if let Frame::Checkpoint(sealing) = frame {
+            heads.push(Head::of(sealing.checkpoint.checkpoint()));
+        }
     }
     let mut bytes = fs::read(&segment.path).unwrap_or_else(|error| panic!("{error}"));
     // A little of the emptiness behind the records, which may be damaged too.
@@ -114,7 +116,7 @@ fn write() -> Written {
 fn open(path: &Path) -> Result<Opened, audit::OpenError> {
     let mut keys = AuditKeys::default();
     keys.add(key().public().clone());
-    Opened::open(path, key(), &keys)
+    Opened::open(path, key().into(), &keys, None)
 }
 
 fn key() -> AuditKey {

@@ -62,8 +62,8 @@ fn ask(ask: &Ask) {
             assert_eq!(wire::Input::of(&prepared).prepare(*algorithm).as_ref(), Ok(&prepared));
         }
     }
-    if let Some((chain, head)) = sign.proxy_head.parse() {
-        assert_eq!(wire::JournalHead::new(chain, head).parse(), Some((chain, head)));
+    if let Some((log, head)) = sign.proxy_head.parse() {
+        assert_eq!(wire::JournalHead::new(log, head).parse(), Some((log, head)));
     }
 }
 

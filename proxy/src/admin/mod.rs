@@ -229,9 +229,9 @@ fn status(admin: &Admin) -> Value {
     put(&mut body, "connections", admin.connections.count());
     let (head, older) = (admin.journal.head(), admin.journal.older_segments());
     let mut journal = json!({
-        "chain": admin.journal.chain().to_string(),
-        "seq": head.seq,
-        "hash": head.hash.to_string(),
+        "log": admin.journal.log().origin(),
+        "size": head.size,
+        "root": head.root.to_string(),
         "directory": admin.journal.path().display().to_string(),
         "set_aside_bytes": admin.journal.space().set_aside,
         "older_segments": {"checked": older.checked, "of": older.of, "waits": older.waits},

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use audit::{OpenError, Opened};
+use audit::{OpenError, Opened, WriterKeys};
 use signing_core::journal::AuditKeys;
 use signing_core::{Kid, Registry};
 use time::OffsetDateTime;
@@ -19,19 +19,18 @@ pub(super) fn open_journal(
     registry: &Registry,
     state: &Stored,
 ) -> Result<(Kid, Opened), OpenError> {
-    let RegisteredAuditKey { key, kid } = audit_key;
-    let opened = Opened::open(&config.audit.dir, key, &AuditKeys::of_registry(registry))?;
-    if let Some(Witness { chain, head }) = state.witness {
-        opened.holds(chain, head)?;
-    }
-    let (chain, seq) = (opened.chain(), opened.head().seq);
+    let RegisteredAuditKey { key, previous, kid } = audit_key;
+    let (keys, registered) = (WriterKeys { key, previous }, AuditKeys::of_registry(registry));
+    let known = state.witness.map(|Witness { log, head }| (log, head));
+    let opened = Opened::open(&config.audit.dir, keys, &registered, known)?;
+    let (log, seq) = (opened.log(), opened.head().size);
     let open_intents = opened.open_intents();
     match opened.cut() {
         Some(cut) => {
             let cut_bytes = cut.bytes;
-            tracing::warn!(target: "audit", %chain, seq, open_intents, cut_bytes, "a torn write was cut");
+            tracing::warn!(target: "audit", %log, seq, open_intents, cut_bytes, "a torn write was cut");
         }
-        None => tracing::info!(target: "audit", %chain, seq, open_intents, "journal"),
+        None => tracing::info!(target: "audit", %log, seq, open_intents, "journal"),
     }
     Ok((kid, opened))
 }

@@ -80,9 +80,8 @@ impl Breakglass {
     async fn heard(&self, notice: Notice) {
         match notice {
             Notice::Ended(ended) => {
-                let head = ended.record.map(|record| record.to_text());
                 let mut over = self.over(&ended.reason, &ended.detail, "the emergency signer");
-                over.signer_head = head.or(over.signer_head);
+                over.signer_record = ended.record.map(|record| record.to_text());
                 over.leaves_the_last = ended.reason == End::Quota.word();
                 let _ = self.monitor.disarm(ended.session, over).await;
             }

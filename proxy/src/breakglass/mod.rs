@@ -100,7 +100,7 @@ impl Breakglass {
     ) -> Result<wire::SessionState, Refused> {
         let emergency = self.may_begin(&self.monitor.gates(), request)?;
         let outages = self.claims(&self.monitor.gates(), request.replaces().iter());
-        let proxy_head = JournalHead::new(self.journal.chain(), self.journal.head());
+        let proxy_head = JournalHead::new(self.journal.log(), self.journal.head());
         // The signer's time counts from its answer; ours, from before it was asked, is shorter.
         let asked = now();
         let by_whom = by.to_owned();
@@ -395,6 +395,7 @@ impl Breakglass {
             reason: reason.to_owned(),
             detail: detail.to_owned(),
             signer_head: known.map(|known| known.state.head.to_text()),
+            signer_record: None,
             leaves_the_last: false,
         }
     }

@@ -16,6 +16,7 @@ pub(super) struct ActivationRecord {
     incident: Option<String>,
     session: Option<String>,
     signer_head: Option<String>,
+    signer_record: Option<String>,
     signer_instance: Option<String>,
 }
 
@@ -27,10 +28,6 @@ impl ActivationRecord {
         known: Option<&Known>,
         by: &str,
     ) -> Self {
-        let head = match came_to {
-            Ok(session) => Some(session.record.to_text()),
-            Err(_) => known.map(|known| known.state.head.to_text()),
-        };
         Self {
             activated: came_to.is_ok(),
             by: by.to_owned(),
@@ -39,7 +36,8 @@ impl ActivationRecord {
             emergency_kid: request.map(|request| request.emergency_kid().to_string()),
             incident: request.map(|request| request.incident().to_owned()),
             session: request.map(Request::session),
-            signer_head: head,
+            signer_head: known.map(|known| known.state.head.to_text()),
+            signer_record: came_to.ok().map(|session| session.record.to_text()),
             signer_instance: known.map(|known| known.state.instance.clone()),
         }
     }
@@ -54,6 +52,7 @@ impl ActivationRecord {
             reason: &self.reason,
             session: self.session.as_deref(),
             signer_head: self.signer_head.as_deref(),
+            signer_record: self.signer_record.as_deref(),
             signer_instance: self.signer_instance.as_deref(),
         }
     }

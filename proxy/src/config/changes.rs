@@ -18,7 +18,8 @@ impl Config {
             metrics_listen,
             admin: Admin { socket, allowed_uids, allowed_gids },
             state_dir,
-            audit: Audit { dir, key_file, segment_bytes },
+            // The handover to a new audit key is signed at the start only.
+            audit: Audit { dir, key_file, previous_key_file: _, segment_bytes },
             signers: _,
             breakglass: Breakglass { min_outage, signer_socket, sign_timeout },
             // What a reload is for.

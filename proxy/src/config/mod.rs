@@ -176,6 +176,8 @@ pub struct Audit {
     pub dir: PathBuf,
     /// PKCS#8 PEM of the audit key.
     pub key_file: PathBuf,
+    /// The audit key before that one, for the first start with it.
+    pub previous_key_file: Option<PathBuf>,
     /// Bytes of a segment.
     pub segment_bytes: u64,
 }

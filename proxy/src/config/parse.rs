@@ -253,6 +253,9 @@ impl Reader<'_> {
                 "key_file",
                 "name the PKCS#8 PEM of the audit key: openssl genpkey -algorithm ed25519",
             ),
+            previous_key_file: section
+                .text("previous_key_file")
+                .map(|file| self.directory.join(file)),
             segment_bytes: section.number("segment_bytes", 64 << 20, 1 << 20..=1 << 30),
         };
         section.finish();

@@ -40,6 +40,8 @@ pub struct Materials {
 pub struct RegisteredAuditKey {
     /// The key.
     pub key: AuditKey,
+    /// The one before it, for the first start with a new one.
+    pub previous: Option<AuditKey>,
     /// Its kid.
     pub kid: Kid,
 }
@@ -213,7 +215,12 @@ fn audit_key(
     let (file, registry) = (file.display(), config.registry_file.display());
     match registered {
         Some(signer) if signer.purpose == Purpose::Audit => {
-            Ok(Some(RegisteredAuditKey { key, kid: signer.kid.clone() }))
+            let previous = config.audit.previous_key_file.as_ref().map(|file| {
+                AuditKey::load(file)
+                    .map_err(|error| vec![format!("audit.previous_key_file: {error}")])
+            });
+            let previous = previous.transpose()?;
+            Ok(Some(RegisteredAuditKey { key, previous, kid: signer.kid.clone() }))
         }
         Some(signer) => Err(vec![format!(
             "audit.key_file: {file} holds the key of {:?}, which {registry} has for another \

@@ -65,8 +65,10 @@ pub struct Over {
     pub reason: String,
     /// For a person.
     pub detail: String,
-    /// The emergency signer's newest record that is known: `chain:seq:hash`.
+    /// How far the emergency signer's journal went, as far as is known: `log:size:root`.
     pub signer_head: Option<String>,
+    /// The emergency signer's own record of it, `log:seq:leaf`.
+    pub signer_record: Option<String>,
     /// Whether what it signed before may leave: its quota is used up, and nothing is in doubt.
     pub leaves_the_last: bool,
 }
@@ -80,6 +82,7 @@ impl Over {
             reason: "signature_rejected".to_owned(),
             detail: format!("an emergency signature is not believed: {detail}"),
             signer_head: None,
+            signer_record: None,
             leaves_the_last: false,
         }
     }
@@ -99,6 +102,7 @@ impl Over {
             reason: "expired".to_owned(),
             detail: "its time is over".to_owned(),
             signer_head: None,
+            signer_record: None,
             leaves_the_last: false,
         }
     }

@@ -68,9 +68,9 @@ impl Disk {
     }
 }
 
-/// The journal's newest record that is on disk.
+/// How much of the journal is on disk.
 pub(super) fn witness(journal: &Journal) -> Witness {
-    Witness { chain: journal.chain(), head: journal.head() }
+    Witness { log: journal.log(), head: journal.head() }
 }
 
 /// What keeps the journal from recording now: a seal that is stored, or its trouble.

@@ -15,7 +15,8 @@ use std::sync::mpsc::{self, SyncSender};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use signing_core::journal::{ChainId, Head, RecordHash};
+use signing_core::journal::Head;
+use signing_core::tree::{LogId, TreeHash};
 use signing_core::{Kid, json};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
@@ -42,16 +43,16 @@ pub struct Stored {
     pub seals: BTreeMap<Kid, StoredSeal>,
     /// The journal's seal, if it is in force.
     pub audit_seal: Option<StoredSeal>,
-    /// The journal's newest record, at most some seconds old.
+    /// How much of the journal was on disk, at most some seconds ago.
     pub witness: Option<Witness>,
 }
 
-/// A record that was on disk.
+/// How much of a journal was on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Witness {
     /// Of which journal.
-    pub chain: ChainId,
-    /// Which record.
+    pub log: LogId,
+    /// How far it went.
     pub head: Head,
 }
 
@@ -196,9 +197,9 @@ struct OnDisk {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WitnessOnDisk {
-    chain: String,
-    seq: u64,
-    hash: String,
+    log: String,
+    size: u64,
+    root: String,
 }
 
 fn read(file: &Path) -> Result<Stored, StoreError> {
@@ -223,11 +224,11 @@ impl Stored {
             Ok::<_, String>((parsed, seal))
         });
         let witness = on_disk.journal.map(|witness| {
-            let WitnessOnDisk { chain, seq, hash } = witness;
-            let parsed = ChainId::parse(&chain).zip(RecordHash::parse(&hash));
-            let (chain, hash) =
-                parsed.ok_or_else(|| format!("journal {chain:?}, {hash:?}: not hex"))?;
-            Ok::<_, String>(Witness { chain, head: Head { seq, hash } })
+            let WitnessOnDisk { log, size, root } = witness;
+            let parsed = LogId::parse(&log).zip(TreeHash::parse(&root));
+            let (log, root) =
+                parsed.ok_or_else(|| format!("journal {log:?}, {root:?}: not hex"))?;
+            Ok::<_, String>(Witness { log, head: Head { size, root } })
         });
         Ok(Self {
             freeze: on_disk.freeze,
@@ -247,10 +248,10 @@ impl Stored {
             freeze: self.freeze.clone(),
             seals: seals.collect(),
             audit_seal: self.audit_seal.clone(),
-            journal: self.witness.map(|Witness { chain, head }| WitnessOnDisk {
-                chain: chain.to_string(),
-                seq: head.seq,
-                hash: head.hash.to_string(),
+            journal: self.witness.map(|Witness { log, head }| WitnessOnDisk {
+                log: log.to_string(),
+                size: head.size,
+                root: head.root.to_string(),
             }),
         };
         let mut bytes = serde_json::to_vec_pretty(&on_disk)?;

@@ -138,7 +138,7 @@ impl Writer {
             Some(_) => self.stopped.send_modify(|stops| stops.last_leave_by = last_leave_by),
             None => self.tell_of_a_stop(),
         }
-        let Over { by, reason, detail, signer_head, .. } = why;
+        let Over { by, reason, detail, signer_head, signer_record, .. } = why;
         let record = Record::BreakglassEnded(journal::BreakglassEnded {
             by,
             detail: clip(detail),
@@ -147,6 +147,7 @@ impl Writer {
             reason,
             session: &armed.session,
             signer_head: signer_head.as_deref(),
+            signer_record: signer_record.as_deref(),
         });
         // A journal that does not take it stops all signing itself.
         let _ = self.journal.note(&record);

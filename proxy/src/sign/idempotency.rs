@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderName};
-use signing_core::breakglass::wire::JournalHead;
+use signing_core::breakglass::wire::JournalRecord;
 use signing_core::gate::Admitted;
 use signing_core::{Caller, Moment, Reason, Refusal, SignatureFormat, ToBeSigned};
 
@@ -54,7 +54,7 @@ pub struct Kept {
     /// The signature.
     pub signature: Vec<u8>,
     /// The emergency signer's record of it, if it made it.
-    pub witnessed: Option<JournalHead>,
+    pub witnessed: Option<JournalRecord>,
 }
 
 /// What a key stands for.

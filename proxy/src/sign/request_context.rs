@@ -12,6 +12,8 @@ use crate::sign::idempotency;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// `Signing-Deadline-Ms`, in.
 const DEADLINE_MS: HeaderName = HeaderName::from_static("signing-deadline-ms");
+/// `Signing-Receipt`, in: `proof`.
+const RECEIPT: HeaderName = HeaderName::from_static("signing-receipt");
 /// `traceparent`, in (W3C Trace Context).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -24,6 +26,8 @@ pub struct RequestContext {
     pub traceparent: Option<String>,
     /// The caller's `Idempotency-Key`, if it sent one.
     pub idempotency_key: Option<String>,
+    /// Whether the answer is to prove that its record is in the log.
+    pub proves: bool,
     /// When the whole request had arrived.
     pub received: Moment,
     /// When it has to be answered.
@@ -34,8 +38,8 @@ impl RequestContext {
     /// Reads the context of the request that was named `request_id` out of its headers.
     ///
     /// # Errors
-    /// `invalid_request` for a deadline that is not a number of milliseconds, or
-    /// an idempotency key that is none.
+    /// `invalid_request` for a deadline that is not a number of milliseconds, a form of receipt that
+    /// nobody knows, or an idempotency key that is none.
     pub fn read(
         headers: &HeaderMap,
         request_id: &str,
@@ -46,6 +50,7 @@ impl RequestContext {
             request_id: request_id.to_owned(),
             traceparent: traceparent(headers),
             idempotency_key: idempotency::read_key(headers)?,
+            proves: proves(headers)?,
             received: now,
             deadline: now.after(timeout(headers)?.map_or(longest, |asked| asked.min(longest))),
         })
@@ -57,6 +62,7 @@ impl RequestContext {
             request_id: &self.request_id,
             traceparent: self.traceparent.as_deref(),
             justification: request.justification.as_deref(),
+            proves: self.proves,
         }
     }
 }
@@ -111,6 +117,17 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
         )
     })?;
     Ok(Some(Duration::from_millis(millis)))
+}
+
+fn proves(headers: &HeaderMap) -> Result<bool, Refusal> {
+    match headers.get(&RECEIPT) {
+        None => Ok(false),
+        Some(form) if form == "proof" => Ok(true),
+        Some(_) => Err(Refusal::new(
+            Reason::InvalidRequest,
+            "Signing-Receipt is another word than `proof`; send that, or leave it out",
+        )),
+    }
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {

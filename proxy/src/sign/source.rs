@@ -3,7 +3,7 @@
 
 use host::clock::now;
 use release::{Failed, Proven, SigningOrder};
-use signing_core::breakglass::wire::JournalHead;
+use signing_core::breakglass::wire::{JournalHead, JournalRecord};
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Admits, Admitted as _, Permit, Session, Snapshot, Upstream};
 use signing_core::{Moment, Refusal, SignRequest};
@@ -42,7 +42,7 @@ pub(crate) struct Answered<A: Source> {
     /// Whether the answer verified under the registered key.
     pub(crate) verdict: Result<Proven<Permit<A>>, Failed>,
     /// The emergency signer's record of it, if it signed.
-    pub(crate) witnessed: Option<JournalHead>,
+    pub(crate) witnessed: Option<JournalRecord>,
     /// When the first one that was asked was called.
     pub(crate) called: Moment,
     /// When the answer was there.
@@ -90,7 +90,7 @@ impl Source for Session {
         justification: Option<String>,
     ) -> Answered<Self> {
         let called = now();
-        let head = JournalHead::new(room.journal.chain(), room.journal.head());
+        let head = JournalHead::new(room.journal.log(), room.journal.head());
         let answer = room.emergency.sign(&order, justification, head).await;
         let answered = now();
         let session = order.permit().armed().session.clone();

@@ -1,4 +1,4 @@
-//! `signctl audit export`: records as JSON lines, each verifiable alone.
+//! `signctl audit export`: records as JSON lines, and the checkpoint that covers them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
@@ -78,7 +78,7 @@ fn write(
     flags: &Flags,
     mut take: impl FnMut(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<u64> {
-    let last = newest(journal)?.seq;
+    let last = newest(journal)?.size;
     let to = flags.to.map_or(last, |to| to.min(last));
     let mut walk = Walk::open(journal, flags.from)?;
     let oldest = walk.segments().first().map_or(1, |segment| segment.first_seq);
@@ -89,27 +89,36 @@ fn write(
             flags.from
         );
     }
-    let mut count = 0;
+    let (mut count, mut covered) = (0, None);
     loop {
         let place = match walk.step()? {
             Way::Record(place) => place,
+            Way::Sealed(seal) => {
+                let is_last = seal.checkpoint.checkpoint().size >= to;
+                covered = Some(seal.checkpoint);
+                if is_last {
+                    break;
+                }
+                continue;
+            }
             Way::End => break,
             Way::Torn(torn) => {
                 out::say(&format!("signctl: the export ends with the last whole record: {torn}"));
                 break;
             }
         };
-        let seq = place.head.seq;
-        if seq > to {
-            break;
-        }
-        if seq < flags.from {
+        let seq = place.leaf.seq;
+        if seq < flags.from || seq > to {
             continue;
         }
-        let proof = Record::read(&walk, place).and_then(|record| record.to_proof());
-        let Some(proof) = proof else { bail!("record {seq}: its body is no record") };
-        take(&text::json(&proof.to_string()))?;
+        let Some(record) = Record::read(&walk, place) else {
+            bail!("record {seq}: its body is no record")
+        };
+        take(&text::json(&record.to_json().to_string()))?;
         count += 1;
+    }
+    if let Some(covered) = covered {
+        take(&text::json(&serde_json::json!({"checkpoint": covered.note()}).to_string()))?;
     }
     Ok(count)
 }

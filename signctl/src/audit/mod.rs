@@ -8,11 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use audit::walk::{Place, Walk};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use signing_core::journal::{Frame, Outline};
+use signing_core::journal::Outline;
 
 /// The journal to read, and what to do with it.
 #[derive(Args)]
@@ -44,14 +42,14 @@ enum Verb {
         after_help = "Example: signctl audit tail --follow --type signed --signer payments-2026"
     )]
     Tail(tail::Flags),
-    /// Check every record: numbers, hashes, signatures; exit 0 only if nothing is wrong.
+    /// Check every record against the signed checkpoints; exit 0 only if nothing is wrong.
     /// The first defect is named exactly.
     #[command(
         after_help = "Example: signctl audit verify --signers /etc/signing-proxy/signers.json\n         \
-                      signctl audit verify --journal /mnt/copy --signers signers.json --head 17:1f3c..."
+                      signctl audit verify --journal /mnt/copy --signers signers.json --receipt 17:1f3c..."
     )]
     Verify(verify::Flags),
-    /// Write records as JSON lines, each of which can be verified alone (docs/journal.md).
+    /// Write records as JSON lines, and the signed checkpoint that covers them (docs/journal.md).
     #[command(
         after_help = "Example: signctl audit export --from 1 --to 5000 --output records.jsonl"
     )]
@@ -72,47 +70,24 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
 struct Record {
     place: Place,
     outline: Outline,
-    /// Its frame, whole.
-    raw: Vec<u8>,
-    chain: String,
+    log: String,
 }
 
 impl Record {
     /// The record at `place`, which the last step gave. None: its body is no record.
     fn read(walk: &Walk, place: Place) -> Option<Self> {
-        let raw = walk.raw(&place).to_vec();
-        let (outline, _) = Outline::parse(Frame::parse(&raw).ok()??.body)?;
-        let chain = walk.chain()?.to_string();
-        Some(Self { place, outline, raw, chain })
+        let (outline, _) = Outline::parse(walk.body(&place))?;
+        Some(Self { place, outline, log: walk.log()?.origin() })
     }
 
     /// One JSON line of it.
     fn to_json(&self) -> Value {
-        json!({
-            "chain": self.chain,
-            "seq": self.place.head.seq,
-            "hash": self.place.head.hash.to_string(),
-            "record": self.body(),
-        })
-    }
-
-    /// The same, with all that it takes to verify it.
-    fn to_proof(&self) -> Option<Value> {
-        let frame = Frame::parse(&self.raw).ok()??;
-        Some(json!({
-            "chain": self.chain,
-            "seq": frame.seq,
-            "hash": frame.hash.to_string(),
-            "prev_hash": self.place.before.hash.to_string(),
-            "durable": frame.durable,
-            "audit_key": frame.key.to_string(),
-            "signature": STANDARD.encode(frame.signature),
-            "record": self.body(),
-        }))
-    }
-
-    fn body(&self) -> Value {
         let Outline { at, data, r#type } = &self.outline;
-        json!({"at": at, "data": data, "type": r#type})
+        json!({
+            "leaf": self.place.leaf.hash.to_string(),
+            "log": self.log,
+            "record": {"at": at, "data": data, "type": r#type},
+            "seq": self.place.leaf.seq,
+        })
     }
 }

@@ -51,12 +51,13 @@ fn show(
     as_json: bool,
     out: &mut Stream,
 ) -> anyhow::Result<ExitCode> {
-    let last = newest(journal)?.seq;
+    let last = newest(journal)?.size;
     let Begin { from, mut skip, stopped } = begin(journal, flags, last)?;
     let mut walk = Walk::open(journal, from)?;
     loop {
         let place = match walk.step()? {
             Way::Record(place) => place,
+            Way::Sealed(_) => continue,
             // A record that is half there is looked at again until it is whole.
             Way::End | Way::Torn(_) if flags.follow => {
                 out.flush()?;
@@ -66,7 +67,7 @@ fn show(
             }
             Way::End | Way::Torn(_) => break,
         };
-        let seq = place.head.seq;
+        let seq = place.leaf.seq;
         // What comes meanwhile is not of the newest as they were, and may come for ever.
         if seq > last && !flags.follow {
             break;
@@ -125,12 +126,17 @@ fn begin(journal: &Path, flags: &Flags, last: u64) -> Result<Begin, Stop> {
 fn count(journal: &Path, flags: &Flags, from: u64, to: u64) -> Result<u64, Stop> {
     let mut walk = Walk::open(journal, from)?;
     let mut found = 0;
-    while let Way::Record(place) = walk.step()? {
-        if place.head.seq >= from && place.head.seq <= to {
+    loop {
+        let place = match walk.step()? {
+            Way::Record(place) => place,
+            Way::Sealed(_) => continue,
+            Way::End | Way::Torn(_) => break,
+        };
+        if place.leaf.seq >= from && place.leaf.seq <= to {
             let record = Record::read(&walk, place);
             found += u64::from(record.is_some_and(|record| flags.wants(&record)));
         }
-        if place.head.seq >= to {
+        if place.leaf.seq >= to {
             break;
         }
     }
@@ -248,7 +254,7 @@ fn readable(record: &Record) -> String {
         }
         _ => plain(data),
     };
-    let (seq, kind) = (record.place.head.seq, &record.outline.r#type);
+    let (seq, kind) = (record.place.leaf.seq, &record.outline.r#type);
     let line = format!("{at}  {seq:>6}  {kind:<8}  {:<20}  {rest}", text("signer_kid"));
     text::line(line.trim_end()).into_owned()
 }

@@ -10,7 +10,8 @@ use audit::verify::{Keys, Options, Progress, Report, verify};
 use host::{files, out};
 use serde_json::{Value, json};
 use signing_core::Registry;
-use signing_core::journal::{Head, RecordHash};
+use signing_core::journal::{Head, Leaf};
+use signing_core::tree::TreeHash;
 
 /// What to check, against what.
 #[derive(clap::Args)]
@@ -22,14 +23,20 @@ pub(super) struct Flags {
     /// Only the newest N records.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// A receipt that was kept elsewhere: that record has to be there, with that hash.
-    #[arg(long, value_name = "SEQ:HASH", value_parser = head)]
+    /// A receipt that was kept elsewhere, audit.seq and audit.leaf of an answer: that record has to
+    /// be there.
+    #[arg(long, value_name = "SEQ:LEAF", value_parser = receipt)]
+    receipt: Option<Leaf>,
+    /// A head that was kept elsewhere, as `signctl status` shows it: so many records have to be there,
+    /// with that root.
+    #[arg(long, value_name = "SIZE:ROOT", value_parser = head)]
     head: Option<Head>,
 }
 
 pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     let registry = flags.signers.as_deref().map(registry).transpose()?;
-    let options = Options { limit: flags.limit, registry: registry.as_ref(), head: flags.head };
+    let Flags { limit, head, receipt, .. } = *flags;
+    let options = Options { limit, registry: registry.as_ref(), head, receipt };
     let began = Instant::now();
     let shows = io::stderr().is_terminal();
     let report = verify(journal, &options, |Progress { records, of }| {
@@ -59,12 +66,20 @@ fn registry(file: &Path) -> anyhow::Result<Registry> {
         .map_err(|mistakes| anyhow!("--signers {}: {}", file.display(), mistakes.join("; ")))
 }
 
-/// Reads `17:1f3c...`.
 fn head(text: &str) -> Result<Head, String> {
-    let parsed = text.split_once(':').and_then(|(seq, hash)| {
-        Some(Head { seq: seq.parse().ok().filter(|seq| *seq > 0)?, hash: RecordHash::parse(hash)? })
-    });
-    parsed.ok_or_else(|| "expected SEQ:HASH, audit.seq and audit.hash of an answer".to_owned())
+    let pair = pair(text).map(|(size, root)| Head { size, root });
+    pair.ok_or_else(|| "expected SIZE:ROOT, audit.size and audit.root of signctl status".to_owned())
+}
+
+fn receipt(text: &str) -> Result<Leaf, String> {
+    let pair = pair(text).map(|(seq, hash)| Leaf { seq, hash });
+    pair.ok_or_else(|| "expected SEQ:LEAF, audit.seq and audit.leaf of an answer".to_owned())
+}
+
+/// Reads `17:1f3c...`.
+fn pair(text: &str) -> Option<(u64, TreeHash)> {
+    let (number, hash) = text.split_once(':')?;
+    Some((number.parse().ok().filter(|number| *number > 0)?, TreeHash::parse(hash)?))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a speed is shown, not each record of it")]
@@ -73,11 +88,12 @@ fn per_second(records: u64, began: Instant) -> f64 {
 }
 
 fn table(report: &Report, seconds: f64, speed: f64) -> String {
-    let head =
-        report.head.map_or_else(|| "none".to_owned(), |head| format!("{}:{}", head.seq, head.hash));
-    let chain = report.chain.map_or_else(|| "unknown".to_owned(), |chain| chain.to_string());
+    let head = report
+        .head
+        .map_or_else(|| "none".to_owned(), |head| format!("{}:{}", head.size, head.root));
+    let log = report.log.map_or_else(|| "unknown".to_owned(), |log| log.origin());
     let mut rows = vec![
-        ("chain", chain),
+        ("log", log),
         (
             "records",
             format!(
@@ -86,6 +102,7 @@ fn table(report: &Report, seconds: f64, speed: f64) -> String {
             ),
         ),
         ("head", head),
+        ("checkpoints", report.checkpoints.to_string()),
         ("open intents", report.open_intents.to_string()),
         (
             "callers' signatures",
@@ -127,7 +144,7 @@ fn verdict(report: &Report) -> String {
             format!("callers' signatures: {checked} verified, {unchecked} NOT checked ({why})")
         }
     };
-    format!("no defect in the chain of records, by {whose}; {callers}")
+    format!("no defect in the tree of records, by {whose}; {callers}")
 }
 
 fn keys(keys: Keys) -> &'static str {
@@ -141,7 +158,7 @@ fn keys(keys: Keys) -> &'static str {
 }
 
 fn to_json(report: &Report, seconds: f64, speed: f64) -> Value {
-    let head = report.head.map(|head| json!({"seq": head.seq, "hash": head.hash.to_string()}));
+    let head = report.head.map(|head| json!({"size": head.size, "root": head.root.to_string()}));
     let defect = report.defect.as_ref().map(|defect| {
         json!({
             "record": defect.record,
@@ -162,12 +179,13 @@ fn to_json(report: &Report, seconds: f64, speed: f64) -> Value {
     json!({
         "ok": report.defect.is_none(),
         "verdict": verdict(report),
-        "chain": report.chain.map(|chain| chain.to_string()),
+        "log": report.log.map(|log| log.origin()),
         "first_seq": report.first_seq,
         "records": report.records,
         "segments": report.segments,
         "bytes": report.bytes,
         "head": head,
+        "checkpoints": report.checkpoints,
         "open_intents": report.open_intents,
         "signatures_checked": report.signatures_checked,
         "signatures_unchecked": report.signatures_unchecked,

@@ -1,33 +1,36 @@
-//! The first bytes of a segment: which chain it continues, and after what.
+//! The first bytes of a segment: which log it is of, and what is before it.
 //!
 //! ```text
 //! 0    8  "SIGNJRNL"
-//! 8    4  version, 1                        (integers are little endian)
-//! 12   4  CRC-32 of bytes 16 .. 512
-//! 16  16  chain
+//! 8    4  version, 2                        (integers are little endian)
+//! 12   4  CRC-32 of bytes 16 .. 4096
+//! 16  16  log
 //! 32   8  seq of its first record
-//! 40  32  hash of the record before that; zeros before record 1
-//! 72   8  bytes of the whole file
-//! 80      zeros up to 512
+//! 40   8  bytes of the whole file
+//! 48   4  length of the note, N
+//! 52   4  number of hashes, F
+//! 56   N  note: the last signed checkpoint before the segment
+//! 56+N    F hashes of 32 bytes: the frontier of the tree before the segment
+//!         zeros up to 4096
 //! ```
 
-use super::chain::Head;
-use super::hash::{ChainId, RecordHash};
+use super::head::{Growing, Head};
+use crate::tree::{FRONTIER_MAX, Frontier, LogId, SignedCheckpoint, TreeHash};
 
 /// Bytes of a header; the first frame follows.
-pub const HEADER_BYTES: usize = 512;
+pub const HEADER_BYTES: usize = 4096;
 
 const MAGIC: &[u8; 8] = b"SIGNJRNL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const COVERED_FROM: usize = 16;
 
 /// A segment's header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The chain.
-    pub chain: ChainId,
-    /// The record before the segment's first.
-    pub before: Head,
+    /// The last signed checkpoint before the segment.
+    pub checkpoint: SignedCheckpoint,
+    /// The frontier of its tree.
+    pub frontier: Frontier,
     /// Bytes of the whole file.
     pub segment_bytes: u64,
 }
@@ -45,19 +48,46 @@ pub enum HeaderError {
     #[error("the checksum of its header does not fit")]
     Checksum,
     /// It does not say what a header says.
-    #[error("its header says what can not be")]
+    #[error("its header says what cannot be")]
     Content,
+    /// The frontier is not the checkpoint's.
+    #[error("the frontier in its header does not hash to the root of the checkpoint there")]
+    Root,
 }
 
 impl Header {
+    /// Which log the segment is of.
+    #[must_use]
+    pub const fn log(&self) -> LogId {
+        self.checkpoint.checkpoint().log
+    }
+
+    /// How far the journal went before the segment.
+    #[must_use]
+    pub const fn before(&self) -> Head {
+        Head::of(self.checkpoint.checkpoint())
+    }
+
+    /// The journal as it goes on from here.
+    #[must_use]
+    pub fn growing(&self) -> Growing {
+        Growing::new(self.log(), self.frontier.clone(), self.before())
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let note = self.checkpoint.note().as_bytes();
+        let hashes = self.frontier.hashes();
+        let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
         let mut covered = Vec::with_capacity(HEADER_BYTES - COVERED_FROM);
-        covered.extend_from_slice(self.chain.as_bytes());
-        covered.extend_from_slice(&(self.before.seq + 1).to_le_bytes());
-        covered.extend_from_slice(self.before.hash.as_bytes());
+        covered.extend_from_slice(self.log().as_bytes());
+        covered.extend_from_slice(&(self.before().size + 1).to_le_bytes());
         covered.extend_from_slice(&self.segment_bytes.to_le_bytes());
+        covered.extend_from_slice(&length(note.len()));
+        covered.extend_from_slice(&length(hashes.len()));
+        covered.extend_from_slice(note);
+        hashes.iter().for_each(|hash| covered.extend_from_slice(hash.as_bytes()));
         covered.resize(HEADER_BYTES - COVERED_FROM, 0);
         let start = [*MAGIC, pair(VERSION, crc32fast::hash(&covered))].concat();
         let mut bytes = [0; HEADER_BYTES];
@@ -67,7 +97,8 @@ impl Header {
         bytes
     }
 
-    /// Reads the header at the start of a segment.
+    /// Reads the header at the start of a segment. Who signed the checkpoint is for
+    /// [`super::AuditKeys::verify`] to say.
     ///
     /// # Errors
     /// [`HeaderError`].
@@ -85,23 +116,32 @@ impl Header {
         if crc32fast::hash(covered) != u32::from_le_bytes(*checksum) {
             return Err(HeaderError::Checksum);
         }
-        Self::content(covered).ok_or(HeaderError::Content)
+        let header = Self::content(covered).ok_or(HeaderError::Content)?;
+        let is_its = header.frontier.root() == header.before().root;
+        if is_its { Ok(header) } else { Err(HeaderError::Root) }
     }
 
     fn content(covered: &[u8]) -> Option<Self> {
-        let (chain, rest) = covered.split_first_chunk::<16>()?;
+        let (log, rest) = covered.split_first_chunk::<16>()?;
         let (first, rest) = rest.split_first_chunk::<8>()?;
-        let (hash, rest) = rest.split_first_chunk::<32>()?;
-        let (segment_bytes, padding) = rest.split_first_chunk::<8>()?;
-        let before =
-            Head { seq: u64::from_le_bytes(*first).checked_sub(1)?, hash: RecordHash::new(*hash) };
-        let starts_well = before.seq > 0 || before.hash == RecordHash::NONE;
-        let padded = padding.iter().all(|byte| *byte == 0);
-        (starts_well && padded).then_some(Self {
-            chain: ChainId::new(*chain),
-            before,
-            segment_bytes: u64::from_le_bytes(*segment_bytes),
-        })
+        let (segment_bytes, rest) = rest.split_first_chunk::<8>()?;
+        let (note, rest) = rest.split_first_chunk::<4>()?;
+        let (hashes, rest) = rest.split_first_chunk::<4>()?;
+        let hashes = usize::try_from(u32::from_le_bytes(*hashes)).ok()?;
+        let (note, rest) =
+            rest.split_at_checked(usize::try_from(u32::from_le_bytes(*note)).ok()?)?;
+        let checkpoint = SignedCheckpoint::parse(std::str::from_utf8(note).ok()?).ok()?;
+        let (frontier, padding) =
+            rest.split_at_checked(hashes.min(FRONTIER_MAX).checked_mul(32)?)?;
+        let frontier = frontier.as_chunks::<32>().0.iter().copied().map(TreeHash::new).collect();
+        let said = checkpoint.checkpoint();
+        let frontier = Frontier::new(said.size, frontier)?;
+        let is_one = said.log == LogId::new(*log)
+            && Some(said.size) == u64::from_le_bytes(*first).checked_sub(1)
+            && frontier.hashes().len() == hashes
+            && padding.iter().all(|byte| *byte == 0);
+        let segment_bytes = u64::from_le_bytes(*segment_bytes);
+        is_one.then_some(Self { checkpoint, frontier, segment_bytes })
     }
 }
 

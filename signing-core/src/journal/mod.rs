@@ -1,27 +1,30 @@
-//! The journal's pure part: what its records say, the bytes they have, how each
-//! is chained to the one before and signed. The whole format stands in
-//! `docs/journal.md`; the room `audit` reads and writes it.
+//! The journal's pure part: what its records say, the bytes they have, and how each write is
+//! covered by a signed checkpoint. The whole format stands in `docs/journal.md`; the room `audit`
+//! reads and writes it.
 //!
 //! ```text
-//! Record --encode--> body --Chain::append--> frame in a segment --Frame::parse--> --follows--> Head
+//! Record --encode--> body --Layout--> frames in a segment --Frame::parse--> --Growing--> Head
 //! ```
 
-mod chain;
 mod clip;
+mod custody;
 mod frame;
-mod hash;
+mod head;
 mod header;
 mod key_id;
 mod keys;
 mod record;
 
-pub use chain::{Chain, Head};
 pub use clip::clip;
-pub use frame::{BODY_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError, frame_bytes};
-pub use hash::{ChainId, RecordHash};
+pub use custody::Custody;
+pub use frame::{
+    BODY_MAX_BYTES, CHECKPOINT_MAX_BYTES, Entry, FRAME_ALIGNMENT, FRAME_MAX_BYTES, Frame,
+    FrameError, Sealing, Shape, frame_bytes,
+};
+pub use head::{Growing, Grown, Head, Layout, Leaf};
 pub use header::{HEADER_BYTES, Header, HeaderError};
 pub use key_id::KeyId;
-pub use keys::AuditKeys;
+pub use keys::{AuditKeys, SignedBy};
 pub use record::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, Drill,
     EmergencyRefusals, EmergencySigned, Failed, Freeze, Gate, Init, Intent, KeyDestroyed, Kind,

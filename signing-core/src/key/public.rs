@@ -202,11 +202,6 @@ impl PublicKey {
         })
     }
 
-    /// Whether `signature` is this Ed25519 key's over the hash of an audit record.
-    pub(crate) fn verifies_record(&self, hash: &[u8; 32], signature: &[u8]) -> bool {
-        self.verifies_note(hash, signature)
-    }
-
     /// Whether `signature` is this Ed25519 key's over the text of a signed note.
     pub(crate) fn verifies_note(&self, text: &[u8], signature: &[u8]) -> bool {
         let mut parsed = self.parsed.iter();

@@ -151,10 +151,11 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 incident: Some(incident),
                 reason: "activated",
                 session: Some(session),
-                signer_head: Some("c:2:h"),
+                signer_head: Some("l:2:r"),
+                signer_record: Some("l:2:h"),
                 signer_instance: Some("04"),
             }),
-            r#"{"activated":true,"by":"uid 0","detail":"until t","emergency_kid":"e","incident":"INC-1","reason":"activated","session":"s-1","signer_head":"c:2:h","signer_instance":"04"}"#,
+            r#"{"activated":true,"by":"uid 0","detail":"until t","emergency_kid":"e","incident":"INC-1","reason":"activated","session":"s-1","signer_head":"l:2:r","signer_instance":"04","signer_record":"l:2:h"}"#,
         ),
         (
             Record::BreakglassEnded(BreakglassEnded {
@@ -164,9 +165,10 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 incident,
                 reason: "expired",
                 session,
-                signer_head: Some("c:3:h"),
+                signer_head: Some("l:3:r"),
+                signer_record: Some("l:3:h"),
             }),
-            r#"{"by":"uid 0","detail":"over","emergency_kid":"e","incident":"INC-1","reason":"expired","session":"s-1","signer_head":"c:3:h"}"#,
+            r#"{"by":"uid 0","detail":"over","emergency_kid":"e","incident":"INC-1","reason":"expired","session":"s-1","signer_head":"l:3:r","signer_record":"l:3:h"}"#,
         ),
     ];
     let whole = |data: &'static str| -> &'static str { data.replace("APPROVED", APPROVED).leak() };

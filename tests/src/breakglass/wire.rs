@@ -111,7 +111,7 @@ pub fn activation(bytes: &[u8], approvals: &[Vec<u8>], request: &Value) -> Value
 /// Some head of some proxy's journal.
 #[must_use]
 pub fn proxy_head() -> Value {
-    json!({"chain": "0".repeat(32), "seq": 7, "hash": "a".repeat(64)})
+    json!({"log": "0".repeat(32), "size": 7, "root": "a".repeat(64)})
 }
 
 /// Base64 of 16 random bytes.

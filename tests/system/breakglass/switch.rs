@@ -166,7 +166,7 @@ async fn i1_the_switch_and_back_drop_nothing_and_name_the_key_that_signed() {
     let found = check(&builder.journal(), &builder.path("signers.json"), &[], Tail::Whole).unwrap();
     let emergency = system_tests::journal::read(&builder.journal(), "emergency_signed");
     assert_eq!(found["types"]["emergency_signed"], emergency.len());
-    let place = |record: &Value| format!("{}:{}", record["seq"], record["hash"].as_str().unwrap());
+    let place = |record: &Value| format!("{}:{}", record["seq"], record["leaf"].as_str().unwrap());
     let places: std::collections::HashMap<_, _> =
         emergency.iter().map(|record| (place(record), record)).collect();
     let signed = records(&dir, "signed");

@@ -89,6 +89,7 @@ fn the_example_has_no_mistake() {
     )
     .unwrap();
     std::fs::rename(builder.path("emergency.pem"), builder.path("breakglass-2026.pem")).unwrap();
+    std::fs::copy(builder.path("audit.key"), builder.path("breakglass-audit-2025.key")).unwrap();
     std::fs::rename(builder.path("audit.key"), builder.path("breakglass-audit.key")).unwrap();
     let example =
         std::fs::read_to_string(repository().join("config/breakglass-signer.toml")).unwrap();

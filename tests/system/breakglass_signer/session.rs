@@ -16,9 +16,11 @@ use super::{KID, Site};
 pub(super) fn received(ask: &Value, answer: &Value) -> Exchange {
     let (ask, answer) = (&ask["sign"], &answer["signed"]);
     assert!(answer.is_object(), "{answer}");
+    let mut receipt = answer["record"].clone();
+    receipt["log"] = json!(format!("signing-journal/{}", receipt["log"].as_str().unwrap()));
     let mut got = json!({
         "request_id": ask["request_id"], "signer_kid": EMERGENCY_KID, "algorithm": ask["algorithm"],
-        "signature_b64": answer["signature"], "receipt": answer["record"],
+        "signature_b64": answer["signature"], "receipt": receipt,
     });
     match ask["input"]["message"].as_str() {
         Some(message) => got["message_b64"] = json!(message),
@@ -148,7 +150,7 @@ async fn i12_what_is_out_of_scope_is_refused_counted_and_recorded() {
         (changed("input", json!({"message": ""})), "input_refused"),
         (changed("input", json!({"message": "no base64!"})), "input_refused"),
         (changed("request_id", json!("")), "invalid"),
-        (changed("proxy_head", json!({"chain": "x", "seq": 1, "hash": "y"})), "invalid"),
+        (changed("proxy_head", json!({"log": "x", "size": 1, "root": "y"})), "invalid"),
     ] {
         let answer = proxy.ask(ask.clone()).await;
         assert_eq!(reason(&answer), expected, "{ask} {answer}");

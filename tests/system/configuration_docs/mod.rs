@@ -236,6 +236,7 @@ fn a_key_takes_effect_when_the_page_says_so() {
         unchanged,
         [
             "server.tls.client_crl_files",
+            "audit.previous_key_file",
             "signers.kid",
             "signers.upstreams.provider",
             "signers.upstreams.endpoint",

@@ -153,6 +153,7 @@ async fn damage_is_named_at_the_start_and_by_verify_and_a_torn_write_is_cut() {
     let segment = segments(&site.journal()).remove(0);
     let original = fs::read(&segment).unwrap();
     let records = system_tests::journal::records(&segment);
+    let frames = system_tests::journal::frames(&segment);
 
     let (seq, inside) = &records[records.len() / 2];
     let mut damaged = original.clone();
@@ -170,7 +171,7 @@ async fn damage_is_named_at_the_start_and_by_verify_and_a_torn_write_is_cut() {
     fs::write(&segment, &junk).unwrap();
     let said = site.proxy().try_start(None).await.unwrap_err();
     let why =
-        format!("record {} at byte {end} is damaged: what stands behind record {seq}", seq + 1);
+        format!("record {} at byte {end} is damaged: what stands there is no torn write", seq + 1);
     assert!(said.contains(segment.to_str().unwrap()) && said.contains(&why), "{said}");
     let defect = verified(&site)["defect"].clone();
     assert_eq!((&defect["record"], &defect["at"]), (&json!(seq + 1), &json!(end)), "{defect}");
@@ -179,7 +180,8 @@ async fn damage_is_named_at_the_start_and_by_verify_and_a_torn_write_is_cut() {
 
     // The beginning of the next record, as a process leaves it that dies while it writes.
     let mut torn = original;
-    let written = (end - from) / 2;
+    let record = frames.iter().rev().find(|frame| !frame.is_checkpoint).unwrap();
+    let written = usize::try_from(record.to - record.from).unwrap() / 2;
     torn.copy_within(from..from + written, end);
     torn[end + 8..end + 16].copy_from_slice(&(seq + 1).to_le_bytes());
     fs::write(&segment, &torn).unwrap();

@@ -53,7 +53,7 @@ fn fill(proxy: &ProxyBuilder<'_>) {
     let key = || AuditKey::load(&journal.with_file_name("audit.key")).unwrap();
     let mut keys = AuditKeys::default();
     keys.add(key().public().clone());
-    let opened = Opened::open(&journal, key(), &keys).unwrap();
+    let opened = Opened::open(&journal, key().into(), &keys, None).unwrap();
     let clock = Clock { now: || Moment::from_nanos(1), wall: || OffsetDateTime::UNIX_EPOCH };
     let identity = Identity {
         deployment: "test",
@@ -65,8 +65,11 @@ fn fill(proxy: &ProxyBuilder<'_>) {
     let journal = opened.start(&identity, SEGMENT_BYTES, clock, Box::new(Deaf)).unwrap();
     let reason = "x".repeat(REASON_BYTES);
     // Of this segment and the next one.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    // Each is waited for: what is kept for checkpoints that do not come is given back then.
     while journal.space().set_aside > LEFT_BYTES + REASON_BYTES as u64 + SEGMENT_BYTES {
-        journal.note(&Record::Freeze(Freeze { by: "the test", reason: &reason })).unwrap();
+        let freeze = Record::Freeze(Freeze { by: "the test", reason: &reason });
+        runtime.block_on(journal.begin_append(&freeze).unwrap().durable()).unwrap();
     }
     journal.stop("it is nearly full").unwrap();
 }

@@ -75,7 +75,8 @@ async fn a_journal_without_descriptors_for_its_next_segment_names_them_and_not_a
         None
     })
     .await;
-    assert_eq!(refused.reason(), "audit_unavailable", "{refused:?}");
+    // Refused, or made and withheld.
+    assert!(refused.text.contains("audit_unavailable"), "{refused:?}");
     assert!(!refused.text.contains("full"), "{refused:?}");
     // While it lasts: the log is open already.
     let said = proxy.process.says("raise LimitNOFILE").await;

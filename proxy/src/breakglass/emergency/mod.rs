@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::now;
 use release::{Order as _, SigningOrder};
-use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
+use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead, JournalRecord};
 use signing_core::gate::{Admitted as _, EmergencyPermit};
 use signing_core::{Moment, Refusal};
 use tokio::sync::mpsc;
@@ -108,7 +108,7 @@ pub struct Signed {
     /// Its bytes.
     pub signature: Vec<u8>,
     /// The record.
-    pub record: JournalHead,
+    pub record: JournalRecord,
 }
 
 impl Emergency {

@@ -165,7 +165,17 @@ impl Dialect {
             Self::Native { format } => {
                 native::signed(release, *format, request_id).map(Signed::Native)
             }
-            other => Some(Signed::Other(answers::signed(other, release))),
+            other => {
+                let mut answer = answers::signed(other, release);
+                // These answers have no receipt, but for whoever asks for the proof.
+                if release.durable().proof().is_some()
+                    && let Some(answer) = answer.as_object_mut()
+                {
+                    answer
+                        .insert("audit".to_owned(), json!(native::Receipt::of(release.durable())));
+                }
+                Some(Signed::Other(answer))
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The native surface: `/v1/sign` and `/v1/verify`. Unknown fields are refused.
 
+use audit::Durable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::{rfc3339, wall_now};
@@ -49,7 +50,7 @@ pub(in crate::server) struct Signed<'s> {
     #[serde(skip_serializing_if = "Option::is_none")]
     breakglass: Option<Breakglass<'s>>,
     request_id: &'s str,
-    audit: Receipt,
+    audit: Box<Receipt>,
 }
 
 /// In whose name an emergency key signed.
@@ -61,12 +62,18 @@ struct Breakglass<'s> {
 }
 
 /// Where the signature is recorded: whoever keeps it can tell later whether the journal
-/// was cut short.
+/// was cut short, and with the proof without the journal that it was recorded.
 #[derive(Serialize)]
-struct Receipt {
-    chain: String,
+pub(super) struct Receipt {
+    log: String,
     seq: u64,
-    hash: String,
+    leaf: String,
+    /// Base64 of the record's bytes, if the caller asked for the proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<String>,
+    /// A `c2sp.org/tlog-proof@v1` of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<String>,
 }
 
 pub(super) fn read_sign(
@@ -120,12 +127,21 @@ pub(super) fn signed<'s>(
             expires_at: rfc3339(armed.expires_at),
         }),
         request_id,
-        audit: Receipt {
-            chain: durable.chain().to_string(),
-            seq: durable.seq(),
-            hash: durable.head().hash.to_string(),
-        },
+        audit: Box::new(Receipt::of(durable)),
     })
+}
+
+impl Receipt {
+    pub(super) fn of(durable: &Durable) -> Self {
+        let proof = durable.proof();
+        Self {
+            log: durable.log().origin(),
+            seq: durable.seq(),
+            leaf: durable.leaf().hash.to_string(),
+            record: proof.map(|proof| STANDARD.encode(&proof.record)),
+            proof: proof.map(|proof| proof.inclusion.to_text()),
+        }
+    }
 }
 
 pub(super) fn json_only(content_type: Option<&str>) -> Result<(), Refusal> {

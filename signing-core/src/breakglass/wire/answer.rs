@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{JournalHead, Reason};
+use super::{JournalHead, JournalRecord, Reason};
 
 /// One message of the signer: `{"signed": {...}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,7 +156,7 @@ pub struct SessionState {
     /// Who approved: `alice@example.org (Security)`.
     pub approved_by: Vec<String>,
     /// Its `session_activated` record.
-    pub record: JournalHead,
+    pub record: JournalRecord,
 }
 
 /// To `activate`: the session is in force.
@@ -178,7 +178,7 @@ pub struct Signed {
     /// Base64, in the algorithm's own form (Ed25519: 64 bytes; ECDSA: DER).
     pub signature: String,
     /// Its `emergency_signed` record.
-    pub record: JournalHead,
+    pub record: JournalRecord,
     /// Signatures that are left.
     pub remaining: u64,
 }
@@ -192,7 +192,7 @@ pub struct Ended {
     /// Which one.
     pub session: String,
     /// Its `session_ended` record.
-    pub record: JournalHead,
+    pub record: JournalRecord,
     /// RFC 3339: when the key has to be destroyed.
     pub destruction_due: String,
 }
@@ -208,7 +208,7 @@ pub struct Destroyed {
     /// Whether its file was overwritten; else it was gone, or could only be removed.
     pub overwritten: bool,
     /// Its `key_destroyed` record.
-    pub record: JournalHead,
+    pub record: JournalRecord,
 }
 
 /// To any ask: no, and nothing happened.
@@ -223,7 +223,7 @@ pub struct Refused {
     pub detail: String,
     /// Its record, if it has one of its own that is on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<JournalHead>,
+    pub record: Option<JournalRecord>,
 }
 
 /// Unasked, to whoever activated it: the session is over, whatever was asked since.
@@ -242,5 +242,5 @@ pub struct SessionEnded {
     pub destruction_due: String,
     /// Its `session_ended` record, if that is on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<JournalHead>,
+    pub record: Option<JournalRecord>,
 }

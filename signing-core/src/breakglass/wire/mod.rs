@@ -13,13 +13,13 @@
 //! {"hello":{"id":1,"version":1,"deployment":"payments-eu"}}
 //!                          {"welcome":{"id":1,"version":1,"state":{"instance":"9f..",...}}}
 //! {"activate":{"id":2,"request_b64":"..","approvals_b64":["..",".."],"outages":[..],..}}
-//!                          {"activated":{"id":2,"session":{..},"record":{"chain":..,"seq":7,..}}}
+//!                          {"activated":{"id":2,"session":{..},"record":{"log":..,"seq":7,..}}}
 //! {"sign":{"id":3,"session":"INC-7-0a1b2c3d","caller":"spiffe://..","input":{"message":".."},..}}
 //!                          {"signed":{"id":3,"signature":"..","record":{..},"remaining":9999}}
 //!                          {"session_ended":{"session":"INC-7-0a1b2c3d","reason":"expired",..}}
 //! ```
 //!
-//! Times are RFC 3339 in UTC; byte strings are base64 (standard, padded); hashes and chains are
+//! Times are RFC 3339 in UTC; byte strings are base64 (standard, padded); hashes and logs are
 //! lower-case hex. Unknown keys are refused on both sides: a newer version says so in `hello`.
 
 mod answer;
@@ -30,8 +30,9 @@ mod reason;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{ChainId, Head, RecordHash};
+use crate::journal::{Head, Leaf};
 use crate::json;
+use crate::tree::{LogId, TreeHash};
 
 pub use super::claim::OutageClaim;
 pub use answer::{
@@ -51,16 +52,28 @@ pub const FRAME_MAX_BYTES: usize = 64 * 1024;
 /// Bytes before it.
 pub const LENGTH_BYTES: usize = 4;
 
-/// The newest record of a journal that is on disk, as the other side embeds it in its own.
+/// How much of a journal is on disk, as the other side embeds it in its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JournalHead {
-    /// 32 hex digits.
-    pub chain: String,
+    /// The log: 32 hex digits.
+    pub log: String,
+    /// How many records; the number of the newest.
+    pub size: u64,
+    /// The root over all of them: 64 hex digits.
+    pub root: String,
+}
+
+/// A record of a journal, as the other side embeds it in its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalRecord {
+    /// The log: 32 hex digits.
+    pub log: String,
     /// The record's number.
     pub seq: u64,
-    /// Its hash: 64 hex digits.
-    pub hash: String,
+    /// The hash of its leaf: 64 hex digits.
+    pub leaf: String,
 }
 
 /// Why bytes are no frame.
@@ -123,22 +136,36 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, Fra
 }
 
 impl JournalHead {
-    /// The head of that chain.
+    /// The head of that log.
     #[must_use]
-    pub fn new(chain: ChainId, head: Head) -> Self {
-        Self { chain: chain.to_string(), seq: head.seq, hash: head.hash.to_string() }
+    pub fn new(log: LogId, head: Head) -> Self {
+        Self { log: log.to_string(), size: head.size, root: head.root.to_string() }
     }
 
     /// Reads it. None if it is none.
     #[must_use]
-    pub fn parse(&self) -> Option<(ChainId, Head)> {
-        let hash = RecordHash::parse(&self.hash)?;
-        Some((ChainId::parse(&self.chain)?, Head { seq: self.seq, hash }))
+    pub fn parse(&self) -> Option<(LogId, Head)> {
+        let root = TreeHash::parse(&self.root)?;
+        Some((LogId::parse(&self.log)?, Head { size: self.size, root }))
     }
 
-    /// `chain:seq:hash`, as records embed it.
+    /// `log:size:root`, as records embed it.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!("{}:{}:{}", self.chain, self.seq, self.hash)
+        format!("{}:{}:{}", self.log, self.size, self.root)
+    }
+}
+
+impl JournalRecord {
+    /// That record of that log.
+    #[must_use]
+    pub fn new(log: LogId, leaf: Leaf) -> Self {
+        Self { log: log.to_string(), seq: leaf.seq, leaf: leaf.hash.to_string() }
+    }
+
+    /// `log:seq:leaf`, as records embed it.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{}:{}:{}", self.log, self.seq, self.leaf)
     }
 }

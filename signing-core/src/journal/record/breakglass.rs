@@ -42,7 +42,7 @@ pub struct SessionActivated<'r> {
     pub nonce: &'r str,
     /// RFC 3339: the beginning of the outage that the approvers attest.
     pub outage_since: &'r str,
-    /// The proxy's newest record: `chain:seq:hash`.
+    /// The proxy's journal as far as it is on disk: `log:size:root`.
     pub proxy_head: &'r str,
     /// The signers in scope.
     pub replaces: Vec<&'r str>,
@@ -109,7 +109,7 @@ pub struct SessionRefused<'r> {
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub justification: Option<&'r str>,
-    /// The proxy's newest record: `chain:seq:hash`.
+    /// The proxy's journal as far as it is on disk: `log:size:root`.
     pub proxy_head: &'r str,
     /// SHA-256 of what was given as the request, in hex.
     pub request_sha256: &'r str,
@@ -136,7 +136,7 @@ pub struct EmergencySigned<'r> {
     pub justification: Option<&'r str>,
     /// `breakglass`.
     pub mode: &'r str,
-    /// The proxy's newest record: `chain:seq:hash`.
+    /// The proxy's journal as far as it is on disk: `log:size:root`.
     pub proxy_head: &'r str,
     /// Signatures that are left.
     pub remaining: u64,
@@ -259,12 +259,15 @@ pub struct Activation<'r> {
     /// The session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<&'r str>,
-    /// The signer's newest record, `chain:seq:hash`: the `session_activated` one if it is.
+    /// How far the signer's journal went, as far as is known: `log:size:root`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer_head: Option<&'r str>,
     /// Which signer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer_instance: Option<&'r str>,
+    /// The signer's own `session_activated` record: `log:seq:leaf`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer_record: Option<&'r str>,
 }
 
 /// The proxy's journal: it signs with the emergency key no more.
@@ -282,7 +285,10 @@ pub struct BreakglassEnded<'r> {
     pub reason: &'r str,
     /// Which session.
     pub session: &'r str,
-    /// The signer's newest record that the proxy knows: `chain:seq:hash`.
+    /// How far the signer's journal went, as far as is known: `log:size:root`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer_head: Option<&'r str>,
+    /// The signer's own `session_ended` record, if it told: `log:seq:leaf`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer_record: Option<&'r str>,
 }

@@ -58,7 +58,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Init "init" false "A chain began."
+    Init "init" false "A log began."
     Start "start" true "A process began to write."
     Stop "stop" true "It ended in order."
     Segment "segment" true "A segment began."
@@ -93,7 +93,7 @@ impl Kind {
     }
 }
 
-/// A record before it has a place in a chain.
+/// A record before it has a place in a log.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 #[expect(missing_docs, reason = "each variant's name is its struct's, which says what it is")]

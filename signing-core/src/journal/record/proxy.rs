@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// A chain began.
+/// A log began.
 #[derive(Clone, Debug, Serialize)]
 pub struct Init<'r> {
     /// The audit key: base64 of its DER SubjectPublicKeyInfo.
@@ -13,8 +13,8 @@ pub struct Init<'r> {
     pub by: &'r str,
     /// The deployment's name.
     pub deployment: &'r str,
-    /// The newest record, as far as is known, of the chain that was here before:
-    /// `chain:seq:hash`.
+    /// The newest record, as far as is known, of the log that was here before:
+    /// `log:size:root`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaces: Option<&'r str>,
 }
@@ -122,7 +122,7 @@ pub struct Signed<'r> {
     pub signature: &'r str,
     /// With which key.
     pub signer_kid: &'r str,
-    /// In a break-glass session: the emergency signer's own record of it, `chain:seq:hash`.
+    /// In a break-glass session: the emergency signer's own record of it, `log:seq:leaf`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer_record: Option<&'r str>,
     /// Where its time went.

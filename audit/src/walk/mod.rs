@@ -1,7 +1,10 @@
 //! The way through a journal: its records in order, from segment to segment, read and
-//! never changed. Where one can not go on, it says exactly where and why.
+//! never changed. A record is given out once a checkpoint covers it and fits. Where one can not go
+//! on, it says exactly where and why.
 
-use std::fmt;
+mod way;
+
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,113 +12,24 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use signing_core::journal::{ChainId, Frame, FrameError, HEADER_BYTES, Head, RecordHash};
+use signing_core::journal::{Frame, HEADER_BYTES, Head, Header, Shape};
+use signing_core::tree::{LogId, TreeHash};
 
-use crate::scan::{Frames, SegmentError, SegmentFile, Step, segments};
-use crate::tail::Tail;
+use crate::reader::{Item, Reader};
+use crate::scan::{SegmentError, SegmentFile, segments};
+use crate::tail::{Junk, Tail};
+
+pub use way::{Defect, Place, Seal, Stop, Torn, Way};
 
 /// How often what looks broken is looked at again at most, and after how long.
 const LOOKS: u32 = 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// What is wrong with a journal, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Defect {
-    /// The first record that it concerns.
-    pub record: u64,
-    /// The segment.
-    pub file: PathBuf,
-    /// The byte at which the record begins; 0: the segment's header.
-    pub at: u64,
-    /// What is wrong, to end the sentence.
-    pub what: String,
-}
-
-impl fmt::Display for Defect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { record, file, at, what } = self;
-        write!(f, "record {record} in {} at byte {at}: {what}", file.display())
-    }
-}
-
-/// Why a way ends before its end.
-#[derive(Debug, thiserror::Error)]
-pub enum Stop {
-    /// The directory can not be read.
-    #[error("{}: {error}", path.display())]
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// No file in the directory has a segment's name.
-    #[error("{}: there is no journal here: no file is named like 00000000000000000001.journal", .0.display())]
-    NoJournal(PathBuf),
-    /// A segment can not be read.
-    #[error("{}: {error}", path.display())]
-    Segment {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// The journal is not as it was written.
-    #[error("{0}")]
-    Defect(Defect),
-}
-
-/// A step on the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// A record whose bytes are whole. Its link and its signature are not checked.
-    Record(Place),
-    /// The end of the journal.
-    End,
-    /// At the end of the last segment stands a write of which not all is there. Either
-    /// it is being written, or it was torn, and the next start cuts it.
-    Torn(Torn),
-}
-
-/// A torn write, which is no defect: nobody was told of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Torn {
-    /// The first record of which not all is there.
-    pub record: u64,
-    /// The segment.
-    pub file: PathBuf,
-    /// The byte at which the write begins, or what of it is missing.
-    pub at: u64,
-}
-
-impl fmt::Display for Torn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { record, file, at } = self;
-        write!(
-            f,
-            "a write was torn at record {record} in {} at byte {at}, before anyone was told of it: \
-             the next start cuts it and records that",
-            file.display()
-        )
-    }
-}
-
-/// Where a record lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The record before it, as that one says; of a segment's first, as the header says.
-    pub before: Head,
-    /// The record, as it says.
-    pub head: Head,
-    /// The byte at which it begins.
-    pub at: u64,
-    /// How many bytes it takes.
-    pub bytes: usize,
-}
-
 /// What one look found.
 enum Look {
     Way(Way),
+    /// A write was read.
+    Read,
     /// The segment is over; the next one begins.
     Next,
     /// No record: what it would be if it stays so, and the bytes that are none.
@@ -130,9 +44,11 @@ pub struct Walk {
     segments: Vec<SegmentFile>,
     /// Which of them is open.
     index: usize,
-    frames: Option<Frames>,
-    chain: Option<ChainId>,
-    /// The newest record that was passed.
+    reader: Option<Reader>,
+    log: Option<LogId>,
+    /// What was read of one write and is not given out yet.
+    read: VecDeque<Way>,
+    /// All that checkpoints cover that were read.
     passed: Option<Head>,
     /// Bytes passed in segments before the open one.
     bytes_before: u64,
@@ -151,8 +67,9 @@ impl Walk {
             directory: directory.to_owned(),
             segments,
             index,
-            frames: None,
-            chain: None,
+            reader: None,
+            log: None,
+            read: VecDeque::new(),
             passed: None,
             bytes_before: 0,
         })
@@ -170,13 +87,13 @@ impl Walk {
         self.index
     }
 
-    /// The chain, once a header was read.
+    /// The log, once a header was read.
     #[must_use]
-    pub fn chain(&self) -> Option<ChainId> {
-        self.chain
+    pub fn log(&self) -> Option<LogId> {
+        self.log
     }
 
-    /// The newest record that was passed, or that the first header says was before.
+    /// How far it is, or what the first header says was before.
     #[must_use]
     pub fn passed(&self) -> Option<Head> {
         self.passed
@@ -191,13 +108,37 @@ impl Walk {
     /// The byte of the file it is at.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.frames.as_ref().map_or(0, Frames::position)
+        self.reader.as_ref().map_or(0, |reader| reader.frames.position())
     }
 
     /// The frame at `place`, which the last step gave.
     #[must_use]
     pub fn raw(&self, place: &Place) -> &[u8] {
-        self.frames.as_ref().map(|frames| frames.raw(place.at, place.bytes)).unwrap_or_default()
+        let reader = self.reader.as_ref();
+        reader.map(|reader| reader.frames.raw(place.at, place.bytes)).unwrap_or_default()
+    }
+
+    /// The frame of the checkpoint that the last step gave.
+    #[must_use]
+    pub fn raw_seal(&self, seal: &Seal) -> &[u8] {
+        let bytes = Shape::new(true, seal.checkpoint.note().len()).bytes;
+        let reader = self.reader.as_ref();
+        reader.map(|reader| reader.frames.raw(seal.at, bytes)).unwrap_or_default()
+    }
+
+    /// The body of the record at `place`, which the last step gave.
+    #[must_use]
+    pub fn body(&self, place: &Place) -> &[u8] {
+        match Frame::parse(self.raw(place)) {
+            Ok(Some(Frame::Entry(entry))) => entry.body,
+            _ => &[],
+        }
+    }
+
+    /// The header of the segment it is in.
+    #[must_use]
+    pub fn header(&self) -> Option<&Header> {
+        self.reader.as_ref().map(Reader::header)
     }
 
     /// The file it is in.
@@ -213,10 +154,10 @@ impl Walk {
     /// away or replaced, and the journal does not go on where it was.
     pub fn look_again(&mut self) -> Result<(), Stop> {
         let now = list(&self.directory)?;
-        let next = self.passed.map_or(1, |head| head.seq + 1);
+        let next = self.passed.map_or(1, |head| head.size + 1);
         let held = self.file().to_owned();
-        let is_in_place = match &self.frames {
-            Some(frames) => match frames.is_at(&held) {
+        let is_in_place = match &self.reader {
+            Some(reader) => match reader.frames.is_at(&held) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => false,
                 looked => looked.map_err(|error| unreadable(&held, error))?,
             },
@@ -225,15 +166,15 @@ impl Walk {
         let goes_on = now.iter().position(|segment| segment.first_seq == next);
         match (is_in_place, now.iter().position(|segment| segment.path == held), goes_on) {
             (true, Some(index), _) => self.index = index,
-            (_, _, Some(index)) if self.frames.is_some() => {
+            (_, _, Some(index)) if self.reader.is_some() => {
                 self.close();
                 self.index = index;
             }
             _ => return Err(Stop::NoJournal(self.directory.clone())),
         }
         self.segments = now;
-        if let Some(frames) = &mut self.frames {
-            frames.look_again();
+        if let Some(reader) = &mut self.reader {
+            reader.frames.look_again();
         }
         Ok(())
     }
@@ -241,7 +182,7 @@ impl Walk {
     /// Whether something stands where the next record begins.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        self.frames.as_ref().is_some_and(|frames| frames.has_more().unwrap_or(true))
+        self.reader.as_ref().is_some_and(|reader| reader.frames.has_more().unwrap_or(true))
     }
 
     /// The next record, or what is there instead.
@@ -257,8 +198,12 @@ impl Walk {
         let mut seen: Option<Vec<u8>> = None;
         let mut looks = 0;
         loop {
+            if let Some(way) = self.read.pop_front() {
+                return Ok(way);
+            }
             let (way, bytes) = match self.look()? {
                 Look::Way(way) => return Ok(way),
+                Look::Read => continue,
                 Look::Next => {
                     (seen, looks) = (None, 0);
                     continue;
@@ -276,37 +221,48 @@ impl Walk {
         }
     }
 
-    /// Looks once at what comes next.
+    /// Looks once at what comes next: reads one write whole, or says what is there instead.
     fn look(&mut self) -> Result<Look, Stop> {
-        let before = match self.passed {
-            Some(head) if self.frames.is_some() => head,
-            _ => self.enter()?,
-        };
+        if self.reader.is_none() {
+            self.enter()?;
+        }
         let file = self.segments.get(self.index).map_or(&*self.directory, |file| &*file.path);
-        let Some(frames) = &mut self.frames else { return Ok(Look::Way(Way::End)) };
-        let step = frames.step_anew().map_err(|error| unreadable(file, error))?;
-        let (at, broken) = match step {
-            Step::Frame(at, frame) => {
-                let head = Head { seq: frame.seq, hash: frame.hash };
-                let place = Place { before, head, at, bytes: frame.bytes };
-                if let Some(error) = misplaced(before, &frame) {
-                    let defect = self.defect(before.seq + 1, at, error.to_string());
-                    return Err(Stop::Defect(defect));
+        let io = |error| unreadable(file, error);
+        let Some(reader) = &mut self.reader else { return Ok(Look::Way(Way::End)) };
+        let before = reader.growing().clone();
+        reader.frames.look_anew().map_err(io)?;
+        reader.frames.keep();
+        let begin = reader.frames.position();
+        let mut read = VecDeque::new();
+        let (at, broken) = loop {
+            match reader.step().map_err(io)? {
+                Item::Record { at, leaf, bytes, .. } => {
+                    read.push_back(Way::Record(Place { leaf, at, bytes }));
                 }
-                self.passed = Some(head);
-                return Ok(Look::Way(Way::Record(place)));
+                Item::Sealed { at, sealing } => {
+                    read.push_back(Way::Sealed(Seal { checkpoint: sealing.checkpoint, at }));
+                    self.passed = Some(reader.growing().newest());
+                    self.read = read;
+                    return Ok(Look::Read);
+                }
+                Item::End(at) => break (at, None),
+                Item::Broken { at, record, error } => {
+                    break (at, Some((record, error.to_string())));
+                }
             }
-            Step::End(at) => (at, None),
-            Step::Broken(at, error) => (at, Some(error.to_string())),
         };
-        let nonzero = frames.first_nonzero(at).map_err(|error| unreadable(file, error))?;
+        let nonzero = reader.frames.first_nonzero(at).map_err(io)?;
         let is_last = self.index + 1 >= self.segments.len();
-        let what = match (broken, nonzero) {
-            (Some(what), _) => what,
+        let next = reader.growing().size() + 1;
+        let (record, what) = match (broken, nonzero) {
+            (Some(broken), _) => broken,
             (None, Some(byte)) => {
-                format!("its length is zero, and byte {byte} after it is not")
+                (next, format!("its length is zero, and byte {byte} after it is not"))
             }
-            (None, None) if is_last && at == HEADER_BYTES as u64 => "it is empty".to_owned(),
+            (None, None) if is_last && at == HEADER_BYTES as u64 => {
+                (next, "it is empty".to_owned())
+            }
+            (None, None) if at != begin => (next - 1, "no checkpoint is behind it".to_owned()),
             (None, None) if is_last => return Ok(Look::Way(Way::End)),
             (None, None) => {
                 self.close();
@@ -315,33 +271,34 @@ impl Walk {
             }
         };
         let junk = if is_last {
-            match frames.tail(before, at).map_err(|error| unreadable(file, error))? {
+            match reader.tail(&before, begin).map_err(io)? {
                 // What is whole or zeros by now was being written.
                 Tail::Clean | Tail::Written | Tail::Torn => None,
-                Tail::Junk(why) => Some(why),
+                Tail::Junk(junk) => Some(junk),
             }
         } else {
-            Some(what)
+            Some(Junk { record, at, why: what })
         };
-        let bytes = frames.unread().to_vec();
-        let record = before.seq + 1;
+        let bytes = reader.frames.unread().to_vec();
+        let torn = Torn { record: before.size() + 1, file: file.to_owned(), at: begin };
+        reader.go_back(before);
         let way = match junk {
-            Some(why) => Err(Stop::Defect(self.defect(record, at, why))),
-            None => Ok(Way::Torn(Torn { record, file: self.file().to_owned(), at })),
+            Some(Junk { record, at, why }) => Err(Stop::Defect(self.defect(record, at, why))),
+            None => Ok(Way::Torn(torn)),
         };
         Ok(Look::Broken(way, bytes))
     }
 
     /// Opens the segment at `index` and checks that it goes on where the one before ended.
-    fn enter(&mut self) -> Result<Head, Stop> {
+    fn enter(&mut self) -> Result<(), Stop> {
         let Some(segment) = self.segments.get(self.index) else {
             return Err(Stop::NoJournal(self.directory.clone()));
         };
         let first = segment.first_seq;
         let of_header =
             |what: String| Stop::Defect(self.defect(first, 0, format!("its segment {what}")));
-        let frames = match Frames::open(segment) {
-            Ok(frames) => frames,
+        let reader = match Reader::open(segment) {
+            Ok(reader) => reader,
             Err(SegmentError::Io { path, error }) => return Err(Stop::Segment { path, error }),
             Err(SegmentError::Header { error, .. }) => {
                 return Err(of_header(format!("has no good header: {error}")));
@@ -353,34 +310,34 @@ impl Walk {
                 return Err(of_header(format!("has a header that says it begins at {found}")));
             }
         };
-        let (chain, before) = (frames.header().chain, frames.header().before);
-        if let Some(expected) = self.chain.filter(|expected| *expected != chain) {
+        let (log, before) = (reader.header().log(), reader.header().before());
+        if let Some(expected) = self.log.filter(|expected| *expected != log) {
             return Err(of_header(format!(
-                "is of the chain {chain}, and the one before of {expected}"
+                "is of the log {log}, and the one before of {expected}"
             )));
         }
         match self.passed {
-            Some(passed) if passed.seq < before.seq => {
-                let (from, to) = (passed.seq + 1, before.seq);
+            Some(passed) if passed.size < before.size => {
+                let (from, to) = (passed.size + 1, before.size);
                 return Err(of_header(format!(
                     "is not the next: records {from} to {to} are missing"
                 )));
             }
             Some(passed) if passed != before => {
-                let seq = passed.seq;
+                let seq = passed.size;
                 return Err(of_header(format!("does not go on after record {seq} that is here")));
             }
             _ => {}
         }
-        self.chain = Some(chain);
+        self.log = Some(log);
         self.passed = Some(before);
-        self.frames = Some(frames);
-        Ok(before)
+        self.reader = Some(reader);
+        Ok(())
     }
 
     fn close(&mut self) {
         self.bytes_before = self.bytes();
-        self.frames = None;
+        self.reader = None;
     }
 
     fn defect(&self, record: u64, at: u64, what: String) -> Defect {
@@ -388,35 +345,24 @@ impl Walk {
     }
 }
 
-impl Place {
-    /// Whether it is the first of its segment.
-    #[must_use]
-    pub fn begins_segment(&self) -> bool {
-        self.at == HEADER_BYTES as u64
-    }
-}
-
-/// The newest record, as far as the last segment can be read: for saying how far a way is.
+/// How far the journal goes, as far as the last segment can be read: for saying how far a way is.
 ///
 /// # Errors
 /// [`Stop::Directory`], [`Stop::NoJournal`], [`Stop::Segment`].
 pub fn newest(directory: &Path) -> Result<Head, Stop> {
     let files = list(directory)?;
     let last = files.last().ok_or_else(|| Stop::NoJournal(directory.to_owned()))?;
-    let before = Head { seq: last.first_seq.saturating_sub(1), hash: RecordHash::NONE };
-    let mut frames = match Frames::open(last) {
-        Ok(frames) => frames,
+    let before = Head { size: last.first_seq.saturating_sub(1), root: TreeHash::empty() };
+    let mut reader = match Reader::open(last) {
+        Ok(reader) => reader,
         Err(SegmentError::Io { path, error }) => return Err(Stop::Segment { path, error }),
         // What is wrong with it is found on the way.
         Err(_) => return Ok(before),
     };
-    let mut head = frames.header().before;
-    while let Step::Frame(_, frame) =
-        frames.step().map_err(|error| unreadable(&last.path, error))?
-    {
-        head = Head { seq: frame.seq, hash: frame.hash };
-    }
-    Ok(head)
+    while let Item::Record { .. } | Item::Sealed { .. } =
+        reader.step().map_err(|error| unreadable(&last.path, error))?
+    {}
+    Ok(reader.growing().newest())
 }
 
 /// Whether a process holds the journal to write it.
@@ -433,11 +379,6 @@ fn list(directory: &Path) -> Result<Vec<SegmentFile>, Stop> {
     let found = segments(directory)
         .map_err(|error| Stop::Directory { path: directory.to_owned(), error })?;
     if found.is_empty() { Err(Stop::NoJournal(directory.to_owned())) } else { Ok(found) }
-}
-
-fn misplaced(before: Head, frame: &Frame<'_>) -> Option<FrameError> {
-    let expected = before.seq.saturating_add(1);
-    (frame.seq != expected).then_some(FrameError::Seq { found: frame.seq, expected })
 }
 
 fn unreadable(file: &Path, error: io::Error) -> Stop {

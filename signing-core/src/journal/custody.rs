@@ -1,0 +1,45 @@
+//! Whose audit key signs a journal: one at a time, handed over by the one before.
+
+use super::frame::FrameError;
+use super::key_id::KeyId;
+use super::keys::{AuditKeys, SignedBy};
+use crate::tree::SignedCheckpoint;
+
+/// Whose checkpoints a journal has at this place: the first key is the header's, and another
+/// follows only with its signature beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Custody(Option<KeyId>);
+
+impl Custody {
+    /// Checks who signed the next checkpoint.
+    ///
+    /// # Errors
+    /// [`FrameError::UnknownKey`], [`FrameError::Signature`], [`FrameError::OtherKey`].
+    pub fn take(
+        &mut self,
+        keys: &AuditKeys,
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<(), FrameError> {
+        self.follow(keys.verify(checkpoint)?)
+    }
+
+    /// The same for signatures that are checked already.
+    ///
+    /// # Errors
+    /// [`FrameError::OtherKey`].
+    pub fn follow(&mut self, signed: SignedBy) -> Result<(), FrameError> {
+        let SignedBy { key, before } = signed;
+        let goes_on = self.0.is_none_or(|known| known == before.unwrap_or(key));
+        if !goes_on {
+            return Err(FrameError::OtherKey(key));
+        }
+        self.0 = Some(key);
+        Ok(())
+    }
+
+    /// The key that signs now.
+    #[must_use]
+    pub const fn key(&self) -> Option<KeyId> {
+        self.0
+    }
+}

@@ -1,0 +1,241 @@
+"""What bodies hold and what follows from their order, by docs/journal.md ("Bodies")."""
+import base64
+import hashlib
+import json
+import re
+
+from keys import spki
+from tree import Defect, need
+
+AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+REQUEST = "algorithm caller input_digest mode request_id signer_kid"
+# The table of the page: what each type's `data` has; a ? marks what may be absent.
+FIELDS = {
+    "init": "audit_key audit_kid by deployment replaces?",
+    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq frozen? open_intents sealed version",
+    "stop": "reason",
+    "segment": "oldest_open?",
+    "intent": f"{REQUEST} justification? traceparent?",
+    "signed": f"{REQUEST} incident? intent replayed session? signature signer_record? timing_us",
+    "failed": f"{REQUEST} detail intent reason",
+    "withheld": "detail reason request_id signed signer_kid",
+    "gate": "detail from signer_kid to upstream?",
+    "freeze": "by reason",
+    "unfreeze": "by frozen_by reason",
+    "unseal": "by reason sealed_for signer_kid?",
+    "reload": "by generation",
+    "drill": "by phase signer_kid slipped? time_to_recover_ms? time_to_refuse_ms?",
+    "refusals": "over_s refused",
+    "activation": "activated by detail emergency_kid? incident? reason session? signer_head? signer_instance? signer_record?",
+    "breakglass_ended": "by detail emergency_kid incident reason session signer_head? signer_record?",
+    "session_activated": "actor approvals approved approvers_sha256 by callers claimed emergency_key_sha256 emergency_kid"
+    " expires_at incident justification max_signatures nonce outage_since proxy_head replaces request_b64 request_sha256 session",
+    "session_refused": "actor approved by clause detail emergency_kid? incident? justification? proxy_head request_sha256 session?",
+    "emergency_signed": "actor algorithm caller incident input_digest justification? mode proxy_head remaining replaces"
+    " request_id session session_justification signature signer_kid",
+    "emergency_refusals": "actor incident? justification? over_s refused session?",
+    "session_ended": "actor by destruction_due detail emergency_kid incident justification reason session signatures",
+    "destruction_overdue": "actor destruction_due emergency_kid",
+    "key_destroyed": "actor by emergency_key_sha256 emergency_kid overwritten reason",
+    "unlock": "actor by outcome",
+}
+NUMBERS = {"cut_bytes", "first_seq", "open_intents", "oldest_open", "intent", "signed", "generation", "over_s",
+           "slipped", "time_to_recover_ms", "time_to_refuse_ms",
+           "max_signatures", "remaining", "signatures"}
+PLACE = re.compile(r"[0-9a-f]{32}:(0|[1-9]\d*):[0-9a-f]{64}")
+ENDS = {"expired", "quota_exhausted", "operator", "proxy_gone", "restarted", "journal"}
+
+
+def integer(text):
+    need(len(text) < 20, "a number is too long")
+    return int(text)
+
+
+def no_float(text):
+    raise Defect(f"the body has a float: {text}")
+
+
+def is_place(name, value):
+    """A head or a record of a journal; it may be absent."""
+    need(value is None or PLACE.fullmatch(value), f"{name}: {value!r}")
+
+
+class Records:
+    """Judges the records in order, and holds what the next one is judged by."""
+
+    def __init__(self, registry, first, signer):
+        # `signer` gives the DER of the audit key that signed the checkpoint of the record that is judged.
+        self.registry, self.first, self.signer, self.seq = registry, first, signer, first - 1
+        self.session, self.nonces, self.destroyed, self.restarted = None, set(), set(), False
+        self.open, self.signed, self.withheld, self.types = {}, {}, {}, {}
+
+    def judge(self, seq, body, is_first_of_segment, leaf):
+        self.seq = seq
+        try:
+            text = body.decode()
+            value = json.loads(text, parse_float=no_float, parse_int=integer, parse_constant=no_float)
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise Defect(f"its body is not JSON: {error}") from None
+        canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        need(text == canonical, "its body is not canonical")
+        need(isinstance(value, dict) and value.keys() == {"at", "data", "type"}, "its body is not at, data, type")
+        kind, data = value["type"], value["data"]
+        need(AT.fullmatch(value["at"]), f"at: {value['at']!r}")
+        need(kind in FIELDS, f"type {kind!r}")
+        allowed = FIELDS[kind].split()
+        need(data.keys() <= {f.rstrip("?") for f in allowed}, f"{kind} has an unknown field: {sorted(data)}")
+        need({f for f in allowed if f[-1] != "?"} <= data.keys(), f"{kind} lacks a field: {sorted(data)}")
+        for name in NUMBERS & data.keys():
+            need(type(data[name]) is int and data[name] >= 0, f"{name}: {data[name]!r}")
+        need(DIGEST.fullmatch(data.get("input_digest", "sha256:" + "0" * 64)), "input_digest")
+        need((kind == "init") == (self.seq == 1), "init is record 1, and nothing else is")
+        if self.seq > 1 and self.seq != self.first:
+            need((kind == "segment") == is_first_of_segment, f"{kind} here: segment begins every later segment, only")
+        self.types[kind] = self.types.get(kind, 0) + 1
+        if "actor" in FIELDS[kind].split():
+            need(data["actor"] == "service:signing-breakglass", f"actor {data['actor']}")
+        elif kind != "segment":
+            # Only the end of a session that a killed run left may come between.
+            need(self.session is None or kind in ("start", "stop"), f"{kind} in the session {self.session}")
+        getattr(self, "on_" + kind, lambda *_: None)(data, leaf)
+
+    def is_whole(self):
+        return self.first == 1
+
+    def on_init(self, data, _):
+        key = base64.b64decode(data["audit_key"], validate=True)
+        need(key == self.signer(), "another audit_key signed it")
+        need(data["audit_kid"] == self.registry.audit[key], f"audit_kid {data['audit_kid']} is not the registry's")
+        is_place("replaces", data.get("replaces"))
+
+    def on_start(self, data, leaf):
+        self.on_init(data, leaf)
+        need((data["cut_bytes"] > 0) == ("cut_sha256" in data), "cut_bytes and cut_sha256")
+        self.restarted = True
+        if self.is_whole():
+            need(data["open_intents"] == len(self.open), f"open_intents {data['open_intents']}: {sorted(self.open)}")
+
+    def on_activation(self, data, _):
+        is_place("signer_head", data.get("signer_head"))
+        is_place("signer_record", data.get("signer_record"))
+
+    on_breakglass_ended = on_activation
+
+    def on_segment(self, data, _):
+        oldest = min(self.open, default=None)
+        need(not self.is_whole() or data.get("oldest_open") == oldest, f"oldest_open is {oldest}")
+
+    def on_intent(self, data, _):
+        self.open[self.seq] = data
+
+    def on_failed(self, data, _):
+        self.outcome(data)
+
+    def on_signed(self, data, leaf):
+        self.outcome(data)
+        is_place("signer_record", data.get("signer_record"))
+        signature = base64.b64decode(data["signature"], validate=True)
+        if data["algorithm"] != "ED25519_SHA_512":
+            digest = bytes.fromhex(data["input_digest"].split(":")[1])
+            self.registry.verify(data["signer_kid"], data["algorithm"], signature, digest=digest)
+        self.signed[self.seq] = (data, leaf, signature)
+
+    def outcome(self, data):
+        number = data["intent"]
+        if number < self.first:
+            return
+        intent = self.open.pop(number, None)
+        need(intent is not None, f"intent {number} is none, or had its outcome")
+        for name in REQUEST.split():
+            need(data[name] == intent[name], f"{name} is not that of intent {number}")
+
+    def on_session_activated(self, data, _):
+        need(self.session is None, "a session is in force already")
+        document = base64.b64decode(data["request_b64"], validate=True)
+        need(hashlib.sha256(document).hexdigest() == data["request_sha256"], "request_sha256 is not the request's")
+        request = json.loads(document)
+        need(base64.b64decode(request["nonce"]).hex() == data["nonce"], "nonce is not the request's")
+        need(data["nonce"] not in self.nonces, "its request was used before")
+        need(data["emergency_kid"] not in self.destroyed, "its key was destroyed")
+        if self.registry.is_given:
+            key = self.registry.keys.get(data["emergency_kid"])
+            need(key is not None, f"signer {data['emergency_kid']} is not in the registry")
+            need(hashlib.sha256(spki(key)).hexdigest() == data["emergency_key_sha256"], "another key is registered")
+        for name in ("callers", "replaces"):
+            need(sorted(request[name]) == data[name], f"{name} are not the request's")
+        for name in ("emergency_kid", "emergency_key_sha256", "incident", "justification", "max_signatures"):
+            need(request[name] == data[name], f"{name} is not the request's")
+        for name in ("principal", "fingerprint"):
+            need(len({one[name] for one in data["approved"]}) == len(data["approved"]) >= 2, f"one {name} approved twice")
+        self.nonces.add(data["nonce"])
+        self.session, self.remaining, self.made, self.restarted = data, data["max_signatures"], 0, False
+
+    def on_emergency_signed(self, data, leaf):
+        session = self.session
+        if session is None and not self.is_whole():
+            return
+        need(session is not None and not self.restarted, "no session is in force")
+        need(data["session"] == session["session"], f"the session {session['session']} is in force")
+        need(data["caller"] in session["callers"], "its caller is out of scope")
+        need(data["replaces"] in session["replaces"], "it stands in for a signer that is out of scope")
+        need(data["signer_kid"] == session["emergency_kid"], "another key than the session's")
+        need(data["incident"] == session["incident"], "another incident than the session's")
+        need(data["session_justification"] == session["justification"], "another justification than the session's")
+        need(data["mode"] == "breakglass", f"mode {data['mode']}")
+        need(0 <= data["remaining"] < self.remaining, f"remaining {data['remaining']} after {self.remaining}")
+        self.remaining, self.made = data["remaining"], self.made + 1
+        signature = base64.b64decode(data["signature"], validate=True)
+        if data["algorithm"] != "ED25519_SHA_512":
+            digest = bytes.fromhex(data["input_digest"].split(":")[1])
+            self.registry.verify(data["signer_kid"], data["algorithm"], signature, digest=digest)
+        self.signed[self.seq] = (data, leaf, signature)
+
+    def on_session_ended(self, data, _):
+        need(data["reason"] in ENDS, f"reason {data['reason']}")
+        if self.session is None and not self.is_whole():
+            return
+        need(self.session is not None, "no session is in force")
+        need(data["session"] == self.session["session"], f"the session {self.session['session']} is in force")
+        need(data["signatures"] == self.made, f"it made {self.made} signatures")
+        need(not self.restarted or data["reason"] == "restarted", "a run ended the session of an earlier one")
+        self.session = None
+
+    def on_key_destroyed(self, data, _):
+        need(self.session is None or self.session["emergency_kid"] != data["emergency_kid"], "a session uses it")
+        self.destroyed.add(data["emergency_kid"])
+
+    def on_unlock(self, data, _):
+        need(data["outcome"] in ("brought", "used", "failed", "expired"), f"outcome {data['outcome']}")
+
+    def on_withheld(self, data, _):
+        number = data["signed"]
+        if number < self.first:
+            return
+        need(number in self.signed and number not in self.withheld, f"signed {number} is none, or was withheld")
+        for name in ("request_id", "signer_kid"):
+            need(data[name] == self.signed[number][0][name], f"{name} is not that of signed {number}")
+        self.withheld[number] = self.seq
+
+    def received(self, line, origin):
+        receipt, algorithm = line["receipt"], line["algorithm"]
+        need(receipt["log"] == origin, "another log")
+        need(receipt["seq"] in self.signed, f"record {receipt['seq']} is not there, or not signed")
+        data, leaf, signature = self.signed[receipt["seq"]]
+        need(receipt["seq"] not in self.withheld, f"it was withheld by {self.withheld.get(receipt['seq'])}")
+        need(receipt["leaf"] == leaf.hex(), "another leaf")
+        for name in ("request_id", "signer_kid", "algorithm"):
+            need(line[name] == data[name], f"{name} {data[name]} is recorded")
+        need(base64.b64decode(line["signature_b64"]) == signature, "another signature is recorded")
+        message = base64.b64decode(line.get("message_b64", ""))
+        digest = bytes.fromhex(line.get("digest_hex", ""))
+        if algorithm == "ED25519_SHA_512":
+            # It signs a digest as the message of 32 bytes that it is.
+            message = digest or message
+            said = "sha256:" + hashlib.sha256(message).hexdigest()
+        else:
+            name = "sha" + algorithm[-3:]
+            digest = digest or hashlib.new(name, message).digest()
+            said = f"{name}:{digest.hex()}"
+        need(said == data["input_digest"], f"input_digest {data['input_digest']} is recorded")
+        self.registry.verify(line["signer_kid"], algorithm, signature, message, digest)
