@@ -14,7 +14,7 @@ use system_tests::{Chance, Kind, ProxyBuilder, World, is_campaign};
 use crate::ALICE;
 
 /// Runs `signctl audit` on that journal: exit code, stdout, stderr.
-fn audit(journal: &Path, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn audit(journal: &Path, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(ours("signctl"));
     let output = command.arg("audit").args(arguments).arg("--journal").arg(journal).output();
     let output = output.unwrap();

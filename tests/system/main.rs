@@ -12,6 +12,7 @@ mod admin_socket;
 mod algorithms;
 mod answers;
 mod api_docs;
+mod audit_key_renewal;
 mod audit_tools;
 mod authorities;
 mod bad_requests;
