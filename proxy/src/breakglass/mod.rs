@@ -19,10 +19,9 @@ use base64::engine::general_purpose::STANDARD;
 use host::clock::{now, rfc3339, wall_now};
 use serde_json::{Value, json};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
-use signing_core::breakglass::{REQUEST_MAX_BYTES, Request};
+use signing_core::breakglass::{MayNotBegin, REQUEST_MAX_BYTES, Request, may_begin};
 use signing_core::gate::{Armed, Snapshot};
 use signing_core::journal::Record;
-use signing_core::key::Purpose;
 use signing_core::{Kid, Moment, Signer};
 use tokio::sync::Mutex;
 
@@ -57,6 +56,12 @@ pub struct Refused {
     pub reason: String,
     /// What to do.
     pub detail: String,
+}
+
+impl From<MayNotBegin> for Refused {
+    fn from(why: MayNotBegin) -> Self {
+        refused(why.hindrance.word(), why.detail)
+    }
 }
 
 fn refused(reason: &str, detail: impl Into<String>) -> Refused {
@@ -98,7 +103,8 @@ impl Breakglass {
         approvals_b64: Vec<String>,
         by: &str,
     ) -> Result<wire::SessionState, Refused> {
-        let emergency = self.may_begin(&self.monitor.gates(), request)?;
+        let emergency =
+            may_begin(&self.monitor.gates(), request, self.min_outage, now(), wall_now())?;
         let outages = self.claims(&self.monitor.gates(), request.replaces().iter());
         let proxy_head = JournalHead::new(self.journal.log(), self.journal.head());
         // The signer's time counts from its answer; ours, from before it was asked, is shorter.
@@ -149,88 +155,6 @@ impl Breakglass {
         let over = self.over("signer_gone", &why, "this proxy");
         let _ = self.monitor.disarm(session.to_owned(), over).await;
         Err(refused("signer_unavailable", why))
-    }
-
-    /// What has to hold before the signer is asked.
-    fn may_begin(&self, gates: &Snapshot, request: &Request) -> Result<Arc<Signer>, Refused> {
-        if let Some(freeze) = gates.freeze() {
-            let detail = format!(
-                "frozen by an operator ({}): a freeze beats a session. Nothing was used up; run \
-                 `signctl unfreeze`, then activate again",
-                freeze.reason
-            );
-            return Err(refused("frozen", detail));
-        }
-        if let Some(stop) = gates.audit_stop() {
-            return Err(refused("audit_unavailable", stop.sentence()));
-        }
-        if let Some(armed) = gates.armed(now(), wall_now()) {
-            let detail =
-                format!("the session {} is in force; end it first, or wait", armed.session);
-            return Err(refused("session_in_force", detail));
-        }
-        let (begins, wall) = (request.not_before(), wall_now());
-        if wall < begins {
-            // A part of a second counts as one.
-            let left = (begins - wall).whole_seconds() + 1;
-            let detail = format!(
-                "the request becomes valid at {}, in {left} s; nothing was used up: activate it again then",
-                rfc3339(begins)
-            );
-            return Err(refused("not_yet_valid", detail));
-        }
-        for kid in request.replaces() {
-            self.is_out(gates, kid)?;
-        }
-        let kid = request.emergency_kid();
-        let registered = gates.rulebook().registry().get(kid.as_str());
-        let registered = registered.filter(|signer| signer.purpose == Purpose::Breakglass);
-        let Some(signer) = registered else {
-            let detail = format!(
-                "the emergency key {:?} is not in this proxy's registry with \"purpose\": \
-                 \"breakglass\"; add it (signctl signers add), reload, then activate again",
-                kid.as_str()
-            );
-            return Err(refused("key_not_registered", detail));
-        };
-        if let Err(refusal) = signer.usable_at(wall_now()) {
-            return Err(refused("key_not_usable", refusal.detail));
-        }
-        if signer.public_key.sha256_hex() != request.emergency_key_sha256() {
-            let detail = format!(
-                "the request is for another public key than the registry has for {:?}",
-                kid.as_str()
-            );
-            return Err(refused("key_mismatch", detail));
-        }
-        Ok(Arc::clone(signer))
-    }
-
-    /// Whether that signer's outage is long enough.
-    fn is_out(&self, gates: &Snapshot, kid: &Kid) -> Result<(), Refused> {
-        let Some(gate) = gates.gate(kid) else {
-            let detail = format!("{:?} is no signer of this proxy", kid.as_str());
-            return Err(refused("signer_unknown", detail));
-        };
-        let (out, min) = (gate.outage.elapsed(now()), self.min_outage);
-        if gate.outage.is_running() && out >= min {
-            return Ok(());
-        }
-        let name = kid.as_str();
-        let detail = if gate.outage.is_running() {
-            format!(
-                "the signer {name:?} has been out for {} s, and break-glass needs {} s; it may begin in {} s",
-                out.as_secs(),
-                min.as_secs(),
-                min.saturating_sub(out).as_secs() + 1
-            )
-        } else {
-            format!(
-                "the signer {name:?} is in no outage that counts (a key that can not be used, \
-                 throttling, a seal and a drill do not); look at `signctl status`"
-            )
-        };
-        Err(refused("outage_too_short", detail))
     }
 
     /// On disk first, then in force.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use host::clock::{now, rfc3339, wall_now};
 use serde_json::{Value, json};
 use signing_core::Kid;
+use signing_core::breakglass::is_out;
 use signing_core::gate::{Armed, Snapshot};
 use signing_core::key::Purpose;
 
@@ -27,7 +28,7 @@ impl Breakglass {
                 "signer_kid": claim.signer_kid,
                 "since": claim.since,
                 "seconds": claim.seconds,
-                "qualifies": kid.as_ref().is_some_and(|kid| self.is_out(&gates, kid).is_ok()),
+                "qualifies": kid.as_ref().is_some_and(|kid| is_out(&gates, kid, self.min_outage, now()).is_ok()),
                 "running": kid.as_ref().is_some_and(of),
             })
         });

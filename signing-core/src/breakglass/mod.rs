@@ -7,6 +7,7 @@
 //! ```
 
 pub mod activation;
+mod begin;
 mod caps;
 mod claim;
 mod rate;
@@ -15,6 +16,7 @@ mod session;
 pub mod wire;
 
 pub use activation::{Activation, Clause, NotActivated};
+pub use begin::{Hindrance, MayNotBegin, is_out, may_begin};
 pub use caps::Caps;
 pub use request::{
     APPROVAL_MAX_BYTES, APPROVALS_MAX, Draft, NAMESPACE, REQUEST_MAX_BYTES, Request, RequestError,

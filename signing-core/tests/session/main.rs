@@ -23,6 +23,7 @@ use signing_core::{
 };
 use time::OffsetDateTime;
 
+mod begin;
 mod property;
 #[path = "../support/mod.rs"]
 mod support;
