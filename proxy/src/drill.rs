@@ -16,7 +16,7 @@ use signing_core::gate::{Extent, State};
 use signing_core::journal::{self, Record};
 use signing_core::{Kid, Moment, Reason, Refusal};
 use tokio::sync::{Mutex, oneshot, watch};
-use upstream::FaultSwitch;
+use upstream::{FaultSwitch, Served};
 
 use crate::monitor::Monitor;
 
@@ -35,16 +35,14 @@ const RECORD_MAX: Duration = Duration::from_secs(5);
 /// What can be drilled, and whether something is.
 #[derive(Debug)]
 pub struct Drills {
-    /// The gates.
-    pub monitor: Monitor,
+    monitor: Monitor,
     /// Each signer's switch, and whether all its keys are of the development provider.
-    pub signers: BTreeMap<Kid, (FaultSwitch, bool)>,
-    /// Where it is recorded.
-    pub journal: Journal,
+    signers: BTreeMap<Kid, (FaultSwitch, bool)>,
+    journal: Journal,
     /// Becomes true when the proxy stops.
-    pub draining: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
     /// Held by the drill that is under way.
-    pub under_way: Arc<Mutex<()>>,
+    under_way: Arc<Mutex<()>>,
 }
 
 /// What a drill came to.
@@ -56,6 +54,22 @@ pub struct Report {
 }
 
 impl Drills {
+    /// What can be drilled: what callers are served with.
+    #[must_use]
+    pub fn build(
+        served: &BTreeMap<Kid, Served>,
+        monitor: Monitor,
+        journal: Journal,
+        draining: watch::Receiver<bool>,
+    ) -> Arc<Self> {
+        let switches = served.iter().map(|(kid, served)| {
+            let is_development = served.iter().all(|one| one.upstream.provider() == "development");
+            (kid.clone(), (served.switch.clone(), is_development))
+        });
+        let signers = switches.collect();
+        Arc::new(Self { monitor, signers, journal, draining, under_way: Arc::default() })
+    }
+
     /// Runs one, for `by`, and reports.
     ///
     /// # Errors

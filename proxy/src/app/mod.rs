@@ -155,17 +155,7 @@ impl App {
             one: Mutex::default(),
         });
         let (drain, draining) = watch::channel(false);
-        let switches = served.iter().map(|(kid, served)| {
-            let is_development = served.iter().all(|one| one.upstream.provider() == "development");
-            (kid.clone(), (served.switch.clone(), is_development))
-        });
-        let drills = Arc::new(Drills {
-            monitor: monitor.clone(),
-            signers: switches.collect(),
-            journal: journal.clone(),
-            draining: draining.clone(),
-            under_way: Arc::default(),
-        });
+        let drills = Drills::build(&served, monitor.clone(), journal.clone(), draining.clone());
         let connections = Connections::new(&config.server, Arc::clone(&metrics));
         let room = Arc::new(SigningRoom {
             monitor: monitor.clone(),
