@@ -1,54 +1,69 @@
 //! An OpenSSH key as a SubjectPublicKeyInfo, to be compared with the registry's keys (I4).
 
 use aws_lc_rs::digest;
+use signing_core::key::{Algorithm, spki_of_point, spki_of_rsa};
 use ssh_key::public::{EcdsaPublicKey, KeyData};
-
-/// Up to the 32 bytes of an Ed25519 key (RFC 8410).
-const ED25519: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// Up to the point of a P-256 key (RFC 5480).
-const P256: &[u8] = &[
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
-/// Up to the point of a P-384 key.
-const P384: &[u8] = &[
-    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
-    0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
-];
-/// The algorithm identifier of an RSA key: rsaEncryption, NULL (RFC 3279).
-const RSA: &[u8] =
-    &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
 
 /// SHA-256, in hex, of the key's DER SubjectPublicKeyInfo. None: no registry holds such keys.
 #[must_use]
 pub(crate) fn sha256_of(key: &KeyData) -> Option<String> {
+    // A curve is of one kind of key: which algorithm of that kind is asked for is all the same.
     let der = match key {
-        KeyData::Ed25519(key) => [ED25519, key.as_ref()].concat(),
-        KeyData::SkEd25519(key) => [ED25519, key.public_key().as_ref()].concat(),
-        KeyData::Ecdsa(EcdsaPublicKey::NistP256(point)) => [P256, point.as_bytes()].concat(),
-        KeyData::SkEcdsaSha2NistP256(key) => [P256, key.ec_point().as_bytes()].concat(),
-        KeyData::Ecdsa(EcdsaPublicKey::NistP384(point)) => [P384, point.as_bytes()].concat(),
-        KeyData::Rsa(key) => {
-            let numbers = [tagged(0x02, key.n().as_bytes()), tagged(0x02, key.e().as_bytes())];
-            let key = tagged(0x30, &numbers.concat());
-            tagged(0x30, &[RSA, &tagged(0x03, &[&[0], &key[..]].concat())].concat())
+        KeyData::Ed25519(key) => spki_of_point(Algorithm::Ed25519Sha512, key.as_ref()),
+        KeyData::SkEd25519(key) => {
+            spki_of_point(Algorithm::Ed25519Sha512, key.public_key().as_ref())
         }
-        _ => return None,
-    };
+        KeyData::Ecdsa(EcdsaPublicKey::NistP256(point)) => {
+            spki_of_point(Algorithm::EcdsaSha256, point.as_bytes())
+        }
+        KeyData::SkEcdsaSha2NistP256(key) => {
+            spki_of_point(Algorithm::EcdsaSha256, key.ec_point().as_bytes())
+        }
+        KeyData::Ecdsa(EcdsaPublicKey::NistP384(point)) => {
+            spki_of_point(Algorithm::EcdsaSha384, point.as_bytes())
+        }
+        KeyData::Rsa(key) => spki_of_rsa(key.n().as_bytes(), key.e().as_bytes()),
+        _ => None,
+    }?;
     Some(hex::encode(digest::digest(&digest::SHA256, &der)))
 }
 
-/// Tag, length, content (X.690 8.1).
-fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = content.len().to_be_bytes();
-    let short = u8::try_from(content.len()).ok().filter(|length| *length < 0x80);
-    let length: Vec<u8> = match short {
-        Some(short) => vec![short],
-        None => {
-            let zeros = length.iter().take_while(|byte| **byte == 0).count();
-            let bytes = length.get(zeros..).unwrap_or_default();
-            [&[0x80 | u8::try_from(bytes.len()).unwrap_or(0)], bytes].concat()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys of `ssh-keygen`, each with the SHA-256 of what `openssl pkey -pubin -outform DER` makes of it.
+    const KEYS: [(&str, &str); 4] = [
+        (
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA7Y2m3jt6RlJVXdz7tkh8pxWq1KI2zZqYYJqd8fH3WI",
+            "7f39d4fd439cd3c6bf0a4800fba8e40f5f50e8c5a1751c54dd1dd58f12a96f58",
+        ),
+        (
+            "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDb02MeyXcB4btaw8B\
+             fcGlnYiBCSmQGrkkQkY5ZOSxx4PkKGTtxb+jdM8g5gy7DSCh4x/8472xdVLNXt0Myt/xM=",
+            "99ad7731edb40a3740f2fd2cbf25ba84c81949f7779e4b5f8c88d41e924c973b",
+        ),
+        (
+            "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBNCQDCTfoh8zhgNjve\
+             sLmKaQzbePGgR8F189Kqcoiqd4wCmfE2vceVbLjxpID2QOnt8nXP2YSgi3D0huDy426lw2b9V/OLnz4gigvxbtwHDF\
+             zGa7jmvY7ZedBS7fyfMEeg==",
+            "da362b83028809d80a444927798ea01b3e3e82263529a6db4120581e33ae0e7b",
+        ),
+        (
+            "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQCbIGzRFMRdZm39B0i4rzW3hz8FzMPMuEi52ZgJGctJmQ6x/Rmw3L\
+             o/O8MDSc08zERkFf0zROLS+VQOUyzaXwBEGL8QLHzvVBUkVG5HsREik+ZC7QGzcY/gu+W/A/EHjCTnx3Wuf5IMKLzC\
+             +c5i4M3asgwPdt1FZmfDtasGAwwTaVCwGwriAKjSHui+t6asPCqUqHS2SX9HjLZSQSzHmLktWZ6lCyVQDoc9kf/Mdj\
+             HQhCMTIxPWC5NaQTdlng7x3KOedRQ6iBRsrFjr9roJ44k+71zVQRWG1TfkirHWMx25W5rr7e85b35PsfqamCYPT4vP\
+             pknEMU7jz5CBjo7Mhe6T",
+            "7e1c61816c2cf3fa30630060459781222284ce7aa97fd0a79b213be170c5d0f6",
+        ),
+    ];
+
+    #[test]
+    fn an_openssh_key_is_the_same_key_as_the_registrys() {
+        for (openssh, sha256) in KEYS {
+            let key = ssh_key::PublicKey::from_openssh(openssh).unwrap();
+            assert_eq!(sha256_of(key.key_data()).as_deref(), Some(sha256), "{openssh}");
         }
-    };
-    [&[tag][..], &length, content].concat()
+    }
 }
