@@ -3,14 +3,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use host::clock::now;
 use signing_core::{Reason, Refusal};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::sign::request_context::RequestContext;
 
@@ -18,22 +17,13 @@ use crate::sign::request_context::RequestContext;
 #[derive(Clone, Debug)]
 pub struct Finisher {
     runtime: Handle,
-    under_way: Arc<UnderWay>,
+    under_way: TaskTracker,
 }
-
-#[derive(Debug, Default)]
-struct UnderWay {
-    count: AtomicUsize,
-    ended: Notify,
-}
-
-/// Counts one piece of work until it is dropped.
-struct Counted(Arc<UnderWay>);
 
 /// Runs a future in place; if it is dropped before its end, hands the rest to
 /// the runtime. Costs no task as long as nobody hangs up.
 struct Lazily<F: Future<Output: Send> + Send + 'static> {
-    rest: Option<(Pin<Box<F>>, Counted)>,
+    rest: Option<(Pin<Box<F>>, TaskTrackerToken)>,
     runtime: Handle,
     /// What the log names the request by.
     request_id: String,
@@ -44,7 +34,10 @@ impl Finisher {
     /// Work that is abandoned goes on on `runtime`.
     #[must_use]
     pub fn new(runtime: Handle) -> Self {
-        Self { runtime, under_way: Arc::default() }
+        let under_way = TaskTracker::new();
+        // A closed tracker still takes tokens, and its `wait` ends whenever it holds none.
+        under_way.close();
+        Self { runtime, under_way }
     }
 
     /// Waits for `work` of a request until its deadline. Whatever happens to the one who
@@ -58,10 +51,9 @@ impl Finisher {
         work: Pin<Box<impl Future<Output = Result<T, Refusal>> + Send + 'static>>,
         of: &RequestContext,
     ) -> Result<T, Refusal> {
-        self.under_way.count.fetch_add(1, Ordering::AcqRel);
-        let counted = Counted(Arc::clone(&self.under_way));
         let lazily = Lazily {
-            rest: Some((work, counted)),
+            // A token and no task of the tracker's: those are spawned at once.
+            rest: Some((work, self.under_way.token())),
             runtime: self.runtime.clone(),
             request_id: of.request_id.clone(),
             traceparent: of.traceparent.clone(),
@@ -77,26 +69,13 @@ impl Finisher {
 
     /// Waits until no work is under way.
     pub async fn idle(&self) {
-        loop {
-            let ended = self.under_way.ended.notified();
-            if self.under_way.count.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            ended.await;
-        }
+        self.under_way.wait().await;
     }
 
     /// How much work is under way.
     #[must_use]
     pub fn under_way(&self) -> usize {
-        self.under_way.count.load(Ordering::Acquire)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::AcqRel);
-        self.0.ended.notify_waiters();
+        self.under_way.len()
     }
 }
 
@@ -116,7 +95,7 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Lazily<F> {
 impl<F: Future<Output: Send> + Send + 'static> Drop for Lazily<F> {
     fn drop(&mut self) {
         // A panicking future is not polled again.
-        if let Some((rest, counted)) = self.rest.take()
+        if let Some((rest, token)) = self.rest.take()
             && !std::thread::panicking()
         {
             let request_id = std::mem::take(&mut self.request_id);
@@ -124,7 +103,7 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Lazily<F> {
             self.runtime.spawn(async move {
                 // Nobody waits for the result any more; its record is what counts.
                 let _ = rest.await;
-                drop(counted);
+                drop(token);
                 tracing::info!(
                     target: "outcome",
                     outcome = "not_delivered",
