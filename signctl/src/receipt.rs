@@ -168,7 +168,7 @@ impl Answer {
         let stated = proof.checkpoint.checkpoint();
         if proof.index.checked_add(1) != Some(self.audit.seq) {
             return Err(format!(
-                "audit.seq is {}, and the proof's index {}, which is one less",
+                "audit.seq is {}, and the proof's index is {}; it has to be one less than the record's number",
                 self.audit.seq, proof.index
             ));
         }
