@@ -172,6 +172,9 @@ mod tests {
         let segment_bytes = 1 << 20;
         let space = Space { set_aside: 600_000, usable: 300_000, segment_bytes, queued: 0 };
         assert_eq!(usable(space, segment_bytes - 1), 300_000);
-        assert_eq!(usable(space, 2 * segment_bytes + 5), 300_000 + 2 * (segment_bytes - 512));
+        assert_eq!(
+            usable(space, 2 * segment_bytes + 5),
+            300_000 + 2 * (segment_bytes - HEADER_BYTES as u64)
+        );
     }
 }
