@@ -1,14 +1,15 @@
 //! Checkpoints and proofs as others read them: the crates `signed_note` and `tlog_tiles`, which share
 //! no code with us, verify what we make and make what we verify.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
-use signed_note::{Note, StandardVerifier, VerifierList};
+use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
+use signing_core::journal::AuditKeys;
 use signing_core::tree::{
-    Checkpoint, Frontier, Inclusion, LogId, Recent, SignedCheckpoint, TreeHash,
+    Checkpoint, Frontier, Inclusion, LogId, Recent, SignedCheckpoint, Signs, TreeHash,
 };
 use tlog_tiles::{Hash, HashReader};
 
@@ -78,6 +79,51 @@ fn others_read_and_verify_our_checkpoints() {
 }
 
 #[test]
+fn others_see_both_keys_of_a_handover() {
+    let pairs = [ed25519(2), ed25519(1)];
+    let signs: Vec<_> =
+        pairs.iter().map(|(private, _)| |text: &[u8]| private.sign(text).to_bytes()).collect();
+    let signers: Vec<Signs<'_>> = pairs
+        .iter()
+        .zip(&signs)
+        .map(|((_, signer), sign)| (&signer.public_key, sign as &dyn Fn(&[u8]) -> [u8; 64]))
+        .collect();
+    let checkpoint = Checkpoint { log: LOG, size: 1, root: TreeHash::leaf(b"x") }.sign(&signers);
+    let note = Note::from_bytes(checkpoint.note().as_bytes()).unwrap();
+    let verifier = |at: usize| StandardVerifier::new(&vkey(&pairs[at].0)).unwrap();
+    let both = VerifierList::new(vec![Box::new(verifier(0)), Box::new(verifier(1))]);
+    let (verified, unverified) = note.verify(&both).unwrap();
+    assert_eq!((verified.len(), unverified.len()), (2, 0));
+    let new_only = VerifierList::new(vec![Box::new(verifier(0))]);
+    let (verified, unverified) = note.verify(&new_only).unwrap();
+    assert_eq!((verified.len(), unverified.len()), (1, 1));
+}
+
+#[test]
+fn what_others_sign_has_our_bytes_and_verifies_here() {
+    let (private, signer) = ed25519(1);
+    let mut known = AuditKeys::default();
+    known.add(signer.public_key.clone());
+    let (name, public) = (LOG.origin(), private.verifying_key().to_bytes());
+    let id = signed_note::key_id(&name, &[&[1][..], &public].concat());
+    let secret = STANDARD.encode([&[1][..], private.as_bytes()].concat());
+    let theirs_signs =
+        StandardSigner::new(&format!("PRIVATE+KEY+{name}+{id:08x}+{secret}")).unwrap();
+    for size in 0..=SIZE {
+        let root = TreeHash::leaf(&record(size));
+        let text = tlog_tiles::Checkpoint::new(&name, size, theirs(root), "").unwrap().to_bytes();
+        let mut note = Note::new(&text, &[]).unwrap();
+        note.add_sigs(&[&theirs_signs]).unwrap();
+        let note = String::from_utf8(note.to_bytes()).unwrap();
+        let ours = signed(size, root);
+        // Ed25519 has one signature of one text, so there is one note.
+        assert_eq!(note, ours.note(), "size {size}");
+        let read = SignedCheckpoint::parse(&note).unwrap();
+        assert!(known.verify(&read).is_ok(), "size {size}");
+    }
+}
+
+#[test]
 fn others_have_the_same_roots_and_each_proves_to_the_other() {
     let mut tree = Theirs(Vec::new());
     let mut recent = Recent::since(Frontier::default());
@@ -90,7 +136,11 @@ fn others_have_the_same_roots_and_each_proves_to_the_other() {
             let leaf = TreeHash::leaf(&record(index));
             let path = recent.path(index).unwrap();
             let ours: Vec<Hash> = path.iter().copied().map(theirs).collect();
-            tlog_tiles::check_record(&ours, size, theirs(root), index, theirs(leaf)).unwrap();
+            let check = |path: &Vec<Hash>, leaf| {
+                tlog_tiles::check_record(path, size, theirs(root), index, leaf)
+            };
+            check(&ours, theirs(leaf)).unwrap();
+            assert!(check(&ours, theirs(root)).is_err() || size == 1, "{index} of {size}");
             let proof = tlog_tiles::prove_record(size, index, &tree).unwrap();
             let path = proof.iter().map(|hash| TreeHash::new(hash.0)).collect();
             let proof = Inclusion { index, path, checkpoint: signed(size, root) };

@@ -78,7 +78,7 @@ fn the_roots_of_the_known_leaves_are_those_that_others_publish() {
 
 #[test]
 fn a_frontier_has_the_root_of_all_its_leaves_and_goes_on_from_its_hashes() {
-    let leaves = leaves(300);
+    let leaves = leaves(301);
     let mut tree = Frontier::default();
     for (size, leaf) in leaves.iter().enumerate() {
         assert_eq!(tree.root(), oracle(&leaves[..size]), "{size} leaves");
@@ -91,9 +91,10 @@ fn a_frontier_has_the_root_of_all_its_leaves_and_goes_on_from_its_hashes() {
 
 #[test]
 fn every_recent_leaf_is_proved_and_nothing_else_is() {
-    for size in 1..=40_u64 {
+    for size in 1..=80_u64 {
         let leaves = leaves(size);
         let root = oracle(&leaves);
+        let checkpoint = signed(size, root);
         for since in 0..size {
             let mut before = Frontier::default();
             leaves.iter().take(since as usize).for_each(|leaf| before.push(*leaf));
@@ -104,7 +105,7 @@ fn every_recent_leaf_is_proved_and_nothing_else_is() {
                 let path = recent.path(index);
                 assert_eq!(path.is_some(), index >= since && index < size, "{index} of {size}");
                 let Some(path) = path else { continue };
-                let proof = Inclusion { index, path, checkpoint: signed(size, root) };
+                let proof = Inclusion { index, path, checkpoint: checkpoint.clone() };
                 let leaf = &leaves[index as usize];
                 assert_eq!(proof.proves(leaf), Ok(()), "{index} of {size} since {since}");
                 if since > 0 {
@@ -141,9 +142,11 @@ fn no_other(proof: &Inclusion, leaf: &TreeHash) {
         changed.path[at] = TreeHash::leaf(b"another");
         assert!(changed.proves(leaf).is_err());
     }
-    let mut with = proof.clone();
-    with.path.push(*leaf);
-    assert!(with.proves(leaf).is_err());
+    for at in 0..=proof.path.len() {
+        let mut with = proof.clone();
+        with.path.insert(at, *leaf);
+        assert_eq!(with.proves(leaf), Err(InclusionError::Root), "one more at {at}");
+    }
 }
 
 #[test]
@@ -163,23 +166,36 @@ fn a_checkpoint_and_a_proof_have_one_text_each() {
     assert!(text.starts_with("c2sp.org/tlog-proof@v1\nindex 2\n"), "{text}");
     assert_eq!(Inclusion::parse(&text), Ok(proof.clone()));
     for at in 0..text.len() {
-        for other in [b'0', b'A', b'\n', b' ', b'='] {
+        // Every other byte in its place, each byte left out, and each once more.
+        let replaced = (0..=u8::MAX).map(|other| vec![other]);
+        for with in replaced.chain([vec![], vec![text.as_bytes()[at]; 2]]) {
             let mut bytes = text.clone().into_bytes();
-            if std::mem::replace(&mut bytes[at], other) == other {
+            bytes.splice(at..=at, with);
+            if bytes == text.as_bytes() {
                 continue;
             }
             let Ok(changed) = String::from_utf8(bytes) else { continue };
             let Ok(read) = Inclusion::parse(&changed) else { continue };
             assert_eq!(read.to_text(), changed);
+            assert_ne!(read, proof, "byte {at}: {changed}");
             let proves = read.proves(&leaves[2]).is_ok();
             let signed = read.checkpoint.is_signed_by(0, key) == Some(true);
             assert!(!(proves && signed), "byte {at}: {changed}");
         }
     }
+    for index in ["02", "+2", "2 ", "", "-2", "18446744073709551616"] {
+        let bad = text.replacen("index 2\n", &format!("index {index}\n"), 1);
+        assert_eq!(Inclusion::parse(&bad), Err(InclusionError::Text), "{bad}");
+    }
+    let signature = note.split_inclusive('\n').next_back().unwrap();
     for (what, bad) in [
         ("no signature", note.split_inclusive('\n').take(4).collect::<String>()),
         ("an extension line", note.replacen("\n\n", "\nmore\n\n", 1)),
         ("a size with a zero before it", note.replacen("\n7\n", "\n07\n", 1)),
+        ("a size with a sign", note.replacen("\n7\n", "\n+7\n", 1)),
+        ("no padding", note.replacen("=\n", "\n", 1)),
+        ("a third signature", note.clone() + &signature.repeat(2)),
+        ("an empty line at its end", note.clone() + "\n"),
         ("no end of its last line", note.trim_end().to_owned()),
         ("another name", note.replace("signing-journal/", "signing-batch/")),
         ("capitals", note.to_uppercase()),
