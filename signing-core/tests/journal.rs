@@ -3,84 +3,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
-use ed25519_dalek::{Signer as _, SigningKey};
 use proptest::prelude::*;
-use signing_core::Signer;
 use signing_core::journal::{
-    AuditKeys, BODY_MAX_BYTES, Custody, Frame, FrameError, Freeze, Growing, Grown, HEADER_BYTES,
-    Head, Header, HeaderError, KeyId, Kind, Layout, Outline, Record, Shape,
+    AuditKeys, BODY_MAX_BYTES, Custody, Frame, FrameError, Growing, Grown, HEADER_BYTES, Head,
+    Header, KeyId, Kind, Outline, Shape,
 };
-use signing_core::key::PublicKey;
-use signing_core::tree::{Checkpoint, Frontier, LogId, Signs};
-use time::OffsetDateTime;
+use signing_core::tree::{Frontier, LogId};
 
 use journal_records::one_of_each;
-use key_pairs::ed25519;
+use journal_writing::{AT, Audit, LOG, Writing, freeze, trusting};
 
 mod journal_records;
+#[expect(dead_code, reason = "another test signs a checkpoint alone")]
+mod journal_writing;
 mod key_pairs;
-
-const LOG: LogId = LogId::new([7; 16]);
-const AT: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-
-/// An audit key.
-struct Audit {
-    private: SigningKey,
-    public: PublicKey,
-}
-
-impl Audit {
-    fn new(seed: u8) -> Self {
-        let (private, Signer { public_key: public, .. }) = ed25519(seed);
-        Self { private, public }
-    }
-}
-
-fn trusting<'k>(keys: impl IntoIterator<Item = &'k Audit>) -> AuditKeys {
-    let mut trusted = AuditKeys::default();
-    keys.into_iter().for_each(|key| trusted.add(key.public.clone()));
-    trusted
-}
-
-fn freeze(reason: &str) -> Vec<u8> {
-    Record::Freeze(Freeze { by: "uid 0", reason }).encode(AT).unwrap()
-}
-
-/// A journal in memory.
-struct Writing {
-    log: LogId,
-    tree: Frontier,
-    durable: u64,
-    frames: Vec<Vec<u8>>,
-}
-
-impl Writing {
-    fn new(log: LogId) -> Self {
-        Self { log, tree: Frontier::default(), durable: 0, frames: Vec::new() }
-    }
-
-    fn record(&mut self, body: &[u8]) {
-        let mut out = Vec::new();
-        let leaf = Layout::new(self.log).record(self.tree.size() + 1, body, &mut out);
-        self.tree.push(leaf.hash);
-        self.frames.push(out);
-    }
-
-    /// Ends a write; it is on disk from here on.
-    fn checkpoint(&mut self, keys: &[&Audit]) {
-        let mut out = Vec::new();
-        let signs: Vec<_> =
-            keys.iter().map(|key| |text: &[u8]| key.private.sign(text).to_bytes()).collect();
-        let signers: Vec<Signs<'_>> = keys
-            .iter()
-            .zip(&signs)
-            .map(|(key, sign)| (&key.public, sign as &dyn Fn(&[u8]) -> [u8; 64]))
-            .collect();
-        Layout::new(self.log).checkpoint(&self.tree, self.durable, &signers, &mut out);
-        self.durable = self.tree.size();
-        self.frames.push(out);
-    }
-}
 
 /// Three records in two writes: five frames.
 fn five() -> Vec<Vec<u8>> {
@@ -327,54 +263,6 @@ fn a_checkpoint_knows_no_more_to_be_on_disk_than_was_written_before() {
         let expected = if passes { (5, None) } else { (4, Some(FrameError::Durable(durable))) };
         assert_eq!(read(&writing.frames, LOG, &trusted()), expected);
     }
-}
-
-fn header(records: u64) -> Header {
-    let (key, mut tree) = (Audit::new(1), Frontier::default());
-    for number in 0..records {
-        tree.push(signing_core::tree::TreeHash::leaf(&number.to_le_bytes()));
-    }
-    let checkpoint = Checkpoint { log: LOG, size: tree.size(), root: tree.root() };
-    let sign = |text: &[u8]| key.private.sign(text).to_bytes();
-    let checkpoint = checkpoint.sign(&[(&key.public, &sign)]);
-    Header { checkpoint, frontier: tree, segment_bytes: 1 << 20 }
-}
-
-#[test]
-fn a_header_says_what_it_said_and_every_flipped_bit_is_found() {
-    for records in [0, 1, 41, 255, 256] {
-        let header = header(records);
-        let bytes = header.encode();
-        assert_eq!(Header::parse(&bytes), Ok(header.clone()));
-        assert_eq!((header.before().size, header.growing().size()), (records, records));
-        for bit in 0..HEADER_BYTES * 8 {
-            let mut changed = bytes;
-            changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(Header::parse(&changed).is_err(), "{records} records, bit {bit}");
-        }
-        // With a checksum that fits.
-        for byte in 16..700 {
-            let mut changed = bytes;
-            changed[byte] ^= 1;
-            let checksum = crc32fast::hash(&changed[16..]).to_le_bytes();
-            changed[12..16].copy_from_slice(&checksum);
-            if let Ok(other) = Header::parse(&changed) {
-                // The length of the file, and signatures, are for others to check.
-                assert_ne!(other, header, "byte {byte}");
-                let is_free =
-                    (40..48).contains(&byte) || trusted().verify(&other.checkpoint).is_err();
-                assert!(is_free, "{records} records, byte {byte}");
-            }
-        }
-    }
-    for version in [1, 3] {
-        let mut other = header(3).encode();
-        other[8] = version;
-        assert_eq!(Header::parse(&other), Err(HeaderError::Version(u32::from(version))));
-    }
-    let mut swapped = header(3);
-    swapped.frontier = header(5).frontier;
-    assert!(Header::parse(&swapped.encode()).is_err(), "another tree's frontier");
 }
 
 #[test]
