@@ -266,6 +266,22 @@ fn a_checkpoint_knows_no_more_to_be_on_disk_than_was_written_before() {
 }
 
 #[test]
+fn what_was_on_disk_stays_there() {
+    let key = Audit::new(1);
+    for (then, passes) in [(0, false), (1, false), (2, true), (3, true)] {
+        let mut writing = Writing::new(LOG);
+        for durable in [0, 1, 2, then] {
+            writing.record(&freeze("x"));
+            writing.durable = durable;
+            writing.checkpoint(&[&key]);
+        }
+        let back = FrameError::DurableBack { found: then, before: 2 };
+        let expected = if passes { (8, None) } else { (7, Some(back)) };
+        assert_eq!(read(&writing.frames, LOG, &trusted()), expected);
+    }
+}
+
+#[test]
 fn zeros_end_a_segment_and_lengths_are_bounded() {
     assert!(Frame::parse(&[0; 512]).unwrap().is_none());
     assert!(Frame::parse(&[]).unwrap().is_none());

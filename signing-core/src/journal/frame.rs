@@ -127,6 +127,16 @@ pub enum FrameError {
     /// It says that more was on disk than there was.
     #[error("the checkpoint behind it says that record {0} was on disk, which is not before it")]
     Durable(u64),
+    /// It says that less was on disk than the checkpoint before it does.
+    #[error(
+        "the checkpoint behind it says that record {found} was on disk, and the one before said {before}"
+    )]
+    DurableBack {
+        /// What it says.
+        found: u64,
+        /// What the one before says.
+        before: u64,
+    },
     /// The audit key is not known.
     #[error("the checkpoint behind it is signed with none of the audit keys in the registry")]
     UnknownKey,

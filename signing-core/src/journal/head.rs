@@ -36,6 +36,8 @@ pub struct Growing {
     tree: Frontier,
     /// The newest checkpoint that fitted.
     newest: Head,
+    /// What it says was on disk; a header says nothing of that.
+    durable: u64,
 }
 
 /// What a frame turned out to be, in its place.
@@ -56,7 +58,7 @@ impl Growing {
     /// A journal that goes on from a segment's header.
     #[must_use]
     pub const fn new(log: LogId, tree: Frontier, newest: Head) -> Self {
-        Self { log, tree, newest }
+        Self { log, tree, newest, durable: 0 }
     }
 
     /// Which log it is.
@@ -123,10 +125,15 @@ impl Growing {
                 if sealing.durable > self.newest.size {
                     return Err(FrameError::Durable(sealing.durable));
                 }
+                if sealing.durable < self.durable {
+                    let (found, before) = (sealing.durable, self.durable);
+                    return Err(FrameError::DurableBack { found, before });
+                }
                 if said.root != self.tree.root() {
                     return Err(FrameError::Root);
                 }
                 self.newest = Head::of(said);
+                self.durable = sealing.durable;
                 Ok(Grown::Sealed(sealing))
             }
         }
