@@ -72,6 +72,14 @@ pub enum OpenError {
         /// The process's.
         given: KeyId,
     },
+    /// It was the journal's audit key once.
+    #[error("{}: audit.key_file holds the audit key {given}, which this journal replaced; a replaced key never comes back: make a new one, and name the file of the key in force in audit.previous_key_file", path.display())]
+    ReplacedKey {
+        /// Where.
+        path: PathBuf,
+        /// The process's.
+        given: KeyId,
+    },
     /// The start can not be recorded.
     #[error("{}: the start can not be recorded: {why}", path.display())]
     Unrecorded {

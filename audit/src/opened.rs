@@ -80,6 +80,9 @@ impl Opened {
         let found = recovery::recover(&directory, registered, known)?;
         let WriterKeys { key, previous } = keys;
         let signs = found.custody.key();
+        if found.custody.was_replaced(key.id()) {
+            return Err(OpenError::ReplacedKey { path: path.to_owned(), given: key.id() });
+        }
         let previous = match signs {
             Some(id) if id == key.id() => None,
             Some(id) => Some(previous.filter(|previous| previous.id() == id).ok_or_else(|| {

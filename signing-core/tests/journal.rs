@@ -245,6 +245,13 @@ fn i7_a_new_audit_key_takes_over_with_the_old_one_and_the_old_one_is_refused_the
     assert_eq!(after(&[&[&old], &[&new]]), (1, other_key(&new)));
     assert_eq!(after(&[&[&old], &[&old, &new]]), (1, other_key(&old)), "in the wrong order");
     assert_eq!(after(&[&[&old], &[&new, &other]]), (1, other_key(&new)), "beside a third one");
+    let back: &[&[&Audit]] = &[&[&old], &[&new, &old], &[&new], &[&old, &new]];
+    assert_eq!(after(back), (3, other_key(&old)), "a replaced key comes back");
+    let later: &[&[&Audit]] = &[&[&old], &[&new, &old], &[&other, &new], &[&old, &other]];
+    assert_eq!(after(later), (3, other_key(&old)), "a replaced key comes back later");
+    assert_eq!(after(&[&[&old], &[&old, &old]]), (1, other_key(&old)), "one key twice");
+    let headless: &[&[&Audit]] = &[&[&new, &old], &[&old, &new]];
+    assert_eq!(after(headless), (1, other_key(&old)), "the first one read has both");
     let unknown = Audit::new(4);
     assert_eq!(after(&[&[&old], &[&new, &unknown]]), (1, Some(FrameError::UnknownKey)));
 }

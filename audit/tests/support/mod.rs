@@ -45,8 +45,12 @@ impl Observer for Deaf {
 }
 
 pub(crate) fn key() -> AuditKey {
+    key_of(&SEED)
+}
+
+pub(crate) fn key_of(seed: &[u8; 32]) -> AuditKey {
     // PKCS#8 of an Ed25519 seed (RFC 8410).
-    let der = [&[48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32][..], &SEED].concat();
+    let der = [&[48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32][..], seed].concat();
     let label = ["PRIVATE", "KEY"].join(" ");
     let pem = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
     AuditKey::from_pem(pem.as_bytes()).unwrap()
