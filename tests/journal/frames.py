@@ -22,7 +22,7 @@ def header(data):
     need(version == 2, f"a segment of version {version}, and this is for version 2")
     need(crc == zlib.crc32(data[16:HEADER]), "the header's CRC does not fit")
     need(size == len(data), f"{len(data)} bytes, made with {size}")
-    need(first > 0, "it begins with record 0")
+    need(0 < first < 1 << 63, f"it begins with record {first}")
     need(0 < length <= NOTE_MAX and hashes <= 64, f"a note of {length} bytes and {hashes} hashes")
     need(hashes == (first - 1).bit_count(), f"{hashes} hashes are no frontier of {first - 1} leaves")
     begin, end = 56 + length, 56 + length + 32 * hashes

@@ -23,6 +23,8 @@ pub const HEADER_BYTES: usize = 4096;
 const MAGIC: &[u8; 8] = b"SIGNJRNL";
 const VERSION: u32 = 2;
 const COVERED_FROM: usize = 16;
+/// No journal has so many records. So no sum of numbers overflows, whatever a header claims.
+const FIRST_SEQ_LIMIT: u64 = 1 << 63;
 
 /// A segment's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,8 +138,12 @@ impl Header {
         let frontier = frontier.as_chunks::<32>().0.iter().copied().map(TreeHash::new).collect();
         let said = checkpoint.checkpoint();
         let frontier = Frontier::new(said.size, frontier)?;
+        let first = u64::from_le_bytes(*first);
         let is_one = said.log == LogId::new(*log)
-            && Some(said.size) == u64::from_le_bytes(*first).checked_sub(1)
+            && first < FIRST_SEQ_LIMIT
+            && Some(said.size) == first.checked_sub(1)
+            // Nothing is handed over before the first record.
+            && (said.size > 0 || checkpoint.signatures() == 1)
             && frontier.hashes().len() == hashes
             && padding.iter().all(|byte| *byte == 0);
         let segment_bytes = u64::from_le_bytes(*segment_bytes);
