@@ -4,15 +4,24 @@
 use std::path::Path;
 
 use signing_core::journal::Head;
-use signing_core::tree::LogId;
+use signing_core::tree::{LogId, SignedCheckpoint};
 
 use crate::error::OpenError;
 use crate::reader::{Item, Reader};
 use crate::scan::SegmentFile;
 
-/// Checks all of them; the one log that they are of.
-pub(crate) fn check(files: &[SegmentFile]) -> Result<LogId, OpenError> {
+/// Segments that go on one from the other.
+pub(crate) struct Linked {
+    /// The one log that they are of.
+    pub(crate) log: LogId,
+    /// The checkpoints in the headers of all but the newest.
+    pub(crate) earlier: Vec<SignedCheckpoint>,
+}
+
+/// Checks all of them.
+pub(crate) fn check(files: &[SegmentFile]) -> Result<Linked, OpenError> {
     let mut before: Option<(&SegmentFile, Reader)> = None;
+    let mut headers = Vec::new();
     for file in files {
         let reader = Reader::open(file)?;
         if let Some((earlier, last)) = before {
@@ -20,12 +29,14 @@ pub(crate) fn check(files: &[SegmentFile]) -> Result<LogId, OpenError> {
             if found != expected {
                 return Err(OpenError::OtherLog { path: file.path.clone(), found, expected });
             }
+            headers.push(last.header().checkpoint.clone());
             follows(earlier, last, file, reader.header().before())?;
         }
         before = Some((file, reader));
     }
     let log = before.map(|(_, reader)| reader.header().log());
-    log.ok_or_else(|| OpenError::NoJournal(Path::new("").to_owned()))
+    let log = log.ok_or_else(|| OpenError::NoJournal(Path::new("").to_owned()))?;
+    Ok(Linked { log, earlier: headers })
 }
 
 /// Checks that `earlier` ends with the checkpoint that the header of `file` holds.

@@ -20,7 +20,7 @@ use signing_core::tree::{LogId, SignedCheckpoint};
 
 use crate::directory::Directory;
 use crate::error::OpenError;
-use crate::linkage;
+use crate::linkage::{self, Linked};
 use crate::reader::{Item, Reader};
 use crate::scan::{SegmentFile, segments};
 use crate::segment::Segment;
@@ -67,13 +67,14 @@ pub(crate) fn recover(
     let Some(last) = files.last() else {
         return Err(OpenError::NoJournal(path.to_owned()));
     };
-    let log = linkage::check(&files)?;
+    let Linked { log, earlier: headers } = linkage::check(&files)?;
     let segment = Segment::open(&last.path).map_err(OpenError::io(&last.path))?;
     let mut open = BTreeMap::new();
     let handle = segment.reader().map_err(OpenError::io(&last.path))?;
     let mut reader = Reader::of(handle, last)?;
+    let custody = custody(&files, &headers, keys)?;
     let Read { growing, newest, custody, oldest_open, end } =
-        read(&mut reader, last, keys, &mut open)?;
+        read(&mut reader, last, keys, custody, &mut open)?;
     // What the last segment knows to be still open began in one before it.
     if let Some(oldest) = oldest_open.filter(|oldest| *oldest < last.first_seq) {
         earlier(&files, oldest, keys, &mut open)?;
@@ -81,6 +82,26 @@ pub(crate) fn recover(
     let claimed = claim.filter(|(claimed, _)| *claimed == log).map_or(0, |(_, head)| head.size);
     let cut = torn::cut(&segment, &growing, end, claimed)?;
     Ok(Found { files, segment, end, growing, newest, custody, open, cut })
+}
+
+/// Whose the audit keys were, by the headers of the segments before the newest. One whose key is
+/// not registered any more is passed over: the newest header, which is signed, covers it.
+fn custody(
+    files: &[SegmentFile],
+    headers: &[SignedCheckpoint],
+    keys: &AuditKeys,
+) -> Result<Custody, OpenError> {
+    let mut custody = Custody::default();
+    for (file, header) in files.iter().zip(headers) {
+        if let Ok(signed) = keys.verify(header) {
+            custody.pass(signed).map_err(|error| damaged(file, file.first_seq, 0, error))?;
+        }
+    }
+    Ok(custody)
+}
+
+fn damaged(file: &SegmentFile, seq: u64, at: u64, error: FrameError) -> OpenError {
+    OpenError::Damaged { path: file.path.clone(), seq, at, why: error.to_string() }
 }
 
 /// Finds the checkpoint that covers exactly `size` records, as far as the files are readable.
@@ -137,17 +158,13 @@ fn read(
     reader: &mut Reader,
     file: &SegmentFile,
     keys: &AuditKeys,
+    mut custody: Custody,
     open: &mut BTreeMap<u64, Outline>,
 ) -> Result<Read, OpenError> {
-    let damaged = |seq: u64, at, error: FrameError| OpenError::Damaged {
-        path: file.path.clone(),
-        seq,
-        at,
-        why: error.to_string(),
-    };
-    let mut custody = Custody::default();
+    let damaged = |seq, at, error| damaged(file, seq, at, error);
     let mut newest = reader.header().checkpoint.clone();
-    custody.take(keys, &newest).map_err(|error| damaged(file.first_seq, 0, error))?;
+    let signed = keys.verify(&newest).and_then(|signed| custody.pass(signed));
+    signed.map_err(|error| damaged(file.first_seq, 0, error))?;
     let mut growing = reader.growing().clone();
     let (mut oldest_open, mut end) = (None, HEADER_BYTES as u64);
     // What no checkpoint covers yet.
@@ -212,7 +229,7 @@ fn earlier(
     let mut all = BTreeMap::new();
     // The last segment's outcomes come after all of the others.
     for file in files.get(from..).unwrap_or_default() {
-        read(&mut Reader::open(file)?, file, keys, &mut all)?;
+        read(&mut Reader::open(file)?, file, keys, Custody::default(), &mut all)?;
     }
     *open = all;
     Ok(())

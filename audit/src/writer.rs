@@ -185,19 +185,18 @@ impl Writer {
         written.map_err(|error| self.sealed("written", &error))?;
         self.end += self.buffer.len() as u64;
         self.buffer.clear();
-        // It stays with the file until the process ends.
+        // The handover is in the file. Dying before it is on disk: the next start needs both keys again.
         self.previous = None;
         Ok(())
     }
 
     fn checkpoint(&mut self) {
         let Self { layout, tree, durable, key, previous, buffer, .. } = self;
-        let sign = |text: &[u8]| key.sign(text);
-        let before = |text: &[u8]| previous.as_ref().map_or([0; 64], |key| key.sign(text));
-        let both: [Signs<'_>; 2] =
-            [(key.public(), &sign), (previous.as_ref().unwrap_or(key).public(), &before)];
-        let signers = if previous.is_some() { &both[..] } else { &both[..1] };
-        self.newest = layout.checkpoint(tree.now(), *durable, signers, buffer);
+        let keys = [Some(&*key), previous.as_ref()].into_iter().flatten();
+        let signs: Vec<_> = keys.map(|key| (key.public(), |text: &[u8]| key.sign(text))).collect();
+        let signers: Vec<Signs<'_>> =
+            signs.iter().map(|(public, sign)| (*public, sign as _)).collect();
+        self.newest = layout.checkpoint(tree.now(), *durable, &signers, buffer);
         let of_records = self.buffer.len() as u64;
         self.spared.bytes = self.spared.bytes.saturating_sub(of_records);
         for written in &mut self.unsynced {

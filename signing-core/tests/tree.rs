@@ -203,3 +203,19 @@ fn a_checkpoint_and_a_proof_have_one_text_each() {
         assert!(SignedCheckpoint::parse(&bad).is_err(), "{what}: {bad}");
     }
 }
+
+#[test]
+fn a_hash_and_a_log_have_one_spelling() {
+    let (hash, log) = (TreeHash::leaf(b"x"), LOG);
+    assert_eq!(TreeHash::parse(&hash.to_string()), Some(hash));
+    assert_eq!(LogId::parse(&log.to_string()), Some(log));
+    assert_eq!(LogId::parse_origin(&log.origin()), Some(log));
+    for text in [hash.to_string(), log.to_string()] {
+        for other in
+            [text.to_uppercase(), format!("{text}0"), text[1..].to_owned(), format!(" {text}")]
+        {
+            assert_eq!((TreeHash::parse(&other), LogId::parse(&other)), (None, None), "{other}");
+        }
+    }
+    assert_eq!(LogId::parse_origin(&log.origin().to_uppercase()), None);
+}

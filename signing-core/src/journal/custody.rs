@@ -17,6 +17,19 @@ pub struct Custody {
 }
 
 impl Custody {
+    /// Goes on to the header of the next segment: keys may have been handed over inside the segment
+    /// before it, which is not read.
+    ///
+    /// # Errors
+    /// [`FrameError::OtherKey`] if its key was replaced before.
+    pub fn pass(&mut self, signed: SignedBy) -> Result<(), FrameError> {
+        let SignedBy { key, before } = signed;
+        self.replaced.extend(self.now.filter(|now| *now != key));
+        self.replaced.extend(before);
+        self.now = Some(key);
+        if self.was_replaced(key) { Err(FrameError::OtherKey(key)) } else { Ok(()) }
+    }
+
     /// Checks who signed the next checkpoint.
     ///
     /// # Errors

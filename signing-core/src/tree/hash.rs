@@ -46,12 +46,13 @@ impl TreeHash {
         Self::of(&[])
     }
 
-    /// Reads 64 hex digits.
+    /// Reads 64 lower-case hex digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok()?;
-        Some(Self(bytes))
+        // Capitals would be a second spelling.
+        Some(Self(bytes)).filter(|parsed| parsed.to_string() == text)
     }
 
     /// In base64, as notes and proofs have it.
