@@ -52,7 +52,7 @@ for pair in $wanted; do
 done
 # An emulator of AWS that others wrote, as a second KMS beside our own.
 ministack="$PWD/target/tools/ministack"
-# A venv can not be moved: the place is part of what was installed.
+# A venv cannot be moved: the place is part of what was installed.
 installed="$ministack $(sha256sum <tests/requirements.txt)"
 if [ ! -x "$ministack/bin/python" ] || [ "$(cat "$ministack/installed" 2>/dev/null)" != "$installed" ]; then
   rm -rf "$ministack"

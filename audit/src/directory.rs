@@ -78,7 +78,7 @@ impl Directory {
 /// and `init` can be run again; after it there is one whose first record is whole.
 ///
 /// # Errors
-/// [`OpenError`]; one is there already, or can not be made.
+/// [`OpenError`]; one is there already, or cannot be made.
 pub fn init(
     path: &Path,
     segment_bytes: u64,

@@ -1,4 +1,4 @@
-//! Why a journal can not be opened, or can not be written any more.
+//! Why a journal cannot be opened, or cannot be written any more.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,8 +80,8 @@ pub enum OpenError {
         /// The process's.
         given: KeyId,
     },
-    /// The start can not be recorded.
-    #[error("{}: the start can not be recorded: {why}", path.display())]
+    /// The start cannot be recorded.
+    #[error("{}: the start cannot be recorded: {why}", path.display())]
     Unrecorded {
         /// Where.
         path: PathBuf,

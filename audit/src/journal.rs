@@ -278,7 +278,7 @@ impl fmt::Debug for Clock {
 /// Bytes that the file system of `path` still has for this user.
 ///
 /// # Errors
-/// If it can not be asked.
+/// If it cannot be asked.
 pub fn file_system_free(path: &Path) -> io::Result<u64> {
     let stat = nix::sys::statvfs::statvfs(path)?;
     #[expect(clippy::useless_conversion, reason = "the types differ between platforms")]

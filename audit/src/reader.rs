@@ -64,7 +64,7 @@ impl Reader {
     /// [`Reader::go_back`].
     ///
     /// # Errors
-    /// If the file can not be read.
+    /// If the file cannot be read.
     pub(crate) fn step(&mut self) -> io::Result<Item<'_>> {
         let record = self.growing.about(self.frames.is_checkpoint_next()?);
         Ok(match self.frames.step()? {
@@ -84,7 +84,7 @@ impl Reader {
     /// What stands from `end` on, behind everything in `before`.
     ///
     /// # Errors
-    /// If the file can not be read.
+    /// If the file cannot be read.
     pub(crate) fn tail(&self, before: &Growing, end: u64) -> io::Result<Tail> {
         let (file, bytes) = (self.frames.file(), self.header().segment_bytes);
         Place { file, bytes, before, end, claimed: 0 }.judge()

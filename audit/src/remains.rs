@@ -35,7 +35,7 @@ pub(crate) fn begins(is_checkpoint: bool, inner: &[u8]) -> bool {
 /// Checks a row of sectors that came, one behind the other, up to its last byte that is not zero.
 ///
 /// # Errors
-/// Where in the row, and why, it is no rest of a write.
+/// Where in the row, and why, it is not the rest of a write.
 pub(crate) fn check(row: &[u8], numbers: Numbers) -> Result<(), (usize, &'static str)> {
     let places = (0..row.len()).step_by(FRAME_ALIGNMENT);
     let first = places.map(|at| (at, row.get(at..).and_then(|rest| frame(rest, numbers))));

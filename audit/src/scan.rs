@@ -24,7 +24,7 @@ pub struct SegmentFile {
     pub path: PathBuf,
 }
 
-/// Why a segment can not be read.
+/// Why a segment cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
     /// The system says no.
@@ -73,7 +73,7 @@ pub fn segment_name(first_seq: u64) -> String {
 /// of the journal's.
 ///
 /// # Errors
-/// If the directory can not be read.
+/// If the directory cannot be read.
 pub fn segments(directory: &Path) -> io::Result<Vec<SegmentFile>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -171,7 +171,7 @@ impl Frames {
     /// [`Step::Broken`] it stays where it is.
     ///
     /// # Errors
-    /// If the file can not be read.
+    /// If the file cannot be read.
     pub fn step(&mut self) -> io::Result<Step<'_>> {
         let at = self.position();
         self.ahead()?;
@@ -190,7 +190,7 @@ impl Frames {
     /// Forgets what was read ahead if it is no frame: the file may have been written to since.
     ///
     /// # Errors
-    /// If the file can not be read.
+    /// If the file cannot be read.
     pub(crate) fn look_anew(&mut self) -> io::Result<()> {
         if !matches!(Frame::parse(self.ahead()?), Ok(Some(_))) {
             self.look_again();
@@ -239,7 +239,7 @@ impl Frames {
     /// Whether something stands where the next frame begins.
     ///
     /// # Errors
-    /// If the file can not be read.
+    /// If the file cannot be read.
     pub fn has_more(&self) -> io::Result<bool> {
         let mut length = [0; 4];
         let read = self.file.read_at(&mut length, self.position())?;
@@ -249,7 +249,7 @@ impl Frames {
     /// Whether the file is still the one of that name.
     ///
     /// # Errors
-    /// If it can not be asked for.
+    /// If it cannot be asked for.
     pub fn is_at(&self, path: &Path) -> io::Result<bool> {
         let (held, named) = (self.file.metadata()?, fs::metadata(path)?);
         Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
@@ -264,7 +264,7 @@ impl Frames {
     /// unused there at most as the longest record takes.
     ///
     /// # Errors
-    /// If the file can not be read.
+    /// If the file cannot be read.
     pub fn ends_with(&self, head: Head) -> io::Result<bool> {
         let mut window = vec![0; 2 * (FRAME_MAX_BYTES + CHECKPOINT_MAX_BYTES)];
         let whole = self.header.segment_bytes;
@@ -284,7 +284,7 @@ impl Frames {
     /// Looks for the first byte that is not zero at or after `from`.
     ///
     /// # Errors
-    /// If the file can not be read.
+    /// If the file cannot be read.
     pub fn first_nonzero(&self, from: u64) -> io::Result<Option<u64>> {
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut at = from;

@@ -85,7 +85,7 @@ impl Place<'_> {
     /// Says what stands there.
     ///
     /// # Errors
-    /// If the file can not be read.
+    /// If the file cannot be read.
     pub(crate) fn judge(self) -> io::Result<Tail> {
         if self.end == HEADER_BYTES as u64 {
             let why = "its segment got its name with its first record on disk, and has none";

@@ -279,7 +279,7 @@ impl Writer {
 
     fn sealed(&self, done: &str, error: &std::io::Error) -> Trouble {
         let path = self.segment.path().display();
-        Trouble::Sealed(format!("{path} can not be {done}: {error}"))
+        Trouble::Sealed(format!("{path} cannot be {done}: {error}"))
     }
 }
 

@@ -46,7 +46,7 @@ impl Alone {
     /// Signs with `key`; verifies under what `registry` says of `kid`.
     ///
     /// # Errors
-    /// If the registry can not be read, or the algorithm takes no digest.
+    /// If the registry cannot be read, or the algorithm takes no digest.
     pub fn new(
         key: DevelopmentKey,
         algorithm: Algorithm,
@@ -69,7 +69,7 @@ impl Alone {
     /// CPU time of one signature.
     ///
     /// # Errors
-    /// If it can not sign.
+    /// If it cannot sign.
     pub fn sign(&self, counting: Duration) -> anyhow::Result<f64> {
         self.key.sign(&self.input)?;
         per_call(counting, || self.key.sign(&self.input))

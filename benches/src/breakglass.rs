@@ -1,5 +1,5 @@
 //! A break-glass session under load: the CPU of both processes beside the sum of what one
-//! emergency signature can not do without, each measured in the same rounds.
+//! emergency signature cannot do without, each measured in the same rounds.
 
 use std::fmt;
 use std::process::Command;

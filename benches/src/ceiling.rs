@@ -34,7 +34,7 @@ struct Answer {
 /// of `dir`. Says where in one line of JSON.
 ///
 /// # Errors
-/// If a file can not be used, or no port is free.
+/// If a file cannot be used, or no port is free.
 pub async fn serve(dir: &Path, name: &str) -> anyhow::Result<()> {
     let answer = Arc::new(Answer::read(&std::fs::read(dir.join(name))?)?);
     let acceptor = TlsAcceptor::from(Arc::new(tls(dir)?));

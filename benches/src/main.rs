@@ -1,4 +1,4 @@
-//! `side-by-side`: measures the proxy beside what it can not do without.
+//! `side-by-side`: measures the proxy beside what it cannot do without.
 
 #![expect(clippy::print_stdout, reason = "its report is what it is for")]
 

@@ -141,7 +141,7 @@ impl Stage {
     /// An empty directory on the disk of the proxy's journal.
     ///
     /// # Errors
-    /// If it can not be made.
+    /// If it cannot be made.
     pub fn beside_the_journal(&self) -> std::io::Result<PathBuf> {
         let dir = self.scratch.path("beside");
         let _ = std::fs::remove_dir_all(&dir);
@@ -205,7 +205,7 @@ impl Stage {
 /// This program again, as another process.
 ///
 /// # Errors
-/// If it can not find itself.
+/// If it cannot find itself.
 pub fn ourselves(verb: &str) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(verb).env_clear();

@@ -66,7 +66,7 @@ pub fn verify(
     }
     approver.may_approve(now)?;
     let signed = SshSig::signed_data(NAMESPACE, signature.hash_alg(), request)
-        .map_err(|error| format!("it can not be verified: {error}"))?;
+        .map_err(|error| format!("it cannot be verified: {error}"))?;
     let bytes = signature.signature_bytes();
     let verified = verified(key.key_data(), &signature.signature().algorithm(), &signed, bytes)?;
     let Some(hardware) = verified else {

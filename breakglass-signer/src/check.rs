@@ -103,7 +103,7 @@ fn past(materials: &Materials, found: &mut Found) -> Past {
         Err(error) => {
             let dir = config.state_dir.display();
             found.notes.push(format!(
-                "state.dir: {dir}: what is in it can not be read ({error}), so which keys are due is \
+                "state.dir: {dir}: what is in it cannot be read ({error}), so which keys are due is \
                  not known; run check as the signer's user"
             ));
             return Past::default();

@@ -16,7 +16,7 @@ use crate::store::Store;
 /// state directory knows, the new one's first record says so.
 ///
 /// # Errors
-/// If it can not be made; one that is there stays as it is.
+/// If it cannot be made; one that is there stays as it is.
 pub fn init(materials: &Materials, audit_key: &AuditKey) -> anyhow::Result<JournalHead> {
     let Materials { config, audit_kid, .. } = materials;
     let (store, mut stored) = Store::open(&config.state_dir)?;

@@ -30,7 +30,7 @@ enum Private {
     P256(Box<p256::ecdsa::SigningKey>),
 }
 
-/// Why a key can not be used. Nothing of the key is in it.
+/// Why a key cannot be used. Nothing of the key is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyTrouble {
     /// The file holds another kind of key.

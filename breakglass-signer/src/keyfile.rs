@@ -24,14 +24,14 @@ const SCRYPT: (u8, u32, u32) = (14, 8, 5);
 const SALT_BYTES: usize = 16;
 const IV_BYTES: usize = 16;
 
-/// Why a key's file can not be used. Nothing of the file is in it, except numbers that say what
+/// Why a key's file cannot be used. Nothing of the file is in it, except numbers that say what
 /// opening it costs.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// It is no encrypted key.
     #[error(transparent)]
     File(#[from] SecretError),
-    /// It can not be made.
+    /// It cannot be made.
     #[error("{}: {error}", shown(file))]
     Io {
         /// Which.
@@ -39,7 +39,7 @@ pub enum KeyFileError {
         /// Why.
         error: io::Error,
     },
-    /// It is one, and can not be opened at all, or only in too long a time or too much memory.
+    /// It is one, and cannot be opened at all, or only in too long a time or too much memory.
     #[error(
         "{} cannot be opened: {obstacle}; encrypt it anew: openssl pkcs8 -topk8 -v2 aes256 -scrypt",
         shown(file)
@@ -53,15 +53,15 @@ pub enum KeyFileError {
     /// The passphrase does not open it.
     #[error("the passphrase does not open {}", shown(.0))]
     Passphrase(PathBuf),
-    /// It can not be made.
-    #[error("the key can not be encrypted")]
+    /// It cannot be made.
+    #[error("the key cannot be encrypted")]
     Sealing,
 }
 
 /// What is in the way of opening an encrypted key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
-    /// It can not be read.
+    /// It cannot be read.
     #[error("it is damaged, or names a number or a method beyond all that is used")]
     Unreadable,
     /// PBES1, or one of PKCS#12.
@@ -207,7 +207,7 @@ pub fn create(file: &Path, der: &[u8], passphrase: &[u8]) -> Result<(), KeyFileE
 /// Whether something has that name, be it a link that leads nowhere.
 #[must_use]
 pub fn is_there(file: &Path) -> bool {
-    // What can not be looked at may be there.
+    // What cannot be looked at may be there.
     !matches!(fs::symlink_metadata(file), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
@@ -234,7 +234,7 @@ pub fn destroy(file: &Path) -> io::Result<bool> {
     let overwritten = match overwrite(file) {
         // It can be overwritten when there is one: removed now, its bytes would stay on the disk.
         Err(error) if let Some(why) = shortage::of(&error) => {
-            return Err(io::Error::other(format!("can not be overwritten now: {why}")));
+            return Err(io::Error::other(format!("cannot be overwritten now: {why}")));
         }
         done => done,
     };
@@ -242,7 +242,7 @@ pub fn destroy(file: &Path) -> io::Result<bool> {
         && metadata.nlink() > 1
     {
         return Err(io::Error::other(format!(
-            "can not be overwritten ({error}) and has another name too, a hard link; remove that one first"
+            "cannot be overwritten ({error}) and has another name too, a hard link; remove that one first"
         )));
     }
     fs::remove_file(file)?;

@@ -20,7 +20,7 @@ const PASSPHRASE_MIN_BYTES: usize = 12;
 /// Makes the key; returns its registry entry.
 ///
 /// # Errors
-/// If it can not be made; a file that is there stays as it is.
+/// If it cannot be made; a file that is there stays as it is.
 pub fn keygen(kid: Kid, algorithm: Algorithm, out: &Path) -> anyhow::Result<Entry> {
     sandbox::harden()?;
     if out.exists() {

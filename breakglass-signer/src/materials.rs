@@ -154,7 +154,7 @@ fn named(file: &Path) -> Option<&Path> {
 fn registry(config: &Config) -> Result<Registry, Vec<String>> {
     let Some(file) = named(&config.registry_file) else { return Err(Vec::new()) };
     let text = files::read_text(file)
-        .map_err(|why| vec![format!("registry.file: {} can not be read: {why}", file.display())])?;
+        .map_err(|why| vec![format!("registry.file: {} cannot be read: {why}", file.display())])?;
     Registry::from_json(&text).map_err(|found| {
         found.into_iter().map(|what| format!("registry.file: {}: {what}", file.display())).collect()
     })

@@ -61,7 +61,7 @@ impl Due {
     /// Whether its time is over.
     #[must_use]
     pub fn is_over(&self, now: OffsetDateTime) -> bool {
-        // What can not be read was over long ago.
+        // What cannot be read was over long ago.
         OffsetDateTime::parse(&self.at, &Rfc3339).map_or(true, |at| now >= at)
     }
 }
@@ -70,7 +70,7 @@ impl Past {
     /// Adds what the journal in `directory` says; returns what only that knows.
     ///
     /// # Errors
-    /// [`Stop`], if it can not be read.
+    /// [`Stop`], if it cannot be read.
     pub fn read(&mut self, directory: &Path) -> Result<Told, Stop> {
         let mut walk = Walk::open(directory, 1)?;
         let mut told = Told::default();

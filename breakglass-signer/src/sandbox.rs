@@ -34,7 +34,7 @@ pub enum Landlock {
 pub enum SandboxError {
     /// No core dumps, no tracing.
     #[error(
-        "core dumps and tracing can not be turned off, and nothing secret is read before they are: \
+        "core dumps and tracing cannot be turned off, and nothing secret is read before they are: \
          {what}: {error}; a container's seccomp profile may be in the way: allow it"
     )]
     Harden {
@@ -45,7 +45,7 @@ pub enum SandboxError {
     },
     /// Secrets could be swapped out.
     #[error(
-        "the memory can not be locked: mlockall: {error}, while RLIMIT_MEMLOCK is {limit}; give the \
+        "the memory cannot be locked: mlockall: {error}, while RLIMIT_MEMLOCK is {limit}; give the \
          process LimitMEMLOCK=infinity (systemd), or CAP_IPC_LOCK"
     )]
     Lock {
@@ -55,11 +55,11 @@ pub enum SandboxError {
         limit: String,
     },
     /// Files.
-    #[error("landlock can not be set up: {0}")]
+    #[error("landlock cannot be set up: {0}")]
     Landlock(String),
     /// System calls.
     #[error(
-        "seccomp can not be set up, and nothing is signed without it: {0}; run it on a kernel with \
+        "seccomp cannot be set up, and nothing is signed without it: {0}; run it on a kernel with \
          CONFIG_SECCOMP_FILTER and, in a container, under a profile that allows seccomp(2) and prctl(2)"
     )]
     Seccomp(String),

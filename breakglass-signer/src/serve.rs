@@ -36,11 +36,11 @@ const PER_PROXY_MAX: usize = 8;
 /// Connections of one user of `operator.socket`; each has one ask.
 const PER_OPERATOR_MAX: usize = 16;
 
-/// Serves until a signal, until the lifeline closes if there is one, or until it can not go on. `open`
+/// Serves until a signal, until the lifeline closes if there is one, or until it cannot go on. `open`
 /// is what others may do to its files, which is said first.
 ///
 /// # Errors
-/// Why it did not start, or can not go on.
+/// Why it did not start, or cannot go on.
 pub fn serve(
     (materials, audit_keys): (Materials, WriterKeys),
     open: &[String],
@@ -88,20 +88,20 @@ pub fn serve(
     }
     let ended = run((materials, audit_keys, users), listeners, lifeline, signals, &log);
     if let Err(error) = &ended {
-        log.error("it can not go on", json!({"error": format!("{error:#}")}));
+        log.error("it cannot go on", json!({"error": format!("{error:#}")}));
     }
     log.flush();
     ended
 }
 
-/// Says now, and not in the emergency, which keys this process can not open as it is confined.
+/// Says now, and not in the emergency, which keys this process cannot open as it is confined.
 fn unreadable(materials: &Materials, log: &Log) {
     for (kid, held) in &materials.keys {
         if keyfile::is_there(&held.file)
             && let Err(error) = keyfile::probe(&held.file)
         {
             log.warn(
-                "an emergency key can not be opened here, so no session can use it; give its file, which \
+                "an emergency key cannot be opened here, so no session can use it; give its file, which \
                  has to be the file itself in a directory of its own, to this process's user",
                 json!({"emergency_kid": kid.as_str(), "file": held.file.display().to_string(),
                        "error": error.to_string()}),
@@ -144,7 +144,7 @@ fn run(
     let service = Service::new(materials, journal.clone(), log.clone(), store, known);
     let tasks = tasks(&service, listeners, (signals, lifeline), told.unended);
     let ended = LocalSet::new().block_on(&runtime, tasks);
-    let reason = if ended.is_ok() { "a signal" } else { "it can not go on" };
+    let reason = if ended.is_ok() { "a signal" } else { "it cannot go on" };
     if let Err(trouble) = journal.stop(reason) {
         log.error("the stop is not recorded", json!({"error": trouble.to_string()}));
     }

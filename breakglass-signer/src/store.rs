@@ -31,7 +31,7 @@ pub struct Store {
     directory: PathBuf,
 }
 
-/// Why it can not be used.
+/// Why it cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("state.dir {}: {why}", file.display())]
 pub struct StoreError {
@@ -58,7 +58,7 @@ impl Store {
         let store = Self { directory: directory.to_owned() };
         store.save(&stored).map_err(|why| {
             error(format!(
-                "can not be written: {why}; the directory has to exist and belong to this user"
+                "cannot be written: {why}; the directory has to exist and belong to this user"
             ))
         })?;
         Ok((store, stored))
@@ -67,7 +67,7 @@ impl Store {
     /// What is there, without touching it.
     ///
     /// # Errors
-    /// If it can not be read.
+    /// If it cannot be read.
     pub fn peek(directory: &Path) -> io::Result<Stored> {
         match fs::read(directory.join(NAME)) {
             Ok(bytes) => Stored::parse(&bytes).map_err(io::Error::other),

@@ -1,4 +1,4 @@
-//! What a confined thread can not do any more.
+//! What a confined thread cannot do any more.
 
 use std::os::unix::net::{UnixListener, UnixStream};
 

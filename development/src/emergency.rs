@@ -23,7 +23,7 @@ impl Material {
     /// The emergency keys that are still there and not revoked.
     ///
     /// # Errors
-    /// [`MaterialError`] if the registry can not be read.
+    /// [`MaterialError`] if the registry cannot be read.
     pub fn emergency_keys(&self) -> Result<Vec<EmergencyKey>, MaterialError> {
         let entries = self.entries()?.into_iter();
         let usable = entries.filter(|entry| {
@@ -36,7 +36,7 @@ impl Material {
     /// A name and a file that no emergency key ever had here.
     ///
     /// # Errors
-    /// [`MaterialError`] if the registry can not be read.
+    /// [`MaterialError`] if the registry cannot be read.
     pub fn next_emergency_key(&self) -> Result<EmergencyKey, MaterialError> {
         let entries = self.entries()?;
         let is_free = |key: &EmergencyKey| {

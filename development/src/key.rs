@@ -33,8 +33,8 @@ pub enum KeyError {
     /// The system gives no randomness.
     #[error("the system gives no randomness for a key")]
     NoRandomness,
-    /// A key can not be written down.
-    #[error("the key can not be encoded")]
+    /// A key cannot be written down.
+    #[error("the key cannot be encoded")]
     Encoding,
     /// There is no such development key, or the input was prepared for another one.
     #[error("no development key signs so with {0}; they are Ed25519 and P-256")]

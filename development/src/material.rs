@@ -54,7 +54,7 @@ pub struct Material {
 /// Why there is no material.
 #[derive(Debug, thiserror::Error)]
 pub enum MaterialError {
-    /// A file or directory can not be used.
+    /// A file or directory cannot be used.
     #[error("{}: {error}", path.display())]
     Io {
         /// Which.
@@ -62,11 +62,11 @@ pub enum MaterialError {
         /// Why.
         error: io::Error,
     },
-    /// A key can not be made or read.
+    /// A key cannot be made or read.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A certificate can not be made.
-    #[error("a certificate can not be made: {0}; remove the directory to start afresh")]
+    /// A certificate cannot be made.
+    #[error("a certificate cannot be made: {0}; remove the directory to start afresh")]
     Certificate(#[from] rcgen::Error),
     /// A signing key is where an outage was tried.
     #[error("{0}")]

@@ -128,7 +128,7 @@ impl Environment {
             .then(|| ("DEPLOY_BLOCK_SIGNING is set".to_owned(), "DEPLOY_BLOCK_SIGNING"))
     }
 
-    /// Lays the overrides over a config file's table, and says which guards can not
+    /// Lays the overrides over a config file's table, and says which guards cannot
     /// be read. With the prefix `SIGNING_PROXY__`, `SIGNING_PROXY__SECTION__KEY` overrides `key`
     /// in `[section]`.
     pub fn override_keys(&self, prefix: &str, table: &mut Table, mistakes: &Mistakes) {

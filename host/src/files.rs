@@ -14,7 +14,7 @@ const MARK: char = '\u{feff}';
 /// Reads `file` whole.
 ///
 /// # Errors
-/// If it can not be read, is no file, or has more than 64 MiB.
+/// If it cannot be read, is no file, or has more than 64 MiB.
 pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     // Asked before it is opened: opening a named pipe waits for somebody to write.
     if !std::fs::metadata(file)?.is_file() {

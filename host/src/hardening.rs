@@ -17,7 +17,7 @@ pub fn harden() -> nix::Result<()> {
     prctl::set_dumpable(false)
 }
 
-/// Keeps memory out of swap where this user may: for programs that a person runs, who can not be
+/// Keeps memory out of swap where this user may: for programs that a person runs, who cannot be
 /// asked for a limit. What comes later is locked too only without a limit, since with one an
 /// allocation beyond it would fail.
 pub fn lock_memory_where_allowed() {

@@ -14,7 +14,7 @@ use nix::sys::stat::{Mode, umask};
 /// What of 0777 the socket's mode lacks: its owner and its group may connect.
 const NOT_FOR_OTHERS: u32 = 0o117;
 
-/// Why the socket can not be bound.
+/// Why the socket cannot be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Something else is there.
@@ -27,7 +27,7 @@ pub enum SocketError {
         /// What it is.
         what: &'static str,
     },
-    /// It can not be made.
+    /// It cannot be made.
     #[error("{key} {}: {error}; its directory has to exist and belong to the user of this process", path.display())]
     Io {
         /// The config key that names it.

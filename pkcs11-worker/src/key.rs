@@ -116,7 +116,7 @@ impl Held {
             AttributeType::Modulus,
             AttributeType::PublicExponent,
         ] {
-            // An attribute that can not be read is one that is not there.
+            // An attribute that cannot be read is one that is not there.
             let _ = held.take(session, object, &[wanted]);
         }
         Ok(held)

@@ -24,7 +24,7 @@ pub(crate) fn read(file: &Path) -> Result<AuthPin, Trouble> {
     let read = opened.and_then(|file| file.take(PIN_MAX_BYTES + 1).read_to_string(&mut text));
     // By its number alone, since words of another library could quote what was read.
     read.map_err(|error| match error.raw_os_error().map(std::io::Error::from_raw_os_error) {
-        Some(error) => unusable(format!("can not be read: {error}; let the proxy's user read it")),
+        Some(error) => unusable(format!("cannot be read: {error}; let the proxy's user read it")),
         None => unusable("is not UTF-8; write the PIN alone in it".to_owned()),
     })?;
     let pin = text.strip_suffix('\n').map_or(text.as_str(), |line| line.trim_end_matches('\r'));

@@ -87,7 +87,7 @@ impl Worker {
         let mut buffer = Vec::new();
         loop {
             let frame = {
-                // A panic under this lock leaves a stream that can not be read: that ends it.
+                // A panic under this lock leaves a stream that cannot be read: that ends it.
                 let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
                 receive(&mut *input)?
             };

@@ -1,4 +1,4 @@
-//! Which slot holds the token: slots' numbers change, labels do not. A slot that can not be read
+//! Which slot holds the token: slots' numbers change, labels do not. A slot that cannot be read
 //! is said with its error, so that it is not taken for one that is not there.
 
 use cryptoki::context::Pkcs11;
@@ -53,7 +53,7 @@ fn absent(label: &str, read: &[(Slot, Result<String, String>)]) -> String {
     }
     let unreadable = read.iter().filter_map(|(slot, named)| {
         let error = named.as_ref().err()?;
-        Some(format!("slot {} can not be read, {}", slot.id(), printable(error)))
+        Some(format!("slot {} cannot be read, {}", slot.id(), printable(error)))
     });
     let unreadable: Vec<_> = unreadable.collect();
     // A token without a label is one that nobody has set up yet.
@@ -63,10 +63,7 @@ fn absent(label: &str, read: &[(Slot, Result<String, String>)]) -> String {
     let (what, advice) = if unreadable.is_empty() {
         ("no such token is present", "insert it or correct the label")
     } else {
-        (
-            "no token with it can be seen",
-            "mend what can not be read, insert it or correct the label",
-        )
+        ("no token with it can be seen", "mend what cannot be read, insert it or correct the label")
     };
     let present = if named.is_empty() { "none".to_owned() } else { several(&named) };
     let mut words = format!("token_label {label:?}: {what}; {advice}; present are: {present}");
@@ -95,9 +92,7 @@ mod tests {
             (vec![named("a"), named("b")], vec!["present are: \"a\", \"b\""]),
             (
                 vec![named("a"), error()],
-                vec![
-                    "present are: \"a\"; slot 2 can not be read, C_GetTokenInfo: CKR_DEVICE_ERROR",
-                ],
+                vec!["present are: \"a\"; slot 2 cannot be read, C_GetTokenInfo: CKR_DEVICE_ERROR"],
             ),
         ] {
             let read: Vec<_> = (1..).map(slot).zip(read).collect();

@@ -24,7 +24,7 @@ pub(crate) trait Proxy {
     fn logged_in(&mut self) -> io::Result<()>;
 }
 
-/// What is said of a library that can not be initialised.
+/// What is said of a library that cannot be initialised.
 const NO_START: &str = "the library does not start; the server, daemon or device behind it may be down, \
                         or its settings do not reach the worker";
 
@@ -48,7 +48,7 @@ impl Token {
         };
         let library = Pkcs11::new(&start.module).map_err(|error| {
             Trouble::key(format!(
-                "module {} can not be loaded: {}; name the vendor's library",
+                "module {} cannot be loaded: {}; name the vendor's library",
                 start.module,
                 printable(&error.to_string())
             ))

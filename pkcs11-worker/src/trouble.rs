@@ -1,4 +1,4 @@
-//! Why a token can not be used, as the proxy is told.
+//! Why a token cannot be used, as the proxy is told.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use signing_core::worker::{Login, Started};
 
 use crate::fault;
 
-/// Why a token can not be used.
+/// Why a token cannot be used.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     /// What is known.

@@ -41,7 +41,7 @@ impl Clock for BootClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        // A clock that can not be read stands at the end of time; sums must not overflow there.
+        // A clock that cannot be read stands at the end of time; sums must not overflow there.
         Duration::from_nanos(now().as_nanos().min(u64::MAX / 2))
     }
 }

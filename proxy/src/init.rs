@@ -12,10 +12,10 @@ use crate::monitor::{Store, StoreError, Witness};
 /// Why there is no new journal.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// The state directory can not be used.
+    /// The state directory cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The journal can not be made.
+    /// The journal cannot be made.
     #[error("audit.dir {0}")]
     Journal(OpenError),
 }

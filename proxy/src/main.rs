@@ -172,7 +172,7 @@ where
 {
     let mut signals = Signals::listen(held).context("signals cannot be handled")?;
     let log = Log::start().context("the log does not start")?;
-    harden().context("core dumps can not be forbidden")?;
+    harden().context("core dumps cannot be forbidden")?;
     log.take_events();
     let (config, materials, announce) = prepare(environment)?;
     if signals.is_stop_asked() {

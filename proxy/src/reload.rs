@@ -2,7 +2,7 @@
 //! the thresholds and the TLS material in them take the place of those in force.
 //!
 //! All or nothing: every mistake is found before anything changes, and what
-//! follows can not fail halfway.
+//! follows cannot fail halfway.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,11 +76,11 @@ pub enum ReloadError {
     /// Another reload holds the configuration.
     #[error("nothing changed: another reload is under way")]
     Busy,
-    /// The files can not be read in time.
+    /// The files cannot be read in time.
     #[error("nothing changed: reading the files took more than {} s", READ_MAX.as_secs())]
     TooSlow,
-    /// It can not be recorded.
-    #[error("nothing changed: it can not be recorded: {0}")]
+    /// It cannot be recorded.
+    #[error("nothing changed: it cannot be recorded: {0}")]
     Unrecorded(String),
     /// The monitor does not answer.
     #[error("nothing changed: {0}")]

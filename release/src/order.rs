@@ -37,7 +37,7 @@ pub struct SigningOrder<P: Admitted = Permit> {
 }
 
 /// A canary of the monitor. It can hold no caller's bytes, and its signature
-/// can not be released: it has no permit.
+/// cannot be released: it has no permit.
 #[derive(Debug)]
 pub struct CanaryOrder {
     signer: Arc<Signer>,

@@ -22,7 +22,7 @@ use crate::https::{self, Trust};
 const HEALTHY: u8 = 0;
 /// There is nothing to ask.
 const NOTHING_CONFIGURED: u8 = 1;
-/// The signing proxy can not be reached, or does not prove that it signs.
+/// The signing proxy cannot be reached, or does not prove that it signs.
 const PROXY_UNHEALTHY: u8 = 2;
 /// The KMS endpoint cannot be reached, fails, or is something else.
 const KMS_UNREACHABLE: u8 = 3;

@@ -66,7 +66,7 @@ pub(crate) async fn get(
 
 async fn connect(target: &Target, trust: &Trust) -> Result<TcpStream, Failure> {
     let unreachable = |error: std::io::Error| {
-        Failure::new("unreachable", format!("can not be connected to: {error}; does it run there?"))
+        Failure::new("unreachable", format!("cannot be connected to: {error}; does it run there?"))
     };
     let addresses = tokio::net::lookup_host((target.host.as_str(), target.port));
     let addresses: Vec<_> = addresses

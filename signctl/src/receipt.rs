@@ -90,9 +90,9 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     let Verb::Verify(verify) = &flags.verb;
     let name = verify.file.display();
     let text = read(&verify.file)?;
-    let text = String::from_utf8(text).map_err(|_| anyhow!("{name}: it is no text"))?;
+    let text = String::from_utf8(text).map_err(|_| anyhow!("{name}: it is not text"))?;
     let answer: Answer = signing_core::json::from_slice(text.as_bytes())
-        .map_err(|error| anyhow!("{name}: it is no answer of /v1/sign: {error}"))?;
+        .map_err(|error| anyhow!("{name}: it is not an answer of /v1/sign: {error}"))?;
     let registry = read(&verify.signers).and_then(|text| Ok(files::text(text)?))?;
     let registry = Registry::from_json(&registry)
         .map_err(|mistakes| anyhow!("--signers: {}", mistakes.join("; ")))?;
@@ -124,7 +124,7 @@ impl Answer {
         let leaf = TreeHash::leaf(&record);
         same("audit.leaf", &receipt.leaf, "the record's", &leaf.to_string())?;
         let size = self.check_proof(registry, proof, &leaf)?;
-        let (outline, kind) = Outline::parse(&record).ok_or("audit.record is no record")?;
+        let (outline, kind) = Outline::parse(&record).ok_or("audit.record is not a record")?;
         if kind != Kind::Signed {
             return Err(format!("audit.record is `{}`, not `signed`", kind.word()));
         }
@@ -172,7 +172,7 @@ impl Answer {
                 self.audit.seq, proof.index
             ));
         }
-        LogId::parse_origin(&self.audit.log).ok_or("audit.log is no log's name")?;
+        LogId::parse_origin(&self.audit.log).ok_or("audit.log is not the name of a log")?;
         same("audit.log", &self.audit.log, "the proof's", &stated.log.origin())?;
         let signed = AuditKeys::of_registry(registry).verify(&proof.checkpoint);
         signed.map_err(|_| {
@@ -193,16 +193,16 @@ impl Answer {
             .get(&self.signer_kid)
             .ok_or_else(|| format!("signer_kid {:?} is not in --signers", self.signer_kid))?;
         let algorithm = Algorithm::parse(&self.algorithm)
-            .ok_or_else(|| format!("algorithm {:?} is none that we know", self.algorithm))?;
+            .ok_or_else(|| format!("algorithm {:?} is unknown", self.algorithm))?;
         let recorded =
-            STANDARD.decode(recorded).map_err(|_| "the record's signature is no base64")?;
+            STANDARD.decode(recorded).map_err(|_| "the record's signature is not base64")?;
         let given = STANDARD.decode(&self.signature).map_err(|_| "signature is not base64")?;
         let as_given = SignatureFormat::P1363.read(algorithm, &given);
         if given != recorded && as_given.as_ref() != Some(&recorded) {
             return Err("signature is not the record's".to_owned());
         }
         let (hash, digits) =
-            input_digest.split_once(':').ok_or("the record's input_digest is none")?;
+            input_digest.split_once(':').ok_or("the record's input_digest is not a digest")?;
         let hash = Hash::parse(hash).ok_or("the record's input_digest is of an unknown hash")?;
         if let Some(input) = input {
             let digest = hex::encode(hash.of(input).bytes());
@@ -223,7 +223,7 @@ impl Answer {
             (_, given) => {
                 let bytes = hex::decode(digits).ok();
                 let digest = bytes.and_then(|bytes| Digest::new(hash, &bytes).ok());
-                let digest = digest.ok_or("the record's input_digest is no digest")?;
+                let digest = digest.ok_or("the record's input_digest is not a digest")?;
                 let checked = if given.is_some() {
                     "verified, over the input"
                 } else {

@@ -268,7 +268,7 @@ impl Lock {
                     continue;
                 }
             };
-            bail!("nothing changed: {} can not be locked: {failed}", directory.display());
+            bail!("nothing changed: {} cannot be locked: {failed}", directory.display());
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::key::{Kid, Signer, ToBeSigned};
 
 /// Every canary begins so, and nothing that a caller may have signed does: only
-/// the digest of one, given as a digest, can not be told from any other.
+/// the digest of one, given as a digest, cannot be told from any other.
 pub(crate) const PREFIX: &[u8] = b"signing-proxy canary v1\0";
 
 /// Bytes of a canary's nonce: enough that the whole is longer than 64 bytes,

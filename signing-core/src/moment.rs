@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Moment(u64);
 
 impl Moment {
-    /// The end of time: what a clock says that can not be read. Every lease is over by then,
+    /// The end of time: what a clock says that cannot be read. Every lease is over by then,
     /// and nothing else is known.
     pub const END: Self = Self(u64::MAX);
 

@@ -1,7 +1,7 @@
 //! From a grant to the proof that the gate is still open: what admits a
 //! request, what withholds its signature, and when its slot comes back (I1).
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

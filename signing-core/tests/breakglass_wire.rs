@@ -1,7 +1,7 @@
 //! The wire between proxy and signer: every message comes back as it went, in any pieces,
 //! and nothing else is taken.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::*;
 use signing_core::breakglass::Clause;
@@ -148,7 +148,7 @@ fn what_was_prepared_is_prepared_again_and_a_canary_never() {
     let canary = Canary::new(&Kid::parse("k").unwrap(), [1; signing_core::canary::NONCE_BYTES]);
     let sent = Input::of(&canary.to_be_signed(&ed25519));
     assert!(sent.prepare(Algorithm::Ed25519Sha512).unwrap_err().detail.contains("canaries"));
-    // The digest of a canary can not be told from any other: what signs it is not Ed25519.
+    // The digest of a canary cannot be told from any other: what signs it is not Ed25519.
     let sent = Input::of(&canary.to_be_signed(&key_pairs::p256(1).1));
     assert!(matches!(sent, Input::Digest(_)), "{sent:?}");
     let short = Digest::new(Hash::Sha256, &[0; 31]);

@@ -1,7 +1,7 @@
 //! What holds of every gate after every history of evidence, time and
 //! operators (I2, I9), found out by playing many random ones.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 

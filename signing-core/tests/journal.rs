@@ -1,7 +1,7 @@
 //! The journal's form: each record's canonical bytes, and that nothing which was changed,
 //! moved, left out or signed by another key passes for what was written (I7).
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::*;
 use signing_core::journal::{

@@ -1,7 +1,7 @@
 //! What one implementation signs, another verifies, bit for bit, over exactly
 //! the bytes that each algorithm is given (I1).
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use ed25519_dalek::Signer as _;
 use p256::ecdsa::Signature as P256Signature;

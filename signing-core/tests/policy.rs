@@ -1,7 +1,7 @@
 //! The policy denies by default and grants only what it says, in the words of
 //! the closed enum of refusals (I1, I4).
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

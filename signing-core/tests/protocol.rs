@@ -8,7 +8,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test that can not go on has failed"
+    reason = "a test that cannot go on has failed"
 )]
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! A public key is of the kind that the registry says, in its one encoding,
 //! or it is no key.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use p256::pkcs8::EncodePublicKey as _;
 use signing_core::Algorithm;

@@ -1,7 +1,7 @@
 //! The registry reads every form of `signers.json` in the field, and names
 //! every entry that it does not take.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,7 +1,7 @@
 //! One signature has one encoding: whatever else a lax reader would take for
 //! it is bad (I10). Only a high S is as good as a low one, since KMS makes both.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::iter;
 

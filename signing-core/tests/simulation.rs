@@ -10,7 +10,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test that can not go on has failed"
+    reason = "a test that cannot go on has failed"
 )]
 #![expect(
     clippy::disallowed_macros,

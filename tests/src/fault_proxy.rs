@@ -79,7 +79,7 @@ impl FaultProxy {
     }
 
     /// How often trouble was made: pieces of answers delayed or dripped, connections cut or
-    /// held up. Connections that were not made can not be counted.
+    /// held up. Connections that were not made cannot be counted.
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::SeqCst)
@@ -123,7 +123,7 @@ impl Serving {
                     let before = trouble.send_replace(next);
                     let listens = |trouble| !matches!(trouble, Trouble::Refuse | Trouble::NoConnect);
                     if before != next && !(listens(before) && listens(next)) {
-                        // Two can not listen on it.
+                        // Two cannot listen on it.
                         drop(listener.take());
                         listener = match next {
                             Trouble::Refuse => None,

@@ -1,5 +1,5 @@
 //! Where in the memory of a process bytes are. All that can be read is read, page by page where a
-//! mapping has pages that can not.
+//! mapping has pages that cannot.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;

@@ -231,7 +231,7 @@ fn a_program_reads_the_mistakes_as_json_and_the_exit_status_is_one() {
     assert!(mistakes[1].starts_with("server.tls.private_key_file: "), "{mistakes:#?}");
     let (output, found) = check_json(&world.scratch.path("none.toml"));
     assert_eq!(output.status.code(), Some(1));
-    assert!(found["mistakes"][0].as_str().unwrap().starts_with("can not be read"), "{found:#}");
+    assert!(found["mistakes"][0].as_str().unwrap().starts_with("cannot be read"), "{found:#}");
 }
 
 /// Gives the proxy a server certificate that does not end soon, which is noted.

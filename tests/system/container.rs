@@ -167,7 +167,7 @@ fn the_build_runs_only_scripts_of_the_repository() {
                 let is_ours = script.starts_with("packaging/") && script.ends_with(".sh");
                 assert!(is_ours && !rest.contains(['&', ';', '|', '$']), "RUN {rest}");
                 let mode = fs::metadata(repository().join(script)).unwrap().mode();
-                assert_ne!(mode & 0o111, 0, "{script} can not be run");
+                assert_ne!(mode & 0o111, 0, "{script} cannot be run");
             }
             "COPY" if !rest.starts_with("--from=") => {
                 let mut sources: Vec<_> = rest.split(' ').collect();

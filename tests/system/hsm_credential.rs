@@ -1,5 +1,5 @@
 //! The PIN of a token as a systemd credential: laid out as systemd does it, handed over by a
-//! real systemd, and refused where it can not be one.
+//! real systemd, and refused where it cannot be one.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -85,7 +85,7 @@ async fn a_credential_that_holds_no_pin_is_named_and_tries_none() {
     fs::write(&file, "1".repeat(1025)).unwrap();
     is_refused("is longer than 1024 bytes").await;
     fs::remove_file(&file).unwrap();
-    is_refused("can not be read").await;
+    is_refused("cannot be read").await;
     assert_eq!(hsm.said("C_Login"), 0);
     fs::write(&file, PIN).unwrap();
     signs(&proxy, &key).await;

@@ -151,7 +151,7 @@ async fn a_library_that_is_missing_is_waited_for_at_the_start_and_later() {
         std::fs::rename(&hsm.module, aside(&hsm.module)).unwrap();
     })
     .await;
-    act.proxy.process.says("can not be loaded").await;
+    act.proxy.process.says("cannot be loaded").await;
     assert!(!agreed(&act.proxy, "a library that is missing").await);
     let put_back = || std::fs::rename(aside(&act.hsm.module), &act.hsm.module).unwrap();
     put_back();

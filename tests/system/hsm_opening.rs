@@ -1,4 +1,4 @@
-//! From the library to the key: what can not be read hides nothing, what hangs holds up nobody,
+//! From the library to the key: what cannot be read hides nothing, what hangs holds up nobody,
 //! and what is missing is said by name.
 
 use nix::sys::signal::Signal;
@@ -53,7 +53,7 @@ async fn a_slot_that_can_not_be_read_is_said_with_its_error() {
     // CKR_DEVICE_ERROR.
     let act = Act::shut_for(&world, "upstream_unhealthy", |hsm| hsm.order("info=30")).await;
     let expected =
-        ["no token with it can be seen", "can not be read, C_GetTokenInfo: CKR_DEVICE_ERROR"];
+        ["no token with it can be seen", "cannot be read, C_GetTokenInfo: CKR_DEVICE_ERROR"];
     doctor_says(&act.proxy, &expected).await;
     act.hsm.mend();
     act.signs().await;

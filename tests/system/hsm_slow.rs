@@ -1,5 +1,5 @@
 //! A token that takes its time is no token that is ill. However many callers ask, it signs at its
-//! own rate, nothing is taken for a hang, no gate shuts, and what can not be served in time is
+//! own rate, nothing is taken for a hang, no gate shuts, and what cannot be served in time is
 //! refused at once.
 
 use std::collections::BTreeMap;

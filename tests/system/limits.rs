@@ -181,7 +181,7 @@ async fn answers_that_are_never_read_do_not_keep_their_slots() {
         .start()
         .await;
     let certificate = world.pki.issue(&Profile::client("spiffe://test/mallory"));
-    // An HTTP/2 window of nothing: the signatures can not be sent.
+    // An HTTP/2 window of nothing: the signatures cannot be sent.
     let mallory = system_tests::Client::connect_with_window(
         &proxy.listen,
         &world.pki.ca_pem,

@@ -67,7 +67,7 @@ fn a_build_leaves_alone_what_is_not_an_earlier_build() {
     for out in [mine.parent().unwrap(), Path::new("mine"), &mine] {
         let mut command = system("bash");
         command.arg(&script).arg(out).current_dir(scratch.dir());
-        // Without programs of the build it can not get far if it does not refuse.
+        // Without programs of the build it cannot get far if it does not refuse.
         let output = command.env("CARGO_HOME", "/dev/null/none").output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");

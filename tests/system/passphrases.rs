@@ -42,7 +42,7 @@ async fn while_a_passphrase_is_awaited_there_is_no_core_dump_and_no_look_into_th
     let mut child = stranger(&signctl).args(["breakglass", "unlock"]).spawn().unwrap();
     let process = PathBuf::from(format!("/proc/{}", child.id()));
     eventually("a process that is closed", || {
-        // What can not be dumped belongs to root in /proc, whoever runs it.
+        // What cannot be dumped belongs to root in /proc, whoever runs it.
         let is_copy = std::fs::read_link(process.join("exe")).is_ok_and(|exe| exe == signctl);
         let owner = std::fs::metadata(process.join("limits")).map(|limits| limits.uid());
         std::future::ready((is_copy && owner.is_ok_and(|uid| uid == 0)).then_some(()))

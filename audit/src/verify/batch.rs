@@ -217,7 +217,7 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
     })
 }
 
-/// Checks the signature that a caller got. False: it can not be checked.
+/// Checks the signature that a caller got. False: it cannot be checked.
 fn callers_signature(signed: &Outline, registry: Option<&Registry>) -> Result<bool, String> {
     let text = |name| signed.text(name).ok_or_else(|| format!("it has no text `{name}`"));
     let (kid, algorithm, digest) = (text("signer_kid")?, text("algorithm")?, text("input_digest")?);

@@ -32,7 +32,7 @@ pub(super) struct Known {
 /// journal that `walk` goes through. None: the registry has none.
 ///
 /// # Errors
-/// If a segment can not be read: what it names is not known then.
+/// If a segment cannot be read: what it names is not known then.
 pub(super) fn of(registry: Option<&Registry>, walk: &Walk) -> Result<Option<Known>, Stop> {
     if let Some(registry) = registry {
         let keys = AuditKeys::of_registry(registry);

@@ -76,7 +76,7 @@ pub struct Report {
 /// Why nothing can be said about a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// It can not be read.
+    /// It cannot be read.
     #[error(transparent)]
     Stop(#[from] Stop),
     /// The registry has no audit key.

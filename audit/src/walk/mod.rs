@@ -1,5 +1,5 @@
 //! The way through a journal: its records in order, from segment to segment, read and
-//! never changed. A record is given out once a checkpoint covers it and fits. Where one can not go
+//! never changed. A record is given out once a checkpoint covers it and fits. Where one cannot go
 //! on, it says exactly where and why.
 
 mod way;

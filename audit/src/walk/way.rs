@@ -30,7 +30,7 @@ impl fmt::Display for Defect {
 /// Why a way ends before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Stop {
-    /// The directory can not be read.
+    /// The directory cannot be read.
     #[error("{}: {error}", path.display())]
     Directory {
         /// Which.
@@ -41,7 +41,7 @@ pub enum Stop {
     /// No file in the directory has a segment's name.
     #[error("{}: there is no journal here: no file is named like 00000000000000000001.journal", .0.display())]
     NoJournal(PathBuf),
-    /// A segment can not be read.
+    /// A segment cannot be read.
     #[error("{}: {error}", path.display())]
     Segment {
         /// Which.

@@ -52,7 +52,7 @@ impl Approvers {
     /// Every mistake at once.
     pub fn load(file: &Path, roles: &BTreeMap<String, Vec<String>>) -> Result<Self, Vec<String>> {
         let read = files::read(file).map_err(|why| {
-            vec![format!("approvers.file: {} can not be read: {why}", file.display())]
+            vec![format!("approvers.file: {} cannot be read: {why}", file.display())]
         })?;
         Self::parse(file, &read, roles)
     }
@@ -151,7 +151,7 @@ impl Approvers {
         &self.sha256
     }
 
-    /// Whether the file is still what it was; one that can not be read is not.
+    /// Whether the file is still what it was; one that cannot be read is not.
     #[must_use]
     pub fn unchanged(&self) -> bool {
         files::read(&self.file).is_ok_and(|bytes| sha256(&bytes) == self.sha256)

@@ -1,4 +1,4 @@
-//! The configuration: parsed into values that can not be wrong, every mistake at once.
+//! The configuration: parsed into values that cannot be wrong, every mistake at once.
 
 mod parse;
 
@@ -91,7 +91,7 @@ impl Config {
     ) -> Result<(Self, Vec<String>), ConfigError> {
         let error = |mistake| ConfigError { file: file.to_owned(), mistakes: vec![mistake] };
         let text = files::read_text(file)
-            .map_err(|why| error(format!("can not be read: {why}; name a config file")))?;
+            .map_err(|why| error(format!("cannot be read: {why}; name a config file")))?;
         let directory = match file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),

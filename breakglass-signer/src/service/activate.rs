@@ -126,7 +126,7 @@ impl Service {
         let key = self.open(activation.request()).await?;
         // From here on the nonce is used up, also if this process dies right behind it.
         let durable = self.record(asked, &activation).await.map_err(|trouble| {
-            let why = format!("the activation can not be recorded, so there is none: {trouble}");
+            let why = format!("the activation cannot be recorded, so there is none: {trouble}");
             NotActivated::new(Clause::NotRecorded, why)
         })?;
         let approved_by = activation.approvals().iter().map(Approval::who).collect();

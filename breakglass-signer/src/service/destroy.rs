@@ -94,7 +94,7 @@ impl Service {
         }
         if let Err(error) = self.store.save(&self.stored()) {
             let why =
-                format!("that {kid} is destroyed can not be noted, so its file stays: {error}");
+                format!("that {kid} is destroyed cannot be noted, so its file stays: {error}");
             return Err(no(Reason::AuditUnavailable, why));
         }
         let overwritten = keyfile::destroy(&held.file).map_err(|error| {

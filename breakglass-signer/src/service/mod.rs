@@ -252,7 +252,7 @@ impl Service {
         let stored = self.stored();
         if let Err(error) = self.store.save(&stored) {
             self.log.error(
-                "the state can not be stored",
+                "the state cannot be stored",
                 serde_json::json!({"error": error.to_string()}),
             );
         }

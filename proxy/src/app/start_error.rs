@@ -11,7 +11,7 @@ use crate::monitor::StoreError;
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address can not be listened on.
+    /// An address cannot be listened on.
     #[error("{key} {address}: {error}")]
     Listen {
         /// The config key.
@@ -21,13 +21,13 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
-    /// The admin socket can not be bound.
+    /// The admin socket cannot be bound.
     #[error(transparent)]
     Admin(#[from] SocketError),
-    /// The state directory can not be used.
+    /// The state directory cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The journal can not be opened.
+    /// The journal cannot be opened.
     #[error("audit.dir {0}")]
     Journal(OpenError),
     /// The system gives no threads.

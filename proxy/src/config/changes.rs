@@ -1,4 +1,4 @@
-//! What a reload can not change: settings that only a start takes.
+//! What a reload cannot change: settings that only a start takes.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

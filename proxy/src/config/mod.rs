@@ -249,12 +249,12 @@ impl Draft {
     /// Reads a config file, with the environment laid over it.
     ///
     /// # Errors
-    /// Only if nothing can be made of the file at all: it can not be read, or
+    /// Only if nothing can be made of the file at all: it cannot be read, or
     /// is not TOML. Every other mistake is in the draft.
     pub(crate) fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let error = |mistake| ConfigError { file: file.to_owned(), mistakes: vec![mistake] };
         let text = files::read_text(file)
-            .map_err(|why| error(format!("can not be read: {why}; name a config file")))?;
+            .map_err(|why| error(format!("cannot be read: {why}; name a config file")))?;
         let directory = match file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),

@@ -75,7 +75,7 @@ impl Upstreams<'_> {
         (signers, kids)
     }
 
-    /// None: one of its upstreams can not be read, or there is none.
+    /// None: one of its upstreams cannot be read, or there is none.
     fn signer(&self, section: &mut Section) -> Option<Signer> {
         let found = section.sections("upstreams");
         if found.is_empty() {

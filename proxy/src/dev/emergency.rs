@@ -208,6 +208,6 @@ fn succeeded(output: io::Result<Output>, verb: &str) -> Result<Output, String> {
 }
 
 fn holds_anything(dir: &Path) -> bool {
-    // What can not be read may be there.
+    // What cannot be read may be there.
     std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_some())
 }

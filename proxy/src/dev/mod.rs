@@ -112,7 +112,7 @@ pub fn journal(materials: &Materials) -> Result<(), InitError> {
 /// stop meanwhile is told neither.
 ///
 /// # Errors
-/// [`MaterialError`] if the example message can not be written.
+/// [`MaterialError`] if the example message cannot be written.
 pub fn announce(
     prepared: &Prepared,
     app: &mut App,

@@ -99,7 +99,7 @@ fn registry<'k>(file: &Path, kids: impl Iterator<Item = &'k Kid>) -> Result<Regi
     }
     let text = files::read_text(file).map_err(|why| {
         vec![format!(
-            "registry.file: {} can not be read: {why}; name a file that the proxy's user may read",
+            "registry.file: {} cannot be read: {why}; name a file that the proxy's user may read",
             file.display()
         )]
     })?;
@@ -120,7 +120,7 @@ fn registry<'k>(file: &Path, kids: impl Iterator<Item = &'k Kid>) -> Result<Regi
     }
 }
 
-/// Why `kid` can not sign by that registry.
+/// Why `kid` cannot sign by that registry.
 fn unusable(kid: &Kid, registry: &Document, file: &Path) -> Option<String> {
     let (name, file) = (kid.as_str(), file.display());
     let Some(entry) = registry.signers.iter().find(|entry| entry.signer_kid == name) else {

@@ -64,7 +64,7 @@ impl AuditMetrics {
     /// Shows how much space there is, and when there will be none.
     pub(super) fn space(&self, journal: &Journal, now: Moment) {
         let space = journal.space();
-        // A file system that can not be asked adds nothing.
+        // A file system that cannot be asked adds nothing.
         let free = match journal.trouble() {
             // Whatever the file system says, it refuses.
             Some(Trouble::Full(_)) => None,

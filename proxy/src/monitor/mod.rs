@@ -1,6 +1,6 @@
 //! The monitor: probes and traffic become observations, observations become
 //! gate snapshots. It lives on the admin runtime with upstream clients of its
-//! own, so that load can not starve it into an outage.
+//! own, so that load cannot starve it into an outage.
 
 mod command;
 mod disk;

@@ -89,11 +89,11 @@ struct Save {
     done: oneshot::Sender<Result<(), String>>,
 }
 
-/// Why the store can not be used. The proxy does not start without it: what it
-/// can not read could be a freeze.
+/// Why the store cannot be used. The proxy does not start without it: what it
+/// cannot read could be a freeze.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The directory can not be used.
+    /// The directory cannot be used.
     #[error("state.dir {}: {error}; create it and give it to the user of signing-proxy, mode 0700", directory.display())]
     Directory {
         /// Which.
@@ -104,7 +104,7 @@ pub enum StoreError {
     /// Another process holds it.
     #[error("state.dir {}: another signing-proxy works on it; give each its own", .0.display())]
     Locked(PathBuf),
-    /// The file can not be read or written.
+    /// The file cannot be read or written.
     #[error("{}: {error}", file.display())]
     Io {
         /// Which.

@@ -226,7 +226,7 @@ impl Writer {
     fn recorded(&mut self, result: Result<(), String>, loosen: Loosen) {
         if let Err(why) = result {
             let (Loosen::Freeze { reply, .. } | Loosen::Seal { reply, .. }) = loosen;
-            return disk::tell(reply, Outcome::Failed(format!("it can not be recorded: {why}")));
+            return disk::tell(reply, Outcome::Failed(format!("it cannot be recorded: {why}")));
         }
         let mut state = self.state.clone();
         match &loosen {

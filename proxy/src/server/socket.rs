@@ -26,7 +26,7 @@ impl Socket {
         self.written
     }
 
-    /// Whether the peer has all of the first `bytes`, or will never get them. What can not be
+    /// Whether the peer has all of the first `bytes`, or will never get them. What cannot be
     /// known counts as no.
     pub(super) fn has_delivered(&self, bytes: u64) -> bool {
         match send_queue::delivered(&self.tcp) {

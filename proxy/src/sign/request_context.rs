@@ -38,8 +38,8 @@ impl RequestContext {
     /// Reads the context of the request that was named `request_id` out of its headers.
     ///
     /// # Errors
-    /// `invalid_request` for a deadline that is not a number of milliseconds, a form of receipt that
-    /// nobody knows, or an idempotency key that is none.
+    /// `invalid_request` for a deadline that is not a number of milliseconds, an unknown form
+    /// of receipt, or a malformed idempotency key.
     pub fn read(
         headers: &HeaderMap,
         request_id: &str,

@@ -43,7 +43,7 @@ pub(super) fn run(journal: &Path, flags: &Flags) -> anyhow::Result<ExitCode> {
     let made_now = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new);
     // Not what somebody else put there, nor what a link of that name points to.
     let made_now = made_now.with_context(|| {
-        format!("{}: can not be made (if an export was interrupted, remove it)", new.display())
+        format!("{}: cannot be made (if an export was interrupted, remove it)", new.display())
     })?;
     let made = whole(journal, flags, made_now).and_then(|count| {
         // A rename would replace what came there meanwhile without a word.

@@ -148,7 +148,7 @@ fn converse<T: DeserializeOwned>(
     }
     match wire::read(&bytes) {
         Ok(Some((answer, _))) => Ok(answer),
-        // Whatever is asked, what it can not read is refused as a passphrase is.
+        // Whatever is asked, what it cannot read is refused as a passphrase is.
         _ => match wire::read::<Unlocked>(&bytes) {
             Ok(Some((Unlocked { detail, .. }, _))) => bail!("the emergency signer: {detail}"),
             _ => bail!(

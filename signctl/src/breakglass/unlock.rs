@@ -31,7 +31,7 @@ pub(crate) struct Flags {
 pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     // Before it is read: as the signer itself does.
     host::hardening::harden().context(
-        "core dumps and tracing can not be turned off, and no passphrase is read before they are; a \
+        "core dumps and tracing cannot be turned off, and no passphrase is read before they are; a \
          container's seccomp profile may be in the way",
     )?;
     host::hardening::lock_memory_where_allowed();

@@ -153,7 +153,7 @@ pub fn is_out(gates: &Snapshot, kid: &Kid, min: Duration, now: Moment) -> Result
         )
     } else {
         format!(
-            "the signer {name:?} is in no outage that counts (a key that can not be used, \
+            "the signer {name:?} is in no outage that counts (a key that cannot be used, \
              throttling, a seal and a drill do not); look at `signctl status`"
         )
     };

@@ -231,7 +231,7 @@ impl Draft {
     /// [`RequestError`], if nobody could read it back.
     pub fn to_bytes(&self) -> Result<Vec<u8>, RequestError> {
         let unwritable =
-            |error| RequestError { mistakes: vec![format!("it can not be written: {error}")] };
+            |error| RequestError { mistakes: vec![format!("it cannot be written: {error}")] };
         let mut bytes = serde_json::to_vec_pretty(self)
             .map_err(|error: serde_json::Error| unwritable(error))?;
         bytes.push(b'\n');

@@ -38,7 +38,7 @@ pub enum End {
     ProxyGone,
     /// The signer stops, or found that it had been restarted.
     Restarted,
-    /// The journal can not be written.
+    /// The journal cannot be written.
     Journal,
 }
 
@@ -280,7 +280,7 @@ impl End {
             Self::Operator => "an operator ended it",
             Self::ProxyGone => "the proxy that activated it closed its connection",
             Self::Restarted => "the signer stopped or was restarted",
-            Self::Journal => "the signer's journal can not be written",
+            Self::Journal => "the signer's journal cannot be written",
         }
     }
 }

@@ -20,7 +20,7 @@ impl AuditStop {
         if self.sealed {
             "the journal is sealed: an operator has to look into it and run `signctl unseal --audit`"
         } else {
-            "the journal can not record now, and nothing is signed without a record"
+            "the journal cannot record now, and nothing is signed without a record"
         }
     }
 }

@@ -18,7 +18,7 @@ impl OutageClock {
     #[must_use]
     pub fn elapsed(&self, now: Moment) -> Duration {
         match self.running_since {
-            // A clock that can not be read is no evidence that an outage has lasted.
+            // A clock that cannot be read is no evidence that an outage has lasted.
             Some(since) if now < Moment::END => self.counted.saturating_add(now.since(since)),
             Some(_) | None => self.counted,
         }

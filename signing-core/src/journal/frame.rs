@@ -110,8 +110,8 @@ pub enum FrameError {
         /// What it should say.
         expected: u64,
     },
-    /// The checkpoint is none, or not of this log.
-    #[error("the checkpoint behind it is none of this journal")]
+    /// It is not a checkpoint, or not one of this log.
+    #[error("the checkpoint behind it is not one of this journal")]
     Note,
     /// The checkpoint covers other records.
     #[error("the checkpoint behind it covers {found} records, and there are {expected}")]
@@ -138,7 +138,9 @@ pub enum FrameError {
         before: u64,
     },
     /// The audit key is not known.
-    #[error("the checkpoint behind it is signed with none of the audit keys in the registry")]
+    #[error(
+        "the checkpoint behind it is signed with a key that the registry does not have for audit records"
+    )]
     UnknownKey,
     /// The audit key did not sign it.
     #[error("the signature of the checkpoint behind it is not the audit key's")]

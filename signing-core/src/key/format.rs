@@ -60,7 +60,7 @@ impl SignatureFormat {
         }
     }
 
-    /// Reads a signature into `algorithm`'s own form. None if it can not be one.
+    /// Reads a signature into `algorithm`'s own form. None if it cannot be one.
     #[must_use]
     pub fn read(self, algorithm: Algorithm, signature: &[u8]) -> Option<Vec<u8>> {
         match (self, half_bytes(algorithm)) {

@@ -147,7 +147,7 @@ impl PublicKey {
             .map(parse)
             .collect::<Result<_, aws_lc_rs::error::KeyRejected>>()
             .map_err(|_| match kind {
-                KeyKind::Rsa => KeyError::Rsa("can not be used".to_owned()),
+                KeyKind::Rsa => KeyError::Rsa("cannot be used".to_owned()),
                 KeyKind::Ed25519 | KeyKind::P256 | KeyKind::P384 => KeyError::Point,
             })?;
         let spki_der = spki.to_der().map_err(|error| KeyError::Spki(error.to_string()))?;

@@ -84,7 +84,7 @@ impl Signer {
     /// Whether its key can sign with `algorithm`.
     ///
     /// # Errors
-    /// `algorithm_not_supported` if it can not.
+    /// `algorithm_not_supported` if it cannot.
     pub fn signs_with(&self, algorithm: Algorithm) -> Result<(), Refusal> {
         let known: Vec<_> = self.public_key.algorithms().collect();
         if known.contains(&algorithm) {

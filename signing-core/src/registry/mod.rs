@@ -17,7 +17,7 @@ use crate::json;
 use crate::key::{Algorithm, Kid, PublicKey, Purpose, Signer};
 
 /// The registered signers: each kid once, each key once. Entries of algorithms
-/// that are not supported here are listed, and can not be used.
+/// that are not supported here are listed, and cannot be used.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     signers: BTreeMap<Kid, Arc<Signer>>,

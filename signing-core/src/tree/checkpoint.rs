@@ -50,9 +50,9 @@ struct Signature {
     bytes: [u8; SIGNATURE_BYTES],
 }
 
-/// The text is no signed checkpoint of a journal.
+/// The text is not a signed checkpoint of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is no signed checkpoint of a journal")]
+#[error("it is not a signed checkpoint of a journal")]
 pub struct NoCheckpoint;
 
 impl Checkpoint {

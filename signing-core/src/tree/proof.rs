@@ -23,9 +23,9 @@ pub struct Inclusion {
 /// What is wrong with a proof.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InclusionError {
-    /// The text is no proof.
+    /// The text is not a proof.
     #[error(
-        "it is no proof: it has to begin with the line {TITLE}, then `index N`, hashes in base64, an empty line and a signed checkpoint"
+        "it is not a proof: one begins with the line {TITLE}, then `index N`, hashes in base64, an empty line and a signed checkpoint"
     )]
     Text,
     /// The checkpoint does not reach as far.

@@ -5,7 +5,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a test that can not go on has failed"
+    reason = "a test that cannot go on has failed"
 )]
 
 mod flaps;

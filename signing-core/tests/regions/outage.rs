@@ -201,7 +201,7 @@ fn i11_it_never_counts_backwards() {
     assert_eq!(room.outage(), later);
 }
 
-/// A clock that can not be read says that it is the end of time, which ends every lease.
+/// A clock that cannot be read says that it is the end of time, which ends every lease.
 /// It is no evidence that an outage has lasted.
 #[test]
 fn i11_a_clock_that_can_not_be_read_counts_for_nothing() {

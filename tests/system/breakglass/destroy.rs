@@ -1,5 +1,5 @@
 //! What `signctl breakglass destroy --signers` takes back never: a revocation. So it revokes no key
-//! but an emergency key, and none that can not be destroyed now.
+//! but an emergency key, and none that cannot be destroyed now.
 
 use system_tests::Proxy;
 use system_tests::breakglass::EMERGENCY_KID;

@@ -157,7 +157,7 @@ async fn i4_the_emergency_key_is_in_no_memory_log_or_file_of_the_proxy() {
     }
     let secrets = signer.secrets();
     let held = scan(signer.process.pid(), &secrets);
-    assert!(held.has("key"), "this test can not find a key that is there: {held:?}");
+    assert!(held.has("key"), "this test cannot find a key that is there: {held:?}");
     connected(&proxy).await;
     for _ in 0..3 {
         let before = signed.load(Ordering::SeqCst);

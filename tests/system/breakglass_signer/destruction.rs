@@ -127,7 +127,7 @@ async fn i12_a_due_key_is_told_without_its_entry() {
     let output = builder.verb("check", &config).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("put the entry back, destroy it"), "{said}");
-    // An emergency can not wait for that.
+    // An emergency cannot wait for that.
     let process = system_tests::process::Process::start(builder.verb("serve", &config));
     process.says("\"serving\"").await;
     process.says("put the entry back, destroy it").await;

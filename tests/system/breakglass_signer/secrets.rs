@@ -40,7 +40,7 @@ async fn i4_the_key_is_in_the_signers_memory_during_a_session_and_nowhere_else_a
         nothing("before a session");
         signer.unlock().await;
         let waiting = scan(pid, &secrets);
-        assert!(waiting.has(OF_PASSPHRASE), "this test can not find a passphrase that is there");
+        assert!(waiting.has(OF_PASSPHRASE), "this test cannot find a passphrase that is there");
         assert!(!waiting.has("key"), "it is open before its activation: {waiting:?}");
         let mut proxy = signer.connect().await;
         let answer = proxy.ask(signer.activation(&signer.request())).await;
@@ -59,7 +59,7 @@ async fn i4_the_key_is_in_the_signers_memory_during_a_session_and_nowhere_else_a
             assert!(signed["signed"].is_object(), "{signed}");
         }
         let held = scan(pid, &secrets);
-        assert!(held.has("key"), "{algorithm}: this test can not find a key that is there");
+        assert!(held.has("key"), "{algorithm}: this test cannot find a key that is there");
         assert!(!held.has(OF_PASSPHRASE), "the passphrase is still there: {:?}", held.found);
         let more: Vec<_> = held.found.iter().filter(|(name, _)| name != "key").collect();
         assert!(more.is_empty(), "{algorithm}: in other forms, too: {more:?}");

@@ -1,5 +1,5 @@
 //! What happens to the process itself: no descriptors, a wall clock that jumps, names that
-//! do not resolve, credentials that end, a state directory that can not be written.
+//! do not resolve, credentials that end, a state directory that cannot be written.
 //! `journal_faults/` has kills and disks.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! What can not be served is a mistake that names the file and the list.
+//! What cannot be served is a mistake that names the file and the list.
 
 use rcgen::KeyUsagePurpose;
 use signing_proxy::server::outside;
@@ -49,10 +49,10 @@ fn every_case_that_is_not_served_is_a_mistake_that_names_the_list() {
         ("a relative point", list().at(&Point::relative()), "relative to its issuer's name"),
         ("a point without a name", list().at(&Point::uris(&[])), "a distribution point without"),
         ("nobody's", list().at(&point().only(1).only(2)), "so none at all"),
-        ("fields out of order", list().at(&point().only(2).only(1)), "can not be read"),
-        ("a field twice", list().at(&point().only(1).only(1)), "can not be read"),
-        ("an unheard-of field", list().at(&point().only(6)), "can not be read"),
-        ("no boolean", list().at(&point().field(4, &[1])), "can not be read"),
+        ("fields out of order", list().at(&point().only(2).only(1)), "cannot be read"),
+        ("a field twice", list().at(&point().only(1).only(1)), "cannot be read"),
+        ("an unheard-of field", list().at(&point().only(6)), "cannot be read"),
+        ("no boolean", list().at(&point().field(4, &[1])), "cannot be read"),
         ("two points", list().at(&point()).at(&point()), "is not a certificate revocation list"),
         (
             "a critical extension",

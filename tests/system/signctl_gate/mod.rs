@@ -219,7 +219,7 @@ fn an_unreachable_proxy_is_two_an_unreachable_kms_three_and_the_proxy_comes_firs
     let ca = world.scratch.write("ca.pem", &world.pki.ca_pem);
     let ca = ("SIGNING_PROXY_CA", ca.to_str().unwrap());
     let proxy = ("SIGNING_PROXY_URL", url.as_str());
-    assert_gate(&[proxy, ca], 2, &["UNHEALTHY (unreachable): can not be connected to"]);
+    assert_gate(&[proxy, ca], 2, &["UNHEALTHY (unreachable): cannot be connected to"]);
     let in_clear = ("KMS_ENDPOINT", kms.replace("https", "http"));
     assert_gate(&[(in_clear.0, &in_clear.1)], 3, &["KMS endpoint", "UNREACHABLE (unreachable)"]);
     let both = [proxy, ca, (in_clear.0, &in_clear.1)];

@@ -84,7 +84,7 @@ fn fault_of_status(status: u16) -> Fault {
     match status {
         429 => Fault::Throttled,
         400..500 => Fault::Rejected,
-        // An answer that says yes and can not be read, or an error of something
+        // An answer that says yes and cannot be read, or an error of something
         // between us and KMS: it may have signed.
         _ => Fault::Indeterminate,
     }

@@ -27,7 +27,7 @@ pub(super) struct Https {
 
 impl Https {
     pub(super) fn new(proxies: &Proxies) -> Self {
-        // One that can not be used is a mistake of the configuration, so nothing runs on it.
+        // One that cannot be used is a mistake of the configuration, so nothing runs on it.
         let proxies = match proxies.of_https() {
             Some((url, except)) => match ProxyConfig::https(url) {
                 Ok(proxy) => proxy.no_proxy(except),

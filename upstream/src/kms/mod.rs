@@ -70,7 +70,7 @@ impl CredentialChains {
 }
 
 /// The same key through two clients with connections of their own: one for the
-/// data plane, one for the monitor, so that load can not starve probes.
+/// data plane, one for the monitor, so that load cannot starve probes.
 #[derive(Debug)]
 pub struct KmsClients {
     /// For callers' requests.

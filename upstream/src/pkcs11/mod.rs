@@ -1,7 +1,7 @@
 //! A key on a PKCS#11 token, behind a worker process: nothing of a vendor's runs here.
 //!
 //! One worker serves callers and canaries, since tokens have few sessions and lock after a
-//! few wrong PINs; canaries go first, so that load can not starve them.
+//! few wrong PINs; canaries go first, so that load cannot starve them.
 
 mod calls;
 mod ledger;

@@ -268,7 +268,7 @@ impl Client {
     }
 }
 
-/// What a caller is told while the signer can not be asked.
+/// What a caller is told while the signer cannot be asked.
 pub(crate) fn unavailable(why: &AskError) -> Refusal {
     Refusal::new(signing_core::Reason::BreakglassSignerUnavailable, why.to_string())
 }

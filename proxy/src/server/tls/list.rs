@@ -47,7 +47,7 @@ struct Signed {
     signature: Box<[u8]>,
 }
 
-/// Why a list can not be served.
+/// Why a list cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NotServed {
     /// It is no list, or not one of RFC 5280.
@@ -106,7 +106,7 @@ impl fmt::Display for NotServed {
                 "covers user certificates only and authorities' only, so none at all; leave it out"
             }
             Self::Scope(Unserved::Malformed) => {
-                "has an issuingDistributionPoint that can not be read; fetch it again"
+                "has an issuingDistributionPoint that cannot be read; fetch it again"
             }
             Self::CriticalExtension(oid) => {
                 return write!(

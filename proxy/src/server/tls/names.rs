@@ -26,7 +26,7 @@ pub(in crate::server) fn caller(
         certificate.subject_alternative_name().map_err(|error| refused(error.to_string()))?;
     let names = extension.map_or(&[][..], |extension| &extension.value.general_names);
     if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
-        return Err(refused("one of its names can not be read".into()));
+        return Err(refused("one of its names cannot be read".into()));
     }
     let uris: Vec<&str> = names
         .iter()

@@ -20,7 +20,7 @@ pub(super) enum Role {
     Authority,
 }
 
-/// Why a list's `issuingDistributionPoint` can not be served.
+/// Why a list's `issuingDistributionPoint` cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unserved {
     Malformed,
@@ -103,7 +103,7 @@ pub(super) struct Points(Vec<Box<[u8]>>);
 
 impl Points {
     /// Of a certificate whose issuer's name is `issuer`, with the value of its
-    /// `cRLDistributionPoints`. What can not be read names no point: only a list for all points
+    /// `cRLDistributionPoints`. What cannot be read names no point: only a list for all points
     /// covers the certificate then.
     pub(super) fn parse(issuer: &[u8], value: Option<&[u8]>) -> Self {
         let mut names = value.and_then(|value| points(value).ok()).unwrap_or_default();

@@ -145,7 +145,7 @@ pub struct Activation {
 pub fn decide(evidence: &Evidence<'_>) -> Result<Activation, NotActivated> {
     let request = evidence
         .request
-        .map_err(|error| no(Clause::Request, format!("the request can not be taken: {error}")))?;
+        .map_err(|error| no(Clause::Request, format!("the request cannot be taken: {error}")))?;
     addressed(evidence, request)?;
     if !evidence.approvers_unchanged {
         let why = "the approvers file is not as it was when this signer started; restart the signer, \

@@ -119,7 +119,7 @@ pub enum KeyState {
     Revoked,
     /// Destroyed, for ever: its file is gone, and that is recorded.
     Destroyed,
-    /// Its file is not there or can not be read, or no entry names it.
+    /// Its file is not there or cannot be read, or no entry names it.
     Missing,
 }
 

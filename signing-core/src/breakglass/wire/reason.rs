@@ -8,7 +8,7 @@ use crate::breakglass::activation::Clause;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The ask can not be read or is out of its order.
+    /// The ask cannot be read or is out of its order.
     Invalid,
     /// The peer asks for another deployment, or speaks another version.
     Mismatch,
@@ -22,9 +22,9 @@ pub enum Reason {
     RateLimited,
     /// Too many asks wait.
     Overloaded,
-    /// The input is a canary, or can not be signed with that key.
+    /// The input is a canary, or cannot be signed with that key.
     InputRefused,
-    /// The journal can not be written.
+    /// The journal cannot be written.
     AuditUnavailable,
     /// The key could not sign, or its signature did not verify.
     KeyFailed,

@@ -102,7 +102,7 @@ impl Traffic {
             return Urgency::NextFold;
         }
         match evidence {
-            // A clock that can not be read says the end of time; that proves nothing.
+            // A clock that cannot be read says the end of time; that proves nothing.
             Evidence::Signed if started == Moment::END => Urgency::NextFold,
             Evidence::Signed => {
                 let is_slow = took.as_nanos() > u128::from(self.slow_call.load(Ordering::Relaxed));
@@ -163,7 +163,7 @@ impl OfUpstream {
             self.slow.fetch_add(1, Ordering::Relaxed);
         }
         if self.has_failures.load(Ordering::Acquire) {
-            // A call that began after a failure was known ends its row. A key that can not be
+            // A call that began after a failure was known ends its row. A key that cannot be
             // used is told in any case.
             self.failures()
                 .in_a_row

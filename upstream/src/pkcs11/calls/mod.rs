@@ -51,7 +51,7 @@ struct State {
     found: Option<Vec<u8>>,
     /// The key that was compared with the registered one and equalled it.
     pinned: Option<Vec<u8>>,
-    /// Sent first, so that load can not starve them.
+    /// Sent first, so that load cannot starve them.
     canaries: VecDeque<Waiting>,
     callers: VecDeque<Waiting>,
     /// By the number under which they were sent.
@@ -257,7 +257,7 @@ impl Calls {
 
     /// Sends calls that wait, several at once where the token is fast, so that not every answer
     /// costs a write: once half of those ahead are begun. The worker's threads have work until
-    /// then. What can not be answered in time any more is not sent.
+    /// then. What cannot be answered in time any more is not sent.
     fn send(&self, state: &mut State, now: Moment) {
         let sent_max = state.pace.sent_max();
         let enough = (state.pace.at_once() + sent_max).div_ceil(2);

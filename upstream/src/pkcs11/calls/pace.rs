@@ -20,7 +20,7 @@ const BESIDE_OTHERS_PERCENT: u128 = 150;
 /// waits for its next one.
 const AHEAD_MAX: usize = 3;
 
-/// What the worker is given ahead has to begin within so long. What waits there can not be shed,
+/// What the worker is given ahead has to begin within so long. What waits there cannot be shed,
 /// gives way to no canary, and is in doubt if the worker dies.
 const AHEAD_FOR_MAX: Duration = Duration::from_millis(2);
 

@@ -133,7 +133,7 @@ impl Supervisor {
                 return failed(
                     Fault::KeyUnavailable,
                     format!(
-                        "worker {worker} can not be started: {error}; install it there, or name it"
+                        "worker {worker} cannot be started: {error}; install it there, or name it"
                     ),
                 );
             }
