@@ -7,6 +7,8 @@
 )]
 
 mod activation;
+#[path = "../support/request.rs"]
+mod request;
 mod session;
 #[path = "../support/mod.rs"]
 mod support;

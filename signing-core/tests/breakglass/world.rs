@@ -6,10 +6,11 @@ use std::time::Duration;
 use signing_core::Registry;
 use signing_core::breakglass::activation::{self, Approval, ApprovalRules, Evidence, Hardware};
 use signing_core::breakglass::wire::OutageClaim;
-use signing_core::breakglass::{Activation, Caps, Draft, NotActivated, Request, TYPE};
+use signing_core::breakglass::{Activation, Caps, Draft, NotActivated, Request};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::request::draft;
 use crate::support::{entry, signers_json};
 
 /// The calendar, in seconds since 1970.
@@ -58,24 +59,9 @@ impl World {
     pub(crate) fn new() -> Self {
         let registry = registry(None);
         let sha256 = registry.get("emergency").unwrap().public_key.sha256_hex();
+        let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
         Self {
-            draft: Draft {
-                r#type: TYPE.to_owned(),
-                id: "INC-7".to_owned(),
-                audience: "test".to_owned(),
-                instances: vec!["1".repeat(64)],
-                incident: "INC-7".to_owned(),
-                justification: "KMS is down".to_owned(),
-                emergency_kid: "emergency".to_owned(),
-                emergency_key_sha256: sha256,
-                replaces: vec!["payments".to_owned()],
-                callers: vec!["spiffe://t/a".to_owned()],
-                outage_since: at(NOW - 3600),
-                not_before: at(NOW),
-                expires_at: at(NOW + 3600),
-                max_signatures: 900,
-                nonce: "AAAAAAAAAAAAAAAAAAAAAA==".to_owned(),
-            },
+            draft: draft(sha256, ("payments", "spiffe://t/a"), now, 3600),
             bytes: None,
             approvals: vec![
                 Ok(approval("alice", &["Security"], "a")),

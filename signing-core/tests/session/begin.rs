@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use signing_core::breakglass::{Draft, Hindrance, Request, TYPE, is_out, may_begin};
+use signing_core::breakglass::{Draft, Hindrance, Request, is_out, may_begin};
 use signing_core::evidence::{Evidence, Fault, Observation, Source};
 use signing_core::gate::AuditStop;
 use time::format_description::well_known::Rfc3339;
 
+use super::request::draft;
 use super::{CALLER, EMERGENCY, OTHER, Proxy, SIGNER, entries, kid, moment};
 
 const MIN_OUTAGE: Duration = Duration::from_secs(600);
@@ -39,24 +40,8 @@ fn ready() -> (Proxy, Draft) {
     proxy.goes_out(SIGNER, Fault::Unavailable);
     proxy.pass(600_000);
     let registered = proxy.gates.rulebook().registry().get(EMERGENCY).unwrap();
-    let at = |seconds: i64| (proxy.wall + time::Duration::seconds(seconds)).format(&Rfc3339);
-    let draft = Draft {
-        r#type: TYPE.to_owned(),
-        id: "INC-7".to_owned(),
-        audience: "test".to_owned(),
-        instances: vec!["1".repeat(64)],
-        incident: "INC-7".to_owned(),
-        justification: "KMS is down".to_owned(),
-        emergency_kid: EMERGENCY.to_owned(),
-        emergency_key_sha256: registered.public_key.sha256_hex(),
-        replaces: vec![SIGNER.to_owned()],
-        callers: vec![CALLER.to_owned()],
-        outage_since: at(-600).unwrap(),
-        not_before: at(0).unwrap(),
-        expires_at: at(3600).unwrap(),
-        max_signatures: 900,
-        nonce: "AAAAAAAAAAAAAAAAAAAAAA==".to_owned(),
-    };
+    let sha256 = registered.public_key.sha256_hex();
+    let draft = draft(sha256, (SIGNER, CALLER), proxy.wall, 600);
     (proxy, draft)
 }
 

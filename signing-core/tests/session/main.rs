@@ -25,6 +25,8 @@ use time::OffsetDateTime;
 
 mod begin;
 mod property;
+#[path = "../support/request.rs"]
+mod request;
 #[path = "../support/mod.rs"]
 mod support;
 
