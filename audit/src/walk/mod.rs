@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use signing_core::journal::{Frame, HEADER_BYTES, Head, Header, Shape};
+use signing_core::journal::{HEADER_BYTES, Head, Header, Shape};
 use signing_core::tree::{LogId, TreeHash};
 
 use crate::reader::{Item, Reader};
@@ -129,10 +129,10 @@ impl Walk {
     /// The body of the record at `place`, which the last step gave.
     #[must_use]
     pub fn body(&self, place: &Place) -> &[u8] {
-        match Frame::parse(self.raw(place)) {
-            Ok(Some(Frame::Entry(entry))) => entry.body,
-            _ => &[],
-        }
+        // Its frame was whole when it was read.
+        let raw = self.raw(place);
+        let shape = Shape::parse(raw).ok().flatten();
+        shape.and_then(|shape| raw.get(shape.inner_from()..shape.used())).unwrap_or_default()
     }
 
     /// The header of the segment it is in.
