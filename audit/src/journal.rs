@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use signing_core::Moment;
-use signing_core::journal::{Head, Kind, Record, Segment as SegmentRecord, Stop};
+use signing_core::journal::{Head, InForce, Kind, Record, Segment as SegmentRecord, Stop, Told};
 use signing_core::tree::LogId;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, oneshot};
@@ -216,7 +216,10 @@ impl Journal {
             })
             .unzip();
         let push = Push { kind, body, at: now, closes, waits };
-        let segment = |oldest_open| Record::Segment(SegmentRecord { oldest_open }).encode(wall);
+        let segment = |oldest_open, in_force: &InForce| {
+            let Told { freeze, seals } = in_force.tell();
+            Record::Segment(SegmentRecord { freeze, oldest_open, seals }).encode(wall)
+        };
         Ok((self.shared.queue.push(push, segment)?, receiver))
     }
 

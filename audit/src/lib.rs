@@ -31,4 +31,5 @@ pub use opened::{Identity, Opened, WriterKeys};
 pub use presence::Presence;
 pub use queue::Space;
 pub use receipt::{Durable, Proof};
+pub use recovery::in_force;
 pub use torn::Cut;

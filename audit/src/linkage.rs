@@ -1,25 +1,15 @@
 //! Whether the segments go on one from the other: each header holds the checkpoint before it, and
 //! that has to be the last one of the segment before. Two reads for each segment.
 
-use std::path::Path;
-
 use signing_core::journal::Head;
-use signing_core::tree::{LogId, SignedCheckpoint};
+use signing_core::tree::SignedCheckpoint;
 
 use crate::error::OpenError;
 use crate::reader::{Item, Reader};
 use crate::scan::SegmentFile;
 
-/// Segments that go on one from the other.
-pub(crate) struct Linked {
-    /// The one log that they are of.
-    pub(crate) log: LogId,
-    /// The checkpoints in the headers of all but the newest.
-    pub(crate) earlier: Vec<SignedCheckpoint>,
-}
-
-/// Checks all of them.
-pub(crate) fn check(files: &[SegmentFile]) -> Result<Linked, OpenError> {
+/// Checks all of them. Returns the checkpoints in the headers of all but the newest.
+pub(crate) fn check(files: &[SegmentFile]) -> Result<Vec<SignedCheckpoint>, OpenError> {
     let mut before: Option<(&SegmentFile, Reader)> = None;
     let mut headers = Vec::new();
     for file in files {
@@ -34,9 +24,7 @@ pub(crate) fn check(files: &[SegmentFile]) -> Result<Linked, OpenError> {
         }
         before = Some((file, reader));
     }
-    let log = before.map(|(_, reader)| reader.header().log());
-    let log = log.ok_or_else(|| OpenError::NoJournal(Path::new("").to_owned()))?;
-    Ok(Linked { log, earlier: headers })
+    Ok(headers)
 }
 
 /// Checks that `earlier` ends with the checkpoint that the header of `file` holds.

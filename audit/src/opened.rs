@@ -8,7 +8,9 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use signing_core::journal::{AuditKeys, Failed, Head, Layout, Outline, Record, Start};
+use signing_core::journal::{
+    AuditKeys, Failed, Head, InForce, Layout, Outline, Record, Start, Told,
+};
 use signing_core::tree::{LogId, Recent};
 use tokio::sync::Notify;
 
@@ -32,10 +34,8 @@ pub struct Identity<'i> {
     pub audit_kid: &'i str,
     /// The program's version.
     pub version: &'i str,
-    /// The reason of the freeze in force.
-    pub frozen: Option<&'i str>,
-    /// Signers that are sealed.
-    pub sealed: &'i [String],
+    /// The freeze and the seals in force.
+    pub in_force: &'i InForce,
 }
 
 /// A journal that was read and is not written yet.
@@ -113,6 +113,12 @@ impl Opened {
         self.found.cut.as_ref()
     }
 
+    /// The freeze and the seals in force, as its records tell.
+    #[must_use]
+    pub fn in_force(&self) -> &InForce {
+        &self.found.in_force
+    }
+
     /// How many intents have no outcome.
     #[must_use]
     pub fn open_intents(&self) -> usize {
@@ -159,12 +165,19 @@ impl Opened {
         let path = directory.path().to_owned();
         let io = || OpenError::io(&path);
         let left = segment.bytes().saturating_sub(end);
-        let queue = Queue::new(head.size + 1, left, segment_bytes, open.keys().copied());
+        let queue = Queue::new(
+            head.size + 1,
+            left,
+            segment_bytes,
+            open.keys().copied(),
+            identity.in_force.clone(),
+        );
         // Before the first record, which may find the segment full.
         queue.prepared(
             Segment::prepare(&path, segment_bytes)
                 .map_err(|error| Trouble::of_next_segment(segment_bytes, &error)),
         );
+        let Told { freeze, seals } = identity.in_force.tell();
         let audit_key = STANDARD.encode(key.public().spki_der());
         let shared = Arc::new(Shared {
             queue,
@@ -210,9 +223,9 @@ impl Opened {
             cut_sha256: cut.as_ref().map(|cut| cut.sha256.as_str()),
             deployment: identity.deployment,
             first_seq,
-            frozen: identity.frozen,
+            freeze,
             open_intents: open.len() as u64,
-            sealed: identity.sealed.iter().map(String::as_str).collect(),
+            seals,
             version: identity.version,
         });
         let started = begin(&journal, &start, &open)

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use signing_core::Moment;
 use signing_core::journal::{
-    BODY_MAX_BYTES, CHECKPOINT_MAX_BYTES, HEADER_BYTES, Kind, frame_bytes,
+    BODY_MAX_BYTES, CHECKPOINT_MAX_BYTES, HEADER_BYTES, InForce, Kind, frame_bytes,
 };
 use tokio::sync::oneshot;
 
@@ -72,6 +72,8 @@ struct State {
     unprepared: Option<Trouble>,
     /// Intents without outcome.
     open: BTreeSet<u64>,
+    /// The freeze and the seals in force, as the records so far tell.
+    in_force: InForce,
     writer: Writer,
     /// Of the records in the queue, those that somebody waits for.
     awaited: usize,
@@ -135,12 +137,13 @@ pub struct Space {
 
 impl Queue {
     /// An empty queue, in front of a segment with `left` bytes; `open` are the intents
-    /// that have no outcome yet.
+    /// that have no outcome yet, and `in_force` is what an operator has to end.
     pub(crate) fn new(
         next_seq: u64,
         left: u64,
         segment_bytes: u64,
         open: impl Iterator<Item = u64>,
+        in_force: InForce,
     ) -> Self {
         let state = State {
             jobs: VecDeque::new(),
@@ -153,6 +156,7 @@ impl Queue {
             is_nameless: false,
             unprepared: None,
             open: open.collect(),
+            in_force,
             writer: Writer::Writes,
             awaited: 0,
             closed: false,
@@ -169,7 +173,7 @@ impl Queue {
     pub(crate) fn push(
         &self,
         push: Push,
-        segment_body: impl FnOnce(Option<u64>) -> Option<Vec<u8>>,
+        segment_body: impl FnOnce(Option<u64>, &InForce) -> Option<Vec<u8>>,
     ) -> Result<u64, Trouble> {
         let mut state = self.lock();
         state.takes(&push)?;
@@ -177,6 +181,8 @@ impl Queue {
             state.begin_segment(push.at, segment_body)?;
             self.wanted.notify_one();
         }
+        // Its own records have the form that it hears.
+        let _ = state.in_force.hear(push.kind, &push.body);
         let seq = state.enqueue(push.kind, push.body, push.at, push.waits);
         if push.kind == Kind::Intent {
             state.open.insert(seq);
@@ -374,9 +380,9 @@ impl State {
     fn begin_segment(
         &mut self,
         at: Moment,
-        body: impl FnOnce(Option<u64>) -> Option<Vec<u8>>,
+        body: impl FnOnce(Option<u64>, &InForce) -> Option<Vec<u8>>,
     ) -> Result<(), Trouble> {
-        let body = body(self.open.first().copied()).filter(|_| self.spare);
+        let body = body(self.open.first().copied(), &self.in_force).filter(|_| self.spare);
         let Some(body) = body else {
             return Err(Trouble::Full("no segment is prepared".to_owned()));
         };

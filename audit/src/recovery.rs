@@ -14,13 +14,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use signing_core::journal::{AuditKeys, Custody, FrameError, Growing, HEADER_BYTES, Head, Outline};
+use signing_core::journal::{
+    AuditKeys, Custody, FrameError, Growing, HEADER_BYTES, Head, InForce, Kind, Outline,
+};
 use signing_core::json;
 use signing_core::tree::{LogId, SignedCheckpoint};
 
 use crate::directory::Directory;
 use crate::error::OpenError;
-use crate::linkage::{self, Linked};
+use crate::linkage;
 use crate::reader::{Item, Reader};
 use crate::scan::{SegmentFile, segments};
 use crate::segment::Segment;
@@ -42,6 +44,8 @@ pub(crate) struct Found {
     pub(crate) custody: Custody,
     /// Intents without outcome, by their numbers.
     pub(crate) open: BTreeMap<u64, Outline>,
+    /// The freeze and the seals in force.
+    pub(crate) in_force: InForce,
     pub(crate) cut: Option<Cut>,
 }
 
@@ -62,26 +66,43 @@ pub(crate) fn recover(
     keys: &AuditKeys,
     claim: Claim,
 ) -> Result<Found, OpenError> {
+    let mut found = look(directory, keys)?;
+    let claimed = claim.filter(|(claimed, _)| *claimed == found.growing.log());
+    let claimed = claimed.map_or(0, |(_, head)| head.size);
+    found.cut = torn::cut(&found.segment, &found.growing, found.end, claimed)?;
+    Ok(found)
+}
+
+/// What the journal in `path` tells is in force, which log it is and how far it goes. It changes
+/// nothing.
+///
+/// # Errors
+/// [`OpenError`], as when it is opened.
+pub fn in_force(path: &Path, keys: &AuditKeys) -> Result<(LogId, Head, InForce), OpenError> {
+    let Found { growing, in_force, .. } = look(&Directory::open(path)?, keys)?;
+    Ok((growing.log(), growing.newest(), in_force))
+}
+
+/// Reads the journal in `directory` up to its newest checkpoint.
+fn look(directory: &Directory, keys: &AuditKeys) -> Result<Found, OpenError> {
     let path = directory.path();
     let files = segments(path).map_err(OpenError::io(path))?;
     let Some(last) = files.last() else {
         return Err(OpenError::NoJournal(path.to_owned()));
     };
-    let Linked { log, earlier: headers } = linkage::check(&files)?;
+    let headers = linkage::check(&files)?;
     let segment = Segment::open(&last.path).map_err(OpenError::io(&last.path))?;
     let mut open = BTreeMap::new();
     let handle = segment.reader().map_err(OpenError::io(&last.path))?;
     let mut reader = Reader::of(handle, last)?;
     let custody = custody(&files, &headers, keys)?;
-    let Read { growing, newest, custody, oldest_open, end } =
+    let Read { growing, newest, custody, in_force, oldest_open, end } =
         read(&mut reader, last, keys, custody, &mut open)?;
     // What the last segment knows to be still open began in one before it.
     if let Some(oldest) = oldest_open.filter(|oldest| *oldest < last.first_seq) {
         earlier(&files, oldest, keys, &mut open)?;
     }
-    let claimed = claim.filter(|(claimed, _)| *claimed == log).map_or(0, |(_, head)| head.size);
-    let cut = torn::cut(&segment, &growing, end, claimed)?;
-    Ok(Found { files, segment, end, growing, newest, custody, open, cut })
+    Ok(Found { files, segment, end, growing, newest, custody, open, in_force, cut: None })
 }
 
 /// Whose the audit keys were, by the headers of the segments before the newest. One whose key is
@@ -127,6 +148,7 @@ struct Read {
     growing: Growing,
     newest: SignedCheckpoint,
     custody: Custody,
+    in_force: InForce,
     oldest_open: Option<u64>,
     /// Where the last checkpoint ends.
     end: u64,
@@ -167,8 +189,9 @@ fn read(
     signed.map_err(|error| damaged(file.first_seq, 0, error))?;
     let mut growing = reader.growing().clone();
     let (mut oldest_open, mut end) = (None, HEADER_BYTES as u64);
+    let mut in_force = InForce::default();
     // What no checkpoint covers yet.
-    let mut pending = Vec::new();
+    let (mut pending, mut heard) = (Vec::new(), in_force.clone());
     // The last one's signature is checked once it is known to be the last, and where the audit key
     // is renewed.
     let mut last: Option<u64> = None;
@@ -176,7 +199,7 @@ fn read(
         match reader.step().map_err(OpenError::io(&file.path))? {
             Item::End(_) | Item::Broken { .. } => break,
             Item::Record { at, leaf, body, .. } => {
-                let follows = follow(leaf.seq, body)
+                let follows = follow(leaf.seq, body, &mut heard)
                     .ok_or_else(|| damaged(leaf.seq, at, FrameError::Body))?;
                 pending.extend(follows);
             }
@@ -188,6 +211,7 @@ fn read(
                 }
                 end = at + sealing.bytes as u64;
                 growing.clone_from(reader.growing());
+                in_force.clone_from(&heard);
                 for follows in pending.drain(..) {
                     match follows {
                         Follows::Intent(seq, outline) => drop(open.insert(seq, outline)),
@@ -204,12 +228,13 @@ fn read(
         let checked = custody.take(keys, &newest);
         checked.map_err(|error| damaged(growing.size(), at, error))?;
     }
-    Ok(Read { growing, newest, custody, oldest_open, end })
+    Ok(Read { growing, newest, custody, in_force, oldest_open, end })
 }
 
-/// What a record says of those without outcome. None if the body is no record.
-fn follow(seq: u64, body: &[u8]) -> Option<Option<Follows>> {
+/// What a record says of those without outcome; `in_force` hears it. None if the body is no record.
+fn follow(seq: u64, body: &[u8], in_force: &mut InForce) -> Option<Option<Follows>> {
     let gist: Gist<'_> = json::from_slice(body).ok()?;
+    in_force.hear(Kind::parse(gist.r#type)?, body)?;
     Some(match gist.r#type {
         "intent" => Some(Follows::Intent(seq, Outline::parse(body)?.0)),
         "signed" | "failed" => Some(Follows::Outcome(gist.data.intent?)),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use audit::{AuditKey, Clock, Identity, Journal, Observer, Opened};
 use signing_core::journal::{
-    ACTOR, AuditKeys, EmergencySigned, Init, Intent, Kind, Record, Signed, TimingUs,
+    ACTOR, AuditKeys, EmergencySigned, InForce, Init, Intent, Kind, Record, Signed, TimingUs,
 };
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
@@ -121,8 +121,7 @@ fn journal(args: &JournalLoop) -> anyhow::Result<Journal> {
         deployment: "bench",
         audit_kid: "bench",
         version: "bench",
-        frozen: None,
-        sealed: &[],
+        in_force: &InForce::default(),
     };
     let clock = Clock { now: host::clock::now, wall: host::clock::wall_now };
     let opened = Opened::open(&dir, key.into(), &keys, None)?;

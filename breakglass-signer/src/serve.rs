@@ -13,7 +13,7 @@ use host::user::LocalUsers;
 use nix::unistd::geteuid;
 use serde_json::json;
 use signing_core::breakglass::End;
-use signing_core::journal::{AuditKeys, Kind};
+use signing_core::journal::{AuditKeys, InForce, Kind};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, spawn_local, yield_now};
@@ -134,8 +134,7 @@ fn run(
         deployment: &config.deployment,
         audit_kid: materials.audit_kid.as_str(),
         version: env!("CARGO_PKG_VERSION"),
-        frozen: None,
-        sealed: &[],
+        in_force: &InForce::default(),
     };
     let clock = Clock { now, wall: wall_now };
     let journal = opened.start(&identity, config.segment_bytes, clock, Box::new(Unobserved))?;

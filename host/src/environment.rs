@@ -25,6 +25,19 @@ const VALUE_MAX_CHARS: usize = 64;
 /// Longest reason of a freeze, in characters.
 pub const REASON_MAX_CHARS: usize = 1024;
 
+/// The reason of a freeze or of its end, as a person gave it, without the blanks around it.
+///
+/// # Errors
+/// A sentence if it is no line, empty, or too long.
+pub fn reason(text: &str) -> Result<String, String> {
+    let reason = text.trim();
+    let length = reason.chars().count();
+    if length == 0 || length > REASON_MAX_CHARS || reason.chars().any(char::is_control) {
+        return Err(format!("a reason is one line of 1 to {REASON_MAX_CHARS} characters"));
+    }
+    Ok(reason.to_owned())
+}
+
 /// The variables of the process, read once.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {

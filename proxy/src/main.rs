@@ -16,7 +16,7 @@ use signing_proxy::app::signals::{Hangup, Signals};
 use signing_proxy::check::{self, Found};
 use signing_proxy::config::Environment;
 use signing_proxy::dev;
-use signing_proxy::init::init;
+use signing_proxy::init;
 use signing_proxy::log::Log;
 use signing_proxy::materials::Materials;
 use text::counted;
@@ -70,6 +70,12 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Look after the file of the freeze and the seals.
+    #[command(subcommand_required = true)]
+    State {
+        #[command(subcommand)]
+        verb: StateVerb,
+    },
     /// Serve on this machine with made-up certificates and development keys.
     #[command(
         after_help = "Example: signing-proxy dev\n         signing-proxy dev --min-outage 10s     # to try a break-glass"
@@ -87,6 +93,23 @@ enum Verb {
         /// How long an outage has to last before break-glass: 10s, 2m, 1h.
         #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = dev::min_outage)]
         min_outage: Duration,
+    },
+}
+
+#[derive(Subcommand)]
+enum StateVerb {
+    /// Make the file again of the journal, after it was lost or damaged. The proxy then starts
+    /// frozen, since a freeze or a seal that only the file knew is lost.
+    #[command(
+        after_help = "Example: signing-proxy state rebuild --config /etc/signing-proxy/signing-proxy.toml --reason 'INC-42: disk replaced'"
+    )]
+    Rebuild {
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Why, in one line; the freeze has it, and the journal's next record.
+        #[arg(long, value_name = "WHY", value_parser = host::environment::reason)]
+        reason: String,
     },
 }
 
@@ -108,6 +131,10 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
         Verb::Init { config } => {
             held.end_process(End::BySignal);
             return make_journal(&config, &environment);
+        }
+        Verb::State { verb: StateVerb::Rebuild { config, reason } } => {
+            held.end_process(End::BySignal);
+            return rebuild_state(&config, &environment, &reason);
         }
         Verb::Serve { config } => serve(held, &environment, Hangup::Reloads, |environment| {
             let materials = Materials::load(&config, environment)?;
@@ -154,8 +181,15 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
 /// Makes the journal that a configuration names.
 fn make_journal(file: &Path, environment: &Environment) -> anyhow::Result<ExitCode> {
     let materials = Materials::load(file, environment)?;
-    let made = init(&materials)?;
+    let made = init::init(&materials)?;
     out::report(&format!("{}: log {} begins", materials.config.audit.dir.display(), made.log))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the file of the freeze and the seals again.
+fn rebuild_state(file: &Path, env: &Environment, reason: &str) -> anyhow::Result<ExitCode> {
+    let materials = Materials::load(file, env)?;
+    out::report(&init::rebuild(&materials, reason)?.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -21,6 +21,9 @@ from harness import (ALICE, DIGEST, NEXT, RECORDS, REQUEST, SIGNATURE, SIGNED, b
 from keys import spki
 
 
+FROZEN = {"freeze": {"at": "2026-11-24T02:22:12.123456Z", "by": "a", "reason": "r"}, "seals": []}
+
+
 def the_page_and_the_checker_agree_on_a_good_journal():
     made = journal()
     code, said = check(made.files() | {"next": b"no part of it"})
@@ -30,8 +33,40 @@ def the_page_and_the_checker_agree_on_a_good_journal():
     # Of many records, each written alone, over several segments.
     long = Forge().write(*bodies()[:2])
     for number in range(3, 90):
-        long.write(body("freeze", {"by": "a", "reason": "r"}) if number % 6 else body("segment", {}))
+        long.write(body("freeze", {"by": "a", "reason": "r"}) if number % 6 else body("segment", FROZEN))
     assert check_journal(long.files(), known())["records"] == 89
+
+
+def a_segment_begins_with_what_is_in_force():
+    sealed = body("gate", {"detail": "d", "from": "open", "signer_kid": "s", "to": "sealed"})
+    frozen, unfrozen = body("freeze", {"by": "a", "reason": "r"}), body("unfreeze", {"by": "b", "frozen_by": "a", "reason": "r"})
+    unsealed = body("unseal", {"by": "b", "reason": "r", "sealed_for": "d", "signer_kid": "s"})
+    start = body("start", RECORDS[1][1] | FROZEN)
+    seals = [{"at": FROZEN["freeze"]["at"], "detail": "d", "signer_kid": "s"}]
+
+    def journal_of(records, told):
+        return Forge().write(*bodies()[:2]).write(*records).write(body("segment", told)).files()
+
+    for records, told, what in [
+        ([], {"seals": []}, None),
+        ([frozen], FROZEN, None),
+        ([start], FROZEN, None),
+        ([start, unfrozen], {"seals": []}, None),
+        ([frozen, sealed], FROZEN | {"seals": seals}, None),
+        ([sealed, unsealed], {"seals": []}, None),
+        ([], FROZEN, "the freeze in force is None"),
+        ([frozen], {"seals": []}, "the freeze in force is {"),
+        ([frozen, unfrozen], FROZEN, "the freeze in force is None"),
+        ([sealed], {"seals": []}, "the seals in force are {"),
+        ([], {"seals": seals}, "the seals in force are {"),
+        ([sealed], {"seals": seals * 2}, "seals of"),
+        ([frozen, body(*RECORDS[1])], {"seals": []}, "the freeze has no end"),
+        ([sealed, body(*RECORDS[1])], {"seals": []}, "seals without an end"),
+    ]:
+        if what is None:
+            assert check_journal(journal_of(records, told), known())
+        else:
+            refused(journal_of(records, told), what)
 
 
 def the_oldest_segments_may_be_moved_away():
@@ -120,7 +155,7 @@ def what_does_not_belong_is_found():
         ({"r4": ("signed", SIGNED | {"signer_record": "x:1:y"})}, "signer_record"),
         ({"r1": ("init", RECORDS[0][1] | {"replaces": f"{LOG.hex()}:1"})}, "replaces"),
         ({"r7": ("failed", REQUEST | {"detail": "", "intent": 3, "reason": "x"})}, "intent 3 is none"),
-        ({"r6": ("segment", {})}, "oldest_open is 5"),
+        ({"r6": ("segment", {"seals": []})}, "oldest_open is 5"),
         ({"r9": ("stop", {"reason": "x", "more": 1})}, "unknown field"),
         ({"r9": ("stop", {})}, "lacks a field"),
         ({"r9": ("stop", {"reason": 1.5})}, "float"),
@@ -215,7 +250,7 @@ def one_audit_key_hands_over_to_the_next():
         refused(renewed(**changed), what, more=[entry])
     refused(renewed(), "is not known")
     # The change is the last write of a segment: the next one's header has both signatures, and goes on alone.
-    made = Forge().write(*texts[:2]).write(start, keys=[NEXT, AUDIT]).write(body("segment", {}), freeze)
+    made = Forge().write(*texts[:2]).write(start, keys=[NEXT, AUDIT]).write(body("segment", {"seals": []}), freeze)
     files = made.files()
     assert check(files, more=[entry])[0] == 0
     assert check({max(files): files[max(files)]}, more=[entry])[0] == 0

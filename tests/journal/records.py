@@ -13,9 +13,9 @@ REQUEST = "algorithm caller input_digest mode request_id signer_kid"
 # The table of the page: what each type's `data` has; a ? marks what may be absent.
 FIELDS = {
     "init": "audit_key audit_kid by deployment replaces?",
-    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq frozen? open_intents sealed version",
+    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq freeze? open_intents seals version",
     "stop": "reason",
-    "segment": "oldest_open?",
+    "segment": "freeze? oldest_open? seals",
     "intent": f"{REQUEST} justification? traceparent?",
     "signed": f"{REQUEST} incident? intent replayed session? signature signer_record? timing_us",
     "failed": f"{REQUEST} detail intent reason",
@@ -43,6 +43,8 @@ FIELDS = {
 NUMBERS = {"cut_bytes", "first_seq", "open_intents", "oldest_open", "intent", "signed", "generation", "over_s",
            "slipped", "time_to_recover_ms", "time_to_refuse_ms",
            "max_signatures", "remaining", "signatures"}
+# So many seals are listed, and of each so much.
+LISTED = 40
 PLACE = re.compile(r"[0-9a-f]{32}:(0|[1-9]\d*):[0-9a-f]{64}")
 ENDS = {"expired", "quota_exhausted", "operator", "proxy_gone", "restarted", "journal"}
 
@@ -54,6 +56,10 @@ def integer(text):
 
 def no_float(text):
     raise Defect(f"the body has a float: {text}")
+
+
+def clipped(text):
+    return text.encode()[:512].decode(errors="ignore")
 
 
 def is_place(name, value):
@@ -69,6 +75,8 @@ class Records:
         self.registry, self.first, self.signer, self.seq = registry, first, signer, first - 1
         self.session, self.nonces, self.destroyed, self.restarted = None, set(), set(), False
         self.open, self.signed, self.withheld, self.types = {}, {}, {}, {}
+        # What an operator has to end: the freeze, and the seals by signer.
+        self.freeze, self.seals = None, {}
 
     def judge(self, seq, body, is_first_of_segment, leaf):
         self.seq = seq
@@ -82,6 +90,7 @@ class Records:
         need(isinstance(value, dict) and value.keys() == {"at", "data", "type"}, "its body is not at, data, type")
         kind, data = value["type"], value["data"]
         need(AT.fullmatch(value["at"]), f"at: {value['at']!r}")
+        self.at = value["at"]
         need(kind in FIELDS, f"type {kind!r}")
         allowed = FIELDS[kind].split()
         need(data.keys() <= {f.rstrip("?") for f in allowed}, f"{kind} has an unknown field: {sorted(data)}")
@@ -115,6 +124,11 @@ class Records:
         self.restarted = True
         if self.is_whole():
             need(data["open_intents"] == len(self.open), f"open_intents {data['open_intents']}: {sorted(self.open)}")
+        told = self.told(data)
+        # The state file may add; nothing but an operator's records takes away.
+        need(self.freeze is None or told[0] is not None, "the freeze has no end")
+        need(len(told[1]) == LISTED or self.seals.keys() <= told[1].keys(), f"seals without an end: {sorted(self.seals)}")
+        self.freeze, self.seals = told
 
     def on_activation(self, data, _):
         is_place("signer_head", data.get("signer_head"))
@@ -122,7 +136,38 @@ class Records:
 
     on_breakglass_ended = on_activation
 
+    def told(self, data):
+        freeze, seals = data.get("freeze"), data["seals"]
+        if freeze is not None:
+            need(freeze.keys() == {"at", "by", "reason"} and AT.fullmatch(freeze["at"]), f"freeze: {freeze}")
+        for seal in seals:
+            need(seal.keys() == {"at", "detail", "signer_kid"} and AT.fullmatch(seal["at"]), f"seal: {seal}")
+        kids = [seal["signer_kid"] for seal in seals]
+        need(kids == sorted(set(kids)) and len(kids) <= LISTED, f"seals of {kids}")
+        return freeze, {seal["signer_kid"]: seal["at"] for seal in seals}
+
+    def on_freeze(self, data, _):
+        self.freeze = data | {"at": self.at}
+
+    def on_unfreeze(self, *_):
+        self.freeze = None
+
+    def on_gate(self, data, _):
+        if data["to"] == "sealed" and "upstream" not in data:
+            self.seals[data["signer_kid"]] = self.at
+
+    def on_unseal(self, data, _):
+        self.seals.pop(data.get("signer_kid"), None)
+
     def on_segment(self, data, _):
+        freeze, seals = self.told(data)
+        if self.seq != self.first:
+            listed = dict(sorted(self.seals.items())[:LISTED])
+            need(seals == listed, f"the seals in force are {listed}")
+            if self.freeze is not None or len(self.seals) <= LISTED:
+                mine = self.freeze and {name: clipped(text) for name, text in self.freeze.items()}
+                need(freeze == mine, f"the freeze in force is {mine}")
+        self.freeze, self.seals = freeze, seals
         oldest = min(self.open, default=None)
         need(not self.is_whole() or data.get("oldest_open") == oldest, f"oldest_open is {oldest}")
 

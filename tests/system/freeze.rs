@@ -192,7 +192,7 @@ async fn a_state_that_can_not_be_read_signs_nothing() {
     let output = builder.command().output().unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("freeze-and-seals.json") && said.contains("restored"), "{said}");
+    assert!(said.contains("freeze-and-seals.json") && said.contains("state rebuild"), "{said}");
 }
 
 #[tokio::test]

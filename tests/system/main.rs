@@ -89,6 +89,7 @@ mod sign;
 mod signctl_gate;
 mod socket_access;
 mod sockets;
+mod state_file;
 mod systemd;
 mod tidy;
 mod traces;

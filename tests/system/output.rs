@@ -80,6 +80,7 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signing-proxy check", "--config PROXY --json", "", Unread::With(0)),
     ("signing-proxy check", "--config nowhere.toml --json", "", Unread::With(1)),
     ("signing-proxy init", "--config PROXY", "", Unread::With(0)),
+    ("signing-proxy state rebuild", "--config nowhere.toml --reason r", "", Unread::Silent(1)),
     ("signing-proxy serve", "--config nowhere.toml", "", Unread::Silent(1)),
     ("signing-proxy dev", "--dir /dev/null/none", "", Unread::Silent(1)),
     ("breakglass-signer check", "--config SIGNER", "", Unread::With(0)),

@@ -9,7 +9,7 @@ use audit::{AuditKey, Clock, Identity, Journal, Observer, OpenError, Opened, ini
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::Moment;
-use signing_core::journal::{AuditKeys, Freeze, Init, Kind, Record};
+use signing_core::journal::{AuditKeys, Freeze, InForce, Init, Kind, Record};
 use time::OffsetDateTime;
 
 pub(crate) const SEGMENT_BYTES: u64 = 1 << 20;
@@ -64,7 +64,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
 
 pub(crate) fn start(opened: Opened) -> Journal {
     let (deployment, audit_kid, version) = ("d", "audit", "1");
-    let identity = Identity { deployment, audit_kid, version, frozen: None, sealed: &[] };
+    let identity = Identity { deployment, audit_kid, version, in_force: &InForce::default() };
     opened.start(&identity, SEGMENT_BYTES, CLOCK, Box::new(Deaf)).unwrap()
 }
 

@@ -11,7 +11,7 @@ use audit::{AuditKey, Clock, Identity, Observer, Opened, init};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::Moment;
-use signing_core::journal::{AuditKeys, Frame, Freeze, Head, Init, Kind, Record};
+use signing_core::journal::{AuditKeys, Frame, Freeze, Head, InForce, Init, Kind, Record};
 use time::OffsetDateTime;
 
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -87,8 +87,12 @@ fn write() -> Written {
     let done = init(&scratch.0, SEGMENT_BYTES, &key(), &record, OffsetDateTime::UNIX_EPOCH);
     done.unwrap_or_else(|error| panic!("{error}"));
     let opened = open(&scratch.0).unwrap_or_else(|error| panic!("{error}"));
-    let identity =
-        Identity { deployment: "d", audit_kid: "audit", version: "1", frozen: None, sealed: &[] };
+    let identity = Identity {
+        deployment: "d",
+        audit_kid: "audit",
+        version: "1",
+        in_force: &InForce::default(),
+    };
     let clock = Clock { now: || Moment::from_nanos(1), wall: || OffsetDateTime::UNIX_EPOCH };
     let journal = opened.start(&identity, SEGMENT_BYTES, clock, Box::new(Deaf));
     let journal = journal.unwrap_or_else(|error| panic!("{error}"));

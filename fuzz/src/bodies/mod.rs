@@ -275,9 +275,13 @@ fn state_file(bytes: &[u8]) {
     let again = Stored::parse(&written);
     let again =
         again.unwrap_or_else(|why| panic!("{why} in {}", String::from_utf8_lossy(&written)));
-    assert_eq!(again.freeze.is_some(), stored.freeze.is_some(), "a freeze was lost");
+    assert_eq!(
+        again.in_force.freeze.is_some(),
+        stored.in_force.freeze.is_some(),
+        "a freeze was lost"
+    );
     assert_eq!(again.audit_seal.is_some(), stored.audit_seal.is_some(), "a seal was lost");
-    assert!(again.seals.keys().eq(stored.seals.keys()), "a seal was lost");
+    assert!(again.in_force.seals.keys().eq(stored.in_force.seals.keys()), "a seal was lost");
 }
 
 const CANARY: &[u8] = b"signing-proxy canary v1\0";

@@ -98,7 +98,7 @@ pub(super) async fn end(
     request: &Request<Bytes>,
 ) -> Result<Response<Answer>, Refusal> {
     let End { reason } = read(request)?;
-    let reason = one_line(reason)?;
+    let reason = one_line(&reason)?;
     let (breakglass, by) = (Arc::clone(&admin.breakglass), peer.name().await);
     let connections = admin.connections.clone();
     let reset_before = connections.reset_by_stops();
@@ -121,7 +121,7 @@ pub(super) async fn destroy(
     request: &Request<Bytes>,
 ) -> Result<Response<Answer>, Refusal> {
     let Destroy { emergency_kid, reason } = read(request)?;
-    let reason = one_line(reason)?;
+    let reason = one_line(&reason)?;
     let kid = signing_core::Kid::parse(&emergency_kid)
         .map_err(|error| Refusal::new(Reason::InvalidRequest, error.to_string()))?;
     let (breakglass, by) = (Arc::clone(&admin.breakglass), peer.name().await);

@@ -21,7 +21,7 @@ use signing_core::{Kid, Moment, Reason, Refusal, json};
 
 use crate::breakglass::Breakglass;
 use crate::conditions::Conditions;
-use crate::config::{self, REASON_MAX_CHARS};
+use crate::config;
 use crate::doctor::{Busy, Doctor};
 use crate::drill::Drills;
 use crate::health::{Health, Reader};
@@ -138,7 +138,7 @@ async fn respond(
         ("/v1/status", &Method::GET) => Ok(json_answer(StatusCode::OK, &status(admin))),
         (FREEZE, &Method::POST) => {
             let Freeze { reason } = read(&request)?;
-            let reason = one_line(reason)?;
+            let reason = one_line(&reason)?;
             let reset_before = admin.connections.reset_by_stops();
             let freezing = admin.monitor.freeze(reason, peer.name_soon().await);
             let outcome = match tokio::time::timeout(STORE_PATIENCE, freezing).await {
@@ -161,7 +161,7 @@ async fn respond(
             let asked: Unseal = read(&request)?;
             let what = asked.what()?;
             let Unseal { signer_kid, reason, .. } = asked;
-            let reason = one_line(reason)?;
+            let reason = one_line(&reason)?;
             let by = peer.name().await;
             let outcome = admin.monitor.unseal(what, reason, by).await.map_err(gone)?;
             let mut body = json!({"unsealed": outcome == Outcome::Done});
@@ -301,14 +301,6 @@ fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     json::from_slice(body).map_err(|error| Refusal::new(Reason::InvalidRequest, error.to_string()))
 }
 
-fn one_line(reason: String) -> Result<String, Refusal> {
-    let reason = reason.trim().to_owned();
-    let length = reason.chars().count();
-    if length == 0 || length > REASON_MAX_CHARS || reason.chars().any(char::is_control) {
-        return Err(Refusal::new(
-            Reason::InvalidRequest,
-            format!("\"reason\" has to be one line of 1 to {REASON_MAX_CHARS} characters"),
-        ));
-    }
-    Ok(reason)
+fn one_line(reason: &str) -> Result<String, Refusal> {
+    config::reason(reason).map_err(|why| Refusal::new(Reason::InvalidRequest, why))
 }

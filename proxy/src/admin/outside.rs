@@ -25,7 +25,7 @@ pub struct Asked {
 /// The refusal that its sender would get.
 pub fn asked(path: &str, body: &[u8]) -> Result<Asked, Refusal> {
     let invalid = |why: String| Refusal::new(Reason::InvalidRequest, why);
-    let because = |reason: String| one_line(reason).map(Some);
+    let because = |reason: String| one_line(&reason).map(Some);
     Ok(match path {
         "/v1/freeze" => {
             let Freeze { reason } = parsed(body)?;

@@ -17,11 +17,11 @@ pub(super) fn open_journal(
     config: &Config,
     audit_key: RegisteredAuditKey,
     registry: &Registry,
-    state: &Stored,
+    stored: Option<&Stored>,
 ) -> Result<(Kid, Opened), OpenError> {
     let RegisteredAuditKey { key, previous, kid } = audit_key;
     let (keys, registered) = (WriterKeys { key, previous }, AuditKeys::of_registry(registry));
-    let known = state.witness.map(|Witness { log, head }| (log, head));
+    let known = stored.and_then(|stored| stored.witness).map(|Witness { log, head }| (log, head));
     let opened = Opened::open(&config.audit.dir, keys, &registered, known)?;
     let (log, seq) = (opened.log(), opened.head().size);
     let open_intents = opened.open_intents();

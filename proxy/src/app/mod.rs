@@ -40,7 +40,7 @@ use crate::health::Health;
 use crate::log::Log;
 use crate::materials::Materials;
 use crate::metrics::{JournalObserver, Metrics};
-use crate::monitor::{Monitor, Store};
+use crate::monitor::{Monitor, Store, StoreError};
 use crate::observe::Observed;
 use crate::reload::Reloader;
 use crate::server::refusals::Refusals;
@@ -96,13 +96,15 @@ impl App {
         let Materials { config, registry, policy, tls, audit_key, development_keys } = materials;
 
         // What can fail for good is claimed first, and the socket before any thread.
-        let (store, mut state) = Store::open(&config.state_dir)?;
-        if state.freeze_by(environment) {
-            store.save(&state)?;
-        }
+        let (store, stored) = Store::open(&config.state_dir)?;
         let audit_key_id = audit_key.key.id();
         let audit_keys = audit_public_keys(&registry);
-        let (audit_kid, opened) = open_journal(&config, audit_key, &registry, &state)?;
+        let (audit_kid, opened) = open_journal(&config, audit_key, &registry, stored.as_ref())?;
+        let stored = stored.ok_or_else(|| StoreError::Missing(store.file()))?;
+        let state = stored.clone().with(opened.in_force()).frozen_by(environment);
+        if state != stored {
+            store.save(&state)?;
+        }
         let journal_written = newest_write(&config.audit.dir);
         let admin_listener = host::socket::bind("admin.socket", &config.admin.socket)?;
         let (admin_listener, admin_socket) = admin_listener;
@@ -122,13 +124,11 @@ impl App {
         metrics.loaded(wall_now().unix_timestamp(), &tls);
         let tls = Arc::new(ArcSwap::from_pointee(tls));
         let observer = Box::new(JournalObserver::new(Arc::clone(&metrics)));
-        let sealed: Vec<_> = state.seals.keys().map(ToString::to_string).collect();
         let identity = Identity {
             deployment: &config.deployment,
             audit_kid: audit_kid.as_str(),
             version: env!("CARGO_PKG_VERSION"),
-            frozen: state.freeze.as_ref().map(|freeze| freeze.reason.as_str()),
-            sealed: &sealed,
+            in_force: &state.in_force,
         };
         let clock = Clock { now, wall: wall_now };
         let journal = opened.start(&identity, config.audit.segment_bytes, clock, observer)?;

@@ -28,7 +28,7 @@ use upstream::settings::{AwsKms, Pkcs11, Prefer, Proxies};
 use crate::caller_rates::Rate;
 use host::{files, section};
 
-pub use host::environment::{Environment, REASON_MAX_CHARS};
+pub use host::environment::{Environment, reason};
 pub use host::mistakes::ConfigError;
 
 /// A whole configuration. The files it names are read by [`crate::materials`].

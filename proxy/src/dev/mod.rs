@@ -100,7 +100,7 @@ impl Prepared {
 /// [`InitError`].
 pub fn journal(materials: &Materials) -> Result<(), InitError> {
     let Config { audit, state_dir, .. } = &materials.config;
-    let was_here = Store::open(state_dir)?.1.witness.is_some();
+    let was_here = Store::open(state_dir)?.1.is_some_and(|stored| stored.witness.is_some());
     if !was_here && !audit.dir.exists() {
         init(materials)?;
     }

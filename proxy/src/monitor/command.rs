@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use signing_core::evidence::Observation;
 use signing_core::gate::{Armed, Thresholds};
+use signing_core::journal::{Frozen, SealedFor};
 use signing_core::monitor::Probe;
 use signing_core::{Kid, Rulebook};
 use tokio::sync::oneshot;
-
-use super::store::{StoredFreeze, StoredSeal};
 
 /// What the writer may be told.
 #[derive(Debug)]
@@ -121,11 +120,11 @@ pub enum Sealed {
 #[derive(Debug)]
 pub(super) enum Loosen {
     /// That freeze.
-    Freeze { freeze: StoredFreeze, by: String, reply: oneshot::Sender<Outcome> },
+    Freeze { freeze: Frozen, by: String, reply: oneshot::Sender<Outcome> },
     /// That seal.
     Seal {
         what: Sealed,
-        seal: StoredSeal,
+        seal: SealedFor,
         reason: String,
         by: String,
         reply: oneshot::Sender<Outcome>,

@@ -7,11 +7,11 @@ use std::time::Duration;
 use audit::{Journal, Trouble};
 use host::clock::{now, wall_now};
 use signing_core::gate::AuditStop;
-use signing_core::journal::Record;
+use signing_core::journal::{Record, SealedFor};
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Command, Loosen, Then};
-use super::store::{Saver, Stored, StoredSeal, Witness};
+use super::store::{Saver, Stored, Witness};
 
 /// How long an operator's command may wait for its record.
 const RECORD_MAX: Duration = Duration::from_secs(5);
@@ -74,7 +74,7 @@ pub(super) fn witness(journal: &Journal) -> Witness {
 }
 
 /// What keeps the journal from recording now: a seal that is stored, or its trouble.
-pub(super) fn audit_stop(journal: &Journal, seal: Option<&StoredSeal>) -> Option<AuditStop> {
+pub(super) fn audit_stop(journal: &Journal, seal: Option<&SealedFor>) -> Option<AuditStop> {
     if let Some(seal) = seal {
         let age = (wall_now() - seal.at).unsigned_abs();
         let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);

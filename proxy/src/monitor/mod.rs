@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use audit::Journal;
 use host::clock::{now, wall_now};
 use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
+use signing_core::journal::{Frozen, InForce};
 use signing_core::monitor::Probe;
 use signing_core::{Kid, Rulebook};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,7 +28,7 @@ use upstream::{Latency, Quota, Upstream};
 pub use command::{Outcome, Over, Sealed};
 pub use evidence::TrafficEvidence;
 pub use stops::Stops;
-pub use store::{Store, StoreError, Stored, StoredFreeze, StoredSeal, Witness};
+pub use store::{Store, StoreError, Stored, Witness};
 
 use crate::config::Environment;
 use crate::metrics::Metrics;
@@ -94,10 +95,10 @@ impl Monitor {
         (probe, slow_call): (Probe, Duration),
         metrics: Arc<Metrics>,
     ) -> Result<(Self, MonitorTasks), StoreError> {
-        if let Some(stored) = &state.freeze {
+        if let Some(stored) = &state.in_force.freeze {
             gates.freeze(in_force(stored));
         }
-        for (kid, seal) in &state.seals {
+        for (kid, seal) in &state.in_force.seals {
             gates.seal(kid, &seal.detail, now());
         }
         gates.set_audit_stop(disk::audit_stop(&journal, state.audit_seal.as_ref()));
@@ -270,22 +271,27 @@ impl MonitorTasks {
 }
 
 impl Stored {
-    /// Takes in the environment's freeze, which is stored like any other, unless one is
-    /// in force already: that one keeps its reason. True if there is something to store.
+    /// With what the journal tells: a file may add to it, and take nothing away.
     #[must_use]
-    pub fn freeze_by(&mut self, environment: &Environment) -> bool {
-        let (None, Some((reason, variable))) = (&self.freeze, environment.freeze()) else {
-            return false;
-        };
-        let by = format!("environment variable {variable}");
-        self.freeze = Some(StoredFreeze { reason, by, at: wall_now() });
-        true
+    pub fn with(self, journal: &InForce) -> Self {
+        Self { in_force: self.in_force.and(journal.clone()), ..self }
+    }
+
+    /// With the environment's freeze, which is stored like any other, unless one is in force
+    /// already: that one keeps its reason.
+    #[must_use]
+    pub fn frozen_by(mut self, environment: &Environment) -> Self {
+        if let (None, Some((reason, variable))) = (&self.in_force.freeze, environment.freeze()) {
+            let by = format!("environment variable {variable}");
+            self.in_force.freeze = Some(Frozen { at: wall_now(), by, reason });
+        }
+        self
     }
 }
 
 /// A stored freeze as one in force: its age by the calendar, laid on the
 /// boot-time clock.
-fn in_force(stored: &StoredFreeze) -> Freeze {
+fn in_force(stored: &Frozen) -> Freeze {
     let age = (wall_now() - stored.at).unsigned_abs();
     let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
     Freeze {

@@ -15,10 +15,9 @@ use std::sync::mpsc::{self, SyncSender};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use signing_core::journal::Head;
+use signing_core::journal::{Frozen, Head, InForce, SealedFor};
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{Kid, json};
-use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
 /// Name of the file in the state directory.
@@ -37,12 +36,10 @@ pub struct Store {
 /// What is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// The freeze in force.
-    pub freeze: Option<StoredFreeze>,
-    /// The seals in force.
-    pub seals: BTreeMap<Kid, StoredSeal>,
+    /// The freeze and the seals in force.
+    pub in_force: InForce,
     /// The journal's seal, if it is in force.
-    pub audit_seal: Option<StoredSeal>,
+    pub audit_seal: Option<SealedFor>,
     /// How much of the journal was on disk, at most some seconds ago.
     pub witness: Option<Witness>,
 }
@@ -54,30 +51,6 @@ pub struct Witness {
     pub log: LogId,
     /// How far it went.
     pub head: Head,
-}
-
-/// A freeze on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoredFreeze {
-    /// Why.
-    pub reason: String,
-    /// Who.
-    pub by: String,
-    /// When.
-    #[serde(with = "instant")]
-    pub at: OffsetDateTime,
-}
-
-/// A seal on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoredSeal {
-    /// What is doubted.
-    pub detail: String,
-    /// When.
-    #[serde(with = "instant")]
-    pub at: OffsetDateTime,
 }
 
 /// Saves on a thread of its own, in order.
@@ -112,11 +85,14 @@ pub enum StoreError {
         /// Why.
         error: io::Error,
     },
+    /// There is a journal and no file.
+    #[error("{}: it is gone, and the journal is there; it holds the freeze and the seals, so nothing is signed until it is restored, or made again of the journal: `signing-proxy state rebuild --config FILE --reason WHY`; the proxy then starts frozen", .0.display())]
+    Missing(PathBuf),
     /// The system gives no thread to write with.
     #[error("the store's thread does not start: {0}")]
     Thread(io::Error),
     /// The file is not what was written.
-    #[error("{}: {why}; it holds the freeze and the seals, so nothing is signed until it is restored, or removed by someone who knows that no freeze and no seal is in force", file.display())]
+    #[error("{}: {why}; it holds the freeze and the seals, so nothing is signed until it is restored, or made again of the journal: `signing-proxy state rebuild --config FILE --reason WHY`", file.display())]
     Damaged {
         /// Which.
         file: PathBuf,
@@ -126,12 +102,23 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens the store in `directory`, which has to exist, and reads what is
-    /// stored. No file means that nothing was ever frozen or sealed here.
+    /// Opens the store in `directory`, which has to exist, and reads what is stored. None: there is
+    /// no file, as there is none before `init`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn open(directory: &Path) -> Result<(Self, Stored), StoreError> {
+    pub fn open(directory: &Path) -> Result<(Self, Option<Stored>), StoreError> {
+        let (store, stored) = Self::open_for_rebuild(directory)?;
+        Ok((store, stored?))
+    }
+
+    /// As [`Self::open`], also if what is stored cannot be read.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the directory; the inner one is the file's.
+    pub fn open_for_rebuild(
+        directory: &Path,
+    ) -> Result<(Self, Result<Option<Stored>, StoreError>), StoreError> {
         let cannot = |error| StoreError::Directory { directory: directory.to_owned(), error };
         let lock_file = OpenOptions::new()
             .create(true)
@@ -142,8 +129,33 @@ impl Store {
             .map_err(cannot)?;
         let lock = Flock::lock(lock_file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| StoreError::Locked(directory.to_owned()))?;
-        let stored = read(&directory.join(FILE))?;
-        Ok((Self { directory: directory.to_owned(), _lock: lock }, stored))
+        let store = Self { directory: directory.to_owned(), _lock: lock };
+        let stored = read(&store.file());
+        Ok((store, stored))
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.directory.join(FILE)
+    }
+
+    /// Renames the file, if there is one, so that nothing in it is lost.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; it has its name still.
+    pub fn put_aside(&self) -> Result<Option<PathBuf>, StoreError> {
+        let file = self.file();
+        let aside = (1_u32..)
+            .map(|number| self.directory.join(format!("{FILE}.aside-{number}")))
+            .find(|aside| fs::symlink_metadata(aside).is_err());
+        match (fs::symlink_metadata(&file), aside) {
+            (Ok(_), Some(aside)) => match fs::rename(&file, &aside) {
+                Ok(()) => Ok(Some(aside)),
+                Err(error) => Err(StoreError::Io { file, error }),
+            },
+            _ => Ok(None),
+        }
     }
 
     /// Replaces what is stored. When it returns, that is on disk.
@@ -151,7 +163,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`]; the old state or the new is stored then.
     pub fn save(&self, state: &Stored) -> Result<(), StoreError> {
-        let file = self.directory.join(FILE);
+        let file = self.file();
         write(&self.directory, &file, state).map_err(|error| StoreError::Io { file, error })
     }
 
@@ -186,10 +198,10 @@ impl Saver {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OnDisk {
-    freeze: Option<StoredFreeze>,
-    seals: BTreeMap<String, StoredSeal>,
+    freeze: Option<Frozen>,
+    seals: BTreeMap<String, SealedFor>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    audit_seal: Option<StoredSeal>,
+    audit_seal: Option<SealedFor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     journal: Option<WitnessOnDisk>,
 }
@@ -202,14 +214,14 @@ struct WitnessOnDisk {
     root: String,
 }
 
-fn read(file: &Path) -> Result<Stored, StoreError> {
+fn read(file: &Path) -> Result<Option<Stored>, StoreError> {
     let damaged = |why: String| StoreError::Damaged { file: file.to_owned(), why };
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stored::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::Io { file: file.to_owned(), error }),
     };
-    Stored::parse(&bytes).map_err(damaged)
+    Stored::parse(&bytes).map(Some).map_err(damaged)
 }
 
 impl Stored {
@@ -230,9 +242,9 @@ impl Stored {
                 parsed.ok_or_else(|| format!("journal {log:?}, {root:?}: not hex"))?;
             Ok::<_, String>(Witness { log, head: Head { size, root } })
         });
+        let seals = seals.collect::<Result<_, _>>()?;
         Ok(Self {
-            freeze: on_disk.freeze,
-            seals: seals.collect::<Result<_, _>>()?,
+            in_force: InForce { freeze: on_disk.freeze, seals },
             audit_seal: on_disk.audit_seal,
             witness: witness.transpose()?,
         })
@@ -243,9 +255,10 @@ impl Stored {
     /// # Errors
     /// None, in practice: its form is plain.
     pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
-        let seals = self.seals.iter().map(|(kid, seal)| (kid.to_string(), seal.clone()));
+        let InForce { freeze, seals } = &self.in_force;
+        let seals = seals.iter().map(|(kid, seal)| (kid.to_string(), seal.clone()));
         let on_disk = OnDisk {
-            freeze: self.freeze.clone(),
+            freeze: freeze.clone(),
             seals: seals.collect(),
             audit_seal: self.audit_seal.clone(),
             journal: self.witness.map(|Witness { log, head }| WitnessOnDisk {
@@ -272,21 +285,4 @@ fn write(directory: &Path, file: &Path, state: &Stored) -> io::Result<()> {
     // Dying before this line: the new state may or may not survive a power loss;
     // the caller has not been told that it does.
     File::open(directory)?.sync_all()
-}
-
-mod instant {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-    use time::OffsetDateTime;
-    use time::format_description::well_known::Rfc3339;
-
-    pub(super) fn serialize<S: Serializer>(at: &OffsetDateTime, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&host::clock::rfc3339(*at))
-    }
-
-    pub(super) fn deserialize<'d, D: Deserializer<'d>>(
-        from: D,
-    ) -> Result<OffsetDateTime, D::Error> {
-        let text = String::deserialize(from)?;
-        OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom)
-    }
 }

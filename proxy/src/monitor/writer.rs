@@ -11,7 +11,7 @@ use signing_core::Kid;
 use signing_core::gate::{
     AuditStop, Freeze, Gates, Place, Snapshot, State, Transition, UpstreamChange,
 };
-use signing_core::journal::{self, Record, clip};
+use signing_core::journal::{self, Frozen, Record, SealedFor, clip};
 use signing_core::monitor::{self, FOLD_EVERY, News, Probe};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
@@ -20,7 +20,7 @@ use super::command::{Command, Loosen, Outcome, Over, Sealed, Then};
 use super::disk::{self, Disk};
 use super::evidence::TrafficEvidence;
 use super::stops::Stops;
-use super::store::{Stored, StoredFreeze, StoredSeal};
+use super::store::Stored;
 use crate::metrics::Metrics;
 
 /// How often what could not be stored is tried again, in folds.
@@ -166,7 +166,7 @@ impl Writer {
         self.gates.freeze(Freeze { reason: reason.clone(), by: by.clone(), at, since: now() });
         self.publish(None);
         self.tell_of_a_stop();
-        self.state.freeze = Some(StoredFreeze { reason: reason.clone(), by: by.clone(), at });
+        self.state.in_force.freeze = Some(Frozen { reason: reason.clone(), by: by.clone(), at });
         let record = Record::Freeze(journal::Freeze { by: &by, reason: &reason });
         // It holds in any case, so nothing waits for the record.
         let unrecorded = self.journal.note(&record).err().map(|trouble| trouble.to_string());
@@ -177,7 +177,7 @@ impl Writer {
     /// Recorded first, on disk second, in force third: nobody loosens anything without a
     /// trace, and what a restart would bring back has not ended.
     fn unfreeze(&mut self, by: String, reply: oneshot::Sender<Outcome>) {
-        let Some(freeze) = self.state.freeze.clone() else {
+        let Some(freeze) = self.state.in_force.freeze.clone() else {
             return disk::tell(reply, Outcome::Nothing("no freeze is in force".into()));
         };
         let record = Record::Unfreeze(journal::Unfreeze {
@@ -198,7 +198,7 @@ impl Writer {
         reply: oneshot::Sender<Outcome>,
     ) {
         let found = match &what {
-            Sealed::Signer(kid) => self.state.seals.get(kid).cloned(),
+            Sealed::Signer(kid) => self.state.in_force.seals.get(kid).cloned(),
             Sealed::Journal => self.state.audit_seal.clone(),
         };
         let Some(seal) = found else {
@@ -225,18 +225,45 @@ impl Writer {
     /// It is in the journal that an operator loosens something: now it is stored.
     fn recorded(&mut self, result: Result<(), String>, loosen: Loosen) {
         if let Err(why) = result {
+            // Its record may reach the disk all the same.
+            self.record_again(&loosen);
             let (Loosen::Freeze { reply, .. } | Loosen::Seal { reply, .. }) = loosen;
             return disk::tell(reply, Outcome::Failed(format!("it cannot be recorded: {why}")));
         }
         let mut state = self.state.clone();
         match &loosen {
-            Loosen::Freeze { .. } => state.freeze = None,
+            Loosen::Freeze { .. } => state.in_force.freeze = None,
             Loosen::Seal { what: Sealed::Signer(kid), .. } => {
-                state.seals.remove(kid);
+                state.in_force.seals.remove(kid);
             }
             Loosen::Seal { what: Sealed::Journal, .. } => state.audit_seal = None,
         }
         self.save(state, Then::Loosen(loosen));
+    }
+
+    /// The journal says that it ended, and it did not: what is in force is recorded again.
+    fn record_again(&self, loosen: &Loosen) {
+        let in_force = &self.state.in_force;
+        let record = match loosen {
+            Loosen::Freeze { freeze, .. } if in_force.freeze.as_ref() == Some(freeze) => {
+                Record::Freeze(journal::Freeze { by: &freeze.by, reason: &freeze.reason })
+            }
+            Loosen::Seal { what: Sealed::Signer(kid), seal, .. }
+                if in_force.seals.get(kid) == Some(seal) =>
+            {
+                Record::Gate(journal::Gate {
+                    detail: clip(&seal.detail),
+                    from: "sealed",
+                    signer_kid: kid.as_str(),
+                    to: "sealed",
+                    upstream: None,
+                })
+            }
+            // What came meanwhile has its own record; the journal's seal is in none.
+            Loosen::Freeze { .. } | Loosen::Seal { .. } => return,
+        };
+        // A journal that does not take it stops all signing itself.
+        let _ = self.journal.note(&record);
     }
 
     fn save(&self, mut state: Stored, then: Then) {
@@ -262,10 +289,9 @@ impl Writer {
             (Then::Frozen { unrecorded: Some(why), reply }, None) => {
                 disk::tell(reply, Outcome::NotStored(format!("it is in no record: {why}")));
             }
-            (
-                Then::Loosen(Loosen::Freeze { reply, .. } | Loosen::Seal { reply, .. }),
-                Some(why),
-            ) => {
+            (Then::Loosen(loosen), Some(why)) => {
+                self.record_again(&loosen);
+                let (Loosen::Freeze { reply, .. } | Loosen::Seal { reply, .. }) = loosen;
                 disk::tell(reply, Outcome::Failed(why));
             }
             (Then::Loosen(Loosen::Freeze { freeze, by, reply }), None) => {
@@ -282,26 +308,26 @@ impl Writer {
         }
     }
 
-    fn end_freeze(&mut self, freeze: &StoredFreeze, by: &str, reply: oneshot::Sender<Outcome>) {
-        if self.state.freeze.as_ref() != Some(freeze) {
+    fn end_freeze(&mut self, freeze: &Frozen, by: &str, reply: oneshot::Sender<Outcome>) {
+        if self.state.in_force.freeze.as_ref() != Some(freeze) {
             // Another freeze came while the end of this one went to disk: it holds,
             // and its own save follows in order.
             let note = "frozen again meanwhile; look at `status`, then unfreeze again";
             return disk::tell(reply, Outcome::Nothing(note.into()));
         }
-        self.state.freeze = None;
+        self.state.in_force.freeze = None;
         // A seal that came meanwhile was stored with the freeze still in it.
         self.save(self.state.clone(), Then::Nothing);
         self.gates.unfreeze();
         self.publish(None);
-        let StoredFreeze { reason, by: frozen_by, .. } = freeze;
+        let Frozen { reason, by: frozen_by, .. } = freeze;
         tracing::warn!(target: "admin", reason, frozen_by, by, "unfrozen");
         disk::tell(reply, Outcome::Done);
     }
 
-    fn end_seal(&mut self, what: &Sealed, seal: &StoredSeal) -> Outcome {
+    fn end_seal(&mut self, what: &Sealed, seal: &SealedFor) -> Outcome {
         let in_force = match what {
-            Sealed::Signer(kid) => self.state.seals.get(kid),
+            Sealed::Signer(kid) => self.state.in_force.seals.get(kid),
             Sealed::Journal => self.state.audit_seal.as_ref(),
         };
         if in_force != Some(seal) {
@@ -309,7 +335,7 @@ impl Writer {
         }
         match what {
             Sealed::Signer(kid) => {
-                self.state.seals.remove(kid);
+                self.state.in_force.seals.remove(kid);
                 let transition = self.gates.unseal(kid, now());
                 self.publish(transition);
             }
@@ -349,7 +375,7 @@ impl Writer {
         if let Some(stop) = stop.as_ref().filter(|stop| stop.sealed)
             && self.state.audit_seal.is_none()
         {
-            let seal = StoredSeal { detail: stop.detail.clone(), at: wall_now() };
+            let seal = SealedFor { detail: stop.detail.clone(), at: wall_now() };
             self.state.audit_seal = Some(seal);
             self.save(self.state.clone(), Then::Nothing);
         }
@@ -379,8 +405,8 @@ impl Writer {
             // In force since the line above. Dying before it is stored forgets it
             // only if its cause never shows again: canaries find it too.
             if let State::Sealed { detail, .. } = &to {
-                let seal = StoredSeal { detail: detail.clone(), at: wall_now() };
-                self.state.seals.insert(kid.clone(), seal);
+                let seal = SealedFor { detail: detail.clone(), at: wall_now() };
+                self.state.in_force.seals.insert(kid.clone(), seal);
                 self.save(self.state.clone(), Then::Nothing);
                 self.tell_of_a_stop();
             }

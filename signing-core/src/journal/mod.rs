@@ -11,6 +11,7 @@ mod custody;
 mod frame;
 mod head;
 mod header;
+mod in_force;
 mod key_id;
 mod keys;
 mod record;
@@ -23,6 +24,7 @@ pub use frame::{
 };
 pub use head::{Growing, Grown, Head, Layout, Leaf};
 pub use header::{HEADER_BYTES, Header, HeaderError};
+pub use in_force::{Frozen, InForce, Seal, SealedFor, Told};
 pub use key_id::KeyId;
 pub use keys::{AuditKeys, SignedBy};
 pub use record::{

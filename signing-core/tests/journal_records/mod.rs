@@ -3,9 +3,23 @@
 mod breakglass;
 
 use signing_core::journal::{
-    Drill, Failed, Freeze, Gate, Init, Intent, Record, Refusals, Refused, Reload, Segment, Signed,
-    Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
+    Drill, Failed, Freeze, Frozen, Gate, Init, Intent, Record, Refusals, Refused, Reload, Seal,
+    Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
 };
+use time::OffsetDateTime;
+
+fn five() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(1_795_669_200).unwrap()
+}
+
+fn frozen() -> Frozen {
+    let (by, reason) = ("uid 0 (root)".to_owned(), "why".to_owned());
+    Frozen { at: five() + time::Duration::MICROSECOND, by, reason }
+}
+
+fn seals() -> Vec<Seal<'static>> {
+    vec![Seal { at: five(), detail: "d", signer_kid: "k" }]
+}
 
 /// Every kind of record, with everything that may be absent, and its data.
 pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
@@ -31,16 +45,26 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 cut_sha256: Some("00"),
                 deployment: "d",
                 first_seq: 1,
-                frozen: Some("why"),
+                freeze: Some(frozen()),
                 open_intents: 2,
-                sealed: vec!["k", "l"],
+                seals: seals(),
                 version: "0.1.0",
             }),
-            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"frozen":"why","open_intents":2,"sealed":["k","l"],"version":"0.1.0"}"#,
+            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"open_intents":2,"seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}],"version":"0.1.0"}"#,
         ),
         (Record::Stop(Stop { reason: "SIGTERM" }), r#"{"reason":"SIGTERM"}"#),
-        (Record::Segment(Segment { oldest_open: Some(5) }), r#"{"oldest_open":5}"#),
-        (Record::Segment(Segment { oldest_open: None }), "{}"),
+        (
+            Record::Segment(Segment {
+                freeze: Some(frozen()),
+                oldest_open: Some(5),
+                seals: seals(),
+            }),
+            r#"{"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"oldest_open":5,"seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}]}"#,
+        ),
+        (
+            Record::Segment(Segment { freeze: None, oldest_open: None, seals: vec![] }),
+            r#"{"seals":[]}"#,
+        ),
         (
             Record::Intent(Intent {
                 algorithm,

@@ -364,7 +364,8 @@ impl<'w> ProxyBuilder<'w> {
     pub fn verb(&self, verb: &str, config: &Path) -> Command {
         let mut command = Command::new(ours("signing-proxy"));
         command
-            .args([verb, "--config"])
+            .args(verb.split(' '))
+            .arg("--config")
             .arg(config)
             .env_clear()
             .env("AWS_ACCESS_KEY_ID", "test")

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use audit::{AuditKey, Clock, Identity, Observer, Opened};
 use signing_core::Moment;
-use signing_core::journal::{AuditKeys, Freeze, Kind, Record};
+use signing_core::journal::{AuditKeys, Gate, InForce, Kind, Record};
 use system_tests::ProxyBuilder;
 use system_tests::audit_key::AUDIT_KID;
 use time::OffsetDateTime;
@@ -59,8 +59,7 @@ fn fill(proxy: &ProxyBuilder<'_>) {
         deployment: "test",
         audit_kid: AUDIT_KID,
         version: "1",
-        frozen: None,
-        sealed: &[],
+        in_force: &InForce::default(),
     };
     let journal = opened.start(&identity, SEGMENT_BYTES, clock, Box::new(Deaf)).unwrap();
     let reason = "x".repeat(REASON_BYTES);
@@ -68,8 +67,14 @@ fn fill(proxy: &ProxyBuilder<'_>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     // Each is waited for: what is kept for checkpoints that do not come is given back then.
     while journal.space().set_aside > LEFT_BYTES + REASON_BYTES as u64 + SEGMENT_BYTES {
-        let freeze = Record::Freeze(Freeze { by: "the test", reason: &reason });
-        runtime.block_on(journal.begin_append(&freeze).unwrap().durable()).unwrap();
+        let gate = Record::Gate(Gate {
+            detail: &reason,
+            from: "open",
+            signer_kid: "filler",
+            to: "shut",
+            upstream: None,
+        });
+        runtime.block_on(journal.begin_append(&gate).unwrap().durable()).unwrap();
     }
     journal.stop("it is nearly full").unwrap();
 }

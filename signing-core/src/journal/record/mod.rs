@@ -101,7 +101,7 @@ pub enum Record<'r> {
     Init(Init<'r>),
     Start(Start<'r>),
     Stop(Stop<'r>),
-    Segment(Segment),
+    Segment(Segment<'r>),
     Intent(Intent<'r>),
     Signed(Signed<'r>),
     Failed(Failed<'r>),

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::journal::{Frozen, Seal};
+
 /// A log began.
 #[derive(Clone, Debug, Serialize)]
 pub struct Init<'r> {
@@ -35,13 +37,13 @@ pub struct Start<'r> {
     pub deployment: &'r str,
     /// The first record that is still in the journal's directory.
     pub first_seq: u64,
-    /// The reason of the freeze in force.
+    /// The freeze in force.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub frozen: Option<&'r str>,
+    pub freeze: Option<Frozen>,
     /// Intents without outcome; each is concluded by a `failed` record that follows.
     pub open_intents: u64,
-    /// Signers that are sealed.
-    pub sealed: Vec<&'r str>,
+    /// The seals in force.
+    pub seals: Vec<Seal<'r>>,
     /// The program's version.
     pub version: &'r str,
 }
@@ -55,10 +57,15 @@ pub struct Stop<'r> {
 
 /// A segment began.
 #[derive(Clone, Debug, Serialize)]
-pub struct Segment {
+pub struct Segment<'r> {
+    /// The freeze in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Frozen>,
     /// The oldest intent that had no outcome then: recovery reads from its segment on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_open: Option<u64>,
+    /// The seals in force.
+    pub seals: Vec<Seal<'r>>,
 }
 
 /// An upstream is about to be asked.

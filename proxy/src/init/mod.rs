@@ -1,4 +1,6 @@
-//! `signing-proxy init`: a new journal, once, on purpose.
+//! What is made on purpose: `signing-proxy init`, a new journal, and `state rebuild`.
+
+mod rebuild;
 
 use audit::{AuditKey, OpenError};
 use base64::Engine as _;
@@ -8,6 +10,8 @@ use signing_core::journal::{self, Record};
 
 use crate::materials::{Materials, RegisteredAuditKey};
 use crate::monitor::{Store, StoreError, Witness};
+
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
 
 /// Why there is no new journal.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +37,9 @@ impl From<OpenError> for InitError {
 /// [`InitError`]; a journal that is there stays as it is.
 pub fn init(materials: &Materials) -> Result<Witness, InitError> {
     let Materials { config, audit_key: RegisteredAuditKey { key, kid, .. }, .. } = materials;
-    let (store, mut state) = Store::open(&config.state_dir)?;
+    let (store, stored) = Store::open(&config.state_dir)?;
+    // A freeze and seals that are stored stay in force.
+    let mut state = stored.unwrap_or_default();
     let replaces =
         state.witness.map(|Witness { log, head }| format!("{log}:{}:{}", head.size, head.root));
     let (audit_key, by) = (public(key), host::user::ourselves());

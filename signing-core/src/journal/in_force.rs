@@ -1,0 +1,188 @@
+//! What an operator has to end, as a journal's records tell it: the freeze, and the seals of
+//! signers. The first record of each segment and every `start` tell all of it again, so the newest
+//! segment is enough to know it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::clip;
+use super::record::{Kind, Outline};
+use crate::Kid;
+
+/// How many seals one record lists.
+const LISTED_MAX: usize = 40;
+/// How much of a seal's detail, in bytes: forty of them have to fit a record in any spelling.
+const LISTED_DETAIL_BYTES: usize = 64;
+
+/// The freeze and the seals in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InForce {
+    /// The freeze.
+    pub freeze: Option<Frozen>,
+    /// The seals, by signer.
+    pub seals: BTreeMap<Kid, SealedFor>,
+}
+
+/// A freeze.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Frozen {
+    /// When.
+    #[serde(with = "at")]
+    pub at: OffsetDateTime,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A seal of one signer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedFor {
+    /// When.
+    #[serde(with = "at")]
+    pub at: OffsetDateTime,
+    /// What is doubted.
+    pub detail: String,
+}
+
+impl InForce {
+    /// Hears the next record. None if its body is none that such a record has.
+    #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind begins or ends either")]
+    pub fn hear(&mut self, kind: Kind, body: &[u8]) -> Option<()> {
+        match kind {
+            Kind::Start | Kind::Segment => *self = Self::told(&Outline::parse(body)?.0)?,
+            Kind::Freeze => {
+                let (outline, _) = Outline::parse(body)?;
+                let text = |name| outline.text(name).map(str::to_owned);
+                let (at, by, reason) = (at::parse(&outline.at)?, text("by")?, text("reason")?);
+                self.freeze = Some(Frozen { at, by, reason });
+            }
+            Kind::Unfreeze => self.freeze = None,
+            Kind::Gate => {
+                let (outline, _) = Outline::parse(body)?;
+                if outline.text("to")? == "sealed" && outline.text("upstream").is_none() {
+                    let (at, detail) = (at::parse(&outline.at)?, outline.text("detail")?);
+                    let seal = SealedFor { at, detail: detail.to_owned() };
+                    self.seals.insert(Kid::parse(outline.text("signer_kid")?).ok()?, seal);
+                }
+            }
+            Kind::Unseal => {
+                let (outline, _) = Outline::parse(body)?;
+                if let Some(kid) = outline.text("signer_kid") {
+                    self.seals.remove(&Kid::parse(kid).ok()?);
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// What both know together. Of two freezes the later is told.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        let freezes = self.freeze.into_iter().chain(other.freeze);
+        self.freeze = freezes.max_by_key(|freeze| freeze.at);
+        for (kid, seal) in other.seals {
+            self.seals.entry(kid).or_insert(seal);
+        }
+        self
+    }
+
+    /// The form that `start` and `segment` records tell it in. More seals than one record lists are
+    /// told as a freeze too: whoever knows nothing but the record then signs for nobody.
+    #[must_use]
+    pub fn tell(&self) -> Told<'_> {
+        let seals = self.seals.iter().take(LISTED_MAX);
+        let seals = seals.map(|(kid, SealedFor { at, detail })| {
+            let end = detail.floor_char_boundary(LISTED_DETAIL_BYTES);
+            Seal {
+                at: *at,
+                detail: detail.get(..end).unwrap_or_default(),
+                signer_kid: kid.as_str(),
+            }
+        });
+        Told { freeze: self.tell_freeze(), seals: seals.collect() }
+    }
+
+    fn tell_freeze(&self) -> Option<Frozen> {
+        let told = self.freeze.as_ref().map(|Frozen { at, by, reason }| Frozen {
+            at: *at,
+            by: clip(by).to_owned(),
+            reason: clip(reason).to_owned(),
+        });
+        let newest = self.seals.values().skip(LISTED_MAX).map(|seal| seal.at).max();
+        told.or_else(|| {
+            newest.map(|at| Frozen {
+                at,
+                by: "its journal".to_owned(),
+                reason: format!(
+                    "{} signers are sealed, more than a record lists",
+                    self.seals.len()
+                ),
+            })
+        })
+    }
+
+    /// Reads what [`Self::tell`] gave.
+    fn told(outline: &Outline) -> Option<Self> {
+        let freeze = match outline.data.get("freeze") {
+            Some(freeze) => Some(Frozen::deserialize(freeze).ok()?),
+            None => None,
+        };
+        let seals = outline.data.get("seals")?.as_array()?.iter().map(|seal| {
+            let Seal { at, detail, signer_kid } = Seal::deserialize(seal).ok()?;
+            Some((Kid::parse(signer_kid).ok()?, SealedFor { at, detail: detail.to_owned() }))
+        });
+        Some(Self { freeze, seals: seals.collect::<Option<_>>()? })
+    }
+}
+
+/// What `start` and `segment` records tell.
+#[derive(Clone, Debug)]
+pub struct Told<'r> {
+    /// The freeze.
+    pub freeze: Option<Frozen>,
+    /// The seals.
+    pub seals: Vec<Seal<'r>>,
+}
+
+/// A seal in a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Seal<'r> {
+    /// When.
+    #[serde(with = "at")]
+    pub at: OffsetDateTime,
+    /// What is doubted, or the beginning of it.
+    pub detail: &'r str,
+    /// Of which signer.
+    pub signer_kid: &'r str,
+}
+
+/// An instant as records write it.
+mod at {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+
+    use super::super::instant;
+
+    pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
+        OffsetDateTime::parse(text, &Rfc3339).ok()
+    }
+
+    pub(super) fn serialize<S: Serializer>(at: &OffsetDateTime, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&instant(*at))
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(
+        from: D,
+    ) -> Result<OffsetDateTime, D::Error> {
+        let text = String::deserialize(from)?;
+        OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,149 @@
+//! What an operator has to end, as the records of a journal tell it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use proptest::prelude::*;
+use signing_core::Kid;
+use signing_core::journal::{
+    Freeze, Frozen, Gate, InForce, Record, SealedFor, Segment, Told, Unfreeze, Unseal,
+};
+use time::{Duration, OffsetDateTime};
+
+const SECOND: Duration = Duration::SECOND;
+
+fn kid(name: &str) -> Kid {
+    Kid::parse(name).unwrap()
+}
+
+fn freeze(reason: &str) -> Record<'_> {
+    Record::Freeze(Freeze { by: "a", reason })
+}
+
+fn gate<'r>(kid: &'r str, upstream: Option<&'r str>, to: &'r str) -> Record<'r> {
+    Record::Gate(Gate { detail: "why", from: "open", signer_kid: kid, to, upstream })
+}
+
+fn unseal(signer_kid: Option<&str>) -> Record<'_> {
+    Record::Unseal(Unseal { by: "a", reason: "r", sealed_for: "why", signer_kid })
+}
+
+const UNFREEZE: Record<'static> =
+    Record::Unfreeze(Unfreeze { by: "b", frozen_by: "a", reason: "r" });
+
+fn heard(records: &[Record<'_>]) -> InForce {
+    let mut in_force = InForce::default();
+    for (second, record) in (0_i64..).zip(records) {
+        let at = OffsetDateTime::from_unix_timestamp(second).unwrap();
+        in_force.hear(record.kind(), &record.encode(at).unwrap()).unwrap();
+    }
+    in_force
+}
+
+fn reason(in_force: &InForce) -> Option<&str> {
+    in_force.freeze.as_ref().map(|freeze| freeze.reason.as_str())
+}
+
+fn sealed(in_force: &InForce) -> Vec<&str> {
+    in_force.seals.keys().map(Kid::as_str).collect()
+}
+
+#[test]
+fn records_say_what_is_frozen_and_sealed() {
+    type Case<'c> = (&'c [Record<'c>], Option<&'c str>, &'c [&'c str]);
+    let cases: &[Case<'_>] = &[
+        (&[], None, &[]),
+        (&[freeze("one")], Some("one"), &[]),
+        (&[freeze("one"), freeze("two")], Some("two"), &[]),
+        (&[freeze("one"), UNFREEZE], None, &[]),
+        (&[freeze("one"), UNFREEZE, freeze("two")], Some("two"), &[]),
+        (&[gate("k", None, "sealed"), gate("l", None, "sealed")], None, &["k", "l"]),
+        // The state of one of its upstreams, and other states.
+        (&[gate("k", Some("eu"), "sealed"), gate("k", None, "shut")], None, &[]),
+        (&[gate("k", None, "sealed"), gate("k", None, "shut")], None, &["k"]),
+        (&[gate("k", None, "sealed"), unseal(Some("k"))], None, &[]),
+        (&[gate("k", None, "sealed"), unseal(Some("l")), unseal(None)], None, &["k"]),
+    ];
+    for (records, expected, seals) in cases {
+        let found = heard(records);
+        assert_eq!((reason(&found), &sealed(&found)[..]), (*expected, *seals), "{records:?}");
+    }
+    let found = heard(&[freeze("one"), freeze("two")]).freeze.unwrap();
+    assert_eq!(found.at, OffsetDateTime::UNIX_EPOCH + SECOND, "when it was recorded");
+}
+
+#[test]
+fn whoever_knows_more_adds_and_nobody_takes_away() {
+    let (one, two) = (heard(&[freeze("one")]), heard(&[UNFREEZE, freeze("two")]));
+    let sealed_k = heard(&[gate("k", None, "sealed")]);
+    for (left, right, expected, seals) in [
+        (&one, &two, Some("two"), 0),
+        (&two, &one, Some("two"), 0),
+        (&one, &sealed_k, Some("one"), 1),
+        (&sealed_k, &one, Some("one"), 1),
+        (&sealed_k, &sealed_k, None, 1),
+    ] {
+        let both = left.clone().and(right.clone());
+        assert_eq!((reason(&both), both.seals.len()), (expected, seals), "{left:?} {right:?}");
+    }
+}
+
+fn again(in_force: &InForce) -> InForce {
+    let Told { freeze, seals } = in_force.tell();
+    let record = Record::Segment(Segment { freeze, oldest_open: Some(u64::MAX), seals });
+    let mut again = heard(&[freeze_of_before(), gate("before", None, "sealed")]);
+    again.hear(record.kind(), &record.encode(OffsetDateTime::UNIX_EPOCH).unwrap()).unwrap();
+    again
+}
+
+fn freeze_of_before() -> Record<'static> {
+    freeze("of before")
+}
+
+#[test]
+fn more_seals_than_a_record_lists_are_told_as_a_freeze() {
+    let sealing = |count| {
+        let kids: Vec<_> = (0..count).map(|number| format!("{number:0>128}")).collect();
+        heard(&kids.iter().map(|kid| gate(kid, None, "sealed")).collect::<Vec<_>>())
+    };
+    let listed = (0..).take_while(|count| reason(&again(&sealing(*count))).is_none()).count() - 1;
+    assert!(listed >= 16, "{listed}");
+    assert_eq!(again(&sealing(listed)), sealing(listed));
+    let more = again(&sealing(listed + 1));
+    assert_eq!(more.seals.len(), listed);
+    assert!(reason(&more).unwrap().starts_with(&(listed + 1).to_string()), "{more:?}");
+}
+
+proptest! {
+    /// However long and however odd the texts are: a segment can always begin.
+    #[test]
+    fn it_always_fits_a_record(
+        freezes in any::<bool>(),
+        odd in "[\\x00-\\x7f\u{2028}é😀]{1,700}",
+        count in 0_usize..60,
+    ) {
+        let at = OffsetDateTime::UNIX_EPOCH;
+        let freeze = freezes.then(|| Frozen { at, by: odd.clone(), reason: odd.clone() });
+        let seals = (0..count).map(|number| {
+            (kid(&format!("{number:0>128}")), SealedFor { at, detail: odd.clone() })
+        });
+        let found = InForce { freeze, seals: seals.collect() };
+        let again = again(&found);
+        prop_assert!(again.freeze.is_some() == freezes || count > again.seals.len());
+        prop_assert!(again.seals.keys().eq(found.seals.keys().take(again.seals.len())));
+    }
+}
+
+#[test]
+fn what_no_such_record_says_is_heard_by_nobody() {
+    let (record, at) = (gate("k", None, "sealed"), OffsetDateTime::UNIX_EPOCH);
+    let good = String::from_utf8(record.encode(at).unwrap()).unwrap();
+    for (what, by) in [
+        (r#""signer_kid":"k""#, r#""signer_kid":"no kid""#),
+        (r#""signer_kid":"k","#, ""),
+        ("1970-01-01", "1970-13-01"),
+        (r#""to":"sealed""#, r#""to":1"#),
+    ] {
+        let bad = good.replace(what, by);
+        assert_ne!(bad, good);
+        assert_eq!(InForce::default().hear(record.kind(), bad.as_bytes()), None, "{bad}");
+    }
+}
