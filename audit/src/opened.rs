@@ -119,6 +119,12 @@ impl Opened {
         &self.found.in_force
     }
 
+    /// When its newest record was written, by the clock of then: RFC 3339.
+    #[must_use]
+    pub fn written_at(&self) -> &str {
+        &self.found.written_at
+    }
+
     /// How many intents have no outcome.
     #[must_use]
     pub fn open_intents(&self) -> usize {

@@ -46,6 +46,8 @@ pub(crate) struct Found {
     pub(crate) open: BTreeMap<u64, Outline>,
     /// The freeze and the seals in force.
     pub(crate) in_force: InForce,
+    /// When its newest record was written, by the clock of then.
+    pub(crate) written_at: String,
     pub(crate) cut: Option<Cut>,
 }
 
@@ -96,13 +98,24 @@ fn look(directory: &Directory, keys: &AuditKeys) -> Result<Found, OpenError> {
     let handle = segment.reader().map_err(OpenError::io(&last.path))?;
     let mut reader = Reader::of(handle, last)?;
     let custody = custody(&files, &headers, keys)?;
-    let Read { growing, newest, custody, in_force, oldest_open, end } =
+    let Read { growing, newest, custody, in_force, written_at, oldest_open, end } =
         read(&mut reader, last, keys, custody, &mut open)?;
     // What the last segment knows to be still open began in one before it.
     if let Some(oldest) = oldest_open.filter(|oldest| *oldest < last.first_seq) {
         earlier(&files, oldest, keys, &mut open)?;
     }
-    Ok(Found { files, segment, end, growing, newest, custody, open, in_force, cut: None })
+    Ok(Found {
+        files,
+        segment,
+        end,
+        growing,
+        newest,
+        custody,
+        open,
+        in_force,
+        written_at,
+        cut: None,
+    })
 }
 
 /// Whose the audit keys were, by the headers of the segments before the newest. One whose key is
@@ -149,6 +162,7 @@ struct Read {
     newest: SignedCheckpoint,
     custody: Custody,
     in_force: InForce,
+    written_at: String,
     oldest_open: Option<u64>,
     /// Where the last checkpoint ends.
     end: u64,
@@ -157,6 +171,7 @@ struct Read {
 /// The little that recovery needs of a body.
 #[derive(Deserialize)]
 struct Gist<'b> {
+    at: &'b str,
     data: GistData,
     r#type: &'b str,
 }
@@ -189,9 +204,10 @@ fn read(
     signed.map_err(|error| damaged(file.first_seq, 0, error))?;
     let mut growing = reader.growing().clone();
     let (mut oldest_open, mut end) = (None, HEADER_BYTES as u64);
-    let mut in_force = InForce::default();
+    let (mut in_force, mut written_at) = (InForce::default(), String::new());
     // What no checkpoint covers yet.
     let (mut pending, mut heard) = (Vec::new(), in_force.clone());
+    let mut at_last = String::new();
     // The last one's signature is checked once it is known to be the last, and where the audit key
     // is renewed.
     let mut last: Option<u64> = None;
@@ -199,7 +215,7 @@ fn read(
         match reader.step().map_err(OpenError::io(&file.path))? {
             Item::End(_) | Item::Broken { .. } => break,
             Item::Record { at, leaf, body, .. } => {
-                let follows = follow(leaf.seq, body, &mut heard)
+                let follows = follow(leaf.seq, body, &mut heard, &mut at_last)
                     .ok_or_else(|| damaged(leaf.seq, at, FrameError::Body))?;
                 pending.extend(follows);
             }
@@ -212,6 +228,7 @@ fn read(
                 end = at + sealing.bytes as u64;
                 growing.clone_from(reader.growing());
                 in_force.clone_from(&heard);
+                written_at.clone_from(&at_last);
                 for follows in pending.drain(..) {
                     match follows {
                         Follows::Intent(seq, outline) => drop(open.insert(seq, outline)),
@@ -228,12 +245,19 @@ fn read(
         let checked = custody.take(keys, &newest);
         checked.map_err(|error| damaged(growing.size(), at, error))?;
     }
-    Ok(Read { growing, newest, custody, in_force, oldest_open, end })
+    Ok(Read { growing, newest, custody, in_force, written_at, oldest_open, end })
 }
 
-/// What a record says of those without outcome; `in_force` hears it. None if the body is no record.
-fn follow(seq: u64, body: &[u8], in_force: &mut InForce) -> Option<Option<Follows>> {
+/// What a record says of those without outcome; `in_force` hears it, and `at` is when it was written.
+/// None if the body is no record.
+fn follow(
+    seq: u64,
+    body: &[u8],
+    in_force: &mut InForce,
+    at: &mut String,
+) -> Option<Option<Follows>> {
     let gist: Gist<'_> = json::from_slice(body).ok()?;
+    at.replace_range(.., gist.at);
     in_force.hear(Kind::parse(gist.r#type)?, body)?;
     Some(match gist.r#type {
         "intent" => Some(Follows::Intent(seq, Outline::parse(body)?.0)),

@@ -30,6 +30,8 @@ pub struct Told {
     pub unended: Option<Unended>,
     /// When the oldest record was written.
     pub since: Option<OffsetDateTime>,
+    /// The latest time that a record has.
+    pub latest: Option<OffsetDateTime>,
 }
 
 /// When a key has to be destroyed.
@@ -78,9 +80,9 @@ impl Past {
             match walk.step()? {
                 Way::Record(place) => {
                     if let Some((outline, kind)) = Outline::parse(walk.body(&place)) {
-                        if told.since.is_none() {
-                            told.since = OffsetDateTime::parse(&outline.at, &Rfc3339).ok();
-                        }
+                        let at = OffsetDateTime::parse(&outline.at, &Rfc3339).ok();
+                        told.since = told.since.or(at);
+                        told.latest = told.latest.max(at);
                         self.take(kind, &outline, &mut told.unended);
                     }
                 }

@@ -139,7 +139,9 @@ fn run(
     let clock = Clock { now, wall: wall_now };
     let journal = opened.start(&identity, config.segment_bytes, clock, Box::new(Unobserved))?;
     // A journal that says nothing of its beginning remembers nothing.
-    let known = Known { past, since: told.since.unwrap_or_else(wall_now), users };
+    let (since, latest) =
+        (told.since.unwrap_or_else(wall_now), told.latest.unwrap_or_else(wall_now));
+    let known = Known { past, since, latest, users };
     let service = Service::new(materials, journal.clone(), log.clone(), store, known);
     let tasks = tasks(&service, listeners, (signals, lifeline), told.unended);
     let ended = LocalSet::new().block_on(&runtime, tasks);

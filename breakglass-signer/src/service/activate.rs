@@ -176,6 +176,7 @@ impl Service {
             destroyed: &armory.past.destroyed,
             nonces_used: &armory.past.nonces,
             remembers_since: self.since,
+            latest: self.latest.get(),
             claims: &asked.ask.outages,
             min_outage: config.min_outage,
             caps: &config.caps,

@@ -19,6 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use host::clock::{now, rfc3339_seconds, wall_now};
 use host::user::LocalUsers;
 use signing_core::breakglass::Session;
+use signing_core::breakglass::activation;
 use signing_core::breakglass::wire::{
     EmergencyKey as KeyAnswer, JournalHead, JournalRecord, KeyState, Reason, Refused, SessionState,
     State,
@@ -59,6 +60,8 @@ pub struct Service {
     pub users: LocalUsers,
     store: Store,
     since: OffsetDateTime,
+    /// The latest time that is recorded, or that the clock has shown.
+    latest: Cell<OffsetDateTime>,
     instance: String,
     armory: RefCell<Armory>,
     /// Held by the activation that is under way: one after the other, and the first wins.
@@ -78,6 +81,8 @@ pub struct Known {
     pub past: Past,
     /// When the journal's oldest record was written.
     pub since: OffsetDateTime,
+    /// The latest time that a record of it has.
+    pub latest: OffsetDateTime,
     /// Who the users are.
     pub users: LocalUsers,
 }
@@ -121,7 +126,7 @@ impl Service {
         journal: Journal,
         log: Log,
         store: Store,
-        Known { past, since, users }: Known,
+        Known { past, since, latest, users }: Known,
     ) -> Rc<Self> {
         let der = materials.audit_public.spki_der();
         let instance = hex::encode(digest::digest(&digest::SHA256, der));
@@ -139,6 +144,7 @@ impl Service {
             users,
             store,
             since,
+            latest: Cell::new(latest),
             instance,
             armory: RefCell::new(armory),
             activating: Mutex::new(()),
@@ -192,7 +198,8 @@ impl Service {
 
     /// Why no session could begin; not more of it than a frame has room for.
     fn cannot_arm(&self, armory: &Armory, wall: OffsetDateTime) -> Vec<String> {
-        let found = arming::look(&self.materials, &armory.past, wall).mistakes;
+        let mut found = arming::look(&self.materials, &armory.past, wall).mistakes;
+        found.extend(activation::clock(wall, self.latest.get()).err().map(|no| no.sentence));
         let said = found.iter().take(SENTENCES_MAX).map(|why| one_line(why, SENTENCE_MAX_BYTES));
         said.collect()
     }

@@ -35,6 +35,7 @@ impl Service {
 
     /// Ends a session whose time or quota is over, and lets go of a passphrase.
     pub async fn look(self: &Rc<Self>) {
+        self.latest.set(self.latest.get().max(wall_now()));
         let over = {
             let mut armory = self.armory.borrow_mut();
             armory.active.as_mut().and_then(|active| active.session.look(now(), wall_now()))

@@ -102,6 +102,7 @@ impl App {
         let (audit_kid, opened) = open_journal(&config, audit_key, &registry, stored.as_ref())?;
         let stored = stored.ok_or_else(|| StoreError::Missing(store.file()))?;
         let state = stored.clone().with(opened.in_force()).frozen_by(environment);
+        let state = state.sealed_by_clock(opened.written_at(), wall_now());
         if state != stored {
             store.save(&state)?;
         }

@@ -19,9 +19,11 @@ use arc_swap::ArcSwap;
 use audit::Journal;
 use host::clock::{now, wall_now};
 use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
-use signing_core::journal::{Frozen, InForce};
+use signing_core::journal::{Frozen, InForce, SealedFor, clock_behind};
 use signing_core::monitor::Probe;
 use signing_core::{Kid, Rulebook};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot, watch};
 use upstream::{Latency, Quota, Upstream};
 
@@ -284,6 +286,21 @@ impl Stored {
         if let (None, Some((reason, variable))) = (&self.in_force.freeze, environment.freeze()) {
             let by = format!("environment variable {variable}");
             self.in_force.freeze = Some(Frozen { at: wall_now(), by, reason });
+        }
+        self
+    }
+
+    /// With the journal's seal, if the clock is behind its newest record, which was written at
+    /// `newest`: certificates, requests and keys that expired would be valid again.
+    #[must_use]
+    pub fn sealed_by_clock(mut self, newest: &str, now: OffsetDateTime) -> Self {
+        let Ok(latest) = OffsetDateTime::parse(newest, &Rfc3339) else { return self };
+        if let (None, Some(behind)) = (&self.audit_seal, clock_behind(now, latest)) {
+            let detail = format!(
+                "clock: at the start it was {behind} s behind the journal's newest record, of {newest}; \
+                 set the clock, then `signctl unseal --audit --reason WHY`"
+            );
+            self.audit_seal = Some(SealedFor { at: now, detail });
         }
         self
     }

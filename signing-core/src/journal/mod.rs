@@ -7,6 +7,7 @@
 //! ```
 
 mod clip;
+mod clock;
 mod custody;
 mod frame;
 mod head;
@@ -17,6 +18,7 @@ mod keys;
 mod record;
 
 pub use clip::clip;
+pub use clock::clock_behind;
 pub use custody::Custody;
 pub use frame::{
     BODY_MAX_BYTES, CHECKPOINT_MAX_BYTES, Entry, FRAME_ALIGNMENT, FRAME_MAX_BYTES, Frame,

@@ -74,6 +74,9 @@ fn i5_each_clause_alone_refuses_and_says_what_to_do() {
             let nonce = Request::parse(&world.document()).unwrap().nonce();
             world.used.insert(nonce);
         }),
+        // Before `expired` would be asked: the clock itself is in doubt.
+        (Clause::ClockBehind, |world| world.latest = NOW + 61),
+        (Clause::ClockBehind, |world| (world.latest, world.now) = (NOW + 7200, NOW + 3700)),
         (Clause::NotYetValid, |world| world.draft.not_before = at(NOW + 1)),
         (Clause::Expired, |world| world.now = NOW + 3600),
         (Clause::SessionTooLong, |world| world.draft.expires_at = at(NOW + 14_401)),

@@ -35,6 +35,7 @@ pub(crate) struct World {
     pub(crate) used: BTreeSet<String>,
     /// When its journal began.
     pub(crate) since: i64,
+    pub(crate) latest: i64,
     pub(crate) claims: Vec<OutageClaim>,
     pub(crate) active: Option<&'static str>,
     pub(crate) now: i64,
@@ -84,6 +85,7 @@ impl World {
                 seconds: 3600,
             }],
             since: NOW,
+            latest: NOW + 60,
             active: None,
             now: NOW,
         }
@@ -107,6 +109,7 @@ impl World {
             destroyed: &self.destroyed,
             nonces_used: &self.used,
             remembers_since: OffsetDateTime::from_unix_timestamp(self.since).unwrap(),
+            latest: OffsetDateTime::from_unix_timestamp(self.latest).unwrap(),
             claims: &self.claims,
             min_outage: Duration::from_secs(1800),
             caps: &CAPS,

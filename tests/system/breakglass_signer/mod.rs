@@ -5,6 +5,7 @@
 mod activation;
 mod approvals;
 mod arming;
+mod clock;
 mod configuration;
 mod destruction;
 mod faults;

@@ -1,16 +1,17 @@
 //! A journal whose newest segment is nearly full, so that the next begins under load.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use audit::{AuditKey, Clock, Identity, Observer, Opened};
+use audit::{AuditKey, Clock, Identity, Opened};
 use signing_core::Moment;
-use signing_core::journal::{AuditKeys, Gate, InForce, Kind, Record};
+use signing_core::journal::{AuditKeys, Gate, InForce, Record};
 use system_tests::ProxyBuilder;
 use system_tests::audit_key::AUDIT_KID;
+
 use time::OffsetDateTime;
 
 use super::Site;
+use crate::later::Unheard;
 
 /// The smallest segments there are.
 pub(super) const SEGMENT_BYTES: u64 = 1 << 20;
@@ -18,16 +19,6 @@ pub(super) const SEGMENT_BYTES: u64 = 1 << 20;
 const LEFT_BYTES: u64 = 8 * 1024;
 /// Of each record that fills it.
 const REASON_BYTES: usize = 2 * 1024;
-
-#[derive(Debug)]
-struct Deaf;
-
-impl Observer for Deaf {
-    fn record(&mut self, _: Kind) {}
-    fn appended(&mut self, _: Duration) {}
-    fn synced(&mut self, _: Duration) {}
-    fn batch(&mut self, _: usize) {}
-}
 
 impl Site {
     /// Makes the proxy's journal, and fills its first segment nearly.
@@ -61,7 +52,7 @@ fn fill(proxy: &ProxyBuilder<'_>) {
         version: "1",
         in_force: &InForce::default(),
     };
-    let journal = opened.start(&identity, SEGMENT_BYTES, clock, Box::new(Deaf)).unwrap();
+    let journal = opened.start(&identity, SEGMENT_BYTES, clock, Box::new(Unheard)).unwrap();
     let reason = "x".repeat(REASON_BYTES);
     // Of this segment and the next one.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

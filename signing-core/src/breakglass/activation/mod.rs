@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use super::caps::Caps;
 use super::claim::OutageClaim;
 use super::request::{Request, RequestError};
+use crate::journal::clock_behind;
 use crate::key::{Purpose, Signer};
 use crate::registry::Registry;
 
@@ -63,6 +64,7 @@ clauses! {
     KeyRevoked "key_revoked" "The registry has the key for break-glass, and it is neither revoked nor over."
     ReplacesUnknown "replaces_unknown" "It stands in for registered signing keys."
     NonceUsed "nonce_used" "The document was not used before, and is no older than what the signer remembers."
+    ClockBehind "clock_behind" "The signer's clock is not behind what it recorded."
     NotYetValid "not_yet_valid" "Its time has come."
     Expired "expired" "Its time is not over."
     SessionTooLong "session_too_long" "It is no longer than this signer allows."
@@ -112,6 +114,8 @@ pub struct Evidence<'e> {
     /// When the oldest record that this signer still has was written: what was used before that,
     /// it may have forgotten.
     pub remembers_since: OffsetDateTime,
+    /// The latest time that this signer's journal has, or that its clock has shown since its start.
+    pub latest: OffsetDateTime,
     /// What the proxy says of outages.
     pub claims: &'e [OutageClaim],
     /// How long an outage has to be.
@@ -282,7 +286,25 @@ fn replaces(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivat
     Ok(())
 }
 
+/// Why a clock that shows `now` is not believed, if `latest` was recorded or shown before: a
+/// request that expired would be valid again.
+///
+/// # Errors
+/// The sentence.
+pub fn clock(now: OffsetDateTime, latest: OffsetDateTime) -> Result<(), NotActivated> {
+    let Some(behind) = clock_behind(now, latest) else { return Ok(()) };
+    let why = format!(
+        "this machine's clock shows {}, {behind} s before the latest time that this signer recorded or \
+         saw, {}; set the clock and activate again; if it was wrong before and is right now, `init` a \
+         new journal",
+        shown(now),
+        shown(latest)
+    );
+    Err(no(Clause::ClockBehind, why))
+}
+
 fn times(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
+    clock(evidence.now, evidence.latest)?;
     let (begins, ends, now) = (request.not_before(), request.expires_at(), evidence.now);
     if now < begins {
         let (at, left) = (shown(begins), seconds(begins - now));
