@@ -40,6 +40,12 @@ impl AuditKeys {
         }
     }
 
+    /// The key of that id.
+    #[must_use]
+    pub fn get(&self, id: KeyId) -> Option<&PublicKey> {
+        self.0.get(&id)
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -71,7 +71,7 @@ impl Checkpoint {
         note.push('\n');
         let mut signatures = Vec::with_capacity(signers.len());
         for (key, sign) in signers {
-            let key = key_id(&origin, key);
+            let key = note_key_id(self.log, key);
             let bytes = sign(note.as_bytes().get(..signed).unwrap_or_default());
             let encoded = STANDARD.encode([key.as_slice(), &bytes].concat());
             note.push_str(&format!("\u{2014} {origin} {encoded}\n"));
@@ -133,11 +133,17 @@ impl SignedCheckpoint {
         self.signatures.len()
     }
 
+    /// What its first signature says of its key: the key that signs from here on. Nothing is verified.
+    #[must_use]
+    pub fn signed_as(&self) -> Option<[u8; KEY_ID_BYTES]> {
+        self.signatures.first().map(|signature| signature.key)
+    }
+
     /// Whether the signature at this place is that key's. None: it says that another key made it.
     #[must_use]
     pub fn is_signed_by(&self, at: usize, key: &PublicKey) -> Option<bool> {
         let signature = self.signatures.get(at)?;
-        let is_named = key_id(&self.checkpoint.log.origin(), key) == signature.key;
+        let is_named = note_key_id(self.checkpoint.log, key) == signature.key;
         let text = self.note.as_bytes().get(..self.signed).unwrap_or_default();
         is_named.then(|| key.verifies_note(text, &signature.bytes))
     }
@@ -151,10 +157,11 @@ impl Signature {
     }
 }
 
-/// What a note names an Ed25519 key by (c2sp.org/signed-note).
-fn key_id(name: &str, key: &PublicKey) -> [u8; KEY_ID_BYTES] {
+/// What a log's note names an Ed25519 key by (c2sp.org/signed-note).
+#[must_use]
+pub fn note_key_id(log: LogId, key: &PublicKey) -> [u8; KEY_ID_BYTES] {
     let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(name.as_bytes());
+    hash.update(log.origin().as_bytes());
     hash.update(&[b'\n', ED25519]);
     hash.update(key.ed25519_bytes().unwrap_or_default());
     let mut id = [0; KEY_ID_BYTES];
@@ -162,4 +169,13 @@ fn key_id(name: &str, key: &PublicKey) -> [u8; KEY_ID_BYTES] {
         *to = *from;
     }
     id
+}
+
+/// The audit key as a line for clients of such logs: `<origin>+<key id in hex>+<base64 of 01 and the
+/// raw key>` (c2sp.org/signed-note). None if it is not an Ed25519 key.
+#[must_use]
+pub fn verifier_key(log: LogId, key: &PublicKey) -> Option<String> {
+    let raw = [&[ED25519], key.ed25519_bytes()?].concat();
+    let id = hex::encode(note_key_id(log, key));
+    Some(format!("{}+{id}+{}", log.origin(), STANDARD.encode(raw)))
 }

@@ -11,10 +11,14 @@ mod hash;
 mod log_id;
 mod proof;
 mod recent;
+mod tiles;
 
-pub use checkpoint::{Checkpoint, NOTE_MAX_BYTES, NoCheckpoint, SignedCheckpoint, Signs};
+pub use checkpoint::{
+    Checkpoint, NOTE_MAX_BYTES, NoCheckpoint, SignedCheckpoint, Signs, note_key_id, verifier_key,
+};
 pub use frontier::{FRONTIER_MAX, Frontier};
 pub use hash::TreeHash;
 pub use log_id::LogId;
 pub use proof::{Inclusion, InclusionError};
 pub use recent::Recent;
+pub use tiles::{ENTRY_MAX_BYTES, EntryTooLong, Tile, Tiles};
