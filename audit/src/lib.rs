@@ -17,6 +17,7 @@ mod remains;
 pub mod scan;
 mod segment;
 mod tail;
+pub mod tenure;
 mod torn;
 pub mod verify;
 pub mod walk;

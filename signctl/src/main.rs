@@ -108,7 +108,7 @@ enum Verb {
         after_help = "Example: signctl drill --signer dev-ed25519\n\nCallers of that signer are refused while it lasts, so a signer that is not a development\none needs --i-understand."
     )]
     Drill(drill::Flags),
-    /// Read the journal: tail, verify, export.
+    /// Read the journal: tail, verify, export, key.
     #[command(after_help = "Example: signctl audit tail --follow")]
     Audit(audit::Flags),
     /// Check an answer with a receipt, far from the journal.

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use system_tests::audit_key::audit_entry;
+use signing_core::tree::SignedCheckpoint;
+use system_tests::audit_key::{AUDIT_KID, audit_entry};
 use system_tests::journal::ask;
 use system_tests::{Exchange, Kind, ProxyBuilder, World};
 
@@ -64,6 +65,7 @@ async fn i7_a_new_audit_key_takes_over_with_the_old_one_and_the_old_one_is_refus
         );
         assert_eq!(code, 0, "{out}{errors}");
     }
+    shows_both_keys(&journal, &signers);
 
     // Whoever has the old key cannot go on with the journal, nor take it over again.
     fs::rename(file("audit.key"), file("new.key")).unwrap();
@@ -76,4 +78,44 @@ async fn i7_a_new_audit_key_takes_over_with_the_old_one_and_the_old_one_is_refus
     let third = back.registered(entry_of(&file("old.key"), "old-audit"));
     let said = refused(&third.audit("previous_key_file = \"old.key\"\n"));
     assert!(said.contains("audit.previous_key_file"), "{said}");
+}
+
+/// The newest checkpoint of a journal, as its export ends with it.
+fn newest_checkpoint(journal: &Path) -> SignedCheckpoint {
+    let (_, said, errors) = audit(journal, &["export"]);
+    let last: Value = serde_json::from_str(said.lines().last().unwrap_or(&errors)).unwrap();
+    SignedCheckpoint::parse(last["checkpoint"].as_str().unwrap()).unwrap()
+}
+
+/// What `audit key` says of a journal whose key was replaced once.
+fn shows_both_keys(journal: &Path, signers: &Path) {
+    let signers = signers.to_str().unwrap();
+    let (code, said, errors) = audit(journal, &["--json", "key", "--signers", signers]);
+    assert_eq!(code, 0, "{said}{errors}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let [old, new] = &said["keys"].as_array().unwrap()[..] else { panic!("{said}") };
+    assert_eq!((&old["registered_kid"], &old["in_force"]), (&json!("old-audit"), &json!(false)));
+    assert_eq!((&new["registered_kid"], &new["in_force"]), (&json!(AUDIT_KID), &json!(true)));
+    // Both signed the checkpoint at which one took over from the other.
+    assert_eq!((&old["from_size"], &old["to_size"]), (&json!(0), &new["from_size"]));
+    let newest = newest_checkpoint(journal);
+    assert_eq!(new["to_size"], newest.checkpoint().size);
+    // The lines are what an outside verifier takes.
+    let note = signed_note::Note::from_bytes(newest.note().as_bytes()).unwrap();
+    for (key, verifies) in [(old, false), (new, true)] {
+        let line = key["verifier_key"].as_str().unwrap();
+        assert_eq!(line.split('+').nth(1), key["key_id"].as_str());
+        let verifier = signed_note::StandardVerifier::new(line).unwrap();
+        let known = signed_note::VerifierList::new(vec![Box::new(verifier)]);
+        assert_eq!(note.verify(&known).is_ok(), verifies, "{key}");
+    }
+    // A registry without one of them is named, and fails.
+    let without = json!({"signers": [entry_of(&journal.with_file_name("audit.key"), "new-audit")]});
+    let file = journal.with_file_name("without.json");
+    fs::write(&file, without.to_string()).unwrap();
+    let (code, said, errors) = audit(journal, &["key", "--signers", file.to_str().unwrap()]);
+    assert_eq!(code, 1, "{said}{errors}");
+    for part in ["does NOT hold it", "holds it as new-audit", "replaced", "in force"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }

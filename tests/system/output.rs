@@ -54,6 +54,7 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl audit tail", "--journal dev/journal --follow", "", Unread::Quietly),
     ("signctl audit verify", "--journal dev/journal", "", Unread::With(0)),
     ("signctl audit export", "--journal dev/journal", "", Unread::Quietly),
+    ("signctl audit key", "--journal dev/journal", "", Unread::With(0)),
     ("signctl receipt verify", "nowhere.json --signers signers.json", "", Unread::Silent(1)),
     ("signctl breakglass request", "REQUEST --out request-N.json", "", Unread::With(0)),
     ("signctl breakglass request", "REQUEST --out requestN.json --json", "", Unread::With(0)),

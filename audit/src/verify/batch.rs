@@ -81,7 +81,7 @@ impl Batch {
                 Ok(Some(Frame::Entry(entry))) => {
                     newest = entry.seq;
                     let done = self.record(entry.seq, entry.body, at, registry, &mut checked);
-                    names = named(entry.body).map(|key| KeyId::of(&key)).or(names);
+                    names = named(entry.body).map(|(key, _)| KeyId::of(&key)).or(names);
                     (entry.bytes, done)
                 }
                 Ok(Some(Frame::Checkpoint(sealing))) => {
@@ -137,7 +137,7 @@ impl Batch {
         names: Option<KeyId>,
         checked: &mut Checked,
     ) -> Result<(), String> {
-        let signed = self.keys.verify(checkpoint).map_err(|error| self.unsigned(error))?;
+        let signed = self.keys.verify(checkpoint).map_err(|error| self.whose.unsigned(error))?;
         if let Some(named) = names.filter(|named| *named != signed.key) {
             return Err(format!(
                 "it names the audit key {named}, and the checkpoint behind it is signed by {}",
@@ -146,17 +146,6 @@ impl Batch {
         }
         checked.seals.push(Signed { head: Head::of(checkpoint.checkpoint()), at, signed });
         Ok(())
-    }
-
-    fn unsigned(&self, error: FrameError) -> String {
-        match (error, self.whose) {
-            (FrameError::UnknownKey, Keys::SelfAsserted) => {
-                "the checkpoint behind it is signed with an audit key that no init or start record \
-                 here names; give the registry with --signers"
-                    .to_owned()
-            }
-            _ => error.to_string(),
-        }
     }
 }
 

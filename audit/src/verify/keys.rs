@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use signing_core::journal::{AuditKeys, Outline};
+use signing_core::journal::{AuditKeys, FrameError, Outline};
 use signing_core::key::PublicKey;
 use signing_core::{Algorithm, Registry};
 
@@ -22,10 +22,24 @@ pub enum Keys {
     SelfAsserted,
 }
 
+impl Keys {
+    /// Says what is wrong with a checkpoint that these keys did not sign.
+    pub(crate) fn unsigned(self, error: FrameError) -> String {
+        match (error, self) {
+            (FrameError::UnknownKey, Self::SelfAsserted) => {
+                "the checkpoint behind it is signed with an audit key that no init or start record \
+                 here names; give the registry with --signers"
+                    .to_owned()
+            }
+            _ => error.to_string(),
+        }
+    }
+}
+
 /// The audit keys known so far.
-pub(super) struct Known {
-    pub(super) keys: Arc<AuditKeys>,
-    pub(super) whose: Keys,
+pub(crate) struct Known {
+    pub(crate) keys: Arc<AuditKeys>,
+    pub(crate) whose: Keys,
 }
 
 /// The keys of `registry`; without one, those that are named before the part of the
@@ -33,7 +47,7 @@ pub(super) struct Known {
 ///
 /// # Errors
 /// If a segment cannot be read: what it names is not known then.
-pub(super) fn of(registry: Option<&Registry>, walk: &Walk) -> Result<Option<Known>, Stop> {
+pub(super) fn known(registry: Option<&Registry>, walk: &Walk) -> Result<Option<Known>, Stop> {
     if let Some(registry) = registry {
         let keys = AuditKeys::of_registry(registry);
         let known = Known { keys: Arc::new(keys), whose: Keys::Registered };
@@ -65,19 +79,25 @@ pub(super) fn of(registry: Option<&Registry>, walk: &Walk) -> Result<Option<Know
 impl Known {
     /// Learns the key that an `init` or `start` names, if keys are the journal's word.
     pub(super) fn hear(&mut self, body: &[u8]) {
-        if self.whose == Keys::SelfAsserted
-            && let Some(key) = named(body)
-        {
+        if let Some((key, _)) = named(body) {
+            self.add(key);
+        }
+    }
+
+    /// Learns a key that the journal names, if keys are the journal's word.
+    pub(crate) fn add(&mut self, key: PublicKey) {
+        if self.whose == Keys::SelfAsserted {
             Arc::make_mut(&mut self.keys).add(key);
         }
     }
 }
 
-/// The audit key that the body of an `init` or `start` names. In canonical JSON the
+/// The audit key and its kid that the body of an `init` or `start` names. In canonical JSON the
 /// type comes last, and nothing in the data can look like it.
-pub(super) fn named(body: &[u8]) -> Option<PublicKey> {
+pub(crate) fn named(body: &[u8]) -> Option<(PublicKey, String)> {
     let names_one = body.ends_with(br#","type":"init"}"#) || body.ends_with(br#","type":"start"}"#);
     let (outline, _) = names_one.then(|| Outline::parse(body)).flatten()?;
     let der = STANDARD.decode(outline.text("audit_key")?).ok()?;
-    PublicKey::from_spki_der(&der, Algorithm::Ed25519Sha512).ok()
+    let key = PublicKey::from_spki_der(&der, Algorithm::Ed25519Sha512).ok()?;
+    Some((key, outline.text("audit_kid")?.to_owned()))
 }

@@ -21,10 +21,12 @@ use signing_core::tree::LogId;
 
 use crate::walk::{Defect, Stop, Torn, Walk, newest};
 use batch::{Batch, Checked};
+use keys::known;
 use reader::{End, Reader, Wanted};
 use story::Story;
 
 pub use keys::Keys;
+pub(crate) use keys::{Known, named};
 
 /// What is to be verified, and against what.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,7 +115,7 @@ pub fn verify(
     let from = wanted.into_iter().flatten().fold(newest_only, |from, seq| from.min(seq.max(1)));
     let walk = Walk::open(directory, from)?;
     let from = from.max(walk.segments().first().map_or(1, |segment| segment.first_seq));
-    let keys = keys::of(options.registry, &walk)?.ok_or(VerifyError::NoAuditKey)?;
+    let keys = known(options.registry, &walk)?.ok_or(VerifyError::NoAuditKey)?;
     let mut report = Report {
         log: None,
         first_seq: from,

@@ -1,15 +1,19 @@
 //! `signctl audit`: reads the journal from its files, beside the proxy or on a copy.
 
 mod export;
+mod key;
 mod tail;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context as _, anyhow};
 use audit::walk::{Place, Walk};
 use clap::{Args, Subcommand};
+use host::files;
 use serde_json::{Value, json};
+use signing_core::Registry;
 use signing_core::journal::Outline;
 
 /// The journal to read, and what to do with it.
@@ -54,6 +58,13 @@ enum Verb {
         after_help = "Example: signctl audit export --from 1 --to 5000 --output records.jsonl"
     )]
     Export(export::Flags),
+    /// Show the audit keys that signed the journal, as lines for clients of such logs (c2sp.org/signed-note),
+    /// and from which size on to which each signed; exit 0 only if --signers, if given, holds all.
+    #[command(
+        after_help = "Example: signctl audit key --signers /etc/signing-proxy/signers.json\n         \
+                      signctl audit key --json | jq -r '.keys[].verifier_key'"
+    )]
+    Key(key::Flags),
 }
 
 /// Carries out one verb.
@@ -63,7 +74,16 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
         Verb::Tail(flags) => tail::run(journal, flags, as_json),
         Verb::Verify(flags) => verify::run(journal, flags, as_json),
         Verb::Export(flags) => export::run(journal, flags),
+        Verb::Key(flags) => key::run(journal, flags, as_json),
     }
+}
+
+fn registry(file: &Path) -> anyhow::Result<Registry> {
+    let text = std::fs::read(file)
+        .and_then(files::text)
+        .with_context(|| format!("--signers {}", file.display()))?;
+    Registry::from_json(&text)
+        .map_err(|mistakes| anyhow!("--signers {}: {}", file.display(), mistakes.join("; ")))
 }
 
 /// A record that was read.

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context as _, anyhow};
 use audit::verify::{Keys, Options, Progress, Report, verify};
-use host::{files, out};
+use host::out;
 use serde_json::{Value, json};
-use signing_core::Registry;
 use signing_core::journal::{Head, Leaf};
 use signing_core::tree::TreeHash;
+
+use super::registry;
 
 /// What to check, against what.
 #[derive(clap::Args)]
@@ -56,14 +56,6 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
         out::report(&table(&report, seconds, speed))?;
     }
     Ok(if report.defect.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn registry(file: &Path) -> anyhow::Result<Registry> {
-    let text = std::fs::read(file)
-        .and_then(files::text)
-        .with_context(|| format!("--signers {}", file.display()))?;
-    Registry::from_json(&text)
-        .map_err(|mistakes| anyhow!("--signers {}: {}", file.display(), mistakes.join("; ")))
 }
 
 fn head(text: &str) -> Result<Head, String> {
