@@ -3,6 +3,7 @@
 
   check.py DIR [--registry signers.json] [--received FILE.jsonl] [--allow-torn-tail]
   check.py --proof FILE --record FILE --registry signers.json [--receipt FILE.json]
+  check.py --tiles DIR --registry signers.json
 
 Without --registry the audit keys are those that the journal names itself, and the signatures
 that callers got are not checked.
@@ -26,6 +27,7 @@ import frames
 import tree
 from keys import AuditKeys, Registry, named_key
 from records import Records
+from tiles import check_tiles
 from tree import Defect, leaf_of, need
 
 
@@ -166,17 +168,22 @@ def main(command_line=None):
     arguments.add_argument("--registry")
     arguments.add_argument("--received", type=Path)
     arguments.add_argument("--allow-torn-tail", action="store_true")
+    arguments.add_argument("--tiles", type=Path)
     arguments.add_argument("--proof", type=Path)
     arguments.add_argument("--record", type=Path)
     arguments.add_argument("--receipt", type=Path)
     given = arguments.parse_args(command_line)
-    if (given.directory is None) != (given.proof is not None):
-        arguments.error("give the directory of a journal, or --proof")
+    if sum(way is not None for way in (given.directory, given.proof, given.tiles)) != 1:
+        arguments.error("give the directory of a journal, or --proof, or --tiles")
+    if given.tiles and not given.registry:
+        arguments.error("--tiles needs --registry")
     if given.proof and not (given.record and given.registry):
         arguments.error("--proof needs --record and --registry")
     registry = Registry(given.registry) if given.registry else None
     try:
-        if given.proof:
+        if given.tiles:
+            said = check_tiles(given.tiles, lambda origin: AuditKeys(registry, origin))
+        elif given.proof:
             receipt = json.loads(given.receipt.read_text()) if given.receipt else None
             said = check_proof(given.proof.read_bytes(), given.record.read_bytes(), registry, receipt)
         else:

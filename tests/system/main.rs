@@ -13,6 +13,7 @@ mod algorithms;
 mod answers;
 mod api_docs;
 mod audit_key_renewal;
+mod audit_tiles;
 mod audit_tools;
 mod authorities;
 mod bad_requests;

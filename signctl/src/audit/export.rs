@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use audit::walk::{Walk, Way, newest};
 use host::out;
 
-use super::Record;
+use super::{Record, registry, tiles};
 
 /// What to write, and where.
 #[derive(clap::Args)]
@@ -25,9 +25,22 @@ pub(super) struct Flags {
     /// once it is whole and on disk.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write the whole log as tiles, entry bundles and its checkpoint instead (c2sp.org/tlog-tiles),
+    /// into this directory. Nothing may be in it yet. It gets its name once it is whole and on disk.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "to", "output"])]
+    tiles: Option<PathBuf>,
+    /// The registry that holds the audit key of the checkpoint. Without it the keys that the journal
+    /// itself names are taken, which proves less.
+    #[arg(long, value_name = "FILE", requires = "tiles")]
+    signers: Option<PathBuf>,
 }
 
 pub(super) fn run(journal: &Path, flags: &Flags) -> anyhow::Result<ExitCode> {
+    if let Some(directory) = &flags.tiles {
+        let registry = flags.signers.as_deref().map(registry).transpose()?;
+        tiles::export(journal, directory, registry.as_ref())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let Some(file) = &flags.output else {
         let mut out = out::Stream::default();
         let written = write(journal, flags, |line| Ok(out.collect(line)?));

@@ -3,6 +3,7 @@
 mod export;
 mod key;
 mod tail;
+mod tiles;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -53,9 +54,11 @@ enum Verb {
                       signctl audit verify --journal /mnt/copy --signers signers.json --receipt 17:1f3c..."
     )]
     Verify(verify::Flags),
-    /// Write records as JSON lines, and the signed checkpoint that covers them (docs/journal.md).
+    /// Write records as JSON lines, and the signed checkpoint that covers them (docs/journal.md); or
+    /// the whole log as tiles.
     #[command(
-        after_help = "Example: signctl audit export --from 1 --to 5000 --output records.jsonl"
+        after_help = "Example: signctl audit export --from 1 --to 5000 --output records.jsonl\n         \
+                      signctl audit export --tiles log --signers /etc/signing-proxy/signers.json"
     )]
     Export(export::Flags),
     /// Show the audit keys that signed the journal, as lines for clients of such logs (c2sp.org/signed-note),
