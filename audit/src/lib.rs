@@ -1,6 +1,7 @@
 //! The journal: the only durable IO of records. What a record is and how a write is covered by a
 //! checkpoint stands in `signing_core::journal`; this room brings it to the disk and back.
 
+pub mod compare;
 mod directory;
 mod error;
 mod journal;

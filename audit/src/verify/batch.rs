@@ -12,6 +12,7 @@ use signing_core::tree::SignedCheckpoint;
 use signing_core::{Algorithm, Digest, Hash, Input, Registry, ToBeSigned};
 
 use super::SegmentPath;
+use super::clock::Timed;
 use super::keys::{Keys, named};
 use super::story::{Event, What};
 use crate::walk::Defect;
@@ -39,6 +40,7 @@ pub(super) struct Checked {
     /// The checkpoints, the header's too.
     pub(super) seals: Vec<Signed>,
     pub(super) events: Vec<Event>,
+    pub(super) times: Vec<Timed>,
     pub(super) signatures_checked: u64,
     pub(super) signatures_unchecked: u64,
     pub(super) defect: Option<Defect>,
@@ -60,6 +62,7 @@ impl Batch {
             records: 0,
             seals: Vec::new(),
             events: Vec::new(),
+            times: Vec::new(),
             signatures_checked: 0,
             signatures_unchecked: 0,
             defect: None,
@@ -116,6 +119,7 @@ impl Batch {
         if seq < self.first_seq {
             return Ok(());
         }
+        checked.times.extend(Timed::parse(seq, &outline.at));
         if let Some(what) = event(kind, &outline)? {
             checked.events.push(Event { seq, at, what });
         }

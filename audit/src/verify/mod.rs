@@ -6,6 +6,7 @@
 //! grow with the journal.
 
 mod batch;
+mod clock;
 mod keys;
 mod reader;
 mod story;
@@ -21,10 +22,12 @@ use signing_core::tree::LogId;
 
 use crate::walk::{Defect, Stop, Torn, Walk, newest};
 use batch::{Batch, Checked};
+use clock::Follower;
 use keys::known;
 use reader::{End, Reader, Wanted};
 use story::Story;
 
+pub use clock::{Backwards, Clock, Timed};
 pub use keys::Keys;
 pub(crate) use keys::{Known, named};
 
@@ -35,10 +38,21 @@ pub struct Options<'o> {
     pub limit: Option<u64>,
     /// The registry with the audit keys. None: the keys that the journal itself names.
     pub registry: Option<&'o Registry>,
-    /// What it has to hold: a head that was kept elsewhere.
-    pub head: Option<Head>,
+    /// What it has to hold: heads that were kept elsewhere.
+    pub heads: &'o [KeptHead],
     /// A record that has to be there: a receipt that was kept elsewhere.
     pub receipt: Option<Leaf>,
+}
+
+/// A head that was kept elsewhere: the journal went so far.
+#[derive(Clone, Debug)]
+pub struct KeptHead {
+    /// Where it was kept, to say what the journal differs from.
+    pub whose: String,
+    /// Of which log. None: that was not kept with it.
+    pub log: Option<LogId>,
+    /// The head.
+    pub head: Head,
 }
 
 /// What was found.
@@ -65,6 +79,8 @@ pub struct Report {
     /// Callers' signatures that could not be checked: no registry, the signer is not
     /// in it, or the algorithm signs messages, of which only a hash is recorded.
     pub signatures_unchecked: u64,
+    /// Where the records' times run backwards: no defect.
+    pub clock: Clock,
     /// Whose word the audit keys are.
     pub keys: Keys,
     /// Whether a process was writing at the end: it may be at the next record already.
@@ -111,8 +127,9 @@ pub fn verify(
 ) -> Result<Report, VerifyError> {
     let last = newest(directory)?.size;
     let newest_only = options.limit.map_or(1, |limit| last.saturating_sub(limit) + 1);
-    let wanted = [options.head.map(|head| head.size), options.receipt.map(|leaf| leaf.seq)];
-    let from = wanted.into_iter().flatten().fold(newest_only, |from, seq| from.min(seq.max(1)));
+    let wanted = options.heads.iter().map(|kept| kept.head.size);
+    let wanted = wanted.chain(options.receipt.map(|leaf| leaf.seq));
+    let from = wanted.fold(newest_only, |from, seq| from.min(seq.max(1)));
     let walk = Walk::open(directory, from)?;
     let from = from.max(walk.segments().first().map_or(1, |segment| segment.first_seq));
     let keys = known(options.registry, &walk)?.ok_or(VerifyError::NoAuditKey)?;
@@ -127,6 +144,7 @@ pub fn verify(
         open_intents: 0,
         signatures_checked: 0,
         signatures_unchecked: 0,
+        clock: Clock::default(),
         keys: keys.whose,
         live: false,
         torn: None,
@@ -135,12 +153,15 @@ pub fn verify(
     let reader = Reader::new(directory.to_owned(), walk, from..=last, keys, Wanted::of(options));
     let mut story = Story::new(from);
     let mut custody = Custody::default();
+    let mut clock = Follower::default();
     let of = (last + 1).saturating_sub(from);
     let end = check(reader, options.registry, |checked| {
+        checked.times.iter().for_each(|time| clock.take(*time));
         let whole = fold(&mut report, &mut story, &mut custody, checked);
         progress(Progress { records: report.records, of });
         whole
     });
+    report.clock = clock.finish();
     report.log = end.log;
     report.segments = end.segments;
     report.bytes = end.bytes;

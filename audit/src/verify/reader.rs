@@ -9,9 +9,9 @@ use std::time::Duration;
 use signing_core::journal::{HEADER_BYTES, Head, Leaf};
 use signing_core::tree::LogId;
 
-use super::Options;
 use super::batch::Batch;
 use super::keys::Known;
+use super::{KeptHead, Options};
 use crate::walk::{Defect, Place, Seal, Stop, Torn, Walk, Way, is_being_written};
 
 /// A batch is full with so many records, or bytes.
@@ -37,9 +37,8 @@ pub(super) struct Reader {
 }
 
 /// What was kept elsewhere and has to be there, as far as it was not found yet.
-#[derive(Clone, Copy)]
 pub(super) struct Wanted {
-    head: Option<Head>,
+    heads: Vec<KeptHead>,
     receipt: Option<Leaf>,
 }
 
@@ -50,10 +49,20 @@ struct Write {
     records: u64,
 }
 
+impl KeptHead {
+    /// What is wrong, if it is of another log than the one that is read.
+    fn is_of_another(&self, walk: &Walk) -> Option<String> {
+        let (kept, here) = self.log.zip(walk.log()).filter(|(kept, here)| kept != here)?;
+        Some(format!(
+            "it is of the log {here}, and {} is of the log {kept}: another journal took its place",
+            self.whose
+        ))
+    }
+}
+
 impl Wanted {
     pub(super) fn of(options: &Options<'_>) -> Self {
-        let Options { head, receipt, .. } = *options;
-        Self { head, receipt }
+        Self { heads: options.heads.to_vec(), receipt: options.receipt }
     }
 }
 
@@ -137,6 +146,10 @@ impl Reader {
     fn record(&mut self, place: &Place) -> Result<(), Stop> {
         self.keys.hear(self.walk.body(place));
         let Leaf { seq, hash } = place.leaf;
+        if let Some(what) = self.wanted.heads.iter().find_map(|kept| kept.is_of_another(&self.walk))
+        {
+            return Err(self.defect(seq, place.at, what));
+        }
         if let Some(wanted) = self.wanted.receipt.filter(|wanted| wanted.seq == seq) {
             if wanted.hash != hash {
                 let what = format!(
@@ -159,16 +172,13 @@ impl Reader {
     fn seal(&mut self, seal: &Seal) -> Result<Option<Batch>, Stop> {
         let Some(mut write) = self.write.take() else { return Ok(None) };
         let head = Head::of(seal.checkpoint.checkpoint());
-        if let Some(wanted) = self.wanted.head.filter(|wanted| wanted.size == head.size) {
-            if wanted != head {
-                let what = format!(
-                    "the root up to here is {}, and the one that was kept {}: the journal was \
-                     replaced",
-                    head.root, wanted.root
-                );
-                return Err(self.defect(head.size, seal.at, what));
-            }
-            self.wanted.head = None;
+        let here = self.wanted.heads.extract_if(.., |kept| kept.head.size == head.size);
+        if let Some(kept) = here.collect::<Vec<_>>().iter().find(|kept| kept.head != head) {
+            let what = format!(
+                "the root up to here is {}, and {} has {}: the journal was replaced",
+                head.root, kept.whose, kept.head.root
+            );
+            return Err(self.defect(head.size, seal.at, what));
         }
         if head.size < self.from {
             return Ok(None);
@@ -202,11 +212,9 @@ impl Reader {
 
     /// The defect that what was kept elsewhere is not there.
     fn wanted_is_missing(&self) -> Option<Defect> {
-        let (seq, kept) = match self.wanted {
-            Wanted { receipt: Some(leaf), .. } => (leaf.seq, "a receipt"),
-            Wanted { head: Some(head), .. } => (head.size, "a head that was kept"),
-            Wanted { receipt: None, head: None } => return None,
-        };
+        let heads = self.wanted.heads.iter().map(|kept| (kept.head.size, kept.whose.as_str()));
+        let receipt = self.wanted.receipt.map(|leaf| (leaf.seq, "a receipt"));
+        let (seq, kept) = receipt.into_iter().chain(heads).next()?;
         let newest = self.walk.passed().map_or(0, |head| head.size);
         let what = if seq > newest {
             format!(

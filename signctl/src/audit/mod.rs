@@ -51,7 +51,8 @@ enum Verb {
     /// The first defect is named exactly.
     #[command(
         after_help = "Example: signctl audit verify --signers /etc/signing-proxy/signers.json\n         \
-                      signctl audit verify --journal /mnt/copy --signers signers.json --receipt 17:1f3c..."
+                      signctl audit verify --journal /mnt/copy --signers signers.json --receipt 17:1f3c...\n         \
+                      signctl audit verify --state /var/lib/signing-proxy --with /var/lib/breakglass-signer/journal"
     )]
     Verify(verify::Flags),
     /// Write records as JSON lines, and the signed checkpoint that covers them (docs/journal.md); or
