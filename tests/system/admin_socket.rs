@@ -95,6 +95,8 @@ async fn signctl_says_the_same_to_people_and_programs_and_exits_0_only_when_all_
     let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
     let url = format!("http://{}/health", proxy.metrics);
     let (code, said, _) = proxy.signctl(&["status"]);
+    // A mistyped name would read as none.
+    assert!(said.contains("\njournal: ") && !said.contains("journal: 0 records"), "{said}");
     assert_eq!(code, 0);
     assert!(said.contains("signing") && said.contains("ec") && said.contains("open"), "{said}");
     assert_eq!(proxy.signctl(&["health", "--url", &url]).0, 0);

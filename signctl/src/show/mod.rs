@@ -85,16 +85,16 @@ fn outage(body: &Value) -> Vec<String> {
 
 /// The journal: how far it is, or what is wrong with it and what to do.
 fn journal(journal: &Value) -> String {
-    let (seq, trouble) = (number(journal, "seq"), text(journal, "trouble"));
+    let (size, trouble) = (number(journal, "size"), text(journal, "trouble"));
     if trouble.is_empty() {
-        return format!("journal: record {seq}");
+        return format!("journal: {}", counted(size, "record"));
     }
     let then = if journal.get("sealed") == Some(&Value::Bool(true)) {
         "mend the cause, restart, look with `signctl audit verify`, then: signctl unseal --audit --reason ..."
     } else {
         "it goes on by itself once the cause is gone"
     };
-    format!("JOURNAL RECORDS NOTHING after record {seq}: {trouble}\nto end it: {then}")
+    format!("JOURNAL RECORDS NOTHING after record {size}: {trouble}\nto end it: {then}")
 }
 
 /// What the health listener says; `/livez` and `/readyz` name no signers.

@@ -5,6 +5,7 @@ use audit::verify::{Clock, Keys, Report};
 use audit::walk::Defect;
 use serde_json::{Value, json};
 use signing_core::journal::{Head, instant};
+use text::counted;
 
 use super::{Found, With};
 
@@ -17,8 +18,11 @@ impl Found {
             (
                 "records",
                 format!(
-                    "{} from record {} on, {} segments, {} bytes",
-                    report.records, report.first_seq, report.segments, report.bytes
+                    "{} from record {} on, {}, {} bytes",
+                    report.records,
+                    report.first_seq,
+                    counted(report.segments, "segment"),
+                    report.bytes
                 ),
             ),
             ("head", head(report.head)),
