@@ -5,6 +5,7 @@
 mod command;
 mod disk;
 mod evidence;
+mod operator;
 mod prober;
 mod stops;
 mod store;

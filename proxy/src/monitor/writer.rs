@@ -8,15 +8,13 @@ use arc_swap::ArcSwap;
 use audit::{Journal, Trouble};
 use host::clock::{now, wall_now};
 use signing_core::Kid;
-use signing_core::gate::{
-    AuditStop, Freeze, Gates, Place, Snapshot, State, Transition, UpstreamChange,
-};
-use signing_core::journal::{self, Frozen, Record, SealedFor, clip};
+use signing_core::gate::{AuditStop, Gates, Place, Snapshot, State, Transition, UpstreamChange};
+use signing_core::journal::{self, Record, SealedFor, clip};
 use signing_core::monitor::{self, FOLD_EVERY, News, Probe};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::command::{Command, Loosen, Outcome, Over, Sealed, Then};
+use super::command::{Command, Over, Then};
 use super::disk::{self, Disk};
 use super::evidence::TrafficEvidence;
 use super::stops::Stops;
@@ -24,7 +22,7 @@ use super::store::Stored;
 use crate::metrics::Metrics;
 
 /// How often what could not be stored is tried again, in folds.
-const RETRY_AFTER_FOLDS: u32 = 10;
+pub(super) const RETRY_AFTER_FOLDS: u32 = 10;
 /// How often the journal's newest record is stored, if there is a new one, in folds.
 const WITNESS_EVERY_FOLDS: u32 = 100;
 
@@ -160,198 +158,14 @@ impl Writer {
         self.publish_news(news);
     }
 
-    /// In force first, on disk second: a freeze waits for nothing.
-    fn freeze(&mut self, reason: String, by: String, reply: oneshot::Sender<Outcome>) {
-        let at = wall_now();
-        self.gates.freeze(Freeze { reason: reason.clone(), by: by.clone(), at, since: now() });
-        self.publish(None);
-        self.tell_of_a_stop();
-        self.state.in_force.freeze = Some(Frozen { reason: reason.clone(), by: by.clone(), at });
-        let record = Record::Freeze(journal::Freeze { by: &by, reason: &reason });
-        // It holds in any case, so nothing waits for the record.
-        let unrecorded = self.journal.note(&record).err().map(|trouble| trouble.to_string());
-        self.save(self.state.clone(), Then::Frozen { unrecorded, reply });
-        tracing::warn!(target: "admin", reason, by, "frozen");
-    }
-
-    /// Recorded first, on disk second, in force third: nobody loosens anything without a
-    /// trace, and what a restart would bring back has not ended.
-    fn unfreeze(&mut self, by: String, reply: oneshot::Sender<Outcome>) {
-        let Some(freeze) = self.state.in_force.freeze.clone() else {
-            return disk::tell(reply, Outcome::Nothing("no freeze is in force".into()));
-        };
-        let record = Record::Unfreeze(journal::Unfreeze {
-            by: &by,
-            frozen_by: &freeze.by,
-            reason: &freeze.reason,
-        });
-        let recording = self.disk.record(&record);
-        self.disk.then_loosen(recording, Loosen::Freeze { freeze, by, reply });
-    }
-
-    /// Recorded, on disk, in force: as with a freeze.
-    fn unseal(
-        &mut self,
-        what: Sealed,
-        reason: String,
-        by: String,
-        reply: oneshot::Sender<Outcome>,
-    ) {
-        let found = match &what {
-            Sealed::Signer(kid) => self.state.in_force.seals.get(kid).cloned(),
-            Sealed::Journal => self.state.audit_seal.clone(),
-        };
-        let Some(seal) = found else {
-            let name = what.name();
-            return disk::tell(reply, Outcome::Nothing(format!("{name} is not sealed")));
-        };
-        if let (Sealed::Journal, Some(trouble)) = (&what, self.journal.trouble()) {
-            let why = format!(
-                "{trouble}; only a restart reads the journal from disk anew: mend the cause, \
-                 restart, then unseal"
-            );
-            return disk::tell(reply, Outcome::Nothing(why));
-        }
-        let record = Record::Unseal(journal::Unseal {
-            by: &by,
-            reason: &reason,
-            sealed_for: &seal.detail,
-            signer_kid: what.kid().map(Kid::as_str),
-        });
-        let recording = self.disk.record(&record);
-        self.disk.then_loosen(recording, Loosen::Seal { what, seal, reason, by, reply });
-    }
-
-    /// It is in the journal that an operator loosens something: now it is stored.
-    fn recorded(&mut self, result: Result<(), String>, loosen: Loosen) {
-        if let Err(why) = result {
-            // Its record may reach the disk all the same.
-            self.record_again(&loosen);
-            let (Loosen::Freeze { reply, .. } | Loosen::Seal { reply, .. }) = loosen;
-            return disk::tell(reply, Outcome::Failed(format!("it cannot be recorded: {why}")));
-        }
-        let mut state = self.state.clone();
-        match &loosen {
-            Loosen::Freeze { .. } => state.in_force.freeze = None,
-            Loosen::Seal { what: Sealed::Signer(kid), .. } => {
-                state.in_force.seals.remove(kid);
-            }
-            Loosen::Seal { what: Sealed::Journal, .. } => state.audit_seal = None,
-        }
-        self.save(state, Then::Loosen(loosen));
-    }
-
-    /// The journal says that it ended, and it did not: what is in force is recorded again.
-    fn record_again(&self, loosen: &Loosen) {
-        let in_force = &self.state.in_force;
-        let record = match loosen {
-            Loosen::Freeze { freeze, .. } if in_force.freeze.as_ref() == Some(freeze) => {
-                Record::Freeze(journal::Freeze { by: &freeze.by, reason: &freeze.reason })
-            }
-            Loosen::Seal { what: Sealed::Signer(kid), seal, .. }
-                if in_force.seals.get(kid) == Some(seal) =>
-            {
-                Record::Gate(journal::Gate {
-                    detail: clip(&seal.detail),
-                    from: "sealed",
-                    signer_kid: kid.as_str(),
-                    to: "sealed",
-                    upstream: None,
-                })
-            }
-            // What came meanwhile has its own record; the journal's seal is in none.
-            Loosen::Freeze { .. } | Loosen::Seal { .. } => return,
-        };
-        // A journal that does not take it stops all signing itself.
-        let _ = self.journal.note(&record);
-    }
-
-    fn save(&self, mut state: Stored, then: Then) {
+    pub(super) fn save(&self, mut state: Stored, then: Then) {
         state.witness = Some(disk::witness(&self.journal));
         self.disk.save(state, then);
     }
 
-    fn stored(&mut self, result: Result<(), String>, then: Then) {
-        let failed = result.err();
-        if let Some(why) = &failed {
-            tracing::error!(target: "admin", why, "freeze and seals are not stored");
-            // The disk may hold either; what is in force is stored again.
-            self.retry_in = Some(RETRY_AFTER_FOLDS);
-        }
-        match (then, failed) {
-            (Then::Nothing, _) => {}
-            (Then::Tell { reply } | Then::Frozen { reply, .. }, Some(why)) => {
-                disk::tell(reply, Outcome::NotStored(format!("a restart would forget it: {why}")));
-            }
-            (Then::Tell { reply } | Then::Frozen { unrecorded: None, reply }, None) => {
-                disk::tell(reply, Outcome::Done);
-            }
-            (Then::Frozen { unrecorded: Some(why), reply }, None) => {
-                disk::tell(reply, Outcome::NotStored(format!("it is in no record: {why}")));
-            }
-            (Then::Loosen(loosen), Some(why)) => {
-                self.record_again(&loosen);
-                let (Loosen::Freeze { reply, .. } | Loosen::Seal { reply, .. }) = loosen;
-                disk::tell(reply, Outcome::Failed(why));
-            }
-            (Then::Loosen(Loosen::Freeze { freeze, by, reply }), None) => {
-                self.end_freeze(&freeze, &by, reply);
-            }
-            (Then::Loosen(Loosen::Seal { what, seal, reason, by, reply }), None) => {
-                let outcome = self.end_seal(&what, &seal);
-                if outcome == Outcome::Done {
-                    let (what, sealed_for) = (what.name(), seal.detail);
-                    tracing::warn!(target: "admin", what, sealed_for, reason, by, "unsealed");
-                }
-                disk::tell(reply, outcome);
-            }
-        }
-    }
-
-    fn end_freeze(&mut self, freeze: &Frozen, by: &str, reply: oneshot::Sender<Outcome>) {
-        if self.state.in_force.freeze.as_ref() != Some(freeze) {
-            // Another freeze came while the end of this one went to disk: it holds,
-            // and its own save follows in order.
-            let note = "frozen again meanwhile; look at `status`, then unfreeze again";
-            return disk::tell(reply, Outcome::Nothing(note.into()));
-        }
-        self.state.in_force.freeze = None;
-        // A seal that came meanwhile was stored with the freeze still in it.
-        self.save(self.state.clone(), Then::Nothing);
-        self.gates.unfreeze();
-        self.publish(None);
-        let Frozen { reason, by: frozen_by, .. } = freeze;
-        tracing::warn!(target: "admin", reason, frozen_by, by, "unfrozen");
-        disk::tell(reply, Outcome::Done);
-    }
-
-    fn end_seal(&mut self, what: &Sealed, seal: &SealedFor) -> Outcome {
-        let in_force = match what {
-            Sealed::Signer(kid) => self.state.in_force.seals.get(kid),
-            Sealed::Journal => self.state.audit_seal.as_ref(),
-        };
-        if in_force != Some(seal) {
-            return Outcome::Nothing(format!("the seal of {} changed meanwhile", what.name()));
-        }
-        match what {
-            Sealed::Signer(kid) => {
-                self.state.in_force.seals.remove(kid);
-                let transition = self.gates.unseal(kid, now());
-                self.publish(transition);
-            }
-            Sealed::Journal => {
-                self.state.audit_seal = None;
-                self.look_at_the_journal();
-            }
-        }
-        // What came meanwhile was stored with this seal still in it.
-        self.save(self.state.clone(), Then::Nothing);
-        Outcome::Done
-    }
-
     /// What keeps the journal from recording stops all signing; a seal does so until an
     /// operator ends it.
-    fn look_at_the_journal(&mut self) {
+    pub(super) fn look_at_the_journal(&mut self) {
         let stop = disk::audit_stop(&self.journal, self.state.audit_seal.as_ref());
         let before = self.gates.audit_stop();
         if before.map(|stop| (stop.sealed, &stop.detail))
@@ -388,11 +202,11 @@ impl Writer {
     }
 
     /// In force: what was released before it is delivered, or its connection reset.
-    fn tell_of_a_stop(&self) {
+    pub(super) fn tell_of_a_stop(&self) {
         self.stopped.send_modify(|stops| stops.at_once += 1);
     }
 
-    fn publish(&mut self, transitions: impl IntoIterator<Item = Transition>) {
+    pub(super) fn publish(&mut self, transitions: impl IntoIterator<Item = Transition>) {
         let news = News::of(&mut self.gates, transitions);
         self.publish_news(news);
     }
