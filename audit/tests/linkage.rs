@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use audit::scan::{Frames, SegmentFile, Step, segments};
 use audit::{Journal, Older, OpenError, Trouble};
-use signing_core::journal::{Frame, Freeze, Record};
+use signing_core::journal::Frame;
 
+use filled::fill_segments;
 use support::{Scratch, open, small_journal, start, writable};
 
+mod filled;
 mod support;
 
 /// How often it is looked at what the background found, and after how long.
@@ -23,13 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 fn segmented(scratch: &Scratch) -> Vec<SegmentFile> {
     small_journal(&scratch.0);
     let journal = start(open(&scratch.0).unwrap());
-    let reason = "x".repeat(8 * 1024);
-    while segments(&scratch.0).unwrap().len() < 4 {
-        match journal.note(&Record::Freeze(Freeze { by: "uid 0", reason: &reason })) {
-            Ok(()) | Err(Trouble::Stalled(_)) => {}
-            Err(trouble) => panic!("{trouble}"),
-        }
-    }
+    fill_segments(&journal, &scratch.0, 4);
     journal.stop("the test").unwrap();
     segments(&scratch.0).unwrap()
 }

@@ -1,15 +1,16 @@
 //! An audit key that was replaced never comes back, even with the signature of the one in force.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
 
-use audit::scan::segments;
-use audit::{OpenError, Opened, Trouble, WriterKeys};
-use signing_core::journal::{AuditKeys, Freeze, Record};
+use audit::{OpenError, Opened, WriterKeys};
+use signing_core::journal::AuditKeys;
 
+use filled::fill_segments;
 use support::{SEED, Scratch, key_of, small_journal, start};
 
+mod filled;
 #[expect(dead_code, reason = "other tests look at more of a journal")]
 mod support;
 
@@ -34,13 +35,7 @@ fn i7_a_replaced_audit_key_does_not_take_the_journal_back() {
     // Nothing was written: the key in force goes on.
     let journal = start(open(&scratch.0, &NEXT, &SEED).unwrap());
     // Also when the handover lies in an older segment, which the start does not read.
-    let reason = "x".repeat(8 * 1024);
-    while segments(&scratch.0).unwrap().len() < 3 {
-        match journal.note(&Record::Freeze(Freeze { by: "uid 0", reason: &reason })) {
-            Ok(()) | Err(Trouble::Stalled(_)) => {}
-            Err(trouble) => panic!("{trouble}"),
-        }
-    }
+    fill_segments(&journal, &scratch.0, 3);
     journal.stop("the test").unwrap();
     let error = open(&scratch.0, &SEED, &NEXT).unwrap_err();
     assert!(matches!(error, OpenError::ReplacedKey { .. }), "{error}");

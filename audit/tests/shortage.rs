@@ -10,10 +10,11 @@ use std::time::Duration;
 use audit::scan::segments;
 use audit::{Journal, Older, Trouble};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use signing_core::journal::{Freeze, Record};
 
+use filled::fill_segments;
 use support::{Scratch, open, small_journal, start, writable};
 
+mod filled;
 mod support;
 
 /// How often it is looked at what the background found, and after how long.
@@ -38,13 +39,7 @@ fn older_segments_wait_for_a_file_descriptor_and_are_read_then() {
     let scratch = Scratch::new("shortage");
     small_journal(&scratch.0);
     let journal = start(open(&scratch.0).unwrap());
-    let reason = "x".repeat(8 * 1024);
-    while segments(&scratch.0).unwrap().len() < 3 {
-        match journal.note(&Record::Freeze(Freeze { by: "uid 0", reason: &reason })) {
-            Ok(()) | Err(Trouble::Stalled(_)) => {}
-            Err(trouble) => panic!("{trouble}"),
-        }
-    }
+    fill_segments(&journal, &scratch.0, 3);
     journal.stop("the test").unwrap();
     let opened = open(&scratch.0).unwrap();
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

@@ -63,8 +63,13 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
 }
 
 pub(crate) fn start(opened: Opened) -> Journal {
+    start_with(opened, &InForce::default())
+}
+
+/// With what is in force.
+pub(crate) fn start_with(opened: Opened, in_force: &InForce) -> Journal {
     let (deployment, audit_kid, version) = ("d", "audit", "1");
-    let identity = Identity { deployment, audit_kid, version, in_force: &InForce::default() };
+    let identity = Identity { deployment, audit_kid, version, in_force };
     opened.start(&identity, SEGMENT_BYTES, CLOCK, Box::new(Deaf)).unwrap()
 }
 
