@@ -62,8 +62,7 @@ pub(super) fn run(journal: &Path, flags: &Flags) -> anyhow::Result<ExitCode> {
         // A rename would replace what came there meanwhile without a word.
         fs::hard_link(&new, file)?;
         fs::remove_file(&new)?;
-        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        super::sync_parent(file)?;
         Ok(count)
     });
     if made.is_err() {

@@ -82,6 +82,12 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What was renamed or linked to `file` stays there, also after a crash of the machine.
+fn sync_parent(file: &Path) -> std::io::Result<()> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 fn registry(file: &Path) -> anyhow::Result<Registry> {
     let text = std::fs::read(file)
         .and_then(files::text)

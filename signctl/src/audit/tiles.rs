@@ -40,8 +40,7 @@ pub(super) fn export(
         syncfs(File::open(&new)?)?;
         // It replaces an empty directory at most: no other one.
         fs::rename(&new, directory)?;
-        let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        super::sync_parent(directory)?;
         Ok(size)
     });
     if made.is_err() {
