@@ -10,14 +10,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use signed_note::{Note, StandardVerifier, VerifierList};
 use system_tests::journal::{python, segments};
-use system_tests::{Kind, ProxyBuilder, World};
+use system_tests::{Kind, World};
 use tlog_tiles::{
     Error, Hash, HashReader as _, Tile, TileHashReader, TileReader, check_record, check_tree,
     prove_record, prove_tree, record_hash, stored_hash_index,
 };
 
 use crate::ALICE;
-use crate::audit_tools::audit;
+use crate::audit_tools::{audit, signs};
 
 /// A directory that was exported to.
 struct Log(PathBuf);
@@ -89,18 +89,6 @@ fn export(journal: &Path, directory: &Path, more: &[&str]) -> (i32, String) {
     let (code, said, errors) = audit(journal, &arguments);
     assert_eq!(said, "");
     (code, errors)
-}
-
-/// Signs so often with a proxy that starts and stops; the receipt of the last.
-async fn signs(builder: &ProxyBuilder<'_>, signatures: usize) -> Value {
-    let proxy = builder.clone().start().await;
-    let alice = proxy.client(ALICE).await;
-    let mut receipt = Value::Null;
-    for _ in 0..signatures {
-        receipt = alice.sign_message("ec", b"hi").await.body["audit"].clone();
-    }
-    proxy.stop().await;
-    receipt
 }
 
 #[tokio::test]

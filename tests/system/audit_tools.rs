@@ -40,12 +40,16 @@ fn builder(world: &World) -> ProxyBuilder<'_> {
 /// A journal that a proxy wrote and ended in order, with some signatures, and the receipt
 /// of the last.
 async fn written(world: &World, signatures: usize) -> Value {
-    let proxy = builder(world).start().await;
+    signs(&builder(world), signatures).await
+}
+
+/// Signs so often with a proxy that starts and stops; the receipt of the last.
+pub(crate) async fn signs(builder: &ProxyBuilder<'_>, signatures: usize) -> Value {
+    let proxy = builder.clone().start().await;
     let alice = proxy.client(ALICE).await;
     let mut receipt = Value::Null;
     for _ in 0..signatures {
-        let answer = alice.sign_message("ec", b"hi").await;
-        receipt = answer.body["audit"].clone();
+        receipt = alice.sign_message("ec", b"hi").await.body["audit"].clone();
     }
     proxy.stop().await;
     receipt

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use serde_json::{Value, json};
-use system_tests::{Fault, Kind, Proxy, ProxyBuilder, World};
+use system_tests::{Fault, Key, Kind, Proxy, ProxyBuilder, World};
 
 use crate::ALICE;
 use crate::audit_tools::audit;
@@ -25,6 +25,15 @@ fn rebuild(builder: &ProxyBuilder<'_>, reason: &str) -> (bool, String) {
     said(&builder.verb("state rebuild", &config).args(["--reason", reason]).output().unwrap())
 }
 
+/// A proxy that froze and stopped.
+async fn frozen<'w>(world: &'w World, key: &Key, reason: &str) -> ProxyBuilder<'w> {
+    let builder = world.proxy().signer("ec", key).caller(ALICE, &["ec"]);
+    let proxy = builder.clone().start().await;
+    proxy.admin("POST", "/v1/freeze", json!({"reason": reason})).await;
+    proxy.stop().await;
+    builder
+}
+
 async fn refused(proxy: &Proxy<'_>) -> String {
     proxy.client(ALICE).await.sign_message("ec", b"hi").await.reason().to_owned()
 }
@@ -42,10 +51,7 @@ fn newest(builder: &ProxyBuilder<'_>, kind: &str) -> Value {
 async fn i7_a_freeze_outlives_the_file_that_held_it() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
-    let proxy = builder.clone().start().await;
-    proxy.admin("POST", "/v1/freeze", json!({"reason": "INC-42"})).await;
-    proxy.stop().await;
+    let builder = frozen(&world, &key, "INC-42").await;
     let (is_rebuilt, why) = rebuild(&builder, "no need");
     assert!(!is_rebuilt && why.contains("nothing to rebuild"), "{why}");
 
@@ -83,8 +89,6 @@ async fn i7_a_file_that_says_less_than_the_journal_frees_nothing() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
     let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
-    // Many segments begin after it.
-    let builder = builder.segment_bytes(1 << 20);
     let proxy = builder.clone().start().await;
     let alice = proxy.client(ALICE).await;
     assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
@@ -125,10 +129,7 @@ async fn i7_a_file_that_says_less_than_the_journal_frees_nothing() {
 async fn a_new_journal_ends_no_freeze_and_a_damaged_file_is_kept() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
-    let proxy = builder.clone().start().await;
-    proxy.admin("POST", "/v1/freeze", json!({"reason": "INC-45"})).await;
-    proxy.stop().await;
+    let builder = frozen(&world, &key, "INC-45").await;
     fs::rename(builder.journal(), world.scratch.path("proxy/old-journal")).unwrap();
     // `command` makes the journal.
     let proxy = builder.clone().start_shut().await;
@@ -140,4 +141,25 @@ async fn a_new_journal_ends_no_freeze_and_a_damaged_file_is_kept() {
     let aside = stored(&world).with_file_name("freeze-and-seals.json.aside-1");
     assert!(told.contains(aside.to_str().unwrap()), "{told}");
     assert_eq!(fs::read_to_string(aside).unwrap(), "{\"freeze\": nul");
+}
+
+#[tokio::test]
+async fn an_end_that_was_recorded_and_could_not_be_stored_is_none() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let builder = frozen(&world, &key, "INC-47").await;
+    let proxy = builder.clone().start_shut().await;
+    proxy.unhealthy_for("frozen").await;
+    // A directory that is not empty lets no file take its place.
+    fs::remove_file(stored(&world)).unwrap();
+    fs::create_dir_all(stored(&world).join("full")).unwrap();
+    assert_eq!(proxy.signctl(&["unfreeze"]).0, 1);
+    assert_eq!(refused(&proxy).await, "frozen");
+    proxy.stop().await;
+    fs::remove_dir_all(stored(&world)).unwrap();
+    let (is_rebuilt, told) = rebuild(&builder, "INC-48");
+    assert!(is_rebuilt, "{told}");
+    let proxy = builder.start_shut().await;
+    let status = proxy.admin("GET", "/v1/status", json!(null)).await;
+    assert!(status.body["freeze"]["reason"].as_str().unwrap().contains("INC-47"), "{status:?}");
 }
