@@ -102,8 +102,8 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens the store in `directory`, which has to exist, and reads what is stored. None: there is
-    /// no file, as there is none before `init`.
+    /// Opens the store in `directory`, which has to exist, and reads what is stored. None: the
+    /// file does not exist, as before `init`.
     ///
     /// # Errors
     /// [`StoreError`].

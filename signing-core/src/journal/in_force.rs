@@ -50,7 +50,7 @@ pub struct SealedFor {
 }
 
 impl InForce {
-    /// Hears the next record. None if its body is none that such a record has.
+    /// Hears the next record. None if its body cannot be read as one of its kind.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind begins or ends either")]
     pub fn hear(&mut self, kind: Kind, body: &[u8]) -> Option<()> {
