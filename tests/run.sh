@@ -73,7 +73,8 @@ step "build (one profile for the product and its tests)"
 cargo build --release --locked --workspace --all-targets
 
 step "tests"
-cargo test --release --locked --workspace --no-fail-fast
+# Whoever started this with nohup or in the background had signals ignored, and a child inherits that.
+env --default-signal=HUP,INT,QUIT cargo test --release --locked --workspace --no-fail-fast
 
 if [ "$campaign" = yes ]; then
   step "fuzzing"
