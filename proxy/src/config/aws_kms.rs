@@ -181,8 +181,12 @@ fn is_alias(text: &str) -> bool {
     })
 }
 
+/// AWS's longest has 14 characters.
+const REGION_MAX_BYTES: usize = 64;
+
 fn is_region(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+    (1..=REGION_MAX_BYTES).contains(&text.len())
+        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 /// The region's own endpoint: named, so that no variable or profile of the SDK
@@ -288,6 +292,7 @@ mod tests {
             ("eu-central-1", true),
             ("us-gov-west-1", true),
             ("", false),
+            (&"e".repeat(65), false),
             ("EU", false),
             ("eu central", false),
         ] {
