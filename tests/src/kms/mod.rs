@@ -2,9 +2,11 @@
 //! fault switchable while it runs. It has a thread and a runtime of its own, so
 //! that it is fast and nothing in a test can starve it.
 
+mod answers;
 mod clients;
 mod cut;
 mod pair;
+mod received;
 mod region;
 
 use std::collections::BTreeMap;
@@ -16,27 +18,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
+use answers::{answer, error, with_id};
 use clients::Clients;
 use pair::Pair;
+use received::Log;
 
 pub use pair::Kind;
-
-/// Operations that faults are set for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Operation {
-    /// `Sign`.
-    Sign,
-    /// `GetPublicKey`.
-    GetPublicKey,
-    /// `DescribeKey`.
-    DescribeKey,
-}
+pub use received::{Operation, Received};
 
 /// What goes wrong with an operation of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +104,7 @@ struct Held {
     other: Pair,
     faults: Mutex<BTreeMap<Operation, Fault>>,
     calls: Mutex<BTreeMap<Operation, u64>>,
+    log: Log,
     mended: Notify,
     /// The one algorithm that is not denied.
     only: Mutex<Option<&'static str>>,
@@ -141,6 +136,7 @@ impl Kms {
             other: Pair::generate(kind),
             faults: Mutex::default(),
             calls: Mutex::default(),
+            log: Log::default(),
             mended: Notify::new(),
             only: Mutex::default(),
             state: Mutex::new(("Enabled", None)),
@@ -178,32 +174,35 @@ impl Kms {
 
     async fn respond(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let refused = self.clients.refuse(request.headers());
-        let target = request
-            .headers()
-            .get("x-amz-target")
-            .and_then(|target| target.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
-        let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-        if let Some(code) = refused {
-            return Ok(error(code, 400));
-        }
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let input: Value = serde_json::from_slice(&body).unwrap_or_default();
         let held =
             self.keys.lock().unwrap().get(input["KeyId"].as_str().unwrap_or_default()).cloned();
         let Some(held) = held else { return Ok(error("NotFoundException", 400)) };
-        let operation = match target.as_str() {
-            "TrentService.Sign" => Operation::Sign,
-            "TrentService.GetPublicKey" => Operation::GetPublicKey,
-            "TrentService.DescribeKey" => Operation::DescribeKey,
-            _ => return Ok(error("UnknownOperationException", 400)),
+        let Some(operation) = Operation::of(&head.headers) else {
+            return Ok(error("UnknownOperationException", 400));
         };
-        *held.calls.lock().unwrap().entry(operation).or_default() += 1;
-        let fault = held.faults.lock().unwrap().get(&operation).cloned();
+        let id = held.log.take(operation, &head.headers);
+        match refused {
+            Some(code) => Ok(with_id(error(code, 400), &id)),
+            None => Ok(with_id(held.respond(operation, &input).await?, &id)),
+        }
+    }
+}
+
+impl Held {
+    async fn respond(
+        &self,
+        operation: Operation,
+        input: &Value,
+    ) -> io::Result<Response<Full<Bytes>>> {
+        *self.calls.lock().unwrap().entry(operation).or_default() += 1;
+        let fault = self.faults.lock().unwrap().get(&operation).cloned();
         match &fault {
             Some(Fault::Error(code, status)) => return Ok(error(code, *status)),
             Some(Fault::Latency(latency)) => tokio::time::sleep(*latency).await,
-            Some(Fault::Hold) => held.mended(operation).await,
+            Some(Fault::Hold) => self.mended(operation).await,
             Some(Fault::Hang) => std::future::pending::<Infallible>().await.into_never(),
             Some(Fault::Reset) => return Err(io::Error::other("reset")),
             Some(Fault::NotJson) => return Ok(answer(200, Bytes::from_static(b"<html>"))),
@@ -211,9 +210,9 @@ impl Kms {
             _ => {}
         }
         let answered = match operation {
-            Operation::Sign => sign(&held, &input, fault.as_ref()),
-            Operation::GetPublicKey => Ok(public_key(&held)),
-            Operation::DescribeKey => Ok(description(&held)),
+            Operation::Sign => sign(self, input, fault.as_ref()),
+            Operation::GetPublicKey => Ok(public_key(self)),
+            Operation::DescribeKey => Ok(description(self)),
         };
         let body = match answered {
             Ok(body) => body,
@@ -271,6 +270,17 @@ impl Key {
     pub fn mend(&self) {
         self.held().faults.lock().unwrap().clear();
         self.held().mended.notify_waiters();
+    }
+
+    /// The calls that it received, answered or not, oldest first.
+    #[must_use]
+    pub fn received(&self) -> Vec<Received> {
+        self.held().log.all()
+    }
+
+    /// Has every answer say that it is that one.
+    pub fn name_answers(&self, id: &'static str) {
+        *self.held().log.named.lock().unwrap() = Some(id);
     }
 
     /// How often `operation` was called.
@@ -359,21 +369,6 @@ fn description(held: &Held) -> Value {
         metadata["DeletionDate"] = json!(at);
     }
     json!({"KeyMetadata": metadata})
-}
-
-fn error(code: &str, status: u16) -> Response<Full<Bytes>> {
-    answer(
-        status,
-        Bytes::from(json!({"__type": code, "message": "a fault of the test KMS"}).to_string()),
-    )
-}
-
-fn answer(status: u16, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap();
-    let kind = http::HeaderValue::from_static("application/x-amz-json-1.1");
-    response.headers_mut().insert("content-type", kind);
-    response
 }
 
 /// A PEM block with lines of 64.
