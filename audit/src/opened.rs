@@ -258,15 +258,21 @@ fn begin(
         let text = |name| outline.text(name).unwrap_or_default();
         let failed = Record::Failed(Failed {
             algorithm: text("algorithm"),
+            attempt: outline.text("attempt"),
             caller: text("caller"),
             detail: "the process ended before the outcome was recorded; the upstream may \
                      have signed, and nothing was released",
+            door: text("door"),
+            earlier_attempts: Vec::new(),
             input_digest: text("input_digest"),
             intent: *intent,
             mode: text("mode"),
             reason: "indeterminate",
+            region: outline.text("region"),
             request_id: text("request_id"),
             signer_kid: text("signer_kid"),
+            upstream: outline.text("upstream"),
+            upstream_request_id: None,
         });
         last = journal.push(&failed, Some(*intent), true)?.1;
     }

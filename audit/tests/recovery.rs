@@ -176,13 +176,17 @@ fn a_long_torn_write_is_judged_and_cut_piece_by_piece() {
 fn intent(request_id: &str) -> Record<'_> {
     Record::Intent(Intent {
         algorithm: "ED25519_SHA_512",
+        attempt: Some("0f"),
         caller: "spiffe://test/a",
+        door: "mtls",
         input_digest: "sha256:00",
         justification: None,
         mode: "normal",
+        region: Some("eu-test-1"),
         request_id,
         signer_kid: "k",
         traceparent: None,
+        upstream: Some("aws-kms"),
     })
 }
 
@@ -227,14 +231,20 @@ fn an_open_intent_is_found_in_an_older_segment_and_concluded_once() {
             done,
             &Record::Failed(Failed {
                 algorithm: "ED25519_SHA_512",
+                attempt: Some("0f-1"),
                 caller: "spiffe://test/a",
                 detail: "",
+                door: "mtls",
+                earlier_attempts: Vec::new(),
                 input_digest: "sha256:00",
                 intent: left_seq - 1,
                 mode: "normal",
                 reason: "indeterminate",
+                region: Some("eu-test-1"),
                 request_id: "done",
                 signer_kid: "k",
+                upstream: Some("aws-kms"),
+                upstream_request_id: None,
             }),
         )
         .unwrap();

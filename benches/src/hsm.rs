@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use host::clock::now;
-use release::CanaryOrder;
+use release::{CanaryOrder, Operation, Probes, Purpose};
 use serde::{Deserialize, Serialize};
 use signing_core::worker::Start;
-use signing_core::{Algorithm, Canary, Registry};
+use signing_core::{Algorithm, AttemptsId, Canary, Registry};
 use system_tests::{Kind, SoftHsm, softhsm};
 use tokio::task::JoinSet;
 use upstream::settings::Pkcs11;
@@ -195,9 +195,12 @@ pub async fn run(args: &HsmLoop) -> anyhow::Result<Looped> {
         Pkcs11Clients::new(&config, algorithm, "key", &Arc::new(Ledger::default()))?.data,
     );
     let upstream = Arc::new(Upstream::new(provider, FaultSwitch::default()));
+    let probes = Probes::new(now());
+    let (asked, id) = ((Purpose::Canary, Operation::GetPublicKey), AttemptsId::new([7; 16]));
+    let calls = probes.calls(&signer.kid, asked, id);
     let patience = Instant::now();
     loop {
-        match upstream.public_key().await {
+        match upstream.public_key(&calls).await {
             Ok(found) => {
                 ensure!(found.spki_der == signer.public_key.spki_der(), "another key");
                 upstream.pin(found);
@@ -218,11 +221,13 @@ pub async fn run(args: &HsmLoop) -> anyhow::Result<Looped> {
     let (began, counting) = (Instant::now(), Duration::from_secs_f64(args.seconds));
     let mut calling = JoinSet::new();
     for _ in 0..args.calls {
-        let order = CanaryOrder::new(Arc::clone(&signer), &canary);
-        let upstream = Arc::clone(&upstream);
+        let (signer, canary) = (Arc::clone(&signer), canary.clone());
+        let (upstream, probes) = (Arc::clone(&upstream), Probes::new(now()));
         calling.spawn(async move {
             let mut took_ns = Vec::new();
             while began.elapsed() < counting {
+                let (attempts, counted) = (AttemptsId::new([7; 16]), (Purpose::Canary, &probes));
+                let order = CanaryOrder::new(Arc::clone(&signer), &canary, attempts, counted);
                 let called = Instant::now();
                 let patience = Patience::Caller { deadline: now().after(CALL_MAX) };
                 upstream.sign(&order, patience).await.result?;

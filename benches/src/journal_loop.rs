@@ -133,25 +133,35 @@ async fn append_until_over(journal: &Journal, phase: &Phase) -> anyhow::Result<V
     let input_digest = format!("sha256:{}", "5a".repeat(32));
     let (request_id, signature) = ("0".repeat(32), "A".repeat(96));
     let signer_kid = "kms-p256";
+    let (attempt, upstream_request_id) = ("0".repeat(32), "0".repeat(36));
+    let (door, upstream, region) = ("mtls", Some("aws-kms"), Some("eu-central-1"));
     let mut latencies = Vec::new();
     while !phase.is_over() {
         let began = Instant::now();
         let intent = journal.intent(&Record::Intent(Intent {
             algorithm,
+            attempt: Some(&attempt),
             caller,
+            door,
             input_digest: &input_digest,
             justification: None,
             mode,
+            region,
             request_id: &request_id,
             signer_kid,
             traceparent: None,
+            upstream,
         }))?;
         let signed = Record::Signed(Signed {
             algorithm,
+            attempt: Some(&attempt),
             caller,
+            door,
+            earlier_attempts: Vec::new(),
             input_digest: &input_digest,
             intent: intent.seq(),
             mode,
+            region,
             replayed: false,
             request_id: &request_id,
             signature: &signature,
@@ -160,6 +170,8 @@ async fn append_until_over(journal: &Journal, phase: &Phase) -> anyhow::Result<V
             session: None,
             signer_record: None,
             timing_us: TimingUs { queue: 12, upstream: 900, verify: 50 },
+            upstream,
+            upstream_request_id: Some(&upstream_request_id),
         });
         journal.outcome(intent, &signed, false).await?;
         if phase.counts() {

@@ -63,7 +63,8 @@ impl Drills {
         draining: watch::Receiver<bool>,
     ) -> Arc<Self> {
         let switches = served.iter().map(|(kid, served)| {
-            let is_development = served.iter().all(|one| one.upstream.provider() == "development");
+            let is_development =
+                served.iter().all(|one| one.upstream.place().provider == "development");
             (kid.clone(), (served.switch.clone(), is_development))
         });
         let signers = switches.collect();

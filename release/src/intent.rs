@@ -5,13 +5,17 @@ use std::sync::Arc;
 use audit::{IntentSeq, Journal, Trouble};
 use signing_core::gate::Admitted;
 use signing_core::journal::{self, Record};
-use signing_core::{Algorithm, Caller, Kid, Mode, Reason, Refusal, ToBeSigned};
+use signing_core::{Algorithm, AttemptsId, Caller, Door, Kid, Mode, Reason, Refusal, ToBeSigned};
+
+use crate::attempts::Signs;
 
 /// What a request carries beside its input, for its records.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'r> {
     /// Its id.
     pub request_id: &'r str,
+    /// Through which door it came.
+    pub door: Door,
     /// The caller's trace (W3C Trace Context), if it sent one.
     pub traceparent: Option<&'r str>,
     /// Why the caller wants the signature, if it said so.
@@ -37,6 +41,9 @@ pub(crate) struct About {
     pub(crate) algorithm: Algorithm,
     pub(crate) input_digest: String,
     pub(crate) mode: Mode,
+    pub(crate) door: Door,
+    /// Who is asked first; none: a kept signature is given out again.
+    pub(crate) signs: Option<Signs>,
     pub(crate) proves: bool,
 }
 
@@ -52,6 +59,7 @@ impl Intent {
         permit: &impl Admitted,
         input: &ToBeSigned,
         context: Context<'_>,
+        (attempts, signs): (AttemptsId, Option<Signs>),
     ) -> Result<Self, Refusal> {
         let about = About {
             request_id: context.request_id.to_owned(),
@@ -60,17 +68,25 @@ impl Intent {
             algorithm: permit.algorithm(),
             input_digest: input.fingerprint().to_string(),
             mode: if permit.session().is_some() { Mode::Breakglass } else { Mode::Normal },
+            door: context.door,
+            signs,
             proves: context.proves,
         };
+        let signs = about.signs.as_ref();
+        let attempt = signs.map(|_| attempts.to_string());
         let record = Record::Intent(journal::Intent {
             algorithm: about.algorithm.name(),
+            attempt: attempt.as_deref(),
             caller: about.caller.as_str(),
+            door: about.door.word(),
             input_digest: &about.input_digest,
             justification: context.justification,
             mode: about.mode.word(),
+            region: signs.and_then(Signs::region),
             request_id: &about.request_id,
             signer_kid: about.signer_kid.as_str(),
             traceparent: context.traceparent,
+            upstream: signs.map(Signs::upstream),
         });
         let seq = journal
             .intent(&record)

@@ -10,18 +10,19 @@
 //!
 //! ```
 //! use audit::Journal;
-//! use release::{Context, Provenance, Release, announce};
+//! use release::{Context, Provenance, Release, Signs, announce};
 //! use signing_core::evidence::Evidence;
 //! use signing_core::gate::{Permit, Snapshot};
-//! use signing_core::{Moment, Refusal, ToBeSigned};
+//! use signing_core::{AttemptsId, Moment, Refusal, ToBeSigned};
 //!
 //! async fn road(
 //!     (journal, permit, input): (&Journal, Permit, ToBeSigned),
 //!     (context, provenance): (Context<'_>, Provenance<'_>),
+//!     (attempts, signs): (AttemptsId, Option<Signs>),
 //!     answer: Result<Vec<u8>, Evidence>,
 //!     (gates, now, wall): (&Snapshot, Moment, time::OffsetDateTime),
 //! ) -> Result<Release, Refusal> {
-//!     let order = announce(journal, permit, input, context)?;
+//!     let order = announce(journal, permit, input, context, (attempts, signs))?;
 //!     let proven = order.prove(answer).map_err(|failed| failed.record(journal))?;
 //!     let recorded = proven.record(journal, provenance).await?;
 //!     recorded.release(gates, now, wall).map_err(|withheld| withheld.record(journal))
@@ -32,7 +33,7 @@
 //!
 //! ```compile_fail
 //! fn forge(proven: release::Proven, durable: audit::Durable) -> release::Recorded {
-//!     let release::Proven { permit, intent, signature } = proven;
+//!     let release::Proven { permit, intent, signature, .. } = proven;
 //!     release::Recorded { permit, about: intent.about, signature, durable }
 //! }
 //! ```
@@ -41,8 +42,11 @@
 //!
 //! ```compile_fail
 //! use signing_core::{ToBeSigned, gate::Permit};
-//! fn forge(permit: Permit, intent: audit::IntentSeq, input: ToBeSigned) -> release::SigningOrder {
-//!     release::SigningOrder { permit, intent, input }
+//! fn forge(
+//!     (permit, intent, input): (Permit, audit::IntentSeq, ToBeSigned),
+//!     attempts: release::Attempts,
+//! ) -> release::SigningOrder {
+//!     release::SigningOrder { permit, intent, input, attempts }
 //! }
 //! ```
 //!
@@ -96,12 +100,16 @@
 //! }
 //! ```
 
+mod attempts;
 mod intent;
 mod order;
+mod probes;
 mod record;
 mod release;
 
+pub use attempts::{Attempts, Signs};
 pub use intent::Context;
 pub use order::{CanaryOrder, Failed, Order, Proven, SigningOrder, announce};
+pub use probes::{Operation, ProbeCalls, Probes, Purpose};
 pub use record::{Provenance, Recorded};
 pub use release::{Release, Withheld};

@@ -5,15 +5,22 @@ use std::sync::Arc;
 use audit::Journal;
 use signing_core::evidence::{Evidence, Fault};
 use signing_core::gate::{Admitted, Permit};
-use signing_core::{Algorithm, Canary, Reason, Refusal, Signer, ToBeSigned, VerifiedSignature};
+use signing_core::{
+    Algorithm, AttemptsId, Canary, Reason, Refusal, Signer, ToBeSigned, VerifiedSignature,
+};
 
+use crate::attempts::{Attempts, Made, Signs};
 use crate::intent::{Context, Intent};
+use crate::probes::{Operation, ProbeCalls, Probes, Purpose};
 
 /// What an upstream may be asked to sign: the bytes, and under which algorithm. Sealed: only a
 /// [`SigningOrder`] and a [`CanaryOrder`] are orders.
 pub trait Order: sealed::Sealed + Send + Sync {
     /// The bytes, in the form of their algorithm.
     fn input(&self) -> &ToBeSigned;
+
+    /// The calls that are made for it: whoever makes one says so here first.
+    fn attempts(&self) -> &Attempts;
 
     /// The algorithm.
     fn algorithm(&self) -> Algorithm {
@@ -34,6 +41,7 @@ pub struct SigningOrder<P: Admitted = Permit> {
     permit: P,
     intent: Intent,
     input: ToBeSigned,
+    attempts: Attempts,
 }
 
 /// A canary of the monitor. It can hold no caller's bytes, and its signature
@@ -42,6 +50,7 @@ pub struct SigningOrder<P: Admitted = Permit> {
 pub struct CanaryOrder {
     signer: Arc<Signer>,
     input: ToBeSigned,
+    calls: ProbeCalls,
 }
 
 /// An order whose signature verified under the registered public key. Made by
@@ -50,6 +59,7 @@ pub struct CanaryOrder {
 pub struct Proven<P: Admitted = Permit> {
     pub(crate) permit: P,
     pub(crate) intent: Intent,
+    pub(crate) made: Made,
     pub(crate) signature: VerifiedSignature,
 }
 
@@ -57,6 +67,7 @@ pub struct Proven<P: Admitted = Permit> {
 #[derive(Debug)]
 pub struct Failed {
     pub(crate) intent: Intent,
+    pub(crate) made: Made,
     /// What it says about the signer.
     pub evidence: Evidence,
     /// What the caller is told.
@@ -65,7 +76,8 @@ pub struct Failed {
 
 /// Announces in the journal what `permit` is about to be used for, and orders it. From here on
 /// an outcome has to follow, even if the process dies. Nobody waits for the disk: the outcome's
-/// record waits for both.
+/// record waits for both. `attempts` names the calls that will be made, the first to `signs`; none:
+/// a kept signature takes the place of an answer.
 ///
 /// # Errors
 /// `audit_unavailable`, at once: nobody may be asked to sign.
@@ -74,9 +86,10 @@ pub fn announce<P: Admitted>(
     permit: P,
     input: ToBeSigned,
     context: Context<'_>,
+    (attempts, signs): (AttemptsId, Option<Signs>),
 ) -> Result<SigningOrder<P>, Refusal> {
-    let intent = Intent::record(journal, &permit, &input, context)?;
-    Ok(SigningOrder { permit, intent, input })
+    let intent = Intent::record(journal, &permit, &input, context, (attempts, signs))?;
+    Ok(SigningOrder { permit, intent, input, attempts: Attempts::new(attempts) })
 }
 
 impl<P: Admitted> SigningOrder<P> {
@@ -98,7 +111,8 @@ impl<P: Admitted> SigningOrder<P> {
     /// [`Failed`] if the upstream failed, or if its signature does not verify.
     #[expect(clippy::result_large_err, reason = "moved once, out of the one place that makes it")]
     pub fn prove(self, answer: Result<Vec<u8>, Evidence>) -> Result<Proven<P>, Failed> {
-        let Self { permit, intent, input } = self;
+        let Self { permit, intent, input, attempts } = self;
+        let made = attempts.take();
         let signer = permit.signer();
         let verified = answer.and_then(|signature| {
             signer
@@ -106,10 +120,10 @@ impl<P: Admitted> SigningOrder<P> {
                 .map_err(|bad| Evidence::Doubt { detail: bad.to_string() })
         });
         match verified {
-            Ok(signature) => Ok(Proven { permit, intent, signature }),
+            Ok(signature) => Ok(Proven { permit, intent, made, signature }),
             Err(evidence) => {
                 let refusal = refusal(&evidence).about(&signer.kid);
-                Err(Failed { intent, evidence, refusal })
+                Err(Failed { intent, made, evidence, refusal })
             }
         }
     }
@@ -119,30 +133,50 @@ impl<P: Admitted + Sync> Order for SigningOrder<P> {
     fn input(&self) -> &ToBeSigned {
         &self.input
     }
+
+    fn attempts(&self) -> &Attempts {
+        &self.attempts
+    }
 }
 
 impl CanaryOrder {
-    /// Orders a canary of `signer`.
+    /// Orders a canary of `signer`; `attempts` names its calls, which `probes` takes.
     #[must_use]
-    pub fn new(signer: Arc<Signer>, canary: &Canary) -> Self {
+    pub fn new(
+        signer: Arc<Signer>,
+        canary: &Canary,
+        attempts: AttemptsId,
+        (purpose, probes): (Purpose, &Probes),
+    ) -> Self {
         let input = canary.to_be_signed(&signer);
-        Self { signer, input }
+        let calls = probes.calls(&signer.kid, (purpose, Operation::Sign), attempts);
+        Self { signer, input, calls }
     }
 
     /// What the upstream's answer says about the signer.
     #[must_use]
-    pub fn evidence(self, answer: Result<Vec<u8>, Evidence>) -> Evidence {
-        match answer.map(|signature| self.signer.verify(&self.input, signature)) {
+    pub fn evidence(mut self, answer: Result<Vec<u8>, Evidence>) -> Evidence {
+        let evidence = match answer.map(|signature| self.signer.verify(&self.input, signature)) {
             Ok(Ok(_)) => Evidence::Signed,
             Ok(Err(bad)) => Evidence::Doubt { detail: format!("canary: {bad}") },
             Err(evidence) => evidence,
-        }
+        };
+        self.calls.outcome = Some(match &evidence {
+            Evidence::Signed => "signed",
+            Evidence::Doubt { .. } => "doubt",
+            Evidence::Failed { fault, .. } => fault.word(),
+        });
+        evidence
     }
 }
 
 impl Order for CanaryOrder {
     fn input(&self) -> &ToBeSigned {
         &self.input
+    }
+
+    fn attempts(&self) -> &Attempts {
+        self.calls.attempts()
     }
 }
 

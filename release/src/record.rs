@@ -9,6 +9,7 @@ use signing_core::gate::{Admitted, Permit};
 use signing_core::journal::{self, Record, TimingUs, clip};
 use signing_core::{Refusal, VerifiedSignature};
 
+use crate::attempts::Signs;
 use crate::intent::{About, Intent, unavailable};
 use crate::order::{Failed, Proven};
 
@@ -44,24 +45,31 @@ impl<P: Admitted> Proven<P> {
         journal: &Journal,
         provenance: Provenance<'_>,
     ) -> Result<Recorded<P>, Refusal> {
-        let Self { permit, intent: Intent { seq, about }, signature } = self;
+        let Self { permit, intent: Intent { seq, about }, made, signature } = self;
         let text = STANDARD.encode(signature.bytes());
         let signer_record = provenance.witnessed.map(JournalRecord::to_text);
         let session = permit.session();
+        let signs = made.signs(about.signs.as_ref());
         let record = Record::Signed(journal::Signed {
             algorithm: about.algorithm.name(),
+            attempt: made.attempt(),
             caller: about.caller.as_str(),
+            door: about.door.word(),
+            earlier_attempts: made.earlier(),
             input_digest: &about.input_digest,
             intent: seq.seq(),
             incident: session.map(|armed| armed.incident.as_str()),
             session: session.map(|armed| armed.session.as_str()),
             signer_record: signer_record.as_deref(),
             mode: about.mode.word(),
+            region: signs.and_then(Signs::region),
             replayed: provenance.replayed,
             request_id: &about.request_id,
             signature: &text,
             signer_kid: about.signer_kid.as_str(),
             timing_us: provenance.timing_us,
+            upstream: signs.map(Signs::upstream),
+            upstream_request_id: made.request_id(),
         });
         match journal.outcome(seq, &record, about.proves).await {
             Ok(durable) => Ok(Recorded { permit, about, signature, durable }),
@@ -75,21 +83,28 @@ impl Failed {
     /// waits: if this record is lost, the next start concludes the intent as indeterminate.
     #[must_use]
     pub fn record(self, journal: &Journal) -> Refusal {
-        let Self { intent: Intent { seq, about }, evidence, refusal } = self;
+        let Self { intent: Intent { seq, about }, made, evidence, refusal } = self;
         let detail = match &evidence {
             Evidence::Signed => "",
             Evidence::Failed { detail, .. } | Evidence::Doubt { detail } => detail,
         };
+        let signs = made.signs(about.signs.as_ref());
         let record = Record::Failed(journal::Failed {
             algorithm: about.algorithm.name(),
+            attempt: made.attempt(),
             caller: about.caller.as_str(),
+            door: about.door.word(),
+            earlier_attempts: made.earlier(),
             detail: clip(detail),
             input_digest: &about.input_digest,
             intent: seq.seq(),
             mode: about.mode.word(),
             reason: refusal.reason.word(),
+            region: signs.and_then(Signs::region),
             request_id: &about.request_id,
             signer_kid: about.signer_kid.as_str(),
+            upstream: signs.map(Signs::upstream),
+            upstream_request_id: made.request_id(),
         });
         // The caller is refused either way; its reason says more than the journal's.
         let _ = journal.conclude(seq, &record);

@@ -7,9 +7,11 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod attempt;
 pub mod breakglass;
 pub mod caller;
 pub mod canary;
+pub mod door;
 pub mod evidence;
 pub mod gate;
 pub mod journal;
@@ -27,8 +29,10 @@ pub mod rulebook;
 pub mod tree;
 pub mod worker;
 
+pub use attempt::{AttemptId, AttemptsId, UpstreamRequestId};
 pub use caller::Caller;
 pub use canary::Canary;
+pub use door::Door;
 pub use key::{
     Algorithm, Digest, Hash, Kid, SignatureFormat, Signer, ToBeSigned, VerifiedSignature,
 };

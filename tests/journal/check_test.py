@@ -82,6 +82,37 @@ def the_oldest_segments_may_be_moved_away():
         raise AssertionError("a key that nobody named was taken")
 
 
+def calls_are_those_of_their_intent():
+    to = {"region": "r", "upstream": "aws-kms"}
+    intent, order = REQUEST | to | {"attempt": "0a" * 16}, "0a" * 16
+    first = to | {"attempt": f"{order}-1", "reason": "unavailable"}
+    signed = SIGNED | to | {"attempt": f"{order}-2", "earlier_attempts": [first], "replayed": False,
+                            "upstream_request_id": "u-1"}
+    failed = REQUEST | to | {"attempt": order, "detail": "", "intent": 5, "reason": "indeterminate"}
+    call = to | {"attempt": f"{order}-1", "operation": "Sign", "outcome": "signed",
+                   "purpose": "canary", "signer_kid": "s"}
+    probes = {"calls": [call, call | {"upstream_request_id": "u-2"}], "over_s": 10}
+
+    def files(signed=signed, probes=probes, intent=intent):
+        records = [*RECORDS[:2], ("intent", intent), ("signed", signed), ("intent", intent), ("failed", failed),
+                   ("probes", probes), RECORDS[8]]
+        return Forge(segment_bytes=16384).write(*(body(*record) for record in records)).files()
+
+    code, said = check(files())
+    assert code == 0 and json.loads(said)["types"]["probes"] == 1, said
+    refused(files(signed=signed | {"attempt": f"{order}-3"}), "attempts")
+    refused(files(signed=signed | {"earlier_attempts": []}), "attempts")
+    refused(files(signed=signed | {"earlier_attempts": [first | {"more": 1}]}), "a call has an unknown field")
+    refused(files(signed=signed | {"attempt": order, "earlier_attempts": []}), "attempts")
+    refused(files(signed=signed | {"upstream_request_id": "u 1"}), "upstream_request_id")
+    refused(files(signed=SIGNED | {"replayed": False}), "signed without an attempt")
+    refused(files(signed=signed | {"door": "local:x"}), "door is not that of intent")
+    refused(files(intent=REQUEST | {"attempt": order}), "attempt and upstream")
+    refused(files(intent=intent | {"door": "window"}), "door window")
+    refused(files(probes=probes | {"calls": [call | {"purpose": "fun"}]}), "purpose fun")
+    refused(files(probes=probes | {"calls": [{"attempt": "x"}]}), "a call lacks a field")
+
+
 def session(**changed):
     """A journal of the emergency signer with one session; `r5={...}` changes the data of the fifth."""
     actor, key = {"actor": "service:signing-breakglass"}, {"emergency_kid": "e"}
@@ -326,6 +357,7 @@ for test in [
     the_page_and_the_checker_agree_on_a_good_journal,
     the_oldest_segments_may_be_moved_away,
     a_session_is_followed_through,
+    calls_are_those_of_their_intent,
     what_does_not_belong_is_found,
     a_header_goes_on_from_the_segment_before,
     a_checkpoint_says_what_is_before_it,

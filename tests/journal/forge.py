@@ -8,7 +8,7 @@ import zlib
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-LOG, SEGMENT_BYTES = bytes(range(16)), 4096 + 2560
+LOG, SEGMENT_BYTES = bytes(range(16)), 4096 + 3072
 AUDIT = ed25519.Ed25519PrivateKey.generate()
 
 

@@ -17,11 +17,11 @@ from keys import Registry, spki
 
 ALICE, NEXT = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
 DIGEST = hashlib.sha256(b"hello").digest()
-REQUEST = {"algorithm": "ECDSA_SHA_256", "caller": "a", "input_digest": f"sha256:{DIGEST.hex()}",
+REQUEST = {"algorithm": "ECDSA_SHA_256", "caller": "a", "door": "mtls", "input_digest": f"sha256:{DIGEST.hex()}",
            "mode": "normal", "request_id": "r-1", "signer_kid": "s"}
 AUDIT_KEY = {"audit_key": base64.b64encode(spki(AUDIT.public_key())).decode(), "audit_kid": "audit"}
 SIGNATURE = base64.b64encode(ALICE.sign(b"hello", ec.ECDSA(hashes.SHA256()))).decode()
-SIGNED = REQUEST | {"intent": 3, "replayed": False, "signature": SIGNATURE,
+SIGNED = REQUEST | {"intent": 3, "replayed": True, "signature": SIGNATURE,
                     "timing_us": {"queue": 1, "upstream": 2, "verify": 3}}
 RECORDS = [
     ("init", AUDIT_KEY | {"by": "uid 0", "deployment": "d"}),

@@ -9,16 +9,20 @@ from tree import Defect, need
 
 AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
-REQUEST = "algorithm caller input_digest mode request_id signer_kid"
+ATTEMPT = re.compile(r"[0-9a-f]{32}")
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST = "algorithm caller door input_digest mode request_id signer_kid"
+UPSTREAM = "attempt? region? upstream?"
+CALLED = f"{UPSTREAM} earlier_attempts? upstream_request_id?"
 # The table of the page: what each type's `data` has; a ? marks what may be absent.
 FIELDS = {
     "init": "audit_key audit_kid by deployment replaces?",
     "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq freeze? open_intents seals version",
     "stop": "reason",
     "segment": "freeze? oldest_open? seals",
-    "intent": f"{REQUEST} justification? traceparent?",
-    "signed": f"{REQUEST} incident? intent replayed session? signature signer_record? timing_us",
-    "failed": f"{REQUEST} detail intent reason",
+    "intent": f"{REQUEST} {UPSTREAM} justification? traceparent?",
+    "signed": f"{REQUEST} {CALLED} incident? intent replayed session? signature signer_record? timing_us",
+    "failed": f"{REQUEST} {CALLED} detail intent reason",
     "withheld": "detail reason request_id signed signer_kid",
     "gate": "detail from signer_kid to upstream?",
     "freeze": "by reason",
@@ -26,6 +30,7 @@ FIELDS = {
     "unseal": "by reason sealed_for signer_kid?",
     "reload": "by generation",
     "drill": "by phase signer_kid slipped? time_to_recover_ms? time_to_refuse_ms?",
+    "probes": "calls left_out? over_s",
     "refusals": "over_s refused",
     "activation": "activated by detail emergency_kid? incident? reason session? signer_head? signer_instance? signer_record?",
     "breakglass_ended": "by detail emergency_kid incident reason session signer_head? signer_record?",
@@ -65,6 +70,14 @@ def clipped(text):
 def is_place(name, value):
     """A head or a record of a journal; it may be absent."""
     need(value is None or PLACE.fullmatch(value), f"{name}: {value!r}")
+
+
+def is_called(call, more=""):
+    """A call to an upstream, in a list of them."""
+    allowed = f"attempt region? upstream upstream_request_id? {more}".split()
+    need(call.keys() <= {f.rstrip("?") for f in allowed}, f"a call has an unknown field: {sorted(call)}")
+    need({f for f in allowed if f[-1] != "?"} <= call.keys(), f"a call lacks a field: {sorted(call)}")
+    need(REQUEST_ID.fullmatch(call.get("upstream_request_id", "x")), "upstream_request_id")
 
 
 class Records:
@@ -172,7 +185,18 @@ class Records:
         need(not self.is_whole() or data.get("oldest_open") == oldest, f"oldest_open is {oldest}")
 
     def on_intent(self, data, _):
+        need(data["door"] == "mtls", f"door {data['door']}")
+        need(ATTEMPT.fullmatch(data.get("attempt", "0" * 32)), f"attempt {data.get('attempt')}")
+        need(("attempt" in data) == ("upstream" in data), "attempt and upstream")
         self.open[self.seq] = data
+
+    def on_probes(self, data, _):
+        for call in data["calls"]:
+            is_called(call, "operation outcome purpose signer_kid")
+            order, _, number = call["attempt"].partition("-")
+            need(ATTEMPT.fullmatch(order) and number.isdigit(), f"attempt {call['attempt']}")
+            need(call["purpose"] in ("canary", "doctor", "warmth"), f"purpose {call['purpose']}")
+            need(call["operation"] in ("Sign", "GetPublicKey", "DescribeKey"), f"operation {call['operation']}")
 
     def on_failed(self, data, _):
         self.outcome(data)
@@ -194,6 +218,21 @@ class Records:
         need(intent is not None, f"intent {number} is none, or had its outcome")
         for name in REQUEST.split():
             need(data[name] == intent[name], f"{name} is not that of intent {number}")
+        self.calls(data, intent)
+
+    def calls(self, data, intent):
+        earlier, attempt = data.get("earlier_attempts", []), data.get("attempt")
+        for call in earlier:
+            is_called(call, "reason")
+        need(REQUEST_ID.fullmatch(data.get("upstream_request_id", "x")), "upstream_request_id")
+        ids = [call["attempt"] for call in earlier] + ([attempt] if attempt else [])
+        expected = [f"{intent.get('attempt')}-{number}" for number in range(1, len(ids) + 1)]
+        # Of an intent that a start concludes nobody knows how many calls there were.
+        concluded = "signature" not in data and ids == [intent.get("attempt")]
+        need(ids == expected or concluded, f"attempts {ids}, not {expected}")
+        if not ids:
+            need("upstream_request_id" not in data, "upstream_request_id without an attempt")
+            need("signature" not in data or data["replayed"], "signed without an attempt")
 
     def on_session_activated(self, data, _):
         need(self.session is None, "a session is in force already")

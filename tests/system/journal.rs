@@ -119,6 +119,11 @@ async fn an_intent_that_a_crash_left_open_is_concluded_as_indeterminate() {
     assert_eq!(starts.last().unwrap()["open_intents"], 1);
     let [failed] = of_type(&records, "failed")[..] else { panic!("{records:?}") };
     assert_eq!((&failed["reason"], &failed["caller"]), (&json!("indeterminate"), &json!(ALICE)));
+    // What the KMS's own log is searched for.
+    let intent = of_type(&records, "intent")[0];
+    for name in ["attempt", "door", "region", "upstream"] {
+        assert!(intent[name].is_string() && failed[name] == intent[name], "{name} of {failed}");
+    }
     assert_eq!(again.client(ALICE).await.sign_message("ec", b"hi").await.status, 200);
 }
 

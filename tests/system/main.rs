@@ -12,6 +12,7 @@ mod admin_socket;
 mod algorithms;
 mod answers;
 mod api_docs;
+mod attempts;
 mod audit_key_renewal;
 mod audit_tiles;
 mod audit_tools;

@@ -4,10 +4,12 @@
 //! reach: so an outage can be tried.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use development::DevelopmentKey;
-use release::Order;
+use release::{Order, Signs};
 use signing_core::evidence::Fault;
+use signing_core::gate::Place;
 
 use super::UpstreamError;
 
@@ -25,12 +27,17 @@ impl DevelopmentUpstream {
         Self { key, file }
     }
 
-    pub(super) fn sign(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
+    pub(super) fn sign(
+        &self,
+        order: &impl Order,
+        place: &Arc<Place>,
+    ) -> Result<Vec<u8>, UpstreamError> {
         // Before anything is signed: what is refused here was certainly not signed.
         if !self.file.exists() {
             let detail = format!("{} is not there; move it back", self.file.display());
             return Err(UpstreamError::failed(Fault::Unavailable, detail));
         }
+        order.attempts().begin(Signs::Upstream(Arc::clone(place)));
         self.key
             .sign(order.input())
             .map_err(|error| UpstreamError::failed(Fault::Rejected, error.to_string()))

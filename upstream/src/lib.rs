@@ -6,16 +6,19 @@ mod fault;
 mod kms;
 mod pkcs11;
 mod quota;
+pub mod random;
 mod retry;
 mod served;
 pub mod settings;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::now;
-use release::Order;
+use release::{Order, ProbeCalls};
 use signing_core::Moment;
 use signing_core::evidence::{Evidence, Fault};
+use signing_core::gate::Place;
 
 pub use development::DevelopmentUpstream;
 pub use fault::{FaultInForce, FaultSwitch};
@@ -28,6 +31,7 @@ pub use served::{Latency, NoRoute, Reached, Route, Served};
 #[derive(Debug)]
 pub struct Upstream {
     provider: Provider,
+    place: Arc<Place>,
     switch: FaultSwitch,
 }
 
@@ -117,11 +121,32 @@ impl UpstreamError {
     }
 }
 
+impl Provider {
+    /// Its name in the configuration: the label `upstream` of metrics.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::AwsKms(_) => "aws-kms",
+            Self::Pkcs11(_) => "pkcs11",
+            Self::Development(_) => "development",
+        }
+    }
+
+    /// The region of a metric label: of a token, its label; `local` where there is none.
+    fn region(&self) -> &str {
+        match self {
+            Self::AwsKms(kms) => kms.region(),
+            Self::Pkcs11(token) => token.region(),
+            Self::Development(_) => "local",
+        }
+    }
+}
+
 impl Upstream {
     /// Reaches a key by `provider`, as long as `switch` lets it.
     #[must_use]
     pub fn new(provider: Provider, switch: FaultSwitch) -> Self {
-        Self { provider, switch }
+        let place = Place { provider: provider.name(), region: provider.region().to_owned() };
+        Self { provider, place: Arc::new(place), switch }
     }
 
     /// How it reaches its key.
@@ -130,24 +155,10 @@ impl Upstream {
         &self.provider
     }
 
-    /// The provider's name: the label `upstream` of metrics.
+    /// Which upstream it is, in metrics and records.
     #[must_use]
-    pub fn provider(&self) -> &'static str {
-        match &self.provider {
-            Provider::AwsKms(_) => "aws-kms",
-            Provider::Pkcs11(_) => "pkcs11",
-            Provider::Development(_) => "development",
-        }
-    }
-
-    /// The region of a metric label: of a token, its label; `local` where there is none.
-    #[must_use]
-    pub fn region(&self) -> &str {
-        match &self.provider {
-            Provider::AwsKms(kms) => kms.region(),
-            Provider::Pkcs11(token) => token.region(),
-            Provider::Development(_) => "local",
-        }
+    pub fn place(&self) -> &Arc<Place> {
+        &self.place
     }
 
     /// Asks for a signature. Bounded in time by the upstream's own call
@@ -173,14 +184,19 @@ impl Upstream {
         if let Err(drilled) = self.switch.pass() {
             return Answered { result: Err(drilled), began: asked };
         }
+        let place = &self.place;
         let (result, began) = match (&self.provider, attempts) {
-            (Provider::AwsKms(kms), Attempts::Retried) => (kms.sign(order).await, asked),
-            (Provider::AwsKms(kms), Attempts::One) => (kms.sign_in_one_attempt(order).await, asked),
-            (Provider::Pkcs11(token), _) => token.sign(order, patience, asked).await,
-            (Provider::Development(development), _) => (development.sign(order), asked),
+            (Provider::AwsKms(kms), Attempts::Retried) => (kms.sign(order, place).await, asked),
+            (Provider::AwsKms(kms), Attempts::One) => {
+                (kms.sign_in_one_attempt(order, place).await, asked)
+            }
+            (Provider::Pkcs11(token), _) => token.sign(order, place, patience, asked).await,
+            (Provider::Development(development), _) => (development.sign(order, place), asked),
         };
-        if result.is_ok() {
-            self.switch.answered(asked);
+        match &result {
+            Ok(_) => self.switch.answered(asked),
+            Err(UpstreamError::Failed { fault, .. }) => order.attempts().failed(*fault),
+            Err(UpstreamError::Doubt { .. }) => {}
         }
         Answered { result, began }
     }
@@ -216,14 +232,14 @@ impl Upstream {
         }
     }
 
-    /// Asks which key the upstream holds.
+    /// Asks which key the upstream holds; a call that is made for it is one of `calls`.
     ///
     /// # Errors
     /// What is known about the failure.
-    pub async fn public_key(&self) -> Result<FoundKey, UpstreamError> {
+    pub async fn public_key(&self, calls: &ProbeCalls) -> Result<FoundKey, UpstreamError> {
         self.switch.pass()?;
         match &self.provider {
-            Provider::AwsKms(kms) => kms.public_key().await,
+            Provider::AwsKms(kms) => kms.public_key(&self.place, calls).await,
             Provider::Pkcs11(token) => token.public_key(),
             Provider::Development(development) => {
                 Ok(FoundKey { spki_der: development.public_key(), arn: None })
@@ -232,19 +248,20 @@ impl Upstream {
     }
 
     /// What speaks against the use of its key, where the upstream can be asked for that.
-    pub async fn key_trouble(&self) -> Option<UpstreamError> {
+    pub async fn key_trouble(&self, calls: &ProbeCalls) -> Option<UpstreamError> {
         match &self.provider {
-            Provider::AwsKms(kms) => kms.key_trouble().await,
+            Provider::AwsKms(kms) => kms.key_trouble(&self.place, calls).await,
             // Its sessions say so themselves.
             Provider::Pkcs11(_) | Provider::Development(_) => None,
         }
     }
 
     /// Keeps credentials and connections ready; to be spawned on the runtime that
-    /// uses them. Ends at once where there is nothing to keep.
-    pub async fn keep_warm(&self) {
+    /// uses them. Ends at once where there is nothing to keep. `calls` are those of one question;
+    /// without them it is not asked.
+    pub async fn keep_warm(&self, calls: impl Fn() -> Option<ProbeCalls>) {
         match &self.provider {
-            Provider::AwsKms(kms) => kms.keep_warm().await,
+            Provider::AwsKms(kms) => kms.keep_warm(&self.place, calls).await,
             Provider::Pkcs11(_) | Provider::Development(_) => {}
         }
     }

@@ -196,6 +196,7 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
         | Kind::Unseal
         | Kind::Reload
         | Kind::Drill
+        | Kind::Probes
         | Kind::Refusals
         | Kind::SessionActivated
         | Kind::SessionRefused

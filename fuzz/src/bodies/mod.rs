@@ -16,7 +16,7 @@ use signing_core::journal::{Frame, HEADER_BYTES, Header, Outline};
 use signing_core::key::PublicKey;
 use signing_core::tree::{Inclusion, SignedCheckpoint};
 use signing_core::{
-    Algorithm, Caller, Canary, Digest, Hash, Input, Kid, Moment, Registry, SignatureFormat,
+    Algorithm, Caller, Canary, Digest, Door, Hash, Input, Kid, Moment, Registry, SignatureFormat,
     ToBeSigned,
 };
 use signing_proxy::config::{self, Environment};
@@ -240,7 +240,7 @@ fn headers(bytes: &[u8]) {
     let id = request_context::request_id(&headers);
     assert!((1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
     let (now, longest) = (Moment::from_nanos(u64::MAX / 2), Duration::from_secs(5));
-    if let Ok(context) = RequestContext::read(&headers, &id, now, longest) {
+    if let Ok(context) = RequestContext::read(&headers, (Door::Mtls, &id), now, longest) {
         assert!(context.deadline <= now.after(longest), "a caller's deadline is longer than ours");
         assert!(context.deadline > now);
         assert!(context.traceparent.is_none_or(|trace| trace.len() == 55));

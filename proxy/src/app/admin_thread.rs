@@ -4,18 +4,17 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, mpsc};
 
-use audit::Journal;
 use host::socket::Bound;
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 
+use super::recorder::Recorder;
 use crate::admin::{self, Admin};
 use crate::breakglass::emergency::Notice;
 use crate::breakglass::{self, Breakglass};
 use crate::conditions::{self, Conditions, Sources};
 use crate::monitor::{MonitorTasks, Stops};
 use crate::observe::{self, Observed};
-use crate::server::refusals::Refusals;
 use crate::server::{self, Connections};
 
 /// The admin thread: monitor, admin socket, metrics and health, on a runtime of
@@ -27,7 +26,7 @@ pub(super) struct AdminThread {
     pub(super) admin: Arc<Admin>,
     pub(super) metrics_listener: TcpListener,
     pub(super) observed: Arc<Observed>,
-    pub(super) recording: (Arc<Refusals>, Journal),
+    pub(super) recorder: Recorder,
     /// What was released before a stop ends with it.
     pub(super) settling: (Connections, watch::Receiver<Stops>),
     /// Where break-glass is configured.
@@ -55,9 +54,8 @@ impl AdminThread {
                 let watching_socket = tokio::spawn(watching_socket);
                 let watching = tokio::spawn(conditions::watch(conditions, sources));
                 let observed = tokio::spawn(observe::serve(metrics_listener, self.observed));
-                let (refusals, journal) = self.recording;
-                let refusals =
-                    tokio::spawn(async move { refusals.record_for_ever(&journal).await });
+                let recorder = self.recorder;
+                let recording = tokio::spawn(async move { recorder.record_for_ever().await });
                 let (connections, stops) = self.settling;
                 let settling = tokio::spawn(server::settle_after_stops(connections, stops));
                 let keeping = tokio::spawn(async move {
@@ -74,7 +72,7 @@ impl AdminThread {
                     _ = observed => {}
                     _ = watching_socket => {}
                     _ = watching => {}
-                    _ = refusals => {}
+                    _ = recording => {}
                     _ = settling => {}
                     _ = keeping => {}
                 }

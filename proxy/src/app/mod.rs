@@ -2,6 +2,7 @@
 
 mod admin_thread;
 mod journal;
+mod recorder;
 pub mod signals;
 mod start_error;
 mod stop;
@@ -19,12 +20,12 @@ use base64::engine::general_purpose::STANDARD;
 use host::clock::{now, wall_now};
 use host::log_limit::LogLimit;
 use host::socket::Bound;
+use release::Probes;
 use signing_core::gate::{Gates, Slots};
 use signing_core::key::Purpose;
 use signing_core::{Registry, Rulebook};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, oneshot, watch};
-use upstream::Served;
 
 use crate::admin::Admin;
 use crate::app::signals::Signals;
@@ -40,7 +41,7 @@ use crate::health::Health;
 use crate::log::Log;
 use crate::materials::Materials;
 use crate::metrics::{JournalObserver, Metrics};
-use crate::monitor::{Monitor, Store, StoreError};
+use crate::monitor::{Monitor, Store, StoreError, calls_for_warmth};
 use crate::observe::Observed;
 use crate::reload::Reloader;
 use crate::server::refusals::Refusals;
@@ -51,6 +52,7 @@ use crate::sign::idempotency::Idempotency;
 use crate::workers::Worker;
 use admin_thread::AdminThread;
 use journal::{newest_write, open_journal};
+use recorder::Recorder;
 
 pub use start_error::StartError;
 
@@ -62,7 +64,7 @@ const NOTICES_MAX: usize = 64;
 pub struct App {
     data: Runtime,
     room: Arc<SigningRoom>,
-    refusals: Arc<Refusals>,
+    recorder: Recorder,
     connections: Connections,
     reloader: Arc<Reloader>,
     drain: watch::Sender<bool>,
@@ -139,13 +141,14 @@ impl App {
             Arc::new(Rulebook::new(registry, policy)),
             now(),
         );
+        let probes = Probes::new(now());
         let (monitor, monitor_tasks) = Monitor::new(
             gates,
             (store, state),
             journal.clone(),
             probed,
             (config.probe.clone(), config.thresholds.window.slow_call),
-            Arc::clone(&metrics),
+            (Arc::clone(&metrics), probes.clone()),
         )?;
         let (emergency, notices) = emergency(&config, &audit_keys, &data);
         let breakglass = Arc::new(Breakglass {
@@ -214,7 +217,7 @@ impl App {
             reloader: Arc::clone(&reloader),
             breakglass: Arc::clone(&breakglass),
             conditions: Arc::clone(&conditions),
-            doctor: Doctor::new(monitor.clone(), patients, Arc::clone(&conditions)),
+            doctor: Doctor::new(monitor.clone(), patients, Arc::clone(&conditions), probes.clone()),
             workers: Arc::clone(&workers),
             drills,
             started: now(),
@@ -233,7 +236,7 @@ impl App {
             let _entered = data.enter();
             tokio::net::TcpListener::from_std(data_listener)?
         };
-        let recording = (Arc::clone(&refusals), journal);
+        let recorder = Recorder { refusals, probes, journal };
         let admin_ended = AdminThread {
             monitor_tasks,
             admin_listener: (admin_listener, Arc::clone(&admin_socket)),
@@ -241,20 +244,23 @@ impl App {
             admin,
             metrics_listener,
             observed,
-            recording,
+            recorder: recorder.clone(),
             settling: (connections.clone(), stops),
             keeping: notices.map(|notices| (breakglass, notices)),
         }
         .start()?;
-        for reached in room.upstreams.values().flat_map(Served::iter) {
-            let upstream = Arc::clone(&reached.upstream);
-            data.spawn(async move { upstream.keep_warm().await });
+        for (kid, served) in &room.upstreams {
+            for reached in served.iter() {
+                let upstream = Arc::clone(&reached.upstream);
+                let calls = calls_for_warmth(&recorder.probes, kid);
+                data.spawn(async move { upstream.keep_warm(calls).await });
+            }
         }
         data.spawn(server::accept(data_listener, plane));
         Ok(Self {
             data,
             room,
-            refusals,
+            recorder,
             connections,
             reloader,
             drain,

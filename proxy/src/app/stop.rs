@@ -69,7 +69,7 @@ impl App {
     /// After the last release: records the stop, and stores how far the journal has come.
     fn end_the_journal(&self, reason: &str) {
         let SigningRoom { journal, monitor, .. } = &*self.room;
-        self.refusals.record(journal);
+        self.recorder.record();
         if let Err(trouble) = journal.stop(reason) {
             tracing::error!(target: "audit", %trouble, "the stop is not recorded");
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use development::DevelopmentKey;
-use signing_core::gate::{Place, Watched};
+use signing_core::gate::Watched;
 use signing_core::{Algorithm, Kid, Registry};
 use tokio::runtime::Handle;
 use upstream::settings::{AwsKms, Pkcs11};
@@ -84,10 +84,9 @@ impl Upstreams {
                 let at = places.len();
                 all.patients.push(Patient { kid: kid.clone(), at, reached: reached_by });
                 let quota = requests_per_second_max.map(|quota| Arc::new(Quota::new(quota)));
-                let (provider, region) = upstream.place();
-                let place = Arc::new(Place { provider, region: region.to_owned() });
                 let [for_callers, for_canaries] = [for_callers, for_canaries]
                     .map(|provider| Upstream::new(provider, switch.clone()));
+                let place = Arc::clone(for_callers.place());
                 let for_callers = Reached::new(for_callers, quota.clone());
                 let latency = for_callers.latency.clone();
                 reached.push(for_callers);

@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::{now, wall_now};
-use release::CanaryOrder;
+use release::{CanaryOrder, Operation, Probes, Purpose};
 use signing_core::canary::NONCE_BYTES;
 use signing_core::evidence::{Evidence, Fault};
 use signing_core::key::PublicKey;
 use signing_core::{Canary, Kid, Signer};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
-use upstream::{FoundKey, NO_CREDENTIALS, Patience, Provider, Upstream, UpstreamError};
+use upstream::{FoundKey, NO_CREDENTIALS, Patience, Provider, Upstream, UpstreamError, random};
 
 use crate::conditions::Conditions;
 use crate::monitor::Monitor;
@@ -45,6 +45,8 @@ pub struct Doctor {
     monitor: Monitor,
     patients: Vec<Arc<Patient>>,
     conditions: Arc<Conditions>,
+    /// Where its canaries are counted.
+    probes: Probes,
     visiting: Mutex<()>,
 }
 
@@ -75,9 +77,14 @@ pub struct Busy;
 impl Doctor {
     /// Will look at `patients`, comparing them with the registry that `monitor` has in force.
     #[must_use]
-    pub fn new(monitor: Monitor, patients: Vec<Patient>, conditions: Arc<Conditions>) -> Self {
+    pub fn new(
+        monitor: Monitor,
+        patients: Vec<Patient>,
+        conditions: Arc<Conditions>,
+        probes: Probes,
+    ) -> Self {
         let patients = patients.into_iter().map(Arc::new).collect();
-        Self { monitor, patients, conditions, visiting: Mutex::default() }
+        Self { monitor, patients, conditions, probes, visiting: Mutex::default() }
     }
 
     /// Looks at every upstream.
@@ -92,9 +99,10 @@ impl Doctor {
             let gates = self.monitor.gates();
             let signer = gates.rulebook().registry().get(patient.kid.as_str()).map(Arc::clone);
             let (places, monitor) = (Arc::clone(&places), self.monitor.clone());
+            let probes = self.probes.clone();
             looking.spawn(async move {
                 let _place = places.acquire_owned().await;
-                (place, patient.examine(signer, &monitor).await)
+                (place, patient.examine(signer, &monitor, &probes).await)
             });
         }
         let mut found: Vec<Option<Examined>> = self.patients.iter().map(|_| None).collect();
@@ -138,7 +146,7 @@ impl Patient {
     fn label(&self) -> (&'static str, String) {
         match &self.reached {
             Reached::Kms(kms) => ("aws-kms", kms.config.region.clone()),
-            Reached::Here(upstream) => (upstream.provider(), upstream.region().to_owned()),
+            Reached::Here(upstream) => (upstream.place().provider, upstream.place().region.clone()),
         }
     }
 
@@ -154,13 +162,18 @@ impl Patient {
         self.examined(checks)
     }
 
-    async fn examine(&self, signer: Option<Arc<Signer>>, monitor: &Monitor) -> Examined {
+    async fn examine(
+        &self,
+        signer: Option<Arc<Signer>>,
+        monitor: &Monitor,
+        probes: &Probes,
+    ) -> Examined {
         let mut checks = Checks::default();
         match &self.reached {
-            Reached::Kms(kms) => kms.look(signer, &mut checks).await,
+            Reached::Kms(kms) => kms.look(signer, probes, &mut checks).await,
             Reached::Here(upstream) => {
                 checks.no_network();
-                look_at_key(upstream, signer, ANSWER_MAX, &mut checks).await;
+                look_at_key(upstream, signer, ANSWER_MAX, probes, &mut checks).await;
             }
         }
         // Last: what was found before explains it.
@@ -169,18 +182,27 @@ impl Patient {
     }
 }
 
+const NO_RANDOMNESS: &str = "the system gives no randomness";
+
 /// Credentials, key and a signature.
 async fn look_at_key(
     upstream: &Upstream,
     signer: Option<Arc<Signer>>,
     answer_max: Duration,
+    probes: &Probes,
     checks: &mut Checks,
 ) {
     let Some(signer) = signer else {
         checks.failed(Check::Key, "the registry has no such signer; add it and reload".to_owned());
         return;
     };
-    let found = match bounded(upstream.public_key(), answer_max).await {
+    let calls = random::attempts().map(|attempts| {
+        probes.calls(&signer.kid, (Purpose::Doctor, Operation::GetPublicKey), attempts)
+    });
+    let Some(calls) = calls else { return checks.failed(Check::Key, NO_RANDOMNESS.to_owned()) };
+    let found = bounded(upstream.public_key(&calls), answer_max).await;
+    drop(calls);
+    let found = match found {
         Ok(found) => found,
         Err(error) => return blame(upstream, &error, checks),
     };
@@ -207,11 +229,12 @@ async fn look_at_key(
     }
     checks.ok(Check::Key, "found, and the registered one");
     let mut nonce = [0; NONCE_BYTES];
-    if aws_lc_rs::rand::fill(&mut nonce).is_err() {
-        let why = "the system gives no randomness for a canary".to_owned();
-        return checks.failed(Check::Signature, why);
-    }
-    let order = CanaryOrder::new(Arc::clone(&signer), &Canary::new(&signer.kid, nonce));
+    let drawn = aws_lc_rs::rand::fill(&mut nonce).ok().and_then(|()| random::attempts());
+    let Some(attempts) = drawn else {
+        return checks.failed(Check::Signature, NO_RANDOMNESS.to_owned());
+    };
+    let (canary, counted) = (Canary::new(&signer.kid, nonce), (Purpose::Doctor, probes));
+    let order = CanaryOrder::new(Arc::clone(&signer), &canary, attempts, counted);
     // A token may be busy for as long again before it begins.
     let patience = Patience::Canary { timeout: ANSWER_MAX / 2 };
     let began = now();

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use release::Probes;
 use signing_core::Signer;
 use tokio::runtime::Handle;
 use upstream::Upstream;
@@ -35,22 +36,30 @@ pub struct ServedKms {
 }
 
 impl ServedKms {
-    pub(super) async fn look(&self, signer: Option<Arc<Signer>>, checks: &mut Checks) {
+    pub(super) async fn look(
+        &self,
+        signer: Option<Arc<Signer>>,
+        probes: &Probes,
+        checks: &mut Checks,
+    ) {
         let way = async {
             let mut checks = Checks::default();
             endpoint::look(&self.config, &mut checks).await;
             checks
         };
-        let canaries = look(&self.canaries, signer.clone(), self.canary_max.min(ANSWER_MAX));
-        let (way, callers, canaries) = tokio::join!(way, self.as_callers_do(signer), canaries);
+        let canary_max = self.canary_max.min(ANSWER_MAX);
+        let canaries = look(&self.canaries, signer.clone(), canary_max, probes);
+        let callers = self.as_callers_do(signer, probes.clone());
+        let (way, callers, canaries) = tokio::join!(way, callers, canaries);
         checks.append(merged(way, callers, &canaries));
     }
 
     /// Where callers' requests run, so that its connections stay theirs.
-    async fn as_callers_do(&self, signer: Option<Arc<Signer>>) -> Checks {
+    async fn as_callers_do(&self, signer: Option<Arc<Signer>>, probes: Probes) -> Checks {
         let callers = Arc::clone(&self.callers);
         let answer_max = self.config.call_timeout.min(CALL_MAX);
-        let looking = self.runtime.spawn(async move { look(&callers, signer, answer_max).await });
+        let looking = async move { look(&callers, signer, answer_max, &probes).await };
+        let looking = self.runtime.spawn(looking);
         looking.await.unwrap_or_else(|_| {
             let mut checks = Checks::default();
             checks.failed(Check::Signature, "the look at the callers' client broke off".to_owned());
@@ -59,9 +68,14 @@ impl ServedKms {
     }
 }
 
-async fn look(upstream: &Upstream, signer: Option<Arc<Signer>>, answer_max: Duration) -> Checks {
+async fn look(
+    upstream: &Upstream,
+    signer: Option<Arc<Signer>>,
+    answer_max: Duration,
+    probes: &Probes,
+) -> Checks {
     let mut checks = Checks::default();
-    look_at_key(upstream, signer, answer_max, &mut checks).await;
+    look_at_key(upstream, signer, answer_max, probes, &mut checks).await;
     checks
 }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use audit::Journal;
 use host::clock::{now, wall_now};
+use release::Probes;
 use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
 use signing_core::journal::{Frozen, InForce, SealedFor, clock_behind};
 use signing_core::monitor::Probe;
@@ -30,6 +31,7 @@ use upstream::{Latency, Quota, Upstream};
 
 pub use command::{Outcome, Over, Sealed};
 pub use evidence::TrafficEvidence;
+pub(crate) use prober::calls_for_warmth;
 pub use stops::Stops;
 pub use store::{Store, StoreError, Stored, Witness};
 
@@ -63,6 +65,8 @@ pub struct MonitorTasks {
     upstreams: Vec<Probed>,
     monitor: Monitor,
     metrics: Arc<Metrics>,
+    /// Where canaries are counted.
+    probes: Probes,
 }
 
 /// An upstream of a signer, to be probed with a client of the monitor's own.
@@ -96,7 +100,7 @@ impl Monitor {
         journal: Journal,
         upstreams: Vec<Probed>,
         (probe, slow_call): (Probe, Duration),
-        metrics: Arc<Metrics>,
+        (metrics, probes): (Arc<Metrics>, Probes),
     ) -> Result<(Self, MonitorTasks), StoreError> {
         if let Some(stored) = &state.in_force.freeze {
             gates.freeze(in_force(stored));
@@ -133,7 +137,8 @@ impl Monitor {
             witness_in: 0,
             metrics: Arc::clone(&metrics),
         };
-        let tasks = MonitorTasks { writer, pace, upstreams, monitor: monitor.clone(), metrics };
+        let tasks =
+            MonitorTasks { writer, pace, upstreams, monitor: monitor.clone(), metrics, probes };
         Ok((monitor, tasks))
     }
 
@@ -253,7 +258,7 @@ impl MonitorTasks {
     /// Runs the writer and one prober per upstream on the current runtime. None of
     /// them ends; when one does, by a panic, this returns, and the process has to.
     pub async fn run(self) {
-        let Self { writer, pace, upstreams, monitor, metrics } = self;
+        let Self { writer, pace, upstreams, monitor, metrics, probes } = self;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(writer.run());
         for Probed { kid, at, upstream, quota, latency } in upstreams {
@@ -266,6 +271,7 @@ impl MonitorTasks {
                 monitor: monitor.clone(),
                 pace: pace.clone(),
                 metrics: Arc::clone(&metrics),
+                probes: probes.clone(),
             };
             tasks.spawn(prober.run());
         }

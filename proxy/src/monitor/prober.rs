@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::{now, wall_now};
-use release::CanaryOrder;
+use release::{CanaryOrder, Operation, ProbeCalls, Probes, Purpose};
 use signing_core::canary::NONCE_BYTES;
 use signing_core::evidence::{Evidence, Fault, Observation, Source};
 use signing_core::key::PublicKey;
 use signing_core::monitor::{Next, Probe, Probing};
 use signing_core::{Canary, Kid, Moment, Signer};
 use tokio::sync::watch;
-use upstream::{Latency, Patience, Quota, Upstream, UpstreamError};
+use upstream::{Latency, Patience, Quota, Upstream, UpstreamError, random};
 
 use super::Monitor;
 use super::command::Command;
@@ -27,6 +27,7 @@ pub(super) struct Prober {
     pub(super) monitor: Monitor,
     pub(super) pace: watch::Receiver<Probe>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) probes: Probes,
 }
 
 /// What a prober knows of a signer as the registry has it.
@@ -53,7 +54,8 @@ impl Prober {
     pub(super) async fn run(mut self) {
         let mut known: Option<Known> = None;
         let upstream = Arc::clone(&self.upstream);
-        tokio::spawn(async move { upstream.keep_warm().await });
+        let calls = calls_for_warmth(&self.probes, &self.kid);
+        tokio::spawn(async move { upstream.keep_warm(calls).await });
         loop {
             let probe = self.pace.borrow_and_update().clone();
             let next = match self.registered() {
@@ -181,7 +183,9 @@ impl Prober {
     /// own answer must not be lost over it.
     async fn key_trouble(&self, known: &mut Known, probe: &Probe) -> Option<Evidence> {
         known.probing.asks_state(now());
-        let asked = tokio::time::timeout(probe.state_timeout(), self.upstream.key_trouble()).await;
+        let calls = self.calls(Operation::DescribeKey)?;
+        let asked = self.upstream.key_trouble(&calls);
+        let asked = tokio::time::timeout(probe.state_timeout(), asked).await;
         let trouble = asked.ok().flatten();
         known.probing.state_known(trouble.is_some());
         trouble.map(UpstreamError::into_evidence)
@@ -189,7 +193,8 @@ impl Prober {
 
     /// Whether the upstream holds the registered key: None if it does.
     async fn compare(&self, signer: &Signer) -> Option<Evidence> {
-        let key = match self.upstream.public_key().await {
+        let Some(calls) = self.calls(Operation::GetPublicKey) else { return Some(no_randomness()) };
+        let key = match self.upstream.public_key(&calls).await {
             Ok(key) => key,
             Err(error) => return Some(error.into_evidence()),
         };
@@ -212,17 +217,36 @@ impl Prober {
         })
     }
 
+    fn calls(&self, operation: Operation) -> Option<ProbeCalls> {
+        let asked = (Purpose::Canary, operation);
+        random::attempts().map(|attempts| self.probes.calls(&self.kid, asked, attempts))
+    }
+
     async fn canary(&self, signer: &Arc<Signer>, timeout: Duration) -> Probed {
         let mut nonce = [0; NONCE_BYTES];
-        if aws_lc_rs::rand::fill(&mut nonce).is_err() {
-            let detail = "no randomness for a canary".into();
-            let evidence = Evidence::Failed { fault: Fault::Unavailable, detail };
-            return Probed { evidence, began: now() };
-        }
+        let drawn = aws_lc_rs::rand::fill(&mut nonce).ok().and_then(|()| random::attempts());
+        let Some(attempts) = drawn else {
+            return Probed { evidence: no_randomness(), began: now() };
+        };
         let canary = Canary::new(&signer.kid, nonce);
-        let order = CanaryOrder::new(Arc::clone(signer), &canary);
+        let counted = (Purpose::Canary, &self.probes);
+        let order = CanaryOrder::new(Arc::clone(signer), &canary, attempts, counted);
         let answered = self.upstream.sign(&order, Patience::Canary { timeout }).await;
         let answer = answered.result.map_err(UpstreamError::into_evidence);
         Probed { evidence: order.evidence(answer), began: answered.began }
     }
+}
+
+fn no_randomness() -> Evidence {
+    Evidence::Failed { fault: Fault::Unavailable, detail: "no randomness for a canary".into() }
+}
+
+/// The calls of whoever keeps a client warm, each time it asks.
+pub(crate) fn calls_for_warmth(
+    probes: &Probes,
+    kid: &Kid,
+) -> impl Fn() -> Option<ProbeCalls> + Send + Sync + 'static {
+    let (probes, kid) = (probes.clone(), kid.clone());
+    let asked = (Purpose::Warmth, Operation::GetPublicKey);
+    move || random::attempts().map(|attempts| probes.calls(&kid, asked, attempts))
 }

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde_json::{Value, json};
-use signing_core::{Caller, Reason, Refusal, Signer, ToBeSigned};
+use signing_core::{Caller, Door, Reason, Refusal, Signer, ToBeSigned};
 
 use super::DataPlane;
 use super::answer::{self, Answer, Held, json_answer, problem, status_of};
@@ -180,7 +180,8 @@ impl Exchange {
         let reserved = Reserved::new(&self.connection, SIGNED_MAX_BYTES)?;
         let body = self.read(caller, body).await?;
         let longest = self.plane.limits.request_timeout;
-        let context = RequestContext::read(&head.headers, &self.request_id, now(), longest)?;
+        let named = (Door::Mtls, self.request_id.as_str());
+        let context = RequestContext::read(&head.headers, named, now(), longest)?;
         let (dialect, sign_request) = dialects::read_sign(path, content_type, &body)?;
         drop(body);
 

@@ -4,15 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use audit::Journal;
 use host::clock::now;
 use signing_core::journal::{self, Record, Refused, clip};
 use signing_core::{Kid, Moment, Reason, Refusal};
 
-/// How often they are recorded, if there are any.
-const RECORD_EVERY: Duration = Duration::from_secs(10);
 /// Pairs of reason and signer in one record; it has to fit.
 const KINDS_MAX: usize = 16;
 /// Longest caller in a sample, in bytes.
@@ -83,14 +80,6 @@ impl Refusals {
             for kind in recorded {
                 tallies.by_kind.remove(&kind);
             }
-        }
-    }
-
-    /// Records them now and then, for ever.
-    pub async fn record_for_ever(&self, journal: &Journal) {
-        loop {
-            tokio::time::sleep(RECORD_EVERY).await;
-            self.record(journal);
         }
     }
 

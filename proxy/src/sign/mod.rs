@@ -16,10 +16,10 @@ use release::{Provenance, Release, SigningOrder, announce};
 use signing_core::gate::{Admitted as _, Permit, Slots, Snapshot};
 use signing_core::journal::TimingUs;
 use signing_core::{
-    Algorithm, Caller, Grant, Kid, Moment, Refusal, SignRequest, Signer, ToBeSigned,
+    Algorithm, Caller, Grant, Kid, Moment, Reason, Refusal, SignRequest, Signer, ToBeSigned,
 };
 use time::OffsetDateTime;
-use upstream::Served;
+use upstream::{Served, random};
 
 use crate::breakglass::emergency::Emergency;
 use crate::metrics::{Metrics, Stages};
@@ -162,7 +162,15 @@ fn begin<A: Source>(
         Some(Claimed::Fresh(claim)) => From::Source(choose()?, Some(claim)),
         None => From::Source(choose()?, None),
     };
-    let order = announce(&room.journal, permit, input, context.of(request))?;
+    let signs = match &from {
+        From::Source(chosen, _) => A::signs(room, &permit, chosen),
+        From::Kept(_) => None,
+    };
+    let attempts = random::attempts().ok_or_else(|| {
+        let detail = "the system gives no randomness to name a call to the upstream with";
+        Refusal::new(Reason::Internal, detail).about(&permit.signer().kid)
+    })?;
+    let order = announce(&room.journal, permit, input, context.of(request), (attempts, signs))?;
     Ok(Begun { order, from })
 }
 

@@ -1,10 +1,10 @@
 //! What a request carries besides its input: its id, its trace, its deadline.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
-use signing_core::{Moment, Reason, Refusal, SignRequest};
+use signing_core::{Door, Moment, Reason, Refusal, SignRequest};
+use upstream::random;
 
 use crate::sign::idempotency;
 
@@ -20,6 +20,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The context of one request.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
+    /// Through which door the request came.
+    pub door: Door,
     /// The caller's id if it sent a sane one, else a random one.
     pub request_id: String,
     /// The caller's trace, if it sent a well-formed one.
@@ -35,18 +37,20 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// Reads the context of the request that was named `request_id` out of its headers.
+    /// Reads the context of the request that came through `door` and was named `request_id` out of
+    /// its headers.
     ///
     /// # Errors
     /// `invalid_request` for a deadline that is not a number of milliseconds, an unknown form
     /// of receipt, or a malformed idempotency key.
     pub fn read(
         headers: &HeaderMap,
-        request_id: &str,
+        (door, request_id): (Door, &str),
         now: Moment,
         longest: Duration,
     ) -> Result<Self, Refusal> {
         Ok(Self {
+            door,
             request_id: request_id.to_owned(),
             traceparent: traceparent(headers),
             idempotency_key: idempotency::read_key(headers)?,
@@ -60,6 +64,7 @@ impl RequestContext {
     pub(crate) fn of<'r>(&'r self, request: &'r SignRequest) -> release::Context<'r> {
         release::Context {
             request_id: &self.request_id,
+            door: self.door,
             traceparent: self.traceparent.as_deref(),
             justification: request.justification.as_deref(),
             proves: self.proves,
@@ -88,21 +93,7 @@ pub fn traceparent(headers: &HeaderMap) -> Option<String> {
 
 fn random_id() -> String {
     // The id names a log line and guards nothing: without randomness it is zeros.
-    hex::encode(DRAWN.with_borrow_mut(draw).unwrap_or_default())
-}
-
-thread_local! {
-    /// Ids that this thread has not used yet: drawn in bulk, which costs a tenth.
-    static DRAWN: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
-}
-
-fn draw(drawn: &mut Vec<[u8; 16]>) -> Option<[u8; 16]> {
-    if drawn.is_empty() {
-        let mut bytes = [0_u8; 1024];
-        aws_lc_rs::rand::fill(&mut bytes).ok()?;
-        drawn.extend_from_slice(bytes.as_chunks().0);
-    }
-    drawn.pop()
+    hex::encode(random::id().unwrap_or_default())
 }
 
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {

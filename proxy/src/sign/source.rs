@@ -1,8 +1,10 @@
 //! Who signs an order: an upstream for what a signer's own gate admitted, the emergency signer for
 //! what a break-glass session admitted. Nothing else differs between the two.
 
+use std::sync::Arc;
+
 use host::clock::now;
-use release::{Failed, Proven, SigningOrder};
+use release::{Failed, Proven, SigningOrder, Signs};
 use signing_core::breakglass::wire::{JournalHead, JournalRecord};
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Admits, Admitted as _, Permit, Session, Snapshot, Upstream};
@@ -28,6 +30,9 @@ pub(crate) trait Source: Admits {
         permit: &Permit<Self>,
         request: &SignRequest,
     ) -> Result<Self::Chosen, Refusal>;
+
+    /// Who that is, for the records.
+    fn signs(room: &SigningRoom, permit: &Permit<Self>, chosen: &Self::Chosen) -> Option<Signs>;
 
     /// Has the order signed, proves the answer, and reports what it shows.
     fn sign(
@@ -63,6 +68,11 @@ impl Source for Upstream {
         room.route(gates, permit, permit.deadline())
     }
 
+    fn signs(room: &SigningRoom, permit: &Permit<Self>, route: &Route) -> Option<Signs> {
+        let reached = room.upstreams.get(&permit.signer().kid)?.get(route)?;
+        Some(Signs::Upstream(Arc::clone(reached.upstream.place())))
+    }
+
     async fn sign(room: &SigningRoom, order: SigningOrder, route: Route) -> Answered<Self> {
         let asked = room.ask(&order, route, order.permit().deadline()).await;
         let (called, answered) = (asked.called, asked.answered);
@@ -82,6 +92,10 @@ impl Source for Session {
         request: &SignRequest,
     ) -> Result<Option<String>, Refusal> {
         Ok(request.justification.clone())
+    }
+
+    fn signs(_: &SigningRoom, _: &Permit<Self>, _: &Option<String>) -> Option<Signs> {
+        Some(Signs::EmergencySigner)
     }
 
     async fn sign(

@@ -1,5 +1,6 @@
 //! `signctl audit tail`: the newest records, and those that come.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -185,10 +186,11 @@ fn readable(record: &Record) -> String {
             if data.get("replayed") == Some(&Value::Bool(true)) { ", replayed" } else { "" },
         ),
         "failed" => format!(
-            "{} for {}, request {}: {}",
+            "{} for {}, request {}, attempt {}: {}",
             text("reason"),
             text("caller"),
             text("request_id"),
+            plain(data.get("attempt").unwrap_or(&Value::from("none"))),
             text("detail")
         ),
         "withheld" => {
@@ -201,6 +203,7 @@ fn readable(record: &Record) -> String {
         }
         "drill" => format!("{} of {} by {}", text("phase"), text("signer_kid"), text("by")),
         "reload" => format!("by {}, configuration {}", text("by"), text("generation")),
+        "probes" => probes(data),
         "refusals" => refusals(data),
         "init" => {
             format!("{} by {}, audit key {}", text("deployment"), text("by"), text("audit_kid"))
@@ -257,6 +260,21 @@ fn readable(record: &Record) -> String {
     let (seq, kind) = (record.place.leaf.seq, &record.outline.r#type);
     let line = format!("{at}  {seq:>6}  {kind:<8}  {:<20}  {rest}", text("signer_kid"));
     text::line(line.trim_end()).into_owned()
+}
+
+/// `2 Sign signed (canary), 1 GetPublicKey unavailable (doctor)`.
+fn probes(data: &Value) -> String {
+    let calls = data.get("calls").and_then(Value::as_array).into_iter().flatten();
+    let mut counts: BTreeMap<[String; 3], u64> = BTreeMap::new();
+    for call in calls {
+        let names = ["operation", "outcome", "purpose"];
+        let of = names.map(|name| plain(call.get(name).unwrap_or(&Value::Null)));
+        *counts.entry(of).or_default() += 1;
+    }
+    let counts = counts.iter().map(|([operation, outcome, purpose], count)| {
+        format!("{count} {operation} {outcome} ({purpose})")
+    });
+    counts.collect::<Vec<_>>().join(", ")
 }
 
 fn refusals(data: &Value) -> String {

@@ -31,7 +31,8 @@ pub use key_id::KeyId;
 pub use keys::{AuditKeys, SignedBy};
 pub use record::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, Drill,
-    EmergencyRefusals, EmergencySigned, Failed, Freeze, Gate, Init, Intent, KeyDestroyed, Kind,
-    Outline, Record, Refusals, Refused, Reload, Segment, SessionActivated, SessionEnded,
-    SessionRefused, Signed, Start, Stop, TimingUs, Unfreeze, Unlock, Unseal, Withheld, instant,
+    EarlierAttempt, EmergencyRefusals, EmergencySigned, Failed, Freeze, Gate, Init, Intent,
+    KeyDestroyed, Kind, Outline, ProbeCall, Probes, Record, Refusals, Refused, Reload, Segment,
+    SessionActivated, SessionEnded, SessionRefused, Signed, Start, Stop, TimingUs, Unfreeze,
+    Unlock, Unseal, Withheld, instant,
 };

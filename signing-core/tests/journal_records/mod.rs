@@ -3,8 +3,9 @@
 mod breakglass;
 
 use signing_core::journal::{
-    Drill, Failed, Freeze, Frozen, Gate, Init, Intent, Record, Refusals, Refused, Reload, Seal,
-    Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
+    Drill, EarlierAttempt, Failed, Freeze, Frozen, Gate, Init, Intent, ProbeCall, Probes, Record,
+    Refusals, Refused, Reload, Seal, Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal,
+    Withheld,
 };
 use time::OffsetDateTime;
 
@@ -26,6 +27,8 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
     let timing_us = TimingUs { queue: 1, upstream: 2, verify: 3 };
     let (algorithm, caller, mode) = ("ECDSA_SHA_256", "spiffe://x/a", "normal");
     let (input_digest, request_id, signer_kid) = ("sha256:00", "r1", "k");
+    let (upstream, region, upstream_request_id) = (Some("aws-kms"), Some("eu-1"), Some("u1"));
+    let door = "mtls";
     let mut records = vec![
         (
             Record::Init(Init {
@@ -68,28 +71,44 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
         (
             Record::Intent(Intent {
                 algorithm,
+                attempt: Some("0a"),
                 caller,
+                door,
                 input_digest,
                 justification: Some("\"\\\u{8}\u{c}\n\r\t\u{1}\u{7f}/\u{2028}é😀"),
                 mode,
+                region,
                 request_id,
                 signer_kid,
                 traceparent: Some("00-1-1-01"),
+                upstream,
             }),
             // As JavaScript's JSON.stringify escapes it.
-            "{\"algorithm\":\"ECDSA_SHA_256\",\"caller\":\"spiffe://x/a\",\
+            "{\"algorithm\":\"ECDSA_SHA_256\",\"attempt\":\"0a\",\
+             \"caller\":\"spiffe://x/a\",\"door\":\"mtls\",\
              \"input_digest\":\"sha256:00\",\
              \"justification\":\"\\\"\\\\\\b\\f\\n\\r\\t\\u0001\u{7f}/\u{2028}é😀\",\
-             \"mode\":\"normal\",\"request_id\":\"r1\",\"signer_kid\":\"k\",\
-             \"traceparent\":\"00-1-1-01\"}",
+             \"mode\":\"normal\",\"region\":\"eu-1\",\"request_id\":\"r1\",\
+             \"signer_kid\":\"k\",\"traceparent\":\"00-1-1-01\",\
+             \"upstream\":\"aws-kms\"}",
         ),
         (
             Record::Signed(Signed {
                 algorithm,
+                attempt: Some("0a-2"),
                 caller,
+                door,
+                earlier_attempts: vec![EarlierAttempt {
+                    attempt: "0a-1",
+                    reason: "unavailable",
+                    region: Some("eu-2"),
+                    upstream: "aws-kms",
+                    upstream_request_id: Some("u0"),
+                }],
                 input_digest,
                 intent: 4,
                 mode,
+                region,
                 replayed: false,
                 request_id,
                 signature: "AA==",
@@ -98,22 +117,30 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 session: None,
                 signer_record: None,
                 timing_us,
+                upstream,
+                upstream_request_id,
             }),
-            r#"{"algorithm":"ECDSA_SHA_256","caller":"spiffe://x/a","input_digest":"sha256:00","intent":4,"mode":"normal","replayed":false,"request_id":"r1","signature":"AA==","signer_kid":"k","timing_us":{"queue":1,"upstream":2,"verify":3}}"#,
+            r#"{"algorithm":"ECDSA_SHA_256","attempt":"0a-2","caller":"spiffe://x/a","door":"mtls","earlier_attempts":[{"attempt":"0a-1","reason":"unavailable","region":"eu-2","upstream":"aws-kms","upstream_request_id":"u0"}],"input_digest":"sha256:00","intent":4,"mode":"normal","region":"eu-1","replayed":false,"request_id":"r1","signature":"AA==","signer_kid":"k","timing_us":{"queue":1,"upstream":2,"verify":3},"upstream":"aws-kms","upstream_request_id":"u1"}"#,
         ),
         (
             Record::Failed(Failed {
                 algorithm,
+                attempt: Some("0a"),
                 caller,
                 detail: "lost",
+                door,
+                earlier_attempts: Vec::new(),
                 input_digest,
                 intent: 4,
                 mode,
                 reason: "indeterminate",
+                region,
                 request_id,
                 signer_kid,
+                upstream,
+                upstream_request_id,
             }),
-            r#"{"algorithm":"ECDSA_SHA_256","caller":"spiffe://x/a","detail":"lost","input_digest":"sha256:00","intent":4,"mode":"normal","reason":"indeterminate","request_id":"r1","signer_kid":"k"}"#,
+            r#"{"algorithm":"ECDSA_SHA_256","attempt":"0a","caller":"spiffe://x/a","detail":"lost","door":"mtls","input_digest":"sha256:00","intent":4,"mode":"normal","reason":"indeterminate","region":"eu-1","request_id":"r1","signer_kid":"k","upstream":"aws-kms","upstream_request_id":"u1"}"#,
         ),
         (
             Record::Withheld(Withheld {
@@ -163,6 +190,23 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 time_to_refuse_ms: Some(7),
             }),
             r#"{"by":"uid 0","phase":"end","signer_kid":"k","slipped":0,"time_to_refuse_ms":7}"#,
+        ),
+        (
+            Record::Probes(Probes {
+                calls: vec![ProbeCall {
+                    attempt: "0b-1",
+                    operation: "Sign",
+                    outcome: "signed",
+                    purpose: "canary",
+                    region,
+                    signer_kid,
+                    upstream: "aws-kms",
+                    upstream_request_id,
+                }],
+                left_out: Some(7),
+                over_s: 10,
+            }),
+            r#"{"calls":[{"attempt":"0b-1","operation":"Sign","outcome":"signed","purpose":"canary","region":"eu-1","signer_kid":"k","upstream":"aws-kms","upstream_request_id":"u1"}],"left_out":7,"over_s":10}"#,
         ),
         (
             Record::Refusals(Refusals {

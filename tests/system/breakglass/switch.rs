@@ -177,6 +177,14 @@ async fn i1_the_switch_and_back_drop_nothing_and_name_the_key_that_signed() {
         let (_, head) = head.split_once(':').unwrap();
         let record = places.get(head).unwrap_or_else(|| panic!("{head} is not the signer's"));
         assert!(record.to_string().contains(data["signature"].as_str().unwrap()), "{record}");
+        if data["replayed"] == false {
+            assert_eq!(data["upstream"], "breakglass-signer", "{data}");
+            assert!(
+                data["attempt"].as_str().is_some_and(|attempt| attempt.ends_with("-1")),
+                "{data}"
+            );
+        }
+        assert_eq!((data.get("region"), data.get("upstream_request_id")), (None, None), "{data}");
     }
 }
 

@@ -16,7 +16,23 @@ pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>) -> UpstreamError
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    let (fault, detail) = match error {
+    let (fault, detail) = known(error);
+    UpstreamError::Failed { fault, detail: detail.chars().take(DETAIL_MAX_CHARS).collect() }
+}
+
+/// The same, without words for a person.
+pub(super) fn fault_of_call<E>(error: &SdkError<E, HttpResponse>) -> Fault
+where
+    E: ProvideErrorMetadata + StdError + 'static,
+{
+    known(error).0
+}
+
+fn known<E>(error: &SdkError<E, HttpResponse>) -> (Fault, String)
+where
+    E: ProvideErrorMetadata + StdError + 'static,
+{
+    match error {
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             match service.err().code() {
@@ -46,8 +62,7 @@ where
             (Fault::Indeterminate, "the answer could not be read".to_owned())
         }
         _ => (Fault::Indeterminate, "an unknown kind of failure".to_owned()),
-    };
-    UpstreamError::Failed { fault, detail: detail.chars().take(DETAIL_MAX_CHARS).collect() }
+    }
 }
 
 /// What KMS said of the credentials, if that is why it refused a call: others may be let in. A

@@ -9,6 +9,7 @@ mod https;
 mod no_credentials;
 mod renewal;
 mod state;
+mod user_agent;
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -25,14 +26,16 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::config::{IdentityCache, Region};
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::operation::RequestId;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
 use host::clock::now;
-use release::Order;
+use release::{Attempts, Order, ProbeCalls, Signs};
 use signing_core::evidence::Fault;
-use signing_core::{Algorithm, Hash, Moment};
+use signing_core::gate::Place;
+use signing_core::{Algorithm, Hash, Moment, UpstreamRequestId};
 
-use self::faults::{classify, refused_credentials};
+use self::faults::{classify, fault_of_call, refused_credentials};
 use self::https::Https;
 use super::retry::RetryBudget;
 use super::{FoundKey, UpstreamError};
@@ -123,12 +126,21 @@ impl KmsUpstream {
     /// Keeps credentials fresh and a connection open, for ever, so that a caller's
     /// request does not pay for either, nor runs out of time over them. What it
     /// sees is no evidence.
-    pub async fn keep_warm(&self) {
+    pub(super) async fn keep_warm(
+        &self,
+        place: &Arc<Place>,
+        calls: impl Fn() -> Option<ProbeCalls>,
+    ) {
         loop {
             self.credentials.look_at_files();
-            let ask = || self.client.get_public_key().key_id(&self.key_id).send();
-            // Only having asked counts.
-            let _ = tokio::time::timeout(WARM_MAX, self.called(ask)).await;
+            if let Some(calls) = calls() {
+                let ask = || {
+                    let call = self.client.get_public_key().key_id(&self.key_id).send();
+                    named(calls.attempts(), place, call)
+                };
+                // Only having asked counts.
+                let _ = tokio::time::timeout(WARM_MAX, self.called(ask)).await;
+            }
             tokio::time::sleep(WARM_EVERY).await;
         }
     }
@@ -143,15 +155,20 @@ impl KmsUpstream {
         &self.region
     }
 
-    pub(super) async fn sign(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
+    pub(super) async fn sign(
+        &self,
+        order: &impl Order,
+        place: &Arc<Place>,
+    ) -> Result<Vec<u8>, UpstreamError> {
         let attempts = async {
-            match self.sign_once(order).await {
+            match self.sign_once(order, place).await {
                 // Only what certainly was not answered with a signature, and only
                 // within the budget: a throttle or an unknown result is never retried.
                 Err(UpstreamError::Failed { fault: Fault::Unavailable, .. })
                     if self.retries.spend(now()) =>
                 {
-                    self.sign_once(order).await
+                    order.attempts().failed(Fault::Unavailable);
+                    self.sign_once(order, place).await
                 }
                 answer => answer,
             }
@@ -163,23 +180,29 @@ impl KmsUpstream {
     pub(super) async fn sign_in_one_attempt(
         &self,
         order: &impl Order,
+        place: &Arc<Place>,
     ) -> Result<Vec<u8>, UpstreamError> {
-        self.bounded(self.sign_once(order)).await
+        self.bounded(self.sign_once(order, place)).await
     }
 
     pub(super) fn spends_retry(&self, now: Moment) -> bool {
         self.retries.spend(now)
     }
 
-    async fn sign_once(&self, order: &impl Order) -> Result<Vec<u8>, UpstreamError> {
-        let input = order.input();
+    async fn sign_once(
+        &self,
+        order: &impl Order,
+        place: &Arc<Place>,
+    ) -> Result<Vec<u8>, UpstreamError> {
+        let (input, attempts) = (order.input(), order.attempts());
         let (bytes, kind) = match input.digest() {
             Some(digest) => (digest, MessageType::Digest),
             None => (input.bytes(), MessageType::Raw),
         };
         let sign = || {
             let call = self.client.sign().key_id(&self.key_id).message(Blob::new(bytes));
-            call.message_type(kind.clone()).signing_algorithm(spec(input.algorithm())).send()
+            let call = call.message_type(kind.clone()).signing_algorithm(spec(input.algorithm()));
+            named(attempts, place, call.send())
         };
         let answer = self.called(sign).await?;
         self.same_key(answer.key_id())?;
@@ -194,8 +217,15 @@ impl KmsUpstream {
         }
     }
 
-    pub(super) async fn public_key(&self) -> Result<FoundKey, UpstreamError> {
-        let ask = || self.client.get_public_key().key_id(&self.key_id).send();
+    pub(super) async fn public_key(
+        &self,
+        place: &Arc<Place>,
+        calls: &ProbeCalls,
+    ) -> Result<FoundKey, UpstreamError> {
+        let ask = || {
+            let call = self.client.get_public_key().key_id(&self.key_id).send();
+            named(calls.attempts(), place, call)
+        };
         let answer = self.bounded(self.called(ask)).await?;
         if answer.key_usage() != Some(&KeyUsageType::SignVerify) {
             return Err(UpstreamError::failed(
@@ -289,6 +319,27 @@ impl KmsUpstream {
     }
 }
 
+/// Makes `call` as one of `attempts`, to the upstream in `place`.
+async fn named<T, E>(
+    attempts: &Attempts,
+    place: &Arc<Place>,
+    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+) -> Result<T, SdkError<E, HttpResponse>>
+where
+    T: RequestId,
+    E: ProvideErrorMetadata + StdError + 'static,
+{
+    let attempt = attempts.begin(Signs::Upstream(Arc::clone(place)));
+    let answer = user_agent::naming(attempt, call).await;
+    let request_id = match &answer {
+        Ok(answer) => answer.request_id(),
+        Err(error) => error.request_id(),
+    };
+    let request_id = request_id.and_then(UpstreamRequestId::read);
+    attempts.answered(request_id, answer.as_ref().err().map(fault_of_call));
+    answer
+}
+
 /// How a failure begins that is for want of credentials.
 pub const NO_CREDENTIALS: &str = "no credentials: ";
 
@@ -307,7 +358,8 @@ async fn client(config: &settings::AwsKms, credentials: &CredentialChain) -> Cli
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(config.connect_timeout).build());
-    Client::new(&loader.load().await)
+    let config = aws_sdk_kms::config::Builder::from(&loader.load().await);
+    Client::from_conf(config.interceptor(user_agent::Named).build())
 }
 
 fn spec(algorithm: Algorithm) -> SigningAlgorithmSpec {

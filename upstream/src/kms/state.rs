@@ -2,20 +2,29 @@
 //!
 //! <https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html>
 
+use std::sync::Arc;
+
 use aws_sdk_kms::primitives::DateTimeFormat;
 use aws_sdk_kms::types::{KeyMetadata, KeyState};
+use release::ProbeCalls;
 use signing_core::evidence::Fault;
+use signing_core::gate::Place;
 
-use super::KmsUpstream;
+use super::{KmsUpstream, named};
 use crate::UpstreamError;
 
 impl KmsUpstream {
     /// What KMS says of the key's state that speaks against its use. None also where it can
     /// not be asked, as without the permission `kms:DescribeKey`: canaries show what works.
-    pub(crate) async fn key_trouble(&self) -> Option<UpstreamError> {
+    pub(crate) async fn key_trouble(
+        &self,
+        place: &Arc<Place>,
+        calls: &ProbeCalls,
+    ) -> Option<UpstreamError> {
         // A denial here is about this permission, and says nothing of the credentials.
         let call = async {
-            let asked = self.client.describe_key().key_id(&self.key_id).send().await;
+            let asked = self.client.describe_key().key_id(&self.key_id).send();
+            let asked = named(calls.attempts(), place, asked).await;
             Ok(asked.ok().and_then(|answer| answer.key_metadata))
         };
         let key = self.bounded(call).await.ok()??;

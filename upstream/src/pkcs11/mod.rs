@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::now;
-use release::Order;
+use release::{Order, Signs};
 use signing_core::evidence::Fault;
+use signing_core::gate::Place;
 use signing_core::{Algorithm, Moment};
 
 use super::retry::RetryBudget;
@@ -93,6 +94,7 @@ impl Pkcs11Upstream {
     pub(super) async fn sign(
         &self,
         order: &impl Order,
+        place: &Arc<Place>,
         patience: Patience,
         asked: Moment,
     ) -> (Result<Vec<u8>, UpstreamError>, Moment) {
@@ -102,6 +104,7 @@ impl Pkcs11Upstream {
             Ok(answer) => answer,
             Err(error) => return (Err(error), asked),
         };
+        order.attempts().begin(Signs::Upstream(Arc::clone(place)));
         let waits_max = match patience {
             Patience::Caller { deadline } => deadline.since(asked),
             Patience::Canary { timeout } => timeout,

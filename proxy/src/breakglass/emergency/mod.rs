@@ -13,7 +13,7 @@ use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::now;
-use release::{Order as _, SigningOrder};
+use release::{Order as _, SigningOrder, Signs};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead, JournalRecord};
 use signing_core::gate::{Admitted as _, EmergencyPermit};
 use signing_core::{Moment, Refusal};
@@ -172,6 +172,7 @@ impl Emergency {
             text
         });
         let ask = |id| {
+            order.attempts().begin(Signs::EmergencySigner);
             Ask::Sign(wire::Sign {
                 id,
                 session: permit.armed().session.clone(),

@@ -19,8 +19,8 @@ pub use breakglass::{
 };
 pub use outline::Outline;
 pub use proxy::{
-    Drill, Failed, Freeze, Gate, Init, Intent, Refusals, Refused, Reload, Segment, Signed, Start,
-    Stop, TimingUs, Unfreeze, Unseal, Withheld,
+    Drill, EarlierAttempt, Failed, Freeze, Gate, Init, Intent, ProbeCall, Probes, Refusals,
+    Refused, Reload, Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
 };
 
 /// Declares [`Kind`] as a table: variant, word, whether its record may use the
@@ -72,6 +72,7 @@ kinds! {
     Unseal "unseal" false "An operator asked to end a seal."
     Reload "reload" false "Another configuration is about to be put in force."
     Drill "drill" false "A drill began or ended."
+    Probes "probes" false "Calls to upstreams that no caller asked for."
     Refusals "refusals" false "Requests that were refused, counted, with a sample of each."
     SessionActivated "session_activated" false "A break-glass session is about to begin; its request is used up."
     SessionRefused "session_refused" false "A break-glass session was asked for, and does not begin."
@@ -112,6 +113,7 @@ pub enum Record<'r> {
     Unseal(Unseal<'r>),
     Reload(Reload<'r>),
     Drill(Drill<'r>),
+    Probes(Probes<'r>),
     Refusals(Refusals<'r>),
     SessionActivated(SessionActivated<'r>),
     SessionRefused(SessionRefused<'r>),
@@ -152,6 +154,7 @@ impl Record<'_> {
             Self::Unseal(_) => Kind::Unseal,
             Self::Reload(_) => Kind::Reload,
             Self::Drill(_) => Kind::Drill,
+            Self::Probes(_) => Kind::Probes,
             Self::Refusals(_) => Kind::Refusals,
             Self::SessionActivated(_) => Kind::SessionActivated,
             Self::SessionRefused(_) => Kind::SessionRefused,

@@ -73,8 +73,14 @@ pub struct Segment<'r> {
 pub struct Intent<'r> {
     /// AWS KMS's name.
     pub algorithm: &'r str,
+    /// What the ids of all calls for it begin with; none: a signature that is kept is given out
+    /// again, and nobody is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<&'r str>,
     /// Who asked.
     pub caller: &'r str,
+    /// Through which door: `mtls`.
+    pub door: &'r str,
     /// `sha256:hex` of what is to be signed.
     pub input_digest: &'r str,
     /// Why, in the caller's words.
@@ -82,6 +88,9 @@ pub struct Intent<'r> {
     pub justification: Option<&'r str>,
     /// `normal` or `breakglass`.
     pub mode: &'r str,
+    /// The region of the upstream that is asked first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<&'r str>,
     /// The request.
     pub request_id: &'r str,
     /// With which key.
@@ -89,6 +98,26 @@ pub struct Intent<'r> {
     /// The caller's trace (W3C Trace Context).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<&'r str>,
+    /// The upstream that is asked first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<&'r str>,
+}
+
+/// A call that was made for an order and certainly signed nothing, before another one was made.
+#[derive(Clone, Debug, Serialize)]
+pub struct EarlierAttempt<'r> {
+    /// The call's id.
+    pub attempt: &'r str,
+    /// What is known of its failure: a fault's word.
+    pub reason: &'r str,
+    /// The upstream's region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<&'r str>,
+    /// Which upstream was asked.
+    pub upstream: &'r str,
+    /// What the upstream calls it, if it answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_request_id: Option<&'r str>,
 }
 
 /// Where a request spent its time until its outcome, in microseconds.
@@ -107,8 +136,16 @@ pub struct TimingUs {
 pub struct Signed<'r> {
     /// AWS KMS's name.
     pub algorithm: &'r str,
+    /// The id of the call that the answer is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<&'r str>,
     /// Who asked.
     pub caller: &'r str,
+    /// Through which door: `mtls`.
+    pub door: &'r str,
+    /// The calls before that one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier_attempts: Vec<EarlierAttempt<'r>>,
     /// In a break-glass session: its incident.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<&'r str>,
@@ -118,6 +155,9 @@ pub struct Signed<'r> {
     pub intent: u64,
     /// `normal` or `breakglass`.
     pub mode: &'r str,
+    /// The region of the upstream that was asked last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<&'r str>,
     /// Whether an earlier signature was given out again, for the same idempotency key.
     pub replayed: bool,
     /// The request.
@@ -134,6 +174,12 @@ pub struct Signed<'r> {
     pub signer_record: Option<&'r str>,
     /// Where its time went.
     pub timing_us: TimingUs,
+    /// The upstream that was asked last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<&'r str>,
+    /// What that upstream calls the call, if it answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_request_id: Option<&'r str>,
 }
 
 /// No signature came of an intent, or none is known.
@@ -141,10 +187,18 @@ pub struct Signed<'r> {
 pub struct Failed<'r> {
     /// AWS KMS's name.
     pub algorithm: &'r str,
+    /// The id of the call that was made last; of an intent that a start concludes: the intent's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<&'r str>,
     /// Who asked.
     pub caller: &'r str,
     /// What was seen.
     pub detail: &'r str,
+    /// Through which door: `mtls`.
+    pub door: &'r str,
+    /// The calls before that one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier_attempts: Vec<EarlierAttempt<'r>>,
     /// `sha256:hex` of what was to be signed.
     pub input_digest: &'r str,
     /// The intent's number.
@@ -153,10 +207,19 @@ pub struct Failed<'r> {
     pub mode: &'r str,
     /// The refusal's word: `indeterminate` says that the upstream may have signed.
     pub reason: &'r str,
+    /// The region of the upstream that was asked last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<&'r str>,
     /// The request.
     pub request_id: &'r str,
     /// With which key.
     pub signer_kid: &'r str,
+    /// The upstream that was asked last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<&'r str>,
+    /// What that upstream calls the call, if it answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_request_id: Option<&'r str>,
 }
 
 /// A signature that was made does not leave.
@@ -279,4 +342,39 @@ pub struct Refused<'r> {
     /// With which key, if one was known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer_kid: Option<&'r str>,
+}
+
+/// Calls to upstreams that no caller asked for, such as those of canaries and of the doctor.
+#[derive(Clone, Debug, Serialize)]
+pub struct Probes<'r> {
+    /// The calls.
+    pub calls: Vec<ProbeCall<'r>>,
+    /// How many more there were than are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u64>,
+    /// Over how many seconds.
+    pub over_s: u64,
+}
+
+/// One of these calls.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProbeCall<'r> {
+    /// Its id.
+    pub attempt: &'r str,
+    /// What was asked for, in KMS's words.
+    pub operation: &'r str,
+    /// What came of it: `answered`, `signed`, `doubt`, or a fault's word.
+    pub outcome: &'r str,
+    /// `canary`, `doctor` or `warmth`.
+    pub purpose: &'r str,
+    /// The upstream's region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<&'r str>,
+    /// With which key.
+    pub signer_kid: &'r str,
+    /// Which upstream was asked.
+    pub upstream: &'r str,
+    /// What the upstream calls it, if it answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_request_id: Option<&'r str>,
 }
