@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use audit::Journal;
 use host::clock::{rfc3339, wall_now};
+use mtls::ServerTls;
 use signing_core::Kid;
 use signing_core::journal::{self, KeyId, Record};
 use tokio::sync::Mutex;
@@ -21,7 +22,7 @@ use crate::config::{Config, ConfigError, Draft, Environment};
 use crate::materials::Materials;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
-use crate::server::{Connections, ServerTls};
+use crate::server::Connections;
 
 /// How long reading may take: a file system that hangs must not hang an operator.
 const READ_MAX: Duration = Duration::from_secs(5);

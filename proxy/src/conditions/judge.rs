@@ -1,6 +1,7 @@
 //! What the evidence says of each component: pure, with the time as an argument.
 
 use host::clock::rfc3339;
+use mtls::Dated;
 use time::{Duration, OffsetDateTime};
 
 use super::{Component, Level};
@@ -9,17 +10,6 @@ use super::{Component, Level};
 const SOON: Duration = Duration::days(14);
 /// How far the wall clock may be from where it should be.
 const CLOCK_MAX: Duration = Duration::seconds(60);
-
-/// Something that counts from one time until another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Dated {
-    /// Which, with its configuration key and file.
-    pub(crate) what: String,
-    /// The first moment in which it counts.
-    pub(crate) begins: OffsetDateTime,
-    /// The last moment in which it counts.
-    pub(crate) ends: OffsetDateTime,
-}
 
 /// What becomes of log lines.
 #[derive(Clone, Debug, PartialEq, Eq)]

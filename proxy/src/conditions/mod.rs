@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use crate::health::Reader;
 use crate::json::put;
 
-pub(crate) use judge::{Dated, LogState};
+pub(crate) use judge::LogState;
 pub use watch::{Sources, watch, watch_socket};
 
 /// What has a condition.

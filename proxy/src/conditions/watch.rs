@@ -16,7 +16,7 @@ use super::{Condition, Conditions, Level};
 use crate::breakglass::emergency::Emergency;
 use crate::log::Log;
 use crate::reload::Reloader;
-use crate::server::ServerTls;
+use mtls::ServerTls;
 
 /// How often every component is looked at.
 const EVERY: Duration = Duration::from_secs(1);

@@ -98,7 +98,7 @@ pub struct Server {
     /// Where `/sign` is served, over mutual TLS.
     pub listen: SocketAddr,
     /// Certificates.
-    pub tls: Tls,
+    pub tls: mtls::Files,
     /// Connections at once; one more is closed after its handshake.
     pub connections_max: usize,
     /// Connections of one caller at once; one more is closed after its handshake.
@@ -141,21 +141,6 @@ pub struct Server {
     pub body_max_bytes: usize,
     /// How long a stop waits for what is in flight.
     pub drain_timeout: Duration,
-}
-
-/// The data plane's certificates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// PEM chain of the server.
-    pub certificate_file: PathBuf,
-    /// PEM private key of the server.
-    pub private_key_file: PathBuf,
-    /// PEM of the authorities that issue client certificates.
-    pub client_ca_file: PathBuf,
-    /// PEM or DER revocation lists; empty: no revocation check.
-    pub client_crl_files: Vec<PathBuf>,
-    /// Whether TLS 1.2 (AEAD suites) is taken besides 1.3.
-    pub tls12: bool,
 }
 
 /// The admin socket and who may use it.

@@ -9,7 +9,7 @@ use toml::Table;
 use super::gate;
 use super::grants;
 use super::upstreams::Upstreams;
-use super::{Admin, Audit, Breakglass, Config, Draft, Server, Setting, Tls};
+use super::{Admin, Audit, Breakglass, Config, Draft, Server, Setting};
 use host::environment::Environment;
 use host::section::{Mistakes, Section};
 
@@ -192,8 +192,8 @@ impl Reader<'_> {
         server
     }
 
-    fn tls(&self, mut section: Section) -> Tls {
-        let tls = Tls {
+    fn tls(&self, mut section: Section) -> mtls::Files {
+        let tls = mtls::Files {
             certificate_file: self.file(
                 &mut section,
                 "certificate_file",

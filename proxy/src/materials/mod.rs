@@ -9,13 +9,14 @@ use std::path::Path;
 use audit::AuditKey;
 use development::DevelopmentKey;
 use host::clock::wall_now;
+use mtls::ServerTls;
 use signing_core::key::{Purpose, names_of};
 use signing_core::registry::Document;
 use signing_core::{Algorithm, Kid, Policy, Registry, json};
 use time::OffsetDateTime;
 
-use crate::config::{Config, ConfigError, Draft, Environment, Tls, Upstream};
-use crate::server::{ServerTls, registry_json};
+use crate::config::{Config, ConfigError, Draft, Environment, Upstream};
+use crate::server::registry_json;
 use host::files;
 
 /// A configuration with all its files read.
@@ -186,7 +187,7 @@ fn too_long_to_answer(config: &Config, registry: &Registry) -> Option<String> {
 
 /// Reads certificates, key, authorities and revocation lists. What the
 /// configuration does not name is its mistake, and not reported again.
-fn tls(tls: &Tls, now: OffsetDateTime) -> Result<ServerTls, Vec<String>> {
+fn tls(tls: &mtls::Files, now: OffsetDateTime) -> Result<ServerTls, Vec<String>> {
     let files = [
         ("server.tls.certificate_file:", &tls.certificate_file),
         ("server.tls.private_key_file:", &tls.private_key_file),

@@ -18,6 +18,7 @@ use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder a
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+use mtls::ServerTls;
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Extent, Place, Slots, Snapshot, State};
 use signing_core::{Kid, Moment, Reason};
@@ -30,7 +31,6 @@ use self::workers::WorkerMetrics;
 use crate::breakglass::emergency::Emergency;
 use crate::conditions::{self, Condition};
 use crate::health::Health;
-use crate::server::ServerTls;
 use crate::workers::Worker;
 use ::audit::Journal;
 

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use mtls::ServerTls;
 use time::OffsetDateTime;
 
 use super::{AUTHORITY_EXPIRY, DESCRIPTIONS, LIST_EXPIRY};
-use crate::server::ServerTls;
 
 /// The samples of one configuration, as Prometheus reads them. The recorder keeps every series
 /// that there ever was, and an authority that a reload took out must not look as if it expired.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use host::clock::now;
 use host::log_limit::LogLimit;
 use host::socket::has_waiting;
+use mtls::ServerTls;
 use rustls::server::Acceptor;
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
@@ -18,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::handshakes::{Handshake, Handshakes};
 use super::socket::Socket;
-use super::{DataPlane, ServerTls, serve, tls};
+use super::{DataPlane, serve};
 
 /// How long to wait after the kernel gave no connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -112,7 +113,7 @@ async fn shake_hands(
         if !place.greeted(now()) {
             return Err(NotShaken::NoPlace);
         }
-        let (shaken, until) = tls::handshake(hello.into_stream(Arc::clone(&tls.config))).await;
+        let (shaken, until) = mtls::handshake(hello.into_stream(Arc::clone(&tls.config))).await;
         Ok((shaken.map_err(failed)?, until))
     };
     tokio::select! {

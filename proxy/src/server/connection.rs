@@ -14,6 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use host::clock::now;
+use mtls::{ServerTls, Shaken};
 use signing_core::Moment;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -24,7 +25,6 @@ use super::answers::Answers;
 use super::bodies::Bodies;
 use super::expiry::Expiry;
 use super::socket::Socket;
-use super::tls::{ServerTls, Shaken};
 
 /// How often a connection that ends looks whether its client has everything.
 const PACE_MIN: Duration = Duration::from_millis(1);

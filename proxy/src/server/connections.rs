@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use host::clock::now;
+use mtls::{ServerTls, Shaken};
 use signing_core::Caller;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -23,7 +24,6 @@ use super::connection::Connection;
 use super::expiry::Expiry;
 use super::share::Share;
 use super::socket::Socket;
-use super::tls::{ServerTls, Shaken};
 use crate::config;
 use crate::metrics::{Metrics, ResetReason};
 use crate::monitor::Stops;

@@ -7,7 +7,6 @@ mod answers;
 mod bodies;
 mod connection;
 mod connections;
-mod dates;
 mod dialects;
 mod expiry;
 mod handshakes;
@@ -23,7 +22,6 @@ mod route;
 mod send_queue;
 mod share;
 mod socket;
-mod tls;
 mod watched;
 
 use std::convert::Infallible;
@@ -37,6 +35,7 @@ use host::clock::{now, wall_now};
 use host::log_limit::LogLimit;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use mtls::{ServerTls, Shaken};
 use signing_core::Moment;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -47,7 +46,6 @@ pub use answer::{Answer, json_answer, problem, problem_with_mistakes, status_of}
 pub use connections::{Connections, settle_after_stops};
 pub use in_flight::SIGNED_MAX_BYTES;
 pub use registry_answer::{RegistryAnswer, registry_json};
-pub use tls::ServerTls;
 
 use crate::caller_rates::CallerRates;
 use crate::conditions::Conditions;
@@ -101,10 +99,10 @@ async fn serve(
 ) {
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2".as_slice());
-    let caller = tls::caller(session.peer_certificates()).map(Arc::new);
+    let caller = mtls::caller(session.peer_certificates()).map(Arc::new);
     let limits = &plane.limits;
     let of_caller = caller.as_ref().ok().map(Arc::clone);
-    let shaken = tls::Shaken::of(session);
+    let shaken = Shaken::of(session);
     let Some(until) = until.or_else(|| let_in_by.lets_in(&shaken, wall_now())) else {
         plane.room.metrics.handshakes_failed.increment(1);
         return;

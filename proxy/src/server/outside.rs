@@ -4,8 +4,8 @@ use http::{Method, Uri};
 use rustls::pki_types::CertificateDer;
 use signing_core::{Caller, Input, Refusal, SignRequest};
 
+use super::dialects;
 use super::route::{Resource, kid_of_query, route};
-use super::{dialects, tls};
 
 /// What a body asks to have signed; the path decides about the dialect.
 ///
@@ -37,14 +37,14 @@ pub fn verify_request(
 /// # Errors
 /// The refusal that each of its requests would get.
 pub fn caller(certificate_der: &[u8]) -> Result<Caller, Refusal> {
-    tls::caller(Some(&[CertificateDer::from(certificate_der)]))
+    mtls::caller(Some(&[CertificateDer::from(certificate_der)]))
 }
 
 /// Whether a revocation list that is taken revokes each certificate that another parser finds
 /// on it; None if it is not taken.
 #[must_use]
 pub fn revocation_list(der: &[u8]) -> Option<bool> {
-    tls::revokes_all_that_it_lists(der)
+    mtls::revokes_all_that_it_lists(der)
 }
 
 /// By which method a target of a request is asked for, and the kid that it names, if any.

@@ -11,7 +11,7 @@ use super::files::mistake;
 use super::list::{RevocationList, name};
 use super::revocation::{Listed, Revocation};
 use super::terms::known_algorithms;
-use crate::conditions::Dated;
+use crate::dated::Dated;
 
 const KEY: &str = "server.tls.client_crl_files";
 

@@ -220,7 +220,7 @@ pub(super) fn name(der: &[u8]) -> String {
 }
 
 /// Whether a list that is served revokes all that another parser finds on it.
-pub(in crate::server) fn revokes_all_that_it_lists(der: &[u8]) -> Option<bool> {
+pub fn revokes_all_that_it_lists(der: &[u8]) -> Option<bool> {
     let list = RevocationList::parse(der).ok()?;
     let during = list.this_update;
     let Ok((_, other)) = x509_parser::parse_x509_crl(der) else { return Some(true) };

@@ -4,6 +4,7 @@
 
 mod anchors;
 mod authority;
+mod dated;
 mod der;
 mod files;
 mod list;
@@ -15,6 +16,7 @@ mod revocation;
 mod terms;
 mod verifier;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use host::clock::rfc3339;
@@ -24,18 +26,31 @@ use rustls::server::NoServerSessionStorage;
 use rustls::{CertificateError, Error, ProtocolVersion, ServerConfig, ServerConnection};
 use time::OffsetDateTime;
 
-use super::dates;
-use crate::conditions::Dated;
-use crate::config;
 use anchors::Anchors;
 use files::{certificates, mistake, private_key, unusable};
 use revocation::Revocation;
 use terms::unix;
 use verifier::ClientVerifier;
 
-pub(super) use list::revokes_all_that_it_lists;
-pub(super) use names::caller;
-pub(super) use verifier::handshake;
+pub use dated::Dated;
+pub use list::revokes_all_that_it_lists;
+pub use names::caller;
+pub use verifier::handshake;
+
+/// What the data plane's TLS is made of: the configuration's `[server.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// PEM chain of the server.
+    pub certificate_file: PathBuf,
+    /// PEM private key of the server.
+    pub private_key_file: PathBuf,
+    /// PEM of the authorities that issue client certificates.
+    pub client_ca_file: PathBuf,
+    /// PEM or DER revocation lists; empty: no revocation check.
+    pub client_crl_files: Vec<PathBuf>,
+    /// Whether TLS 1.2 (AEAD suites) is taken besides 1.3.
+    pub tls12: bool,
+}
 
 /// The server's TLS, ready to accept.
 #[derive(Clone, Debug)]
@@ -54,22 +69,22 @@ impl ServerTls {
     ///
     /// # Errors
     /// Every mistake at once, each a sentence with key, file and fix.
-    pub fn load(tls: &config::Tls, now: OffsetDateTime) -> Result<Self, Vec<String>> {
+    pub fn load(files: &Files, now: OffsetDateTime) -> Result<Self, Vec<String>> {
         let mut mistakes = Vec::new();
         let mut mistaken = |found: String| mistakes.push(found);
-        let chain = certificates("server.tls.certificate_file", &tls.certificate_file);
+        let chain = certificates("server.tls.certificate_file", &files.certificate_file);
         let chain = chain.map_err(&mut mistaken).ok();
-        let key = private_key(&tls.private_key_file).map_err(&mut mistaken).ok();
+        let key = private_key(&files.private_key_file).map_err(&mut mistaken).ok();
         let anchors =
-            Anchors::load(&tls.client_ca_file, now).map_err(|found| mistakes.extend(found)).ok();
-        let lists = lists::load(&tls.client_crl_files, anchors.as_ref());
+            Anchors::load(&files.client_ca_file, now).map_err(|found| mistakes.extend(found)).ok();
+        let lists = lists::load(&files.client_crl_files, anchors.as_ref());
         let lists = lists.map_err(|found| mistakes.extend(found)).ok();
         let certificate = chain.as_ref().and_then(|chain| {
-            let dated = dates::of_chain(&tls.certificate_file, chain);
+            let dated = dated::of_chain(&files.certificate_file, chain);
             let mistake = match &dated {
                 None => "holds what is not an X.509 certificate; fetch it again".to_owned(),
                 Some(_) => {
-                    let own = dates::of_chain(&tls.certificate_file, chain.get(..1)?)?;
+                    let own = dated::of_chain(&files.certificate_file, chain.get(..1)?)?;
                     if own.ends > now {
                         return dated;
                     }
@@ -79,7 +94,7 @@ impl ServerTls {
             };
             mistakes.push(self::mistake(
                 "server.tls.certificate_file",
-                &tls.certificate_file,
+                &files.certificate_file,
                 mistake,
             ));
             None
@@ -91,7 +106,7 @@ impl ServerTls {
         };
 
         let verifier = Arc::new(ClientVerifier::new(anchors, lists));
-        let versions: &[_] = if tls.tls12 {
+        let versions: &[_] = if files.tls12 {
             &[&rustls::version::TLS13, &rustls::version::TLS12]
         } else {
             &[&rustls::version::TLS13]
@@ -100,7 +115,7 @@ impl ServerTls {
             .with_protocol_versions(versions)
             .map(|builder| builder.with_client_cert_verifier(Arc::clone(&verifier) as _))
             .and_then(|builder| builder.with_single_cert(chain, key));
-        let mut config = config.map_err(|why| vec![unusable(&tls.private_key_file, &why)])?;
+        let mut config = config.map_err(|why| vec![unusable(&files.private_key_file, &why)])?;
         // A resumed session would keep a certificate's caller without looking at the
         // certificate again.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -109,7 +124,7 @@ impl ServerTls {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self {
             config: Arc::new(config),
-            tls12: tls.tls12,
+            tls12: files.tls12,
             certificate,
             authorities: verifier.anchors().dated(),
             revocation_lists: lists::dated(verifier.revocation()),
@@ -118,35 +133,35 @@ impl ServerTls {
     }
 
     /// When the server's own certificate counts.
-    pub(crate) fn certificate(&self) -> &Dated {
+    pub fn certificate(&self) -> &Dated {
         &self.certificate
     }
 
     /// When each of the client authorities counts.
-    pub(crate) fn authorities(&self) -> &[Dated] {
+    pub fn authorities(&self) -> &[Dated] {
         &self.authorities
     }
 
     /// When each of the revocation lists counts.
-    pub(crate) fn revocation_lists(&self) -> &[Dated] {
+    pub fn revocation_lists(&self) -> &[Dated] {
         &self.revocation_lists
     }
 
     /// For metrics: the position of each authority in the file, the beginning of its key's
     /// SHA-256, and when it expires.
-    pub(crate) fn authority_ends(&self) -> impl Iterator<Item = (usize, String, OffsetDateTime)> {
+    pub fn authority_ends(&self) -> impl Iterator<Item = (usize, String, OffsetDateTime)> {
         let authorities = self.verifier.anchors().iter();
         (1..).zip(authorities).map(|(position, one)| (position, one.key_name(), one.dated.ends))
     }
 
     /// For metrics: the file of each list, its position there, and when it expires.
-    pub(crate) fn list_ends(&self) -> impl Iterator<Item = (usize, usize, OffsetDateTime)> {
+    pub fn list_ends(&self) -> impl Iterator<Item = (usize, usize, OffsetDateTime)> {
         let lists = self.verifier.revocation().map(Revocation::all).unwrap_or_default();
         lists.into_iter().map(|one| (one.place.0, one.place.1, one.dated.ends))
     }
 
     /// What deserves attention although it is no mistake; what ends within `soon` does.
-    pub(crate) fn notes(&self, now: OffsetDateTime, soon: time::Duration) -> Vec<String> {
+    pub fn notes(&self, now: OffsetDateTime, soon: time::Duration) -> Vec<String> {
         let (anchors, lists) = (self.verifier.anchors(), self.verifier.revocation());
         let mut notes = notes::certificate(&self.certificate, now, soon);
         notes.extend(notes::authorities(anchors, lists, now, soon));
@@ -158,14 +173,14 @@ impl ServerTls {
 
     /// Until when a client that came in as `shaken` would be let in at `now`; None: not at
     /// all. After a reload, those who are in already are asked again.
-    pub(super) fn lets_in(&self, shaken: &Shaken, now: OffsetDateTime) -> Option<OffsetDateTime> {
+    pub fn lets_in(&self, shaken: &Shaken, now: OffsetDateTime) -> Option<OffsetDateTime> {
         let version_fits = self.tls12 || shaken.version == Some(ProtocolVersion::TLSv1_3);
         let (leaf, intermediates) = shaken.chain.split_first().filter(|_| version_fits)?;
         self.verifier.verify(leaf, intermediates, unix(now)).ok()
     }
 
     /// Why a handshake failed, for the log: rustls does not say whose time it is not.
-    pub(super) fn why(&self, error: &std::io::Error) -> String {
+    pub fn why(&self, error: &std::io::Error) -> String {
         use CertificateError::{ExpiredContext, ExpiredRevocationListContext, NotValidYetContext};
         let source = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
         let Some(Error::InvalidCertificate(why)) = source else { return error.to_string() };
@@ -191,14 +206,16 @@ impl ServerTls {
 
 /// What a finished handshake showed.
 #[derive(Debug)]
-pub(super) struct Shaken {
+pub struct Shaken {
     /// The client's certificate first, then its intermediates.
     chain: Vec<CertificateDer<'static>>,
     version: Option<ProtocolVersion>,
 }
 
 impl Shaken {
-    pub(super) fn of(session: &ServerConnection) -> Self {
+    /// Of a connection whose handshake is over.
+    #[must_use]
+    pub fn of(session: &ServerConnection) -> Self {
         let chain = session.peer_certificates().unwrap_or_default();
         Self {
             chain: chain.iter().map(|der| der.clone().into_owned()).collect(),

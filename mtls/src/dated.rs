@@ -1,4 +1,4 @@
-//! From when until when the certificate counts that the data plane shows.
+//! From when until when a certificate, an authority or a list counts.
 
 use std::path::Path;
 
@@ -6,7 +6,16 @@ use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::conditions::Dated;
+/// Something that counts from one time until another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dated {
+    /// What it is, with its configuration key and file.
+    pub what: String,
+    /// The first moment in which it counts.
+    pub begins: OffsetDateTime,
+    /// The last moment in which it counts.
+    pub ends: OffsetDateTime,
+}
 
 /// A chain counts while each of its certificates does. None if one cannot be read.
 pub(super) fn of_chain(file: &Path, chain: &[CertificateDer<'_>]) -> Option<Dated> {

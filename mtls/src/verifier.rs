@@ -29,9 +29,7 @@ tokio::task_local! {
 
 /// Runs a handshake. With it comes until when its client is let in; None if rustls asked
 /// elsewhere, which has to be taken for a no.
-pub(in crate::server) async fn handshake<T>(
-    handshake: impl Future<Output = T>,
-) -> (T, Option<OffsetDateTime>) {
+pub async fn handshake<T>(handshake: impl Future<Output = T>) -> (T, Option<OffsetDateTime>) {
     LET_IN_UNTIL
         .scope(Cell::new(None), async {
             let done = handshake.await;

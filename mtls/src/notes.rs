@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime};
 use super::anchors::Anchors;
 use super::list::name;
 use super::revocation::{Listed, Revocation};
-use crate::conditions::Dated;
+use crate::dated::Dated;
 
 /// Of the server's own certificate.
 pub(super) fn certificate(dated: &Dated, now: OffsetDateTime, soon: Duration) -> Vec<String> {

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::list::RevocationList;
 use super::points::{Points, Role};
-use crate::conditions::Dated;
+use crate::dated::Dated;
 
 /// The lists in force, by their issuer's name in DER.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::authority::Authority;
 use super::files::{certificates, mistake};
 use super::terms::known_algorithms;
-use crate::conditions::Dated;
+use crate::dated::Dated;
 
 const KEY: &str = "server.tls.client_ca_file";
 

@@ -9,9 +9,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 ///
 /// # Errors
 /// `caller_not_authorized` if it names nobody for certain.
-pub(in crate::server) fn caller(
-    certificates: Option<&[CertificateDer<'_>]>,
-) -> Result<Caller, Refusal> {
+pub fn caller(certificates: Option<&[CertificateDer<'_>]>) -> Result<Caller, Refusal> {
     let refused = |why: String| {
         Refusal::new(
             Reason::CallerNotAuthorized,

@@ -16,7 +16,7 @@ use super::der::{Reader, SEQUENCE};
 use super::list::name;
 use super::revocation::{Listed, Revocation};
 use super::terms::unix;
-use crate::conditions::Dated;
+use crate::dated::Dated;
 
 /// Extensions that are looked at, or that say nothing about whom an authority may name.
 const KNOWN: [&str; 9] = [
