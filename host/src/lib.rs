@@ -3,7 +3,7 @@
 //! theirs, unix sockets that nobody else can stand in for and who can reach them, places that no peer
 //! takes from others, passphrases, users' names, what is printed, what a check found, what they deny
 //! themselves before a secret, what others may do to their files, what the machine lacks for a moment, the
-//! clock, and how often a log line is written that a peer can cause.
+//! clock, the thread that writes the log, and how often a log line is written that a peer can cause.
 
 pub mod access;
 pub mod checked;
@@ -13,6 +13,7 @@ pub mod files;
 pub mod hardening;
 pub mod identifier;
 pub mod log_limit;
+pub mod log_thread;
 pub mod mistakes;
 pub mod modes;
 pub mod out;

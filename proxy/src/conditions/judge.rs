@@ -1,6 +1,7 @@
 //! What the evidence says of each component: pure, with the time as an argument.
 
 use host::clock::rfc3339;
+use host::log_thread::LogState;
 use mtls::Dated;
 use time::{Duration, OffsetDateTime};
 
@@ -10,17 +11,6 @@ use super::{Component, Level};
 const SOON: Duration = Duration::days(14);
 /// How far the wall clock may be from where it should be.
 const CLOCK_MAX: Duration = Duration::seconds(60);
-
-/// What becomes of log lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LogState {
-    /// They are written.
-    Written,
-    /// The newest ones could not be written.
-    Failing(String),
-    /// A write has not come back for so many seconds.
-    Stuck(u64),
-}
 
 /// How a component is, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

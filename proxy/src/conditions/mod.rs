@@ -14,7 +14,6 @@ use time::OffsetDateTime;
 use crate::health::Reader;
 use crate::json::put;
 
-pub(crate) use judge::LogState;
 pub use watch::{Sources, watch, watch_socket};
 
 /// What has a condition.
