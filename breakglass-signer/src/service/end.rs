@@ -46,7 +46,7 @@ impl Service {
         let over = self.ended(&unended, end, by, detail).await;
         let notice = SessionEnded {
             session: unended.session,
-            reason: end.word().to_owned(),
+            reason: end,
             detail: detail.to_owned(),
             signatures,
             destruction_due: over.destruction_due.clone(),

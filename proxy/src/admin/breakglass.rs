@@ -7,12 +7,12 @@ use host::clock::{now, wall_now};
 use http::{Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use signing_core::breakglass::Refused;
 use signing_core::gate::Snapshot;
 use signing_core::{Kid, Reason, Refusal};
 
 use super::peer::Peer;
 use super::{Admin, one_line, read};
-use crate::breakglass::Refused;
 use crate::json::put;
 use crate::server::{Answer, json_answer};
 
@@ -143,7 +143,7 @@ fn answer(done: Result<Value, Refused>, what: &str) -> Response<Answer> {
     match done {
         Ok(body) => json_answer(StatusCode::OK, &body),
         Err(Refused { reason, detail }) => {
-            let mut body = json!({"reason": reason, "detail": detail});
+            let mut body = json!({"reason": reason.word(), "detail": detail});
             put(&mut body, what, false);
             json_answer(StatusCode::CONFLICT, &body)
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use signing_core::breakglass::End;
 use tokio::sync::oneshot;
 
 use super::App;
@@ -59,7 +60,10 @@ impl App {
         let Some(armed) = self.room.monitor.gates().session_in_force().map(Arc::clone) else {
             return;
         };
-        let over = self.room.monitor.disarm(armed.session.clone(), Over::stopping());
+        let over = self
+            .room
+            .monitor
+            .disarm(armed.session.clone(), Over::here(End::ProxyGone, "this proxy stops"));
         self.data.block_on(async {
             // The signer ends it when the connection goes.
             let _ = tokio::time::timeout(WITNESS_MAX, over).await;

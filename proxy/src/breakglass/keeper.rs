@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use host::clock::{now, wall_now};
 use signing_core::Kid;
-use signing_core::breakglass::End;
+use signing_core::breakglass::{End, ProxyEnd};
 use tokio::sync::mpsc;
 
 use super::Breakglass;
@@ -70,7 +70,7 @@ async fn watch(breakglass: &Breakglass) {
             }
         };
         if let (Some(why), Some(armed)) = (why, in_force) {
-            let over = breakglass.over("signer_gone", why, "this proxy");
+            let over = breakglass.over(ProxyEnd::SignerGone, why, "this proxy");
             breakglass.over_here(armed.session.clone(), over).await;
         }
     }
@@ -80,16 +80,15 @@ impl Breakglass {
     async fn heard(&self, notice: Notice) {
         match notice {
             Notice::Ended(ended) => {
-                let mut over = self.over(&ended.reason, &ended.detail, "the emergency signer");
+                let mut over = self.over(ended.reason, &ended.detail, "the emergency signer");
                 over.signer_record = ended.record.map(|record| record.to_text());
-                over.leaves_the_last = ended.reason == End::Quota.word();
                 let _ = self.monitor.disarm(ended.session, over).await;
             }
             Notice::Lost { detail } => {
                 let in_force = self.monitor.gates().session_in_force().map(Arc::clone);
                 let Some(armed) = in_force else { return };
                 let detail = format!("the connection to the emergency signer is gone: {detail}");
-                let over = self.over("signer_gone", &detail, "this proxy");
+                let over = self.over(ProxyEnd::SignerGone, &detail, "this proxy");
                 self.over_here(armed.session.clone(), over).await;
             }
         }
@@ -110,12 +109,13 @@ impl Breakglass {
         let (now, wall) = (now(), wall_now());
         if !armed.lasts(now, wall) {
             drop(gates);
-            let _ = self.monitor.disarm(armed.session.clone(), Over::expired()).await;
+            let over = Over::here(End::Expired, End::Expired.sentence());
+            let _ = self.monitor.disarm(armed.session.clone(), over).await;
             return false;
         }
         if let Err(refusal) = gates.check_key(&armed.signer, wall) {
             drop(gates);
-            let over = self.over("key_unavailable", &refusal.detail, "this proxy");
+            let over = self.over(ProxyEnd::KeyUnavailable, &refusal.detail, "this proxy");
             self.over_here(armed.session.clone(), over).await;
             return false;
         }

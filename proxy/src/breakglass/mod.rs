@@ -19,7 +19,9 @@ use base64::engine::general_purpose::STANDARD;
 use host::clock::{now, rfc3339, wall_now};
 use serde_json::{Value, json};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
-use signing_core::breakglass::{MayNotBegin, REQUEST_MAX_BYTES, Request, may_begin};
+use signing_core::breakglass::{
+    Clause, End, ProxyEnd, ProxyReason, REQUEST_MAX_BYTES, Refused, Request, may_begin,
+};
 use signing_core::gate::{Armed, Snapshot};
 use signing_core::journal::Record;
 use signing_core::{Kid, Moment, Signer};
@@ -49,25 +51,6 @@ pub struct Breakglass {
     pub one: Mutex<()>,
 }
 
-/// Why nothing was done: a word, and a sentence for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The emergency signer's clause, or one of ours.
-    pub reason: String,
-    /// What to do.
-    pub detail: String,
-}
-
-impl From<MayNotBegin> for Refused {
-    fn from(why: MayNotBegin) -> Self {
-        refused(why.hindrance.word(), why.detail)
-    }
-}
-
-fn refused(reason: &str, detail: impl Into<String>) -> Refused {
-    Refused { reason: reason.to_owned(), detail: detail.into() }
-}
-
 impl Breakglass {
     /// Begins a session, for `by`; returns it. Every attempt is recorded.
     ///
@@ -86,7 +69,7 @@ impl Breakglass {
             Err(why) => Err(why.clone()),
         };
         if let Err(why) = &begun {
-            tracing::warn!(target: "breakglass", by, reason = why.reason, detail = why.detail, "no session");
+            tracing::warn!(target: "breakglass", by, reason = why.reason.word(), detail = why.detail, "no session");
             let known = self.emergency.known();
             let record =
                 ActivationRecord::new(request.as_ref().ok(), Err(why), known.as_deref(), by);
@@ -123,16 +106,19 @@ impl Breakglass {
         let session = match answer.await {
             Ok(Answer::Activated(wire::Activated { session, .. })) => session,
             Ok(Answer::Refused(wire::Refused { reason, detail, .. })) => {
-                return Err(refused(reason.word(), detail));
+                return Err(Refused::new(reason, detail));
             }
             Ok(_) => {
                 self.emergency.ends("its answer to an activation is nonsense");
-                return Err(refused("signer_unavailable", "the signer answered nonsense"));
+                return Err(Refused::new(
+                    ProxyReason::SignerUnavailable,
+                    "the signer answered nonsense",
+                ));
             }
             Err(error) => {
                 // It may have activated it, and then it is to end it.
                 self.emergency.ends("its answer to an activation did not come");
-                return Err(refused("signer_unavailable", error.to_string()));
+                return Err(Refused::new(ProxyReason::SignerUnavailable, error.to_string()));
             }
         };
         // From here on the signer is armed: whatever fails has to disarm it. If this process
@@ -152,9 +138,9 @@ impl Breakglass {
             Ok(_) => "the signer has ended it already".to_owned(),
             Err(error) => error.to_string(),
         };
-        let over = self.over("signer_gone", &why, "this proxy");
+        let over = self.over(ProxyEnd::SignerGone, &why, "this proxy");
         let _ = self.monitor.disarm(session.to_owned(), over).await;
-        Err(refused("signer_unavailable", why))
+        Err(Refused::new(ProxyReason::SignerUnavailable, why))
     }
 
     /// On disk first, then in force.
@@ -168,7 +154,7 @@ impl Breakglass {
     ) -> Result<(), Refused> {
         if session.session != request.session() {
             let detail = format!("the signer activated another session, {}", session.session);
-            return Err(refused("signer_unavailable", detail));
+            return Err(Refused::new(ProxyReason::SignerUnavailable, detail));
         }
         let known = self.emergency.known();
         let record = ActivationRecord::new(Some(request), Ok(session), known.as_deref(), by);
@@ -176,8 +162,15 @@ impl Breakglass {
         let recording = async { appending?.durable().await };
         match tokio::time::timeout(RECORD_MAX, recording).await {
             Ok(Ok(_)) => {}
-            Ok(Err(trouble)) => return Err(refused("audit_unavailable", trouble.to_string())),
-            Err(_) => return Err(refused("audit_unavailable", "the disk does not answer")),
+            Ok(Err(trouble)) => {
+                return Err(Refused::new(wire::Reason::AuditUnavailable, trouble.to_string()));
+            }
+            Err(_) => {
+                return Err(Refused::new(
+                    wire::Reason::AuditUnavailable,
+                    "the disk does not answer",
+                ));
+            }
         }
         // What was approved counts, whatever the signer says of it.
         let most = Duration::try_from(request.expires_at() - wall_now()).unwrap_or_default();
@@ -199,8 +192,8 @@ impl Breakglass {
                 tracing::warn!(target: "breakglass", session, expires_at, by, "a session is in force");
                 Ok(())
             }
-            Ok(Err(why)) => Err(refused("not_in_force", why)),
-            Err(gone) => Err(refused("not_in_force", gone.to_string())),
+            Ok(Err(why)) => Err(Refused::new(ProxyReason::NotInForce, why)),
+            Err(gone) => Err(Refused::new(ProxyReason::NotInForce, gone.to_string())),
         }
     }
 
@@ -215,10 +208,10 @@ impl Breakglass {
             return self.end_stray(reason, by).await;
         };
         // Here first: from now on nothing leaves, whatever the signer does.
-        let over = self.over("operator", reason, by);
+        let over = self.over(End::Operator, reason, by);
         let ended = self.monitor.disarm(armed.session.clone(), over).await;
         if let Err(gone) = ended {
-            return Err(refused("not_ended", gone.to_string()));
+            return Err(Refused::new(ProxyReason::NotEnded, gone.to_string()));
         }
         let mut body = json!({"ended": true, "session": armed.session});
         match self.tell_signer_to_end(reason, by).await {
@@ -252,7 +245,7 @@ impl Breakglass {
                     "note": "no session was in force in this proxy; the signer's is over",
                 }))
             }
-            _ => Err(refused("no_session", "no session is in force")),
+            _ => Err(Refused::new(wire::Reason::NoSession, "no session is in force")),
         }
     }
 
@@ -278,10 +271,12 @@ impl Breakglass {
                 }))
             }
             Ok(Answer::Refused(wire::Refused { reason, detail, .. })) => {
-                Err(refused(reason.word(), detail))
+                Err(Refused::new(reason, detail))
             }
-            Ok(_) => Err(refused("signer_unavailable", "the signer answered nonsense")),
-            Err(error) => Err(refused("signer_unavailable", error.to_string())),
+            Ok(_) => {
+                Err(Refused::new(ProxyReason::SignerUnavailable, "the signer answered nonsense"))
+            }
+            Err(error) => Err(Refused::new(ProxyReason::SignerUnavailable, error.to_string())),
         }
     }
 
@@ -312,21 +307,20 @@ impl Breakglass {
         self.emergency.command(move |id| Ask::End(wire::End { id, reason, by })).await
     }
 
-    fn over(&self, reason: &str, detail: &str, by: &str) -> Over {
+    fn over(&self, reason: impl Into<ProxyEnd>, detail: &str, by: &str) -> Over {
         let known = self.emergency.known();
         Over {
             by: by.to_owned(),
-            reason: reason.to_owned(),
+            reason: reason.into(),
             detail: detail.to_owned(),
             signer_head: known.map(|known| known.state.head.to_text()),
             signer_record: None,
-            leaves_the_last: false,
         }
     }
 }
 
 pub(crate) fn read_request(request_b64: &str) -> Result<Request, Refused> {
-    let invalid = |why: String| refused("request_invalid", why);
+    let invalid = |why: String| Refused::new(Clause::Request, why);
     if request_b64.len() > REQUEST_MAX_BYTES * 2 {
         return Err(invalid(format!("a request has at most {REQUEST_MAX_BYTES} bytes")));
     }

@@ -1,9 +1,8 @@
 //! What came of asking for a session, as a record.
 
-use signing_core::breakglass::{Request, wire};
+use signing_core::breakglass::{Refused, Request, wire};
 use signing_core::journal::{self, clip};
 
-use super::Refused;
 use crate::breakglass::emergency::Known;
 
 /// An activation's record, with what it borrows.
@@ -11,7 +10,7 @@ pub(super) struct ActivationRecord {
     activated: bool,
     by: String,
     detail: String,
-    reason: String,
+    reason: &'static str,
     emergency_kid: Option<String>,
     incident: Option<String>,
     session: Option<String>,
@@ -32,7 +31,7 @@ impl ActivationRecord {
             activated: came_to.is_ok(),
             by: by.to_owned(),
             detail: came_to.err().map_or_else(String::new, |why| clip(&why.detail).to_owned()),
-            reason: came_to.err().map_or_else(|| "activated".into(), |why| why.reason.clone()),
+            reason: came_to.err().map_or("activated", |why| why.reason.word()),
             emergency_kid: request.map(|request| request.emergency_kid().to_string()),
             incident: request.map(|request| request.incident().to_owned()),
             session: request.map(Request::session),
@@ -49,7 +48,7 @@ impl ActivationRecord {
             detail: &self.detail,
             emergency_kid: self.emergency_kid.as_deref(),
             incident: self.incident.as_deref(),
-            reason: &self.reason,
+            reason: self.reason,
             session: self.session.as_deref(),
             signer_head: self.signer_head.as_deref(),
             signer_record: self.signer_record.as_deref(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use signing_core::breakglass::ProxyEnd;
 use signing_core::evidence::Observation;
 use signing_core::gate::{Armed, Thresholds};
 use signing_core::journal::{Frozen, SealedFor};
@@ -61,48 +62,25 @@ pub struct Over {
     /// Who ended it.
     pub by: String,
     /// In a word.
-    pub reason: String,
+    pub reason: ProxyEnd,
     /// For a person.
     pub detail: String,
     /// How far the emergency signer's journal went, as far as is known: `log:size:root`.
     pub signer_head: Option<String>,
     /// The emergency signer's own record of it, `log:seq:leaf`.
     pub signer_record: Option<String>,
-    /// Whether what it signed before may leave: its quota is used up, and nothing is in doubt.
-    pub leaves_the_last: bool,
 }
 
 impl Over {
-    /// What the emergency signer answered is not what it should be.
+    /// This proxy ends it, and asks nobody.
     #[must_use]
-    pub fn doubt(detail: &str) -> Self {
+    pub fn here(reason: impl Into<ProxyEnd>, detail: impl Into<String>) -> Self {
         Self {
             by: "this proxy".to_owned(),
-            reason: "signature_rejected".to_owned(),
-            detail: format!("an emergency signature is not believed: {detail}"),
+            reason: reason.into(),
+            detail: detail.into(),
             signer_head: None,
             signer_record: None,
-            leaves_the_last: false,
-        }
-    }
-
-    /// This process stops.
-    #[must_use]
-    pub fn stopping() -> Self {
-        let (reason, detail) = ("proxy_gone".to_owned(), "this proxy stops".to_owned());
-        Self { reason, detail, ..Self::expired() }
-    }
-
-    /// Its time is over.
-    #[must_use]
-    pub fn expired() -> Self {
-        Self {
-            by: "this proxy".to_owned(),
-            reason: "expired".to_owned(),
-            detail: "its time is over".to_owned(),
-            signer_head: None,
-            signer_record: None,
-            leaves_the_last: false,
         }
     }
 }

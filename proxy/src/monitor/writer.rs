@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use audit::{Journal, Trouble};
 use host::clock::{now, wall_now};
 use signing_core::Kid;
+use signing_core::breakglass::End;
 use signing_core::gate::{AuditStop, Gates, Place, Snapshot, State, Transition, UpstreamChange};
 use signing_core::journal::{self, Record, SealedFor, clip};
 use signing_core::monitor::{self, FOLD_EVERY, News, Probe};
@@ -94,7 +95,7 @@ impl Writer {
             Command::Arm { armed, reply } => {
                 // One whose time is over may not have been ended yet: it is in nobody's way.
                 if self.gates.session().is_some_and(|old| !old.lasts(now(), wall_now())) {
-                    self.disarm(&Over::expired());
+                    self.disarm(&Over::here(End::Expired, End::Expired.sentence()));
                 }
                 let result = self.gates.arm(armed);
                 self.publish(None);
@@ -125,7 +126,7 @@ impl Writer {
     /// In force first, on disk after: what ends signing waits for nothing.
     fn disarm(&mut self, why: &Over) {
         // Nothing is in doubt when a quota is used up: what it signed last may leave.
-        let last_leave_by = why.leaves_the_last.then(|| now().after(LAST_LEAVE_WITHIN));
+        let last_leave_by = why.reason.leaves_the_last().then(|| now().after(LAST_LEAVE_WITHIN));
         let ended = match last_leave_by {
             Some(by) => self.gates.spend(by),
             None => self.gates.disarm(),
@@ -136,7 +137,8 @@ impl Writer {
             Some(_) => self.stopped.send_modify(|stops| stops.last_leave_by = last_leave_by),
             None => self.tell_of_a_stop(),
         }
-        let Over { by, reason, detail, signer_head, signer_record, .. } = why;
+        let Over { by, reason, detail, signer_head, signer_record } = why;
+        let reason = reason.word();
         let record = Record::BreakglassEnded(journal::BreakglassEnded {
             by,
             detail: clip(detail),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use host::clock::now;
 use release::{Failed, Proven, SigningOrder, Signs};
+use signing_core::breakglass::ProxyEnd;
 use signing_core::breakglass::wire::{JournalHead, JournalRecord};
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Admits, Admitted as _, Permit, Session, Snapshot, Upstream};
@@ -116,7 +117,9 @@ impl Source for Session {
         if let Err(Failed { evidence: Evidence::Doubt { detail }, refusal, .. }) = &mut verdict {
             // Over before anyone is answered: whatever else it signed does not leave. If the monitor
             // is gone, so are all leases.
-            let _ = room.monitor.disarm(session, Over::doubt(detail)).await;
+            let detail = format!("an emergency signature is not believed: {detail}");
+            let over = Over::here(ProxyEnd::SignatureRejected, detail);
+            let _ = room.monitor.disarm(session, over).await;
             room.emergency.ends("its answer is not believed");
             refusal.detail =
                 "the emergency signer's answer did not verify under the registered key; the \

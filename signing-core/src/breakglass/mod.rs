@@ -10,16 +10,20 @@ pub mod activation;
 mod begin;
 mod caps;
 mod claim;
+mod end;
 mod rate;
+mod refused;
 mod request;
 mod session;
 pub mod wire;
 
 pub use activation::{Activation, Clause, NotActivated};
-pub use begin::{Hindrance, MayNotBegin, is_out, may_begin};
+pub use begin::{is_out, may_begin};
 pub use caps::Caps;
+pub use end::{End, ProxyEnd};
+pub use refused::{ProxyReason, Refused};
 pub use request::{
     APPROVAL_MAX_BYTES, APPROVALS_MAX, Draft, NAMESPACE, REQUEST_MAX_BYTES, Request, RequestError,
     TYPE,
 };
-pub use session::{Ask, End, NoPermit, Session, SignPermit};
+pub use session::{Ask, NoPermit, Session, SignPermit};

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::activation::Activation;
 use super::caps::Caps;
+use super::end::End;
 use super::rate::Rate;
 use super::request::Request;
 use crate::caller::Caller;
@@ -23,23 +24,6 @@ pub struct Session {
     remaining: u64,
     rate: Rate,
     ended: Option<End>,
-}
-
-/// Why a session ended. The first reason stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Its time is over, by the calendar or by the boot-time clock.
-    Expired,
-    /// Its quota is used up.
-    Quota,
-    /// An operator ended it.
-    Operator,
-    /// The connection of the proxy that activated it is gone: it was restarted, or died.
-    ProxyGone,
-    /// The signer stops, or found that it had been restarted.
-    Restarted,
-    /// The journal cannot be written.
-    Journal,
 }
 
 /// What is asked of a session.
@@ -244,44 +228,6 @@ impl SignPermit {
     #[must_use]
     pub fn into_input(self) -> ToBeSigned {
         self.input
-    }
-}
-
-impl End {
-    /// Every reason.
-    pub const ALL: [Self; 6] = [
-        Self::Expired,
-        Self::Quota,
-        Self::Operator,
-        Self::ProxyGone,
-        Self::Restarted,
-        Self::Journal,
-    ];
-
-    /// Its word on the wire and in records.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Quota => "quota_exhausted",
-            Self::Operator => "operator",
-            Self::ProxyGone => "proxy_gone",
-            Self::Restarted => "restarted",
-            Self::Journal => "journal",
-        }
-    }
-
-    /// What happened, for a person.
-    #[must_use]
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::Expired => "its time is over",
-            Self::Quota => "its quota is used up",
-            Self::Operator => "an operator ended it",
-            Self::ProxyGone => "the proxy that activated it closed its connection",
-            Self::Restarted => "the signer stopped or was restarted",
-            Self::Journal => "the signer's journal cannot be written",
-        }
     }
 }
 

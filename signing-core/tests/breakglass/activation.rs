@@ -63,8 +63,8 @@ fn i5_each_clause_alone_refuses_and_says_what_to_do() {
             world.destroyed.insert(world.draft.emergency_key_sha256.clone());
         }),
         (Clause::KeyMismatch, |world| world.draft.emergency_key_sha256 = "0".repeat(64)),
-        (Clause::KeyRevoked, |world| world.revoke("emergency")),
-        (Clause::KeyRevoked, |world| {
+        (Clause::KeyNotUsable, |world| world.revoke("emergency")),
+        (Clause::KeyNotRegistered, |world| {
             world.draft.emergency_kid = "payments".into();
             world.held.insert("payments".into());
         }),
@@ -89,7 +89,7 @@ fn i5_each_clause_alone_refuses_and_says_what_to_do() {
         (Clause::OutageNotObserved, |world| {
             world.draft.replaces = vec!["payments".into(), "ledger".into()];
         }),
-        (Clause::SessionActive, |world| world.active = Some("INC-6-00000000")),
+        (Clause::SessionInForce, |world| world.active = Some("INC-6-00000000")),
     ];
     let asked_elsewhere =
         [Clause::Locked, Clause::PassphraseWrong, Clause::SelfTestFailed, Clause::NotRecorded];

@@ -70,7 +70,7 @@ fn i12_a_calendar_that_was_set_back_before_makes_no_session_longer_than_the_cap(
 #[test]
 fn i12_the_first_end_stays() {
     let mut session = begin(&World::new());
-    for end in End::ALL {
+    for end in End::ALL.iter().copied() {
         assert_eq!(session.end(end), End::Expired);
     }
 }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use signing_core::breakglass::{Draft, Hindrance, Request, is_out, may_begin};
+use signing_core::breakglass::wire::Reason;
+use signing_core::breakglass::{Clause, Draft, ProxyReason, Request, is_out, may_begin};
 use signing_core::evidence::{Evidence, Fault, Observation, Source};
 use signing_core::gate::AuditStop;
 use time::format_description::well_known::Rfc3339;
@@ -26,11 +27,11 @@ impl Proxy {
         }
     }
 
-    fn begins(&self, request: &Request) -> Result<(), (Hindrance, String)> {
+    fn begins(&self, request: &Request) -> Result<(), (ProxyReason, String)> {
         let (gates, now) = (self.gates.snapshot(), moment(self.now_ms));
         let begun = may_begin(&gates, request, MIN_OUTAGE, now, self.wall);
         let begun = begun.map(|signer| assert_eq!(signer.kid.as_str(), EMERGENCY));
-        begun.map_err(|no| (no.hindrance, no.detail))
+        begun.map_err(|no| (no.reason, no.detail))
     }
 }
 
@@ -55,54 +56,54 @@ type Change = fn(&mut Proxy, &mut Draft);
 fn i5_a_session_begins_only_if_every_condition_holds() {
     let (proxy, draft) = ready();
     assert_eq!(proxy.begins(&request(&draft)), Ok(()));
-    let rows: [(Hindrance, &str, Change); 12] = [
-        (Hindrance::Frozen, "signctl unfreeze", |proxy, _| proxy.freeze()),
-        (Hindrance::AuditUnavailable, "journal", |proxy, _| {
+    let rows: [(ProxyReason, &str, Change); 12] = [
+        (ProxyReason::Frozen, "signctl unfreeze", |proxy, _| proxy.freeze()),
+        (Reason::AuditUnavailable.into(), "journal", |proxy, _| {
             let (detail, since) = ("the disk is gone".to_owned(), moment(proxy.now_ms));
             proxy.gates.set_audit_stop(Some(AuditStop { sealed: true, detail, since }));
         }),
-        (Hindrance::SessionInForce, "s-1", |proxy, _| proxy.arm("s-1").unwrap()),
-        (Hindrance::NotYetValid, "in 2 s", |_, draft| {
+        (Clause::SessionInForce.into(), "s-1", |proxy, _| proxy.arm("s-1").unwrap()),
+        (Clause::NotYetValid.into(), "in 2 s", |_, draft| {
             let begins = time::OffsetDateTime::parse(&draft.not_before, &Rfc3339).unwrap();
             let later = begins + time::Duration::milliseconds(1_500);
             draft.not_before = later.format(&Rfc3339).unwrap();
         }),
-        (Hindrance::SignerUnknown, "nobody", |_, draft| {
+        (ProxyReason::SignerUnknown, "nobody", |_, draft| {
             draft.replaces.push("nobody".to_owned());
         }),
-        (Hindrance::OutageTooShort, "is in no outage that counts", |_, draft| {
+        (Clause::OutageTooShort.into(), "is in no outage that counts", |_, draft| {
             draft.replaces.push(OTHER.to_owned());
         }),
-        (Hindrance::OutageTooShort, "is in no outage that counts", |proxy, draft| {
+        (Clause::OutageTooShort.into(), "is in no outage that counts", |proxy, draft| {
             proxy.goes_out(OTHER, Fault::KeyUnavailable);
             proxy.pass(3_600_000);
             draft.replaces = vec![OTHER.to_owned()];
         }),
-        (Hindrance::OutageTooShort, "out for 599 s", |proxy, draft| {
+        (Clause::OutageTooShort.into(), "out for 599 s", |proxy, draft| {
             proxy.goes_out(OTHER, Fault::Unavailable);
             proxy.pass(599_999);
             draft.replaces = vec![OTHER.to_owned()];
         }),
-        (Hindrance::KeyNotRegistered, "signctl signers add", |proxy, _| {
+        (Clause::KeyNotRegistered.into(), "signctl signers add", |proxy, _| {
             proxy.reload(entries().get(..2).unwrap(), &[]);
         }),
-        (Hindrance::KeyNotRegistered, "signctl signers add", |_, draft| {
+        (Clause::KeyNotRegistered.into(), "signctl signers add", |_, draft| {
             draft.emergency_kid = "another".to_owned();
         }),
-        (Hindrance::KeyNotUsable, "revoked", |proxy, _| {
+        (Clause::KeyNotUsable.into(), "revoked", |proxy, _| {
             let mut entries = entries();
             entries.last_mut().unwrap()["revokedAt"] = "2001-01-01T00:00:00Z".into();
             proxy.reload(&entries, &[]);
         }),
-        (Hindrance::KeyMismatch, "another public key", |_, draft| {
+        (Clause::KeyMismatch.into(), "another public key", |_, draft| {
             draft.emergency_key_sha256 = "a".repeat(64);
         }),
     ];
-    for (hindrance, says, change) in rows {
+    for (reason, says, change) in rows {
         let (mut proxy, mut draft) = ready();
         change(&mut proxy, &mut draft);
         let (found, detail) = proxy.begins(&request(&draft)).unwrap_err();
-        assert_eq!(found, hindrance, "{detail}");
+        assert_eq!(found, reason, "{detail}");
         assert!(detail.contains(says), "{detail}");
     }
 }

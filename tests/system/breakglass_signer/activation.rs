@@ -126,7 +126,7 @@ async fn i5_a_typo_burns_nothing_and_a_used_request_is_used() {
     assert_eq!(word(&proxy.ask(ask.clone()).await), "nonce_used");
     // Another one while one is in force.
     let other = proxy.ask(signer.activation(&signer.request())).await;
-    assert_eq!(word(&other), "session_active", "{other}");
+    assert_eq!(word(&other), "session_in_force", "{other}");
     assert!(proxy.sign(&session, KID, b"hello").await["signed"].is_object());
     proxy.ask(json!({"end": {"reason": "over", "by": "uid 0"}})).await;
     signer.unlock().await;
@@ -151,7 +151,7 @@ async fn i5_of_two_activations_at_once_one_wins_and_both_are_recorded() {
     let won = [&first, &second].iter().filter(|answer| answer["activated"].is_object()).count();
     assert_eq!(won, 1, "{first} {second}");
     let lost = if first["activated"].is_object() { &second } else { &first };
-    assert!(["session_active", "locked"].contains(&word(lost)), "{lost}");
+    assert!(["session_in_force", "locked"].contains(&word(lost)), "{lost}");
     let found = checked(&signer, &[], Tail::Whole);
     assert_eq!(
         (&found["types"]["session_activated"], &found["types"]["session_refused"]),

@@ -56,7 +56,7 @@ impl From<AskError> for EmergencyError {
 impl EmergencyError {
     /// It said no: it did not sign.
     pub(super) fn refused(refused: &wire::Refused, ended: Option<&wire::SessionEnded>) -> Self {
-        let is_spent = ended.is_some_and(|ended| ended.reason == End::Quota.word());
+        let is_spent = ended.is_some_and(|ended| ended.reason == End::Quota);
         let reason = match refused.reason {
             Word::NoSession if is_spent => Reason::BreakglassQuotaExhausted,
             Word::OutOfScope | Word::NoSession => Reason::BreakglassOutOfScope,

@@ -61,7 +61,8 @@ clauses! {
     KeyUnknown "key_unknown" "This signer holds the emergency key."
     KeyDestroyed "key_destroyed" "The emergency key was not destroyed."
     KeyMismatch "key_mismatch" "The document binds the public key that is held."
-    KeyRevoked "key_revoked" "The registry has the key for break-glass, and it is neither revoked nor over."
+    KeyNotRegistered "key_not_registered" "The registry has the key for break-glass."
+    KeyNotUsable "key_not_usable" "The registry has neither revoked the key, nor is its time over."
     ReplacesUnknown "replaces_unknown" "It stands in for registered signing keys."
     NonceUsed "nonce_used" "The document was not used before, and is no older than what the signer remembers."
     ClockBehind "clock_behind" "The signer's clock is not behind what it recorded."
@@ -71,7 +72,7 @@ clauses! {
     QuotaTooLarge "quota_too_large" "Its quota is no larger than this signer allows."
     OutageTooShort "outage_too_short" "The outage that the approvers attest is long enough."
     OutageNotObserved "outage_not_observed" "The proxy says that it sees such an outage of each signer."
-    SessionActive "session_active" "No other session is in force."
+    SessionInForce "session_in_force" "No other session is in force."
     Locked "locked" "The key was unlocked."
     PassphraseWrong "passphrase_wrong" "The passphrase opens the key's file."
     SelfTestFailed "self_test_failed" "The opened key is the registered one, and what it signs verifies."
@@ -172,7 +173,7 @@ pub fn decide(evidence: &Evidence<'_>) -> Result<Activation, NotActivated> {
             "the session {active} is in force, and there is one at a time; end it first: signctl \
              breakglass end --reason ..."
         );
-        return Err(no(Clause::SessionActive, why));
+        return Err(no(Clause::SessionInForce, why));
     }
     Ok(Activation { request: request.clone(), approvals })
 }
@@ -253,7 +254,7 @@ fn key(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
         let why = format!(
             "the registry has no key {kid} for break-glass; add it with \"purpose\": \"breakglass\""
         );
-        return Err(no(Clause::KeyRevoked, why));
+        return Err(no(Clause::KeyNotRegistered, why));
     };
     usable(signer, evidence.now)?;
     let bound = request.emergency_key_sha256();
@@ -270,7 +271,7 @@ fn key(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
 
 fn usable(signer: &Signer, now: OffsetDateTime) -> Result<(), NotActivated> {
     signer.usable_at(now).map_err(|refusal| {
-        no(Clause::KeyRevoked, format!("the emergency key {}: {}", signer.kid, refusal.detail))
+        no(Clause::KeyNotUsable, format!("the emergency key {}: {}", signer.kid, refusal.detail))
     })
 }
 

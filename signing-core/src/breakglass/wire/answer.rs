@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::end::End;
 use super::{JournalHead, JournalRecord, Reason};
 
 /// One message of the signer: `{"signed": {...}}`.
@@ -232,8 +233,8 @@ pub struct Refused {
 pub struct SessionEnded {
     /// Which one.
     pub session: String,
-    /// The word of [`crate::breakglass::End`].
-    pub reason: String,
+    /// Why.
+    pub reason: End,
     /// What happened, for a person.
     pub detail: String,
     /// Signatures it made.
