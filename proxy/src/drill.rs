@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use audit::Journal;
 use host::clock::now;
-use serde_json::{Value, json};
+use signing_core::admin;
 use signing_core::gate::{Extent, State};
 use signing_core::journal::{self, Record};
 use signing_core::{Kid, Moment, Reason, Refusal};
@@ -77,12 +77,11 @@ impl Drills {
     /// Why it did not begin: nothing happened then.
     pub async fn run(
         self: Arc<Self>,
-        signer_kid: Option<&str>,
-        seconds: Option<u64>,
-        understood: bool,
+        asked: admin::Drill,
         by: String,
-    ) -> Result<Value, Refusal> {
-        let kid = self.which(signer_kid)?;
+    ) -> Result<admin::DrillReport, Refusal> {
+        let admin::Drill { signer_kid, seconds, i_understand: understood } = asked;
+        let kid = self.which(signer_kid.as_deref())?;
         let seconds = seconds.unwrap_or(FAULT_DEFAULT_S);
         if !(1..=FAULT_MAX_S).contains(&seconds) {
             let detail = format!("\"seconds\" has to be 1 to {FAULT_MAX_S}");
@@ -113,7 +112,7 @@ impl Drills {
             let _under_way = under_way;
             let report = self.drill(&kid, Duration::from_secs(seconds), nobody_waits).await;
             self.end(&kid, &by, report);
-            report.to_json(&kid)
+            report.message(&kid)
         });
         let report = drill.await;
         drop(waits);
@@ -247,16 +246,16 @@ impl Drills {
 }
 
 impl Report {
-    fn to_json(self, kid: &Kid) -> Value {
+    fn message(self, kid: &Kid) -> admin::DrillReport {
         let passed =
             self.slipped == 0 && self.time_to_refuse.is_some() && self.time_to_recover.is_some();
-        json!({
-            "ok": passed,
-            "signer_kid": kid.as_str(),
-            "slipped": self.slipped,
-            "time_to_refuse_ms": self.time_to_refuse.map(millis),
-            "time_to_recover_ms": self.time_to_recover.map(millis),
-        })
+        admin::DrillReport {
+            ok: passed,
+            signer_kid: kid.to_string(),
+            slipped: self.slipped,
+            time_to_refuse_ms: self.time_to_refuse.map(millis),
+            time_to_recover_ms: self.time_to_recover.map(millis),
+        }
     }
 }
 

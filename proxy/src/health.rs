@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use host::clock::rfc3339;
-use serde_json::{Value, json};
+use signing_core::admin;
 use signing_core::gate::{Armed, Extent, Place, Snapshot, State, UpstreamView};
 use signing_core::{Kid, Mode, Moment, Refusal};
 use time::OffsetDateTime;
 
-use crate::conditions::{self, Condition, Level};
-use crate::json::put;
+use crate::conditions::{self, Condition};
 
 /// Whether signing works, for all and for each.
 #[derive(Debug)]
@@ -133,59 +132,51 @@ impl<'g> Health<'g> {
 
     /// The body of `/readyz`: whether callers get signatures, and what is not well.
     #[must_use]
-    pub fn readiness(&self, draining: bool) -> (bool, Value) {
-        let ready = self.ok && !draining;
-        let mut body = json!({"ok": ready});
-        if self.conditions.iter().any(|condition| condition.level != Level::Ok) {
-            put(&mut body, "conditions", conditions::not_ok(self.conditions, Reader::Anonymous));
-        }
-        (ready, body)
+    pub fn readiness(&self, draining: bool) -> admin::Readiness {
+        let conditions = conditions::not_ok(self.conditions, Reader::Anonymous);
+        admin::Readiness { ok: self.ok && !draining, conditions }
     }
 
     /// The body of `/health`.
     #[must_use]
-    pub fn to_json(&self, reader: Reader) -> Value {
-        let mut body = json!({
-            "ok": self.ok,
-            "mode": if self.session.is_some() { Mode::Breakglass } else { Mode::Normal }.word(),
-            "frozen": self.freeze.is_some(),
-            "outage": self.extent().word(),
-            "signers": self.signers.iter().map(|signer| signer.to_json(self.now, reader)).collect::<Vec<_>>(),
-            "conditions": conditions::not_ok(self.conditions, reader),
+    pub fn message(&self, reader: Reader) -> admin::Health {
+        let is_told = reader != Reader::Anonymous;
+        let (reason, detail) = match (self.refusal(), conditions::first_failed(self.conditions)) {
+            (Some(Refusal { reason, detail, .. }), _) => {
+                (Some(reason.word()), is_told.then(|| detail.clone()))
+            }
+            (None, Some(Condition { component, detail, .. })) => {
+                (Some(component.word()), (reader == Reader::Operator).then(|| detail.clone()))
+            }
+            (None, None) => (None, None),
+        };
+        let freeze = self.freeze.filter(|_| is_told).map(|freeze| admin::FreezeInForce {
+            reason: freeze.reason.clone(),
+            by: freeze.by.clone(),
+            since: rfc3339(freeze.at),
         });
-        if let Some(session) = self.session {
-            let mut session_body = json!({
-                "emergency_kid": session.signer.kid.as_str(),
-                "expires_at": rfc3339(session.expires_at),
-            });
-            if reader != Reader::Anonymous {
-                put(&mut session_body, "session", &session.session);
-                put(&mut session_body, "incident", &session.incident);
-            }
-            put(&mut body, "breakglass", session_body);
+        admin::Health {
+            ok: self.ok,
+            mode: if self.session.is_some() { Mode::Breakglass } else { Mode::Normal },
+            frozen: self.freeze.is_some(),
+            outage: self.extent(),
+            signers: self.signers.iter().map(|one| one.message(self.now, reader)).collect(),
+            conditions: conditions::not_ok(self.conditions, reader),
+            breakglass: self.session.map(|session| admin::SessionHealth {
+                emergency_kid: session.signer.kid.to_string(),
+                expires_at: rfc3339(session.expires_at),
+                session: is_told.then(|| session.session.clone()),
+                incident: is_told.then(|| session.incident.clone()),
+                replaces: None,
+                expires_in_s: None,
+                upstreams_back: None,
+                remaining: None,
+                max_signatures: None,
+            }),
+            reason: reason.map(str::to_owned),
+            detail,
+            freeze,
         }
-        if let Some(refusal) = self.refusal() {
-            put(&mut body, "reason", refusal.reason.word());
-            if reader != Reader::Anonymous {
-                put(&mut body, "detail", &refusal.detail);
-            }
-        } else if let Some(failed) = conditions::first_failed(self.conditions) {
-            put(&mut body, "reason", failed.component.word());
-            if reader == Reader::Operator {
-                put(&mut body, "detail", &failed.detail);
-            }
-        }
-        if let Some(freeze) = self.freeze
-            && reader != Reader::Anonymous
-        {
-            let freeze = json!({
-                "reason": freeze.reason,
-                "by": freeze.by,
-                "since": host::clock::rfc3339(freeze.at),
-            });
-            put(&mut body, "freeze", freeze);
-        }
-        body
     }
 }
 
@@ -194,49 +185,46 @@ impl SignerHealth<'_> {
         self.refusal.is_none() || self.replaced
     }
 
-    fn to_json(&self, now: Moment, reader: Reader) -> Value {
-        let mut body = json!({
-            "signer_kid": self.kid.as_str(),
-            "state": self.state,
-            "upstream_ok": self.upstream_ok,
-            "outage": self.extent.word(),
-            "for_s": now.since(self.gate.since()).as_secs(),
-            "upstreams": self.upstreams.iter().map(|up| up.to_json(now, reader)).collect::<Vec<_>>(),
-        });
-        if self.replaced {
-            put(&mut body, "replaced", true);
+    fn message(&self, now: Moment, reader: Reader) -> admin::SignerHealth {
+        let was_out = !self.outage.is_zero();
+        let lease_ms_left = match self.gate {
+            State::Open { lease_until, .. } => Some(lease_until.since(now).as_millis()),
+            State::Shut { .. } | State::Probing { .. } | State::Sealed { .. } => None,
+        };
+        admin::SignerHealth {
+            signer_kid: self.kid.to_string(),
+            state: self.state.to_owned(),
+            upstream_ok: self.upstream_ok,
+            outage: self.extent,
+            for_s: now.since(self.gate.since()).as_secs(),
+            upstreams: self.upstreams.iter().map(|one| one.message(now, reader)).collect(),
+            replaced: self.replaced,
+            outage_s: was_out.then_some(self.outage.as_secs()),
+            outage_counts: was_out.then_some(self.outage_runs),
+            reason: self.refusal.as_ref().map(|refusal| refusal.reason.word().to_owned()),
+            lease_ms_left: lease_ms_left.map(|left| u64::try_from(left).unwrap_or(u64::MAX)),
+            detail: reader.told(self.gate),
         }
-        if !self.outage.is_zero() {
-            put(&mut body, "outage_s", self.outage.as_secs());
-            put(&mut body, "outage_counts", self.outage_runs);
-        }
-        if let Some(refusal) = &self.refusal {
-            put(&mut body, "reason", refusal.reason.word());
-        }
-        if let State::Open { lease_until, .. } = self.gate {
-            let left = lease_until.since(now).as_millis();
-            put(&mut body, "lease_ms_left", u64::try_from(left).unwrap_or(u64::MAX));
-        }
-        if let (Reader::Operator, Some(detail)) = (reader, self.gate.told()) {
-            put(&mut body, "detail", detail);
-        }
-        body
     }
 }
 
 impl UpstreamHealth<'_> {
-    fn to_json(&self, now: Moment, reader: Reader) -> Value {
+    fn message(&self, now: Moment, reader: Reader) -> admin::UpstreamHealth {
         let is_lease_over = matches!(self.state, State::Open { .. }) && !self.ok;
-        let mut body = json!({
-            "upstream": self.place.provider,
-            "region": self.place.region,
-            "ok": self.ok,
-            "state": if is_lease_over { "shut" } else { self.state.word() },
-            "for_s": now.since(self.state.since()).as_secs(),
-        });
-        if let (Reader::Operator, Some(detail)) = (reader, self.state.told()) {
-            put(&mut body, "detail", detail);
+        admin::UpstreamHealth {
+            upstream: self.place.provider.to_string(),
+            region: self.place.region.to_string(),
+            ok: self.ok,
+            state: if is_lease_over { "shut" } else { self.state.word() }.to_owned(),
+            for_s: now.since(self.state.since()).as_secs(),
+            detail: reader.told(self.state),
         }
-        body
+    }
+}
+
+impl Reader {
+    /// Why a gate is not open, for an operator.
+    fn told(self, state: &State) -> Option<String> {
+        (self == Self::Operator).then(|| state.told()).flatten()
     }
 }

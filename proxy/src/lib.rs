@@ -15,7 +15,6 @@ pub mod doctor;
 pub mod drill;
 pub mod health;
 pub mod init;
-mod json;
 pub mod log;
 pub mod materials;
 pub mod metrics;

@@ -151,11 +151,11 @@ fn respond(observed: &Observed, request: &Request<Incoming>, has_room: bool) -> 
             let Observed { journal, emergency, .. } = observed;
             metrics(&observed.metrics.render(&gates, &conditions, journal, emergency))
         }
-        "/health" => json_answer(status_of(health.ok), &health.to_json(Reader::Anonymous)),
+        "/health" => json_answer(status_of(health.ok), &health.message(Reader::Anonymous)),
         "/livez" => json_answer(StatusCode::OK, &json!({"ok": true})),
         _ => {
-            let (ready, body) = health.readiness(*observed.draining.borrow());
-            json_answer(status_of(ready), &body)
+            let readiness = health.readiness(*observed.draining.borrow());
+            json_answer(status_of(readiness.ok), &readiness)
         }
     }
 }

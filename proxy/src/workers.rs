@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-use signing_core::Kid;
+use signing_core::{Kid, admin};
 use upstream::Life;
-
-use crate::json::put;
 
 /// The worker of one upstream of one signer.
 #[derive(Clone, Debug)]
@@ -19,19 +16,16 @@ pub struct Worker {
     pub life: Arc<Life>,
 }
 
-/// Adds to a status each worker, where there are any.
-pub fn put_workers(workers: &[Worker], status: &mut Value) {
-    if workers.is_empty() {
-        return;
+impl Worker {
+    /// As a status shows it.
+    #[must_use]
+    pub fn message(&self) -> admin::Worker {
+        admin::Worker {
+            signer_kid: self.kid.to_string(),
+            region: self.token_label.clone(),
+            up: self.life.is_up(),
+            restarts: self.life.restarts(),
+            hangs_killed: self.life.hangs_killed(),
+        }
     }
-    let shown = |worker: &Worker| {
-        json!({
-            "signer_kid": worker.kid.as_str(),
-            "region": worker.token_label,
-            "up": worker.life.is_up(),
-            "restarts": worker.life.restarts(),
-            "hangs_killed": worker.life.hangs_killed(),
-        })
-    };
-    put(status, "workers", workers.iter().map(shown).collect::<Vec<_>>());
 }

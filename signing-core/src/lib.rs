@@ -7,6 +7,7 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod admin;
 pub mod attempt;
 pub mod breakglass;
 pub mod caller;

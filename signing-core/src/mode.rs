@@ -1,7 +1,10 @@
 //! With whose key a signature is made.
 
+use serde::{Deserialize, Serialize};
+
 /// The mode of a signature, in answers, records and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Through the signer's own upstream.
     Normal,

@@ -17,13 +17,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::geteuid;
+use signing_core::admin::path;
 use signing_core::{Reason, Refusal};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use super::peer::Peer;
-use super::{Admin, FREEZE, respond};
+use super::{Admin, respond};
 use crate::config;
 use crate::server::{Answer, problem};
 
@@ -195,7 +196,7 @@ async fn answer(
     let has_room = place.asked();
     let request = Request::from_parts(head, body?);
     // A stop is never too much.
-    if !has_room && request.uri().path() != FREEZE {
+    if !has_room && request.uri().path() != path::FREEZE {
         return Err(Refusal::new(
             Reason::Overloaded,
             format!(

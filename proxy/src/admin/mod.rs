@@ -9,14 +9,17 @@ mod peer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::Journal;
+use audit::{Journal, Older};
 use bytes::Bytes;
 use host::clock::{now, wall_now};
 use http::{Method, Request, Response, StatusCode};
-use serde::Deserialize;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use signing_core::gate::Slots;
+use signing_core::admin::{
+    self, Drill, Freeze, Frozen, JournalStatus, OlderSegments, ProxyStatus, Status, Unseal,
+    Unsealed, path,
+};
+use signing_core::gate::{AuditStop, Slots};
 use signing_core::{Kid, Moment, Reason, Refusal, json};
 
 use crate::breakglass::Breakglass;
@@ -25,11 +28,10 @@ use crate::config;
 use crate::doctor::{Busy, Doctor};
 use crate::drill::Drills;
 use crate::health::{Health, Reader};
-use crate::json::put;
 use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::server::{Answer, Connections, json_answer, problem_with_mistakes};
-use crate::workers::{Worker, put_workers};
+use crate::workers::Worker;
 use peer::Peer;
 
 pub use accept::serve;
@@ -38,24 +40,6 @@ pub use host::socket::SocketError;
 /// How long a freeze that is in force waits to be on disk before it says that
 /// it is not.
 const STORE_PATIENCE: Duration = Duration::from_secs(3);
-
-/// The path that stops signing.
-const FREEZE: &str = "/v1/freeze";
-
-/// Every path.
-const PATHS: &[&str] = &[
-    "/v1/status",
-    FREEZE,
-    "/v1/unfreeze",
-    "/v1/unseal",
-    "/v1/reload",
-    "/v1/doctor",
-    "/v1/drill",
-    "/v1/breakglass",
-    "/v1/breakglass/activate",
-    "/v1/breakglass/end",
-    "/v1/breakglass/destroy",
-];
 
 /// What the admin socket works on.
 #[derive(Debug)]
@@ -88,43 +72,17 @@ pub struct Admin {
     pub started: Moment,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Freeze {
-    reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Drill {
-    signer_kid: Option<String>,
-    seconds: Option<u64>,
-    #[serde(default)]
-    i_understand: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Unseal {
-    signer_kid: Option<String>,
-    #[serde(default)]
-    audit: bool,
-    reason: String,
-}
-
-impl Unseal {
-    /// What is to be unsealed: a signer, or the journal.
-    fn what(&self) -> Result<Sealed, Refusal> {
-        match (&self.signer_kid, self.audit) {
-            (Some(kid), false) => Kid::parse(kid)
-                .map(Sealed::Signer)
-                .map_err(|error| Refusal::new(Reason::SignerUnknown, error.to_string())),
-            (None, true) => Ok(Sealed::Journal),
-            (Some(_), true) | (None, false) => Err(Refusal::new(
-                Reason::InvalidRequest,
-                "send either \"signer_kid\" or \"audit\": true",
-            )),
-        }
+/// What is to be unsealed: a signer, or the journal.
+fn sealed(asked: &Unseal) -> Result<Sealed, Refusal> {
+    match (&asked.signer_kid, asked.audit) {
+        (Some(kid), false) => Kid::parse(kid)
+            .map(Sealed::Signer)
+            .map_err(|error| Refusal::new(Reason::SignerUnknown, error.to_string())),
+        (None, true) => Ok(Sealed::Journal),
+        (Some(_), true) | (None, false) => Err(Refusal::new(
+            Reason::InvalidRequest,
+            "send either \"signer_kid\" or \"audit\": true",
+        )),
     }
 }
 
@@ -133,10 +91,10 @@ async fn respond(
     peer: Peer,
     request: Request<Bytes>,
 ) -> Result<Response<Answer>, Refusal> {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    match (path.as_str(), &method) {
-        ("/v1/status", &Method::GET) => Ok(json_answer(StatusCode::OK, &status(admin))),
-        (FREEZE, &Method::POST) => {
+    let (method, asked) = (request.method().clone(), request.uri().path().to_owned());
+    match (asked.as_str(), &method) {
+        (path::STATUS, &Method::GET) => Ok(json_answer(StatusCode::OK, &status(admin))),
+        (path::FREEZE, &Method::POST) => {
             let Freeze { reason } = read(&request)?;
             let reason = one_line(&reason)?;
             let reset_before = admin.connections.reset_by_stops();
@@ -151,63 +109,58 @@ async fn respond(
             // still be on its way.
             admin.connections.settle().await;
             let cut = admin.connections.reset_by_stops() - reset_before;
-            answer(outcome, json!({"frozen": still_frozen(admin), "connections_cut": cut}))
+            let frozen = still_frozen(admin);
+            answer(outcome, |note| Frozen { frozen, connections_cut: Some(cut), note })
         }
-        ("/v1/unfreeze", &Method::POST) => {
+        (path::UNFREEZE, &Method::POST) => {
             let outcome = admin.monitor.unfreeze(peer.name().await).await.map_err(gone)?;
-            answer(outcome, json!({"frozen": still_frozen(admin)}))
+            let frozen = still_frozen(admin);
+            answer(outcome, |note| Frozen { frozen, connections_cut: None, note })
         }
-        ("/v1/unseal", &Method::POST) => {
+        (path::UNSEAL, &Method::POST) => {
             let asked: Unseal = read(&request)?;
-            let what = asked.what()?;
-            let Unseal { signer_kid, reason, .. } = asked;
+            let what = sealed(&asked)?;
+            let Unseal { signer_kid, audit, reason } = asked;
             let reason = one_line(&reason)?;
             let by = peer.name().await;
             let outcome = admin.monitor.unseal(what, reason, by).await.map_err(gone)?;
-            let mut body = json!({"unsealed": outcome == Outcome::Done});
-            match signer_kid {
-                Some(kid) => put(&mut body, "signer_kid", kid),
-                None => put(&mut body, "audit", true),
-            }
-            answer(outcome, body)
+            let unsealed = outcome == Outcome::Done;
+            answer(outcome, |note| Unsealed { unsealed, signer_kid, audit, note })
         }
-        ("/v1/reload", &Method::POST) => {
+        (path::RELOAD, &Method::POST) => {
             let by = peer.name().await;
             Ok(reload(Arc::clone(&admin.reloader).reload(by).await))
         }
-        ("/v1/drill", &Method::POST) => {
-            let Drill { signer_kid, seconds, i_understand } = read(&request)?;
+        (path::DRILL, &Method::POST) => {
+            let asked: Drill = read(&request)?;
             let (drills, by) = (Arc::clone(&admin.drills), peer.name().await);
-            let report = drills.run(signer_kid.as_deref(), seconds, i_understand, by).await?;
+            let report = drills.run(asked, by).await?;
             Ok(json_answer(StatusCode::OK, &report))
         }
-        ("/v1/doctor", &Method::POST) => match admin.doctor.visit().await {
-            Ok(report) => Ok(json_answer(StatusCode::OK, &report.to_json())),
+        (path::DOCTOR, &Method::POST) => match admin.doctor.visit().await {
+            Ok(report) => Ok(json_answer(StatusCode::OK, &report.message())),
             Err(Busy) => Err(Refusal::new(
                 Reason::Overloaded,
                 "another visit of the doctor is under way; ask again in a minute",
             )),
         },
-        ("/v1/breakglass", &Method::GET) => {
-            Ok(json_answer(StatusCode::OK, &breakglass::status(admin).await))
+        (path::BREAKGLASS, &Method::GET) => {
+            let status = admin.breakglass.status(&admin.deployment).await;
+            Ok(json_answer(StatusCode::OK, &status))
         }
-        ("/v1/breakglass/activate", &Method::POST) => {
-            breakglass::activate(admin, peer, &request).await
-        }
-        ("/v1/breakglass/end", &Method::POST) => breakglass::end(admin, peer, &request).await,
-        ("/v1/breakglass/destroy", &Method::POST) => {
-            breakglass::destroy(admin, peer, &request).await
-        }
-        (path, _) if PATHS.contains(&path) => Err(Refusal::new(
+        (path::ACTIVATE, &Method::POST) => breakglass::activate(admin, peer, &request).await,
+        (path::END, &Method::POST) => breakglass::end(admin, peer, &request).await,
+        (path::DESTROY, &Method::POST) => breakglass::destroy(admin, peer, &request).await,
+        (known, _) if path::ALL.contains(&known) => Err(Refusal::new(
             Reason::MethodNotAllowed,
             format!(
-                "{path} does not take {method}; /v1/status and /v1/breakglass take GET, the \
+                "{known} does not take {method}; /v1/status and /v1/breakglass take GET, the \
                      others POST"
             ),
         )),
         _ => Err(Refusal::new(
             Reason::NotFound,
-            format!("no such path; there are {}", PATHS.join(", ")),
+            format!("no such path; there are {}", path::ALL.join(", ")),
         )),
     }
 }
@@ -216,38 +169,47 @@ fn still_frozen(admin: &Admin) -> bool {
     admin.monitor.gates().freeze().is_some()
 }
 
-fn status(admin: &Admin) -> Value {
+fn status(admin: &Admin) -> Status {
     let gates = admin.monitor.gates();
     let conditions = admin.conditions.all();
-    let mut body = Health::of(&gates, &conditions, now(), wall_now()).to_json(Reader::Operator);
-    put(&mut body, "deployment", &admin.deployment);
-    put(&mut body, "version", env!("CARGO_PKG_VERSION"));
-    put(&mut body, "config_generation", gates.rulebook().generation());
-    put(&mut body, "uptime_s", now().since(admin.started).as_secs());
-    put(&mut body, "min_outage_s", admin.breakglass.min_outage.as_secs());
-    put(&mut body, "requests_in_flight", admin.slots.taken());
-    put(&mut body, "connections", admin.connections.count());
-    let (head, older) = (admin.journal.head(), admin.journal.older_segments());
-    let mut journal = json!({
-        "log": admin.journal.log().origin(),
-        "size": head.size,
-        "root": head.root.to_string(),
-        "directory": admin.journal.path().display().to_string(),
-        "set_aside_bytes": admin.journal.space().set_aside,
-        "older_segments": {"checked": older.checked, "of": older.of, "waits": older.waits},
-        "sealed": gates.audit_stop().is_some_and(|stop| stop.sealed),
-    });
-    if let Some(stop) = gates.audit_stop() {
-        put(&mut journal, "trouble", &stop.detail);
+    let mut health = Health::of(&gates, &conditions, now(), wall_now()).message(Reader::Operator);
+    let mut proxy = ProxyStatus {
+        deployment: admin.deployment.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_generation: gates.rulebook().generation(),
+        uptime_s: now().since(admin.started).as_secs(),
+        min_outage_s: admin.breakglass.min_outage.as_secs(),
+        requests_in_flight: admin.slots.taken(),
+        connections: admin.connections.count(),
+        audit: journal(&admin.journal, gates.audit_stop()),
+        workers: admin.workers.iter().map(Worker::message).collect(),
+        emergency_signer_connected: None,
+        emergency_keys: None,
+        emergency_cannot_arm: Vec::new(),
+    };
+    admin.breakglass.add_to(&mut proxy, health.breakglass.as_mut());
+    Status { health, proxy }
+}
+
+fn journal(journal: &Journal, stop: Option<&AuditStop>) -> JournalStatus {
+    let (head, Older { checked, of, waits }) = (journal.head(), journal.older_segments());
+    JournalStatus {
+        log: journal.log().origin(),
+        size: head.size,
+        root: head.root.to_string(),
+        directory: journal.path().display().to_string(),
+        set_aside_bytes: journal.space().set_aside,
+        older_segments: OlderSegments { checked, of, waits },
+        sealed: stop.is_some_and(|stop| stop.sealed),
+        trouble: stop.map(|stop| stop.detail.clone()),
     }
-    put(&mut body, "audit", journal);
-    put_workers(&admin.workers, &mut body);
-    breakglass::put_status(admin, &gates, &mut body);
-    body
 }
 
 /// The answer to a command: what became of it, in words and in status.
-fn answer(outcome: Outcome, done: Value) -> Result<Response<Answer>, Refusal> {
+fn answer<T: Serialize>(
+    outcome: Outcome,
+    done: impl FnOnce(Option<String>) -> T,
+) -> Result<Response<Answer>, Refusal> {
     let (status, note) = match outcome {
         Outcome::Done => (StatusCode::OK, None),
         Outcome::Nothing(why) => (StatusCode::CONFLICT, Some(why)),
@@ -258,24 +220,19 @@ fn answer(outcome: Outcome, done: Value) -> Result<Response<Answer>, Refusal> {
             return Err(Refusal::new(Reason::Internal, format!("nothing changed: {why}")));
         }
     };
-    let mut body = done;
-    if let Some(note) = note {
-        put(&mut body, "note", note);
-    }
-    Ok(json_answer(status, &body))
+    Ok(json_answer(status, &done(note)))
 }
 
 /// What a reload did, or every mistake that kept it from doing anything.
 fn reload(reloaded: Result<Reloaded, ReloadError>) -> Response<Answer> {
     let error = match reloaded {
         Ok(Reloaded { generation, signers_touched, connections_cut }) => {
-            let touched: Vec<_> = signers_touched.iter().map(Kid::as_str).collect();
-            let body = json!({
-                "reloaded": true,
-                "generation": generation,
-                "signers_touched": touched,
-                "connections_cut": connections_cut,
-            });
+            let body = admin::Reloaded {
+                reloaded: true,
+                generation,
+                signers_touched: signers_touched.iter().map(Kid::to_string).collect(),
+                connections_cut,
+            };
             return json_answer(StatusCode::OK, &body);
         }
         Err(error) => error,

@@ -1,10 +1,11 @@
 //! Bodies from outside, read as the admin socket reads them, without one: what is fuzzed.
 
+use signing_core::admin::breakglass::{Activate, Destroy, End};
+use signing_core::admin::{Drill, Freeze, Unseal, path};
 use signing_core::breakglass::Request;
 use signing_core::{Kid, Reason, Refusal};
 
-use super::breakglass::{Activate, Destroy, End};
-use super::{Drill, Freeze, Unseal, one_line, parsed};
+use super::{one_line, parsed, sealed};
 use crate::breakglass::read_request;
 use crate::monitor::Sealed;
 
@@ -23,36 +24,36 @@ pub struct Asked {
 ///
 /// # Errors
 /// The refusal that its sender would get.
-pub fn asked(path: &str, body: &[u8]) -> Result<Asked, Refusal> {
+pub fn asked(to: &str, body: &[u8]) -> Result<Asked, Refusal> {
     let invalid = |why: String| Refusal::new(Reason::InvalidRequest, why);
     let because = |reason: String| one_line(&reason).map(Some);
-    Ok(match path {
-        "/v1/freeze" => {
+    Ok(match to {
+        path::FREEZE => {
             let Freeze { reason } = parsed(body)?;
             Asked { reason: because(reason)?, ..Asked::default() }
         }
-        "/v1/unseal" => {
+        path::UNSEAL => {
             let asked: Unseal = parsed(body)?;
-            let kid = match asked.what()? {
+            let kid = match sealed(&asked)? {
                 Sealed::Signer(kid) => Some(kid),
                 Sealed::Journal => None,
             };
             Asked { kid, reason: because(asked.reason)?, request: None }
         }
-        "/v1/drill" => {
+        path::DRILL => {
             let Drill { .. } = parsed(body)?;
             Asked::default()
         }
-        "/v1/breakglass/activate" => {
+        path::ACTIVATE => {
             let Activate { request_b64, .. } = parsed(body)?;
             let request = read_request(&request_b64).map_err(|why| invalid(why.detail))?;
             Asked { request: Some(request), ..Asked::default() }
         }
-        "/v1/breakglass/end" => {
+        path::END => {
             let End { reason } = parsed(body)?;
             Asked { reason: because(reason)?, ..Asked::default() }
         }
-        "/v1/breakglass/destroy" => {
+        path::DESTROY => {
             let Destroy { emergency_kid, reason } = parsed(body)?;
             let reason = because(reason)?;
             let kid = Kid::parse(&emergency_kid).map_err(|error| invalid(error.to_string()))?;

@@ -17,7 +17,7 @@ use audit::Journal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::{now, rfc3339, wall_now};
-use serde_json::{Value, json};
+use signing_core::admin::breakglass::{Destroyed, Ended};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
 use signing_core::breakglass::{
     Clause, End, ProxyEnd, ProxyReason, REQUEST_MAX_BYTES, Refused, Request, may_begin,
@@ -88,7 +88,9 @@ impl Breakglass {
     ) -> Result<wire::SessionState, Refused> {
         let emergency =
             may_begin(&self.monitor.gates(), request, self.min_outage, now(), wall_now())?;
-        let outages = self.claims(&self.monitor.gates(), request.replaces().iter());
+        let gates = self.monitor.gates();
+        let outages = request.replaces().iter().filter_map(|kid| claim(&gates, kid)).collect();
+        drop(gates);
         let proxy_head = JournalHead::new(self.journal.log(), self.journal.head());
         // The signer's time counts from its answer; ours, from before it was asked, is shorter.
         let asked = now();
@@ -201,7 +203,7 @@ impl Breakglass {
     ///
     /// # Errors
     /// [`Refused`], if there is none.
-    pub async fn end(&self, reason: &str, by: &str) -> Result<Value, Refused> {
+    pub async fn end(&self, reason: &str, by: &str) -> Result<Ended, Refused> {
         // It waits for no other ceremony: an end is never in the wrong moment.
         let armed = self.monitor.gates().armed(now(), wall_now()).map(Arc::clone);
         let Some(armed) = armed else {
@@ -213,37 +215,40 @@ impl Breakglass {
         if let Err(gone) = ended {
             return Err(Refused::new(ProxyReason::NotEnded, gone.to_string()));
         }
-        let mut body = json!({"ended": true, "session": armed.session});
-        match self.tell_signer_to_end(reason, by).await {
-            Ok(Answer::Ended(wire::Ended { record, destruction_due, .. })) => {
-                crate::json::put(&mut body, "destruction_due", destruction_due);
-                crate::json::put(&mut body, "signer_record", record.to_text());
-            }
+        let session = armed.session.clone();
+        let here = Ended { ended: true, session, ..Ended::default() };
+        Ok(match self.tell_signer_to_end(reason, by).await {
+            Ok(Answer::Ended(wire::Ended { record, destruction_due, .. })) => Ended {
+                destruction_due: Some(destruction_due),
+                signer_record: Some(record.to_text()),
+                ..here
+            },
             Ok(Answer::Refused(wire::Refused { detail, .. })) => {
-                crate::json::put(&mut body, "note", format!("the signer says: {detail}"));
+                Ended { note: Some(format!("the signer says: {detail}")), ..here }
             }
             Ok(_) | Err(_) => {
                 let note = "the signer did not confirm it; it ends the session when its connection \
                             goes, or at its expiry: look at `signctl breakglass status`";
-                crate::json::put(&mut body, "note", note);
+                Ended { note: Some(note.to_owned()), ..here }
             }
-        }
-        Ok(body)
+        })
     }
 
     /// No session is in force here: should the signer have one, that ends.
-    async fn end_stray(&self, reason: &str, by: &str) -> Result<Value, Refused> {
+    async fn end_stray(&self, reason: &str, by: &str) -> Result<Ended, Refused> {
         let has_one = self.emergency.known().is_some_and(|known| known.state.session.is_some());
         let ended = if has_one { self.tell_signer_to_end(reason, by).await.ok() } else { None };
         match ended {
             Some(Answer::Ended(wire::Ended { session, destruction_due, record, .. })) => {
-                Ok(json!({
-                    "ended": true,
-                    "session": session,
-                    "destruction_due": destruction_due,
-                    "signer_record": record.to_text(),
-                    "note": "no session was in force in this proxy; the signer's is over",
-                }))
+                let note = "no session was in force in this proxy; the signer's is over";
+                Ok(Ended {
+                    ended: true,
+                    session,
+                    destruction_due: Some(destruction_due),
+                    signer_record: Some(record.to_text()),
+                    note: Some(note.to_owned()),
+                    connections_cut: None,
+                })
             }
             _ => Err(Refused::new(wire::Reason::NoSession, "no session is in force")),
         }
@@ -253,7 +258,7 @@ impl Breakglass {
     ///
     /// # Errors
     /// [`Refused`]; the key is as it was.
-    pub async fn destroy(&self, kid: &str, reason: &str, by: &str) -> Result<Value, Refused> {
+    pub async fn destroy(&self, kid: &str, reason: &str, by: &str) -> Result<Destroyed, Refused> {
         let _one = self.one.lock().await;
         let (kid, reason, by) = (kid.to_owned(), reason.to_owned(), by.to_owned());
         let ask = move |id| Ask::Destroy(wire::Destroy { id, emergency_kid: kid, reason, by });
@@ -263,12 +268,8 @@ impl Breakglass {
             })) => {
                 // What it says of itself is old now; the next look comes soon.
                 let _ = self.emergency.refresh().await;
-                Ok(json!({
-                    "destroyed": true,
-                    "emergency_kid": emergency_kid,
-                    "overwritten": overwritten,
-                    "signer_record": record.to_text(),
-                }))
+                let signer_record = record.to_text();
+                Ok(Destroyed { destroyed: true, emergency_kid, overwritten, signer_record })
             }
             Ok(Answer::Refused(wire::Refused { reason, detail, .. })) => {
                 Err(Refused::new(reason, detail))
@@ -278,24 +279,6 @@ impl Breakglass {
             }
             Err(error) => Err(Refused::new(ProxyReason::SignerUnavailable, error.to_string())),
         }
-    }
-
-    /// What the outage clocks show of those that have counted anything.
-    fn claims<'k>(
-        &self,
-        gates: &Snapshot,
-        kids: impl Iterator<Item = &'k Kid>,
-    ) -> Vec<wire::OutageClaim> {
-        let (now, wall) = (now(), wall_now());
-        let claim = |kid: &Kid| {
-            let elapsed = gates.gate(kid)?.outage.elapsed(now);
-            (!elapsed.is_zero()).then(|| wire::OutageClaim {
-                signer_kid: kid.to_string(),
-                since: rfc3339(wall - elapsed),
-                seconds: elapsed.as_secs(),
-            })
-        };
-        kids.filter_map(claim).collect()
     }
 
     async fn tell_signer_to_end(
@@ -317,6 +300,16 @@ impl Breakglass {
             signer_record: None,
         }
     }
+}
+
+/// What the outage clock of a signer shows, if it has counted anything.
+fn claim(gates: &Snapshot, kid: &Kid) -> Option<wire::OutageClaim> {
+    let elapsed = gates.gate(kid)?.outage.elapsed(now());
+    (!elapsed.is_zero()).then(|| wire::OutageClaim {
+        signer_kid: kid.to_string(),
+        since: rfc3339(wall_now() - elapsed),
+        seconds: elapsed.as_secs(),
+    })
 }
 
 pub(crate) fn read_request(request_b64: &str) -> Result<Request, Refused> {

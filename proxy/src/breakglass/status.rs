@@ -3,59 +3,70 @@
 use std::collections::BTreeMap;
 
 use host::clock::{now, rfc3339, wall_now};
-use serde_json::{Value, json};
-use signing_core::Kid;
-use signing_core::breakglass::is_out;
+use signing_core::admin::breakglass::{self as admin, Outage, Session};
+use signing_core::admin::{EmergencyKey, ProxyStatus, SessionHealth};
+use signing_core::breakglass::{is_out, wire};
 use signing_core::gate::{Armed, Snapshot};
 use signing_core::key::Purpose;
+use signing_core::{Caller, Kid};
 
-use super::Breakglass;
+use super::emergency::Known;
+use super::{Breakglass, claim};
 
 impl Breakglass {
-    /// What an operator asks for: outages, the session, the signer.
-    pub async fn status(&self) -> Value {
+    /// What an operator of that deployment asks for: outages, the session, the signer.
+    pub async fn status(&self, deployment: &str) -> admin::Breakglass {
         let known = match self.emergency.refresh().await {
             Ok(known) => Some(known),
             Err(_) => self.emergency.known(),
         };
+        let known = known.as_deref();
         let gates = self.monitor.gates();
         let kids: Vec<_> = gates.gates().map(|(kid, _)| kid).collect();
-        let signers: Vec<_> = kids.iter().map(|kid| kid.as_str()).collect();
-        let outages = self.claims(&gates, kids.iter().copied()).into_iter().map(|claim| {
-            let kid = Kid::parse(&claim.signer_kid).ok();
-            let of = |kid: &Kid| gates.gate(kid).is_some_and(|gate| gate.outage.is_running());
-            json!({
-                "signer_kid": claim.signer_kid,
-                "since": claim.since,
-                "seconds": claim.seconds,
-                "qualifies": kid.as_ref().is_some_and(|kid| is_out(&gates, kid, self.min_outage, now()).is_ok()),
-                "running": kid.as_ref().is_some_and(of),
-            })
+        let outages = kids.iter().filter_map(|kid| {
+            let wire::OutageClaim { signer_kid, since, seconds } = claim(&gates, kid)?;
+            let qualifies = is_out(&gates, kid, self.min_outage, now()).is_ok();
+            let running = gates.gate(kid).is_some_and(|gate| gate.outage.is_running());
+            Some(Outage { signer_kid, since, seconds, qualifies, running })
         });
-        let callers = gates.rulebook().callers().map(signing_core::Caller::as_str);
-        let mut body = json!({
-            "configured": self.emergency.is_configured(),
-            "callers": callers.collect::<Vec<_>>(),
-            "signers": signers,
-            "emergency_keys_registered": registered(&gates),
-            "min_outage_s": self.min_outage.as_secs(),
-            "outages": outages.collect::<Vec<_>>(),
-        });
-        if let Some(armed) = gates.armed(now(), wall_now()) {
-            let mut session = session_json(armed);
-            let held = known.as_ref().and_then(|known| known.state.session.as_ref());
-            if let Some(held) = held.filter(|held| held.session == armed.session) {
-                let left = known.as_ref().and_then(|known| known.remaining());
-                crate::json::put(&mut session, "remaining", left);
-                crate::json::put(&mut session, "max_signatures", held.max_signatures);
-            }
-            crate::json::put(&mut body, "session", session);
+        admin::Breakglass {
+            configured: self.emergency.is_configured(),
+            deployment: deployment.to_owned(),
+            callers: gates.rulebook().callers().map(Caller::to_string).collect(),
+            signers: kids.iter().map(|kid| kid.to_string()).collect(),
+            emergency_keys_registered: registered(&gates),
+            min_outage_s: self.min_outage.as_secs(),
+            outages: outages.collect(),
+            session: gates.armed(now(), wall_now()).map(|armed| session(armed, known)),
+            signer: known.map(|known| known.state.clone()),
         }
-        if let Some(known) = known {
-            crate::json::put(&mut body, "deployment", &known.state.deployment);
-            crate::json::put(&mut body, "signer", json!(known.state));
+    }
+
+    /// Adds to a status what the session has left, which upstreams are back, and what the emergency
+    /// signer said last of its keys. It asks nobody.
+    pub fn add_to(&self, status: &mut ProxyStatus, in_force: Option<&mut SessionHealth>) {
+        let known = self.emergency.known();
+        if self.emergency.is_configured() {
+            status.emergency_signer_connected = Some(known.is_some());
         }
-        body
+        if let Some(known) = &known {
+            let keys = known.state.keys.iter().map(|key| EmergencyKey {
+                kid: key.kid.clone(),
+                state: key.state,
+                destruction_due: key.destruction_due.clone(),
+                destruction_overdue: key.destruction_due.as_ref().map(|_| key.destruction_overdue),
+            });
+            status.emergency_keys = Some(keys.collect());
+            status.emergency_cannot_arm.clone_from(&known.state.cannot_arm);
+        }
+        let (gates, now) = (self.monitor.gates(), now());
+        let (Some(armed), Some(health)) = (gates.armed(now, wall_now()), in_force) else { return };
+        let is_back = |kid: &&Kid| gates.gate(kid).is_some_and(|gate| gate.state.is_open(now));
+        let back = armed.replaces.iter().filter(is_back);
+        health.replaces = Some(armed.replaces.iter().map(Kid::to_string).collect());
+        health.expires_in_s = Some(armed.lease_until.since(now).as_secs());
+        health.upstreams_back = Some(back.map(Kid::to_string).collect());
+        (health.remaining, health.max_signatures) = quota(armed, known.as_deref());
     }
 }
 
@@ -69,16 +80,29 @@ fn registered(gates: &Snapshot) -> BTreeMap<String, String> {
     usable.map(|signer| (signer.kid.to_string(), signer.public_key.sha256_hex())).collect()
 }
 
-fn session_json(armed: &Armed) -> Value {
-    json!({
-        "session": armed.session,
-        "incident": armed.incident,
-        "justification": armed.justification,
-        "emergency_kid": armed.signer.kid.as_str(),
-        "algorithm": armed.signer.algorithm().name(),
-        "replaces": armed.replaces.iter().map(Kid::as_str).collect::<Vec<_>>(),
-        "callers": armed.callers.iter().map(signing_core::Caller::as_str).collect::<Vec<_>>(),
-        "expires_at": rfc3339(armed.expires_at),
-        "expires_in_s": armed.lease_until.since(now()).as_secs(),
-    })
+fn session(armed: &Armed, known: Option<&Known>) -> Session {
+    let (remaining, max_signatures) = quota(armed, known);
+    Session {
+        session: armed.session.clone(),
+        incident: armed.incident.clone(),
+        justification: armed.justification.clone(),
+        emergency_kid: armed.signer.kid.to_string(),
+        algorithm: armed.signer.algorithm().name().to_owned(),
+        replaces: armed.replaces.iter().map(Kid::to_string).collect(),
+        callers: armed.callers.iter().map(Caller::to_string).collect(),
+        expires_at: rfc3339(armed.expires_at),
+        expires_in_s: Some(armed.lease_until.since(now()).as_secs()),
+        remaining,
+        max_signatures,
+        approved_by: Vec::new(),
+    }
+}
+
+/// What the session has left, and of how many, as far as the signer has said.
+fn quota(armed: &Armed, known: Option<&Known>) -> (Option<u64>, Option<u64>) {
+    let held = known.and_then(|known| known.state.session.as_ref());
+    match held.filter(|held| held.session == armed.session) {
+        Some(held) => (known.and_then(Known::remaining), Some(held.max_signatures)),
+        None => (None, None),
+    }
 }

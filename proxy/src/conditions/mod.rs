@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use host::clock::rfc3339;
-use serde_json::{Value, json};
+use signing_core::admin;
 use time::OffsetDateTime;
 
 use crate::health::Reader;
-use crate::json::put;
 
+pub use signing_core::admin::Level;
 pub use watch::{Sources, watch, watch_socket};
 
 /// What has a condition.
@@ -35,17 +35,6 @@ pub enum Component {
     Reload,
     /// The wall clock.
     Clock,
-}
-
-/// How a component is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// All is well.
-    Ok,
-    /// Callers get their signatures. An operator has to do something.
-    Degraded,
-    /// Callers cannot get signatures.
-    Failed,
 }
 
 /// How one component is, and since when.
@@ -98,18 +87,6 @@ impl Component {
     }
 }
 
-impl Level {
-    /// Its word.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Degraded => "degraded",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 impl Conditions {
     /// The condition of every component.
     #[must_use]
@@ -130,24 +107,20 @@ pub(crate) fn first_failed(conditions: &[Condition]) -> Option<&Condition> {
 
 /// What is not well, as answers show it: without details for readers that nobody vouches for,
 /// since a detail names files and what operators wrote.
-pub(crate) fn not_ok(conditions: &[Condition], reader: Reader) -> Value {
+pub(crate) fn not_ok(conditions: &[Condition], reader: Reader) -> Vec<admin::Condition> {
     let bad = conditions.iter().filter(|condition| condition.level != Level::Ok);
-    bad.map(|condition| one(condition, reader)).collect()
+    bad.map(|condition| condition.message(reader)).collect()
 }
 
-/// Every condition, with all that is known: for operators.
-pub(crate) fn to_json(conditions: &[Condition]) -> Value {
-    conditions.iter().map(|condition| one(condition, Reader::Operator)).collect()
-}
-
-fn one(condition: &Condition, reader: Reader) -> Value {
-    let mut body = json!({
-        "component": condition.component.word(),
-        "state": condition.level.word(),
-        "since": rfc3339(condition.since),
-    });
-    if reader == Reader::Operator && !condition.detail.is_empty() {
-        put(&mut body, "detail", &condition.detail);
+impl Condition {
+    /// As answers show it.
+    pub(crate) fn message(&self, reader: Reader) -> admin::Condition {
+        let is_told = reader == Reader::Operator && !self.detail.is_empty();
+        admin::Condition {
+            component: self.component.word().to_owned(),
+            state: self.level,
+            since: rfc3339(self.since),
+            detail: is_told.then(|| self.detail.clone()),
+        }
     }
-    body
 }

@@ -3,46 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use signing_core::Kid;
+use signing_core::admin::{Level, doctor};
 
-use crate::conditions::{self, Condition, Level};
+use crate::conditions::Condition;
+use crate::health::Reader;
 
-/// What is looked at, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Check {
-    /// The endpoint's name.
-    Dns,
-    /// A connection to it.
-    Tcp,
-    /// Its certificate.
-    Tls,
-    /// Our clock beside its own.
-    Clock,
-    /// Who we are, to it.
-    Credentials,
-    /// The key, and whether it is the registered one.
-    Key,
-    /// A canary.
-    Signature,
-    /// Whether requests are let through to it.
-    Gate,
-}
-
-/// What a check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// All is well.
-    Ok,
-    /// It is not.
-    Failed,
-    /// It signs, but not for long, or not everywhere.
-    Warning,
-    /// There is no such thing here.
-    NotApplicable,
-    /// Not looked at, since something before it failed.
-    Skipped,
-}
+pub use signing_core::admin::doctor::{Check, State};
 
 /// One upstream of one signer.
 #[derive(Clone, Debug)]
@@ -71,48 +38,6 @@ pub struct Report {
 /// Checks as they are made.
 #[derive(Debug, Default)]
 pub(super) struct Checks(Vec<(Check, State, String)>);
-
-impl Check {
-    const ALL: [Self; 8] = [
-        Self::Dns,
-        Self::Tcp,
-        Self::Tls,
-        Self::Clock,
-        Self::Credentials,
-        Self::Key,
-        Self::Signature,
-        Self::Gate,
-    ];
-
-    /// Its word.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::Tcp => "tcp",
-            Self::Tls => "tls",
-            Self::Clock => "clock",
-            Self::Credentials => "credentials",
-            Self::Key => "key",
-            Self::Signature => "signature",
-            Self::Gate => "gate",
-        }
-    }
-}
-
-impl State {
-    /// Its word.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Failed => "failed",
-            Self::Warning => "warning",
-            Self::NotApplicable => "not_applicable",
-            Self::Skipped => "skipped",
-        }
-    }
-}
 
 impl Checks {
     pub(super) fn ok(&mut self, check: Check, detail: impl Into<String>) {
@@ -207,6 +132,20 @@ impl Examined {
         made.any(|(_, state, _)| matches!(state, State::Ok | State::Warning))
     }
 
+    fn message(self) -> doctor::Examined {
+        let ok = self.ok();
+        let checks = self.checks.into_iter();
+        doctor::Examined {
+            signer_kid: self.signer_kid.to_string(),
+            provider: self.provider.to_owned(),
+            region: self.region,
+            ok,
+            checks: checks
+                .map(|(check, state, detail)| doctor::Checked { check, state, detail })
+                .collect(),
+        }
+    }
+
     fn ok(&self) -> bool {
         // Nothing failed, and silence proves nothing.
         !self.checks.iter().any(|(_, state, _)| *state == State::Failed) && self.signed()
@@ -217,66 +156,46 @@ impl Report {
     /// As the admin socket answers it. `ok` only if every upstream signed a canary and nothing is
     /// wrong on the proxy's own side.
     #[must_use]
-    pub fn to_json(&self) -> Value {
-        let upstreams: Vec<_> = self.upstreams.iter().map(upstream).collect();
-        let signs = !upstreams.is_empty() && self.upstreams.iter().all(Examined::ok);
+    pub fn message(self) -> doctor::Report {
+        let signs = !self.upstreams.is_empty() && self.upstreams.iter().all(Examined::ok);
         let is_well = self.conditions.iter().all(|condition| condition.level == Level::Ok);
-        let conditions = conditions::to_json(&self.conditions);
-        let signers = self.signers.iter();
-        let signers: Vec<_> = signers
-            .map(|(kid, signs)| json!({"signer_kid": kid.as_str(), "signs": signs}))
-            .collect();
-        json!({
-            "ok": signs && is_well,
-            "signers": signers,
-            "upstreams": upstreams,
-            "conditions": conditions,
-        })
+        let signers = self.signers.into_iter();
+        doctor::Report {
+            ok: signs && is_well,
+            signers: signers
+                .map(|(kid, signs)| doctor::Signs { signer_kid: kid.to_string(), signs })
+                .collect(),
+            upstreams: self.upstreams.into_iter().map(Examined::message).collect(),
+            conditions: self.conditions.iter().map(|one| one.message(Reader::Operator)).collect(),
+        }
     }
-}
-
-fn upstream(examined: &Examined) -> Value {
-    let checks: Vec<_> = examined
-        .checks
-        .iter()
-        .map(|(check, state, detail)| {
-            json!({"check": check.word(), "state": state.word(), "detail": detail})
-        })
-        .collect();
-    json!({
-        "signer_kid": examined.signer_kid.as_str(),
-        "provider": examined.provider,
-        "region": examined.region,
-        "ok": examined.ok(),
-        "checks": checks,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn report(checks: Checks) -> Value {
+    fn report(checks: Checks) -> doctor::Report {
         let signer_kid = Kid::parse("k").unwrap();
         let checks = checks.into_list();
         let examined = Examined { signer_kid, provider: "aws-kms", region: "r".into(), checks };
         Report { upstreams: vec![examined], signers: BTreeMap::new(), conditions: Arc::default() }
-            .to_json()
+            .message()
     }
 
     #[test]
     fn silence_is_not_ok() {
         let nothing =
             Report { upstreams: Vec::new(), signers: BTreeMap::new(), conditions: Arc::default() };
-        assert_eq!(nothing.to_json()["ok"], false);
-        assert_eq!(report(Checks::default())["ok"], false);
+        assert!(!nothing.message().ok);
+        assert!(!report(Checks::default()).ok);
         let mut checks = Checks::default();
         checks.ok(Check::Signature, "signed");
-        assert_eq!(report(checks)["ok"], true);
+        assert!(report(checks).ok);
         let mut checks = Checks::default();
         checks.ok(Check::Signature, "signed");
         checks.failed(Check::Clock, "an hour off".to_owned());
-        assert_eq!(report(checks)["ok"], false);
+        assert!(!report(checks).ok);
     }
 
     #[test]
@@ -285,10 +204,10 @@ mod tests {
         checks.failed(Check::Tcp, "refused".to_owned());
         assert!(!checks.reached());
         let report = report(checks);
-        let made = report["upstreams"][0]["checks"].as_array().unwrap();
-        let words: Vec<_> = made.iter().map(|check| check["check"].as_str().unwrap()).collect();
-        assert_eq!(words, Check::ALL.map(Check::word));
-        assert_eq!(made[6]["state"], "skipped");
+        let made = &report.upstreams[0].checks;
+        let names: Vec<_> = made.iter().map(|made| made.check).collect();
+        assert_eq!(names, Check::ALL);
+        assert_eq!(made[6].state, State::Skipped);
     }
 
     #[test]

@@ -249,15 +249,15 @@ impl Exchange {
         let gates = self.plane.room.monitor.gates();
         let conditions = self.plane.conditions.all();
         let health = Health::of(&gates, &conditions, now(), wall_now());
-        json_answer(status_of(health.ok), &health.to_json(Reader::Caller))
+        json_answer(status_of(health.ok), &health.message(Reader::Caller))
     }
 
     fn ready(&self) -> Response<Answer> {
         let gates = self.plane.room.monitor.gates();
         let conditions = self.plane.conditions.all();
         let health = Health::of(&gates, &conditions, now(), wall_now());
-        let (ready, body) = health.readiness(*self.plane.draining.borrow());
-        json_answer(status_of(ready), &body)
+        let readiness = health.readiness(*self.plane.draining.borrow());
+        json_answer(status_of(readiness.ok), &readiness)
     }
 
     /// Reads a body within its limits, and within what those of its caller and all together may take.

@@ -1,12 +1,15 @@
 //! A signer's gate out of its upstreams': any one that is open serves, and doubt about one
 //! is doubt about all.
 
+use serde::{Deserialize, Serialize};
+
 use super::machine::{Cause, State};
 use super::upstream::{UpstreamGate, is_outage};
 use crate::moment::Moment;
 
 /// How much of a signer is out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Extent {
     /// Every upstream is open.
     None,

@@ -12,7 +12,6 @@ use signing_core::key::KeyKind;
 use signing_core::{Algorithm, Mode, Signer};
 
 use super::Dialect;
-use crate::json::put;
 
 /// A signature, in `dialect`'s words.
 pub(super) fn signed(dialect: &Dialect, release: &Release) -> Value {
@@ -36,7 +35,9 @@ pub(super) fn signed(dialect: &Dialect, release: &Release) -> Value {
         Dialect::SignData => json!({"signature": encoded, "signerId": kid, "signer_id": kid}),
         Dialect::Alg => json!({"kid": kid, "alg": word, "signature": encoded}),
     };
-    put(&mut body, "mode", mode(release.session()));
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("mode".to_owned(), json!(mode(release.session())));
+    }
     body
 }
 

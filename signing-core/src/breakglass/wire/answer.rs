@@ -124,6 +124,20 @@ pub enum KeyState {
     Missing,
 }
 
+impl KeyState {
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Open => "open",
+            Self::Revoked => "revoked",
+            Self::Destroyed => "destroyed",
+            Self::Missing => "missing",
+        }
+    }
+}
+
 /// A session that is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,198 @@
+//! Break-glass at the admin socket.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::breakglass::{ProxyReason, wire};
+
+/// `POST /v1/breakglass/activate`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activate {
+    /// The request document, byte by byte.
+    pub request_b64: String,
+    /// Armored SSHSIG signatures over exactly those bytes.
+    pub approvals_b64: Vec<String>,
+}
+
+/// `POST /v1/breakglass/end`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct End {
+    /// Why, one line.
+    pub reason: String,
+}
+
+/// `POST /v1/breakglass/destroy`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destroy {
+    /// Which key.
+    pub emergency_kid: String,
+    /// Why, one line.
+    pub reason: String,
+}
+
+/// A session is in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Activated {
+    /// True.
+    pub activated: bool,
+    /// As the emergency signer says it.
+    pub session: wire::SessionState,
+}
+
+/// A session is over.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Ended {
+    /// True.
+    pub ended: bool,
+    /// Which one.
+    pub session: String,
+    /// RFC 3339: when its key has to be destroyed, if the signer said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destruction_due: Option<String>,
+    /// The signer's record, `log:seq:leaf`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer_record: Option<String>,
+    /// What is not as it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Connections that were reset, since their clients had not read what was signed before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_cut: Option<usize>,
+}
+
+/// An emergency key is destroyed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Destroyed {
+    /// True.
+    pub destroyed: bool,
+    /// Which one.
+    pub emergency_kid: String,
+    /// Whether its file was overwritten; else it was gone, or could only be removed.
+    pub overwritten: bool,
+    /// The signer's record, `log:seq:leaf`.
+    pub signer_record: String,
+}
+
+/// A command was not carried out, and what it would have done is false.
+#[derive(Clone, Debug, Serialize)]
+pub struct NotDone {
+    /// Which command.
+    #[serde(flatten)]
+    pub what: What,
+    /// Why.
+    pub reason: ProxyReason,
+    /// Why and what to do, for a person.
+    pub detail: String,
+}
+
+/// Which command was not carried out: `{"ended": false}`.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each variant's name is its command's")]
+pub enum What {
+    Activated(bool),
+    Ended(bool),
+    Destroyed(bool),
+}
+
+/// `GET /v1/breakglass`. The emergency signer itself, asked at its operator socket, says a part of it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Breakglass {
+    /// Whether the proxy names an emergency signer.
+    pub configured: bool,
+    /// The deployment.
+    pub deployment: String,
+    /// Who calls.
+    #[serde(default)]
+    pub callers: Vec<String>,
+    /// The proxy's signers.
+    #[serde(default)]
+    pub signers: Vec<String>,
+    /// The emergency keys that a session of this proxy could use, and the SHA-256 of each in hex: what a
+    /// request binds.
+    #[serde(default)]
+    pub emergency_keys_registered: BTreeMap<String, String>,
+    /// How long an outage has to last for the proxy.
+    #[serde(default)]
+    pub min_outage_s: u64,
+    /// Outages that have lasted any time.
+    #[serde(default)]
+    pub outages: Vec<Outage>,
+    /// The session in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
+    /// The emergency signer, while it is connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<wire::State>,
+}
+
+/// The outage of one signer, as the proxy's clock has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outage {
+    /// The signer.
+    pub signer_kid: String,
+    /// RFC 3339: since when.
+    pub since: String,
+    /// How long.
+    pub seconds: u64,
+    /// Whether that is long enough for break-glass.
+    pub qualifies: bool,
+    /// Whether the clock runs.
+    pub running: bool,
+}
+
+/// A session, as the proxy has it or as the emergency signer does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// Its name.
+    pub session: String,
+    /// The incident.
+    pub incident: String,
+    /// Why.
+    pub justification: String,
+    /// The key that signs.
+    pub emergency_kid: String,
+    /// AWS KMS's name of its algorithm.
+    pub algorithm: String,
+    /// The signers that it stands in for.
+    pub replaces: Vec<String>,
+    /// The callers that it signs for.
+    pub callers: Vec<String>,
+    /// RFC 3339: over from then on, at the latest.
+    pub expires_at: String,
+    /// Seconds that are left by the proxy's boot-time clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_s: Option<u64>,
+    /// Signatures that are left, as far as the emergency signer has said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<u64>,
+    /// Signatures of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_signatures: Option<u64>,
+    /// Who approved, as far as the emergency signer has said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<String>,
+}
+
+impl From<wire::SessionState> for Session {
+    fn from(held: wire::SessionState) -> Self {
+        Self {
+            session: held.session,
+            incident: held.incident,
+            justification: held.justification,
+            emergency_kid: held.emergency_kid,
+            algorithm: held.algorithm,
+            replaces: held.replaces,
+            callers: held.callers,
+            expires_at: held.expires_at,
+            expires_in_s: None,
+            remaining: Some(held.remaining),
+            max_signatures: Some(held.max_signatures),
+            approved_by: held.approved_by,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What the proxy and whoever looks after it say to each other: the requests and answers of the admin
+//! socket, and the bodies of `/health` and `/readyz`. Both sides use these types, so that a mistyped name
+//! does not compile.
+//!
+//! Requests refuse unknown keys. Readers of answers skip them: a newer proxy says more. All of it is read by
+//! [`crate::json`], which takes no list in the place of an object.
+
+pub mod breakglass;
+mod commands;
+mod condition;
+pub mod doctor;
+mod drill;
+mod health;
+pub mod path;
+mod problem;
+mod status;
+
+pub use commands::{Freeze, Frozen, Nothing, Reloaded, Unseal, Unsealed};
+pub use condition::{Condition, Level};
+pub use drill::{Drill, DrillReport};
+pub use health::{FreezeInForce, Health, Readiness, SessionHealth, SignerHealth, UpstreamHealth};
+pub use problem::Problem;
+pub use status::{EmergencyKey, JournalStatus, OlderSegments, ProxyStatus, Status, Worker};
