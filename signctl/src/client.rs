@@ -10,7 +10,10 @@ use http::{Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use signing_core::admin::{Problem, path};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -23,6 +26,8 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 const DOCTOR_TIMEOUT: Duration = Duration::from_secs(50);
 /// A drill takes its time, and ends by itself before this.
 const DRILL_TIMEOUT: Duration = Duration::from_secs(65);
+/// What was asked does not fit what is.
+pub(crate) const CONFLICT: u16 = 409;
 const BODY_MAX_BYTES: usize = 16 << 20;
 
 /// What the proxy answered.
@@ -32,9 +37,22 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Whether it is a refusal (RFC 9457).
-    pub(crate) fn is_problem(&self) -> bool {
-        self.body.get("type").is_some()
+    /// An answer that this program makes itself, of what another one than the proxy said.
+    pub(crate) fn of(status: u16, body: &impl Serialize) -> anyhow::Result<Self> {
+        Ok(Self { status, body: serde_json::to_value(body)? })
+    }
+
+    /// Reads what the words for a person are made of. What is not known here is left to `--json`.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+        signing_core::json::from_slice(&serde_json::to_vec(&self.body)?).context(
+            "the answer is not what this signctl expects; run the same release of both, or take --json",
+        )
+    }
+
+    /// The refusal that it is: of RFC 9457, or of a break-glass command that was not carried out.
+    pub(crate) fn refusal(&self) -> Option<Problem> {
+        let problem: Problem = self.read().ok()?;
+        (problem.kind.is_some() || self.status == CONFLICT).then_some(problem)
     }
 }
 
@@ -42,17 +60,18 @@ pub(crate) fn get(socket: &Path, path: &str) -> anyhow::Result<Reply> {
     over_socket(socket, request(Method::GET, path, "admin", Bytes::new())?, TIMEOUT)
 }
 
-pub(crate) fn post(socket: &Path, path: &str, body: &Value) -> anyhow::Result<Reply> {
-    let request = request(Method::POST, path, "admin", Bytes::from(body.to_string()))?;
+pub(crate) fn post(socket: &Path, path: &str, body: &impl Serialize) -> anyhow::Result<Reply> {
+    let body = Bytes::from(serde_json::to_vec(body)?);
+    let request = request(Method::POST, path, "admin", body)?;
     over_socket(socket, request, patience(path))
 }
 
 /// How long the answer to a verb may take.
 fn patience(path: &str) -> Duration {
     match path {
-        "/v1/reload" => RELOAD_TIMEOUT,
-        "/v1/doctor" => DOCTOR_TIMEOUT,
-        "/v1/drill" => DRILL_TIMEOUT,
+        path::RELOAD => RELOAD_TIMEOUT,
+        path::DOCTOR => DOCTOR_TIMEOUT,
+        path::DRILL => DRILL_TIMEOUT,
         _ => TIMEOUT,
     }
 }
@@ -161,8 +180,8 @@ mod tests {
 
     #[test]
     fn a_reload_may_take_longer_than_another_verb() {
-        assert_eq!(patience("/v1/reload"), Duration::from_secs(30));
-        assert_eq!(patience("/v1/freeze"), Duration::from_secs(10));
+        assert_eq!(patience(path::RELOAD), Duration::from_secs(30));
+        assert_eq!(patience(path::FREEZE), Duration::from_secs(10));
     }
 
     #[test]
@@ -172,7 +191,7 @@ mod tests {
         // It listens, and never answers.
         let listener = UnixListener::bind(&socket).unwrap();
         let ask = |method| {
-            let request = request(method, "/v1/reload", "admin", Bytes::new()).unwrap();
+            let request = request(method, path::RELOAD, "admin", Bytes::new()).unwrap();
             let failed = over_socket(&socket, request, Duration::from_millis(50)).err().unwrap();
             failed.to_string()
         };

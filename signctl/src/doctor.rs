@@ -1,36 +1,33 @@
 //! What the doctor found, as a table for a person.
 
-use serde_json::Value;
+use signing_core::admin::doctor::{Check, Checked, Examined, Report, State};
 
-use crate::show::{conditions, table, text};
+use crate::show::{Said, conditions, table};
 
 /// One line for each check of each upstream; what failed stands out, there and in the end.
-pub(crate) fn found(body: &Value) -> String {
+pub(crate) fn found(report: &Report) -> Said {
     let mut rows: Vec<[String; 3]> = Vec::new();
     let mut titles = Vec::new();
     let (mut failed, mut warned) = (Vec::new(), Vec::new());
-    for upstream in list(body, "upstreams") {
-        let [kid, provider, region] =
-            ["signer_kid", "provider", "region"].map(|key| text(upstream, key));
+    for Examined { signer_kid: kid, provider, region, checks, .. } in &report.upstreams {
         titles.push((rows.len(), format!("{kid}  {provider} {region}")));
-        let checks: Vec<_> = list(upstream, "checks").collect();
-        for alike in checks.chunk_by(|one, next| is_alike(one, next)) {
+        for alike in checks.chunk_by(is_alike) {
             rows.extend(row(alike));
         }
-        let of = |state: &str| {
-            let checks = checks.iter().filter(move |check| text(check, "state") == state);
-            checks.map(|check| text(check, "check")).collect::<Vec<_>>()
+        let of = |state| {
+            let checks = checks.iter().filter(move |made| made.state == state);
+            checks.map(|made| made.check).collect::<Vec<_>>()
         };
-        let (mut names, soon) = (of("failed"), of("warning"));
+        let (mut names, soon) = (of(State::Failed), of(State::Warning));
         // A gate that is shut for what failed opens with it.
         if names.len() > 1 {
-            names.retain(|name| name != "gate");
+            names.retain(|check| *check != Check::Gate);
         }
-        if !names.is_empty() {
-            failed.push(format!("{kid} at {region}: {}", names.join(", ")));
-        }
-        if !soon.is_empty() {
-            warned.push(format!("{kid} at {region}: {}", soon.join(", ")));
+        for (names, told) in [(names, &mut failed), (soon, &mut warned)] {
+            if !names.is_empty() {
+                let names: Vec<_> = names.into_iter().map(Check::word).collect();
+                told.push(format!("{kid} at {region}: {}", names.join(", ")));
+            }
         }
     }
     let rows: Vec<_> = rows.into_iter().map(Vec::from).collect();
@@ -38,104 +35,114 @@ pub(crate) fn found(body: &Value) -> String {
     for (at, title) in titles.into_iter().rev() {
         lines.insert(at, title);
     }
-    let own_side: Vec<_> = conditions(body);
+    let own_side = conditions(&report.conditions);
     if !own_side.is_empty() {
         lines.push("the proxy's own side".to_owned());
         lines.extend(own_side.iter().map(|line| format!("  {line}")));
         failed.push("the proxy's own side".to_owned());
     }
-    lines.push(match (body.get("ok"), failed.is_empty()) {
-        (Some(Value::Bool(true)), _) if warned.is_empty() => "all is well".to_owned(),
-        (Some(Value::Bool(true)), _) => format!("all signs; look at {}", warned.join("; ")),
-        (_, true) => "NOT all is well".to_owned(),
-        (_, false) => format!("NOT all is well; mend {}", failed.join("; ")),
+    lines.push(match (report.ok, failed.is_empty()) {
+        (true, _) if warned.is_empty() => "all is well".to_owned(),
+        (true, _) => format!("all signs; look at {}", warned.join("; ")),
+        (false, true) => "NOT all is well".to_owned(),
+        (false, false) => format!("NOT all is well; mend {}", failed.join("; ")),
     });
-    lines.join("\n")
+    Said { words: lines.join("\n"), is_good: report.ok }
 }
 
 /// Checks that say the same take one line: `dns to clock`.
-fn is_alike(one: &Value, next: &Value) -> bool {
-    let quiet = ["not_applicable", "skipped"].contains(&text(one, "state").as_str());
-    quiet && ["state", "detail"].iter().all(|key| one.get(key) == next.get(key))
+fn is_alike(one: &Checked, next: &Checked) -> bool {
+    let quiet = [State::NotApplicable, State::Skipped].contains(&one.state);
+    quiet && (one.state, &one.detail) == (next.state, &next.detail)
 }
 
-fn row(alike: &[&Value]) -> Option<[String; 3]> {
+fn row(alike: &[Checked]) -> Option<[String; 3]> {
     let (first, last) = (alike.first()?, alike.last()?);
     let name = match alike.len() {
-        1 => text(first, "check"),
-        _ => format!("{} to {}", text(first, "check"), text(last, "check")),
+        1 => first.check.word().to_owned(),
+        _ => format!("{} to {}", first.check.word(), last.check.word()),
     };
-    let state = match text(first, "state").as_str() {
-        "failed" => "FAILED".to_owned(),
-        "warning" => "WARNING".to_owned(),
-        "not_applicable" => "-".to_owned(),
-        word => word.to_owned(),
+    let state = match first.state {
+        State::Failed => "FAILED",
+        State::Warning => "WARNING",
+        State::NotApplicable => "-",
+        State::Ok | State::Skipped => first.state.word(),
     };
-    Some([name, state, text(first, "detail")])
-}
-
-fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
-    value.get(key).and_then(Value::as_array).into_iter().flatten()
+    Some([name, state.to_owned(), first.detail.clone()])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
-    fn check(name: &str, state: &str, detail: &str) -> Value {
-        json!({"check": name, "state": state, "detail": detail})
+    fn upstream(kid: &str, region: &str, checks: &[(Check, State, &str)]) -> Examined {
+        let checks = checks.iter().map(|(check, state, detail)| Checked {
+            check: *check,
+            state: *state,
+            detail: (*detail).to_owned(),
+        });
+        Examined {
+            signer_kid: kid.to_owned(),
+            provider: "aws-kms".to_owned(),
+            region: region.to_owned(),
+            ok: true,
+            checks: checks.collect(),
+        }
+    }
+
+    fn said(ok: bool, upstreams: Vec<Examined>) -> String {
+        let (signers, conditions) = (Vec::new(), Vec::new());
+        found(&Report { ok, signers, upstreams, conditions }).words
     }
 
     #[test]
     fn what_failed_stands_out_and_what_says_the_same_takes_one_line() {
-        let said = found(&json!({"ok": false, "upstreams": [
-            {"signer_kid": "k", "provider": "aws-kms", "region": "eu-test-1", "ok": false, "checks": [
-                check("dns", "not_applicable", "an address"),
-                check("tcp", "failed", "refused;\n look at routes"),
-                check("tls", "skipped", "mend what failed first"),
-                check("clock", "skipped", "mend what failed first"),
-            ]},
-            {"signer_kid": "t", "provider": "pkcs11", "region": "hsm", "ok": true, "checks": [
-                check("dns", "not_applicable", "no network"),
-                check("tcp", "not_applicable", "no network"),
-                check("key", "ok", "found"),
-                check("signature", "ok", "found"),
-            ]},
-        ]}));
+        let first = upstream(
+            "k",
+            "eu-test-1",
+            &[
+                (Check::Dns, State::NotApplicable, "an address"),
+                (Check::Tcp, State::Failed, "refused;\n look at routes"),
+                (Check::Tls, State::Skipped, "mend what failed first"),
+                (Check::Clock, State::Skipped, "mend what failed first"),
+            ],
+        );
+        let second = upstream(
+            "t",
+            "hsm",
+            &[
+                (Check::Dns, State::NotApplicable, "no network"),
+                (Check::Tcp, State::NotApplicable, "no network"),
+                (Check::Key, State::Ok, "found"),
+                (Check::Signature, State::Ok, "found"),
+            ],
+        );
         let expected = "\
             k  aws-kms eu-test-1\n  \
             dns           -        an address\n  \
             tcp           FAILED   refused; look at routes\n  \
             tls to clock  skipped  mend what failed first\n\
-            t  pkcs11 hsm\n  \
+            t  aws-kms hsm\n  \
             dns to tcp    -        no network\n  \
             key           ok       found\n  \
             signature     ok       found\n\
             NOT all is well; mend k at eu-test-1: tcp";
-        assert_eq!(said, expected);
+        assert_eq!(said(false, vec![first, second]), expected);
     }
 
     #[test]
     fn what_signs_still_but_not_for_long_is_named_in_the_end() {
-        let upstream = |gate: &str, tls: &str| {
-            json!({"signer_kid": "k", "provider": "aws-kms", "region": "r", "checks": [
-                check("tls", tls, "it ends soon"), check("gate", gate, "")]})
-        };
-        let said = |ok, gate, tls| {
-            let said = found(&json!({"ok": ok, "upstreams": [upstream(gate, tls)]}));
+        let last = |ok, gate, tls| {
+            let checks = [(Check::Tls, tls, "it ends soon"), (Check::Gate, gate, "")];
+            let said = said(ok, vec![upstream("k", "r", &checks)]);
             said.lines().last().unwrap().to_owned()
         };
-        assert_eq!(said(true, "ok", "warning"), "all signs; look at k at r: tls");
-        assert_eq!(said(true, "ok", "ok"), "all is well");
+        use State::{Failed, Ok, Warning};
+        assert_eq!(last(true, Ok, Warning), "all signs; look at k at r: tls");
+        assert_eq!(last(true, Ok, Ok), "all is well");
         // A gate that is shut for what failed is not what has to be mended.
-        assert_eq!(said(false, "failed", "failed"), "NOT all is well; mend k at r: tls");
-        assert_eq!(said(false, "failed", "ok"), "NOT all is well; mend k at r: gate");
-    }
-
-    #[test]
-    fn silence_is_not_well() {
-        assert_eq!(found(&json!({})), "NOT all is well");
-        assert_eq!(found(&json!({"ok": true, "upstreams": []})), "all is well");
+        assert_eq!(last(false, Failed, Failed), "NOT all is well; mend k at r: tls");
+        assert_eq!(last(false, Failed, Ok), "NOT all is well; mend k at r: gate");
+        assert_eq!(said(false, Vec::new()), "NOT all is well");
     }
 }

@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use host::out;
-use serde_json::{Value, json};
+use signing_core::admin::{Drill, Health, SignerHealth, path};
 use text::counted;
 
 use crate::client::{self, Reply};
-use crate::show;
 use crate::socket::Socket;
 
 /// How often a person at a terminal sees how it goes, and how often a file or a pipe does.
@@ -40,17 +39,18 @@ pub(crate) struct Flags {
 /// program that asks for JSON is told nothing else.
 pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result<Reply> {
     let Flags { signer, seconds, i_understand, .. } = flags;
-    let body = json!({"signer_kid": signer, "seconds": seconds, "i_understand": i_understand});
+    let body =
+        Drill { signer_kid: signer.clone(), seconds: Some(*seconds), i_understand: *i_understand };
     let is_terminal = io::stderr().is_terminal();
     if as_json && !is_terminal {
-        return client::post(socket, "/v1/drill", &body);
+        return client::post(socket, path::DRILL, &body);
     }
     let began = Instant::now();
     let (report, reports) = sync_channel(1);
     let asked = socket.to_owned();
     thread::Builder::new().name("drill".into()).spawn(move || {
         // Nobody waits for it any more if this program ends.
-        let _ = report.send(client::post(&asked, "/v1/drill", &body));
+        let _ = report.send(client::post(&asked, path::DRILL, &body));
     })?;
     let every = if is_terminal { EVERY } else { EVERY_IN_A_FILE };
     loop {
@@ -72,23 +72,21 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
 
 /// `drill: 4 of 10 seconds; payments-2026 is shut (upstream_unhealthy)`.
 fn progress(elapsed: Duration, seconds: u64, signer: Option<&str>, socket: &Path) -> String {
-    let status = client::get(socket, "/v1/status").map(|reply| reply.body);
-    line(elapsed.as_secs(), seconds, signer, &status.unwrap_or_default())
+    let health = client::get(socket, path::STATUS).and_then(|reply| reply.read::<Health>());
+    let signers = health.map(|health| health.signers).unwrap_or_default();
+    line(elapsed.as_secs(), seconds, signer, &signers)
 }
 
-fn line(elapsed: u64, seconds: u64, signer: Option<&str>, status: &Value) -> String {
+fn line(elapsed: u64, seconds: u64, signer: Option<&str>, signers: &[SignerHealth]) -> String {
     let time = if elapsed < seconds {
         format!("{elapsed} of {}", counted(seconds, "second"))
     } else {
         "the fault has ended, the signer has to recover".to_owned()
     };
-    let signers = status.get("signers").and_then(Value::as_array).into_iter().flatten();
-    let is_meant = |found: &&Value| signer.is_none_or(|kid| show::text(found, "signer_kid") == kid);
-    let gates = signers.filter(is_meant).map(|found| {
-        let (kid, state) = (show::text(found, "signer_kid"), show::text(found, "state"));
-        let reason = show::text(found, "reason");
-        let why = if reason.is_empty() { reason } else { format!(" ({reason})") };
-        format!("; the gate of {kid} is {state}{why}")
+    let is_meant = |found: &&SignerHealth| signer.is_none_or(|kid| found.signer_kid == kid);
+    let gates = signers.iter().filter(is_meant).map(|found| {
+        let why = found.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        format!("; the gate of {} is {}{why}", found.signer_kid, found.state)
     });
     format!("drill: {time}{}", gates.collect::<String>())
 }
@@ -96,21 +94,23 @@ fn line(elapsed: u64, seconds: u64, signer: Option<&str>, status: &Value) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::show::examples;
 
     #[test]
     fn a_line_says_how_far_it_is_and_how_the_gate_is() {
-        let status = json!({"signers": [
-            {"signer_kid": "a", "state": "shut", "reason": "upstream_unhealthy"},
-            {"signer_kid": "b", "state": "open"},
-        ]});
+        let shut = SignerHealth {
+            reason: Some("upstream_unhealthy".to_owned()),
+            ..examples::signer("a", "shut")
+        };
+        let signers = [shut, examples::signer("b", "open")];
         assert_eq!(
-            line(3, 10, Some("a"), &status),
+            line(3, 10, Some("a"), &signers),
             "drill: 3 of 10 seconds; the gate of a is shut (upstream_unhealthy)"
         );
         assert_eq!(
-            line(1, 1, Some("b"), &status),
+            line(1, 1, Some("b"), &signers),
             "drill: the fault has ended, the signer has to recover; the gate of b is open"
         );
-        assert_eq!(line(2, 10, None, &Value::Null), "drill: 2 of 10 seconds");
+        assert_eq!(line(2, 10, None, &[]), "drill: 2 of 10 seconds");
     }
 }

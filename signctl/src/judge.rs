@@ -94,8 +94,59 @@ pub(crate) fn what_to_do(reason: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use signing_core::Mode;
+    use signing_core::admin::{Health, SignerHealth};
+    use signing_core::gate::Extent;
 
     use super::*;
+
+    /// Whoever answers is not trusted to answer as a proxy does, so its answer is read field by field. The
+    /// fields are the proxy's.
+    #[test]
+    fn what_a_proxy_says_is_read_by_the_names_that_it_has() {
+        let signer = SignerHealth {
+            signer_kid: "ec".to_owned(),
+            state: "open".to_owned(),
+            upstream_ok: true,
+            outage: Extent::None,
+            for_s: 7,
+            upstreams: Vec::new(),
+            replaced: false,
+            outage_s: None,
+            outage_counts: None,
+            reason: None,
+            lease_ms_left: None,
+            detail: None,
+        };
+        let mut health = Health {
+            ok: true,
+            mode: Mode::Normal,
+            frozen: false,
+            outage: Extent::None,
+            signers: vec![signer],
+            conditions: Vec::new(),
+            breakglass: None,
+            reason: None,
+            detail: None,
+            freeze: None,
+        };
+        let judged = |status, health: &Health| {
+            judge(status, Some(&json!(health))).map_err(|failure| failure.reason)
+        };
+        assert_eq!(judged(200, &health), Ok("1 signer".to_owned()));
+        health.mode = Mode::Breakglass;
+        assert_eq!(judged(200, &health), Err("breakglass".to_owned()));
+        health.mode = Mode::Normal;
+        health.signers[0].reason = Some("sealed".to_owned());
+        assert_eq!(judged(200, &health), Err("sealed".to_owned()));
+        health.signers[0].reason = None;
+        health.signers[0].state = "shut".to_owned();
+        assert_eq!(judged(200, &health), Err("signer_not_open".to_owned()));
+        health.frozen = true;
+        assert_eq!(judged(200, &health), Err("frozen".to_owned()));
+        (health.ok, health.reason) = (false, Some("starting".to_owned()));
+        assert_eq!(judged(503, &health), Err("starting".to_owned()));
+    }
 
     #[test]
     fn only_a_normal_ok_is_healthy() {

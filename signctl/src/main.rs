@@ -19,9 +19,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use host::out;
 use host::signals::{End, Held};
-use serde_json::{Value, json};
+use signing_core::admin::{Freeze, Nothing, Unseal, path};
 
 use client::Reply;
+use show::Said;
 use socket::Socket;
 
 /// Looks after a signing proxy: status, health, freeze, unseal, its journal, and a gate for pipelines.
@@ -136,43 +137,50 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let socket = arguments.verb.socket(&arguments.socket).path();
     let socket = socket.as_path();
-    let (reply, words): (Reply, fn(&Value) -> String) = match &arguments.verb {
-        Verb::Status(_) => (client::get(socket, "/v1/status")?, show::status),
-        Verb::Health { url } => (client::get_url(url)?, show::health),
+    let (reply, say): (Reply, fn(&Reply) -> anyhow::Result<Said>) = match &arguments.verb {
+        Verb::Status(_) => (client::get(socket, path::STATUS)?, |reply| {
+            Ok(show::status(&reply.read()?, &reply.read()?))
+        }),
+        Verb::Health { url } => (client::get_url(url)?, |reply| {
+            // `/livez` and `/readyz` name no signers.
+            reply.read().map(|health| show::health(&health)).or_else(|error| {
+                reply.read().map(|readiness| show::readiness(&readiness)).map_err(|_| error)
+            })
+        }),
         Verb::Gate(flags) => return Ok(gate::run(flags, arguments.json)),
         Verb::Freeze { reason, .. } => {
-            (client::post(socket, "/v1/freeze", &json!({"reason": reason}))?, show::done)
+            let freeze = Freeze { reason: reason.clone() };
+            (client::post(socket, path::FREEZE, &freeze)?, frozen)
         }
-        Verb::Unfreeze(_) => (client::post(socket, "/v1/unfreeze", &json!({}))?, show::done),
-        Verb::Reload(_) => (client::post(socket, "/v1/reload", &json!({}))?, show::reloaded),
-        Verb::Doctor(_) => (client::post(socket, "/v1/doctor", &json!({}))?, doctor::found),
-        Verb::Drill(flags) => (drill::run(flags, socket, arguments.json)?, show::drilled),
+        Verb::Unfreeze(_) => (client::post(socket, path::UNFREEZE, &Nothing {})?, frozen),
+        Verb::Reload(_) => (client::post(socket, path::RELOAD, &Nothing {})?, |reply| {
+            Ok(show::reloaded(&reply.read()?))
+        }),
+        Verb::Doctor(_) => (client::post(socket, path::DOCTOR, &Nothing {})?, |reply| {
+            Ok(doctor::found(&reply.read()?))
+        }),
+        Verb::Drill(flags) => {
+            (drill::run(flags, socket, arguments.json)?, |reply| Ok(show::drilled(&reply.read()?)))
+        }
         Verb::Audit(flags) => return audit::run(flags, arguments.json),
         Verb::Receipt(flags) => return receipt::run(flags, arguments.json),
         Verb::Breakglass(flags) => return breakglass::run(flags, socket, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),
         Verb::Unseal { kid, reason, .. } => {
-            let body = match kid {
-                Some(kid) => json!({"signer_kid": kid, "reason": reason}),
-                None => json!({"audit": true, "reason": reason}),
-            };
-            (client::post(socket, "/v1/unseal", &body)?, show::done)
+            let (signer_kid, audit) = (kid.clone(), kid.is_none());
+            let unseal = Unseal { signer_kid, audit, reason: reason.clone() };
+            (client::post(socket, path::UNSEAL, &unseal)?, |reply| {
+                Ok(show::unsealed(&reply.read()?))
+            })
         }
     };
     // What the status says as well needs no reader; a look without a reader was for nothing.
     let is_look = matches!(arguments.verb, Verb::Status(_) | Verb::Health { .. });
-    match (arguments.json, is_look) {
-        (true, true) => out::show_json(&reply.body)?,
-        (true, false) => out::report_json(&reply.body)?,
-        (false, _) if reply.is_problem() => {
-            out::say(&format!("signctl: {}", show::problem(&reply.body)));
-        }
-        (false, true) => out::show(&words(&reply.body))?,
-        (false, false) => out::report(&words(&reply.body))?,
-    }
-    let all_signs = reply.body.get("ok").and_then(Value::as_bool).unwrap_or(true);
-    let good = reply.status == 200 && all_signs;
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    show::reply(&reply, arguments.json, is_look, say)
+}
+
+fn frozen(reply: &Reply) -> anyhow::Result<Said> {
+    Ok(show::frozen(&reply.read()?))
 }
 
 impl Verb {

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
+use signing_core::admin::breakglass::{Breakglass, Destroy};
+use signing_core::admin::{Problem, path};
+use signing_core::breakglass::wire::KeyState;
 
-use super::{operator, text};
+use super::operator;
 use crate::client::{self, Reply};
 use crate::signers;
 use crate::socket::Socket;
@@ -34,10 +37,12 @@ pub(crate) struct Flags {
 /// Revokes it, then has the signer destroy it.
 pub(super) fn run(flags: &Flags, socket: &Path) -> anyhow::Result<Reply> {
     let Flags { kid, reason, signers, operator_socket, .. } = flags;
-    let body = json!({"emergency_kid": kid, "reason": reason});
-    let ask = || match operator_socket {
-        Some(signer) => operator::destroy(signer, kid, reason),
-        None => client::post(socket, "/v1/breakglass/destroy", &body),
+    let ask = || {
+        let body = Destroy { emergency_kid: kid.clone(), reason: reason.clone() };
+        match operator_socket {
+            Some(signer) => operator::destroy(signer, body),
+            None => client::post(socket, path::DESTROY, &body),
+        }
     };
     let Some(file) = signers else {
         return ask();
@@ -52,10 +57,10 @@ pub(super) fn run(flags: &Flags, socket: &Path) -> anyhow::Result<Reply> {
     }
     let known = match operator_socket {
         Some(signer) => operator::status(signer),
-        None => client::get(socket, "/v1/breakglass"),
+        None => client::get(socket, path::BREAKGLASS),
     };
-    let known = known.with_context(|| untouched(kid, file))?;
-    can_be_destroyed(&known.body, kid, operator_socket.is_some())
+    let known = known.and_then(|reply| reply.read()).with_context(|| untouched(kid, file))?;
+    can_be_destroyed(&known, kid, operator_socket.is_some())
         .map_err(|why| anyhow!("{why}; {}", untouched(kid, file)))?;
     let at = signers::revoke(file, kid)?;
     // From here on it is revoked on disk, whatever becomes of the rest.
@@ -65,11 +70,11 @@ pub(super) fn run(flags: &Flags, socket: &Path) -> anyhow::Result<Reply> {
         file.display()
     );
     let mut reply = ask().map_err(|error| anyhow!("{error:#}; {revoked}"))?;
-    let said = text(&reply.body, "/detail").map(|detail| format!("{detail}; {revoked}"));
+    let refusal = reply.refusal();
     if let Some(body) = reply.body.as_object_mut() {
         body.insert("revokedAt".to_owned(), json!(at));
-        if let (true, Some(said)) = (reply.status != 200, said) {
-            body.insert("detail".to_owned(), json!(said));
+        if let Some(Problem { detail, .. }) = refusal {
+            body.insert("detail".to_owned(), json!(format!("{detail}; {revoked}")));
         }
     }
     Ok(reply)
@@ -86,27 +91,26 @@ fn untouched(kid: &str, file: &Path) -> String {
 
 /// Whether the signer would destroy that key now, by what it says of itself. For a proxy, it destroys
 /// only what is due.
-fn can_be_destroyed(known: &Value, kid: &str, by_operator: bool) -> Result<(), String> {
-    let Some(signer) = known.get("signer") else {
+fn can_be_destroyed(known: &Breakglass, kid: &str, by_operator: bool) -> Result<(), String> {
+    let Some(signer) = &known.signer else {
         return Err("the emergency signer is not connected to the proxy".to_owned());
     };
-    let sessions = [known.get("session"), signer.get("session")];
-    let uses = |session: &&Value| text(session, "/emergency_kid") == Some(kid);
-    if let Some(session) = sessions.into_iter().flatten().find(uses) {
-        let name = text(session, "/session").unwrap_or("-");
+    let in_force = known.session.as_ref().map(|one| (&one.session, &one.emergency_kid));
+    let held = signer.session.as_ref().map(|one| (&one.session, &one.emergency_kid));
+    let mut sessions = [in_force, held].into_iter().flatten();
+    if let Some((name, _)) = sessions.find(|(_, key)| *key == kid) {
         return Err(format!(
             "the session {name} signs with {kid}; end it first: signctl breakglass end --reason ..."
         ));
     }
-    let keys = || signer.get("keys").and_then(Value::as_array).into_iter().flatten();
-    let Some(key) = keys().find(|key| text(key, "/kid") == Some(kid)) else {
-        let held = keys().filter_map(|key| text(key, "/kid")).collect::<Vec<_>>().join(", ");
+    let Some(key) = signer.keys.iter().find(|key| key.kid == kid) else {
+        let held = signer.keys.iter().map(|key| key.kid.as_str()).collect::<Vec<_>>().join(", ");
         return Err(format!("the emergency signer holds no key {kid}; it holds: {held}"));
     };
-    if by_operator || text(key, "/destruction_due").is_some() {
+    if by_operator || key.destruction_due.is_some() {
         return Ok(());
     }
-    if text(key, "/state") == Some("destroyed") {
+    if key.state == KeyState::Destroyed {
         return Err(format!("the key {kid} is destroyed already"));
     }
     Err(format!(
@@ -118,32 +122,38 @@ fn can_be_destroyed(known: &Value, kid: &str, by_operator: bool) -> Result<(), S
 
 #[cfg(test)]
 mod tests {
+    use super::super::examples;
     use super::*;
 
     #[test]
     fn a_key_that_is_used_or_not_held_or_through_the_proxy_not_due_is_not_destroyed() {
-        let due =
-            json!([{"kid": "e", "state": "sealed", "destruction_due": "2026-11-26T00:00:00Z"}]);
-        let unused = json!([{"kid": "e", "state": "sealed"}]);
-        let gone = json!([{"kid": "e", "state": "destroyed"}]);
-        let session = json!({"session": "s", "emergency_kid": "e"});
+        let due = || {
+            let mut known = examples::known();
+            known.signer.as_mut().unwrap().keys[0].destruction_due = Some("soon".to_owned());
+            known
+        };
+        let [mut gone, mut keyless, mut here, mut there] = [(); 4].map(|()| due());
+        gone.signer = None;
+        keyless.signer.as_mut().unwrap().keys.clear();
+        here.session = Some(examples::session().into());
+        there.signer.as_mut().unwrap().session = Some(examples::session());
+        let rows = [
+            (gone, "not connected"),
+            (keyless, "holds no key e"),
+            (here, "the session INC-1-0a signs"),
+            (there, "the session INC-1-0a signs"),
+        ];
         for by_operator in [false, true] {
-            let known = json!({"signer": {"keys": due}});
-            assert_eq!(can_be_destroyed(&known, "e", by_operator), Ok(()));
-            for (known, word) in [
-                (json!({"configured": true}), "not connected"),
-                (json!({"signer": {"keys": []}}), "holds no key e"),
-                (json!({"signer": {"keys": due}, "session": session}), "the session s signs"),
-                (json!({"signer": {"keys": due, "session": session}}), "the session s signs"),
-            ] {
-                let why = can_be_destroyed(&known, "e", by_operator).unwrap_err();
+            assert_eq!(can_be_destroyed(&due(), "e", by_operator), Ok(()));
+            for (known, word) in &rows {
+                let why = can_be_destroyed(known, "e", by_operator).unwrap_err();
                 assert!(why.contains(word), "{why}");
             }
         }
-        for (keys, word) in [(unused, "--operator-socket"), (gone, "destroyed already")] {
-            let known = json!({"signer": {"keys": keys}});
-            assert!(can_be_destroyed(&known, "e", false).unwrap_err().contains(word));
-            assert_eq!(can_be_destroyed(&known, "e", true), Ok(()));
+        for (kid, word) in [("e", "--operator-socket"), ("old", "destroyed already")] {
+            let known = examples::known();
+            assert!(can_be_destroyed(&known, kid, false).unwrap_err().contains(word));
+            assert_eq!(can_be_destroyed(&known, kid, true), Ok(()));
         }
     }
 }

@@ -2,6 +2,8 @@
 //! `ssh-keygen`, the emergency key unlocked, the session activated, ended, the key destroyed.
 
 mod destroy;
+#[cfg(test)]
+mod examples;
 mod operator;
 mod request;
 mod unlock;
@@ -14,11 +16,11 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use host::out;
-use serde_json::{Value, json};
+use signing_core::admin::breakglass::{Activate, End};
+use signing_core::admin::path;
 
 use crate::client::{self, Reply};
-use crate::show;
+use crate::show::{self, Said};
 use crate::socket::Socket;
 
 /// What to do.
@@ -127,7 +129,7 @@ pub(crate) fn run(
     socket: &std::path::Path,
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let reply = match &flags.verb {
+    let (reply, say): (Reply, fn(&Reply) -> anyhow::Result<Said>) = match &flags.verb {
         Verb::Request(flags) => return request::run(flags, socket, as_json),
         Verb::Unlock(flags) => return unlock::run(flags, as_json),
         Verb::Activate { request, approvals, .. } => {
@@ -137,23 +139,32 @@ pub(crate) fn run(
                 Ok::<_, anyhow::Error>(STANDARD.encode(bytes))
             };
             let approvals = approvals.iter().map(|file| read("--approval", file));
-            let approvals = approvals.collect::<Result<Vec<_>, _>>()?;
-            let body =
-                json!({"request_b64": read("--request", request)?, "approvals_b64": approvals});
-            client::post(socket, "/v1/breakglass/activate", &body)?
+            let approvals_b64 = approvals.collect::<Result<Vec<_>, _>>()?;
+            let body = Activate { request_b64: read("--request", request)?, approvals_b64 };
+            (client::post(socket, path::ACTIVATE, &body)?, |reply| {
+                Ok(words::activated(&reply.read()?))
+            })
         }
-        Verb::Status { operator_socket: Some(signer), .. } => operator::status(signer)?,
-        Verb::Status { operator_socket: None, .. } => {
-            client::get(socket, "/v1/breakglass").map_err(past_the_proxy)?
+        Verb::Status { operator_socket, .. } => {
+            let reply = match operator_socket {
+                Some(signer) => operator::status(signer)?,
+                None => client::get(socket, path::BREAKGLASS).map_err(past_the_proxy)?,
+            };
+            (reply, |reply| Ok(words::status(&reply.read()?)))
         }
-        Verb::End { reason, operator_socket: Some(signer), .. } => operator::end(signer, reason)?,
-        Verb::End { reason, operator_socket: None, .. } => {
-            client::post(socket, "/v1/breakglass/end", &json!({"reason": reason}))
-                .map_err(past_the_proxy)?
+        Verb::End { reason, operator_socket, .. } => {
+            let body = End { reason: reason.clone() };
+            let reply = match operator_socket {
+                Some(signer) => operator::end(signer, body)?,
+                None => client::post(socket, path::END, &body).map_err(past_the_proxy)?,
+            };
+            (reply, |reply| Ok(words::ended(&reply.read()?)))
         }
-        Verb::Destroy(flags) => destroy::run(flags, socket)?,
+        Verb::Destroy(flags) => {
+            (destroy::run(flags, socket)?, |reply| Ok(words::destroyed(&reply.read()?)))
+        }
     };
-    said(&reply, as_json, matches!(flags.verb, Verb::Status { .. }))
+    show::reply(&reply, as_json, matches!(flags.verb, Verb::Status { .. }), say)
 }
 
 /// What helps if the proxy does not.
@@ -162,22 +173,4 @@ fn past_the_proxy(error: anyhow::Error) -> anyhow::Error {
         "{error:#}; past the proxy, the emergency signer itself: --operator-socket \
          /run/breakglass-signer/operator.sock"
     )
-}
-
-fn said(reply: &Reply, as_json: bool, is_look: bool) -> anyhow::Result<ExitCode> {
-    let is_ok = reply.status == 200;
-    match (as_json, is_look) {
-        (true, true) => out::show_json(&reply.body)?,
-        (true, false) => out::report_json(&reply.body)?,
-        // A clause that does not hold has the words of a refusal.
-        (false, _) if !is_ok => out::say(&format!("signctl: {}", show::problem(&reply.body))),
-        (false, true) => out::show(&words::of(&reply.body))?,
-        (false, false) => out::report(&words::of(&reply.body))?,
-    }
-    Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// A text of an answer.
-fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
-    value.pointer(pointer).and_then(Value::as_str)
 }

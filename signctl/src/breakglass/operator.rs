@@ -9,72 +9,74 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use signing_core::admin::breakglass::{Destroy, Destroyed, End, Ended, NotDone, What};
 use signing_core::breakglass::wire::operator::{Ask, NO_PASSPHRASE, Unlocked};
-use signing_core::breakglass::wire::{self, Answer, Destroyed, Ended, Refused, Stated};
+use signing_core::breakglass::wire::{self, Answer, Refused, SessionState, State, Stated};
 
-use crate::client::Reply;
+use crate::client::{CONFLICT, Reply};
 
 /// A signer that does not answer in this time is not well.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// As the proxy's admin socket says it.
 const OK: u16 = 200;
-const CONFLICT: u16 = 409;
 const ROOT: u32 = 0;
 
-/// What the signer itself holds, in the shape of the proxy's own answer.
+/// What the signer itself holds: a part of the proxy's own answer, with the session as the signer has it.
+#[derive(Serialize)]
+struct Held {
+    configured: bool,
+    deployment: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<SessionState>,
+    signer: State,
+}
+
+/// What the signer itself holds.
 pub(super) fn status(socket: &Path) -> anyhow::Result<Reply> {
     match ask(socket, &Ask::Status {})? {
-        Answer::Status(Stated { state, .. }) => {
-            let mut body = json!({"configured": true, "deployment": state.deployment});
-            if let (Some(body), Some(session)) = (body.as_object_mut(), &state.session) {
-                body.insert("session".to_owned(), json!(session));
-            }
-            if let Some(body) = body.as_object_mut() {
-                body.insert("signer".to_owned(), json!(state));
-            }
-            Ok(Reply { status: OK, body })
+        Answer::Status(Stated { state: signer, .. }) => {
+            let (deployment, session) = (signer.deployment.clone(), signer.session.clone());
+            Reply::of(OK, &Held { configured: true, deployment, session, signer })
         }
         other => unexpected(other),
     }
 }
 
 /// Has the signer end its session.
-pub(super) fn end(socket: &Path, reason: &str) -> anyhow::Result<Reply> {
-    match ask(socket, &Ask::End { reason: reason.to_owned() })? {
-        Answer::Ended(Ended { session, record, destruction_due, .. }) => {
-            let body = json!({
-                "ended": true, "session": session, "destruction_due": destruction_due,
-                "signer_record": record.to_text(),
-            });
-            Ok(Reply { status: OK, body })
+pub(super) fn end(socket: &Path, End { reason }: End) -> anyhow::Result<Reply> {
+    match ask(socket, &Ask::End { reason })? {
+        Answer::Ended(wire::Ended { session, record, destruction_due, .. }) => {
+            let ended = Ended {
+                ended: true,
+                session,
+                destruction_due: Some(destruction_due),
+                signer_record: Some(record.to_text()),
+                ..Ended::default()
+            };
+            Reply::of(OK, &ended)
         }
-        Answer::Refused(Refused { reason, detail, .. }) => {
-            let body = json!({"ended": false, "reason": reason.word(), "detail": detail});
-            Ok(Reply { status: CONFLICT, body })
-        }
+        Answer::Refused(refused) => not_done(What::Ended(false), refused),
         other => unexpected(other),
     }
 }
 
 /// Has the signer destroy a key, due or not.
-pub(super) fn destroy(socket: &Path, kid: &str, reason: &str) -> anyhow::Result<Reply> {
-    let destroy = Ask::Destroy { emergency_kid: kid.to_owned(), reason: reason.to_owned() };
-    match ask(socket, &destroy)? {
-        Answer::Destroyed(Destroyed { emergency_kid, overwritten, record, .. }) => {
-            let body = json!({
-                "destroyed": true, "emergency_kid": emergency_kid, "overwritten": overwritten,
-                "signer_record": record.to_text(),
-            });
-            Ok(Reply { status: OK, body })
+pub(super) fn destroy(socket: &Path, asked: Destroy) -> anyhow::Result<Reply> {
+    let Destroy { emergency_kid, reason } = asked;
+    match ask(socket, &Ask::Destroy { emergency_kid, reason })? {
+        Answer::Destroyed(wire::Destroyed { emergency_kid, overwritten, record, .. }) => {
+            let signer_record = record.to_text();
+            Reply::of(OK, &Destroyed { destroyed: true, emergency_kid, overwritten, signer_record })
         }
-        Answer::Refused(Refused { reason, detail, .. }) => {
-            let body = json!({"destroyed": false, "reason": reason.word(), "detail": detail});
-            Ok(Reply { status: CONFLICT, body })
-        }
+        Answer::Refused(refused) => not_done(What::Destroyed(false), refused),
         other => unexpected(other),
     }
+}
+
+fn not_done(what: What, Refused { reason, detail, .. }: Refused) -> anyhow::Result<Reply> {
+    Reply::of(CONFLICT, &NotDone { what, reason: reason.into(), detail })
 }
 
 fn ask(socket: &Path, ask: &Ask) -> anyhow::Result<Answer> {

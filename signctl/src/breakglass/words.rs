@@ -1,175 +1,171 @@
 //! Answers about break-glass in words, for a person.
 
-use serde_json::Value;
+use signing_core::admin::breakglass::{Activated, Breakglass, Destroyed, Ended, Session};
+use signing_core::breakglass::wire::{EmergencyKey, SessionState, State};
 
-use super::text;
+use crate::show::{Said, noted, unread};
 
-/// What an answer says: a session that began or ended, a key that is destroyed, or how all is.
-pub(super) fn of(body: &Value) -> String {
-    let is = |key: &str| body.get(key) == Some(&Value::Bool(true));
-    if is("activated") {
-        return body.get("session").map(session).unwrap_or_default();
-    }
-    if is("ended") {
-        let due = text(body, "/destruction_due").unwrap_or("a time that the signer knows");
-        let (name, note) = (word(body, "session"), note(body));
-        let unread = crate::show::unread(body);
-        return format!(
-            "the session {name} is over; its key has to be destroyed by {due}{unread}{note}"
-        );
-    }
-    if is("destroyed") {
-        let how = if is("overwritten") { "overwritten and removed" } else { "removed" };
-        let kid = word(body, "emergency_kid");
-        return format!(
-            "the key {kid} is destroyed: its file was {how}, and it is refused for ever"
-        );
-    }
-    status(body)
+/// A session that began.
+pub(super) fn activated(Activated { session, .. }: &Activated) -> Said {
+    Said::done(held(session))
 }
 
-fn status(body: &Value) -> String {
-    let mut lines = vec![match body.get("session") {
+/// A session that ended.
+pub(super) fn ended(ended: &Ended) -> Said {
+    let due = ended.destruction_due.as_deref().unwrap_or("a time that the signer knows");
+    Said::done(format!(
+        "the session {} is over; its key has to be destroyed by {due}{}{}",
+        ended.session,
+        unread(ended.connections_cut),
+        noted(ended.note.as_deref())
+    ))
+}
+
+/// A key that is destroyed.
+pub(super) fn destroyed(Destroyed { emergency_kid, overwritten, .. }: &Destroyed) -> Said {
+    let how = if *overwritten { "overwritten and removed" } else { "removed" };
+    Said::done(format!(
+        "the key {emergency_kid} is destroyed: its file was {how}, and it is refused for ever"
+    ))
+}
+
+/// How all is.
+pub(super) fn status(known: &Breakglass) -> Said {
+    let mut lines = vec![match &known.session {
         Some(in_force) => session(in_force),
         None => "no session is in force".to_owned(),
     }];
-    let held = body.pointer("/signer/session").filter(|held| held.get("session").is_some());
-    if let (None, Some(held)) = (body.get("session"), held) {
+    let stray = known.signer.as_ref().and_then(|signer| signer.session.as_ref());
+    if let (None, Some(stray)) = (&known.session, stray) {
         lines.push(format!(
             "the emergency signer HOLDS a session that is not in force in this proxy; end it: signctl \
              breakglass end\n{}",
-            session(held)
+            held(stray)
         ));
     }
-    for outage in list(body, "outages") {
-        let counts = match outage.get("qualifies") {
-            Some(Value::Bool(true)) => "long enough for break-glass",
-            _ => "not long enough, or not counting",
+    lines.extend(known.outages.iter().map(|outage| {
+        let counts = if outage.qualifies {
+            "long enough for break-glass"
+        } else {
+            "not long enough, or not counting"
         };
-        let (kid, since) = (word(outage, "signer_kid"), word(outage, "since"));
-        lines.push(format!(
-            "outage of {kid} for {} s, since {since}: {counts}",
-            number(outage, "seconds")
-        ));
-    }
-    match body.get("signer") {
-        Some(signer) => {
-            let unlocked = signer.get("unlocked") == Some(&Value::Bool(true));
-            let waits = if unlocked { "a passphrase waits" } else { "no passphrase waits" };
-            lines.push(format!("emergency signer {}: {waits}", word(signer, "instance")));
-            let cannot = list(signer, "cannot_arm").filter_map(Value::as_str);
-            lines.extend(cannot.map(|why| format!("  it CANNOT BE ARMED: {why}")));
-            for key in list(signer, "keys") {
-                let due =
-                    text(key, "/destruction_due").map(|due| format!(", to be destroyed by {due}"));
-                let overdue = key.get("destruction_overdue") == Some(&Value::Bool(true));
-                let (kid, state) = (word(key, "kid"), word(key, "state"));
-                let late = if overdue { ": OVERDUE" } else { "" };
-                lines.push(format!("  {kid}  {state}{}{late}", due.unwrap_or_default()));
-            }
+        format!(
+            "outage of {} for {} s, since {}: {counts}",
+            outage.signer_kid, outage.seconds, outage.since
+        )
+    }));
+    match &known.signer {
+        Some(State { instance, unlocked, cannot_arm, keys, .. }) => {
+            let waits = if *unlocked { "a passphrase waits" } else { "no passphrase waits" };
+            lines.push(format!("emergency signer {instance}: {waits}"));
+            lines.extend(cannot_arm.iter().map(|why| format!("  it CANNOT BE ARMED: {why}")));
+            lines.extend(keys.iter().map(key));
         }
-        None if body.get("configured") == Some(&Value::Bool(true)) => {
-            lines.push(
-                "the emergency signer is NOT CONNECTED; is `breakglass-signer serve` running?"
-                    .to_owned(),
-            );
-        }
+        None if known.configured => lines.push(
+            "the emergency signer is NOT CONNECTED; is `breakglass-signer serve` running?"
+                .to_owned(),
+        ),
         None => {
-            lines.push("no emergency signer is configured ([breakglass] signer_socket)".to_owned())
+            lines.push("no emergency signer is configured ([breakglass] signer_socket)".to_owned());
         }
     }
-    lines.join("\n")
+    Said::done(lines.join("\n"))
 }
 
-fn session(session: &Value) -> String {
-    let names = |key| list(session, key).filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
-    let approved = names("approved_by");
-    let approved = if approved.is_empty() { approved } else { format!("\napproved by {approved}") };
-    let left = match (session.get("remaining"), session.get("max_signatures")) {
+fn key(key: &EmergencyKey) -> String {
+    let due = key.destruction_due.as_ref().map(|due| format!(", to be destroyed by {due}"));
+    let late = if key.destruction_overdue { ": OVERDUE" } else { "" };
+    format!("  {}  {}{}{late}", key.kid, key.state.word(), due.unwrap_or_default())
+}
+
+/// A session as the emergency signer has it.
+fn held(held: &SessionState) -> String {
+    session(&Session::from(held.clone()))
+}
+
+fn session(session: &Session) -> String {
+    let left = match (session.remaining, session.max_signatures) {
         (Some(left), Some(most)) => format!("\n{left} of {most} signatures are left"),
-        _ => String::new(),
+        (_, _) => String::new(),
     };
+    let approved = session.approved_by.join(", ");
+    let approved = if approved.is_empty() { approved } else { format!("\napproved by {approved}") };
     format!(
         "SESSION {} ({}: {})\n{} signs for {} in place of {}, until {}{left}{approved}",
-        word(session, "session"),
-        word(session, "incident"),
-        word(session, "justification"),
-        word(session, "emergency_kid"),
-        names("callers"),
-        names("replaces"),
-        word(session, "expires_at"),
+        session.session,
+        session.incident,
+        session.justification,
+        session.emergency_kid,
+        session.callers.join(", "),
+        session.replaces.join(", "),
+        session.expires_at,
     )
-}
-
-fn note(body: &Value) -> String {
-    text(body, "/note").map(|note| format!("\nnote: {note}")).unwrap_or_default()
-}
-
-fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
-    value.get(key).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn word<'v>(value: &'v Value, key: &str) -> &'v str {
-    value.get(key).and_then(Value::as_str).unwrap_or("-")
-}
-
-fn number(value: &Value, key: &str) -> u64 {
-    value.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
+    use super::super::examples;
     use super::*;
 
     #[test]
     fn a_status_says_the_session_the_outages_and_the_keys() {
-        let body = json!({
-            "configured": true,
-            "session": {
-                "session": "INC-1-0a", "incident": "INC-1", "justification": "KMS is down",
-                "emergency_kid": "e", "callers": ["spiffe://t/a"], "replaces": ["k", "l"],
-                "expires_at": "2026-11-25T00:26:26Z"
-            },
-            "outages": [{"signer_kid": "k", "since": "2026-11-25T00:00:00Z", "seconds": 9, "qualifies": true}],
-            "signer": {"instance": "9f", "unlocked": false, "keys": [{
-                "kid": "e", "state": "open", "destruction_due": "2026-11-26T00:00:00Z", "destruction_overdue": true
-            }]}
-        });
+        let mut known = examples::known();
+        known.outages.drain(1..);
+        let signer = known.signer.as_mut().unwrap();
+        signer.keys.truncate(1);
+        let key = &mut signer.keys[0];
+        key.destruction_due = Some("2026-11-26T00:00:00Z".to_owned());
+        key.destruction_overdue = true;
+        let held = Session { approved_by: Vec::new(), ..examples::session().into() };
+        known.session = Some(Session { remaining: None, max_signatures: None, ..held });
+        let instance = signer.instance.clone();
         assert_eq!(
-            of(&body),
-            "SESSION INC-1-0a (INC-1: KMS is down)\n\
-             e signs for spiffe://t/a in place of k, l, until 2026-11-25T00:26:26Z\n\
-             outage of k for 9 s, since 2026-11-25T00:00:00Z: long enough for break-glass\n\
-             emergency signer 9f: no passphrase waits\n  \
-             e  open, to be destroyed by 2026-11-26T00:00:00Z: OVERDUE"
+            status(&known).words,
+            format!(
+                "SESSION INC-1-0a (INC-1: KMS is down)\n\
+                 e signs for spiffe://t/a in place of k, l, until 2026-11-25T00:26:26Z\n\
+                 outage of a for 3599 s, since 2026-01-01T00:00:00.042Z: long enough for break-glass\n\
+                 emergency signer {instance}: no passphrase waits\n  \
+                 e  sealed, to be destroyed by 2026-11-26T00:00:00Z: OVERDUE"
+            )
         );
-        assert!(of(&json!({"configured": false})).contains("no emergency signer is configured"));
-        assert!(of(&json!({"configured": true})).contains("NOT CONNECTED"));
+        known.signer = None;
+        assert!(status(&known).words.contains("NOT CONNECTED"));
+        known.configured = false;
+        assert!(status(&known).words.contains("no emergency signer is configured"));
     }
 
     #[test]
     fn why_no_session_could_begin_is_said() {
-        let body =
-            json!({"configured": true, "signer": {"instance": "9f", "cannot_arm": ["roles: x"]}});
-        assert!(of(&body).contains("\n  it CANNOT BE ARMED: roles: x"), "{}", of(&body));
+        let mut known = examples::known();
+        known.signer.as_mut().unwrap().cannot_arm = vec!["roles: x".to_owned()];
+        let said = status(&known).words;
+        assert!(said.contains("\n  it CANNOT BE ARMED: roles: x"), "{said}");
     }
 
     #[test]
     fn a_session_that_only_the_signer_holds_is_said() {
-        let held = json!({"session": "s", "remaining": 7, "max_signatures": 9});
-        let said = of(&json!({"configured": true, "signer": {"session": held}}));
+        let mut known = examples::known();
+        known.signer.as_mut().unwrap().session = Some(examples::session());
+        let said = status(&known).words;
         assert!(said.starts_with("no session is in force\nthe emergency signer HOLDS"), "{said}");
         assert!(said.contains("\n7 of 9 signatures are left"), "{said}");
-        assert!(!of(&json!({"session": held, "signer": {"session": held}})).contains("HOLDS"));
+        assert!(said.contains("approved by alice (Security)"), "{said}");
+        known.session = Some(examples::session().into());
+        assert!(!status(&known).words.contains("HOLDS"));
     }
 
     #[test]
     fn an_end_says_what_is_left_to_do() {
-        let body = json!({"ended": true, "session": "s", "destruction_due": "2026-11-26T00:00:00Z", "note": "n"});
+        let over = Ended {
+            ended: true,
+            session: "s".to_owned(),
+            destruction_due: Some("2026-11-26T00:00:00Z".to_owned()),
+            note: Some("n".to_owned()),
+            ..Ended::default()
+        };
         assert_eq!(
-            of(&body),
+            ended(&over).words,
             "the session s is over; its key has to be destroyed by 2026-11-26T00:00:00Z\nnote: n"
         );
     }

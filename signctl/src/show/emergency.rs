@@ -1,31 +1,27 @@
 //! The lines of a status about break-glass: whoever looks sees first that an emergency key signs,
 //! and what is left to do after.
 
-use serde_json::Value;
+use signing_core::admin::{EmergencyKey, Health, ProxyStatus, SessionHealth};
+use signing_core::breakglass::wire::KeyState;
 
-use super::{age, number, text};
+use super::age;
 
 /// The session in force; nothing without one.
-pub(super) fn session(body: &Value) -> Vec<String> {
-    let Some(session) = body.get("breakglass") else { return Vec::new() };
-    let names = |key| {
-        let names = session.get(key).and_then(Value::as_array).into_iter().flatten();
-        names.filter_map(Value::as_str).collect::<Vec<_>>()
+pub(super) fn session(health: &Health) -> Vec<String> {
+    let Some(session) = &health.breakglass else { return Vec::new() };
+    let left = match (session.remaining, session.max_signatures) {
+        (Some(left), Some(most)) => format!("{left} of {most} signatures left"),
+        (_, _) => "signatures left: unknown, the emergency signer does not say".to_owned(),
     };
-    let left = match session.get("remaining").and_then(Value::as_u64) {
-        Some(left) => format!("{left} of {} signatures left", number(session, "max_signatures")),
-        None => "signatures left: unknown, the emergency signer does not say".to_owned(),
-    };
+    let SessionHealth { emergency_kid, expires_at, .. } = session;
     let mut lines = vec![format!(
-        "BREAK-GLASS SESSION {} ({}): {} signs in place of {}, until {} ({} left), {left}",
-        text(session, "session"),
-        text(session, "incident"),
-        text(session, "emergency_kid"),
-        names("replaces").join(", "),
-        text(session, "expires_at"),
-        age(number(session, "expires_in_s")),
+        "BREAK-GLASS SESSION {} ({}): {emergency_kid} signs in place of {}, until {expires_at} ({} left), {left}",
+        session.session.as_deref().unwrap_or_default(),
+        session.incident.as_deref().unwrap_or_default(),
+        session.replaces.as_deref().unwrap_or_default().join(", "),
+        age(session.expires_in_s.unwrap_or_default()),
     )];
-    lines.extend(names("upstreams_back").into_iter().map(|kid| {
+    lines.extend(session.upstreams_back.iter().flatten().map(|kid| {
         format!(
             "the upstream of {kid} is BACK: end the session: signctl breakglass end --reason ..."
         )
@@ -34,34 +30,36 @@ pub(super) fn session(body: &Value) -> Vec<String> {
 }
 
 /// The session in force as the health listener says it, who names neither incident nor quota to everybody.
-pub(super) fn in_health(body: &Value) -> Option<String> {
-    let session = body.get("breakglass")?;
-    let (name, incident) = (text(session, "session"), text(session, "incident"));
-    let name = if name.is_empty() { name } else { format!(" {name} ({incident})") };
-    let (kid, until) = (text(session, "emergency_kid"), text(session, "expires_at"));
-    Some(format!("BREAK-GLASS SESSION{name}: the emergency key {kid} signs, until {until}"))
+pub(super) fn in_health(health: &Health) -> Option<String> {
+    let SessionHealth { session, incident, emergency_kid, expires_at, .. } =
+        health.breakglass.as_ref()?;
+    let name = match (session, incident) {
+        (Some(session), Some(incident)) => format!(" {session} ({incident})"),
+        (_, _) => String::new(),
+    };
+    Some(format!(
+        "BREAK-GLASS SESSION{name}: the emergency key {emergency_kid} signs, until {expires_at}"
+    ))
 }
 
 /// Emergency keys that are to be destroyed, and a signer that is not there.
-pub(super) fn keys(body: &Value) -> Vec<String> {
-    let keys = body.get("emergency_keys").and_then(Value::as_array).into_iter().flatten();
-    let there = keys.filter(|key| text(key, "state") != "destroyed");
-    let due = there.filter_map(|key| {
-        let (kid, due) = (text(key, "kid"), key.get("destruction_due")?.as_str()?);
-        let what = match key.get("destruction_overdue") {
-            Some(Value::Bool(true)) => "is OVERDUE for destruction since",
-            _ => "has to be destroyed by",
+pub(super) fn keys(proxy: &ProxyStatus) -> Vec<String> {
+    let there =
+        proxy.emergency_keys.iter().flatten().filter(|key| key.state != KeyState::Destroyed);
+    let due = there.filter_map(|EmergencyKey { kid, destruction_due, destruction_overdue, .. }| {
+        let due = destruction_due.as_ref()?;
+        let what = match destruction_overdue {
+            Some(true) => "is OVERDUE for destruction since",
+            Some(false) | None => "has to be destroyed by",
         };
         Some(format!(
             "emergency key {kid} {what} {due}: signctl breakglass destroy {kid} --reason ... --signers FILE"
         ))
     });
     let mut lines: Vec<_> = due.collect();
-    let cannot = body.get("emergency_cannot_arm").and_then(Value::as_array).into_iter().flatten();
-    lines.extend(
-        cannot.filter_map(Value::as_str).map(|why| format!("break-glass CANNOT BE ARMED: {why}")),
-    );
-    if body.get("emergency_signer_connected") == Some(&Value::Bool(false)) {
+    let cannot = proxy.emergency_cannot_arm.iter();
+    lines.extend(cannot.map(|why| format!("break-glass CANNOT BE ARMED: {why}")));
+    if proxy.emergency_signer_connected == Some(false) {
         lines.push("the emergency signer is NOT CONNECTED: no break-glass until it is".to_owned());
     }
     lines
@@ -69,26 +67,46 @@ pub(super) fn keys(body: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use super::super::{examples, status};
+    use super::*;
 
-    use super::super::status;
+    fn in_session() -> Health {
+        let session = SessionHealth {
+            emergency_kid: "e".to_owned(),
+            expires_at: "2026-11-25T00:26:26Z".to_owned(),
+            session: Some("INC-7-0a".to_owned()),
+            incident: Some("INC-7".to_owned()),
+            replaces: Some(["k", "l"].map(str::to_owned).into()),
+            expires_in_s: Some(185),
+            upstreams_back: Some(vec!["k".to_owned()]),
+            remaining: Some(997),
+            max_signatures: Some(1_000),
+        };
+        Health { breakglass: Some(session), ..examples::health() }
+    }
+
+    fn key(kid: &str, state: KeyState, due: Option<(&str, bool)>) -> EmergencyKey {
+        EmergencyKey {
+            kid: kid.to_owned(),
+            state,
+            destruction_due: due.map(|(at, _)| at.to_owned()),
+            destruction_overdue: due.map(|(_, overdue)| overdue),
+        }
+    }
 
     #[test]
     fn a_session_is_the_first_line_and_what_is_to_be_done_follows() {
-        let said = status(&json!({
-            "deployment": "d", "ok": true, "signers": [],
-            "breakglass": {
-                "session": "INC-7-0a", "incident": "INC-7", "emergency_kid": "e", "replaces": ["k", "l"],
-                "expires_at": "2026-11-25T00:26:26Z", "expires_in_s": 185, "remaining": 997,
-                "max_signatures": 1000, "upstreams_back": ["k"],
-            },
-            "emergency_signer_connected": true,
-            "emergency_keys": [
-                {"kid": "e", "state": "open", "destruction_due": "2026-11-26T00:00:00Z", "destruction_overdue": false},
-                {"kid": "old", "state": "sealed", "destruction_due": "2026-11-20T00:00:00Z", "destruction_overdue": true},
-                {"kid": "new", "state": "sealed"},
-            ],
-        }));
+        let proxy = ProxyStatus {
+            emergency_signer_connected: Some(true),
+            emergency_keys: Some(vec![
+                key("e", KeyState::Open, Some(("2026-11-26T00:00:00Z", false))),
+                key("old", KeyState::Sealed, Some(("2026-11-20T00:00:00Z", true))),
+                key("new", KeyState::Sealed, None),
+                key("gone", KeyState::Destroyed, Some(("2026-11-20T00:00:00Z", true))),
+            ]),
+            ..examples::proxy()
+        };
+        let said = status(&in_session(), &proxy).words;
         let lines: Vec<_> = said.lines().collect();
         assert_eq!(
             lines[..2],
@@ -104,34 +122,44 @@ mod tests {
             "{said}"
         );
         assert!(lines[4].starts_with("emergency key old is OVERDUE"), "{said}");
-        assert!(!said.contains("emergency key new") && !said.contains("NOT CONNECTED"), "{said}");
+        for unsaid in ["emergency key new", "emergency key gone", "NOT CONNECTED"] {
+            assert!(!said.contains(unsaid), "{said}");
+        }
     }
 
     #[test]
     fn health_says_a_session_first_whether_it_is_named_or_not() {
-        let mut body = json!({"ok": true, "signers": [], "breakglass": {"emergency_kid": "e", "expires_at": "T"}});
-        let said = super::super::health(&body);
-        assert!(
-            said.starts_with("BREAK-GLASS SESSION: the emergency key e signs, until T\n"),
-            "{said}"
-        );
-        body["breakglass"]["session"] = json!("INC-7-0a");
-        body["breakglass"]["incident"] = json!("INC-7");
-        let said = super::super::health(&body);
+        let mut health = in_session();
+        let said = super::super::health(&health).words;
         assert!(
             said.starts_with("BREAK-GLASS SESSION INC-7-0a (INC-7): the emergency key e"),
             "{said}"
         );
-        assert!(!super::super::health(&json!({"ok": true, "signers": []})).contains("BREAK-GLASS"));
+        let session = health.breakglass.as_mut().unwrap();
+        (session.session, session.incident) = (None, None);
+        let said = super::super::health(&health).words;
+        assert!(
+            said.starts_with("BREAK-GLASS SESSION: the emergency key e signs, until 2026"),
+            "{said}"
+        );
+        assert!(!super::super::health(&examples::health()).words.contains("BREAK-GLASS"));
     }
 
     #[test]
     fn without_a_session_nothing_is_said_of_one() {
-        let said = status(&json!({"deployment": "d", "ok": true, "signers": []}));
-        assert!(said.starts_with("d · signing · ") && !said.contains("emergency"), "{said}");
-        let said = status(&json!({"deployment": "d", "emergency_signer_connected": false}));
-        assert!(said.contains("NOT CONNECTED"), "{said}");
-        let said = status(&json!({"deployment": "d", "emergency_cannot_arm": ["roles: x"]}));
-        assert!(said.contains("\nbreak-glass CANNOT BE ARMED: roles: x"), "{said}");
+        let said = |proxy| status(&examples::health(), &proxy).words;
+        let nothing = said(examples::proxy());
+        assert!(
+            nothing.starts_with("d · signing · ") && !nothing.contains("emergency"),
+            "{nothing}"
+        );
+        let lost =
+            said(ProxyStatus { emergency_signer_connected: Some(false), ..examples::proxy() });
+        assert!(lost.contains("NOT CONNECTED"), "{lost}");
+        let cannot = said(ProxyStatus {
+            emergency_cannot_arm: vec!["roles: x".to_owned()],
+            ..examples::proxy()
+        });
+        assert!(cannot.contains("\nbreak-glass CANNOT BE ARMED: roles: x"), "{cannot}");
     }
 }

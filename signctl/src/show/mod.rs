@@ -1,76 +1,112 @@
 //! Answers in words and tables, for a person.
 
 mod emergency;
+#[cfg(test)]
+pub(crate) mod examples;
 
-use serde_json::Value;
+use std::process::ExitCode;
+
+use host::out;
+use signing_core::admin::{
+    Condition, DrillReport, FreezeInForce, Frozen, Health, JournalStatus, Level, Problem,
+    ProxyStatus, Readiness, Reloaded, SignerHealth, Unsealed, UpstreamHealth, Worker,
+};
+use signing_core::gate::Extent;
 use text::counted;
 
-/// The whole status: one line for all, one for each signer.
-pub(crate) fn status(body: &Value) -> String {
-    let mut lines = emergency::session(body);
-    lines.push(format!(
-        "{} · {} · up {} · {} in flight · {}",
-        text(body, "deployment"),
-        verdict(body),
-        age(number(body, "uptime_s")),
-        number(body, "requests_in_flight"),
-        counted(number(body, "connections"), "connection"),
-    ));
-    lines.extend(emergency::keys(body));
-    if let Some(freeze) = body.get("freeze") {
-        lines.push(format!(
-            "FROZEN since {} by {}: {}",
-            text(freeze, "since"),
-            text(freeze, "by"),
-            text(freeze, "reason")
-        ));
-        lines.push("to end it: signctl unfreeze".to_owned());
-    }
-    lines.extend(body.get("audit").map(journal));
-    lines.extend(conditions(body));
-    lines.extend(outage(body));
-    lines.push(signers(body));
-    lines.extend(workers(body));
-    lines.join("\n")
+use crate::client::Reply;
+
+/// What is said of an answer, and whether it is a good one.
+pub(crate) struct Said {
+    pub(crate) words: String,
+    pub(crate) is_good: bool,
 }
 
-/// A line for each token's worker: whether it serves, and what became of those before it.
-fn workers(body: &Value) -> Vec<String> {
-    let line = |worker: &Value| {
-        let up = worker.get("up") == Some(&Value::Bool(true));
-        format!(
-            "worker of {} at {}: {} · restarts {} · hangs killed {}",
-            text(worker, "signer_kid"),
-            text(worker, "region"),
-            if up { "up" } else { "DOWN" },
-            number(worker, "restarts"),
-            number(worker, "hangs_killed"),
-        )
-    };
-    body.get("workers").and_then(Value::as_array).into_iter().flatten().map(line).collect()
+impl Said {
+    /// What is good since it was answered at all.
+    pub(crate) fn done(words: String) -> Self {
+        Self { words, is_good: true }
+    }
+}
+
+/// Says what was answered, to a program or to a person; success if the answer is good. `is_look`: it was
+/// asked for nothing else than to be said.
+pub(crate) fn reply(
+    reply: &Reply,
+    as_json: bool,
+    is_look: bool,
+    say: impl FnOnce(&Reply) -> anyhow::Result<Said>,
+) -> anyhow::Result<ExitCode> {
+    match (as_json, is_look) {
+        (true, true) => out::show_json(&reply.body)?,
+        (true, false) => out::report_json(&reply.body)?,
+        (false, _) => {}
+    }
+    if let Some(Problem { reason, detail, .. }) = reply.refusal() {
+        if !as_json {
+            out::say(&format!("signctl: {reason}: {detail}"));
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    let Said { words, is_good } = say(reply)?;
+    match (as_json, is_look) {
+        (true, _) => {}
+        (false, true) => out::show(&words)?,
+        (false, false) => out::report(&words)?,
+    }
+    let is_good = is_good && reply.status == 200;
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The whole status: one line for all, one for each signer.
+pub(crate) fn status(health: &Health, proxy: &ProxyStatus) -> Said {
+    let mut lines = emergency::session(health);
+    lines.push(format!(
+        "{} · {} · up {} · {} in flight · {}",
+        proxy.deployment,
+        verdict(health),
+        age(proxy.uptime_s),
+        proxy.requests_in_flight,
+        counted(proxy.connections, "connection"),
+    ));
+    lines.extend(emergency::keys(proxy));
+    if let Some(FreezeInForce { since, by, reason }) = &health.freeze {
+        lines.push(format!("FROZEN since {since} by {by}: {reason}"));
+        lines.push("to end it: signctl unfreeze".to_owned());
+    }
+    lines.push(journal(&proxy.audit));
+    lines.extend(conditions(&health.conditions));
+    lines.extend(outage(&health.signers, proxy.min_outage_s));
+    lines.push(signers(&health.signers));
+    lines.extend(proxy.workers.iter().map(worker));
+    Said { words: lines.join("\n"), is_good: health.ok }
+}
+
+/// Whether a token's worker serves, and what became of those before it.
+fn worker(worker: &Worker) -> String {
+    let Worker { signer_kid, region, up, restarts, hangs_killed } = worker;
+    let up = if *up { "up" } else { "DOWN" };
+    format!(
+        "worker of {signer_kid} at {region}: {up} · restarts {restarts} · hangs killed {hangs_killed}"
+    )
 }
 
 /// What is not well on the proxy's own side: a line for each.
-pub(crate) fn conditions(body: &Value) -> Vec<String> {
-    let all = body.get("conditions").and_then(Value::as_array).into_iter().flatten();
-    let bad = all.filter(|condition| text(condition, "state") != "ok");
-    let line = |condition: &Value| {
-        let [component, state, since, detail] =
-            ["component", "state", "since", "detail"].map(|key| text(condition, key));
-        let said =
-            format!("{} {} since {since}", component.replace('_', " "), state.to_uppercase());
-        if detail.is_empty() { said } else { format!("{said}: {detail}") }
+pub(crate) fn conditions(all: &[Condition]) -> Vec<String> {
+    let bad = all.iter().filter(|condition| condition.state != Level::Ok);
+    let line = |Condition { component, state, since, detail }: &Condition| {
+        let (component, state) = (component.replace('_', " "), state.word().to_uppercase());
+        let detail = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        format!("{component} {state} since {since}{detail}")
     };
     bad.map(line).collect()
 }
 
 /// What is out, for how long, and when that is long enough for break-glass.
-fn outage(body: &Value) -> Vec<String> {
-    let min = number(body, "min_outage_s");
-    let signers = body.get("signers").and_then(Value::as_array).into_iter().flatten();
-    let line = |signer: &Value| {
-        let (kid, out) = (text(signer, "signer_kid"), signer.get("outage_s")?.as_u64()?);
-        let counts = signer.get("outage_counts") == Some(&Value::Bool(true));
+fn outage(signers: &[SignerHealth], min: u64) -> Vec<String> {
+    let line = |signer: &SignerHealth| {
+        let (kid, out) = (&signer.signer_kid, signer.outage_s?);
+        let counts = signer.outage_counts == Some(true);
         let then = match min.checked_sub(out) {
             Some(left @ 1..) if counts => {
                 format!("break-glass may begin in {} if it lasts", age(left))
@@ -80,16 +116,16 @@ fn outage(body: &Value) -> Vec<String> {
         };
         Some(format!("OUTAGE of {kid} for {}: {then}", age(out)))
     };
-    signers.filter_map(line).collect()
+    signers.iter().filter_map(line).collect()
 }
 
 /// The journal: how far it is, or what is wrong with it and what to do.
-fn journal(journal: &Value) -> String {
-    let (size, trouble) = (number(journal, "size"), text(journal, "trouble"));
-    if trouble.is_empty() {
+fn journal(journal: &JournalStatus) -> String {
+    let size = journal.size;
+    let Some(trouble) = &journal.trouble else {
         return format!("journal: {}", counted(size, "record"));
-    }
-    let then = if journal.get("sealed") == Some(&Value::Bool(true)) {
+    };
+    let then = if journal.sealed {
         "mend the cause, restart, look with `signctl audit verify`, then: signctl unseal --audit --reason ..."
     } else {
         "it goes on by itself once the cause is gone"
@@ -97,41 +133,46 @@ fn journal(journal: &Value) -> String {
     format!("JOURNAL RECORDS NOTHING after record {size}: {trouble}\nto end it: {then}")
 }
 
-/// What the health listener says; `/livez` and `/readyz` name no signers.
-pub(crate) fn health(body: &Value) -> String {
-    if body.get("signers").is_none() {
-        return if body.get("ok") == Some(&Value::Bool(true)) { "ok" } else { "NOT ok" }.to_owned();
-    }
-    let mut lines: Vec<_> = emergency::in_health(body).into_iter().collect();
-    lines.push(verdict(body));
-    lines.extend(conditions(body));
-    lines.push(signers(body));
-    lines.join("\n")
+/// What the health listener says.
+pub(crate) fn health(health: &Health) -> Said {
+    let mut lines: Vec<_> = emergency::in_health(health).into_iter().collect();
+    lines.push(verdict(health));
+    lines.extend(conditions(&health.conditions));
+    lines.push(signers(&health.signers));
+    Said { words: lines.join("\n"), is_good: health.ok }
 }
 
-/// What became of a command.
-pub(crate) fn done(body: &Value) -> String {
-    let flag = |key| body.get(key).and_then(Value::as_bool);
-    let state = match (flag("frozen"), flag("unsealed")) {
-        (Some(true), _) => "frozen: nothing is signed until `signctl unfreeze`".to_owned(),
-        (Some(false), _) => "not frozen".to_owned(),
-        (None, Some(true)) if body.get("audit").is_some() => "unsealed the journal".to_owned(),
-        (None, Some(true)) => {
-            format!("unsealed {}: it has to prove itself now", text(body, "signer_kid"))
-        }
-        (None, Some(false)) => "nothing changed".to_owned(),
-        (None, None) => "done".to_owned(),
+/// What `/livez` and `/readyz` say, which name no signers.
+pub(crate) fn readiness(readiness: &Readiness) -> Said {
+    let words = if readiness.ok { "ok" } else { "NOT ok" }.to_owned();
+    Said { words, is_good: readiness.ok }
+}
+
+/// What became of a freeze, or of its end.
+pub(crate) fn frozen(Frozen { frozen, connections_cut, note }: &Frozen) -> Said {
+    let state =
+        if *frozen { "frozen: nothing is signed until `signctl unfreeze`" } else { "not frozen" };
+    Said::done(format!("{state}{}{}", unread(*connections_cut), noted(note.as_deref())))
+}
+
+/// What became of an unseal.
+pub(crate) fn unsealed(Unsealed { unsealed, signer_kid, note, .. }: &Unsealed) -> Said {
+    let state = match (unsealed, signer_kid) {
+        (false, _) => "nothing changed".to_owned(),
+        (true, None) => "unsealed the journal".to_owned(),
+        (true, Some(kid)) => format!("unsealed {kid}: it has to prove itself now"),
     };
-    let state = format!("{state}{}", unread(body));
-    match body.get("note").and_then(Value::as_str) {
-        Some(note) => format!("{state}\nnote: {note}"),
-        None => state,
-    }
+    Said::done(format!("{state}{}", noted(note.as_deref())))
+}
+
+/// What is not as it was asked.
+pub(crate) fn noted(note: Option<&str>) -> String {
+    note.map(|note| format!("\nnote: {note}")).unwrap_or_default()
 }
 
 /// Whose connections a stop reset, if any.
-pub(crate) fn unread(body: &Value) -> String {
-    match body.get("connections_cut").and_then(Value::as_u64) {
+pub(crate) fn unread(connections_cut: Option<usize>) -> String {
+    match connections_cut {
         None | Some(0) => String::new(),
         Some(count) => format!(
             "\nconnections reset: {count}. Their clients had not read what was signed before; it does not \
@@ -141,64 +182,47 @@ pub(crate) fn unread(body: &Value) -> String {
 }
 
 /// What a reload did.
-pub(crate) fn reloaded(body: &Value) -> String {
-    let touched: Vec<_> = body
-        .get("signers_touched")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let touched = if touched.is_empty() { "none".to_owned() } else { touched.join(", ") };
-    format!(
+pub(crate) fn reloaded(reloaded: &Reloaded) -> Said {
+    let touched = reloaded.signers_touched.join(", ");
+    let touched = if touched.is_empty() { "none" } else { &touched };
+    Said::done(format!(
         "reloaded: configuration {} since the start\nsigners with other rules: {touched}\n\
          connections reset, since their certificates are not let in any more, or since what was signed \
          before was not read: {}",
-        number(body, "generation"),
-        number(body, "connections_cut"),
-    )
+        reloaded.generation, reloaded.connections_cut,
+    ))
 }
 
 /// What a drill showed.
-pub(crate) fn drilled(body: &Value) -> String {
-    let time = |key| match body.get(key).and_then(Value::as_u64) {
+pub(crate) fn drilled(report: &DrillReport) -> Said {
+    let time = |ms: Option<u64>| match ms {
         Some(ms) => format!("{}.{:03} s", ms / 1_000, ms % 1_000),
         None => "NEVER within the drill".to_owned(),
     };
-    let held = body.get("ok") == Some(&Value::Bool(true));
     let rows = [
-        ["drill", &format!("every upstream of {} failed", text(body, "signer_kid"))],
-        ["time to refuse", &time("time_to_refuse_ms")],
-        ["slipped", &number(body, "slipped").to_string()],
-        ["time to recover", &time("time_to_recover_ms")],
-        ["verdict", if held { "held" } else { "DID NOT HOLD" }],
+        ["drill", &format!("every upstream of {} failed", report.signer_kid)],
+        ["time to refuse", &time(report.time_to_refuse_ms)],
+        ["slipped", &report.slipped.to_string()],
+        ["time to recover", &time(report.time_to_recover_ms)],
+        ["verdict", if report.ok { "held" } else { "DID NOT HOLD" }],
     ];
-    table(&rows.map(|row| row.map(str::to_owned).to_vec()))
+    let words = table(&rows.map(|row| row.map(str::to_owned).to_vec()));
+    Said { words, is_good: report.ok }
 }
 
-/// A refusal: its reason and detail, which lists every mistake.
-pub(crate) fn problem(body: &Value) -> String {
-    format!("{}: {}", text(body, "reason"), text(body, "detail"))
-}
-
-fn verdict(body: &Value) -> String {
-    if body.get("ok").and_then(Value::as_bool).unwrap_or(false) {
-        match text(body, "outage").as_str() {
-            // Something is out, and nobody is refused for it.
-            "partial" => "signing, PARTIAL outage".to_owned(),
-            _ => "signing".to_owned(),
-        }
-    } else {
-        format!("NOT SIGNING ({})", text(body, "reason"))
+fn verdict(health: &Health) -> String {
+    match (health.ok, health.outage) {
+        // Something is out, and nobody is refused for it.
+        (true, Extent::Partial) => "signing, PARTIAL outage".to_owned(),
+        (true, Extent::None | Extent::Full) => "signing".to_owned(),
+        (false, _) => format!("NOT SIGNING ({})", health.reason.as_deref().unwrap_or_default()),
     }
 }
 
-fn signers(body: &Value) -> String {
-    let empty = Vec::new();
-    let signers = body.get("signers").and_then(Value::as_array).unwrap_or(&empty);
+fn signers(signers: &[SignerHealth]) -> String {
     let mut rows = vec![["SIGNER", "GATE", "FOR", "UPSTREAM", "WHY"].map(str::to_owned).to_vec()];
     rows.extend(signers.iter().flat_map(|signer| {
-        let upstreams = signer.get("upstreams").and_then(Value::as_array).unwrap_or(&empty);
+        let upstreams = &signer.upstreams;
         let several = upstreams.iter().filter(|_| upstreams.len() > 1).map(upstream);
         std::iter::once(whole(signer)).chain(several)
     }));
@@ -206,44 +230,31 @@ fn signers(body: &Value) -> String {
 }
 
 /// A signer's line: of one upstream, that one's name; of several, how much is out.
-fn whole(signer: &Value) -> Vec<String> {
-    let upstreams = signer.get("upstreams").and_then(Value::as_array);
-    let upstreams = upstreams.map_or(&[][..], Vec::as_slice);
-    let is_ok = |upstream: &&Value| upstream.get("ok") == Some(&Value::Bool(true));
-    let ok = upstreams.iter().filter(is_ok).count();
-    let upstream = match upstreams {
+fn whole(signer: &SignerHealth) -> Vec<String> {
+    let ok = signer.upstreams.iter().filter(|upstream| upstream.ok).count();
+    let upstream = match signer.upstreams.as_slice() {
         [only] => format!("{} {}", place(only), if ok == 1 { "ok" } else { "out" }),
         several if ok == several.len() => format!("{ok} of {ok}"),
-        several => format!("{ok} of {} ({} outage)", several.len(), text(signer, "outage")),
+        several => format!("{ok} of {} ({} outage)", several.len(), signer.outage.word()),
     };
-    let (reason, detail) = (text(signer, "reason"), text(signer, "detail"));
-    let why = match (reason.is_empty(), detail.is_empty()) {
-        (false, false) if !detail.starts_with(&reason) => format!("{reason}: {detail}"),
-        (_, false) => detail,
-        (_, true) => reason,
+    let why = match (&signer.reason, &signer.detail) {
+        (Some(reason), Some(detail)) if !detail.starts_with(reason) => {
+            format!("{reason}: {detail}")
+        }
+        (_, Some(detail)) => detail.clone(),
+        (reason, None) => reason.clone().unwrap_or_default(),
     };
-    vec![
-        text(signer, "signer_kid"),
-        text(signer, "state"),
-        age(number(signer, "for_s")),
-        upstream,
-        why,
-    ]
+    vec![signer.signer_kid.clone(), signer.state.clone(), age(signer.for_s), upstream, why]
 }
 
 /// The line of one of a signer's several upstreams.
-fn upstream(upstream: &Value) -> Vec<String> {
-    vec![
-        String::new(),
-        text(upstream, "state"),
-        age(number(upstream, "for_s")),
-        place(upstream),
-        text(upstream, "detail"),
-    ]
+fn upstream(upstream: &UpstreamHealth) -> Vec<String> {
+    let detail = upstream.detail.clone().unwrap_or_default();
+    vec![String::new(), upstream.state.clone(), age(upstream.for_s), place(upstream), detail]
 }
 
-fn place(upstream: &Value) -> String {
-    format!("{} {}", text(upstream, "upstream"), text(upstream, "region"))
+fn place(UpstreamHealth { upstream, region, .. }: &UpstreamHealth) -> String {
+    format!("{upstream} {region}")
 }
 
 /// Columns as wide as their widest cell, each cell in one line: a library's words may have several.
@@ -270,14 +281,6 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-pub(crate) fn text(body: &Value, key: &str) -> String {
-    body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn number(body: &Value, key: &str) -> u64 {
-    body.get(key).and_then(Value::as_u64).unwrap_or_default()
-}
-
 /// `17s`, `3m 05s`, `2h 10m`, `4d 3h`.
 fn age(seconds: u64) -> String {
     match seconds {
@@ -290,8 +293,6 @@ fn age(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -304,17 +305,19 @@ mod tests {
 
     #[test]
     fn a_partial_outage_is_in_the_headline_and_a_whole_signer_is_not_called_out() {
-        let upstream = |ok| json!({"upstream": "aws-kms", "region": "r", "ok": ok});
-        let of = |second, outage: &str| {
-            status(&json!({"deployment": "d", "ok": true, "outage": outage, "signers": [{
-                "signer_kid": "k", "state": "open", "outage": outage,
-                "upstreams": [upstream(true), upstream(second)],
-            }]}))
+        let of = |second, outage| {
+            let signer = SignerHealth {
+                outage,
+                upstreams: vec![examples::upstream(true), examples::upstream(second)],
+                ..examples::signer("k", "open")
+            };
+            let health = Health { outage, signers: vec![signer], ..examples::health() };
+            status(&health, &examples::proxy()).words
         };
-        let partial = of(false, "partial");
+        let partial = of(false, Extent::Partial);
         assert!(partial.starts_with("d · signing, PARTIAL outage · "), "{partial}");
         assert!(partial.contains("1 of 2 (partial outage)"), "{partial}");
-        let whole = of(true, "none");
+        let whole = of(true, Extent::None);
         assert!(whole.starts_with("d · signing · ") && whole.contains("2 of 2"), "{whole}");
         assert!(!whole.contains("outage"), "{whole}");
     }

@@ -1,15 +1,4 @@
-//! Writes the request, from what the running proxy knows and what flags say instead:
-//! `GET /v1/breakglass` answers
-//!
-//! ```json
-//! {"deployment": "...", "callers": ["spiffe://..."], "signers": ["..."], "min_outage_s": 1800,
-//!  "emergency_keys_registered": {"<kid>": "<sha256>"},
-//!  "outages": [{"signer_kid": "...", "since": "<RFC 3339>", "seconds": 2100, "qualifies": true, "running": true}],
-//!  "signer": {"instance": "...", "keys": [{"kid": "...", "sha256": "...", "state": "sealed"}],
-//!             "required_roles": ["Finance", "Security"], ...}}
-//! ```
-//!
-//! where `signer` is the emergency signer's own state (`signing_core::breakglass::wire::State`).
+//! Writes the request, from what the running proxy knows and what flags say instead.
 //!
 //! It is valid from the moment at which the outage is long enough, so that it is written and approved
 //! before: whoever waits for that to write it has lost the time.
@@ -26,12 +15,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use host::out;
-use serde_json::{Value, json};
+use serde_json::json;
+use signing_core::admin::breakglass::{Breakglass, Outage};
+use signing_core::admin::{Problem, path};
+use signing_core::breakglass::wire::{EmergencyKey, KeyState, State};
 use signing_core::breakglass::{Draft, NAMESPACE, TYPE};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::text;
 use crate::client;
 use crate::socket::Socket;
 
@@ -88,10 +79,16 @@ pub(crate) struct Flags {
 /// Writes it, and says how it is approved.
 pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
     // Without a proxy the flags have to say it all; what is missing is named below.
-    let known = client::get(socket, "/v1/breakglass").map(|reply| reply.body);
-    let known = known.unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
+    let said = client::get(socket, path::BREAKGLASS).and_then(|reply| match reply.refusal() {
+        Some(Problem { detail, .. }) => bail!(detail),
+        None => reply.read(),
+    });
+    let (known, silent) = match said {
+        Ok(known) => (known, None),
+        Err(error) => (Breakglass::default(), Some(format!("{error:#}"))),
+    };
     let now = host::clock::wall_now();
-    let draft = draft(flags, &known, now)?;
+    let draft = draft(flags, &known, silent.as_deref(), now)?;
     let bytes = draft.to_bytes().map_err(|error| anyhow!("no such request: {error}"))?;
     let never = outlook::never(&draft, &known, now, flags.outage_since.is_some());
     if !never.is_empty() {
@@ -140,47 +137,47 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Draft> {
+/// The request, by what is known; `silent` says why the proxy says nothing.
+fn draft(
+    flags: &Flags,
+    known: &Breakglass,
+    silent: Option<&str>,
+    now: OffsetDateTime,
+) -> anyhow::Result<Draft> {
     let missing = |what: &str, flag: &str| {
-        let signer = match known.get("configured") {
-            Some(Value::Bool(false)) => {
-                Some("this proxy has no emergency signer: [breakglass] signer_socket")
-            }
-            Some(_) if known.get("signer").is_none() => {
-                Some("the emergency signer is not connected to the proxy")
-            }
-            Some(_) | None => None,
+        let signer = match (known.configured, &known.signer) {
+            (false, _) => Some("this proxy has no emergency signer: [breakglass] signer_socket"),
+            (true, None) => Some("the emergency signer is not connected to the proxy"),
+            (true, Some(_)) => None,
         };
-        let why = text(known, "/error").or_else(|| text(known, "/detail")).or(signer);
-        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        let why = silent.or(signer).map(|why| format!(" ({why})")).unwrap_or_default();
         anyhow!("{what} is not known{why}; give {flag}")
     };
-    let or = |given: &Option<String>, pointer: &str| {
-        given.clone().or_else(|| text(known, pointer).map(str::to_owned))
-    };
+    let signer = known.signer.as_ref();
     let kid = match &flags.emergency_kid {
         Some(kid) => kid.clone(),
         None => only_key(known).ok_or_else(|| missing(&which_key(known), "--emergency-kid"))?,
     };
-    let sha256 = flags.emergency_key_sha256.clone().or_else(|| {
-        let key = keys(known).find(|key| text(key, "/kid") == Some(kid.as_str()))?;
-        text(key, "/sha256").map(str::to_owned)
-    });
+    let sha256 = flags
+        .emergency_key_sha256
+        .clone()
+        .or_else(|| Some(keys(known).find(|key| key.kid == kid)?.sha256.clone()));
     let replaces =
         if flags.replaces.is_empty() { replaceable(known) } else { flags.replaces.clone() };
     if replaces.is_empty() {
         let missing = missing("a signer in an outage that counts", "--replaces");
-        let left = left(known);
+        let left = if silent.is_some() { String::new() } else { left(known) };
         return Err(if left.is_empty() { missing } else { anyhow!("{missing}; {left}") });
     }
     let callers =
-        if flags.callers.is_empty() { listed(known, "/callers") } else { flags.callers.clone() };
+        if flags.callers.is_empty() { known.callers.clone() } else { flags.callers.clone() };
     if callers.is_empty() {
         return Err(missing("who calls", "--callers"));
     }
     let instances = if flags.instances.is_empty() {
         vec![
-            or(&None, "/signer/instance")
+            signer
+                .map(|signer| signer.instance.clone())
                 .ok_or_else(|| missing("the signer's instance", "--instance"))?,
         ]
     } else {
@@ -190,7 +187,7 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
         Some(time) => time,
         None => since(known, &replaces).ok_or_else(|| {
             // Of a signer that is not there no outage is known.
-            let strangers = outlook::strangers("--replaces", &replaces, &listed(known, "/signers"));
+            let strangers = outlook::strangers("--replaces", &replaces, &known.signers);
             match strangers.is_empty() {
                 true => missing("when the outage began", "--outage-since"),
                 false => anyhow!(strangers.join("; ")),
@@ -214,7 +211,10 @@ fn draft(flags: &Flags, known: &Value, now: OffsetDateTime) -> anyhow::Result<Dr
     Ok(Draft {
         r#type: TYPE.to_owned(),
         id: flags.id.clone().unwrap_or_else(|| slug(&flags.incident)),
-        audience: or(&flags.audience, "/deployment")
+        audience: flags
+            .audience
+            .clone()
+            .or_else(|| Some(known.deployment.clone()).filter(|name| !name.is_empty()))
             .ok_or_else(|| missing("the deployment", "--audience"))?,
         instances,
         incident: flags.incident.clone(),
@@ -238,20 +238,20 @@ fn rfc3339(text: &str) -> Result<OffsetDateTime, String> {
 }
 
 /// What the signer would refuse is not sent round to be approved.
-fn fits(flags: &Flags, known: &Value) -> anyhow::Result<()> {
-    let cap = |name: &str| known.pointer(&format!("/signer/{name}")).and_then(Value::as_u64);
+fn fits(flags: &Flags, known: &Breakglass) -> anyhow::Result<()> {
+    let Some(State { session_max_s, signatures_max, .. }) = &known.signer else { return Ok(()) };
     let seconds = u64::try_from(flags.minutes.saturating_mul(60)).unwrap_or(u64::MAX);
-    if let Some(most) = cap("session_max_s").filter(|most| seconds > *most) {
+    if seconds > *session_max_s {
         return Err(anyhow!(
             "--minutes {}: the emergency signer has sessions of {} minutes at most \
-             (caps.session_max_s = {most}); ask for less",
+             (caps.session_max_s = {session_max_s}); ask for less",
             flags.minutes,
-            most / 60
+            session_max_s / 60
         ));
     }
-    if let Some(most) = cap("signatures_max").filter(|most| flags.max_signatures > *most) {
+    if flags.max_signatures > *signatures_max {
         return Err(anyhow!(
-            "--max-signatures {}: the emergency signer makes {most} in a session at most \
+            "--max-signatures {}: the emergency signer makes {signatures_max} in a session at most \
              (caps.signatures_max); ask for less",
             flags.max_signatures
         ));
@@ -259,50 +259,49 @@ fn fits(flags: &Flags, known: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn roles(known: &Value) -> Vec<String> {
-    let roles = listed(known, "/signer/required_roles");
-    if roles.is_empty() { ["Security", "Finance"].map(str::to_owned).into() } else { roles }
+fn roles(known: &Breakglass) -> Vec<String> {
+    let roles = known.signer.as_ref().map(|signer| signer.required_roles.clone());
+    let roles = roles.filter(|roles| !roles.is_empty());
+    roles.unwrap_or_else(|| ["Security", "Finance"].map(str::to_owned).into())
 }
 
-fn keys(known: &Value) -> impl Iterator<Item = &Value> {
-    items(known, "/signer/keys")
+fn keys(known: &Breakglass) -> impl Iterator<Item = &EmergencyKey> {
+    known.signer.iter().flat_map(|signer| &signer.keys)
+}
+
+fn ready(known: &Breakglass) -> Vec<&str> {
+    let ready = keys(known).filter(|key| key.state == KeyState::Sealed);
+    ready.map(|key| key.kid.as_str()).collect()
 }
 
 /// The key that is sealed, if there is one only.
-fn only_key(known: &Value) -> Option<String> {
-    let mut ready = keys(known).filter(|key| text(key, "/state") == Some("sealed"));
-    match (ready.next(), ready.next()) {
-        (Some(key), None) => text(key, "/kid").map(str::to_owned),
+fn only_key(known: &Breakglass) -> Option<String> {
+    match ready(known)[..] {
+        [only] => Some(only.to_owned()),
         _ => None,
     }
 }
 
 /// What is not known, since there are several or none.
-fn which_key(known: &Value) -> String {
-    let ready = keys(known).filter(|key| text(key, "/state") == Some("sealed"));
-    let kids: Vec<_> = ready.filter_map(|key| text(key, "/kid")).collect();
-    match kids[..] {
+fn which_key(known: &Breakglass) -> String {
+    match ready(known)[..] {
         [] => "which emergency key (none is sealed and ready)".to_owned(),
-        _ => format!("which emergency key of {}", kids.join(", ")),
+        ref kids => format!("which emergency key of {}", kids.join(", ")),
     }
 }
 
-fn outages(known: &Value) -> impl Iterator<Item = &Value> {
-    items(known, "/outages")
-}
-
 /// Those that are out long enough or, if there is none, those whose outage counts.
-fn replaceable(known: &Value) -> Vec<String> {
-    let of = |is_it: &dyn Fn(&Value) -> bool| -> Vec<String> {
-        let those = outages(known).filter(|outage| is_it(outage));
-        those.filter_map(|outage| text(outage, "/signer_kid").map(str::to_owned)).collect()
+fn replaceable(known: &Breakglass) -> Vec<String> {
+    let of = |is_it: fn(&Outage) -> bool| -> Vec<String> {
+        let those = known.outages.iter().filter(|outage| is_it(outage));
+        those.map(|outage| outage.signer_kid.clone()).collect()
     };
-    let long = of(&|outage| outage.get("qualifies") == Some(&Value::Bool(true)));
-    if long.is_empty() { of(&outlook::is_running) } else { long }
+    let long = of(|outage| outage.qualifies);
+    if long.is_empty() { of(|outage| outage.running) } else { long }
 }
 
 /// What is to be known before somebody is asked to approve it.
-fn notes(draft: &Draft, known: &Value, now: OffsetDateTime) -> Vec<String> {
+fn notes(draft: &Draft, known: &Breakglass, now: OffsetDateTime) -> Vec<String> {
     let mut notes = Vec::new();
     if let Ok(begins) = OffsetDateTime::parse(&draft.not_before, &Rfc3339)
         && begins > now
@@ -314,15 +313,12 @@ fn notes(draft: &Draft, known: &Value, now: OffsetDateTime) -> Vec<String> {
             draft.not_before
         ));
     }
-    let is_left_out = |outage: &&Value| {
-        outlook::is_running(outage)
-            && !draft.replaces.iter().any(|kid| text(outage, "/signer_kid") == Some(kid))
-    };
-    for outage in outages(known).filter(is_left_out) {
-        let kid = text(outage, "/signer_kid").unwrap_or_default();
+    let is_left_out =
+        |outage: &&Outage| outage.running && !draft.replaces.contains(&outage.signer_kid);
+    for Outage { signer_kid: kid, .. } in known.outages.iter().filter(is_left_out) {
         notes.push(format!("{kid} is out too, and this request does not stand in for it"));
     }
-    if known.get("signer").is_some() && !outlook::is_for(draft, known) {
+    if known.signer.is_some() && !outlook::is_for(draft, known) {
         notes.push(
             "it is for another deployment or another emergency signer than the one here, so what those need \
              was not looked at"
@@ -333,33 +329,26 @@ fn notes(draft: &Draft, known: &Value, now: OffsetDateTime) -> Vec<String> {
 }
 
 /// How long each outage has to go on until it is long enough, or that there is none.
-fn left(known: &Value) -> String {
-    let Some(min) = known.get("min_outage_s").and_then(Value::as_u64) else { return String::new() };
-    let said: Vec<_> = outages(known)
-        .filter_map(|outage| {
-            let (kid, out) = (text(outage, "/signer_kid")?, outage.get("seconds")?.as_u64()?);
-            Some(match min.checked_sub(out) {
-                Some(left @ 1..) => {
-                    format!("{kid} is out for {out} s of {min} s: {left} s are left, if it lasts")
-                }
-                Some(0) | None => format!("{kid} is out for {out} s, and that does not count now"),
-            })
-        })
-        .collect();
-    if said.is_empty() {
+fn left(known: &Breakglass) -> String {
+    let min = known.min_outage_s;
+    let said = known.outages.iter().map(|Outage { signer_kid: kid, seconds: out, .. }| {
+        match min.checked_sub(*out) {
+            Some(left @ 1..) => {
+                format!("{kid} is out for {out} s of {min} s: {left} s are left, if it lasts")
+            }
+            Some(0) | None => format!("{kid} is out for {out} s, and that does not count now"),
+        }
+    });
+    if known.outages.is_empty() {
         return format!("no signer is in an outage that counts, and one has to last {min} s");
     }
-    said.join("; ")
+    said.collect::<Vec<_>>().join("; ")
 }
 
 /// When the last of these went out: from then on all of them were.
-fn since(known: &Value, replaces: &[String]) -> Option<OffsetDateTime> {
-    let of_these = outages(known).filter(|outage| {
-        text(outage, "/signer_kid").is_some_and(|kid| replaces.iter().any(|other| other == kid))
-    });
-    let times =
-        of_these.filter_map(|outage| OffsetDateTime::parse(text(outage, "/since")?, &Rfc3339).ok());
-    times.max()
+fn since(known: &Breakglass, replaces: &[String]) -> Option<OffsetDateTime> {
+    let of_these = known.outages.iter().filter(|outage| replaces.contains(&outage.signer_kid));
+    of_these.filter_map(|outage| OffsetDateTime::parse(&outage.since, &Rfc3339).ok()).max()
 }
 
 fn floor(at: OffsetDateTime) -> OffsetDateTime {
@@ -368,14 +357,6 @@ fn floor(at: OffsetDateTime) -> OffsetDateTime {
 
 fn ceil(at: OffsetDateTime) -> OffsetDateTime {
     if at.nanosecond() == 0 { at } else { floor(at) + Duration::SECOND }
-}
-
-fn items<'v>(known: &'v Value, pointer: &str) -> impl Iterator<Item = &'v Value> {
-    known.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn listed(known: &Value, pointer: &str) -> Vec<String> {
-    items(known, pointer).filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
 /// A name out of an incident's.

@@ -1,24 +1,27 @@
 //! From when on a request can be activated, by what the proxy and the emergency signer say; or why it never
 //! can be. What could never become valid is not sent round to be approved.
 
-use serde_json::Value;
+use signing_core::admin::breakglass::{Breakglass, Outage};
 use signing_core::breakglass::Draft;
+use signing_core::breakglass::wire::KeyState;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::super::text;
-use super::{items, keys, listed, outages};
+use super::keys;
 
 /// How long after the earliest time a request may begin: nobody attests an outage of next week.
 const AHEAD_MAX: Duration = Duration::hours(24);
 
 /// Whether the outage of each of these has lasted long enough at some time: when, by the proxy's clock if it
 /// goes on. None of them is known: now.
-pub(super) fn earliest(known: &Value, replaces: &[String], now: OffsetDateTime) -> OffsetDateTime {
-    let min = known.get("min_outage_s").and_then(Value::as_u64).unwrap_or_default();
+pub(super) fn earliest(
+    known: &Breakglass,
+    replaces: &[String],
+    now: OffsetDateTime,
+) -> OffsetDateTime {
     let left = replaces.iter().map(|kid| {
-        let out = outage_of(known, kid).and_then(|outage| outage.get("seconds")?.as_u64());
-        min.saturating_sub(out.unwrap_or_default())
+        let out = outage_of(known, kid).map(|outage| outage.seconds);
+        known.min_outage_s.saturating_sub(out.unwrap_or_default())
     });
     match left.max().unwrap_or_default() {
         0 => now,
@@ -28,16 +31,16 @@ pub(super) fn earliest(known: &Value, replaces: &[String], now: OffsetDateTime) 
 }
 
 /// How long an outage has to be, for the signer and for the proxy.
-pub(super) fn min_outage(known: &Value) -> Duration {
-    let of = |pointer: &str| known.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
-    seconds(of("/min_outage_s").max(of("/signer/min_outage_s")))
+pub(super) fn min_outage(known: &Breakglass) -> Duration {
+    let of_signer = known.signer.as_ref().map_or(0, |signer| signer.min_outage_s);
+    seconds(known.min_outage_s.max(of_signer))
 }
 
 /// Everything because of which it can never be activated; `attested` if a person says when the outage
 /// began, which the proxy may have forgotten.
 pub(super) fn never(
     draft: &Draft,
-    known: &Value,
+    known: &Breakglass,
     now: OffsetDateTime,
     attested: bool,
 ) -> Vec<String> {
@@ -55,17 +58,17 @@ pub(super) fn never(
     if is_for(draft, known) {
         scope(draft, known, attested, &mut whys);
         key(draft, known, &mut whys);
-        let cannot = items(known, "/signer/cannot_arm").filter_map(Value::as_str);
+        let cannot = known.signer.iter().flat_map(|signer| &signer.cannot_arm);
         whys.extend(cannot.map(|why| format!("the emergency signer cannot be armed: {why}")));
     }
     whys
 }
 
 /// Whether it is for the proxy and the signer that are asked here.
-pub(super) fn is_for(draft: &Draft, known: &Value) -> bool {
-    let is = |pointer: &str, is_it: &dyn Fn(&str) -> bool| text(known, pointer).is_some_and(is_it);
-    is("/deployment", &|name| name == draft.audience)
-        && is("/signer/instance", &|name| draft.instances.iter().any(|one| one == name))
+pub(super) fn is_for(draft: &Draft, known: &Breakglass) -> bool {
+    let signer = known.signer.as_ref();
+    known.deployment == draft.audience
+        && signer.is_some_and(|signer| draft.instances.contains(&signer.instance))
 }
 
 /// What no clock allows.
@@ -101,7 +104,7 @@ fn clock(
 /// What the outage, attested and seen, does not allow.
 fn outage(
     draft: &Draft,
-    known: &Value,
+    known: &Breakglass,
     (since, begins, ends): (OffsetDateTime, OffsetDateTime, OffsetDateTime),
     now: OffsetDateTime,
     whys: &mut Vec<String>,
@@ -138,16 +141,15 @@ pub(super) fn strangers(flag: &str, named: &[String], there: &[String]) -> Vec<S
 }
 
 /// Signers and callers that the proxy does not have.
-fn scope(draft: &Draft, known: &Value, attested: bool, whys: &mut Vec<String>) {
+fn scope(draft: &Draft, known: &Breakglass, attested: bool, whys: &mut Vec<String>) {
     for (flag, named, there) in [
-        ("--replaces", &draft.replaces, listed(known, "/signers")),
-        ("--callers", &draft.callers, listed(known, "/callers")),
+        ("--replaces", &draft.replaces, &known.signers),
+        ("--callers", &draft.callers, &known.callers),
     ] {
-        whys.extend(strangers(flag, named, &there));
+        whys.extend(strangers(flag, named, there));
     }
-    let signers = listed(known, "/signers");
-    for kid in draft.replaces.iter().filter(|kid| !attested && signers.contains(kid)) {
-        if !outage_of(known, kid).is_some_and(is_running) {
+    for kid in draft.replaces.iter().filter(|kid| !attested && known.signers.contains(kid)) {
+        if !outage_of(known, kid).is_some_and(|outage| outage.running) {
             whys.push(format!(
                 "--replaces {kid}: the proxy sees no outage of it that counts now (a key that cannot be used, \
                  throttling, a seal and a drill do not count): look at signctl status; if the proxy forgot it \
@@ -158,29 +160,28 @@ fn scope(draft: &Draft, known: &Value, attested: bool, whys: &mut Vec<String>) {
 }
 
 /// An emergency key that the signer cannot open, or that the proxy would not take.
-fn key(draft: &Draft, known: &Value, whys: &mut Vec<String>) {
+fn key(draft: &Draft, known: &Breakglass, whys: &mut Vec<String>) {
     let (kid, sha256) = (&draft.emergency_kid, &draft.emergency_key_sha256);
-    let Some(held) = keys(known).find(|key| text(key, "/kid") == Some(kid)) else {
-        let held = keys(known).filter_map(|key| text(key, "/kid")).collect::<Vec<_>>().join(", ");
+    let Some(held) = keys(known).find(|key| key.kid == *kid) else {
+        let held = keys(known).map(|key| key.kid.as_str()).collect::<Vec<_>>().join(", ");
         whys.push(format!(
             "--emergency-kid {kid}: the emergency signer does not hold it; it holds: {held}"
         ));
         return;
     };
-    match text(held, "/state") {
-        Some("sealed" | "open") => {}
-        Some(state) => whys.push(format!(
-            "--emergency-kid {kid}: is {state}, so no session can use it: look at signctl breakglass status"
+    match held.state {
+        KeyState::Sealed | KeyState::Open => {}
+        state @ (KeyState::Revoked | KeyState::Destroyed | KeyState::Missing) => whys.push(format!(
+            "--emergency-kid {kid}: is {}, so no session can use it: look at signctl breakglass status",
+            state.word()
         )),
-        None => {}
     }
-    if text(held, "/sha256") != Some(sha256) {
+    if held.sha256 != *sha256 {
         whys.push(format!(
             "--emergency-key-sha256 {sha256}: is not the key that the signer holds as {kid}; leave it out"
         ));
     }
-    let Some(registered) = known.get("emergency_keys_registered") else { return };
-    match registered.get(kid).and_then(Value::as_str) {
+    match known.emergency_keys_registered.get(kid) {
         Some(known) if known == sha256 => {}
         Some(_) => whys.push(format!(
             "--emergency-kid {kid}: the proxy's registry has another public key under that name; correct one of \
@@ -193,14 +194,8 @@ fn key(draft: &Draft, known: &Value, whys: &mut Vec<String>) {
     }
 }
 
-fn outage_of<'v>(known: &'v Value, kid: &str) -> Option<&'v Value> {
-    outages(known).find(|outage| text(outage, "/signer_kid") == Some(kid))
-}
-
-/// Whether its clock runs; of an older proxy, whether it is long enough.
-pub(super) fn is_running(outage: &Value) -> bool {
-    let flag = |name| outage.get(name).and_then(Value::as_bool);
-    flag("running").or_else(|| flag("qualifies")).unwrap_or(false)
+fn outage_of<'k>(known: &'k Breakglass, kid: &str) -> Option<&'k Outage> {
+    known.outages.iter().find(|outage| outage.signer_kid == kid)
 }
 
 pub(super) fn seconds(seconds: u64) -> Duration {

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 
+use super::super::examples::{key, known, outage};
 use super::*;
 
 #[derive(Parser)]
@@ -22,34 +23,20 @@ fn at(text: &str) -> OffsetDateTime {
 /// When everything here is asked.
 const NOW: &str = "2026-01-01T01:00:00Z";
 
-/// Two signers are out long enough, one is not yet, one is not out.
-fn known() -> Value {
-    json!({
-        "configured": true, "deployment": "d", "callers": ["spiffe://t/a"], "min_outage_s": 1800,
-        "signers": ["a", "b", "c", "well"],
-        "emergency_keys_registered": {"e": "1".repeat(64)},
-        "outages": [
-            {"signer_kid": "a", "since": "2026-01-01T00:00:00.042Z", "seconds": 3599, "qualifies": true, "running": true},
-            {"signer_kid": "b", "since": "2026-01-01T00:10:00.5Z", "seconds": 2999, "qualifies": true, "running": true},
-            {"signer_kid": "c", "since": "2026-01-01T00:50:00.042Z", "seconds": 599, "qualifies": false, "running": true},
-        ],
-        "signer": {"instance": "0".repeat(64), "required_roles": ["Security", "Finance"], "min_outage_s": 1800,
-                   "session_max_s": 14_400, "signatures_max": 100_000,
-                   "keys": [{"kid": "e", "sha256": "1".repeat(64), "state": "sealed"},
-                            {"kid": "old", "sha256": "2".repeat(64), "state": "destroyed"}]},
-    })
-}
-
 /// Only `c` is out, for ten minutes of thirty.
-fn early() -> Value {
+fn early() -> Breakglass {
     let mut known = known();
-    known["outages"].as_array_mut().unwrap().drain(..2);
+    known.outages.drain(..2);
     known
 }
 
-fn written(more: &[&str], known: &Value) -> Result<Draft, String> {
+fn signer(known: &mut Breakglass) -> &mut State {
+    known.signer.as_mut().unwrap()
+}
+
+fn written(more: &[&str], known: &Breakglass) -> Result<Draft, String> {
     let flags = flags(more);
-    let draft = draft(&flags, known, at(NOW)).map_err(|error| error.to_string())?;
+    let draft = draft(&flags, known, None, at(NOW)).map_err(|error| error.to_string())?;
     draft.to_bytes().map_err(|error| error.to_string())?;
     let never = outlook::never(&draft, known, at(NOW), flags.outage_since.is_some());
     if never.is_empty() { Ok(draft) } else { Err(never.join("\n")) }
@@ -77,10 +64,10 @@ fn a_request_is_valid_as_soon_as_the_outage_is_long_enough_whatever_the_part_of_
         let since = now - min - Duration::milliseconds(100 * lasted);
         let lasted = u64::try_from((now - since).whole_seconds()).unwrap();
         let mut known = early();
-        known["outages"][0]["since"] = since.format(&Rfc3339).unwrap().into();
-        known["outages"][0]["seconds"] = lasted.into();
-        known["outages"][0]["qualifies"] = (since + min <= now).into();
-        let draft = draft(&flags(&[]), &known, now).unwrap();
+        let since_text = since.format(&Rfc3339).unwrap();
+        let qualifies = since + min <= now;
+        known.outages = vec![Outage { qualifies, ..outage("c", &since_text, lasted) }];
+        let draft = draft(&flags(&[]), &known, None, now).unwrap();
         assert_eq!(outlook::never(&draft, &known, now, false), [""; 0]);
         let (begins, long_enough) = (at(&draft.not_before), (since + min).max(now));
         assert!(begins < long_enough + Duration::SECOND, "{since} {now} {begins}");
@@ -101,18 +88,17 @@ fn a_request_of_an_outage_that_is_not_long_enough_is_valid_when_it_is() {
     assert!(notes.contains("before 2026-01-01T01:20:01Z, in 1201 s"), "{notes}");
     // Also in the first second of the outage.
     let mut just = early();
-    just["outages"][0]["since"] = json!("2026-01-01T01:00:00.4Z");
-    just["outages"][0]["seconds"] = json!(0);
+    just.outages = vec![outage("c", "2026-01-01T01:00:00.4Z", 0)];
     let draft = written(&[], &just).unwrap();
     assert_eq!(draft.not_before, "2026-01-01T01:30:01Z");
     // The one that went out last decides, and the longer minimum.
     let mut known = known();
-    known["signer"]["min_outage_s"] = json!(2400);
+    signer(&mut known).min_outage_s = 2400;
     let draft = written(&["--replaces", "a,c"], &known).unwrap();
     assert_eq!(draft.outage_since, "2026-01-01T00:50:01Z");
     assert_eq!(draft.not_before, "2026-01-01T01:30:01Z");
     // What a proxy forgot by a restart is attested; its own clock still has to say enough.
-    known["outages"] = json!([{"signer_kid": "c", "since": "2026-01-01T00:59:00Z", "seconds": 60, "running": true}]);
+    known.outages = vec![outage("c", "2026-01-01T00:59:00Z", 60)];
     let attested = ["--replaces", "c", "--outage-since", "2026-01-01T00:00:00Z"];
     let draft = written(&attested, &known).unwrap();
     assert_eq!(
@@ -123,22 +109,23 @@ fn a_request_of_an_outage_that_is_not_long_enough_is_valid_when_it_is() {
 
 #[test]
 fn what_nobody_knows_is_named_with_its_flag() {
-    let said = written(&[], &json!({"error": "no proxy"})).unwrap_err();
+    let silent = draft(&flags(&[]), &Breakglass::default(), Some("no proxy"), at(NOW));
+    let said = silent.unwrap_err().to_string();
     assert!(said.contains("no proxy") && said.contains("--emergency-kid"), "{said}");
-    let said = written(&[], &json!({"configured": true})).unwrap_err();
+    let mut lonely = Breakglass { configured: true, ..Breakglass::default() };
+    let said = written(&[], &lonely).unwrap_err();
     assert!(said.contains("is not connected to the proxy"), "{said}");
-    let said = written(&[], &json!({"configured": false})).unwrap_err();
+    lonely.configured = false;
+    let said = written(&[], &lonely).unwrap_err();
     assert!(said.contains("[breakglass] signer_socket"), "{said}");
     let mut known = known();
-    known["outages"] = json!([]);
+    known.outages.clear();
     let said = written(&[], &known).unwrap_err();
     assert!(said.contains("--replaces") && said.ends_with("and one has to last 1800 s"), "{said}");
-    known["outages"] =
-        json!([{"signer_kid": "a", "seconds": 1200, "qualifies": false, "running": false}]);
+    known.outages = vec![Outage { running: false, ..outage("a", NOW, 1200) }];
     let said = written(&[], &known).unwrap_err();
     assert!(said.ends_with("600 s are left, if it lasts"), "{said}");
-    known["signer"]["keys"] =
-        json!([{"kid": "e", "state": "sealed"}, {"kid": "f", "state": "sealed"}]);
+    signer(&mut known).keys = ["e", "f"].map(|kid| key(kid, "1", KeyState::Sealed)).into();
     let said = written(&[], &known).unwrap_err();
     assert!(
         said.contains("which emergency key of e, f is not known; give --emergency-kid"),
@@ -203,7 +190,7 @@ fn what_could_never_be_activated_is_not_written() {
         let said = if given[0] == "--incident" {
             let mut flags = flags(&[]);
             flags.incident = given[1].to_owned();
-            let draft = draft(&flags, &known(), at(NOW)).unwrap();
+            let draft = draft(&flags, &known(), None, at(NOW)).unwrap();
             draft.to_bytes().unwrap_err().to_string()
         } else {
             written(given, &known()).unwrap_err()
@@ -215,20 +202,18 @@ fn what_could_never_be_activated_is_not_written() {
         written(&["--not-before", NOW, "--minutes", "20", "--outage-since", since], &early())
             .unwrap_err();
     assert!(said.contains("the proxy has not seen an outage of 1800 s"), "{said}");
-    for (change, word) in [
-        (json!({"emergency_keys_registered": {}}), "the proxy's registry has no usable key"),
-        (
-            json!({"emergency_keys_registered": {"e": "4".repeat(64)}}),
-            "has another public key under that name",
-        ),
+    for (registered, word) in [
+        (None, "the proxy's registry has no usable key"),
+        (Some("4".repeat(64)), "has another public key under that name"),
     ] {
         let mut known = known();
-        known.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        known.emergency_keys_registered =
+            registered.into_iter().map(|sha256| ("e".to_owned(), sha256)).collect();
         let said = written(&[], &known).unwrap_err();
         assert!(said.contains(word), "{said}");
     }
     let mut known = known();
-    known["signer"]["cannot_arm"] = json!(["approvers.roles: nobody"]);
+    signer(&mut known).cannot_arm = vec!["approvers.roles: nobody".to_owned()];
     let said = written(&[], &known).unwrap_err();
     assert!(said.contains("cannot be armed: approvers.roles: nobody"), "{said}");
 }

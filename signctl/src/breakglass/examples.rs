@@ -1,0 +1,92 @@
+//! What a proxy and its emergency signer know in an outage, for tests.
+
+use signing_core::admin::breakglass::{Breakglass, Outage};
+use signing_core::breakglass::wire::{
+    EmergencyKey, JournalHead, JournalRecord, KeyState, SessionState, State,
+};
+
+/// Two signers are out long enough, one is not yet, one is not out.
+pub(super) fn known() -> Breakglass {
+    Breakglass {
+        configured: true,
+        deployment: "d".to_owned(),
+        callers: vec!["spiffe://t/a".to_owned()],
+        signers: ["a", "b", "c", "well"].map(str::to_owned).into(),
+        emergency_keys_registered: [("e".to_owned(), "1".repeat(64))].into(),
+        min_outage_s: 1800,
+        outages: vec![
+            outage("a", "2026-01-01T00:00:00.042Z", 3599),
+            outage("b", "2026-01-01T00:10:00.5Z", 2999),
+            outage("c", "2026-01-01T00:50:00.042Z", 599),
+        ],
+        session: None,
+        signer: Some(signer()),
+    }
+}
+
+/// An outage whose clock runs.
+pub(super) fn outage(kid: &str, since: &str, seconds: u64) -> Outage {
+    Outage {
+        signer_kid: kid.to_owned(),
+        since: since.to_owned(),
+        seconds,
+        qualifies: seconds >= 1800,
+        running: true,
+    }
+}
+
+pub(super) fn key(kid: &str, sha256: &str, state: KeyState) -> EmergencyKey {
+    EmergencyKey {
+        kid: kid.to_owned(),
+        algorithm: "ED25519_SHA_512".to_owned(),
+        public_key: String::new(),
+        sha256: sha256.repeat(64),
+        state,
+        destruction_due: None,
+        destruction_overdue: false,
+    }
+}
+
+/// A session that the signer holds.
+pub(super) fn session() -> SessionState {
+    SessionState {
+        session: "INC-1-0a".to_owned(),
+        incident: "INC-1".to_owned(),
+        justification: "KMS is down".to_owned(),
+        emergency_kid: "e".to_owned(),
+        algorithm: "ED25519_SHA_512".to_owned(),
+        public_key: String::new(),
+        replaces: ["k", "l"].map(str::to_owned).into(),
+        callers: vec!["spiffe://t/a".to_owned()],
+        activated_at: "2026-11-25T00:00:26Z".to_owned(),
+        expires_at: "2026-11-25T00:26:26Z".to_owned(),
+        expires_in_ms: 60_000,
+        remaining: 7,
+        max_signatures: 9,
+        approved_by: vec!["alice (Security)".to_owned()],
+        record: JournalRecord { log: "0".repeat(32), seq: 1, leaf: "0".repeat(64) },
+    }
+}
+
+fn signer() -> State {
+    State {
+        instance: "0".repeat(64),
+        deployment: "d".to_owned(),
+        signer_version: "0".to_owned(),
+        audit_public_key: String::new(),
+        audit_kid: "audit".to_owned(),
+        head: JournalHead { log: "0".repeat(32), size: 1, root: "0".repeat(64) },
+        session: None,
+        keys: vec![key("e", "1", KeyState::Sealed), key("old", "2", KeyState::Destroyed)],
+        unlocked: false,
+        min_outage_s: 1800,
+        session_max_s: 14_400,
+        signatures_max: 100_000,
+        signatures_per_second_max: 100,
+        required_roles: ["Security", "Finance"].map(str::to_owned).into(),
+        approvers_sha256: "0".repeat(64),
+        hardware_required: false,
+        development: false,
+        cannot_arm: Vec::new(),
+    }
+}
