@@ -18,6 +18,7 @@ use signing_core::{Kid, Moment, Reason, Refusal};
 use tokio::sync::{Mutex, oneshot, watch};
 use upstream::{FaultSwitch, Served};
 
+use crate::handles::Handles;
 use crate::monitor::Monitor;
 
 /// The whole of it, recovery included: less than an admin connection lives.
@@ -56,19 +57,20 @@ pub struct Report {
 impl Drills {
     /// What can be drilled: what callers are served with.
     #[must_use]
-    pub fn build(
-        served: &BTreeMap<Kid, Served>,
-        monitor: Monitor,
-        journal: Journal,
-        draining: watch::Receiver<bool>,
-    ) -> Arc<Self> {
+    pub fn new(handles: &Handles, served: &BTreeMap<Kid, Served>) -> Self {
         let switches = served.iter().map(|(kid, served)| {
             let is_development =
                 served.iter().all(|one| one.upstream.place().provider == "development");
             (kid.clone(), (served.switch.clone(), is_development))
         });
         let signers = switches.collect();
-        Arc::new(Self { monitor, signers, journal, draining, under_way: Arc::default() })
+        Self {
+            monitor: handles.monitor.clone(),
+            signers,
+            journal: handles.journal.clone(),
+            draining: handles.draining.clone(),
+            under_way: Arc::default(),
+        }
     }
 
     /// Runs one, for `by`, and reports.

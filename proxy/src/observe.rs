@@ -23,6 +23,7 @@ use tokio::task::yield_now;
 
 use crate::breakglass::emergency::Emergency;
 use crate::conditions::Conditions;
+use crate::handles::Handles;
 use crate::health::{Health, Reader};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
@@ -42,17 +43,32 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Observed {
     /// The gates.
-    pub monitor: Monitor,
+    monitor: Monitor,
     /// The journal.
-    pub journal: Journal,
+    journal: Journal,
     /// The emergency signer.
-    pub emergency: Emergency,
+    emergency: Emergency,
     /// The proxy's own side.
-    pub conditions: Arc<Conditions>,
+    conditions: Arc<Conditions>,
     /// The metrics.
-    pub metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     /// True once the proxy shuts down: not ready any more.
-    pub draining: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
+}
+
+impl Observed {
+    /// What these show.
+    #[must_use]
+    pub fn new(handles: &Handles) -> Self {
+        Self {
+            monitor: handles.monitor.clone(),
+            journal: handles.journal.clone(),
+            emergency: handles.emergency.clone(),
+            conditions: Arc::clone(&handles.conditions),
+            metrics: Arc::clone(&handles.metrics),
+            draining: handles.draining.clone(),
+        }
+    }
 }
 
 /// Serves metrics and health until the process ends.

@@ -19,6 +19,7 @@ use tokio::task::JoinError;
 
 use crate::caller_rates::CallerRates;
 use crate::config::{Config, ConfigError, Draft, Environment};
+use crate::handles::Handles;
 use crate::materials::Materials;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
@@ -34,27 +35,27 @@ const RECORD_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Reloader {
     /// The config file.
-    pub file: PathBuf,
+    file: PathBuf,
     /// The process's environment, which does not change.
-    pub environment: Environment,
+    environment: Environment,
     /// The configuration in force. One reload at a time holds it.
-    pub running: Mutex<Config>,
+    running: Mutex<Config>,
     /// Where the rulebook is in force.
-    pub monitor: Monitor,
+    monitor: Monitor,
     /// Where the TLS material is in force.
-    pub tls: Arc<ArcSwap<ServerTls>>,
+    tls: Arc<ArcSwap<ServerTls>>,
     /// The clients that are in already.
-    pub connections: Connections,
+    connections: Connections,
     /// How often each caller may ask.
-    pub rates: Arc<CallerRates>,
+    rates: Arc<CallerRates>,
     /// Where a reload is recorded before it is in force.
-    pub journal: Journal,
+    journal: Journal,
     /// The key that signs its records.
-    pub audit_key: KeyId,
+    audit_key: KeyId,
     /// Counts.
-    pub metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     /// Why the newest reload changed nothing, if it did not.
-    pub refusal: ArcSwapOption<String>,
+    refusal: ArcSwapOption<String>,
 }
 
 /// What a reload did.
@@ -89,6 +90,36 @@ pub enum ReloadError {
 }
 
 impl Reloader {
+    /// Reads that file again, under that environment, when it is asked to; a configuration is in force.
+    #[must_use]
+    pub fn new(
+        handles: &Handles,
+        (file, environment, running): (PathBuf, Environment, Config),
+        audit_key: KeyId,
+        tls: Arc<ArcSwap<ServerTls>>,
+        rates: Arc<CallerRates>,
+    ) -> Self {
+        Self {
+            file,
+            environment,
+            running: Mutex::new(running),
+            monitor: handles.monitor.clone(),
+            tls,
+            connections: handles.connections.clone(),
+            rates,
+            journal: handles.journal.clone(),
+            audit_key,
+            metrics: Arc::clone(&handles.metrics),
+            refusal: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Why the newest reload changed nothing, if it did not.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Arc<String>> {
+        self.refusal.load_full()
+    }
+
     /// How many configurations were in force since the start.
     #[must_use]
     pub fn generation(&self) -> u64 {

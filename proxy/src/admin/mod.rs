@@ -24,9 +24,10 @@ use signing_core::{Kid, Moment, Reason, Refusal, json};
 
 use crate::breakglass::Breakglass;
 use crate::conditions::Conditions;
-use crate::config;
+use crate::config::{self, Config};
 use crate::doctor::{Busy, Doctor};
 use crate::drill::Drills;
+use crate::handles::Handles;
 use crate::health::{Health, Reader};
 use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};
@@ -45,31 +46,61 @@ const STORE_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Admin {
     /// Who may use it.
-    pub access: config::Admin,
+    access: config::Admin,
     /// The name of the deployment.
-    pub deployment: String,
+    deployment: String,
     /// The gates.
-    pub monitor: Monitor,
+    monitor: Monitor,
     /// The journal.
-    pub journal: Journal,
+    journal: Journal,
     /// Requests in flight.
-    pub slots: Slots,
+    slots: Slots,
     /// Open connections of the data plane.
-    pub connections: Connections,
+    connections: Connections,
     /// Reads the configuration again.
-    pub reloader: Arc<Reloader>,
+    reloader: Arc<Reloader>,
     /// Break-glass.
-    pub breakglass: Arc<Breakglass>,
+    breakglass: Arc<Breakglass>,
     /// The proxy's own side.
-    pub conditions: Arc<Conditions>,
+    conditions: Arc<Conditions>,
     /// Looks at the upstreams.
-    pub doctor: Doctor,
+    doctor: Doctor,
     /// Of tokens.
-    pub workers: Arc<[Worker]>,
+    workers: Arc<[Worker]>,
     /// Runs drills.
-    pub drills: Arc<Drills>,
+    drills: Arc<Drills>,
     /// When the process started.
-    pub started: Moment,
+    started: Moment,
+}
+
+impl Admin {
+    /// What `config` lets operators do.
+    #[must_use]
+    pub fn new(
+        handles: &Handles,
+        config: &Config,
+        reloader: Arc<Reloader>,
+        breakglass: Arc<Breakglass>,
+        doctor: Doctor,
+        drills: Arc<Drills>,
+        workers: Arc<[Worker]>,
+    ) -> Self {
+        Self {
+            access: config.admin.clone(),
+            deployment: config.deployment.clone(),
+            monitor: handles.monitor.clone(),
+            journal: handles.journal.clone(),
+            slots: handles.slots.clone(),
+            connections: handles.connections.clone(),
+            reloader,
+            breakglass,
+            conditions: Arc::clone(&handles.conditions),
+            doctor,
+            workers,
+            drills,
+            started: now(),
+        }
+    }
 }
 
 /// What is to be unsealed: a signer, or the journal.
@@ -178,7 +209,7 @@ fn status(admin: &Admin) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config_generation: gates.rulebook().generation(),
         uptime_s: now().since(admin.started).as_secs(),
-        min_outage_s: admin.breakglass.min_outage.as_secs(),
+        min_outage_s: admin.breakglass.min_outage().as_secs(),
         requests_in_flight: admin.slots.taken(),
         connections: admin.connections.count(),
         audit: journal(&admin.journal, gates.audit_stop()),

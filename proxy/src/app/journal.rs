@@ -1,19 +1,73 @@
-//! The journal at the start: what its files say, held against what the state directory knows.
+//! The disk at the start: what the journal's files say, held against what the state directory knows.
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use audit::{OpenError, Opened, WriterKeys};
+use audit::{Clock, Identity, Journal, OpenError, Opened, WriterKeys};
+use host::clock::{now, wall_now};
 use signing_core::journal::AuditKeys;
 use signing_core::{Kid, Registry};
 use time::OffsetDateTime;
 
-use crate::config::Config;
+use super::StartError;
+use crate::config::{Config, Environment};
 use crate::materials::RegisteredAuditKey;
-use crate::monitor::{Stored, Witness};
+use crate::metrics::{JournalObserver, Metrics};
+use crate::monitor::{Store, StoreError, Stored, Witness};
+
+/// Freeze and seals in force, and the journal, which nobody writes yet.
+pub(super) struct OnDisk {
+    store: Store,
+    state: Stored,
+    opened: Opened,
+    audit_kid: Kid,
+    /// When this machine last wrote one of the journal's files.
+    pub(super) written: Option<OffsetDateTime>,
+}
+
+impl OnDisk {
+    /// Reads it, and stores what follows from both. What can fail for good fails here.
+    pub(super) fn open(
+        config: &Config,
+        audit_key: RegisteredAuditKey,
+        registry: &Registry,
+        environment: &Environment,
+    ) -> Result<Self, StartError> {
+        let (store, stored) = Store::open(&config.state_dir)?;
+        let (audit_kid, opened) = open_journal(config, audit_key, registry, stored.as_ref())?;
+        let stored = stored.ok_or_else(|| StoreError::Missing(store.file()))?;
+        let state = stored.clone().with(opened.in_force()).frozen_by(environment);
+        let state = state.sealed_by_clock(opened.written_at(), wall_now());
+        if state != stored {
+            store.save(&state)?;
+        }
+        let written = newest_write(&config.audit.dir);
+        Ok(Self { store, state, opened, audit_kid, written })
+    }
+
+    /// Starts the journal's writer; returns the journal, and what the monitor stores.
+    pub(super) fn start(
+        self,
+        config: &Config,
+        metrics: &Arc<Metrics>,
+    ) -> Result<(Journal, (Store, Stored)), StartError> {
+        let Self { store, state, opened, audit_kid, .. } = self;
+        let identity = Identity {
+            deployment: &config.deployment,
+            audit_kid: audit_kid.as_str(),
+            version: env!("CARGO_PKG_VERSION"),
+            in_force: &state.in_force,
+        };
+        let clock = Clock { now, wall: wall_now };
+        let observer = Box::new(JournalObserver::new(Arc::clone(metrics)));
+        let journal = opened.start(&identity, config.audit.segment_bytes, clock, observer)?;
+        Ok((journal, (store, state)))
+    }
+}
 
 /// Opens the journal and compares it with what the state directory knows of it.
-pub(super) fn open_journal(
+fn open_journal(
     config: &Config,
     audit_key: RegisteredAuditKey,
     registry: &Registry,
@@ -36,7 +90,7 @@ pub(super) fn open_journal(
 }
 
 /// When this machine last wrote one of the journal's files; None if that cannot be told.
-pub(super) fn newest_write(journal: &Path) -> Option<OffsetDateTime> {
+fn newest_write(journal: &Path) -> Option<OffsetDateTime> {
     let files = fs::read_dir(journal).ok()?.filter_map(Result::ok);
     let written = files.filter_map(|file| file.metadata().ok()?.modified().ok());
     written.max().map(OffsetDateTime::from)

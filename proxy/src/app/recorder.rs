@@ -8,6 +8,7 @@ use audit::Journal;
 use host::clock::now;
 use release::Probes;
 
+use crate::handles::Handles;
 use crate::server::refusals::Refusals;
 
 /// How often it is recorded, if there is anything.
@@ -15,12 +16,16 @@ const RECORD_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 pub(super) struct Recorder {
-    pub(super) refusals: Arc<Refusals>,
-    pub(super) probes: Probes,
-    pub(super) journal: Journal,
+    refusals: Arc<Refusals>,
+    probes: Probes,
+    journal: Journal,
 }
 
 impl Recorder {
+    pub(super) fn new(handles: &Handles, refusals: Arc<Refusals>, probes: Probes) -> Self {
+        Self { refusals, probes, journal: handles.journal.clone() }
+    }
+
     /// Records what was counted. What the journal does not take is counted on.
     pub(super) fn record(&self) {
         self.refusals.record(&self.journal);

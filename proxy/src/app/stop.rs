@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 
 use super::App;
 use super::signals::{Hangup, Signals};
+use crate::handles::Handles;
 use crate::monitor::Over;
-use crate::sign::SigningRoom;
 
 /// How long a stop waits until it is stored how far the journal has come.
 const WITNESS_MAX: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ impl App {
                     return Err(io::Error::other("the monitor died; every gate is shut"));
                 }
             }
-            tracing::info!(in_flight = self.room.finisher.under_way(), "draining");
+            tracing::info!(in_flight = self.room.finisher().under_way(), "draining");
             tokio::select! {
                 () = self.drain() => {}
                 () = stops.next() => tracing::warn!("a second signal: not waiting any longer"),
@@ -57,11 +57,11 @@ impl App {
 
     /// After the last release: a session does not outlast this process, and its journal says so.
     fn end_the_session(&self) {
-        let Some(armed) = self.room.monitor.gates().session_in_force().map(Arc::clone) else {
+        let Some(armed) = self.handles.monitor.gates().session_in_force().map(Arc::clone) else {
             return;
         };
         let over = self
-            .room
+            .handles
             .monitor
             .disarm(armed.session.clone(), Over::here(End::ProxyGone, "this proxy stops"));
         self.data.block_on(async {
@@ -72,7 +72,7 @@ impl App {
 
     /// After the last release: records the stop, and stores how far the journal has come.
     fn end_the_journal(&self, reason: &str) {
-        let SigningRoom { journal, monitor, .. } = &*self.room;
+        let Handles { journal, monitor, .. } = &self.handles;
         self.recorder.record();
         if let Err(trouble) = journal.stop(reason) {
             tracing::error!(target: "audit", %trouble, "the stop is not recorded");
@@ -88,10 +88,10 @@ impl App {
     async fn drain(&self) {
         let deadline = tokio::time::Instant::now() + self.drain_timeout;
         self.drain.send_replace(true);
-        let cut = self.connections.close(deadline).await;
-        let idle = tokio::time::timeout_at(deadline, self.room.finisher.idle()).await;
+        let cut = self.handles.connections.close(deadline).await;
+        let idle = tokio::time::timeout_at(deadline, self.room.finisher().idle()).await;
         if cut > 0 || idle.is_err() {
-            let unfinished = self.room.finisher.under_way();
+            let unfinished = self.room.finisher().under_way();
             tracing::warn!(connections_cut = cut, unfinished, "the drain deadline passed");
         }
     }

@@ -28,6 +28,7 @@ use signing_core::{Kid, Moment, Signer};
 use tokio::sync::Mutex;
 
 use crate::breakglass::emergency::Emergency;
+use crate::handles::Handles;
 use crate::monitor::{Monitor, Over};
 use record::ActivationRecord;
 
@@ -40,18 +41,36 @@ const RECORD_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Breakglass {
     /// The emergency signer.
-    pub emergency: Emergency,
+    emergency: Emergency,
     /// The gates.
-    pub monitor: Monitor,
+    monitor: Monitor,
     /// The journal.
-    pub journal: Journal,
+    journal: Journal,
     /// How long each replaced signer has to have been out.
-    pub min_outage: Duration,
+    min_outage: Duration,
     /// One ceremony at a time.
-    pub one: Mutex<()>,
+    one: Mutex<()>,
 }
 
 impl Breakglass {
+    /// Ceremonies, each for signers that were out for `min_outage`.
+    #[must_use]
+    pub fn new(handles: &Handles, min_outage: Duration) -> Self {
+        Self {
+            emergency: handles.emergency.clone(),
+            monitor: handles.monitor.clone(),
+            journal: handles.journal.clone(),
+            min_outage,
+            one: Mutex::default(),
+        }
+    }
+
+    /// How long each replaced signer has to have been out.
+    #[must_use]
+    pub fn min_outage(&self) -> Duration {
+        self.min_outage
+    }
+
     /// Begins a session, for `by`; returns it. Every attempt is recorded.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::judge::{self, Verdict};
 use super::{Condition, Conditions, Level};
 use crate::breakglass::emergency::Emergency;
+use crate::handles::Handles;
 use crate::log::Log;
 use crate::reload::Reloader;
 use mtls::ServerTls;
@@ -29,15 +30,29 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Sources {
     /// The TLS material in force.
-    pub tls: Arc<ArcSwap<ServerTls>>,
+    tls: Arc<ArcSwap<ServerTls>>,
     /// What became of the newest reload.
-    pub reloader: Arc<Reloader>,
+    reloader: Arc<Reloader>,
     /// The emergency signer.
-    pub emergency: Emergency,
+    emergency: Emergency,
     /// The log.
-    pub log: Log,
+    log: Log,
     /// When this machine last wrote the journal before the start.
-    pub journal_written: Option<OffsetDateTime>,
+    journal_written: Option<OffsetDateTime>,
+}
+
+impl Sources {
+    /// The evidence of a proxy whose journal was last written at `journal_written`.
+    #[must_use]
+    pub fn new(
+        handles: &Handles,
+        tls: Arc<ArcSwap<ServerTls>>,
+        reloader: Arc<Reloader>,
+        log: Log,
+        journal_written: Option<OffsetDateTime>,
+    ) -> Self {
+        Self { tls, reloader, emergency: handles.emergency.clone(), log, journal_written }
+    }
 }
 
 /// Both clocks at one moment.
@@ -76,7 +91,7 @@ fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Op
     let awake = time::Duration::try_from(now().since(start.boot)).unwrap_or(time::Duration::MAX);
     let set = (wall - start.wall).checked_sub(awake).unwrap_or(time::Duration::MAX);
     let lost = conditions.admin_socket_lost.load();
-    let refused = sources.reloader.refusal.load();
+    let refused = sources.reloader.refusal();
     let verdicts = [
         judge::server_certificate(tls.certificate(), wall),
         judge::client_authorities(tls.authorities(), wall),

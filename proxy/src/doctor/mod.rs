@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use upstream::{FoundKey, NO_CREDENTIALS, Patience, Provider, Upstream, UpstreamError, random};
 
 use crate::conditions::Conditions;
+use crate::handles::Handles;
 use crate::monitor::Monitor;
 use report::Checks;
 
@@ -75,14 +76,10 @@ pub enum Reached {
 pub struct Busy;
 
 impl Doctor {
-    /// Will look at `patients`, comparing them with the registry that `monitor` has in force.
+    /// Will look at `patients`, comparing them with the registry in force.
     #[must_use]
-    pub fn new(
-        monitor: Monitor,
-        patients: Vec<Patient>,
-        conditions: Arc<Conditions>,
-        probes: Probes,
-    ) -> Self {
+    pub fn new(handles: &Handles, patients: Vec<Patient>, probes: Probes) -> Self {
+        let (monitor, conditions) = (handles.monitor.clone(), Arc::clone(&handles.conditions));
         let patients = patients.into_iter().map(Arc::new).collect();
         Self { monitor, patients, conditions, probes, visiting: Mutex::default() }
     }

@@ -78,12 +78,12 @@ pub async fn accept(listener: TcpListener, plane: Arc<DataPlane>) {
             }
         };
         let Some(handshake) = handshakes.begin(peer.ip(), now()) else {
-            plane.room.metrics.connections_refused.increment(1);
+            plane.metrics.connections_refused.increment(1);
             continue;
         };
         let (plane, places) = (Arc::clone(&plane), Arc::clone(&places));
         tokio::spawn(async move {
-            let _counted = Counted::new(&plane.room.metrics.connections);
+            let _counted = Counted::new(&plane.metrics.connections);
             let tls = plane.tls.load_full();
             let (stream, until) = match shake_hands(socket, &tls, handshake, &plane).await {
                 Ok(shaken) => shaken,
@@ -91,7 +91,7 @@ pub async fn accept(listener: TcpListener, plane: Arc<DataPlane>) {
             };
             match places.try_acquire() {
                 Ok(_place) => serve(stream, until, tls, &plane).await,
-                Err(_) => plane.room.metrics.connections_refused.increment(1),
+                Err(_) => plane.metrics.connections_refused.increment(1),
             }
         });
     }
@@ -125,7 +125,7 @@ async fn shake_hands(
 }
 
 fn not_shaken(why: NotShaken, peer: SocketAddr, plane: &DataPlane) {
-    let metrics = &plane.room.metrics;
+    let metrics = &plane.metrics;
     let why = match why {
         NotShaken::NoPlace => {
             metrics.connections_refused.increment(1);

@@ -141,7 +141,7 @@ impl Exchange {
 
     /// Every request to sign is counted once, whatever becomes of it.
     async fn sign(&self, head: &Parts, body: &mut RequestBody) -> Response<Answer> {
-        let metrics = &self.plane.room.metrics;
+        let metrics = &self.plane.metrics;
         let traceparent = request_context::traceparent(&head.headers);
         let mut unanswered = Unanswered { metrics, would_be: Some(Reason::InvalidRequest) };
         match self.try_sign(head, body, &mut unanswered).await {
@@ -172,7 +172,7 @@ impl Exchange {
             return Err(Refusal::new(Reason::Draining, detail));
         }
         // Whoever was granted nothing does not get a body into memory.
-        self.plane.room.monitor.gates().rulebook().known(caller)?;
+        self.plane.monitor.gates().rulebook().known(caller)?;
         self.plane.rates.take(caller)?;
         let (path, content_type) = (head.uri.path(), dialects::content_type(&head.headers));
         dialects::takes(head)?;
@@ -198,7 +198,7 @@ impl Exchange {
             Refusal::new(Reason::Internal, detail).about(&kid)
         })?;
         let total = now().since(context.received);
-        self.plane.room.metrics.stages(&signed.stages, total);
+        self.plane.metrics.stages(&signed.stages, total);
         let mut response = json_answer(StatusCode::OK, &body);
         answer::set(&mut response, SERVER_TIMING, &server_timing(&signed.stages));
         let held = Held { slot: signed.release.into_slot(), in_flight };
@@ -216,7 +216,7 @@ impl Exchange {
         dialects::takes(head)?;
         let body = self.read(caller, body).await?;
         let request = dialects::read_verify(path, content_type, &body)?;
-        let rulebook = Arc::clone(self.plane.room.monitor.gates().rulebook());
+        let rulebook = Arc::clone(self.plane.monitor.gates().rulebook());
         let signer = rulebook.find(caller, request.signer.as_deref())?;
         let algorithm = request.algorithm.unwrap_or_else(|| signer.algorithm());
         signer.signs_with(algorithm)?;
@@ -236,24 +236,24 @@ impl Exchange {
         words: fn(&Signer) -> Value,
     ) -> Result<Response<Answer>, Refusal> {
         let caller = self.caller.as_ref().map_err(Clone::clone)?;
-        let gates = self.plane.room.monitor.gates();
+        let gates = self.plane.monitor.gates();
         Ok(json_answer(StatusCode::OK, &words(gates.rulebook().find(caller, named)?)))
     }
 
     fn signers(&self) -> Response<Answer> {
-        let gates = self.plane.room.monitor.gates();
+        let gates = self.plane.monitor.gates();
         answer::written_json(self.plane.registry.of(gates.rulebook()))
     }
 
     fn health(&self) -> Response<Answer> {
-        let gates = self.plane.room.monitor.gates();
+        let gates = self.plane.monitor.gates();
         let conditions = self.plane.conditions.all();
         let health = Health::of(&gates, &conditions, now(), wall_now());
         json_answer(status_of(health.ok), &health.message(Reader::Caller))
     }
 
     fn ready(&self) -> Response<Answer> {
-        let gates = self.plane.room.monitor.gates();
+        let gates = self.plane.monitor.gates();
         let conditions = self.plane.conditions.all();
         let health = Health::of(&gates, &conditions, now(), wall_now());
         let readiness = health.readiness(*self.plane.draining.borrow());

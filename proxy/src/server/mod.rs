@@ -50,7 +50,9 @@ pub use registry_answer::{RegistryAnswer, registry_json};
 use crate::caller_rates::CallerRates;
 use crate::conditions::Conditions;
 use crate::config;
-use crate::metrics::ResetReason;
+use crate::handles::Handles;
+use crate::metrics::{Metrics, ResetReason};
+use crate::monitor::Monitor;
 use crate::server::refusals::Refusals;
 use crate::sign::SigningRoom;
 use connection::{Connection, Told};
@@ -67,27 +69,65 @@ const PACE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct DataPlane {
     /// Certificates, keys and authorities in force: a reload replaces them.
-    pub tls: Arc<ArcSwap<ServerTls>>,
+    tls: Arc<ArcSwap<ServerTls>>,
     /// Limits.
-    pub limits: config::Server,
+    limits: config::Server,
+    /// The gates, and the rulebook in force.
+    monitor: Monitor,
+    /// Counts.
+    metrics: Arc<Metrics>,
     /// The pipeline.
-    pub room: Arc<SigningRoom>,
+    room: Arc<SigningRoom>,
     /// Open connections.
-    pub connections: Connections,
+    connections: Connections,
     /// The registry, as it is answered.
-    pub registry: RegistryAnswer,
+    registry: RegistryAnswer,
     /// How often each caller may ask.
-    pub rates: Arc<CallerRates>,
+    rates: Arc<CallerRates>,
     /// The proxy's own side, for health.
-    pub conditions: Arc<Conditions>,
+    conditions: Arc<Conditions>,
     /// True once the proxy shuts down.
-    pub draining: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
     /// Refusals on their way to the journal.
-    pub refusals: Arc<Refusals>,
+    refusals: Arc<Refusals>,
     /// For lines about handshakes, which anyone can cause.
-    pub handshake_log: LogLimit,
+    handshake_log: LogLimit,
     /// For lines about refusals, which any caller can cause.
-    pub refusal_log: LogLimit,
+    refusal_log: LogLimit,
+}
+
+impl DataPlane {
+    /// What serves callers through `room`.
+    #[must_use]
+    pub fn new(
+        handles: &Handles,
+        limits: &config::Server,
+        room: Arc<SigningRoom>,
+        tls: Arc<ArcSwap<ServerTls>>,
+        rates: Arc<CallerRates>,
+    ) -> Self {
+        Self {
+            tls,
+            limits: limits.clone(),
+            monitor: handles.monitor.clone(),
+            metrics: Arc::clone(&handles.metrics),
+            room,
+            connections: handles.connections.clone(),
+            registry: RegistryAnswer::default(),
+            rates,
+            conditions: Arc::clone(&handles.conditions),
+            draining: handles.draining.clone(),
+            refusals: Arc::default(),
+            handshake_log: LogLimit::default(),
+            refusal_log: LogLimit::default(),
+        }
+    }
+
+    /// Refusals on their way to the journal.
+    #[must_use]
+    pub fn refusals(&self) -> Arc<Refusals> {
+        Arc::clone(&self.refusals)
+    }
 }
 
 /// Serves a client that `let_in_by` let in, until `until`.
@@ -104,13 +144,13 @@ async fn serve(
     let of_caller = caller.as_ref().ok().map(Arc::clone);
     let shaken = Shaken::of(session);
     let Some(until) = until.or_else(|| let_in_by.lets_in(&shaken, wall_now())) else {
-        plane.room.metrics.handshakes_failed.increment(1);
+        plane.metrics.handshakes_failed.increment(1);
         return;
     };
     let expiry = Expiry::new(until, now(), wall_now());
     let listed = plane.connections.list(stream, shaken, expiry, is_http2, of_caller);
     let Some(listed) = listed else {
-        plane.room.metrics.connections_refused.increment(1);
+        plane.metrics.connections_refused.increment(1);
         return;
     };
     let connection = listed.connection();
@@ -122,7 +162,7 @@ async fn serve(
             break;
         }
         if !connection.is_let_in(&current, wall_now()) {
-            plane.room.metrics.handshakes_failed.increment(1);
+            plane.metrics.handshakes_failed.increment(1);
             return;
         }
         let_in_by = current;
@@ -150,7 +190,7 @@ async fn serve(
         Ended::Served => connection.deliver(limits.write_timeout).await,
         Ended::Cut => {
             if connection.cut() {
-                plane.room.metrics.resets.count(ResetReason::Unread, 1);
+                plane.metrics.resets.count(ResetReason::Unread, 1);
             }
         }
     }

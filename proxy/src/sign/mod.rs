@@ -12,18 +12,20 @@ use std::time::Duration;
 
 use audit::Journal;
 use host::clock::{now, wall_now};
-use release::{Provenance, Release, SigningOrder, announce};
+use release::{Probes, Provenance, Release, SigningOrder, announce};
 use signing_core::gate::{Admitted as _, Permit, Slots, Snapshot};
 use signing_core::journal::TimingUs;
 use signing_core::{
     Algorithm, Caller, Grant, Kid, Moment, Reason, Refusal, SignRequest, Signer, ToBeSigned,
 };
 use time::OffsetDateTime;
+use tokio::runtime::Handle;
 use upstream::{Served, random};
 
 use crate::breakglass::emergency::Emergency;
+use crate::handles::Handles;
 use crate::metrics::{Metrics, Stages};
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, calls_for_warmth};
 use crate::sign::finish::Finisher;
 use crate::sign::idempotency::{Claim, Claimed, Idempotency, Kept};
 use crate::sign::request_context::RequestContext;
@@ -33,21 +35,55 @@ use crate::sign::source::{Answered, Source};
 #[derive(Debug)]
 pub struct SigningRoom {
     /// The gates, their evidence, and the rulebook in force.
-    pub monitor: Monitor,
+    monitor: Monitor,
     /// Requests in flight.
-    pub slots: Slots,
+    slots: Slots,
     /// The upstreams of each configured signer.
-    pub upstreams: BTreeMap<Kid, Served>,
+    upstreams: BTreeMap<Kid, Served>,
     /// The emergency signer.
-    pub emergency: Emergency,
+    emergency: Emergency,
     /// Signatures given out lately, by idempotency key.
-    pub idempotency: Idempotency,
+    idempotency: Idempotency,
     /// Where intents and outcomes are recorded.
-    pub journal: Journal,
+    journal: Journal,
     /// Counts.
-    pub metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     /// Finishes what a client that hangs up left behind.
-    pub finisher: Finisher,
+    finisher: Finisher,
+}
+
+impl SigningRoom {
+    /// A pipeline over these upstreams; `runtime` finishes what clients leave behind.
+    #[must_use]
+    pub fn new(handles: &Handles, upstreams: BTreeMap<Kid, Served>, runtime: Handle) -> Self {
+        Self {
+            monitor: handles.monitor.clone(),
+            slots: handles.slots.clone(),
+            upstreams,
+            emergency: handles.emergency.clone(),
+            idempotency: Idempotency::default(),
+            journal: handles.journal.clone(),
+            metrics: Arc::clone(&handles.metrics),
+            finisher: Finisher::new(runtime),
+        }
+    }
+
+    /// Keeps the connections of the upstreams' clients ready, as long as `runtime` lives.
+    pub fn keep_warm(&self, probes: &Probes, runtime: &Handle) {
+        for (kid, served) in &self.upstreams {
+            for reached in served.iter() {
+                let upstream = Arc::clone(&reached.upstream);
+                let calls = calls_for_warmth(probes, kid);
+                runtime.spawn(async move { upstream.keep_warm(calls).await });
+            }
+        }
+    }
+
+    /// Finishes what a client that hangs up left behind.
+    #[must_use]
+    pub fn finisher(&self) -> &Finisher {
+        &self.finisher
+    }
 }
 
 /// A signature that may leave, and where its time went.

@@ -16,13 +16,18 @@ use host::clock::now;
 use release::{Order as _, SigningOrder, Signs};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead, JournalRecord};
 use signing_core::gate::{Admitted as _, EmergencyPermit};
-use signing_core::{Moment, Refusal};
+use signing_core::key::Purpose;
+use signing_core::{Moment, Refusal, Registry};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::config::Config;
 use connection::{Connector, Job};
 
 pub use errors::{AskError, EmergencyError};
 
+/// What may wait to be heard about sessions.
+const NOTICES_MAX: usize = 64;
 /// Asks that may wait for the connection.
 const ASKS_MAX: usize = 4096;
 /// How long an activation, an end or a destruction may take: keys are opened and records
@@ -81,13 +86,13 @@ impl Known {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Its socket.
-    pub socket: PathBuf,
+    socket: PathBuf,
     /// The deployment, which has to be its own.
-    pub deployment: String,
+    deployment: String,
     /// Base64 of the public keys that the registry has for audits: its own is one of them.
-    pub audit_keys: Vec<String>,
+    audit_keys: Vec<String>,
     /// One signature, from the ask to the answer.
-    pub sign_timeout: Duration,
+    sign_timeout: Duration,
 }
 
 /// What happens to a session without being asked for.
@@ -111,6 +116,21 @@ pub struct Signed {
     pub record: JournalRecord,
 }
 
+impl Settings {
+    /// Those of a configuration that names a signer.
+    #[must_use]
+    pub fn of(config: &Config, registry: &Registry) -> Option<Self> {
+        let audit = registry.iter().filter(|signer| signer.purpose == Purpose::Audit);
+        let audit_keys = audit.map(|signer| STANDARD.encode(signer.public_key.spki_der()));
+        Some(Self {
+            socket: config.breakglass.signer_socket.clone()?,
+            deployment: config.deployment.clone(),
+            audit_keys: audit_keys.collect(),
+            sign_timeout: config.breakglass.sign_timeout,
+        })
+    }
+}
+
 impl Emergency {
     /// Whether it is connected now; None where there is no break-glass.
     #[must_use]
@@ -118,13 +138,15 @@ impl Emergency {
         self.0.as_ref().map(|client| client.known.load().is_some())
     }
 
-    /// A client, and the task that keeps it connected, to be spawned. `notices` hears what
-    /// happens to sessions.
-    #[must_use = "nothing connects until the task runs"]
-    pub fn new(
-        settings: Settings,
-        notices: mpsc::Sender<Notice>,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    /// A client, which `runtime` keeps connected, and what it hears of sessions; neither, where no
+    /// signer is configured.
+    #[must_use]
+    pub fn start(
+        settings: Option<Settings>,
+        runtime: &Handle,
+    ) -> (Self, Option<mpsc::Receiver<Notice>>) {
+        let Some(settings) = settings else { return (Self::default(), None) };
+        let (notices, heard) = mpsc::channel(NOTICES_MAX);
         let (jobs, inbox) = mpsc::channel(ASKS_MAX);
         let known = Arc::new(ArcSwapOption::empty());
         let sign_timeout = settings.sign_timeout;
@@ -138,7 +160,8 @@ impl Emergency {
             connections: 0,
         };
         let client = Client { jobs, known, sign_timeout, ended };
-        (Self(Some(Arc::new(client))), connector.run())
+        runtime.spawn(connector.run());
+        (Self(Some(Arc::new(client))), Some(heard))
     }
 
     /// Whether a signer is configured.

@@ -1,0 +1,34 @@
+//! What the rooms hold of each other: handles, cheap to clone. Each room takes those that it needs.
+
+use std::sync::Arc;
+
+use audit::Journal;
+use signing_core::gate::Slots;
+use tokio::sync::watch;
+
+use crate::breakglass::emergency::Emergency;
+use crate::conditions::Conditions;
+use crate::metrics::Metrics;
+use crate::monitor::Monitor;
+use crate::server::Connections;
+
+/// One of each.
+#[derive(Clone, Debug)]
+pub struct Handles {
+    /// The gates, their evidence, and the rulebook in force.
+    pub monitor: Monitor,
+    /// Where everything is recorded.
+    pub journal: Journal,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The emergency signer.
+    pub emergency: Emergency,
+    /// Requests in flight.
+    pub slots: Slots,
+    /// Open connections of the data plane.
+    pub connections: Connections,
+    /// The proxy's own side.
+    pub conditions: Arc<Conditions>,
+    /// True once the proxy shuts down.
+    pub draining: watch::Receiver<bool>,
+}
