@@ -132,7 +132,8 @@ pub async fn sign<L: Send + 'static>(
 }
 
 /// The grant of a request that goes to the break-glass session in force. The emergency key signs
-/// with an algorithm of its own: any that the caller was granted with the signer will do.
+/// with algorithms of its own: any that the caller was granted with the signer will do. The one that
+/// the request names counts first, since an RSA emergency key signs with it if it was granted.
 fn for_session(
     gates: &Snapshot,
     caller: &Arc<Caller>,
@@ -144,8 +145,8 @@ fn for_session(
     }
     let (signer, rulebook) = (request.signer.as_deref(), gates.rulebook());
     let grant = rulebook
-        .authorize(caller, signer, None, wall)
-        .or_else(|_| rulebook.authorize(caller, signer, request.algorithm, wall))
+        .authorize(caller, signer, request.algorithm, wall)
+        .or_else(|_| rulebook.authorize(caller, signer, None, wall))
         .ok()?;
     gates.goes_to_session(&grant.signer().kid, now, wall).then_some(grant)
 }

@@ -9,7 +9,7 @@ use super::epoch::Epoch;
 use super::permit::{Admits, At, Permit, sealed};
 use super::slots::Slots;
 use super::snapshot::Snapshot;
-use crate::key::{Algorithm, Purpose, Signer};
+use crate::key::{Algorithm, Purpose, Signer, names_of};
 use crate::moment::Moment;
 use crate::policy::Grant;
 use crate::refusal::{Reason, Refusal};
@@ -18,6 +18,7 @@ use crate::refusal::{Reason, Refusal};
 #[derive(Debug)]
 pub struct Session {
     armed: Arc<Armed>,
+    algorithm: Algorithm,
 }
 
 /// A permit of a session.
@@ -107,15 +108,29 @@ impl Admits for Session {
             );
             return refused(Reason::BreakglassOutOfScope, detail);
         }
-        let signs_with = armed.signer.algorithm();
-        if let Some(named) = algorithm.filter(|named| *named != signs_with) {
+        let own = armed.signer.algorithm();
+        let algorithm = algorithm.unwrap_or(own);
+        if armed.signer.signs_with(algorithm).is_err() {
+            let known: Vec<_> = armed.signer.public_key.algorithms().collect();
             let detail = format!(
-                "the emergency key of the break-glass session {session} signs with {signs_with}, \
-                 not with {named}; name no algorithm to take it"
+                "the emergency key of the break-glass session {session} signs with {}, not with \
+                 {algorithm}; name no algorithm to take {own}",
+                names_of(&known)
             );
             return refused(Reason::BreakglassOutOfScope, detail);
         }
-        Ok((Self { armed: Arc::clone(armed) }, *epoch))
+        // What the emergency key signs with unasked is part of what was approved. Any other algorithm
+        // of an RSA key needs the caller's own grant, in an emergency too (I1).
+        if algorithm != own && algorithm != grant.algorithm() {
+            let detail = format!(
+                "the caller {} was not granted {algorithm} with {}; in the break-glass session \
+                 {session} name no algorithm to take {own}",
+                grant.caller(),
+                grant.signer().kid
+            );
+            return refused(Reason::AlgorithmNotAllowed, detail);
+        }
+        Ok((Self { armed: Arc::clone(armed), algorithm }, *epoch))
     }
 
     fn epoch(gates: &Snapshot, grant: &Grant, at: At) -> Result<Epoch, Refusal> {
@@ -127,7 +142,7 @@ impl Admits for Session {
     }
 
     fn algorithm(&self, _: &Grant) -> Algorithm {
-        self.armed.signer.algorithm()
+        self.algorithm
     }
 
     /// Since when the session has been in force.

@@ -27,6 +27,7 @@ mod begin;
 mod property;
 #[path = "../support/request.rs"]
 mod request;
+mod rsa;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -66,7 +67,11 @@ fn thresholds() -> Thresholds {
 impl Proxy {
     /// Every gate is open; nothing is armed.
     fn new() -> Self {
-        let rulebook = Arc::new(Rulebook::new(registry(&entries()), policy(&[])));
+        Self::of(&entries(), policy(&[]))
+    }
+
+    fn of(entries: &[Value], policy: Policy) -> Self {
+        let rulebook = Arc::new(Rulebook::new(registry(entries), policy));
         let now_ms = 1_000;
         let gates = Gates::new(thresholds(), [kid(SIGNER), kid(OTHER)], rulebook, moment(now_ms));
         let wall = OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
