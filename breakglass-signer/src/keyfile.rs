@@ -12,7 +12,7 @@ use pkcs8::der::pem::{LineEnding, PemLabel as _};
 use pkcs8::pkcs5::pbes2;
 use pkcs8::pkcs5::scrypt::Params;
 use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// More rounds than this are a mistake or an attack: opening would take minutes.
 const PBKDF2_ROUNDS_MAX: u32 = 20_000_000;
@@ -23,6 +23,8 @@ const SCRYPT_WORK_MAX: u64 = 1 << 23;
 const SCRYPT: (u8, u32, u32) = (14, 8, 5);
 const SALT_BYTES: usize = 16;
 const IV_BYTES: usize = 16;
+/// More than opening a key takes.
+const STACK_WIPED_BYTES: usize = 128 << 10;
 
 /// Why a key's file cannot be used. Nothing of the file is in it, except numbers that say what
 /// opening it costs.
@@ -159,13 +161,24 @@ impl Sealed {
         let file = || self.file.clone();
         let unreadable = |obstacle| KeyFileError::Obstacle { file: file(), obstacle };
         let info = self.info().map_err(unreadable)?;
-        info.decrypt(passphrase).map_err(|_| KeyFileError::Passphrase(file()))
+        let opened = info.decrypt(passphrase).map_err(|_| KeyFileError::Passphrase(file()));
+        wipe_stack();
+        opened
     }
 
     fn info(&self) -> Result<EncryptedPrivateKeyInfoRef<'_>, Obstacle> {
         EncryptedPrivateKeyInfoRef::try_from(self.document.as_bytes())
             .map_err(|_| Obstacle::Unreadable)
     }
+}
+
+/// Overwrites what the calls before left on the stack below this one: the cipher decrypts a kilobyte at
+/// a time there, which is most of an RSA key.
+#[inline(never)]
+fn wipe_stack() {
+    let mut below = [0_u8; STACK_WIPED_BYTES];
+    below.zeroize();
+    std::hint::black_box(&below);
 }
 
 /// Whether the file can be opened, as it would have to be in an emergency; it stays sealed.
