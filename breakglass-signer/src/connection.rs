@@ -1,6 +1,6 @@
 //! One connection of the proxy. Asks are read as they come and taken in turn; everything that
-//! was read is signed before the next wait, so that the journal writes and syncs many records
-//! at once; answers leave in their order, each once its record is on disk.
+//! was read is signed before the next wait (RSA apart, which is slow), so that the journal writes and
+//! syncs many records at once; answers leave in their order, each once its record is on disk.
 
 use std::io;
 use std::rc::Rc;
@@ -82,11 +82,16 @@ async fn asks(
         match ask {
             Ask::Sign(ask) => match service.sign(connection, &ask) {
                 Ok(unreleased) => {
-                    let is_last = unreleased.remaining == 0;
+                    let (is_last, is_slow) = (unreleased.remaining == 0, unreleased.is_slow);
                     let waiting = Out::Signed(Box::new(unreleased));
                     out.send(waiting).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
                     if is_last {
                         service.look().await;
+                    }
+                    // A thousand RSA signatures take seconds. An operator's end does not wait for
+                    // them, nor do the answers that are ready.
+                    if is_slow {
+                        tokio::task::yield_now().await;
                     }
                 }
                 Err(no) => send(out, Answer::Refused(no)).await?,
@@ -204,7 +209,7 @@ async fn write_all(mut answers: mpsc::Receiver<Out>, mut write: OwnedWriteHalf) 
 
 /// A signature leaves when its record is on disk, and only then.
 async fn released(unreleased: Unreleased) -> Answer {
-    let Unreleased { id, signature, remaining, appending } = unreleased;
+    let Unreleased { id, signature, remaining, appending, is_slow: _ } = unreleased;
     match appending.durable().await {
         Ok(durable) => {
             let record = wire::JournalRecord::new(durable.log(), durable.leaf());

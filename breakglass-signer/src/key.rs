@@ -3,13 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::KeyPair as _;
+use clap::ValueEnum;
 use ed25519_dalek::Signer as _;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _};
 use pkcs8::SecretDocument;
 use signing_core::breakglass::SignPermit;
 use signing_core::canary::NONCE_BYTES;
-use signing_core::key::PublicKey;
+use signing_core::key::{Hash, PublicKey};
 use signing_core::{Algorithm, Canary, Signer, ToBeSigned};
 use zeroize::Zeroizing;
 
@@ -24,17 +28,40 @@ pub struct Unproven {
     private: Private,
 }
 
-/// Large enough to live on the heap, in one place that is locked and wiped.
+/// On the heap, in one place that is locked and wiped.
+///
+/// RSA is aws-lc-rs's: its private operation is constant-time, blinded, and checked against the
+/// public key before it returns (a fault in one half of the CRT gives the factors away), and its
+/// allocator wipes whatever it frees. The pure-Rust crate is not constant-time (RUSTSEC-2023-0071).
 enum Private {
     Ed25519(Box<ed25519_dalek::SigningKey>),
     P256(Box<p256::ecdsa::SigningKey>),
+    Rsa(Box<rsa::KeyPair>),
+}
+
+/// The kinds of emergency keys that are made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Ed25519.
+    Ed25519,
+    /// NIST P-256.
+    P256,
+    /// RSA of 2048 bits.
+    #[value(name = "rsa-2048")]
+    Rsa2048,
+    /// RSA of 3072 bits.
+    #[value(name = "rsa-3072")]
+    Rsa3072,
+    /// RSA of 4096 bits.
+    #[value(name = "rsa-4096")]
+    Rsa4096,
 }
 
 /// Why a key cannot be used. Nothing of the key is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyTrouble {
     /// The file holds another kind of key.
-    #[error("it is no PKCS#8 private key of Ed25519 or P-256")]
+    #[error("it is no PKCS#8 private key of Ed25519, P-256 or RSA (2048 to 4096 bits)")]
     Kind,
     /// It is not the registered one.
     #[error("its public key is not the one that the registry has for {0}")]
@@ -48,48 +75,53 @@ pub enum KeyTrouble {
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
     NoRandomness,
+    /// An RSA key could not be made.
+    #[error("the key cannot be made")]
+    Generation,
 }
 
 impl Unproven {
-    /// Reads the DER of a PKCS#8 private key.
+    /// Reads the DER of a PKCS#8 private key, of a size that the registry takes.
     ///
     /// # Errors
     /// [`KeyTrouble::Kind`].
     pub fn from_der(der: &SecretDocument) -> Result<Self, KeyTrouble> {
         let bytes = der.as_bytes();
-        let ed25519 = ed25519_dalek::SigningKey::from_pkcs8_der(bytes).ok();
+        let ed25519 = || ed25519_dalek::SigningKey::from_pkcs8_der(bytes).ok();
         let p256 = || p256::ecdsa::SigningKey::from_pkcs8_der(bytes).ok();
-        let private = match ed25519 {
-            Some(key) => Private::Ed25519(Box::new(key)),
-            None => Private::P256(Box::new(p256().ok_or(KeyTrouble::Kind)?)),
-        };
-        Ok(Self { private })
+        let rsa = || rsa::KeyPair::from_pkcs8(bytes).ok();
+        let private = ed25519()
+            .map(|key| Private::Ed25519(Box::new(key)))
+            .or_else(|| p256().map(|key| Private::P256(Box::new(key))))
+            .or_else(|| rsa().map(|key| Private::Rsa(Box::new(key))))
+            .ok_or(KeyTrouble::Kind)?;
+        let key = Self { private };
+        key.public().map(|_| key)
     }
 
     /// A fresh key.
     ///
     /// # Errors
     /// [`KeyTrouble`].
-    pub fn generate(algorithm: Algorithm) -> Result<Self, KeyTrouble> {
-        loop {
-            let mut seed = Zeroizing::new([0_u8; 32]);
-            aws_lc_rs::rand::fill(seed.as_mut_slice()).map_err(|_| KeyTrouble::NoRandomness)?;
-            match algorithm {
-                Algorithm::Ed25519Sha512 => {
-                    let key = ed25519_dalek::SigningKey::from_bytes(&seed);
-                    return Ok(Self { private: Private::Ed25519(Box::new(key)) });
-                }
-                // One seed in 2^32 is no scalar of the curve: then another is drawn.
-                Algorithm::EcdsaSha256 => {
-                    if let Ok(key) = p256::ecdsa::SigningKey::from_slice(seed.as_slice()) {
-                        return Ok(Self { private: Private::P256(Box::new(key)) });
-                    }
-                }
-                other
-                @ (Algorithm::EcdsaSha384 | Algorithm::RsaPkcs1(_) | Algorithm::RsaPss(_)) => {
-                    return Err(KeyTrouble::Algorithm(other));
-                }
+    pub fn generate(kind: Kind) -> Result<Self, KeyTrouble> {
+        let rsa = |size| {
+            let key = rsa::KeyPair::generate(size).map_err(|_| KeyTrouble::Generation)?;
+            Ok(Self { private: Private::Rsa(Box::new(key)) })
+        };
+        match kind {
+            Kind::Ed25519 => {
+                let key = ed25519_dalek::SigningKey::from_bytes(&*seed()?);
+                Ok(Self { private: Private::Ed25519(Box::new(key)) })
             }
+            // One seed in 2^32 is no scalar of the curve: then another is drawn.
+            Kind::P256 => loop {
+                if let Ok(key) = p256::ecdsa::SigningKey::from_slice(seed()?.as_slice()) {
+                    return Ok(Self { private: Private::P256(Box::new(key)) });
+                }
+            },
+            Kind::Rsa2048 => rsa(rsa::KeySize::Rsa2048),
+            Kind::Rsa3072 => rsa(rsa::KeySize::Rsa3072),
+            Kind::Rsa4096 => rsa(rsa::KeySize::Rsa4096),
         }
     }
 
@@ -105,6 +137,10 @@ impl Unproven {
                     .to_pkcs8_der()
             }
             Private::P256(key) => key.to_pkcs8_der(),
+            Private::Rsa(key) => {
+                let der = key.as_der().map_err(|_| KeyTrouble::Kind)?;
+                return SecretDocument::try_from(der.as_ref()).map_err(|_| KeyTrouble::Kind);
+            }
         };
         der.map_err(|_| KeyTrouble::Kind)
     }
@@ -114,18 +150,30 @@ impl Unproven {
     /// # Errors
     /// [`KeyTrouble::Kind`].
     pub fn public(&self) -> Result<PublicKey, KeyTrouble> {
-        let (der, algorithm) = match &self.private {
-            Private::Ed25519(key) => {
-                (key.verifying_key().to_public_key_der(), Algorithm::Ed25519Sha512)
+        let der = match &self.private {
+            Private::Ed25519(key) => key.verifying_key().to_public_key_der(),
+            Private::P256(key) => key.verifying_key().to_public_key_der(),
+            Private::Rsa(key) => {
+                let der = key.public_key().as_der().map_err(|_| KeyTrouble::Kind)?;
+                return self.registrable(der.as_ref());
             }
-            Private::P256(key) => (key.verifying_key().to_public_key_der(), Algorithm::EcdsaSha256),
         };
-        let der = der.map_err(|_| KeyTrouble::Kind)?;
-        PublicKey::from_spki_der(der.as_bytes(), algorithm).map_err(|_| KeyTrouble::Kind)
+        self.registrable(der.map_err(|_| KeyTrouble::Kind)?.as_bytes())
     }
 
-    /// Proves it: it is the registered key, and a canary that it signs verifies by another
-    /// implementation (`aws-lc-rs`, in signing-core).
+    /// A key of another size or exponent than the registry takes is none.
+    fn registrable(&self, spki_der: &[u8]) -> Result<PublicKey, KeyTrouble> {
+        let algorithm = match &self.private {
+            Private::Ed25519(_) => Algorithm::Ed25519Sha512,
+            Private::P256(_) => Algorithm::EcdsaSha256,
+            // What most clients ask for; the registry may say another one of its six.
+            Private::Rsa(_) => Algorithm::RsaPkcs1(Hash::Sha256),
+        };
+        PublicKey::from_spki_der(spki_der, algorithm).map_err(|_| KeyTrouble::Kind)
+    }
+
+    /// Proves it: it is the registered key, and a canary that it signs verifies with each algorithm of
+    /// its. For Ed25519 and P-256 another implementation says so (`aws-lc-rs`, in signing-core).
     ///
     /// # Errors
     /// [`KeyTrouble`].
@@ -135,9 +183,12 @@ impl Unproven {
         }
         let mut nonce = [0; NONCE_BYTES];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| KeyTrouble::NoRandomness)?;
-        let canary = Canary::new(&registered.kid, nonce).to_be_signed(registered);
-        let signature = self.private.sign(&canary)?;
-        registered.verify(&canary, signature).map_err(|_| KeyTrouble::SelfTest)?;
+        let canary = Canary::new(&registered.kid, nonce);
+        for algorithm in registered.public_key.algorithms() {
+            let canary = canary.to_be_signed_with(algorithm);
+            let signature = self.private.sign(&canary)?;
+            registered.verify(&canary, signature).map_err(|_| KeyTrouble::SelfTest)?;
+        }
         Ok(EmergencyKey { private: self.private, registered: Arc::clone(registered) })
     }
 }
@@ -147,6 +198,12 @@ impl EmergencyKey {
     #[must_use]
     pub fn registered(&self) -> &Signer {
         &self.registered
+    }
+
+    /// Whether a signature takes milliseconds: RSA does. Others may have something urgent meanwhile.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        matches!(self.private, Private::Rsa(_))
     }
 
     /// Signs what the permit allows, which uses it up.
@@ -171,9 +228,21 @@ impl Private {
                     key.sign_prehash(digest).map_err(|_| other())?;
                 Ok(signature.to_der().as_bytes().to_vec())
             }
+            (Self::Rsa(key), _, Some(_)) => {
+                let (padding, digest) = input.for_rsa().ok_or_else(other)?;
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign_digest(padding, digest, &mut signature).map_err(|_| other())?;
+                Ok(signature)
+            }
             _ => Err(other()),
         }
     }
+}
+
+fn seed() -> Result<Zeroizing<[u8; 32]>, KeyTrouble> {
+    let mut seed = Zeroizing::new([0_u8; 32]);
+    aws_lc_rs::rand::fill(seed.as_mut_slice()).map_err(|_| KeyTrouble::NoRandomness)?;
+    Ok(seed)
 }
 
 impl fmt::Debug for EmergencyKey {

@@ -8,9 +8,9 @@ use anyhow::bail;
 use host::passphrase;
 use signing_core::key::Purpose;
 use signing_core::registry::Entry;
-use signing_core::{Algorithm, Kid, Signer};
+use signing_core::{Kid, Signer};
 
-use crate::key::Unproven;
+use crate::key::{Kind, Unproven};
 use crate::keyfile;
 use crate::sandbox;
 
@@ -21,7 +21,7 @@ const PASSPHRASE_MIN_BYTES: usize = 12;
 ///
 /// # Errors
 /// If it cannot be made; a file that is there stays as it is.
-pub fn keygen(kid: Kid, algorithm: Algorithm, out: &Path) -> anyhow::Result<Entry> {
+pub fn keygen(kid: Kid, kind: Kind, out: &Path) -> anyhow::Result<Entry> {
     sandbox::harden()?;
     if out.exists() {
         bail!("{} is there already; name another file", out.display());
@@ -36,7 +36,7 @@ pub fn keygen(kid: Kid, algorithm: Algorithm, out: &Path) -> anyhow::Result<Entr
     if io::stdin().is_terminal() && passphrase::read("The same again: ")? != passphrase {
         bail!("the two passphrases differ; nothing was made");
     }
-    let key = Unproven::generate(algorithm)?;
+    let key = Unproven::generate(kind)?;
     let public_key = key.public()?;
     keyfile::create(out, key.to_der()?.as_bytes(), &passphrase)?;
     let signer =

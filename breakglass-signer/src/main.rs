@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use breakglass_signer::check::{self, Found};
+use breakglass_signer::key::Kind;
 use breakglass_signer::lifeline::Lifeline;
 use breakglass_signer::materials::Materials;
 use breakglass_signer::signals::Signals;
 use breakglass_signer::{init, keygen, sandbox, serve};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use host::checked::Checked;
 use host::environment::Environment;
 use host::out;
 use host::signals::{End, Held};
-use signing_core::{Algorithm, Kid};
+use signing_core::Kid;
 use text::counted;
 
 /// Holds the emergency key, and signs with it only what two people approved, within a session
@@ -78,20 +79,13 @@ enum Verb {
         /// The key's name in the registry.
         #[arg(long, value_parser = Kid::parse)]
         kid: Kid,
-        /// Which kind of key.
+        /// Which kind of key. An RSA key signs with PKCS#1 v1.5 and PSS, SHA-256, 384 and 512.
         #[arg(long, value_enum)]
         algorithm: Kind,
         /// The file to make.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-}
-
-/// The kinds of keys.
-#[derive(Clone, Copy, ValueEnum)]
-enum Kind {
-    Ed25519,
-    P256,
 }
 
 fn main() -> ExitCode {
@@ -133,10 +127,6 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
             }
         }
         Verb::Keygen { kid, algorithm, out } => {
-            let algorithm = match algorithm {
-                Kind::Ed25519 => Algorithm::Ed25519Sha512,
-                Kind::P256 => Algorithm::EcdsaSha256,
-            };
             let entry = keygen::keygen(kid, algorithm, &out)?;
             // The file is made, and holds no public key that could be read without its passphrase.
             out::deliver_json(&serde_json::to_value(&entry)?)?;

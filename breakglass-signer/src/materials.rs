@@ -8,8 +8,8 @@ use std::sync::Arc;
 use audit::{AuditKey, WriterKeys};
 use host::environment::Environment;
 use host::files;
-use signing_core::key::{PublicKey, Purpose};
-use signing_core::{Algorithm, Kid, Registry, Signer};
+use signing_core::key::{KeyKind, PublicKey, Purpose};
+use signing_core::{Kid, Registry, Signer};
 
 use crate::approvers::Approvers;
 use crate::config::{Config, ConfigError};
@@ -225,8 +225,10 @@ fn held(config: &Config, registry: &Registry) -> Result<BTreeMap<Kid, Held>, Vec
             ),
             Some(signer) => {
                 let algorithm = signer.algorithm();
-                if !matches!(algorithm, Algorithm::Ed25519Sha512 | Algorithm::EcdsaSha256) {
-                    mistake(format!("is registered with {algorithm}; emergency keys are Ed25519 or P-256"));
+                if algorithm.key_kind() == KeyKind::P384 {
+                    mistake(format!(
+                        "is registered with {algorithm}; emergency keys are Ed25519, P-256 or RSA"
+                    ));
                 }
                 // One that was destroyed is not there, and stays registered.
                 if keyfile::is_there(file)

@@ -1,6 +1,6 @@
 //! Canaries: fresh messages that the proxy signs to learn whether a signer works.
 
-use crate::key::{Kid, Signer, ToBeSigned};
+use crate::key::{Algorithm, Kid, Signer, ToBeSigned};
 
 /// Every canary begins so, and nothing that a caller may have signed does: only
 /// the digest of one, given as a digest, cannot be told from any other.
@@ -26,7 +26,13 @@ impl Canary {
     /// What `signer` is given to sign.
     #[must_use]
     pub fn to_be_signed(&self, signer: &Signer) -> ToBeSigned {
-        Self::fits(ToBeSigned::from_message(&self.message, signer.algorithm()))
+        self.to_be_signed_with(signer.algorithm())
+    }
+
+    /// What a key is given to sign with `algorithm`: an RSA key has several.
+    #[must_use]
+    pub fn to_be_signed_with(&self, algorithm: Algorithm) -> ToBeSigned {
+        Self::fits(ToBeSigned::from_message(&self.message, algorithm))
     }
 
     /// A canary has at most `PREFIX + 128 + 48` bytes, which every algorithm takes.
@@ -39,7 +45,7 @@ impl Canary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{Algorithm, Digest, Hash};
+    use crate::key::{Digest, Hash};
     use crate::refusal::Reason;
     use crate::request::Input;
 

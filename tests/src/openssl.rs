@@ -15,8 +15,14 @@ pub fn verifies(key: &Key, message: &[u8], signature: &[u8]) -> bool {
 /// in AWS KMS.
 #[must_use]
 pub fn verifies_as(key: &Key, algorithm: &str, message: &[u8], signature: &[u8]) -> bool {
+    verifies_under(&key.public_key_pem, algorithm, message, signature)
+}
+
+/// The same under a public key in PEM.
+#[must_use]
+pub fn verifies_under(pem: &str, algorithm: &str, message: &[u8], signature: &[u8]) -> bool {
     let scratch = Scratch::new();
-    let public_key = scratch.write("key.pem", &key.public_key_pem);
+    let public_key = scratch.write("key.pem", pem);
     let message = scratch.write("message", message);
     let signature = scratch.write("signature", signature);
     let mut openssl = programs::system("openssl");

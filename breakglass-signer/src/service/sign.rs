@@ -8,6 +8,7 @@ use host::clock::{now, wall_now};
 use signing_core::breakglass::Ask;
 use signing_core::breakglass::wire::{JUSTIFICATION_MAX_BYTES, Reason, Refused, Sign};
 use signing_core::journal::{ACTOR, EmergencySigned, Record};
+use signing_core::key::names_of;
 use signing_core::{Algorithm, Caller, Kid};
 
 use super::{Armory, Service, refused};
@@ -26,6 +27,8 @@ pub struct Unreleased {
     pub remaining: u64,
     /// Its record on the way to the disk.
     pub appending: Appending,
+    /// Whether it took milliseconds, so that others wait.
+    pub is_slow: bool,
 }
 
 impl Service {
@@ -55,10 +58,11 @@ impl Service {
         let algorithm = Algorithm::parse(&ask.algorithm)
             .filter(|algorithm| registered.signs_with(*algorithm).is_ok())
             .ok_or_else(|| {
+                let known: Vec<_> = registered.public_key.algorithms().collect();
                 let why = format!(
                     "the emergency key {} signs with {}, not {}",
                     registered.kid,
-                    registered.algorithm(),
+                    names_of(&known),
                     ask.algorithm
                 );
                 no(Reason::OutOfScope, why)
@@ -104,7 +108,8 @@ impl Service {
             .begin_append(&record)
             .map_err(|trouble| no(Reason::AuditUnavailable, trouble.to_string()))?;
         active.signatures += 1;
-        Ok(Unreleased { id: ask.id, signature, remaining, appending })
+        let is_slow = active.key.is_slow();
+        Ok(Unreleased { id: ask.id, signature, remaining, appending, is_slow })
     }
 }
 

@@ -1,5 +1,8 @@
 //! What exactly is put before the key, for each algorithm and kind of input.
 
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{self, RsaEncoding};
+
 use super::{Algorithm, Digest, Hash};
 use crate::refusal::{Reason, Refusal};
 use crate::request::Input;
@@ -122,6 +125,27 @@ impl ToBeSigned {
     pub fn digest(&self) -> Option<&[u8]> {
         match &self.form {
             Form::Digest(digest) => Some(digest.bytes()),
+            Form::Raw(_) => None,
+        }
+    }
+
+    /// What aws-lc-rs needs beside an RSA private key: the padding and the digest. None: it was
+    /// prepared for a key of another kind. PSS has a salt as long as its digest, as AWS KMS has it.
+    #[must_use]
+    pub fn for_rsa(&self) -> Option<(&'static dyn RsaEncoding, &digest::Digest)> {
+        let padding: &'static dyn RsaEncoding = match self.algorithm {
+            Algorithm::RsaPkcs1(Hash::Sha256) => &signature::RSA_PKCS1_SHA256,
+            Algorithm::RsaPkcs1(Hash::Sha384) => &signature::RSA_PKCS1_SHA384,
+            Algorithm::RsaPkcs1(Hash::Sha512) => &signature::RSA_PKCS1_SHA512,
+            Algorithm::RsaPss(Hash::Sha256) => &signature::RSA_PSS_SHA256,
+            Algorithm::RsaPss(Hash::Sha384) => &signature::RSA_PSS_SHA384,
+            Algorithm::RsaPss(Hash::Sha512) => &signature::RSA_PSS_SHA512,
+            Algorithm::Ed25519Sha512 | Algorithm::EcdsaSha256 | Algorithm::EcdsaSha384 => {
+                return None;
+            }
+        };
+        match &self.form {
+            Form::Digest(digest) => Some((padding, digest.imported())),
             Form::Raw(_) => None,
         }
     }

@@ -115,6 +115,17 @@ impl<'s> SignerBuilder<'s> {
         self
     }
 
+    /// An emergency key of RSA, of that many bits.
+    #[must_use]
+    pub fn rsa(mut self, bits: u32) -> Self {
+        self.algorithm = match bits {
+            2048 => "rsa-2048",
+            3072 => "rsa-3072",
+            _ => "rsa-4096",
+        };
+        self
+    }
+
     /// The deployment's name.
     #[must_use]
     pub fn deployment(mut self, name: &str) -> Self {
@@ -184,9 +195,19 @@ impl<'s> SignerBuilder<'s> {
         let passphrase = self.scratch.write(&format!("{}/passphrase", self.directory), PASSPHRASE);
         if !key.exists() && !self.path("public.pem").exists() {
             let mut openssl = system("openssl");
-            openssl.arg("genpkey").args(match self.algorithm {
-                "p256" => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"][..],
-                _ => &["-algorithm", "ed25519"],
+            openssl.arg("genpkey").args(match self.algorithm.strip_prefix("rsa-") {
+                Some(bits) => vec![
+                    "-algorithm".to_owned(),
+                    "RSA".to_owned(),
+                    "-pkeyopt".to_owned(),
+                    format!("rsa_keygen_bits:{bits}"),
+                ],
+                None if self.algorithm == "p256" => {
+                    ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]
+                        .map(str::to_owned)
+                        .into()
+                }
+                None => ["-algorithm", "ed25519"].map(str::to_owned).into(),
             });
             openssl.args(["-aes256", "-pass"]).arg(format!("file:{}", passphrase.display()));
             succeeds(openssl.arg("-out").arg(&key));
@@ -197,7 +218,11 @@ impl<'s> SignerBuilder<'s> {
             let public = succeeds(openssl.arg("-in").arg(&key));
             fs::write(self.path("public.pem"), public).unwrap();
         }
-        let algorithm = if self.algorithm == "p256" { "ecdsa-p256-sha256" } else { "ed25519" };
+        let algorithm = match self.algorithm {
+            "p256" => "ecdsa-p256-sha256",
+            "ed25519" => "ed25519",
+            _ => "rsa-sha256",
+        };
         let mut audit = audit_entry(&self.path("audit.key"));
         audit["signer_kid"] = json!("signer-audit");
         vec![

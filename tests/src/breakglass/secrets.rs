@@ -32,6 +32,7 @@ impl Signer<'_> {
                 // As 64-bit numbers of this machine, least first, which is what p256 holds.
                 vec![("key", limbs), ("scalar", scalar)]
             }
+            "rsa-2048" | "rsa-3072" | "rsa-4096" => rsa(&der),
             _ => {
                 let seed = der[der.len() - 32..].to_vec();
                 let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, &seed);
@@ -56,6 +57,35 @@ impl Signer<'_> {
         raw.push((OF_PASSPHRASE, PASSPHRASE.into()));
         raw.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect()
     }
+}
+
+/// The private numbers of an RSA key, as the signer holds them (64-bit numbers of this machine,
+/// least first) and as the file has them.
+fn rsa(der: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    // RSAPrivateKey (RFC 8017 A.1.2), which is what openssl writes in DER: version, n, e, d, p, q,
+    // d mod p-1, d mod q-1, q^-1 mod p.
+    let key = elements(elements(der)[0].1);
+    assert_eq!(key.len(), 9);
+    let numbers = key[3..].iter().flat_map(|(_, number)| {
+        let number = number.strip_prefix(&[0]).unwrap_or(number).to_vec();
+        [("key", number.iter().rev().copied().collect()), ("as in the file", number)]
+    });
+    numbers.collect()
+}
+
+/// The tags and contents of the DER values in `der`, one after the other.
+fn elements(mut der: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut found = Vec::new();
+    while let [tag, first, rest @ ..] = der {
+        let more = if *first < 0x80 { 0 } else { usize::from(first & 0x7f) };
+        let length = match more {
+            0 => usize::from(*first),
+            _ => rest[..more].iter().fold(0, |length, byte| (length << 8) | usize::from(*byte)),
+        };
+        found.push((*tag, &rest[more..more + length]));
+        der = &rest[more + length..];
+    }
+    found
 }
 
 /// A number below 2^255 modulo the group's order.

@@ -10,6 +10,7 @@ mod journals;
 mod liar;
 mod operator;
 mod request;
+mod rsa;
 mod scope;
 mod status;
 mod switch;

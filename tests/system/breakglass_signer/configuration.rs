@@ -41,9 +41,13 @@ fn keygen(
 
 #[tokio::test]
 async fn a_key_that_keygen_made_serves_a_session_and_openssl_reads_it() {
-    for algorithm in ["ed25519", "p256"] {
+    for algorithm in ["ed25519", "p256", "rsa-2048", "rsa-3072", "rsa-4096"] {
         let site = Site::new();
-        let builder = if algorithm == "p256" { site.signer().p256() } else { site.signer() };
+        let builder = match algorithm {
+            "p256" => site.signer().p256(),
+            "ed25519" => site.signer(),
+            rsa => site.signer().rsa(rsa.trim_start_matches("rsa-").parse().unwrap()),
+        };
         let entry = keygen(&builder, EMERGENCY_KID, algorithm, PASSPHRASE).unwrap();
         assert_eq!(
             (&entry["purpose"], &entry["signer_kid"]),

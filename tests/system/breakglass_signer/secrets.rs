@@ -25,11 +25,15 @@ const USER: &str = "65534";
 
 #[tokio::test]
 async fn i4_the_key_is_in_the_signers_memory_during_a_session_and_nowhere_else_and_never() {
-    for algorithm in ["ED25519_SHA_512", "ECDSA_SHA_256"] {
+    for algorithm in ["ED25519_SHA_512", "ECDSA_SHA_256", "RSASSA_PSS_SHA_256"] {
         let site = Site::new();
         let builder = site.signer();
-        let is_p256 = algorithm == "ECDSA_SHA_256";
-        let signer = if is_p256 { builder.p256() } else { builder }.start().await;
+        let signer = match algorithm {
+            "ECDSA_SHA_256" => builder.p256(),
+            "RSASSA_PSS_SHA_256" => builder.rsa(3072),
+            _ => builder,
+        };
+        let signer = signer.start().await;
         let secrets = signer.secrets();
         let pid = signer.process.pid();
         let nothing = |when: &str| {
@@ -45,10 +49,9 @@ async fn i4_the_key_is_in_the_signers_memory_during_a_session_and_nowhere_else_a
         let mut proxy = signer.connect().await;
         let answer = proxy.ask(signer.activation(&signer.request())).await;
         let session = answer["activated"]["session"]["session"].as_str().unwrap().to_owned();
-        let input = if is_p256 {
-            json!({"digest": STANDARD.encode([7; 32])})
-        } else {
-            json!({"message": STANDARD.encode("hello")})
+        let input = match algorithm {
+            "ED25519_SHA_512" => json!({"message": STANDARD.encode("hello")}),
+            _ => json!({"digest": STANDARD.encode([7; 32])}),
         };
         for _ in 0..20 {
             let signed = proxy.ask(json!({"sign": {

@@ -121,6 +121,33 @@ async fn a_p256_key_signs_digests() {
     assert_eq!(reason(&ed25519), "out_of_scope", "{ed25519}");
 }
 
+/// Its journal is checked by a checker that shares no code with us (Python, OpenSSL).
+#[tokio::test]
+async fn an_rsa_key_signs_with_both_paddings_and_three_hashes() {
+    let site = Site::new();
+    let signer = site.signer().rsa(3072).start().await;
+    let mut proxy = signer.connect().await;
+    let session = signer.activated(&mut proxy, &signer.request()).await;
+    let mut got = Vec::new();
+    for padding in ["RSASSA_PKCS1_V1_5", "RSASSA_PSS"] {
+        for (bits, length) in [("256", 32), ("384", 48), ("512", 64)] {
+            let ask = json!({"sign": {
+                "session": session, "caller": CALLER, "request_id": "r-1", "signer_kid": KID,
+                "algorithm": format!("{padding}_SHA_{bits}"),
+                "input": {"digest": STANDARD.encode(vec![7; length])},
+                "proxy_head": proxy_head(),
+            }});
+            let answer = proxy.ask(ask.clone()).await;
+            got.push(received(&ask, &answer));
+        }
+    }
+    checked(&signer, &got, Tail::Whole);
+    let ed25519 = proxy.sign(&session, KID, b"hello").await;
+    assert_eq!(reason(&ed25519), "out_of_scope", "{ed25519}");
+    let detail = ed25519["refused"]["detail"].as_str().unwrap();
+    assert!(detail.contains("RSASSA_PSS_SHA_512"), "{detail}");
+}
+
 fn aws_lc_digest(message: &[u8]) -> Vec<u8> {
     aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, message).as_ref().to_vec()
 }
