@@ -7,44 +7,57 @@ use signing_core::registry::Entry;
 
 use crate::material::{Material, MaterialError};
 
-/// The kid of the first one; others, after one was destroyed, have a number.
-const KID: &str = "emergency-dev";
+/// Each kind that `dev` has: the kid of the first key, and what `breakglass-signer keygen
+/// --algorithm` calls it. Others, after one was destroyed, have a number behind the kid.
+const KINDS: [(&str, &str); 2] = [("emergency-dev", "ed25519"), ("emergency-dev-rsa", "rsa-2048")];
 
 /// An emergency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmergencyKey {
     /// Its name in the registry.
     pub kid: String,
+    /// As `breakglass-signer keygen --algorithm` has it.
+    pub algorithm: &'static str,
     /// Its sealed file.
     pub file: PathBuf,
+    /// Whether it is made, registered and not revoked; else it has to be made.
+    pub is_made: bool,
 }
 
 impl Material {
-    /// The emergency keys that are still there and not revoked.
+    /// One emergency key of each kind: that which is still there and not revoked, else a name and a
+    /// file that no emergency key ever had here.
     ///
     /// # Errors
     /// [`MaterialError`] if the registry cannot be read.
     pub fn emergency_keys(&self) -> Result<Vec<EmergencyKey>, MaterialError> {
-        let entries = self.entries()?.into_iter();
-        let usable = entries.filter(|entry| {
-            entry.purpose.as_deref() == Some("breakglass") && entry.revoked_at.is_none()
-        });
-        let keys = usable.map(|entry| self.emergency_key(entry.signer_kid));
-        Ok(keys.filter(|key| key.file.exists()).collect())
+        let entries = self.entries()?;
+        KINDS.iter().map(|kind| self.emergency_key_of(kind, &entries)).collect()
     }
 
-    /// A name and a file that no emergency key ever had here.
-    ///
-    /// # Errors
-    /// [`MaterialError`] if the registry cannot be read.
-    pub fn next_emergency_key(&self) -> Result<EmergencyKey, MaterialError> {
-        let entries = self.entries()?;
+    fn emergency_key_of(
+        &self,
+        &(first, algorithm): &(&str, &'static str),
+        entries: &[Entry],
+    ) -> Result<EmergencyKey, MaterialError> {
+        let key = |kid: String, is_made| {
+            let file = self.path("breakglass/keys").join(format!("{kid}.pem"));
+            EmergencyKey { kid, algorithm, file, is_made }
+        };
+        let is_usable = |entry: &&Entry| {
+            entry.purpose.as_deref() == Some("breakglass") && entry.revoked_at.is_none()
+        };
+        let of_kind = entries.iter().filter(|entry| is_of(&entry.signer_kid, first));
+        let mut usable = of_kind.filter(is_usable).map(|entry| key(entry.signer_kid.clone(), true));
+        if let Some(there) = usable.find(|key| key.file.exists()) {
+            return Ok(there);
+        }
         let is_free = |key: &EmergencyKey| {
             !key.file.exists() && entries.iter().all(|entry| entry.signer_kid != key.kid)
         };
-        let names = std::iter::once(KID.to_owned())
-            .chain((2_u32..).map(|number| format!("{KID}-{number}")));
-        let free = names.map(|kid| self.emergency_key(kid)).find(is_free);
+        let names = std::iter::once(first.to_owned())
+            .chain((2_u32..).map(|number| format!("{first}-{number}")));
+        let free = names.map(|kid| key(kid, false)).find(is_free);
         free.ok_or_else(|| MaterialError::Unusable {
             path: self.path("breakglass/keys"),
             why: "has a key for every name".to_owned(),
@@ -69,9 +82,27 @@ impl Material {
         entries.push(Entry { description, ..entry });
         self.write_entries(entries)
     }
+}
 
-    fn emergency_key(&self, kid: String) -> EmergencyKey {
-        let file = self.path("breakglass/keys").join(format!("{kid}.pem"));
-        EmergencyKey { kid, file }
+/// Whether `kid` is the first one of a kind or, with a number, a later one.
+fn is_of(kid: &str, first: &str) -> bool {
+    kid.strip_prefix(first).is_some_and(|rest| {
+        let number = rest.strip_prefix('-').unwrap_or(rest);
+        number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kid_is_of_one_kind() {
+        for kid in ["emergency-dev", "emergency-dev-2", "emergency-dev-13"] {
+            assert!(is_of(kid, "emergency-dev") && !is_of(kid, "emergency-dev-rsa"), "{kid}");
+        }
+        for kid in ["emergency-dev-rsa", "emergency-dev-rsa-2"] {
+            assert!(is_of(kid, "emergency-dev-rsa") && !is_of(kid, "emergency-dev"), "{kid}");
+        }
     }
 }

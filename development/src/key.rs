@@ -3,10 +3,15 @@
 use std::fmt;
 use std::path::Path;
 
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::KeyPair as _;
 use ed25519_dalek::Signer as _;
 use host::secret::{self, Fault, Form, Found, SecretError, Wanted};
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
-use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
+use p256::pkcs8::{
+    DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding, SecretDocument,
+};
 use signing_core::{Algorithm, ToBeSigned};
 use zeroize::Zeroizing;
 
@@ -22,6 +27,7 @@ pub struct DevelopmentKey {
 enum Private {
     Ed25519(ed25519_dalek::SigningKey),
     P256(p256::ecdsa::SigningKey),
+    Rsa(rsa::KeyPair),
 }
 
 /// Why there is no key.
@@ -37,16 +43,16 @@ pub enum KeyError {
     #[error("the key cannot be encoded")]
     Encoding,
     /// There is no such development key, or the input was prepared for another one.
-    #[error("no development key signs so with {0}; they are Ed25519 and P-256")]
+    #[error("no development key signs so with {0}; they are Ed25519, P-256 and RSA")]
     OtherAlgorithm(Algorithm),
 }
 
 impl DevelopmentKey {
-    /// A fresh key.
+    /// A fresh key; an RSA key has 2048 bits, which are made soonest.
     ///
     /// # Errors
     /// [`KeyError::NoRandomness`], [`KeyError::Encoding`],
-    /// [`KeyError::OtherAlgorithm`] unless it is Ed25519 or P-256.
+    /// [`KeyError::OtherAlgorithm`] unless it is Ed25519, P-256 or RSA.
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         loop {
             let mut seed = Zeroizing::new([0_u8; 32]);
@@ -59,9 +65,11 @@ impl DevelopmentKey {
                 Algorithm::EcdsaSha256 => {
                     p256::ecdsa::SigningKey::from_slice(seed.as_slice()).ok().map(Private::P256)
                 }
-                Algorithm::EcdsaSha384 | Algorithm::RsaPkcs1(_) | Algorithm::RsaPss(_) => {
-                    return Err(KeyError::OtherAlgorithm(algorithm));
+                Algorithm::RsaPkcs1(_) | Algorithm::RsaPss(_) => {
+                    let key = rsa::KeyPair::generate(rsa::KeySize::Rsa2048);
+                    Some(Private::Rsa(key.map_err(|_| KeyError::NoRandomness)?))
                 }
+                Algorithm::EcdsaSha384 => return Err(KeyError::OtherAlgorithm(algorithm)),
             };
             if let Some(private) = private {
                 return Self::new(private);
@@ -79,18 +87,24 @@ impl DevelopmentKey {
         let der = key.der.as_slice();
         let ed25519 = ed25519_dalek::SigningKey::from_pkcs8_der(der).ok().map(Private::Ed25519);
         let p256 = || p256::ecdsa::SigningKey::from_pkcs8_der(der).ok().map(Private::P256);
+        let rsa = || rsa::KeyPair::from_pkcs8(der).ok().map(Private::Rsa);
         let fault = match key.form {
             Form::Pkcs8 => Fault::Damaged,
             Form::Pkcs1 | Form::Sec1 | Form::Sealed => Fault::Holds(Found::PrivateKey),
         };
         let other = || SecretError::new(file, wanted, fault);
-        Self::new(ed25519.or_else(p256).ok_or_else(other)?)
+        Self::new(ed25519.or_else(p256).or_else(rsa).ok_or_else(other)?)
     }
 
     fn new(private: Private) -> Result<Self, KeyError> {
         let der = match &private {
             Private::Ed25519(key) => key.verifying_key().to_public_key_der(),
             Private::P256(key) => key.verifying_key().to_public_key_der(),
+            Private::Rsa(key) => {
+                let der = key.public_key().as_der().map_err(|_| KeyError::Encoding)?;
+                let public_key_der = der.as_ref().to_vec();
+                return Ok(Self { private, public_key_der });
+            }
         };
         let public_key_der = der.map_err(|_| KeyError::Encoding)?.into_vec();
         Ok(Self { private, public_key_der })
@@ -104,6 +118,13 @@ impl DevelopmentKey {
         let pem = match &self.private {
             Private::Ed25519(key) => key.to_pkcs8_pem(LineEnding::LF),
             Private::P256(key) => key.to_pkcs8_pem(LineEnding::LF),
+            Private::Rsa(key) => {
+                let der = key.as_der().map_err(|_| KeyError::Encoding)?;
+                let document = SecretDocument::try_from(der.as_ref());
+                return document
+                    .and_then(|document| document.to_pem("PRIVATE KEY", LineEnding::LF))
+                    .map_err(|_| KeyError::Encoding);
+            }
         };
         pem.map_err(|_| KeyError::Encoding)
     }
@@ -128,6 +149,12 @@ impl DevelopmentKey {
                 let signature: p256::ecdsa::Signature =
                     key.sign_prehash(digest).map_err(|_| other())?;
                 Ok(signature.to_der().as_bytes().to_vec())
+            }
+            (Private::Rsa(key), _, Some(_)) => {
+                let (padding, digest) = input.for_rsa().ok_or_else(other)?;
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign_digest(padding, digest, &mut signature).map_err(|_| other())?;
+                Ok(signature)
             }
             _ => Err(other()),
         }

@@ -10,7 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
-use signing_core::key::{PublicKey, Purpose};
+use signing_core::key::{Hash, PublicKey, Purpose};
 use signing_core::registry::{Document, Entry};
 use signing_core::{Algorithm, Kid, Signer, json};
 use time::OffsetDateTime;
@@ -18,8 +18,11 @@ use time::OffsetDateTime;
 use crate::key::{DevelopmentKey, KeyError};
 
 /// The development signers: kid and algorithm.
-const SIGNERS: [(&str, Algorithm); 2] =
-    [("dev-ed25519", Algorithm::Ed25519Sha512), ("dev-p256", Algorithm::EcdsaSha256)];
+const SIGNERS: [(&str, Algorithm); 3] = [
+    ("dev-ed25519", Algorithm::Ed25519Sha512),
+    ("dev-p256", Algorithm::EcdsaSha256),
+    ("dev-rsa", Algorithm::RsaPkcs1(Hash::Sha256)),
+];
 
 /// The keys that sign audit records, the proxy's and the emergency signer's: kid and algorithm.
 const AUDIT: [(&str, Algorithm); 2] =

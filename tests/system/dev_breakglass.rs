@@ -3,32 +3,36 @@
 
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 use system_tests::breakglass::SignerBuilder;
-use system_tests::{Process, Scratch, eventually, programs};
+use system_tests::{Kind, Process, Scratch, eventually, openssl, programs};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::dev::{dev_with, processes_in};
 
-/// `dev` whose signer dev-ed25519 is out for long enough.
+/// `dev` with a signer that is out for long enough, and the emergency key that stands in for it.
 struct Out {
     scratch: Scratch,
     process: Process,
     ready: Value,
+    signer: &'static str,
+    emergency_kid: &'static str,
 }
 
 impl Out {
-    async fn new() -> Self {
+    async fn new(signer: &'static str, emergency_kid: &'static str) -> Self {
         let scratch = Scratch::new();
         let program = programs::ours("signing-proxy");
         let (process, ready) = dev_with(&scratch, &program, &["--min-outage", "1s"]).await;
         assert!(ready["breakglass"].is_object(), "{}", process.output());
-        let key = scratch.path("dev/keys/dev-ed25519.pem");
+        let key = scratch.path(&format!("dev/keys/{signer}.pem"));
         std::fs::rename(&key, key.with_extension("pem.away")).unwrap();
-        let out = Self { scratch, process, ready };
+        let out = Self { scratch, process, ready, signer, emergency_kid };
         eventually("the outage is long enough", || {
             // Requests fail too, which shuts the gate sooner.
             let _ = out.sign();
@@ -52,11 +56,15 @@ impl Out {
 
     /// What a caller is answered.
     fn sign(&self) -> Value {
+        self.ask(&json!({"message": "aGVsbG8=", "signer_kid": self.signer}))
+    }
+
+    fn ask(&self, body: &Value) -> Value {
         let url = format!("{}/v1/sign", self.ready["url"].as_str().unwrap());
         let mut curl = programs::system("curl");
         curl.args(["-s", "--cacert", "dev/pki/ca.pem", "--cert", "dev/pki/client.pem"]);
         curl.args(["--key", "dev/pki/client.key", "-H", "content-type: application/json"]);
-        let (_, said) = self.run(curl.args(["-d", "{\"message\":\"aGVsbG8=\"}", &url]));
+        let (_, said) = self.run(curl.args(["-d", &body.to_string(), &url]));
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
     }
 
@@ -69,6 +77,8 @@ impl Out {
             "INC-1",
             "--justification",
             "a test",
+            "--emergency-kid",
+            self.emergency_kid,
             "--out",
             name,
         ];
@@ -139,7 +149,7 @@ async fn a_lifeline_that_could_never_close_starts_no_signer() {
 
 #[tokio::test]
 async fn every_way_to_cheat_is_refused_with_its_sentence() {
-    let mut out = Out::new().await;
+    let mut out = Out::new("dev-ed25519", "emergency-dev").await;
 
     out.request("twice.json", &[]);
     let one = out.approved("twice.json", "security");
@@ -170,6 +180,8 @@ async fn every_way_to_cheat_is_refused_with_its_sentence() {
         "INC-1",
         "--justification",
         "a test",
+        "--emergency-kid",
+        out.emergency_kid,
         "--out",
         "old.json",
     ];
@@ -236,4 +248,34 @@ async fn every_way_to_cheat_is_refused_with_its_sentence() {
     assert!(out.process.ended().await.success(), "{}", out.process.output());
     drop(signer);
     assert_eq!(processes_in(&out.scratch), [0_u32; 0]);
+}
+
+/// As most clients of KMS do.
+#[tokio::test]
+async fn a_client_that_asks_for_rsa_by_name_signs_in_a_session() {
+    let out = Out::new("dev-rsa", "emergency-dev-rsa").await;
+    out.request("rsa.json", &[]);
+    let approvals = ["security", "finance"].map(|who| out.approved("rsa.json", who));
+    out.unlock();
+    let answer = out.activate("rsa.json", &approvals.each_ref());
+    assert_eq!(answer["activated"], true, "{answer}");
+    let registry = std::fs::read_to_string(out.scratch.path("dev/signers.json")).unwrap();
+    let registry: Value = serde_json::from_str(&registry).unwrap();
+    let mut entries = registry["signers"].as_array().unwrap().iter();
+    let entry = entries.find(|entry| entry["signer_kid"] == "emergency-dev-rsa").unwrap();
+    let pem = entry["public_key_pem"].as_str().unwrap();
+    for algorithm in Kind::Rsa2048.algorithms() {
+        let body = json!({"message": "aGVsbG8=", "signer_kid": "dev-rsa", "algorithm": algorithm});
+        let signed = out.ask(&body);
+        assert_eq!(signed["mode"], "breakglass", "{signed}");
+        assert_eq!(
+            (&signed["signer_kid"], &signed["algorithm"]),
+            (&json!("emergency-dev-rsa"), &json!(algorithm))
+        );
+        let signature = STANDARD.decode(signed["signature"].as_str().unwrap()).unwrap();
+        assert!(openssl::verifies_under(pem, algorithm, b"hello", &signature), "{signed}");
+    }
+    let body =
+        json!({"message": "aGVsbG8=", "signer_kid": "dev-rsa", "algorithm": "ECDSA_SHA_256"});
+    assert_eq!(out.ask(&body)["reason"], "breakglass_out_of_scope");
 }

@@ -160,7 +160,7 @@ fn i3_dev_does_not_start_under_a_guard() {
         assert_eq!(output.status.code(), Some(1), "{variable}: {said}");
         assert!(said.contains("deployment.environment: is \"development\""), "{said}");
         let providers = said.matches("provider: is \"development\"").count();
-        assert_eq!(providers, 2, "each development key: {said}");
+        assert_eq!(providers, 3, "each development key: {said}");
         assert!(!said.contains("ready {"), "{said}");
     }
 }

@@ -100,7 +100,7 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
 pub(crate) const PROGRAMS: [&str; 3] = ["signctl", "signing-proxy", "breakglass-signer"];
 
 /// What `request` is told.
-const REQUEST: &str = "--incident INC-1 --justification why --replaces dev-ed25519 --outage-since \
+const REQUEST: &str = "--incident INC-1 --justification why --emergency-kid emergency-dev --replaces dev-ed25519 --outage-since \
                        2026-01-01T00:00:00Z --socket SOCKET";
 
 /// The verbs that `program` lists in its help, and those below them.

@@ -55,6 +55,12 @@ algorithms = ["ED25519_SHA_512"]
 [[callers.signers]]
 kid = "dev-p256"
 algorithms = ["ECDSA_SHA_256"]
+[[callers.signers]]
+kid = "dev-rsa"
+algorithms = [
+  "RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PKCS1_V1_5_SHA_384", "RSASSA_PKCS1_V1_5_SHA_512",
+  "RSASSA_PSS_SHA_256", "RSASSA_PSS_SHA_384", "RSASSA_PSS_SHA_512",
+]
 "#,
         uid = nix::unistd::geteuid()
     );
@@ -87,14 +93,20 @@ key_file = "keys/{kid}.pem"
 }
 
 /// The emergency signer's.
-pub(super) fn signer(material: &Material, places: &Places, key: &EmergencyKey) -> String {
-    let mut roles = String::new();
+pub(super) fn signer(material: &Material, places: &Places, keys: &[EmergencyKey]) -> String {
+    let (mut roles, mut emergency_keys) = (String::new(), String::new());
     for approver in material.approvers() {
         let (role, principal) = (approver.role, approver.principal);
         // Writing to a String does not fail.
         let _ = write!(
             roles,
             "\n[[approvers.roles]]\nrole = \"{role}\"\nprincipals = [\"{principal}\"]\n"
+        );
+    }
+    for EmergencyKey { kid, .. } in keys {
+        let _ = write!(
+            emergency_keys,
+            "\n[[emergency_keys]]\nkid = \"{kid}\"\nfile = \"breakglass/keys/{kid}.pem\"\n"
         );
     }
     format!(
@@ -127,16 +139,11 @@ file = "signers.json"
 file = "approvers/allowed_signers"
 # Their keys lie in plain files.
 hardware_required = false
-{roles}
-[[emergency_keys]]
-kid = "{kid}"
-file = "breakglass/keys/{kid}.pem"
-
+{roles}{emergency_keys}
 [outage]
 min_s = {min_outage_s}
 "#,
         uid = nix::unistd::geteuid(),
-        kid = key.kid,
         min_outage_s = places.min_outage.as_secs(),
     )
 }

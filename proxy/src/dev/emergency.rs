@@ -1,5 +1,5 @@
 //! The emergency signer of `dev`: a child process, started, watched and stopped. It makes its own
-//! key and journal, so that this process never holds an emergency key (I4).
+//! keys and journal, so that this process never holds an emergency key (I4).
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -38,8 +38,10 @@ pub(super) struct Emergency {
 /// What a person has to know of it.
 #[derive(Clone, Debug)]
 pub(super) struct Ready {
-    /// The emergency key.
+    /// The Ed25519 emergency key.
     pub(super) kid: String,
+    /// Every emergency key, this one too.
+    pub(super) kids: Vec<String>,
     /// How long an outage has to last.
     pub(super) min_outage: Duration,
 }
@@ -61,7 +63,7 @@ pub(super) fn beside_me(name: &str) -> Option<PathBuf> {
 }
 
 impl Emergency {
-    /// Has the signer make what is missing: its key, which is registered, and its journal. The
+    /// Has the signer make what is missing: its keys, which are registered, and its journal. The
     /// inner error says why there is no break-glass.
     pub(super) fn prepare(
         material: &Material,
@@ -74,19 +76,17 @@ impl Emergency {
             );
             return Ok(Err(why));
         };
-        let key = match material.emergency_keys()?.into_iter().next() {
-            Some(key) => key,
-            None => {
-                let key = material.next_emergency_key()?;
-                match keygen(&program, &key) {
-                    Ok(printed) => material.register_emergency_key(&printed)?,
-                    Err(why) => return Ok(Err(why)),
-                }
-                key
+        let keys = material.emergency_keys()?;
+        for key in keys.iter().filter(|key| !key.is_made) {
+            match keygen(&program, key) {
+                Ok(printed) => material.register_emergency_key(&printed)?,
+                Err(why) => return Ok(Err(why)),
             }
-        };
-        material.write(CONFIG, config::signer(material, places, &key).as_bytes())?;
-        let ready = Ready { kid: key.kid, min_outage: places.min_outage };
+        }
+        material.write(CONFIG, config::signer(material, places, &keys).as_bytes())?;
+        let kids: Vec<_> = keys.into_iter().map(|key| key.kid).collect();
+        let kid = kids.first().cloned().unwrap_or_default();
+        let ready = Ready { kid, kids, min_outage: places.min_outage };
         let emergency = Self { program, config: material.path(CONFIG), ready };
         // One that is gone is not replaced silently: the start says what to do.
         let was_here = holds_anything(&material.path("breakglass/state"));
@@ -184,7 +184,9 @@ fn watch(mut child: Child, told_to: &AtomicBool, again: &str) {
 
 fn keygen(program: &Path, key: &EmergencyKey) -> Result<Vec<u8>, String> {
     let mut command = Command::new(program);
-    command.args(["keygen", "--algorithm", "ed25519", "--kid", &key.kid, "--out"]).arg(&key.file);
+    command
+        .args(["keygen", "--algorithm", key.algorithm, "--kid", &key.kid, "--out"])
+        .arg(&key.file);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let made = command.spawn().and_then(|mut child| {
         if let Some(mut stdin) = child.stdin.take() {

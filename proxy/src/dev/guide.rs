@@ -47,6 +47,12 @@ The same with P-256:
   sed -n 's/.*"signature":"\([^"]*\)".*/\1/p' {dir}/signed.json | base64 -d > {dir}/signature.bin
   openssl dgst -sha256 -verify {dir}/keys/dev-p256.pub.pem -signature {dir}/signature.bin {dir}/message.txt
 
+The same with RSA: many clients of KMS ask for it by name:
+  curl -s --cacert {dir}/pki/ca.pem --cert {dir}/pki/client.pem --key {dir}/pki/client.key \
+    -H 'content-type: application/json' -d "{{\"signer_kid\":\"dev-rsa\",\"algorithm\":\"RSASSA_PKCS1_V1_5_SHA_256\",\"message\":\"$(base64 -w0 < {dir}/message.txt)\"}}" {url}/v1/sign | tee {dir}/signed.json
+  sed -n 's/.*"signature":"\([^"]*\)".*/\1/p' {dir}/signed.json | base64 -d > {dir}/signature.bin
+  openssl dgst -sha256 -verify {dir}/keys/dev-rsa.pub.pem -signature {dir}/signature.bin {dir}/message.txt
+
 Look:
   curl -s http://{metrics}/health
   curl -s http://{metrics}/metrics
@@ -70,7 +76,8 @@ Ctrl-C stops it all. The next `dev` on {dir} uses the same keys and certificates
 /// Break-glass, from the outage to the end.
 fn walk(material: &Material, ready: &Ready, signctl: &str, url: &str, metrics: &str) -> String {
     let dir = quoted(&material.dir);
-    let Ready { kid, min_outage } = ready;
+    let Ready { kid, kids, min_outage } = ready;
+    let others: String = kids.iter().filter(|other| *other != kid).map(String::as_str).collect();
     let min = spoken(*min_outage);
     let note = if *min_outage < MIN_OUTAGE {
         let usual = spoken(MIN_OUTAGE);
@@ -91,6 +98,7 @@ fn walk(material: &Material, ready: &Ready, signctl: &str, url: &str, metrics: &
     format!(
         r#"BREAK-GLASS, after an outage of {min} (docs/breakglass.md).
 {note}
+Two emergency keys are registered. Where callers ask for RSA by name (dev-rsa), take {others} instead of {kid}.
 An outage: the key is out of reach while its file is not there. Signing is refused until the end of this:
   mv {dir}/keys/dev-ed25519.pem {dir}/keys/dev-ed25519.pem.away
   until curl -s --cacert {dir}/pki/ca.pem --cert {dir}/pki/client.pem --key {dir}/pki/client.key \

@@ -156,6 +156,7 @@ pub fn announce(
                 .map(|approver| (approver.role, approver.key_file.display().to_string()))
                 .collect::<BTreeMap<_, _>>(),
             "emergency_kid": ready.kid,
+            "emergency_kids": ready.kids,
             "emergency_public_key": path(&format!("keys/{}.pub.pem", ready.kid)),
             "min_outage_s": ready.min_outage.as_secs(),
             "journal": path("breakglass/journal"),
