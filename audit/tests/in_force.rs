@@ -43,7 +43,14 @@ fn i7_a_freeze_and_a_seal_of_a_segment_that_was_moved_away_are_in_force() {
     let in_force = opened.in_force().clone();
     let journal = support::start_with(opened, &in_force);
     assert_eq!(in_force.seals.values().next().unwrap().detail, "doubt");
-    journal.note(&Record::Unfreeze(Unfreeze { by: "b", frozen_by: "a", reason: "INC-1" })).unwrap();
+    journal
+        .note(&Record::Unfreeze(Unfreeze {
+            by: "b",
+            frozen_by: "a",
+            frozen_for: "INC-1",
+            reason: "over",
+        }))
+        .unwrap();
     fill_segments(&journal, &scratch.0, 2);
     let (by, sealed_for) = ("b", "doubt");
     let unseal = Unseal { by, reason: "r", sealed_for, signer_kid: Some("k") };

@@ -156,7 +156,7 @@ impl Stage {
     pub async fn freeze(&self, frozen: bool) -> anyhow::Result<()> {
         let (path, body) = match frozen {
             true => ("/v1/freeze", json!({"reason": "measuring refusals"})),
-            false => ("/v1/unfreeze", json!({})),
+            false => ("/v1/unfreeze", json!({"reason": "over"})),
         };
         let answer = admin(&self.admin_socket, "POST", path, body).await;
         ensure!(answer.status == 200, "{path}: {}", answer.text);

@@ -47,7 +47,8 @@ pub fn look(file: &Path, environment: &Environment) -> Found {
     found.notes.extend(modes.unknown);
     for (section, socket) in [("signer", &config.signer), ("operator", &config.operator)] {
         let uids = &socket.allowed_uids;
-        let allowed = Allowed { section, socket: &socket.path, uids, gids: &[] };
+        let keys = (&*format!("{section}.allowed_uids"), "");
+        let allowed = Allowed { keys, socket: &socket.path, uids, gids: &[] };
         found.notes.extend(access::kept_out(&allowed));
     }
     let init = format!("breakglass-signer init --config {}", file.display());

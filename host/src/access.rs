@@ -22,13 +22,13 @@ const SOCKET_MODE: u32 = 0o660;
 /// A socket, and whom its configuration lets in.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'c> {
-    /// The config section, for the sentence.
-    pub section: &'c str,
+    /// The keys that allow them, by user and by group, for the sentence.
+    pub keys: (&'c str, &'c str),
     /// Where it is, or will be.
     pub socket: &'c Path,
-    /// `allowed_uids`.
+    /// Users.
     pub uids: &'c [u32],
-    /// `allowed_gids`.
+    /// Groups.
     pub gids: &'c [u32],
 }
 
@@ -54,7 +54,7 @@ struct Who {
 /// Who is allowed and cannot connect, one sentence each. It goes by owner, group and mode.
 #[must_use]
 pub fn kept_out(allowed: &Allowed<'_>) -> Vec<String> {
-    let Allowed { section, socket, uids, gids } = *allowed;
+    let Allowed { keys: (uids_key, gids_key), socket, uids, gids } = *allowed;
     // Where its directory is missing, that is said elsewhere.
     let Some(way) = way_to(socket) else { return Vec::new() };
     let mut said = Vec::new();
@@ -63,7 +63,7 @@ pub fn kept_out(allowed: &Allowed<'_>) -> Vec<String> {
         let who = Who::look_up(uid);
         said.extend(way.iter().find_map(|place| place.keeps_out(&who)).map(|why| {
             let who = user::described(uid, who.name.as_deref());
-            format!("{section}.allowed_uids: {who} cannot connect to {}: {why}", socket.display())
+            format!("{uids_key}: {who} cannot connect to {}: {why}", socket.display())
         }));
     }
     let Some(Place { gid: of_socket, .. }) = way.last() else { return said };
@@ -71,7 +71,7 @@ pub fn kept_out(allowed: &Allowed<'_>) -> Vec<String> {
         let (group, of_socket) = (named(*gid), named(*of_socket));
         let directory = directory_of(socket).display();
         said.push(format!(
-            "{section}.allowed_gids: users whose primary group is {group} cannot connect to {}, which \
+            "{gids_key}: users whose primary group is {group} cannot connect to {}, which \
              has the group {of_socket}, unless they are in that group too; give its directory their \
              group: chgrp {gid} {directory} && chmod g+xs {directory}",
             socket.display()

@@ -24,6 +24,19 @@ pub fn ourselves() -> String {
     named(Uid::effective().as_raw())
 }
 
+/// Who logged in before the process became the user that it is: sudo(8) and su(1) leave that number
+/// as it is (pam_loginuid(8)). None if nobody did, or the kernel does not say.
+#[must_use]
+pub fn login_of(pid: i32) -> Option<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?;
+    login(&text)
+}
+
+/// Of `/proc/PID/loginuid`, which has the highest number while nobody logged in.
+fn login(text: &str) -> Option<u32> {
+    text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
+}
+
 /// A user id whose name is not known.
 #[must_use]
 pub fn nameless(uid: u32) -> String {
@@ -85,6 +98,16 @@ mod tests {
         assert_eq!(users.named(1000), "uid 1000 (alice)");
         assert_eq!(users.named(7), nameless(7));
         assert_eq!(nameless(7), "uid 7 (no name)");
+    }
+
+    #[test]
+    fn a_login_is_a_number_and_the_highest_is_none() {
+        assert_eq!(login("1000\n"), Some(1000));
+        assert_eq!(login("0"), Some(0));
+        for none in ["4294967295", "", "-1", "alice"] {
+            assert_eq!(login(none), None, "{none}");
+        }
+        assert_eq!(login_of(0), None);
     }
 
     #[test]

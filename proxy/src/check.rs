@@ -7,7 +7,7 @@ use audit::Presence;
 use host::access::{self, Allowed};
 use host::modes::{self, Place, What};
 
-use crate::config::{self, Config, ConfigError, Draft, Environment, Setting, Upstream};
+use crate::config::{self, Config, ConfigError, Draft, Environment, Members, Setting, Upstream};
 use crate::log;
 use crate::materials::Materials;
 
@@ -44,12 +44,11 @@ pub fn look(file: &Path, environment: &Environment) -> Found {
         Setting::Test | Setting::Development => found.notes.extend(modes.open),
     }
     found.notes.extend(modes.unknown);
-    found.notes.extend(access::kept_out(&Allowed {
-        section: "admin",
-        socket: &config.admin.socket,
-        uids: &config.admin.allowed_uids,
-        gids: &config.admin.allowed_gids,
-    }));
+    for (uids_key, gids_key, Members { uids, gids }) in config.admin.everybody() {
+        let socket = config.admin.socket.as_path();
+        let keys = (&*format!("admin.{uids_key}"), &*format!("admin.{gids_key}"));
+        found.notes.extend(access::kept_out(&Allowed { keys, socket, uids, gids }));
+    }
     let init = format!("signing-proxy init --config {}", file.display());
     found.journal = Some(Presence::look(&config.audit.dir, &init));
     found

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use host::out;
 use host::signals::{End, Held};
-use signing_core::admin::{Freeze, Nothing, Unseal, path};
+use signing_core::admin::{Freeze, Nothing, Unfreeze, Unseal, path};
 
 use client::Reply;
 use show::Said;
@@ -74,8 +74,14 @@ enum Verb {
         socket: Socket,
     },
     /// End a freeze. Gates that are open sign again at once.
-    #[command(after_help = "Example: signctl unfreeze")]
-    Unfreeze(Socket),
+    #[command(after_help = "Example: signctl unfreeze --reason \"INC-42: KMS is well again\"")]
+    Unfreeze {
+        /// Why signing is safe again; recorded.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        socket: Socket,
+    },
     /// Read the configuration again: TLS material, registry, callers, aliases, [gate].
     /// All or nothing: with a mistake nothing changes, and every mistake is listed.
     #[command(after_help = "Example: signctl reload && signctl status")]
@@ -152,7 +158,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             let freeze = Freeze { reason: reason.clone() };
             (client::post(socket, path::FREEZE, &freeze)?, frozen)
         }
-        Verb::Unfreeze(_) => (client::post(socket, path::UNFREEZE, &Nothing {})?, frozen),
+        Verb::Unfreeze { reason, .. } => {
+            let unfreeze = Unfreeze { reason: reason.clone() };
+            (client::post(socket, path::UNFREEZE, &unfreeze)?, frozen)
+        }
         Verb::Reload(_) => (client::post(socket, path::RELOAD, &Nothing {})?, |reply| {
             Ok(show::reloaded(&reply.read()?))
         }),
@@ -197,7 +206,7 @@ impl Verb {
         match self {
             Self::Status(socket)
             | Self::Freeze { socket, .. }
-            | Self::Unfreeze(socket)
+            | Self::Unfreeze { socket, .. }
             | Self::Reload(socket)
             | Self::Unseal { socket, .. }
             | Self::Doctor(socket)

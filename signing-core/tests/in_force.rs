@@ -27,7 +27,7 @@ fn unseal(signer_kid: Option<&str>) -> Record<'_> {
 }
 
 const UNFREEZE: Record<'static> =
-    Record::Unfreeze(Unfreeze { by: "b", frozen_by: "a", reason: "r" });
+    Record::Unfreeze(Unfreeze { by: "b", frozen_by: "a", frozen_for: "r", reason: "s" });
 
 fn heard(records: &[Record<'_>]) -> InForce {
     let mut in_force = InForce::default();

@@ -39,7 +39,7 @@ def the_page_and_the_checker_agree_on_a_good_journal():
 
 def a_segment_begins_with_what_is_in_force():
     sealed = body("gate", {"detail": "d", "from": "open", "signer_kid": "s", "to": "sealed"})
-    frozen, unfrozen = body("freeze", {"by": "a", "reason": "r"}), body("unfreeze", {"by": "b", "frozen_by": "a", "reason": "r"})
+    frozen, unfrozen = body("freeze", {"by": "a", "reason": "r"}), body("unfreeze", {"by": "b", "frozen_by": "a", "frozen_for": "r", "reason": "s"})
     unsealed = body("unseal", {"by": "b", "reason": "r", "sealed_for": "d", "signer_kid": "s"})
     start = body("start", RECORDS[1][1] | FROZEN)
     seals = [{"at": FROZEN["freeze"]["at"], "detail": "d", "signer_kid": "s"}]

@@ -26,7 +26,7 @@ FIELDS = {
     "withheld": "detail reason request_id signed signer_kid",
     "gate": "detail from signer_kid to upstream?",
     "freeze": "by reason",
-    "unfreeze": "by frozen_by reason",
+    "unfreeze": "by frozen_by frozen_for reason",
     "unseal": "by reason sealed_for signer_kid?",
     "reload": "by generation",
     "drill": "by phase signer_kid slipped? time_to_recover_ms? time_to_refuse_ms?",

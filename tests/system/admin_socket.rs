@@ -50,7 +50,7 @@ async fn a_state_change_is_logged_with_uid_and_user_name() {
     assert_eq!(proxy.signctl(&["freeze", "--reason", "INC-7"]).0, 0);
     let status = proxy.admin("GET", "/v1/status", json!(null)).await;
     assert_eq!(status.body["freeze"]["by"], "uid 0 (root)");
-    assert_eq!(proxy.signctl(&["unfreeze"]).0, 0);
+    assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
     let log = proxy.process.says("\"unfrozen\"").await;
     for word in ["\"frozen\"", "\"unfrozen\"", "uid 0 (root)", "INC-7"] {
         assert!(log.contains(word), "{word} in\n{log}");
@@ -68,6 +68,8 @@ async fn bad_commands_change_nothing_and_say_what_to_do() {
         ("POST", "/v1/freeze", json!({"reason": "two\nlines"}), 400, "invalid_request"),
         ("POST", "/v1/freeze", json!({"reason": "x", "force": true}), 400, "invalid_request"),
         ("GET", "/v1/freeze", json!(null), 405, "method_not_allowed"),
+        ("POST", "/v1/unfreeze", json!({}), 400, "invalid_request"),
+        ("POST", "/v1/unfreeze", json!({"reason": " "}), 400, "invalid_request"),
         ("POST", "/v1/unseal", json!({"signer_kid": "ec"}), 400, "invalid_request"),
         ("POST", "/v1/sign", json!({"message": "aGk="}), 404, "not_found"),
     ] {
@@ -78,9 +80,10 @@ async fn bad_commands_change_nothing_and_say_what_to_do() {
             "{method} {path}: {answer:?}"
         );
     }
-    for (path, body) in
-        [("/v1/unfreeze", json!({})), ("/v1/unseal", json!({"signer_kid": "ec", "reason": "x"}))]
-    {
+    for (path, body) in [
+        ("/v1/unfreeze", json!({"reason": "over"})),
+        ("/v1/unseal", json!({"signer_kid": "ec", "reason": "x"})),
+    ] {
         let answer = proxy.admin("POST", path, body).await;
         assert_eq!(answer.status, 409, "{answer:?}");
         assert!(answer.body["note"].is_string());
@@ -111,8 +114,8 @@ async fn signctl_says_the_same_to_people_and_programs_and_exits_0_only_when_all_
     let (code, said, _) = proxy.signctl(&["status", "--json"]);
     let status: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &status["frozen"], &status["reason"]), (1, &json!(true), &json!("frozen")));
-    assert_eq!(proxy.signctl(&["unfreeze", "--json"]).0, 0);
-    let (code, _, error) = proxy.signctl(&["unfreeze"]);
+    assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over", "--json"]).0, 0);
+    let (code, _, error) = proxy.signctl(&["unfreeze", "--reason", "over"]);
     assert_eq!(code, 1, "{error}");
 }
 

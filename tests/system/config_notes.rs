@@ -209,7 +209,9 @@ fn what_is_missing_on_this_machine_or_reaches_nobody_is_noted() {
         &[
             &["state.dir:", "nowhere is no directory on this machine"],
             &["admin.socket:", "run is no directory on this machine"],
-            &["admin.allowed_uids: is [], and so is allowed_gids: nobody can freeze"],
+            &[
+                "admin.allowed_uids: is [], and no role that may freeze has a user: nobody can freeze",
+            ],
             &["signers \"ec\": region is \"eu-test-1\", but key_id", "is in \"eu-test-2\""],
         ],
     );

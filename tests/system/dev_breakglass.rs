@@ -206,7 +206,7 @@ async fn every_way_to_cheat_is_refused_with_its_sentence() {
     assert!(frozen, "{said}");
     let answer = out.activate("good.json", &approvals.each_ref());
     refused(&answer, "frozen", "signctl unfreeze");
-    let (unfrozen, said) = out.signctl(&["unfreeze"]);
+    let (unfrozen, said) = out.signctl(&["unfreeze", "--reason", "over"]);
     assert!(unfrozen, "{said}");
 
     // None of that used up the request.

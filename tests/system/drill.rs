@@ -168,7 +168,7 @@ async fn it_does_not_begin_where_it_is_not_meant_or_can_show_nothing() {
 
     assert_eq!(proxy.signctl(&["freeze", "--reason", "stop"]).0, 0);
     refused(named("ec", 1), 503, "frozen").await;
-    assert_eq!(proxy.signctl(&["unfreeze"]).0, 0);
+    assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
     // One at a time, whichever signer; the other goes on signing.
     let second = async {
         eventually("the first is under way", || async {

@@ -134,7 +134,7 @@ impl Operator<'_> {
         let from = Instant::now();
         self.some_are_refused("frozen").await;
         let to = Instant::now();
-        let ended = self.proxy.admin("POST", "/v1/unfreeze", json!({})).await;
+        let ended = self.proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await;
         assert_eq!(ended.status, 200, "{ended:?}");
         Closed { caller: None, from, to }
     }

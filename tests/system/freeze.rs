@@ -21,7 +21,10 @@ async fn the_very_next_request_after_a_freeze_is_refused() {
         let refused = alice.sign_message("ec", b"hi").await;
         assert_eq!((refused.status, refused.reason()), (503, "frozen"), "{refused:?}");
         assert!(refused.body["detail"].as_str().unwrap().contains("INC-1"));
-        assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+        assert_eq!(
+            proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status,
+            200
+        );
     }
     assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
 }
@@ -88,7 +91,10 @@ async fn i1_no_signature_arrives_after_a_freeze_was_answered() {
             signed += client.await.unwrap();
         }
         assert!(signed > 0);
-        assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+        assert_eq!(
+            proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status,
+            200
+        );
     }
 }
 
@@ -108,7 +114,7 @@ async fn i1_a_signature_that_was_under_way_when_it_froze_is_withheld() {
     .await;
     // Even if the freeze has ended when the signature comes: another epoch.
     assert_eq!(proxy.admin("POST", "/v1/freeze", json!({"reason": "INC-2"})).await.status, 200);
-    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status, 200);
     let answer = asked.await.unwrap();
     assert_eq!((answer.status, answer.reason()), (503, "gate_closed_in_flight"), "{answer:?}");
     assert!(answer.body.get("signature").is_none());
@@ -133,7 +139,7 @@ async fn a_freeze_survives_a_restart_and_kill_9() {
     assert_eq!(proxy.client(ALICE).await.sign_message("ec", b"hi").await.reason(), "frozen");
     let status = proxy.admin("GET", "/v1/status", json!(null)).await;
     assert_eq!(status.body["freeze"]["reason"], "INC-3");
-    assert_eq!(proxy.signctl(&["unfreeze"]).0, 0);
+    assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
     proxy.healthy().await;
     proxy.stop().await;
     let proxy = builder.start().await;
@@ -162,7 +168,7 @@ async fn the_environment_freezes_at_the_start() {
         // It is a freeze like any other: it ends when an operator ends it.
         let proxy = builder.start_shut().await;
         proxy.unhealthy_for("frozen").await;
-        assert_eq!(proxy.signctl(&["unfreeze"]).0, 0);
+        assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
         proxy.healthy().await;
     }
 }

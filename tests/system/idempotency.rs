@@ -63,7 +63,7 @@ async fn a_replay_passes_the_gate_again_and_never_crosses_a_seal() {
     let first = sign(&alice, "order-1", "ec", "aGk=").await;
     assert_eq!(proxy.admin("POST", "/v1/freeze", json!({"reason": "x"})).await.status, 200);
     assert_eq!(sign(&alice, "order-1", "ec", "aGk=").await.reason(), "frozen");
-    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status, 200);
     let again = sign(&alice, "order-1", "ec", "aGk=").await;
     assert_eq!(again.signature(), first.signature(), "a freeze is no reason to forget");
     key.break_with(Fault::CorruptSignature);

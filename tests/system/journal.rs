@@ -74,7 +74,7 @@ async fn what_changes_whether_it_signs_is_recorded_with_who_did_it() {
     assert_eq!(proxy.admin("POST", "/v1/freeze", json!({"reason": "INC-9"})).await.status, 200);
     assert_eq!(alice.sign_message("ec", b"hi").await.reason(), "frozen");
     assert_eq!(alice.sign_message("ec", b"hi").await.reason(), "frozen");
-    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status, 200);
     let reloaded = proxy.admin("POST", "/v1/reload", json!({})).await;
     assert_eq!(reloaded.status, 200, "{reloaded:?}");
     proxy.stop().await;
@@ -87,7 +87,8 @@ async fn what_changes_whether_it_signs_is_recorded_with_who_did_it() {
     assert_eq!(frozen["reason"], "INC-9");
     assert!(frozen["by"].as_str().unwrap().starts_with("uid 0"), "{frozen}");
     let [unfrozen] = of_type(&records, "unfreeze")[..] else { panic!("{words:?}") };
-    assert_eq!((&unfrozen["reason"], &unfrozen["frozen_by"]), (&json!("INC-9"), &frozen["by"]));
+    assert_eq!((&unfrozen["reason"], &unfrozen["by"]), (&json!("over"), &frozen["by"]));
+    assert_eq!((&unfrozen["frozen_for"], &unfrozen["frozen_by"]), (&json!("INC-9"), &frozen["by"]));
     assert_eq!(of_type(&records, "reload").len(), 1);
     assert!(of_type(&records, "gate").iter().any(|gate| gate["to"] == "open"), "{words:?}");
     // Refusals are counted, not written one by one.

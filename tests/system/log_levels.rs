@@ -38,7 +38,10 @@ async fn what_cannot_be_read_silences_nothing() {
         let said = said_of_it(&log);
         let [only] = said.as_slice() else { panic!("{setting:?}: {said:?}\n{log}") };
         assert!(only.contains(why) && only.contains("the default applies: info"), "{only}");
-        assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+        assert_eq!(
+            proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status,
+            200
+        );
         proxy.stop().await;
     }
     let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);

@@ -85,6 +85,7 @@ mod regions;
 mod registry_edits;
 mod reload;
 mod revocation;
+mod roles;
 mod seals;
 mod secret_files;
 mod security_page;

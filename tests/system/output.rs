@@ -45,7 +45,7 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl gate", "--url http://METRICS --json", "", Unread::With(0)),
     ("signctl freeze", "--reason why --socket SOCKET", "", Unread::With(0)),
     ("signctl gate", "--url http://METRICS", "", Unread::With(2)),
-    ("signctl unfreeze", "--socket SOCKET", "", Unread::With(0)),
+    ("signctl unfreeze", "--reason over --socket SOCKET", "", Unread::With(0)),
     ("signctl reload", "--socket SOCKET", "", Unread::With(0)),
     ("signctl unseal", "--audit --reason why --json --socket SOCKET", "", Unread::With(1)),
     ("signctl doctor", "--socket SOCKET", "", Unread::With(0)),

@@ -269,7 +269,12 @@ fn an_answer_that_is_a_list_is_no_good_answer() {
     {
         let socket = scratch.path(&format!("{number}.sock"));
         answering(&socket, body);
-        for verb in [&["status"][..], &["unfreeze"], &["reload"], &["breakglass", "status"]] {
+        for verb in [
+            &["status"][..],
+            &["unfreeze", "--reason", "over"],
+            &["reload"],
+            &["breakglass", "status"],
+        ] {
             let mut signctl = Command::new(ours("signctl"));
             let output = signctl.args(verb).arg("--socket").arg(&socket).output().unwrap();
             let said = String::from_utf8(output.stderr).unwrap();

@@ -249,7 +249,7 @@ async fn i8_whatever_one_user_does_at_the_admin_socket_another_can_freeze() {
                     assert_eq!(code, 0, "{what}: {error}");
                     let (code, said, error) = proxy.signctl(&["status"]);
                     assert!(code == 1 && said.contains("INC-7"), "{what}: {said}{error}");
-                    let (code, _, error) = proxy.signctl(&["unfreeze"]);
+                    let (code, _, error) = proxy.signctl(&["unfreeze", "--reason", "over"]);
                     assert_eq!(code, 0, "{what}: {error}");
                 }
                 drop(crowd);

@@ -31,7 +31,7 @@ async fn an_admin_socket_that_is_removed_is_bound_again_and_freezes() {
         is_bound(&proxy.socket).await;
         let (code, _, said) = proxy.signctl(&["freeze", "--reason", round]);
         assert_eq!(code, 0, "{said}");
-        assert_eq!(proxy.signctl(&["unfreeze"]).0, 0);
+        assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
     }
     proxy.process.says("the admin socket was removed, and is bound again").await;
 }

@@ -71,7 +71,7 @@ async fn i7_a_freeze_outlives_the_file_that_held_it() {
     assert!(reason.contains("INC-43") && reason.contains("INC-42"), "{reason}");
     let start = newest(&builder, "start");
     assert!(start["data"]["freeze"]["reason"].as_str().unwrap().contains("INC-43"), "{start}");
-    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status, 200);
     proxy.healthy().await;
     proxy.stop().await;
 
@@ -112,7 +112,7 @@ async fn i7_a_file_that_says_less_than_the_journal_frees_nothing() {
         proxy.stop().await;
     }
     let proxy = builder.clone().start_shut().await;
-    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status, 200);
     proxy.unhealthy_for("sealed").await;
     let unsealed = json!({"signer_kid": "ec", "reason": "it was a drill"});
     assert_eq!(proxy.admin("POST", "/v1/unseal", unsealed).await.status, 200);
@@ -153,7 +153,7 @@ async fn an_end_that_was_recorded_and_could_not_be_stored_is_none() {
     // A directory that is not empty lets no file take its place.
     fs::remove_file(stored(&world)).unwrap();
     fs::create_dir_all(stored(&world).join("full")).unwrap();
-    assert_eq!(proxy.signctl(&["unfreeze"]).0, 1);
+    assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 1);
     assert_eq!(refused(&proxy).await, "frozen");
     proxy.stop().await;
     fs::remove_dir_all(stored(&world)).unwrap();

@@ -125,7 +125,7 @@ async fn a_client_that_reads_within_the_time_gets_what_was_released_and_keeps_it
         })
         .await;
     }
-    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status, 200);
     for reader in &readers {
         assert_eq!(reader.sign_message("ed", b"hi").await.status, 200, "the same connection");
     }
@@ -150,7 +150,7 @@ async fn a_freeze_does_not_wait_for_clients_that_go_on_asking() {
         std::future::ready((refused.load(Ordering::SeqCst) == busy.len()).then_some(()))
     })
     .await;
-    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status, 200);
     for client in busy {
         client.await.unwrap();
     }

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::geteuid;
-use signing_core::admin::path;
+use signing_core::admin::{Role, path, who_may};
 use signing_core::{Reason, Refusal};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -60,7 +60,8 @@ impl Rooms {
     fn new(access: &config::Admin) -> Self {
         // Root and the socket's owner beside those who are named: they may come by their group.
         let always = [0, geteuid().as_raw()];
-        let users: BTreeSet<u32> = access.allowed_uids.iter().copied().chain(always).collect();
+        let named = access.everybody().into_iter().flat_map(|(_, _, members)| &members.uids);
+        let users: BTreeSet<u32> = named.copied().chain(always).collect();
         Self {
             named: Places::new(users.len() * PER_USER_MAX, PER_USER_MAX),
             by_group: Places::new(BY_GROUP_MAX, PER_USER_MAX),
@@ -112,10 +113,10 @@ pub async fn serve(
         // A peer that the kernel does not name is nobody.
         if let Ok(credentials) = stream.peer_cred() {
             let peer = Peer::new(&credentials);
-            let may_use = peer.may_use(&admin.access);
-            if let Some(place) = rooms.begin(peer.uid(), may_use) {
+            let roles = peer.roles(&admin.access);
+            if let Some(place) = rooms.begin(peer.uid(), !roles.is_empty()) {
                 let shared = (Arc::clone(&admin), Arc::clone(&logs));
-                tokio::spawn(connection(stream, (peer, may_use), Arc::new(place), shared));
+                tokio::spawn(connection(stream, (peer, roles.into()), Arc::new(place), shared));
             }
         }
         // Whoever has asked already is heard before the next one can take its place.
@@ -126,7 +127,7 @@ pub async fn serve(
 /// One request, so that nobody keeps a place without asking.
 async fn connection(
     stream: UnixStream,
-    (peer, may_use): (Peer, bool),
+    (peer, roles): (Peer, Arc<[Role]>),
     place: Arc<Place<u32>>,
     (admin, logs): (Arc<Admin>, Arc<Logs>),
 ) {
@@ -134,10 +135,11 @@ async fn connection(
         let (place, logs) = (Arc::clone(&place), Arc::clone(&logs));
         service_fn(move |request| {
             let (admin, place, logs) = (Arc::clone(&admin), Arc::clone(&place), Arc::clone(&logs));
+            let roles = Arc::clone(&roles);
             async move {
-                let answer = match may_use {
-                    true => answer(&admin, peer, &place, request).await,
-                    false => Err(not_allowed(peer.uid(), &place, &logs)),
+                let answer = match allowed(&roles, request.uri().path()) {
+                    Ok(()) => answer(&admin, peer, &place, request).await,
+                    Err(why) => Err(not_allowed(peer.uid(), &why, &place, &logs)),
                 };
                 Ok::<_, Infallible>(answer.unwrap_or_else(|refusal| problem(&refusal, None)))
             }
@@ -169,19 +171,36 @@ async fn connection(
     }
 }
 
-fn not_allowed(uid: u32, place: &Place<u32>, logs: &Logs) -> Refusal {
+/// Whether a peer with these roles may ask for that path; or why not, and what to do.
+fn allowed(roles: &[Role], asked: &str) -> Result<(), String> {
+    if roles.is_empty() {
+        return Err(
+            "may not use this socket; the keys of [admin] that end in _uids and _gids say \
+                    who may"
+                .to_owned(),
+        );
+    }
+    // What is no path is told to whoever has a role.
+    if !path::ALL.contains(&asked) || roles.iter().any(|role| role.may(asked)) {
+        return Ok(());
+    }
+    let has: Vec<_> = roles.iter().map(|role| role.word()).collect();
+    Err(format!(
+        "has the role {} here, and {asked} takes {}: ask one of them, or add the uid to the role in \
+         [admin] and restart",
+        has.join(" and "),
+        who_may(asked)
+    ))
+}
+
+fn not_allowed(uid: u32, why: &str, place: &Place<u32>, logs: &Logs) -> Refusal {
     // Answered at once, however many have asked.
     let _ = place.asked();
     let who = format!("uid {uid}");
     if let Some(left_out) = logs.refused.pass(now()) {
-        tracing::warn!(target: "admin", peer = who, left_out, "refused on the admin socket");
+        tracing::warn!(target: "admin", peer = who, why, left_out, "refused on the admin socket");
     }
-    Refusal::new(
-        Reason::CallerNotAuthorized,
-        format!(
-            "{who} may not use this socket; admin.allowed_uids and admin.allowed_gids say who may"
-        ),
-    )
+    Refusal::new(Reason::CallerNotAuthorized, format!("{who} {why}"))
 }
 
 /// Reads the whole request before it counts as one: a body that does not come keeps nobody out.

@@ -16,8 +16,8 @@ use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use signing_core::admin::{
-    self, Drill, Freeze, Frozen, JournalStatus, OlderSegments, ProxyStatus, Status, Unseal,
-    Unsealed, path,
+    self, Drill, Freeze, Frozen, JournalStatus, OlderSegments, ProxyStatus, Status, Unfreeze,
+    Unseal, Unsealed, path,
 };
 use signing_core::gate::{AuditStop, Slots};
 use signing_core::{Kid, Moment, Reason, Refusal, json};
@@ -144,7 +144,10 @@ async fn respond(
             answer(outcome, |note| Frozen { frozen, connections_cut: Some(cut), note })
         }
         (path::UNFREEZE, &Method::POST) => {
-            let outcome = admin.monitor.unfreeze(peer.name().await).await.map_err(gone)?;
+            let Unfreeze { reason } = read(&request)?;
+            let reason = one_line(&reason)?;
+            let by = peer.name().await;
+            let outcome = admin.monitor.unfreeze(reason, by).await.map_err(gone)?;
             let frozen = still_frozen(admin);
             answer(outcome, |note| Frozen { frozen, connections_cut: None, note })
         }

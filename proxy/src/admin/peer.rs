@@ -1,8 +1,10 @@
-//! Who is at the other end of the admin socket: SO_PEERCRED (unix(7)).
+//! Who is at the other end of the admin socket: SO_PEERCRED (unix(7)), and who logged in before
+//! they became that user.
 
 use std::time::Duration;
 
 use host::user;
+use signing_core::admin::Role;
 use tokio::net::unix::UCred;
 
 use crate::config;
@@ -17,11 +19,15 @@ const LOOKUP_SOON: Duration = Duration::from_millis(50);
 pub(super) struct Peer {
     uid: u32,
     gid: u32,
+    /// Who logged in, if that is another user: sudo and su leave it as it is.
+    login: Option<u32>,
 }
 
 impl Peer {
     pub(super) fn new(credentials: &UCred) -> Self {
-        Self { uid: credentials.uid(), gid: credentials.gid() }
+        let uid = credentials.uid();
+        let login = credentials.pid().and_then(user::login_of).filter(|login| *login != uid);
+        Self { uid, gid: credentials.gid(), login }
     }
 
     pub(super) fn uid(self) -> u32 {
@@ -29,11 +35,13 @@ impl Peer {
     }
 
     /// By the peer's user and primary group: the kernel tells no others.
-    pub(super) fn may_use(self, access: &config::Admin) -> bool {
-        access.allowed_uids.contains(&self.uid) || access.allowed_gids.contains(&self.gid)
+    pub(super) fn roles(self, access: &config::Admin) -> Vec<Role> {
+        access.roles_of(self.uid, self.gid)
     }
 
-    /// `uid 1000 (alice)`, for the record. The number counts, the name explains.
+    /// `uid 1000 (alice)`, or `uid 0 (root) for uid 1000 (alice)` behind sudo, for the record. The
+    /// numbers count, the names explain. Who logged in is what the kernel keeps of the process that
+    /// asks; it decides nothing.
     pub(super) async fn name(self) -> String {
         self.name_within(LOOKUP_MAX).await
     }
@@ -44,10 +52,14 @@ impl Peer {
     }
 
     async fn name_within(self, most: Duration) -> String {
-        let look_up = tokio::task::spawn_blocking(move || user::named(self.uid));
+        let described = move |named: fn(u32) -> String| match self.login {
+            Some(login) => format!("{} for {}", named(self.uid), named(login)),
+            None => named(self.uid),
+        };
+        let look_up = tokio::task::spawn_blocking(move || described(user::named));
         match tokio::time::timeout(most, look_up).await {
             Ok(Ok(named)) => named,
-            Ok(Err(_)) | Err(_) => user::nameless(self.uid),
+            Ok(Err(_)) | Err(_) => described(user::nameless),
         }
     }
 }

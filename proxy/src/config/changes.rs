@@ -16,7 +16,7 @@ impl Config {
             setting,
             server,
             metrics_listen,
-            admin: Admin { socket, allowed_uids, allowed_gids },
+            admin: Admin { socket, allowed, roles },
             state_dir,
             // The handover to a new audit key is signed at the start only.
             audit: Audit { dir, key_file, previous_key_file: _, segment_bytes },
@@ -35,8 +35,14 @@ impl Config {
         changes.compare("deployment.environment", setting, &next.setting);
         changes.compare("metrics.listen", metrics_listen, &next.metrics_listen);
         changes.compare("admin.socket", socket, &next.admin.socket);
-        changes.compare("admin.allowed_uids", allowed_uids, &next.admin.allowed_uids);
-        changes.compare("admin.allowed_gids", allowed_gids, &next.admin.allowed_gids);
+        changes.compare("admin.allowed_uids", &allowed.uids, &next.admin.allowed.uids);
+        changes.compare("admin.allowed_gids", &allowed.gids, &next.admin.allowed.gids);
+        for (role, members) in roles {
+            let (uids, gids) = Admin::keys(*role);
+            let then = next.admin.roles.get(role).cloned().unwrap_or_default();
+            changes.compare(&format!("admin.{uids}"), &members.uids, &then.uids);
+            changes.compare(&format!("admin.{gids}"), &members.gids, &then.gids);
+        }
         changes.compare("state.dir", state_dir, &next.state_dir);
         changes.compare("audit.dir", dir, &next.audit.dir);
         changes.compare("audit.key_file", key_file, &next.audit.key_file);

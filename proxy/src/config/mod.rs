@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use signing_core::admin::Role;
 use signing_core::gate::Thresholds;
 use signing_core::monitor::Probe;
 use signing_core::policy::Rules;
@@ -148,10 +149,62 @@ pub struct Server {
 pub struct Admin {
     /// Path of the unix socket.
     pub socket: PathBuf,
-    /// Users who may use it.
-    pub allowed_uids: Vec<u32>,
-    /// Groups whose primary members may use it.
-    pub allowed_gids: Vec<u32>,
+    /// Who has every role.
+    pub allowed: Members,
+    /// Who has which role beside that.
+    pub roles: BTreeMap<Role, Members>,
+}
+
+/// Users and groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// By user id.
+    pub uids: Vec<u32>,
+    /// By primary group.
+    pub gids: Vec<u32>,
+}
+
+impl Members {
+    fn has(&self, uid: u32, gid: u32) -> bool {
+        self.uids.contains(&uid) || self.gids.contains(&gid)
+    }
+
+    /// Whether nobody is among them.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.uids.is_empty() && self.gids.is_empty()
+    }
+}
+
+impl Admin {
+    /// The keys of `[admin]` that say who has a role.
+    pub(crate) const fn keys(role: Role) -> (&'static str, &'static str) {
+        match role {
+            Role::Observer => ("observer_uids", "observer_gids"),
+            Role::Operator => ("operator_uids", "operator_gids"),
+            Role::Security => ("security_uids", "security_gids"),
+            Role::Fleet => ("fleet_uids", "fleet_gids"),
+        }
+    }
+
+    /// What a peer is: the roles of its user and of its primary group.
+    #[must_use]
+    pub fn roles_of(&self, uid: u32, gid: u32) -> Vec<Role> {
+        let has = |role: &Role| {
+            let members = self.roles.get(role).is_some_and(|members| members.has(uid, gid));
+            members || self.allowed.has(uid, gid)
+        };
+        Role::ALL.into_iter().filter(has).collect()
+    }
+
+    /// Everybody who may use the socket, with the key that says so.
+    pub(crate) fn everybody(&self) -> Vec<(&'static str, &'static str, &Members)> {
+        let roles = self.roles.iter().map(|(role, members)| {
+            let (uids, gids) = Self::keys(*role);
+            (uids, gids, members)
+        });
+        std::iter::once(("allowed_uids", "allowed_gids", &self.allowed)).chain(roles).collect()
+    }
 }
 
 /// The journal.

@@ -1,15 +1,17 @@
 //! From a file's text and the environment to a [`Config`], mistake by mistake.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use signing_core::admin::Role;
 use toml::Table;
 
 use super::gate;
 use super::grants;
 use super::upstreams::Upstreams;
-use super::{Admin, Audit, Breakglass, Config, Draft, Server, Setting};
+use super::{Admin, Audit, Breakglass, Config, Draft, Members, Server, Setting};
 use host::environment::Environment;
 use host::section::{Mistakes, Section};
 
@@ -235,11 +237,17 @@ impl Reader<'_> {
                 ),
             );
         }
-        let admin = Admin {
-            socket,
-            allowed_uids: section.ids("allowed_uids").unwrap_or_else(|| vec![0]),
-            allowed_gids: section.ids("allowed_gids").unwrap_or_default(),
+        let allowed = Members {
+            uids: section.ids("allowed_uids").unwrap_or_else(|| vec![0]),
+            gids: section.ids("allowed_gids").unwrap_or_default(),
         };
+        let mut roles = BTreeMap::new();
+        for role in Role::ALL {
+            let (uids, gids) = Admin::keys(role);
+            let mut ids = |key| section.ids(key).unwrap_or_default();
+            roles.insert(role, Members { uids: ids(uids), gids: ids(gids) });
+        }
+        let admin = Admin { socket, allowed, roles };
         section.finish();
         admin
     }

@@ -64,7 +64,7 @@ Look at what was recorded, and check all of it (with --follow, tail goes on):
 
 Stop all signing, and allow it again:
   {signctl} --socket {dir}/run/admin.sock freeze --reason "trying it out"
-  {signctl} --socket {dir}/run/admin.sock unfreeze
+  {signctl} --socket {dir}/run/admin.sock unfreeze --reason "tried it"
 
 {breakglass}
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use host::clock::rfc3339;
 use signing_core::Kid;
+use signing_core::admin::path;
 use signing_core::key::names_of;
 use time::{Duration, OffsetDateTime};
 use upstream::settings::{AwsKms, Pkcs11};
@@ -180,8 +181,20 @@ fn region_of_arn(key_id: &str) -> Option<&str> {
 }
 
 fn nobody(admin: &Admin) -> Option<String> {
-    (admin.allowed_uids.is_empty() && admin.allowed_gids.is_empty()).then(|| {
-        "admin.allowed_uids: is [], and so is allowed_gids: nobody can freeze or unseal; add a user"
+    let may = |asked: &str| {
+        let mut roles = admin.roles.iter().filter(|(role, _)| role.may(asked));
+        !admin.allowed.is_empty() || roles.any(|(_, members)| !members.is_empty())
+    };
+    if !may(path::FREEZE) {
+        return Some(
+            "admin.allowed_uids: is [], and no role that may freeze has a user: nobody can freeze; \
+             add a user"
+                .to_owned(),
+        );
+    }
+    (!may(path::UNSEAL)).then(|| {
+        "admin.security_uids: is [], and so are security_gids and allowed_uids: nobody can end a \
+         seal; add a user"
             .to_owned()
     })
 }

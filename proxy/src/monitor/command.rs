@@ -19,7 +19,7 @@ pub(super) enum Command {
     /// An operator's stop.
     Freeze { reason: String, by: String, reply: oneshot::Sender<Outcome> },
     /// Its end.
-    Unfreeze { by: String, reply: oneshot::Sender<Outcome> },
+    Unfreeze { reason: String, by: String, reply: oneshot::Sender<Outcome> },
     /// The end of a seal.
     Unseal { what: Sealed, reason: String, by: String, reply: oneshot::Sender<Outcome> },
     /// Another rulebook, other thresholds, another way of probing.

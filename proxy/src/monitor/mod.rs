@@ -172,8 +172,8 @@ impl Monitor {
     ///
     /// # Errors
     /// [`MonitorGone`].
-    pub async fn unfreeze(&self, by: String) -> Result<Outcome, MonitorGone> {
-        self.ask(|reply| Command::Unfreeze { by, reply }).await
+    pub async fn unfreeze(&self, reason: String, by: String) -> Result<Outcome, MonitorGone> {
+        self.ask(|reply| Command::Unfreeze { reason, by, reply }).await
     }
 
     /// Unseals a signer or the journal, once that is recorded and on disk.

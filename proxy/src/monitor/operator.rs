@@ -28,14 +28,15 @@ impl Writer {
 
     /// Recorded first, on disk second, in force third: nobody loosens anything without a
     /// trace, and what a restart would bring back has not ended.
-    pub(super) fn unfreeze(&mut self, by: String, reply: oneshot::Sender<Outcome>) {
+    pub(super) fn unfreeze(&mut self, reason: &str, by: String, reply: oneshot::Sender<Outcome>) {
         let Some(freeze) = self.state.in_force.freeze.clone() else {
             return disk::tell(reply, Outcome::Nothing("no freeze is in force".into()));
         };
         let record = Record::Unfreeze(journal::Unfreeze {
             by: &by,
             frozen_by: &freeze.by,
-            reason: &freeze.reason,
+            frozen_for: &freeze.reason,
+            reason,
         });
         let recording = self.disk.record(&record);
         self.disk.then_loosen(recording, Loosen::Freeze { freeze, by, reply });

@@ -82,7 +82,7 @@ impl Writer {
                 self.publish_news(news);
             }
             Command::Freeze { reason, by, reply } => self.freeze(reason, by, reply),
-            Command::Unfreeze { by, reply } => self.unfreeze(by, reply),
+            Command::Unfreeze { reason, by, reply } => self.unfreeze(&reason, by, reply),
             Command::Unseal { what, reason, by, reply } => self.unseal(what, reason, by, reply),
             Command::Reload { rulebook, thresholds, probe, reply } => {
                 self.evidence.traffic().set_slow_call(thresholds.window.slow_call);

@@ -199,7 +199,13 @@ fn readable(record: &Record) -> String {
         "gate" => format!("{} -> {} {}", text("from"), text("to"), text("detail")),
         "freeze" | "unseal" => format!("by {}: {}", text("by"), text("reason")),
         "unfreeze" => {
-            format!("by {}, of the freeze by {}: {}", text("by"), text("frozen_by"), text("reason"))
+            format!(
+                "by {}: {}, of the freeze by {}: {}",
+                text("by"),
+                text("reason"),
+                text("frozen_by"),
+                text("frozen_for")
+            )
         }
         "drill" => format!("{} of {} by {}", text("phase"), text("signer_kid"), text("by")),
         "reload" => format!("by {}, configuration {}", text("by"), text("generation")),

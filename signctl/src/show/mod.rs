@@ -72,7 +72,7 @@ pub(crate) fn status(health: &Health, proxy: &ProxyStatus) -> Said {
     lines.extend(emergency::keys(proxy));
     if let Some(FreezeInForce { since, by, reason }) = &health.freeze {
         lines.push(format!("FROZEN since {since} by {by}: {reason}"));
-        lines.push("to end it: signctl unfreeze".to_owned());
+        lines.push("to end it: signctl unfreeze --reason TEXT".to_owned());
     }
     lines.push(journal(&proxy.audit));
     lines.extend(conditions(&health.conditions));

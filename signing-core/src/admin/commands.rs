@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `POST /v1/unfreeze`, `/v1/reload`, `/v1/doctor`: there is nothing to say.
+/// `POST /v1/reload`, `/v1/doctor`: there is nothing to say.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Nothing {}
 
@@ -11,6 +11,14 @@ pub struct Nothing {}
 #[serde(deny_unknown_fields)]
 pub struct Freeze {
     /// Why; callers and records see it.
+    pub reason: String,
+}
+
+/// `POST /v1/unfreeze`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unfreeze {
+    /// Why signing is safe again; recorded.
     pub reason: String,
 }
 

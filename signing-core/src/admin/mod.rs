@@ -13,11 +13,13 @@ mod drill;
 mod health;
 pub mod path;
 mod problem;
+mod role;
 mod status;
 
-pub use commands::{Freeze, Frozen, Nothing, Reloaded, Unseal, Unsealed};
+pub use commands::{Freeze, Frozen, Nothing, Reloaded, Unfreeze, Unseal, Unsealed};
 pub use condition::{Condition, Level};
 pub use drill::{Drill, DrillReport};
 pub use health::{FreezeInForce, Health, Readiness, SessionHealth, SignerHealth, UpstreamHealth};
 pub use problem::Problem;
+pub use role::{Role, who_may};
 pub use status::{EmergencyKey, JournalStatus, OlderSegments, ProxyStatus, Status, Worker};

@@ -167,8 +167,13 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
             r#"{"by":"uid 0","reason":"INC-1"}"#,
         ),
         (
-            Record::Unfreeze(Unfreeze { by: "uid 0", frozen_by: "uid 1", reason: "INC-1" }),
-            r#"{"by":"uid 0","frozen_by":"uid 1","reason":"INC-1"}"#,
+            Record::Unfreeze(Unfreeze {
+                by: "uid 0",
+                frozen_by: "uid 1",
+                frozen_for: "INC-1",
+                reason: "over",
+            }),
+            r#"{"by":"uid 0","frozen_by":"uid 1","frozen_for":"INC-1","reason":"over"}"#,
         ),
         (
             Record::Unseal(Unseal {

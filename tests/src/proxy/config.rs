@@ -13,13 +13,14 @@ impl ProxyBuilder<'_> {
              [server.tls]\ncertificate_file = \"server.pem\"\nprivate_key_file = \"server.key\"\n\
              client_ca_file = \"ca.pem\"\n{}\n\
              [metrics]\nlisten = \"127.0.0.1:0\"\n\
-             [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n\
+             [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n{}\n\
              [state]\ndir = \"state\"\n\
              [audit]\ndir = \"{}\"\nkey_file = \"audit.key\"\nsegment_bytes = {}\n{}\n\
              [registry]\nfile = \"signers.json\"\n[gate]\n{}\n[breakglass]\n{}\n",
             self.server,
             self.tls,
             nix::unistd::geteuid(),
+            self.admin,
             self.journal,
             self.segment_bytes,
             self.audit,

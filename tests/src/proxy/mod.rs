@@ -32,6 +32,7 @@ pub struct ProxyBuilder<'w> {
     environment: Vec<(String, String)>,
     server: String,
     tls: String,
+    admin: String,
     gate: String,
     audit: String,
     kms: String,
@@ -89,6 +90,7 @@ impl<'w> ProxyBuilder<'w> {
             environment: Vec::new(),
             server: String::new(),
             tls: String::new(),
+            admin: String::new(),
             gate: GATE.to_owned(),
             audit: String::new(),
             kms: String::new(),
@@ -257,6 +259,13 @@ impl<'w> ProxyBuilder<'w> {
     #[must_use]
     pub fn tls(mut self, lines: &str) -> Self {
         self.tls = lines.to_owned();
+        self
+    }
+
+    /// Adds lines to `[admin]`.
+    #[must_use]
+    pub fn admin(mut self, lines: &str) -> Self {
+        self.admin = lines.to_owned();
         self
     }
 

@@ -21,7 +21,7 @@ async fn i5_an_activation_while_frozen_says_how_to_go_on_and_uses_up_nothing() {
     let (reason, detail) = refused(&proxy, &papers).await;
     assert_eq!(reason, "frozen");
     assert!(detail.contains("look first") && detail.contains("signctl unfreeze"), "{detail}");
-    proxy.admin("POST", "/v1/unfreeze", json!({})).await;
+    proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await;
     // The same papers and the same passphrase.
     let answer = activate(&proxy, &papers).await;
     assert_eq!(answer.status, 200, "{}", answer.text);

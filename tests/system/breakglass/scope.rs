@@ -176,7 +176,7 @@ async fn i5_a_freeze_beats_a_session_and_does_not_end_it() {
     assert_eq!((frozen.status, frozen.reason()), (503, "frozen"), "{}", frozen.text);
     let health = proxy.health().await;
     assert_eq!((health.status, &health.body["ok"]), (503, &Value::Bool(false)), "{}", health.text);
-    let unfroze = proxy.admin("POST", "/v1/unfreeze", json!({})).await;
+    let unfroze = proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await;
     assert_eq!(unfroze.status, 200, "{}", unfroze.text);
     assert_eq!(sign(&alice, &[]).await.body["mode"], "breakglass");
     metric_is(&proxy, "breakglass_active", 1.0).await;

@@ -129,7 +129,7 @@ async fn i6_an_answer_that_is_cut_on_its_way_is_recorded_and_holds_up_nothing() 
         })
         .await;
         assert_eq!(proxy.signctl(&["freeze", "--reason", "after"]).0, 0, "{trouble:?}");
-        assert_eq!(proxy.signctl(&["unfreeze"]).0, 0, "{trouble:?}");
+        assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0, "{trouble:?}");
     }
 }
 

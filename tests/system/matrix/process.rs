@@ -267,7 +267,7 @@ async fn i6_a_freeze_that_can_not_be_stored_is_in_force_and_stored_once_it_can_b
     drop(proxy); // kill -9
     let proxy = builder.start_shut().await;
     proxy.unhealthy_for("frozen").await;
-    assert_eq!(proxy.signctl(&["unfreeze"]).0, 0);
+    assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
     proxy.healthy().await;
 }
 

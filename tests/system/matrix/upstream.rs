@@ -208,7 +208,7 @@ async fn of_every_row_the_doctor_says_what_the_next_signature_shows() {
     proxy.healthy().await;
     assert_eq!(proxy.signctl(&["freeze", "--reason", "INC-1"]).0, 0);
     assert!(!agreed(proxy, "a freeze").await);
-    assert_eq!(proxy.signctl(&["unfreeze"]).0, 0);
+    assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
     assert!(agreed(proxy, "no freeze").await);
     for Row { name, made, .. } in doubts() {
         println!("{name}");
@@ -281,7 +281,7 @@ async fn of_the_development_provider_the_doctor_says_what_the_next_signature_sho
     }
     assert_eq!(proxy.signctl(&["freeze", "--reason", "INC-1"]).0, 0);
     assert!(!agreed(&proxy, "a freeze").await);
-    assert_eq!(proxy.signctl(&["unfreeze"]).0, 0);
+    assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
     assert!(agreed(&proxy, "no freeze").await);
 }
 

@@ -102,7 +102,7 @@ async fn a_kms_endpoint_that_is_the_signing_proxy_is_as_well_as_the_proxy_is() {
     assert_gate(&pipeline.variables(&both), 2, &["KMS endpoint", "UNREACHABLE (frozen)"]);
     let (code, found) = gate_json(&alone);
     assert_eq!((code, &found["kms"]["reason"]), (3, &json!("frozen")));
-    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status, 200);
     proxy.healthy().await;
     assert_gate(&alone, 0, &["reachable"]);
 }

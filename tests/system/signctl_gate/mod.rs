@@ -281,7 +281,7 @@ async fn a_frozen_proxy_stops_the_pipeline_until_it_is_unfrozen() {
     );
     let (code, found) = gate_json(&pipeline.variables(&[]));
     assert_eq!((code, &found["proxy"]["reason"]), (2, &json!("frozen")));
-    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({})).await.status, 200);
+    assert_eq!(proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await.status, 200);
     proxy.healthy().await;
     assert_gate(&pipeline.variables(&[]), 0, &["healthy, 1 signer"]);
 }

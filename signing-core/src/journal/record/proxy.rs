@@ -270,6 +270,8 @@ pub struct Unfreeze<'r> {
     /// Who had frozen.
     pub frozen_by: &'r str,
     /// The reason of the freeze that ends.
+    pub frozen_for: &'r str,
+    /// Why signing is safe again.
     pub reason: &'r str,
 }
 
