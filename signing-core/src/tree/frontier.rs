@@ -34,11 +34,17 @@ impl Frontier {
 
     /// Adds the next leaf.
     pub fn push(&mut self, leaf: TreeHash) {
+        self.join(leaf, &mut |_| {});
+    }
+
+    /// Adds the next leaf; `hear` hears each node that it completes, the lowest first.
+    pub(super) fn join(&mut self, leaf: TreeHash, hear: &mut impl FnMut(TreeHash)) {
         let mut hash = leaf;
         // Two subtrees of one size become one of twice that size.
         for _ in 0..self.size.trailing_ones() {
             if let Some(left) = self.hashes.pop() {
                 hash = TreeHash::node(&left, &hash);
+                hear(hash);
             }
         }
         self.hashes.push(hash);
