@@ -1,8 +1,8 @@
 # The images of signing-proxy and breakglass-signer. How to build, verify and run them:
-# docs/packaging.md. Another image is one more stage, and one more name in packaging/rootfs.sh.
+# docs/operating/packaging.md. Another image is one more stage, and one more name in packaging/rootfs.sh.
 
 # By default pinned by version only, and a tag can move. A digest cannot:
-# --build-arg RUST_IMAGE=rust@sha256:...  How to find it: docs/packaging.md.
+# --build-arg RUST_IMAGE=rust@sha256:...  How to find it: docs/operating/packaging.md.
 ARG RUST_IMAGE=rust:1.95.0-bookworm
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src

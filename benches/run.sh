@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the proxy side by side with what it cannot do without; see docs/performance.md.
+# Measures the proxy side by side with what it cannot do without; see docs/internals/performance.md.
 #   benches/run.sh                          about 7 minutes
 #   benches/run.sh --quick                  half a minute: does it work
 #   benches/run.sh --seconds 2 --json FILE  all options: --help

@@ -21,7 +21,7 @@ use signing_proxy::log::Log;
 use signing_proxy::materials::Materials;
 use text::counted;
 
-/// A call of the AWS SDK allocates a lot (docs/performance.md).
+/// A call of the AWS SDK allocates a lot (docs/internals/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

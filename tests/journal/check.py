@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks a journal by docs/journal.md alone: shares no code with the product.
+"""Checks a journal by docs/reference/journal.md alone: shares no code with the product.
 
   check.py DIR [--registry signers.json] [--received FILE.jsonl] [--allow-torn-tail]
   check.py --proof FILE --record FILE --registry signers.json [--receipt FILE.json]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The checker finds what it has to: journals forged by docs/journal.md, good and bad.
+"""The checker finds what it has to: journals forged by docs/reference/journal.md, good and bad.
 
   check_test.py [--all]     --all: each byte changed in ten ways, and not in one
 """

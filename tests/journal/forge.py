@@ -1,4 +1,4 @@
-"""Makes journals of version 2 for check_test.py, by docs/journal.md: shares no code with the checker but `spki`."""
+"""Makes journals of version 2 for check_test.py, by docs/reference/journal.md: shares no code with the checker but `spki`."""
 import base64
 import hashlib
 import json

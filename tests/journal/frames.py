@@ -1,4 +1,4 @@
-"""Headers and frames of a segment, and what is a torn write, by docs/journal.md."""
+"""Headers and frames of a segment, and what is a torn write, by docs/reference/journal.md."""
 import struct
 import zlib
 from collections import namedtuple

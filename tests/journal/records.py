@@ -1,4 +1,4 @@
-"""What bodies hold and what follows from their order, by docs/journal.md ("Bodies")."""
+"""What bodies hold and what follows from their order, by docs/reference/journal.md ("Bodies")."""
 import base64
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A log in tiles, by docs/journal.md ("Reading it") and c2sp.org/tlog-tiles."""
+"""A log in tiles, by docs/reference/journal.md ("Reading it") and c2sp.org/tlog-tiles."""
 import re
 from pathlib import Path
 

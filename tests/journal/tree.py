@@ -1,4 +1,4 @@
-"""The tree, its checkpoints and proofs, by docs/journal.md ("The tree", "A checkpoint", "The receipt")."""
+"""The tree, its checkpoints and proofs, by docs/reference/journal.md ("The tree", "A checkpoint", "The receipt")."""
 import base64
 import binascii
 import hashlib

@@ -142,7 +142,7 @@ pub fn segments(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Where every record of a segment lies, up to the end of the checkpoint that covers it, with its
-/// number (docs/journal.md).
+/// number (docs/reference/journal.md).
 #[must_use]
 pub fn records(segment: &Path) -> Vec<(u64, Place)> {
     let file = segment.file_name().unwrap().to_str().unwrap();
@@ -172,7 +172,7 @@ pub struct Frame {
     pub to: u64,
 }
 
-/// Every frame of a segment, by the lengths in the file alone (docs/journal.md).
+/// Every frame of a segment, by the lengths in the file alone (docs/reference/journal.md).
 #[must_use]
 pub fn frames(segment: &Path) -> Vec<Frame> {
     let bytes = fs::read(segment).unwrap();

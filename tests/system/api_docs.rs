@@ -1,4 +1,4 @@
-//! `docs/api.md` is true: its examples are run against `signing-proxy dev` and answer
+//! `docs/reference/api.md` is true: its examples are run against `signing-proxy dev` and answer
 //! what stands below them, and its table of refusals is the closed list of the code.
 
 use std::path::Path;
@@ -11,7 +11,7 @@ use system_tests::programs::{repository, system};
 
 use crate::dev::dev;
 
-const PAGE: &str = "docs/api.md";
+const PAGE: &str = "docs/reference/api.md";
 
 /// Stands for whatever differs from run to run.
 const ANYTHING: &str = "...";

@@ -258,7 +258,7 @@ async fn export_writes_lines_that_a_checkpoint_covers() {
     let mut tree = Frontier::default();
     for (number, line) in records.iter().enumerate() {
         assert_eq!(line["seq"], number + 1);
-        // By docs/journal.md: the leaf is over the record's bytes.
+        // By docs/reference/journal.md: the leaf is over the record's bytes.
         let leaf = TreeHash::leaf(line["record"].to_string().as_bytes());
         assert_eq!(line["leaf"], leaf.to_string(), "{line}");
         tree.push(leaf);

@@ -182,7 +182,7 @@ fn the_build_runs_only_scripts_of_the_repository() {
     assert_eq!(stages[0][0].1, "${RUST_IMAGE} AS build");
     let image = base_image();
     assert!(image.starts_with("rust:1.") && image.contains('-'), "no exact version: {image}");
-    let manual = fs::read_to_string(repository().join("docs/packaging.md")).unwrap();
+    let manual = fs::read_to_string(repository().join("docs/operating/packaging.md")).unwrap();
     assert!(manual.contains("--build-arg RUST_IMAGE=rust@sha256:") && manual.contains(&image));
     let manifest = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
     let manifest: toml::Table = toml::from_str(&manifest).unwrap();

@@ -312,7 +312,7 @@ async fn refusing(proxy: &Proxy<'_>, times: usize, traffic: Option<&Traffic>) ->
 }
 
 /// How fast a gate refuses whose upstreams all fail, over many drills, with and without
-/// traffic: the figures of docs/reliability.md.
+/// traffic: the figures of docs/internals/reliability.md.
 #[tokio::test]
 async fn many_drills_show_how_fast_it_refuses() {
     let (quiet_world, quiet_key) = world();

@@ -1,4 +1,4 @@
-//! "SoftHSM in five minutes" of `docs/hsm.md`, pasted as it stands, through to a signature that
+//! "SoftHSM in five minutes" of `docs/operating/hsm.md`, pasted as it stands, through to a signature that
 //! openssl verifies.
 
 use std::process::Command;
@@ -15,7 +15,7 @@ const METRICS: &str = "127.0.0.1:9464";
 
 /// The `sh` blocks of the section, in order.
 fn blocks() -> Vec<String> {
-    let page = std::fs::read_to_string(repository().join("docs/hsm.md")).unwrap();
+    let page = std::fs::read_to_string(repository().join("docs/operating/hsm.md")).unwrap();
     let (_, section) = page.split_once("\n## SoftHSM in five minutes\n").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
     let blocks = section.split("\n```").skip(1).step_by(2);

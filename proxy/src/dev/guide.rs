@@ -96,7 +96,7 @@ fn walk(material: &Material, ready: &Ready, signctl: &str, url: &str, metrics: &
     let approve: String = approve.collect();
     let proxy = format!("{signctl} --socket {dir}/run/admin.sock");
     format!(
-        r#"BREAK-GLASS, after an outage of {min} (docs/breakglass.md).
+        r#"BREAK-GLASS, after an outage of {min} (docs/operating/breakglass.md).
 {note}
 Two emergency keys are registered. Where callers ask for RSA by name (dev-rsa), take {others} instead of {kid}.
 An outage: the key is out of reach while its file is not there. Signing is refused until the end of this:

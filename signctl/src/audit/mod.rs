@@ -55,7 +55,7 @@ enum Verb {
                       signctl audit verify --state /var/lib/signing-proxy --with /var/lib/breakglass-signer/journal"
     )]
     Verify(verify::Flags),
-    /// Write records as JSON lines, and the signed checkpoint that covers them (docs/journal.md); or
+    /// Write records as JSON lines, and the signed checkpoint that covers them (docs/reference/journal.md); or
     /// the whole log as tiles.
     #[command(
         after_help = "Example: signctl audit export --from 1 --to 5000 --output records.jsonl\n         \

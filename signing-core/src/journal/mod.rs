@@ -1,5 +1,5 @@
 //! The journal's pure part: what its records say, the bytes they have, and how each write is
-//! covered by a signed checkpoint. The whole format stands in `docs/journal.md`; the room `audit`
+//! covered by a signed checkpoint. The whole format stands in `docs/reference/journal.md`; the room `audit`
 //! reads and writes it.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Name constraints of authorities: what docs/client-certificates.md says of them.
+//! Name constraints of authorities: what docs/operating/certificates.md says of them.
 
 use rcgen::{CustomExtension, DnType, GeneralSubtree, NameConstraints};
 use system_tests::{Pki, Profile};

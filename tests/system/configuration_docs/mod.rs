@@ -1,4 +1,4 @@
-//! `docs/configuration.md` says nothing by itself: its tables are made here, out of
+//! `docs/reference/configuration.md` says nothing by itself: its tables are made here, out of
 //! the comments in `config/signing-proxy.toml` and of what the parser says of each key;
 //! the defaults that stand there, and what a reload takes, are those of the code.
 //!
@@ -17,7 +17,7 @@ use system_tests::{Pki, Profile, Scratch};
 
 use example::{Example, Key, Name, Section, Variable};
 
-const PAGE: &str = "docs/configuration.md";
+const PAGE: &str = "docs/reference/configuration.md";
 const BEGIN: &str = "<!-- made by tests/system/configuration_docs/mod.rs: begin -->\n";
 const END: &str = "<!-- made by tests/system/configuration_docs/mod.rs: end -->\n";
 

@@ -1,5 +1,5 @@
 //! `signctl gate`: a pipeline goes on only over a proxy that proves that it
-//! signs, and every other case has the exit status that docs/gate.md gives it.
+//! signs, and every other case has the exit status that docs/operating/pipelines.md gives it.
 
 mod kms;
 
