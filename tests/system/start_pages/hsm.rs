@@ -1,76 +1,28 @@
-//! "SoftHSM in five minutes" of `docs/operating/hsm.md`, pasted as it stands, through to a signature that
-//! openssl verifies.
-
-use std::process::Command;
+//! `docs/start/hsm.md`, pasted as it stands, through to a signature that openssl verifies.
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use system_tests::client::plain;
-use system_tests::programs::{ours, repository, system};
-use system_tests::{Process, Scratch, eventually};
+use system_tests::programs::system;
+use system_tests::{Process, eventually};
+
+use super::{Shell, blocks};
 
 /// The addresses that the page names. Others serve there while the tests run.
 const DATA: &str = "127.0.0.1:8443";
 const METRICS: &str = "127.0.0.1:9464";
-
-/// The `sh` blocks of the section, in order.
-fn blocks() -> Vec<String> {
-    let page = std::fs::read_to_string(repository().join("docs/operating/hsm.md")).unwrap();
-    let (_, section) = page.split_once("\n## SoftHSM in five minutes\n").unwrap();
-    let (section, _) = section.split_once("\n## ").unwrap();
-    let blocks = section.split("\n```").skip(1).step_by(2);
-    blocks
-        .map(|block| {
-            let (language, text) = block.split_once('\n').unwrap();
-            assert_eq!(language, "sh", "nobody runs this block: {text}");
-            text.to_owned()
-        })
-        .collect()
-}
-
-/// A shell in which the page is pasted, block by block.
-struct Shell {
-    scratch: Scratch,
-    /// What stays from one block to the next: variables and the directory.
-    stays: String,
-}
-
-impl Shell {
-    fn bash(&self, block: &str) -> Command {
-        let mut bash = system("bash");
-        bash.arg("-c").arg(format!("set -e -o pipefail\n{}{block}", self.stays));
-        bash.current_dir(self.scratch.dir());
-        bash
-    }
-
-    fn paste(&mut self, block: &str) -> String {
-        let output = self.bash(block).output().unwrap();
-        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert!(output.status.success(), "{block}\n{said}");
-        let lines =
-            block.lines().filter(|line| ["export ", "cd "].iter().any(|w| line.starts_with(w)));
-        lines.for_each(|line| self.stays.push_str(&format!("{line}\n")));
-        said
-    }
-
-    /// Pastes a block that goes on until it is stopped.
-    fn begin(&self, block: &str) -> Process {
-        Process::start(self.bash(&format!("exec {block}")))
-    }
-}
 
 #[tokio::test]
 async fn softhsm_in_five_minutes_works_as_it_stands() {
     for program in ["softhsm2-util", "openssl", "curl", "awk", "base64"] {
         let _ = system(program);
     }
-    let mut shell = Shell { scratch: Scratch::new(), stays: String::new() };
-    // Where it was built.
-    std::fs::create_dir(shell.scratch.path("target")).unwrap();
-    let built = ours("signing-proxy").parent().unwrap().to_owned();
-    std::os::unix::fs::symlink(built, shell.scratch.path("target/release")).unwrap();
+    let mut shell = Shell::where_it_was_built();
     let (mut said, mut serving) = (String::new(), None);
-    let mut blocks = blocks().into_iter();
+    let mut blocks = blocks("docs/start/hsm.md").into_iter().map(|(language, block)| {
+        assert_eq!(language, "sh", "nobody runs this block: {block}");
+        block
+    });
     assert_eq!(blocks.next().unwrap(), "apt-get install -y softhsm2 openssl curl");
     for block in blocks {
         if block.starts_with("signing-proxy dev ") {
