@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "a test says what it tries")]
 
 mod admin_socket;
+mod alerts;
 mod algorithms;
 mod answers;
 mod api_docs;
