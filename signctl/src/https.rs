@@ -1,4 +1,4 @@
-//! One GET over verified TLS (or to loopback in clear): no redirects, no
+//! One request over verified TLS (or to loopback in clear): no redirects, no
 //! proxies, every read bounded. Who calls it bounds its time.
 
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use host::secret::{self, Fault, SecretError, Wanted};
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
-use http::{HeaderMap, Request};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
@@ -41,15 +41,40 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// Asks `target`.
+/// What is asked.
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    /// Beside those of every request.
+    pub(crate) headers: Vec<(&'static str, &'static str)>,
+    pub(crate) body: Bytes,
+}
+
+impl Ask {
+    /// A GET.
+    pub(crate) fn get() -> Self {
+        Self { method: Method::GET, headers: Vec::new(), body: Bytes::new() }
+    }
+}
+
+/// Gets what is at `target`.
 pub(crate) async fn get(
     target: &Target,
     trust: &Trust,
     body_max_bytes: usize,
 ) -> Result<Answer, Failure> {
+    ask(target, trust, &Ask::get(), body_max_bytes).await
+}
+
+/// Asks `target`.
+pub(crate) async fn ask(
+    target: &Target,
+    trust: &Trust,
+    ask: &Ask,
+    body_max_bytes: usize,
+) -> Result<Answer, Failure> {
     if !target.encrypted {
         let stream = connect(target, trust).await?;
-        return exchange(stream, target, body_max_bytes).await;
+        return exchange(stream, target, ask, body_max_bytes).await;
     }
     let (name, of_files) = (server_name(target)?, trust.clone());
     // Reading files may hang; here it hangs a thread that nobody waits for.
@@ -61,7 +86,7 @@ pub(crate) async fn get(
         .connect(name, stream)
         .await
         .map_err(|error| Failure::new("tls", format!("no TLS with it: {error}{}", hint(&error))))?;
-    exchange(stream, target, body_max_bytes).await
+    exchange(stream, target, ask, body_max_bytes).await
 }
 
 async fn connect(target: &Target, trust: &Trust) -> Result<TcpStream, Failure> {
@@ -87,6 +112,7 @@ async fn connect(target: &Target, trust: &Trust) -> Result<TcpStream, Failure> {
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     target: &Target,
+    ask: &Ask,
     body_max_bytes: usize,
 ) -> Result<Answer, Failure> {
     let broken = |error: hyper::Error| {
@@ -94,12 +120,16 @@ async fn exchange(
         let cause = cause.unwrap_or_else(|| error.to_string());
         Failure::new("no_answer", format!("gave no HTTP answer: {cause}{}", hint(&cause)))
     };
-    let request = Request::get(&target.path)
+    let headers = ask.headers.iter();
+    let request = headers
+        .fold(Request::builder(), |request, (name, value)| request.header(*name, *value))
+        .method(&ask.method)
+        .uri(&target.path)
         .header(HOST, &target.authority)
         .header(USER_AGENT, concat!("signctl/", env!("CARGO_PKG_VERSION")))
         .header(ACCEPT, "application/json")
         .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(ask.body.clone()))
         .map_err(|error| Failure::new("bad_url", error))?;
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
     // Ends with the exchange; its error is the exchange's too.

@@ -1,9 +1,10 @@
 //! `signctl`: the operator's hand. Comfort over the admin socket; what it does,
-//! `curl --unix-socket` can do too. A gate for pipelines, over mutual TLS. And a reader of
-//! the journal's files.
+//! `curl --unix-socket` can do too. A gate for pipelines and a caller's sign and verify, over mutual
+//! TLS. And a reader of the journal's files.
 
 mod audit;
 mod breakglass;
+mod caller;
 mod client;
 mod doctor;
 mod drill;
@@ -118,6 +119,13 @@ enum Verb {
     /// Read the journal: tail, verify, export, key.
     #[command(after_help = "Example: signctl audit tail --follow")]
     Audit(audit::Flags),
+    /// Have a file, standard input or a digest signed, as a service does. Exit 0 only if the signature
+    /// verified here, under the registry.
+    #[command(after_help = caller::sign::help())]
+    Sign(caller::sign::Sign),
+    /// Verify a signature: the proxy says whose it is, and the registry here has to say so too.
+    #[command(after_help = caller::verify::help())]
+    Verify(caller::verify::Verify),
     /// Check an answer with a receipt, far from the journal.
     #[command(after_help = "Example: signctl receipt verify --help")]
     Receipt(receipt::Flags),
@@ -173,6 +181,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Verb::Audit(flags) => return audit::run(flags, arguments.json),
         Verb::Receipt(flags) => return receipt::run(flags, arguments.json),
+        Verb::Sign(flags) => return caller::sign::run(flags, arguments.json),
+        Verb::Verify(flags) => return caller::verify::run(flags, arguments.json),
         Verb::Breakglass(flags) => return breakglass::run(flags, socket, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),
         Verb::Unseal { kid, reason, .. } => {
@@ -216,6 +226,8 @@ impl Verb {
             | Self::Gate(_)
             | Self::Audit(_)
             | Self::Receipt(_)
+            | Self::Sign(_)
+            | Self::Verify(_)
             | Self::Signers(_) => {
                 before.unused();
                 Socket::default()

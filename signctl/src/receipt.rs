@@ -14,6 +14,8 @@ use signing_core::journal::{AuditKeys, Kind, Outline};
 use signing_core::tree::{Inclusion, LogId, TreeHash};
 use signing_core::{Algorithm, Digest, Hash, Input, Registry, SignatureFormat, ToBeSigned};
 
+use crate::show;
+
 /// Receipts.
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -107,6 +109,20 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
         Err(what) => out::report(&format!("DIFFERS: {what}"))?,
     }
     Ok(if found.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether an answer's receipt proves what the answer says, of `input`.
+///
+/// # Errors
+/// What differs.
+pub(crate) fn prove(answer: &[u8], registry: &Registry, input: &Input) -> Result<(), String> {
+    let answer: Answer = signing_core::json::from_slice(answer)
+        .map_err(|error| format!("it is not an answer of /v1/sign: {error}"))?;
+    let message = match input {
+        Input::Message(message) => Some(message.as_slice()),
+        Input::Digest(_) => None,
+    };
+    answer.check(registry, message).map(|_| ())
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
@@ -282,8 +298,7 @@ impl Answer {
             ("signature", fits.signature.to_owned()),
             ("not proven", unproven),
         ];
-        let rows = rows.iter().map(|(name, value)| format!("{name:<12}{}", text::line(value)));
-        rows.collect::<Vec<_>>().join("\n")
+        show::rows(&rows)
     }
 }
 

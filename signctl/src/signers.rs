@@ -160,7 +160,8 @@ impl Add {
     }
 }
 
-fn algorithm(name: &str) -> Result<Algorithm, String> {
+/// Reads the name of an algorithm, as a flag has it.
+pub(crate) fn algorithm(name: &str) -> Result<Algorithm, String> {
     Algorithm::parse(name)
         .ok_or_else(|| format!("--algorithm {name:?} is none of {}", Algorithm::all_names()))
 }

@@ -55,6 +55,9 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl audit verify", "--journal dev/journal", "", Unread::With(0)),
     ("signctl audit export", "--journal dev/journal", "", Unread::Quietly),
     ("signctl audit key", "--journal dev/journal", "", Unread::With(0)),
+    ("signctl sign", "dev/message.txt CALLER", "", Unread::With(0)),
+    ("signctl sign", "dev/message.txt --json CALLER", "", Unread::With(0)),
+    ("signctl verify", "dev/message.txt --signature AAAA CALLER", "", Unread::With(1)),
     ("signctl receipt verify", "nowhere.json --signers signers.json", "", Unread::Silent(1)),
     ("signctl breakglass request", "REQUEST --out request-N.json", "", Unread::With(0)),
     ("signctl breakglass request", "REQUEST --out requestN.json --json", "", Unread::With(0)),
@@ -100,8 +103,12 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
 pub(crate) const PROGRAMS: [&str; 3] = ["signctl", "signing-proxy", "breakglass-signer"];
 
 /// What `request` is told.
-const REQUEST: &str = "--incident INC-1 --justification why --emergency-kid emergency-dev --replaces dev-ed25519 --outage-since \
-                       2026-01-01T00:00:00Z --socket SOCKET";
+const REQUEST: &str = "--incident INC-1 --justification why --emergency-kid emergency-dev \
+                       --replaces dev-ed25519 --outage-since 2026-01-01T00:00:00Z --socket SOCKET";
+
+/// Who asks the data plane.
+const CALLER: &str = "--url URL --ca dev/pki/ca.pem --client-cert dev/pki/client.pem \
+                      --client-key dev/pki/client.key --signers dev/signers.json";
 
 /// The verbs that `program` lists in its help, and those below them.
 pub(crate) fn verbs(program: &str) -> Vec<String> {
@@ -164,6 +171,7 @@ struct Site {
     world: World,
     _dev: Process,
     metrics: String,
+    url: String,
 }
 
 impl Site {
@@ -174,7 +182,8 @@ impl Site {
         let metrics = url.split('/').nth(2).unwrap().to_owned();
         let registry = std::fs::read(scratch.path("dev/signers.json")).unwrap();
         scratch.write("signers.json", registry);
-        let site = Self { scratch, world: World::new(), _dev: dev, metrics };
+        let url = ready["url"].as_str().unwrap().to_owned();
+        let site = Self { scratch, world: World::new(), _dev: dev, metrics, url };
         for number in 0..2 {
             let (kid, file) = (format!("k{number}"), format!("entry-key-{number}.pem"));
             let mut keygen = site.command("breakglass-signer keygen");
@@ -205,9 +214,11 @@ impl Site {
         let signer = signer.directory(&format!("signer-{number}"));
         let path = |config: std::path::PathBuf| config.display().to_string();
         let mut command = self.command(verb);
-        for word in arguments.replace("REQUEST", REQUEST).split_whitespace() {
+        let arguments = arguments.replace("REQUEST", REQUEST).replace("CALLER", CALLER);
+        for word in arguments.split_whitespace() {
             command.arg(match word {
                 "SOCKET" => "dev/run/admin.sock".to_owned(),
+                "URL" => self.url.clone(),
                 "PROXY" => path(proxy.clone().signer("ec", &key).caller(ALICE, &["ec"]).write()),
                 "SIGNER" => path(signer.clone().replaces("ec", &key).write()),
                 word => word.replace("METRICS", &self.metrics).replace('N', &number.to_string()),

@@ -33,7 +33,11 @@ pub(super) fn guide(
         r#"
 DEVELOPMENT: the signing keys lie in plain files under {dir}/keys. {state}
 
-Sign a message:
+Sign a file (what was signed, by which key, in which mode, verified under the registry):
+  . {dir}/env
+  {signctl} sign {dir}/message.txt
+
+Sign a message with curl:
   curl -s --cacert {dir}/pki/ca.pem --cert {dir}/pki/client.pem --key {dir}/pki/client.key \
     -H 'content-type: application/json' -d "{{\"message\":\"$(base64 -w0 < {dir}/message.txt)\"}}" {url}/v1/sign | tee {dir}/signed.json
 

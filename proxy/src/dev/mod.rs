@@ -3,6 +3,7 @@
 
 mod config;
 mod emergency;
+mod environment;
 mod guide;
 
 use std::collections::BTreeMap;
@@ -112,7 +113,7 @@ pub fn journal(materials: &Materials) -> Result<(), InitError> {
 /// stop meanwhile is told neither.
 ///
 /// # Errors
-/// [`MaterialError`] if the example message cannot be written.
+/// [`MaterialError`] if the example message or the caller's variables cannot be written.
 pub fn announce(
     prepared: &Prepared,
     app: &mut App,
@@ -120,6 +121,8 @@ pub fn announce(
 ) -> Result<(), MaterialError> {
     let material = &prepared.material;
     material.write("message.txt", b"hello from signing-proxy dev\n")?;
+    let variables = environment::of_caller(material, app.listen)?;
+    material.write(environment::FILE, variables.as_bytes())?;
     let healthy = app.wait_until_healthy(PATIENCE);
     let breakglass = match (running, &prepared.emergency) {
         (Ok(running), Ok(emergency)) => {
@@ -147,6 +150,7 @@ pub fn announce(
         "registry": path("signers.json"),
         "journal": path("journal"),
         "config": path(CONFIG),
+        "env": path(environment::FILE),
         "signers": material.signers().map(|(kid, _)| kid).collect::<Vec<_>>(),
         "breakglass": breakglass.ok().map(|ready| json!({
             "signer_socket": path("run/signer.sock"),
