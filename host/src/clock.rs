@@ -34,8 +34,33 @@ pub fn rfc3339(at: OffsetDateTime) -> String {
     millis.format(&Rfc3339).unwrap_or_else(|_| "9999-12-31T23:59:59Z".to_owned())
 }
 
+/// The same with milliseconds always, so that text order is time order: `2026-11-25T14:03:11.080Z`.
+#[must_use]
+pub fn rfc3339_millis(at: OffsetDateTime) -> String {
+    let seconds = rfc3339_seconds(at);
+    // RFC 3339 in UTC ends with a Z, in whatever year.
+    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), at.millisecond())
+}
+
 /// RFC 3339 with seconds, in UTC: `2026-11-23T15:07:23Z`.
 #[must_use]
 pub fn rfc3339_seconds(at: OffsetDateTime) -> String {
     rfc3339(at.to_offset(time::UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_are_always_there() {
+        for (nanos, text) in [
+            (0, "2026-11-25T14:03:11.000Z"),
+            (80_000_000, "2026-11-25T14:03:11.080Z"),
+            (999_999_999, "2026-11-25T14:03:11.999Z"),
+        ] {
+            let at = OffsetDateTime::from_unix_timestamp(1_795_615_391).unwrap();
+            assert_eq!(rfc3339_millis(at.replace_nanosecond(nanos).unwrap()), text);
+        }
+    }
 }

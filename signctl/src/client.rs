@@ -54,6 +54,14 @@ impl Reply {
         let problem: Problem = self.read().ok()?;
         (problem.kind.is_some() || self.status == CONFLICT).then_some(problem)
     }
+
+    /// What is said of a refusal: its reason and its sentence.
+    pub(crate) fn refused(&self) -> String {
+        match self.refusal() {
+            Some(Problem { reason, detail, .. }) => format!("{reason}: {detail}"),
+            None => format!("HTTP {} without a reason; is this a signing proxy?", self.status),
+        }
+    }
 }
 
 pub(crate) fn get(socket: &Path, path: &str) -> anyhow::Result<Reply> {

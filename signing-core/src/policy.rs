@@ -29,6 +29,8 @@ pub struct Rules {
     pub signers: BTreeMap<Kid, Vec<Algorithm>>,
     /// The signer of requests that name none. Without it, the only grant.
     pub default_signer: Option<Kid>,
+    /// Whether it means the bytes that `/signData`'s `data` encodes in base64, not its text.
+    pub sign_data_decoded: bool,
 }
 
 /// Proof that this caller may use this signer with this algorithm (I1), by the
@@ -150,6 +152,11 @@ impl Policy {
     /// `caller_not_authorized` if it was not.
     pub(crate) fn known(&self, caller: &Caller) -> Result<(), Refusal> {
         self.rules(caller).map(|_| ())
+    }
+
+    /// See [`Rules::sign_data_decoded`].
+    pub(crate) fn decodes_sign_data(&self, caller: &Caller) -> bool {
+        self.callers.get(caller).is_some_and(|rules| rules.sign_data_decoded)
     }
 
     pub(crate) fn callers(&self) -> impl Iterator<Item = &Caller> {

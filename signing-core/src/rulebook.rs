@@ -116,6 +116,12 @@ impl Rulebook {
         self.policy.known(caller)
     }
 
+    /// Whether `caller` means the bytes that `/signData`'s `data` encodes in base64, not its text.
+    #[must_use]
+    pub fn decodes_sign_data(&self, caller: &Caller) -> bool {
+        self.policy.decodes_sign_data(caller)
+    }
+
     /// The signer that `caller` means by `named`, for surfaces that reveal
     /// only what is public (verify, public keys).
     ///

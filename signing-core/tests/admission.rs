@@ -39,7 +39,11 @@ impl Proxy {
         let kids = [SIGNER, OTHER, NO_UPSTREAM];
         let entries: Vec<_> = kids.iter().zip(1..).map(|(kid, n)| support::entry(kid, n)).collect();
         let granted = kids.map(|name| (kid(name), vec![Algorithm::Ed25519Sha512]));
-        let rules = Rules { signers: BTreeMap::from(granted), default_signer: Some(kid(SIGNER)) };
+        let rules = Rules {
+            signers: BTreeMap::from(granted),
+            default_signer: Some(kid(SIGNER)),
+            ..Rules::default()
+        };
         let thresholds = Thresholds {
             lease: Duration::from_millis(LEASE_MS),
             failures_to_shut: 3,

@@ -81,7 +81,7 @@ impl Answer {
 
 fn rules(name: &str, granted: &[&str], default: Option<&str>) -> (Caller, Rules) {
     let signers = granted.iter().map(|name| (kid(name), vec![ED25519])).collect();
-    (caller(name), Rules { signers, default_signer: default.map(kid) })
+    (caller(name), Rules { signers, default_signer: default.map(kid), ..Rules::default() })
 }
 
 fn caller(name: &str) -> Caller {
@@ -182,8 +182,11 @@ fn another_algorithm_than_the_signers_is_not_supported() {
 fn i1_an_algorithm_that_was_not_granted_is_refused_named_or_not() {
     let House { rulebook } = House::new();
     for granted in [vec![], vec![ECDSA]] {
-        let rules =
-            Rules { signers: BTreeMap::from([(kid("ledger"), granted)]), default_signer: None };
+        let rules = Rules {
+            signers: BTreeMap::from([(kid("ledger"), granted)]),
+            default_signer: None,
+            ..Rules::default()
+        };
         let policy = Policy::new(BTreeMap::from([(caller("one"), rules)]), BTreeMap::new());
         let house = House { rulebook: Rulebook::new(rulebook.registry().clone(), policy) };
         for named in [None, Some(ED25519)] {

@@ -334,7 +334,8 @@ fn book(changes: [u64; KIDS.len()]) -> (Registry, Policy) {
     let entries: Vec<_> = entries.collect();
     let registry = Registry::from_json(&support::signers_json(&entries)).unwrap();
     let granted = KIDS.map(|name| (kid(name), vec![Algorithm::Ed25519Sha512]));
-    let rules = Rules { signers: BTreeMap::from(granted), default_signer: None };
+    let rules =
+        Rules { signers: BTreeMap::from(granted), default_signer: None, ..Rules::default() };
     (registry, Policy::new(BTreeMap::from([(caller(), rules)]), BTreeMap::new()))
 }
 

@@ -185,6 +185,39 @@ fn what_is_listed_reads_back_with_every_key_as_pem() {
 }
 
 #[test]
+fn a_bare_array_and_maps_of_kids_are_read_and_so_is_a_pem_in_public_key() {
+    let (one, two) = (entry("one", 1), entry("two", 2));
+    let expected = registry(&[one.clone(), two.clone()]);
+    let bare = |entry: &Value| with(entry.clone(), "signer_kid", Value::Null);
+    let pem = |entry: &Value| {
+        let pem = entry["public_key_pem"].clone();
+        with(with(entry.clone(), "public_key_pem", Value::Null), "publicKey", pem)
+    };
+    for form in [
+        json!([one, two]),
+        json!({"one": bare(&one), "two": bare(&two)}),
+        json!({"one": one, "two": two}),
+        json!({"signers": {"one": bare(&one), "two": two}}),
+        json!([pem(&one), pem(&two)]),
+    ] {
+        let read = Registry::from_json(&form.to_string()).unwrap();
+        let text = |registry: &Registry| serde_json::to_string(&registry.to_document()).unwrap();
+        assert_eq!(text(&read), text(&expected), "{form}");
+    }
+    let revoked = |entry: &Value| with(entry.clone(), "revoked_at", json!("2026-01-01T00:00:00Z"));
+    for (form, said) in [
+        (json!({"one": two}), "duplicate"),
+        (json!([one, one]), "appears twice"),
+        (json!([[one]]), "is not a registry"),
+        (json!([revoked(&one)]), "revokedAt"),
+        (json!({"one": revoked(&bare(&one))}), "revokedAt"),
+    ] {
+        let mistakes = Registry::from_json(&form.to_string()).unwrap_err();
+        assert!(mistakes.join("; ").contains(said), "{form}: {mistakes:?}");
+    }
+}
+
+#[test]
 fn a_kid_that_appears_twice_is_refused() {
     let mistakes = mistakes(&[entry("k", 1), entry("k", 2)]);
     assert!(mistakes.len() == 1 && mistakes[0].contains("\"k\": appears twice"), "{mistakes:?}");

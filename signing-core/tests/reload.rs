@@ -61,7 +61,11 @@ impl Text {
                 false => vec![Algorithm::Ed25519Sha512],
             };
             let signers = kids.iter().map(|name| (kid(name), algorithms.clone()));
-            let rules = Rules { signers: signers.collect(), default_signer: default.map(kid) };
+            let rules = Rules {
+                signers: signers.collect(),
+                default_signer: default.map(kid),
+                ..Rules::default()
+            };
             (caller(name), rules)
         });
         let aliases = self.aliases.iter().map(|(alias, name)| ((*alias).to_owned(), kid(name)));

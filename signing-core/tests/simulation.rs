@@ -156,7 +156,7 @@ fn at(ms: u64) -> Moment {
 fn rulebook() -> Arc<Rulebook> {
     let json = support::signers_json(&[support::entry("ledger", 1)]);
     let granted = BTreeMap::from([(kid(), vec![Algorithm::Ed25519Sha512])]);
-    let rules = Rules { signers: granted, default_signer: None };
+    let rules = Rules { signers: granted, default_signer: None, ..Rules::default() };
     let policy = Policy::new(BTreeMap::from([(caller(), rules)]), BTreeMap::new());
     Arc::new(Rulebook::new(Registry::from_json(&json).unwrap(), policy))
 }

@@ -50,14 +50,14 @@ async fn every_dialect_signs_what_its_input_means_and_answers_in_its_own_words()
             "/sign",
             json!({"payload_b64": base64, "key_id": "ed"}),
             message,
-            "mode signature_b64 signer_id",
+            "mode signature_b64 signer_id signer_kid",
             "signature_b64",
         ),
         (
             "/sign",
             json!({"payload_b64": base64}),
             message,
-            "mode signature_b64 signer_id",
+            "mode signature_b64 signer_id signer_kid",
             "signature_b64",
         ),
         (
@@ -78,22 +78,28 @@ async fn every_dialect_signs_what_its_input_means_and_answers_in_its_own_words()
             "/sign",
             json!({"signerId": "ed", "payload": text, "manifestId": "m-1"}),
             message,
-            "algorithm manifest_id mode signature signerId signer_id ts",
+            "algorithm manifest_id mode signature signerId signer_id signer_kid ts",
             "signature",
         ),
         (
             "/signData",
             json!({"signerId": "ed", "data": text}),
             message,
-            "mode signature signerId signer_id",
+            "mode signature signerId signer_id signer_kid",
             "signature",
         ),
-        ("/sign/hash", json!({"digest_hex": hexed}), &hash, "alg kid mode signature", "signature"),
+        (
+            "/sign/hash",
+            json!({"digest_hex": hexed}),
+            &hash,
+            "alg kid mode signature signer_kid",
+            "signature",
+        ),
         (
             "/sign/canonical",
             json!({"canonical": text}),
             &hash,
-            "alg kid mode signature",
+            "alg kid mode signature signer_kid",
             "signature",
         ),
     ] {
@@ -105,6 +111,10 @@ async fn every_dialect_signs_what_its_input_means_and_answers_in_its_own_words()
         found.sort();
         assert_eq!(found.join(" "), fields, "{path} {request}");
         assert_eq!(answer.body["mode"], "normal");
+        if let Some(ts) = answer.body["ts"].as_str() {
+            // Always milliseconds: text order is time order.
+            assert!(ts.len() == 24 && ts.as_bytes()[19] == b'.' && ts.ends_with('Z'), "{ts}");
+        }
         for name in ["signer_kid", "signer_id", "signerId", "kid"] {
             assert!(answer.body.get(name).is_none_or(|kid| kid == "ed"), "{answer:?}");
         }
@@ -132,6 +142,11 @@ async fn verify_dialects_hold_for_what_was_signed_and_for_nothing_else() {
     // A canonical's signature holds as that of its digest, Ed25519 included.
     let by_digest = post(&alice, "/sign/canonical", &json!({"canonical": "text"})).await;
     let by_digest = &by_digest.body["signature"];
+    let named = |mut answer: Value| {
+        answer["signer_kid"] = json!("ed");
+        answer["purpose"] = json!("signing");
+        answer
+    };
     let good = json!({"verified": true, "valid": true});
     let bad = json!({"verified": false, "valid": false});
     for (request, expected) in [
@@ -146,7 +161,7 @@ async fn verify_dialects_hold_for_what_was_signed_and_for_nothing_else() {
         (json!({"digest_hex": hexed, "signature": by_message}), bad),
     ] {
         let answer = post(&alice, "/verify", &request).await;
-        assert_eq!((answer.status, &answer.body), (200, &expected), "{request}");
+        assert_eq!((answer.status, &answer.body), (200, &named(expected)), "{request}");
     }
 }
 
@@ -168,6 +183,12 @@ async fn public_keys_are_given_in_pem_and_in_der() {
         assert_eq!(answer.body["algorithm"], "ECDSA_SHA_256");
         let der = answer.body["publicKey"].as_str().unwrap();
         assert!(key.public_key_pem.replace('\n', "").contains(der), "{der}");
+    }
+    for (kid, status) in [("a/b:c", 200), ("other", 404)] {
+        let answer = post(&alice, "/publicKey", &json!({"signerId": kid})).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        let got = alice.get(&format!("/publicKeys/{kid}")).await;
+        assert_eq!(answer.body["publicKey"], got.body["publicKey"]);
     }
     for path in ["/public-key?kid=other", "/publicKeys/other", "/publicKeys/%00"] {
         let answer = alice.get(path).await;

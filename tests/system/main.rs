@@ -22,6 +22,7 @@ mod bad_requests;
 mod breakglass;
 mod breakglass_signer;
 mod caller_names;
+mod caller_tool;
 mod certificates;
 mod clocks;
 mod config_files;
@@ -102,6 +103,7 @@ mod tidy;
 mod traces;
 mod unread;
 mod usage;
+mod verify_any;
 
 /// The one caller of most tests.
 const ALICE: &str = "spiffe://test/alice";

@@ -73,13 +73,13 @@ async fn verify_says_yes_to_the_signature_and_no_to_anything_else() {
         let answer = alice.post("/v1/verify", &body).await;
         assert_eq!(
             (answer.status, &answer.body),
-            (200, &json!({"verified": expected, "signer_kid": "ec"}))
+            (200, &json!({"verified": expected, "signer_kid": "ec", "purpose": "signing"}))
         );
     }
     let digest = STANDARD.encode(sha256(b"a message"));
     let body = json!({"digest": digest, "digest_algorithm": "sha256", "signature": signature});
     assert_eq!(alice.post("/v1/verify", &body).await.body["verified"], true, "the default signer");
-    let other = json!({"message": "aGk=", "signature": signature, "algorithm": "ED25519_SHA_512"});
+    let other = json!({"message": "aGk=", "signature": signature, "signer_kid": "ec", "algorithm": "ED25519_SHA_512"});
     assert_eq!(alice.post("/v1/verify", &other).await.reason(), "algorithm_not_supported");
     assert_eq!(key.calls(Operation::Sign), calls, "verified locally, not by the upstream");
 }

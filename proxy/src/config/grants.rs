@@ -70,6 +70,7 @@ pub(super) fn callers(sections: Vec<Section>, signers: &BTreeSet<Kid>) -> Caller
                 ),
             }
         }
+        rules.sign_data_decoded = section.flag("sign_data_decoded", false);
         let rate = rate(&mut section);
         match Caller::parse(&name) {
             Ok(caller) if callers.rules.contains_key(&caller) => {

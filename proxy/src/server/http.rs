@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde_json::{Value, json};
-use signing_core::{Caller, Door, Reason, Refusal, Signer, ToBeSigned};
+use signing_core::{Caller, Door, Reason, Refusal, Signer};
 
 use super::DataPlane;
 use super::answer::{self, Answer, Held, json_answer, problem, status_of};
@@ -24,6 +24,7 @@ use super::dialects;
 use super::in_flight::{Reserved, SIGNED_MAX_BYTES};
 use super::request_body::RequestBody;
 use super::route::{self, Resource};
+use super::verify;
 use crate::health::{Health, Reader};
 use crate::metrics::{Metrics, RequestResult, Stages};
 use crate::sign;
@@ -132,6 +133,7 @@ impl Exchange {
             Resource::PublicKeyPem => route::kid_of_query(uri)
                 .and_then(|kid| self.public_key(kid.as_deref(), dialects::public_key_pem)),
             Resource::PublicKeyDer { kid } => self.public_key(Some(&kid), dialects::public_key_der),
+            Resource::PublicKeyAsked => self.asked_public_key(head, body).await,
             Resource::Health => Ok(self.health()),
             Resource::Live => Ok(json_answer(StatusCode::OK, &json!({"ok": true}))),
             Resource::Ready => Ok(self.ready()),
@@ -182,7 +184,8 @@ impl Exchange {
         let longest = self.plane.limits.request_timeout;
         let named = (Door::Mtls, self.request_id.as_str());
         let context = RequestContext::read(&head.headers, named, now(), longest)?;
-        let (dialect, sign_request) = dialects::read_sign(path, content_type, &body)?;
+        let decodes = self.plane.monitor.gates().rulebook().decodes_sign_data(caller);
+        let (dialect, sign_request) = dialects::read_sign(path, content_type, &body, decodes)?;
         drop(body);
 
         // From here on a client that is gone leaves work behind that goes on.
@@ -217,16 +220,22 @@ impl Exchange {
         let body = self.read(caller, body).await?;
         let request = dialects::read_verify(path, content_type, &body)?;
         let rulebook = Arc::clone(self.plane.monitor.gates().rulebook());
-        let signer = rulebook.find(caller, request.signer.as_deref())?;
-        let algorithm = request.algorithm.unwrap_or_else(|| signer.algorithm());
-        signer.signs_with(algorithm)?;
-        let about = |refusal: Refusal| refusal.about(&signer.kid);
-        request.format.fits(algorithm).map_err(about)?;
-        let input = ToBeSigned::prepare(&request.input, algorithm).map_err(about)?;
-        let signature = request.format.read(algorithm, &request.signature);
-        let verified =
-            signature.is_some_and(|signature| signer.public_key.verifies(&input, &signature));
-        Ok(json_answer(StatusCode::OK, &request.dialect.verified(verified, signer)))
+        let found = verify::verify(&rulebook, caller, &request).await?;
+        let answer = request.dialect.verified(found.verified, found.signer.map(AsRef::as_ref));
+        Ok(json_answer(StatusCode::OK, &answer))
+    }
+
+    /// The public key whose kid is in the body.
+    async fn asked_public_key(
+        &self,
+        head: &Parts,
+        body: &mut RequestBody,
+    ) -> Result<Response<Answer>, Refusal> {
+        let caller = self.caller.as_ref().map_err(Clone::clone)?;
+        self.plane.rates.take(caller)?;
+        dialects::takes(head)?;
+        let kid = dialects::public_key_of(&self.read(caller, body).await?)?;
+        self.public_key(Some(&kid), dialects::public_key_der)
     }
 
     /// A registered public key, in the words of the dialect that asks.

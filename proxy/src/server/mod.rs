@@ -22,6 +22,7 @@ mod route;
 mod send_queue;
 mod share;
 mod socket;
+mod verify;
 mod watched;
 
 use std::convert::Infallible;

@@ -16,7 +16,7 @@ pub fn sign_request(
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<SignRequest, Refusal> {
-    dialects::read_sign(path, content_type, body).map(|(_, request)| request)
+    dialects::read_sign(path, content_type, body, false).map(|(_, request)| request)
 }
 
 /// What a body asks to have verified: the input and the signature.
@@ -58,6 +58,7 @@ pub fn resource(uri: &Uri) -> Result<(Method, Option<String>), Refusal> {
         Resource::PublicKeyPem => kid_of_query(uri)?,
         Resource::Sign
         | Resource::Verify
+        | Resource::PublicKeyAsked
         | Resource::Signers
         | Resource::Health
         | Resource::Live

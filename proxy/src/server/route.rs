@@ -13,7 +13,11 @@ pub(super) enum Resource {
     Verify,
     Signers,
     PublicKeyPem,
-    PublicKeyDer { kid: String },
+    PublicKeyDer {
+        kid: String,
+    },
+    /// Its kid is in the body.
+    PublicKeyAsked,
     Health,
     Live,
     Ready,
@@ -27,6 +31,7 @@ pub(super) fn route(path: &str) -> Result<(Resource, Method), Refusal> {
         }
         "/v1/verify" | "/verify" => (Resource::Verify, Method::POST),
         "/v1/signers" => (Resource::Signers, Method::GET),
+        "/publicKey" => (Resource::PublicKeyAsked, Method::POST),
         "/public-key" => (Resource::PublicKeyPem, Method::GET),
         "/health" | "/ping" => (Resource::Health, Method::GET),
         "/livez" => (Resource::Live, Method::GET),

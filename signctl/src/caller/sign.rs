@@ -92,7 +92,7 @@ pub(super) fn refused(reply: &Reply, as_json: bool) -> anyhow::Result<ExitCode> 
     if as_json {
         out::report_json(&reply.body)?;
     } else {
-        out::say(&format!("signctl: {}", show::problem(&reply.body)));
+        out::say(&format!("signctl: {}", reply.refused()));
     }
     Ok(ExitCode::FAILURE)
 }
@@ -132,7 +132,7 @@ fn signer(reached: &Reached) -> anyhow::Result<&Signer> {
     };
     let reply = reached.get(&path)?;
     if reply.status != 200 {
-        bail!("{}", show::problem(&reply.body));
+        bail!("{}", reply.refused());
     }
     let kid = reply.body.get("signer_kid").and_then(Value::as_str).unwrap_or_default();
     let signer = reached.registry.get(kid);

@@ -257,13 +257,13 @@ fn place(UpstreamHealth { upstream, region, .. }: &UpstreamHealth) -> String {
     format!("{upstream} {region}")
 }
 
-/// Columns as wide as their widest cell, each cell in one line: a library's words may have several.
 /// Names and values, one a line; each stays one line.
 pub(crate) fn rows(rows: &[(&str, String)]) -> String {
     let rows = rows.iter().map(|(name, value)| format!("{name:<12}{}", text::line(value)));
     rows.collect::<Vec<_>>().join("\n")
 }
 
+/// Columns as wide as their widest cell, each cell in one line: a library's words may have several.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let one_line = |cell: &String| {
         let words = cell.contains(['\n', '\r', '\t']);

@@ -53,12 +53,38 @@ impl Hash {
         Digest { hash: self, bytes: digest::digest(self.implementation(), message) }
     }
 
+    /// Its digest of a message that comes in pieces.
+    #[must_use]
+    pub fn hasher(self) -> Hasher {
+        Hasher { hash: self, context: digest::Context::new(self.implementation()) }
+    }
+
     fn implementation(self) -> &'static digest::Algorithm {
         match self {
             Self::Sha256 => &digest::SHA256,
             Self::Sha384 => &digest::SHA384,
             Self::Sha512 => &digest::SHA512,
         }
+    }
+}
+
+/// A digest of a message that comes in pieces.
+#[derive(Clone)]
+pub struct Hasher {
+    hash: Hash,
+    context: digest::Context,
+}
+
+impl Hasher {
+    /// The next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.context.update(piece);
+    }
+
+    /// The digest of all pieces.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest { hash: self.hash, bytes: self.context.finish() }
     }
 }
 
@@ -120,6 +146,12 @@ impl Eq for Digest {}
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.hash.name(), hex::encode(self.bytes()))
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hasher({})", self.hash.name())
     }
 }
 

@@ -100,7 +100,7 @@ impl ToBeSigned {
                     Reason::MessageTooLarge,
                     format!(
                         "the message has {} bytes; {algorithm} signs at most \
-                         {ED25519_MESSAGE_MAX_BYTES}: send its digest instead",
+                         {ED25519_MESSAGE_MAX_BYTES}: send its digest, or use an ECDSA or RSA signer",
                         message.len()
                     ),
                 ));

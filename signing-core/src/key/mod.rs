@@ -12,7 +12,7 @@ mod signer;
 
 pub use algorithm::{Algorithm, KeyKind, SIGNATURE_MAX_BYTES, names_of};
 pub use format::SignatureFormat;
-pub use hash::{Digest, Hash};
+pub use hash::{Digest, Hash, Hasher};
 pub use input::{ED25519_MESSAGE_MAX_BYTES, ToBeSigned};
 pub use parts::{spki_of_point, spki_of_rsa};
 pub use public::{KeyError, PublicKey};

@@ -57,6 +57,18 @@ pub enum Purpose {
     Audit,
 }
 
+impl Purpose {
+    /// Its word in a registry.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Signing => "signing",
+            Self::Breakglass => "breakglass",
+            Self::Audit => "audit",
+        }
+    }
+}
+
 /// A registered signer: its name, its public key, what it is for, and until
 /// when it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]

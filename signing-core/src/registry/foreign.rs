@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value};
 
+use super::forms;
 use crate::json;
 
 /// Ours, of an entry.
@@ -39,7 +40,8 @@ pub struct Foreign {
 /// Every key of a registry's text that is none of ours, in order. None if it is no registry.
 #[must_use]
 pub fn foreign_keys(text: &str) -> Option<Vec<Foreign>> {
-    let document: Map<String, Value> = json::from_str(text).ok()?;
+    let text = forms::as_document(text);
+    let document: Map<String, Value> = json::from_str(&text).ok()?;
     let of_file = document.keys().filter(|key| !OF_FILE.contains(&key.as_str())).map(|key| {
         let meant = text::meant(key, OF_FILE);
         Foreign { signer_kid: None, key: key.clone(), meant }

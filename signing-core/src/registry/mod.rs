@@ -1,6 +1,7 @@
 //! The registry: every public key a verifier may meet (`signers.json`).
 
 mod foreign;
+mod forms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub struct Entry {
     /// PEM block `PUBLIC KEY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key_pem: Option<String>,
-    /// Raw base64 instead of PEM: DER SubjectPublicKeyInfo, or Ed25519's 32 bytes.
+    /// The same, or base64: DER SubjectPublicKeyInfo, or Ed25519's 32 bytes.
     #[serde(default, rename = "publicKey", skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
     /// When it was put in service; for people.
@@ -67,11 +68,13 @@ const ED25519_SPKI_PREFIX: [u8; 12] =
     [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 impl Registry {
-    /// Reads a registry from the text of `signers.json`.
+    /// Reads a registry from the text of `signers.json`: `{"signers": [entry, ...]}`, a bare array of
+    /// entries, or a map of kids to entries.
     ///
     /// # Errors
     /// Every mistake at once, each a sentence that names the entry.
     pub fn from_json(text: &str) -> Result<Self, Vec<String>> {
+        let text = &*forms::as_document(text);
         let mut mistakes = foreign::mistakes(text);
         let document: Document = json::from_str(text).map_err(|error| {
             let mut all = std::mem::take(&mut mistakes);
@@ -153,7 +156,7 @@ impl Entry {
             public_key: None,
             deployed_at: None,
             description: None,
-            purpose: Some(purpose_word(signer.purpose).to_owned()),
+            purpose: Some(signer.purpose.word().to_owned()),
             not_after: instant(signer.not_after),
             revoked_at: instant(signer.revoked_at),
         }
@@ -183,6 +186,9 @@ fn public_key(entry: &Entry, algorithm: Algorithm) -> Result<PublicKey, String> 
         (Some(pem), None) => {
             PublicKey::from_pem(pem, algorithm).map_err(|error| format!("public_key_pem {error}"))
         }
+        (None, Some(pem)) if pem.trim_start().starts_with("-----BEGIN") => {
+            PublicKey::from_pem(pem, algorithm).map_err(|error| format!("publicKey {error}"))
+        }
         (None, Some(raw)) => {
             let bytes = STANDARD
                 .decode(raw)
@@ -206,12 +212,4 @@ fn instant(key: &str, text: Option<&str>) -> Result<Option<OffsetDateTime>, Stri
         })
     })
     .transpose()
-}
-
-fn purpose_word(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Signing => "signing",
-        Purpose::Breakglass => "breakglass",
-        Purpose::Audit => "audit",
-    }
 }

@@ -175,7 +175,11 @@ fn registry(entries: &[Value]) -> Registry {
 fn policy(aliases: &[(&str, &str)]) -> Policy {
     let rules = || {
         let granted = [SIGNER, OTHER].map(|name| (kid(name), vec![Algorithm::Ed25519Sha512]));
-        Rules { signers: BTreeMap::from(granted), default_signer: Some(kid(SIGNER)) }
+        Rules {
+            signers: BTreeMap::from(granted),
+            default_signer: Some(kid(SIGNER)),
+            ..Rules::default()
+        }
     };
     let callers = [CALLER, STRANGER].map(|name| (caller(name), rules()));
     let aliases = aliases.iter().map(|(alias, name)| ((*alias).to_owned(), kid(name)));

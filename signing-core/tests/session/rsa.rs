@@ -28,7 +28,7 @@ fn armed() -> Proxy {
         }),
     ];
     let signers = BTreeMap::from([(kid(SIGNER), vec![PSS_256, PSS_512])]);
-    let rules = Rules { signers, default_signer: None };
+    let rules = Rules { signers, default_signer: None, ..Rules::default() };
     let policy = Policy::new(BTreeMap::from([(caller(CALLER), rules)]), BTreeMap::new());
     let mut proxy = Proxy::of(&entries, policy);
     proxy.arm("INC-1").unwrap();

@@ -233,6 +233,13 @@ impl<'w> ProxyBuilder<'w> {
         self
     }
 
+    /// Adds lines to that caller's section.
+    #[must_use]
+    pub fn of_caller(mut self, caller: &str, lines: &str) -> Self {
+        self.rates.push((caller.to_owned(), lines.to_owned()));
+        self
+    }
+
     /// Lets that caller ask so often, and so many times at once.
     #[must_use]
     pub fn rate(mut self, caller: &str, per_second: u32, burst: u32) -> Self {

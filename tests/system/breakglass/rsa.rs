@@ -63,6 +63,13 @@ async fn a_client_that_asks_for_rsa_by_name_signs_in_a_session() {
         });
         let verified = alice.post("/v1/verify", &verified).await;
         assert_eq!(verified.body["verified"], true, "{}", verified.text);
+        // As clients do that never name a signer.
+        let unnamed = json!({
+            "payload_b64": STANDARD.encode(MESSAGE), "signature_b64": answer.body["signature"],
+        });
+        let unnamed = alice.post("/verify", &unnamed).await;
+        let found = ["verified", "signer_kid", "purpose"].map(|name| &unnamed.body[name]);
+        assert_eq!(found, [&json!(true), &json!(EMERGENCY_KID), &json!("breakglass")]);
         let got = |key: &str| answer.body[key].clone();
         exchanges.push(Exchange::Signed(json!({
             "request_id": got("request_id"), "signer_kid": EMERGENCY_KID, "algorithm": algorithm,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use host::clock::{rfc3339, wall_now};
+use host::clock::{rfc3339_millis, wall_now};
 use release::Release;
 use serde_json::{Value, json};
 use signing_core::gate::Armed;
@@ -20,7 +20,7 @@ pub(super) fn signed(dialect: &Dialect, release: &Release) -> Value {
     let (kid, word) = (signature.kid().as_str(), algorithm_word(signature.algorithm()));
     let mut body = match dialect {
         Dialect::Native { .. } | Dialect::Kid => {
-            json!({"signature": encoded, "signer_kid": kid, "ts": rfc3339(wall_now())})
+            json!({"signature": encoded, "signer_kid": kid, "ts": rfc3339_millis(wall_now())})
         }
         Dialect::PayloadB64 => json!({"signature_b64": encoded, "signer_id": kid}),
         Dialect::DigestHex => json!({"signature": encoded, "signer_kid": kid, "algorithm": word}),
@@ -29,13 +29,14 @@ pub(super) fn signed(dialect: &Dialect, release: &Release) -> Value {
             "signer_id": kid,
             "signerId": kid,
             "algorithm": word,
-            "ts": rfc3339(wall_now()),
+            "ts": rfc3339_millis(wall_now()),
             "manifest_id": manifest_id,
         }),
         Dialect::SignData => json!({"signature": encoded, "signerId": kid, "signer_id": kid}),
         Dialect::Alg => json!({"kid": kid, "alg": word, "signature": encoded}),
     };
     if let Some(fields) = body.as_object_mut() {
+        fields.insert("signer_kid".to_owned(), json!(kid));
         fields.insert("mode".to_owned(), json!(mode(release.session())));
     }
     body
@@ -51,11 +52,12 @@ pub(in crate::server) fn public_key_pem(signer: &Signer) -> Value {
     json!({"publicKeyPem": signer.public_key.to_pem(), "signer_kid": signer.kid.as_str()})
 }
 
-/// `GET /publicKeys/{kid}`.
+/// `GET /publicKeys/{kid}` and `POST /publicKey {"signerId"}`.
 pub(in crate::server) fn public_key_der(signer: &Signer) -> Value {
     json!({
         "publicKey": STANDARD.encode(signer.public_key.spki_der()),
         "signerId": signer.kid.as_str(),
+        "signer_kid": signer.kid.as_str(),
         "algorithm": algorithm_word(signer.algorithm()),
     })
 }

@@ -94,8 +94,9 @@ pub(super) fn payload(body: &[u8]) -> Read {
     Ok((Dialect::Manifest { manifest_id }, request))
 }
 
-/// `/signData {"signerId", "data": string}`: a message.
-pub(super) fn sign_data(body: &[u8]) -> Read {
+/// `/signData {"signerId", "data": string}`: a message. Some clients mean the bytes that `data` encodes
+/// in base64; which one is a caller's setting, since a text may be both.
+pub(super) fn sign_data(body: &[u8], decodes: bool) -> Read {
     #[derive(Deserialize)]
     struct Fields {
         #[serde(rename = "signerId")]
@@ -103,7 +104,8 @@ pub(super) fn sign_data(body: &[u8]) -> Read {
         data: String,
     }
     let Fields { signer_id, data } = parse(body)?;
-    let request = request(Input::Message(data.into_bytes()), Some(signer_id), None)?;
+    let message = if decodes { base64("data", &data)? } else { data.into_bytes() };
+    let request = request(Input::Message(message), Some(signer_id), None)?;
     Ok((Dialect::SignData, request))
 }
 
@@ -164,6 +166,17 @@ pub(super) fn verify_digest_hex(body: &[u8]) -> Result<VerifyRequest, Refusal> {
         format: SignatureFormat::Der,
         signature,
     })
+}
+
+/// `/publicKey {"signerId"}`: whose key is asked for.
+pub(in crate::server) fn public_key_of(body: &[u8]) -> Result<String, Refusal> {
+    #[derive(Deserialize)]
+    struct Fields {
+        #[serde(rename = "signerId")]
+        signer_id: String,
+    }
+    let Fields { signer_id } = parse(body)?;
+    Ok(signer_id)
 }
 
 fn request(

@@ -11,6 +11,7 @@ mod native;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::clock::rfc3339;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -22,7 +23,9 @@ use signing_core::{
     Algorithm, Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, Signer, json,
 };
 
+
 pub(super) use answers::{public_key_der, public_key_pem};
+pub(super) use fields::public_key_of;
 
 /// A dialect whose request to sign was read, with what its answer repeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,17 +111,19 @@ fn compressed(body: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Reads a request to sign: the path decides, and on `/sign` the input field.
+/// Reads a request to sign: the path decides, and on `/sign` the input field. `decodes_sign_data` is the
+/// caller's setting.
 pub(super) fn read_sign(
     path: &str,
     content_type: Option<&str>,
     body: &[u8],
+    decodes_sign_data: bool,
 ) -> Result<(Dialect, SignRequest), Refusal> {
     match path {
         "/v1/sign" => native::read_sign(content_type, body),
         "/signData" => {
             input_field(body, &["data"])?;
-            fields::sign_data(body)
+            fields::sign_data(body, decodes_sign_data)
         }
         "/sign/hash" => {
             input_field(body, &["digest_hex"])?;
@@ -181,13 +186,26 @@ impl Dialect {
 }
 
 impl VerifyDialect {
-    /// The answer that says whether the signature verified.
-    pub(super) fn verified(self, verified: bool, signer: &Signer) -> Value {
-        match self {
-            Self::Native => json!({"verified": verified, "signer_kid": signer.kid.as_str()}),
-            Self::PayloadB64 => json!({"verified": verified}),
-            Self::DigestHex => json!({"verified": verified, "valid": verified}),
+    /// The answer that says whether the signature verified, and whose key `signer` is: that under
+    /// which it verified, else that which was asked for.
+    pub(super) fn verified(self, verified: bool, signer: Option<&Signer>) -> Value {
+        let kid = signer.map(|signer| signer.kid.as_str());
+        let mut body = Map::from_iter([
+            ("verified".to_owned(), json!(verified)),
+            ("signer_kid".to_owned(), json!(kid)),
+        ]);
+        if self == Self::DigestHex {
+            body.insert("valid".to_owned(), json!(verified));
         }
+        if let Some(signer) = signer {
+            body.insert("purpose".to_owned(), json!(signer.purpose.word()));
+            for (name, at) in [("revoked_at", signer.revoked_at), ("not_after", signer.not_after)] {
+                if let Some(at) = at {
+                    body.insert(name.to_owned(), json!(rfc3339(at)));
+                }
+            }
+        }
+        Value::Object(body)
     }
 }
 

@@ -3,7 +3,7 @@
 use audit::Durable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use host::clock::{rfc3339, wall_now};
+use host::clock::{rfc3339, rfc3339_millis, wall_now};
 use release::Release;
 use serde::{Deserialize, Serialize};
 use signing_core::{Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat};
@@ -119,7 +119,7 @@ pub(super) fn signed<'s>(
         signature: STANDARD.encode(signature.bytes_in(format)?),
         signer_kid: signature.kid().as_str(),
         algorithm: signature.algorithm().name(),
-        ts: rfc3339(wall_now()),
+        ts: rfc3339_millis(wall_now()),
         mode: mode(session),
         breakglass: session.map(|armed| Breakglass {
             session: &armed.session,
