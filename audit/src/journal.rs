@@ -5,13 +5,15 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use signing_core::Moment;
-use signing_core::journal::{Head, InForce, Kind, Record, Segment as SegmentRecord, Stop, Told};
-use signing_core::tree::LogId;
+use signing_core::journal::{
+    Head, InForce, Kind, Leaf, Record, Segment as SegmentRecord, Stop, Told,
+};
+use signing_core::tree::{LogId, SignedCheckpoint};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, oneshot};
 
@@ -41,7 +43,8 @@ pub(crate) struct Shared {
     pub(crate) busy_since: Since,
     /// Told when it seals, or when its space changes.
     pub(crate) changed: Notify,
-    pub(crate) on_disk: Mutex<Head>,
+    /// The newest checkpoint of which all is on disk.
+    pub(crate) on_disk: Mutex<SignedCheckpoint>,
     pub(crate) log: LogId,
     pub(crate) path: PathBuf,
     pub(crate) writer: Mutex<Option<JoinHandle<()>>>,
@@ -72,6 +75,8 @@ pub struct Clock {
 pub trait Observer: fmt::Debug + Send {
     /// A record was laid out.
     fn record(&mut self, kind: Kind);
+    /// Its leaf, for whoever keeps the tree.
+    fn leaf(&mut self, _: Leaf) {}
     /// One for which somebody waited is on disk, so long after it was pushed.
     fn appended(&mut self, took: Duration);
     /// A sync succeeded.
@@ -144,7 +149,17 @@ impl Journal {
     /// How much of it is on disk.
     #[must_use]
     pub fn head(&self) -> Head {
-        *self.shared.on_disk.lock().unwrap_or_else(PoisonError::into_inner)
+        Head::of(self.newest_on_disk().checkpoint())
+    }
+
+    /// The signed checkpoint that says so.
+    #[must_use]
+    pub fn checkpoint(&self) -> SignedCheckpoint {
+        self.newest_on_disk().clone()
+    }
+
+    fn newest_on_disk(&self) -> MutexGuard<'_, SignedCheckpoint> {
+        self.shared.on_disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which log it is.
@@ -217,8 +232,8 @@ impl Journal {
             .unzip();
         let push = Push { kind, body, at: now, closes, waits };
         let segment = |oldest_open, in_force: &InForce| {
-            let Told { freeze, seals } = in_force.tell();
-            Record::Segment(SegmentRecord { freeze, oldest_open, seals }).encode(wall)
+            let Told { freeze, seals, signer_logs } = in_force.tell();
+            Record::Segment(SegmentRecord { freeze, oldest_open, seals, signer_logs }).encode(wall)
         };
         Ok((self.shared.queue.push(push, segment)?, receiver))
     }
@@ -259,8 +274,8 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    pub(crate) fn on_disk(&self, head: Head) {
-        *self.on_disk.lock().unwrap_or_else(PoisonError::into_inner) = head;
+    pub(crate) fn on_disk(&self, newest: &SignedCheckpoint) {
+        self.on_disk.lock().unwrap_or_else(PoisonError::into_inner).clone_from(newest);
     }
 }
 

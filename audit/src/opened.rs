@@ -183,14 +183,14 @@ impl Opened {
             Segment::prepare(&path, segment_bytes)
                 .map_err(|error| Trouble::of_next_segment(segment_bytes, &error)),
         );
-        let Told { freeze, seals } = identity.in_force.tell();
+        let Told { freeze, seals, signer_logs } = identity.in_force.tell();
         let audit_key = STANDARD.encode(key.public().spki_der());
         let shared = Arc::new(Shared {
             queue,
             clock,
             busy_since: Since::new(IDLE),
             changed: Notify::new(),
-            on_disk: Mutex::new(head),
+            on_disk: Mutex::new(newest.clone()),
             log,
             path: path.clone(),
             writer: Mutex::new(None),
@@ -232,6 +232,7 @@ impl Opened {
             freeze,
             open_intents: open.len() as u64,
             seals,
+            signer_logs,
             version: identity.version,
         });
         let started = begin(&journal, &start, &open)

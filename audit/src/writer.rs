@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use host::shortage;
 use signing_core::Moment;
-use signing_core::journal::{HEADER_BYTES, Head, Header, Kind, Layout, Leaf};
+use signing_core::journal::{HEADER_BYTES, Header, Kind, Layout, Leaf};
 use signing_core::tree::{Inclusion, Recent, SignedCheckpoint, Signs};
 
 use crate::directory::Directory;
@@ -170,6 +170,7 @@ impl Writer {
         debug_assert_eq!(self.tree.now().size(), seq);
         self.spared.bytes += space_of(body.len());
         self.observer.record(kind);
+        self.observer.leaf(leaf);
         let proves = waits.as_ref().is_some_and(|waits| waits.proves);
         let body = if proves { body } else { Vec::new() };
         self.unsynced.push(Written { leaf, pushed, waits, proof: None, body });
@@ -210,20 +211,19 @@ impl Writer {
         if self.unsynced.is_empty() {
             return Ok(());
         }
-        let head = Head::of(self.newest.checkpoint());
         let began = (self.clock.now)();
         let synced = self.segment.sync();
         synced.map_err(|error| self.sealed("brought to the disk", &error))?;
         self.look()?;
-        self.acknowledge(head, began);
+        self.acknowledge(began);
         Ok(())
     }
 
     /// From here on the records are on disk, in a file that is in its place.
-    fn acknowledge(&mut self, head: Head, began: Moment) {
+    fn acknowledge(&mut self, began: Moment) {
         let now = (self.clock.now)();
-        self.durable = head.size;
-        self.shared.on_disk(head);
+        self.durable = self.newest.checkpoint().size;
+        self.shared.on_disk(&self.newest);
         self.observer.synced(now.since(began));
         for Written { leaf, pushed, waits, proof, .. } in self.unsynced.drain(..) {
             if let Some(waits) = waits {

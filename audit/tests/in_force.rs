@@ -15,7 +15,7 @@ mod filled;
 mod support;
 
 fn found(scratch: &Scratch) -> (Option<String>, usize) {
-    let InForce { freeze, seals } = open(&scratch.0).unwrap().in_force().clone();
+    let InForce { freeze, seals, .. } = open(&scratch.0).unwrap().in_force().clone();
     (freeze.map(|freeze| freeze.reason), seals.len())
 }
 

@@ -111,9 +111,9 @@ fn past(materials: &Materials, found: &mut Found) -> Past {
         }
     };
     if config.journal_dir.is_dir()
-        && let Err(error) = past.read(&config.journal_dir)
+        && let Err(error) = past.read(&config.journal_dir, None)
     {
-        found.notes.push(format!("audit.dir: {error}"));
+        found.notes.push(error.to_string());
     }
     past
 }

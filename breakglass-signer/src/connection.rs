@@ -108,6 +108,7 @@ async fn asks(
                 let destroyed = service.destroy(Via::Proxy, &ask).await;
                 send(out, destroyed.map_or_else(Answer::Refused, Answer::Destroyed)).await?;
             }
+            Ask::Extend(ask) => send(out, Answer::Extends(service.extend(&ask))).await?,
             Ask::Status(ask) => {
                 let stated = Stated { id: ask.id, state: service.state() };
                 send(out, Answer::Status(stated)).await?;

@@ -27,4 +27,5 @@ pub mod service;
 pub mod signals;
 mod spki;
 pub mod store;
+pub mod tree_file;
 pub mod unlock;

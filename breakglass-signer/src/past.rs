@@ -2,6 +2,7 @@
 //! state directory, which knows what moved-away segments said.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 
 use audit::walk::{Stop, Walk, Way};
@@ -9,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use signing_core::journal::{Kind, Outline};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::tree_file::TreeFile;
 
 /// What has to be known for ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,17 @@ pub struct Told {
     pub since: Option<OffsetDateTime>,
     /// The latest time that a record has.
     pub latest: Option<OffsetDateTime>,
+}
+
+/// Why what happened before is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The journal cannot be read.
+    #[error("audit.dir: {0}")]
+    Journal(#[from] Stop),
+    /// The tree's nodes cannot be kept.
+    #[error("state.dir: the nodes of the journal's tree cannot be written: {0}")]
+    Tree(io::Error),
 }
 
 /// When a key has to be destroyed.
@@ -69,16 +83,23 @@ impl Due {
 }
 
 impl Past {
-    /// Adds what the journal in `directory` says; returns what only that knows.
+    /// Adds what the journal in `directory` says; returns what only that knows. `tree` gets its records.
     ///
     /// # Errors
-    /// [`Stop`], if it cannot be read.
-    pub fn read(&mut self, directory: &Path) -> Result<Told, Stop> {
+    /// [`ReadError`].
+    pub fn read(&mut self, directory: &Path, tree: Option<&TreeFile>) -> Result<Told, ReadError> {
         let mut walk = Walk::open(directory, 1)?;
         let mut told = Told::default();
+        let mut has_begun = false;
         loop {
             match walk.step()? {
                 Way::Record(place) => {
+                    if let (Some(tree), Some(header)) = (tree, walk.header()) {
+                        if !std::mem::replace(&mut has_begun, true) {
+                            tree.begin(&header.frontier).map_err(ReadError::Tree)?;
+                        }
+                        tree.push(place.leaf.hash).map_err(ReadError::Tree)?;
+                    }
                     if let Some((outline, kind)) = Outline::parse(walk.body(&place)) {
                         let at = OffsetDateTime::parse(&outline.at, &Rfc3339).ok();
                         told.since = told.since.or(at);

@@ -3,17 +3,16 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use audit::{Clock, Identity, Observer, Opened, WriterKeys};
+use audit::{Clock, Identity, Opened, WriterKeys};
 use host::clock::{now, wall_now};
 use host::places::Places;
 use host::user::LocalUsers;
 use nix::unistd::geteuid;
 use serde_json::json;
 use signing_core::breakglass::End;
-use signing_core::journal::{AuditKeys, InForce, Kind};
+use signing_core::journal::{AuditKeys, InForce};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, spawn_local, yield_now};
@@ -29,6 +28,7 @@ use crate::sandbox::{self, Landlock};
 use crate::service::{Known, Service};
 use crate::signals::Signals;
 use crate::store::Store;
+use crate::tree_file::TreeFile;
 use crate::{connection, operator};
 
 /// Connections of one user of `signer.socket`; a proxy needs one.
@@ -125,7 +125,8 @@ fn run(
     });
     let opened = Opened::open(&config.journal_dir, audit_keys, &keys, known.transpose()?)?;
     let mut past = stored.past;
-    let told = past.read(&config.journal_dir).context("audit.dir")?;
+    let tree = TreeFile::open(&config.state_dir).context("state.dir: the nodes of the tree")?;
+    let told = past.read(&config.journal_dir, Some(&tree))?;
     // No reason to refuse the start: the next emergency needs the other keys.
     for why in materials.orphans(&past).into_values() {
         log.warn(&why, json!({}));
@@ -137,12 +138,12 @@ fn run(
         in_force: &InForce::default(),
     };
     let clock = Clock { now, wall: wall_now };
-    let journal = opened.start(&identity, config.segment_bytes, clock, Box::new(Unobserved))?;
+    let journal = opened.start(&identity, config.segment_bytes, clock, tree.observer())?;
     // A journal that says nothing of its beginning remembers nothing.
     let (since, latest) =
         (told.since.unwrap_or_else(wall_now), told.latest.unwrap_or_else(wall_now));
     let known = Known { past, since, latest, users };
-    let service = Service::new(materials, journal.clone(), log.clone(), store, known);
+    let service = Service::new(materials, journal.clone(), log.clone(), (store, tree), known);
     let tasks = tasks(&service, listeners, (signals, lifeline), told.unended);
     let ended = LocalSet::new().block_on(&runtime, tasks);
     let reason = if ended.is_ok() { "a signal" } else { "it cannot go on" };
@@ -250,15 +251,4 @@ async fn next(
     // Whoever has asked already is heard before the next one can take its place.
     yield_now().await;
     listening.accept(service, socket, places).await
-}
-
-/// Nobody watches how the journal does.
-#[derive(Debug)]
-struct Unobserved;
-
-impl Observer for Unobserved {
-    fn record(&mut self, _: Kind) {}
-    fn appended(&mut self, _: Duration) {}
-    fn synced(&mut self, _: Duration) {}
-    fn batch(&mut self, _: usize) {}
 }

@@ -4,8 +4,10 @@
 use proptest::prelude::*;
 use signing_core::Kid;
 use signing_core::journal::{
-    Freeze, Frozen, Gate, InForce, Record, SealedFor, Segment, Told, Unfreeze, Unseal,
+    Freeze, Frozen, Gate, Head, How, InForce, Record, SealedFor, Segment, SignerLog, SignerLogs,
+    Told, Unfreeze, Unseal,
 };
+use signing_core::tree::{LogId, TreeHash};
 use time::{Duration, OffsetDateTime};
 
 const SECOND: Duration = Duration::SECOND;
@@ -87,8 +89,9 @@ fn whoever_knows_more_adds_and_nobody_takes_away() {
 }
 
 fn again(in_force: &InForce) -> InForce {
-    let Told { freeze, seals } = in_force.tell();
-    let record = Record::Segment(Segment { freeze, oldest_open: Some(u64::MAX), seals });
+    let Told { freeze, seals, signer_logs } = in_force.tell();
+    let record =
+        Record::Segment(Segment { freeze, oldest_open: Some(u64::MAX), seals, signer_logs });
     let mut again = heard(&[freeze_of_before(), gate("before", None, "sealed")]);
     again.hear(record.kind(), &record.encode(OffsetDateTime::UNIX_EPOCH).unwrap()).unwrap();
     again
@@ -125,9 +128,17 @@ proptest! {
         let seals = (0..count).map(|number| {
             (kid(&format!("{number:0>128}")), SealedFor { at, detail: odd.clone() })
         });
-        let found = InForce { freeze, seals: seals.collect() };
+        let mut signer_logs = SignerLogs::default();
+        for number in 0..12_u8 {
+            let head = Head { size: u64::MAX, root: TreeHash::new([number; 32]) };
+            let log = LogId::new([number; 16]);
+            let known = SignerLog { instance: hex::encode([number; 32]), log, head };
+            signer_logs.learn(known, How::Extends);
+        }
+        let found = InForce { freeze, seals: seals.collect(), signer_logs };
         let again = again(&found);
         prop_assert!(again.freeze.is_some() == freezes || count > again.seals.len());
+        prop_assert_eq!(&again.signer_logs, &found.signer_logs);
         prop_assert!(again.seals.keys().eq(found.seals.keys().take(again.seals.len())));
     }
 }

@@ -17,9 +17,9 @@ CALLED = f"{UPSTREAM} earlier_attempts? upstream_request_id?"
 # The table of the page: what each type's `data` has; a ? marks what may be absent.
 FIELDS = {
     "init": "audit_key audit_kid by deployment replaces?",
-    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq freeze? open_intents seals version",
+    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq freeze? open_intents seals signer_logs? version",
     "stop": "reason",
-    "segment": "freeze? oldest_open? seals",
+    "segment": "freeze? oldest_open? seals signer_logs?",
     "intent": f"{REQUEST} {UPSTREAM} justification? traceparent?",
     "signed": f"{REQUEST} {CALLED} incident? intent replayed session? signature signer_record? timing_us",
     "failed": f"{REQUEST} {CALLED} detail intent reason",
@@ -34,6 +34,7 @@ FIELDS = {
     "refusals": "over_s refused",
     "activation": "activated by detail emergency_kid? incident? reason session? signer_head? signer_instance? signer_record?",
     "breakglass_ended": "by detail emergency_kid incident reason session signer_head? signer_record?",
+    "signer_log": "by how known? reason? signer_head signer_instance",
     "session_activated": "actor approvals approved approvers_sha256 by callers claimed emergency_key_sha256 emergency_kid"
     " expires_at incident justification max_signatures nonce outage_since proxy_head replaces request_b64 request_sha256 session",
     "session_refused": "actor approved by clause detail emergency_kid? incident? justification? proxy_head request_sha256 session?",
@@ -50,6 +51,9 @@ NUMBERS = {"cut_bytes", "first_seq", "open_intents", "oldest_open", "intent", "s
            "max_signatures", "remaining", "signatures"}
 # So many seals are listed, and of each so much.
 LISTED = 40
+# So many logs of emergency signers are known.
+KNOWN = 8
+INSTANCE = re.compile(r"[0-9a-f]{64}")
 PLACE = re.compile(r"[0-9a-f]{32}:(0|[1-9]\d*):[0-9a-f]{64}")
 ENDS = {"expired", "quota_exhausted", "operator", "proxy_gone", "restarted", "journal"}
 
@@ -80,6 +84,14 @@ def is_called(call, more=""):
     need(REQUEST_ID.fullmatch(call.get("upstream_request_id", "x")), "upstream_request_id")
 
 
+def log_of(place):
+    return place.split(":")[0]
+
+
+def size(place):
+    return integer(place.split(":")[1])
+
+
 class Records:
     """Judges the records in order, and holds what the next one is judged by."""
 
@@ -90,6 +102,8 @@ class Records:
         self.open, self.signed, self.withheld, self.types = {}, {}, {}, {}
         # What an operator has to end: the freeze, and the seals by signer.
         self.freeze, self.seals = None, {}
+        # The logs of emergency signers that are known: instance and head, the newest last.
+        self.logs = []
 
     def judge(self, seq, body, is_first_of_segment, leaf):
         self.seq = seq
@@ -141,7 +155,29 @@ class Records:
         # The state file may add; nothing but an operator's records takes away.
         need(self.freeze is None or told[0] is not None, "the freeze has no end")
         need(len(told[1]) == LISTED or self.seals.keys() <= told[1].keys(), f"seals without an end: {sorted(self.seals)}")
-        self.freeze, self.seals = told
+        need(not self.is_whole() or told[2] == self.logs, f"the known logs are {self.logs}")
+        self.freeze, self.seals, self.logs = told
+
+    def on_signer_log(self, data, _):
+        instance, head, how, known = data["signer_instance"], data["signer_head"], data["how"], data.get("known")
+        need(how in ("first", "extends", "accepted"), f"how {how!r}")
+        need(("reason" in data) == (how == "accepted"), "a reason is an operator's who accepts")
+        need(INSTANCE.fullmatch(instance), f"signer_instance {instance!r}")
+        is_place("signer_head", head)
+        is_place("known", known)
+        of_log = [(size(was), was) for _, was in self.logs if log_of(was) == log_of(head)]
+        if self.is_whole():
+            need(how != "first" or not self.logs, "first, and others are known")
+            need(how != "extends" or of_log, "extends a log that is not known")
+        if of_log and how == "extends":
+            newest = max(of_log)
+            need(size(head) >= newest[0], f"it is behind {newest[1]}")
+            need(size(head) > newest[0] or head == newest[1], f"another root than {newest[1]}")
+            need(known in (None, newest[1]), f"known is {newest[1]}")
+        same = lambda who, was: (who == instance, log_of(was) == log_of(head))
+        gone = any if how == "accepted" else all
+        self.logs = [one for one in self.logs if not gone(same(*one))] + [(instance, head)]
+        self.logs = self.logs[-KNOWN:]
 
     def on_activation(self, data, _):
         is_place("signer_head", data.get("signer_head"))
@@ -157,7 +193,14 @@ class Records:
             need(seal.keys() == {"at", "detail", "signer_kid"} and AT.fullmatch(seal["at"]), f"seal: {seal}")
         kids = [seal["signer_kid"] for seal in seals]
         need(kids == sorted(set(kids)) and len(kids) <= LISTED, f"seals of {kids}")
-        return freeze, {seal["signer_kid"]: seal["at"] for seal in seals}
+        logs = data.get("signer_logs", [])
+        for log in logs:
+            need(log.keys() == {"signer_head", "signer_instance"}, f"signer_logs: {log}")
+            is_place("signer_head", log["signer_head"])
+            need(INSTANCE.fullmatch(log["signer_instance"]), f"signer_logs: {log}")
+        need("signer_logs" not in data or 0 < len(logs) <= KNOWN, f"signer_logs: {logs}")
+        logs = [(log["signer_instance"], log["signer_head"]) for log in logs]
+        return freeze, {seal["signer_kid"]: seal["at"] for seal in seals}, logs
 
     def on_freeze(self, data, _):
         self.freeze = data | {"at": self.at}
@@ -173,14 +216,15 @@ class Records:
         self.seals.pop(data.get("signer_kid"), None)
 
     def on_segment(self, data, _):
-        freeze, seals = self.told(data)
+        freeze, seals, logs = self.told(data)
         if self.seq != self.first:
             listed = dict(sorted(self.seals.items())[:LISTED])
             need(seals == listed, f"the seals in force are {listed}")
             if self.freeze is not None or len(self.seals) <= LISTED:
                 mine = self.freeze and {name: clipped(text) for name, text in self.freeze.items()}
                 need(freeze == mine, f"the freeze in force is {mine}")
-        self.freeze, self.seals = freeze, seals
+            need(logs == self.logs, f"the known logs are {self.logs}")
+        self.freeze, self.seals, self.logs = freeze, seals, logs
         oldest = min(self.open, default=None)
         need(not self.is_whole() or data.get("oldest_open") == oldest, f"oldest_open is {oldest}")
 

@@ -75,6 +75,12 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ),
     ("signctl breakglass status", "--socket SOCKET", "", Unread::Quietly),
     ("signctl breakglass end", "--reason why --json --socket SOCKET", "", Unread::With(1)),
+    (
+        "signctl breakglass accept-signer",
+        "--reason why --json --socket SOCKET",
+        "",
+        Unread::With(1),
+    ),
     ("signctl breakglass destroy", "none --reason why --json --socket SOCKET", "", Unread::With(1)),
     ("signctl signers list", "--signers signers.json", "", Unread::Quietly),
     ("signctl signers list", "--signers signers.json --json", "", Unread::Quietly),

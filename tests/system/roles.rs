@@ -17,7 +17,7 @@ const BOTH: u32 = 7005;
 const NOBODY: u32 = 7006;
 
 /// Each path with a body that is refused or does nothing, and the users who may ask for it.
-const TABLE: [(&str, &str, &[u32]); 11] = [
+const TABLE: [(&str, &str, &[u32]); 12] = [
     ("/v1/status", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
     ("/v1/breakglass", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
     ("/v1/doctor", "{}", &[OBSERVER, OPERATOR, SECURITY, BOTH]),
@@ -28,6 +28,7 @@ const TABLE: [(&str, &str, &[u32]); 11] = [
     ("/v1/drill", "{\"seconds\": 0}", &[OPERATOR, BOTH]),
     ("/v1/breakglass/activate", "{}", &[OPERATOR, SECURITY, BOTH]),
     ("/v1/breakglass/end", "{\"reason\": \"x\"}", &[OPERATOR, SECURITY, BOTH]),
+    ("/v1/breakglass/accept-signer", "{}", &[SECURITY, BOTH]),
     ("/v1/breakglass/destroy", "{}", &[SECURITY, BOTH]),
 ];
 

@@ -207,7 +207,8 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
         | Kind::KeyDestroyed
         | Kind::Unlock
         | Kind::Activation
-        | Kind::BreakglassEnded => None,
+        | Kind::BreakglassEnded
+        | Kind::SignerLog => None,
     })
 }
 

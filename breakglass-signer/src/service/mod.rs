@@ -21,9 +21,10 @@ use host::user::LocalUsers;
 use signing_core::breakglass::Session;
 use signing_core::breakglass::activation;
 use signing_core::breakglass::wire::{
-    EmergencyKey as KeyAnswer, JournalHead, JournalRecord, KeyState, Reason, Refused, SessionState,
-    State,
+    EmergencyKey as KeyAnswer, Extend, Extends, JournalHead, JournalRecord, KeyState, Reason,
+    Refused, SessionState, State,
 };
+use signing_core::tree::LogId;
 use signing_core::{Moment, Signer};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, mpsc};
@@ -36,6 +37,7 @@ use crate::log::Log;
 use crate::materials::{Held, Materials};
 use crate::past::Past;
 use crate::store::{Store, Stored};
+use crate::tree_file::TreeFile;
 use crate::unlock::Unlock;
 use refusals::Refusals;
 
@@ -59,6 +61,7 @@ pub struct Service {
     /// Who the peers are.
     pub users: LocalUsers,
     store: Store,
+    tree: TreeFile,
     since: OffsetDateTime,
     /// The latest time that is recorded, or that the clock has shown.
     latest: Cell<OffsetDateTime>,
@@ -125,7 +128,7 @@ impl Service {
         materials: Materials,
         journal: Journal,
         log: Log,
-        store: Store,
+        (store, tree): (Store, TreeFile),
         Known { past, since, latest, users }: Known,
     ) -> Rc<Self> {
         let der = materials.audit_public.spki_der();
@@ -143,6 +146,7 @@ impl Service {
             log,
             users,
             store,
+            tree,
             since,
             latest: Cell::new(latest),
             instance,
@@ -194,6 +198,16 @@ impl Service {
             development: config.development,
             cannot_arm: self.cannot_arm(&armory, wall),
         }
+    }
+
+    /// Shows that the journal goes on from what a proxy knows of it.
+    #[must_use]
+    pub fn extend(&self, ask: &Extend) -> Extends {
+        let newest = self.journal.checkpoint();
+        let stated = newest.checkpoint();
+        let is_ours = LogId::parse(&ask.log) == Some(stated.log);
+        let path = if is_ours { self.tree.prove(ask.size, stated.size) } else { None };
+        Extends::new(ask.id, &newest, path.as_deref())
     }
 
     /// Why no session could begin; not more of it than a frame has room for.
@@ -257,7 +271,7 @@ impl Service {
     /// is no reason to stop.
     fn save(&self) {
         let stored = self.stored();
-        if let Err(error) = self.store.save(&stored) {
+        if let Err(error) = self.store.save(&stored).and_then(|()| self.tree.flush()) {
             self.log.error(
                 "the state cannot be stored",
                 serde_json::json!({"error": error.to_string()}),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use serde::Serialize;
-use signing_core::admin::breakglass::{Activate, Activated, Destroy, End, NotDone, What};
+use signing_core::admin::breakglass::{
+    AcceptSigner, Activate, Activated, Destroy, End, NotDone, What,
+};
 use signing_core::breakglass::Refused;
 use signing_core::{Kid, Reason, Refusal};
 
@@ -48,6 +50,18 @@ pub(super) async fn end(
         ended.connections_cut = Some(admin.connections.reset_by_stops() - reset_before);
     }
     Ok(answer(ended, What::Ended(false)))
+}
+
+pub(super) async fn accept_signer(
+    admin: &Admin,
+    peer: Peer,
+    request: &Request<Bytes>,
+) -> Result<Response<Answer>, Refusal> {
+    let AcceptSigner { reason } = read(request)?;
+    let reason = one_line(&reason)?;
+    let (breakglass, by) = (Arc::clone(&admin.breakglass), peer.name().await);
+    let accepted = finished(async move { breakglass.accept_signer(&reason, &by).await }).await?;
+    Ok(answer(accepted, What::Accepted(false)))
 }
 
 pub(super) async fn destroy(

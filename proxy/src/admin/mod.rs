@@ -183,6 +183,9 @@ async fn respond(
             Ok(json_answer(StatusCode::OK, &status))
         }
         (path::ACTIVATE, &Method::POST) => breakglass::activate(admin, peer, &request).await,
+        (path::ACCEPT_SIGNER, &Method::POST) => {
+            breakglass::accept_signer(admin, peer, &request).await
+        }
         (path::END, &Method::POST) => breakglass::end(admin, peer, &request).await,
         (path::DESTROY, &Method::POST) => breakglass::destroy(admin, peer, &request).await,
         (known, _) if path::ALL.contains(&known) => Err(Refusal::new(

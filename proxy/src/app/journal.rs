@@ -11,6 +11,7 @@ use signing_core::{Kid, Registry};
 use time::OffsetDateTime;
 
 use super::StartError;
+use crate::breakglass::heads::Heads;
 use crate::config::{Config, Environment};
 use crate::materials::RegisteredAuditKey;
 use crate::metrics::{JournalObserver, Metrics};
@@ -22,6 +23,7 @@ pub(super) struct OnDisk {
     state: Stored,
     opened: Opened,
     audit_kid: Kid,
+    registered: AuditKeys,
     /// When this machine last wrote one of the journal's files.
     pub(super) written: Option<OffsetDateTime>,
 }
@@ -35,7 +37,8 @@ impl OnDisk {
         environment: &Environment,
     ) -> Result<Self, StartError> {
         let (store, stored) = Store::open(&config.state_dir)?;
-        let (audit_kid, opened) = open_journal(config, audit_key, registry, stored.as_ref())?;
+        let registered = AuditKeys::of_registry(registry);
+        let (audit_kid, opened) = open_journal(config, audit_key, &registered, stored.as_ref())?;
         let stored = stored.ok_or_else(|| StoreError::Missing(store.file()))?;
         let state = stored.clone().with(opened.in_force()).frozen_by(environment);
         let state = state.sealed_by_clock(opened.written_at(), wall_now());
@@ -43,16 +46,17 @@ impl OnDisk {
             store.save(&state)?;
         }
         let written = newest_write(&config.audit.dir);
-        Ok(Self { store, state, opened, audit_kid, written })
+        Ok(Self { store, state, opened, audit_kid, registered, written })
     }
 
-    /// Starts the journal's writer; returns the journal, and what the monitor stores.
+    /// Starts the journal's writer; returns the journal, what it says of the emergency signer's log, and
+    /// what the monitor stores.
     pub(super) fn start(
         self,
         config: &Config,
         metrics: &Arc<Metrics>,
-    ) -> Result<(Journal, (Store, Stored)), StartError> {
-        let Self { store, state, opened, audit_kid, .. } = self;
+    ) -> Result<(Journal, Heads, (Store, Stored)), StartError> {
+        let Self { store, state, opened, audit_kid, registered, .. } = self;
         let identity = Identity {
             deployment: &config.deployment,
             audit_kid: audit_kid.as_str(),
@@ -62,7 +66,8 @@ impl OnDisk {
         let clock = Clock { now, wall: wall_now };
         let observer = Box::new(JournalObserver::new(Arc::clone(metrics)));
         let journal = opened.start(&identity, config.audit.segment_bytes, clock, observer)?;
-        Ok((journal, (store, state)))
+        let heads = Heads::new(journal.clone(), registered, state.in_force.signer_logs.clone());
+        Ok((journal, heads, (store, state)))
     }
 }
 
@@ -70,13 +75,13 @@ impl OnDisk {
 fn open_journal(
     config: &Config,
     audit_key: RegisteredAuditKey,
-    registry: &Registry,
+    registered: &AuditKeys,
     stored: Option<&Stored>,
 ) -> Result<(Kid, Opened), OpenError> {
     let RegisteredAuditKey { key, previous, kid } = audit_key;
-    let (keys, registered) = (WriterKeys { key, previous }, AuditKeys::of_registry(registry));
+    let keys = WriterKeys { key, previous };
     let known = stored.and_then(|stored| stored.witness).map(|Witness { log, head }| (log, head));
-    let opened = Opened::open(&config.audit.dir, keys, &registered, known)?;
+    let opened = Opened::open(&config.audit.dir, keys, registered, known)?;
     let (log, seq) = (opened.log(), opened.head().size);
     let open_intents = opened.open_intents();
     match opened.cut() {

@@ -105,7 +105,7 @@ impl App {
         let metrics = Arc::new(Metrics::new(measured, &workers, slots.clone()));
         metrics.loaded(wall_now().unix_timestamp(), &tls);
         let journal_written = on_disk.written;
-        let (journal, stored) = on_disk.start(&config, &metrics)?;
+        let (journal, heads, stored) = on_disk.start(&config, &metrics)?;
         let (probes, rulebook) = (Probes::new(now()), Rulebook::new(registry, policy));
         let (monitor, monitor_tasks) = Monitor::new(
             Gates::new(config.thresholds.clone(), watched, Arc::new(rulebook), now()),
@@ -115,7 +115,7 @@ impl App {
             (config.probe.clone(), config.thresholds.window.slow_call),
             (Arc::clone(&metrics), probes.clone()),
         )?;
-        let (emergency, notices) = Emergency::start(signer, data.handle());
+        let (emergency, notices) = Emergency::start(signer, heads, data.handle());
         let (drain, draining) = watch::channel(false);
         let connections = Connections::new(&config.server, Arc::clone(&metrics));
         let conditions = Arc::default();

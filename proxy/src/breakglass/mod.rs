@@ -6,6 +6,7 @@
 //! necessary condition and is handed on as a claim.
 
 pub mod emergency;
+pub mod heads;
 mod keeper;
 mod record;
 mod status;
@@ -17,7 +18,7 @@ use audit::Journal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::{now, rfc3339, wall_now};
-use signing_core::admin::breakglass::{Destroyed, Ended};
+use signing_core::admin::breakglass::{Accepted, Destroyed, Ended, RefusedSigner};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
 use signing_core::breakglass::{
     Clause, End, ProxyEnd, ProxyReason, REQUEST_MAX_BYTES, Refused, Request, may_begin,
@@ -144,6 +145,13 @@ impl Breakglass {
         };
         // From here on the signer is armed: whatever fails has to disarm it. If this process
         // dies, its connection goes, and the signer ends the session by itself.
+        //
+        // The log that the request is used up in is known here before the session is in force: a signer
+        // that is put back to before it is not believed again.
+        if let Err(error) = self.emergency.refresh().await {
+            self.emergency.ends("its log was not shown after an activation");
+            return Err(Refused::new(ProxyReason::SignerUnavailable, error.to_string()));
+        }
         let switched = match self.switch(request, &session, emergency, asked, by).await {
             Ok(()) => self.still_there(&session.session).await,
             Err(why) => Err(why),
@@ -237,11 +245,15 @@ impl Breakglass {
         let session = armed.session.clone();
         let here = Ended { ended: true, session, ..Ended::default() };
         Ok(match self.tell_signer_to_end(reason, by).await {
-            Ok(Answer::Ended(wire::Ended { record, destruction_due, .. })) => Ended {
-                destruction_due: Some(destruction_due),
-                signer_record: Some(record.to_text()),
-                ..here
-            },
+            Ok(Answer::Ended(wire::Ended { record, destruction_due, .. })) => {
+                // Its log is known to its end; else the next look comes soon.
+                let _ = self.emergency.refresh().await;
+                Ended {
+                    destruction_due: Some(destruction_due),
+                    signer_record: Some(record.to_text()),
+                    ..here
+                }
+            }
             Ok(Answer::Refused(wire::Refused { detail, .. })) => {
                 Ended { note: Some(format!("the signer says: {detail}")), ..here }
             }
@@ -271,6 +283,26 @@ impl Breakglass {
             }
             _ => Err(Refused::new(wire::Reason::NoSession, "no session is in force")),
         }
+    }
+
+    /// Accepts the emergency signer that is refused for its log, for `by`.
+    ///
+    /// # Errors
+    /// [`Refused`]; it stays refused.
+    pub async fn accept_signer(&self, reason: &str, by: &str) -> Result<Accepted, Refused> {
+        let _one = self.one.lock().await;
+        let Some(heads) = self.emergency.heads() else {
+            let why = "no emergency signer is configured ([breakglass] signer_socket)";
+            return Err(Refused::new(ProxyReason::NothingRefused, why));
+        };
+        let accepted = heads.accept(reason, by).await?;
+        tracing::warn!(
+            target: "breakglass", instance = accepted.shown.instance, head = accepted.shown.to_text(),
+            known = accepted.known.as_ref().map(|known| known.to_text()), by, reason,
+            "an operator accepted the emergency signer's log"
+        );
+        let RefusedSigner { instance, head, known, why } = accepted.message();
+        Ok(Accepted { accepted: true, instance, head, known, why })
     }
 
     /// Destroys an emergency key, for `by`.

@@ -11,6 +11,7 @@ use signing_core::key::Purpose;
 use signing_core::{Caller, Kid};
 
 use super::emergency::Known;
+use super::heads::{Heads, RefusedLog};
 use super::{Breakglass, claim};
 
 impl Breakglass {
@@ -38,6 +39,12 @@ impl Breakglass {
             min_outage_s: self.min_outage.as_secs(),
             outages: outages.collect(),
             session: gates.armed(now(), wall_now()).map(|armed| session(armed, known)),
+            refused_signer: self
+                .emergency
+                .heads()
+                .and_then(Heads::refused)
+                .as_ref()
+                .map(RefusedLog::message),
             signer: known.map(|known| known.state.clone()),
         }
     }

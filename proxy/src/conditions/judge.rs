@@ -98,9 +98,19 @@ pub(super) fn admin_socket(lost: Option<&str>) -> Verdict {
     }
 }
 
-/// `connected` is None where break-glass is not configured.
-pub(super) fn emergency_signer(connected: Option<bool>) -> Verdict {
+/// `connected` is None where break-glass is not configured; `refused` is why its log is not believed.
+pub(super) fn emergency_signer(connected: Option<bool>, refused: Option<&str>) -> Verdict {
     let component = Component::EmergencySigner;
+    if let (Some(false), Some(why)) = (connected, refused) {
+        return Verdict::degraded(
+            component,
+            format!(
+                "breakglass-signer is refused: {why}: no break-glass can begin; look at signctl \
+                 breakglass status; bring its newest state and journal back, or accept it: signctl \
+                 breakglass accept-signer --reason WHY"
+            ),
+        );
+    }
     match connected {
         Some(false) => Verdict::degraded(
             component,
@@ -257,7 +267,8 @@ mod tests {
     fn each_trouble_says_what_to_do() {
         for verdict in [
             admin_socket(Some("gone")),
-            emergency_signer(Some(false)),
+            emergency_signer(Some(false), None),
+            emergency_signer(Some(false), Some("its log is another")),
             log(LogState::Failing("broken pipe".to_owned())),
             log(LogState::Stuck(7)),
             reload(Some("refused")),
@@ -266,7 +277,7 @@ mod tests {
             assert!(verdict.detail.contains("; "), "{verdict:?}");
         }
         for verdict in
-            [admin_socket(None), emergency_signer(None), log(LogState::Written), reload(None)]
+            [admin_socket(None), emergency_signer(None, None), log(LogState::Written), reload(None)]
         {
             assert_eq!((verdict.level, verdict.detail.as_str()), (Level::Ok, ""));
         }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::judge::{self, Verdict};
 use super::{Condition, Conditions, Level};
 use crate::breakglass::emergency::Emergency;
+use crate::breakglass::heads::Heads;
 use crate::handles::Handles;
 use crate::log::Log;
 use crate::reload::Reloader;
@@ -92,12 +93,13 @@ fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Op
     let set = (wall - start.wall).checked_sub(awake).unwrap_or(time::Duration::MAX);
     let lost = conditions.admin_socket_lost.load();
     let refused = sources.reloader.refusal();
+    let refused_log = sources.emergency.heads().and_then(Heads::refused);
     let verdicts = [
         judge::server_certificate(tls.certificate(), wall),
         judge::client_authorities(tls.authorities(), wall),
         judge::revocation_lists(tls.revocation_lists(), wall),
         judge::admin_socket(lost.as_deref().map(String::as_str)),
-        judge::emergency_signer(connected),
+        judge::emergency_signer(connected, refused_log.as_ref().map(|log| log.why.as_str())),
         judge::log(sources.log.state()),
         judge::reload(refused.as_deref().map(String::as_str)),
         judge::clock(wall, sources.journal_written, set),

@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, SyncSender};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use signing_core::journal::{Frozen, Head, InForce, SealedFor};
+use signing_core::journal::{Frozen, Head, InForce, SealedFor, SignerLogs};
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{Kid, json};
 use tokio::sync::oneshot;
@@ -244,7 +244,8 @@ impl Stored {
         });
         let seals = seals.collect::<Result<_, _>>()?;
         Ok(Self {
-            in_force: InForce { freeze: on_disk.freeze, seals },
+            // The logs of emergency signers are the journal's to tell.
+            in_force: InForce { freeze: on_disk.freeze, seals, signer_logs: SignerLogs::default() },
             audit_seal: on_disk.audit_seal,
             witness: witness.transpose()?,
         })
@@ -255,7 +256,7 @@ impl Stored {
     /// # Errors
     /// None, in practice: its form is plain.
     pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
-        let InForce { freeze, seals } = &self.in_force;
+        let InForce { freeze, seals, .. } = &self.in_force;
         let seals = seals.iter().map(|(kid, seal)| (kid.to_string(), seal.clone()));
         let on_disk = OnDisk {
             freeze: freeze.clone(),

@@ -261,6 +261,16 @@ fn readable(record: &Record) -> String {
         "activation" | "breakglass_ended" => {
             format!("{} {} by {}: {}", text("session"), text("reason"), text("by"), text("detail"))
         }
+        "signer_log" => {
+            let log = text("signer_head");
+            format!(
+                "{} by {}: {log}, after {} {}",
+                text("how"),
+                text("by"),
+                text("known"),
+                text("reason")
+            )
+        }
         _ => plain(data),
     };
     let (seq, kind) = (record.place.leaf.seq, &record.outline.r#type);

@@ -20,6 +20,7 @@ pub(super) fn known() -> Breakglass {
             outage("c", "2026-01-01T00:50:00.042Z", 599),
         ],
         session: None,
+        refused_signer: None,
         signer: Some(signer()),
     }
 }

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use signing_core::admin::breakglass::{Activate, End};
+use signing_core::admin::breakglass::{AcceptSigner, Activate, End};
 use signing_core::admin::path;
 
 use crate::client::{self, Reply};
@@ -43,7 +43,7 @@ impl Flags {
                 operator_socket.is_none().then_some(socket)
             }
             Verb::Request(flags) => Some(&flags.socket),
-            Verb::Activate { socket, .. } => Some(socket),
+            Verb::Activate { socket, .. } | Verb::AcceptSigner { socket, .. } => Some(socket),
             Verb::Destroy(flags) => flags.operator_socket.is_none().then_some(&flags.socket),
         };
         match of_verb {
@@ -112,6 +112,19 @@ enum Verb {
         #[command(flatten)]
         socket: Socket,
     },
+    /// Accept the emergency signer that the proxy refuses since its log does not go on from the one that
+    /// the proxy knows: it was created anew, or lost its newest state. Look first: it may also have been
+    /// put back on purpose, so that a request that was used activates again.
+    #[command(
+        after_help = "Example: signctl breakglass status                # shows the signer that is refused, and both heads\n         signctl breakglass accept-signer --reason \"INC-9: its disk was replaced\""
+    )]
+    AcceptSigner {
+        /// What was found, in one line; recorded with both heads.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        socket: Socket,
+    },
     /// Destroy an emergency key that a session used: its file is overwritten and removed. With
     /// --signers it is revoked in the registry first, for good: that is what verifiers look at. Refused
     /// before anything is changed if it is no emergency key, the signer does not hold it, a session
@@ -159,6 +172,12 @@ pub(crate) fn run(
                 None => client::post(socket, path::END, &body).map_err(past_the_proxy)?,
             };
             (reply, |reply| Ok(words::ended(&reply.read()?)))
+        }
+        Verb::AcceptSigner { reason, .. } => {
+            let body = AcceptSigner { reason: reason.clone() };
+            (client::post(socket, path::ACCEPT_SIGNER, &body)?, |reply| {
+                Ok(words::accepted(&reply.read()?))
+            })
         }
         Verb::Destroy(flags) => {
             (destroy::run(flags, socket)?, |reply| Ok(words::destroyed(&reply.read()?)))

@@ -1,6 +1,8 @@
 //! Answers about break-glass in words, for a person.
 
-use signing_core::admin::breakglass::{Activated, Breakglass, Destroyed, Ended, Session};
+use signing_core::admin::breakglass::{
+    Accepted, Activated, Breakglass, Destroyed, Ended, RefusedSigner, Session,
+};
 use signing_core::breakglass::wire::{EmergencyKey, SessionState, State};
 
 use crate::show::{Said, noted, unread};
@@ -18,6 +20,15 @@ pub(super) fn ended(ended: &Ended) -> Said {
         ended.session,
         unread(ended.connections_cut),
         noted(ended.note.as_deref())
+    ))
+}
+
+/// A signer that is accepted.
+pub(super) fn accepted(Accepted { instance, head, known, .. }: &Accepted) -> Said {
+    Said::done(format!(
+        "accepted: the emergency signer {instance} with the log {head}\nknown before: {}\nthe proxy connects \
+         to it by itself",
+        known.as_deref().unwrap_or("-")
     ))
 }
 
@@ -61,6 +72,9 @@ pub(super) fn status(known: &Breakglass) -> Said {
             lines.extend(cannot_arm.iter().map(|why| format!("  it CANNOT BE ARMED: {why}")));
             lines.extend(keys.iter().map(key));
         }
+        None if known.refused_signer.is_some() => {
+            lines.extend(known.refused_signer.as_ref().map(refused));
+        }
         None if known.configured => lines.push(
             "the emergency signer is NOT CONNECTED; is `breakglass-signer serve` running?"
                 .to_owned(),
@@ -70,6 +84,14 @@ pub(super) fn status(known: &Breakglass) -> Said {
         }
     }
     Said::done(lines.join("\n"))
+}
+
+fn refused(RefusedSigner { instance, head, known, why }: &RefusedSigner) -> String {
+    format!(
+        "the emergency signer {instance} is REFUSED: {why}\n  it shows the head {head}\n  known is the head \
+         {}\n  once it is clear how this came about: signctl breakglass accept-signer --reason WHY",
+        known.as_deref().unwrap_or("-")
+    )
 }
 
 fn key(key: &EmergencyKey) -> String {
@@ -133,6 +155,24 @@ mod tests {
         assert!(status(&known).words.contains("NOT CONNECTED"));
         known.configured = false;
         assert!(status(&known).words.contains("no emergency signer is configured"));
+    }
+
+    #[test]
+    fn a_signer_that_is_refused_for_its_log_is_shown_with_both_heads() {
+        let [instance, head, known, why] = ["9f", "l:7:r", "l:9:s", "shorter"].map(str::to_owned);
+        let refused = RefusedSigner { instance, head, known: Some(known), why };
+        let status = status(&Breakglass {
+            signer: None,
+            refused_signer: Some(refused.clone()),
+            ..examples::known()
+        });
+        let said = status.words;
+        for part in ["9f is REFUSED: shorter", "head l:7:r", "head l:9:s", "accept-signer"] {
+            assert!(said.contains(part), "{said}");
+        }
+        let RefusedSigner { instance, head, known, why } = refused;
+        let said = accepted(&Accepted { accepted: true, instance, head, known, why }).words;
+        assert!(said.starts_with("accepted: the emergency signer 9f with the log l:7:r"), "{said}");
     }
 
     #[test]

@@ -24,6 +24,14 @@ pub struct End {
     pub reason: String,
 }
 
+/// `POST /v1/breakglass/accept-signer`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptSigner {
+    /// Why, one line.
+    pub reason: String,
+}
+
 /// `POST /v1/breakglass/destroy`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +72,36 @@ pub struct Ended {
     pub connections_cut: Option<usize>,
 }
 
+/// The emergency signer that was refused for its log is accepted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    /// True.
+    pub accepted: bool,
+    /// Which one: the SHA-256 of its audit key, in hex.
+    pub instance: String,
+    /// What it showed of its log, `log:size:root`: this goes on from now on.
+    pub head: String,
+    /// What was known before, `log:size:root`, if anything was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<String>,
+    /// Why it was refused.
+    pub why: String,
+}
+
+/// The emergency signer that is refused for its log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedSigner {
+    /// Which one: the SHA-256 of its audit key, in hex.
+    pub instance: String,
+    /// What it shows of its log, `log:size:root`.
+    pub head: String,
+    /// What is known, `log:size:root`, of this log or of what comes nearest to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<String>,
+    /// Why it is refused.
+    pub why: String,
+}
+
 /// An emergency key is destroyed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Destroyed {
@@ -96,6 +134,7 @@ pub struct NotDone {
 pub enum What {
     Activated(bool),
     Ended(bool),
+    Accepted(bool),
     Destroyed(bool),
 }
 
@@ -125,6 +164,9 @@ pub struct Breakglass {
     /// The session in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
+    /// The emergency signer that is refused for its log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_signer: Option<RefusedSigner>,
     /// The emergency signer, while it is connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<wire::State>,

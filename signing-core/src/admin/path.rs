@@ -20,9 +20,23 @@ pub const BREAKGLASS: &str = "/v1/breakglass";
 pub const ACTIVATE: &str = "/v1/breakglass/activate";
 /// Ends one.
 pub const END: &str = "/v1/breakglass/end";
+/// Accepts the emergency signer that is refused for its log.
+pub const ACCEPT_SIGNER: &str = "/v1/breakglass/accept-signer";
 /// Destroys an emergency key.
 pub const DESTROY: &str = "/v1/breakglass/destroy";
 
 /// All of them.
-pub const ALL: [&str; 11] =
-    [STATUS, FREEZE, UNFREEZE, UNSEAL, RELOAD, DOCTOR, DRILL, BREAKGLASS, ACTIVATE, END, DESTROY];
+pub const ALL: [&str; 12] = [
+    STATUS,
+    FREEZE,
+    UNFREEZE,
+    UNSEAL,
+    RELOAD,
+    DOCTOR,
+    DRILL,
+    BREAKGLASS,
+    ACTIVATE,
+    ACCEPT_SIGNER,
+    END,
+    DESTROY,
+];

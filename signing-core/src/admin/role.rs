@@ -9,7 +9,7 @@ pub enum Role {
     Observer,
     /// Runs the proxy: freezes, ends a freeze, reloads, drills, begins and ends an approved session.
     Operator,
-    /// Answers for keys: ends seals, destroys emergency keys. Freezes too.
+    /// Answers for keys: ends seals, accepts emergency signers, destroys their keys. Freezes too.
     Security,
     /// The agent that carries one freeze to many proxies: freezes, and ends nothing.
     Fleet,
@@ -42,7 +42,7 @@ impl Role {
                 matches!(self, Self::Operator | Self::Security)
             }
             path::RELOAD | path::DRILL => self == Self::Operator,
-            path::UNSEAL | path::DESTROY => self == Self::Security,
+            path::UNSEAL | path::ACCEPT_SIGNER | path::DESTROY => self == Self::Security,
             _ => false,
         }
     }

@@ -20,6 +20,8 @@ pub enum ProxyReason {
     NotInForce,
     /// The proxy's monitor is gone.
     NotEnded,
+    /// No emergency signer is refused for its log, so that there is none to accept.
+    NothingRefused,
     /// The signer refused, or would refuse: by that word.
     #[serde(untagged)]
     Signer(wire::Reason),
@@ -45,6 +47,7 @@ impl ProxyReason {
             Self::SignerUnavailable => "signer_unavailable",
             Self::NotInForce => "not_in_force",
             Self::NotEnded => "not_ended",
+            Self::NothingRefused => "nothing_refused",
             Self::Signer(reason) => reason.word(),
         }
     }

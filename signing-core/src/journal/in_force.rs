@@ -1,6 +1,6 @@
-//! What an operator has to end, as a journal's records tell it: the freeze, and the seals of
-//! signers. The first record of each segment and every `start` tell all of it again, so the newest
-//! segment is enough to know it.
+//! What is in force as a journal's records tell it: the freeze and the seals of signers, which an
+//! operator has to end, and the logs of emergency signers that are known. The first record of each segment
+//! and every `start` tell all of it again, so the newest segment is enough to know it.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::clip;
 use super::record::{Kind, Outline};
+use super::signer_logs::{KnownLog, SignerLogs};
 use crate::Kid;
 
 /// How many seals one record lists.
@@ -16,13 +17,15 @@ const LISTED_MAX: usize = 40;
 /// How much of a seal's detail, in bytes: forty of them have to fit a record in any spelling.
 const LISTED_DETAIL_BYTES: usize = 64;
 
-/// The freeze and the seals in force.
+/// The freeze and the seals in force, and the logs of emergency signers that are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InForce {
     /// The freeze.
     pub freeze: Option<Frozen>,
     /// The seals, by signer.
     pub seals: BTreeMap<Kid, SealedFor>,
+    /// The logs of emergency signers.
+    pub signer_logs: SignerLogs,
 }
 
 /// A freeze.
@@ -77,6 +80,7 @@ impl InForce {
                     self.seals.remove(&Kid::parse(kid).ok()?);
                 }
             }
+            Kind::SignerLog => self.signer_logs.hear(&Outline::parse(body)?.0)?,
             _ => {}
         }
         Some(())
@@ -90,6 +94,7 @@ impl InForce {
         for (kid, seal) in other.seals {
             self.seals.entry(kid).or_insert(seal);
         }
+        self.signer_logs = self.signer_logs.and(other.signer_logs);
         self
     }
 
@@ -106,7 +111,11 @@ impl InForce {
                 signer_kid: kid.as_str(),
             }
         });
-        Told { freeze: self.tell_freeze(), seals: seals.collect() }
+        Told {
+            freeze: self.tell_freeze(),
+            seals: seals.collect(),
+            signer_logs: self.signer_logs.tell(),
+        }
     }
 
     fn tell_freeze(&self) -> Option<Frozen> {
@@ -138,7 +147,8 @@ impl InForce {
             let Seal { at, detail, signer_kid } = Seal::deserialize(seal).ok()?;
             Some((Kid::parse(signer_kid).ok()?, SealedFor { at, detail: detail.to_owned() }))
         });
-        Some(Self { freeze, seals: seals.collect::<Option<_>>()? })
+        let (seals, signer_logs) = (seals.collect::<Option<_>>()?, SignerLogs::told(outline)?);
+        Some(Self { freeze, seals, signer_logs })
     }
 }
 
@@ -149,6 +159,8 @@ pub struct Told<'r> {
     pub freeze: Option<Frozen>,
     /// The seals.
     pub seals: Vec<Seal<'r>>,
+    /// The logs of emergency signers.
+    pub signer_logs: Vec<KnownLog>,
 }
 
 /// A seal in a list.

@@ -16,6 +16,7 @@ mod in_force;
 mod key_id;
 mod keys;
 mod record;
+mod signer_logs;
 
 pub use clip::clip;
 pub use clock::clock_behind;
@@ -33,6 +34,7 @@ pub use record::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, Drill,
     EarlierAttempt, EmergencyRefusals, EmergencySigned, Failed, Freeze, Gate, Init, Intent,
     KeyDestroyed, Kind, Outline, ProbeCall, Probes, Record, Refusals, Refused, Reload, Segment,
-    SessionActivated, SessionEnded, SessionRefused, Signed, Start, Stop, TimingUs, Unfreeze,
-    Unlock, Unseal, Withheld, instant,
+    SessionActivated, SessionEnded, SessionRefused, Signed, SignerLogRecord, Start, Stop, TimingUs,
+    Unfreeze, Unlock, Unseal, Withheld, instant,
 };
+pub use signer_logs::{How, KnownLog, NotBelieved, SignerLog, SignerLogs};

@@ -3,7 +3,7 @@
 use signing_core::journal::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, EmergencyRefusals,
     EmergencySigned, KeyDestroyed, Record, Refused, SessionActivated, SessionEnded, SessionRefused,
-    Unlock,
+    SignerLogRecord, Unlock,
 };
 
 fn approved(principal: &'static str) -> Approved<'static> {
@@ -169,6 +169,17 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 signer_record: Some("l:3:h"),
             }),
             r#"{"by":"uid 0","detail":"over","emergency_kid":"e","incident":"INC-1","reason":"expired","session":"s-1","signer_head":"l:3:r","signer_record":"l:3:h"}"#,
+        ),
+        (
+            Record::SignerLog(SignerLogRecord {
+                by,
+                how: "accepted",
+                known: Some("l:2:r"),
+                reason: Some("restored"),
+                signer_head: "l:3:r",
+                signer_instance: "04",
+            }),
+            r#"{"by":"uid 0","how":"accepted","known":"l:2:r","reason":"restored","signer_head":"l:3:r","signer_instance":"04"}"#,
         ),
     ];
     let whole = |data: &'static str| -> &'static str { data.replace("APPROVED", APPROVED).leak() };

@@ -3,9 +3,9 @@
 mod breakglass;
 
 use signing_core::journal::{
-    Drill, EarlierAttempt, Failed, Freeze, Frozen, Gate, Init, Intent, ProbeCall, Probes, Record,
-    Refusals, Refused, Reload, Seal, Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal,
-    Withheld,
+    Drill, EarlierAttempt, Failed, Freeze, Frozen, Gate, Init, Intent, KnownLog, ProbeCall, Probes,
+    Record, Refusals, Refused, Reload, Seal, Segment, Signed, Start, Stop, TimingUs, Unfreeze,
+    Unseal, Withheld,
 };
 use time::OffsetDateTime;
 
@@ -16,6 +16,10 @@ fn five() -> OffsetDateTime {
 fn frozen() -> Frozen {
     let (by, reason) = ("uid 0 (root)".to_owned(), "why".to_owned());
     Frozen { at: five() + time::Duration::MICROSECOND, by, reason }
+}
+
+fn signer_logs() -> Vec<KnownLog> {
+    vec![KnownLog { signer_head: "00:1:11".to_owned(), signer_instance: "22".to_owned() }]
 }
 
 fn seals() -> Vec<Seal<'static>> {
@@ -51,9 +55,10 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 freeze: Some(frozen()),
                 open_intents: 2,
                 seals: seals(),
+                signer_logs: signer_logs(),
                 version: "0.1.0",
             }),
-            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"open_intents":2,"seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}],"version":"0.1.0"}"#,
+            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"open_intents":2,"seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}],"signer_logs":[{"signer_head":"00:1:11","signer_instance":"22"}],"version":"0.1.0"}"#,
         ),
         (Record::Stop(Stop { reason: "SIGTERM" }), r#"{"reason":"SIGTERM"}"#),
         (
@@ -61,11 +66,17 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 freeze: Some(frozen()),
                 oldest_open: Some(5),
                 seals: seals(),
+                signer_logs: vec![],
             }),
             r#"{"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"oldest_open":5,"seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}]}"#,
         ),
         (
-            Record::Segment(Segment { freeze: None, oldest_open: None, seals: vec![] }),
+            Record::Segment(Segment {
+                freeze: None,
+                oldest_open: None,
+                seals: vec![],
+                signer_logs: vec![],
+            }),
             r#"{"seals":[]}"#,
         ),
         (

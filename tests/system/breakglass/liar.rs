@@ -42,6 +42,17 @@ enum Lie {
     OtherName,
     /// Keys should have been destroyed long ago.
     Overdue,
+    /// A proof of another log.
+    FalseProof,
+    NoProof,
+    /// A checkpoint of before, and its proof.
+    StaleLog,
+    /// A checkpoint that its audit key did not sign.
+    UnsignedLog,
+    /// The instance of another audit key.
+    OtherInstance,
+    /// No word of its log.
+    OtherThanLog,
 }
 
 /// Stands between the proxy and the signer.
@@ -73,7 +84,7 @@ impl Liar {
 }
 
 async fn tell(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lies: Arc<Mutex<Lie>>) {
-    let mut stale = None;
+    let (mut stale, mut first_log) = (None, None);
     while let Ok(length) = from.read_u32_le().await {
         let mut bytes = vec![0; length as usize];
         if from.read_exact(&mut bytes).await.is_err() {
@@ -89,8 +100,12 @@ async fn tell(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lies: Arc<Mutex<L
                     welcome["state"]["audit_public_key"] = json!(STANDARD.encode([7; 44]));
                 }
                 Lie::OtherVersion => welcome["version"] = json!(2),
+                Lie::OtherInstance => welcome["state"]["instance"] = json!("5a".repeat(32)),
                 _ => {}
             }
+        }
+        if answer["extends"].is_object() {
+            lie_about_the_log(lie, &mut answer, &mut first_log);
         }
         if lie == Lie::Overdue && answer["status"].is_object() {
             let key = &mut answer["status"]["state"]["keys"][0];
@@ -138,6 +153,34 @@ async fn tell(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lies: Arc<Mutex<L
         if to.write_all(&[more, frame(&answer)].concat()).await.is_err() {
             return;
         }
+    }
+}
+
+fn lie_about_the_log(lie: Lie, answer: &mut Value, first: &mut Option<Value>) {
+    let id = answer["extends"]["id"].clone();
+    let shown = answer["extends"].clone();
+    let shown = first.get_or_insert(shown);
+    match lie {
+        Lie::FalseProof => {
+            let hashes = answer["extends"]["hashes"].as_array_mut().unwrap();
+            assert!(!hashes.is_empty(), "the log grew, so there is something to prove");
+            hashes[0] = json!(STANDARD.encode([7; 32]));
+        }
+        Lie::NoProof => drop(answer["extends"].as_object_mut().unwrap().remove("hashes")),
+        Lie::StaleLog => {
+            answer["extends"] = shown.clone();
+            answer["extends"]["id"] = id;
+        }
+        Lie::UnsignedLog => {
+            // The root is another one, and the signature still the old one's.
+            let note = answer["extends"]["checkpoint"].as_str().unwrap();
+            let mut lines: Vec<&str> = note.split('\n').collect();
+            let root = STANDARD.encode([7; 32]);
+            lines[2] = &root;
+            answer["extends"]["checkpoint"] = json!(lines.join("\n"));
+        }
+        Lie::OtherThanLog => *answer = json!({"status": {"id": id, "state": {}}}),
+        _ => {}
     }
 }
 
@@ -238,6 +281,62 @@ async fn i7_a_signer_of_another_deployment_version_or_audit_key_is_not_connected
         liar.tells(Lie::None);
         connected(&proxy).await;
         assert_eq!(super::activate(&proxy, &papers).await.status, 200, "{lie:?}");
+    }
+}
+
+#[tokio::test]
+async fn i7_a_signer_that_lies_about_its_log_is_not_connected_and_a_session_with_it_is_over() {
+    for (lie, says) in [
+        (Lie::FalseProof, "are not shown to be those that were there"),
+        (Lie::NoProof, "is not shown to go on"),
+        (Lie::UnsignedLog, "is not signed by its audit key"),
+        (Lie::OtherInstance, "its instance is not the one of its audit key"),
+    ] {
+        println!("{lie:?}");
+        let site = Site::new();
+        let signer = site.signer().start().await;
+        let liar = Liar::start(&site, Lie::None);
+        let proxy = proxy(&site, &signer).await;
+        connected(&proxy).await;
+        // Its log grows, so that there is something to prove.
+        let builder = signer.builder.clone();
+        liar.tells(lie);
+        signer.stop().await;
+        let signer = builder.start().await;
+        proxy.process.says(says).await;
+        metric_is(&proxy, "breakglass_signer_connected", 0.0).await;
+        site.out(&proxy).await;
+        signer.unlock().await;
+        let papers = signer.papers(&signer.request());
+        assert_eq!(super::refused(&proxy, &papers).await.0, "signer_unavailable", "{lie:?}");
+        liar.tells(Lie::None);
+        connected(&proxy).await;
+        let answer = super::activate(&proxy, &papers).await;
+        assert_eq!(answer.status, 200, "{lie:?}: {}", answer.text);
+        assert_eq!(proxy.client(ALICE).await.sign_message(KID, b"hi").await.status, 200);
+        // It is looked at again and again.
+        if lie != Lie::OtherInstance {
+            liar.tells(lie);
+            metric_is(&proxy, "breakglass_active", 0.0).await;
+            let ended = ended_for(&site, "signer_gone").await;
+            assert!(ended["detail"].as_str().unwrap().contains(says), "{lie:?}: {ended}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn i7_a_checkpoint_of_before_and_a_log_that_is_not_shown_end_the_session() {
+    for (lie, says) in
+        [(Lie::StaleLog, "was there already"), (Lie::OtherThanLog, "no message of this version")]
+    {
+        println!("{lie:?}");
+        let site = Site::new();
+        let (_signer, proxy, liar) = lied_to(&site).await;
+        assert_eq!(proxy.client(ALICE).await.sign_message(KID, b"hi").await.status, 200);
+        liar.tells(lie);
+        metric_is(&proxy, "breakglass_active", 0.0).await;
+        let ended = ended_for(&site, "signer_gone").await;
+        assert!(ended["detail"].as_str().unwrap().contains(says), "{lie:?}: {ended}");
     }
 }
 

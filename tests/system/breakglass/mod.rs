@@ -6,6 +6,7 @@ mod crashes;
 mod destroy;
 mod end;
 mod faults;
+mod heads;
 mod journals;
 mod liar;
 mod operator;

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use host::clock::now;
-use signing_core::breakglass::wire::{self, Answer, Ask};
+use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{AskError, Known, Notice, Settings};
+use crate::breakglass::heads::{Heads, Peer};
 
 /// How long connecting and the first answer may take.
 const GREETING_MAX: Duration = Duration::from_secs(5);
@@ -29,6 +30,8 @@ const READ_BYTES: usize = 64 * 1024;
 const PENDING_MAX: usize = 16 * 1024;
 /// The id of the greeting; asks have others.
 const GREETING: u64 = 0;
+/// The id of the first look at its log.
+const FIRST_LOOK: u64 = 1;
 
 /// An ask on its way.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub(super) struct Connector {
     pub(super) known: Arc<ArcSwapOption<Known>>,
     pub(super) ended: Arc<ArcSwapOption<wire::SessionEnded>>,
     pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) heads: Heads,
     /// How many there were.
     pub(super) connections: u64,
 }
@@ -52,10 +56,18 @@ pub(super) struct Connector {
 struct Connected {
     reader: Frames,
     writer: OwnedWriteHalf,
+    peer: Peer,
 }
 
 /// Asks without answer.
-type Pending = HashMap<u64, oneshot::Sender<Result<Answer, AskError>>>;
+type Pending = HashMap<u64, Waits>;
+
+/// Who waits for an answer.
+struct Waits {
+    reply: oneshot::Sender<Result<Answer, AskError>>,
+    /// Of a look at its log: from which size on it has to go on.
+    from: Option<u64>,
+}
 
 /// Whole messages out of a stream of bytes.
 struct Frames {
@@ -78,6 +90,7 @@ impl Job {
 fn set_id(ask: &mut Ask, number: u64) {
     match ask {
         Ask::Hello(wire::Hello { id, .. })
+        | Ask::Extend(wire::Extend { id, .. })
         | Ask::Activate(wire::Activate { id, .. })
         | Ask::Sign(wire::Sign { id, .. })
         | Ask::End(wire::End { id, .. })
@@ -128,7 +141,7 @@ impl Connector {
             let mut bytes = Vec::new();
             wire::write(&hello, &mut bytes).map_err(io::Error::other)?;
             writer.write_all(&bytes).await?;
-            let state = match reader.next().await? {
+            let mut state = match reader.next().await? {
                 Answer::Welcome(wire::Welcome { state, version: wire::VERSION, .. }) => state,
                 Answer::Welcome(wire::Welcome { version, .. }) => {
                     let ours = wire::VERSION;
@@ -142,10 +155,23 @@ impl Connector {
                 _ => return Err(io::Error::other("it does not greet")),
             };
             self.settings.accepts(&state).map_err(io::Error::other)?;
+            let peer = Peer::of(&state).map_err(io::Error::other)?;
+            let from = self.heads.known_size(peer.log());
+            bytes.clear();
+            wire::write(&Ask::Extend(wire::Extend::new(FIRST_LOOK, peer.log(), from)), &mut bytes)
+                .map_err(io::Error::other)?;
+            writer.write_all(&bytes).await?;
+            let head = match reader.next().await? {
+                Answer::Extends(shown) => self.heads.hear(&peer, from, &shown),
+                _ => Err("it does not show its log".to_owned()),
+            };
+            if let Some(head) = head.map_err(io::Error::other)? {
+                state.head = JournalHead::new(peer.log(), head);
+            }
             let instance = &state.instance;
             tracing::info!(target: "breakglass", instance, "the emergency signer is connected");
             self.known.store(Some(Arc::new(Known::new(state, now(), connection))));
-            Ok(Connected { reader, writer })
+            Ok(Connected { reader, writer, peer })
         };
         tokio::time::timeout(GREETING_MAX, greeting)
             .await
@@ -155,13 +181,13 @@ impl Connector {
     /// Serves until the connection is of no more use, and says why. Whoever still waits is told
     /// when what waits is dropped.
     async fn serve(&mut self, connected: Connected) -> io::Error {
-        let Connected { mut reader, mut writer } = connected;
-        let (mut pending, mut next_id) = (Pending::new(), GREETING + 1);
+        let Connected { mut reader, mut writer, peer } = connected;
+        let (mut pending, mut next_id) = (Pending::new(), FIRST_LOOK + 1);
         let mut out = Vec::new();
         loop {
             tokio::select! {
                 answer = reader.next() => match answer {
-                    Ok(answer) => if let Err(error) = self.heard(answer, &mut pending).await {
+                    Ok(answer) => if let Err(error) = self.heard(&peer, answer, &mut pending).await {
                         return error;
                     },
                     Err(error) => return error,
@@ -169,7 +195,7 @@ impl Connector {
                 job = self.inbox.recv() => {
                     let Some(job) = job else { return io::Error::other("nobody asks any more") };
                     out.clear();
-                    self.encode(job, &mut out, &mut pending, &mut next_id);
+                    self.encode(&peer, job, &mut out, (&mut pending, &mut next_id));
                     if pending.len() > PENDING_MAX {
                         return io::Error::other("it leaves too many asks without answer");
                     }
@@ -184,7 +210,7 @@ impl Connector {
                                 Err(_) => return io::Error::other("it does not read what is asked"),
                             },
                             answer = reader.next() => match answer {
-                                Ok(answer) => if let Err(error) = self.heard(answer, &mut pending).await {
+                                Ok(answer) => if let Err(error) = self.heard(&peer, answer, &mut pending).await {
                                     return error;
                                 },
                                 Err(error) => return error,
@@ -197,13 +223,26 @@ impl Connector {
     }
 
     /// Takes as many asks as are written at once.
-    fn encode(&mut self, job: Job, out: &mut Vec<u8>, pending: &mut Pending, next_id: &mut u64) {
+    fn encode(
+        &mut self,
+        peer: &Peer,
+        job: Job,
+        out: &mut Vec<u8>,
+        (pending, next_id): (&mut Pending, &mut u64),
+    ) {
         let mut next = Some(job);
         while let Some(Job { mut ask, reply }) = next {
             set_id(&mut ask, *next_id);
+            let mut from = None;
+            if let Ask::Extend(extend) = &mut ask {
+                // From what is known now, and not when somebody thought of asking.
+                let size = self.heads.known_size(peer.log());
+                *extend = wire::Extend::new(extend.id, peer.log(), size);
+                from = Some(size);
+            }
             match wire::write(&ask, out) {
                 Ok(()) => {
-                    pending.insert(*next_id, reply);
+                    pending.insert(*next_id, Waits { reply, from });
                     *next_id += 1;
                 }
                 Err(_) => {
@@ -215,7 +254,12 @@ impl Connector {
     }
 
     /// Hands an answer to whoever waits for it.
-    async fn heard(&self, answer: Answer, pending: &mut Pending) -> Result<(), io::Error> {
+    async fn heard(
+        &self,
+        peer: &Peer,
+        answer: Answer,
+        pending: &mut Pending,
+    ) -> Result<(), io::Error> {
         let Some(id) = id_of(&answer) else {
             if let Answer::SessionEnded(ended) = answer {
                 self.ended.store(Some(Arc::new(ended.clone())));
@@ -224,11 +268,18 @@ impl Connector {
             }
             return Ok(());
         };
-        let Some(waits) = pending.remove(&id) else {
+        let Some(Waits { reply, from }) = pending.remove(&id) else {
             return Err(io::Error::other("it answered what nobody asked"));
         };
+        if let (Answer::Extends(shown), Some(from)) = (&answer, from) {
+            let head = self.heads.hear(peer, from, shown).map_err(io::Error::other)?;
+            if head.is_none() {
+                let _ = reply.send(Err(AskError::TooSlow));
+                return Ok(());
+            }
+        }
         // Whoever asked may have lost patience.
-        let _ = waits.send(Ok(answer));
+        let _ = reply.send(Ok(answer));
         Ok(())
     }
 }
@@ -277,6 +328,7 @@ impl Settings {
 fn id_of(answer: &Answer) -> Option<u64> {
     match answer {
         Answer::Welcome(wire::Welcome { id, .. })
+        | Answer::Extends(wire::Extends { id, .. })
         | Answer::Activated(wire::Activated { id, .. })
         | Answer::Signed(wire::Signed { id, .. })
         | Answer::Ended(wire::Ended { id, .. })

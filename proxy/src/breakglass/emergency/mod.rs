@@ -16,11 +16,13 @@ use host::clock::now;
 use release::{Order as _, SigningOrder, Signs};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead, JournalRecord};
 use signing_core::gate::{Admitted as _, EmergencyPermit};
+use signing_core::journal::Head;
 use signing_core::key::Purpose;
 use signing_core::{Moment, Refusal, Registry};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
+use super::heads::Heads;
 use crate::config::Config;
 use connection::{Connector, Job};
 
@@ -47,6 +49,9 @@ struct Client {
     sign_timeout: Duration,
     /// The session that it ended last: what it refuses after says less.
     ended: Arc<ArcSwapOption<wire::SessionEnded>>,
+    heads: Heads,
+    /// One look at a time: each goes on from what the one before showed.
+    one: Mutex<()>,
 }
 
 /// What is known of a signer that is connected.
@@ -143,6 +148,7 @@ impl Emergency {
     #[must_use]
     pub fn start(
         settings: Option<Settings>,
+        heads: Heads,
         runtime: &Handle,
     ) -> (Self, Option<mpsc::Receiver<Notice>>) {
         let Some(settings) = settings else { return (Self::default(), None) };
@@ -157,9 +163,10 @@ impl Emergency {
             known: Arc::clone(&known),
             ended: Arc::clone(&ended),
             notices,
+            heads: heads.clone(),
             connections: 0,
         };
-        let client = Client { jobs, known, sign_timeout, ended };
+        let client = Client { jobs, known, sign_timeout, ended, heads, one: Mutex::default() };
         runtime.spawn(connector.run());
         (Self(Some(Arc::new(client))), Some(heard))
     }
@@ -174,6 +181,12 @@ impl Emergency {
     #[must_use]
     pub fn known(&self) -> Option<Arc<Known>> {
         self.0.as_ref()?.known.load_full()
+    }
+
+    /// What is known of the signer's log; None where there is no break-glass.
+    #[must_use]
+    pub fn heads(&self) -> Option<&Heads> {
+        self.0.as_ref().map(|client| &client.heads)
     }
 
     /// Asks for the signature that `order` is about. Whatever comes is verified after.
@@ -249,15 +262,18 @@ impl Emergency {
         });
     }
 
-    /// Asks how it is.
+    /// Asks how it is, and looks whether its log goes on from what is known. One that does not is
+    /// disconnected.
     ///
     /// # Errors
     /// [`AskError`].
     pub async fn refresh(&self) -> Result<Arc<Known>, AskError> {
         let client = self.0.as_ref().ok_or(AskError::NotConnected)?;
+        let _one = client.one.lock().await;
         let before = client.known.load_full().ok_or(AskError::NotConnected)?;
         match client.ask(|id| Ask::Status(wire::Status { id }), STATUS_MAX).await? {
-            Answer::Status(wire::Stated { state, .. }) => {
+            Answer::Status(wire::Stated { mut state, .. }) => {
+                state.head = client.look().await?;
                 let connection = before.connection;
                 let known = Arc::new(Known::new(state, now(), connection));
                 // What another connection knows is not written over, nor that there is none.
@@ -274,6 +290,18 @@ impl Emergency {
 }
 
 impl Client {
+    /// How far its log goes: checked when it is heard.
+    async fn look(&self) -> Result<JournalHead, AskError> {
+        // Which log, and from where on, is filled in when it is sent.
+        let ask = |id| Ask::Extend(wire::Extend { id, log: String::new(), size: 0 });
+        let Answer::Extends(shown) = self.ask(ask, STATUS_MAX).await? else {
+            return Err(AskError::Nonsense);
+        };
+        let shown = shown.parse().ok_or(AskError::Nonsense)?;
+        let newest = shown.checkpoint.checkpoint();
+        Ok(JournalHead::new(newest.log, Head::of(newest)))
+    }
+
     async fn ask(
         &self,
         ask: impl FnOnce(u64) -> Ask + Send,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::end::End;
-use super::{JournalHead, JournalRecord, Reason};
+use super::{Extends, JournalHead, JournalRecord, Reason};
 
 /// One message of the signer: `{"signed": {...}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,7 @@ use super::{JournalHead, JournalRecord, Reason};
 #[expect(missing_docs, reason = "each variant's name is its struct's, which says what it is")]
 pub enum Answer {
     Welcome(Welcome),
+    Extends(Extends),
     Activated(Activated),
     Signed(Signed),
     Ended(Ended),

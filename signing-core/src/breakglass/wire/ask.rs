@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::JournalHead;
+use super::{Extend, JournalHead};
 use crate::breakglass::claim::OutageClaim;
 use crate::key::{Algorithm, Digest, ToBeSigned};
 use crate::refusal::{Reason as RefusalReason, Refusal};
@@ -21,6 +21,7 @@ pub const JUSTIFICATION_MAX_BYTES: usize = 2048;
 #[expect(missing_docs, reason = "each variant's name is its struct's, which says what it is")]
 pub enum Ask {
     Hello(Hello),
+    Extend(Extend),
     Activate(Activate),
     Sign(Sign),
     End(End),
@@ -137,6 +138,7 @@ impl Ask {
     pub const fn id(&self) -> u64 {
         match self {
             Self::Hello(Hello { id, .. })
+            | Self::Extend(Extend { id, .. })
             | Self::Activate(Activate { id, .. })
             | Self::Sign(Sign { id, .. })
             | Self::End(End { id, .. })

@@ -12,6 +12,8 @@
 //! proxy                                           signer
 //! {"hello":{"id":1,"version":1,"deployment":"payments-eu"}}
 //!                          {"welcome":{"id":1,"version":1,"state":{"instance":"9f..",...}}}
+//! {"extend":{"id":9,"log":"..","size":4}}
+//!                          {"extends":{"id":9,"checkpoint":"signing-journal/..","hashes":[".."]}}
 //! {"activate":{"id":2,"request_b64":"..","approvals_b64":["..",".."],"outages":[..],..}}
 //!                          {"activated":{"id":2,"session":{..},"record":{"log":..,"seq":7,..}}}
 //! {"sign":{"id":3,"session":"INC-7-0a1b2c3d","caller":"spiffe://..","input":{"message":".."},..}}
@@ -24,6 +26,7 @@
 
 mod answer;
 mod ask;
+mod extend;
 pub mod operator;
 mod reason;
 
@@ -43,6 +46,7 @@ pub use ask::{
     Activate, Ask, Destroy, End, Hello, Input, JUSTIFICATION_MAX_BYTES, REASON_MAX_BYTES, Sign,
     Status,
 };
+pub use extend::{Extend, Extends, Shown};
 pub use reason::Reason;
 
 /// The version that this program speaks.

@@ -1,5 +1,5 @@
 //! Records of break-glass: those of the emergency signer, whose actor is [`ACTOR`], and the
-//! two with which the proxy's journal tells its side. Fields stand in the order of their names.
+//! three with which the proxy's journal tells its side. Fields stand in the order of their names.
 
 use serde::Serialize;
 
@@ -291,4 +291,24 @@ pub struct BreakglassEnded<'r> {
     /// The signer's own `session_ended` record, if it told: `log:seq:leaf`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer_record: Option<&'r str>,
+}
+
+/// The proxy's journal: how far the emergency signer's log goes. From then on the signer's log has to go
+/// on from there.
+#[derive(Clone, Debug, Serialize)]
+pub struct SignerLogRecord<'r> {
+    /// Who: an operator who accepted it, or this proxy.
+    pub by: &'r str,
+    /// Why it is believed: `first`, `extends` or `accepted`.
+    pub how: &'r str,
+    /// What was known before, of this log or of what it takes the place of: `log:size:root`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<&'r str>,
+    /// Why an operator accepted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'r str>,
+    /// How far it goes, by a checkpoint of its audit key: `log:size:root`.
+    pub signer_head: &'r str,
+    /// Whose: SHA-256 of the DER of the signer's audit public key, in hex.
+    pub signer_instance: &'r str,
 }

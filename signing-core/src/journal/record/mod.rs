@@ -15,7 +15,8 @@ use super::frame::BODY_MAX_BYTES;
 
 pub use breakglass::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, EmergencyRefusals,
-    EmergencySigned, KeyDestroyed, SessionActivated, SessionEnded, SessionRefused, Unlock,
+    EmergencySigned, KeyDestroyed, SessionActivated, SessionEnded, SessionRefused, SignerLogRecord,
+    Unlock,
 };
 pub use outline::Outline;
 pub use proxy::{
@@ -84,6 +85,7 @@ kinds! {
     Unlock "unlock" false "A passphrase for an emergency key was brought, used, or let go."
     Activation "activation" false "The proxy asked its emergency signer for a session."
     BreakglassEnded "breakglass_ended" true "The proxy left a break-glass session."
+    SignerLog "signer_log" false "How far the emergency signer's log goes, as the proxy knows it."
 }
 
 impl Kind {
@@ -125,6 +127,7 @@ pub enum Record<'r> {
     Unlock(Unlock<'r>),
     Activation(Activation<'r>),
     BreakglassEnded(BreakglassEnded<'r>),
+    SignerLog(SignerLogRecord<'r>),
 }
 
 /// The body: when, what, and of which kind.
@@ -166,6 +169,7 @@ impl Record<'_> {
             Self::Unlock(_) => Kind::Unlock,
             Self::Activation(_) => Kind::Activation,
             Self::BreakglassEnded(_) => Kind::BreakglassEnded,
+            Self::SignerLog(_) => Kind::SignerLog,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::journal::{Frozen, Seal};
+use crate::journal::{Frozen, KnownLog, Seal};
 
 /// A log began.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +44,9 @@ pub struct Start<'r> {
     pub open_intents: u64,
     /// The seals in force.
     pub seals: Vec<Seal<'r>>,
+    /// The logs of emergency signers that are known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signer_logs: Vec<KnownLog>,
     /// The program's version.
     pub version: &'r str,
 }
@@ -66,6 +69,9 @@ pub struct Segment<'r> {
     pub oldest_open: Option<u64>,
     /// The seals in force.
     pub seals: Vec<Seal<'r>>,
+    /// The logs of emergency signers that are known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signer_logs: Vec<KnownLog>,
 }
 
 /// An upstream is about to be asked.

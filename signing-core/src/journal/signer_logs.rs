@@ -1,0 +1,199 @@
+//! The logs of emergency signers that a proxy knows, by instance and log, as its own journal tells them. A
+//! signer whose log does not go on from there was put back to an older state, or is another one.
+
+use serde::{Deserialize, Serialize};
+
+use super::head::Head;
+use super::record::Outline;
+use crate::tree::{Checkpoint, ExtensionError, LogId, TreeHash, verify_extension};
+
+/// So many are known; for one more the one that was seen first is forgotten, and unknown from then on.
+const KNOWN_MAX: usize = 8;
+
+/// A log of an emergency signer, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignerLog {
+    /// Whose: SHA-256 of the DER of its audit public key, in hex.
+    pub instance: String,
+    /// Which log.
+    pub log: LogId,
+    /// How far it went.
+    pub head: Head,
+}
+
+/// The logs that are known, the one that was heard of last at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignerLogs(Vec<SignerLog>);
+
+/// Why a log is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// No signer was known before.
+    First,
+    /// It is shown to go on from what was known.
+    Extends,
+    /// An operator accepted it.
+    Accepted,
+}
+
+/// Why a log is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotBelieved {
+    /// It is not shown to go on from what is known.
+    #[error("its log does not go on from the one that this proxy knows: {0}")]
+    Extension(#[from] ExtensionError),
+    /// No proof came.
+    #[error(
+        "its log is not shown to go on from the one that this proxy knows, which had {0} records"
+    )]
+    NoProof(u64),
+    /// The log is new here, and others are known.
+    #[error("its log {log} of {size} records is not one that this proxy knows")]
+    Unknown {
+        /// Which.
+        log: LogId,
+        /// How many records it has.
+        size: u64,
+    },
+}
+
+impl How {
+    /// Its word in records.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Extends => "extends",
+            Self::Accepted => "accepted",
+        }
+    }
+}
+
+impl SignerLog {
+    /// `log:size:root`, as records embed it.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{}:{}:{}", self.log, self.head.size, self.head.root)
+    }
+
+    fn parse(instance: &str, text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let (log, size, root) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_instance = instance.len() == 64 && TreeHash::parse(instance).is_some();
+        let head = Head { size: size.parse().ok()?, root: TreeHash::parse(root)? };
+        let known = Self { instance: instance.to_owned(), log: LogId::parse(log)?, head };
+        (parts.next().is_none() && is_instance && known.to_text() == text).then_some(known)
+    }
+}
+
+impl SignerLogs {
+    /// What is known of that log, whoever signed it: an audit key that was renewed goes on with a log.
+    #[must_use]
+    pub fn of_log(&self, log: LogId) -> Option<&SignerLog> {
+        let of_log = self.0.iter().filter(|known| known.log == log);
+        of_log.max_by_key(|known| known.head.size)
+    }
+
+    /// What was known last of that instance, or of that log, or of any: what an unknown one is held against.
+    #[must_use]
+    pub fn nearest(&self, instance: &str, log: LogId) -> Option<&SignerLog> {
+        let of_instance = || self.0.iter().rev().find(|known| known.instance == instance);
+        self.of_log(log).or_else(of_instance).or_else(|| self.0.last())
+    }
+
+    /// Whether a log that `newest` states is believed, by the proof that it goes on from `known`, which
+    /// [`Self::of_log`] gave when the proof was asked for. Who signed it is checked elsewhere.
+    ///
+    /// # Errors
+    /// [`NotBelieved`].
+    pub fn judge(
+        &self,
+        newest: &Checkpoint,
+        path: Option<&[TreeHash]>,
+    ) -> Result<How, NotBelieved> {
+        match self.of_log(newest.log) {
+            Some(SignerLog { head, .. }) if newest.size < head.size => {
+                Err(ExtensionError::Shorter { known: head.size, found: newest.size }.into())
+            }
+            Some(SignerLog { head, .. }) => {
+                let path = path.ok_or(NotBelieved::NoProof(head.size))?;
+                verify_extension((head.size, head.root), newest, path)?;
+                Ok(How::Extends)
+            }
+            None if self.0.is_empty() => Ok(How::First),
+            None => Err(NotBelieved::Unknown { log: newest.log, size: newest.size }),
+        }
+    }
+
+    /// Knows that log from now on. One that was accepted takes the place of what was known of that
+    /// instance and of that log: what is put back to before is not believed again.
+    pub fn learn(&mut self, new: SignerLog, how: How) {
+        let is_replaced = |old: &SignerLog| {
+            let (same_instance, same_log) = (old.instance == new.instance, old.log == new.log);
+            match how {
+                How::Accepted => same_instance || same_log,
+                How::First | How::Extends => same_instance && same_log,
+            }
+        };
+        self.0.retain(|old| !is_replaced(old));
+        self.0.push(new);
+        let over = self.0.len().saturating_sub(KNOWN_MAX);
+        self.0.drain(..over);
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What both know together; of one log of one instance, what `other` knows.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        other.0.into_iter().for_each(|known| self.learn(known, How::Extends));
+        self
+    }
+
+    /// Hears a `signer_log` record. None if it is none.
+    #[must_use]
+    pub(super) fn hear(&mut self, outline: &Outline) -> Option<()> {
+        let how = [How::First, How::Extends, How::Accepted];
+        let how = how.into_iter().find(|how| outline.text("how") == Some(how.word()))?;
+        self.learn(
+            SignerLog::parse(outline.text("signer_instance")?, outline.text("signer_head")?)?,
+            how,
+        );
+        Some(())
+    }
+
+    /// The form that `start` and `segment` records tell it in.
+    pub(super) fn tell(&self) -> Vec<KnownLog> {
+        let known = self.0.iter();
+        known
+            .map(|log| KnownLog {
+                signer_head: log.to_text(),
+                signer_instance: log.instance.clone(),
+            })
+            .collect()
+    }
+
+    /// Reads what [`Self::tell`] gave.
+    pub(super) fn told(outline: &Outline) -> Option<Self> {
+        let Some(told) = outline.data.get("signer_logs") else { return Some(Self::default()) };
+        let known = told.as_array()?.iter().map(|known| {
+            let known = KnownLog::deserialize(known).ok()?;
+            SignerLog::parse(&known.signer_instance, &known.signer_head)
+        });
+        Some(Self(known.collect::<Option<_>>()?))
+    }
+}
+
+/// A known log in a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownLog {
+    /// `log:size:root`.
+    pub signer_head: String,
+    /// Whose.
+    pub signer_instance: String,
+}
