@@ -126,6 +126,15 @@ impl Journal {
         Ok(Appending { journal: self.clone(), waiting })
     }
 
+    /// The same, with the proof that the record is in the log.
+    ///
+    /// # Errors
+    /// [`Trouble`], at once; it is not recorded.
+    pub fn begin_prove(&self, record: &Record<'_>) -> Result<Appending, Trouble> {
+        let (_, waiting) = self.push_as(record, None, Some(true))?;
+        Ok(Appending { journal: self.clone(), waiting })
+    }
+
     /// Records something; waits for nothing.
     ///
     /// # Errors

@@ -94,6 +94,7 @@ async fn ask_until_over(
             input: Input::Message(STANDARD.encode(DIGEST)),
             justification: None,
             proxy_head: head(),
+            proves: false,
         });
         let (reply, answer) = oneshot::channel();
         jobs.send((ask, reply)).await.map_err(|_| anyhow!("nobody sends"))?;
@@ -166,6 +167,7 @@ async fn answer(far: Pair) -> anyhow::Result<()> {
                 signature: "A".repeat(88),
                 record: JournalRecord { log: "0".repeat(32), seq: 123_457, leaf: "a".repeat(64) },
                 remaining: 1_000_000,
+                proof: None,
             };
             wire::write(&Answer::Signed(signed), &mut out)?;
         }

@@ -6,10 +6,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use host::places::Place;
 use serde_json::json;
 use signing_core::breakglass::wire::{
-    self, Answer, Ask, FRAME_MAX_BYTES, Hello, Reason, Refused, Signed, Stated, VERSION, Welcome,
+    self, Answer, Ask, FRAME_MAX_BYTES, Hello, Reason, RecordProof, Refused, Signed, Stated,
+    VERSION, Welcome,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -214,7 +217,11 @@ async fn released(unreleased: Unreleased) -> Answer {
     match appending.durable().await {
         Ok(durable) => {
             let record = wire::JournalRecord::new(durable.log(), durable.leaf());
-            Answer::Signed(Signed { id, signature, record, remaining })
+            let proof = durable.proof().map(|proof| RecordProof {
+                record: STANDARD.encode(&proof.record),
+                proof: proof.inclusion.to_text(),
+            });
+            Answer::Signed(Signed { id, signature, record, remaining, proof })
         }
         Err(trouble) => Answer::Refused(Refused {
             id,

@@ -32,6 +32,7 @@ fn sign(id: u64, message: &[u8]) -> Sign {
         input: Input::of(&prepared),
         justification: None,
         proxy_head: head(),
+        proves: false,
     }
 }
 
@@ -192,7 +193,7 @@ proptest! {
 
     #[test]
     fn an_answer_comes_back(id in any::<u64>(), remaining in any::<u64>()) {
-        let answer = Answer::Signed(Signed { id, signature: "AA==".to_owned(), record: record(), remaining });
+        let answer = Answer::Signed(Signed { id, signature: "AA==".to_owned(), record: record(), remaining, proof: None });
         let mut out = Vec::new();
         wire::write(&answer, &mut out).unwrap();
         prop_assert_eq!(wire::read::<Answer>(&out).unwrap(), Some((answer, out.len())));

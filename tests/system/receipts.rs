@@ -14,13 +14,18 @@ use crate::ALICE;
 
 const MESSAGE: &[u8] = b"release 1.2.3";
 
-async fn ask(client: &Client, path: &str, form: &str, body: &Value) -> system_tests::Answer {
+pub(crate) async fn ask(
+    client: &Client,
+    path: &str,
+    form: &str,
+    body: &Value,
+) -> system_tests::Answer {
     let headers = [("content-type", "application/json"), ("signing-receipt", form)];
     client.send(Method::POST, path, &headers, body.to_string()).await.unwrap()
 }
 
 /// What `signctl receipt verify` says of an answer: whether it fits, and its JSON.
-fn verified(answer: &Value, registry: &Path, input: Option<&Path>) -> (bool, Value) {
+pub(crate) fn verified(answer: &Value, registry: &Path, input: Option<&Path>) -> (bool, Value) {
     let file = registry.with_file_name("answer.json");
     std::fs::write(&file, answer.to_string()).unwrap();
     let mut signctl = Command::new(ours("signctl"));
@@ -35,9 +40,8 @@ fn verified(answer: &Value, registry: &Path, input: Option<&Path>) -> (bool, Val
     (output.status.success(), said)
 }
 
-/// What the checker that shares no code with us says of a proof.
-fn checked(answer: &Value, registry: &Path) -> String {
-    let receipt = &answer["audit"];
+/// What the checker that shares no code with us says of a receipt.
+pub(crate) fn checked(receipt: &Value, registry: &Path) -> String {
     let path = |name: &str| registry.with_file_name(name);
     std::fs::write(path("proof"), receipt["proof"].as_str().unwrap()).unwrap();
     let record = STANDARD.decode(receipt["record"].as_str().unwrap()).unwrap();
@@ -54,7 +58,7 @@ fn checked(answer: &Value, registry: &Path) -> String {
 }
 
 /// Each place of a value that holds no other.
-fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+pub(crate) fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
             for (name, member) in members {
@@ -66,7 +70,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 /// The value with a little changed in it.
-fn changed(value: &Value, number: usize) -> Value {
+pub(crate) fn changed(value: &Value, number: usize) -> Value {
     match value {
         Value::String(text) => {
             let mut letters: Vec<char> = text.chars().collect();
@@ -116,7 +120,7 @@ async fn a_receipt_is_verified_without_the_journal_and_every_change_is_found() {
         assert!(fits && said["ok"] == json!(true) && said["caller"] == ALICE, "{kid}: {said}");
         assert!(said["signature"].as_str().unwrap().contains("over the input"), "{kid}: {said}");
         assert!(verified(answer, &registry, None).0, "{kid}");
-        assert!(checked(answer, &registry).contains("\"ok\": true"));
+        assert!(checked(&answer["audit"], &registry).contains("\"ok\": true"));
         let mut all = Vec::new();
         places(answer, "", &mut all);
         assert!(all.len() >= 11, "{all:?}");

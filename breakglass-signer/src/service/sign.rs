@@ -103,10 +103,12 @@ impl Service {
             signature: &signature,
             signer_kid: registered.kid.as_str(),
         });
-        let appending = self
-            .journal
-            .begin_append(&record)
-            .map_err(|trouble| no(Reason::AuditUnavailable, trouble.to_string()))?;
+        let appending = match ask.proves {
+            true => self.journal.begin_prove(&record),
+            false => self.journal.begin_append(&record),
+        };
+        let appending =
+            appending.map_err(|trouble| no(Reason::AuditUnavailable, trouble.to_string()))?;
         active.signatures += 1;
         let is_slow = active.key.is_slow();
         Ok(Unreleased { id: ask.id, signature, remaining, appending, is_slow })

@@ -153,6 +153,11 @@ impl Heads {
         state.is_unrecorded = self.0.journal.note(&record.as_record(OURSELVES, None)).is_err();
     }
 
+    /// The keys that sign journals.
+    pub(super) fn keys(&self) -> &AuditKeys {
+        &self.0.keys
+    }
+
     /// The signer that is refused now for its log.
     #[must_use]
     pub fn refused(&self) -> Option<RefusedLog> {

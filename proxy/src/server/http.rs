@@ -21,14 +21,14 @@ use super::answer::{self, Answer, Held, json_answer, problem, status_of};
 use super::bodies::Body;
 use super::connection::Connection;
 use super::dialects;
-use super::in_flight::{Reserved, SIGNED_MAX_BYTES};
+use super::in_flight::{RECEIPT_MAX_BYTES, Reserved, SIGNED_MAX_BYTES};
 use super::request_body::RequestBody;
 use super::route::{self, Resource};
 use super::verify;
 use crate::health::{Health, Reader};
 use crate::metrics::{Metrics, RequestResult, Stages};
 use crate::sign;
-use crate::sign::request_context::{self, RequestContext};
+use crate::sign::request_context::{self, RECEIPT, RequestContext};
 
 /// Headers of one request. hyper itself takes 100, on its stack: more would cost an
 /// allocation of 16 KiB for each request.
@@ -179,7 +179,9 @@ impl Exchange {
         let (path, content_type) = (head.uri.path(), dialects::content_type(&head.headers));
         dialects::takes(head)?;
         // Before anything is kept of the body, or signed for it.
-        let reserved = Reserved::new(&self.connection, SIGNED_MAX_BYTES)?;
+        let has_receipt = head.headers.contains_key(RECEIPT);
+        let longest = if has_receipt { RECEIPT_MAX_BYTES } else { SIGNED_MAX_BYTES };
+        let reserved = Reserved::new(&self.connection, longest)?;
         let body = self.read(caller, body).await?;
         let longest = self.plane.limits.request_timeout;
         let named = (Door::Mtls, self.request_id.as_str());
@@ -196,7 +198,8 @@ impl Exchange {
 
         let signature = signed.release.signature();
         let kid = signature.kid().clone();
-        let body = dialect.signed(&signed.release, &self.request_id).ok_or_else(|| {
+        let told = (&signed.release, signed.witnessed.as_ref());
+        let body = dialect.signed(told, &self.request_id).ok_or_else(|| {
             let detail = "a signature has no such form; nothing was released";
             Refusal::new(Reason::Internal, detail).about(&kid)
         })?;

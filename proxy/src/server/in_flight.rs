@@ -10,6 +10,9 @@ use super::connection::Connection;
 /// What an answer with a signature takes at most. It is kept for the answer before anybody is
 /// asked to sign, since a signature that has no room is made for nothing.
 pub const SIGNED_MAX_BYTES: usize = 4 << 10;
+/// The same with a receipt, which has up to two records with their proofs. One with the longest
+/// justifications takes more, which counts once it is made.
+pub(super) const RECEIPT_MAX_BYTES: usize = 16 << 10;
 
 /// Bytes kept for an answer that is not made yet.
 #[derive(Debug)]

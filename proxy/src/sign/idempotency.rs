@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderName};
-use signing_core::breakglass::wire::JournalRecord;
 use signing_core::gate::Admitted;
 use signing_core::{Caller, Moment, Reason, Refusal, SignatureFormat, ToBeSigned};
+
+use crate::breakglass::emergency::Witness;
 
 /// The header.
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -54,7 +55,7 @@ pub struct Kept {
     /// The signature.
     pub signature: Vec<u8>,
     /// The emergency signer's record of it, if it made it.
-    pub witnessed: Option<JournalRecord>,
+    pub witnessed: Option<Witness>,
 }
 
 /// What a key stands for.

@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use upstream::{Served, random};
 
-use crate::breakglass::emergency::Emergency;
+use crate::breakglass::emergency::{Emergency, Witness};
 use crate::handles::Handles;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::{Monitor, calls_for_warmth};
@@ -93,6 +93,8 @@ pub struct Signed {
     pub release: Release,
     /// Where the time went.
     pub stages: Stages,
+    /// The emergency signer's own record of it, if it made it.
+    pub witnessed: Option<Witness>,
 }
 
 /// Signs for `caller`, or says why not. It reads like I1: who may ask, whether the gate is open,
@@ -193,7 +195,9 @@ fn begin<A: Source>(
         }
         None => None,
     };
-    let choose = || A::choose(room, gates, &permit, request);
+    // A kept signature may be asked for again with its receipt.
+    let proves = context.proves || claimed.is_some();
+    let choose = || A::choose(room, gates, &permit, request, proves);
     let from = match claimed {
         Some(Claimed::Kept(kept)) => From::Kept(kept),
         Some(Claimed::Fresh(claim)) => From::Source(choose()?, Some(claim)),
@@ -248,7 +252,8 @@ async fn conclude<A: Source, L>(
         upstream: micros(stages.upstream),
         verify: micros(stages.verify),
     };
-    let provenance = Provenance { witnessed: witnessed.as_ref(), replayed, timing_us };
+    let record = witnessed.as_ref().map(|witness| &witness.record);
+    let provenance = Provenance { witnessed: record, replayed, timing_us };
     let recorded = match verdict {
         Ok(proven) => proven.record(&room.journal, provenance).await?,
         Err(failed) => return Err(failed.record(&room.journal)),
@@ -272,10 +277,10 @@ async fn conclude<A: Source, L>(
     }
     if let Some(claim) = claim {
         let signature = release.signature().bytes().to_vec();
-        claim.keep(Kept { signature, witnessed }, now());
+        claim.keep(Kept { signature, witnessed: witnessed.clone() }, now());
     }
     let stages = Stages { audit: on_disk.since(verified), ..stages };
-    Ok((Signed { release, stages }, leaving))
+    Ok((Signed { release, stages, witnessed }, leaving))
 }
 
 /// Proves a signature that was given out before.

@@ -13,7 +13,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// `Signing-Deadline-Ms`, in.
 const DEADLINE_MS: HeaderName = HeaderName::from_static("signing-deadline-ms");
 /// `Signing-Receipt`, in: `proof`.
-const RECEIPT: HeaderName = HeaderName::from_static("signing-receipt");
+pub const RECEIPT: HeaderName = HeaderName::from_static("signing-receipt");
 /// `traceparent`, in (W3C Trace Context).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use host::clock::now;
 use release::{Failed, Proven, SigningOrder, Signs};
 use signing_core::breakglass::ProxyEnd;
-use signing_core::breakglass::wire::{JournalHead, JournalRecord};
+use signing_core::breakglass::wire::JournalHead;
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Admits, Admitted as _, Permit, Session, Snapshot, Upstream};
 use signing_core::{Moment, Refusal, SignRequest};
 use upstream::Route;
 
-use crate::breakglass::emergency::EmergencyError;
+use crate::breakglass::emergency::{EmergencyError, Witness};
 use crate::monitor::Over;
 use crate::sign::SigningRoom;
 
@@ -21,7 +21,8 @@ pub(crate) trait Source: Admits {
     /// Whom to ask, and with what beside the order.
     type Chosen: Send + 'static;
 
-    /// Chooses whom to ask, before anything is announced.
+    /// Chooses whom to ask, before anything is announced. `proves`: whether the answer may be given out
+    /// with a proof, now or again.
     ///
     /// # Errors
     /// The refusal, at once, if nobody can be asked.
@@ -30,6 +31,7 @@ pub(crate) trait Source: Admits {
         gates: &Snapshot,
         permit: &Permit<Self>,
         request: &SignRequest,
+        proves: bool,
     ) -> Result<Self::Chosen, Refusal>;
 
     /// Who that is, for the records.
@@ -48,7 +50,7 @@ pub(crate) struct Answered<A: Source> {
     /// Whether the answer verified under the registered key.
     pub(crate) verdict: Result<Proven<Permit<A>>, Failed>,
     /// The emergency signer's record of it, if it signed.
-    pub(crate) witnessed: Option<JournalRecord>,
+    pub(crate) witnessed: Option<Witness>,
     /// When the first one that was asked was called.
     pub(crate) called: Moment,
     /// When the answer was there.
@@ -65,6 +67,7 @@ impl Source for Upstream {
         gates: &Snapshot,
         permit: &Permit<Self>,
         _: &SignRequest,
+        _: bool,
     ) -> Result<Route, Refusal> {
         room.route(gates, permit, permit.deadline())
     }
@@ -83,30 +86,32 @@ impl Source for Upstream {
 }
 
 impl Source for Session {
-    /// The caller's justification, which the emergency signer records too.
-    type Chosen = Option<String>;
+    /// The caller's justification, which the emergency signer records too, and whether it is to prove
+    /// that.
+    type Chosen = (Option<String>, bool);
 
     fn choose(
         _: &SigningRoom,
         _: &Snapshot,
         _: &Permit<Self>,
         request: &SignRequest,
-    ) -> Result<Option<String>, Refusal> {
-        Ok(request.justification.clone())
+        proves: bool,
+    ) -> Result<Self::Chosen, Refusal> {
+        Ok((request.justification.clone(), proves))
     }
 
-    fn signs(_: &SigningRoom, _: &Permit<Self>, _: &Option<String>) -> Option<Signs> {
+    fn signs(_: &SigningRoom, _: &Permit<Self>, _: &Self::Chosen) -> Option<Signs> {
         Some(Signs::EmergencySigner)
     }
 
     async fn sign(
         room: &SigningRoom,
         order: SigningOrder<Permit<Self>>,
-        justification: Option<String>,
+        chosen: Self::Chosen,
     ) -> Answered<Self> {
         let called = now();
         let head = JournalHead::new(room.journal.log(), room.journal.head());
-        let answer = room.emergency.sign(&order, justification, head).await;
+        let answer = room.emergency.sign(&order, chosen, head).await;
         let answered = now();
         let session = order.permit().armed().session.clone();
         let (answer, witnessed, refusal) = match answer {

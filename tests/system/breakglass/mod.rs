@@ -10,6 +10,7 @@ mod heads;
 mod journals;
 mod liar;
 mod operator;
+mod receipts;
 mod request;
 mod rsa;
 mod scope;

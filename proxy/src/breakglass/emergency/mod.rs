@@ -3,6 +3,7 @@
 
 mod connection;
 mod errors;
+mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::now;
 use release::{Order as _, SigningOrder, Signs};
-use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead, JournalRecord};
+use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
 use signing_core::gate::{Admitted as _, EmergencyPermit};
 use signing_core::journal::Head;
 use signing_core::key::Purpose;
@@ -27,6 +28,7 @@ use crate::config::Config;
 use connection::{Connector, Job};
 
 pub use errors::{AskError, EmergencyError};
+pub use witness::Witness;
 
 /// What may wait to be heard about sessions.
 const NOTICES_MAX: usize = 64;
@@ -118,7 +120,7 @@ pub struct Signed {
     /// Its bytes.
     pub signature: Vec<u8>,
     /// The record.
-    pub record: JournalRecord,
+    pub record: Witness,
 }
 
 impl Settings {
@@ -196,7 +198,7 @@ impl Emergency {
     pub(crate) async fn sign(
         &self,
         order: &SigningOrder<EmergencyPermit>,
-        justification: Option<String>,
+        (justification, proves): (Option<String>, bool),
         proxy_head: JournalHead,
     ) -> Result<Signed, EmergencyError> {
         let Some(client) = &self.0 else { return Err(AskError::NotConnected.into()) };
@@ -219,17 +221,22 @@ impl Emergency {
                 input: wire::Input::of(order.input()),
                 justification,
                 proxy_head,
+                proves,
             })
         };
         match client.ask(ask, client.sign_timeout).await? {
-            Answer::Signed(wire::Signed { signature, record, remaining, .. }) => {
+            Answer::Signed(wire::Signed { signature, record, remaining, proof, .. }) => {
                 // Answers overtake each other, and what is left only gets less.
                 let known = client.known.load();
                 if let Some(known) = known.as_ref().filter(|one| one.has(&permit.armed().session)) {
                     known.left.fetch_min(remaining, Ordering::Relaxed);
                 }
                 let signature = STANDARD.decode(&signature).map_err(|_| AskError::Nonsense)?;
-                Ok(Signed { signature, record })
+                if proof.is_some() != proves {
+                    return Err(AskError::Nonsense.into());
+                }
+                let record = Witness::new(record, proof, client.heads.keys());
+                Ok(Signed { signature, record: record.ok_or(AskError::Nonsense)? })
             }
             Answer::Refused(refused) => {
                 let ended = client.ended.load_full();

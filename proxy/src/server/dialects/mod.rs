@@ -23,6 +23,7 @@ use signing_core::{
     Algorithm, Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, Signer, json,
 };
 
+use crate::breakglass::emergency::Witness;
 
 pub(super) use answers::{public_key_der, public_key_pem};
 pub(super) use fields::public_key_of;
@@ -163,12 +164,12 @@ impl Dialect {
     /// asked before anything was signed.
     pub(super) fn signed<'s>(
         &self,
-        release: &'s Release,
+        (release, witness): (&'s Release, Option<&'s Witness>),
         request_id: &'s str,
     ) -> Option<Signed<'s>> {
         match self {
             Self::Native { format } => {
-                native::signed(release, *format, request_id).map(Signed::Native)
+                native::signed((release, witness), *format, request_id).map(Signed::Native)
             }
             other => {
                 let mut answer = answers::signed(other, release);
@@ -176,8 +177,8 @@ impl Dialect {
                 if release.durable().proof().is_some()
                     && let Some(answer) = answer.as_object_mut()
                 {
-                    answer
-                        .insert("audit".to_owned(), json!(native::Receipt::of(release.durable())));
+                    let receipt = native::Receipt::of(release.durable(), witness);
+                    answer.insert("audit".to_owned(), json!(receipt));
                 }
                 Some(Signed::Other(answer))
             }

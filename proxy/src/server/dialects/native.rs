@@ -10,6 +10,7 @@ use signing_core::{Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureF
 
 use super::answers::mode;
 use super::{Dialect, VerifyDialect, VerifyRequest, algorithm, base64, invalid, parse, short};
+use crate::breakglass::emergency::Witness;
 
 /// Longest justification, in characters: it stands in every record.
 const JUSTIFICATION_MAX_CHARS: usize = 1024;
@@ -74,6 +75,9 @@ pub(super) struct Receipt {
     /// A `c2sp.org/tlog-proof@v1` of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<String>,
+    /// In a break-glass session, with the proof: the emergency signer's own record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signer: Option<Box<Self>>,
 }
 
 pub(super) fn read_sign(
@@ -110,7 +114,7 @@ pub(super) fn read_verify(
 }
 
 pub(super) fn signed<'s>(
-    release: &'s Release,
+    (release, witness): (&'s Release, Option<&'s Witness>),
     format: SignatureFormat,
     request_id: &'s str,
 ) -> Option<Signed<'s>> {
@@ -127,19 +131,32 @@ pub(super) fn signed<'s>(
             expires_at: rfc3339(armed.expires_at),
         }),
         request_id,
-        audit: Box::new(Receipt::of(durable)),
+        audit: Box::new(Receipt::of(durable, witness)),
     })
 }
 
 impl Receipt {
-    pub(super) fn of(durable: &Durable) -> Self {
+    pub(super) fn of(durable: &Durable, witness: Option<&Witness>) -> Self {
         let proof = durable.proof();
+        let witness = witness.filter(|_| proof.is_some());
         Self {
             log: durable.log().origin(),
             seq: durable.seq(),
             leaf: durable.leaf().hash.to_string(),
             record: proof.map(|proof| STANDARD.encode(&proof.record)),
             proof: proof.map(|proof| proof.inclusion.to_text()),
+            signer: witness.map(|witness| Box::new(Self::of_signer(witness))),
+        }
+    }
+
+    fn of_signer(Witness { record, origin, proof }: &Witness) -> Self {
+        Self {
+            log: origin.clone(),
+            seq: record.seq,
+            leaf: record.leaf.clone(),
+            record: proof.as_ref().map(|proof| proof.record.clone()),
+            proof: proof.as_ref().map(|proof| proof.proof.clone()),
+            signer: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::end::End;
-use super::{Extends, JournalHead, JournalRecord, Reason};
+use super::{Extends, JournalHead, JournalRecord, Reason, RecordProof};
 
 /// One message of the signer: `{"signed": {...}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,6 +197,9 @@ pub struct Signed {
     pub record: JournalRecord,
     /// Signatures that are left.
     pub remaining: u64,
+    /// That the record is in the signer's log, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<RecordProof>,
 }
 
 /// To `end`: the session is over and the key wiped.

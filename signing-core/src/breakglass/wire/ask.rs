@@ -83,6 +83,9 @@ pub struct Sign {
     pub justification: Option<String>,
     /// The proxy's newest record on disk.
     pub proxy_head: JournalHead,
+    /// Whether the answer is to have the record and the proof that it is in the signer's log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proves: bool,
 }
 
 /// What exactly is put before the key: as [`ToBeSigned`] has it.

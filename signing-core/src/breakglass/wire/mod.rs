@@ -80,6 +80,16 @@ pub struct JournalRecord {
     pub leaf: String,
 }
 
+/// A record of a journal and the proof that it is in there: it stands alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordProof {
+    /// Base64 of the record's bytes.
+    pub record: String,
+    /// A `c2sp.org/tlog-proof@v1` of it.
+    pub proof: String,
+}
+
 /// Why bytes are no frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {

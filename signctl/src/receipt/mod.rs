@@ -1,5 +1,8 @@
 //! `signctl receipt verify`: an answer with a receipt, held against itself, far from the journal.
 
+mod proven;
+mod witness;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,11 +13,11 @@ use clap::{Args, Subcommand};
 use host::{files, out};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use signing_core::journal::{AuditKeys, Kind, Outline};
-use signing_core::tree::{Inclusion, LogId, TreeHash};
+use signing_core::journal::Kind;
 use signing_core::{Algorithm, Digest, Hash, Input, Registry, SignatureFormat, ToBeSigned};
 
 use crate::show;
+use proven::{Proven, Receipt};
 
 /// Receipts.
 #[derive(Args)]
@@ -67,22 +70,14 @@ struct Breakglass {
     expires_at: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Receipt {
-    log: String,
-    seq: u64,
-    leaf: String,
-    record: Option<String>,
-    proof: Option<String>,
-}
-
 /// What a receipt that fits says.
 struct Fits {
     caller: String,
     at: String,
     input_digest: String,
     size: u64,
+    /// The emergency signer's own record: where it is, and how much its log has.
+    witness: Option<(String, u64, u64)>,
     /// What nothing in it proves.
     unproven: Vec<&'static str>,
     signature: &'static str,
@@ -132,18 +127,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
 impl Answer {
     /// Holds everything in it against everything else.
     fn check(&self, registry: &Registry, input: Option<&[u8]>) -> Result<Fits, String> {
-        let receipt = &self.audit;
-        let (record, proof) = receipt.record.as_deref().zip(receipt.proof.as_deref()).ok_or(
-            "audit has no record and proof; ask for them with the header `Signing-Receipt: proof`",
-        )?;
-        let record = STANDARD.decode(record).map_err(|_| "audit.record is not base64")?;
-        let leaf = TreeHash::leaf(&record);
-        same("audit.leaf", &receipt.leaf, "the record's", &leaf.to_string())?;
-        let size = self.check_proof(registry, proof, &leaf)?;
-        let (outline, kind) = Outline::parse(&record).ok_or("audit.record is not a record")?;
-        if kind != Kind::Signed {
-            return Err(format!("audit.record is `{}`, not `signed`", kind.word()));
-        }
+        let Proven { outline, size } = self.audit.proven("audit", Kind::Signed, registry)?;
         let of = |name: &str| outline.text(name).unwrap_or_default();
         for (what, here, there) in [
             ("signer_kid", &self.signer_kid, of("signer_kid")),
@@ -158,6 +142,7 @@ impl Answer {
         });
         same("breakglass.session", session, "the record's", of("session"))?;
         same("breakglass.incident", incident, "the record's", of("incident"))?;
+        let witness = witness::check(&self.audit, &outline, registry)?;
         let signature =
             self.check_signature(registry, of("signature"), of("input_digest"), input)?;
         let mut unproven = vec!["ts"];
@@ -167,34 +152,10 @@ impl Answer {
             at: outline.at.clone(),
             input_digest: of("input_digest").to_owned(),
             size,
+            witness,
             unproven,
             signature,
         })
-    }
-
-    /// Checks that the leaf is in the log, and that the audit key says so; how much the log has.
-    fn check_proof(
-        &self,
-        registry: &Registry,
-        proof: &str,
-        leaf: &TreeHash,
-    ) -> Result<u64, String> {
-        let proof = Inclusion::parse(proof).map_err(|error| format!("audit.proof: {error}"))?;
-        proof.proves(leaf).map_err(|error| format!("audit.proof: {error}"))?;
-        let stated = proof.checkpoint.checkpoint();
-        if proof.index.checked_add(1) != Some(self.audit.seq) {
-            return Err(format!(
-                "audit.seq is {}, and the proof's index is {}; it has to be one less than the record's number",
-                self.audit.seq, proof.index
-            ));
-        }
-        LogId::parse_origin(&self.audit.log).ok_or("audit.log is not the name of a log")?;
-        same("audit.log", &self.audit.log, "the proof's", &stated.log.origin())?;
-        let signed = AuditKeys::of_registry(registry).verify(&proof.checkpoint);
-        signed.map_err(|_| {
-            "no audit key in --signers signed the checkpoint in audit.proof".to_owned()
-        })?;
-        Ok(stated.size)
     }
 
     /// Checks the signature against the record, the signer's key and the input; what was checked.
@@ -267,8 +228,11 @@ impl Answer {
     }
 
     fn to_json(&self, fits: &Fits) -> Value {
+        let witness = fits.witness.as_ref();
+        let witness = witness.map(|(log, seq, size)| json!({"log": log, "seq": seq, "size": size}));
         json!({
             "ok": true,
+            "breakglass_signer": witness,
             "log": self.audit.log,
             "seq": self.audit.seq,
             "size": fits.size,
@@ -288,7 +252,13 @@ impl Answer {
             Some(expires) => format!("ts ({}), breakglass.expires_at ({expires})", self.ts),
             None => format!("ts ({})", self.ts),
         };
-        let rows = [
+        let witness = fits.witness.as_ref().map(|(log, seq, size)| {
+            (
+                "emergency",
+                format!("record {seq} of {size} of the emergency signer's {log} says the same"),
+            )
+        });
+        let mut rows = vec![
             ("verdict", "it fits: what is below was recorded, and is in the signed log".to_owned()),
             ("log", self.audit.log.clone()),
             ("record", format!("{} of {}, at {}", self.audit.seq, fits.size, fits.at)),
@@ -296,8 +266,9 @@ impl Answer {
             ("signer", format!("{}, {}", self.signer_kid, self.algorithm)),
             ("input", fits.input_digest.clone()),
             ("signature", fits.signature.to_owned()),
-            ("not proven", unproven),
         ];
+        rows.extend(witness);
+        rows.push(("not proven", unproven));
         show::rows(&rows)
     }
 }
