@@ -19,7 +19,10 @@ use crate::store::Store;
 /// If it cannot be made; one that is there stays as it is.
 pub fn init(materials: &Materials, audit_key: &AuditKey) -> anyhow::Result<JournalHead> {
     let Materials { config, audit_kid, .. } = materials;
-    let (store, mut stored) = Store::open(&config.state_dir)?;
+    let store = Store::new(&config.state_dir);
+    let mut stored = store.read(&config.journal_dir)?;
+    // Before the journal: one without this file does not start.
+    store.begin(&stored)?;
     let replaces = stored.witness.as_ref().map(JournalHead::to_text);
     let public = STANDARD.encode(audit_key.public().spki_der());
     let by = LocalUsers::read().named(Uid::effective().as_raw());

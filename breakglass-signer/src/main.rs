@@ -8,7 +8,7 @@ use breakglass_signer::key::Kind;
 use breakglass_signer::lifeline::Lifeline;
 use breakglass_signer::materials::Materials;
 use breakglass_signer::signals::Signals;
-use breakglass_signer::{init, keygen, sandbox, serve};
+use breakglass_signer::{init, keygen, rebuild, sandbox, serve};
 use clap::{Parser, Subcommand};
 use host::checked::Checked;
 use host::environment::Environment;
@@ -70,6 +70,12 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Look after the file of what has to be known for ever.
+    #[command(subcommand_required = true)]
+    State {
+        #[command(subcommand)]
+        verb: StateVerb,
+    },
     /// Make an emergency key in a file sealed with a passphrase, which is asked for twice, or read
     /// from standard input if that is no terminal. Prints the entry for signers.json.
     #[command(
@@ -85,6 +91,23 @@ enum Verb {
         /// The file to make.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum StateVerb {
+    /// Make the file again of the journal, after it was lost or damaged. The signer then starts
+    /// sealed, since what only the file knew is lost.
+    #[command(
+        after_help = "Example: breakglass-signer state rebuild --config /etc/breakglass-signer/breakglass-signer.toml --reason 'INC-42: disk replaced'"
+    )]
+    Rebuild {
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Why, in one line; the seal has it.
+        #[arg(long, value_name = "WHY", value_parser = host::environment::reason)]
+        reason: String,
     },
 }
 
@@ -125,6 +148,10 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
                 let dir = materials.config.journal_dir.display();
                 out::report(&format!("{dir}: log {} begins", made.log))?;
             }
+        }
+        Verb::State { verb: StateVerb::Rebuild { config, reason } } => {
+            let (materials, _) = Materials::load(&config, &environment)?;
+            out::report(&rebuild::rebuild(&materials, &reason)?.to_string())?;
         }
         Verb::Keygen { kid, algorithm, out } => {
             let entry = keygen::keygen(kid, algorithm, &out)?;

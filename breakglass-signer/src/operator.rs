@@ -66,6 +66,10 @@ pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32, place
             let answer = ended(&service, &reason, &by).await;
             say(&mut stream, &answer).await;
         }
+        Ok(Ok(Came::Ask(Ask::Unseal { reason }))) => {
+            let answer = unsealed(&service, &reason, &by).await;
+            say(&mut stream, &answer).await;
+        }
         Ok(Ok(Came::Ask(Ask::Destroy { emergency_kid, reason }))) => {
             let answer = destroyed(&service, emergency_kid, &reason, &by).await;
             say(&mut stream, &answer).await;
@@ -118,6 +122,29 @@ async fn ended(service: &Rc<Service>, reason: &str, by: &str) -> Answer {
             Reason::AuditUnavailable,
             "the signer's disk does not answer: a session that was in force is over and its key \
              wiped, one that is being activated ends as it begins, and neither is recorded yet; look \
+             again: signctl breakglass status --operator-socket PATH"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Ends the seal. What began is finished, though the disk takes longer than whoever asked waits.
+async fn unsealed(service: &Rc<Service>, reason: &str, by: &str) -> Answer {
+    let reason = match one_line(reason) {
+        Ok(reason) => reason,
+        Err(why) => return refused(Reason::Invalid, why),
+    };
+    let by = here(by);
+    let unsealing = spawn_local({
+        let service = Rc::clone(service);
+        async move { service.unseal(ID, &reason, &by).await }
+    });
+    match tokio::time::timeout(END_MAX, unsealing).await {
+        Ok(Ok(Ok(unsealed))) => Answer::Unsealed(unsealed),
+        Ok(Ok(Err(no))) => Answer::Refused(no),
+        Ok(Err(_)) | Err(_) => refused(
+            Reason::AuditUnavailable,
+            "the signer's disk does not answer: it stays sealed until the end of the seal is recorded; look \
              again: signctl breakglass status --operator-socket PATH"
                 .to_owned(),
         ),

@@ -33,7 +33,7 @@ pub struct Told {
     pub unended: Option<Unended>,
     /// When the oldest record was written.
     pub since: Option<OffsetDateTime>,
-    /// The latest time that a record has.
+    /// The latest time that a record has, from the newest end of a seal on.
     pub latest: Option<OffsetDateTime>,
 }
 
@@ -103,7 +103,8 @@ impl Past {
                     if let Some((outline, kind)) = Outline::parse(walk.body(&place)) {
                         let at = OffsetDateTime::parse(&outline.at, &Rfc3339).ok();
                         told.since = told.since.or(at);
-                        told.latest = told.latest.max(at);
+                        // Whoever ended a seal answered for the clock: what an earlier one said is over.
+                        told.latest = if kind == Kind::Unseal { at } else { told.latest.max(at) };
                         self.take(kind, &outline, &mut told.unended);
                     }
                 }

@@ -25,6 +25,7 @@ use crate::log::Log;
 use crate::materials::Materials;
 use crate::past::Unended;
 use crate::sandbox::{self, Landlock};
+use crate::seal;
 use crate::service::{Known, Service};
 use crate::signals::Signals;
 use crate::store::Store;
@@ -118,7 +119,9 @@ fn run(
     log: &Log,
 ) -> anyhow::Result<()> {
     let config = &materials.config;
-    let (store, stored) = Store::open(&config.state_dir)?;
+    let store = Store::new(&config.state_dir);
+    let stored = store.read(&config.journal_dir)?;
+    store.begin(&stored)?;
     let keys = AuditKeys::of_registry(&materials.registry);
     let known = stored.witness.as_ref().map(|witness| {
         witness.parse().context("state.dir: the head of the journal in it cannot be read")
@@ -142,8 +145,12 @@ fn run(
     // A journal that says nothing of its beginning remembers nothing.
     let (since, latest) =
         (told.since.unwrap_or_else(wall_now), told.latest.unwrap_or_else(wall_now));
-    let known = Known { past, since, latest, users };
+    // Once sealed it stays so: by the clock of a later start the doubt may have passed.
+    let seal = stored.seal.or_else(|| seal::by_clock(wall_now(), latest));
+    let known = Known { past, since, latest, users, seal };
     let service = Service::new(materials, journal.clone(), log.clone(), (store, tree), known);
+    // Dying before the seal is stored: the next start finds the same clock and the same records.
+    service.note_seal();
     let tasks = tasks(&service, listeners, (signals, lifeline), told.unended);
     let ended = LocalSet::new().block_on(&runtime, tasks);
     let reason = if ended.is_ok() { "a signal" } else { "it cannot go on" };

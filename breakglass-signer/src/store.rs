@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use audit::Presence;
 use serde::{Deserialize, Serialize};
 use signing_core::breakglass::wire::JournalHead;
 use signing_core::json::{self, JsonError};
@@ -13,6 +14,11 @@ use signing_core::json::{self, JsonError};
 use crate::past::Past;
 
 const NAME: &str = "breakglass-signer.json";
+/// What to do where it cannot be read.
+const UNKNOWN: &str = "it knows which requests were used and which keys are destroyed, also where the \
+                       journal's old records were moved away: bring a copy back, or make it of the journal: \
+                       `breakglass-signer state rebuild --config FILE --reason WHY`; the signer then starts \
+                       sealed";
 
 /// What is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +29,19 @@ pub struct Stored {
     pub witness: Option<JournalHead>,
     /// What has to be known for ever.
     pub past: Past,
+    /// Why no session begins until an operator has ended that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
+}
+
+/// What is doubted, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seal {
+    /// RFC 3339.
+    pub at: String,
+    /// What, with what to do.
+    pub detail: String,
 }
 
 /// The directory.
@@ -40,28 +59,67 @@ pub struct StoreError {
 }
 
 impl Store {
-    /// Opens it and reads what is there; nothing yet is fine, damage is not.
+    /// The state in this directory; nothing is read yet.
+    #[must_use]
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    /// Reads what is there, beside the journal in `journal`. Nothing is fine while there is no journal
+    /// either; damage is not.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn open(directory: &Path) -> Result<(Self, Stored), StoreError> {
-        let error = |why: String| StoreError { file: directory.join(NAME), why };
-        let stored = match fs::read(directory.join(NAME)) {
-            Ok(bytes) => Stored::parse(&bytes).map_err(|why| {
-                error(format!(
-                    "is damaged: {why}; bring a copy back, since it knows which requests were used"
-                ))
-            })?,
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Stored::default(),
-            Err(why) => return Err(error(why.to_string())),
-        };
-        let store = Self { directory: directory.to_owned() };
-        store.save(&stored).map_err(|why| {
-            error(format!(
+    pub fn read(&self, journal: &Path) -> Result<Stored, StoreError> {
+        match fs::read(self.file()) {
+            Ok(bytes) => Stored::parse(&bytes)
+                .map_err(|why| self.error(format!("is damaged: {why}; {UNKNOWN}"))),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                // What cannot be looked at may be there.
+                let is_there = Presence::look(journal, "").is_there != Some(false);
+                let gone =
+                    || self.error(format!("it is gone, and the journal is there; {UNKNOWN}"));
+                if is_there { Err(gone()) } else { Ok(Stored::default()) }
+            }
+            Err(why) => Err(self.error(why.to_string())),
+        }
+    }
+
+    /// Replaces it, as the first thing that a process does with it.
+    ///
+    /// # Errors
+    /// [`StoreError`], with what to do.
+    pub fn begin(&self, stored: &Stored) -> Result<(), StoreError> {
+        self.save(stored).map_err(|why| {
+            self.error(format!(
                 "cannot be written: {why}; the directory has to exist and belong to this user"
             ))
-        })?;
-        Ok((store, stored))
+        })
+    }
+
+    /// Renames it, if it is there, so that nothing in it is lost.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn put_aside(&self) -> io::Result<Option<PathBuf>> {
+        let file = self.file();
+        let aside = (1_u32..)
+            .map(|number| self.directory.join(format!("{NAME}.aside-{number}")))
+            .find(|aside| fs::symlink_metadata(aside).is_err());
+        match (fs::symlink_metadata(&file), aside) {
+            (Ok(_), Some(aside)) => fs::rename(&file, &aside).map(|()| Some(aside)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.directory.join(NAME)
+    }
+
+    fn error(&self, why: String) -> StoreError {
+        StoreError { file: self.file(), why }
     }
 
     /// What is there, without touching it.

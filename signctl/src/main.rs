@@ -88,17 +88,20 @@ enum Verb {
     #[command(after_help = "Example: signctl reload && signctl status")]
     Reload(Socket),
     /// End the seal of one signer, which has to prove itself anew before it signs; or, after a
-    /// restart, that of the journal.
+    /// restart, that of the journal; or that of the emergency signer itself.
     #[command(
-        after_help = "Example: signctl unseal payments-2026 --reason \"registry corrected, CHG-7\"\n         signctl unseal --audit --reason \"disk replaced, INC-9\""
+        after_help = "Example: signctl unseal payments-2026 --reason \"registry corrected, CHG-7\"\n         signctl unseal --audit --reason \"disk replaced, INC-9\"\n         signctl unseal --operator-socket /run/breakglass-signer/operator.sock --reason \"the clock was ahead, INC-9\""
     )]
     Unseal {
         /// The signer's kid.
-        #[arg(required_unless_present = "audit")]
+        #[arg(required_unless_present_any = ["audit", "operator_socket"])]
         kid: Option<String>,
         /// The journal's seal.
         #[arg(long, conflicts_with = "kid")]
         audit: bool,
+        /// The emergency signer's seal, past the proxy.
+        #[arg(long, value_name = "PATH", conflicts_with_all = ["kid", "audit", "socket"])]
+        operator_socket: Option<std::path::PathBuf>,
         /// What was found and done; recorded.
         #[arg(long)]
         reason: String,
@@ -185,6 +188,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Verb::Verify(flags) => return caller::verify::run(flags, arguments.json),
         Verb::Breakglass(flags) => return breakglass::run(flags, socket, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),
+        Verb::Unseal { operator_socket: Some(signer), reason, .. } => {
+            (breakglass::unseal(signer, reason)?, breakglass::unsealed)
+        }
         Verb::Unseal { kid, reason, .. } => {
             let (signer_kid, audit) = (kid.clone(), kid.is_none());
             let unseal = Unseal { signer_kid, audit, reason: reason.clone() };
@@ -214,6 +220,10 @@ impl Verb {
     /// Where it asks, if `before` was said before it.
     fn socket(&self, before: &Socket) -> Socket {
         match self {
+            Self::Unseal { operator_socket: Some(_), .. } => {
+                before.unused();
+                Socket::default()
+            }
             Self::Status(socket)
             | Self::Freeze { socket, .. }
             | Self::Unfreeze { socket, .. }

@@ -47,6 +47,7 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl gate", "--url http://METRICS", "", Unread::With(2)),
     ("signctl unfreeze", "--reason over --socket SOCKET", "", Unread::With(0)),
     ("signctl reload", "--socket SOCKET", "", Unread::With(0)),
+    ("signctl unseal", "--operator-socket nowhere --reason why --json", "", Unread::Silent(1)),
     ("signctl unseal", "--audit --reason why --json --socket SOCKET", "", Unread::With(1)),
     ("signctl doctor", "--socket SOCKET", "", Unread::With(0)),
     ("signctl drill", "--seconds 1 --json --socket SOCKET", "", Unread::With(1)),
@@ -96,6 +97,7 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("breakglass-signer check", "--config SIGNER", "", Unread::With(0)),
     ("breakglass-signer check", "--config SIGNER --json", "", Unread::With(0)),
     ("breakglass-signer init", "--config SIGNER", "", Unread::With(0)),
+    ("breakglass-signer state rebuild", "--config nowhere.toml --reason r", "", Unread::Silent(1)),
     ("breakglass-signer serve", "--config nowhere.toml", "", Unread::Silent(1)),
     (
         "breakglass-signer keygen",

@@ -181,6 +181,7 @@ fn documents() -> Vec<(&'static str, Value, Read)> {
                 "witness": head(),
                 "past": {"nonces": [], "destroyed": [],
                     "due": {"e": {"at": "2026-01-01T00:00:00Z", "told": false}}},
+                "seal": {"at": "2026-01-01T00:00:00Z", "detail": "d"},
             }),
             reads(|bytes| store::Stored::parse(bytes).map_err(|error| error.to_string())),
         ),

@@ -163,6 +163,7 @@ impl Service {
     fn decide(&self, asked: &Asked) -> Result<Activation, NotActivated> {
         let Materials { config, registry, approvers, keys, .. } = &self.materials;
         let armory = self.armory.borrow();
+        let seal = self.seal.borrow();
         let held: BTreeSet<String> = keys.keys().map(ToString::to_string).collect();
         activation::decide(&Evidence {
             request: asked.request.as_ref(),
@@ -177,6 +178,7 @@ impl Service {
             nonces_used: &armory.past.nonces,
             remembers_since: self.since,
             latest: self.latest.get(),
+            sealed: seal.as_ref().map(|seal| seal.detail.as_str()),
             claims: &asked.ask.outages,
             min_outage: config.min_outage,
             caps: &config.caps,

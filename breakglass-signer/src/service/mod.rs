@@ -7,6 +7,7 @@ mod end;
 mod refusals;
 mod sign;
 mod tick;
+mod unseal;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -36,7 +37,7 @@ use crate::keyfile;
 use crate::log::Log;
 use crate::materials::{Held, Materials};
 use crate::past::Past;
-use crate::store::{Store, Stored};
+use crate::store::{Seal, Store, Stored};
 use crate::tree_file::TreeFile;
 use crate::unlock::Unlock;
 use refusals::Refusals;
@@ -65,6 +66,7 @@ pub struct Service {
     since: OffsetDateTime,
     /// The latest time that is recorded, or that the clock has shown.
     latest: Cell<OffsetDateTime>,
+    seal: RefCell<Option<Seal>>,
     instance: String,
     armory: RefCell<Armory>,
     /// Held by the activation that is under way: one after the other, and the first wins.
@@ -88,6 +90,8 @@ pub struct Known {
     pub latest: OffsetDateTime,
     /// Who the users are.
     pub users: LocalUsers,
+    /// Why no session begins until an operator has ended that.
+    pub seal: Option<Seal>,
 }
 
 /// What changes.
@@ -129,7 +133,7 @@ impl Service {
         journal: Journal,
         log: Log,
         (store, tree): (Store, TreeFile),
-        Known { past, since, latest, users }: Known,
+        Known { past, since, latest, users, seal }: Known,
     ) -> Rc<Self> {
         let der = materials.audit_public.spki_der();
         let instance = hex::encode(digest::digest(&digest::SHA256, der));
@@ -149,6 +153,7 @@ impl Service {
             tree,
             since,
             latest: Cell::new(latest),
+            seal: RefCell::new(seal),
             instance,
             armory: RefCell::new(armory),
             activating: Mutex::new(()),
@@ -196,6 +201,7 @@ impl Service {
             approvers_sha256: self.materials.approvers.sha256().to_owned(),
             hardware_required: config.rules.hardware_required,
             development: config.development,
+            sealed: self.seal.borrow().as_ref().map(|seal| seal.detail.clone()),
             cannot_arm: self.cannot_arm(&armory, wall),
         }
     }
@@ -212,7 +218,10 @@ impl Service {
 
     /// Why no session could begin; not more of it than a frame has room for.
     fn cannot_arm(&self, armory: &Armory, wall: OffsetDateTime) -> Vec<String> {
-        let mut found = arming::look(&self.materials, &armory.past, wall).mistakes;
+        let sealed = self.seal.borrow();
+        let mut found: Vec<_> =
+            sealed.iter().map(|seal| format!("it is sealed: {}", seal.detail)).collect();
+        found.extend(arming::look(&self.materials, &armory.past, wall).mistakes);
         found.extend(activation::clock(wall, self.latest.get()).err().map(|no| no.sentence));
         let said = found.iter().take(SENTENCES_MAX).map(|why| one_line(why, SENTENCE_MAX_BYTES));
         said.collect()
@@ -280,7 +289,11 @@ impl Service {
     }
 
     fn stored(&self) -> Stored {
-        Stored { witness: Some(self.head()), past: self.armory.borrow().past.clone() }
+        Stored {
+            witness: Some(self.head()),
+            past: self.armory.borrow().past.clone(),
+            seal: self.seal.borrow().clone(),
+        }
     }
 }
 

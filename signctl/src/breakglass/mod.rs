@@ -186,6 +186,16 @@ pub(crate) fn run(
     show::reply(&reply, as_json, matches!(flags.verb, Verb::Status { .. }), say)
 }
 
+/// That the emergency signer ended its seal.
+pub(crate) fn unsealed(reply: &Reply) -> anyhow::Result<Said> {
+    Ok(words::unsealed(&reply.read()?))
+}
+
+/// Has the emergency signer itself end its seal.
+pub(crate) fn unseal(socket: &std::path::Path, reason: &str) -> anyhow::Result<Reply> {
+    operator::unseal(socket, reason)
+}
+
 /// What helps if the proxy does not.
 fn past_the_proxy(error: anyhow::Error) -> anyhow::Error {
     anyhow::anyhow!(

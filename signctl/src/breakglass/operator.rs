@@ -11,7 +11,9 @@ use anyhow::{Context as _, bail};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use signing_core::admin::breakglass::{Destroy, Destroyed, End, Ended, NotDone, What};
+use signing_core::admin::breakglass::{
+    Destroy, Destroyed, End, Ended, NotDone, SignerUnsealed, What,
+};
 use signing_core::breakglass::wire::operator::{Ask, NO_PASSPHRASE, Unlocked};
 use signing_core::breakglass::wire::{self, Answer, Refused, SessionState, State, Stated};
 
@@ -58,6 +60,17 @@ pub(super) fn end(socket: &Path, End { reason }: End) -> anyhow::Result<Reply> {
             Reply::of(OK, &ended)
         }
         Answer::Refused(refused) => not_done(What::Ended(false), refused),
+        other => unexpected(other),
+    }
+}
+
+/// Has the signer end its seal.
+pub(super) fn unseal(socket: &Path, reason: &str) -> anyhow::Result<Reply> {
+    match ask(socket, &Ask::Unseal { reason: reason.to_owned() })? {
+        Answer::Unsealed(wire::Unsealed { sealed_for, record, .. }) => {
+            let signer_record = record.to_text();
+            Reply::of(OK, &SignerUnsealed { unsealed: true, sealed_for, signer_record })
+        }
         other => unexpected(other),
     }
 }

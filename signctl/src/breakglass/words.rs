@@ -1,7 +1,7 @@
 //! Answers about break-glass in words, for a person.
 
 use signing_core::admin::breakglass::{
-    Accepted, Activated, Breakglass, Destroyed, Ended, RefusedSigner, Session,
+    Accepted, Activated, Breakglass, Destroyed, Ended, RefusedSigner, Session, SignerUnsealed,
 };
 use signing_core::breakglass::wire::{EmergencyKey, SessionState, State};
 
@@ -30,6 +30,11 @@ pub(super) fn accepted(Accepted { instance, head, known, .. }: &Accepted) -> Sai
          to it by itself",
         known.as_deref().unwrap_or("-")
     ))
+}
+
+/// A signer whose seal has ended.
+pub(super) fn unsealed(SignerUnsealed { sealed_for, .. }: &SignerUnsealed) -> Said {
+    Said::done(format!("the emergency signer is unsealed; it was sealed for {sealed_for}"))
 }
 
 /// A key that is destroyed.

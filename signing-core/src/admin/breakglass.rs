@@ -72,6 +72,17 @@ pub struct Ended {
     pub connections_cut: Option<usize>,
 }
 
+/// The emergency signer's own seal is over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SignerUnsealed {
+    /// True.
+    pub unsealed: bool,
+    /// What was doubted.
+    pub sealed_for: String,
+    /// The signer's record, `log:seq:leaf`.
+    pub signer_record: String,
+}
+
 /// The emergency signer that was refused for its log is accepted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Accepted {

@@ -74,6 +74,9 @@ fn i5_each_clause_alone_refuses_and_says_what_to_do() {
             let nonce = Request::parse(&world.document()).unwrap().nonce();
             world.used.insert(nonce);
         }),
+        (Clause::Sealed, |world| {
+            (world.sealed, world.latest) = (Some("its clock; unseal it"), NOW + 61)
+        }),
         // Before `expired` would be asked: the clock itself is in doubt.
         (Clause::ClockBehind, |world| world.latest = NOW + 61),
         (Clause::ClockBehind, |world| (world.latest, world.now) = (NOW + 7200, NOW + 3700)),

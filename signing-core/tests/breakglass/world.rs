@@ -36,6 +36,7 @@ pub(crate) struct World {
     /// When its journal began.
     pub(crate) since: i64,
     pub(crate) latest: i64,
+    pub(crate) sealed: Option<&'static str>,
     pub(crate) claims: Vec<OutageClaim>,
     pub(crate) active: Option<&'static str>,
     pub(crate) now: i64,
@@ -86,6 +87,7 @@ impl World {
             }],
             since: NOW,
             latest: NOW + 60,
+            sealed: None,
             active: None,
             now: NOW,
         }
@@ -110,6 +112,7 @@ impl World {
             nonces_used: &self.used,
             remembers_since: OffsetDateTime::from_unix_timestamp(self.since).unwrap(),
             latest: OffsetDateTime::from_unix_timestamp(self.latest).unwrap(),
+            sealed: self.sealed,
             claims: &self.claims,
             min_outage: Duration::from_secs(1800),
             caps: &CAPS,

@@ -5,7 +5,7 @@
 mod activation;
 mod approvals;
 mod arming;
-mod clock;
+
 mod configuration;
 mod destruction;
 mod faults;
@@ -14,6 +14,7 @@ mod kernel;
 mod secrets;
 mod session;
 mod sha1;
+mod state;
 
 use system_tests::breakglass::SignerBuilder;
 use system_tests::{Key, Kind, World};

@@ -333,6 +333,7 @@ fn id_of(answer: &Answer) -> Option<u64> {
         | Answer::Signed(wire::Signed { id, .. })
         | Answer::Ended(wire::Ended { id, .. })
         | Answer::Destroyed(wire::Destroyed { id, .. })
+        | Answer::Unsealed(wire::Unsealed { id, .. })
         | Answer::Status(wire::Stated { id, .. })
         | Answer::Refused(wire::Refused { id, .. }) => Some(*id),
         Answer::SessionEnded(_) => None,

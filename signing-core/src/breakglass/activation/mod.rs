@@ -65,6 +65,7 @@ clauses! {
     KeyNotUsable "key_not_usable" "The registry has neither revoked the key, nor is its time over."
     ReplacesUnknown "replaces_unknown" "It stands in for registered signing keys."
     NonceUsed "nonce_used" "The document was not used before, and is no older than what the signer remembers."
+    Sealed "sealed" "The signer is not sealed."
     ClockBehind "clock_behind" "The signer's clock is not behind what it recorded."
     NotYetValid "not_yet_valid" "Its time has come."
     Expired "expired" "Its time is not over."
@@ -117,6 +118,8 @@ pub struct Evidence<'e> {
     pub remembers_since: OffsetDateTime,
     /// The latest time that this signer's journal has, or that its clock has shown since its start.
     pub latest: OffsetDateTime,
+    /// Why this signer is sealed, if it is.
+    pub sealed: Option<&'e str>,
     /// What the proxy says of outages.
     pub claims: &'e [OutageClaim],
     /// How long an outage has to be.
@@ -296,8 +299,8 @@ pub fn clock(now: OffsetDateTime, latest: OffsetDateTime) -> Result<(), NotActiv
     let Some(behind) = clock_behind(now, latest) else { return Ok(()) };
     let why = format!(
         "this machine's clock shows {}, {behind} s before the latest time that this signer recorded or \
-         saw, {}; set the clock and activate again; if it was wrong before and is right now, `init` a \
-         new journal",
+         saw, {}; set the clock and activate again; if it was wrong before and is right now, restart this \
+         signer, which then starts sealed until an operator has looked",
         shown(now),
         shown(latest)
     );
@@ -305,6 +308,9 @@ pub fn clock(now: OffsetDateTime, latest: OffsetDateTime) -> Result<(), NotActiv
 }
 
 fn times(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
+    if let Some(why) = evidence.sealed {
+        return Err(no(Clause::Sealed, format!("this signer is sealed: {why}")));
+    }
     clock(evidence.now, evidence.latest)?;
     let (begins, ends, now) = (request.not_before(), request.expires_at(), evidence.now);
     if now < begins {

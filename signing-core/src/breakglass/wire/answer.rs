@@ -16,6 +16,7 @@ pub enum Answer {
     Signed(Signed),
     Ended(Ended),
     Destroyed(Destroyed),
+    Unsealed(Unsealed),
     Status(Stated),
     Refused(Refused),
     SessionEnded(SessionEnded),
@@ -82,6 +83,9 @@ pub struct State {
     pub hardware_required: bool,
     /// Whether the signer runs under its development switch.
     pub development: bool,
+    /// Why the signer is sealed: no session begins until an operator has ended that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
     /// Why no session could begin here, whatever is approved: one sentence each. Empty: one could.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cannot_arm: Vec<String>,
@@ -227,6 +231,18 @@ pub struct Destroyed {
     /// Whether its file was overwritten; else it was gone, or could only be removed.
     pub overwritten: bool,
     /// Its `key_destroyed` record.
+    pub record: JournalRecord,
+}
+
+/// To an operator's `unseal`: the seal is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unsealed {
+    /// The ask's.
+    pub id: u64,
+    /// What was doubted.
+    pub sealed_for: String,
+    /// Its `unseal` record.
     pub record: JournalRecord,
 }
 

@@ -40,7 +40,7 @@ use crate::tree::{LogId, TreeHash};
 pub use super::claim::OutageClaim;
 pub use answer::{
     Activated, Answer, Destroyed, EmergencyKey, Ended, KeyState, Refused, SessionEnded,
-    SessionState, Signed, State, Stated, Welcome,
+    SessionState, Signed, State, Stated, Unsealed, Welcome,
 };
 pub use ask::{
     Activate, Ask, Destroy, End, Hello, Input, JUSTIFICATION_MAX_BYTES, REASON_MAX_BYTES, Sign,

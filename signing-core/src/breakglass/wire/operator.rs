@@ -23,6 +23,11 @@ pub enum Ask {
         /// Why, one line.
         reason: String,
     },
+    /// End the signer's seal. Answered by `unsealed`, or `refused`.
+    Unseal {
+        /// What was found and done, one line.
+        reason: String,
+    },
     /// Destroy an emergency key that no session uses, due or not. Answered by `destroyed`, or
     /// `refused`.
     Destroy {
