@@ -57,6 +57,7 @@ fn a_word_is_written_as_it_is_said() {
         ProxyReason::SignerUnavailable,
         ProxyReason::NotInForce,
         ProxyReason::NotEnded,
+        ProxyReason::NothingRefused,
         Reason::NoSession.into(),
     ];
     let clauses = Clause::ALL.iter().map(|clause| ProxyReason::from(*clause));

@@ -93,6 +93,7 @@ async fn a_list_in_the_place_of_a_command_changes_nothing() {
         ("/v1/drill", json!(["ec", 5, true])),
         ("/v1/breakglass/activate", json!(["e30=", []])),
         ("/v1/breakglass/end", json!(["why"])),
+        ("/v1/breakglass/accept-signer", json!(["why"])),
         ("/v1/breakglass/destroy", json!(["kid", "why"])),
     ] {
         let answer = proxy.admin("POST", path, body).await;

@@ -1,6 +1,6 @@
 //! Bodies from outside, read as the admin socket reads them, without one: what is fuzzed.
 
-use signing_core::admin::breakglass::{AcceptSigner, Activate, Destroy, End};
+use signing_core::admin::breakglass::{Activate, Destroy, End};
 use signing_core::admin::{Drill, Freeze, Unseal, path};
 use signing_core::breakglass::Request;
 use signing_core::{Kid, Reason, Refusal};
@@ -51,10 +51,6 @@ pub fn asked(to: &str, body: &[u8]) -> Result<Asked, Refusal> {
         }
         path::END => {
             let End { reason } = parsed(body)?;
-            Asked { reason: because(reason)?, ..Asked::default() }
-        }
-        path::ACCEPT_SIGNER => {
-            let AcceptSigner { reason } = parsed(body)?;
             Asked { reason: because(reason)?, ..Asked::default() }
         }
         path::DESTROY => {

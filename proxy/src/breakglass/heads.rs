@@ -10,8 +10,8 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::admin::breakglass::RefusedSigner;
-use signing_core::breakglass::{ProxyReason, Refused};
 use signing_core::breakglass::wire::{self, Extends, Shown};
+use signing_core::breakglass::{ProxyReason, Refused};
 use signing_core::journal::{
     AuditKeys, Head, How, KeyId, Record, SignerLog, SignerLogRecord, SignerLogs,
 };
@@ -170,11 +170,7 @@ impl Heads {
     ///
     /// # Errors
     /// [`Refused`]; it stays refused.
-    pub(super) async fn accept(
-        &self,
-        reason: &str,
-        by: &str,
-    ) -> Result<RefusedLog, Refused> {
+    pub(super) async fn accept(&self, reason: &str, by: &str) -> Result<RefusedLog, Refused> {
         let Some(refused) = self.refused() else {
             let why =
                 "no emergency signer is refused for its log; look at signctl breakglass status";

@@ -5,7 +5,6 @@
 mod activation;
 mod approvals;
 mod arming;
-
 mod configuration;
 mod destruction;
 mod faults;
