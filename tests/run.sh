@@ -76,6 +76,9 @@ step "tests"
 # Whoever started this with nohup or in the background had signals ignored, and a child inherits that.
 env --default-signal=HUP,INT,QUIT cargo test --release --locked --workspace --no-fail-fast
 
+step "Kubernetes"
+tests/kubernetes.sh
+
 if [ "$campaign" = yes ]; then
   step "fuzzing"
   tests/fuzz.sh
