@@ -161,7 +161,7 @@ impl Unproven {
         self.registrable(der.map_err(|_| KeyTrouble::Kind)?.as_bytes())
     }
 
-    /// A key of another size or exponent than the registry takes is none.
+    /// The public key, if its size and exponent are ones that the registry takes.
     fn registrable(&self, spki_der: &[u8]) -> Result<PublicKey, KeyTrouble> {
         let algorithm = match &self.private {
             Private::Ed25519(_) => Algorithm::Ed25519Sha512,

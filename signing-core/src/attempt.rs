@@ -50,7 +50,7 @@ impl fmt::Display for AttemptId {
 }
 
 impl UpstreamRequestId {
-    /// Takes the first 64 bytes of `text`. None if there are none, or if one of them is not out of
+    /// Takes the first 64 bytes of `text`. None if `text` is empty, or if one of them is not among
     /// `A-Z a-z 0-9 . _ -`.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {

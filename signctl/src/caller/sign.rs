@@ -66,7 +66,7 @@ pub(crate) fn run(flags: &Sign, as_json: bool) -> anyhow::Result<ExitCode> {
         return refused(&reply, as_json);
     }
     let answer = Answer::deserialize(&reply.body)
-        .map_err(|error| anyhow!("the answer is none of /v1/sign: {error}"))?;
+        .map_err(|error| anyhow!("the proxy's answer cannot be read: {error}"))?;
     let asked =
         Asked { signer: reached.signer.as_deref(), algorithm: flags.algorithm, input: &what.input };
     answer::check(&answer, &reached.registry, &asked, host::clock::wall_now())

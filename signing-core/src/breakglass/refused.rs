@@ -20,7 +20,7 @@ pub enum ProxyReason {
     NotInForce,
     /// The proxy's monitor is gone.
     NotEnded,
-    /// No emergency signer is refused for its log, so that there is none to accept.
+    /// No emergency signer is refused for its log, so nothing has to be accepted.
     NothingRefused,
     /// The signer refused, or would refuse: by that word.
     #[serde(untagged)]

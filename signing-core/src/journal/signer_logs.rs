@@ -154,7 +154,7 @@ impl SignerLogs {
         self
     }
 
-    /// Hears a `signer_log` record. None if it is none.
+    /// Hears a `signer_log` record. None if its fields cannot be read.
     #[must_use]
     pub(super) fn hear(&mut self, outline: &Outline) -> Option<()> {
         let how = [How::First, How::Extends, How::Accepted];

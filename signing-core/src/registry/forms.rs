@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::json;
 
-/// The text in our own form, `{"signers": [entry, ...]}`. What is none of the other forms stays as it is,
-/// also what is not JSON at all: whoever reads it says what is wrong.
+/// The text in our own form, `{"signers": [entry, ...]}`. A text in an unknown form is returned
+/// unchanged, also if it is not JSON: whoever reads it says what is wrong.
 pub(super) fn as_document(text: &str) -> Cow<'_, str> {
     let entries = match json::from_str(text) {
         Ok(Value::Array(entries)) => {

@@ -20,8 +20,8 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// What the signer says of its record. None if that is none, or if its proof does not prove it by one
-    /// of `keys`.
+    /// What the signer says of its record. None if its answer cannot be read, or if the proof does not
+    /// verify under one of `keys`.
     pub(super) fn new(
         record: JournalRecord,
         proof: Option<RecordProof>,
