@@ -22,6 +22,7 @@ use crate::older::Progress;
 use crate::queue::Queue;
 use crate::recovery::{self, Claim, Found};
 use crate::segment::Segment;
+use crate::stated::Statement;
 use crate::torn::Cut;
 use crate::writer::{IDLE, Since, Spared, Writer, prepare_segments};
 
@@ -198,6 +199,7 @@ impl Opened {
         });
         let writer = Writer {
             shared: Arc::clone(&shared),
+            stated: Statement::open(&path).ok(),
             directory,
             segment,
             end,

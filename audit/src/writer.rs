@@ -20,6 +20,10 @@
 //!                        and nobody is told
 //!   ---                  from here on the records are on disk, and those who wait are told
 //!
+//! nothing came for a while
+//!   pwrite               of the newest checkpoint into `durable`, if all that it covers is on disk:
+//!                        for readers. Dying in it: they wait for the next write (stated.rs)
+//!
 //! another segment
 //!   (another thread: unlink, open, fallocate, fsync of `next`; dying here leaves a file that is
 //!   no part of the journal, and that the next preparation removes)
@@ -48,6 +52,7 @@ use crate::queue::{Job, Waits, space_of};
 use crate::receipt::{Durable, Proof};
 use crate::scan::segment_name;
 use crate::segment::Segment;
+use crate::stated::Statement;
 
 /// Records written at once.
 pub(crate) const BATCH_MAX: usize = 512;
@@ -56,7 +61,7 @@ pub(crate) const UNSYNCED_MAX: usize = 4096;
 /// How long records for which nobody waits may lie unsynced.
 const SYNC_AFTER: Duration = Duration::from_millis(50);
 /// How often an idle journal's file is looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// When it is looked for again if the machine lacked something.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -80,6 +85,8 @@ pub(crate) struct Writer {
     pub(crate) spared: Spared,
     pub(crate) clock: Clock,
     pub(crate) observer: Box<dyn Observer>,
+    /// Where it states what is on disk while nothing comes; none: that file cannot be had.
+    pub(crate) stated: Option<Statement>,
     /// The newest record that is on disk.
     pub(crate) durable: u64,
     /// Records that are not written yet.
@@ -131,8 +138,9 @@ impl Writer {
             }
         }
         let _busy = Busy::since(&shared, (self.clock.now)());
-        if let Err(trouble) = self.sync() {
-            self.shared.seal(&trouble);
+        match self.sync() {
+            Ok(()) => self.state(),
+            Err(trouble) => self.shared.seal(&trouble),
         }
     }
 
@@ -143,7 +151,9 @@ impl Writer {
         let _busy = Busy::since(&shared, (self.clock.now)());
         if jobs.is_empty() {
             self.sync()?;
-            return self.look();
+            self.look()?;
+            self.state();
+            return Ok(());
         }
         let count = jobs.len();
         for job in jobs {
@@ -231,6 +241,15 @@ impl Writer {
                 // Whoever waited may be gone; the record is there all the same.
                 let _ = waits.sender.send(Durable::new(self.shared.log, leaf, proof));
             }
+        }
+    }
+
+    /// Says for readers that all is on disk. Where this fails they wait for the next write, which
+    /// says it too: no signature depends on it.
+    fn state(&mut self) {
+        let is_written = self.newest.checkpoint().size == self.durable;
+        if let Some(stated) = self.stated.as_mut().filter(|_| is_written) {
+            let _ = stated.state(&self.layout, &self.newest);
         }
     }
 

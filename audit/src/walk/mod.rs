@@ -240,7 +240,11 @@ impl Walk {
                     read.push_back(Way::Record(Place { leaf, at, bytes }));
                 }
                 Item::Sealed { at, sealing } => {
-                    read.push_back(Way::Sealed(Seal { checkpoint: sealing.checkpoint, at }));
+                    read.push_back(Way::Sealed(Seal {
+                        checkpoint: sealing.checkpoint,
+                        durable: sealing.durable,
+                        at,
+                    }));
                     self.passed = Some(reader.growing().newest());
                     self.read = read;
                     return Ok(Look::Read);

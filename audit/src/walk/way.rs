@@ -107,6 +107,8 @@ pub struct Place {
 pub struct Seal {
     /// What it states, and its signatures.
     pub checkpoint: SignedCheckpoint,
+    /// The newest record that was known to be on disk when it was written.
+    pub durable: u64,
     /// The byte at which it begins.
     pub at: u64,
 }
