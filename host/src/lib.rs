@@ -12,6 +12,7 @@ pub mod environment;
 pub mod files;
 pub mod hardening;
 pub mod identifier;
+pub mod log;
 pub mod log_limit;
 pub mod log_thread;
 pub mod mistakes;
