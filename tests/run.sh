@@ -20,7 +20,7 @@ fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
 
 step "programs"
 # program:Debian package
-wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc readelf:binutils strace:strace ssh-keygen:openssh-client mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2 swtpm:swtpm tpm2-abrmd:tpm2-abrmd dbus-daemon:dbus-daemon tpm2_getcap:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcsslotd:opencryptoki pkcs11-tool:opensc nsenter:util-linux ip:iproute2 nft:nftables faketime:faketime prlimit:util-linux unshare:util-linux systemd-analyze:systemd systemd-creds:systemd"
+wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc readelf:binutils strace:strace ssh-keygen:openssh-client mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2 swtpm:swtpm tpm2-abrmd:tpm2-abrmd dbus-daemon:dbus-daemon tpm2_getcap:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcsslotd:opencryptoki pkcs11-tool:opensc nsenter:util-linux ip:iproute2 nft:nftables faketime:faketime prlimit:util-linux unshare:util-linux systemd-analyze:systemd systemd-creds:systemd psql:postgresql-client pgrep:procps"
 [ "$campaign" = no ] || wanted="$wanted c++:g++ nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
 missing=""
 for pair in $wanted; do
@@ -31,6 +31,8 @@ for pair in pkcs11/libtpm2_pkcs11.so:libtpm2-pkcs11-1 libtss2-tcti-swtpm.so.0:li
   libtss2-tcti-tabrmd.so.0:libtss2-tcti-tabrmd0; do
   compgen -G "/usr/lib/*/${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done
+# A database for the trail. Its programs are in no PATH.
+compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || missing="$missing postgresql"
 # FIDO keys without hardware.
 [ -e /usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so ] || missing="$missing openssh-tests"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"

@@ -40,6 +40,7 @@ pub mod memory;
 pub mod ministack;
 pub mod openssl;
 pub mod pki;
+pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod proxy;
@@ -48,6 +49,7 @@ pub mod softhsm;
 pub mod strace;
 pub mod tokens;
 pub mod trace;
+pub mod trail;
 pub mod wait;
 pub mod world;
 

@@ -57,7 +57,9 @@ async fn nothing_hidden_is_printed_or_logged() {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     assert!(lines.into_iter().any(|line| line["reason"] == json!(reason)), "{log}");
     // What a person typed is printed too.
-    for program in ["signctl", "signing-proxy", "breakglass-signer", "pkcs11-worker"] {
+    for program in
+        ["signctl", "signing-proxy", "breakglass-signer", "signing-trail", "pkcs11-worker"]
+    {
         let output = Command::new(ours(program)).arg(format!("x{HIDDEN}\u{1b}[2J")).output();
         let output = output.unwrap();
         assert_seen(program, &String::from_utf8([output.stdout, output.stderr].concat()).unwrap());

@@ -101,6 +101,7 @@ mod state_file;
 mod systemd;
 mod tidy;
 mod traces;
+mod trail;
 mod unread;
 mod usage;
 mod verify_any;

@@ -59,6 +59,12 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl sign", "dev/message.txt CALLER", "", Unread::With(0)),
     ("signctl sign", "dev/message.txt --json CALLER", "", Unread::With(0)),
     ("signctl verify", "dev/message.txt --signature AAAA CALLER", "", Unread::With(1)),
+    (
+        "signctl audit reconcile",
+        "--journal dev/journal --signers signers.json --database-url postgres://u@%2Fnowhere/d",
+        "",
+        Unread::Silent(1),
+    ),
     ("signctl receipt verify", "nowhere.json --signers signers.json", "", Unread::Silent(1)),
     ("signctl breakglass request", "REQUEST --out request-N.json", "", Unread::With(0)),
     ("signctl breakglass request", "REQUEST --out requestN.json --json", "", Unread::With(0)),
@@ -99,6 +105,9 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("breakglass-signer init", "--config SIGNER", "", Unread::With(0)),
     ("breakglass-signer state rebuild", "--config nowhere.toml --reason r", "", Unread::Silent(1)),
     ("breakglass-signer serve", "--config nowhere.toml", "", Unread::Silent(1)),
+    ("signing-trail serve", "--config nowhere.toml", "", Unread::Silent(1)),
+    ("signing-trail check", "--config nowhere.toml --json", "", Unread::With(1)),
+    ("signing-trail status", "--metrics 127.0.0.1:1", "", Unread::Silent(1)),
     (
         "breakglass-signer keygen",
         "--kid k --algorithm ed25519 --out key-N.pem",
@@ -108,7 +117,8 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
 ];
 
 /// Those that list their verbs.
-pub(crate) const PROGRAMS: [&str; 3] = ["signctl", "signing-proxy", "breakglass-signer"];
+pub(crate) const PROGRAMS: [&str; 4] =
+    ["signctl", "signing-proxy", "breakglass-signer", "signing-trail"];
 
 /// What `request` is told.
 const REQUEST: &str = "--incident INC-1 --justification why --emergency-kid emergency-dev \

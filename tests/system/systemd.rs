@@ -7,7 +7,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use system_tests::Scratch;
 use system_tests::programs::{repository, system};
 
-const UNITS: [&str; 2] = ["signing-proxy", "breakglass-signer"];
+/// The daemons that sign.
+const SIGNERS: [&str; 2] = ["signing-proxy", "breakglass-signer"];
+const UNITS: [&str; 3] = ["signing-proxy", "breakglass-signer", "signing-trail"];
 
 fn unit(name: &str) -> String {
     fs::read_to_string(repository().join(format!("config/systemd/{name}.service"))).unwrap()
@@ -53,7 +55,7 @@ fn systemd_itself_finds_nothing_wrong_with_them() {
 
 #[test]
 fn each_has_a_user_and_directories_of_its_own_and_the_defaults_of_the_configuration() {
-    for name in UNITS {
+    for name in SIGNERS {
         let text = unit(name);
         for key in ["User", "Group", "RuntimeDirectory", "StateDirectory", "ConfigurationDirectory"]
         {
@@ -72,13 +74,12 @@ fn each_has_a_user_and_directories_of_its_own_and_the_defaults_of_the_configurat
 }
 
 #[test]
-fn both_are_hardened_and_the_emergency_signer_has_no_network_and_locked_memory() {
+fn all_are_hardened_and_the_emergency_signer_has_no_network_and_locked_memory() {
     for name in UNITS {
         let text = unit(name);
         for (key, value) in [
             ("LimitCORE", "0"),
             ("NoNewPrivileges", "yes"),
-            ("CapabilityBoundingSet", ""),
             ("ProtectSystem", "strict"),
             ("ProtectHome", "yes"),
             ("PrivateDevices", "yes"),
@@ -89,6 +90,13 @@ fn both_are_hardened_and_the_emergency_signer_has_no_network_and_locked_memory()
             assert_eq!(values(&text, key), [value], "{name}: {key}");
         }
     }
+    for name in SIGNERS {
+        assert_eq!(values(&unit(name), "CapabilityBoundingSet"), [""], "{name}");
+    }
+    // It reads journals that are for their owners only, and of their directories nothing else.
+    let trail = unit("signing-trail");
+    assert_eq!(values(&trail, "CapabilityBoundingSet"), ["CAP_DAC_READ_SEARCH"]);
+    assert!(values(&trail, "TemporaryFileSystem")[0].contains("/var/lib:ro /etc/signing-proxy:ro"));
     let signer = unit("breakglass-signer");
     for (key, value) in [
         ("LimitMEMLOCK", "infinity"),

@@ -73,7 +73,7 @@ fn rooms_know_only_the_rooms_below_them() {
             ],
         ),
         ("proxy/src/admin", &["crate::sign::", "release::", "upstream::"]),
-        ("signctl/src", &["signing_proxy", "aws_sdk"]),
+        ("signctl/src", &["signing_proxy::", "aws_sdk"]),
     ] {
         for path in files(".rs").iter().filter(|path| path.starts_with(repository().join(room))) {
             for word in forbidden {

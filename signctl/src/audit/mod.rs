@@ -1,7 +1,10 @@
 //! `signctl audit`: reads the journal from its files, beside the proxy or on a copy.
 
+mod database;
 mod export;
 mod key;
+mod reconcile;
+mod rows;
 mod tail;
 mod tiles;
 mod verify;
@@ -52,6 +55,7 @@ enum Verb {
     #[command(
         after_help = "Example: signctl audit verify --signers /etc/signing-proxy/signers.json\n         \
                       signctl audit verify --journal /mnt/copy --signers signers.json --receipt 17:1f3c...\n         \
+                      signctl audit verify --database-url postgres://auditor@db/audit --signers signers.json\n         \
                       signctl audit verify --state /var/lib/signing-proxy --with /var/lib/breakglass-signer/journal"
     )]
     Verify(verify::Flags),
@@ -69,6 +73,13 @@ enum Verb {
                       signctl audit key --json | jq -r '.keys[].verifier_key'"
     )]
     Key(key::Flags),
+    /// Hold the journals against each other and against the rows that signing-trail wrote; exit 0 only if
+    /// every record has its row, as it is in the journal, and no row is of anything else.
+    #[command(
+        after_help = "Example: signctl audit reconcile --database-url postgres://auditor@db/audit --signers signers.json\n         \
+                      signctl audit reconcile --database-url postgres://auditor@db/audit --signers signers.json --with /var/lib/breakglass-signer/journal"
+    )]
+    Reconcile(reconcile::Flags),
 }
 
 /// Carries out one verb.
@@ -79,6 +90,7 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
         Verb::Verify(flags) => verify::run(journal, flags, as_json),
         Verb::Export(flags) => export::run(journal, flags),
         Verb::Key(flags) => key::run(journal, flags, as_json),
+        Verb::Reconcile(flags) => reconcile::run(journal, flags, as_json),
     }
 }
 

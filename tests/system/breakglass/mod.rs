@@ -38,14 +38,14 @@ const OTHER: &str = "other";
 const BOB: &str = "spiffe://test/bob";
 
 /// A world with two signing keys.
-struct Site {
-    world: World,
+pub(crate) struct Site {
+    pub(crate) world: World,
     key: Key,
     other: Key,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = World::new();
         let (key, other) = (world.kms.key(Kind::Ed25519), world.kms.key(Kind::P256));
         Self { world, key, other }
@@ -65,7 +65,7 @@ impl Site {
     }
 
     /// Both, connected, all well.
-    async fn both(&self) -> (Signer<'_>, Proxy<'_>) {
+    pub(crate) async fn both(&self) -> (Signer<'_>, Proxy<'_>) {
         let signer = self.signer().start().await;
         let proxy = self.proxy(signer.builder.registry_entries()).start().await;
         connected(&proxy).await;
@@ -73,7 +73,7 @@ impl Site {
     }
 
     /// Stops the KMS's key, and waits until the outage is long enough.
-    async fn out(&self, proxy: &Proxy<'_>) {
+    pub(crate) async fn out(&self, proxy: &Proxy<'_>) {
         self.key.break_with(Fault::Bare503);
         qualifies(proxy).await;
     }
@@ -138,7 +138,7 @@ async fn activate(proxy: &Proxy<'_>, papers: &Value) -> Answer {
 }
 
 /// Unlocks and activates; the session.
-async fn activated(signer: &Signer<'_>, proxy: &Proxy<'_>, request: &Value) -> Value {
+pub(crate) async fn activated(signer: &Signer<'_>, proxy: &Proxy<'_>, request: &Value) -> Value {
     signer.unlock().await;
     let answer = activate(proxy, &signer.papers(request)).await;
     assert_eq!((answer.status, &answer.body["activated"]), (200, &json!(true)), "{}", answer.text);
@@ -153,7 +153,7 @@ async fn refused(proxy: &Proxy<'_>, papers: &Value) -> (String, String) {
     (text("reason"), text("detail"))
 }
 
-async fn end(proxy: &Proxy<'_>) -> Answer {
+pub(crate) async fn end(proxy: &Proxy<'_>) -> Answer {
     proxy.admin("POST", "/v1/breakglass/end", json!({"reason": "over"})).await
 }
 

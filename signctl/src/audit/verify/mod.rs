@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::bail;
 use audit::compare::{Compared, compare};
 use audit::verify::{KeptHead, Options, Progress, Report, verify};
 use audit::walk::Defect;
@@ -15,7 +16,8 @@ use host::out;
 use signing_core::journal::{Head, Leaf};
 use signing_core::tree::TreeHash;
 
-use super::registry;
+use super::database::Database;
+use super::{registry, rows};
 
 /// What to check, against what.
 #[derive(clap::Args)]
@@ -43,6 +45,9 @@ pub(super) struct Flags {
     /// to be in the journal.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Verify the rows that signing-trail wrote to this database, instead of a journal.
+    #[command(flatten)]
+    database: Option<Database>,
 }
 
 /// What was found in the journal, and in the other one.
@@ -64,6 +69,9 @@ struct With {
 }
 
 pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(database) = &flags.database {
+        return flags.rows(database, as_json);
+    }
     let registry = flags.signers.as_deref().map(registry).transpose()?;
     // Before the journal is read: it may go on, and never back.
     let state = flags.state.as_deref().map(state::head).transpose()?;
@@ -101,6 +109,26 @@ fn with_progress(journal: &Path, options: &Options<'_>, began: Instant) -> anyho
         out::say_for_now("");
     }
     Ok(report?)
+}
+
+impl Flags {
+    fn rows(&self, database: &Database, as_json: bool) -> anyhow::Result<ExitCode> {
+        let others = [
+            self.receipt.is_some(),
+            self.head.is_some(),
+            self.with.is_some(),
+            self.state.is_some(),
+        ];
+        if others.contains(&true) {
+            bail!(
+                "--receipt, --head, --with and --state are about a journal: use them without --database-url"
+            );
+        }
+        let Some(signers) = self.signers.as_deref() else {
+            bail!("--database-url needs --signers: rows prove nothing without the registry");
+        };
+        rows::run(database, &registry(signers)?, self.limit, as_json)
+    }
 }
 
 impl With {

@@ -1,0 +1,217 @@
+//! `signctl audit reconcile`: journal = the other journal = rows.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use audit::compare::compare;
+use audit::verify::{Options, verify};
+use host::out;
+use serde_json::{Value, json};
+use signing_core::Registry;
+use signing_core::journal::AuditKeys;
+use tokio::runtime::Runtime;
+use trail::event::{Event, Owner};
+use trail::plan::Position;
+use trail::postgres::{Place, positions, read};
+use trail::reconcile::{Found, Rows};
+use trail::source::{Source, look};
+
+use super::database::{Database, runtime};
+use super::registry;
+
+/// How long it waits for the rows of what is in the journals, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Rows that are read at once.
+const ROWS_MAX: usize = 1_000;
+
+/// What to hold against what.
+#[derive(clap::Args)]
+pub(super) struct Flags {
+    /// The registry that holds the audit keys.
+    #[arg(long, value_name = "FILE")]
+    signers: PathBuf,
+    /// The emergency signer's journal; --journal is the proxy's.
+    #[arg(long, value_name = "DIR")]
+    with: Option<PathBuf>,
+    #[command(flatten)]
+    database: Database,
+}
+
+/// A journal, as far as it is known to be on disk.
+struct Journal<'p> {
+    owner: Owner,
+    path: &'p Path,
+}
+
+pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
+    let registry = registry(&flags.signers)?;
+    let signer = flags.with.as_deref().map(|path| Journal { owner: Owner::Signer, path });
+    let journals: Vec<_> =
+        [Journal { owner: Owner::Proxy, path: journal }].into_iter().chain(signer).collect();
+    let mut found = Found::default();
+    for journal in &journals {
+        journal.is_sound(&registry, &mut found)?;
+    }
+    if let [proxy, signer] = &*journals {
+        each_names_the_other(proxy.path, signer.path, &mut found)?;
+    }
+    let place = flags.database.place()?;
+    let runtime = runtime()?;
+    let targets = arrival(&runtime, &place, &journals, &registry)?;
+    // The rows first: what is shipped from here on is not asked for.
+    let mut rows = Rows::default();
+    let reading = runtime.block_on(read(
+        &place,
+        None,
+        |_| {},
+        |row| {
+            rows.take(row);
+            true
+        },
+    ))?;
+    let mut logs = Vec::new();
+    for (journal, target) in journals.iter().zip(targets) {
+        let log = journal.against(&registry, &mut rows, &reading.positions, target, &mut found)?;
+        logs.push(log);
+    }
+    rows.finish(&logs, &mut found);
+    if as_json {
+        let is_whole = found.gaps == 0;
+        out::report_json(&json!({
+            "ok": is_whole, "matched": found.matched, "gaps": found.gaps, "gap": found.named,
+        }))?;
+    } else {
+        let mut lines: Vec<_> = found.named.iter().map(|what| format!("GAP: {what}")).collect();
+        let named = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        if found.gaps > named {
+            lines.push(format!("and {} more", found.gaps - named));
+        }
+        let verdict = if found.gaps == 0 { "no gap" } else { "NOT WHOLE" };
+        lines.push(format!("{verdict}: {} rows are as the journals say", found.matched));
+        out::report(&text::lines(&lines.join("\n")))?;
+    }
+    Ok(if found.gaps == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits a while until the rows hold what the journals hold now: the trail is a moment behind. What
+/// each journal holds now, as far as it is known to be on disk.
+fn arrival(
+    runtime: &Runtime,
+    place: &Place,
+    journals: &[Journal<'_>],
+    registry: &Registry,
+) -> anyhow::Result<Vec<u64>> {
+    let mut known = runtime.block_on(positions(place))?;
+    let mut targets = Vec::new();
+    for journal in journals {
+        targets.push(journal.on_disk(registry, &known)?);
+    }
+    let began = Instant::now();
+    loop {
+        let mut all = journals.iter().zip(&targets);
+        let are_there = all.all(|(journal, target)| {
+            journal.known(&known).is_some_and(|position| position.covered >= *target)
+        });
+        if are_there || began.elapsed() >= PATIENCE {
+            return Ok(targets);
+        }
+        std::thread::sleep(LOOK_EVERY);
+        known = runtime.block_on(positions(place))?;
+    }
+}
+
+fn each_names_the_other(proxy: &Path, signer: &Path, found: &mut Found) -> anyhow::Result<()> {
+    for (one, other) in [(proxy, signer), (signer, proxy)] {
+        let from = look(one)?.1;
+        if let Some(defect) = compare(one, from, other)?.defect {
+            found.gap(defect.to_string());
+        }
+    }
+    Ok(())
+}
+
+impl Journal<'_> {
+    fn is_sound(&self, registry: &Registry, found: &mut Found) -> anyhow::Result<()> {
+        let options = Options { limit: None, registry: Some(registry), heads: &[], receipt: None };
+        let report = verify(self.path, &options, |_| {})?;
+        if let Some(defect) = report.defect {
+            found.gap(defect.to_string());
+        }
+        Ok(())
+    }
+
+    fn known(&self, positions: &[(String, Position)]) -> Option<Position> {
+        let origin = look(self.path).ok()?.0.origin();
+        positions.iter().find(|(log, _)| *log == origin).map(|(_, position)| *position)
+    }
+
+    /// The newest record that is known to be on disk.
+    fn on_disk(&self, registry: &Registry, known: &[(String, Position)]) -> anyhow::Result<u64> {
+        let keys = AuditKeys::of_registry(registry);
+        let position = self.known(known).unwrap_or_else(Position::begin);
+        let mut source = Source::open(self.path, self.owner, keys, position)?;
+        let mut size = position.shipped;
+        loop {
+            source.read(ROWS_MAX)?;
+            let mut is_end = true;
+            while let Some(write) = source.take_write() {
+                (is_end, size) = (false, write.checkpoint.checkpoint().size);
+            }
+            if is_end {
+                return Ok(size);
+            }
+        }
+    }
+
+    /// Holds the journal against its rows; its log.
+    fn against(
+        &self,
+        registry: &Registry,
+        rows: &mut Rows,
+        positions: &[(String, Position)],
+        target: u64,
+        found: &mut Found,
+    ) -> anyhow::Result<String> {
+        let keys = AuditKeys::of_registry(registry);
+        let begin = |position| Source::open(self.path, self.owner, keys.clone(), position);
+        let (log, oldest) = look(self.path).context(self.owner.word())?;
+        let origin = log.origin();
+        let mut position = Position::begin();
+        if oldest > 1 {
+            // What was moved away is not here to be held against anything.
+            position.shipped = oldest - 1;
+            position.root = begin(position)?.root_before()?;
+        }
+        let known = self.known(positions).unwrap_or_else(Position::begin);
+        let mut source = begin(position)?;
+        let mut first = position.shipped + 1;
+        loop {
+            source.read(ROWS_MAX)?;
+            let mut is_end = true;
+            while let Some(write) = source.take_write() {
+                is_end = false;
+                let size = write.checkpoint.checkpoint().size;
+                let seq = |event: &Event| event.payload.get("seq").and_then(Value::as_u64);
+                for event in write.events {
+                    if seq(&event).is_some_and(|seq| seq <= known.shipped) {
+                        rows.record(&event, found);
+                    }
+                }
+                if rows.checkpoint(&origin, size, write.checkpoint.note(), first, found) {
+                    first = size + 1;
+                }
+            }
+            if is_end {
+                break;
+            }
+        }
+        if known.covered < target {
+            let (from, word) = (known.covered + 1, self.owner.word());
+            found.gap(format!("records {from} to {target} of {word} are not covered by a row"));
+        }
+        Ok(origin)
+    }
+}

@@ -1,0 +1,135 @@
+//! A trail: its configuration, its key, its process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::audit_key::audit_entry;
+use crate::postgres::Postgres;
+use crate::process::Process;
+use crate::programs::ours;
+use crate::scratch::Scratch;
+use crate::wait::eventually;
+
+/// The kid of its audit key.
+pub const TRAIL_KID: &str = "trail-audit";
+
+/// What a trail is configured with.
+#[derive(Debug)]
+pub struct Trail {
+    scratch: Scratch,
+    lines: String,
+    process: Option<Process>,
+}
+
+impl Trail {
+    /// A trail of these journals: `proxy`, `signer`. `registry` has their audit keys; the trail's own
+    /// is added in a copy.
+    #[must_use]
+    pub fn new(journals: &[(&str, &Path)], registry: &Path, postgres: &Postgres) -> Self {
+        let scratch = Scratch::new();
+        let mut signers: Value = serde_json::from_slice(&fs::read(registry).unwrap()).unwrap();
+        let mut entry = audit_entry(&scratch.path("trail.key"));
+        entry["signer_kid"] = json!(TRAIL_KID);
+        signers["signers"].as_array_mut().unwrap().push(entry);
+        scratch.write("signers.json", signers.to_string());
+        let named: String =
+            journals.iter().map(|(name, path)| format!("{name} = {path:?}\n")).collect();
+        let lines = format!(
+            "[journals]\n{named}[audit]\nkey_file = \"trail.key\"\n[registry]\nfile = \"signers.json\"\n\
+             [metrics]\nlisten = \"127.0.0.1:0\"\n[postgres]\ntimeout_ms = 5000\nurl = {:?}\n",
+            postgres.url()
+        );
+        Self { scratch, lines, process: None }
+    }
+
+    /// More lines of `[postgres]`.
+    #[must_use]
+    pub fn postgres(mut self, lines: &str) -> Self {
+        self.lines += lines;
+        self
+    }
+
+    /// The registry with the trail's key.
+    #[must_use]
+    pub fn registry(&self) -> PathBuf {
+        self.scratch.path("signers.json")
+    }
+
+    /// A verb of the program on its configuration.
+    #[must_use]
+    pub fn verb(&self, verb: &str) -> Command {
+        let config = self.scratch.write("signing-trail.toml", &self.lines);
+        let mut command = Command::new(ours("signing-trail"));
+        command.arg(verb).arg("--config").arg(config);
+        command
+    }
+
+    /// Starts it.
+    pub fn start(&mut self) {
+        self.process = Some(Process::start(self.verb("serve")));
+    }
+
+    /// Its process.
+    ///
+    /// # Panics
+    /// If it was not started.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().unwrap()
+    }
+
+    /// Whether it was started and not killed since.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Kills it at once.
+    pub async fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.signal(nix::sys::signal::Signal::SIGKILL);
+            process.ended().await;
+        }
+    }
+
+    /// Where it serves its metrics.
+    pub async fn metrics(&self) -> String {
+        let process = self.process.as_ref().unwrap();
+        let said = process.says("\"serving\"").await;
+        let line = said.lines().find(|line| line.contains("\"serving\"")).unwrap().to_owned();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        line["metrics"].as_str().unwrap().to_owned()
+    }
+
+    /// What `signing-trail status --json` says.
+    pub async fn status(&self) -> (Output, Value) {
+        let metrics = self.metrics().await;
+        let mut command = Command::new(ours("signing-trail"));
+        let output = command.args(["status", "--json", "--metrics", &metrics]).output().unwrap();
+        let said = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        (output, said)
+    }
+
+    /// Waits until the sink holds record `seq` of a journal.
+    pub async fn holds(&self, journal: &str, seq: u64) {
+        eventually(&format!("record {seq} of {journal} in the sink"), || async {
+            let (_, status) = self.status().await;
+            let journals = status["journals"].as_array().cloned().unwrap_or_default();
+            let of = journals.into_iter().find(|one| one["journal"] == journal)?;
+            (of["shipped"].as_u64()? >= seq).then_some(())
+        })
+        .await;
+    }
+
+    /// `signctl audit VERB` against the sink, with the trail's registry.
+    #[must_use]
+    pub fn signctl(&self, verb: &str, postgres: &Postgres, more: &[&str]) -> (i32, String) {
+        let mut command = Command::new(ours("signctl"));
+        command.args(["audit", verb, "--database-url", &postgres.url(), "--signers"]);
+        let output = command.arg(self.registry()).args(more).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    }
+}

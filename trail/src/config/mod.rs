@@ -1,0 +1,51 @@
+//! The configuration: parsed into values that cannot be wrong, every mistake at once.
+
+mod parse;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use host::environment::Environment;
+use host::mistakes::ConfigError;
+use host::{files, section};
+
+use crate::event::Owner;
+use crate::postgres::Place;
+
+/// What the file and the environment say.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The journals' directories.
+    pub journals: Vec<(Owner, PathBuf)>,
+    /// PKCS#8 PEM of the trail's own audit key.
+    pub key_file: PathBuf,
+    /// The registry.
+    pub registry_file: PathBuf,
+    /// The database.
+    pub postgres: Place,
+    /// Rows in one transaction, about.
+    pub batch_rows: usize,
+    /// Where metrics and the status are served.
+    pub listen: SocketAddr,
+}
+
+impl Config {
+    /// Reads a config file, with the environment laid over it, and the mistakes in it.
+    ///
+    /// # Errors
+    /// Only if nothing can be made of the file at all.
+    pub fn draft(
+        file: &Path,
+        environment: &Environment,
+    ) -> Result<(Self, Vec<String>), ConfigError> {
+        let error = |mistake| ConfigError { file: file.to_owned(), mistakes: vec![mistake] };
+        let text = files::read_text(file)
+            .map_err(|why| error(format!("cannot be read: {why}; name a config file")))?;
+        let directory = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let table = section::table(&text).map_err(error)?;
+        Ok(parse::parse(table, directory, environment))
+    }
+}

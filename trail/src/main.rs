@@ -1,0 +1,115 @@
+//! `signing-trail`: arguments, configuration, then one of its verbs.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::{Parser, Subcommand};
+use host::checked::Checked;
+use host::environment::Environment;
+use host::hardening;
+use host::out;
+use host::signals::{End, Held};
+use text::counted;
+use tokio::runtime::Builder;
+use trail::check::{self, Looked, Parts};
+use trail::{serve, status};
+
+/// Carries what the journals of signing-proxy and breakglass-signer hold to the database that auditors
+/// read. It holds no key that signs for callers, and no signature waits for it.
+#[derive(Parser)]
+#[command(
+    name = "signing-trail",
+    version,
+    after_help = "Example: signing-trail check --config /etc/signing-trail/signing-trail.toml\n         signing-trail serve --config /etc/signing-trail/signing-trail.toml"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve: ship until stopped.
+    #[command(
+        after_help = "Example: signing-trail serve --config /etc/signing-trail/signing-trail.toml"
+    )]
+    Serve {
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// List every mistake of a configuration and of the files it names; exit 1 if there is one.
+    #[command(
+        after_help = "Example: signing-trail check --config /etc/signing-trail/signing-trail.toml\n         signing-trail check --config signing-trail.toml --json | jq -r '.mistakes[]'"
+    )]
+    Check {
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print {"ok", "mistakes", "notes", "journal"} for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say how far the trail that runs here is, by sink and journal; exit 0 only if nothing keeps it
+    /// back and no record was lost.
+    #[command(
+        after_help = "Example: signing-trail status\n         signing-trail status --json | jq '.journals[].lag_records'"
+    )]
+    Status {
+        /// Where it serves its metrics: metrics.listen in its configuration.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9465")]
+        metrics: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let held = Held::back();
+    match Arguments::try_parse() {
+        Ok(Arguments { verb }) => out::ended("signing-trail", run(verb, held)),
+        Err(error) => out::usage(&error.to_string(), error.use_stderr()),
+    }
+}
+
+fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
+    let environment = Environment::of_process();
+    let runtime = || Builder::new_current_thread().enable_all().build();
+    match verb {
+        Verb::Serve { config } => {
+            // Before a secret is read.
+            hardening::harden()?;
+            let parts = Parts::load(&config, &environment)?;
+            // The handlers that replace these are the first thing that it does.
+            held.let_through();
+            runtime()?.block_on(serve::serve(parts))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Check { config, json } => {
+            held.end_process(End::BySignal);
+            check(&config, &environment, json)
+        }
+        Verb::Status { metrics, json } => {
+            held.end_process(End::BySignal);
+            let found = runtime()?
+                .block_on(status::ask(&metrics))
+                .map_err(|why| anyhow!("--metrics {metrics}: {why}; is signing-trail running?"))?;
+            if json {
+                out::report_json(&found)?;
+            } else {
+                out::report(&status::lines(&found))?;
+            }
+            let is_well = found.get("ok").and_then(serde_json::Value::as_bool) == Some(true);
+            Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
+    let Looked { mistakes, notes, journals } = check::look(file, environment);
+    let counted = counted(journals, "journal");
+    let checked = Checked { file: file.to_owned(), mistakes, notes, journal: None, counted };
+    Ok(checked.say(as_json)??)
+}

@@ -1,0 +1,101 @@
+//! What is due: pure decisions about positions. Time is an argument.
+
+use std::time::Duration;
+
+use signing_core::Moment;
+use signing_core::tree::TreeHash;
+
+/// Rows that cover records come at most so often.
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
+/// How far a journal is in a sink. The sink itself keeps it, in the transaction of the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The newest record that was shipped. A checkpoint of the journal has this size.
+    pub shipped: u64,
+    /// That checkpoint's root.
+    pub root: TreeHash,
+    /// The newest record that a checkpoint row covers.
+    pub covered: u64,
+    /// Records that were gone before they were shipped.
+    pub missing: u64,
+}
+
+impl Position {
+    /// Before the first record.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self { shipped: 0, root: TreeHash::empty(), covered: 0, missing: 0 }
+    }
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing.
+    Nothing,
+    /// Rows of records alone.
+    Rows,
+    /// Rows of records, if any, and a row that covers all up to them.
+    RowsAndCheckpoint,
+}
+
+/// What is due of a journal of which everything up to `available` may be shipped.
+#[must_use]
+pub fn due(
+    position: Position,
+    available: u64,
+    has_rows: bool,
+    last_checkpoint: Option<Moment>,
+    now: Moment,
+) -> Due {
+    if available <= position.covered {
+        return Due::Nothing;
+    }
+    let is_time = last_checkpoint.is_none_or(|last| now.since(last) >= CHECKPOINT_EVERY);
+    match (is_time, has_rows) {
+        (true, _) => Due::RowsAndCheckpoint,
+        (false, true) => Due::Rows,
+        (false, false) => Due::Nothing,
+    }
+}
+
+/// Records that are gone: those behind `position` that are before the oldest one here.
+#[must_use]
+pub fn gap(position: Position, oldest: u64) -> Option<(u64, u64)> {
+    let first = position.shipped + 1;
+    (first < oldest).then(|| (first, oldest - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(shipped: u64, covered: u64) -> Position {
+        Position { shipped, covered, ..Position::begin() }
+    }
+
+    fn second(at: u64) -> Moment {
+        Moment::from_nanos(at * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_checkpoint_row_is_due_once_a_second_and_other_rows_at_once() {
+        let last = Some(second(10));
+        assert_eq!(due(position(5, 5), 5, false, None, second(99)), Due::Nothing);
+        assert_eq!(due(position(5, 5), 9, false, last, second(10)), Due::Nothing);
+        assert_eq!(due(position(5, 5), 9, true, last, second(10)), Due::Rows);
+        assert_eq!(due(position(9, 5), 9, false, last, second(10)), Due::Nothing);
+        assert_eq!(due(position(9, 5), 9, false, last, second(11)), Due::RowsAndCheckpoint);
+        assert_eq!(due(position(0, 0), 1, true, None, second(0)), Due::RowsAndCheckpoint);
+    }
+
+    #[test]
+    fn records_before_the_oldest_segment_that_were_not_shipped_are_a_gap() {
+        assert_eq!(gap(position(0, 0), 1), None);
+        assert_eq!(gap(position(9, 9), 10), None);
+        assert_eq!(gap(position(9, 9), 11), Some((10, 10)));
+        assert_eq!(gap(position(0, 0), 101), Some((1, 100)));
+        assert_eq!(gap(position(500, 500), 101), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! A session with the database: reached over TLS or a unix socket, with a deadline on each step, and
+//! checked to keep what it commits.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use host::files;
+use tokio::time::timeout;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{Client, Config, NoTls};
+
+use super::{DatabaseError, TableName};
+use crate::shape::Shape;
+use crate::tls::Tls;
+
+/// Where the rows go.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// `postgres://user@host/database`.
+    pub url: String,
+    /// A file with the password.
+    pub password_file: Option<PathBuf>,
+    /// The authorities of the server's certificate; none: the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// The rows.
+    pub table: TableName,
+    /// Where positions are kept.
+    pub schema: String,
+    /// The advisory lock that writers of the table take.
+    pub lock_key: i64,
+    /// The longest that a step may take.
+    pub timeout: Duration,
+}
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) client: Client,
+    pub(super) place: Place,
+    pub(super) shape: Shape,
+}
+
+impl Place {
+    /// The URL as the library reads it, with the password. A server elsewhere is spoken to under TLS
+    /// only: what the library does by default, TLS if it happens to be offered, is never done.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Place`].
+    pub fn config(&self) -> Result<Config, DatabaseError> {
+        // The URL may hold a password: no error repeats it.
+        let bad = |what: &str| DatabaseError::Place(format!("postgres.url: {what}"));
+        let mut config: Config = self.url.parse().map_err(|_| {
+            bad("is no URL of a database; write postgres://USER@HOST:PORT/DATABASE")
+        })?;
+        if let Some(file) = &self.password_file {
+            let text = files::read_text(file).map_err(|error| {
+                let file = file.display();
+                DatabaseError::Place(format!("postgres.password_file: {file}: {error}"))
+            })?;
+            config.password(text.trim_end_matches(['\r', '\n']));
+        }
+        let is_here = |host: &Host| match host {
+            Host::Unix(_) => true,
+            Host::Tcp(name) => ["localhost", "127.0.0.1", "::1"].contains(&name.as_str()),
+        };
+        let is_plain = self.url.contains("sslmode=disable");
+        let all_here = !config.get_hosts().is_empty() && config.get_hosts().iter().all(is_here);
+        match (all_here, is_plain) {
+            (true, false)
+                if config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) =>
+            {
+                config.ssl_mode(SslMode::Disable);
+            }
+            (true, true) => {
+                config.ssl_mode(SslMode::Disable);
+            }
+            (false, true) => {
+                return Err(bad(
+                    "says sslmode=disable for a server that is not on this machine; remove that",
+                ));
+            }
+            (_, false) => {
+                config.ssl_mode(SslMode::Require);
+            }
+        }
+        config.connect_timeout(self.timeout);
+        config.application_name("signing-trail");
+        Ok(config)
+    }
+
+    /// Connects. Nothing of the database is changed.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn connect(&self) -> Result<Client, DatabaseError> {
+        let config = self.config()?;
+        let late = DatabaseError::Late(self.timeout.as_millis());
+        let client = if config.get_ssl_mode() == SslMode::Disable {
+            let connecting = config.connect(NoTls);
+            let (client, connection) =
+                timeout(self.timeout, connecting).await.map_err(|_| late)??;
+            tokio::spawn(connection);
+            client
+        } else {
+            let tls = Tls::new(self.ca_file.as_deref()).map_err(DatabaseError::Place)?;
+            let connecting = config.connect(tls);
+            let (client, connection) =
+                timeout(self.timeout, connecting).await.map_err(|_| late)??;
+            tokio::spawn(connection);
+            client
+        };
+        // What hangs there ends there too, and lets go of the table.
+        let millis = self.timeout.as_millis();
+        let set = format!(
+            "SET TIME ZONE 'UTC'; SET statement_timeout = {millis}; SET lock_timeout = {millis}; \
+             SET idle_in_transaction_session_timeout = {millis}"
+        );
+        self.within(client.batch_execute(&set)).await?;
+        Ok(client)
+    }
+
+    /// What `step` comes to, within the deadline.
+    pub(super) async fn within<T>(
+        &self,
+        step: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, DatabaseError> {
+        let late = || DatabaseError::Late(self.timeout.as_millis());
+        Ok(timeout(self.timeout, step).await.map_err(|_| late())??)
+    }
+}
+
+impl Session {
+    /// Connects, and makes our own tables if they are not there.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]: also if the database would forget what it commits, or the table cannot hold
+    /// our rows.
+    pub async fn open(place: &Place) -> Result<Self, DatabaseError> {
+        let client = place.connect().await?;
+        for (name, forgets) in [("fsync", &["off"]), ("synchronous_commit", &["off"])] {
+            let row = place.within(client.query_one(&format!("SHOW {name}"), &[])).await?;
+            let value: String = row.try_get(0)?;
+            if forgets.contains(&value.as_str()) {
+                return Err(DatabaseError::Forgets { name, value });
+            }
+        }
+        place.make_tables(&client).await?;
+        let shape = place.shape(&client).await?;
+        Ok(Self { client, place: place.clone(), shape })
+    }
+}

@@ -1,0 +1,179 @@
+//! A journal held against its rows: each record that has to have a row has exactly one, with what the
+//! journal says, and each row is of a record that is there.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::{Map, Value};
+
+use crate::canonical::canonical;
+use crate::event::{CHECKPOINT, Event, GAP};
+use crate::postgres::Stored;
+
+/// Differences that are named; more are counted.
+const NAMED: usize = 20;
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Rows that are as their record or checkpoint is.
+    pub matched: u64,
+    /// Differences.
+    pub gaps: u64,
+    /// The first of them.
+    pub named: Vec<String>,
+}
+
+impl Found {
+    /// One difference.
+    pub fn gap(&mut self, what: String) {
+        self.gaps += 1;
+        if self.named.len() < NAMED {
+            self.named.push(what);
+        }
+    }
+}
+
+/// The trail's rows, by what they are about; each payload as a hash, so that memory grows little.
+#[derive(Debug, Default)]
+pub struct Rows {
+    rows: HashMap<Subject, [u8; 32]>,
+    twice: Vec<Subject>,
+    gaps: Vec<(String, u64, u64)>,
+}
+
+/// What a row is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Subject {
+    log: String,
+    event_type: String,
+    number: u64,
+}
+
+impl Rows {
+    /// Takes a row; others' rows are passed over.
+    pub fn take(&mut self, row: &Stored) {
+        let Some(Value::Object(payload)) = &row.payload else { return };
+        let Some(subject) = Subject::of(payload) else { return };
+        if subject.event_type == GAP {
+            let first = payload.get("first").and_then(Value::as_u64).unwrap_or_default();
+            self.gaps.push((subject.log.clone(), first, subject.number));
+        }
+        if self.rows.insert(subject.clone(), fingerprint(payload)).is_some() {
+            self.twice.push(subject);
+        }
+    }
+
+    /// A record of the journal that has a row, as the trail would tell it.
+    pub fn record(&mut self, event: &Event, found: &mut Found) {
+        let Some(subject) = Subject::of_event(event) else { return };
+        let what = subject.to_string();
+        match self.rows.remove(&subject) {
+            None => found.gap(format!("{what} has no row")),
+            Some(row) if row != fingerprint(&event.payload) => {
+                found.gap(format!("{what} has a row that says other than the journal"));
+            }
+            Some(_) => found.matched += 1,
+        }
+    }
+
+    /// A checkpoint of the journal; it has a row only where one was due.
+    pub fn checkpoint(
+        &mut self,
+        log: &str,
+        size: u64,
+        note: &str,
+        first: u64,
+        found: &mut Found,
+    ) -> bool {
+        let subject =
+            Subject { log: log.to_owned(), event_type: CHECKPOINT.to_owned(), number: size };
+        let Some(row) = self.rows.remove(&subject) else { return false };
+        let mut payload = Map::new();
+        let owner = [crate::event::Owner::Proxy, crate::event::Owner::Signer];
+        let is_same = owner.iter().any(|owner| {
+            payload.clear();
+            for (name, value) in [
+                ("journal", Value::from(owner.word())),
+                ("log", Value::from(log)),
+                ("first", Value::from(first)),
+                ("last", Value::from(size)),
+                ("checkpoint", Value::from(note)),
+            ] {
+                payload.insert(name.to_owned(), value);
+            }
+            fingerprint(&payload) == row
+        });
+        if is_same {
+            found.matched += 1;
+        } else {
+            found.gap(format!("{subject} has a row that says other than the journal"));
+        }
+        true
+    }
+
+    /// What the trail itself named as gone before it was shipped.
+    #[must_use]
+    pub fn named_gaps(&self) -> &[(String, u64, u64)] {
+        &self.gaps
+    }
+
+    /// The end: what is left is of no record of these logs.
+    pub fn finish(self, logs: &[String], found: &mut Found) {
+        for subject in &self.twice {
+            found.gap(format!("{subject} has a row twice"));
+        }
+        for (log, first, last) in &self.gaps {
+            found.gap(format!(
+                "records {first} to {last} of {log} were gone before they were shipped"
+            ));
+        }
+        let mut left: Vec<_> = self
+            .rows
+            .keys()
+            .filter(|subject| subject.event_type != GAP && logs.contains(&subject.log))
+            .collect();
+        left.sort_by_key(|subject| subject.number);
+        for subject in left {
+            found.gap(format!("{subject} has a row, and the journal has no such record"));
+        }
+    }
+}
+
+impl Subject {
+    fn of(payload: &Map<String, Value>) -> Option<Self> {
+        let text = |name: &str| payload.get(name).and_then(Value::as_str).map(str::to_owned);
+        let log = text("log").filter(|log| log.starts_with("signing-journal/"))?;
+        Self::numbered(log, text("event_type")?, payload)
+    }
+
+    fn of_event(event: &Event) -> Option<Self> {
+        let log = event.payload.get("log").and_then(Value::as_str)?.to_owned();
+        Self::numbered(log, event.event_type.clone(), &event.payload)
+    }
+
+    fn numbered(log: String, event_type: String, payload: &Map<String, Value>) -> Option<Self> {
+        let name = if [CHECKPOINT, GAP].contains(&&*event_type) { "last" } else { "seq" };
+        let number = payload.get(name)?.as_u64()?;
+        Some(Self { log, event_type, number })
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { log, event_type, number } = self;
+        write!(f, "record {number} of {log} ({event_type})")
+    }
+}
+
+/// The payload without its place in a chain.
+fn fingerprint(payload: &Map<String, Value>) -> [u8; 32] {
+    let mut payload = payload.clone();
+    for name in ["id", "actor_id", "event_type", "created_at"] {
+        payload.remove(name);
+    }
+    let hashed = digest(&SHA256, canonical(&Value::Object(payload)).as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hashed.as_ref());
+    bytes
+}

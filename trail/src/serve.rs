@@ -1,0 +1,123 @@
+//! `serve`: the loop that ships, and a listener for metrics and the status.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use host::log::Log;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+
+use crate::check::Parts;
+use crate::metrics::Metrics;
+use crate::postgres::DatabaseError;
+use crate::ship::Shipping;
+
+/// Connections to the listener at once.
+const CONNECTIONS_MAX: usize = 32;
+/// How long one may take.
+const CONNECTION_MAX: Duration = Duration::from_secs(30);
+const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+/// The pause after the system gave no connection.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Why it does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The system says no.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The listener cannot be had.
+    #[error("metrics.listen: {address}: {error}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The database cannot be used as it is.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Serves until SIGTERM or SIGINT. What is under way then is cut off: the sink knows how far it is.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve(parts: Parts) -> Result<(), ServeError> {
+    let log = Log::start()?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let address = parts.config.listen;
+    let listener =
+        TcpListener::bind(address).await.map_err(|error| ServeError::Listen { address, error })?;
+    let metrics = Metrics::new(parts.config.journals.iter().map(|(owner, _)| *owner));
+    let listens = listener.local_addr()?.to_string();
+    log.info("serving", json!({"metrics": listens, "signer_kid": parts.kid}));
+    let listening = listen(listener, metrics.clone());
+    let shipping = Shipping::new(parts, metrics, log.clone());
+    let ended = tokio::select! {
+        error = shipping.run() => Err(error.into()),
+        () = listening => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    log.info("stopped", json!({}));
+    log.flush();
+    ended
+}
+
+async fn listen(listener: TcpListener, metrics: Metrics) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+            continue;
+        };
+        // Who comes when all places are taken is cut off at once.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let metrics = metrics.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(move |request| {
+                let answered = answer(&request, &metrics);
+                async move { Ok::<_, Infallible>(answered) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADERS_WITHIN)
+                .serve_connection(TokioIo::new(stream), answer);
+            let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
+            drop(place);
+        });
+    }
+}
+
+fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
+    let (status, kind, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => {
+            (StatusCode::OK, "text/plain; version=0.0.4", metrics.render())
+        }
+        (&Method::GET, "/livez") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+        (&Method::GET, "/status") => {
+            (StatusCode::OK, "application/json", metrics.status().to_string())
+        }
+        (_, "/metrics" | "/livez" | "/status") => {
+            (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "use GET\n".to_owned())
+        }
+        _ => (StatusCode::NOT_FOUND, "text/plain", "/metrics, /status, /livez\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}

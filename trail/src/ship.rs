@@ -1,0 +1,300 @@
+//! The loop: from the journals' files to the sink, with a back-off while either fails. Nothing of it
+//! touches a signature.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use host::clock::{now, wall_now};
+use host::log::Log;
+use serde_json::json;
+use signing_core::Moment;
+use signing_core::journal::AuditKeys;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::time::sleep;
+
+use crate::check::Parts;
+use crate::event::{Owner, of_checkpoint, of_gap};
+use crate::metrics::Metrics;
+use crate::plan::{Due, Position, due};
+use crate::postgres::{DatabaseError, Session, Shipment, Shipped};
+use crate::source::{Source, SourceError, look};
+
+/// How often it looks for more.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The first wait after a failure, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+
+/// A journal on its way.
+struct Journal {
+    owner: Owner,
+    path: PathBuf,
+    source: Option<Source>,
+    /// Where it is in the sink, as was last seen.
+    seen: Option<Position>,
+    last_checkpoint: Option<Moment>,
+    /// When it is looked at again after a failure to read it.
+    not_before: Option<Moment>,
+    back_off: BackOff,
+}
+
+/// Waits that double.
+#[derive(Clone, Copy)]
+struct BackOff(Duration);
+
+/// Everything that the loop has.
+pub(crate) struct Shipping {
+    parts: Parts,
+    metrics: Metrics,
+    log: Log,
+    journals: Vec<Journal>,
+}
+
+impl Shipping {
+    pub(crate) fn new(parts: Parts, metrics: Metrics, log: Log) -> Self {
+        let journal = |(owner, path): &(Owner, PathBuf)| Journal {
+            owner: *owner,
+            path: path.clone(),
+            source: None,
+            seen: None,
+            last_checkpoint: None,
+            not_before: None,
+            back_off: BackOff::new(),
+        };
+        let journals = parts.config.journals.iter().map(journal).collect();
+        Self { parts, metrics, log, journals }
+    }
+
+    /// Ships until the process ends. It ends by itself only if the first session finds that waiting
+    /// cannot help.
+    pub(crate) async fn run(mut self) -> DatabaseError {
+        let mut back_off = BackOff::new();
+        let mut has_begun = false;
+        loop {
+            let failed = match Session::open(&self.parts.config.postgres).await {
+                Ok(session) => {
+                    if !has_begun {
+                        self.log.info("the database is reached; shipping", json!({}));
+                    }
+                    has_begun = true;
+                    back_off = BackOff::new();
+                    self.session(session).await
+                }
+                Err(error) => error,
+            };
+            if failed.is_final() && !has_begun {
+                return failed;
+            }
+            self.failed(&failed);
+            sleep(back_off.next()).await;
+        }
+    }
+
+    /// Ships in one session, until it fails.
+    async fn session(&mut self, mut session: Session) -> DatabaseError {
+        for journal in &mut self.journals {
+            // What came of the last transaction is unknown: the sink says where it is.
+            journal.source = None;
+        }
+        loop {
+            let mut is_idle = true;
+            for index in 0..self.journals.len() {
+                match self.step(index, &mut session).await {
+                    Ok(went_on) => is_idle &= !went_on,
+                    Err(error) => return error,
+                }
+            }
+            if is_idle {
+                sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
+    /// One turn of one journal; whether anything was written.
+    async fn step(&mut self, index: usize, session: &mut Session) -> Result<bool, DatabaseError> {
+        let Some(journal) = self.journals.get_mut(index) else { return Ok(false) };
+        if journal.not_before.is_some_and(|at| now() < at) {
+            return Ok(false);
+        }
+        let opened = match journal.source.take() {
+            Some(source) => Ok(source),
+            None => match look(&journal.path) {
+                Err(stop) => Err(SourceError::from(stop)),
+                Ok((log, _)) => {
+                    let position = session.position(log).await?;
+                    journal.notice(position, &self.log);
+                    let keys = self.parts.audit_keys();
+                    journal.open(keys, position)
+                }
+            },
+        };
+        let rows_max = self.parts.config.batch_rows;
+        let read = match opened {
+            Err(error) => Err(error),
+            Ok(source) => {
+                let reading = tokio::task::spawn_blocking(move || {
+                    let mut source = source;
+                    source.read(rows_max).map(|()| source)
+                });
+                // It panics only where it would have panicked here.
+                match reading.await {
+                    Ok(read) => read,
+                    Err(_) => return Ok(false),
+                }
+            }
+        };
+        let source = match read {
+            Ok(source) => source,
+            Err(error) => {
+                self.unreadable(index, &error);
+                return Ok(false);
+            }
+        };
+        let Some(journal) = self.journals.get_mut(index) else { return Ok(false) };
+        journal.back_off = BackOff::new();
+        journal.not_before = None;
+        let shipment = journal.shipment(&source, rows_max);
+        let Some((shipment, with_checkpoint)) = shipment else {
+            self.tell(index, &source);
+            if let Some(journal) = self.journals.get_mut(index) {
+                journal.source = Some(source);
+            }
+            return Ok(false);
+        };
+        let (to, gap) = (shipment.to, source.gap());
+        let shipped = session.ship(shipment, &self.parts.key, &self.parts.kid).await?;
+        let mut source = source;
+        let Some(journal) = self.journals.get_mut(index) else { return Ok(false) };
+        match shipped {
+            Shipped::Elsewhere(position) => journal.notice(position, &self.log),
+            Shipped::Committed => {
+                journal.seen = Some(to);
+                if with_checkpoint {
+                    journal.last_checkpoint = Some(now());
+                }
+                if let Some((first, last)) = gap {
+                    self.log.error(
+                        "records were removed before they were shipped: a gap for ever",
+                        json!({"journal": journal.owner.word(), "first": first, "last": last}),
+                    );
+                    // It is read from behind the gap.
+                    return Ok(true);
+                }
+                source.shipped(to);
+                self.tell(index, &source);
+                if let Some(journal) = self.journals.get_mut(index) {
+                    journal.source = Some(source);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Says how far a journal is.
+    fn tell(&self, index: usize, source: &Source) {
+        let Some(journal) = self.journals.get(index) else { return };
+        let position = journal.seen.unwrap_or_else(Position::begin);
+        self.metrics.update(journal.owner, |lag| {
+            lag.shipped = position.shipped;
+            lag.records = source.newest().saturating_sub(position.shipped);
+            lag.seconds = source.oldest_at().map_or(0.0, age);
+            lag.missing = position.missing;
+            lag.trouble = None;
+        });
+    }
+
+    /// A journal cannot be read: the others go on.
+    fn unreadable(&mut self, index: usize, error: &SourceError) {
+        let Some(journal) = self.journals.get_mut(index) else { return };
+        let wait = journal.back_off.next();
+        journal.not_before = Some(now().after(wait));
+        let words = error.to_string();
+        let fields = json!({"journal": journal.owner.word(), "error": words});
+        self.log.error("a journal cannot be shipped", fields);
+        self.metrics.update(journal.owner, |lag| {
+            lag.errors += 1;
+            lag.trouble = Some(words);
+        });
+    }
+
+    /// The sink failed: every journal waits, and the lag is counted from the files.
+    fn failed(&self, error: &DatabaseError) {
+        let words = error.to_string();
+        self.log.error("the sink failed", json!({"kind": error.kind(), "error": words}));
+        for journal in &self.journals {
+            let newest = audit::walk::newest(&journal.path).map_or(0, |head| head.size);
+            let shipped = journal.seen.map_or(0, |seen| seen.shipped);
+            let oldest = journal.source.as_ref().and_then(Source::oldest_at).map(age);
+            self.metrics.update(journal.owner, |lag| {
+                lag.errors += 1;
+                lag.records = newest.saturating_sub(shipped);
+                lag.trouble = Some(words.clone());
+                if let Some(seconds) = oldest {
+                    lag.seconds = seconds;
+                }
+            });
+        }
+    }
+}
+
+impl Journal {
+    fn open(&self, keys: AuditKeys, position: Position) -> Result<Source, SourceError> {
+        Source::open(&self.path, self.owner, keys, position)
+    }
+
+    /// The sink says where the journal is. It never goes back by itself.
+    fn notice(&mut self, position: Position, log: &Log) {
+        if let Some(seen) = self.seen.filter(|seen| position.shipped < seen.shipped) {
+            log.error(
+                "the sink holds less than it did: it was restored or cut; what is missing is shipped again",
+                json!({"journal": self.owner.word(), "held": seen.shipped, "holds": position.shipped}),
+            );
+        }
+        self.seen = Some(position);
+    }
+
+    /// What is due, and whether a row is in it that covers all.
+    fn shipment(&self, source: &Source, rows_max: usize) -> Option<(Shipment, bool)> {
+        let (log, owner, from) = (source.log(), self.owner, self.seen?);
+        if let Some((first, last)) = source.gap() {
+            let root = source.root_before().ok()?;
+            let missing = from.missing + (last - first + 1);
+            let to = Position { shipped: last, root, covered: last, missing };
+            let events = vec![of_gap(owner, log, first, last)];
+            return Some((Shipment { log, owner, events, from, to }, false));
+        }
+        let is_due = due(from, source.available(), source.has_rows(), self.last_checkpoint, now());
+        let with_checkpoint = match is_due {
+            Due::Nothing => return None,
+            Due::Rows => false,
+            Due::RowsAndCheckpoint => true,
+        };
+        let batch = source.batch(rows_max)?;
+        let said = *batch.checkpoint.checkpoint();
+        let mut to = Position { shipped: said.size, root: said.root, ..from };
+        let mut events = batch.events;
+        if with_checkpoint && said.size > from.covered {
+            events.push(of_checkpoint(owner, from.covered + 1, &batch.checkpoint));
+            to.covered = said.size;
+        }
+        Some((Shipment { log, owner, events, from, to }, with_checkpoint))
+    }
+}
+
+impl BackOff {
+    const fn new() -> Self {
+        Self(BACK_OFF.0)
+    }
+
+    fn next(&mut self) -> Duration {
+        let wait = self.0;
+        self.0 = (wait * 2).min(BACK_OFF.1);
+        wait
+    }
+}
+
+/// How long ago that was, in seconds.
+fn age(at: &str) -> f64 {
+    let at = OffsetDateTime::parse(at, &Rfc3339);
+    at.map_or(0.0, |at| (wall_now() - at).as_seconds_f64().max(0.0))
+}

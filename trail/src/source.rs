@@ -1,0 +1,353 @@
+//! One journal's files, read from a position on: what a later checkpoint states to be on disk, under
+//! checkpoints that the registry's audit keys signed. Nothing in the files is changed.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use audit::walk::{Place, Seal, Stop, Walk, Way};
+use signing_core::journal::{AuditKeys, FrameError, Head, Leaf, Outline};
+use signing_core::tree::{Inclusion, LogId, Recent, SignedCheckpoint, TreeHash};
+
+use crate::event::{Entry, Event, Owner, has_row, of_record};
+use crate::plan::{Position, gap};
+
+/// Why a journal cannot be shipped on.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Its files cannot be read, or are not as they were written.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    /// What an idle writer states cannot be read.
+    #[error("{}: {error}", path.display())]
+    Stated {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A checkpoint is not by an audit key of the registry.
+    #[error(
+        "{}: the checkpoint of record {size}: {error}; put the journal's audit key into the registry, or find out who wrote it",
+        path.display()
+    )]
+    Checkpoint {
+        /// The directory.
+        path: PathBuf,
+        /// Its size.
+        size: u64,
+        /// Why.
+        error: FrameError,
+    },
+    /// The sink has records that are not here, or other ones.
+    #[error(
+        "{}: the sink holds record {} with the root {}, and the journal {here}; it was cut short, rewritten or replaced by a copy: bring the right one back",
+        path.display(), known.size, known.root
+    )]
+    Other {
+        /// The directory.
+        path: PathBuf,
+        /// What the sink knows.
+        known: Head,
+        /// What is here.
+        here: String,
+    },
+    /// A body is no record.
+    #[error("{}: record {seq} is no record that this version knows: use a later version", path.display())]
+    Unknown {
+        /// The directory.
+        path: PathBuf,
+        /// Which.
+        seq: u64,
+    },
+}
+
+/// The records of one or more writes.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Their rows.
+    pub events: Vec<Event>,
+    /// The checkpoint that covers them and all before.
+    pub checkpoint: SignedCheckpoint,
+}
+
+/// A write that was read, and not taken yet.
+#[derive(Debug)]
+struct Write {
+    events: Vec<Event>,
+    checkpoint: SignedCheckpoint,
+    /// When its first record was written.
+    at: String,
+}
+
+/// A journal from a position on.
+#[derive(Debug)]
+pub struct Source {
+    path: PathBuf,
+    owner: Owner,
+    keys: AuditKeys,
+    walk: Walk,
+    log: LogId,
+    oldest: u64,
+    position: Position,
+    /// The tree up to where it has read; none before the first record.
+    recent: Option<Recent>,
+    /// Records with rows since the newest checkpoint.
+    open: Vec<Entry>,
+    opened_at: Option<String>,
+    ready: VecDeque<Write>,
+    /// The checkpoint that the position is.
+    taken: Option<SignedCheckpoint>,
+    /// The newest checkpoint that was read.
+    newest: Option<SignedCheckpoint>,
+    /// The newest record that is known to be on disk.
+    durable: u64,
+}
+
+/// The log of a journal, and the oldest record that is here.
+///
+/// # Errors
+/// [`Stop`].
+pub fn look(path: &Path) -> Result<(LogId, u64), Stop> {
+    let mut walk = Walk::open(path, 1)?;
+    let oldest = walk.segments().first().map_or(1, |segment| segment.first_seq);
+    walk.step()?;
+    let log = walk.log().ok_or_else(|| Stop::NoJournal(path.to_owned()))?;
+    Ok((log, oldest))
+}
+
+impl Source {
+    /// Reads on from `position`. What is gone before it is for [`Source::gap`] to say.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub fn open(
+        path: &Path,
+        owner: Owner,
+        keys: AuditKeys,
+        position: Position,
+    ) -> Result<Self, SourceError> {
+        let (log, oldest) = look(path)?;
+        let walk = Walk::open(path, position.shipped.max(1))?;
+        Ok(Self {
+            path: path.to_owned(),
+            owner,
+            keys,
+            walk,
+            log,
+            oldest,
+            position,
+            recent: None,
+            open: Vec::new(),
+            opened_at: None,
+            ready: VecDeque::new(),
+            taken: None,
+            newest: None,
+            durable: 0,
+        })
+    }
+
+    /// Which log it is.
+    #[must_use]
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// Records that were gone before they were shipped.
+    #[must_use]
+    pub fn gap(&self) -> Option<(u64, u64)> {
+        gap(self.position, self.oldest)
+    }
+
+    /// The root of everything before the oldest record here, as the oldest header says.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub fn root_before(&self) -> Result<TreeHash, SourceError> {
+        let mut walk = Walk::open(&self.path, self.oldest)?;
+        walk.step()?;
+        Ok(walk.header().map_or(TreeHash::empty(), |header| header.before().root))
+    }
+
+    /// Reads on until there are `rows_max` rows, or to the end.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub fn read(&mut self, rows_max: usize) -> Result<(), SourceError> {
+        let mut looked_again = false;
+        while self.rows() < rows_max {
+            match self.walk.step()? {
+                Way::Record(place) => self.record(place)?,
+                Way::Sealed(seal) => self.sealed(seal)?,
+                Way::End | Way::Torn(_) if !looked_again => {
+                    looked_again = true;
+                    self.walk.look_again()?;
+                }
+                Way::End | Way::Torn(_) => {
+                    self.at_end()?;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything up to here may be shipped.
+    #[must_use]
+    pub fn available(&self) -> u64 {
+        let may = self.ready.iter().rev().find(|write| write.size() <= self.durable);
+        may.map_or(self.position.shipped, Write::size)
+    }
+
+    /// The newest record that was read.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.newest.as_ref().map_or(self.position.shipped, |newest| newest.checkpoint().size)
+    }
+
+    /// Whether any record that may be shipped has a row of its own.
+    #[must_use]
+    pub fn has_rows(&self) -> bool {
+        let mut may = self.ready.iter().take_while(|write| write.size() <= self.durable);
+        may.any(|write| !write.events.is_empty())
+    }
+
+    /// When the oldest record was written that is not shipped.
+    #[must_use]
+    pub fn oldest_at(&self) -> Option<&str> {
+        self.ready.front().map(|write| write.at.as_str()).or(self.opened_at.as_deref())
+    }
+
+    /// What may be shipped, in about `rows_max` rows. It stays here until [`Source::shipped`].
+    /// None before there is a checkpoint.
+    #[must_use]
+    pub fn batch(&self, rows_max: usize) -> Option<Batch> {
+        let mut events = Vec::new();
+        let mut checkpoint = self.taken.clone();
+        for write in self.ready.iter().take_while(|write| write.size() <= self.durable) {
+            if !events.is_empty() && events.len() + write.events.len() > rows_max {
+                break;
+            }
+            events.extend(write.events.iter().cloned());
+            checkpoint = Some(write.checkpoint.clone());
+        }
+        Some(Batch { events, checkpoint: checkpoint? })
+    }
+
+    /// The next write that may be shipped, taken out: for whoever compares and ships nothing.
+    pub fn take_write(&mut self) -> Option<Batch> {
+        let may = |write: &mut Write| write.size() <= self.durable;
+        let Write { events, checkpoint, .. } = self.ready.pop_front_if(may)?;
+        let said = *checkpoint.checkpoint();
+        self.position = Position { shipped: said.size, root: said.root, ..self.position };
+        Some(Batch { events, checkpoint })
+    }
+
+    /// The sink holds everything up to `position`.
+    pub fn shipped(&mut self, position: Position) {
+        while let Some(write) = self.ready.pop_front_if(|write| write.size() <= position.shipped) {
+            self.taken = Some(write.checkpoint);
+        }
+        self.position = position;
+    }
+
+    fn rows(&self) -> usize {
+        self.ready.iter().map(|write| write.events.len()).sum()
+    }
+
+    fn record(&mut self, place: Place) -> Result<(), SourceError> {
+        let Leaf { seq, hash } = place.leaf;
+        if self.recent.is_none() {
+            // The first record of a segment: its header holds the tree before it.
+            let header = self.walk.header();
+            self.recent = header.map(|header| Recent::since(header.frontier.clone()));
+            if let Some(header) = header {
+                let checkpoint = header.checkpoint.clone();
+                self.is_known(Head::of(checkpoint.checkpoint()))?;
+                if checkpoint.checkpoint().size == self.position.shipped {
+                    self.taken = Some(checkpoint);
+                }
+            }
+        }
+        if let Some(recent) = &mut self.recent {
+            recent.push(hash);
+        }
+        if seq <= self.position.shipped {
+            return Ok(());
+        }
+        let unknown = || SourceError::Unknown { path: self.path.clone(), seq };
+        let body = self.walk.body(&place);
+        let (outline, kind) = Outline::parse(body).ok_or_else(unknown)?;
+        self.opened_at.get_or_insert_with(|| outline.at.clone());
+        if has_row(kind) {
+            let body = body.to_vec();
+            self.open.push(Entry { leaf: place.leaf, kind, outline, body });
+        }
+        Ok(())
+    }
+
+    fn sealed(&mut self, seal: Seal) -> Result<(), SourceError> {
+        let Seal { checkpoint, durable, .. } = seal;
+        let head = Head::of(checkpoint.checkpoint());
+        self.keys.verify(&checkpoint).map_err(|error| SourceError::Checkpoint {
+            path: self.path.clone(),
+            size: head.size,
+            error,
+        })?;
+        self.is_known(head)?;
+        self.durable = self.durable.max(durable);
+        let entries = std::mem::take(&mut self.open);
+        let Some(recent) = &mut self.recent else { return Ok(()) };
+        let (owner, log) = (self.owner, self.log);
+        let event = |entry: &Entry| {
+            let index = entry.leaf.seq - 1;
+            let path = recent.path(index)?;
+            let proof = Inclusion { index, path, checkpoint: checkpoint.clone() };
+            Some(of_record(owner, log, entry, &proof))
+        };
+        let events: Vec<_> = entries.iter().filter_map(event).collect();
+        recent.forget();
+        self.newest = Some(checkpoint.clone());
+        if head.size == self.position.shipped {
+            self.taken = Some(checkpoint);
+        } else if head.size > self.position.shipped {
+            let at = self.opened_at.take().unwrap_or_default();
+            self.ready.push_back(Write { events, checkpoint, at });
+        }
+        Ok(())
+    }
+
+    /// Nothing more is here by now: an idle writer may have stated that all of it is on disk.
+    fn at_end(&mut self) -> Result<(), SourceError> {
+        let stated = audit::stated(&self.path)
+            .map_err(|error| SourceError::Stated { path: self.path.clone(), error })?;
+        let is_newest = |newest: &SignedCheckpoint| {
+            stated.as_ref().is_some_and(|stated| stated.checkpoint() == newest.checkpoint())
+        };
+        if let Some(newest) = self.newest.as_ref().filter(|newest| is_newest(newest)) {
+            self.durable = self.durable.max(newest.checkpoint().size);
+        }
+        let size = self.walk.passed().map_or(0, |head| head.size);
+        if size < self.position.shipped {
+            return Err(self.other(format!("ends with record {size}")));
+        }
+        Ok(())
+    }
+
+    /// Whether what the sink knows is what is here.
+    fn is_known(&self, head: Head) -> Result<(), SourceError> {
+        let is_other = head.size == self.position.shipped && head.root != self.position.root;
+        if is_other { Err(self.other(format!("has the root {} there", head.root))) } else { Ok(()) }
+    }
+
+    fn other(&self, here: String) -> SourceError {
+        let known = Head { size: self.position.shipped, root: self.position.root };
+        SourceError::Other { path: self.path.clone(), known, here }
+    }
+}
+
+impl Write {
+    fn size(&self) -> u64 {
+        self.checkpoint.checkpoint().size
+    }
+}
