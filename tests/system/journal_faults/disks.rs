@@ -105,8 +105,7 @@ async fn a_full_disk_refuses_says_its_stop_and_goes_on_when_there_is_space() {
     signed_or_unavailable(&received);
     running.unhealthy_for("audit_unavailable").await;
     assert_eq!(running.metric("audit_sealed").await, Some(0.0));
-    assert_eq!(running.metric("audit_journal_full_seconds").await, Some(0.0));
-    assert_eq!(running.metric("audit_journal_free_bytes").await, Some(0.0));
+    says_that_it_is_full(&site, &running, &mut received).await;
     running.stop().await;
     let checked = site.check_in(&disk.mounted.join("journal"), &received, Tail::Whole);
     assert_eq!(checked["types"]["stop"], 1);
@@ -134,6 +133,19 @@ async fn fill(site: &Site, running: &Proxy<'_>, received: &mut Vec<Exchange>) {
     while !is_full().await {
         received.extend(site.load(running).await);
         assert!(received.len() < 20_000, "it refuses without saying that it is full");
+    }
+}
+
+/// Both gauges do. What outcomes under way gave back takes a few more signatures before.
+async fn says_that_it_is_full(site: &Site, running: &Proxy<'_>, received: &mut Vec<Exchange>) {
+    let mut is_full = false;
+    while !is_full {
+        received.extend(site.load(running).await);
+        assert!(received.len() < 20_000, "it refuses without saying that it is full");
+        is_full = true;
+        for gauge in ["audit_journal_full_seconds", "audit_journal_free_bytes"] {
+            is_full &= running.metric(gauge).await == Some(0.0);
+        }
     }
 }
 
