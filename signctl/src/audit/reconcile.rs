@@ -21,8 +21,7 @@ use trail::source::{Source, look};
 use super::database::{Database, runtime};
 use super::registry;
 
-/// How long it waits for the rows of what is in the journals, and how often it looks.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks for rows that it waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Rows that are read at once.
 const ROWS_MAX: usize = 1_000;
@@ -36,6 +35,9 @@ pub(super) struct Flags {
     /// The emergency signer's journal; --journal is the proxy's.
     #[arg(long, value_name = "DIR")]
     with: Option<PathBuf>,
+    /// How long to wait for the rows of what is in the journals now; 0 compares what is there.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    wait: u64,
     #[command(flatten)]
     database: Database,
 }
@@ -60,7 +62,7 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     }
     let place = flags.database.place()?;
     let runtime = runtime()?;
-    let targets = arrival(&runtime, &place, &journals, &registry)?;
+    let targets = flags.arrival(&runtime, &place, &journals, &registry)?;
     // The rows first: what is shipped from here on is not asked for.
     let mut rows = Rows::default();
     let reading = runtime.block_on(read(
@@ -96,30 +98,38 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     Ok(if found.gaps == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Waits a while until the rows hold what the journals hold now: the trail is a moment behind. What
-/// each journal holds now, as far as it is known to be on disk.
-fn arrival(
-    runtime: &Runtime,
-    place: &Place,
-    journals: &[Journal<'_>],
-    registry: &Registry,
-) -> anyhow::Result<Vec<u64>> {
-    let mut known = runtime.block_on(positions(place))?;
-    let mut targets = Vec::new();
-    for journal in journals {
-        targets.push(journal.on_disk(registry, &known)?);
-    }
-    let began = Instant::now();
-    loop {
-        let mut all = journals.iter().zip(&targets);
-        let are_there = all.all(|(journal, target)| {
-            journal.known(&known).is_some_and(|position| position.covered >= *target)
-        });
-        if are_there || began.elapsed() >= PATIENCE {
-            return Ok(targets);
+impl Flags {
+    /// Waits a while until the rows hold what the journals hold now: the trail is a moment behind. What
+    /// each journal holds now, as far as it is known to be on disk.
+    fn arrival(
+        &self,
+        runtime: &Runtime,
+        place: &Place,
+        journals: &[Journal<'_>],
+        registry: &Registry,
+    ) -> anyhow::Result<Vec<u64>> {
+        let mut known = runtime.block_on(positions(place))?;
+        let mut targets = Vec::new();
+        for journal in journals {
+            targets.push(journal.on_disk(registry, &known)?);
         }
-        std::thread::sleep(LOOK_EVERY);
-        known = runtime.block_on(positions(place))?;
+        let began = Instant::now();
+        let mut is_told = false;
+        loop {
+            let mut all = journals.iter().zip(&targets);
+            let are_there = all.all(|(journal, target)| {
+                journal.known(&known).is_some_and(|position| position.covered >= *target)
+            });
+            if are_there || began.elapsed() >= Duration::from_secs(self.wait) {
+                return Ok(targets);
+            }
+            if !is_told {
+                out::say(&format!("waiting up to {} s for the newest rows", self.wait));
+                is_told = true;
+            }
+            std::thread::sleep(LOOK_EVERY);
+            known = runtime.block_on(positions(place))?;
+        }
     }
 }
 
