@@ -60,6 +60,7 @@ impl Segment {
     fn make(path: PathBuf, bytes: u64) -> io::Result<Self> {
         let file =
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        crate::readers::as_its_directory(&file, path.parent().unwrap_or(Path::new(".")))?;
         let length = i64::try_from(bytes).map_err(io::Error::other)?;
         fallocate(&file, FallocateFlags::empty(), 0, length)
             .map_err(|errno| not_set_aside(&file, errno))?;

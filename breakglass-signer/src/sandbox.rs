@@ -265,6 +265,7 @@ const PLAIN: &[libc::c_long] = &[
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_fallocate,
+    libc::SYS_fchmod,
     libc::SYS_ftruncate,
     libc::SYS_fadvise64,
     libc::SYS_flock,

@@ -67,6 +67,9 @@ pub fn serve(
             config.journal_dir.display()
         );
     }
+    if let Some(group) = config.reader_group {
+        audit::let_in(&config.journal_dir, group)?;
+    }
     // Out of reach after that.
     let users = LocalUsers::read();
     let landlock = sandbox::confine(&[&config.approvers_file], &changed, &keys, &sockets)?;

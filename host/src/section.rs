@@ -221,6 +221,12 @@ impl Section {
         }))
     }
 
+    /// A number that identifies a user or a group; None if absent.
+    pub fn id(&mut self, key: &'static str) -> Option<u32> {
+        let number = self.number_if_there(key, 0..=u64::from(u32::MAX - 1))?;
+        u32::try_from(number).ok()
+    }
+
     /// All keys of a table whose keys are the user's own, with their texts.
     pub fn into_texts(mut self) -> Vec<(String, String)> {
         let entries = std::mem::take(&mut self.table).into_iter();

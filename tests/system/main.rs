@@ -82,6 +82,7 @@ mod passphrases;
 mod positional;
 mod proxies;
 mod rates;
+mod readers;
 mod receipts;
 mod regions;
 mod registry_edits;

@@ -29,6 +29,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The journal's directory.
     pub journal_dir: PathBuf,
+    /// The group that may read it.
+    pub reader_group: Option<u32>,
     /// PKCS#8 PEM of the audit key.
     pub audit_key_file: PathBuf,
     /// The audit key before that one, for the first start with it.

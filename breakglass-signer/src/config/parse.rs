@@ -47,6 +47,7 @@ pub(super) fn parse(
     );
     let previous_audit_key_file = audit.text("previous_key_file").map(|file| directory.join(file));
     let segment_bytes = audit.number("segment_bytes", 64 << 20, 1 << 20..=1 << 30);
+    let reader_group = audit.id("reader_group");
     audit.finish();
     let mut registry = root.section("registry");
     let fix = "name the signers.json that holds every public key";
@@ -82,6 +83,7 @@ pub(super) fn parse(
         operator,
         state_dir,
         journal_dir: directory.join(journal),
+        reader_group,
         audit_key_file,
         previous_audit_key_file,
         segment_bytes,

@@ -39,6 +39,9 @@ impl OnDisk {
         let (store, stored) = Store::open(&config.state_dir)?;
         let registered = AuditKeys::of_registry(registry);
         let (audit_kid, opened) = open_journal(config, audit_key, &registered, stored.as_ref())?;
+        if let Some(group) = config.audit.reader_group {
+            audit::let_in(&config.audit.dir, group)?;
+        }
         let stored = stored.ok_or_else(|| StoreError::Missing(store.file()))?;
         let state = stored.clone().with(opened.in_force()).frozen_by(environment);
         let state = state.sealed_by_clock(opened.written_at(), wall_now());

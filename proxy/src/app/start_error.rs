@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use audit::OpenError;
+use audit::{NotLetIn, OpenError};
 
 use crate::admin::SocketError;
 use crate::monitor::StoreError;
@@ -30,6 +30,9 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error("audit.dir {0}")]
     Journal(OpenError),
+    /// The journal's readers cannot be let in.
+    #[error(transparent)]
+    Readers(#[from] NotLetIn),
     /// The system gives no threads.
     #[error("the runtime does not start: {0}")]
     Runtime(#[from] io::Error),

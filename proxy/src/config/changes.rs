@@ -19,7 +19,7 @@ impl Config {
             admin: Admin { socket, allowed, roles },
             state_dir,
             // The handover to a new audit key is signed at the start only.
-            audit: Audit { dir, key_file, previous_key_file: _, segment_bytes },
+            audit: Audit { dir, key_file, previous_key_file: _, segment_bytes, reader_group },
             signers: _,
             breakglass: Breakglass { min_outage, signer_socket, sign_timeout },
             // What a reload is for.
@@ -47,6 +47,7 @@ impl Config {
         changes.compare("audit.dir", dir, &next.audit.dir);
         changes.compare("audit.key_file", key_file, &next.audit.key_file);
         changes.compare("audit.segment_bytes", segment_bytes, &next.audit.segment_bytes);
+        changes.compare("audit.reader_group", reader_group, &next.audit.reader_group);
         changes.compare("breakglass.min_outage_s", min_outage, &next.breakglass.min_outage);
         changes.compare("breakglass.signer_socket", signer_socket, &next.breakglass.signer_socket);
         changes.compare("breakglass.sign_timeout_ms", sign_timeout, &next.breakglass.sign_timeout);

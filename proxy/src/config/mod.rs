@@ -218,6 +218,8 @@ pub struct Audit {
     pub previous_key_file: Option<PathBuf>,
     /// Bytes of a segment.
     pub segment_bytes: u64,
+    /// The group that may read it.
+    pub reader_group: Option<u32>,
 }
 
 /// Break-glass, as far as the proxy has to do with it.

@@ -265,6 +265,7 @@ impl Reader<'_> {
                 .text("previous_key_file")
                 .map(|file| self.directory.join(file)),
             segment_bytes: section.number("segment_bytes", 64 << 20, 1 << 20..=1 << 30),
+            reader_group: section.id("reader_group"),
         };
         section.finish();
         audit
