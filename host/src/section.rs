@@ -223,8 +223,13 @@ impl Section {
 
     /// A number that identifies a user or a group; None if absent.
     pub fn id(&mut self, key: &'static str) -> Option<u32> {
-        let number = self.number_if_there(key, 0..=u64::from(u32::MAX - 1))?;
-        u32::try_from(number).ok()
+        let value = self.take(key)?;
+        let id = value.as_integer().and_then(|number| u32::try_from(number).ok());
+        if id.is_none() {
+            let found = kind(&value);
+            self.mistake(key, format!("is {found}, expected a numeric id, without quotes"));
+        }
+        id
     }
 
     /// All keys of a table whose keys are the user's own, with their texts.

@@ -237,6 +237,7 @@ fn a_key_takes_effect_when_the_page_says_so() {
         [
             "server.tls.client_crl_files",
             "audit.previous_key_file",
+            "audit.reader_group",
             "signers.kid",
             "signers.upstreams.provider",
             "signers.upstreams.endpoint",
