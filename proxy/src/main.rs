@@ -142,7 +142,8 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
                 tracing::warn!(target: "config", what, "open to others");
             }
             Ok((config, materials, |app: &mut App| -> anyhow::Result<()> {
-                tracing::info!(listen = %app.listen, metrics = %app.metrics_listen, "serving");
+                let local = app.local.places.join(" ");
+                tracing::info!(listen = %app.listen, metrics = %app.metrics_listen, local, "serving");
                 Ok(())
             }))
         }),

@@ -1,9 +1,10 @@
-//! Who calls: the identity that a verified client certificate states.
+//! Who calls: the identity that a verified client certificate states, or that a local door proves.
 
 use std::fmt;
 
-/// The name of a service, taken from the subject alternative names of a client
-/// certificate that TLS has verified: its SPIFFE URI, else its DNS name.
+/// The name of a service. Either it is taken from the subject alternative names of a client
+/// certificate that TLS has verified: its SPIFFE URI, else its DNS name. Or a local door has proved
+/// it: `local:NAME`.
 ///
 /// Each form of name has a constructor of its own, and no name is of two forms. So a
 /// name of one form in a certificate never makes a caller of another form: an authority
@@ -22,6 +23,12 @@ const TRUST_DOMAIN_MAX_BYTES: usize = 255;
 
 /// Longest DNS name, in bytes (RFC 1035 section 2.3.4).
 const DNS_NAME_MAX_BYTES: usize = 253;
+
+/// Longest name of a caller of a local door, in bytes, without `local:`.
+const LOCAL_NAME_MAX_BYTES: usize = 63;
+
+/// How the name of a caller of a local door begins.
+const LOCAL: &str = "local:";
 
 /// How a SPIFFE ID begins.
 const SPIFFE: &str = "spiffe://";
@@ -54,7 +61,7 @@ pub enum CallerError {
     },
     /// The name is of no form.
     #[error(
-        "{name:?} is neither a SPIFFE ID, spiffe://TRUST-DOMAIN/PATH, nor a DNS name, such as billing.example"
+        "{name:?} is neither a SPIFFE ID, spiffe://TRUST-DOMAIN/PATH, nor a DNS name, such as billing.example, nor a caller of a local door, local:NAME"
     )]
     Unknown {
         /// The name as it was found.
@@ -70,6 +77,8 @@ pub enum Form {
     SpiffeId,
     /// A DNS name among them.
     DnsName,
+    /// `local:NAME`: a caller of a local door.
+    Local,
 }
 
 impl Form {
@@ -79,6 +88,7 @@ impl Form {
         match name.split_once(':') {
             None => Some(Self::DnsName),
             Some(("spiffe", _)) => Some(Self::SpiffeId),
+            Some(("local", _)) => Some(Self::Local),
             Some(_) => None,
         }
     }
@@ -87,6 +97,7 @@ impl Form {
         match self {
             Self::SpiffeId => is_spiffe_id(name),
             Self::DnsName => is_dns_name(name),
+            Self::Local => name.strip_prefix(LOCAL).is_some_and(is_local_name),
         }
     }
 
@@ -99,6 +110,10 @@ impl Form {
             Self::DnsName => {
                 "a DNS name: labels of a-z, 0-9 and inner hyphens with dots between them, the last \
                  label not a number"
+            }
+            Self::Local => {
+                "a caller of a local door: local:NAME, where NAME has 1 to 63 of a-z, 0-9, `.`, `_` and \
+                 `-`, and begins with a letter or a digit"
             }
         }
     }
@@ -145,6 +160,14 @@ impl Caller {
         Self::of_form(Form::DnsName, name)
     }
 
+    /// The caller `local:NAME` of a local door, which alone may prove it.
+    ///
+    /// # Errors
+    /// [`CallerError::Malformed`] if `name` is no such NAME.
+    pub fn from_local_name(name: &str) -> Result<Self, CallerError> {
+        Self::of_form(Form::Local, &format!("{LOCAL}{name}"))
+    }
+
     /// Reads a caller's name as policies spell it: by its scheme it is of one form.
     ///
     /// # Errors
@@ -176,6 +199,14 @@ impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// What stands behind `local:`.
+fn is_local_name(name: &str) -> bool {
+    let is_alphanumeric = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9');
+    (1..=LOCAL_NAME_MAX_BYTES).contains(&name.len())
+        && name.bytes().next().is_some_and(is_alphanumeric)
+        && name.bytes().all(|b| is_alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'))
 }
 
 /// As much of a name as an error shows.
@@ -257,7 +288,7 @@ mod tests {
     }
 
     /// Names, and of which form each is.
-    const NAMES: [(&str, Option<Form>); 38] = [
+    const NAMES: [(&str, Option<Form>); 43] = [
         ("spiffe://t/a", Some(Form::SpiffeId)),
         ("spiffe://t.example_1/a/B-c._", Some(Form::SpiffeId)),
         ("billing", Some(Form::DnsName)),
@@ -282,8 +313,13 @@ mod tests {
         ("spiffe://t/a%20b", None),
         ("SPIFFE://t/a", None),
         ("https://t/a", None),
-        ("local:billing", None),
+        ("local:billing", Some(Form::Local)),
+        ("local:7-billing_eu.1", Some(Form::Local)),
         ("local://billing", None),
+        ("local:", None),
+        ("local:-a", None),
+        ("local:Billing", None),
+        ("local", Some(Form::DnsName)),
         ("Upper.example", None),
         ("*.example", None),
         ("under_score.example", None),
@@ -312,7 +348,11 @@ mod tests {
             let dns = form == Some(Form::DnsName);
             assert_eq!(makes(Caller::from_spiffe_id(name)), spiffe, "{name:?} as a URI");
             assert_eq!(makes(Caller::from_dns_name(name)), dns, "{name:?} as a DNS name");
-            assert_eq!(makes(Caller::parse(name)), spiffe || dns, "{name:?} in a policy");
+            let local = form == Some(Form::Local);
+            let behind = name.strip_prefix(LOCAL).unwrap_or(name);
+            let at_a_door = Caller::from_local_name(behind).is_ok_and(|made| made.as_str() == name);
+            assert_eq!(at_a_door, local, "{name:?} at a local door");
+            assert_eq!(makes(Caller::parse(name)), spiffe || dns || local, "{name:?} in a policy");
             let san = |uris: &[&str], names: &[&str]| {
                 makes(Caller::from_subject_alternative_names(uris, names))
             };
@@ -330,5 +370,7 @@ mod tests {
         assert!(Caller::from_dns_name(&"a".repeat(64)).is_err());
         assert!(Caller::from_spiffe_id(&format!("spiffe://{}/a", "a".repeat(256))).is_err());
         assert!(Caller::from_spiffe_id(&format!("spiffe://t/{}", "a".repeat(2048))).is_err());
+        assert!(Caller::from_local_name(&"a".repeat(63)).is_ok());
+        assert!(Caller::from_local_name(&"a".repeat(64)).is_err());
     }
 }

@@ -275,6 +275,31 @@ pub async fn post_plain(address: &str, headers: &[(&str, &str)], body: &Value) -
     exchange(stream, "POST", "/", headers, Bytes::from(body.to_string())).await
 }
 
+/// A request to a local door, `127.0.0.1:PORT` or `unix:PATH`. It asks for localhost unless
+/// `headers` say another `host`.
+pub async fn local(
+    place: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Answer {
+    let says_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+    let host = [("host", "localhost")];
+    let host = if says_host { &[][..] } else { &host };
+    let headers = [host, headers].concat();
+    match place.strip_prefix("unix:") {
+        Some(path_of_socket) => {
+            let stream = UnixStream::connect(path_of_socket).await.unwrap();
+            exchange_with(stream, method, path, &headers, body.into()).await
+        }
+        None => {
+            let stream = TcpStream::connect(place).await.unwrap();
+            exchange_with(stream, method, path, &headers, body.into()).await
+        }
+    }
+}
+
 /// A request over a unix socket.
 pub async fn admin(socket: &Path, method: &str, path: &str, body: Value) -> Answer {
     let stream = UnixStream::connect(socket).await.unwrap();
@@ -289,9 +314,19 @@ async fn exchange(
     headers: &[(&str, &str)],
     body: Bytes,
 ) -> Answer {
+    exchange_with(stream, method, path, &[&[("host", "test")], headers].concat(), body).await
+}
+
+async fn exchange_with(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Answer {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    let request = Request::builder().method(method).uri(path).header("host", "test");
+    let request = Request::builder().method(method).uri(path);
     let request =
         headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let request = request.body(Full::new(body)).unwrap();

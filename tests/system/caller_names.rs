@@ -12,6 +12,8 @@ use crate::ALICE;
 use crate::config_files::{check, said};
 
 const BILLING: &str = "billing.example";
+/// A caller of a local door, which no certificate names.
+const LOCAL: &str = "local:billing";
 
 /// The forms of names that a certificate has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ const SANS: [(San, &str, bool); 26] = [
     (San::Dns, "test/alice", false),
     (San::Dns, "https://billing.example", false),
     (San::Dns, "billing.example:443", false),
-    (San::Dns, "local:billing", false),
+    (San::Dns, LOCAL, false),
     (San::Dns, "Billing.example", false),
     (San::Dns, "billing.example.", false),
     (San::Dns, "*.example", false),
@@ -41,7 +43,7 @@ const SANS: [(San, &str, bool); 26] = [
     (San::Dns, " billing.example", false),
     (San::Uri, BILLING, false),
     (San::Uri, "https://billing.example", false),
-    (San::Uri, "local:billing", false),
+    (San::Uri, LOCAL, false),
     (San::Uri, "dns:billing.example", false),
     (San::Uri, "SPIFFE://test/alice", false),
     (San::Uri, "spiffe:test/alice", false),
@@ -55,7 +57,7 @@ const SANS: [(San, &str, bool); 26] = [
 /// Texts that are the name of a caller of some form, and texts that are of none.
 fn names() -> impl Iterator<Item = (&'static str, bool)> {
     let texts = SANS.iter().map(|(_, name, _)| *name);
-    texts.map(|name| (name, name == ALICE || name == BILLING))
+    texts.map(|name| (name, [ALICE, BILLING, LOCAL].contains(&name)))
 }
 
 #[tokio::test]
@@ -86,7 +88,7 @@ async fn in_a_certificate_each_form_of_name_makes_only_its_own_kind_of_caller() 
 }
 
 #[test]
-fn in_the_configuration_a_name_is_a_spiffe_id_or_a_dns_name_and_nothing_else() {
+fn in_the_configuration_a_name_is_a_spiffe_id_a_dns_name_or_a_local_callers_and_nothing_else() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
     for (name, is_caller) in names() {
@@ -112,10 +114,10 @@ async fn in_the_scope_of_a_break_glass_request_and_on_its_wire_a_name_is_of_one_
         let mistaken = |error: RequestError| error.to_string().starts_with("callers: ");
         assert_eq!(read.map_err(mistaken).err(), (!is_caller).then_some(true), "{name:?}");
     }
-    request["callers"] = json!(["local:billing"]);
+    request["callers"] = json!(["local:Billing"]);
     let refused = proxy.ask(signer.activation(&request)).await;
     assert!(refused["refused"].to_string().contains("callers: "), "{refused}");
-    request["callers"] = json!([ALICE, BILLING]);
+    request["callers"] = json!([ALICE, BILLING, LOCAL]);
     let session = signer.activated(&mut proxy, &request).await;
     for (name, is_caller) in names() {
         let mut ask: Value = sign(&session, "payments", b"hi");

@@ -68,6 +68,7 @@ mod key_forms;
 mod later;
 mod limits;
 mod links;
+mod local_door;
 mod log_levels;
 mod matrix;
 mod metrics;

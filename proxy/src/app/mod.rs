@@ -3,6 +3,7 @@
 mod admin_thread;
 mod journal;
 mod listeners;
+mod local_doors;
 mod recorder;
 pub mod signals;
 mod start_error;
@@ -49,6 +50,7 @@ use journal::OnDisk;
 use listeners::Listeners;
 use recorder::Recorder;
 
+pub use local_doors::LocalPlaces;
 pub use start_error::StartError;
 
 /// A proxy that serves.
@@ -69,6 +71,8 @@ pub struct App {
     admin_ended: Option<oneshot::Receiver<()>>,
     /// Where the data plane listens.
     pub listen: SocketAddr,
+    /// Where the local doors stand.
+    pub local: LocalPlaces,
     /// Where metrics and health are served.
     pub metrics_listen: SocketAddr,
 }
@@ -92,6 +96,7 @@ impl App {
         // What can fail for good is claimed first, and the sockets before any thread.
         let on_disk = OnDisk::open(&config, audit_key, &registry, environment)?;
         let listeners = Listeners::bind(&config)?;
+        let doors = local_doors::bind(&config.server.local)?;
         let listen = listeners.data.local_addr()?;
         let metrics_listen = listeners.metrics.local_addr()?;
         let data = Builder::new_multi_thread().thread_name("data").enable_all().build()?;
@@ -174,8 +179,10 @@ impl App {
             keeping: notices.map(|notices| (breakglass, notices)),
         }
         .start()?;
+        let plane = Arc::new(plane);
+        let local = doors.serve(&data, &plane)?;
         room.keep_warm(&probes, data.handle());
-        data.spawn(server::accept(data_listener, Arc::new(plane)));
+        data.spawn(server::accept(data_listener, plane));
         Ok(Self {
             data,
             room,
@@ -185,6 +192,7 @@ impl App {
             drain,
             drain_timeout: config.server.drain_timeout,
             admin_socket: listeners.admin_socket,
+            local,
             workers,
             signals: Some(signals),
             admin_ended: Some(admin_ended),

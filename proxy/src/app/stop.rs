@@ -50,6 +50,7 @@ impl App {
         if let Ok(socket) = self.admin_socket.try_lock() {
             socket.remove();
         }
+        self.local.remove();
         self.data.shutdown_timeout(Duration::from_secs(1));
         tracing::info!("stopped");
         stopped

@@ -86,6 +86,7 @@ impl Changes {
         let Server {
             listen,
             tls: _,
+            local,
             connections_max,
             connections_per_caller_max,
             handshakes_max,
@@ -109,6 +110,14 @@ impl Changes {
             drain_timeout,
         } = running;
         self.compare("server.listen", listen, &next.listen);
+        if *local != next.local {
+            // Not what stands there: it may hold what a token is compared with.
+            self.0.push(
+                "server.local: another door, caller or proof, which takes a restart; put it back to \
+                 reload the rest"
+                    .to_owned(),
+            );
+        }
         for (key, running, next) in [
             ("connections_max", connections_max, &next.connections_max),
             (

@@ -10,8 +10,10 @@ mod aws_kms;
 mod changes;
 mod gate;
 mod grants;
+mod local;
 mod parse;
 mod pkcs11;
+mod places;
 mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +33,7 @@ use host::{files, section};
 
 pub use host::environment::{Environment, reason};
 pub use host::mistakes::ConfigError;
+pub use local::{Local, LocalCaller, LocalListen, Proof};
 
 /// A whole configuration. The files it names are read by [`crate::materials`].
 #[derive(Clone, Debug)]
@@ -100,6 +103,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Certificates.
     pub tls: mtls::Files,
+    /// The local doors: callers of this machine, without certificates.
+    pub local: Vec<Local>,
     /// Connections at once; one more is closed after its handshake.
     pub connections_max: usize,
     /// Connections of one caller at once; one more is closed after its handshake.

@@ -10,6 +10,8 @@ use toml::Table;
 
 use super::gate;
 use super::grants;
+use super::local;
+use super::places::{clash, too_long_for_a_socket};
 use super::upstreams::Upstreams;
 use super::{Admin, Audit, Breakglass, Config, Draft, Members, Server, Setting};
 use host::environment::Environment;
@@ -17,10 +19,6 @@ use host::section::{Mistakes, Section};
 
 /// `SIGNING_PROXY__SECTION__KEY` overrides `key` in `[section]`.
 pub(super) const PREFIX: &str = "SIGNING_PROXY__";
-
-/// The longest path of a unix socket, in bytes: what `sun_path` holds before
-/// its end mark (unix(7)).
-const SOCKET_PATH_MAX_BYTES: usize = 107;
 
 /// The smallest body that asks for anything: `{"message":"AA=="}`.
 const BODY_MIN_BYTES: usize = 18;
@@ -34,7 +32,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
 
     let (deployment, setting) = reader.deployment(root.section("deployment"));
     let server = reader.server(root.section("server"));
-    let metrics_listen = metrics(root.section("metrics"), server.listen);
+    let metrics_listen = metrics(root.section("metrics"), &server);
     let admin = reader.admin(root.section("admin"));
     let state_dir = {
         let mut state = root.section("state");
@@ -125,9 +123,12 @@ impl Reader<'_> {
         let bodies_max_bytes = count(&mut section, "bodies_max_bytes", 64 << 20, 16 << 30);
         let body_max_bytes = count(&mut section, "body_max_bytes", 262_144, 16 << 20);
         let requests_max = count(&mut section, "requests_in_flight_max", 512, 100_000);
+        let listen = address(&mut section, "listen", "0.0.0.0:8443");
+        let doors = section.sections("local");
         let server = Server {
-            listen: address(&mut section, "listen", "0.0.0.0:8443"),
+            listen,
             tls,
+            local: local::doors(doors, self.directory, self.asking, listen),
             connections_max: count(&mut section, "connections_max", 1024, 100_000),
             connections_per_caller_max: count(
                 &mut section,
@@ -226,16 +227,8 @@ impl Reader<'_> {
         let socket =
             section.text_or("socket", "/run/signing-proxy/admin.sock", "name the socket's path");
         let socket = self.directory.join(socket);
-        let bytes = socket.as_os_str().len();
-        if bytes > SOCKET_PATH_MAX_BYTES {
-            section.mistake(
-                "socket",
-                format!(
-                    "is {:?} with {bytes} bytes, expected at most {SOCKET_PATH_MAX_BYTES}, the limit \
-                     of a unix socket's path; name a shorter one",
-                    socket.display().to_string()
-                ),
-            );
+        if let Some(mistake) = too_long_for_a_socket(&socket) {
+            section.mistake("socket", mistake);
         }
         let allowed = Members {
             uids: section.ids("allowed_uids").unwrap_or_else(|| vec![0]),
@@ -306,27 +299,24 @@ fn limits_that_fit(section: &Section, server: &Server) {
     );
 }
 
-/// Where metrics are served, which is not where the data plane is.
-fn metrics(mut section: Section, data_plane: SocketAddr) -> SocketAddr {
+/// Where metrics are served, which is not where a door is.
+fn metrics(mut section: Section, server: &Server) -> SocketAddr {
     let listen = address(&mut section, "listen", "127.0.0.1:9464");
-    if clash(listen, data_plane) {
+    let local = server.local.iter().filter_map(|door| match door.listen {
+        local::LocalListen::Loopback(address) => Some(("server.local", address)),
+        local::LocalListen::Unix(_) => None,
+    });
+    let mut taken = [("server.listen", server.listen)].into_iter().chain(local);
+    if let Some((key, taken)) = taken.find(|(_, taken)| clash(listen, *taken)) {
         section.mistake(
             "listen",
             format!(
-                "is {listen}, which server.listen {data_plane} takes already; give one of them \
-                 another port"
+                "is {listen}, which {key} {taken} takes already; give one of them another port"
             ),
         );
     }
     section.finish();
     listen
-}
-
-/// Whether nobody can listen on both. Port 0 picks another one each time.
-fn clash(one: SocketAddr, other: SocketAddr) -> bool {
-    let same_family = one.is_ipv4() == other.is_ipv4();
-    let covers = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && same_family && covers
 }
 
 fn breakglass(mut section: Section, directory: &Path) -> Breakglass {

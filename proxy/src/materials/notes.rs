@@ -1,6 +1,7 @@
 //! What deserves attention in a configuration without mistakes: it serves, but
 //! perhaps not as meant, or not for long. `check` prints these.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use host::clock::rfc3339;
@@ -11,7 +12,7 @@ use time::{Duration, OffsetDateTime};
 use upstream::settings::{AwsKms, Pkcs11};
 
 use super::Materials;
-use crate::config::{Admin, Config, Server, Signer, Upstream};
+use crate::config::{Admin, Config, Proof, Server, Signer, Upstream};
 use crate::server::SIGNED_MAX_BYTES;
 
 /// How long before its end a certificate or a key deserves attention.
@@ -28,6 +29,7 @@ pub(super) fn notes(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
     notes.extend(proxies(config));
     notes.extend(nobody(&config.admin));
     notes.extend(directories(config));
+    notes.extend(local_doors(config));
     notes.extend(grants(materials, now));
     notes.extend(signers(materials, now));
     notes.extend(materials.tls.notes(now, SOON));
@@ -215,6 +217,32 @@ fn directories(config: &Config) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// Each local door, since whoever stands there has no certificate.
+fn local_doors(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (index, door) in config.server.local.iter().enumerate() {
+        let callers: BTreeSet<_> = door.callers.iter().map(|local| local.caller.as_str()).collect();
+        let anyone = door.callers.iter().any(|local| local.proof == Proof::Anyone);
+        let whom = if anyone { "whoever reaches it is" } else { "a proof of its own names" };
+        notes.push(format!(
+            "server.local[{index}]: {} is a door without client certificates, where {whom} {}; leave \
+             it out where callers can have certificates",
+            door.listen,
+            callers.iter().copied().collect::<Vec<_>>().join(", ")
+        ));
+        for local in &door.callers {
+            if !config.callers.contains_key(&*local.caller) {
+                notes.push(format!(
+                    "server.local[{index}]: the caller {:?} was granted nothing; grant it a signer \
+                     under [[callers]], or leave it out",
+                    local.caller.as_str()
+                ));
+            }
+        }
+    }
+    notes
 }
 
 fn grants(materials: &Materials, now: OffsetDateTime) -> Vec<String> {

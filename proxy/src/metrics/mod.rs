@@ -3,6 +3,7 @@
 
 mod audit;
 mod breakglass;
+mod doors;
 mod names;
 mod resets;
 mod tls;
@@ -21,11 +22,12 @@ use metrics_exporter_prometheus::{
 use mtls::ServerTls;
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Extent, Place, Slots, Snapshot, State};
-use signing_core::{Kid, Moment, Reason};
+use signing_core::{Door, Kid, Moment, Reason};
 use upstream::Quota;
 
 use self::audit::AuditMetrics;
 use self::breakglass::BreakglassMetrics;
+use self::doors::DoorMetrics;
 use self::names::*;
 use self::workers::WorkerMetrics;
 use crate::breakglass::emergency::Emergency;
@@ -88,6 +90,7 @@ pub struct Metrics {
     signers: BTreeMap<Kid, OfSigner>,
     /// Requests refused before a signer was known, or for one that is not configured.
     no_signer: PerReason,
+    doors: DoorMetrics,
     stages: [(&'static str, Histogram); 5],
     health: Gauge,
     frozen: Gauge,
@@ -169,6 +172,7 @@ impl Metrics {
         Self {
             signers,
             no_signer: PerReason::new(),
+            doors: DoorMetrics::new(&make),
             stages,
             health: make.gauge(HEALTH, &[]),
             frozen: make.gauge(FROZEN, &[]),
@@ -291,8 +295,9 @@ impl Metrics {
         make.counter(KMS_ERRORS, &[provider, region, ("kind", kind)]).increment(1);
     }
 
-    /// Counts one request to sign. `kid` is a registered signer's or none.
-    pub fn request(&self, kid: Option<&Kid>, result: RequestResult) {
+    /// Counts one request to sign that came through `door`. `kid` is a registered signer's or none.
+    pub fn request(&self, door: Door, kid: Option<&Kid>, result: RequestResult) {
+        self.doors.request(door, result_word(result));
         let signer = kid.and_then(|kid| self.signers.get(kid));
         match (result, signer) {
             (RequestResult::Signed, Some(signer)) => signer.signed.increment(1),
@@ -413,14 +418,20 @@ fn labels(place: &Place) -> [(&'static str, &str); 2] {
     [("upstream", place.provider), ("region", &place.region)]
 }
 
+/// `signed`, `refused` or `error`.
+fn result_word(result: RequestResult) -> &'static str {
+    match result {
+        RequestResult::Signed => "signed",
+        RequestResult::Refused(
+            Reason::Internal | Reason::Indeterminate | Reason::SignatureRejected,
+        ) => "error",
+        RequestResult::Refused(_) => "refused",
+    }
+}
+
 fn request_labels(reason: Option<Reason>, kid: &str) -> [(&'static str, &str); 4] {
-    let (result, word) = match reason {
-        None => ("signed", ""),
-        Some(reason @ (Reason::Internal | Reason::Indeterminate | Reason::SignatureRejected)) => {
-            ("error", reason.word())
-        }
-        Some(reason) => ("refused", reason.word()),
-    };
+    let result = result_word(reason.map_or(RequestResult::Signed, RequestResult::Refused));
+    let word = reason.map_or("", Reason::word);
     [("result", result), ("reason", word), ("signer_kid", kid), ("mode", "normal")]
 }
 

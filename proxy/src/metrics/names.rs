@@ -6,6 +6,7 @@ pub(super) const UPSTREAM_HEALTH: &str = "signing_proxy_upstream_health";
 pub(super) const GATE_STATE: &str = "signing_proxy_gate_state";
 pub(super) const GATE_TRANSITIONS: &str = "signing_proxy_gate_transitions_total";
 pub(super) const REQUESTS: &str = "signing_proxy_requests_total";
+pub(super) const DOOR_REQUESTS: &str = "signing_proxy_door_requests_total";
 pub(super) const REQUEST_DURATION: &str = "signing_proxy_request_duration_seconds";
 pub(super) const INFLIGHT: &str = "signing_proxy_inflight_requests";
 pub(super) const OUTAGE: &str = "signing_proxy_outage_seconds";
@@ -60,6 +61,11 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
     (GATE_STATE, Kind::Gauge, "1 for the state the signer's gate is in, 0 for the others."),
     (GATE_TRANSITIONS, Kind::Counter, "Transitions of the signer's gate."),
     (REQUESTS, Kind::Counter, "Requests to sign, by result and refusal reason."),
+    (
+        DOOR_REQUESTS,
+        Kind::Counter,
+        "Requests to sign, by the door that they came through and result.",
+    ),
     (
         REQUEST_DURATION,
         Kind::Histogram,

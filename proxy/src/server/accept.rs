@@ -1,8 +1,8 @@
-//! From a new connection to a client whose certificate is verified, within the places for
-//! handshakes and the time that a handshake may take.
+//! From a new connection to a client whose certificate is verified, or that is at a local door,
+//! within the places for handshakes and the time that a handshake may take.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use host::socket::has_waiting;
 use mtls::ServerTls;
 use rustls::server::Acceptor;
 use time::OffsetDateTime;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::handshakes::{Handshake, Handshakes};
+use super::loopback_peer;
 use super::socket::Socket;
-use super::{DataPlane, serve};
+use super::{DataPlane, LocalDoor, serve, serve_local};
 
 /// How long to wait after the kernel gave no connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -48,13 +48,46 @@ enum NotShaken {
     Failed(String),
 }
 
-/// Accepts until the proxy drains. Open connections go on; see
+/// Where a local door listens.
+#[derive(Debug)]
+pub enum LocalListener {
+    /// On a loopback address.
+    Loopback(TcpListener),
+    /// On a unix socket.
+    Unix(UnixListener),
+}
+
+/// A new connection.
+enum Arrived {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+/// Accepts clients with certificates until the proxy drains. Open connections go on; see
 /// [`super::Connections::close`].
 pub async fn accept(listener: TcpListener, plane: Arc<DataPlane>) {
     let limits = &plane.limits;
-    let places = Arc::new(Semaphore::new(limits.connections_max));
     // Handshakes have places of their own: whoever has no certificate can take these.
     let handshakes = Handshakes::new(limits.handshakes_max, limits.handshakes_per_address_max);
+    accept_all(LocalListener::Loopback(listener), handshakes, &plane, meet).await;
+}
+
+/// Accepts clients of a local door until the proxy drains.
+pub async fn accept_local(listener: LocalListener, door: Arc<LocalDoor>, plane: Arc<DataPlane>) {
+    // As many may wait here without a proof as there without a certificate.
+    let most = plane.limits.handshakes_max;
+    let admit = |arrived, place, plane| admit(arrived, Arc::clone(&door), place, plane);
+    accept_all(listener, Handshakes::new(most, most), &plane, admit).await;
+}
+
+async fn accept_all<S>(
+    listener: LocalListener,
+    handshakes: Handshakes,
+    plane: &Arc<DataPlane>,
+    serve: impl Fn(Arrived, Handshake, Arc<DataPlane>) -> S,
+) where
+    S: Future<Output = ()> + Send + 'static,
+{
     let accept_log = LogLimit::default();
     let mut draining = plane.draining.clone();
     loop {
@@ -62,12 +95,12 @@ pub async fn accept(listener: TcpListener, plane: Arc<DataPlane>) {
             accepted = listener.accept() => accepted,
             _ = draining.wait_for(|draining| *draining) => return,
         };
-        let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
+        let arrived = match accepted {
+            Ok(arrived) => arrived,
             Err(error) => {
                 // Out of descriptors or memory: a closed connection gives some back, a busy loop
                 // does not.
-                if has_waiting(&listener) {
+                if listener.has_waiting() {
                     handshakes.give_way();
                 }
                 if let Some(left_out) = accept_log.pass(now()) {
@@ -77,23 +110,82 @@ pub async fn accept(listener: TcpListener, plane: Arc<DataPlane>) {
                 continue;
             }
         };
-        let Some(handshake) = handshakes.begin(peer.ip(), now()) else {
+        let Some(place) = handshakes.begin(arrived.from(), now()) else {
             plane.metrics.connections_refused.increment(1);
             continue;
         };
-        let (plane, places) = (Arc::clone(&plane), Arc::clone(&places));
+        let serving = serve(arrived, place, Arc::clone(plane));
+        let plane = Arc::clone(plane);
         tokio::spawn(async move {
             let _counted = Counted::new(&plane.metrics.connections);
-            let tls = plane.tls.load_full();
-            let (stream, until) = match shake_hands(socket, &tls, handshake, &plane).await {
-                Ok(shaken) => shaken,
-                Err(why) => return not_shaken(why, peer, &plane),
-            };
-            match places.try_acquire() {
-                Ok(_place) => serve(stream, until, tls, &plane).await,
-                Err(_) => plane.metrics.connections_refused.increment(1),
-            }
+            serving.await;
         });
+    }
+}
+
+/// From a client's handshake to its requests.
+async fn meet(arrived: Arrived, handshake: Handshake, plane: Arc<DataPlane>) {
+    // The data plane's own listener is never a unix socket.
+    let Arrived::Tcp(socket, peer) = arrived else { return };
+    let tls = plane.tls.load_full();
+    let (stream, until) = match shake_hands(socket, &tls, handshake, &plane).await {
+        Ok(shaken) => shaken,
+        Err(why) => return not_shaken(why, peer, &plane),
+    };
+    match plane.places.try_acquire() {
+        Ok(_place) => serve(stream, until, tls, &plane).await,
+        Err(_) => plane.metrics.connections_refused.increment(1),
+    }
+}
+
+/// From a client of a local door to its requests.
+async fn admit(arrived: Arrived, door: Arc<LocalDoor>, place: Handshake, plane: Arc<DataPlane>) {
+    let uid = door.takes_uids().then(|| arrived.uid()).flatten();
+    let socket = match arrived {
+        Arrived::Tcp(tcp, _) => {
+            // As for clients with certificates.
+            let _ = tcp.set_nodelay(true);
+            Socket::tcp(tcp)
+        }
+        Arrived::Unix(unix) => Socket::unix(unix),
+    };
+    match plane.places.try_acquire() {
+        Ok(_place) => serve_local(socket, uid, (door, place), &plane).await,
+        Err(_) => plane.metrics.connections_refused.increment(1),
+    }
+}
+
+impl LocalListener {
+    async fn accept(&self) -> io::Result<Arrived> {
+        match self {
+            Self::Loopback(tcp) => tcp.accept().await.map(|(tcp, peer)| Arrived::Tcp(tcp, peer)),
+            Self::Unix(unix) => unix.accept().await.map(|(unix, _)| Arrived::Unix(unix)),
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        match self {
+            Self::Loopback(tcp) => has_waiting(tcp),
+            Self::Unix(unix) => has_waiting(unix),
+        }
+    }
+}
+
+impl Arrived {
+    /// Where it comes from, for its share of the places.
+    fn from(&self) -> IpAddr {
+        match self {
+            Self::Tcp(_, peer) => peer.ip(),
+            Self::Unix(_) => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// The user whose process made its other end. What the kernel does not say is nobody.
+    fn uid(&self) -> Option<u32> {
+        match self {
+            Self::Tcp(tcp, peer) => loopback_peer::uid(*peer, tcp.local_addr().ok()?).ok(),
+            Self::Unix(unix) => unix.peer_cred().ok().map(|peer| peer.uid()),
+        }
     }
 }
 
@@ -108,7 +200,7 @@ async fn shake_hands(
     let failed = |error: io::Error| NotShaken::Failed(tls.why(&error));
     let other_took_the_place = place.other_took_it();
     let shaking = async {
-        let socket = Socket::new(socket);
+        let socket = Socket::tcp(socket);
         let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(failed)?;
         if !place.greeted(now()) {
             return Err(NotShaken::NoPlace);

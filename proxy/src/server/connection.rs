@@ -13,18 +13,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use host::clock::now;
-use mtls::{ServerTls, Shaken};
+use mtls::ServerTls;
 use signing_core::Moment;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_rustls::server::TlsStream;
 
-use super::answers::Answers;
-use super::bodies::Bodies;
-use super::expiry::Expiry;
-use super::socket::Socket;
+use super::let_in::LetIn;
+use super::shared::Shared;
+use super::stream::Stream;
 
 /// How often a connection that ends looks whether its client has everything.
 const PACE_MIN: Duration = Duration::from_millis(1);
@@ -33,20 +32,17 @@ const PACE_MAX: Duration = Duration::from_millis(50);
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// As what the client came in.
-    shaken: Shaken,
-    /// Until when it is let in: a reload may change that.
-    expiry: Mutex<Expiry>,
+    /// What let its client in.
+    let_in: LetIn,
     /// Whether HTTP/2 is spoken.
     is_http2: bool,
     /// None: cut or closed. Whoever cuts takes it away, so that nothing is written after.
-    stream: Mutex<Option<TlsStream<Socket>>>,
+    stream: Mutex<Option<Stream>>,
     /// Whether it ever carried a signature.
     carried: AtomicBool,
-    /// What answers take memory from.
-    shares: Answers,
-    /// What request bodies take memory from.
-    bodies: Bodies,
+    /// What its answers and request bodies take memory from: at a local door the caller shows
+    /// with its requests only.
+    shared: ArcSwap<Shared>,
     /// Answers that the HTTP library still holds, in the order of their numbers.
     answers: Mutex<VecDeque<Waiting>>,
     next_answer: AtomicU64,
@@ -105,21 +101,13 @@ pub(super) struct Settling {
 }
 
 impl Connection {
-    pub(super) fn new(
-        stream: TlsStream<Socket>,
-        shaken: Shaken,
-        expiry: Expiry,
-        is_http2: bool,
-        (shares, bodies): (Answers, Bodies),
-    ) -> Self {
+    pub(super) fn new(stream: Stream, let_in: LetIn, is_http2: bool, shared: Shared) -> Self {
         Self {
-            shaken,
-            expiry: Mutex::new(expiry),
+            let_in,
             is_http2,
             stream: Mutex::new(Some(stream)),
             carried: AtomicBool::new(false),
-            shares,
-            bodies,
+            shared: ArcSwap::from_pointee(shared),
             answers: Mutex::default(),
             next_answer: AtomicU64::new(0),
             taken: AtomicU64::new(0),
@@ -137,15 +125,12 @@ impl Connection {
 
     /// Whether `tls` would let its client in now; until then, if so, it may stay.
     pub(super) fn is_let_in(&self, tls: &ServerTls, wall: OffsetDateTime) -> bool {
-        let Some(until) = tls.lets_in(&self.shaken, wall) else { return false };
-        *self.expiry.lock().unwrap_or_else(PoisonError::into_inner) =
-            Expiry::new(until, now(), wall);
-        true
+        self.let_in.is_let_in(tls, wall)
     }
 
     /// Whether its client's certificate, or what vouched for it, has expired.
     pub(super) fn is_expired(&self, now: Moment, wall: OffsetDateTime) -> bool {
-        self.expiry.lock().unwrap_or_else(PoisonError::into_inner).is_past(now, wall)
+        self.let_in.is_expired(now, wall)
     }
 
     /// A request has arrived; what comes back lives until its answer is made.
@@ -155,12 +140,15 @@ impl Connection {
         Active(Arc::clone(self))
     }
 
-    pub(super) fn shares(&self) -> &Answers {
-        &self.shares
+    /// What its answers and bodies take memory from. Whoever takes some gives it back to what
+    /// this returned: it may be another's by then.
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.load_full()
     }
 
-    pub(super) fn bodies(&self) -> &Bodies {
-        &self.bodies
+    /// From here on they are those of another caller.
+    pub(super) fn share(&self, shared: Shared) {
+        self.shared.store(Arc::new(shared));
     }
 
     /// An answer is made, or its signature is about to ask the gate; its number.
@@ -220,7 +208,7 @@ impl Connection {
     /// once more.
     pub(super) fn with_stream<T>(
         &self,
-        act: impl FnOnce(Pin<&mut TlsStream<Socket>>) -> Poll<io::Result<T>>,
+        act: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         match self.stream().as_mut() {
             Some(stream) => act(Pin::new(stream)),
@@ -276,7 +264,7 @@ impl Connection {
         let stream = self.stream().take();
         self.cut.store(true, Ordering::SeqCst);
         self.told.notify_one();
-        stream.map(|stream| stream.into_inner().0.reset()).is_some()
+        stream.map(|stream| stream.into_socket().reset()).is_some()
     }
 
     /// Waits until the driver is told something; each thing is told once.
@@ -316,7 +304,7 @@ impl Connection {
             return self.stream().is_none();
         }
         let mark = *settling.mark.get_or_insert_with(|| self.mark.load(Ordering::SeqCst));
-        self.stream().as_ref().is_none_or(|stream| stream.get_ref().0.has_delivered(mark))
+        self.stream().as_ref().is_none_or(|stream| stream.socket().has_delivered(mark))
     }
 
     /// Whether the kernel may still deliver a release.
@@ -327,7 +315,7 @@ impl Connection {
         let all_flushed = self.flushed.load(Ordering::SeqCst) == self.taken();
         let mark = self.mark.load(Ordering::SeqCst);
         self.stream().as_ref().is_some_and(|stream| {
-            let socket = stream.get_ref().0;
+            let socket = stream.socket();
             // Of what was not flushed the kernel may have some.
             let mark = if all_flushed { mark } else { socket.written() };
             !socket.has_delivered(mark)
@@ -355,7 +343,7 @@ impl Connection {
         false
     }
 
-    fn stream(&self) -> MutexGuard<'_, Option<TlsStream<Socket>>> {
+    fn stream(&self) -> MutexGuard<'_, Option<Stream>> {
         // A panic while it was written to ends the driver, and with it the connection.
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,19 +11,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use host::clock::now;
-use mtls::{ServerTls, Shaken};
-use signing_core::Caller;
+use mtls::ServerTls;
+use signing_core::{Caller, Reason, Refusal};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tokio_rustls::server::TlsStream;
 
 use super::answers::Answers;
 use super::bodies::Bodies;
 use super::connection::Connection;
-use super::expiry::Expiry;
+use super::let_in::LetIn;
 use super::share::Share;
-use super::socket::Socket;
+use super::shared::Shared;
+use super::stream::Stream;
 use crate::config;
 use crate::metrics::{Metrics, ResetReason};
 use crate::monitor::Stops;
@@ -58,7 +58,8 @@ pub struct Connections {
 struct Open {
     next: u64,
     connections: BTreeMap<u64, Arc<Connection>>,
-    /// By caller; certificates that name nobody count as one.
+    /// By caller; certificates that name nobody, and local clients that have not proved who calls,
+    /// count as one.
     of_caller: HashMap<Option<Arc<Caller>>, OfCaller>,
 }
 
@@ -75,7 +76,8 @@ struct OfCaller {
 pub(super) struct Listed {
     connections: Connections,
     id: u64,
-    caller: Option<Arc<Caller>>,
+    /// Whose it is. Locked before the list, never after.
+    caller: Mutex<Option<Arc<Caller>>>,
     connection: Arc<Connection>,
 }
 
@@ -96,14 +98,23 @@ impl Connections {
     /// Lists a connection; None if `caller` has `connections_per_caller_max` already.
     pub(super) fn list(
         &self,
-        stream: TlsStream<Socket>,
-        shaken: Shaken,
-        expiry: Expiry,
+        stream: Stream,
+        let_in: LetIn,
         is_http2: bool,
         caller: Option<Arc<Caller>>,
     ) -> Option<Listed> {
         let mut open = self.lock();
-        let of_caller = open.of_caller.entry(caller.clone()).or_insert_with(|| OfCaller {
+        let shared = self.counted(&mut open, caller.as_ref())?;
+        open.next += 1;
+        let id = open.next;
+        let connection = Arc::new(Connection::new(stream, let_in, is_http2, shared));
+        open.connections.insert(id, Arc::clone(&connection));
+        Some(Listed { connections: self.clone(), id, caller: Mutex::new(caller), connection })
+    }
+
+    /// Counts one more connection of `caller`, unless it has all of its own.
+    fn counted(&self, open: &mut Open, caller: Option<&Arc<Caller>>) -> Option<Shared> {
+        let of_caller = open.of_caller.entry(caller.cloned()).or_insert_with(|| OfCaller {
             count: 0,
             answers: Answers::of_caller(&self.limits),
             bodies: Bodies::of_caller(&self.limits, &self.bodies),
@@ -112,14 +123,9 @@ impl Connections {
             return None;
         }
         of_caller.count += 1;
-        let (answers, bodies) = (Arc::clone(&of_caller.answers), of_caller.bodies.clone());
+        let answers = Arc::clone(&of_caller.answers);
         let answers = Answers::new(&self.limits, answers, Arc::clone(&self.answers));
-        open.next += 1;
-        let id = open.next;
-        let connection =
-            Arc::new(Connection::new(stream, shaken, expiry, is_http2, (answers, bodies)));
-        open.connections.insert(id, Arc::clone(&connection));
-        Some(Listed { connections: self.clone(), id, caller, connection })
+        Some(Shared { answers, bodies: of_caller.bodies.clone() })
     }
 
     /// Waits until every signature released so far is delivered or its connection is gone; resets
@@ -235,6 +241,47 @@ impl Listed {
     pub(super) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
+
+    /// A request on it has proved that `caller` calls: from here on it counts among the caller's.
+    ///
+    /// # Errors
+    /// `overloaded` if the caller has `connections_per_caller_max` already.
+    pub(super) fn belongs_to(&self, caller: &Arc<Caller>) -> Result<(), Refusal> {
+        let connections = &self.connections;
+        let mut owner = self.owner();
+        if owner.as_ref() == Some(caller) {
+            return Ok(());
+        }
+        let mut open = connections.lock();
+        let Some(shared) = connections.counted(&mut open, Some(caller)) else {
+            let max = connections.limits.connections_per_caller_max;
+            let detail = format!(
+                "connections_per_caller_max is {max}, and the caller {caller} has so many: use one of \
+                 them"
+            );
+            return Err(Refusal::new(Reason::Overloaded, detail));
+        };
+        open.forget_one_of(&owner);
+        self.connection.share(shared);
+        *owner = Some(Arc::clone(caller));
+        Ok(())
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Option<Arc<Caller>>> {
+        // It is set as a whole.
+        self.caller.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn forget_one_of(&mut self, caller: &Option<Arc<Caller>>) {
+        if let Some(of_caller) = self.of_caller.get_mut(caller) {
+            of_caller.count -= 1;
+            if of_caller.count == 0 {
+                self.of_caller.remove(caller);
+            }
+        }
+    }
 }
 
 impl Drop for Listed {
@@ -243,14 +290,10 @@ impl Drop for Listed {
         if self.connection.close() {
             self.connections.metrics.resets.count(ResetReason::Unread, 1);
         }
+        let owner = self.owner();
         let mut open = self.connections.lock();
         open.connections.remove(&self.id);
-        if let Some(of_caller) = open.of_caller.get_mut(&self.caller) {
-            of_caller.count -= 1;
-            if of_caller.count == 0 {
-                open.of_caller.remove(&self.caller);
-            }
-        }
+        open.forget_one_of(&owner);
     }
 }
 

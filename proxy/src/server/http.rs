@@ -1,18 +1,12 @@
 //! From an HTTP request to an answer: routing, bounded reading, dialects.
 
 use std::fmt::Write as _;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 
-use bytes::Bytes;
 use host::clock::{now, wall_now};
 use http::header::{ALLOW, CONNECTION, HeaderName, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Body as _;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use serde_json::{Value, json};
 use signing_core::{Caller, Door, Reason, Refusal, Signer};
 
@@ -21,7 +15,9 @@ use super::answer::{self, Answer, Held, json_answer, problem, status_of};
 use super::bodies::Body;
 use super::connection::Connection;
 use super::dialects;
+use super::entrance::{Entered, Entrance};
 use super::in_flight::{RECEIPT_MAX_BYTES, Reserved, SIGNED_MAX_BYTES};
+use super::reading;
 use super::request_body::RequestBody;
 use super::route::{self, Resource};
 use super::verify;
@@ -30,16 +26,13 @@ use crate::metrics::{Metrics, RequestResult, Stages};
 use crate::sign;
 use crate::sign::request_context::{self, RECEIPT, RequestContext};
 
-/// Headers of one request. hyper itself takes 100, on its stack: more would cost an
-/// allocation of 16 KiB for each request.
-pub(super) const HEADERS_MAX: usize = 64;
-
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// One request on one connection.
 struct Exchange {
     plane: Arc<DataPlane>,
     connection: Arc<Connection>,
+    door: Door,
     caller: Result<Arc<Caller>, Refusal>,
     request_id: String,
 }
@@ -47,15 +40,19 @@ struct Exchange {
 pub(super) async fn respond(
     plane: Arc<DataPlane>,
     connection: Arc<Connection>,
-    caller: Result<Arc<Caller>, Refusal>,
+    entrance: Entrance,
     request: Request<RequestBody>,
 ) -> Response<Answer> {
     let _active = connection.request();
     let (head, mut body) = request.into_parts();
     let request_id = request_context::request_id(&head.headers);
-    let must_close = must_close(&head) || is_longer(&body, plane.limits.body_max_bytes);
-    let exchange = Exchange { plane, connection, caller, request_id };
-    let mut response = exchange.answer(&head, &mut body).await;
+    let must_close = must_close(&head) || reading::is_longer(&body, plane.limits.body_max_bytes);
+    let Entered { door, admitted, caller } = entrance.enter(&head);
+    let exchange = Exchange { plane, connection, door, caller, request_id };
+    let mut response = match admitted {
+        Ok(()) => exchange.answer(&head, &mut body).await,
+        Err(refusal) => exchange.turn_away(&head, refusal),
+    };
     if head.method == Method::HEAD && head.version == Version::HTTP_2 {
         // In HTTP/1.1 hyper leaves the body out itself.
         response = answer::without_body(response);
@@ -67,7 +64,7 @@ pub(super) async fn respond(
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if body.is_on_its_way() {
-        tokio::spawn(discard(body, exchange.plane));
+        tokio::spawn(reading::discard(body, exchange.plane));
     }
     response
 }
@@ -79,27 +76,6 @@ fn must_close(head: &Parts) -> bool {
     head.version <= Version::HTTP_11 && head.headers.contains_key(TRANSFER_ENCODING)
 }
 
-/// Whether a body is announced with more than `most` bytes.
-fn is_longer(body: &RequestBody, most: usize) -> bool {
-    body.size_hint().lower() > most as u64
-}
-
-/// Reads on for a while without keeping anything, after the answer: a client that is still
-/// sending when its connection closes never sees why. One task for each connection at most.
-async fn discard(mut body: RequestBody, plane: Arc<DataPlane>) {
-    let limits = &plane.limits;
-    let discarding = async {
-        let mut discarded = 0;
-        while discarded < limits.bodies_max_bytes
-            && let Some(Ok(frame)) = body.frame().await
-        {
-            discarded += frame.data_ref().map_or(0, Bytes::len);
-        }
-    };
-    // Whatever is left then is lost with the connection.
-    let _ = tokio::time::timeout(limits.body_read_timeout, discarding).await;
-}
-
 impl Exchange {
     /// Whoever does not take answers gets refusals in their place.
     fn counted(&self, response: Response<Answer>) -> Response<Answer> {
@@ -109,9 +85,19 @@ impl Exchange {
             .unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
+    /// Refuses what the door admits from nobody. Requests to sign are counted all the same.
+    fn turn_away(&self, head: &Parts, refusal: Refusal) -> Response<Answer> {
+        if matches!(route::route(head.uri.path()), Ok((Resource::Sign, _))) {
+            self.count(&refusal, request_context::traceparent(&head.headers).as_deref());
+        }
+        self.refuse(refusal)
+    }
+
     async fn answer(&self, head: &Parts, body: &mut RequestBody) -> Response<Answer> {
         let Parts { method, uri, .. } = head;
-        if let Err(refusal) = check_headers(&head.headers, self.plane.limits.headers_max_bytes) {
+        if let Err(refusal) =
+            reading::check_headers(&head.headers, self.plane.limits.headers_max_bytes)
+        {
             return self.refuse(refusal);
         }
         let (resource, allowed) = match route::route(uri.path()) {
@@ -145,21 +131,27 @@ impl Exchange {
     async fn sign(&self, head: &Parts, body: &mut RequestBody) -> Response<Answer> {
         let metrics = &self.plane.metrics;
         let traceparent = request_context::traceparent(&head.headers);
-        let mut unanswered = Unanswered { metrics, would_be: Some(Reason::InvalidRequest) };
+        let would_be = Some(Reason::InvalidRequest);
+        let mut unanswered = Unanswered { metrics, door: self.door, would_be };
         match self.try_sign(head, body, &mut unanswered).await {
             Ok((response, kid)) => {
                 unanswered.answered();
-                metrics.request(Some(&kid), RequestResult::Signed);
+                metrics.request(self.door, Some(&kid), RequestResult::Signed);
                 response
             }
             Err(refusal) => {
                 unanswered.answered();
-                metrics
-                    .request(refusal.signer_kid.as_ref(), RequestResult::Refused(refusal.reason));
-                self.tell_of(&refusal, traceparent.as_deref());
+                self.count(&refusal, traceparent.as_deref());
                 self.refuse(refusal)
             }
         }
+    }
+
+    /// Counts a refused request to sign, and tells of it.
+    fn count(&self, refusal: &Refusal, traceparent: Option<&str>) {
+        let (metrics, kid) = (&self.plane.metrics, refusal.signer_kid.as_ref());
+        metrics.request(self.door, kid, RequestResult::Refused(refusal.reason));
+        self.tell_of(refusal, traceparent);
     }
 
     async fn try_sign(
@@ -184,7 +176,7 @@ impl Exchange {
         let reserved = Reserved::new(&self.connection, longest)?;
         let body = self.read(caller, body).await?;
         let longest = self.plane.limits.request_timeout;
-        let named = (Door::Mtls, self.request_id.as_str());
+        let named = (self.door, self.request_id.as_str());
         let context = RequestContext::read(&head.headers, named, now(), longest)?;
         let decodes = self.plane.monitor.gates().rulebook().decodes_sign_data(caller);
         let (dialect, sign_request) = dialects::read_sign(path, content_type, &body, decodes)?;
@@ -261,7 +253,12 @@ impl Exchange {
         let gates = self.plane.monitor.gates();
         let conditions = self.plane.conditions.all();
         let health = Health::of(&gates, &conditions, now(), wall_now());
-        json_answer(status_of(health.ok), &health.message(Reader::Caller))
+        // At a local door anybody may ask; only a caller reads why signing stopped.
+        let reader = match self.door {
+            Door::Local if self.caller.is_err() => Reader::Anonymous,
+            Door::Local | Door::Mtls => Reader::Caller,
+        };
+        json_answer(status_of(health.ok), &health.message(reader))
     }
 
     fn ready(&self) -> Response<Answer> {
@@ -272,37 +269,10 @@ impl Exchange {
         json_answer(status_of(readiness.ok), &readiness)
     }
 
-    /// Reads a body within its limits, and within what those of its caller and all together may take.
+    /// Reads the body of a request of `caller`.
     async fn read(&self, caller: &Caller, body: &mut RequestBody) -> Result<Body, Refusal> {
-        let limits = &self.plane.limits;
-        let too_large = || {
-            let detail = format!("the body has more than {} bytes", limits.body_max_bytes);
-            Refusal::new(Reason::BodyTooLarge, detail)
-        };
-        // A length that is announced too large is refused before a byte is kept, and
-        // one that is not announced counts as the largest.
-        if is_longer(body, limits.body_max_bytes) {
-            return Err(too_large());
-        }
-        let most = body.size_hint().upper().unwrap_or(u64::MAX).min(limits.body_max_bytes as u64);
-        let kept = self.connection.bodies().keep(most, caller)?;
-        let mut reading = pin!(Limited::new(body, limits.body_max_bytes).collect());
-        let read = match at_once(reading.as_mut()).await {
-            Some(read) => Ok(read),
-            None => tokio::time::timeout(limits.body_read_timeout, reading).await,
-        };
-        match read {
-            Ok(Ok(body)) => Ok(Body { bytes: body.to_bytes(), _kept: kept }),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => Err(Refusal::new(Reason::InvalidRequest, "the body broke off")),
-            Err(_) => Err(Refusal::new(
-                Reason::RequestTimeout,
-                format!(
-                    "the body did not arrive within {} ms",
-                    limits.body_read_timeout.as_millis()
-                ),
-            )),
-        }
+        let shared = self.connection.shared();
+        reading::read(body, &self.plane.limits, &shared.bodies, caller).await
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Answer> {
@@ -321,31 +291,17 @@ impl Exchange {
                 request_id = self.request_id,
                 traceparent,
                 caller,
+                door = self.door.word(),
                 left_out,
             );
         }
     }
 }
 
-/// Looks twice whether `reading` is done: a body that came with its head needs no
-/// timer. Twice, since hyper reads a body of HTTP/1.1 only once it was asked for.
-async fn at_once<F: Future>(mut reading: Pin<&mut F>) -> Option<F::Output> {
-    let mut looked = false;
-    poll_fn(|context| match (reading.as_mut().poll(context), looked) {
-        (Poll::Ready(read), _) => Poll::Ready(Some(read)),
-        (Poll::Pending, true) => Poll::Ready(None),
-        (Poll::Pending, false) => {
-            looked = true;
-            context.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await
-}
-
 /// Counts a request whose client hangs up before its answer.
 struct Unanswered<'m> {
     metrics: &'m Metrics,
+    door: Door,
     would_be: Option<Reason>,
 }
 
@@ -358,24 +314,9 @@ impl Unanswered<'_> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(reason) = self.would_be {
-            self.metrics.request(None, RequestResult::Refused(reason));
+            self.metrics.request(self.door, None, RequestResult::Refused(reason));
         }
     }
-}
-
-fn check_headers(headers: &HeaderMap, max_bytes: usize) -> Result<(), Refusal> {
-    if headers.len() > HEADERS_MAX {
-        let detail = format!("{} headers, more than {HEADERS_MAX}", headers.len());
-        return Err(Refusal::new(Reason::HeadersTooLarge, detail));
-    }
-    // As they stand on the wire: name, colon, space, value, CR LF.
-    let bytes: usize =
-        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if bytes > max_bytes {
-        let detail = format!("the headers have {bytes} bytes, more than {max_bytes}");
-        return Err(Refusal::new(Reason::HeadersTooLarge, detail));
-    }
-    Ok(())
 }
 
 /// `queue;dur=0.012, upstream;dur=11.3, ...` in milliseconds (W3C Server Timing).

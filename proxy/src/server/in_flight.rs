@@ -6,6 +6,7 @@ use std::sync::Arc;
 use signing_core::{Reason, Refusal};
 
 use super::connection::Connection;
+use super::shared::Shared;
 
 /// What an answer with a signature takes at most. It is kept for the answer before anybody is
 /// asked to sign, since a signature that has no room is made for nothing.
@@ -18,6 +19,8 @@ pub(super) const RECEIPT_MAX_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Reserved {
     connection: Arc<Connection>,
+    /// Where they are kept.
+    shared: Arc<Shared>,
     bytes: usize,
 }
 
@@ -38,22 +41,25 @@ impl Reserved {
     /// # Errors
     /// The refusal, if a limit is reached.
     pub(super) fn new(connection: &Arc<Connection>, bytes: usize) -> Result<Self, Refusal> {
-        match connection.shares().try_add(bytes) {
-            Ok(()) => Ok(Self { connection: Arc::clone(connection), bytes }),
+        let shared = connection.shared();
+        match shared.answers.try_add(bytes) {
+            Ok(()) => {}
             Err(full) => {
                 let (key, max) = (full.key(), full.max());
                 let detail = format!(
                     "{key} is {max}, and answers that were not read take that: read them, then ask again"
                 );
-                Err(Refusal::new(Reason::Overloaded, detail))
+                return Err(Refusal::new(Reason::Overloaded, detail));
             }
         }
+        Ok(Self { connection: Arc::clone(connection), shared, bytes })
     }
 
     /// For a refusal, which has to be said: a few hundred bytes, one for each stream.
     pub(super) fn beyond_limits(connection: &Arc<Connection>, bytes: usize) -> Self {
-        connection.shares().add(bytes);
-        Self { connection: Arc::clone(connection), bytes }
+        let shared = connection.shared();
+        shared.answers.add(bytes);
+        Self { connection: Arc::clone(connection), shared, bytes }
     }
 
     /// The answer is made.
@@ -68,7 +74,7 @@ impl Reserved {
 
     /// How long the answer has become.
     fn resize(&mut self, bytes: usize) {
-        let shares = self.connection.shares();
+        let shares = &self.shared.answers;
         if bytes > self.bytes {
             shares.add(bytes - self.bytes);
         } else {
@@ -111,6 +117,6 @@ impl Drop for InFlight {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.connection.shares().remove(self.bytes);
+        self.shared.answers.remove(self.bytes);
     }
 }

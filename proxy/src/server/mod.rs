@@ -8,20 +8,27 @@ mod bodies;
 mod connection;
 mod connections;
 mod dialects;
+mod entrance;
 mod expiry;
 mod handshakes;
 mod http;
 mod http2;
 mod http_date;
 mod in_flight;
+mod let_in;
+mod local;
+mod loopback_peer;
 pub mod outside;
+mod reading;
 pub mod refusals;
 mod registry_answer;
 mod request_body;
 mod route;
 mod send_queue;
 mod share;
+mod shared;
 mod socket;
+mod stream;
 mod verify;
 mod watched;
 
@@ -39,13 +46,14 @@ use hyper_util::rt::TokioIo;
 use mtls::{ServerTls, Shaken};
 use signing_core::Moment;
 use time::OffsetDateTime;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::server::TlsStream;
 
-pub use accept::accept;
+pub use accept::{LocalListener, accept, accept_local};
 pub use answer::{Answer, json_answer, problem, problem_with_mistakes, status_of};
 pub use connections::{Connections, settle_after_stops};
 pub use in_flight::SIGNED_MAX_BYTES;
+pub use local::LocalDoor;
 pub use registry_answer::{RegistryAnswer, registry_json};
 
 use crate::caller_rates::CallerRates;
@@ -57,9 +65,14 @@ use crate::monitor::Monitor;
 use crate::server::refusals::Refusals;
 use crate::sign::SigningRoom;
 use connection::{Connection, Told};
+use entrance::Entrance;
 use expiry::Expiry;
+use handshakes::Handshake;
+use let_in::LetIn;
+use local::Visit;
 use request_body::RequestBody;
 use socket::Socket;
+use stream::Stream;
 use watched::Watched;
 
 /// How often a connection's driver looks at its limits.
@@ -81,6 +94,8 @@ pub struct DataPlane {
     room: Arc<SigningRoom>,
     /// Open connections.
     connections: Connections,
+    /// Places for them, at all doors together.
+    places: Semaphore,
     /// The registry, as it is answered.
     registry: RegistryAnswer,
     /// How often each caller may ask.
@@ -114,6 +129,7 @@ impl DataPlane {
             metrics: Arc::clone(&handles.metrics),
             room,
             connections: handles.connections.clone(),
+            places: Semaphore::new(limits.connections_max),
             registry: RegistryAnswer::default(),
             rates,
             conditions: Arc::clone(&handles.conditions),
@@ -141,15 +157,15 @@ async fn serve(
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2".as_slice());
     let caller = mtls::caller(session.peer_certificates()).map(Arc::new);
-    let limits = &plane.limits;
     let of_caller = caller.as_ref().ok().map(Arc::clone);
     let shaken = Shaken::of(session);
     let Some(until) = until.or_else(|| let_in_by.lets_in(&shaken, wall_now())) else {
         plane.metrics.handshakes_failed.increment(1);
         return;
     };
-    let expiry = Expiry::new(until, now(), wall_now());
-    let listed = plane.connections.list(stream, shaken, expiry, is_http2, of_caller);
+    let let_in = LetIn::certificate(shaken, Expiry::new(until, now(), wall_now()));
+    let stream = Stream::Tls(Box::new(stream));
+    let listed = plane.connections.list(stream, let_in, is_http2, of_caller);
     let Some(listed) = listed else {
         plane.metrics.connections_refused.increment(1);
         return;
@@ -168,14 +184,53 @@ async fn serve(
         }
         let_in_by = current;
     }
+    let ended = speak(connection, is_http2, Entrance::Mtls(caller), plane).await;
+    finish(ended, connection, plane).await;
+}
+
+/// Serves a client of a local door: HTTP/1.1 without TLS. `uid` made the other end of its
+/// connection, if that is known.
+async fn serve_local(
+    socket: Socket,
+    uid: Option<u32>,
+    (door, place): (Arc<LocalDoor>, Handshake),
+    plane: &Arc<DataPlane>,
+) {
+    let owner = door.owner(uid);
+    let stream = Stream::Plain(socket);
+    let Some(listed) = plane.connections.list(stream, LetIn::Local, false, owner.clone()) else {
+        plane.metrics.connections_refused.increment(1);
+        return;
+    };
+    let visit = Arc::new(Visit::new(door, listed, owner, place));
+    let connection = visit.listed().connection();
+    let ended = tokio::select! {
+        biased;
+        () = visit.other_took_its_place() => {
+            plane.metrics.connections_refused.increment(1);
+            Ended::Cut
+        }
+        ended = speak(connection, false, Entrance::Local(Arc::clone(&visit)), plane) => ended,
+    };
+    finish(ended, connection, plane).await;
+}
+
+/// Answers the requests of a connection until it ends.
+async fn speak(
+    connection: &Arc<Connection>,
+    is_http2: bool,
+    entrance: Entrance,
+    plane: &Arc<DataPlane>,
+) -> Ended {
+    let limits = &plane.limits;
     let io = Watched::new(Arc::clone(connection));
     let answer = {
         let (plane, connection) = (Arc::clone(plane), Arc::clone(connection));
         move |request| {
-            http::respond(Arc::clone(&plane), Arc::clone(&connection), caller.clone(), request)
+            http::respond(Arc::clone(&plane), Arc::clone(&connection), entrance.clone(), request)
         }
     };
-    let ended = if is_http2 {
+    if is_http2 {
         let serving = pin!(http2::Connection::new(io, limits, answer));
         let go = |serving: Pin<&mut http2::Connection<_, _>>| serving.get_mut().graceful_shutdown();
         drive(serving, go, connection, limits).await
@@ -186,9 +241,13 @@ async fn serve(
         });
         let serving = pin!(http1(limits).serve_connection(TokioIo::new(io), service));
         drive(serving, |serving| serving.graceful_shutdown(), connection, limits).await
-    };
+    }
+}
+
+/// Sees to it that what was released arrives, or never will.
+async fn finish(ended: Ended, connection: &Connection, plane: &DataPlane) {
     match ended {
-        Ended::Served => connection.deliver(limits.write_timeout).await,
+        Ended::Served => connection.deliver(plane.limits.write_timeout).await,
         Ended::Cut => {
             if connection.cut() {
                 plane.metrics.resets.count(ResetReason::Unread, 1);

@@ -1,24 +1,35 @@
-//! The data plane's sockets, under TLS: they count the bytes that the kernel took.
+//! The data plane's sockets, under TLS or without: they count the bytes that the kernel took.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::send_queue::{self, Delivered};
 
-/// A TCP socket that counts what was written to it.
+/// A socket that counts what was written to it.
 #[derive(Debug)]
 pub(super) struct Socket {
-    tcp: TcpStream,
+    kernel: Kernel,
     written: u64,
 }
 
+/// The kernel's side of it.
+#[derive(Debug)]
+enum Kernel {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
 impl Socket {
-    pub(super) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, written: 0 }
+    pub(super) fn tcp(tcp: TcpStream) -> Self {
+        Self { kernel: Kernel::Tcp(tcp), written: 0 }
+    }
+
+    pub(super) fn unix(unix: UnixStream) -> Self {
+        Self { kernel: Kernel::Unix(unix), written: 0 }
     }
 
     /// How many bytes the kernel took.
@@ -29,7 +40,13 @@ impl Socket {
     /// Whether the peer has all of the first `bytes`, or will never get them. What cannot be
     /// known counts as no.
     pub(super) fn has_delivered(&self, bytes: u64) -> bool {
-        match send_queue::delivered(&self.tcp) {
+        let tcp = match &self.kernel {
+            Kernel::Tcp(tcp) => tcp,
+            // What was written is in the peer's own queue at once (unix(7)): as far as what a
+            // peer's kernel has acknowledged, and as little to be called back.
+            Kernel::Unix(_) => return true,
+        };
+        match send_queue::delivered(tcp) {
             Ok(Delivered::Bytes(acknowledged)) => acknowledged >= bytes,
             Ok(Delivered::Over) => true,
             Err(_) => false,
@@ -38,7 +55,8 @@ impl Socket {
 
     /// Closes it so that the kernel throws away what it still holds.
     pub(super) fn reset(self) {
-        if let Err(error) = self.tcp.set_zero_linger() {
+        let Kernel::Tcp(tcp) = self.kernel else { return };
+        if let Err(error) = tcp.set_zero_linger() {
             // A TCP socket takes this in every state.
             tracing::error!(%error, "a connection is closed, not reset: the kernel may go on sending");
         }
@@ -51,7 +69,10 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(context, buffer)
+        match &mut self.kernel {
+            Kernel::Tcp(tcp) => Pin::new(tcp).poll_read(context, buffer),
+            Kernel::Unix(unix) => Pin::new(unix).poll_read(context, buffer),
+        }
     }
 }
 
@@ -61,16 +82,25 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.tcp).poll_write(context, bytes);
+        let wrote = match &mut self.kernel {
+            Kernel::Tcp(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Kernel::Unix(unix) => Pin::new(unix).poll_write(context, bytes),
+        };
         self.count(wrote)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(context)
+        match &mut self.kernel {
+            Kernel::Tcp(tcp) => Pin::new(tcp).poll_flush(context),
+            Kernel::Unix(unix) => Pin::new(unix).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(context)
+        match &mut self.kernel {
+            Kernel::Tcp(tcp) => Pin::new(tcp).poll_shutdown(context),
+            Kernel::Unix(unix) => Pin::new(unix).poll_shutdown(context),
+        }
     }
 
     fn poll_write_vectored(
@@ -78,12 +108,16 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.tcp).poll_write_vectored(context, slices);
+        let wrote = match &mut self.kernel {
+            Kernel::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(context, slices),
+            Kernel::Unix(unix) => Pin::new(unix).poll_write_vectored(context, slices),
+        };
         self.count(wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        // As both kinds do.
+        true
     }
 }
 

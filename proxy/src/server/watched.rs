@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
 
 use super::connection::Connection;
-use super::socket::Socket;
+use super::stream::Stream;
 
 /// The HTTP library's side of a listed connection. The HTTP library flushes it only once its own
 /// buffer is empty, so a flush means that every answer before it is in the kernel.
@@ -25,14 +24,14 @@ impl Watched {
     /// Writes, and notes whether the client takes bytes. What only TLS has taken says nothing.
     fn write<T>(
         &self,
-        write: impl FnOnce(Pin<&mut TlsStream<Socket>>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         self.0.with_stream(|mut stream| {
-            let before = stream.get_ref().0.written();
+            let before = stream.socket().written();
             let wrote = write(stream.as_mut());
             if wrote.is_pending() {
                 self.0.took_bytes(false);
-            } else if stream.get_ref().0.written() > before {
+            } else if stream.socket().written() > before {
                 self.0.took_bytes(true);
             }
             wrote
@@ -67,7 +66,7 @@ impl AsyncWrite for Watched {
             let flushed = stream.as_mut().poll_flush(context);
             if let Poll::Ready(Ok(())) = &flushed {
                 self.0.took_bytes(true);
-                self.0.flushed(taken, stream.get_ref().0.written());
+                self.0.flushed(taken, stream.socket().written());
             }
             flushed
         })
@@ -86,7 +85,7 @@ impl AsyncWrite for Watched {
     }
 
     fn is_write_vectored(&self) -> bool {
-        // As TLS over TCP does.
+        // As TLS and every socket do.
         true
     }
 }

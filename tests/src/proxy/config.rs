@@ -27,6 +27,7 @@ impl ProxyBuilder<'_> {
             self.gate,
             self.breakglass,
         );
+        text += &self.local;
         for (kid, key) in &self.signers {
             writeln!(text, "[[signers]]\nkid = \"{kid}\"").unwrap();
             if self.prefer != "configured" {

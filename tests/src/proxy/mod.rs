@@ -18,6 +18,7 @@ use crate::strace::Strace;
 use crate::tokens::OtherToken;
 use crate::wait::eventually;
 use crate::world::World;
+use running::serving;
 
 /// A proxy to be: signers, callers, and lines of configuration.
 #[derive(Clone, Debug)]
@@ -31,6 +32,7 @@ pub struct ProxyBuilder<'w> {
     rates: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     server: String,
+    local: String,
     tls: String,
     admin: String,
     gate: String,
@@ -69,6 +71,8 @@ pub struct Proxy<'w> {
     pub listen: String,
     /// `127.0.0.1:PORT` of metrics and health.
     pub metrics: String,
+    /// Its local doors, in the order of the configuration: `127.0.0.1:PORT` or `unix:PATH`.
+    pub local: Vec<String>,
     /// The admin socket.
     pub socket: PathBuf,
 }
@@ -89,6 +93,7 @@ impl<'w> ProxyBuilder<'w> {
             rates: Vec::new(),
             environment: Vec::new(),
             server: String::new(),
+            local: String::new(),
             tls: String::new(),
             admin: String::new(),
             gate: GATE.to_owned(),
@@ -262,6 +267,16 @@ impl<'w> ProxyBuilder<'w> {
         self
     }
 
+    /// Adds a local door there, with callers: each a name and the line of its proof.
+    #[must_use]
+    pub fn local(mut self, listen: &str, callers: &[(&str, &str)]) -> Self {
+        self.local += &format!("[[server.local]]\nlisten = \"{listen}\"\n");
+        for (name, proof) in callers {
+            self.local += &format!("[[server.local.callers]]\nname = \"{name}\"\n{proof}\n");
+        }
+        self
+    }
+
     /// Adds lines to `[server.tls]`.
     #[must_use]
     pub fn tls(mut self, lines: &str) -> Self {
@@ -409,9 +424,9 @@ impl<'w> ProxyBuilder<'w> {
     /// Starts `command`, which runs it, and waits until it serves.
     pub async fn started(self, command: Command) -> Proxy<'w> {
         let mut process = Process::start(command);
-        let (listen, metrics) = process.line("the line that it serves", serving).await;
+        let (listen, metrics, local) = process.line("the line that it serves", serving).await;
         let socket = self.world.scratch.path(&format!("{}/admin.sock", self.directory));
-        Proxy { world: self.world, process, listen, metrics, socket }
+        Proxy { world: self.world, process, listen, metrics, local, socket }
     }
 
     /// Starts it, perhaps under strace, and waits until it serves; its gates may still be
@@ -434,9 +449,9 @@ impl<'w> ProxyBuilder<'w> {
                 None => ended.then_some(Err(said)),
             })
         };
-        let (listen, metrics) = eventually("it serves or ends", serving).await?;
+        let (listen, metrics, local) = eventually("it serves or ends", serving).await?;
         let socket = self.world.scratch.path(&format!("{}/admin.sock", self.directory));
-        Ok(Proxy { world: self.world, process, listen, metrics, socket })
+        Ok(Proxy { world: self.world, process, listen, metrics, local, socket })
     }
 
     /// Starts it and waits until every gate is open.
@@ -445,13 +460,6 @@ impl<'w> ProxyBuilder<'w> {
         proxy.healthy().await;
         proxy
     }
-}
-
-/// Where it serves, if that is what a line of its log says: data plane, metrics.
-fn serving(line: &str) -> Option<(String, String)> {
-    let line: Value = serde_json::from_str(line).ok()?;
-    let text = |key: &str| line[key].as_str().map(str::to_owned);
-    (line["message"] == "serving").then(|| Some((text("listen")?, text("metrics")?)))?
 }
 
 /// A registry entry of `key`.

@@ -104,3 +104,11 @@ impl Proxy<'_> {
         assert!(status.success(), "it ended with {status}");
     }
 }
+
+/// Where it serves, if that is what a line of its log says: data plane, metrics, local doors.
+pub(super) fn serving(line: &str) -> Option<(String, String, Vec<String>)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let text = |key: &str| line[key].as_str().map(str::to_owned);
+    let local = || Some(text("local")?.split_whitespace().map(str::to_owned).collect());
+    (line["message"] == "serving").then(|| Some((text("listen")?, text("metrics")?, local()?)))?
+}

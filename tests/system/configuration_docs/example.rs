@@ -52,10 +52,10 @@ impl Example {
             let commented = line.strip_prefix('#').map(str::trim_start);
             if line.is_empty() {
                 comment.clear();
-            } else if line.starts_with('[') {
-                first = example.sections.iter().all(|section| section.header != line);
+            } else if let Some(header) = header(line, commented) {
+                first = example.sections.iter().all(|section| section.header != header);
                 if first {
-                    let (header, comment) = (line.to_owned(), comment.join(" "));
+                    let (header, comment) = (header.to_owned(), comment.join(" "));
                     example.sections.push(Section { header, comment, keys: Vec::new() });
                 }
                 comment.clear();
@@ -99,8 +99,11 @@ impl Section {
 
     /// The lines that open it in a file of its own, and one of each list above it.
     pub(super) fn open(&self, provider: Option<&str>) -> String {
-        let parent = match self.name().split_once('.') {
-            Some((parent, _)) if self.header.starts_with("[[") => format!("[[{parent}]]\n"),
+        let parent = match self.name().rsplit_once('.') {
+            // `[server]` is the only section with lists in it that is no list itself.
+            Some((parent, _)) if self.header.starts_with("[[") && parent != "server" => {
+                format!("[[{parent}]]\n")
+            }
             _ => String::new(),
         };
         let provider = provider.filter(|_| self.name() == "signers.upstreams");
@@ -154,6 +157,13 @@ impl Key {
         }
         ["true", "[7]", "[\"ED25519_SHA_512\"]"].map(str::to_owned).into()
     }
+}
+
+/// The header of a section, which may be commented out as a whole.
+fn header<'l>(line: &'l str, commented: Option<&'l str>) -> Option<&'l str> {
+    let is_list =
+        |text: &&str| text.starts_with("[[") && text.ends_with("]]") && !text.contains(' ');
+    if line.starts_with('[') { Some(line) } else { commented.filter(is_list) }
 }
 
 /// `key = value`, or `"key" = value` where keys are the user's own.

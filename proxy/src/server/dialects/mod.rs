@@ -98,6 +98,11 @@ pub(super) fn takes(head: &Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Refuses what is not declared as JSON, in whatever dialect.
+pub(super) fn json_of_any_kind(content_type: Option<&str>) -> Result<(), Refusal> {
+    native::one_of(&["application/json", "application/x-amz-json-1.1"], content_type)
+}
+
 pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(CONTENT_TYPE)?.to_str().ok()
 }

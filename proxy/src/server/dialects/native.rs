@@ -162,13 +162,18 @@ impl Receipt {
 }
 
 pub(super) fn json_only(content_type: Option<&str>) -> Result<(), Refusal> {
+    one_of(&["application/json"], content_type)
+}
+
+/// Refuses every content type but `types`, of which the first is recommended.
+pub(super) fn one_of(types: &[&str], content_type: Option<&str>) -> Result<(), Refusal> {
     let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if types.iter().any(|taken| essence.eq_ignore_ascii_case(taken)) {
         return Ok(());
     }
     Err(Refusal::new(
         Reason::UnsupportedMediaType,
-        format!("the content type is {:?}; send application/json", short(essence)),
+        format!("the content type is {:?}; send {}", short(essence), types.join(" or ")),
     ))
 }
 

@@ -85,7 +85,7 @@ pub struct Intent<'r> {
     pub attempt: Option<&'r str>,
     /// Who asked.
     pub caller: &'r str,
-    /// Through which door: `mtls`.
+    /// Through which door: `mtls` or `local`.
     pub door: &'r str,
     /// `sha256:hex` of what is to be signed.
     pub input_digest: &'r str,
@@ -147,7 +147,7 @@ pub struct Signed<'r> {
     pub attempt: Option<&'r str>,
     /// Who asked.
     pub caller: &'r str,
-    /// Through which door: `mtls`.
+    /// Through which door: `mtls` or `local`.
     pub door: &'r str,
     /// The calls before that one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -200,7 +200,7 @@ pub struct Failed<'r> {
     pub caller: &'r str,
     /// What was seen.
     pub detail: &'r str,
-    /// Through which door: `mtls`.
+    /// Through which door: `mtls` or `local`.
     pub door: &'r str,
     /// The calls before that one.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -1,0 +1,197 @@
+//! What proves who calls at a local door.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use signing_core::{Caller, Reason, Refusal};
+
+use crate::config::{LocalCaller, Proof};
+
+/// The scheme of a token (RFC 6750 2.1).
+const BEARER: &str = "bearer ";
+
+/// The proofs that a door takes, and whom each names.
+#[derive(Debug, Default)]
+pub(super) struct Proofs {
+    uids: BTreeMap<u32, Arc<Caller>>,
+    tokens: Vec<([u8; 32], Arc<Caller>)>,
+    anyone: Option<Arc<Caller>>,
+}
+
+impl Proofs {
+    pub(super) fn new(callers: &[LocalCaller]) -> Self {
+        let mut proofs = Self::default();
+        for LocalCaller { caller, proof } in callers {
+            let caller = Arc::clone(caller);
+            match proof {
+                Proof::Uid(uid) => {
+                    proofs.uids.insert(*uid, caller);
+                }
+                Proof::Token(hash) => proofs.tokens.push((*hash, caller)),
+                Proof::Anyone => proofs.anyone = Some(caller),
+            }
+        }
+        proofs
+    }
+
+    /// Whether somebody is known by the user of the connection's other end.
+    pub(super) fn take_uids(&self) -> bool {
+        !self.uids.is_empty()
+    }
+
+    /// Whether whoever reaches the door is a caller.
+    pub(super) fn take_anyone(&self) -> bool {
+        self.anyone.is_some()
+    }
+
+    /// Whose connection it is, if the connection itself shows that.
+    pub(super) fn of_connection(&self, uid: Option<u32>) -> Option<&Arc<Caller>> {
+        uid.and_then(|uid| self.uids.get(&uid)).or(self.anyone.as_ref())
+    }
+
+    /// Who calls with these headers on a connection of `owner`. A token that is shown decides, so
+    /// that a wrong one is never overlooked.
+    ///
+    /// # Errors
+    /// `unauthenticated`.
+    pub(super) fn of_request(
+        &self,
+        headers: &HeaderMap,
+        owner: Option<&Arc<Caller>>,
+    ) -> Result<Arc<Caller>, Refusal> {
+        if !self.tokens.is_empty()
+            && let Some(token) = token(headers)?
+        {
+            return self.of_token(token).ok_or_else(|| {
+                refused(
+                    "the bearer token is none of this door's; send the one whose SHA-256 it has",
+                )
+            });
+        }
+        owner
+            .cloned()
+            .ok_or_else(|| refused(&format!("nothing proves who calls: {}", self.wanted())))
+    }
+
+    /// Every token is compared, each in a time that says nothing of where it differs.
+    fn of_token(&self, token: &[u8]) -> Option<Arc<Caller>> {
+        let shown = digest(&SHA256, token);
+        let is_same = |hash: &[u8; 32]| verify_slices_are_equal(hash, shown.as_ref()).is_ok();
+        let found = self.tokens.iter().fold(
+            None,
+            |found, (hash, caller)| {
+                if is_same(hash) { Some(caller) } else { found }
+            },
+        );
+        found.cloned()
+    }
+
+    /// What a caller has to do.
+    fn wanted(&self) -> &'static str {
+        match (self.uids.is_empty(), self.tokens.is_empty()) {
+            (false, false) => {
+                "call as a user whom this door knows, or send `Authorization: Bearer TOKEN`"
+            }
+            (false, true) => "call as a user whom this door knows",
+            (true, _) => "send `Authorization: Bearer TOKEN`",
+        }
+    }
+}
+
+/// The token that a request shows; None: none.
+fn token(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
+    let mut shown = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (shown.next(), shown.next()) else {
+        return match headers.contains_key(AUTHORIZATION) {
+            true => Err(refused("`Authorization` is given twice; send it once")),
+            false => Ok(None),
+        };
+    };
+    let value = value.as_bytes();
+    let scheme = value.get(..BEARER.len());
+    let is_bearer = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER.as_bytes()));
+    Ok(value.get(BEARER.len()..).filter(|_| is_bearer))
+}
+
+fn refused(detail: &str) -> Refusal {
+    Refusal::new(Reason::Unauthenticated, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(name: &str) -> Arc<Caller> {
+        Arc::new(Caller::from_local_name(name).unwrap())
+    }
+
+    fn proofs(all: &[(&str, Proof)]) -> Proofs {
+        let local = |(name, proof): &(&str, Proof)| LocalCaller {
+            caller: caller(name),
+            proof: proof.clone(),
+        };
+        Proofs::new(&all.iter().map(local).collect::<Vec<_>>())
+    }
+
+    fn of_token(token: &str) -> Proof {
+        Proof::Token(digest(&SHA256, token.as_bytes()).as_ref().try_into().unwrap())
+    }
+
+    /// Who calls as `uid` with these `Authorization` headers.
+    fn who(proofs: &Proofs, uid: Option<u32>, authorization: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in authorization {
+            headers.append(AUTHORIZATION, value.parse().unwrap());
+        }
+        let found = proofs.of_request(&headers, proofs.of_connection(uid));
+        found.ok().map(|caller| caller.as_str().to_owned())
+    }
+
+    #[test]
+    fn each_proof_names_its_own_caller_and_nothing_else_names_any() {
+        let both =
+            proofs(&[("a", Proof::Uid(1000)), ("b", of_token("secret")), ("c", of_token("other"))]);
+        let [a, b, c] = ["local:a", "local:b", "local:c"].map(|name| Some(name.to_owned()));
+        for (uid, authorization, wanted) in [
+            (Some(1000), &[][..], &a),
+            (Some(1001), &[], &None),
+            (None, &[], &None),
+            (None, &["Bearer secret"], &b),
+            (None, &["bearer other"], &c),
+            (Some(1000), &["Bearer other"], &c),
+            // A wrong token is not overlooked, whoever shows it.
+            (Some(1000), &["Bearer wrong"], &None),
+            (Some(1000), &["Bearer "], &None),
+            (Some(1000), &["Bearer secret", "Bearer secret"], &None),
+            (None, &["Bearer secret "], &None),
+            (None, &["Bearer  secret"], &None),
+            (None, &["Bearersecret"], &None),
+            (None, &["Basic secret"], &None),
+            // Another scheme than the door takes says nothing.
+            (Some(1000), &["Basic x"], &a),
+        ] {
+            assert_eq!(who(&both, uid, authorization), *wanted, "{uid:?} {authorization:?}");
+        }
+    }
+
+    #[test]
+    fn anyone_is_whoever_reaches_the_door() {
+        let pod = proofs(&[("pod", Proof::Anyone)]);
+        for authorization in [&[][..], &["Bearer x"], &["AWS4-HMAC-SHA256 x"], &["a", "b"]] {
+            for uid in [None, Some(0), Some(1000)] {
+                assert_eq!(who(&pod, uid, authorization).as_deref(), Some("local:pod"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_door_that_knows_only_users_heeds_no_header() {
+        let users = proofs(&[("a", Proof::Uid(7))]);
+        assert_eq!(who(&users, Some(7), &["Bearer x"]).as_deref(), Some("local:a"));
+        assert_eq!(who(&users, Some(8), &["Bearer x"]), None);
+    }
+}

@@ -1,0 +1,107 @@
+//! What is read of a request, within its limits: headers and body.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
+use signing_core::{Caller, Reason, Refusal};
+
+use super::DataPlane;
+use super::bodies::{Bodies, Body};
+use super::request_body::RequestBody;
+use crate::config;
+
+/// Headers of one request. hyper itself takes 100, on its stack: more would cost an
+/// allocation of 16 KiB for each request.
+const HEADERS_MAX: usize = 64;
+
+/// Reads a body within its limits, and within what those of its caller and all together may take.
+pub(super) async fn read(
+    body: &mut RequestBody,
+    limits: &config::Server,
+    bodies: &Bodies,
+    caller: &Caller,
+) -> Result<Body, Refusal> {
+    let too_large = || {
+        let detail = format!("the body has more than {} bytes", limits.body_max_bytes);
+        Refusal::new(Reason::BodyTooLarge, detail)
+    };
+    // A length that is announced too large is refused before a byte is kept, and
+    // one that is not announced counts as the largest.
+    if is_longer(body, limits.body_max_bytes) {
+        return Err(too_large());
+    }
+    let most = body.size_hint().upper().unwrap_or(u64::MAX).min(limits.body_max_bytes as u64);
+    let kept = bodies.keep(most, caller)?;
+    let mut reading = pin!(Limited::new(body, limits.body_max_bytes).collect());
+    let read = match at_once(reading.as_mut()).await {
+        Some(read) => Ok(read),
+        None => tokio::time::timeout(limits.body_read_timeout, reading).await,
+    };
+    match read {
+        Ok(Ok(body)) => Ok(Body { bytes: body.to_bytes(), _kept: kept }),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Refusal::new(Reason::InvalidRequest, "the body broke off")),
+        Err(_) => Err(Refusal::new(
+            Reason::RequestTimeout,
+            format!("the body did not arrive within {} ms", limits.body_read_timeout.as_millis()),
+        )),
+    }
+}
+
+/// Looks twice whether `reading` is done: a body that came with its head needs no
+/// timer. Twice, since hyper reads a body of HTTP/1.1 only once it was asked for.
+async fn at_once<F: Future>(mut reading: Pin<&mut F>) -> Option<F::Output> {
+    let mut looked = false;
+    poll_fn(|context| match (reading.as_mut().poll(context), looked) {
+        (Poll::Ready(read), _) => Poll::Ready(Some(read)),
+        (Poll::Pending, true) => Poll::Ready(None),
+        (Poll::Pending, false) => {
+            looked = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// Whether a body is announced with more than `most` bytes.
+pub(super) fn is_longer(body: &RequestBody, most: usize) -> bool {
+    body.size_hint().lower() > most as u64
+}
+
+/// Reads on for a while without keeping anything, after the answer: a client that is still
+/// sending when its connection closes never sees why. One task for each connection at most.
+pub(super) async fn discard(mut body: RequestBody, plane: Arc<DataPlane>) {
+    let limits = &plane.limits;
+    let discarding = async {
+        let mut discarded = 0;
+        while discarded < limits.bodies_max_bytes
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // Whatever is left then is lost with the connection.
+    let _ = tokio::time::timeout(limits.body_read_timeout, discarding).await;
+}
+
+pub(super) fn check_headers(headers: &HeaderMap, max_bytes: usize) -> Result<(), Refusal> {
+    if headers.len() > HEADERS_MAX {
+        let detail = format!("{} headers, more than {HEADERS_MAX}", headers.len());
+        return Err(Refusal::new(Reason::HeadersTooLarge, detail));
+    }
+    // As they stand on the wire: name, colon, space, value, CR LF.
+    let bytes: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > max_bytes {
+        let detail = format!("the headers have {bytes} bytes, more than {max_bytes}");
+        return Err(Refusal::new(Reason::HeadersTooLarge, detail));
+    }
+    Ok(())
+}
