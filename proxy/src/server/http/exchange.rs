@@ -1,0 +1,75 @@
+//! One request on one connection: who asks, and what its answer is made with.
+
+use std::sync::Arc;
+
+use http::Response;
+use http::request::Parts;
+use signing_core::{Caller, Door, Refusal};
+
+use crate::server::DataPlane;
+use crate::server::answer::{self, Answer, problem};
+use crate::server::bodies::Body;
+use crate::server::connection::Connection;
+use crate::server::dialects;
+use crate::server::reading;
+use crate::server::request_body::RequestBody;
+
+/// One request on one connection.
+pub(super) struct Exchange {
+    pub(super) plane: Arc<DataPlane>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) door: Door,
+    pub(super) caller: Result<Arc<Caller>, Refusal>,
+    pub(super) request_id: String,
+}
+
+impl Exchange {
+    /// Who calls.
+    ///
+    /// # Errors
+    /// `unauthenticated`, or whatever else kept the caller from being proved.
+    pub(super) fn caller(&self) -> Result<&Arc<Caller>, Refusal> {
+        self.caller.as_ref().map_err(Clone::clone)
+    }
+
+    /// Who asks what: the caller, within its rate, and the body of a type that its path takes.
+    ///
+    /// # Errors
+    /// The refusal of the first of these that fails.
+    pub(super) async fn asked(
+        &self,
+        head: &Parts,
+        body: &mut RequestBody,
+    ) -> Result<(&Arc<Caller>, Body), Refusal> {
+        let caller = self.caller()?;
+        self.plane.rates.take(caller)?;
+        dialects::takes(head)?;
+        let body = self.read(caller, body).await?;
+        Ok((caller, body))
+    }
+
+    /// Reads the body of a request of `caller`.
+    ///
+    /// # Errors
+    /// The refusal, if a limit is reached or it does not arrive.
+    pub(super) async fn read(
+        &self,
+        caller: &Caller,
+        body: &mut RequestBody,
+    ) -> Result<Body, Refusal> {
+        let shared = self.connection.shared();
+        reading::read(body, &self.plane.limits, &shared.bodies, caller).await
+    }
+
+    pub(super) fn refuse(&self, refusal: &Refusal) -> Response<Answer> {
+        problem(refusal, Some(&self.request_id))
+    }
+
+    /// Whoever does not take answers gets refusals in their place.
+    pub(super) fn counted(&self, response: Response<Answer>) -> Response<Answer> {
+        let counted = |response| answer::counted(response, &self.connection);
+        counted(response)
+            .or_else(|refusal| counted(self.refuse(&refusal)))
+            .unwrap_or_else(|refusal| self.refuse(&refusal))
+    }
+}

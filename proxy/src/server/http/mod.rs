@@ -1,0 +1,106 @@
+//! From an HTTP request to an answer: who calls, what is asked for, and which answer it gets.
+
+mod asking;
+mod exchange;
+mod signing;
+
+use std::sync::Arc;
+
+use http::header::{ALLOW, CONNECTION, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use serde_json::json;
+use signing_core::{Reason, Refusal};
+
+use super::DataPlane;
+use super::answer::{self, Answer, json_answer};
+use super::connection::Connection;
+use super::dialects;
+use super::entrance::{Entered, Entrance};
+use super::reading;
+use super::request_body::RequestBody;
+use super::route::{self, Resource};
+use crate::sign::request_context;
+use exchange::Exchange;
+
+pub(super) async fn respond(
+    plane: Arc<DataPlane>,
+    connection: Arc<Connection>,
+    entrance: Entrance,
+    request: Request<RequestBody>,
+) -> Response<Answer> {
+    let _active = connection.request();
+    let (head, mut body) = request.into_parts();
+    let request_id = request_context::request_id(&head.headers);
+    let must_close = must_close(&head) || reading::is_longer(&body, plane.limits.body_max_bytes);
+    let Entered { door, admitted, caller } = entrance.enter(&head);
+    let exchange = Exchange { plane, connection, door, caller, request_id };
+    let mut response = match admitted {
+        Ok(()) => answer_to(&exchange, &head, &mut body).await,
+        Err(refusal) => turn_away(&exchange, &head, refusal),
+    };
+    if head.method == Method::HEAD && head.version == Version::HTTP_2 {
+        // In HTTP/1.1 hyper leaves the body out itself.
+        response = answer::without_body(response);
+    }
+    let mut response = exchange.counted(response);
+    answer::name(&mut response, &exchange.request_id);
+    // A body that was not asked for may come all the same, or not.
+    if head.version <= Version::HTTP_11 && (must_close || body.is_held_back()) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if body.is_on_its_way() {
+        tokio::spawn(reading::discard(body, exchange.plane));
+    }
+    response
+}
+
+/// hyper resolves a Content-Length beside a Transfer-Encoding by RFC 9112 6.3,
+/// and does not show it: after any chunked request the connection is closed, so
+/// that nothing can be smuggled behind one.
+fn must_close(head: &Parts) -> bool {
+    head.version <= Version::HTTP_11 && head.headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// Refuses what the door admits from nobody. Requests to sign are counted all the same.
+fn turn_away(exchange: &Exchange, head: &Parts, refusal: Refusal) -> Response<Answer> {
+    if matches!(route::route(head.uri.path()), Ok((Resource::Sign, _))) {
+        signing::count(exchange, head, &refusal);
+    }
+    exchange.refuse(&refusal)
+}
+
+async fn answer_to(exchange: &Exchange, head: &Parts, body: &mut RequestBody) -> Response<Answer> {
+    let Parts { method, uri, .. } = head;
+    let headers_max_bytes = exchange.plane.limits.headers_max_bytes;
+    if let Err(refusal) = reading::check_headers(&head.headers, headers_max_bytes) {
+        return exchange.refuse(&refusal);
+    }
+    let (resource, allowed) = match route::route(uri.path()) {
+        Ok(found) => found,
+        Err(refusal) => return exchange.refuse(&refusal),
+    };
+    // What can be got can be asked for without its body (RFC 9110 9.3.2).
+    let is_head = *method == Method::HEAD && allowed == Method::GET;
+    if *method != allowed && !is_head {
+        let detail = format!("this path takes {allowed}");
+        let mut response = exchange.refuse(&Refusal::new(Reason::MethodNotAllowed, detail));
+        answer::set(&mut response, ALLOW, allowed.as_str());
+        return response;
+    }
+    let answered = match resource {
+        Resource::Sign => return signing::sign(exchange, head, body).await,
+        Resource::Verify => asking::verify(exchange, head, body).await,
+        Resource::Signers => asking::signers(exchange),
+        Resource::PublicKeyPem => route::kid_of_query(uri)
+            .and_then(|kid| asking::public_key(exchange, kid.as_deref(), dialects::public_key_pem)),
+        Resource::PublicKeyDer { kid } => {
+            asking::public_key(exchange, Some(&kid), dialects::public_key_der)
+        }
+        Resource::PublicKeyAsked => asking::asked_public_key(exchange, head, body).await,
+        Resource::Health => Ok(asking::health(exchange)),
+        Resource::Live => Ok(json_answer(StatusCode::OK, &json!({"ok": true}))),
+        Resource::Ready => Ok(asking::ready(exchange)),
+    };
+    answered.unwrap_or_else(|refusal| exchange.refuse(&refusal))
+}
