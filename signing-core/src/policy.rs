@@ -159,6 +159,10 @@ impl Policy {
         self.callers.get(caller).is_some_and(|rules| rules.sign_data_decoded)
     }
 
+    pub(crate) fn aliases(&self) -> impl Iterator<Item = (&str, &Kid)> {
+        self.aliases.iter().map(|(alias, kid)| (alias.as_str(), kid))
+    }
+
     pub(crate) fn callers(&self) -> impl Iterator<Item = &Caller> {
         self.callers.keys()
     }

@@ -102,6 +102,11 @@ impl Rulebook {
         self.policy.authorize((&self.registry, self.generation), caller, named, algorithm, now)
     }
 
+    /// Other names for kids.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, &Kid)> {
+        self.policy.aliases()
+    }
+
     /// Everyone who was granted something.
     pub fn callers(&self) -> impl Iterator<Item = &Caller> {
         self.policy.callers()

@@ -65,6 +65,7 @@ mod journal;
 mod journal_faults;
 mod journal_tools;
 mod key_forms;
+mod kms_door;
 mod later;
 mod limits;
 mod links;

@@ -215,6 +215,15 @@ pub(super) fn without_body(response: Response<Answer>) -> Response<Answer> {
     response
 }
 
+/// A refusal in other words than ours.
+pub(super) fn refusal_of_kind(
+    status: StatusCode,
+    kind: &'static str,
+    body: &impl Serialize,
+) -> Response<Answer> {
+    with_type(status, kind, body).map(|answer| Answer { is_refusal: true, ..answer })
+}
+
 /// Adds `X-Request-Id`.
 pub(super) fn name(response: &mut Response<Answer>, request_id: &str) {
     set(response, REQUEST_ID, request_id);
@@ -232,7 +241,11 @@ pub(super) fn written_json(json: Bytes) -> Response<Answer> {
     whole(StatusCode::OK, "application/json", json)
 }
 
-fn with_type(status: StatusCode, kind: &'static str, body: &impl Serialize) -> Response<Answer> {
+pub(super) fn with_type(
+    status: StatusCode,
+    kind: &'static str,
+    body: &impl Serialize,
+) -> Response<Answer> {
     // Strings and numbers under names that are strings: nothing here fails to be JSON.
     whole(status, kind, serde_json::to_vec(body).unwrap_or_default())
 }

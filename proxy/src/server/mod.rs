@@ -15,6 +15,7 @@ mod http;
 mod http2;
 mod http_date;
 mod in_flight;
+mod kms;
 mod let_in;
 mod local;
 mod loopback_peer;

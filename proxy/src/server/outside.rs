@@ -2,10 +2,10 @@
 
 use http::{Method, Uri};
 use rustls::pki_types::CertificateDer;
-use signing_core::{Caller, Input, Refusal, SignRequest};
+use signing_core::{Caller, Input, Reason, Refusal, SignRequest};
 
-use super::dialects;
 use super::route::{Resource, kid_of_query, route};
+use super::{dialects, kms};
 
 /// What a body asks to have signed; the path decides about the dialect.
 ///
@@ -30,6 +30,12 @@ pub fn verify_request(
 ) -> Result<(Input, Vec<u8>), Refusal> {
     dialects::read_verify(path, content_type, body)
         .map(|request| (request.input, request.signature))
+}
+
+/// What KMS would call a refusal.
+#[must_use]
+pub fn kms_exception(reason: Reason) -> &'static str {
+    kms::exception(reason)
 }
 
 /// Whom a client certificate names, once it is verified.
@@ -59,6 +65,7 @@ pub fn resource(uri: &Uri) -> Result<(Method, Option<String>), Refusal> {
         Resource::Sign
         | Resource::Verify
         | Resource::PublicKeyAsked
+        | Resource::Kms
         | Resource::Signers
         | Resource::Health
         | Resource::Live

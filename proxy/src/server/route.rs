@@ -11,6 +11,8 @@ use signing_core::{Reason, Refusal};
 pub(super) enum Resource {
     Sign,
     Verify,
+    /// KMS's own wire form, whatever its target.
+    Kms,
     Signers,
     PublicKeyPem,
     PublicKeyDer {
@@ -30,6 +32,7 @@ pub(super) fn route(path: &str) -> Result<(Resource, Method), Refusal> {
             (Resource::Sign, Method::POST)
         }
         "/v1/verify" | "/verify" => (Resource::Verify, Method::POST),
+        "/" => (Resource::Kms, Method::POST),
         "/v1/signers" => (Resource::Signers, Method::GET),
         "/publicKey" => (Resource::PublicKeyAsked, Method::POST),
         "/public-key" => (Resource::PublicKeyPem, Method::GET),

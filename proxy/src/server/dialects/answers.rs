@@ -19,7 +19,7 @@ pub(super) fn signed(dialect: &Dialect, release: &Release) -> Value {
     let encoded = STANDARD.encode(signature.bytes());
     let (kid, word) = (signature.kid().as_str(), algorithm_word(signature.algorithm()));
     let mut body = match dialect {
-        Dialect::Native { .. } | Dialect::Kid => {
+        Dialect::Native { .. } | Dialect::Kms { .. } | Dialect::Kid => {
             json!({"signature": encoded, "signer_kid": kid, "ts": rfc3339_millis(wall_now())})
         }
         Dialect::PayloadB64 => json!({"signature_b64": encoded, "signer_id": kid}),

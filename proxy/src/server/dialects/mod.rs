@@ -7,6 +7,7 @@
 
 mod answers;
 mod fields;
+mod kms;
 mod native;
 
 use base64::Engine as _;
@@ -27,6 +28,10 @@ use crate::breakglass::emergency::Witness;
 
 pub(super) use answers::{public_key_der, public_key_pem};
 pub(super) use fields::public_key_of;
+pub(super) use kms::read_key_id;
+
+/// Where KMS's own wire form is spoken.
+pub(super) const KMS: &str = "/";
 
 /// A dialect whose request to sign was read, with what its answer repeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(super) enum Dialect {
     SignData,
     /// `/sign/hash` and `/sign/canonical`.
     Alg,
+    /// KMS's own wire form. With `dry_run`, nothing is signed.
+    Kms { dry_run: bool },
 }
 
 /// An answer that carries a signature.
@@ -52,6 +59,7 @@ pub(super) enum Dialect {
 #[serde(untagged)]
 pub(super) enum Signed<'s> {
     Native(native::Signed<'s>),
+    Kms(kms::Signed<'s>),
     Other(Value),
 }
 
@@ -75,6 +83,8 @@ pub(super) enum VerifyDialect {
     PayloadB64,
     /// `/verify {"digest_hex"}`.
     DigestHex,
+    /// KMS's own wire form, whose requests name the algorithm. With `dry_run`, nothing is verified.
+    Kms { dry_run: bool, algorithm: Algorithm },
 }
 
 /// Whether such a body is taken at all: known before the body comes.
@@ -92,10 +102,12 @@ pub(super) fn takes(head: &Parts) -> Result<(), Refusal> {
             }
         }
     }
-    if head.uri.path().starts_with("/v1/") {
-        native::json_only(content_type(&head.headers))?;
+    let kind = content_type(&head.headers);
+    match head.uri.path() {
+        KMS => native::one_of(&["application/x-amz-json-1.1"], kind),
+        path if path.starts_with("/v1/") => native::json_only(kind),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Refuses what is not declared as JSON, in whatever dialect.
@@ -127,6 +139,7 @@ pub(super) fn read_sign(
 ) -> Result<(Dialect, SignRequest), Refusal> {
     match path {
         "/v1/sign" => native::read_sign(content_type, body),
+        KMS => kms::read_sign(body),
         "/signData" => {
             input_field(body, &["data"])?;
             fields::sign_data(body, decodes_sign_data)
@@ -155,8 +168,10 @@ pub(super) fn read_verify(
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<VerifyRequest, Refusal> {
-    if path == "/v1/verify" {
-        return native::read_verify(content_type, body);
+    match path {
+        "/v1/verify" => return native::read_verify(content_type, body),
+        KMS => return kms::read_verify(body),
+        _ => {}
     }
     match input_field(body, &["payload_b64", "digest_hex"])? {
         "payload_b64" => fields::verify_payload_b64(body),
@@ -176,6 +191,7 @@ impl Dialect {
             Self::Native { format } => {
                 native::signed((release, witness), *format, request_id).map(Signed::Native)
             }
+            Self::Kms { .. } => Some(Signed::Kms(kms::signed(release.signature()))),
             other => {
                 let mut answer = answers::signed(other, release);
                 // These answers have no receipt, but for whoever asks for the proof.
@@ -196,6 +212,10 @@ impl VerifyDialect {
     /// which it verified, else that which was asked for.
     pub(super) fn verified(self, verified: bool, signer: Option<&Signer>) -> Value {
         let kid = signer.map(|signer| signer.kid.as_str());
+        if let Self::Kms { algorithm, .. } = self {
+            let name = algorithm.name();
+            return json!({"KeyId": kid, "SignatureValid": verified, "SigningAlgorithm": name});
+        }
         let mut body = Map::from_iter([
             ("verified".to_owned(), json!(verified)),
             ("signer_kid".to_owned(), json!(kid)),

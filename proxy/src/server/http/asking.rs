@@ -11,7 +11,8 @@ use signing_core::{Door, Refusal, Signer};
 use super::exchange::Exchange;
 use crate::health::{Health, Reader};
 use crate::server::answer::{self, Answer, json_answer, status_of};
-use crate::server::dialects;
+use crate::server::dialects::{self, VerifyDialect};
+use crate::server::kms::{self, OfKeys};
 use crate::server::request_body::RequestBody;
 use crate::server::verify;
 
@@ -27,7 +28,13 @@ pub(super) async fn verify(
     let rulebook = Arc::clone(exchange.plane.monitor.gates().rulebook());
     let found = verify::verify(&rulebook, caller, &request).await?;
     let signer = found.signer.map(AsRef::as_ref);
-    Ok(json_answer(StatusCode::OK, &request.dialect.verified(found.verified, signer)))
+    match (request.dialect, signer) {
+        (VerifyDialect::Kms { dry_run: true, .. }, _) => Ok(kms::dry_run()),
+        (VerifyDialect::Kms { .. }, Some(signer)) if !found.verified => {
+            Ok(kms::invalid_signature(&signer.kid))
+        }
+        (dialect, signer) => Ok(exchange.good(&dialect.verified(found.verified, signer))),
+    }
 }
 
 /// The public key whose kid is in the body.
@@ -39,6 +46,18 @@ pub(super) async fn asked_public_key(
     let (_, body) = exchange.asked(head, body).await?;
     let kid = dialects::public_key_of(&body)?;
     public_key(exchange, Some(&kid), dialects::public_key_der)
+}
+
+/// KMS's operations about keys.
+pub(super) async fn of_keys(
+    exchange: &Exchange,
+    of: OfKeys,
+    head: &Parts,
+    body: &mut RequestBody,
+) -> Result<Response<Answer>, Refusal> {
+    let (caller, body) = exchange.asked(head, body).await?;
+    let gates = exchange.plane.monitor.gates();
+    of.answer(gates.rulebook(), caller, &body, wall_now()).map(|answer| exchange.good(&answer))
 }
 
 /// A registered public key, in the words of the dialect that asks.

@@ -1,16 +1,18 @@
-//! One request on one connection: who asks, and what its answer is made with.
+//! One request on one connection: who asks, and in which words the answer is said.
 
 use std::sync::Arc;
 
-use http::Response;
 use http::request::Parts;
+use http::{Response, StatusCode};
+use serde::Serialize;
 use signing_core::{Caller, Door, Refusal};
 
 use crate::server::DataPlane;
-use crate::server::answer::{self, Answer, problem};
+use crate::server::answer::{self, Answer, json_answer, problem};
 use crate::server::bodies::Body;
 use crate::server::connection::Connection;
 use crate::server::dialects;
+use crate::server::kms;
 use crate::server::reading;
 use crate::server::request_body::RequestBody;
 
@@ -20,7 +22,17 @@ pub(super) struct Exchange {
     pub(super) connection: Arc<Connection>,
     pub(super) door: Door,
     pub(super) caller: Result<Arc<Caller>, Refusal>,
+    pub(super) words: Words,
     pub(super) request_id: String,
+}
+
+/// In which words a refusal is said.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Words {
+    /// RFC 9457.
+    Problem,
+    /// KMS's own.
+    Kms,
 }
 
 impl Exchange {
@@ -61,8 +73,19 @@ impl Exchange {
         reading::read(body, &self.plane.limits, &shared.bodies, caller).await
     }
 
+    /// An answer that is no refusal, in the dialect's content type.
+    pub(super) fn good(&self, body: &impl Serialize) -> Response<Answer> {
+        match self.words {
+            Words::Problem => json_answer(StatusCode::OK, body),
+            Words::Kms => answer::with_type(StatusCode::OK, kms::CONTENT_TYPE_JSON, body),
+        }
+    }
+
     pub(super) fn refuse(&self, refusal: &Refusal) -> Response<Answer> {
-        problem(refusal, Some(&self.request_id))
+        match self.words {
+            Words::Problem => problem(refusal, Some(&self.request_id)),
+            Words::Kms => kms::refusal(refusal),
+        }
     }
 
     /// Whoever does not take answers gets refusals in their place.

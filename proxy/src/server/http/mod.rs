@@ -1,4 +1,4 @@
-//! From an HTTP request to an answer: who calls, what is asked for, and which answer it gets.
+//! From an HTTP request to an answer: who calls, what is asked for, and in which words it is answered.
 
 mod asking;
 mod exchange;
@@ -17,11 +17,12 @@ use super::answer::{self, Answer, json_answer};
 use super::connection::Connection;
 use super::dialects;
 use super::entrance::{Entered, Entrance};
+use super::kms::{self, Operation};
 use super::reading;
 use super::request_body::RequestBody;
 use super::route::{self, Resource};
 use crate::sign::request_context;
-use exchange::Exchange;
+use exchange::{Exchange, Words};
 
 pub(super) async fn respond(
     plane: Arc<DataPlane>,
@@ -34,7 +35,9 @@ pub(super) async fn respond(
     let request_id = request_context::request_id(&head.headers);
     let must_close = must_close(&head) || reading::is_longer(&body, plane.limits.body_max_bytes);
     let Entered { door, admitted, caller } = entrance.enter(&head);
-    let exchange = Exchange { plane, connection, door, caller, request_id };
+    let is_kms = head.uri.path() == dialects::KMS;
+    let words = if is_kms { Words::Kms } else { Words::Problem };
+    let exchange = Exchange { plane, connection, door, caller, words, request_id };
     let mut response = match admitted {
         Ok(()) => answer_to(&exchange, &head, &mut body).await,
         Err(refusal) => turn_away(&exchange, &head, refusal),
@@ -45,6 +48,9 @@ pub(super) async fn respond(
     }
     let mut response = exchange.counted(response);
     answer::name(&mut response, &exchange.request_id);
+    if is_kms {
+        kms::name(&mut response, &exchange.request_id);
+    }
     // A body that was not asked for may come all the same, or not.
     if head.version <= Version::HTTP_11 && (must_close || body.is_held_back()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -64,7 +70,12 @@ fn must_close(head: &Parts) -> bool {
 
 /// Refuses what the door admits from nobody. Requests to sign are counted all the same.
 fn turn_away(exchange: &Exchange, head: &Parts, refusal: Refusal) -> Response<Answer> {
-    if matches!(route::route(head.uri.path()), Ok((Resource::Sign, _))) {
+    let is_to_sign = match route::route(head.uri.path()) {
+        Ok((Resource::Sign, _)) => true,
+        Ok((Resource::Kms, _)) => matches!(Operation::of(&head.headers), Ok(Operation::Sign)),
+        Ok(_) | Err(_) => false,
+    };
+    if is_to_sign {
         signing::count(exchange, head, &refusal);
     }
     exchange.refuse(&refusal)
@@ -91,6 +102,12 @@ async fn answer_to(exchange: &Exchange, head: &Parts, body: &mut RequestBody) ->
     let answered = match resource {
         Resource::Sign => return signing::sign(exchange, head, body).await,
         Resource::Verify => asking::verify(exchange, head, body).await,
+        Resource::Kms => match Operation::of(&head.headers) {
+            Ok(Operation::Sign) => return signing::sign(exchange, head, body).await,
+            Ok(Operation::Verify) => asking::verify(exchange, head, body).await,
+            Ok(Operation::OfKeys(of)) => asking::of_keys(exchange, of, head, body).await,
+            Err(refusal) => Err(refusal),
+        },
         Resource::Signers => asking::signers(exchange),
         Resource::PublicKeyPem => route::kid_of_query(uri)
             .and_then(|kid| asking::public_key(exchange, kid.as_deref(), dialects::public_key_pem)),

@@ -3,21 +3,24 @@
 
 use std::fmt::Write as _;
 
-use host::clock::now;
+use host::clock::{now, wall_now};
 use http::request::Parts;
-use http::{HeaderName, Response, StatusCode};
-use signing_core::{Door, Kid, Reason, Refusal};
+use http::{HeaderName, Response};
+use signing_core::{Door, Kid, Mode, Reason, Refusal, SignRequest};
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Words};
 use crate::metrics::{Metrics, RequestResult, Stages};
-use crate::server::answer::{self, Answer, Held, json_answer};
-use crate::server::dialects;
+use crate::server::answer::{self, Answer, Held};
+use crate::server::dialects::{self, Dialect};
 use crate::server::in_flight::{RECEIPT_MAX_BYTES, Reserved, SIGNED_MAX_BYTES};
+use crate::server::kms;
 use crate::server::request_body::RequestBody;
 use crate::sign;
 use crate::sign::request_context::{self, RECEIPT, RequestContext};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// `breakglass`, where an answer has no place to say so.
+const SIGNING_MODE: HeaderName = HeaderName::from_static("signing-mode");
 
 /// Every request to sign is counted once, whatever becomes of it.
 pub(super) async fn sign(
@@ -30,7 +33,9 @@ pub(super) async fn sign(
     match try_sign(exchange, head, body, &mut unanswered).await {
         Ok((response, kid)) => {
             unanswered.answered();
-            metrics.request(door, Some(&kid), RequestResult::Signed);
+            if let Some(kid) = kid {
+                metrics.request(door, Some(&kid), RequestResult::Signed);
+            }
             response
         }
         Err(refusal) => {
@@ -63,13 +68,13 @@ pub(super) fn count(exchange: &Exchange, head: &Parts, refusal: &Refusal) {
     }
 }
 
-/// The answer, and the kid of its signature.
+/// The kid is that of the signature; a dry run has none.
 async fn try_sign(
     exchange: &Exchange,
     head: &Parts,
     body: &mut RequestBody,
     unanswered: &mut Unanswered<'_>,
-) -> Result<(Response<Answer>, Kid), Refusal> {
+) -> Result<(Response<Answer>, Option<Kid>), Refusal> {
     let (caller, plane) = (exchange.caller()?, &exchange.plane);
     if *plane.draining.borrow() {
         let detail = "the proxy is shutting down; ask another one";
@@ -90,6 +95,12 @@ async fn try_sign(
     let decodes = plane.monitor.gates().rulebook().decodes_sign_data(caller);
     let (dialect, sign_request) = dialects::read_sign(path, content_type, &body, decodes)?;
     drop(body);
+    if let Dialect::Kms { dry_run: true } = dialect {
+        let gates = plane.monitor.gates();
+        let SignRequest { signer, algorithm, .. } = &sign_request;
+        gates.rulebook().authorize(caller, signer.as_deref(), *algorithm, wall_now())?;
+        return Ok((kms::dry_run(), None));
+    }
 
     // From here on a client that is gone leaves work behind that goes on.
     unanswered.would_be = Some(Reason::Indeterminate);
@@ -106,10 +117,13 @@ async fn try_sign(
     })?;
     let total = now().since(context.received);
     plane.metrics.stages(&signed.stages, total);
-    let mut response = json_answer(StatusCode::OK, &body);
+    let mut response = exchange.good(&body);
     answer::set(&mut response, SERVER_TIMING, &server_timing(&signed.stages));
+    if matches!(exchange.words, Words::Kms) && signed.release.session().is_some() {
+        answer::set(&mut response, SIGNING_MODE, Mode::Breakglass.word());
+    }
     let held = Held { slot: signed.release.into_slot(), in_flight };
-    Ok((response.map(|answer| answer.holding(held)), kid))
+    Ok((response.map(|answer| answer.holding(held)), Some(kid)))
 }
 
 /// Counts a request whose client hangs up before its answer.

@@ -1,0 +1,3 @@
+//! KMS's own wire form.
+
+mod wire;

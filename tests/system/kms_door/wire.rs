@@ -1,0 +1,54 @@
+//! The wire form itself, at the door with certificates.
+
+use http::Method;
+use serde_json::json;
+use system_tests::{Answer, Client, Kind, World};
+
+use crate::ALICE;
+
+const AMZ_JSON: (&str, &str) = ("content-type", "application/x-amz-json-1.1");
+
+fn body() -> String {
+    json!({"KeyId": "ec", "Message": "aGk=", "SigningAlgorithm": "ECDSA_SHA_256"}).to_string()
+}
+
+async fn ask(client: &Client, target: &str, body: String) -> Answer {
+    let headers = [AMZ_JSON, ("x-amz-target", target)];
+    client.send(Method::POST, "/", &headers, body).await.unwrap()
+}
+
+#[tokio::test]
+async fn with_a_certificate_a_signature_of_aws_is_not_looked_at() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    for client in [proxy.client(ALICE).await, proxy.http2_client(ALICE).await] {
+        let plain = ask(&client, "TrentService.Sign", body()).await;
+        assert_eq!(plain.status, 200, "{plain:?}");
+        let headers = [
+            AMZ_JSON,
+            ("x-amz-target", "TrentService.Sign"),
+            ("authorization", "AWS4-HMAC-SHA256 Credential=nobody"),
+        ];
+        let signed = client.send(Method::POST, "/", &headers, body()).await.unwrap();
+        assert_eq!(signed.status, 200, "{signed:?}");
+        assert_eq!(signed.header("content-type"), "application/x-amz-json-1.1");
+        assert!(!signed.header("x-amzn-requestid").is_empty());
+        assert!(!signed.header("date").is_empty());
+        let fields: Vec<_> = signed.body.as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["KeyId", "Signature", "SigningAlgorithm"]);
+        for target in ["TrentService.Decrypt", "TrentService.", "Sign", "DynamoDB_20120810.Query"] {
+            let answer = ask(&client, target, body()).await;
+            assert_eq!(answer.status, 400, "{target}");
+            assert_eq!(answer.body["__type"], "UnsupportedOperationException", "{target}");
+            assert!(!answer.header("x-amzn-requestid").is_empty());
+        }
+        let answer = client.send(Method::POST, "/", &[AMZ_JSON], body()).await.unwrap();
+        assert_eq!(answer.body["__type"], "UnsupportedOperationException");
+        let kind = [("content-type", "text/plain"), ("x-amz-target", "TrentService.Sign")];
+        let answer = client.send(Method::POST, "/", &kind, body()).await.unwrap();
+        assert_eq!(answer.body["__type"], "ValidationException", "{answer:?}");
+        let answer = ask(&client, "TrentService.Sign", "{".to_owned()).await;
+        assert_eq!(answer.body["__type"], "ValidationException", "{answer:?}");
+    }
+}
