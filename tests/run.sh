@@ -59,7 +59,7 @@ installed="$ministack $(sha256sum <tests/requirements.txt)"
 if [ ! -x "$ministack/bin/python" ] || [ "$(cat "$ministack/installed" 2>/dev/null)" != "$installed" ]; then
   rm -rf "$ministack"
   python3 -m venv "$ministack"
-  "$ministack/bin/pip" install --quiet --disable-pip-version-check --only-binary=:all: \
+  "$ministack/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary=:all: \
     --require-hashes --requirement tests/requirements.txt
   echo "$installed" >"$ministack/installed"
 fi

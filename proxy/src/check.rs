@@ -7,7 +7,9 @@ use audit::Presence;
 use host::access::{self, Allowed};
 use host::modes::{self, Place, What};
 
-use crate::config::{self, Config, ConfigError, Draft, Environment, Members, Setting, Upstream};
+use crate::config::{
+    self, Config, ConfigError, Draft, Environment, LocalListen, Members, Proof, Setting, Upstream,
+};
 use crate::log;
 use crate::materials::Materials;
 
@@ -80,6 +82,17 @@ fn places(file: &Path, config: &Config) -> Vec<Place> {
     places.extend(lists.map(|list| Place::new("server.tls.client_crl_files", list, What::File)));
     if let Some(socket) = &config.breakglass.signer_socket {
         places.push(Place::new("breakglass.signer_socket", directory_of(socket), What::Directory));
+    }
+    for door in &config.server.local {
+        if let LocalListen::Unix(path) = &door.listen {
+            places.push(Place::new("server.local.listen", directory_of(path), What::Directory));
+        }
+        for local in &door.callers {
+            if let Proof::KeyPair { secret_file, .. } = &local.proof {
+                let key = "server.local.callers.secret_access_key_file";
+                places.push(Place::new(key, secret_file, What::Secret));
+            }
+        }
     }
     for (kid, signer) in &config.signers {
         let key = |key: &str| format!("signers {:?}: {key}", kid.as_str());

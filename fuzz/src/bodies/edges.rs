@@ -2,7 +2,7 @@
 
 use std::str::from_utf8;
 
-use http::Uri;
+use http::{Request, Uri};
 use serde_json::Value;
 use signctl::endpoint::{self, Verdict};
 use signctl::failure::Failure;
@@ -11,8 +11,9 @@ use signctl::target::Target;
 use signing_core::Kid;
 use signing_proxy::admin::outside as admin;
 use signing_proxy::server::outside;
+use time::OffsetDateTime;
 
-use super::{breakglass, choose};
+use super::{breakglass, choose, header_map};
 
 /// A body on the admin socket: what is recorded of it is one line, and names what can be named.
 pub(super) fn admin_body(bytes: &[u8]) {
@@ -97,4 +98,24 @@ pub(super) fn upstream_date(bytes: &[u8]) {
     let Some(whole) = date else { return };
     let more = [bytes, b"\r\nDate: Tue, 24 Nov 2026 22:18:59 GMT\r\n\r\n"].concat();
     assert_eq!(signing_proxy::doctor::date(&more), Some(whole));
+}
+
+/// A request with a signature of AWS: a line with its method and target, its headers, an empty line,
+/// its body.
+pub(super) fn aws_signature(bytes: &[u8]) {
+    let at = bytes.windows(2).position(|pair| pair == b"\n\n").unwrap_or(bytes.len());
+    let (head, body) = bytes.split_at(at);
+    let body = body.get(2..).unwrap_or_default();
+    let mut lines = head.splitn(2, |byte| *byte == b'\n');
+    let first = lines.next().and_then(|first| from_utf8(first).ok()).unwrap_or_default();
+    let (method, target) = first.split_once(' ').unwrap_or((first, ""));
+    let Ok(request) = Request::builder().method(method).uri(target).body(()) else { return };
+    let (mut head, ()) = request.into_parts();
+    head.headers = header_map(lines.next().unwrap_or_default());
+    // When the signatures of the corpus were made.
+    let Ok(now) = OffsetDateTime::from_unix_timestamp(1_795_615_391) else { return };
+    if let Ok(Some((id, holds))) = outside::aws_signature(&head, body, now) {
+        assert!(!holds, "a secret that nobody has made it");
+        assert!((1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
+    }
 }

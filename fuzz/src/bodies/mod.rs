@@ -28,7 +28,7 @@ use signing_proxy::sign::request_context::{self, RequestContext};
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const ALL: [(&str, Body); 26] = [
+pub const ALL: [(&str, Body); 27] = [
     ("sign_body", sign_body),
     ("verify_body", verify_body),
     ("registry", registry),
@@ -40,6 +40,7 @@ pub const ALL: [(&str, Body); 26] = [
     ("journal_bytes", journal_bytes),
     ("journal_recovery", journal::recovery),
     ("headers", headers),
+    ("aws_signature", edges::aws_signature),
     ("input", input),
     ("state_file", state_file),
     ("breakglass_request", breakglass::request),
@@ -227,7 +228,7 @@ fn journal_bytes(bytes: &[u8]) {
 }
 
 /// Headers, `name: value` a line.
-fn headers(bytes: &[u8]) {
+fn header_map(bytes: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in bytes.split(|byte| *byte == b'\n').take(64) {
         let mut parts = line.splitn(2, |byte| *byte == b':');
@@ -237,6 +238,12 @@ fn headers(bytes: &[u8]) {
             headers.append(name, value);
         }
     }
+    headers
+}
+
+/// Headers of a request.
+fn headers(bytes: &[u8]) {
+    let headers = header_map(bytes);
     let id = request_context::request_id(&headers);
     assert!((1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
     let (now, longest) = (Moment::from_nanos(u64::MAX / 2), Duration::from_secs(5));

@@ -18,6 +18,8 @@ use pem::{Block, Label};
 
 /// More than any key, chain or archive has.
 const KEY_MAX_BYTES: u64 = 1 << 20;
+/// More than any secret that is one line.
+const LINE_MAX_BYTES: usize = 256;
 /// More than any bundle of authorities or revocation list has.
 const CERTIFICATES_MAX_BYTES: u64 = 64 << 20;
 
@@ -63,6 +65,26 @@ impl fmt::Debug for PrivateKey {
 /// [`SecretError`]: it cannot be read, is no file, is empty, or is larger than any such file.
 pub fn read(file: &Path, wanted: Wanted) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     bytes_of(file, wanted).map_err(|fault| SecretError::new(file, wanted, fault))
+}
+
+/// Reads the one line in `file`, such as a secret key of a caller: without its end, 1 to 256 visible
+/// ASCII characters.
+///
+/// # Errors
+/// What is wrong, without a byte of the file.
+pub fn line(file: &Path) -> Result<Zeroizing<String>, &'static str> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LINE_MAX_BYTES + 3));
+    let opened = File::open(file).map_err(|_| "cannot be read")?;
+    opened.take(LINE_MAX_BYTES as u64 + 3).read_to_end(&mut bytes).map_err(|_| "cannot be read")?;
+    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_one = (1..=LINE_MAX_BYTES).contains(&line.len());
+    match std::str::from_utf8(line) {
+        Ok(text) if is_one && text.bytes().all(|b| b.is_ascii_graphic()) => {
+            Ok(Zeroizing::new(text.to_owned()))
+        }
+        Ok(_) | Err(_) => Err("is not one line of 1 to 256 visible ASCII characters"),
+    }
 }
 
 /// Reads the one private key in `file`. Other blocks beside it, such as its certificate, are passed

@@ -33,9 +33,9 @@ pub struct LocalPlaces {
 ///
 /// # Errors
 /// [`StartError`], of the first that cannot be bound.
-pub(super) fn bind(doors: &[Local]) -> Result<LocalDoors, StartError> {
-    let bound = doors.iter().map(|door| {
-        let listening = match &door.listen {
+pub(super) fn bind(places: &[Local], doors: Vec<Arc<LocalDoor>>) -> Result<LocalDoors, StartError> {
+    let bound = places.iter().zip(doors).map(|(place, door)| {
+        let listening = match &place.listen {
             LocalListen::Loopback(address) => {
                 Listening::Loopback(listen("server.local.listen", *address)?)
             }
@@ -44,7 +44,7 @@ pub(super) fn bind(doors: &[Local]) -> Result<LocalDoors, StartError> {
                 Listening::Unix(listener, bound)
             }
         };
-        Ok((Arc::new(LocalDoor::new(door)), listening))
+        Ok((door, listening))
     });
     bound.collect::<Result<_, StartError>>().map(LocalDoors)
 }

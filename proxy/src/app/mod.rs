@@ -90,13 +90,14 @@ impl App {
         log: Log,
         signals: Signals,
     ) -> Result<Self, StartError> {
-        let Materials { config, registry, policy, tls, audit_key, development_keys } = materials;
+        let Materials { config, registry, policy, tls, local_doors, audit_key, development_keys } =
+            materials;
         let (audit_key_id, signer) = (audit_key.key.id(), Settings::of(&config, &registry));
 
         // What can fail for good is claimed first, and the sockets before any thread.
         let on_disk = OnDisk::open(&config, audit_key, &registry, environment)?;
         let listeners = Listeners::bind(&config)?;
-        let doors = local_doors::bind(&config.server.local)?;
+        let doors = local_doors::bind(&config.server.local, local_doors)?;
         let listen = listeners.data.local_addr()?;
         let metrics_listen = listeners.metrics.local_addr()?;
         let data = Builder::new_multi_thread().thread_name("data").enable_all().build()?;

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use host::environment::Environment;
 use host::section::Section;
 use signing_core::Caller;
 
+use super::credential;
 use super::places::{clash, too_long_for_a_socket};
 
 /// The guard that asks for client certificates everywhere.
@@ -22,7 +24,7 @@ const OVERFLOW_UID: u32 = 65_534;
 
 const EXPECTED_LISTEN: &str =
     "expected a loopback address and port such as 127.0.0.1:8444, or unix:PATH";
-const ONE_PROOF: &str = "give exactly one of uid, token_sha256 and anyone";
+const ONE_PROOF: &str = "give exactly one of uid, token_sha256, access_key_id and anyone";
 
 /// A local door.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,13 @@ pub enum Proof {
     Uid(u32),
     /// A bearer token, by its SHA-256.
     Token([u8; 32]),
+    /// A key pair of the form that AWS has: requests are signed with its secret (SigV4).
+    KeyPair {
+        /// Its public half.
+        access_key_id: String,
+        /// The file of its secret half.
+        secret_file: PathBuf,
+    },
     /// Nothing: whoever reaches the door is this caller.
     Anyone,
 }
@@ -75,7 +84,7 @@ impl std::fmt::Display for LocalListen {
 /// taken.
 pub(super) fn doors(
     sections: Vec<Section>,
-    directory: &Path,
+    (directory, environment): (&Path, &Environment),
     asking: &[String],
     data_plane: SocketAddr,
 ) -> Vec<Local> {
@@ -91,7 +100,7 @@ pub(super) fn doors(
             );
         }
         let listen = listen(&mut section, directory);
-        let callers = callers(&mut section);
+        let callers = callers(&mut section, directory, environment);
         if let Some(listen) = listen {
             let taken = match &listen {
                 LocalListen::Loopback(address) => clash(*address, data_plane),
@@ -145,7 +154,7 @@ fn listen(section: &mut Section, directory: &Path) -> Option<LocalListen> {
     }
 }
 
-fn callers(section: &mut Section) -> Vec<LocalCaller> {
+fn callers(section: &mut Section, directory: &Path, environment: &Environment) -> Vec<LocalCaller> {
     let sections = section.sections("callers");
     if sections.is_empty() {
         section
@@ -160,9 +169,9 @@ fn callers(section: &mut Section) -> Vec<LocalCaller> {
         let caller = caller.and_then(|caller| {
             caller.map_err(|why| section.mistake("name", why)).map(Arc::new).ok()
         });
-        let proof = proof(&mut section);
+        let proof = proof(&mut section, directory, environment);
         if let Some(proof) = &proof {
-            if !proofs.insert(proof.clone()) {
+            if !proofs.insert(distinct(proof)) {
                 let what =
                     "has the same proof as another caller of this door; give it one of its own";
                 section.mistake("name", what);
@@ -184,11 +193,31 @@ fn callers(section: &mut Section) -> Vec<LocalCaller> {
 }
 
 /// The one proof of a caller.
-fn proof(section: &mut Section) -> Option<Proof> {
+fn proof(section: &mut Section, directory: &Path, environment: &Environment) -> Option<Proof> {
     let uid = section.number_if_there("uid", 0..=u64::from(u32::MAX - 1));
     let token = section.text("token_sha256");
+    let id = section.text("access_key_id");
+    let (file, named) = ("secret_access_key_file", "secret_access_key_credential");
+    let place = match id {
+        Some(_) => credential::place(section, (file, named), directory, environment),
+        // Known keys all the same: what stands there without an id is a mistake.
+        None => {
+            let there = section.text(file).or(section.text(named));
+            if there.is_some() {
+                section.mistake(file, "stands without access_key_id; name the key pair's id too");
+            }
+            None
+        }
+    };
     let anyone = section.flag("anyone", false);
+    if let (None, None, Some(id), false) = (&uid, &token, &id, anyone) {
+        return key_pair(section, id, place);
+    }
     match (uid, token, anyone) {
+        _ if id.is_some() => {
+            section.mistake("name", format!("has several proofs; {ONE_PROOF}"));
+            None
+        }
         (Some(uid), None, false) => match u32::try_from(uid) {
             Ok(uid) if uid != OVERFLOW_UID => Some(Proof::Uid(uid)),
             Ok(_) | Err(_) => {
@@ -226,4 +255,27 @@ fn token_hash(section: &mut Section, text: &str) -> Option<Proof> {
         return None;
     }
     Some(Proof::Token(hash))
+}
+
+/// What of a proof two callers of a door cannot share.
+fn distinct(proof: &Proof) -> Proof {
+    match proof {
+        Proof::KeyPair { access_key_id, .. } => {
+            let access_key_id = access_key_id.clone();
+            Proof::KeyPair { access_key_id, secret_file: PathBuf::new() }
+        }
+        Proof::Uid(_) | Proof::Token(_) | Proof::Anyone => proof.clone(),
+    }
+}
+
+/// The id as AWS has it (IAM `accessKeyIdType`): 16 to 128 letters, digits and underscores.
+fn key_pair(section: &mut Section, id: &str, secret_file: Option<PathBuf>) -> Option<Proof> {
+    let is_id = (16..=128).contains(&id.len())
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !is_id {
+        let what = format!("is {id:?}, expected 16 to 128 letters, digits and underscores");
+        section.mistake("access_key_id", what);
+        return None;
+    }
+    Some(Proof::KeyPair { access_key_id: id.to_owned(), secret_file: secret_file? })
 }

@@ -8,6 +8,7 @@
 
 mod aws_kms;
 mod changes;
+mod credential;
 mod gate;
 mod grants;
 mod local;
@@ -286,7 +287,7 @@ pub fn mistakes(
 #[must_use]
 pub fn environment_notes(environment: &Environment) -> Vec<String> {
     let variables: Vec<_> =
-        aws_kms::variables().chain([pkcs11::CREDENTIALS]).chain(Proxies::variables()).collect();
+        aws_kms::variables().chain([credential::CREDENTIALS]).chain(Proxies::variables()).collect();
     environment.notes(parse::PREFIX, &variables)
 }
 

@@ -28,7 +28,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
     environment.override_keys(PREFIX, &mut table, &mistakes);
     let mut root = Section::root(table, &mistakes);
     let asking = environment.asks_for_the_real_thing();
-    let reader = Reader { directory, asking: &asking };
+    let reader = Reader { directory, environment, asking: &asking };
 
     let (deployment, setting) = reader.deployment(root.section("deployment"));
     let server = reader.server(root.section("server"));
@@ -78,6 +78,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
 
 struct Reader<'a> {
     directory: &'a Path,
+    environment: &'a Environment,
     /// What in the environment asks for the real thing.
     asking: &'a [String],
 }
@@ -128,7 +129,7 @@ impl Reader<'_> {
         let server = Server {
             listen,
             tls,
-            local: local::doors(doors, self.directory, self.asking, listen),
+            local: local::doors(doors, (self.directory, self.environment), self.asking, listen),
             connections_max: count(&mut section, "connections_max", 1024, 100_000),
             connections_per_caller_max: count(
                 &mut section,

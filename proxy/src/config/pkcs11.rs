@@ -1,13 +1,12 @@
 //! A key on a PKCS#11 token: `provider = "pkcs11"`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use host::environment::Environment;
 use host::section::Section;
 use upstream::settings::Pkcs11;
 
-/// Where systemd puts credentials (systemd.exec(5), `LoadCredential=`).
-pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+use super::credential;
 
 /// A token's label has so many bytes (PKCS#11 3.1, `CK_TOKEN_INFO`).
 const LABEL_MAX_BYTES: usize = 32;
@@ -38,7 +37,9 @@ pub(super) fn pkcs11(section: &mut Section, directory: &Path, environment: &Envi
             format!("is {id:?}, expected an even number of hex digits, such as \"01a2\""),
         );
     }
-    let pin_file = pin_file(section, directory, environment);
+    let pin_file =
+        credential::place(section, ("pin_file", "pin_credential"), directory, environment)
+            .unwrap_or_default();
     let threads = usize::try_from(section.number("threads", 4, 1..=64)).unwrap_or(1);
     let call_timeout = section.millis("call_timeout_ms", 2_000);
     let start_timeout = section.millis("start_timeout_ms", 30_000);
@@ -53,55 +54,5 @@ pub(super) fn pkcs11(section: &mut Section, directory: &Path, environment: &Envi
         call_timeout,
         start_timeout,
         worker_file,
-    }
-}
-
-/// The place of the PIN: a file, or a credential of systemd's. Never the PIN itself.
-fn pin_file(section: &mut Section, directory: &Path, environment: &Environment) -> PathBuf {
-    let file = section.text("pin_file").filter(|text| !text.is_empty());
-    let credential = section.text("pin_credential").filter(|text| !text.is_empty());
-    match (file, credential) {
-        (Some(file), None) => directory.join(file),
-        (None, Some(name)) if name.contains('/') || name == "." || name == ".." => {
-            section.mistake(
-                "pin_credential",
-                format!("is {name:?}, expected the name of a LoadCredential= line, without \"/\""),
-            );
-            PathBuf::new()
-        }
-        (None, Some(name)) => match environment.get(CREDENTIALS).map(Path::new) {
-            Some(credentials) if credentials.is_absolute() => credentials.join(name),
-            Some(credentials) => {
-                section.mistake(
-                    "pin_credential",
-                    format!(
-                        "is {name:?}, but {CREDENTIALS} is {credentials:?}, expected the absolute \
-                         path that systemd sets; start the proxy by systemd, or name a pin_file"
-                    ),
-                );
-                PathBuf::new()
-            }
-            None => {
-                section.mistake(
-                    "pin_credential",
-                    format!(
-                        "is {name:?}, but {CREDENTIALS} is not set; start the proxy by systemd with \
-                         LoadCredential={name}:FILE, or name a pin_file"
-                    ),
-                );
-                PathBuf::new()
-            }
-        },
-        (Some(_), Some(_)) => {
-            section.mistake("pin_file", "stands beside pin_credential; name one of them");
-            PathBuf::new()
-        }
-        (None, None) => {
-            section.mistake(
-                "pin_file",
-                "is missing; name the file that holds the PIN of the token's user, or pin_credential",
-            );
-            PathBuf::new()
-        }
     }
 }

@@ -5,6 +5,7 @@ mod notes;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use audit::AuditKey;
 use development::DevelopmentKey;
@@ -16,7 +17,7 @@ use signing_core::{Algorithm, Kid, Policy, Registry, json};
 use time::OffsetDateTime;
 
 use crate::config::{Config, ConfigError, Draft, Environment, Upstream};
-use crate::server::registry_json;
+use crate::server::{LocalDoor, registry_json};
 use host::files;
 
 /// A configuration with all its files read.
@@ -30,6 +31,8 @@ pub struct Materials {
     pub policy: Policy,
     /// The data plane's TLS.
     pub tls: ServerTls,
+    /// The local doors, with the secrets of their callers.
+    pub local_doors: Vec<Arc<LocalDoor>>,
     /// The key that signs the journal's records.
     pub audit_key: RegisteredAuditKey,
     /// The development provider's keys, if there are any.
@@ -62,22 +65,25 @@ impl Materials {
         }
         let tls = tls(&config.server.tls, wall_now());
         let development_keys = development_keys(&config);
+        let local_doors = LocalDoor::load(&config.server.local);
         let audit_key = audit_key(&config, registry.as_ref().ok());
-        match (registry, tls, development_keys, audit_key) {
-            (Ok(registry), Ok(tls), Ok(development_keys), Ok(Some(audit_key)))
+        match (registry, tls, development_keys, audit_key, local_doors) {
+            (Ok(registry), Ok(tls), Ok(development_keys), Ok(Some(audit_key)), Ok(local_doors))
                 if mistakes.is_empty() =>
             {
                 Ok(Self {
                     policy: Policy::new(config.callers.clone(), config.aliases.clone()),
                     registry,
                     tls,
+                    local_doors,
                     audit_key,
                     development_keys,
                     config,
                 })
             }
-            (registry, tls, development_keys, audit_key) => {
-                let found = [registry.err(), tls.err(), audit_key.err(), development_keys.err()];
+            (registry, tls, development_keys, audit_key, local_doors) => {
+                let (keys, doors) = (development_keys.err(), local_doors.err());
+                let found = [registry.err(), tls.err(), audit_key.err(), keys, doors];
                 mistakes.extend(found.into_iter().flatten().flatten());
                 Err(ConfigError { file: file.to_owned(), mistakes })
             }

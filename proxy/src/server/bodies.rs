@@ -41,18 +41,19 @@ impl Bodies {
         Self(Arc::new(Shares([own, Arc::clone(all)])))
     }
 
-    /// Keeps so many bytes for a body of `caller`.
+    /// Keeps so many bytes for a body of `caller`, if it is known.
     ///
     /// # Errors
     /// The refusal, if they have no room. Whoever is refused is told which limit is reached.
-    pub(super) fn keep(&self, bytes: u64, caller: &Caller) -> Result<Kept, Refusal> {
+    pub(super) fn keep(&self, bytes: u64, caller: Option<&Caller>) -> Result<Kept, Refusal> {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         match self.0.try_add(bytes) {
             Ok(()) => Ok(Kept { of: self.clone(), bytes }),
             Err(full) => {
                 let (key, max) = (full.key(), full.max());
-                let whose = match key {
-                    OF_CALLER => format!("of the caller {caller}"),
+                let whose = match (key, caller) {
+                    (OF_CALLER, Some(caller)) => format!("of the caller {caller}"),
+                    (OF_CALLER, None) => "of clients that have not proved who calls".to_owned(),
                     _ => "of all callers".to_owned(),
                 };
                 let detail = format!(

@@ -1,11 +1,13 @@
 //! Bytes from outside, read as a connection would read them, without one: what is fuzzed.
 
+use http::request::Parts;
 use http::{Method, Uri};
 use rustls::pki_types::CertificateDer;
 use signing_core::{Caller, Input, Reason, Refusal, SignRequest};
+use time::OffsetDateTime;
 
 use super::route::{Resource, kid_of_query, route};
-use super::{dialects, kms};
+use super::{dialects, kms, local};
 
 /// What a body asks to have signed; the path decides about the dialect.
 ///
@@ -32,10 +34,23 @@ pub fn verify_request(
         .map(|request| (request.input, request.signature))
 }
 
+/// Whom the AWS signature of a request names, and whether a secret that nobody has made it; None:
+/// it has no such signature.
+///
+/// # Errors
+/// The refusal that its caller would get.
+pub fn aws_signature(
+    head: &Parts,
+    body: &[u8],
+    now: OffsetDateTime,
+) -> Result<Option<(String, bool)>, Refusal> {
+    local::claimed(head, body, now).map_err(|not_proven| not_proven.refusal)
+}
+
 /// What KMS would call a refusal.
 #[must_use]
 pub fn kms_exception(reason: Reason) -> &'static str {
-    kms::exception(reason)
+    kms::exception(reason, None)
 }
 
 /// Whom a client certificate names, once it is verified.

@@ -20,12 +20,54 @@ use crate::config;
 /// allocation of 16 KiB for each request.
 const HEADERS_MAX: usize = 64;
 
+/// A request's body: read already, since a signature covers it, or not.
+#[derive(Debug)]
+pub(super) struct Unread<'b> {
+    body: &'b mut RequestBody,
+    read: Option<Body>,
+}
+
+impl<'b> Unread<'b> {
+    pub(super) fn new(body: &'b mut RequestBody) -> Self {
+        Self { body, read: None }
+    }
+
+    /// Reads it ahead, for whoever has not proved yet who calls.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub(super) async fn ahead(
+        &mut self,
+        limits: &config::Server,
+        bodies: &Bodies,
+    ) -> Result<&[u8], Refusal> {
+        let read = read(self.body, limits, bodies, None).await?;
+        Ok(self.read.insert(read))
+    }
+
+    /// Takes the whole of it, for `caller`.
+    ///
+    /// # Errors
+    /// The refusal, if a limit is reached or it does not arrive.
+    pub(super) async fn take(
+        &mut self,
+        limits: &config::Server,
+        bodies: &Bodies,
+        caller: &Caller,
+    ) -> Result<Body, Refusal> {
+        match self.read.take() {
+            Some(read) => Ok(read),
+            None => read(self.body, limits, bodies, Some(caller)).await,
+        }
+    }
+}
+
 /// Reads a body within its limits, and within what those of its caller and all together may take.
-pub(super) async fn read(
+async fn read(
     body: &mut RequestBody,
     limits: &config::Server,
     bodies: &Bodies,
-    caller: &Caller,
+    caller: Option<&Caller>,
 ) -> Result<Body, Refusal> {
     let too_large = || {
         let detail = format!("the body has more than {} bytes", limits.body_max_bytes);

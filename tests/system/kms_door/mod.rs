@@ -1,3 +1,55 @@
-//! KMS's own wire form.
+//! KMS's own wire form: every AWS SDK signs through the gate, and knows of it only what the
+//! environment says.
 
+mod clients;
+mod emulator;
+mod refusals;
+mod sdk;
 mod wire;
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use system_tests::{ProxyBuilder, World, journal};
+
+/// The key pair of the caller `local:sdk`.
+const ID: &str = "AKIALOCALCALLER00001";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+/// Where an emulator's keys are. Ours are in every region.
+const REGION: &str = "eu-test-1";
+
+/// Adds a local door at which `local:sdk` signs with its key pair.
+fn with_key_pair<'w>(world: &World, builder: ProxyBuilder<'w>) -> ProxyBuilder<'w> {
+    let file = world.scratch.write("sdk.secret", format!("{SECRET}\n"));
+    let proof =
+        format!("access_key_id = \"{ID}\"\nsecret_access_key_file = \"{}\"", file.display());
+    builder.local("127.0.0.1:0", &[("sdk", &proof)])
+}
+
+/// What a client of KMS has to be told to come here: three variables, and its region.
+fn environment(command: &mut Command, place: &str, (id, secret): (&str, &str)) {
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("AWS_ENDPOINT_URL_KMS", format!("http://{place}"))
+        .env("AWS_ACCESS_KEY_ID", id)
+        .env("AWS_SECRET_ACCESS_KEY", secret)
+        .env("AWS_REGION", REGION)
+        .env("AWS_DEFAULT_REGION", REGION)
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+}
+
+/// What boto3 gets for these calls: `[["sign", {...}], ...]`.
+fn boto3(place: &str, key_pair: (&str, &str), calls: &Value) -> Vec<Value> {
+    let mut python = journal::python("tests/kms/boto.py");
+    environment(&mut python, place, key_pair);
+    python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = python.spawn().unwrap();
+    running.stdin.take().unwrap().write_all(calls.to_string().as_bytes()).unwrap();
+    let output = running.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}

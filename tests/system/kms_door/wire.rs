@@ -1,9 +1,11 @@
-//! The wire form itself, at the door with certificates.
+//! The wire form itself, at the door with certificates and at local ones.
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
+use system_tests::client::local;
 use system_tests::{Answer, Client, Kind, World};
 
+use super::with_key_pair;
 use crate::ALICE;
 
 const AMZ_JSON: (&str, &str) = ("content-type", "application/x-amz-json-1.1");
@@ -50,5 +52,25 @@ async fn with_a_certificate_a_signature_of_aws_is_not_looked_at() {
         assert_eq!(answer.body["__type"], "ValidationException", "{answer:?}");
         let answer = ask(&client, "TrentService.Sign", "{".to_owned()).await;
         assert_eq!(answer.body["__type"], "ValidationException", "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_proof_a_door_with_key_pairs_says_so_in_kmss_words() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let builder = world.proxy().signer("ec", &key).caller("local:sdk", &["ec"]);
+    let proxy = with_key_pair(&world, builder).start().await;
+    let target = ("x-amz-target", "TrentService.Sign");
+    for (more, code) in [
+        (vec![], "MissingAuthenticationTokenException"),
+        (vec![("authorization", "AWS4-HMAC-SHA256 Credential=x")], "IncompleteSignatureException"),
+        (vec![("authorization", "Bearer x")], "IncompleteSignatureException"),
+        (vec![("origin", "http://evil.example")], "UnrecognizedClientException"),
+    ] {
+        let headers = [&[AMZ_JSON, target], &more[..]].concat();
+        let answer = local(&proxy.local[0], "POST", "/", &headers, body()).await;
+        assert_eq!((answer.status, &answer.body["__type"]), (400, &json!(code)), "{more:?}");
+        assert_ne!(answer.body["message"], Value::Null);
     }
 }

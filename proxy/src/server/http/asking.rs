@@ -13,14 +13,14 @@ use crate::health::{Health, Reader};
 use crate::server::answer::{self, Answer, json_answer, status_of};
 use crate::server::dialects::{self, VerifyDialect};
 use crate::server::kms::{self, OfKeys};
-use crate::server::request_body::RequestBody;
+use crate::server::reading::Unread;
 use crate::server::verify;
 
 /// Whether a signature verifies, and under which key.
 pub(super) async fn verify(
     exchange: &Exchange,
     head: &Parts,
-    body: &mut RequestBody,
+    body: &mut Unread<'_>,
 ) -> Result<Response<Answer>, Refusal> {
     let (caller, body) = exchange.asked(head, body).await?;
     let (path, content_type) = (head.uri.path(), dialects::content_type(&head.headers));
@@ -41,7 +41,7 @@ pub(super) async fn verify(
 pub(super) async fn asked_public_key(
     exchange: &Exchange,
     head: &Parts,
-    body: &mut RequestBody,
+    body: &mut Unread<'_>,
 ) -> Result<Response<Answer>, Refusal> {
     let (_, body) = exchange.asked(head, body).await?;
     let kid = dialects::public_key_of(&body)?;
@@ -53,7 +53,7 @@ pub(super) async fn of_keys(
     exchange: &Exchange,
     of: OfKeys,
     head: &Parts,
-    body: &mut RequestBody,
+    body: &mut Unread<'_>,
 ) -> Result<Response<Answer>, Refusal> {
     let (caller, body) = exchange.asked(head, body).await?;
     let gates = exchange.plane.monitor.gates();

@@ -13,8 +13,8 @@ use crate::server::bodies::Body;
 use crate::server::connection::Connection;
 use crate::server::dialects;
 use crate::server::kms;
-use crate::server::reading;
-use crate::server::request_body::RequestBody;
+use crate::server::local::Fault;
+use crate::server::reading::Unread;
 
 /// One request on one connection.
 pub(super) struct Exchange {
@@ -31,8 +31,8 @@ pub(super) struct Exchange {
 pub(super) enum Words {
     /// RFC 9457.
     Problem,
-    /// KMS's own.
-    Kms,
+    /// KMS's own. What is wrong with a proof has words of its own there.
+    Kms(Option<Fault>),
 }
 
 impl Exchange {
@@ -51,7 +51,7 @@ impl Exchange {
     pub(super) async fn asked(
         &self,
         head: &Parts,
-        body: &mut RequestBody,
+        body: &mut Unread<'_>,
     ) -> Result<(&Arc<Caller>, Body), Refusal> {
         let caller = self.caller()?;
         self.plane.rates.take(caller)?;
@@ -67,24 +67,24 @@ impl Exchange {
     pub(super) async fn read(
         &self,
         caller: &Caller,
-        body: &mut RequestBody,
+        body: &mut Unread<'_>,
     ) -> Result<Body, Refusal> {
         let shared = self.connection.shared();
-        reading::read(body, &self.plane.limits, &shared.bodies, caller).await
+        body.take(&self.plane.limits, &shared.bodies, caller).await
     }
 
     /// An answer that is no refusal, in the dialect's content type.
     pub(super) fn good(&self, body: &impl Serialize) -> Response<Answer> {
         match self.words {
             Words::Problem => json_answer(StatusCode::OK, body),
-            Words::Kms => answer::with_type(StatusCode::OK, kms::CONTENT_TYPE_JSON, body),
+            Words::Kms(_) => answer::with_type(StatusCode::OK, kms::CONTENT_TYPE_JSON, body),
         }
     }
 
     pub(super) fn refuse(&self, refusal: &Refusal) -> Response<Answer> {
         match self.words {
             Words::Problem => problem(refusal, Some(&self.request_id)),
-            Words::Kms => kms::refusal(refusal),
+            Words::Kms(fault) => kms::refusal(refusal, fault),
         }
     }
 

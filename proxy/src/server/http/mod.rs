@@ -16,11 +16,14 @@ use super::DataPlane;
 use super::answer::{self, Answer, json_answer};
 use super::connection::Connection;
 use super::dialects;
-use super::entrance::{Entered, Entrance};
+use super::entrance::{Entered, Entrance, Identity};
 use super::kms::{self, Operation};
-use super::reading;
+use super::local::{Calls, NotProven};
+use super::reading::{self, Unread};
 use super::request_body::RequestBody;
 use super::route::{self, Resource};
+use super::shared::Shared;
+use crate::config;
 use crate::sign::request_context;
 use exchange::{Exchange, Words};
 
@@ -34,12 +37,15 @@ pub(super) async fn respond(
     let (head, mut body) = request.into_parts();
     let request_id = request_context::request_id(&head.headers);
     let must_close = must_close(&head) || reading::is_longer(&body, plane.limits.body_max_bytes);
-    let Entered { door, admitted, caller } = entrance.enter(&head);
+    let Entered { door, admitted, calls } = entrance.enter(&head);
+    let mut unread = Unread::new(&mut body);
+    let (limits, shared) = (&plane.limits, connection.shared());
+    let Identity { caller, fault } = identify(calls, &head, &mut unread, limits, &shared).await;
     let is_kms = head.uri.path() == dialects::KMS;
-    let words = if is_kms { Words::Kms } else { Words::Problem };
+    let words = if is_kms { Words::Kms(fault) } else { Words::Problem };
     let exchange = Exchange { plane, connection, door, caller, words, request_id };
     let mut response = match admitted {
-        Ok(()) => answer_to(&exchange, &head, &mut body).await,
+        Ok(()) => answer_to(&exchange, &head, &mut unread).await,
         Err(refusal) => turn_away(&exchange, &head, refusal),
     };
     if head.method == Method::HEAD && head.version == Version::HTTP_2 {
@@ -59,6 +65,28 @@ pub(super) async fn respond(
         tokio::spawn(reading::discard(body, exchange.plane));
     }
     response
+}
+
+/// Who calls. A signature covers the body, so for that it is read before anything else is known.
+async fn identify(
+    calls: Result<Calls, NotProven>,
+    head: &Parts,
+    unread: &mut Unread<'_>,
+    limits: &config::Server,
+    shared: &Shared,
+) -> Identity {
+    let signed = match calls {
+        Ok(Calls::Known(caller)) => return Ok(caller).into(),
+        Err(not_proven) => return Err(not_proven).into(),
+        Ok(Calls::Signed(signed)) => signed,
+    };
+    if let Err(refusal) = reading::check_headers(&head.headers, limits.headers_max_bytes) {
+        return Err(refusal.into()).into();
+    }
+    match unread.ahead(limits, &shared.bodies).await {
+        Ok(body) => signed.caller(head, body).into(),
+        Err(refusal) => Err(refusal.into()).into(),
+    }
 }
 
 /// hyper resolves a Content-Length beside a Transfer-Encoding by RFC 9112 6.3,
@@ -81,7 +109,7 @@ fn turn_away(exchange: &Exchange, head: &Parts, refusal: Refusal) -> Response<An
     exchange.refuse(&refusal)
 }
 
-async fn answer_to(exchange: &Exchange, head: &Parts, body: &mut RequestBody) -> Response<Answer> {
+async fn answer_to(exchange: &Exchange, head: &Parts, body: &mut Unread<'_>) -> Response<Answer> {
     let Parts { method, uri, .. } = head;
     let headers_max_bytes = exchange.plane.limits.headers_max_bytes;
     if let Err(refusal) = reading::check_headers(&head.headers, headers_max_bytes) {

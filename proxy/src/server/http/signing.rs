@@ -14,7 +14,7 @@ use crate::server::answer::{self, Answer, Held};
 use crate::server::dialects::{self, Dialect};
 use crate::server::in_flight::{RECEIPT_MAX_BYTES, Reserved, SIGNED_MAX_BYTES};
 use crate::server::kms;
-use crate::server::request_body::RequestBody;
+use crate::server::reading::Unread;
 use crate::sign;
 use crate::sign::request_context::{self, RECEIPT, RequestContext};
 
@@ -26,7 +26,7 @@ const SIGNING_MODE: HeaderName = HeaderName::from_static("signing-mode");
 pub(super) async fn sign(
     exchange: &Exchange,
     head: &Parts,
-    body: &mut RequestBody,
+    body: &mut Unread<'_>,
 ) -> Response<Answer> {
     let (metrics, door) = (&exchange.plane.metrics, exchange.door);
     let mut unanswered = Unanswered { metrics, door, would_be: Some(Reason::InvalidRequest) };
@@ -72,7 +72,7 @@ pub(super) fn count(exchange: &Exchange, head: &Parts, refusal: &Refusal) {
 async fn try_sign(
     exchange: &Exchange,
     head: &Parts,
-    body: &mut RequestBody,
+    body: &mut Unread<'_>,
     unanswered: &mut Unanswered<'_>,
 ) -> Result<(Response<Answer>, Option<Kid>), Refusal> {
     let (caller, plane) = (exchange.caller()?, &exchange.plane);
@@ -119,7 +119,7 @@ async fn try_sign(
     plane.metrics.stages(&signed.stages, total);
     let mut response = exchange.good(&body);
     answer::set(&mut response, SERVER_TIMING, &server_timing(&signed.stages));
-    if matches!(exchange.words, Words::Kms) && signed.release.session().is_some() {
+    if matches!(exchange.words, Words::Kms(_)) && signed.release.session().is_some() {
         answer::set(&mut response, SIGNING_MODE, Mode::Breakglass.word());
     }
     let held = Held { slot: signed.release.into_slot(), in_flight };

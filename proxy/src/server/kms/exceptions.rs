@@ -7,12 +7,13 @@ use signing_core::{Reason, Refusal};
 
 use super::CONTENT_TYPE_JSON;
 use crate::server::answer::{self, Answer};
+use crate::server::local::Fault;
 
 /// `x-amzn-RequestId`, with every answer of KMS.
 const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// The exception of a refusal.
-pub(in crate::server) fn exception(reason: Reason) -> &'static str {
+/// The exception of a refusal. `fault` says more of a proof that failed.
+pub(in crate::server) fn exception(reason: Reason, fault: Option<Fault>) -> &'static str {
     match reason {
         Reason::InvalidRequest
         | Reason::InvalidDigest
@@ -22,7 +23,12 @@ pub(in crate::server) fn exception(reason: Reason) -> &'static str {
         | Reason::UnsupportedMediaType
         | Reason::HeadersTooLarge => "ValidationException",
         Reason::AlgorithmNotSupported => "InvalidKeyUsageException",
-        Reason::Unauthenticated => "UnrecognizedClientException",
+        Reason::Unauthenticated => match fault {
+            Some(Fault::Invalid) => "InvalidSignatureException",
+            Some(Fault::Incomplete) => "IncompleteSignatureException",
+            Some(Fault::Missing) => "MissingAuthenticationTokenException",
+            Some(Fault::Unknown) | None => "UnrecognizedClientException",
+        },
         Reason::CallerNotAuthorized | Reason::AlgorithmNotAllowed => "AccessDeniedException",
         Reason::SignerUnknown => "NotFoundException",
         Reason::NotFound | Reason::MethodNotAllowed => "UnsupportedOperationException",
@@ -50,12 +56,12 @@ pub(in crate::server) fn exception(reason: Reason) -> &'static str {
 }
 
 /// A refusal, as KMS would say it. All have status 400.
-pub(in crate::server) fn refusal(refusal: &Refusal) -> Response<Answer> {
+pub(in crate::server) fn refusal(refusal: &Refusal, fault: Option<Fault>) -> Response<Answer> {
     let mut message = format!("{}: {}", refusal.reason, refusal.detail);
     if matches!(refusal.reason, Reason::DeadlineExceeded | Reason::Indeterminate) {
         message.push_str(". The input may have been signed all the same");
     }
-    let kind = exception(refusal.reason);
+    let kind = exception(refusal.reason, fault);
     said(StatusCode::BAD_REQUEST, kind, &message)
 }
 

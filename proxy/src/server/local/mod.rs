@@ -1,20 +1,27 @@
 //! A local door: callers of this machine, without a client certificate. It proves who calls, and
 //! nothing else: from there on a request passes what every other request passes.
 
+mod fault;
 mod proofs;
+mod sigv4;
 mod strangers;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use host::clock::wall_now;
 use http::Method;
 use http::request::Parts;
 use signing_core::{Caller, Refusal};
+use time::OffsetDateTime;
 
 use super::connections::Listed;
 use super::dialects;
 use super::handshakes::Handshake;
 use crate::config;
-use proofs::Proofs;
+use proofs::{Proofs, Shown};
+use sigv4::{Claim, Secret};
+
+pub(super) use fault::{Fault, NotProven};
 
 /// A local door.
 #[derive(Debug)]
@@ -33,11 +40,49 @@ pub(super) struct Visit {
     place: Mutex<Option<Handshake>>,
 }
 
+/// What a request shows of its caller.
+#[derive(Debug)]
+pub(super) enum Calls {
+    /// Who calls.
+    Known(Arc<Caller>),
+    /// A signature over the whole request.
+    Signed(Box<Signed>),
+}
+
+/// A signature that was not checked yet.
+#[derive(Debug)]
+pub(super) struct Signed {
+    visit: Arc<Visit>,
+    claim: Claim,
+}
+
+impl Signed {
+    /// Who signed the request.
+    ///
+    /// # Errors
+    /// `unauthenticated`; `overloaded` if the caller has too many connections.
+    pub(super) fn caller(&self, head: &Parts, body: &[u8]) -> Result<Arc<Caller>, NotProven> {
+        let proofs = &self.visit.door.proofs;
+        proofs
+            .of_claim(&self.claim, (head, body), wall_now())
+            .and_then(|caller| self.visit.proven(caller))
+    }
+}
+
 impl LocalDoor {
-    /// The door that the configuration describes.
-    #[must_use]
-    pub fn new(local: &config::Local) -> Self {
-        Self { proofs: Proofs::new(&local.callers) }
+    /// The doors that the configuration describes, in its order.
+    ///
+    /// # Errors
+    /// Every mistake of the files that they name.
+    pub fn load(doors: &[config::Local]) -> Result<Vec<Arc<Self>>, Vec<String>> {
+        let (mut loaded, mut mistakes) = (Vec::new(), Vec::new());
+        for door in doors {
+            match Proofs::load(&door.callers) {
+                Ok(proofs) => loaded.push(Arc::new(Self { proofs })),
+                Err(found) => mistakes.extend(found),
+            }
+        }
+        if mistakes.is_empty() { Ok(loaded) } else { Err(mistakes) }
     }
 
     /// Whether the user of a connection's other end matters.
@@ -91,12 +136,20 @@ impl Visit {
         Ok(())
     }
 
-    /// Who calls.
+    /// Who calls, or by which signature it would show.
     ///
     /// # Errors
     /// `unauthenticated`; `overloaded` if the caller has too many connections.
-    pub(super) fn caller(&self, head: &Parts) -> Result<Arc<Caller>, Refusal> {
-        let caller = self.door.proofs.of_request(&head.headers, self.owner.as_ref())?;
+    pub(super) fn caller(self: &Arc<Self>, head: &Parts) -> Result<Calls, NotProven> {
+        match self.door.proofs.of_request(head, self.owner.as_ref())? {
+            Shown::Caller(caller) => self.proven(caller).map(Calls::Known),
+            Shown::Claim(claim) => {
+                Ok(Calls::Signed(Box::new(Signed { visit: Arc::clone(self), claim })))
+            }
+        }
+    }
+
+    fn proven(&self, caller: Arc<Caller>) -> Result<Arc<Caller>, NotProven> {
         self.listed.belongs_to(&caller)?;
         self.place().take();
         Ok(caller)
@@ -106,4 +159,18 @@ impl Visit {
         // It is taken as a whole.
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whom the signature of a request names, and whether a secret that nobody has made it: for those
+/// who look at the parser alone. None: it has no such signature.
+pub(super) fn claimed(
+    head: &Parts,
+    body: &[u8],
+    now: OffsetDateTime,
+) -> Result<Option<(String, bool)>, NotProven> {
+    let claim = Claim::read(head)?;
+    Ok(claim.map(|claim| {
+        let holds = claim.check(&Secret::new("nobody's"), head, body, now).is_ok();
+        (claim.access_key_id, holds)
+    }))
 }

@@ -5,10 +5,15 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+use host::secret;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use signing_core::{Caller, Reason, Refusal};
+use http::request::Parts;
+use signing_core::Caller;
+use time::OffsetDateTime;
 
+use super::fault::{Fault, NotProven};
+use super::sigv4::{Claim, Secret};
 use crate::config::{LocalCaller, Proof};
 
 /// The scheme of a token (RFC 6750 2.1).
@@ -19,12 +24,26 @@ const BEARER: &str = "bearer ";
 pub(super) struct Proofs {
     uids: BTreeMap<u32, Arc<Caller>>,
     tokens: Vec<([u8; 32], Arc<Caller>)>,
+    key_pairs: BTreeMap<String, (Secret, Arc<Caller>)>,
     anyone: Option<Arc<Caller>>,
 }
 
+/// What a request shows.
+#[derive(Debug)]
+pub(super) enum Shown {
+    /// Who calls.
+    Caller(Arc<Caller>),
+    /// A signature, which has to be checked with the body.
+    Claim(Claim),
+}
+
 impl Proofs {
-    pub(super) fn new(callers: &[LocalCaller]) -> Self {
-        let mut proofs = Self::default();
+    /// Reads the secrets of key pairs.
+    ///
+    /// # Errors
+    /// Every mistake, each a sentence.
+    pub(super) fn load(callers: &[LocalCaller]) -> Result<Self, Vec<String>> {
+        let (mut proofs, mut mistakes) = (Self::default(), Vec::new());
         for LocalCaller { caller, proof } in callers {
             let caller = Arc::clone(caller);
             match proof {
@@ -32,10 +51,22 @@ impl Proofs {
                     proofs.uids.insert(*uid, caller);
                 }
                 Proof::Token(hash) => proofs.tokens.push((*hash, caller)),
+                Proof::KeyPair { access_key_id, secret_file } => match secret::line(secret_file) {
+                    Ok(line) => {
+                        let pair = (Secret::new(&line), caller);
+                        proofs.key_pairs.insert(access_key_id.clone(), pair);
+                    }
+                    Err(why) => mistakes.push(format!(
+                        "server.local: the secret_access_key_file {} of {} {why}; write the secret key \
+                         there, on one line",
+                        secret_file.display(),
+                        caller.as_str()
+                    )),
+                },
                 Proof::Anyone => proofs.anyone = Some(caller),
             }
         }
-        proofs
+        if mistakes.is_empty() { Ok(proofs) } else { Err(mistakes) }
     }
 
     /// Whether somebody is known by the user of the connection's other end.
@@ -60,21 +91,45 @@ impl Proofs {
     /// `unauthenticated`.
     pub(super) fn of_request(
         &self,
-        headers: &HeaderMap,
+        head: &Parts,
         owner: Option<&Arc<Caller>>,
-    ) -> Result<Arc<Caller>, Refusal> {
+    ) -> Result<Shown, NotProven> {
+        let headers = &head.headers;
         if !self.tokens.is_empty()
             && let Some(token) = token(headers)?
         {
-            return self.of_token(token).ok_or_else(|| {
-                refused(
-                    "the bearer token is none of this door's; send the one whose SHA-256 it has",
-                )
+            return self.of_token(token).map(Shown::Caller).ok_or_else(|| {
+                let detail =
+                    "the bearer token is none of this door's; send the one whose SHA-256 it has";
+                NotProven::new(Fault::Unknown, detail)
             });
         }
-        owner
-            .cloned()
-            .ok_or_else(|| refused(&format!("nothing proves who calls: {}", self.wanted())))
+        if !self.key_pairs.is_empty()
+            && let Some(claim) = Claim::read(head)?
+        {
+            return Ok(Shown::Claim(claim));
+        }
+        owner.cloned().map(Shown::Caller).ok_or_else(|| {
+            let shown = headers.contains_key(AUTHORIZATION);
+            let fault = if shown { Fault::Incomplete } else { Fault::Missing };
+            NotProven::new(fault, &format!("nothing proves who calls: {}", self.wanted()))
+        })
+    }
+
+    /// Whose key pair signed the request.
+    ///
+    /// # Errors
+    /// `unauthenticated`.
+    pub(super) fn of_claim(
+        &self,
+        claim: &Claim,
+        (head, body): (&Parts, &[u8]),
+        now: OffsetDateTime,
+    ) -> Result<Arc<Caller>, NotProven> {
+        let (secret, caller) = self.key_pairs.get(&claim.access_key_id).ok_or_else(|| {
+            NotProven::new(Fault::Unknown, "the access key id is none of this door's")
+        })?;
+        claim.check(secret, head, body, now).map(|()| Arc::clone(caller))
     }
 
     /// Every token is compared, each in a time that says nothing of where it differs.
@@ -91,23 +146,26 @@ impl Proofs {
     }
 
     /// What a caller has to do.
-    fn wanted(&self) -> &'static str {
-        match (self.uids.is_empty(), self.tokens.is_empty()) {
-            (false, false) => {
-                "call as a user whom this door knows, or send `Authorization: Bearer TOKEN`"
-            }
-            (false, true) => "call as a user whom this door knows",
-            (true, _) => "send `Authorization: Bearer TOKEN`",
-        }
+    fn wanted(&self) -> String {
+        let ways = [
+            (!self.uids.is_empty(), "call as a user whom this door knows"),
+            (!self.tokens.is_empty(), "send `Authorization: Bearer TOKEN`"),
+            (!self.key_pairs.is_empty(), "sign with a key pair of this door (SigV4)"),
+        ];
+        let ways = ways.into_iter().filter(|(taken, _)| *taken).map(|(_, way)| way);
+        ways.collect::<Vec<_>>().join(", or ")
     }
 }
 
 /// The token that a request shows; None: none.
-fn token(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
+fn token(headers: &HeaderMap) -> Result<Option<&[u8]>, NotProven> {
     let mut shown = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (shown.next(), shown.next()) else {
         return match headers.contains_key(AUTHORIZATION) {
-            true => Err(refused("`Authorization` is given twice; send it once")),
+            true => {
+                let detail = "`Authorization` is given twice; send it once";
+                Err(NotProven::new(Fault::Incomplete, detail))
+            }
             false => Ok(None),
         };
     };
@@ -115,10 +173,6 @@ fn token(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
     let scheme = value.get(..BEARER.len());
     let is_bearer = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER.as_bytes()));
     Ok(value.get(BEARER.len()..).filter(|_| is_bearer))
-}
-
-fn refused(detail: &str) -> Refusal {
-    Refusal::new(Reason::Unauthenticated, detail)
 }
 
 #[cfg(test)]
@@ -134,7 +188,7 @@ mod tests {
             caller: caller(name),
             proof: proof.clone(),
         };
-        Proofs::new(&all.iter().map(local).collect::<Vec<_>>())
+        Proofs::load(&all.iter().map(local).collect::<Vec<_>>()).unwrap()
     }
 
     fn of_token(token: &str) -> Proof {
@@ -143,12 +197,14 @@ mod tests {
 
     /// Who calls as `uid` with these `Authorization` headers.
     fn who(proofs: &Proofs, uid: Option<u32>, authorization: &[&str]) -> Option<String> {
-        let mut headers = HeaderMap::new();
+        let (mut head, ()) = http::Request::new(()).into_parts();
         for value in authorization {
-            headers.append(AUTHORIZATION, value.parse().unwrap());
+            head.headers.append(AUTHORIZATION, value.parse().unwrap());
         }
-        let found = proofs.of_request(&headers, proofs.of_connection(uid));
-        found.ok().map(|caller| caller.as_str().to_owned())
+        match proofs.of_request(&head, proofs.of_connection(uid)) {
+            Ok(Shown::Caller(caller)) => Some(caller.as_str().to_owned()),
+            Ok(Shown::Claim(_)) | Err(_) => None,
+        }
     }
 
     #[test]

@@ -1,0 +1,292 @@
+//! AWS Signature Version 4, as KMS's clients sign (Signature Version 4 signing process, AWS General
+//! Reference): parsed strictly, and checked over the whole request, its body included. No clock
+//! and no randomness: the time is an argument.
+
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, Method};
+use time::{Date, Duration, Month, OffsetDateTime, PrimitiveDateTime, Time};
+use zeroize::Zeroizing;
+
+use super::fault::{Fault, NotProven};
+
+/// The only algorithm: not the asymmetric `AWS4-ECDSA-P256-SHA256`, nor a streaming one.
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const SERVICE: &str = "kms";
+const TERMINATOR: &str = "aws4_request";
+/// What has to be signed: where it goes, when, what is asked, and how the body is read.
+const MUST_BE_SIGNED: [&str; 4] = ["content-type", "host", "x-amz-date", "x-amz-target"];
+const DATE: &str = "x-amz-date";
+const CONTENT_SHA256: &str = "x-amz-content-sha256";
+/// How far the clocks of caller and proxy may be apart, as with AWS.
+const SKEW_MAX: Duration = Duration::minutes(5);
+/// More than any client signs.
+const SIGNED_HEADERS_MAX: usize = 32;
+/// Longest access key id (IAM `accessKeyIdType`) and region.
+const NAME_MAX_BYTES: usize = 128;
+
+/// What an `Authorization` header says, without a proof of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::server) struct Claim {
+    pub(in crate::server) access_key_id: String,
+    /// `20261125`.
+    day: String,
+    region: String,
+    /// Sorted, in lower case.
+    signed_headers: Vec<String>,
+    signature: [u8; 32],
+    /// `20261125T140311Z`.
+    at: String,
+    when: OffsetDateTime,
+}
+
+/// A caller's secret, as HMAC begins with it. Never printed; wiped on drop.
+pub(in crate::server) struct Secret(Zeroizing<Vec<u8>>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Secret {
+    pub(in crate::server) fn new(secret: &str) -> Self {
+        let mut key = Zeroizing::new(Vec::with_capacity(4 + secret.len()));
+        key.extend_from_slice(b"AWS4");
+        key.extend_from_slice(secret.as_bytes());
+        Self(key)
+    }
+}
+
+impl Claim {
+    /// Reads what a request claims; None if it has no `Authorization` of this kind.
+    ///
+    /// # Errors
+    /// [`NotProven`] if it is of another form than KMS's clients send.
+    pub(in crate::server) fn read(head: &Parts) -> Result<Option<Self>, NotProven> {
+        let Parts { method, uri, headers, .. } = head;
+        if is_presigned(uri.query().unwrap_or_default()) {
+            return Err(incomplete(
+                "the signature is in the query (presigned); send it in `Authorization`",
+            ));
+        }
+        if !headers.contains_key(AUTHORIZATION) {
+            return Ok(None);
+        }
+        let value = sole(headers, AUTHORIZATION.as_str())
+            .ok_or_else(|| incomplete("`Authorization` is given twice, or is not ASCII"))?;
+        let Some(rest) = value.strip_prefix(ALGORITHM).and_then(|rest| rest.strip_prefix(' '))
+        else {
+            let other = value.split(' ').next().unwrap_or_default();
+            return if other.starts_with("AWS4-") {
+                Err(incomplete("the signature's algorithm is another one; use AWS4-HMAC-SHA256"))
+            } else {
+                Ok(None)
+            };
+        };
+        // What KMS's clients ask for has one target; so nothing of it needs to be brought into a
+        // form before it is signed.
+        if *method != Method::POST || uri.path() != "/" || uri.query().is_some() {
+            return Err(not_valid("a signed request is POST / without a query"));
+        }
+        let Fields { credential, signed_headers, signature } = Fields::read(rest)?;
+        let [access_key_id, day, region] = scope(credential)?;
+        let at = sole(headers, DATE).ok_or_else(|| incomplete("`X-Amz-Date` is missing"))?;
+        let when = moment(at).ok_or_else(|| incomplete("`X-Amz-Date` is not YYYYMMDDTHHMMSSZ"))?;
+        if !at.starts_with(day) {
+            return Err(not_valid("the scope's date is another one than that of `X-Amz-Date`"));
+        }
+        Ok(Some(Self {
+            access_key_id: access_key_id.to_owned(),
+            day: day.to_owned(),
+            region: region.to_owned(),
+            signed_headers: names(signed_headers)?,
+            signature: hex_32(signature)
+                .ok_or_else(|| incomplete("Signature is not 64 hex digits in lower case"))?,
+            at: at.to_owned(),
+            when,
+        }))
+    }
+
+    /// Checks that `secret` signed this request, `body` included, around `now`.
+    ///
+    /// # Errors
+    /// [`NotProven`]. It never says what the signature should be.
+    pub(in crate::server) fn check(
+        &self,
+        secret: &Secret,
+        head: &Parts,
+        body: &[u8],
+        now: OffsetDateTime,
+    ) -> Result<(), NotProven> {
+        let apart = (now - self.when).abs();
+        if apart > SKEW_MAX {
+            let sides =
+                if self.when < now { "expired: behind" } else { "not yet current: ahead of" };
+            return Err(not_valid(&format!(
+                "Signature {sides} this machine's clock by {} s, above {} s; set the clocks",
+                apart.whole_seconds(),
+                SKEW_MAX.whole_seconds()
+            )));
+        }
+        let body_hash = hex::encode(digest(&SHA256, body));
+        if head.headers.contains_key(CONTENT_SHA256)
+            && sole(&head.headers, CONTENT_SHA256) != Some(body_hash.as_str())
+        {
+            return Err(not_valid("`X-Amz-Content-Sha256` is not the SHA-256 of the body"));
+        }
+        let request = self.canonical_request(&head.headers, &body_hash)?;
+        let scope = format!("{}/{}/{SERVICE}/{TERMINATOR}", self.day, self.region);
+        let request_hash = hex::encode(digest(&SHA256, request.as_bytes()));
+        let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{request_hash}", self.at);
+        let key = [self.day.as_str(), &self.region, SERVICE, TERMINATOR].iter().fold(
+            hmac::Key::new(hmac::HMAC_SHA256, &secret.0),
+            |key, part| {
+                let next = hmac::sign(&key, part.as_bytes());
+                hmac::Key::new(hmac::HMAC_SHA256, next.as_ref())
+            },
+        );
+        // In a time that says nothing of where they differ.
+        hmac::verify(&key, to_sign.as_bytes(), &self.signature)
+            .map_err(|_| not_valid("the signature is not that of this request and secret key"))
+    }
+
+    /// The request as it is signed. The method, the path and the query are those that
+    /// [`Self::read`] takes.
+    fn canonical_request(&self, headers: &HeaderMap, body_hash: &str) -> Result<String, NotProven> {
+        let mut text = "POST\n/\n\n".to_owned();
+        for name in &self.signed_headers {
+            let value = sole(headers, name).ok_or_else(|| {
+                incomplete("a signed header is missing, given twice, or not ASCII")
+            })?;
+            // Blanks around and between words count as one (canonical headers).
+            let words: Vec<_> = value.split(' ').filter(|word| !word.is_empty()).collect();
+            // Writing into a string does not fail.
+            let _ = writeln!(text, "{name}:{}", words.join(" "));
+        }
+        let _ = write!(text, "\n{}\n{body_hash}", self.signed_headers.join(";"));
+        Ok(text)
+    }
+}
+
+/// The three fields of the header.
+struct Fields<'h> {
+    credential: &'h str,
+    signed_headers: &'h str,
+    signature: &'h str,
+}
+
+impl<'h> Fields<'h> {
+    fn read(text: &'h str) -> Result<Self, NotProven> {
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for field in text.split(',') {
+            let (name, value) = field.trim_matches(' ').split_once('=').unwrap_or((field, ""));
+            let place = match name {
+                "Credential" => &mut credential,
+                "SignedHeaders" => &mut signed_headers,
+                "Signature" => &mut signature,
+                _ => return Err(incomplete("`Authorization` has an unknown field")),
+            };
+            if place.replace(value).is_some() {
+                return Err(incomplete("`Authorization` has a field twice"));
+            }
+        }
+        match (credential, signed_headers, signature) {
+            (Some(credential), Some(signed_headers), Some(signature)) => {
+                Ok(Self { credential, signed_headers, signature })
+            }
+            (..) => Err(incomplete(
+                "`Authorization` lacks one of Credential, SignedHeaders and Signature",
+            )),
+        }
+    }
+}
+
+/// Access key id, day and region of `ID/20261125/eu-central-1/kms/aws4_request`.
+fn scope(credential: &str) -> Result<[&str; 3], NotProven> {
+    let parts: Vec<_> = credential.split('/').collect();
+    let [id, day, region, service, terminator] = parts[..] else {
+        return Err(incomplete("Credential is not ID/YYYYMMDD/REGION/kms/aws4_request"));
+    };
+    let is_name = |text: &str| {
+        (1..=NAME_MAX_BYTES).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let is_day = day.len() == 8 && day.bytes().all(|b| b.is_ascii_digit());
+    if !is_name(id) || !is_name(region) || !is_day {
+        return Err(incomplete("Credential is not ID/YYYYMMDD/REGION/kms/aws4_request"));
+    }
+    if service != SERVICE || terminator != TERMINATOR {
+        return Err(not_valid(
+            "the credential should be scoped to the service kms and aws4_request",
+        ));
+    }
+    Ok([id, day, region])
+}
+
+fn names(text: &str) -> Result<Vec<String>, NotProven> {
+    let names: Vec<_> = text.split(';').map(str::to_owned).collect();
+    let is_name =
+        |name: &String| name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+    let sorted = names.windows(2).all(|pair| matches!(pair, [one, next] if one < next));
+    if names.len() > SIGNED_HEADERS_MAX
+        || !sorted
+        || names.iter().any(String::is_empty)
+        || !names.iter().all(is_name)
+    {
+        return Err(incomplete("SignedHeaders are not names in lower case, sorted, each once"));
+    }
+    match MUST_BE_SIGNED.iter().find(|must| !names.iter().any(|name| name == *must)) {
+        None => Ok(names),
+        Some(missing) => Err(incomplete(&format!("SignedHeaders lack {missing}"))),
+    }
+}
+
+/// The only value of a header, which has to be printable ASCII.
+fn sole<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        (..) => None,
+    }
+}
+
+fn is_presigned(query: &str) -> bool {
+    let is_amz = |pair: &str| pair.get(..6).is_some_and(|name| name.eq_ignore_ascii_case("x-amz-"));
+    query.split('&').any(is_amz)
+}
+
+/// `20261125T140311Z`.
+fn moment(text: &str) -> Option<OffsetDateTime> {
+    let digits = text.get(..8)?.bytes().chain(text.get(9..15)?.bytes());
+    let is_plain = text.len() == 16 && text.get(8..9) == Some("T") && text.ends_with('Z');
+    if !is_plain || !digits.into_iter().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u8>().ok();
+    let month = Month::try_from(number(4, 6)?).ok()?;
+    let date = Date::from_calendar_date(text.get(..4)?.parse().ok()?, month, number(6, 8)?).ok()?;
+    let time = Time::from_hms(number(9, 11)?, number(11, 13)?, number(13, 15)?).ok()?;
+    Some(PrimitiveDateTime::new(date, time).assume_utc())
+}
+
+fn hex_32(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let is_lower = !text.bytes().any(|b| b.is_ascii_uppercase());
+    hex::decode_to_slice(text, &mut bytes).ok().filter(|()| is_lower).map(|()| bytes)
+}
+
+fn incomplete(detail: &str) -> NotProven {
+    NotProven::new(Fault::Incomplete, detail)
+}
+
+fn not_valid(detail: &str) -> NotProven {
+    NotProven::new(Fault::Invalid, detail)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+"""The command line of AWS, as its own program starts it."""
+import sys
+
+from awscli.clidriver import main
+
+sys.exit(main())
