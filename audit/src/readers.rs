@@ -1,5 +1,5 @@
 //! Who else reads the journal: one group, such as that of `signing-trail`. The directory says so by its
-//! group and mode, and each segment is made as its directory is.
+//! group and mode, and each file of the journal is made as its directory is.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -7,12 +7,13 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use crate::scan::segments;
+use crate::stated;
 
 /// What is made in it gets its group, which may enter and read.
 const DIRECTORY: u32 = 0o2750;
-/// The bits of that which make a segment readable too.
+/// The bits of that which make its files readable too.
 const SHARED: u32 = 0o2050;
-const SEGMENT: u32 = 0o640;
+const FILE: u32 = 0o640;
 
 /// Why a group cannot be let in.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +40,13 @@ pub fn let_in(path: &Path, group: u32) -> Result<(), NotLetIn> {
     // First: what is made meanwhile belongs to the group already.
     give(path, group, DIRECTORY).map_err(failed(path))?;
     for segment in segments(path).map_err(failed(path))? {
-        give(&segment.path, group, SEGMENT).map_err(failed(&segment.path))?;
+        give(&segment.path, group, FILE).map_err(failed(&segment.path))?;
     }
-    Ok(())
+    let stated = path.join(stated::NAME);
+    match give(&stated, group, FILE) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&stated)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn give(path: &Path, group: u32, mode: u32) -> io::Result<()> {
@@ -56,10 +61,10 @@ fn give(path: &Path, group: u32, mode: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a new segment to those who may read its directory. No umask counts.
+/// Opens a file of the journal to those who may read its directory. No umask counts.
 pub(crate) fn as_its_directory(file: &File, directory: &Path) -> io::Result<()> {
     if fs::metadata(directory)?.mode() & SHARED == SHARED {
-        file.set_permissions(Permissions::from_mode(SEGMENT))?;
+        file.set_permissions(Permissions::from_mode(FILE))?;
     }
     Ok(())
 }

@@ -10,10 +10,11 @@ use std::path::Path;
 use signing_core::journal::{CHECKPOINT_MAX_BYTES, Frame, Layout};
 use signing_core::tree::SignedCheckpoint;
 
+use crate::readers::as_its_directory;
 use crate::scan::read_at;
 
 /// The file in the journal's directory. It is no segment.
-const NAME: &str = "durable";
+pub(crate) const NAME: &str = "durable";
 
 /// The file as the writer holds it.
 #[derive(Debug)]
@@ -28,7 +29,9 @@ impl Statement {
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
-        Ok(Self { file: options.open(directory.join(NAME))?, stated: 0 })
+        let file = options.open(directory.join(NAME))?;
+        as_its_directory(&file, directory)?;
+        Ok(Self { file, stated: 0 })
     }
 
     /// States that everything which `newest` covers is on disk. It is called after the sync
@@ -55,7 +58,8 @@ impl Statement {
 pub fn stated(directory: &Path) -> io::Result<Option<SignedCheckpoint>> {
     let file = match File::open(directory.join(NAME)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
+        Err(error) => return Err(io::Error::new(error.kind(), format!("the file {NAME}: {error}"))),
+        Ok(file) => file,
     };
     let mut bytes = [0; CHECKPOINT_MAX_BYTES];
     let read = read_at(&file, &mut bytes, 0)?;
