@@ -104,6 +104,7 @@ fn expected(section: &Section, key: &str, known: &BTreeMap<String, BTreeSet<Stri
         "a text in quotes" => "text".to_owned(),
         "a list of texts in quotes: [...]" => "list of texts".to_owned(),
         "a list of numeric ids: [...]" => "list of numbers".to_owned(),
+        "a numeric id, without quotes" => "number".to_owned(),
         "true or false" => said,
         range => range.strip_prefix("a whole number from ").unwrap().to_owned(),
     }
