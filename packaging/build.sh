@@ -13,7 +13,7 @@ fail() { printf 'packaging/build.sh: %s\n' "$*" >&2; exit 1; }
 out="${1:+$(realpath -m -- "$1")}"
 cd -P "$(dirname "$0")/.."
 
-programs=(signing-proxy signctl pkcs11-worker breakglass-signer)
+programs=(signing-proxy signctl pkcs11-worker breakglass-signer signing-trail)
 out="${out:-$PWD/target/package}"
 if [ -e "$out" ] && [ ! -f "$out/SHA256SUMS" ]; then
   { [ -d "$out" ] && [ -z "$(ls -A -- "$out")" ]; } || fail "$out is in the way, and not of this script"

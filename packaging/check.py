@@ -18,15 +18,21 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Each program, and what its SBOM has to name.
 PROGRAMS = {"signing-proxy": ["aws-sdk-kms", "signing-core"], "signctl": ["hyper"],
             "pkcs11-worker": ["cryptoki", "signing-core"],
-            "breakglass-signer": ["ed25519-dalek", "signing-core"]}
-# What must never be linked into a program: the emergency signer has no HTTP stack, no SDK.
-UNWANTED = {"breakglass-signer": ["hyper", "h2", "rustls", "aws-sdk-kms", "signing-proxy"]}
+            "breakglass-signer": ["ed25519-dalek", "signing-core"],
+            "signing-trail": ["tokio-postgres", "audit"]}
+# The package of a program, where it has another name.
+PACKAGES = {"signing-trail": "trail"}
+# What must never be linked into a program: the emergency signer has no HTTP stack, no SDK,
+# and only the trail and signctl speak to a database.
+UNWANTED = {"breakglass-signer": ["hyper", "h2", "rustls", "aws-sdk-kms", "signing-proxy", "tokio-postgres"],
+            "signing-proxy": ["tokio-postgres"], "signing-trail": ["aws-sdk-kms", "signing-proxy"]}
 
 
 def main():
     built = Path(sys.argv[1] if len(sys.argv) > 1 else REPOSITORY / "target/package")
     for program, wanted in PROGRAMS.items():
-        linked, may_be = linked_into(program), locked_for(program)
+        package = PACKAGES.get(program, program)
+        linked, may_be = linked_into(package), locked_for(package)
         banned = [name for name, _ in linked if name in UNWANTED.get(program, [])]
         assert not banned, f"{program} links {banned}"
         lists = {
@@ -43,10 +49,10 @@ def main():
         no_path_of_this_machine(f"{program}.cdx.json", (built / f"{program}.cdx.json").read_bytes())
 
 
-def linked_into(program):
-    """What goes into the program, or builds it, on this machine."""
+def linked_into(package):
+    """What goes into the package's program, or builds it, on this machine."""
     tree = subprocess.run(
-        ["cargo", "tree", "--locked", "--package", program, "--edges", "normal,build"]
+        ["cargo", "tree", "--locked", "--package", package, "--edges", "normal,build"]
         + ["--prefix", "none", "--no-dedupe", "--format", "{p}"],
         cwd=REPOSITORY, check=True, capture_output=True, text=True,
     ).stdout
@@ -54,12 +60,12 @@ def linked_into(program):
     return {(name, version.removeprefix("v")) for name, version, *_ in words}
 
 
-def locked_for(program):
-    """What Cargo.lock has under the program, optional packages included. Both tools list
+def locked_for(root):
+    """What Cargo.lock has under the package `root`, optional packages included. Both tools list
     some of those: they join the features that anything in the workspace asks for."""
     with open(REPOSITORY / "Cargo.lock", "rb") as lock:
         packages = tomllib.load(lock)["package"]
-    found, left = set(), [(program, None)]
+    found, left = set(), [(root, None)]
     while left:
         name, version = left.pop()
         for package in packages:

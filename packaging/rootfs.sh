@@ -2,7 +2,7 @@
 # Lays out the root file system of an image: programs, the shared libraries they load, CA
 # certificates where there is a network, one user, and nothing else that runs.
 #   packaging/rootfs.sh IMAGE BUILT DIR
-# IMAGE is signing-proxy or breakglass-signer; BUILT is what packaging/build.sh made; DIR must not exist yet.
+# IMAGE is signing-proxy, breakglass-signer or signing-trail; BUILT is what packaging/build.sh made; DIR must not exist yet.
 # Runs as root, since files get owners. SOURCE_DATE_EPOCH: their date (default 0).
 set -euo pipefail
 
@@ -14,7 +14,8 @@ repository="$(cd "$(dirname "$0")/.." && pwd)"
 case "$image" in
   signing-proxy) programs=(signing-proxy signctl pkcs11-worker) uid=65532 network=yes ;;
   breakglass-signer) programs=(breakglass-signer) uid=65533 network=no ;;
-  *) fail "no image $image; there are: signing-proxy, breakglass-signer" ;;
+  signing-trail) programs=(signing-trail) uid=65531 network=yes ;;
+  *) fail "no image $image; there are: signing-proxy, breakglass-signer, signing-trail" ;;
 esac
 authorities=/etc/ssl/certs/ca-certificates.crt
 [ "$(id -u)" = 0 ] || fail "run it as root: directories are given to the user $uid"

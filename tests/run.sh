@@ -20,7 +20,13 @@ fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
 
 step "programs"
 # program:Debian package
-wanted="curl:curl openssl:openssl promtool:prometheus setpriv:util-linux python3:python3 cc:gcc readelf:binutils strace:strace ssh-keygen:openssh-client mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2 swtpm:swtpm tpm2-abrmd:tpm2-abrmd dbus-daemon:dbus-daemon tpm2_getcap:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcsslotd:opencryptoki pkcs11-tool:opensc nsenter:util-linux ip:iproute2 nft:nftables faketime:faketime prlimit:util-linux unshare:util-linux systemd-analyze:systemd systemd-creds:systemd psql:postgresql-client pgrep:procps"
+wanted="curl:curl openssl:openssl prometheus:prometheus promtool:prometheus setpriv:util-linux
+  python3:python3 cc:gcc readelf:binutils strace:strace ssh-keygen:openssh-client mkfs.ext4:e2fsprogs
+  mount:mount softhsm2-util:softhsm2 swtpm:swtpm tpm2-abrmd:tpm2-abrmd dbus-daemon:dbus-daemon
+  tpm2_getcap:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcsslotd:opencryptoki pkcs11-tool:opensc
+  nsenter:util-linux ip:iproute2 nft:nftables faketime:faketime prlimit:util-linux unshare:util-linux
+  systemd-analyze:systemd systemd-creds:systemd psql:postgresql-client pgrep:procps buildah:buildah
+  podman:podman runc:runc conmon:conmon catatonit:catatonit"
 [ "$campaign" = no ] || wanted="$wanted c++:g++ nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
 missing=""
 for pair in $wanted; do

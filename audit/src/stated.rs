@@ -58,7 +58,9 @@ impl Statement {
 pub fn stated(directory: &Path) -> io::Result<Option<SignedCheckpoint>> {
     let file = match File::open(directory.join(NAME)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io::Error::new(error.kind(), format!("the file {NAME}: {error}"))),
+        Err(error) => {
+            return Err(io::Error::new(error.kind(), format!("the file {NAME}: {error}")));
+        }
         Ok(file) => file,
     };
     let mut bytes = [0; CHECKPOINT_MAX_BYTES];

@@ -90,6 +90,12 @@ impl Postgres {
         process.ended().await;
     }
 
+    /// The directory of its socket.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.scratch.dir()
+    }
+
     /// Where it is, for a client.
     #[must_use]
     pub fn url(&self) -> String {

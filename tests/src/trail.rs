@@ -58,18 +58,28 @@ impl Trail {
         self.scratch.path("signers.json")
     }
 
+    /// Writes its configuration and returns the file.
+    #[must_use]
+    pub fn write(&self) -> PathBuf {
+        self.scratch.write("signing-trail.toml", &self.lines)
+    }
+
     /// A verb of the program on its configuration.
     #[must_use]
     pub fn verb(&self, verb: &str) -> Command {
-        let config = self.scratch.write("signing-trail.toml", &self.lines);
         let mut command = Command::new(ours("signing-trail"));
-        command.arg(verb).arg("--config").arg(config);
+        command.arg(verb).arg("--config").arg(self.write());
         command
     }
 
     /// Starts it.
     pub fn start(&mut self) {
-        self.process = Some(Process::start(self.verb("serve")));
+        self.start_as(self.verb("serve"));
+    }
+
+    /// Starts it by another command, which is to serve its configuration.
+    pub fn start_as(&mut self, command: Command) {
+        self.process = Some(Process::start(command));
     }
 
     /// Its process.

@@ -11,7 +11,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use system_tests::client::plain;
 use system_tests::programs::{ours, repository, system};
-use system_tests::{Client, Kind, Process, Profile, Protocol, Scratch, World, eventually};
+use system_tests::{
+    Client, Kind, Process, Profile, Protocol, ProxyBuilder, Scratch, World, eventually,
+};
 
 use crate::ALICE;
 
@@ -75,7 +77,7 @@ pub(crate) fn exec_form(text: &str) -> Vec<String> {
 }
 
 /// The words of the health check's command.
-fn health_check() -> Vec<String> {
+pub(crate) fn health_check() -> Vec<String> {
     let said = final_stage("HEALTHCHECK");
     exec_form(said.split_once("CMD ").unwrap().1)
 }
@@ -157,6 +159,24 @@ fn needed(file: &Path) -> BTreeSet<String> {
     String::from_utf8(output.stdout).unwrap().lines().filter_map(name).collect()
 }
 
+/// Writes the files of a proxy that runs in its image: sockets and state where the image has them,
+/// and keys for the image's user only. Returns the config file, as `builder.write()` does.
+pub(crate) fn write_for_image(builder: &ProxyBuilder<'_>) -> PathBuf {
+    let file = builder.write();
+    let text = fs::read_to_string(&file).unwrap();
+    let text = text
+        .replace("\"admin.sock\"", "\"/run/signing-proxy/admin.sock\"")
+        .replace("\"state\"", "\"/var/lib/signing-proxy\"")
+        .replace("\"journal\"", "\"/var/lib/signing-proxy/journal\"")
+        .replace("allowed_uids = [0]", "allowed_uids = [65532]")
+        .replace("http://127.0.0.1:", "http://localhost:");
+    fs::write(&file, text).unwrap();
+    for name in ["server.key", "audit.key"] {
+        std::os::unix::fs::chown(file.with_file_name(name), Some(UID), Some(UID)).unwrap();
+    }
+    file
+}
+
 #[test]
 fn the_build_runs_only_scripts_of_the_repository() {
     let stages = stages();
@@ -195,6 +215,8 @@ fn the_final_image_is_scratch_and_its_user_is_not_root() {
     assert!(stages().last().unwrap().contains(&("FROM".into(), "scratch AS signing-proxy".into())));
     assert_eq!(final_stage("COPY"), "--from=build /rootfs/signing-proxy/ /");
     assert_eq!(final_stage("USER"), format!("{UID}:{UID}"));
+    // Where `dev` keeps its material: a directory that the user can write.
+    assert_eq!(final_stage("WORKDIR"), "/var/lib/signing-proxy");
     assert_eq!(final_stage("STOPSIGNAL"), "SIGTERM");
     assert_eq!(exec_form(&final_stage("ENTRYPOINT")), ["/usr/bin/signing-proxy"]);
     let command = exec_form(&final_stage("CMD"));
@@ -317,20 +339,7 @@ async fn in_the_root_file_system_it_checks_serves_signs_and_stops() {
     let key = world.kms.key(Kind::P256);
     let config =
         world.proxy().directory("root/etc/signing-proxy").signer("s", &key).caller(ALICE, &["s"]);
-    let file = config.write();
-    let text = fs::read_to_string(&file).unwrap();
-    let text = text
-        .replace("\"admin.sock\"", "\"/run/signing-proxy/admin.sock\"")
-        .replace("\"state\"", "\"/var/lib/signing-proxy\"")
-        .replace("\"journal\"", "\"/var/lib/signing-proxy/journal\"")
-        .replace("allowed_uids = [0]", "allowed_uids = [65532]")
-        .replace("http://127.0.0.1:", "http://localhost:");
-    fs::write(&file, text).unwrap();
-    // Keys are for the image's user only.
-    for name in ["server.key", "audit.key"] {
-        let mounted = file.with_file_name(name);
-        std::os::unix::fs::chown(mounted, Some(65532), Some(65532)).unwrap();
-    }
+    write_for_image(&config);
     world.scratch.write("root/etc/hosts", "127.0.0.1 localhost\n");
 
     let entrypoint = exec_form(&final_stage("ENTRYPOINT"));

@@ -42,6 +42,24 @@ fn run(root: &Path, words: &[String]) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
+/// Writes to `mounted` the files of a signer that runs in its image: sockets and state where the
+/// image has them, and all for the image's user only.
+pub(crate) fn write_for_image(builder: &SignerBuilder<'_>, mounted: &Path) {
+    let config = fs::read_to_string(builder.write()).unwrap();
+    let config = config
+        .replace("\"signer.sock\"", "\"/run/breakglass-signer/signer.sock\"")
+        .replace("\"operator.sock\"", "\"/run/breakglass-signer/operator.sock\"")
+        .replace("\"state\"", "\"/var/lib/breakglass-signer\"")
+        .replace("\"journal\"", "\"/var/lib/breakglass-signer/journal\"")
+        .replacen("allowed_uids = [0]", "allowed_uids = [65532]", 1);
+    fs::write(mounted.join("breakglass-signer.toml"), config).unwrap();
+    for file in ["signers.json", "approvers", "audit.key", "emergency.pem"] {
+        let file_there = mounted.join(file);
+        fs::copy(builder.path(file), &file_there).unwrap();
+        std::os::unix::fs::chown(&file_there, Some(UID), Some(UID)).unwrap();
+    }
+}
+
 #[test]
 fn the_stage_is_scratch_and_its_user_is_neither_root_nor_the_proxys() {
     assert_eq!(stage_of(IMAGE, "COPY"), "--from=build /rootfs/breakglass-signer/ /");
@@ -90,19 +108,7 @@ async fn in_the_root_file_system_it_checks_serves_is_unlocked_and_stops() {
     let key = world.kms.key(Kind::Ed25519);
     let builder = SignerBuilder::new(&world.scratch).production().min_outage_s(300);
     let builder = builder.replaces("payments", &key);
-    let config = fs::read_to_string(builder.write()).unwrap();
-    let config = config
-        .replace("\"signer.sock\"", "\"/run/breakglass-signer/signer.sock\"")
-        .replace("\"operator.sock\"", "\"/run/breakglass-signer/operator.sock\"")
-        .replace("\"state\"", "\"/var/lib/breakglass-signer\"")
-        .replace("\"journal\"", "\"/var/lib/breakglass-signer/journal\"")
-        .replacen("allowed_uids = [0]", "allowed_uids = [65532]", 1);
-    fs::write(root.join("etc/breakglass-signer/breakglass-signer.toml"), config).unwrap();
-    for file in ["signers.json", "approvers", "audit.key", "emergency.pem"] {
-        let mounted = root.join("etc/breakglass-signer").join(file);
-        fs::copy(builder.path(file), &mounted).unwrap();
-        std::os::unix::fs::chown(&mounted, Some(UID), Some(UID)).unwrap();
-    }
+    write_for_image(&builder, &root.join("etc/breakglass-signer"));
     let (checked, said) = run(&root, &verb("check"));
     assert!(checked && said.contains("no mistakes; 1 emergency key, 2 approvers"), "{said}");
     let (made, said) = run(&root, &verb("init"));

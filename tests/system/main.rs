@@ -60,6 +60,7 @@ mod hsm_slow;
 mod hsm_workers;
 mod idempotency;
 mod identifiers;
+mod images;
 mod import_cycles;
 mod journal;
 mod journal_faults;

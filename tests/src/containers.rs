@@ -1,0 +1,134 @@
+//! Real images and containers: buildah and podman, with storage of their own in a scratch
+//! directory, so that nothing of this machine's is used or left behind.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use crate::programs::{ours, repository, system};
+use crate::scratch::Scratch;
+
+/// An engine of its own, whose containers and images end with it.
+#[derive(Debug)]
+pub struct Engine {
+    scratch: Scratch,
+}
+
+/// vfs and the machine's network work without a kernel that allows more, such as one in a
+/// container. Limits that a machine does not grant would stop every container.
+const CONTAINERS: &str = r#"
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+netns = "host"
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+lock_type = "file"
+tmp_dir = "HERE/tmp"
+static_dir = "HERE/static"
+volume_path = "HERE/volumes"
+"#;
+const STORAGE: &str =
+    "[storage]\ndriver = \"vfs\"\ngraphroot = \"HERE/graph\"\nrunroot = \"HERE/run\"\n";
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Engine {
+    /// An engine without images.
+    #[must_use]
+    pub fn new() -> Self {
+        let scratch = Scratch::new();
+        let here = scratch.dir().display().to_string();
+        for (file, text) in [("containers.conf", CONTAINERS), ("storage.conf", STORAGE)] {
+            scratch.write(file, text.replace("HERE", &here));
+        }
+        // Images come from nowhere but the build below.
+        scratch.write("policy.json", r#"{"default": [{"type": "insecureAcceptAnything"}]}"#);
+        Self { scratch }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = system(program);
+        command.env("CONTAINERS_CONF", self.scratch.path("containers.conf"));
+        command.env("CONTAINERS_STORAGE_CONF", self.scratch.path("storage.conf"));
+        command
+    }
+
+    /// `podman`, which says nothing of a machine without systemd.
+    #[must_use]
+    pub fn podman(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command("podman");
+        command.args(["--log-level", "fatal"]).args(arguments);
+        command
+    }
+
+    /// Runs `podman` to its end.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.podman(arguments).output().unwrap()
+    }
+
+    /// Runs `podman` to its end, which has to be a good one, and returns its standard output.
+    #[must_use]
+    pub fn said(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "podman {arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A path beside its storage, for files that are exchanged with containers.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path(name)
+    }
+
+    /// Builds `image` from the repository's Dockerfile, whose stage `build` is replaced by the
+    /// programs that this test was built with: everything after that stage is as delivered.
+    /// Returns the root file system that was copied into the image.
+    #[must_use]
+    pub fn build(&self, image: &str, programs: &[&str]) -> PathBuf {
+        for program in programs {
+            self.scratch.write(&format!("built/{program}.cdx.json"), "{}");
+            fs::copy(ours(program), self.scratch.path(&format!("built/{program}"))).unwrap();
+        }
+        let root = self.scratch.path(&format!("stage/rootfs/{image}"));
+        fs::create_dir_all(root.parent().unwrap()).unwrap();
+        let mut rootfs = system("bash");
+        rootfs.arg(repository().join("packaging/rootfs.sh")).arg(image);
+        let laid = rootfs.arg(self.scratch.path("built")).arg(&root).output().unwrap();
+        assert!(laid.status.success(), "{}", String::from_utf8_lossy(&laid.stderr));
+        fs::remove_dir_all(self.scratch.path("built")).unwrap();
+
+        let text = fs::read_to_string(repository().join("Dockerfile")).unwrap();
+        let (_, after) = text.split_once("\nFROM scratch AS ").unwrap();
+        let file = self.scratch.write("Dockerfile", format!("FROM scratch AS {after}"));
+        // Nothing but the stage is at hand, as in the Dockerfile itself.
+        fs::create_dir_all(self.scratch.path("empty")).unwrap();
+        let mut build = self.command("buildah");
+        // The OCI format knows no health check.
+        build.args(["bud", "--isolation", "chroot", "--format", "docker", "--quiet"]);
+        build.arg("--signature-policy").arg(self.scratch.path("policy.json"));
+        build.arg(format!("--build-context=build={}", self.scratch.path("stage").display()));
+        build.args(["--target", image, "--tag", image, "--file"]).arg(file);
+        let built = build.arg(self.scratch.path("empty")).output().unwrap();
+        let said = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success() && !said.contains("HEALTHCHECK is not"), "{said}");
+        root
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // What runs holds mounts below the scratch directory.
+        for arguments in [["pod", "rm"], ["container", "rm"]] {
+            let mut end = self.podman(&arguments);
+            let _ = end.args(["--force", "--all", "--time", "0"]).output();
+        }
+    }
+}
