@@ -11,12 +11,12 @@ use system_tests::{Exchange, Process, Proxy, Scratch, Tail, eventually, is_campa
 use super::{Site, signed_or_unavailable, unseal};
 
 /// A file system in a file; unmounted on drop.
-struct Disk {
+pub(crate) struct Disk {
     mounted: PathBuf,
 }
 
 impl Disk {
-    fn mount(image: &Path, mounted: &Path) -> Self {
+    pub(crate) fn mount(image: &Path, mounted: &Path) -> Self {
         fs::create_dir_all(mounted).unwrap();
         done(system("mount").args(["-o", "loop"]).args([image, mounted]));
         Self { mounted: mounted.to_owned() }
@@ -40,7 +40,7 @@ fn done(command: &mut Command) {
 }
 
 /// An image with an empty ext4, of so many MiB.
-fn image(path: &Path, mib: u64) {
+pub(crate) fn image(path: &Path, mib: u64) {
     image_with(path, mib, "extent");
 }
 

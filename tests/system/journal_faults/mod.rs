@@ -1,7 +1,7 @@
 //! Faults at the journal, with the real proxy: whatever dies, fails, hangs or is taken
 //! away, what a client received is in the journal, by the independent checker.
 
-mod disks;
+pub(crate) mod disks;
 mod errors;
 mod files;
 mod fill;

@@ -1,0 +1,66 @@
+//! Certificates and lists that expire, a reload that is refused, a socket that is lost, clients that
+//! cannot connect.
+
+use system_tests::{Kind, Pki, Profile, Prometheus, Proxy, World};
+use time::{Duration, OffsetDateTime};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::ALICE;
+
+const INSTANCE: &str = "own-side";
+
+fn reload(proxy: &Proxy<'_>) {
+    let (code, _, said) = proxy.signctl(&["reload"]);
+    assert_eq!(code, 0, "{said}");
+}
+
+pub(super) async fn fire(prometheus: &Prometheus) {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let now = OffsetDateTime::now_utc();
+    let list = world.pki.revocation_list_until(&[], now + Duration::days(3));
+    world.scratch.write("proxy/clients.crl", list);
+    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let proxy = builder.tls("client_crl_files = [\"clients.crl\"]").start().await;
+    prometheus.scrape(INSTANCE, &proxy.metrics).await;
+    prometheus
+        .fires_while("TlsHandshakesFail", INSTANCE, async || {
+            let mut stream = TcpStream::connect(&proxy.listen).await.unwrap();
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await;
+        })
+        .await;
+
+    let list = world.pki.revocation_list_until(&[], now + Duration::hours(5));
+    world.scratch.write("proxy/clients.crl", list);
+    let short = Pki::made("short", |params| params.not_after = now + Duration::days(3));
+    let both = format!("{}{}", world.pki.ca_pem, short.ca_pem);
+    world.scratch.write("proxy/ca.pem", both);
+    serves(&world, Duration::days(1));
+    reload(&proxy);
+    for alert in
+        ["RevocationListExpiresSoon", "ClientAuthorityExpiresSoon", "ServerCertificateExpiresSoon"]
+    {
+        prometheus.fires(alert, INSTANCE).await;
+    }
+    serves(&world, Duration::seconds(3));
+    reload(&proxy);
+    prometheus.fires("ServerCertificateExpired", INSTANCE).await;
+
+    world.scratch.write("proxy/signers.json", "{");
+    assert_ne!(proxy.signctl(&["reload"]).0, 0);
+    prometheus.fires("ReloadRefused", INSTANCE).await;
+    std::fs::remove_file(&proxy.socket).unwrap();
+    std::fs::create_dir(&proxy.socket).unwrap();
+    prometheus.fires("ComponentDegraded", INSTANCE).await;
+}
+
+/// Puts a server certificate there that ends after so long.
+fn serves(world: &World, until: Duration) {
+    let certificate = world.pki.issue_with(&Profile::server(), |params| {
+        params.not_before = OffsetDateTime::now_utc() - Duration::days(1);
+        params.not_after = OffsetDateTime::now_utc() + until;
+    });
+    world.scratch.write("proxy/server.pem", &certificate.certificate_pem);
+    world.scratch.write("proxy/server.key", &certificate.key_pem);
+}
