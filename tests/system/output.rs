@@ -65,6 +65,12 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
         "",
         Unread::Silent(1),
     ),
+    (
+        "signctl audit prune",
+        "--journal dev/journal --signers signers.json --database-url postgres://u@%2Fnowhere/d",
+        "",
+        Unread::Silent(1),
+    ),
     ("signctl receipt verify", "nowhere.json --signers signers.json", "", Unread::Silent(1)),
     ("signctl breakglass request", "REQUEST --out request-N.json", "", Unread::With(0)),
     ("signctl breakglass request", "REQUEST --out requestN.json --json", "", Unread::With(0)),

@@ -37,9 +37,17 @@ impl Found {
 /// The trail's rows, by what they are about; each payload as a hash, so that memory grows little.
 #[derive(Debug, Default)]
 pub struct Rows {
-    rows: HashMap<Subject, [u8; 32]>,
+    rows: HashMap<Subject, Row>,
     twice: Vec<Subject>,
     gaps: Vec<(String, u64, u64)>,
+}
+
+/// What is kept of a row.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    fingerprint: [u8; 32],
+    /// The first record that a checkpoint's row covers.
+    first: Option<u64>,
 }
 
 /// What a row is about.
@@ -59,7 +67,9 @@ impl Rows {
             let first = payload.get("first").and_then(Value::as_u64).unwrap_or_default();
             self.gaps.push((subject.log.clone(), first, subject.number));
         }
-        if self.rows.insert(subject.clone(), fingerprint(payload)).is_some() {
+        let first = payload.get("first").and_then(Value::as_u64);
+        let row = Row { fingerprint: fingerprint(payload), first };
+        if self.rows.insert(subject.clone(), row).is_some() {
             self.twice.push(subject);
         }
     }
@@ -70,25 +80,27 @@ impl Rows {
         let what = subject.to_string();
         match self.rows.remove(&subject) {
             None => found.gap(format!("{what} has no row")),
-            Some(row) if row != fingerprint(&event.payload) => {
+            Some(row) if row.fingerprint != fingerprint(&event.payload) => {
                 found.gap(format!("{what} has a row that says other than the journal"));
             }
             Some(_) => found.matched += 1,
         }
     }
 
-    /// A checkpoint of the journal; it has a row only where one was due.
+    /// A checkpoint of the journal; it has a row only where one was due. If the journal `begins` later
+    /// than at its first record, the row's own records may begin before `first`.
     pub fn checkpoint(
         &mut self,
         log: &str,
         size: u64,
         note: &str,
-        first: u64,
+        (first, begins): (u64, bool),
         found: &mut Found,
     ) -> bool {
         let subject =
             Subject { log: log.to_owned(), event_type: CHECKPOINT.to_owned(), number: size };
         let Some(row) = self.rows.remove(&subject) else { return false };
+        let first = row.first.filter(|covered| begins && *covered < first).unwrap_or(first);
         let mut payload = Map::new();
         let owner = [crate::event::Owner::Proxy, crate::event::Owner::Signer];
         let is_same = owner.iter().any(|owner| {
@@ -102,7 +114,7 @@ impl Rows {
             ] {
                 payload.insert(name.to_owned(), value);
             }
-            fingerprint(&payload) == row
+            fingerprint(&payload) == row.fingerprint
         });
         if is_same {
             found.matched += 1;
@@ -118,8 +130,8 @@ impl Rows {
         &self.gaps
     }
 
-    /// The end: what is left is of no record of these logs.
-    pub fn finish(self, logs: &[String], found: &mut Found) {
+    /// The end: what is left is of no record of these logs, or of one before the oldest that is there.
+    pub fn finish(self, logs: &[(String, u64)], found: &mut Found) {
         for subject in &self.twice {
             found.gap(format!("{subject} has a row twice"));
         }
@@ -131,7 +143,11 @@ impl Rows {
         let mut left: Vec<_> = self
             .rows
             .keys()
-            .filter(|subject| subject.event_type != GAP && logs.contains(&subject.log))
+            .filter(|subject| {
+                let is_there =
+                    |(log, oldest): &(String, u64)| *log == subject.log && subject.number >= *oldest;
+                subject.event_type != GAP && logs.iter().any(is_there)
+            })
             .collect();
         left.sort_by_key(|subject| subject.number);
         for subject in left {

@@ -3,6 +3,7 @@
 mod database;
 mod export;
 mod key;
+mod prune;
 mod reconcile;
 mod rows;
 mod tail;
@@ -80,6 +81,13 @@ enum Verb {
                       signctl audit reconcile --database-url postgres://auditor@db/audit --signers signers.json --with /var/lib/breakglass-signer/journal"
     )]
     Reconcile(reconcile::Flags),
+    /// Say which of the oldest segments of the proxy's journal may go, and with --remove remove them: whole, and
+    /// only what the rows of signing-trail hold. It reconciles first, and removes nothing if there is a gap.
+    #[command(
+        after_help = "Example: signctl audit prune --database-url postgres://auditor@db/audit --signers signers.json\n         \
+                      signctl audit prune --database-url postgres://auditor@db/audit --signers signers.json --keep 24 --remove"
+    )]
+    Prune(prune::Flags),
 }
 
 /// Carries out one verb.
@@ -91,6 +99,7 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
         Verb::Export(flags) => export::run(journal, flags),
         Verb::Key(flags) => key::run(journal, flags, as_json),
         Verb::Reconcile(flags) => reconcile::run(journal, flags, as_json),
+        Verb::Prune(flags) => prune::run(journal, flags, as_json),
     }
 }
 

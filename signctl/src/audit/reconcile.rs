@@ -29,12 +29,19 @@ const ROWS_MAX: usize = 1_000;
 /// What to hold against what.
 #[derive(clap::Args)]
 pub(super) struct Flags {
-    /// The registry that holds the audit keys.
-    #[arg(long, value_name = "FILE")]
-    signers: PathBuf,
     /// The emergency signer's journal; --journal is the proxy's.
     #[arg(long, value_name = "DIR")]
     with: Option<PathBuf>,
+    #[command(flatten)]
+    rows: Held,
+}
+
+/// The rows that journals are held against, and whose word counts.
+#[derive(clap::Args)]
+pub(super) struct Held {
+    /// The registry that holds the audit keys.
+    #[arg(long, value_name = "FILE")]
+    signers: PathBuf,
     /// How long to wait for the rows of what is in the journals now; 0 compares what is there.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     wait: u64,
@@ -49,37 +56,9 @@ struct Journal<'p> {
 }
 
 pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
-    let registry = registry(&flags.signers)?;
     let signer = flags.with.as_deref().map(|path| Journal { owner: Owner::Signer, path });
-    let journals: Vec<_> =
-        [Journal { owner: Owner::Proxy, path: journal }].into_iter().chain(signer).collect();
-    let mut found = Found::default();
-    for journal in &journals {
-        journal.is_sound(&registry, &mut found)?;
-    }
-    if let [proxy, signer] = &*journals {
-        each_names_the_other(proxy.path, signer.path, &mut found)?;
-    }
-    let place = flags.database.place()?;
-    let runtime = runtime()?;
-    let targets = flags.arrival(&runtime, &place, &journals, &registry)?;
-    // The rows first: what is shipped from here on is not asked for.
-    let mut rows = Rows::default();
-    let reading = runtime.block_on(read(
-        &place,
-        None,
-        |_| {},
-        |row| {
-            rows.take(row);
-            true
-        },
-    ))?;
-    let mut logs = Vec::new();
-    for (journal, target) in journals.iter().zip(targets) {
-        let log = journal.against(&registry, &mut rows, &reading.positions, target, &mut found)?;
-        logs.push(log);
-    }
-    rows.finish(&logs, &mut found);
+    let proxy = Journal { owner: Owner::Proxy, path: journal };
+    let (found, _) = flags.rows.hold(&[proxy].into_iter().chain(signer).collect::<Vec<_>>())?;
     if as_json {
         let is_whole = found.gaps == 0;
         out::report_json(&json!({
@@ -98,7 +77,48 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     Ok(if found.gaps == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-impl Flags {
+impl Held {
+    /// What is found when the proxy's journal alone is held against its rows, and up to which record the
+    /// rows hold it.
+    pub(super) fn proxys(&self, journal: &Path) -> anyhow::Result<(Found, u64)> {
+        let journal = Journal { owner: Owner::Proxy, path: journal };
+        let (found, positions) = self.hold(std::slice::from_ref(&journal))?;
+        let covered = journal.known(&positions).map_or(0, |position| position.covered);
+        Ok((found, covered))
+    }
+
+    fn hold(&self, journals: &[Journal<'_>]) -> anyhow::Result<(Found, Vec<(String, Position)>)> {
+        let registry = registry(&self.signers)?;
+        let mut found = Found::default();
+        for journal in journals {
+            journal.is_sound(&registry, &mut found)?;
+        }
+        if let [proxy, signer] = journals {
+            each_names_the_other(proxy.path, signer.path, &mut found)?;
+        }
+        let place = self.database.place()?;
+        let runtime = runtime()?;
+        let targets = self.arrival(&runtime, &place, journals, &registry)?;
+        // The rows first: what is shipped from here on is not asked for.
+        let mut rows = Rows::default();
+        let reading = runtime.block_on(read(
+            &place,
+            None,
+            |_| {},
+            |row| {
+                rows.take(row);
+                true
+            },
+        ))?;
+        let positions = reading.positions;
+        let mut logs = Vec::new();
+        for (journal, target) in journals.iter().zip(targets) {
+            logs.push(journal.against(&registry, &mut rows, &positions, target, &mut found)?);
+        }
+        rows.finish(&logs, &mut found);
+        Ok((found, positions))
+    }
+
     /// Waits a while until the rows hold what the journals hold now: the trail is a moment behind. What
     /// each journal holds now, as far as it is known to be on disk.
     fn arrival(
@@ -176,7 +196,7 @@ impl Journal<'_> {
         }
     }
 
-    /// Holds the journal against its rows; its log.
+    /// Holds the journal against its rows; its log, and the oldest record that is here.
     fn against(
         &self,
         registry: &Registry,
@@ -184,7 +204,7 @@ impl Journal<'_> {
         positions: &[(String, Position)],
         target: u64,
         found: &mut Found,
-    ) -> anyhow::Result<String> {
+    ) -> anyhow::Result<(String, u64)> {
         let keys = AuditKeys::of_registry(registry);
         let begin = |position| Source::open(self.path, self.owner, keys.clone(), position);
         let (log, oldest) = look(self.path).context(self.owner.word())?;
@@ -210,7 +230,9 @@ impl Journal<'_> {
                         rows.record(&event, found);
                     }
                 }
-                if rows.checkpoint(&origin, size, write.checkpoint.note(), first, found) {
+                let begins = oldest > 1 && first == oldest;
+                let note = write.checkpoint.note();
+                if rows.checkpoint(&origin, size, note, (first, begins), found) {
                     first = size + 1;
                 }
             }
@@ -222,6 +244,6 @@ impl Journal<'_> {
             let (from, word) = (known.covered + 1, self.owner.word());
             found.gap(format!("records {from} to {target} of {word} are not covered by a row"));
         }
-        Ok(origin)
+        Ok((origin, oldest))
     }
 }

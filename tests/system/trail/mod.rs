@@ -3,6 +3,7 @@
 mod config;
 mod faults;
 mod proves;
+mod prunes;
 mod shared;
 mod ships;
 
