@@ -47,7 +47,7 @@ fn pair(name: &str, more: impl FnOnce(&str, Head) -> Vec<(String, String)>) -> (
     small_journal(&second.0);
     let other = start(open(&second.0).unwrap());
     let log = other.log().to_string();
-    let leaf = append(&other, &Record::Freeze(Freeze { by: "uid 0", reason: "named" }));
+    let leaf = append(&other, &Record::Freeze(Freeze { by: "uid 0", id: None, reason: "named" }));
     let head = other.head();
     let journal = start(open(&first.0).unwrap());
     let good =

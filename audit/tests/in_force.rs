@@ -28,7 +28,8 @@ fn i7_a_freeze_and_a_seal_of_a_segment_that_was_moved_away_are_in_force() {
     assert_eq!(found(&scratch), (Some(reason), 0));
     // The proxy starts with what is in force; this start knows of nothing.
     let journal = start(open(&scratch.0).unwrap());
-    let freeze = Record::Freeze(signing_core::journal::Freeze { by: "a", reason: "INC-1" });
+    let freeze =
+        Record::Freeze(signing_core::journal::Freeze { by: "a", id: None, reason: "INC-1" });
     let (detail, from, signer_kid, to) = ("doubt", "open", "k", "sealed");
     let seal = Record::Gate(Gate { detail, from, signer_kid, to, upstream: None });
     journal.note(&freeze).unwrap();
@@ -48,6 +49,7 @@ fn i7_a_freeze_and_a_seal_of_a_segment_that_was_moved_away_are_in_force() {
             by: "b",
             frozen_by: "a",
             frozen_for: "INC-1",
+            frozen_id: None,
             reason: "over",
         }))
         .unwrap();

@@ -50,7 +50,7 @@ fn write(journal: &Journal, number: usize) {
     let mut count = 0;
     while count < RECORDS {
         let reason = "x".repeat(count * 97 % 1900);
-        let record = Record::Freeze(Freeze { by: "uid 0", reason: &reason });
+        let record = Record::Freeze(Freeze { by: "uid 0", id: None, reason: &reason });
         let pushed = if count % (8 << number) == 0 {
             journal
                 .begin_append(&record)

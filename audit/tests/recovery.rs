@@ -199,7 +199,7 @@ fn fill(journal: &Journal, more: usize) {
     while count() < wanted {
         // Refused for a moment while the next segment is prepared.
         if let Ok(appending) =
-            journal.begin_append(&Record::Freeze(Freeze { by: "uid 0", reason: &reason }))
+            journal.begin_append(&Record::Freeze(Freeze { by: "uid 0", id: None, reason: &reason }))
         {
             runtime.block_on(appending.durable()).unwrap();
         }

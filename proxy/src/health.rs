@@ -81,7 +81,6 @@ impl<'g> Health<'g> {
         now: Moment,
         wall: OffsetDateTime,
     ) -> Self {
-        let stopped = gates.freeze().is_some() || gates.audit_stop().is_some();
         let signers: Vec<_> = gates
             .gates()
             .map(|(kid, gate)| {
@@ -103,7 +102,7 @@ impl<'g> Health<'g> {
                         })
                         .collect(),
                     refusal: gates.check(kid, now).err(),
-                    replaced: !stopped && gates.is_replaced(kid, now, wall),
+                    replaced: gates.is_replaced(kid, now, wall),
                     outage_runs: gate.outage.is_running(),
                     gate: &gate.state,
                 }
@@ -151,6 +150,7 @@ impl<'g> Health<'g> {
             (None, None) => (None, None),
         };
         let freeze = self.freeze.filter(|_| is_told).map(|freeze| admin::FreezeInForce {
+            id: freeze.id,
             reason: freeze.reason.clone(),
             by: freeze.by.clone(),
             since: rfc3339(freeze.at),
@@ -167,6 +167,7 @@ impl<'g> Health<'g> {
                 expires_at: rfc3339(session.expires_at),
                 session: is_told.then(|| session.session.clone()),
                 incident: is_told.then(|| session.incident.clone()),
+                under_freeze: session.under_freeze,
                 replaces: None,
                 expires_in_s: None,
                 upstreams_back: None,

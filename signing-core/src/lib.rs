@@ -14,6 +14,7 @@ pub mod caller;
 pub mod canary;
 pub mod door;
 pub mod evidence;
+mod freeze_id;
 pub mod gate;
 pub mod journal;
 pub mod json;
@@ -34,6 +35,7 @@ pub use attempt::{AttemptId, AttemptsId, UpstreamRequestId};
 pub use caller::Caller;
 pub use canary::Canary;
 pub use door::Door;
+pub use freeze_id::{FreezeId, NoFreezeId};
 pub use key::{
     Algorithm, Digest, Hash, Kid, SignatureFormat, Signer, ToBeSigned, VerifiedSignature,
 };

@@ -92,7 +92,7 @@ impl Proxy {
     fn freeze(&mut self) {
         let (reason, by) = ("drill".to_owned(), "uid 1000".to_owned());
         let since = moment(self.now_ms);
-        self.gates.freeze(Freeze { reason, by, at: OffsetDateTime::UNIX_EPOCH, since });
+        self.gates.freeze(Freeze { id: None, reason, by, at: OffsetDateTime::UNIX_EPOCH, since });
     }
 
     fn grant(&self, named: Option<&str>) -> Grant {

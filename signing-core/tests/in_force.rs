@@ -2,12 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use proptest::prelude::*;
-use signing_core::Kid;
 use signing_core::journal::{
     Freeze, Frozen, Gate, Head, How, InForce, Record, SealedFor, Segment, SignerLog, SignerLogs,
     Told, Unfreeze, Unseal,
 };
 use signing_core::tree::{LogId, TreeHash};
+use signing_core::{FreezeId, Kid};
 use time::{Duration, OffsetDateTime};
 
 const SECOND: Duration = Duration::SECOND;
@@ -17,7 +17,7 @@ fn kid(name: &str) -> Kid {
 }
 
 fn freeze(reason: &str) -> Record<'_> {
-    Record::Freeze(Freeze { by: "a", reason })
+    Record::Freeze(Freeze { by: "a", id: None, reason })
 }
 
 fn gate<'r>(kid: &'r str, upstream: Option<&'r str>, to: &'r str) -> Record<'r> {
@@ -28,8 +28,13 @@ fn unseal(signer_kid: Option<&str>) -> Record<'_> {
     Record::Unseal(Unseal { by: "a", reason: "r", sealed_for: "why", signer_kid })
 }
 
-const UNFREEZE: Record<'static> =
-    Record::Unfreeze(Unfreeze { by: "b", frozen_by: "a", frozen_for: "r", reason: "s" });
+const UNFREEZE: Record<'static> = Record::Unfreeze(Unfreeze {
+    by: "b",
+    frozen_by: "a",
+    frozen_for: "r",
+    frozen_id: None,
+    reason: "s",
+});
 
 fn heard(records: &[Record<'_>]) -> InForce {
     let mut in_force = InForce::default();
@@ -124,7 +129,7 @@ proptest! {
         count in 0_usize..60,
     ) {
         let at = OffsetDateTime::UNIX_EPOCH;
-        let freeze = freezes.then(|| Frozen { at, by: odd.clone(), reason: odd.clone() });
+        let freeze = freezes.then(|| Frozen { at, by: odd.clone(), id: Some(FreezeId::new([7; 8])), reason: odd.clone() });
         let seals = (0..count).map(|number| {
             (kid(&format!("{number:0>128}")), SealedFor { at, detail: odd.clone() })
         });

@@ -185,7 +185,7 @@ impl Model {
             Act::Freeze => {
                 let (reason, by) = ("stop".to_owned(), "uid 1000".to_owned());
                 let at = OffsetDateTime::UNIX_EPOCH;
-                self.gates.freeze(Freeze { reason, by, at, since: now });
+                self.gates.freeze(Freeze { id: None, reason, by, at, since: now });
                 self.frozen = true;
                 self.stop_all();
             }

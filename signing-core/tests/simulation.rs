@@ -281,7 +281,13 @@ impl Simulation {
             Event::Freeze => {
                 let (reason, by) = ("stop".to_owned(), "uid 1000".to_owned());
                 let since = at(self.clock);
-                self.gates.freeze(Freeze { reason, by, at: OffsetDateTime::UNIX_EPOCH, since });
+                self.gates.freeze(Freeze {
+                    id: None,
+                    reason,
+                    by,
+                    at: OffsetDateTime::UNIX_EPOCH,
+                    since,
+                });
                 self.frozen = true;
                 self.publish_gates();
             }

@@ -28,7 +28,7 @@ impl Next {
 
     /// Adds a record with that reason.
     pub(crate) fn record(&mut self, reason: &str, out: &mut Vec<u8>) {
-        let record = Record::Freeze(Freeze { by: "uid 0", reason });
+        let record = Record::Freeze(Freeze { by: "uid 0", id: None, reason });
         let body = record.encode(OffsetDateTime::UNIX_EPOCH).unwrap();
         let layout = Layout::new(self.log);
         self.tree.push(layout.record(self.tree.size() + 1, &body, out).hash);

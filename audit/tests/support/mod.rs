@@ -92,7 +92,7 @@ pub(crate) fn small_journal_in(path: &Path, segment_bytes: u64) -> PathBuf {
     let journal = start(open(path).unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for reason in ["one", "", "a longer reason, so that the records have several lengths"] {
-        let freeze = Record::Freeze(Freeze { by: "uid 0", reason });
+        let freeze = Record::Freeze(Freeze { by: "uid 0", id: None, reason });
         runtime.block_on(journal.begin_append(&freeze).unwrap().durable()).unwrap();
     }
     journal.stop("the test").unwrap();

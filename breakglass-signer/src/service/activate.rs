@@ -180,6 +180,7 @@ impl Service {
             latest: self.latest.get(),
             sealed: seal.as_ref().map(|seal| seal.detail.as_str()),
             claims: &asked.ask.outages,
+            freeze: asked.ask.freeze,
             min_outage: config.min_outage,
             caps: &config.caps,
             active: armory.active.as_ref().map(|active| active.session.id()),
@@ -257,11 +258,13 @@ impl Service {
             max_signatures: request.max_signatures(),
             nonce: &nonce,
             outage_since: &outage_since,
+            proxy_freeze: asked.ask.freeze,
             proxy_head: &proxy_head,
             replaces: request.replaces().iter().map(Kid::as_str).collect(),
             request_b64: &request_b64,
             request_sha256: request.sha256(),
             session: &session,
+            under_freeze: request.under_freeze(),
         });
         self.journal.begin_append(&record)?.durable().await
     }

@@ -314,6 +314,7 @@ impl Active {
             expires_in_ms: u64::try_from(self.session.lasts(now).as_millis()).unwrap_or(0),
             remaining: self.session.remaining(),
             max_signatures: self.max_signatures,
+            under_freeze: request.under_freeze(),
             approved_by: self.approved_by.clone(),
             record: self.record.clone(),
         }

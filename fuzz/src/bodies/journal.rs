@@ -97,7 +97,7 @@ fn write() -> Written {
     let journal = opened.start(&identity, SEGMENT_BYTES, clock, Box::new(Deaf));
     let journal = journal.unwrap_or_else(|error| panic!("{error}"));
     for reason in ["one", "", "a longer reason", "the last one"] {
-        let freeze = Record::Freeze(Freeze { by: "uid 0", reason });
+        let freeze = Record::Freeze(Freeze { by: "uid 0", id: None, reason });
         journal.note(&freeze).unwrap_or_else(|trouble| panic!("{trouble}"));
     }
     journal.stop("written").unwrap_or_else(|trouble| panic!("{trouble}"));

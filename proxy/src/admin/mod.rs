@@ -20,7 +20,7 @@ use signing_core::admin::{
     Unseal, Unsealed, path,
 };
 use signing_core::gate::{AuditStop, Slots};
-use signing_core::{Kid, Moment, Reason, Refusal, json};
+use signing_core::{FreezeId, Kid, Moment, Reason, Refusal, json};
 
 use crate::breakglass::Breakglass;
 use crate::conditions::Conditions;
@@ -140,16 +140,16 @@ async fn respond(
             // still be on its way.
             admin.connections.settle().await;
             let cut = admin.connections.reset_by_stops() - reset_before;
-            let frozen = still_frozen(admin);
-            answer(outcome, |note| Frozen { frozen, connections_cut: Some(cut), note })
+            let (frozen, id) = still_frozen(admin);
+            answer(outcome, |note| Frozen { frozen, id, connections_cut: Some(cut), note })
         }
         (path::UNFREEZE, &Method::POST) => {
             let Unfreeze { reason } = read(&request)?;
             let reason = one_line(&reason)?;
             let by = peer.name().await;
             let outcome = admin.monitor.unfreeze(reason, by).await.map_err(gone)?;
-            let frozen = still_frozen(admin);
-            answer(outcome, |note| Frozen { frozen, connections_cut: None, note })
+            let (frozen, id) = still_frozen(admin);
+            answer(outcome, |note| Frozen { frozen, id, connections_cut: None, note })
         }
         (path::UNSEAL, &Method::POST) => {
             let asked: Unseal = read(&request)?;
@@ -202,8 +202,11 @@ async fn respond(
     }
 }
 
-fn still_frozen(admin: &Admin) -> bool {
-    admin.monitor.gates().freeze().is_some()
+/// Whether a freeze is in force, and its name.
+fn still_frozen(admin: &Admin) -> (bool, Option<FreezeId>) {
+    let gates = admin.monitor.gates();
+    let freeze = gates.freeze();
+    (freeze.is_some(), freeze.and_then(|freeze| freeze.id))
 }
 
 fn status(admin: &Admin) -> Status {

@@ -33,6 +33,7 @@ pub async fn keep(breakglass: Arc<Breakglass>, mut notices: mpsc::Receiver<Notic
 async fn hear(breakglass: &Breakglass, notices: &mut mpsc::Receiver<Notice>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut told_of_recovery = false;
+    let mut frozen_under = None;
     loop {
         tokio::select! {
             notice = notices.recv() => match notice {
@@ -40,7 +41,10 @@ async fn hear(breakglass: &Breakglass, notices: &mut mpsc::Receiver<Notice>) {
                 // The client is gone with its runtime; sessions are over by their lease.
                 None => return,
             },
-            _ = look.tick() => told_of_recovery = breakglass.look(told_of_recovery).await,
+            _ = look.tick() => {
+                breakglass.ends_by_a_freeze(&mut frozen_under);
+                told_of_recovery = breakglass.look(told_of_recovery).await;
+            }
         }
     }
 }
@@ -99,6 +103,21 @@ impl Breakglass {
         let why = over.detail.clone();
         if self.monitor.disarm(session, over).await == Ok(true) {
             self.emergency.ends(&why);
+        }
+    }
+
+    /// A new freeze ends a session that signs under another one, here at once; the signer is told of it,
+    /// so that its key is wiped. Should the signer not hear it, its own expiry ends it.
+    fn ends_by_a_freeze(&self, under: &mut Option<String>) {
+        let gates = self.monitor.gates();
+        let in_force = gates.session_in_force().filter(|armed| armed.under_freeze.is_some());
+        let in_force = in_force.map(|armed| armed.session.clone());
+        let before = std::mem::replace(under, in_force);
+        if let Some(ended) = before.filter(|ended| Some(ended) != under.as_ref())
+            && let Some(freeze) = gates.freeze()
+            && self.emergency.known().is_some_and(|known| known.has(&ended))
+        {
+            self.emergency.ends(&format!("frozen anew: {}", freeze.reason));
         }
     }
 

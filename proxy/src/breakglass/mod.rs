@@ -110,6 +110,7 @@ impl Breakglass {
             may_begin(&self.monitor.gates(), request, self.min_outage, now(), wall_now())?;
         let gates = self.monitor.gates();
         let outages = request.replaces().iter().filter_map(|kid| claim(&gates, kid)).collect();
+        let freeze = gates.freeze().and_then(|freeze| freeze.id);
         drop(gates);
         let proxy_head = JournalHead::new(self.journal.log(), self.journal.head());
         // The signer's time counts from its answer; ours, from before it was asked, is shorter.
@@ -121,6 +122,7 @@ impl Breakglass {
                 request_b64,
                 approvals_b64,
                 outages,
+                freeze,
                 proxy_head,
                 by: by_whom,
             })
@@ -211,6 +213,7 @@ impl Breakglass {
             signer,
             replaces: request.replaces().clone(),
             callers: request.callers().clone(),
+            under_freeze: request.under_freeze(),
             since: now(),
             lease_until: asked.after(lease),
             expires_at: request.expires_at(),

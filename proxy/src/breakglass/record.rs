@@ -1,5 +1,6 @@
 //! What came of asking for a session, as a record.
 
+use signing_core::FreezeId;
 use signing_core::breakglass::{Refused, Request, wire};
 use signing_core::journal::{self, clip};
 
@@ -17,6 +18,7 @@ pub(super) struct ActivationRecord {
     signer_head: Option<String>,
     signer_record: Option<String>,
     signer_instance: Option<String>,
+    under_freeze: Option<FreezeId>,
 }
 
 impl ActivationRecord {
@@ -38,6 +40,7 @@ impl ActivationRecord {
             signer_head: known.map(|known| known.state.head.to_text()),
             signer_record: came_to.ok().map(|session| session.record.to_text()),
             signer_instance: known.map(|known| known.state.instance.clone()),
+            under_freeze: request.and_then(Request::under_freeze),
         }
     }
 
@@ -53,6 +56,7 @@ impl ActivationRecord {
             signer_head: self.signer_head.as_deref(),
             signer_record: self.signer_record.as_deref(),
             signer_instance: self.signer_instance.as_deref(),
+            under_freeze: self.under_freeze,
         }
     }
 }

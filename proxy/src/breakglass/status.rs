@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use host::clock::{now, rfc3339, wall_now};
 use signing_core::admin::breakglass::{self as admin, Outage, Session};
-use signing_core::admin::{EmergencyKey, ProxyStatus, SessionHealth};
+use signing_core::admin::{EmergencyKey, FreezeInForce, ProxyStatus, SessionHealth};
 use signing_core::breakglass::{is_out, wire};
 use signing_core::gate::{Armed, Snapshot};
 use signing_core::key::Purpose;
@@ -38,6 +38,12 @@ impl Breakglass {
             emergency_keys_registered: registered(&gates),
             min_outage_s: self.min_outage.as_secs(),
             outages: outages.collect(),
+            freeze: gates.freeze().map(|freeze| FreezeInForce {
+                id: freeze.id,
+                reason: freeze.reason.clone(),
+                by: freeze.by.clone(),
+                since: rfc3339(freeze.at),
+            }),
             session: gates.armed(now(), wall_now()).map(|armed| session(armed, known)),
             refused_signer: self
                 .emergency
@@ -90,6 +96,7 @@ fn registered(gates: &Snapshot) -> BTreeMap<String, String> {
 fn session(armed: &Armed, known: Option<&Known>) -> Session {
     let (remaining, max_signatures) = quota(armed, known);
     Session {
+        under_freeze: armed.under_freeze,
         session: armed.session.clone(),
         incident: armed.incident.clone(),
         justification: armed.justification.clone(),

@@ -10,7 +10,7 @@ use signing_core::journal::{AuditKeys, Frozen};
 use text::counted;
 
 use crate::materials::Materials;
-use crate::monitor::{Store, StoreError, Stored, Witness};
+use crate::monitor::{Store, StoreError, Stored, Witness, freeze_id};
 
 /// What was made.
 #[derive(Debug)]
@@ -72,7 +72,8 @@ pub fn rebuild(materials: &Materials, reason: &str) -> Result<Rebuilt, RebuildEr
         format!(" (the journal tells of a freeze by {by}: {reason})")
     });
     let reason = format!("the state was rebuilt: {reason}{}", before.unwrap_or_default());
-    in_force.freeze = Some(Frozen { at: wall_now(), by: host::user::ourselves(), reason });
+    in_force.freeze =
+        Some(Frozen { at: wall_now(), by: host::user::ourselves(), id: freeze_id(), reason });
     let witness = Witness { log, head };
     let state = Stored { in_force, audit_seal: None, witness: Some(witness) };
     let aside = store.put_aside()?;

@@ -23,7 +23,7 @@ use release::Probes;
 use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
 use signing_core::journal::{Frozen, InForce, SealedFor, clock_behind};
 use signing_core::monitor::Probe;
-use signing_core::{Kid, Rulebook};
+use signing_core::{FreezeId, Kid, Rulebook};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -292,7 +292,7 @@ impl Stored {
     pub fn frozen_by(mut self, environment: &Environment) -> Self {
         if let (None, Some((reason, variable))) = (&self.in_force.freeze, environment.freeze()) {
             let by = format!("environment variable {variable}");
-            self.in_force.freeze = Some(Frozen { at: wall_now(), by, reason });
+            self.in_force.freeze = Some(Frozen { at: wall_now(), by, id: freeze_id(), reason });
         }
         self
     }
@@ -313,12 +313,19 @@ impl Stored {
     }
 }
 
+/// A name for a freeze that begins. A system that gives no randomness stops no freeze: nothing names it then.
+pub(crate) fn freeze_id() -> Option<FreezeId> {
+    let mut random = [0; FreezeId::BYTES];
+    aws_lc_rs::rand::fill(&mut random).ok().map(|()| FreezeId::new(random))
+}
+
 /// A stored freeze as one in force: its age by the calendar, laid on the
 /// boot-time clock.
 fn in_force(stored: &Frozen) -> Freeze {
     let age = (wall_now() - stored.at).unsigned_abs();
     let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
     Freeze {
+        id: stored.id,
         reason: stored.reason.clone(),
         by: stored.by.clone(),
         at: stored.at,

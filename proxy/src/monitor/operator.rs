@@ -3,25 +3,34 @@
 
 use host::clock::{now, wall_now};
 use signing_core::Kid;
+use signing_core::breakglass::ProxyEnd;
 use signing_core::gate::Freeze;
 use signing_core::journal::{self, Frozen, Record, SealedFor, clip};
 use tokio::sync::oneshot;
 
-use super::command::{Loosen, Outcome, Sealed, Then};
-use super::disk;
+use super::command::{Loosen, Outcome, Over, Sealed, Then};
 use super::writer::{RETRY_AFTER_FOLDS, Writer};
+use super::{disk, freeze_id};
 
 impl Writer {
     /// In force first, on disk second: a freeze waits for nothing.
     pub(super) fn freeze(&mut self, reason: String, by: String, reply: oneshot::Sender<Outcome>) {
-        let at = wall_now();
-        self.gates.freeze(Freeze { reason: reason.clone(), by: by.clone(), at, since: now() });
+        let (at, id) = (wall_now(), freeze_id());
+        let freeze = Freeze { id, reason: reason.clone(), by: by.clone(), at, since: now() };
+        let ended = self.gates.freeze(freeze);
         self.publish(None);
         self.tell_of_a_stop();
-        self.state.in_force.freeze = Some(Frozen { reason: reason.clone(), by: by.clone(), at });
-        let record = Record::Freeze(journal::Freeze { by: &by, reason: &reason });
+        let frozen = Frozen { reason: reason.clone(), by: by.clone(), id, at };
+        self.state.in_force.freeze = Some(frozen);
+        let record = Record::Freeze(journal::Freeze { by: &by, id, reason: &reason });
         // It holds in any case, so nothing waits for the record.
         let unrecorded = self.journal.note(&record).err().map(|trouble| trouble.to_string());
+        if let Some(armed) = ended {
+            // The keeper of sessions has the emergency signer end it too.
+            let detail = format!("frozen anew: {reason}");
+            let over = Over { by: by.clone(), ..Over::here(ProxyEnd::Frozen, detail) };
+            self.record_end(&armed, &over);
+        }
         self.save(self.state.clone(), Then::Frozen { unrecorded, reply });
         tracing::warn!(target: "admin", reason, by, "frozen");
     }
@@ -36,6 +45,7 @@ impl Writer {
             by: &by,
             frozen_by: &freeze.by,
             frozen_for: &freeze.reason,
+            frozen_id: freeze.id,
             reason,
         });
         let recording = self.disk.record(&record);
@@ -99,7 +109,11 @@ impl Writer {
         let in_force = &self.state.in_force;
         let record = match loosen {
             Loosen::Freeze { freeze, .. } if in_force.freeze.as_ref() == Some(freeze) => {
-                Record::Freeze(journal::Freeze { by: &freeze.by, reason: &freeze.reason })
+                Record::Freeze(journal::Freeze {
+                    by: &freeze.by,
+                    id: freeze.id,
+                    reason: &freeze.reason,
+                })
             }
             Loosen::Seal { what: Sealed::Signer(kid), seal, .. }
                 if in_force.seals.get(kid) == Some(seal) =>

@@ -9,7 +9,9 @@ use audit::{Journal, Trouble};
 use host::clock::{now, wall_now};
 use signing_core::Kid;
 use signing_core::breakglass::End;
-use signing_core::gate::{AuditStop, Gates, Place, Snapshot, State, Transition, UpstreamChange};
+use signing_core::gate::{
+    Armed, AuditStop, Gates, Place, Snapshot, State, Transition, UpstreamChange,
+};
 use signing_core::journal::{self, Record, SealedFor, clip};
 use signing_core::monitor::{self, FOLD_EVERY, News, Probe};
 use tokio::sync::{mpsc, watch};
@@ -137,6 +139,11 @@ impl Writer {
             Some(_) => self.stopped.send_modify(|stops| stops.last_leave_by = last_leave_by),
             None => self.tell_of_a_stop(),
         }
+        self.record_end(&armed, why);
+    }
+
+    /// Records the end of a session that is over.
+    pub(super) fn record_end(&self, armed: &Armed, why: &Over) {
         let Over { by, reason, detail, signer_head, signer_record } = why;
         let reason = reason.word();
         let record = Record::BreakglassEnded(journal::BreakglassEnded {

@@ -19,6 +19,7 @@ pub(super) fn known() -> Breakglass {
             outage("b", "2026-01-01T00:10:00.5Z", 2999),
             outage("c", "2026-01-01T00:50:00.042Z", 599),
         ],
+        freeze: None,
         session: None,
         refused_signer: None,
         signer: Some(signer()),
@@ -64,6 +65,7 @@ pub(super) fn session() -> SessionState {
         expires_in_ms: 60_000,
         remaining: 7,
         max_signatures: 9,
+        under_freeze: None,
         approved_by: vec!["alice (Security)".to_owned()],
         record: JournalRecord { log: "0".repeat(32), seq: 1, leaf: "0".repeat(64) },
     }

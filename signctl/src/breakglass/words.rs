@@ -1,5 +1,6 @@
 //! Answers about break-glass in words, for a person.
 
+use signing_core::admin::FreezeInForce;
 use signing_core::admin::breakglass::{
     Accepted, Activated, Breakglass, Destroyed, Ended, RefusedSigner, Session, SignerUnsealed,
 };
@@ -59,6 +60,10 @@ pub(super) fn status(known: &Breakglass) -> Said {
             held(stray)
         ));
     }
+    lines.extend(known.freeze.as_ref().map(|FreezeInForce { id, since, by, reason }| {
+        let id = id.map(|id| format!(" (freeze {id})")).unwrap_or_default();
+        format!("FROZEN since {since} by {by}: {reason}{id}")
+    }));
     lines.extend(known.outages.iter().map(|outage| {
         let counts = if outage.qualifies {
             "long enough for break-glass"
@@ -115,10 +120,12 @@ fn session(session: &Session) -> String {
         (Some(left), Some(most)) => format!("\n{left} of {most} signatures are left"),
         (_, _) => String::new(),
     };
+    let under = session.under_freeze.map(|id| format!("\nit signs under the freeze {id}"));
+    let under = under.unwrap_or_default();
     let approved = session.approved_by.join(", ");
     let approved = if approved.is_empty() { approved } else { format!("\napproved by {approved}") };
     format!(
-        "SESSION {} ({}: {})\n{} signs for {} in place of {}, until {}{left}{approved}",
+        "SESSION {} ({}: {})\n{} signs for {} in place of {}, until {}{under}{left}{approved}",
         session.session,
         session.incident,
         session.justification,

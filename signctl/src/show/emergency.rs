@@ -21,6 +21,9 @@ pub(super) fn session(health: &Health) -> Vec<String> {
         session.replaces.as_deref().unwrap_or_default().join(", "),
         age(session.expires_in_s.unwrap_or_default()),
     )];
+    lines.extend(session.under_freeze.map(|id| {
+        format!("the session signs under the freeze {id}; everything else stays frozen, and a new freeze ends the session")
+    }));
     lines.extend(session.upstreams_back.iter().flatten().map(|kid| {
         format!(
             "the upstream of {kid} is BACK: end the session: signctl breakglass end --reason ..."
@@ -81,6 +84,7 @@ mod tests {
             upstreams_back: Some(vec!["k".to_owned()]),
             remaining: Some(997),
             max_signatures: Some(1_000),
+            under_freeze: None,
         };
         Health { breakglass: Some(session), ..examples::health() }
     }
@@ -117,6 +121,15 @@ mod tests {
             ]
         );
         assert!(lines[2].starts_with("d · signing · "), "{said}");
+        let mut health = in_session();
+        let session = health.breakglass.as_mut().unwrap();
+        session.under_freeze = Some(signing_core::FreezeId::new([1; 8]));
+        let under = status(&health, &examples::proxy()).words;
+        let line = under.lines().nth(1).unwrap();
+        assert!(
+            line.starts_with("the session signs under the freeze 0101010101010101; "),
+            "{under}"
+        );
         assert!(
             lines[3].starts_with("emergency key e has to be destroyed by 2026-11-26"),
             "{said}"

@@ -70,8 +70,9 @@ pub(crate) fn status(health: &Health, proxy: &ProxyStatus) -> Said {
         counted(proxy.connections, "connection"),
     ));
     lines.extend(emergency::keys(proxy));
-    if let Some(FreezeInForce { since, by, reason }) = &health.freeze {
-        lines.push(format!("FROZEN since {since} by {by}: {reason}"));
+    if let Some(FreezeInForce { id, since, by, reason }) = &health.freeze {
+        let id = id.map(|id| format!(" (freeze {id})")).unwrap_or_default();
+        lines.push(format!("FROZEN since {since} by {by}: {reason}{id}"));
         lines.push("to end it: signctl unfreeze --reason TEXT".to_owned());
     }
     lines.push(journal(&proxy.audit));
@@ -149,9 +150,13 @@ pub(crate) fn readiness(readiness: &Readiness) -> Said {
 }
 
 /// What became of a freeze, or of its end.
-pub(crate) fn frozen(Frozen { frozen, connections_cut, note }: &Frozen) -> Said {
-    let state =
-        if *frozen { "frozen: nothing is signed until `signctl unfreeze`" } else { "not frozen" };
+pub(crate) fn frozen(Frozen { frozen, id, connections_cut, note }: &Frozen) -> Said {
+    let id = id.map(|id| format!(" (freeze {id})")).unwrap_or_default();
+    let state = if *frozen {
+        format!("frozen: nothing is signed until `signctl unfreeze`{id}")
+    } else {
+        "not frozen".to_owned()
+    };
     Said::done(format!("{state}{}{}", unread(*connections_cut), noted(note.as_deref())))
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::FreezeInForce;
+use crate::FreezeId;
 use crate::breakglass::{ProxyReason, wire};
 
 /// `POST /v1/breakglass/activate`.
@@ -172,6 +174,9 @@ pub struct Breakglass {
     /// Outages that have lasted any time.
     #[serde(default)]
     pub outages: Vec<Outage>,
+    /// The freeze in force, which a request may name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<FreezeInForce>,
     /// The session in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
@@ -226,6 +231,9 @@ pub struct Session {
     /// Signatures of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_signatures: Option<u64>,
+    /// The freeze under which it signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_freeze: Option<FreezeId>,
     /// Who approved, as far as the emergency signer has said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approved_by: Vec<String>,
@@ -245,6 +253,7 @@ impl From<wire::SessionState> for Session {
             expires_in_s: None,
             remaining: Some(held.remaining),
             max_signatures: Some(held.max_signatures),
+            under_freeze: held.under_freeze,
             approved_by: held.approved_by,
         }
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::FreezeId;
+
 /// `POST /v1/reload`, `/v1/doctor`: there is nothing to say.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Nothing {}
@@ -27,6 +29,9 @@ pub struct Unfreeze {
 pub struct Frozen {
     /// Whether a freeze is in force now.
     pub frozen: bool,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<FreezeId>,
     /// Connections that a freeze reset, since their clients had not read what was signed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_cut: Option<usize>,

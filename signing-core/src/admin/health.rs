@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Condition;
+use crate::FreezeId;
 use crate::gate::Extent;
 use crate::mode::Mode;
 
@@ -101,6 +102,9 @@ pub struct SessionHealth {
     /// The incident, for callers and operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
+    /// The freeze under which it signs; everything else is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_freeze: Option<FreezeId>,
     /// The signers that it stands in for; this and what follows is for operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<Vec<String>>,
@@ -121,6 +125,9 @@ pub struct SessionHealth {
 /// A freeze in force.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FreezeInForce {
+    /// Its name, which a break-glass request may name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<FreezeId>,
     /// Why.
     pub reason: String,
     /// Who froze.

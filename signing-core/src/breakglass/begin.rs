@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::activation::Clause;
 use super::refused::{ProxyReason, Refused};
 use super::{Request, wire};
-use crate::gate::Snapshot;
+use crate::gate::{Freeze, Snapshot};
 use crate::key::{Kid, Purpose, Signer};
 use crate::moment::Moment;
 
@@ -26,12 +26,7 @@ pub fn may_begin(
     wall: OffsetDateTime,
 ) -> Result<Arc<Signer>, Refused> {
     if let Some(freeze) = gates.freeze() {
-        let detail = format!(
-            "frozen by an operator ({}): a freeze beats a session. Nothing was used up; run \
-             `signctl unfreeze`, then activate again",
-            freeze.reason
-        );
-        return Err(Refused::new(ProxyReason::Frozen, detail));
+        not_stopped_by(freeze, request)?;
     }
     if let Some(stop) = gates.audit_stop() {
         return Err(Refused::new(wire::Reason::AuditUnavailable, stop.sentence()));
@@ -76,6 +71,24 @@ pub fn may_begin(
         return Err(Refused::new(Clause::KeyMismatch, detail));
     }
     Ok(Arc::clone(signer))
+}
+
+/// Whether `freeze` lets a session by `request` begin: its approvers named this very freeze.
+fn not_stopped_by(freeze: &Freeze, request: &Request) -> Result<(), Refused> {
+    let (named, reason) = (request.under_freeze(), &freeze.reason);
+    let (which, instead) = match (named, freeze.id) {
+        (Some(named), Some(id)) if named == id => return Ok(()),
+        (Some(named), _) => (format!(", and the request names another freeze, {named}"), freeze.id),
+        (None, id) => (", and the request names no freeze".to_owned(), id),
+    };
+    let approve = instead.map_or_else(String::new, |id| {
+        format!(" or have a request approved that signs under this freeze: signctl breakglass request --under-freeze {id};")
+    });
+    let detail = format!(
+        "frozen by an operator ({reason}){which}: a freeze beats a session. Nothing was used up; run \
+         `signctl unfreeze`,{approve} then activate again"
+    );
+    Err(Refused::new(ProxyReason::Frozen, detail))
 }
 
 /// Whether the outage of the signer `kid` is long enough.

@@ -46,6 +46,8 @@ pub enum ProxyEnd {
     KeyUnavailable,
     /// A signature of the emergency signer is not believed.
     SignatureRejected,
+    /// An operator froze anew, and its approvers knew of an earlier freeze only.
+    Frozen,
     /// As the signer ends it: by the signer, or here, for the same reason.
     Signer(End),
 }
@@ -58,6 +60,7 @@ impl ProxyEnd {
             Self::SignerGone => "signer_gone",
             Self::KeyUnavailable => "key_unavailable",
             Self::SignatureRejected => "signature_rejected",
+            Self::Frozen => "frozen",
             Self::Signer(end) => end.word(),
         }
     }

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::caller::Caller;
+use crate::freeze_id::FreezeId;
 use crate::json;
 use crate::key::Kid;
 
@@ -50,11 +51,13 @@ pub struct Request {
     not_before: OffsetDateTime,
     expires_at: OffsetDateTime,
     max_signatures: u64,
+    under_freeze: Option<FreezeId>,
     nonce: [u8; NONCE_BYTES],
     sha256: String,
 }
 
-/// The document as it is written. Every key has to be there, once, and no other.
+/// The document as it is written. Every key has to be there, once, and no other; `under_freeze` only where
+/// the session is to sign under a freeze.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Draft {
@@ -87,6 +90,10 @@ pub struct Draft {
     pub expires_at: String,
     /// How many signatures each instance may make.
     pub max_signatures: u64,
+    /// The freeze under which the session signs for the signers that it stands in for, while
+    /// everything else stays frozen: 16 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_freeze: Option<String>,
     /// Base64 of 16 random bytes.
     pub nonce: String,
 }
@@ -211,6 +218,12 @@ impl Request {
         self.max_signatures
     }
 
+    /// The freeze under which its session signs all the same.
+    #[must_use]
+    pub fn under_freeze(&self) -> Option<FreezeId> {
+        self.under_freeze
+    }
+
     /// What makes it spendable once: lower-case hex.
     #[must_use]
     pub fn nonce(&self) -> String {
@@ -274,6 +287,10 @@ impl Reader<'_> {
             let number = draft.max_signatures.to_string();
             self.mistake("max_signatures", &number, &format!("expected 1 to {SIGNATURES_MAX}"));
         }
+        let under_freeze = draft.under_freeze.as_ref().and_then(|id| {
+            let read = FreezeId::parse(id);
+            read.map_err(|error| self.mistake("under_freeze", id, &error.to_string())).ok()
+        });
         let nonce = self.nonce(&draft.nonce);
         Some(Request {
             id: draft.id,
@@ -289,6 +306,7 @@ impl Reader<'_> {
             not_before: not_before?,
             expires_at: expires_at?,
             max_signatures: draft.max_signatures,
+            under_freeze,
             nonce: nonce?,
             sha256: hex::encode(digest::digest(&digest::SHA256, bytes)),
         })

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::epoch::Epoch;
+use super::freeze::Freeze;
 use crate::caller::Caller;
+use crate::freeze_id::FreezeId;
 use crate::key::{Kid, Signer};
 use crate::moment::Moment;
 
@@ -27,6 +29,8 @@ pub struct Armed {
     pub replaces: BTreeSet<Kid>,
     /// Whom it signs for.
     pub callers: BTreeSet<Caller>,
+    /// The freeze under which it signs all the same, which its approvers named.
+    pub under_freeze: Option<FreezeId>,
     /// When it began.
     pub since: Moment,
     /// Until when, by the boot-time clock.
@@ -40,6 +44,13 @@ impl Armed {
     #[must_use]
     pub fn lasts(&self, now: Moment, wall: OffsetDateTime) -> bool {
         now < self.lease_until && wall < self.expires_at
+    }
+
+    /// Whether `freeze` lets it sign: it is the one that its approvers saw and named. A freeze that
+    /// has no name stops every session.
+    #[must_use]
+    pub fn signs_under(&self, freeze: &Freeze) -> bool {
+        self.under_freeze.is_some() && self.under_freeze == freeze.id
     }
 }
 

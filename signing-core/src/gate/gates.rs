@@ -239,12 +239,14 @@ impl Gates {
     /// replaces are its own, and what their gates admitted before is not released.
     ///
     /// # Errors
-    /// One sentence: it is frozen, or another session is in force.
+    /// One sentence: it is frozen, and its approvers did not name that freeze; or another session is
+    /// in force.
     pub fn arm(&mut self, armed: Armed) -> Result<(), String> {
-        if let Some(freeze) = &self.freeze {
+        if let Some(freeze) = self.freeze.as_ref().filter(|freeze| !armed.signs_under(freeze)) {
             let reason = &freeze.reason;
             return Err(format!(
-                "frozen ({reason}): a freeze beats a session; run `signctl unfreeze` first"
+                "frozen ({reason}): a freeze beats a session that was not approved under it; run \
+                 `signctl unfreeze` first"
             ));
         }
         if let Some(armed) = self.session() {
@@ -291,10 +293,19 @@ impl Gates {
         self.newest_epoch
     }
 
-    /// Freezes. A freeze on top of a freeze replaces its reason.
-    pub fn freeze(&mut self, freeze: Freeze) {
+    /// Freezes. A freeze on top of a freeze takes its place: its name and its reason. A session that
+    /// signs under another freeze ends by it, and is returned: its approvers knew of the old freeze
+    /// only. Any other session waits until the freeze ends.
+    pub fn freeze(&mut self, freeze: Freeze) -> Option<Arc<Armed>> {
+        let goes_on = |armed: &Armed| armed.under_freeze.is_none() || armed.signs_under(&freeze);
+        let ends = self.session.as_ref().is_some_and(|session| !goes_on(&session.armed));
+        let told = self.session().filter(|_| ends).map(Arc::clone);
+        if ends {
+            self.session = None;
+        }
         self.freeze = Some(freeze);
         self.new_epoch_for_all();
+        told
     }
 
     /// Ends the freeze; returns it if there was one.

@@ -69,11 +69,11 @@ impl Snapshot {
     /// The session that stands in for the grant's signer, unless something stops all signing.
     fn check_session(&self, grant: &Grant, At { now, wall }: At) -> Result<&InForce, Refusal> {
         let kid = &grant.signer().kid;
-        self.check_stops(kid, now)?;
         let in_force = self.session().filter(|InForce { armed, spent_until, .. }| {
             let ends = spent_until.unwrap_or(armed.lease_until);
             armed.lasts(now, wall) && now < ends && armed.replaces.contains(kid)
         });
+        self.check_stops(kid, in_force.map(|in_force| &*in_force.armed), now)?;
         let Some(in_force) = in_force else {
             let detail = "no break-glass session stands in for this signer any more";
             return Err(Refusal::new(Reason::BreakglassOutOfScope, detail).about(kid));

@@ -104,10 +104,13 @@ impl Snapshot {
         })
     }
 
-    /// Whether requests for `kid` are signed in the session.
+    /// Whether requests for `kid` are signed in the session: it stands in for it, and nothing stops
+    /// the session.
     #[must_use]
     pub fn is_replaced(&self, kid: &Kid, now: Moment, wall: OffsetDateTime) -> bool {
-        self.armed(now, wall).is_some_and(|armed| armed.replaces.contains(kid))
+        self.armed(now, wall).is_some_and(|armed| {
+            armed.replaces.contains(kid) && self.check_stops(kid, Some(armed), now).is_ok()
+        })
     }
 
     /// The session, lasting or not.
@@ -149,7 +152,7 @@ impl Snapshot {
     /// # Errors
     /// The refusal.
     pub fn check(&self, kid: &Kid, now: Moment) -> Result<Epoch, Refusal> {
-        self.check_stops(kid, now)?;
+        self.check_stops(kid, None, now)?;
         let Some(gate) = self.gates.get(kid) else {
             let detail = "no upstream is configured for this signer";
             return Err(Refusal::new(Reason::KeyUnavailable, detail).about(kid));
@@ -170,9 +173,16 @@ impl Snapshot {
         }
     }
 
-    /// What stops all signing, a session's too.
-    pub(super) fn check_stops(&self, kid: &Kid, now: Moment) -> Result<(), Refusal> {
-        if let Some(freeze) = &self.freeze {
+    /// What stops all signing, a session's too; only a freeze that the approvers of `session` named
+    /// does not stop that session.
+    pub(super) fn check_stops(
+        &self,
+        kid: &Kid,
+        session: Option<&Armed>,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        let spares = |freeze: &&Freeze| session.is_some_and(|armed| armed.signs_under(freeze));
+        if let Some(freeze) = self.freeze.as_ref().filter(|freeze| !spares(freeze)) {
             let detail = format!("frozen by an operator: {}", freeze.reason);
             return Err(refuse(Reason::Frozen, detail, kid, freeze.since, now));
         }

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::clip;
 use super::record::{Kind, Outline};
 use super::signer_logs::{KnownLog, SignerLogs};
-use crate::Kid;
+use crate::{FreezeId, Kid};
 
 /// How many seals one record lists.
 const LISTED_MAX: usize = 40;
@@ -37,6 +37,9 @@ pub struct Frozen {
     pub at: OffsetDateTime,
     /// Who.
     pub by: String,
+    /// Its name; None where nothing names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<FreezeId>,
     /// Why.
     pub reason: String,
 }
@@ -63,7 +66,11 @@ impl InForce {
                 let (outline, _) = Outline::parse(body)?;
                 let text = |name| outline.text(name).map(str::to_owned);
                 let (at, by, reason) = (at::parse(&outline.at)?, text("by")?, text("reason")?);
-                self.freeze = Some(Frozen { at, by, reason });
+                let id = match outline.text("id") {
+                    Some(id) => Some(FreezeId::parse(id).ok()?),
+                    None => None,
+                };
+                self.freeze = Some(Frozen { at, by, id, reason });
             }
             Kind::Unfreeze => self.freeze = None,
             Kind::Gate => {
@@ -119,9 +126,10 @@ impl InForce {
     }
 
     fn tell_freeze(&self) -> Option<Frozen> {
-        let told = self.freeze.as_ref().map(|Frozen { at, by, reason }| Frozen {
+        let told = self.freeze.as_ref().map(|Frozen { at, by, id, reason }| Frozen {
             at: *at,
             by: clip(by).to_owned(),
+            id: *id,
             reason: clip(reason).to_owned(),
         });
         let newest = self.seals.values().skip(LISTED_MAX).map(|seal| seal.at).max();
@@ -129,6 +137,7 @@ impl InForce {
             newest.map(|at| Frozen {
                 at,
                 by: "its journal".to_owned(),
+                id: None,
                 reason: format!(
                     "{} signers are sealed, more than a record lists",
                     self.seals.len()

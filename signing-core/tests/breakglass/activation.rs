@@ -3,6 +3,7 @@
 //! something that fits.
 
 use proptest::prelude::*;
+use signing_core::FreezeId;
 use signing_core::breakglass::activation::Hardware;
 use signing_core::breakglass::wire::OutageClaim;
 use signing_core::breakglass::{Clause, Draft, Request};
@@ -14,6 +15,17 @@ fn i5_what_is_right_is_activated() {
     let activation = World::new().decide().unwrap();
     assert_eq!(activation.request().incident(), "INC-7");
     assert_eq!(activation.approvals().len(), 2);
+}
+
+#[test]
+fn i5_a_session_is_activated_under_the_freeze_that_its_approvers_saw() {
+    let mut world = World::new();
+    world.draft.under_freeze = Some(FreezeId::new([1; 8]).to_string());
+    // Named and not in force: it loosens nothing, and no new approvals are needed once it ended.
+    assert!(world.decide().is_ok());
+    world.freeze = Some(FreezeId::new([1; 8]));
+    let activation = world.decide().unwrap();
+    assert_eq!(activation.request().under_freeze(), world.freeze);
 }
 
 /// Each clause that a decision asks, and what alone makes it fail.
@@ -68,6 +80,12 @@ fn i5_each_clause_alone_refuses_and_says_what_to_do() {
             world.draft.emergency_kid = "payments".into();
             world.held.insert("payments".into());
         }),
+        (Clause::OtherFreeze, |world| world.freeze = Some(FreezeId::new([1; 8]))),
+        (Clause::OtherFreeze, |world| {
+            world.freeze = Some(FreezeId::new([1; 8]));
+            world.draft.under_freeze = Some(FreezeId::new([2; 8]).to_string());
+        }),
+        (Clause::Request, |world| world.draft.under_freeze = Some("none".into())),
         (Clause::ReplacesUnknown, |world| world.draft.replaces = vec!["nobody".into()]),
         (Clause::ReplacesUnknown, |world| world.draft.replaces = vec!["emergency".into()]),
         (Clause::NonceUsed, |world| {
@@ -244,7 +262,9 @@ fn a_draft_comes_back_as_a_request() {
 /// Values without their names would be read too, and nobody sees in them what they approve.
 #[test]
 fn i5_a_list_of_the_values_is_no_request() {
-    let bytes = World::new().draft.to_bytes().unwrap();
+    let mut world = World::new();
+    world.draft.under_freeze = Some(FreezeId::new([1; 8]).to_string());
+    let bytes = world.draft.to_bytes().unwrap();
     let named: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     let draft: Draft = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(serde_json::to_value(&draft).unwrap(), named);
@@ -253,7 +273,7 @@ fn i5_a_list_of_the_values_is_no_request() {
         (&draft.incident, &draft.justification, &draft.emergency_kid),
         (&draft.emergency_key_sha256, &draft.replaces, &draft.callers),
         (&draft.outage_since, &draft.not_before, &draft.expires_at),
-        (draft.max_signatures, &draft.nonce),
+        (draft.max_signatures, &draft.under_freeze, &draft.nonce),
     );
     let list: Vec<serde_json::Value> = serde_json::to_value(in_order)
         .unwrap()

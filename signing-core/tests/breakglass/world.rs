@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use signing_core::Registry;
 use signing_core::breakglass::activation::{self, Approval, ApprovalRules, Evidence, Hardware};
 use signing_core::breakglass::wire::OutageClaim;
 use signing_core::breakglass::{Activation, Caps, Draft, NotActivated, Request};
+use signing_core::{FreezeId, Registry};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) latest: i64,
     pub(crate) sealed: Option<&'static str>,
     pub(crate) claims: Vec<OutageClaim>,
+    /// The freeze that the proxy says is in force.
+    pub(crate) freeze: Option<FreezeId>,
     pub(crate) active: Option<&'static str>,
     pub(crate) now: i64,
 }
@@ -88,6 +90,7 @@ impl World {
             since: NOW,
             latest: NOW + 60,
             sealed: None,
+            freeze: None,
             active: None,
             now: NOW,
         }
@@ -114,6 +117,7 @@ impl World {
             latest: OffsetDateTime::from_unix_timestamp(self.latest).unwrap(),
             sealed: self.sealed,
             claims: &self.claims,
+            freeze: self.freeze,
             min_outage: Duration::from_secs(1800),
             caps: &CAPS,
             active: self.active,

@@ -218,7 +218,7 @@ impl History {
 
 pub(crate) fn freeze(now: Moment) -> Freeze {
     let at = OffsetDateTime::UNIX_EPOCH;
-    Freeze { reason: "stop".into(), by: "uid 1000".into(), at, since: now }
+    Freeze { id: None, reason: "stop".into(), by: "uid 1000".into(), at, since: now }
 }
 
 /// Thresholds over the whole range that matters, small against the clock.

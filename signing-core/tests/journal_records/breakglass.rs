@@ -6,6 +6,8 @@ use signing_core::journal::{
     SignerLogRecord, Unlock,
 };
 
+use super::FREEZE;
+
 fn approved(principal: &'static str) -> Approved<'static> {
     Approved {
         algorithm: "sk-ssh-ed25519@openssh.com",
@@ -42,13 +44,15 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 max_signatures: 9,
                 nonce: "02",
                 outage_since: "t",
+                proxy_freeze: Some(FREEZE),
                 proxy_head,
                 replaces: vec!["k"],
                 request_b64: "AA==",
                 request_sha256: "03",
                 session,
+                under_freeze: Some(FREEZE),
             }),
-            r#"{"actor":"service:signing-breakglass","approvals":["armored"],"approved":[APPROVED],"approvers_sha256":"00","by":"uid 0","callers":["spiffe://x/a"],"claimed":[{"seconds":60,"signer_kid":"k","since":"t"}],"emergency_key_sha256":"01","emergency_kid":"e","expires_at":"t","incident":"INC-1","justification":"why","max_signatures":9,"nonce":"02","outage_since":"t","proxy_head":"c:1:h","replaces":["k"],"request_b64":"AA==","request_sha256":"03","session":"s-1"}"#,
+            r#"{"actor":"service:signing-breakglass","approvals":["armored"],"approved":[APPROVED],"approvers_sha256":"00","by":"uid 0","callers":["spiffe://x/a"],"claimed":[{"seconds":60,"signer_kid":"k","since":"t"}],"emergency_key_sha256":"01","emergency_kid":"e","expires_at":"t","incident":"INC-1","justification":"why","max_signatures":9,"nonce":"02","outage_since":"t","proxy_freeze":"0102030405060708","proxy_head":"c:1:h","replaces":["k"],"request_b64":"AA==","request_sha256":"03","session":"s-1","under_freeze":"0102030405060708"}"#,
         ),
         (
             Record::SessionRefused(SessionRefused {
@@ -154,8 +158,9 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 signer_head: Some("l:2:r"),
                 signer_record: Some("l:2:h"),
                 signer_instance: Some("04"),
+                under_freeze: Some(FREEZE),
             }),
-            r#"{"activated":true,"by":"uid 0","detail":"until t","emergency_kid":"e","incident":"INC-1","reason":"activated","session":"s-1","signer_head":"l:2:r","signer_instance":"04","signer_record":"l:2:h"}"#,
+            r#"{"activated":true,"by":"uid 0","detail":"until t","emergency_kid":"e","incident":"INC-1","reason":"activated","session":"s-1","signer_head":"l:2:r","signer_instance":"04","signer_record":"l:2:h","under_freeze":"0102030405060708"}"#,
         ),
         (
             Record::BreakglassEnded(BreakglassEnded {

@@ -2,6 +2,7 @@
 
 mod breakglass;
 
+use signing_core::FreezeId;
 use signing_core::journal::{
     Drill, EarlierAttempt, Failed, Freeze, Frozen, Gate, Init, Intent, KnownLog, ProbeCall, Probes,
     Record, Refusals, Refused, Reload, Seal, Segment, Signed, Start, Stop, TimingUs, Unfreeze,
@@ -9,13 +10,15 @@ use signing_core::journal::{
 };
 use time::OffsetDateTime;
 
+const FREEZE: FreezeId = FreezeId::new([1, 2, 3, 4, 5, 6, 7, 8]);
+
 fn five() -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(1_795_669_200).unwrap()
 }
 
 fn frozen() -> Frozen {
     let (by, reason) = ("uid 0 (root)".to_owned(), "why".to_owned());
-    Frozen { at: five() + time::Duration::MICROSECOND, by, reason }
+    Frozen { at: five() + time::Duration::MICROSECOND, by, id: None, reason }
 }
 
 fn signer_logs() -> Vec<KnownLog> {
@@ -174,17 +177,18 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
             r#"{"detail":"late","from":"open","signer_kid":"k","to":"shut"}"#,
         ),
         (
-            Record::Freeze(Freeze { by: "uid 0", reason: "INC-1" }),
-            r#"{"by":"uid 0","reason":"INC-1"}"#,
+            Record::Freeze(Freeze { by: "uid 0", id: Some(FREEZE), reason: "INC-1" }),
+            r#"{"by":"uid 0","id":"0102030405060708","reason":"INC-1"}"#,
         ),
         (
             Record::Unfreeze(Unfreeze {
                 by: "uid 0",
                 frozen_by: "uid 1",
                 frozen_for: "INC-1",
+                frozen_id: Some(FREEZE),
                 reason: "over",
             }),
-            r#"{"by":"uid 0","frozen_by":"uid 1","frozen_for":"INC-1","reason":"over"}"#,
+            r#"{"by":"uid 0","frozen_by":"uid 1","frozen_for":"INC-1","frozen_id":"0102030405060708","reason":"over"}"#,
         ),
         (
             Record::Unseal(Unseal {

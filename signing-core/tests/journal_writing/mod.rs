@@ -32,7 +32,7 @@ pub(crate) fn trusting<'k>(keys: impl IntoIterator<Item = &'k Audit>) -> AuditKe
 }
 
 pub(crate) fn freeze(reason: &str) -> Vec<u8> {
-    Record::Freeze(Freeze { by: "uid 0", reason }).encode(AT).unwrap()
+    Record::Freeze(Freeze { by: "uid 0", id: None, reason }).encode(AT).unwrap()
 }
 
 pub(crate) fn with_signers<T>(keys: &[&Audit], sign: impl FnOnce(&[Signs<'_>]) -> T) -> T {

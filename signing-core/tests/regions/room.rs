@@ -136,6 +136,6 @@ impl Room {
     pub(crate) fn freeze(&mut self) {
         let (reason, by) = ("stop".to_owned(), "uid 1000".to_owned());
         let at = OffsetDateTime::UNIX_EPOCH;
-        self.gates.freeze(Freeze { reason, by, at, since: self.now });
+        self.gates.freeze(Freeze { id: None, reason, by, at, since: self.now });
     }
 }

@@ -10,7 +10,7 @@ use signing_core::gate::AuditStop;
 use time::format_description::well_known::Rfc3339;
 
 use super::request::draft;
-use super::{CALLER, EMERGENCY, OTHER, Proxy, SIGNER, entries, kid, moment};
+use super::{CALLER, EMERGENCY, FREEZE, OTHER, OTHER_FREEZE, Proxy, SIGNER, entries, kid, moment};
 
 const MIN_OUTAGE: Duration = Duration::from_secs(600);
 
@@ -56,8 +56,19 @@ type Change = fn(&mut Proxy, &mut Draft);
 fn i5_a_session_begins_only_if_every_condition_holds() {
     let (proxy, draft) = ready();
     assert_eq!(proxy.begins(&request(&draft)), Ok(()));
-    let rows: [(ProxyReason, &str, Change); 12] = [
+    let rows: [(ProxyReason, &str, Change); 15] = [
         (ProxyReason::Frozen, "signctl unfreeze", |proxy, _| proxy.freeze()),
+        (ProxyReason::Frozen, "--under-freeze 0101010101010101", |proxy, _| {
+            proxy.freeze_as(Some(FREEZE));
+        }),
+        (ProxyReason::Frozen, "names another freeze, 0202020202020202", |proxy, draft| {
+            proxy.freeze_as(Some(FREEZE));
+            draft.under_freeze = Some(OTHER_FREEZE.to_string());
+        }),
+        (ProxyReason::Frozen, "names another freeze", |proxy, draft| {
+            proxy.freeze();
+            draft.under_freeze = Some(FREEZE.to_string());
+        }),
         (Reason::AuditUnavailable.into(), "journal", |proxy, _| {
             let (detail, since) = ("the disk is gone".to_owned(), moment(proxy.now_ms));
             proxy.gates.set_audit_stop(Some(AuditStop { sealed: true, detail, since }));
@@ -106,6 +117,15 @@ fn i5_a_session_begins_only_if_every_condition_holds() {
         assert_eq!(found, reason, "{detail}");
         assert!(detail.contains(says), "{detail}");
     }
+}
+
+#[test]
+fn i5_a_session_begins_under_the_freeze_that_its_request_names_and_without_any() {
+    let (mut proxy, mut draft) = ready();
+    draft.under_freeze = Some(FREEZE.to_string());
+    assert_eq!(proxy.begins(&request(&draft)), Ok(()));
+    proxy.freeze_as(Some(FREEZE));
+    assert_eq!(proxy.begins(&request(&draft)), Ok(()));
 }
 
 #[test]

@@ -19,11 +19,12 @@ use signing_core::gate::{
 };
 use signing_core::policy::Rules;
 use signing_core::{
-    Algorithm, Caller, Grant, Kid, Moment, Policy, Reason, Refusal, Registry, Rulebook,
+    Algorithm, Caller, FreezeId, Grant, Kid, Moment, Policy, Reason, Refusal, Registry, Rulebook,
 };
 use time::OffsetDateTime;
 
 mod begin;
+mod freeze;
 mod property;
 #[path = "../support/request.rs"]
 mod request;
@@ -43,6 +44,10 @@ const CALLER: &str = "billing.example";
 /// Granted the same, and not named.
 const STRANGER: &str = "reports.example";
 const LEASE_MS: u64 = 60_000;
+/// The freeze that approvers saw.
+const FREEZE: FreezeId = FreezeId::new([1; 8]);
+/// One that they did not see.
+const OTHER_FREEZE: FreezeId = FreezeId::new([2; 8]);
 
 struct Proxy {
     gates: Gates,
@@ -93,6 +98,10 @@ impl Proxy {
     }
 
     fn arm(&mut self, session: &str) -> Result<(), String> {
+        self.arm_under(session, None)
+    }
+
+    fn arm_under(&mut self, session: &str, under_freeze: Option<FreezeId>) -> Result<(), String> {
         let registry = self.gates.rulebook().registry();
         let armed = Armed {
             session: session.to_owned(),
@@ -101,6 +110,7 @@ impl Proxy {
             signer: Arc::clone(registry.get(EMERGENCY).unwrap()),
             replaces: BTreeSet::from([kid(SIGNER)]),
             callers: BTreeSet::from([caller(CALLER)]),
+            under_freeze,
             since: moment(self.now_ms),
             lease_until: moment(self.now_ms + LEASE_MS),
             expires_at: self.wall + Duration::from_millis(LEASE_MS),
@@ -109,8 +119,13 @@ impl Proxy {
     }
 
     fn freeze(&mut self) {
+        self.freeze_as(None);
+    }
+
+    /// The session that ends by it.
+    fn freeze_as(&mut self, id: Option<FreezeId>) -> Option<Arc<Armed>> {
         let (reason, by, since) = ("stop".to_owned(), "uid 0".to_owned(), moment(self.now_ms));
-        self.gates.freeze(Freeze { reason, by, at: self.wall, since });
+        self.gates.freeze(Freeze { id, reason, by, at: self.wall, since })
     }
 
     fn pass(&mut self, ms: u64) {

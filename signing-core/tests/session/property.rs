@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use signing_core::FreezeId;
 use signing_core::gate::{EmergencyPermit, Permit};
 use time::OffsetDateTime;
 
-use super::{CALLER, LEASE_MS, Proxy, SIGNER, entries, moment};
+use super::{CALLER, FREEZE, LEASE_MS, OTHER_FREEZE, Proxy, SIGNER, entries, moment};
 
 /// What may happen between an admission and a release.
 #[derive(Clone, Copy, Debug)]
 enum Happens {
     Arm,
+    ArmUnder(FreezeId),
     Disarm,
     Spend,
-    Freeze,
+    Freeze(Option<FreezeId>),
     Unfreeze,
     Revoke,
     Restore,
@@ -27,9 +29,10 @@ enum Happens {
 fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
         3 => Just(Happens::Arm),
+        3 => named().prop_map(Happens::ArmUnder),
         2 => Just(Happens::Disarm),
         1 => Just(Happens::Spend),
-        1 => Just(Happens::Freeze),
+        2 => prop::option::weighted(0.9, named()).prop_map(Happens::Freeze),
         2 => Just(Happens::Unfreeze),
         1 => Just(Happens::Revoke),
         1 => Just(Happens::Restore),
@@ -38,6 +41,11 @@ fn happens() -> impl Strategy<Value = Happens> {
         6 => Just(Happens::Admit),
         3 => Just(Happens::AdmitNormal),
     ]
+}
+
+/// One of two freezes, so that a session is now under the one in force, now under another.
+fn named() -> impl Strategy<Value = FreezeId> {
+    prop_oneof![Just(FREEZE), Just(OTHER_FREEZE)]
 }
 
 /// What a model without epochs knows of a permit: which session, and what happened when.
@@ -49,6 +57,14 @@ struct Held<P> {
     until_wall: OffsetDateTime,
 }
 
+/// Whether a session whose approvers named that freeze signs while this is in force.
+fn lets(frozen: Option<Option<FreezeId>>, named: Option<FreezeId>) -> bool {
+    match frozen {
+        None => true,
+        Some(in_force) => named.is_some() && in_force == named,
+    }
+}
+
 proptest! {
     #[test]
     fn i1_nothing_leaves_that_a_model_without_epochs_would_withhold(
@@ -56,15 +72,23 @@ proptest! {
     ) {
         let mut proxy = Proxy::new();
         let (mut stops, mut ends) = (0, (0, proxy.wall));
-        let (mut frozen, mut revoked) = (false, false);
+        // The freeze in force, if any, and its name, if any; and what the session's approvers named.
+        let mut frozen: Option<Option<FreezeId>> = None;
+        let mut under: Option<FreezeId> = None;
+        let mut revoked = false;
         let mut spent_until = None;
         let mut emergency: Vec<Held<EmergencyPermit>> = Vec::new();
         let mut normal: Vec<Held<Permit>> = Vec::new();
         for (number, step) in steps.iter().enumerate() {
             match *step {
-                Happens::Arm => {
-                    if !revoked && proxy.arm(&format!("INC-{number}")).is_ok() {
-                        prop_assert!(!frozen);
+                Happens::Arm | Happens::ArmUnder(_) => {
+                    let named = match *step {
+                        Happens::ArmUnder(id) => Some(id),
+                        _ => None,
+                    };
+                    if !revoked && proxy.arm_under(&format!("INC-{number}"), named).is_ok() {
+                        prop_assert!(lets(frozen, named));
+                        under = named;
                         stops += 1;
                         spent_until = None;
                         ends = (
@@ -80,13 +104,17 @@ proptest! {
                         spent_until = Some(until);
                     }
                 }
-                Happens::Freeze => {
-                    proxy.freeze();
-                    (frozen, stops) = (true, stops + 1);
+                Happens::Freeze(id) => {
+                    let had_one = proxy.gates.session().is_some();
+                    let ended = proxy.freeze_as(id);
+                    // A session under a freeze does not outlast another one; others wait.
+                    let ends = had_one && under.is_some() && under != id;
+                    prop_assert_eq!(ended.is_some(), ends);
+                    (frozen, stops) = (Some(id), stops + 1);
                 }
                 Happens::Unfreeze => {
                     stops += usize::from(proxy.gates.unfreeze().is_some());
-                    frozen = false;
+                    frozen = None;
                 }
                 Happens::Revoke | Happens::Restore => {
                     let mut next = entries();
@@ -101,13 +129,14 @@ proptest! {
                 Happens::SetBack(ms) => proxy.wall -= Duration::from_millis(ms),
                 Happens::Admit => {
                     if let Ok(permit) = proxy.ask(CALLER, SIGNER, None) {
-                        prop_assert!(!frozen && !revoked && spent_until.is_none());
+                        prop_assert!(lets(frozen, under) && !revoked && spent_until.is_none());
                         prop_assert!(proxy.now_ms < ends.0 && proxy.wall < ends.1);
                         emergency.push(Held { permit, stops, until_ms: ends.0, until_wall: ends.1 });
                     }
                 }
                 Happens::AdmitNormal => {
                     if let Ok(permit) = proxy.admit(SIGNER) {
+                        prop_assert!(frozen.is_none());
                         let (until_ms, until_wall) = (u64::MAX, proxy.wall);
                         normal.push(Held { permit, stops, until_ms, until_wall });
                     }
@@ -119,7 +148,7 @@ proptest! {
                     let until_ms = spent_until.map_or(held.until_ms, |spent| spent.min(held.until_ms));
                     if proxy.release(held.permit).is_ok() {
                         prop_assert_eq!(held.stops, stops, "something stopped it meanwhile");
-                        prop_assert!(!frozen && !revoked);
+                        prop_assert!(lets(frozen, under) && !revoked);
                         prop_assert!(proxy.now_ms < until_ms && proxy.wall < held.until_wall);
                     }
                 }

@@ -28,6 +28,7 @@ pub(crate) fn draft(
         not_before: at(0),
         expires_at: at(3600),
         max_signatures: 900,
+        under_freeze: None,
         nonce: "AAAAAAAAAAAAAAAAAAAAAA==".to_owned(),
     }
 }

@@ -16,6 +16,7 @@ mod rsa;
 mod scope;
 mod status;
 mod switch;
+mod under_freeze;
 mod unread;
 
 use std::path::Path;

@@ -31,6 +31,37 @@ async fn asked(
 }
 
 #[tokio::test]
+async fn i5_while_the_proxy_says_that_it_is_frozen_only_a_request_that_names_that_freeze_begins() {
+    let site = Site::new();
+    let signer = site.signer().start().await;
+    let mut proxy = signer.connect().await;
+    let mut request = signer.request();
+    let frozen = |request: &Value| {
+        let mut ask = signer.activation(request);
+        ask["activate"]["freeze"] = json!("0101010101010101");
+        ask
+    };
+    signer.unlock().await;
+    for named in [Value::Null, json!("0202020202020202")] {
+        if named.is_string() {
+            request["under_freeze"] = named;
+        }
+        let answer = proxy.ask(frozen(&request)).await;
+        assert_eq!(word(&answer), "other_freeze", "{answer}");
+    }
+    // The bytes are approved as they are: a proxy cannot add the name.
+    request["under_freeze"] = json!("0101010101010101");
+    let mut forged = frozen(&request);
+    let approved = serde_json::to_vec_pretty(&signer.request()).unwrap();
+    forged["activate"]["approvals_b64"] =
+        json!(["security", "finance"].map(|who| STANDARD.encode(signer.approve(who, &approved))));
+    assert_eq!(word(&proxy.ask(forged).await), "approval_invalid");
+    // The passphrase still waits.
+    let answer = proxy.ask(frozen(&request)).await;
+    assert_eq!(answer["activated"]["session"]["under_freeze"], "0101010101010101", "{answer}");
+}
+
+#[tokio::test]
 async fn i5_every_cheat_is_refused_by_name_recorded_and_uses_up_nothing() {
     let site = Site::new();
     let signer = site.signer().caps("session_max_s = 7200\nsignatures_max = 5000").start().await;

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use host::out;
 use serde_json::json;
+use signing_core::FreezeId;
 use signing_core::admin::breakglass::{Breakglass, Outage};
 use signing_core::admin::{Problem, path};
 use signing_core::breakglass::wire::{EmergencyKey, KeyState, State};
@@ -63,6 +64,10 @@ pub(crate) struct Flags {
     /// Signer instances to arm; else the one that the proxy is connected to.
     #[arg(long = "instance", value_name = "HEX", value_delimiter = ',')]
     instances: Vec<String>,
+    /// The freeze under which the session is to sign, or `none`; else the freeze in force. Everything
+    /// else stays frozen, and the approvers see it.
+    #[arg(long, value_name = "ID", value_parser = under_freeze)]
+    under_freeze: Option<UnderFreeze>,
     /// The deployment; else as the proxy says.
     #[arg(long)]
     audience: Option<String>,
@@ -228,8 +233,29 @@ fn draft(
         not_before: not_before.format(&Rfc3339)?,
         expires_at: (not_before + Duration::minutes(flags.minutes)).format(&Rfc3339)?,
         max_signatures: flags.max_signatures,
+        under_freeze: match &flags.under_freeze {
+            Some(UnderFreeze::None) => None,
+            Some(UnderFreeze::Named(id)) => Some(id.to_string()),
+            None => known.freeze.as_ref().and_then(|freeze| freeze.id).map(|id| id.to_string()),
+        },
         nonce: STANDARD.encode(nonce),
     })
+}
+
+/// Under which freeze the session is to sign, as a flag says it.
+#[derive(Clone, Copy, Debug)]
+enum UnderFreeze {
+    /// Under none.
+    None,
+    /// Under that one.
+    Named(FreezeId),
+}
+
+fn under_freeze(text: &str) -> Result<UnderFreeze, String> {
+    if text == "none" {
+        return Ok(UnderFreeze::None);
+    }
+    FreezeId::parse(text).map(UnderFreeze::Named).map_err(|error| format!("{error}, or `none`"))
 }
 
 fn rfc3339(text: &str) -> Result<OffsetDateTime, String> {
@@ -313,6 +339,7 @@ fn notes(draft: &Draft, known: &Breakglass, now: OffsetDateTime) -> Vec<String> 
             draft.not_before
         ));
     }
+    notes.extend(frozen(draft, known));
     let is_left_out =
         |outage: &&Outage| outage.running && !draft.replaces.contains(&outage.signer_kid);
     for Outage { signer_kid: kid, .. } in known.outages.iter().filter(is_left_out) {
@@ -326,6 +353,34 @@ fn notes(draft: &Draft, known: &Breakglass, now: OffsetDateTime) -> Vec<String> 
         );
     }
     notes
+}
+
+/// What the freeze in force, or the one that is named, means for the session.
+fn frozen(draft: &Draft, known: &Breakglass) -> Option<String> {
+    let in_force = known.freeze.as_ref();
+    let id = in_force.and_then(|freeze| freeze.id).map(|id| id.to_string());
+    match (&draft.under_freeze, in_force) {
+        (Some(named), Some(freeze)) if Some(named) == id.as_ref() => Some(format!(
+            "the session signs UNDER THE FREEZE {named} ({}): only for {}; everything else stays frozen, and a \
+             new freeze ends the session",
+            freeze.reason,
+            draft.replaces.join(", ")
+        )),
+        (Some(named), Some(freeze)) => Some(format!(
+            "the freeze in force is not {named}, which this request names: end it first (signctl unfreeze); \
+             its reason is {}",
+            freeze.reason
+        )),
+        (Some(named), None) => Some(format!(
+            "no freeze is in force now; the session may sign under the freeze {named}, and under no other"
+        )),
+        (None, Some(freeze)) => Some(format!(
+            "this proxy is frozen ({}), and the request does not name that freeze: it can be activated only \
+             after signctl unfreeze",
+            freeze.reason
+        )),
+        (None, None) => None,
+    }
 }
 
 /// How long each outage has to go on until it is long enough, or that there is none.

@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use super::caps::Caps;
 use super::claim::OutageClaim;
 use super::request::{Request, RequestError};
+use crate::freeze_id::FreezeId;
 use crate::journal::clock_behind;
 use crate::key::{Purpose, Signer};
 use crate::registry::Registry;
@@ -73,6 +74,7 @@ clauses! {
     QuotaTooLarge "quota_too_large" "Its quota is no larger than this signer allows."
     OutageTooShort "outage_too_short" "The outage that the approvers attest is long enough."
     OutageNotObserved "outage_not_observed" "The proxy says that it sees such an outage of each signer."
+    OtherFreeze "other_freeze" "The proxy is not frozen, or the document names that freeze."
     SessionInForce "session_in_force" "No other session is in force."
     Locked "locked" "The key was unlocked."
     PassphraseWrong "passphrase_wrong" "The passphrase opens the key's file."
@@ -122,6 +124,8 @@ pub struct Evidence<'e> {
     pub sealed: Option<&'e str>,
     /// What the proxy says of outages.
     pub claims: &'e [OutageClaim],
+    /// The freeze that the proxy says is in force.
+    pub freeze: Option<FreezeId>,
     /// How long an outage has to be.
     pub min_outage: Duration,
     /// This signer's own limits.
@@ -171,6 +175,7 @@ pub fn decide(evidence: &Evidence<'_>) -> Result<Activation, NotActivated> {
     times(evidence, request)?;
     remembered(evidence, request)?;
     outage(evidence, request)?;
+    freeze_named(evidence.freeze, request)?;
     if let Some(active) = evidence.active {
         let why = format!(
             "the session {active} is in force, and there is one at a time; end it first: signctl \
@@ -209,6 +214,21 @@ impl NotActivated {
 
 fn no(clause: Clause, sentence: impl Into<String>) -> NotActivated {
     NotActivated::new(clause, sentence)
+}
+
+/// A freeze is somebody's decision that nothing is signed. Who approves a session under it has to have
+/// known it: the document names that freeze and no other.
+fn freeze_named(in_force: Option<FreezeId>, request: &Request) -> Result<(), NotActivated> {
+    let Some(id) = in_force.filter(|id| request.under_freeze() != Some(*id)) else { return Ok(()) };
+    let named = match request.under_freeze() {
+        Some(other) => format!("names the freeze {other}"),
+        None => "names no freeze".to_owned(),
+    };
+    let why = format!(
+        "the proxy is frozen (freeze {id}), and the request {named}; have a request approved that names \
+         this one (signctl breakglass request), or end the freeze (signctl unfreeze), then activate again"
+    );
+    Err(no(Clause::OtherFreeze, why))
 }
 
 /// It is for us.

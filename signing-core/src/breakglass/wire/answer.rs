@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::end::End;
 use super::{Extends, JournalHead, JournalRecord, Reason, RecordProof};
+use crate::FreezeId;
 
 /// One message of the signer: `{"signed": {...}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +174,9 @@ pub struct SessionState {
     pub remaining: u64,
     /// Signatures of all.
     pub max_signatures: u64,
+    /// The freeze under which it signs, as its approvers named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_freeze: Option<FreezeId>,
     /// Who approved: `alice@example.org (Security)`.
     pub approved_by: Vec<String>,
     /// Its `session_activated` record.

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{Extend, JournalHead};
+use crate::FreezeId;
 use crate::breakglass::claim::OutageClaim;
 use crate::key::{Algorithm, Digest, ToBeSigned};
 use crate::refusal::{Reason as RefusalReason, Refusal};
@@ -54,6 +55,9 @@ pub struct Activate {
     /// What the proxy's outage clock says now: one for each signer that it sees out.
     /// Necessary, and recorded as a claim.
     pub outages: Vec<OutageClaim>,
+    /// The freeze that is in force in the proxy. Only a request that names it begins a session then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<FreezeId>,
     /// The proxy's newest record on disk.
     pub proxy_head: JournalHead,
     /// Who asked the proxy: `uid 1000 (alice)`.

@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use crate::FreezeId;
+
 use super::Refused;
 
 /// Who acts in the emergency signer's records.
@@ -42,6 +44,9 @@ pub struct SessionActivated<'r> {
     pub nonce: &'r str,
     /// RFC 3339: the beginning of the outage that the approvers attest.
     pub outage_since: &'r str,
+    /// The freeze that the proxy says is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_freeze: Option<FreezeId>,
     /// The proxy's journal as far as it is on disk: `log:size:root`.
     pub proxy_head: &'r str,
     /// The signers in scope.
@@ -52,6 +57,9 @@ pub struct SessionActivated<'r> {
     pub request_sha256: &'r str,
     /// The session's name.
     pub session: &'r str,
+    /// The freeze under which it signs, as the request names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub under_freeze: Option<FreezeId>,
 }
 
 /// One approval.
@@ -268,6 +276,9 @@ pub struct Activation<'r> {
     /// The signer's own `session_activated` record: `log:seq:leaf`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer_record: Option<&'r str>,
+    /// The freeze under which it signs, as the request names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub under_freeze: Option<FreezeId>,
 }
 
 /// The proxy's journal: it signs with the emergency key no more.

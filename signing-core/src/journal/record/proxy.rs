@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::FreezeId;
 use crate::journal::{Frozen, KnownLog, Seal};
 
 /// A log began.
@@ -264,6 +265,9 @@ pub struct Gate<'r> {
 pub struct Freeze<'r> {
     /// Who.
     pub by: &'r str,
+    /// Its name, which a break-glass request may name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<FreezeId>,
     /// Why.
     pub reason: &'r str,
 }
@@ -277,6 +281,9 @@ pub struct Unfreeze<'r> {
     pub frozen_by: &'r str,
     /// The reason of the freeze that ends.
     pub frozen_for: &'r str,
+    /// The name of the freeze that ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen_id: Option<FreezeId>,
     /// Why signing is safe again.
     pub reason: &'r str,
 }
