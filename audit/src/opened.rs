@@ -184,7 +184,7 @@ impl Opened {
             Segment::prepare(&path, segment_bytes)
                 .map_err(|error| Trouble::of_next_segment(segment_bytes, &error)),
         );
-        let Told { freeze, seals, signer_logs } = identity.in_force.tell();
+        let Told { freeze, incident, seals, signer_logs } = identity.in_force.tell();
         let audit_key = STANDARD.encode(key.public().spki_der());
         let shared = Arc::new(Shared {
             queue,
@@ -232,6 +232,7 @@ impl Opened {
             deployment: identity.deployment,
             first_seq,
             freeze,
+            incident,
             open_intents: open.len() as u64,
             seals,
             signer_logs,

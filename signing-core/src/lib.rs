@@ -16,6 +16,7 @@ pub mod door;
 pub mod evidence;
 mod freeze_id;
 pub mod gate;
+pub mod incident;
 pub mod journal;
 pub mod json;
 pub mod key;

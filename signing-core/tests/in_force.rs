@@ -2,9 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use proptest::prelude::*;
+use signing_core::incident::IncidentId;
 use signing_core::journal::{
-    Freeze, Frozen, Gate, Head, How, InForce, Record, SealedFor, Segment, SignerLog, SignerLogs,
-    Told, Unfreeze, Unseal,
+    Freeze, Frozen, Gate, Head, How, InForce, IncidentBegun, IncidentCaptured, IncidentEnded,
+    OpenIncident, Record, SealedFor, Segment, SignerLog, SignerLogs, Told, Unfreeze, Unseal,
 };
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{FreezeId, Kid};
@@ -94,9 +95,14 @@ fn whoever_knows_more_adds_and_nobody_takes_away() {
 }
 
 fn again(in_force: &InForce) -> InForce {
-    let Told { freeze, seals, signer_logs } = in_force.tell();
-    let record =
-        Record::Segment(Segment { freeze, oldest_open: Some(u64::MAX), seals, signer_logs });
+    let Told { freeze, incident, seals, signer_logs } = in_force.tell();
+    let record = Record::Segment(Segment {
+        freeze,
+        incident,
+        oldest_open: Some(u64::MAX),
+        seals,
+        signer_logs,
+    });
     let mut again = heard(&[freeze_of_before(), gate("before", None, "sealed")]);
     again.hear(record.kind(), &record.encode(OffsetDateTime::UNIX_EPOCH).unwrap()).unwrap();
     again
@@ -140,12 +146,49 @@ proptest! {
             let known = SignerLog { instance: hex::encode([number; 32]), log, head };
             signer_logs.learn(known, How::Extends);
         }
-        let found = InForce { freeze, seals: seals.collect(), signer_logs };
+        let incident = freezes.then(|| OpenIncident {
+            at,
+            by: odd.clone(),
+            captured: Some("0".repeat(64)),
+            incident: IncidentId::parse(&"x".repeat(64)).unwrap(),
+            reason: odd.clone(),
+        });
+        let found = InForce { freeze, incident, seals: seals.collect(), signer_logs };
         let again = again(&found);
         prop_assert!(again.freeze.is_some() == freezes || count > again.seals.len());
+        prop_assert_eq!(again.incident.is_some(), freezes);
         prop_assert_eq!(&again.signer_logs, &found.signer_logs);
         prop_assert!(again.seals.keys().eq(found.seals.keys().take(again.seals.len())));
     }
+}
+
+#[test]
+fn an_incident_is_open_from_its_beginning_to_its_end_and_keeps_its_newest_bundle() {
+    let begun = |incident| Record::IncidentBegun(IncidentBegun { by: "a", incident, reason: "r" });
+    let captured =
+        |incident, sha256| Record::IncidentCaptured(IncidentCaptured { by: "a", incident, sha256 });
+    let ended = || {
+        let (by, incident, reason) = ("a", "I-1", "well");
+        Record::IncidentEnded(IncidentEnded { by, incident, left: vec![], reason })
+    };
+    let open = |records: &[Record<'_>]| {
+        let open = heard(records).incident?;
+        Some((open.incident.to_string(), open.captured))
+    };
+    let one = || "I-1".to_owned();
+    assert_eq!(open(&[]), None);
+    assert_eq!(open(&[begun("I-1")]), Some((one(), None)));
+    let twice = [begun("I-1"), captured("I-1", "00"), captured("I-1", "01")];
+    assert_eq!(open(&twice), Some((one(), Some("01".to_owned()))));
+    // What is captured for another one is not this one's.
+    assert_eq!(open(&[begun("I-1"), captured("I-2", "00")]), Some((one(), None)));
+    assert_eq!(open(&[begun("I-1"), ended()]), None);
+    assert_eq!(open(&[begun("I-1"), ended(), begun("I-2")]), Some(("I-2".to_owned(), None)));
+    // A segment tells it whole, and of two that know of it the one with the bundle is told.
+    let known = heard(&twice);
+    assert_eq!(again(&known).incident, known.incident);
+    let both = heard(&twice[..1]).and(known.clone());
+    assert_eq!(both.incident, known.incident);
 }
 
 #[test]

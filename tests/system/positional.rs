@@ -95,6 +95,9 @@ async fn a_list_in_the_place_of_a_command_changes_nothing() {
         ("/v1/breakglass/end", json!(["why"])),
         ("/v1/breakglass/accept-signer", json!(["why"])),
         ("/v1/breakglass/destroy", json!(["kid", "why"])),
+        ("/v1/incident/begin", json!(["INC-1", "why"])),
+        ("/v1/incident/captured", json!(["INC-1", "00"])),
+        ("/v1/incident/end", json!(["why", true])),
     ] {
         let answer = proxy.admin("POST", path, body).await;
         assert_eq!(

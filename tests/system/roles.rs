@@ -17,7 +17,7 @@ const BOTH: u32 = 7005;
 const NOBODY: u32 = 7006;
 
 /// Each path with a body that is refused or does nothing, and the users who may ask for it.
-const TABLE: [(&str, &str, &[u32]); 12] = [
+const TABLE: [(&str, &str, &[u32]); 16] = [
     ("/v1/status", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
     ("/v1/breakglass", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
     ("/v1/doctor", "{}", &[OBSERVER, OPERATOR, SECURITY, BOTH]),
@@ -30,6 +30,10 @@ const TABLE: [(&str, &str, &[u32]); 12] = [
     ("/v1/breakglass/end", "{\"reason\": \"x\"}", &[OPERATOR, SECURITY, BOTH]),
     ("/v1/breakglass/accept-signer", "{}", &[SECURITY, BOTH]),
     ("/v1/breakglass/destroy", "{}", &[SECURITY, BOTH]),
+    ("/v1/incident", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
+    ("/v1/incident/begin", "{}", &[OPERATOR, SECURITY, BOTH]),
+    ("/v1/incident/captured", "{}", &[OPERATOR, SECURITY, BOTH]),
+    ("/v1/incident/end", "{}", &[OPERATOR, SECURITY, BOTH]),
 ];
 
 fn ask(proxy: &Proxy, uid: u32, path: &str, body: &str) -> Value {

@@ -110,6 +110,9 @@ pub const fn has_row(kind: Kind) -> bool {
         | Kind::Unlock
         | Kind::Activation
         | Kind::BreakglassEnded
+        | Kind::IncidentBegun
+        | Kind::IncidentCaptured
+        | Kind::IncidentEnded
         | Kind::SignerLog => true,
     }
 }

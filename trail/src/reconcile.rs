@@ -144,8 +144,9 @@ impl Rows {
             .rows
             .keys()
             .filter(|subject| {
-                let is_there =
-                    |(log, oldest): &(String, u64)| *log == subject.log && subject.number >= *oldest;
+                let is_there = |(log, oldest): &(String, u64)| {
+                    *log == subject.log && subject.number >= *oldest
+                };
                 subject.event_type != GAP && logs.iter().any(is_there)
             })
             .collect();

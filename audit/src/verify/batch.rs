@@ -208,6 +208,9 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
         | Kind::Unlock
         | Kind::Activation
         | Kind::BreakglassEnded
+        | Kind::IncidentBegun
+        | Kind::IncidentCaptured
+        | Kind::IncidentEnded
         | Kind::SignerLog => None,
     })
 }

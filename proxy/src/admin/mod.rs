@@ -3,6 +3,7 @@
 
 mod accept;
 mod breakglass;
+mod incident;
 pub mod outside;
 mod peer;
 
@@ -186,12 +187,16 @@ async fn respond(
         (path::ACCEPT_SIGNER, &Method::POST) => {
             breakglass::accept_signer(admin, peer, &request).await
         }
+        (path::INCIDENT, &Method::GET) => Ok(incident::show(admin)),
+        (path::INCIDENT_BEGIN, &Method::POST) => incident::begin(admin, peer, &request).await,
+        (path::INCIDENT_CAPTURED, &Method::POST) => incident::captured(admin, peer, &request).await,
+        (path::INCIDENT_END, &Method::POST) => incident::end(admin, peer, &request).await,
         (path::END, &Method::POST) => breakglass::end(admin, peer, &request).await,
         (path::DESTROY, &Method::POST) => breakglass::destroy(admin, peer, &request).await,
         (known, _) if path::ALL.contains(&known) => Err(Refusal::new(
             Reason::MethodNotAllowed,
             format!(
-                "{known} does not take {method}; /v1/status and /v1/breakglass take GET, the \
+                "{known} does not take {method}; /v1/status, /v1/breakglass and /v1/incident take GET, the \
                      others POST"
             ),
         )),
@@ -221,6 +226,7 @@ fn status(admin: &Admin) -> Status {
         min_outage_s: admin.breakglass.min_outage().as_secs(),
         requests_in_flight: admin.slots.taken(),
         connections: admin.connections.count(),
+        incident: incident::open(admin),
         audit: journal(&admin.journal, gates.audit_stop()),
         workers: admin.workers.iter().map(Worker::message).collect(),
         emergency_signer_connected: None,

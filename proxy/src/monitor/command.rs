@@ -6,7 +6,8 @@ use std::sync::Arc;
 use signing_core::breakglass::ProxyEnd;
 use signing_core::evidence::Observation;
 use signing_core::gate::{Armed, Thresholds};
-use signing_core::journal::{Frozen, SealedFor};
+use signing_core::incident::IncidentId;
+use signing_core::journal::{Frozen, OpenIncident, SealedFor};
 use signing_core::monitor::Probe;
 use signing_core::{Kid, Rulebook};
 use tokio::sync::oneshot;
@@ -29,6 +30,8 @@ pub(super) enum Command {
         probe: Probe,
         reply: oneshot::Sender<BTreeSet<Kid>>,
     },
+    /// An incident begins, is captured or ends.
+    Incident { change: IncidentChange, by: String, reply: oneshot::Sender<Outcome> },
     /// A break-glass session that the emergency signer activated is to be put in force.
     Arm { armed: Armed, reply: oneshot::Sender<Result<(), String>> },
     /// The session of that name is over; the answer is whether it was in force.
@@ -50,7 +53,7 @@ pub(super) enum Then {
     Nothing,
     /// An answer.
     Tell { reply: oneshot::Sender<Outcome> },
-    /// The answer to a freeze, which is in force already.
+    /// The answer to a freeze, or to what begins an incident, which is in force already.
     Frozen { unrecorded: Option<String>, reply: oneshot::Sender<Outcome> },
     /// The end of something.
     Loosen(Loosen),
@@ -99,6 +102,8 @@ pub enum Sealed {
 pub(super) enum Loosen {
     /// That freeze.
     Freeze { freeze: Frozen, by: String, reply: oneshot::Sender<Outcome> },
+    /// That incident.
+    Incident { open: OpenIncident, by: String, reply: oneshot::Sender<Outcome> },
     /// That seal.
     Seal {
         what: Sealed,
@@ -106,6 +111,43 @@ pub(super) enum Loosen {
         reason: String,
         by: String,
         reply: oneshot::Sender<Outcome>,
+    },
+}
+
+impl Loosen {
+    /// Whom to tell what became of it.
+    pub(super) fn into_reply(self) -> oneshot::Sender<Outcome> {
+        match self {
+            Self::Freeze { reply, .. }
+            | Self::Incident { reply, .. }
+            | Self::Seal { reply, .. } => reply,
+        }
+    }
+}
+
+/// What an operator says of an incident.
+#[derive(Debug)]
+pub enum IncidentChange {
+    /// It begins.
+    Begin {
+        /// Its name.
+        incident: IncidentId,
+        /// What was seen.
+        reason: String,
+    },
+    /// The state was captured for it.
+    Captured {
+        /// For which.
+        incident: IncidentId,
+        /// SHA-256 of the bundle's list, in hex.
+        sha256: String,
+    },
+    /// It ends.
+    End {
+        /// What was done.
+        reason: String,
+        /// The sections of the runbook that are not done.
+        left: Vec<String>,
     },
 }
 

@@ -10,7 +10,7 @@ use signing_core::gate::AuditStop;
 use signing_core::journal::{Record, SealedFor};
 use tokio::sync::{mpsc, oneshot};
 
-use super::command::{Command, Loosen, Then};
+use super::command::{Command, Loosen, Outcome, Then};
 use super::store::{Saver, Stored, Witness};
 
 /// How long an operator's command may wait for its record.
@@ -31,6 +31,21 @@ impl Disk {
         self.later(async move {
             let result = saved.await.unwrap_or_else(|_| Err("the store is gone".into()));
             Command::Stored { result, then }
+        });
+    }
+
+    /// Has `state` stored, and waits for a record that is on its way to disk too: `reply` hears of both.
+    pub(super) fn save_recorded(
+        &self,
+        state: Stored,
+        recording: impl Future<Output = Result<(), String>> + Send + 'static,
+        reply: oneshot::Sender<Outcome>,
+    ) {
+        let saved = self.saver.save(state);
+        self.later(async move {
+            let unrecorded = recording.await.err();
+            let result = saved.await.unwrap_or_else(|_| Err("the store is gone".into()));
+            Command::Stored { result, then: Then::Frozen { unrecorded, reply } }
         });
     }
 

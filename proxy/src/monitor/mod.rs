@@ -5,6 +5,7 @@
 mod command;
 mod disk;
 mod evidence;
+mod incident;
 mod operator;
 mod prober;
 mod stops;
@@ -16,12 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use audit::Journal;
 use host::clock::{now, wall_now};
 use release::Probes;
 use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
-use signing_core::journal::{Frozen, InForce, SealedFor, clock_behind};
+use signing_core::journal::{Frozen, InForce, OpenIncident, SealedFor, clock_behind};
 use signing_core::monitor::Probe;
 use signing_core::{FreezeId, Kid, Rulebook};
 use time::OffsetDateTime;
@@ -29,7 +30,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot, watch};
 use upstream::{Latency, Quota, Upstream};
 
-pub use command::{Outcome, Over, Sealed};
+pub use command::{IncidentChange, Outcome, Over, Sealed};
 pub use evidence::TrafficEvidence;
 pub(crate) use prober::calls_for_warmth;
 pub use stops::Stops;
@@ -49,6 +50,7 @@ const COMMANDS_MAX: usize = 256;
 pub struct Monitor {
     gates: Arc<ArcSwap<Snapshot>>,
     evidence: Arc<TrafficEvidence>,
+    incident: Arc<ArcSwapOption<OpenIncident>>,
     commands: mpsc::Sender<Command>,
     stops: watch::Receiver<Stops>,
     /// See [`Self::shuts_within`], in milliseconds.
@@ -115,9 +117,11 @@ impl Monitor {
         let (change, pace) = watch::channel(probe);
         let (stopped, stops) = watch::channel(Stops::default());
         let published = Arc::new(ArcSwap::from_pointee(gates.snapshot()));
+        let incident = Arc::new(ArcSwapOption::new(state.in_force.incident.clone().map(Arc::new)));
         let monitor = Self {
             gates: Arc::clone(&published),
             evidence: Arc::clone(&evidence),
+            incident: Arc::clone(&incident),
             commands: commands.clone(),
             stops,
             shuts_within_ms: Arc::new(shuts_within_ms),
@@ -130,6 +134,7 @@ impl Monitor {
             inbox,
             pace: change,
             stopped,
+            incident,
             disk: Disk { saver, journal: journal.clone(), to_writer: commands },
             journal,
             state,
@@ -152,6 +157,24 @@ impl Monitor {
     #[must_use]
     pub fn evidence(&self) -> &TrafficEvidence {
         &self.evidence
+    }
+
+    /// The incident that is open.
+    #[must_use]
+    pub fn incident(&self) -> Option<Arc<OpenIncident>> {
+        self.incident.load_full()
+    }
+
+    /// Begins an incident, records what was captured for it, or ends it.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn change_incident(
+        &self,
+        change: IncidentChange,
+        by: String,
+    ) -> Result<Outcome, MonitorGone> {
+        self.ask(|reply| Command::Incident { change, by, reply }).await
     }
 
     /// The stops so far: each change is one more.

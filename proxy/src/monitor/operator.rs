@@ -90,12 +90,13 @@ impl Writer {
         if let Err(why) = result {
             // Its record may reach the disk all the same.
             self.record_again(&loosen);
-            let (Loosen::Freeze { reply, .. } | Loosen::Seal { reply, .. }) = loosen;
-            return disk::tell(reply, Outcome::Failed(format!("it cannot be recorded: {why}")));
+            let failed = Outcome::Failed(format!("it cannot be recorded: {why}"));
+            return disk::tell(loosen.into_reply(), failed);
         }
         let mut state = self.state.clone();
         match &loosen {
             Loosen::Freeze { .. } => state.in_force.freeze = None,
+            Loosen::Incident { .. } => state.in_force.incident = None,
             Loosen::Seal { what: Sealed::Signer(kid), .. } => {
                 state.in_force.seals.remove(kid);
             }
@@ -126,8 +127,15 @@ impl Writer {
                     upstream: None,
                 })
             }
+            Loosen::Incident { open, .. } if in_force.incident.as_ref() == Some(open) => {
+                Record::IncidentBegun(journal::IncidentBegun {
+                    by: &open.by,
+                    incident: open.incident.as_str(),
+                    reason: &open.reason,
+                })
+            }
             // What came meanwhile has its own record; the journal's seal is in none.
-            Loosen::Freeze { .. } | Loosen::Seal { .. } => return,
+            Loosen::Freeze { .. } | Loosen::Incident { .. } | Loosen::Seal { .. } => return,
         };
         // A journal that does not take it stops all signing itself.
         let _ = self.journal.note(&record);
@@ -153,11 +161,13 @@ impl Writer {
             }
             (Then::Loosen(loosen), Some(why)) => {
                 self.record_again(&loosen);
-                let (Loosen::Freeze { reply, .. } | Loosen::Seal { reply, .. }) = loosen;
-                disk::tell(reply, Outcome::Failed(why));
+                disk::tell(loosen.into_reply(), Outcome::Failed(why));
             }
             (Then::Loosen(Loosen::Freeze { freeze, by, reply }), None) => {
                 self.end_freeze(&freeze, &by, reply);
+            }
+            (Then::Loosen(Loosen::Incident { open, by, reply }), None) => {
+                self.end_incident(&open, &by, reply);
             }
             (Then::Loosen(Loosen::Seal { what, seal, reason, by, reply }), None) => {
                 let outcome = self.end_seal(&what, &seal);

@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, SyncSender};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use signing_core::journal::{Frozen, Head, InForce, SealedFor, SignerLogs};
+use signing_core::journal::{Frozen, Head, InForce, OpenIncident, SealedFor, SignerLogs};
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{Kid, json};
 use tokio::sync::oneshot;
@@ -199,6 +199,8 @@ impl Saver {
 #[serde(deny_unknown_fields)]
 struct OnDisk {
     freeze: Option<Frozen>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    incident: Option<OpenIncident>,
     seals: BTreeMap<String, SealedFor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_seal: Option<SealedFor>,
@@ -245,7 +247,12 @@ impl Stored {
         let seals = seals.collect::<Result<_, _>>()?;
         Ok(Self {
             // The logs of emergency signers are the journal's to tell.
-            in_force: InForce { freeze: on_disk.freeze, seals, signer_logs: SignerLogs::default() },
+            in_force: InForce {
+                freeze: on_disk.freeze,
+                incident: on_disk.incident,
+                seals,
+                signer_logs: SignerLogs::default(),
+            },
             audit_seal: on_disk.audit_seal,
             witness: witness.transpose()?,
         })
@@ -256,10 +263,11 @@ impl Stored {
     /// # Errors
     /// None, in practice: its form is plain.
     pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
-        let InForce { freeze, seals, .. } = &self.in_force;
+        let InForce { freeze, incident, seals, .. } = &self.in_force;
         let seals = seals.iter().map(|(kid, seal)| (kid.to_string(), seal.clone()));
         let on_disk = OnDisk {
             freeze: freeze.clone(),
+            incident: incident.clone(),
             seals: seals.collect(),
             audit_seal: self.audit_seal.clone(),
             journal: self.witness.map(|Witness { log, head }| WitnessOnDisk {

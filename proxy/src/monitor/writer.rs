@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use audit::{Journal, Trouble};
 use host::clock::{now, wall_now};
 use signing_core::Kid;
@@ -12,12 +12,12 @@ use signing_core::breakglass::End;
 use signing_core::gate::{
     Armed, AuditStop, Gates, Place, Snapshot, State, Transition, UpstreamChange,
 };
-use signing_core::journal::{self, Record, SealedFor, clip};
+use signing_core::journal::{self, OpenIncident, Record, SealedFor, clip};
 use signing_core::monitor::{self, FOLD_EVERY, News, Probe};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::command::{Command, Over, Then};
+use super::command::{Command, Outcome, Over, Then};
 use super::disk::{self, Disk};
 use super::evidence::TrafficEvidence;
 use super::stops::Stops;
@@ -40,6 +40,8 @@ pub(super) struct Writer {
     pub(super) inbox: mpsc::Receiver<Command>,
     pub(super) pace: watch::Sender<Probe>,
     pub(super) stopped: watch::Sender<Stops>,
+    /// The incident that is open, for everyone else.
+    pub(super) incident: Arc<ArcSwapOption<OpenIncident>>,
     pub(super) journal: Journal,
     pub(super) disk: Disk,
     /// What has to be on disk: every freeze and seal in force.
@@ -94,6 +96,7 @@ impl Writer {
                 self.pace.send_replace(probe);
                 disk::tell(reply, touched);
             }
+            Command::Incident { change, by, reply } => self.change_incident(change, by, reply),
             Command::Arm { armed, reply } => {
                 // One whose time is over may not have been ended yet: it is in nobody's way.
                 if self.gates.session().is_some_and(|old| !old.lasts(now(), wall_now())) {
@@ -170,6 +173,17 @@ impl Writer {
     pub(super) fn save(&self, mut state: Stored, then: Then) {
         state.witness = Some(disk::witness(&self.journal));
         self.disk.save(state, then);
+    }
+
+    /// Has the state stored whose newest part is in a record that is on its way to disk.
+    pub(super) fn save_recorded(
+        &self,
+        recording: impl Future<Output = Result<(), String>> + Send + 'static,
+        reply: oneshot::Sender<Outcome>,
+    ) {
+        let witness = Some(disk::witness(&self.journal));
+        let state = Stored { witness, ..self.state.clone() };
+        self.disk.save_recorded(state, recording, reply);
     }
 
     /// What keeps the journal from recording stops all signing; a seal does so until an

@@ -11,6 +11,7 @@ mod condition;
 pub mod doctor;
 mod drill;
 mod health;
+pub mod incident;
 pub mod path;
 mod problem;
 mod role;

@@ -25,8 +25,17 @@ pub const ACCEPT_SIGNER: &str = "/v1/breakglass/accept-signer";
 /// Destroys an emergency key.
 pub const DESTROY: &str = "/v1/breakglass/destroy";
 
+/// Says which incident is open, and what is left to do.
+pub const INCIDENT: &str = "/v1/incident";
+/// Begins an incident.
+pub const INCIDENT_BEGIN: &str = "/v1/incident/begin";
+/// Records the bundle that was captured for it.
+pub const INCIDENT_CAPTURED: &str = "/v1/incident/captured";
+/// Ends it.
+pub const INCIDENT_END: &str = "/v1/incident/end";
+
 /// All of them.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 16] = [
     STATUS,
     FREEZE,
     UNFREEZE,
@@ -39,4 +48,8 @@ pub const ALL: [&str; 12] = [
     ACCEPT_SIGNER,
     END,
     DESTROY,
+    INCIDENT,
+    INCIDENT_BEGIN,
+    INCIDENT_CAPTURED,
+    INCIDENT_END,
 ];

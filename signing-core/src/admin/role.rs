@@ -35,10 +35,15 @@ impl Role {
     #[must_use]
     pub fn may(self, asked: &str) -> bool {
         match asked {
-            path::STATUS | path::BREAKGLASS => true,
+            path::STATUS | path::BREAKGLASS | path::INCIDENT => true,
             path::DOCTOR => self != Self::Fleet,
             path::FREEZE => self != Self::Observer,
-            path::UNFREEZE | path::ACTIVATE | path::END => {
+            path::UNFREEZE
+            | path::ACTIVATE
+            | path::END
+            | path::INCIDENT_BEGIN
+            | path::INCIDENT_CAPTURED
+            | path::INCIDENT_END => {
                 matches!(self, Self::Operator | Self::Security)
             }
             path::RELOAD | path::DRILL => self == Self::Operator,
@@ -68,11 +73,11 @@ mod tests {
         let of = |role: Role| path::ALL.into_iter().filter(move |asked| role.may(asked));
         assert_eq!(
             of(Role::Fleet).collect::<Vec<_>>(),
-            [path::STATUS, path::FREEZE, path::BREAKGLASS]
+            [path::STATUS, path::FREEZE, path::BREAKGLASS, path::INCIDENT]
         );
         assert_eq!(
             of(Role::Observer).collect::<Vec<_>>(),
-            [path::STATUS, path::DOCTOR, path::BREAKGLASS]
+            [path::STATUS, path::DOCTOR, path::BREAKGLASS, path::INCIDENT]
         );
         assert!(Role::ALL.into_iter().all(|role| !role.may("/v1/sign")));
     }

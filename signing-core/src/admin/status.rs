@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Health;
+use super::{Health, incident::Open};
 use crate::breakglass::wire::KeyState;
 
 /// `GET /v1/status`: both in one object. Whoever reads it reads each part by itself, so that neither takes a
@@ -34,6 +34,9 @@ pub struct ProxyStatus {
     pub requests_in_flight: usize,
     /// Connections of callers.
     pub connections: usize,
+    /// The incident that is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<Open>,
     /// The journal.
     pub audit: JournalStatus,
     /// Of tokens, where there are any.

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::clip;
 use super::record::{Kind, Outline};
 use super::signer_logs::{KnownLog, SignerLogs};
+use crate::incident::IncidentId;
 use crate::{FreezeId, Kid};
 
 /// How many seals one record lists.
@@ -22,6 +23,8 @@ const LISTED_DETAIL_BYTES: usize = 64;
 pub struct InForce {
     /// The freeze.
     pub freeze: Option<Frozen>,
+    /// The incident that is open.
+    pub incident: Option<OpenIncident>,
     /// The seals, by signer.
     pub seals: BTreeMap<Kid, SealedFor>,
     /// The logs of emergency signers.
@@ -41,6 +44,24 @@ pub struct Frozen {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<FreezeId>,
     /// Why.
+    pub reason: String,
+}
+
+/// An incident that began and has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenIncident {
+    /// When it began.
+    #[serde(with = "at")]
+    pub at: OffsetDateTime,
+    /// Who began it.
+    pub by: String,
+    /// SHA-256 of the newest bundle's list, in hex, once the state was captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured: Option<String>,
+    /// Its name.
+    pub incident: IncidentId,
+    /// What was seen.
     pub reason: String,
 }
 
@@ -87,6 +108,23 @@ impl InForce {
                     self.seals.remove(&Kid::parse(kid).ok()?);
                 }
             }
+            Kind::IncidentBegun => {
+                let (outline, _) = Outline::parse(body)?;
+                let text = |name| outline.text(name).map(str::to_owned);
+                let (at, by, reason) = (at::parse(&outline.at)?, text("by")?, text("reason")?);
+                let incident = IncidentId::parse(outline.text("incident")?).ok()?;
+                self.incident = Some(OpenIncident { at, by, captured: None, incident, reason });
+            }
+            Kind::IncidentCaptured => {
+                let (outline, _) = Outline::parse(body)?;
+                let (name, sha256) = (outline.text("incident")?, outline.text("sha256")?);
+                if let Some(open) =
+                    self.incident.as_mut().filter(|open| open.incident.as_str() == name)
+                {
+                    open.captured = Some(sha256.to_owned());
+                }
+            }
+            Kind::IncidentEnded => self.incident = None,
             Kind::SignerLog => self.signer_logs.hear(&Outline::parse(body)?.0)?,
             _ => {}
         }
@@ -98,6 +136,9 @@ impl InForce {
     pub fn and(mut self, other: Self) -> Self {
         let freezes = self.freeze.into_iter().chain(other.freeze);
         self.freeze = freezes.max_by_key(|freeze| freeze.at);
+        // Of the same one, the one that knows of a bundle is told.
+        let incidents = self.incident.into_iter().chain(other.incident);
+        self.incident = incidents.max_by_key(|open| (open.at, open.captured.is_some()));
         for (kid, seal) in other.seals {
             self.seals.entry(kid).or_insert(seal);
         }
@@ -110,16 +151,18 @@ impl InForce {
     #[must_use]
     pub fn tell(&self) -> Told<'_> {
         let seals = self.seals.iter().take(LISTED_MAX);
-        let seals = seals.map(|(kid, SealedFor { at, detail })| {
-            let end = detail.floor_char_boundary(LISTED_DETAIL_BYTES);
-            Seal {
-                at: *at,
-                detail: detail.get(..end).unwrap_or_default(),
-                signer_kid: kid.as_str(),
-            }
+        let seals = seals.map(|(kid, SealedFor { at, detail })| Seal {
+            at: *at,
+            detail: listed(detail),
+            signer_kid: kid.as_str(),
         });
         Told {
             freeze: self.tell_freeze(),
+            incident: self.incident.as_ref().map(|open| OpenIncident {
+                by: listed(&open.by).to_owned(),
+                reason: listed(&open.reason).to_owned(),
+                ..open.clone()
+            }),
             seals: seals.collect(),
             signer_logs: self.signer_logs.tell(),
         }
@@ -156,9 +199,18 @@ impl InForce {
             let Seal { at, detail, signer_kid } = Seal::deserialize(seal).ok()?;
             Some((Kid::parse(signer_kid).ok()?, SealedFor { at, detail: detail.to_owned() }))
         });
+        let incident = match outline.data.get("incident") {
+            Some(incident) => Some(OpenIncident::deserialize(incident).ok()?),
+            None => None,
+        };
         let (seals, signer_logs) = (seals.collect::<Option<_>>()?, SignerLogs::told(outline)?);
-        Some(Self { freeze, seals, signer_logs })
+        Some(Self { freeze, incident, seals, signer_logs })
     }
+}
+
+/// As much of a text as a list of several has room for.
+fn listed(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(LISTED_DETAIL_BYTES)).unwrap_or_default()
 }
 
 /// What `start` and `segment` records tell.
@@ -166,6 +218,8 @@ impl InForce {
 pub struct Told<'r> {
     /// The freeze.
     pub freeze: Option<Frozen>,
+    /// The incident that is open.
+    pub incident: Option<OpenIncident>,
     /// The seals.
     pub seals: Vec<Seal<'r>>,
     /// The logs of emergency signers.

@@ -3,10 +3,11 @@
 mod breakglass;
 
 use signing_core::FreezeId;
+use signing_core::incident::IncidentId;
 use signing_core::journal::{
-    Drill, EarlierAttempt, Failed, Freeze, Frozen, Gate, Init, Intent, KnownLog, ProbeCall, Probes,
-    Record, Refusals, Refused, Reload, Seal, Segment, Signed, Start, Stop, TimingUs, Unfreeze,
-    Unseal, Withheld,
+    Drill, EarlierAttempt, Failed, Freeze, Frozen, Gate, IncidentBegun, IncidentCaptured,
+    IncidentEnded, Init, Intent, KnownLog, OpenIncident, ProbeCall, Probes, Record, Refusals,
+    Refused, Reload, Seal, Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
 };
 use time::OffsetDateTime;
 
@@ -19,6 +20,12 @@ fn five() -> OffsetDateTime {
 fn frozen() -> Frozen {
     let (by, reason) = ("uid 0 (root)".to_owned(), "why".to_owned());
     Frozen { at: five() + time::Duration::MICROSECOND, by, id: None, reason }
+}
+
+fn incident() -> OpenIncident {
+    let (by, reason) = ("uid 0".to_owned(), "why".to_owned());
+    let incident = IncidentId::parse("INC-1").unwrap();
+    OpenIncident { at: five(), by, captured: None, incident, reason }
 }
 
 fn signer_logs() -> Vec<KnownLog> {
@@ -56,17 +63,19 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 deployment: "d",
                 first_seq: 1,
                 freeze: Some(frozen()),
+                incident: Some(incident()),
                 open_intents: 2,
                 seals: seals(),
                 signer_logs: signer_logs(),
                 version: "0.1.0",
             }),
-            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"open_intents":2,"seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}],"signer_logs":[{"signer_head":"00:1:11","signer_instance":"22"}],"version":"0.1.0"}"#,
+            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"incident":{"at":"2026-11-26T05:00:00.000000Z","by":"uid 0","incident":"INC-1","reason":"why"},"open_intents":2,"seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}],"signer_logs":[{"signer_head":"00:1:11","signer_instance":"22"}],"version":"0.1.0"}"#,
         ),
         (Record::Stop(Stop { reason: "SIGTERM" }), r#"{"reason":"SIGTERM"}"#),
         (
             Record::Segment(Segment {
                 freeze: Some(frozen()),
+                incident: None,
                 oldest_open: Some(5),
                 seals: seals(),
                 signer_logs: vec![],
@@ -76,6 +85,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
         (
             Record::Segment(Segment {
                 freeze: None,
+                incident: None,
                 oldest_open: None,
                 seals: vec![],
                 signer_logs: vec![],
@@ -227,6 +237,27 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 over_s: 10,
             }),
             r#"{"calls":[{"attempt":"0b-1","operation":"Sign","outcome":"signed","purpose":"canary","region":"eu-1","signer_kid":"k","upstream":"aws-kms","upstream_request_id":"u1"}],"left_out":7,"over_s":10}"#,
+        ),
+        (
+            Record::IncidentBegun(IncidentBegun { by: "uid 0", incident: "INC-1", reason: "why" }),
+            r#"{"by":"uid 0","incident":"INC-1","reason":"why"}"#,
+        ),
+        (
+            Record::IncidentCaptured(IncidentCaptured {
+                by: "uid 0",
+                incident: "INC-1",
+                sha256: "00",
+            }),
+            r#"{"by":"uid 0","incident":"INC-1","sha256":"00"}"#,
+        ),
+        (
+            Record::IncidentEnded(IncidentEnded {
+                by: "uid 0",
+                incident: "INC-1",
+                left: vec!["5.4"],
+                reason: "well",
+            }),
+            r#"{"by":"uid 0","incident":"INC-1","left":["5.4"],"reason":"well"}"#,
         ),
         (
             Record::Refusals(Refusals {

@@ -5,6 +5,7 @@
 //! the order of their names.
 
 mod breakglass;
+mod incident;
 mod outline;
 mod proxy;
 
@@ -18,6 +19,7 @@ pub use breakglass::{
     EmergencySigned, KeyDestroyed, SessionActivated, SessionEnded, SessionRefused, SignerLogRecord,
     Unlock,
 };
+pub use incident::{IncidentBegun, IncidentCaptured, IncidentEnded};
 pub use outline::Outline;
 pub use proxy::{
     Drill, EarlierAttempt, Failed, Freeze, Gate, Init, Intent, ProbeCall, Probes, Refusals,
@@ -85,6 +87,9 @@ kinds! {
     Unlock "unlock" false "A passphrase for an emergency key was brought, used, or let go."
     Activation "activation" false "The proxy asked its emergency signer for a session."
     BreakglassEnded "breakglass_ended" true "The proxy left a break-glass session."
+    IncidentBegun "incident_begun" false "An incident began."
+    IncidentCaptured "incident_captured" false "The state was captured for an incident."
+    IncidentEnded "incident_ended" false "An incident ended."
     SignerLog "signer_log" false "How far the emergency signer's log goes, as the proxy knows it."
 }
 
@@ -127,6 +132,9 @@ pub enum Record<'r> {
     Unlock(Unlock<'r>),
     Activation(Activation<'r>),
     BreakglassEnded(BreakglassEnded<'r>),
+    IncidentBegun(IncidentBegun<'r>),
+    IncidentCaptured(IncidentCaptured<'r>),
+    IncidentEnded(IncidentEnded<'r>),
     SignerLog(SignerLogRecord<'r>),
 }
 
@@ -169,6 +177,9 @@ impl Record<'_> {
             Self::Unlock(_) => Kind::Unlock,
             Self::Activation(_) => Kind::Activation,
             Self::BreakglassEnded(_) => Kind::BreakglassEnded,
+            Self::IncidentBegun(_) => Kind::IncidentBegun,
+            Self::IncidentCaptured(_) => Kind::IncidentCaptured,
+            Self::IncidentEnded(_) => Kind::IncidentEnded,
             Self::SignerLog(_) => Kind::SignerLog,
         }
     }

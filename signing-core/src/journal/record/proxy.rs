@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::FreezeId;
-use crate::journal::{Frozen, KnownLog, Seal};
+use crate::journal::{Frozen, KnownLog, OpenIncident, Seal};
 
 /// A log began.
 #[derive(Clone, Debug, Serialize)]
@@ -41,6 +41,9 @@ pub struct Start<'r> {
     /// The freeze in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<Frozen>,
+    /// The incident that is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<OpenIncident>,
     /// Intents without outcome; each is concluded by a `failed` record that follows.
     pub open_intents: u64,
     /// The seals in force.
@@ -65,6 +68,9 @@ pub struct Segment<'r> {
     /// The freeze in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<Frozen>,
+    /// The incident that is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<OpenIncident>,
     /// The oldest intent that had no outcome then: recovery reads from its segment on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_open: Option<u64>,

@@ -1,0 +1,105 @@
+//! An incident in the writer's hands: it is open at once, and whoever began it hears of it once its record
+//! is on disk. Its end is recorded first, stored second, in force third, as with everything that an operator
+//! loosens.
+
+use std::sync::Arc;
+
+use host::clock::wall_now;
+use signing_core::journal::{IncidentBegun, IncidentCaptured, IncidentEnded, OpenIncident, Record};
+use tokio::sync::oneshot;
+
+use super::command::{IncidentChange, Loosen, Outcome, Then};
+use super::disk;
+use super::writer::Writer;
+
+impl Writer {
+    pub(super) fn change_incident(
+        &mut self,
+        change: IncidentChange,
+        by: String,
+        reply: oneshot::Sender<Outcome>,
+    ) {
+        let open = self.state.in_force.incident.clone();
+        match (change, open) {
+            (IncidentChange::Begin { incident, .. }, Some(open)) => {
+                let name = &open.incident;
+                let why = if incident == open.incident {
+                    format!("the incident {name} is open already")
+                } else {
+                    format!("the incident {name} is open; end it first: signctl incident end")
+                };
+                disk::tell(reply, Outcome::Nothing(why));
+            }
+            (IncidentChange::Begin { incident, reason }, None) => {
+                let record = Record::IncidentBegun(IncidentBegun {
+                    by: &by,
+                    incident: incident.as_str(),
+                    reason: &reason,
+                });
+                let recording = self.disk.record(&record);
+                tracing::warn!(target: "admin", %incident, reason, by, "an incident began");
+                let at = wall_now();
+                self.state.in_force.incident =
+                    Some(OpenIncident { at, by, captured: None, incident, reason });
+                self.publish_incident();
+                self.save_recorded(recording, reply);
+            }
+            (IncidentChange::Captured { incident, sha256 }, Some(open))
+                if incident == open.incident =>
+            {
+                let record = Record::IncidentCaptured(IncidentCaptured {
+                    by: &by,
+                    incident: incident.as_str(),
+                    sha256: &sha256,
+                });
+                let recording = self.disk.record(&record);
+                self.state.in_force.incident =
+                    Some(OpenIncident { captured: Some(sha256), ..open });
+                self.publish_incident();
+                self.save_recorded(recording, reply);
+            }
+            (IncidentChange::End { reason, left }, Some(open)) => {
+                let record = Record::IncidentEnded(IncidentEnded {
+                    by: &by,
+                    incident: open.incident.as_str(),
+                    left: left.iter().map(String::as_str).collect(),
+                    reason: &reason,
+                });
+                let recording = self.disk.record(&record);
+                self.disk.then_loosen(recording, Loosen::Incident { open, by, reply });
+            }
+            (IncidentChange::Captured { .. }, Some(open)) => {
+                let why = format!("the incident {} is open, and no other", open.incident);
+                disk::tell(reply, Outcome::Nothing(why));
+            }
+            (IncidentChange::Captured { .. } | IncidentChange::End { .. }, None) => {
+                disk::tell(reply, Outcome::Nothing("no incident is open".to_owned()));
+            }
+        }
+    }
+
+    /// Its end is on disk.
+    pub(super) fn end_incident(
+        &mut self,
+        open: &OpenIncident,
+        by: &str,
+        reply: oneshot::Sender<Outcome>,
+    ) {
+        if self.state.in_force.incident.as_ref().map(|open| &open.incident) != Some(&open.incident)
+        {
+            let note = "another incident began meanwhile; look at `signctl incident status`";
+            return disk::tell(reply, Outcome::Nothing(note.into()));
+        }
+        self.state.in_force.incident = None;
+        // What came meanwhile was stored with it still in it.
+        self.save(self.state.clone(), Then::Nothing);
+        self.publish_incident();
+        tracing::warn!(target: "admin", incident = %open.incident, by, "the incident ended");
+        disk::tell(reply, Outcome::Done);
+    }
+
+    /// Shows everyone else what is open.
+    fn publish_incident(&self) {
+        self.incident.store(self.state.in_force.incident.clone().map(Arc::new));
+    }
+}

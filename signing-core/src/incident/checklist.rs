@@ -1,0 +1,329 @@
+//! The runbook as a checklist over what the proxy knows at one moment. Where only a person knows, the
+//! item asks; it never says that something was done which nobody saw.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gate::Extent;
+
+/// What the proxy knows.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// How much is out, of the signer of which the most is.
+    pub outage: Extent,
+    /// Signers without an upstream that proved itself, by kid.
+    pub not_well: Vec<String>,
+    /// Those of them of which nothing is known yet: no canary of theirs has succeeded or failed.
+    pub not_known: Vec<String>,
+    /// What failed on the proxy's own side, in words: callers get no signatures then either.
+    pub failed: Vec<String>,
+    /// Whether a freeze is in force.
+    pub frozen: bool,
+    /// Whether the state was captured for this incident.
+    pub captured: bool,
+    /// Whether an outage is long enough for break-glass.
+    pub long_enough: bool,
+    /// The break-glass session in force.
+    pub session: Option<String>,
+    /// Emergency keys that a session used and that are not destroyed, by kid.
+    pub keys_due: Vec<String>,
+}
+
+/// One line of the runbook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// The section of the runbook: `2.1`.
+    pub section: String,
+    /// What it asks for.
+    pub what: String,
+    /// Whether that is so.
+    pub state: State,
+    /// What is seen, or what to run.
+    pub how: String,
+}
+
+/// Whether an item is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The proxy sees that it is done.
+    Done,
+    /// The proxy sees that it is not done.
+    Open,
+    /// Only a person knows.
+    Ask,
+    /// Nothing is to be done.
+    NotNeeded,
+}
+
+impl State {
+    /// Its word in a table.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Open => "OPEN",
+            Self::Ask => "ask",
+            Self::NotNeeded => "-",
+        }
+    }
+}
+
+/// The items that the proxy sees are not done.
+pub fn left(items: &[Item]) -> impl Iterator<Item = &Item> {
+    items.iter().filter(|item| item.state == State::Open)
+}
+
+/// The runbook's lines, in its order.
+#[must_use]
+pub fn checklist(facts: &Facts) -> Vec<Item> {
+    let Facts { not_well, frozen, captured, session, keys_due, .. } = facts;
+    let (provider_well, well) = (not_well.is_empty(), facts.is_well());
+    let item = |section: &str, what: &str, state, how: String| Item {
+        section: section.to_owned(),
+        what: what.to_owned(),
+        state,
+        how,
+    };
+    let done_or = |done: bool, otherwise: State| if done { State::Done } else { otherwise };
+    let named = |kids: &[String]| kids.join(", ");
+    vec![
+        extent(facts),
+        match (frozen, well) {
+            (true, _) => item("2.1", "Stop deploys and signing", State::Done, "frozen".to_owned()),
+            (false, false) => item(
+                "2.1",
+                "Stop deploys and signing",
+                State::Open,
+                "signctl freeze --reason ...".to_owned(),
+            ),
+            (false, true) => item(
+                "2.1",
+                "Stop deploys and signing",
+                State::NotNeeded,
+                "every signer is well".to_owned(),
+            ),
+        },
+        item(
+            "2.2",
+            "Set services to read-only",
+            State::Ask,
+            "callers get 503 with the reason until signing works again".to_owned(),
+        ),
+        item(
+            "2.3",
+            "Tell Security, Finance and #ops-signing",
+            State::Ask,
+            "name the incident".to_owned(),
+        ),
+        item(
+            "2.4",
+            "Capture the state",
+            done_or(*captured, State::Open),
+            if *captured {
+                "the bundle is recorded"
+            } else {
+                "signctl incident begin, again with the same --id"
+            }
+            .to_owned(),
+        ),
+        item(
+            "3",
+            "Find the cause",
+            if well { State::NotNeeded } else { State::Ask },
+            if well { "every upstream answers, and so does the proxy" } else { "signctl doctor" }
+                .to_owned(),
+        ),
+        match (session, facts.long_enough) {
+            (Some(session), _) => {
+                item("4", "Break-glass", State::Done, format!("the session {session} is in force"))
+            }
+            (None, true) => item(
+                "4",
+                "Break-glass",
+                State::Ask,
+                "the outage is long enough: signctl breakglass request, if signatures cannot wait"
+                    .to_owned(),
+            ),
+            (None, false) => {
+                item("4", "Break-glass", State::NotNeeded, "no outage is long enough".to_owned())
+            }
+        },
+        item(
+            "4.5",
+            "Destroy the emergency key",
+            if keys_due.is_empty() { State::NotNeeded } else { State::Open },
+            if keys_due.is_empty() {
+                "no session used one".to_owned()
+            } else {
+                format!(
+                    "signctl breakglass destroy {} --reason ... --signers FILE",
+                    named(keys_due)
+                )
+            },
+        ),
+        item(
+            "5.1",
+            "The provider is healthy",
+            done_or(provider_well, State::Open),
+            if provider_well {
+                "every signer's upstream signed".to_owned()
+            } else {
+                format!("wait for {}", named(not_well))
+            },
+        ),
+        item(
+            "5.2",
+            "Replace the credentials that were used",
+            State::Ask,
+            "KMS principals, callers' certificates, tokens".to_owned(),
+        ),
+        item(
+            "5.3",
+            "Verify the whole journal",
+            State::Ask,
+            "signctl audit verify --signers FILE --with JOURNAL".to_owned(),
+        ),
+        match (session, frozen) {
+            (Some(_), _) => item(
+                "5.4",
+                "Let deploys and services go on",
+                State::Open,
+                "signctl breakglass end --reason ...".to_owned(),
+            ),
+            (None, true) => item(
+                "5.4",
+                "Let deploys and services go on",
+                State::Open,
+                "signctl unfreeze --reason ...".to_owned(),
+            ),
+            (None, false) => item(
+                "5.4",
+                "Let deploys and services go on",
+                done_or(well, State::Open),
+                if well {
+                    "signctl gate"
+                } else {
+                    "not before every signer and the proxy are well"
+                }
+                .to_owned(),
+            ),
+        },
+        item(
+            "6",
+            "Release checklist, root cause, archive, annotations",
+            State::Ask,
+            "after signctl incident end".to_owned(),
+        ),
+    ]
+}
+
+/// How much is out is known once every signer was tried: before that, "nothing is out" would be a guess.
+fn extent(facts: &Facts) -> Item {
+    let Facts { outage, not_well, not_known, failed, .. } = facts;
+    let out = match (outage, not_well.is_empty()) {
+        (_, false) => format!("{} outage: {} not well", outage.word(), not_well.join(", ")),
+        (Extent::None, true) => "no signer is out".to_owned(),
+        (Extent::Partial | Extent::Full, true) => format!("{} outage", outage.word()),
+    };
+    let own = if failed.is_empty() {
+        String::new()
+    } else {
+        format!("; on the proxy's own side: {}", failed.join(", "))
+    };
+    let (state, how) = if not_known.is_empty() {
+        (State::Done, format!("{out}{own}"))
+    } else {
+        let untried = not_known.join(", ");
+        (State::Open, format!("not known yet of {untried}: signctl status, in some seconds{own}"))
+    };
+    Item { section: "1".to_owned(), what: "Find out how much is out".to_owned(), state, how }
+}
+
+impl Facts {
+    /// Whether callers can get signatures again, but for the freeze.
+    fn is_well(&self) -> bool {
+        self.not_well.is_empty() && self.failed.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn out() -> Facts {
+        Facts {
+            outage: Extent::Full,
+            not_well: vec!["k".to_owned()],
+            not_known: Vec::new(),
+            failed: Vec::new(),
+            frozen: true,
+            captured: true,
+            long_enough: false,
+            session: None,
+            keys_due: Vec::new(),
+        }
+    }
+
+    fn open(facts: &Facts) -> Vec<String> {
+        let items = checklist(facts);
+        left(&items).map(|item| item.section.clone()).collect()
+    }
+
+    #[test]
+    fn the_sections_are_the_runbooks_in_its_order() {
+        let sections: Vec<_> = checklist(&out()).into_iter().map(|item| item.section).collect();
+        let expected =
+            ["1", "2.1", "2.2", "2.3", "2.4", "3", "4", "4.5", "5.1", "5.2", "5.3", "5.4", "6"];
+        assert_eq!(sections, expected);
+    }
+
+    #[test]
+    fn what_is_left_follows_from_what_is_seen() {
+        let facts = out();
+        assert_eq!(open(&facts), ["5.1", "5.4"]);
+        assert_eq!(open(&Facts { frozen: false, ..facts.clone() }), ["2.1", "5.1", "5.4"]);
+        assert_eq!(open(&Facts { captured: false, ..facts.clone() }), ["2.4", "5.1", "5.4"]);
+        let well = Facts { outage: Extent::None, not_well: Vec::new(), ..facts.clone() };
+        // Well, and frozen still.
+        assert_eq!(open(&well), ["5.4"]);
+        let due = Facts { keys_due: vec!["e".to_owned()], frozen: false, ..well.clone() };
+        assert_eq!(open(&due), ["4.5"]);
+        let session = Some("s".to_owned());
+        assert_eq!(open(&Facts { session, frozen: false, ..well.clone() }), ["5.4"]);
+        assert!(open(&Facts { frozen: false, ..well }).is_empty());
+    }
+
+    #[test]
+    fn how_much_is_out_is_found_once_every_signer_was_tried() {
+        let of = |facts: &Facts| {
+            let first = checklist(facts).into_iter().next().unwrap();
+            (first.state, first.how)
+        };
+        let untried = Facts { not_known: vec!["k".to_owned()], ..out() };
+        assert_eq!(of(&untried).0, State::Open);
+        assert!(of(&untried).1.starts_with("not known yet of k: "));
+        assert_eq!(of(&out()), (State::Done, "full outage: k not well".to_owned()));
+        let own = Facts {
+            outage: Extent::None,
+            not_well: Vec::new(),
+            failed: vec!["journal".to_owned()],
+            frozen: false,
+            ..out()
+        };
+        let said = "no signer is out; on the proxy's own side: journal".to_owned();
+        assert_eq!(of(&own), (State::Done, said));
+        // The provider is healthy, and deploys do not go on all the same.
+        assert_eq!(open(&own), ["2.1", "5.4"]);
+    }
+
+    #[test]
+    fn what_only_a_person_knows_is_never_done_by_itself() {
+        let well = Facts { outage: Extent::None, not_well: Vec::new(), frozen: false, ..out() };
+        for facts in [out(), well] {
+            let of = |section: &str| {
+                checklist(&facts).into_iter().find(|item| item.section == section).unwrap().state
+            };
+            assert_eq!(["2.2", "2.3", "5.2", "5.3", "6"].map(of), [State::Ask; 5]);
+        }
+    }
+}

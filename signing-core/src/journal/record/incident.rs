@@ -1,0 +1,38 @@
+//! Records of an incident. Fields stand in the order of their names.
+
+use serde::Serialize;
+
+/// Somebody began an incident: the proxy names it until it ends.
+#[derive(Clone, Debug, Serialize)]
+pub struct IncidentBegun<'r> {
+    /// Who.
+    pub by: &'r str,
+    /// Its name.
+    pub incident: &'r str,
+    /// What was seen.
+    pub reason: &'r str,
+}
+
+/// The state was captured into a bundle.
+#[derive(Clone, Debug, Serialize)]
+pub struct IncidentCaptured<'r> {
+    /// Who.
+    pub by: &'r str,
+    /// For which incident.
+    pub incident: &'r str,
+    /// SHA-256 of the bundle's `SHA256SUMS`, in hex: it names every file with its own.
+    pub sha256: &'r str,
+}
+
+/// Somebody ends an incident; it ends once this is on disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct IncidentEnded<'r> {
+    /// Who.
+    pub by: &'r str,
+    /// Which.
+    pub incident: &'r str,
+    /// The sections of the runbook that the proxy saw were not done.
+    pub left: Vec<&'r str>,
+    /// What was done.
+    pub reason: &'r str,
+}
