@@ -94,16 +94,34 @@ pub(crate) fn health_url(text: &str) -> Result<Uri, String> {
 }
 
 pub(crate) fn get_url(uri: &Uri) -> anyhow::Result<Reply> {
+    let (address, request) = plain(uri)?;
+    run(TIMEOUT, "", async { exchange(connected(&address).await?, request).await })
+}
+
+/// The text at an address of the metrics listener.
+pub(crate) fn get_text(uri: &Uri) -> anyhow::Result<Vec<u8>> {
+    let (address, request) = plain(uri)?;
+    run(TIMEOUT, "", async {
+        let (status, body) = sent(connected(&address).await?, request).await?;
+        if status != 200 {
+            bail!("{uri} answers {status}");
+        }
+        Ok(body.to_vec())
+    })
+}
+
+/// The address of `uri`, and a request for what is there.
+fn plain(uri: &Uri) -> anyhow::Result<(String, Request<Full<Bytes>>)> {
     let authority = uri.authority().ok_or_else(|| anyhow!("{uri} names no host"))?;
     let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = request(Method::GET, path, authority.as_str(), Bytes::new())?;
-    run(TIMEOUT, "", async {
-        let stream = TcpStream::connect(&address).await.with_context(|| {
-            format!("{address} does not answer; is signing-proxy running there?")
-        })?;
-        exchange(stream, request).await
-    })
+    Ok((address, request(Method::GET, path, authority.as_str(), Bytes::new())?))
+}
+
+async fn connected(address: &str) -> anyhow::Result<TcpStream> {
+    let connecting = TcpStream::connect(address).await;
+    connecting
+        .with_context(|| format!("{address} does not answer; is signing-proxy running there?"))
 }
 
 fn over_socket(
@@ -145,11 +163,11 @@ fn request(
 
 /// Waits for an exchange no longer than `timeout`; `afterwards` ends the sentence that
 /// says that it took longer.
-fn run(
+fn run<T>(
     timeout: Duration,
     afterwards: &str,
-    exchange: impl Future<Output = anyhow::Result<Reply>>,
-) -> anyhow::Result<Reply> {
+    exchange: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::time::timeout(timeout, exchange)
@@ -158,20 +176,26 @@ fn run(
     })
 }
 
-async fn exchange(
+/// The status and the body that a request is answered with.
+async fn sent(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> anyhow::Result<Reply> {
+) -> anyhow::Result<(u16, Bytes)> {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     // Ends with the exchange; its error is the exchange's too.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.context("the connection broke")?;
     let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), BODY_MAX_BYTES)
-        .collect()
-        .await
-        .map_err(|error| anyhow!("the answer broke off: {error}"))?
-        .to_bytes();
+    let body = Limited::new(response.into_body(), BODY_MAX_BYTES).collect().await;
+    let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?;
+    Ok((status, body.to_bytes()))
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<Reply> {
+    let (status, body) = sent(stream, request).await?;
     let body: Value = signing_core::json::from_slice(&body)
         .context("the answer is not a JSON object; is this a signing-proxy?")?;
     if !body.is_object() {

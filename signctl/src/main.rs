@@ -10,6 +10,7 @@ mod doctor;
 mod drill;
 mod gate;
 mod https;
+mod incident;
 mod receipt;
 mod show;
 mod signers;
@@ -119,7 +120,7 @@ enum Verb {
         after_help = "Example: signctl drill --signer dev-ed25519\n\nCallers of that signer are refused while it lasts, so a signer that is not a development\none needs --i-understand."
     )]
     Drill(drill::Flags),
-    /// Read the journal: tail, verify, export, key.
+    /// Read the journal: tail, verify, export, key, used, reconcile.
     #[command(after_help = "Example: signctl audit tail --follow")]
     Audit(audit::Flags),
     /// Have a file, standard input or a digest signed, as a service does. Exit 0 only if the signature
@@ -135,6 +136,11 @@ enum Verb {
     /// Break-glass: request, unlock, activate, status, end, accept-signer, destroy.
     #[command(after_help = "Example: signctl breakglass request --help")]
     Breakglass(breakglass::Flags),
+    /// An incident: begin, status, end.
+    #[command(
+        after_help = "Example: signctl incident begin --id INC-42 --reason \"signing fails\""
+    )]
+    Incident(incident::Flags),
     /// The registry: list, add, revoke.
     #[command(after_help = "Example: signctl signers list")]
     Signers(signers::Flags),
@@ -187,6 +193,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Verb::Sign(flags) => return caller::sign::run(flags, arguments.json),
         Verb::Verify(flags) => return caller::verify::run(flags, arguments.json),
         Verb::Breakglass(flags) => return breakglass::run(flags, socket, arguments.json),
+        Verb::Incident(flags) => return incident::run(flags, socket, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),
         Verb::Unseal { operator_socket: Some(signer), reason, .. } => {
             (breakglass::unseal(signer, reason)?, breakglass::unsealed)
@@ -232,6 +239,7 @@ impl Verb {
             | Self::Doctor(socket)
             | Self::Drill(drill::Flags { socket, .. }) => socket.or(before),
             Self::Breakglass(flags) => flags.socket(before),
+            Self::Incident(flags) => flags.socket(before),
             Self::Health { .. }
             | Self::Gate(_)
             | Self::Audit(_)

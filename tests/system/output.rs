@@ -56,6 +56,12 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl audit verify", "--journal dev/journal", "", Unread::With(0)),
     ("signctl audit export", "--journal dev/journal", "", Unread::Quietly),
     ("signctl audit key", "--journal dev/journal", "", Unread::With(0)),
+    (
+        "signctl audit used",
+        "--since 2026-01-01T00:00:00Z --journal dev/journal",
+        "",
+        Unread::Quietly,
+    ),
     ("signctl sign", "dev/message.txt CALLER", "", Unread::With(0)),
     ("signctl sign", "dev/message.txt --json CALLER", "", Unread::With(0)),
     ("signctl verify", "dev/message.txt --signature AAAA CALLER", "", Unread::With(1)),
@@ -95,6 +101,9 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
         Unread::With(1),
     ),
     ("signctl breakglass destroy", "none --reason why --json --socket SOCKET", "", Unread::With(1)),
+    ("signctl incident begin", INCIDENT, "", Unread::With(0)),
+    ("signctl incident status", "--socket SOCKET", "", Unread::Quietly),
+    ("signctl incident end", "--reason why --socket SOCKET", "", Unread::With(0)),
     ("signctl signers list", "--signers signers.json", "", Unread::Quietly),
     ("signctl signers list", "--signers signers.json --json", "", Unread::Quietly),
     ("signctl signers add", "entry-N.json --signers signers.json", "", Unread::With(0)),
@@ -121,6 +130,11 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
         Unread::Fails,
     ),
 ];
+
+/// An incident that freezes nothing, with what `dev` has.
+const INCIDENT: &str = "--id I-1 --reason why --no-freeze --out bundle-N --config dev/signing-proxy.toml \
+    --signer-config dev/breakglass-signer.toml --signer-journal dev/breakglass/journal --signers dev/signers.json \
+    --metrics-url http://METRICS/metrics --socket SOCKET";
 
 /// Those that list their verbs.
 pub(crate) const PROGRAMS: [&str; 4] =

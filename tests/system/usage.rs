@@ -59,7 +59,7 @@ fn what_cannot_be_read_of_a_command_line_is_64_in_every_verb_of_every_program() 
 
 #[test]
 fn only_a_verb_that_asks_the_admin_socket_takes_it() {
-    const ASK: [&str; 13] = [
+    const ASK: [&str; 16] = [
         "signctl status",
         "signctl freeze",
         "signctl unfreeze",
@@ -73,6 +73,9 @@ fn only_a_verb_that_asks_the_admin_socket_takes_it() {
         "signctl breakglass end",
         "signctl breakglass accept-signer",
         "signctl breakglass destroy",
+        "signctl incident begin",
+        "signctl incident status",
+        "signctl incident end",
     ];
     for verb in verbs("signctl") {
         let help = said(&run(&verb, &["--help"]));

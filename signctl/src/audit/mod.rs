@@ -3,11 +3,13 @@
 mod database;
 mod export;
 mod key;
+mod newest;
 mod prune;
 mod reconcile;
 mod rows;
 mod tail;
 mod tiles;
+mod used;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ use host::files;
 use serde_json::{Value, json};
 use signing_core::Registry;
 use signing_core::journal::Outline;
+
+pub(crate) use newest::{newest_records, verified};
 
 /// The journal to read, and what to do with it.
 #[derive(Args)]
@@ -74,6 +78,13 @@ enum Verb {
                       signctl audit key --json | jq -r '.keys[].verifier_key'"
     )]
     Key(key::Flags),
+    /// Show which credentials were used since an incident began: upstreams, callers, operators, emergency keys
+    /// and approvers. Each is to be replaced, or somebody says why not.
+    #[command(
+        after_help = "Example: signctl audit used --incident INC-42 --with /var/lib/breakglass-signer/journal\n         \
+                      signctl audit used --since 2026-11-26T05:15:00Z --json"
+    )]
+    Used(used::Flags),
     /// Hold the journals against each other and against the rows that signing-trail wrote; exit 0 only if
     /// every record has its row, as it is in the journal, and no row is of anything else.
     #[command(
@@ -98,6 +109,7 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
         Verb::Verify(flags) => verify::run(journal, flags, as_json),
         Verb::Export(flags) => export::run(journal, flags),
         Verb::Key(flags) => key::run(journal, flags, as_json),
+        Verb::Used(flags) => used::run(journal, flags, as_json),
         Verb::Reconcile(flags) => reconcile::run(journal, flags, as_json),
         Verb::Prune(flags) => prune::run(journal, flags, as_json),
     }

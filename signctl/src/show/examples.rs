@@ -58,6 +58,7 @@ pub(crate) fn proxy() -> ProxyStatus {
         min_outage_s: 1_800,
         requests_in_flight: 0,
         connections: 0,
+        incident: None,
         audit: JournalStatus {
             log: "l".to_owned(),
             size: 3,

@@ -75,6 +75,9 @@ pub(crate) fn status(health: &Health, proxy: &ProxyStatus) -> Said {
         lines.push(format!("FROZEN since {since} by {by}: {reason}{id}"));
         lines.push("to end it: signctl unfreeze --reason TEXT".to_owned());
     }
+    lines.extend(proxy.incident.as_ref().map(|open| {
+        format!("INCIDENT {} since {} by {}: {}", open.incident, open.since, open.by, open.reason)
+    }));
     lines.push(journal(&proxy.audit));
     lines.extend(conditions(&health.conditions));
     lines.extend(outage(&health.signers, proxy.min_outage_s));

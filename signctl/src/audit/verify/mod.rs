@@ -13,6 +13,7 @@ use audit::compare::{Compared, compare};
 use audit::verify::{KeptHead, Options, Progress, Report, verify};
 use audit::walk::Defect;
 use host::out;
+use serde_json::Value;
 use signing_core::journal::{Head, Leaf};
 use signing_core::tree::TreeHash;
 
@@ -94,6 +95,26 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
         out::report(&found.table(seconds, speed))?;
     }
     Ok(if found.defect().is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Verifies the newest records of a journal: the report as JSON, and the defect if there is one.
+///
+/// # Errors
+/// If nothing can be said about the journal.
+pub(super) fn newest(
+    journal: &Path,
+    signers: Option<&Path>,
+    limit: u64,
+) -> anyhow::Result<(Value, Option<String>)> {
+    let registry = signers.map(registry).transpose()?;
+    let options =
+        Options { limit: Some(limit), registry: registry.as_ref(), heads: &[], receipt: None };
+    let began = Instant::now();
+    let report = with_progress(journal, &options, began)?;
+    let speed = per_second(report.records, began);
+    let found = Found { report, state: None, with: None };
+    let defect = found.defect().map(ToString::to_string);
+    Ok((found.to_json(began.elapsed().as_secs_f64(), speed), defect))
 }
 
 /// Verifies a journal, and shows a person how far it is.

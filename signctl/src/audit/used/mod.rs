@@ -1,0 +1,152 @@
+//! `signctl audit used`: which credentials were used since an incident began, from the journals alone. Each
+//! one is somebody's to replace, or to say why not.
+
+mod uses;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{anyhow, bail};
+use audit::walk::{Walk, Way, newest};
+use host::out;
+use serde_json::{Value, json};
+use signing_core::journal::{Kind, instant};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use uses::Uses;
+
+use super::Record;
+use crate::show::table;
+
+/// Since when to look.
+#[derive(clap::Args)]
+pub(super) struct Flags {
+    /// Since then (RFC 3339, such as 2026-11-26T05:15:00Z), else since an incident began.
+    #[arg(long, value_name = "TIME", value_parser = since, conflicts_with = "incident")]
+    since: Option<String>,
+    /// Since this incident began; else since the newest one in the journal began.
+    #[arg(long, value_name = "ID")]
+    incident: Option<String>,
+    /// The emergency signer's journal beside the proxy's: its emergency keys, approvers and operators.
+    #[arg(long, value_name = "DIR")]
+    with: Option<PathBuf>,
+}
+
+/// From where on records count.
+#[derive(Clone, Copy)]
+enum From<'f> {
+    /// From this moment on, as records have it.
+    Moment(&'f str),
+    /// From the newest beginning of an incident of that name on, else of any.
+    Incident(Option<&'f str>),
+}
+
+pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
+    let from = flags
+        .since
+        .as_deref()
+        .map_or_else(|| From::Incident(flags.incident.as_deref()), From::Moment);
+    let (since, uses) = used(journal, flags.with.as_deref(), from)?;
+    if as_json {
+        out::show_json(&json!({"since": since, "used": uses.to_json()}))?;
+    } else {
+        let rows = uses.iter().map(|(credential, seen)| {
+            let (kind, name) = (credential.kind.word().to_owned(), credential.name.clone());
+            vec![kind, name, seen.count.to_string(), seen.first.clone(), seen.last.clone()]
+        });
+        let rows: Vec<_> = rows.collect();
+        let rows = if rows.is_empty() { "none".to_owned() } else { table(&rows) };
+        out::show(&format!("used since {since}:\n{rows}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was used, and since when.
+///
+/// # Errors
+/// If a journal cannot be read, or holds no such beginning.
+fn used(journal: &Path, signer: Option<&Path>, from: From<'_>) -> anyhow::Result<(String, Uses)> {
+    let mut uses = Uses::default();
+    let mut since = match from {
+        From::Moment(at) => Some(at.to_owned()),
+        From::Incident(_) => None,
+    };
+    each(journal, |kind, record| {
+        if kind == Kind::IncidentBegun
+            && let From::Incident(id) = from
+            && (id.is_none() || record.outline.text("incident") == id)
+        {
+            // What was used before the newest beginning is not this incident's.
+            uses = Uses::default();
+            since = Some(record.outline.at.clone());
+        }
+        // A clock that went back meanwhile takes nothing away.
+        let counts = match from {
+            From::Moment(at) => record.outline.at.as_str() >= at,
+            From::Incident(_) => since.is_some(),
+        };
+        if counts {
+            uses.note(kind, &record.outline);
+        }
+    })?;
+    let Some(since) = since else {
+        match from {
+            From::Incident(Some(id)) => {
+                bail!("the journal holds no beginning of {id}; name --since")
+            }
+            From::Incident(None) | From::Moment(_) => {
+                bail!("the journal holds no beginning of an incident; name --since")
+            }
+        }
+    };
+    if let Some(signer) = signer {
+        each(signer, |kind, record| {
+            if record.outline.at >= since {
+                uses.note(kind, &record.outline);
+            }
+        })?;
+    }
+    Ok((since, uses))
+}
+
+/// Reads the records that a journal has now.
+fn each(journal: &Path, mut found: impl FnMut(Kind, &Record)) -> anyhow::Result<()> {
+    let last = newest(journal)?.size;
+    let mut walk = Walk::open(journal, 1)?;
+    loop {
+        match walk.step()? {
+            Way::Record(place) if place.leaf.seq > last => return Ok(()),
+            Way::Record(place) => {
+                let seq = place.leaf.seq;
+                let record = Record::read(&walk, place);
+                // A record that cannot be read may name a credential.
+                let record = record.ok_or_else(|| anyhow!("record {seq} is none that is known"))?;
+                let kind = Kind::parse(&record.outline.r#type);
+                found(
+                    kind.ok_or_else(|| anyhow!("record {seq} is of no kind that is known"))?,
+                    &record,
+                );
+            }
+            Way::Sealed(_) => {}
+            Way::End | Way::Torn(_) => return Ok(()),
+        }
+    }
+}
+
+fn since(text: &str) -> Result<String, String> {
+    let at = OffsetDateTime::parse(text, &Rfc3339);
+    at.map(instant).map_err(|_| "expected RFC 3339, such as 2026-11-26T05:15:00Z".to_owned())
+}
+
+impl Uses {
+    fn to_json(&self) -> Value {
+        let rows = self.iter().map(|(credential, seen)| {
+            json!({
+                "kind": credential.kind.word(), "name": credential.name, "uses": seen.count,
+                "first": seen.first, "last": seen.last,
+            })
+        });
+        rows.collect()
+    }
+}

@@ -1,0 +1,182 @@
+//! What records say of the credentials that were used: pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use signing_core::journal::{Kind, Outline};
+
+/// A credential that was used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Credential {
+    pub(crate) kind: What,
+    /// Which, as the records name it.
+    pub(crate) name: String,
+}
+
+/// Whose credential it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum What {
+    /// The proxy's own at an upstream: provider, region and key. Records have no principal; the doctor shows
+    /// the one of now.
+    Upstream,
+    /// A caller's: its certificate at `mtls`.
+    Caller,
+    /// An operator's login.
+    Operator,
+    /// An emergency key and its passphrase.
+    EmergencyKey,
+    /// An approver's key.
+    Approver,
+}
+
+impl What {
+    /// Its word.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Caller => "caller",
+            Self::Operator => "operator",
+            Self::EmergencyKey => "emergency_key",
+            Self::Approver => "approver",
+        }
+    }
+}
+
+/// How often, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) count: u64,
+    pub(crate) first: String,
+    pub(crate) last: String,
+}
+
+/// All that was used. Its size is that of the configuration: callers, keys and people.
+#[derive(Default)]
+pub(crate) struct Uses(BTreeMap<Credential, Seen>);
+
+impl Uses {
+    /// In the order of kind and name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Credential, &Seen)> {
+        self.0.iter()
+    }
+
+    /// Takes what a record says.
+    pub(crate) fn note(&mut self, kind: Kind, outline: &Outline) {
+        let data = &outline.data;
+        let at = outline.at.as_str();
+        if matches!(kind, Kind::Signed | Kind::Failed) {
+            if let Some(caller) = outline.text("caller") {
+                let door = outline.text("door").unwrap_or("mtls");
+                self.add(What::Caller, format!("{caller} ({door})"), at);
+            }
+            self.upstream(data, data, at);
+            for earlier in list(data, "earlier_attempts") {
+                self.upstream(earlier, data, at);
+            }
+        }
+        for call in list(data, "calls").iter().filter(|_| kind == Kind::Probes) {
+            self.upstream(call, call, at);
+        }
+        if kind == Kind::EmergencySigned {
+            let kid = outline.text("signer_kid").unwrap_or_default();
+            self.add(What::EmergencyKey, kid.to_owned(), at);
+        }
+        for approved in list(data, "approved").iter().filter(|_| kind == Kind::SessionActivated) {
+            let [principal, key] = ["principal", "fingerprint"].map(|name| text(approved, name));
+            self.add(What::Approver, format!("{principal} ({key})"), at);
+        }
+        // A process names itself otherwise.
+        if let Some(by) = outline.text("by").filter(|by| by.starts_with("uid ")) {
+            self.add(What::Operator, by.to_owned(), at);
+        }
+    }
+
+    /// One that the record of a request names, of that request's signer.
+    fn upstream(&mut self, call: &Value, request: &Value, at: &str) {
+        let upstream = text(call, "upstream");
+        // In a session it is the emergency signer, whose own journal names the key.
+        if upstream.is_empty() || upstream == "breakglass-signer" {
+            return;
+        }
+        let (region, kid) = (text(call, "region"), text(request, "signer_kid"));
+        let place = if region.is_empty() { String::new() } else { format!(" {region}") };
+        self.add(What::Upstream, format!("{upstream}{place} {kid}"), at);
+    }
+
+    fn add(&mut self, kind: What, name: String, at: &str) {
+        let seen = self.0.entry(Credential { kind, name }).or_insert_with(|| Seen {
+            count: 0,
+            first: at.to_owned(),
+            last: at.to_owned(),
+        });
+        seen.count += 1;
+        at.clone_into(&mut seen.last);
+    }
+}
+
+fn list<'v>(data: &'v Value, name: &str) -> &'v [Value] {
+    data.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn used(records: &[(Kind, Value)]) -> Vec<(&'static str, String, u64)> {
+        let mut uses = Uses::default();
+        for (kind, data) in records {
+            let (at, r#type) = ("2026-11-26T05:15:00.000000Z".to_owned(), kind.word().to_owned());
+            uses.note(*kind, &Outline { at, data: data.clone(), r#type });
+        }
+        let rows = uses.iter().map(|(one, seen)| (one.kind.word(), one.name.clone(), seen.count));
+        rows.collect()
+    }
+
+    #[test]
+    fn each_record_names_the_credentials_that_were_used_for_it() {
+        let request = |more: Value| {
+            let mut data = json!({"caller": "a", "door": "mtls", "signer_kid": "k"});
+            data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            data
+        };
+        let earlier = json!([{"upstream": "aws-kms", "region": "eu-1"}]);
+        let records = [
+            (
+                Kind::Signed,
+                request(
+                    json!({"upstream": "aws-kms", "region": "eu-2", "earlier_attempts": earlier}),
+                ),
+            ),
+            (Kind::Failed, request(json!({"upstream": "breakglass-signer"}))),
+            (
+                Kind::Probes,
+                json!({"calls": [{"upstream": "aws-kms", "region": "eu-2", "signer_kid": "k"}]}),
+            ),
+            (Kind::Freeze, json!({"by": "uid 1000 (alice)"})),
+            (Kind::BreakglassEnded, json!({"by": "signing-proxy"})),
+            (Kind::EmergencySigned, json!({"signer_kid": "e", "caller": "a"})),
+            (
+                Kind::SessionActivated,
+                json!({"by": "uid 7", "approved": [{"principal": "bob", "fingerprint": "SHA256:x"}]}),
+            ),
+        ];
+        let row = |kind, name: &str, count| (kind, name.to_owned(), count);
+        let expected = [
+            row("upstream", "aws-kms eu-1 k", 1),
+            row("upstream", "aws-kms eu-2 k", 2),
+            row("caller", "a (mtls)", 2),
+            row("operator", "uid 1000 (alice)", 1),
+            row("operator", "uid 7", 1),
+            row("emergency_key", "e", 1),
+            row("approver", "bob (SHA256:x)", 1),
+        ];
+        assert_eq!(used(&records), expected);
+        assert!(used(&[(Kind::Start, json!({"version": "1"}))]).is_empty());
+    }
+}

@@ -1,0 +1,200 @@
+//! `signctl incident begin`: what stops comes first, then the name, then the evidence. What fails on the
+//! way is said, and the rest is done all the same.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use host::out;
+use serde_json::json;
+use signing_core::admin::incident::{Begin, Captured, Incident};
+use signing_core::admin::{Freeze, Frozen, Health, path};
+use signing_core::incident::{IncidentId, Item};
+
+use super::bundle::{self, Bundle, Part, Sources};
+use super::words;
+use crate::client::{self, CONFLICT, Reply};
+use crate::socket::Socket;
+
+/// How long all of it may take, unless told otherwise.
+const WITHIN_S: u64 = 120;
+/// How much of that is kept to record the bundle, at most: two answers of the proxy.
+const RECORDING_MAX: Duration = Duration::from_secs(20);
+/// So long is captured at least, however long the freeze took.
+const CAPTURING_MIN: Duration = Duration::from_secs(1);
+
+/// What began, and where the evidence is.
+#[derive(Args)]
+pub(super) struct Flags {
+    /// The incident's name, such as INC-42.
+    #[arg(long, value_name = "ID", value_parser = incident)]
+    id: IncidentId,
+    /// What you see, one line; recorded, and the reason of the freeze.
+    #[arg(long)]
+    reason: String,
+    /// Do not freeze.
+    #[arg(long)]
+    no_freeze: bool,
+    /// The directory to write the bundle into; it must not exist [default: incident-ID-TIME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How long all of it may take; what has not been captured by then is left out and named. The freeze is
+    /// never cut short.
+    #[arg(long, value_name = "SECONDS", default_value_t = WITHIN_S, value_parser = clap::value_parser!(u64).range(5..=3600))]
+    within: u64,
+    #[command(flatten)]
+    sources: Sources,
+    #[command(flatten)]
+    pub(super) socket: Socket,
+}
+
+pub(super) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let id = &flags.id;
+    let frozen = freeze(flags, socket);
+    let opened = open(flags, socket).with_context(|| {
+        format!("the incident did not begin ({})", said_of("NOT FROZEN as it should be", &frozen))
+    })?;
+    // What is in force already is said before anything is waited for.
+    let so_far = format!("{id}: {}; capturing the state", said_of("NOT FROZEN", &frozen));
+    out::say(&so_far);
+    let bundle = bundle::capture(
+        socket,
+        id,
+        flags.out.as_deref(),
+        &flags.sources,
+        until(began, Duration::from_secs(flags.within), Instant::now()),
+    )?;
+    let captured = Captured { incident: id.to_string(), sha256: bundle.sha256.clone() };
+    let recorded = client::post(socket, path::INCIDENT_CAPTURED, &captured);
+    let recorded = recorded.map_err(|error| format!("{error:#}")).and_then(|reply| match reply {
+        Reply { status: 200, .. } => Ok("recorded in the journal".to_owned()),
+        reply => Err(refused(&reply)),
+    });
+    let now = client::get(socket, path::INCIDENT).and_then(|reply| reply.read::<Incident>());
+    let checklist = now.map(|now| now.checklist).unwrap_or_default();
+    let whole = bundle.parts.iter().all(Part::is_captured);
+    let is_good = frozen.is_ok() && opened.is_ok() && recorded.is_ok() && whole;
+    if as_json {
+        let parts = bundle.parts.iter().map(Part::to_json).collect::<Vec<_>>();
+        out::report_json(&json!({
+            "incident": id, "freeze": said_of("NOT FROZEN as it should be", &frozen),
+            "begun": said_of("NOT BEGUN as it should be", &opened),
+            "bundle": bundle.directory.display().to_string(), "sha256": bundle.sha256,
+            "recorded": recorded.is_ok(), "parts": parts, "checklist": checklist,
+        }))?;
+    } else {
+        out::report(&report(id, [&frozen, &opened, &recorded], &bundle, &checklist))?;
+    }
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Until when to capture: some of the time is kept to record what was captured.
+fn until(began: Instant, within: Duration, now: Instant) -> Instant {
+    let kept = RECORDING_MAX.min(within / 4);
+    (began + within.saturating_sub(kept)).max(now + CAPTURING_MIN)
+}
+
+/// Has the proxy open the incident: what became of it, or why it is not known to be open. The evidence is
+/// captured in both cases.
+///
+/// # Errors
+/// If the proxy refuses: another incident is open, or this user may not.
+fn open(flags: &Flags, socket: &Path) -> anyhow::Result<Result<String, String>> {
+    let begin = Begin { incident: flags.id.to_string(), reason: flags.reason.clone() };
+    let reply = match client::post(socket, path::INCIDENT_BEGIN, &begin) {
+        Ok(reply) => reply,
+        Err(error) => return Ok(Err(format!("{error:#}"))),
+    };
+    let is_ours = |said: Incident| said.open.is_some_and(|open| open.incident == flags.id.as_str());
+    let is_open = reply.read().is_ok_and(is_ours);
+    match reply.status {
+        200 => Ok(Ok("begun, and on disk in the journal".to_owned())),
+        // Again with the same name: it is captured anew.
+        CONFLICT if is_open => Ok(Ok("open already".to_owned())),
+        500.. => Ok(Err(refused(&reply))),
+        _ => bail!("{}", refused(&reply)),
+    }
+}
+
+/// Why something is not as it was asked: the note of an answer about incidents, else the refusal.
+fn refused(reply: &Reply) -> String {
+    let note = reply.read::<Incident>().ok().and_then(|said| said.note);
+    note.unwrap_or_else(|| reply.refused())
+}
+
+fn incident(text: &str) -> Result<IncidentId, String> {
+    IncidentId::parse(text).map_err(|error| error.to_string())
+}
+
+/// What became of the freeze, or why it is not in force. One that is in force stays as it is: a new one
+/// would end a session that signs under it.
+fn freeze(flags: &Flags, socket: &Path) -> Result<String, String> {
+    if flags.no_freeze {
+        return Ok("not frozen, as you asked".to_owned());
+    }
+    let health = client::get(socket, path::STATUS).and_then(|reply| reply.read::<Health>());
+    if health.is_ok_and(|health| health.frozen) {
+        return Ok("frozen already".to_owned());
+    }
+    let freeze = Freeze { reason: format!("{}: {}", flags.id, flags.reason) };
+    let reply =
+        client::post(socket, path::FREEZE, &freeze).map_err(|error| format!("{error:#}"))?;
+    match reply.read::<Frozen>() {
+        Ok(Frozen { frozen: true, id, note: None, .. }) => {
+            Ok(format!("frozen{}", id.map(|id| format!(" (freeze {id})")).unwrap_or_default()))
+        }
+        Ok(Frozen { frozen: true, note: Some(note), .. }) => Err(format!("frozen: {note}")),
+        Ok(Frozen { frozen: false, .. }) | Err(_) => Err(reply.refused()),
+    }
+}
+
+fn said_of(not: &str, done: &Result<String, String>) -> String {
+    match done {
+        Ok(said) => said.clone(),
+        Err(why) => format!("{not}: {why}"),
+    }
+}
+
+fn report(
+    id: &IncidentId,
+    [frozen, opened, recorded]: [&Result<String, String>; 3],
+    bundle: &Bundle,
+    checklist: &[Item],
+) -> String {
+    let mut lines = vec![
+        format!("INCIDENT {id}: {}", said_of("NOT FROZEN as it should be", frozen)),
+        format!("incident: {}", said_of("NOT BEGUN as it should be", opened)),
+        format!(
+            "bundle {}: SHA-256 of its SHA256SUMS {}",
+            bundle.directory.display(),
+            bundle.sha256
+        ),
+        format!("this SHA-256: {}", said_of("NOT RECORDED in the journal", recorded)),
+    ];
+    let missing = bundle.parts.iter().filter_map(Part::missing);
+    lines.extend(missing.map(|(what, why)| format!("NOT CAPTURED: {what}: {why}")));
+    lines.push("next, by section of the runbook:".to_owned());
+    lines.push(words::next(checklist));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_time_is_kept_to_record_the_bundle_and_some_to_capture() {
+        let began = Instant::now();
+        let at = |within, passed| {
+            let seconds = Duration::from_secs;
+            (until(began, seconds(within), began + seconds(passed)) - began).as_millis()
+        };
+        assert_eq!((at(120, 0), at(120, 30)), (100_000, 100_000));
+        assert_eq!(at(8, 0), 6_000);
+        // A freeze that took its time leaves a little.
+        assert_eq!(at(8, 20), 21_000);
+    }
+}
