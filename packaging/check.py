@@ -94,8 +94,9 @@ def sbom(path, program):
     data = json.loads(path.read_text())
     assert data["bomFormat"] == "CycloneDX", path
     assert data["metadata"]["component"]["name"] == program, path
-    components = [data["metadata"]["component"], *data["components"]]
-    return {(component["name"], component["version"]) for component in components}
+    # The program itself is named as such there, and as its package everywhere else.
+    itself = (PACKAGES.get(program, program), data["metadata"]["component"]["version"])
+    return {itself} | {(component["name"], component["version"]) for component in data["components"]}
 
 
 def whole(program):
