@@ -1,6 +1,6 @@
 //! `signctl audit used`: which credentials were used since an incident began, from the journals' files.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use system_tests::{Kind, World};
@@ -16,7 +16,7 @@ fn names(said: &Value, kind: &str) -> Vec<String> {
     used.map(|one| one["name"].as_str().unwrap().to_owned()).collect()
 }
 
-fn used(journal: &PathBuf, more: &[&str]) -> Value {
+fn used(journal: &Path, more: &[&str]) -> Value {
     let (code, said, errors) = audit(journal, &[&["used", "--json"], more].concat());
     assert_eq!(code, 0, "{said}{errors}");
     serde_json::from_str(&said).unwrap()

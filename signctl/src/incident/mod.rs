@@ -34,7 +34,7 @@ enum Verb {
     #[command(
         after_help = "Example: signctl incident begin --id INC-42 --reason \"signing fails since 05:15\""
     )]
-    Begin(begin::Flags),
+    Begin(Box<begin::Flags>),
     /// Show the runbook over what the proxy knows now; exit 0 only if nothing is left that it can see.
     #[command(after_help = "Example: signctl incident status")]
     Status(Socket),
@@ -59,9 +59,8 @@ impl Flags {
     pub(crate) fn socket(&self, before: &Socket) -> Socket {
         let before = self.socket.or(before);
         match &self.verb {
-            Verb::Begin(begin::Flags { socket, .. })
-            | Verb::Status(socket)
-            | Verb::End { socket, .. } => socket.or(&before),
+            Verb::Begin(flags) => flags.socket.or(&before),
+            Verb::Status(socket) | Verb::End { socket, .. } => socket.or(&before),
         }
     }
 }
