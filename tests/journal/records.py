@@ -17,26 +17,31 @@ CALLED = f"{UPSTREAM} earlier_attempts? upstream_request_id?"
 # The table of the page: what each type's `data` has; a ? marks what may be absent.
 FIELDS = {
     "init": "audit_key audit_kid by deployment replaces?",
-    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq freeze? open_intents seals signer_logs? version",
+    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq freeze? incident? open_intents seals signer_logs? version",
     "stop": "reason",
-    "segment": "freeze? oldest_open? seals signer_logs?",
+    "segment": "freeze? incident? oldest_open? seals signer_logs?",
     "intent": f"{REQUEST} {UPSTREAM} justification? traceparent?",
     "signed": f"{REQUEST} {CALLED} incident? intent replayed session? signature signer_record? timing_us",
     "failed": f"{REQUEST} {CALLED} detail intent reason",
     "withheld": "detail reason request_id signed signer_kid",
     "gate": "detail from signer_kid to upstream?",
-    "freeze": "by reason",
-    "unfreeze": "by frozen_by frozen_for reason",
+    "freeze": "by id? reason",
+    "unfreeze": "by frozen_by frozen_for frozen_id? reason",
     "unseal": "by reason sealed_for signer_kid?",
+    "incident_begun": "by incident reason",
+    "incident_captured": "by incident sha256",
+    "incident_ended": "by incident left reason",
     "reload": "by generation",
     "drill": "by phase signer_kid slipped? time_to_recover_ms? time_to_refuse_ms?",
     "probes": "calls left_out? over_s",
     "refusals": "over_s refused",
-    "activation": "activated by detail emergency_kid? incident? reason session? signer_head? signer_instance? signer_record?",
+    "activation": "activated by detail emergency_kid? incident? reason session? signer_head? signer_instance? signer_record?"
+    " under_freeze?",
     "breakglass_ended": "by detail emergency_kid incident reason session signer_head? signer_record?",
     "signer_log": "by how known? reason? signer_head signer_instance",
     "session_activated": "actor approvals approved approvers_sha256 by callers claimed emergency_key_sha256 emergency_kid"
-    " expires_at incident justification max_signatures nonce outage_since proxy_head replaces request_b64 request_sha256 session",
+    " expires_at incident justification max_signatures nonce outage_since proxy_freeze? proxy_head replaces request_b64 request_sha256 session"
+    " under_freeze?",
     "session_refused": "actor approved by clause detail emergency_kid? incident? justification? proxy_head request_sha256 session?",
     "emergency_signed": "actor algorithm caller incident input_digest justification? mode proxy_head remaining replaces"
     " request_id session session_justification signature signer_kid",
@@ -102,6 +107,8 @@ class Records:
         self.open, self.signed, self.withheld, self.types = {}, {}, {}, {}
         # What an operator has to end: the freeze, and the seals by signer.
         self.freeze, self.seals = None, {}
+        # The incident that is open.
+        self.incident = None
         # The logs of emergency signers that are known: instance and head, the newest last.
         self.logs = []
 
@@ -156,7 +163,9 @@ class Records:
         need(self.freeze is None or told[0] is not None, "the freeze has no end")
         need(len(told[1]) == LISTED or self.seals.keys() <= told[1].keys(), f"seals without an end: {sorted(self.seals)}")
         need(not self.is_whole() or told[2] == self.logs, f"the known logs are {self.logs}")
+        need(self.incident is None or "incident" in data, "the incident has no end")
         self.freeze, self.seals, self.logs = told
+        self.incident = data.get("incident")
 
     def on_signer_log(self, data, _):
         instance, head, how, known = data["signer_instance"], data["signer_head"], data["how"], data.get("known")
@@ -188,7 +197,11 @@ class Records:
     def told(self, data):
         freeze, seals = data.get("freeze"), data["seals"]
         if freeze is not None:
-            need(freeze.keys() == {"at", "by", "reason"} and AT.fullmatch(freeze["at"]), f"freeze: {freeze}")
+            need(freeze.keys() - {"id"} == {"at", "by", "reason"} and AT.fullmatch(freeze["at"]), f"freeze: {freeze}")
+        incident = data.get("incident")
+        if incident is not None:
+            keys = incident.keys() - {"captured"}
+            need(keys == {"at", "by", "incident", "reason"} and AT.fullmatch(incident["at"]), f"incident: {incident}")
         for seal in seals:
             need(seal.keys() == {"at", "detail", "signer_kid"} and AT.fullmatch(seal["at"]), f"seal: {seal}")
         kids = [seal["signer_kid"] for seal in seals]
@@ -208,6 +221,24 @@ class Records:
     def on_unfreeze(self, *_):
         self.freeze = None
 
+    def on_incident_begun(self, data, _):
+        need(self.incident is None, f"the incident {self.incident} is open")
+        self.incident = data | {"at": self.at}
+
+    def on_incident_captured(self, data, _):
+        self.is_open(data)
+        if self.incident is not None:
+            self.incident = self.incident | {"captured": data["sha256"]}
+
+    def on_incident_ended(self, data, _):
+        self.is_open(data)
+        self.incident = None
+
+    def is_open(self, data):
+        # A journal that begins later may have begun it before.
+        open_one = self.incident and self.incident["incident"]
+        need(open_one == data["incident"] or not self.is_whole(), f"the incident {open_one} is open")
+
     def on_gate(self, data, _):
         if data["to"] == "sealed" and "upstream" not in data:
             self.seals[data["signer_kid"]] = self.at
@@ -224,12 +255,14 @@ class Records:
                 mine = self.freeze and {name: clipped(text) for name, text in self.freeze.items()}
                 need(freeze == mine, f"the freeze in force is {mine}")
             need(logs == self.logs, f"the known logs are {self.logs}")
+            need((data.get("incident") is None) == (self.incident is None), f"the open incident is {self.incident}")
         self.freeze, self.seals, self.logs = freeze, seals, logs
+        self.incident = data.get("incident")
         oldest = min(self.open, default=None)
         need(not self.is_whole() or data.get("oldest_open") == oldest, f"oldest_open is {oldest}")
 
     def on_intent(self, data, _):
-        need(data["door"] == "mtls", f"door {data['door']}")
+        need(data["door"] in ("mtls", "local"), f"door {data['door']}")
         need(ATTEMPT.fullmatch(data.get("attempt", "0" * 32)), f"attempt {data.get('attempt')}")
         need(("attempt" in data) == ("upstream" in data), "attempt and upstream")
         self.open[self.seq] = data
