@@ -49,7 +49,7 @@ pub enum DatabaseError {
         why: String,
     },
     /// A position is not what the trail writes.
-    #[error("the position of {0} in the database is none that the trail writes")]
+    #[error("the position of {0} in the database is not in a form that the trail writes")]
     Position(String),
     /// The URL or its files are wrong.
     #[error("{0}")]

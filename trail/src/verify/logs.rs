@@ -47,7 +47,7 @@ impl Logs {
             CHECKPOINT => {
                 let (first, last) = (number("first")?, number("last")?);
                 let checkpoint = SignedCheckpoint::parse(text("checkpoint"))
-                    .map_err(|_| "its checkpoint is none".to_owned())?;
+                    .map_err(|_| "its checkpoint cannot be read".to_owned())?;
                 let said = checkpoint.checkpoint();
                 if said.size != last || said.log.origin() != origin {
                     return Err("its checkpoint is of another log or size".to_owned());
@@ -118,7 +118,7 @@ impl Logs {
         proof.proves(&leaf).map_err(|error| format!("its proof: {error}"))?;
         self.keys.verify(&proof.checkpoint).map_err(|error| format!("its proof: {error}"))?;
         let (outline, _) =
-            Outline::parse(&body).ok_or("its record is none that this version knows")?;
+            Outline::parse(&body).ok_or("its record has a type that this version does not know")?;
         let is_told = payload.get("data") == Some(&shippable(&outline.data))
             && outline.at == text("recorded_at")
             && outline.r#type == text("record_type");

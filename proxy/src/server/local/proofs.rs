@@ -100,7 +100,7 @@ impl Proofs {
         {
             return self.of_token(token).map(Shown::Caller).ok_or_else(|| {
                 let detail =
-                    "the bearer token is none of this door's; send the one whose SHA-256 it has";
+                    "this door does not know the bearer token; send the one whose SHA-256 it is configured with";
                 NotProven::new(Fault::Unknown, detail)
             });
         }
@@ -127,7 +127,7 @@ impl Proofs {
         now: OffsetDateTime,
     ) -> Result<Arc<Caller>, NotProven> {
         let (secret, caller) = self.key_pairs.get(&claim.access_key_id).ok_or_else(|| {
-            NotProven::new(Fault::Unknown, "the access key id is none of this door's")
+            NotProven::new(Fault::Unknown, "this door does not know the access key id")
         })?;
         claim.check(secret, head, body, now).map(|()| Arc::clone(caller))
     }

@@ -121,7 +121,9 @@ fn each(journal: &Path, mut found: impl FnMut(Kind, &Record)) -> anyhow::Result<
                 let seq = place.leaf.seq;
                 let record = Record::read(&walk, place);
                 // A record that cannot be read may name a credential.
-                let record = record.ok_or_else(|| anyhow!("record {seq} is none that is known"))?;
+                let record = record.ok_or_else(|| {
+                    anyhow!("record {seq} has a type that this version does not know")
+                })?;
                 let kind = Kind::parse(&record.outline.r#type);
                 found(
                     kind.ok_or_else(|| anyhow!("record {seq} is of no kind that is known"))?,
