@@ -135,7 +135,7 @@ proptest! {
         count in 0_usize..60,
     ) {
         let at = OffsetDateTime::UNIX_EPOCH;
-        let freeze = freezes.then(|| Frozen { at, by: odd.clone(), id: Some(FreezeId::new([7; 8])), reason: odd.clone() });
+        let freeze = freezes.then(|| Frozen { at, by: odd.clone(), id: Some(FreezeId::new([7; 16])), reason: odd.clone() });
         let seals = (0..count).map(|number| {
             (kid(&format!("{number:0>128}")), SealedFor { at, detail: odd.clone() })
         });

@@ -123,11 +123,13 @@ mod tests {
         assert!(lines[2].starts_with("d · signing · "), "{said}");
         let mut health = in_session();
         let session = health.breakglass.as_mut().unwrap();
-        session.under_freeze = Some(signing_core::FreezeId::new([1; 8]));
+        session.under_freeze = Some(signing_core::FreezeId::new([1; 16]));
         let under = status(&health, &examples::proxy()).words;
         let line = under.lines().nth(1).unwrap();
         assert!(
-            line.starts_with("the session signs under the freeze 0101010101010101; "),
+            line.starts_with(
+                "the session signs under the freeze 01010101010101010101010101010101; "
+            ),
             "{under}"
         );
         assert!(

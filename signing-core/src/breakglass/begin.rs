@@ -25,6 +25,9 @@ pub fn may_begin(
     now: Moment,
     wall: OffsetDateTime,
 ) -> Result<Arc<Signer>, Refused> {
+    if let Some(stop) = gates.fleet_stop() {
+        return Err(stopped_by_fleet(stop));
+    }
     if let Some(freeze) = gates.freeze() {
         not_stopped_by(freeze, request)?;
     }
@@ -71,6 +74,16 @@ pub fn may_begin(
         return Err(Refused::new(Clause::KeyMismatch, detail));
     }
     Ok(Arc::clone(signer))
+}
+
+/// What the fleet stops beats every session: no request can name it.
+fn stopped_by_fleet(stop: &Freeze) -> Refused {
+    let reason = &stop.reason;
+    let detail = format!(
+        "stopped by its fleet ({reason}): that beats a session. Nothing was used up; look at `signctl \
+         fleet status`, then activate again"
+    );
+    Refused::new(ProxyReason::Frozen, detail)
 }
 
 /// Whether `freeze` lets a session by `request` begin: its approvers named this very freeze.

@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::caller::Caller;
+use crate::document::Reader;
 use crate::freeze_id::FreezeId;
 use crate::json;
 use crate::key::Kid;
@@ -29,7 +29,6 @@ const ID_MAX_BYTES: usize = 64;
 const AUDIENCE_MAX_BYTES: usize = 256;
 const INCIDENT_MAX_BYTES: usize = 128;
 const JUSTIFICATION_MAX_BYTES: usize = 1024;
-const LIST_MAX: usize = 32;
 const NONCE_BYTES: usize = 16;
 /// What a number of JSON holds exactly everywhere, so that every reader sees the same quota.
 const SIGNATURES_MAX: u64 = 1 << 53;
@@ -91,7 +90,7 @@ pub struct Draft {
     /// How many signatures each instance may make.
     pub max_signatures: u64,
     /// The freeze under which the session signs for the signers that it stands in for, while
-    /// everything else stays frozen: 16 hex digits.
+    /// everything else stays frozen: 32 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub under_freeze: Option<String>,
     /// Base64 of 16 random bytes.
@@ -253,14 +252,10 @@ impl Draft {
     }
 }
 
-/// Reads fields and collects mistakes.
-struct Reader<'m>(&'m mut Vec<String>);
-
+/// The fields that only this document has.
 impl Reader<'_> {
     fn read(&mut self, draft: Draft, bytes: &[u8]) -> Option<Request> {
-        if draft.r#type != TYPE {
-            self.mistake("type", &draft.r#type, &format!("expected {TYPE:?}"));
-        }
+        self.is_type(&draft.r#type, TYPE);
         self.name("id", &draft.id);
         self.line("audience", &draft.audience, AUDIENCE_MAX_BYTES);
         self.line("incident", &draft.incident, INCIDENT_MAX_BYTES);
@@ -312,30 +307,11 @@ impl Reader<'_> {
         })
     }
 
-    fn mistake(&mut self, key: &str, value: &str, fix: &str) {
-        let value: String = value.chars().take(80).collect();
-        self.0.push(format!("{key}: is {value:?}, {fix}"));
-    }
-
     fn name(&mut self, key: &str, text: &str) {
         let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         if !(1..=ID_MAX_BYTES).contains(&text.len()) || !text.bytes().all(fits) {
             let fix = format!("expected 1 to {ID_MAX_BYTES} characters out of A-Z a-z 0-9 . _ -");
             self.mistake(key, text, &fix);
-        }
-    }
-
-    fn line(&mut self, key: &str, text: &str, most: usize) {
-        let is_blank = text.trim().is_empty() || text.trim() != text;
-        if text.len() > most || is_blank || text.chars().any(char::is_control) {
-            self.mistake(key, text, &format!("expected one line of 1 to {most} bytes"));
-        }
-        if let Some(c) = text.chars().find(|c| text::is_unseen(*c)) {
-            self.0.push(format!(
-                "{key}: has U+{:04X}, which shows nothing, turns the direction or looks like a space, so \
-                 that approvers do not see what they sign; leave it out",
-                u32::from(c)
-            ));
         }
     }
 
@@ -348,45 +324,6 @@ impl Reader<'_> {
 
     fn kid(&mut self, key: &str, text: &str) -> Option<Kid> {
         Kid::parse(text).map_err(|error| self.mistake(key, text, &error.to_string())).ok()
-    }
-
-    /// A list without repetition, and not an empty one.
-    fn list<T: Ord>(
-        &mut self,
-        key: &str,
-        items: &[String],
-        read: impl Fn(&mut Self, &String) -> Option<T>,
-    ) -> Option<BTreeSet<T>> {
-        if !(1..=LIST_MAX).contains(&items.len()) {
-            self.0.push(format!("{key}: has {} entries, expected 1 to {LIST_MAX}", items.len()));
-            return None;
-        }
-        let read: Vec<_> = items.iter().map(|item| read(self, item)).collect();
-        let distinct = read.into_iter().collect::<Option<BTreeSet<T>>>()?;
-        if distinct.len() != items.len() {
-            self.0.push(format!("{key}: names something twice; name it once"));
-        }
-        Some(distinct)
-    }
-
-    fn instant(&mut self, key: &str, text: &str) -> Option<OffsetDateTime> {
-        let read = OffsetDateTime::parse(text, &Rfc3339);
-        let fix = "expected an RFC 3339 time such as 2026-11-24T09:30:00Z";
-        read.map_err(|_| self.mistake(key, text, fix)).ok()
-    }
-
-    fn in_order(
-        &mut self,
-        first: &str,
-        earlier: Option<OffsetDateTime>,
-        then: &str,
-        later: Option<OffsetDateTime>,
-    ) {
-        if let (Some(earlier), Some(later)) = (earlier, later)
-            && earlier >= later
-        {
-            self.0.push(format!("{first}: is not before {then}; give {first} an earlier time"));
-        }
     }
 
     fn nonce(&mut self, text: &str) -> Option<[u8; NONCE_BYTES]> {

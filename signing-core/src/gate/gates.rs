@@ -67,6 +67,8 @@ struct Gate {
 pub struct Gates {
     thresholds: Thresholds,
     freeze: Option<Freeze>,
+    /// What the fleet stops, beside an operator's freeze.
+    fleet_stop: Option<Freeze>,
     audit_stop: Option<AuditStop>,
     gates: BTreeMap<Kid, Gate>,
     newest_epoch: Epoch,
@@ -114,6 +116,7 @@ impl Gates {
         Self {
             thresholds,
             freeze: None,
+            fleet_stop: None,
             audit_stop: None,
             gates,
             newest_epoch,
@@ -249,6 +252,12 @@ impl Gates {
                  `signctl unfreeze` first"
             ));
         }
+        if let Some(stop) = &self.fleet_stop {
+            let reason = &stop.reason;
+            return Err(format!(
+                "stopped by its fleet ({reason}): that beats a session; look at `signctl fleet status`"
+            ));
+        }
         if let Some(armed) = self.session() {
             let session = &armed.session;
             return Err(format!("the session {session} is in force; end it first"));
@@ -317,10 +326,24 @@ impl Gates {
         ended
     }
 
-    /// The freeze in force.
+    /// The freeze in force: an operator's, or what the fleet stops.
     #[must_use]
     pub fn freeze_in_force(&self) -> Option<&Freeze> {
-        self.freeze.as_ref()
+        self.freeze.as_ref().or(self.fleet_stop.as_ref())
+    }
+
+    /// Takes in what the fleet stops now, or that nothing does; whether that is new. It neither
+    /// replaces an operator's freeze nor ends it.
+    pub fn set_fleet_stop(&mut self, stop: Option<Freeze>) -> bool {
+        let told = |stop: &Option<Freeze>| {
+            stop.as_ref().map(|stop| (stop.reason.clone(), stop.by.clone()))
+        };
+        if told(&self.fleet_stop) == told(&stop) {
+            return false;
+        }
+        self.fleet_stop = stop;
+        self.new_epoch_for_all();
+        true
     }
 
     /// Takes in what keeps the journal from recording, or that nothing does. What was
@@ -355,7 +378,7 @@ impl Gates {
             (kid.clone(), GateView { state, epoch, trusted_from, upstreams, outage })
         };
         Snapshot::new(
-            self.freeze.clone(),
+            (self.freeze.clone(), self.fleet_stop.clone()),
             self.audit_stop.clone(),
             self.gates.iter().map(view).collect(),
             Arc::clone(&self.rulebook),

@@ -59,6 +59,7 @@ impl GateView {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     freeze: Option<Freeze>,
+    fleet_stop: Option<Freeze>,
     audit_stop: Option<AuditStop>,
     gates: BTreeMap<Kid, GateView>,
     rulebook: Arc<Rulebook>,
@@ -67,13 +68,13 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn new(
-        freeze: Option<Freeze>,
+        (freeze, fleet_stop): (Option<Freeze>, Option<Freeze>),
         audit_stop: Option<AuditStop>,
         gates: BTreeMap<Kid, GateView>,
         rulebook: Arc<Rulebook>,
         session: Option<InForce>,
     ) -> Self {
-        Self { freeze, audit_stop, gates, rulebook, session }
+        Self { freeze, fleet_stop, audit_stop, gates, rulebook, session }
     }
 
     /// The break-glass session, unless its time is over.
@@ -124,10 +125,16 @@ impl Snapshot {
         &self.rulebook
     }
 
-    /// The freeze in force.
+    /// The freeze in force: an operator's, else what the fleet stops.
     #[must_use]
     pub fn freeze(&self) -> Option<&Freeze> {
-        self.freeze.as_ref()
+        self.freeze.as_ref().or(self.fleet_stop.as_ref())
+    }
+
+    /// What the fleet stops, also while an operator's freeze is in force.
+    #[must_use]
+    pub fn fleet_stop(&self) -> Option<&Freeze> {
+        self.fleet_stop.as_ref()
     }
 
     /// What keeps the journal from recording.
@@ -185,6 +192,10 @@ impl Snapshot {
         if let Some(freeze) = self.freeze.as_ref().filter(|freeze| !spares(freeze)) {
             let detail = format!("frozen by an operator: {}", freeze.reason);
             return Err(refuse(Reason::Frozen, detail, kid, freeze.since, now));
+        }
+        if let Some(stop) = &self.fleet_stop {
+            let detail = format!("stopped by its fleet: {}", stop.reason);
+            return Err(refuse(Reason::Frozen, detail, kid, stop.since, now));
         }
         if let Some(stop) = &self.audit_stop {
             let detail = stop.sentence().to_owned();

@@ -20,10 +20,10 @@ fn i5_what_is_right_is_activated() {
 #[test]
 fn i5_a_session_is_activated_under_the_freeze_that_its_approvers_saw() {
     let mut world = World::new();
-    world.draft.under_freeze = Some(FreezeId::new([1; 8]).to_string());
+    world.draft.under_freeze = Some(FreezeId::new([1; 16]).to_string());
     // Named and not in force: it loosens nothing, and no new approvals are needed once it ended.
     assert!(world.decide().is_ok());
-    world.freeze = Some(FreezeId::new([1; 8]));
+    world.freeze = Some(FreezeId::new([1; 16]));
     let activation = world.decide().unwrap();
     assert_eq!(activation.request().under_freeze(), world.freeze);
 }
@@ -80,10 +80,10 @@ fn i5_each_clause_alone_refuses_and_says_what_to_do() {
             world.draft.emergency_kid = "payments".into();
             world.held.insert("payments".into());
         }),
-        (Clause::OtherFreeze, |world| world.freeze = Some(FreezeId::new([1; 8]))),
+        (Clause::OtherFreeze, |world| world.freeze = Some(FreezeId::new([1; 16]))),
         (Clause::OtherFreeze, |world| {
-            world.freeze = Some(FreezeId::new([1; 8]));
-            world.draft.under_freeze = Some(FreezeId::new([2; 8]).to_string());
+            world.freeze = Some(FreezeId::new([1; 16]));
+            world.draft.under_freeze = Some(FreezeId::new([2; 16]).to_string());
         }),
         (Clause::Request, |world| world.draft.under_freeze = Some("none".into())),
         (Clause::ReplacesUnknown, |world| world.draft.replaces = vec!["nobody".into()]),
@@ -263,7 +263,7 @@ fn a_draft_comes_back_as_a_request() {
 #[test]
 fn i5_a_list_of_the_values_is_no_request() {
     let mut world = World::new();
-    world.draft.under_freeze = Some(FreezeId::new([1; 8]).to_string());
+    world.draft.under_freeze = Some(FreezeId::new([1; 16]).to_string());
     let bytes = world.draft.to_bytes().unwrap();
     let named: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     let draft: Draft = serde_json::from_slice(&bytes).unwrap();

@@ -52,7 +52,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 session,
                 under_freeze: Some(FREEZE),
             }),
-            r#"{"actor":"service:signing-breakglass","approvals":["armored"],"approved":[APPROVED],"approvers_sha256":"00","by":"uid 0","callers":["spiffe://x/a"],"claimed":[{"seconds":60,"signer_kid":"k","since":"t"}],"emergency_key_sha256":"01","emergency_kid":"e","expires_at":"t","incident":"INC-1","justification":"why","max_signatures":9,"nonce":"02","outage_since":"t","proxy_freeze":"0102030405060708","proxy_head":"c:1:h","replaces":["k"],"request_b64":"AA==","request_sha256":"03","session":"s-1","under_freeze":"0102030405060708"}"#,
+            r#"{"actor":"service:signing-breakglass","approvals":["armored"],"approved":[APPROVED],"approvers_sha256":"00","by":"uid 0","callers":["spiffe://x/a"],"claimed":[{"seconds":60,"signer_kid":"k","since":"t"}],"emergency_key_sha256":"01","emergency_kid":"e","expires_at":"t","incident":"INC-1","justification":"why","max_signatures":9,"nonce":"02","outage_since":"t","proxy_freeze":"0102030405060708090a0b0c0d0e0f10","proxy_head":"c:1:h","replaces":["k"],"request_b64":"AA==","request_sha256":"03","session":"s-1","under_freeze":"0102030405060708090a0b0c0d0e0f10"}"#,
         ),
         (
             Record::SessionRefused(SessionRefused {
@@ -160,7 +160,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 signer_instance: Some("04"),
                 under_freeze: Some(FREEZE),
             }),
-            r#"{"activated":true,"by":"uid 0","detail":"until t","emergency_kid":"e","incident":"INC-1","reason":"activated","session":"s-1","signer_head":"l:2:r","signer_instance":"04","signer_record":"l:2:h","under_freeze":"0102030405060708"}"#,
+            r#"{"activated":true,"by":"uid 0","detail":"until t","emergency_kid":"e","incident":"INC-1","reason":"activated","session":"s-1","signer_head":"l:2:r","signer_instance":"04","signer_record":"l:2:h","under_freeze":"0102030405060708090a0b0c0d0e0f10"}"#,
         ),
         (
             Record::BreakglassEnded(BreakglassEnded {

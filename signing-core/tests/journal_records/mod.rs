@@ -11,7 +11,7 @@ use signing_core::journal::{
 };
 use time::OffsetDateTime;
 
-const FREEZE: FreezeId = FreezeId::new([1, 2, 3, 4, 5, 6, 7, 8]);
+const FREEZE: FreezeId = FreezeId::new([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
 
 fn five() -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(1_795_669_200).unwrap()
@@ -188,7 +188,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
         ),
         (
             Record::Freeze(Freeze { by: "uid 0", id: Some(FREEZE), reason: "INC-1" }),
-            r#"{"by":"uid 0","id":"0102030405060708","reason":"INC-1"}"#,
+            r#"{"by":"uid 0","id":"0102030405060708090a0b0c0d0e0f10","reason":"INC-1"}"#,
         ),
         (
             Record::Unfreeze(Unfreeze {
@@ -198,7 +198,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 frozen_id: Some(FREEZE),
                 reason: "over",
             }),
-            r#"{"by":"uid 0","frozen_by":"uid 1","frozen_for":"INC-1","frozen_id":"0102030405060708","reason":"over"}"#,
+            r#"{"by":"uid 0","frozen_by":"uid 1","frozen_for":"INC-1","frozen_id":"0102030405060708090a0b0c0d0e0f10","reason":"over"}"#,
         ),
         (
             Record::Unseal(Unseal {

@@ -58,13 +58,17 @@ fn i5_a_session_begins_only_if_every_condition_holds() {
     assert_eq!(proxy.begins(&request(&draft)), Ok(()));
     let rows: [(ProxyReason, &str, Change); 15] = [
         (ProxyReason::Frozen, "signctl unfreeze", |proxy, _| proxy.freeze()),
-        (ProxyReason::Frozen, "--under-freeze 0101010101010101", |proxy, _| {
+        (ProxyReason::Frozen, "--under-freeze 01010101010101010101010101010101", |proxy, _| {
             proxy.freeze_as(Some(FREEZE));
         }),
-        (ProxyReason::Frozen, "names another freeze, 0202020202020202", |proxy, draft| {
-            proxy.freeze_as(Some(FREEZE));
-            draft.under_freeze = Some(OTHER_FREEZE.to_string());
-        }),
+        (
+            ProxyReason::Frozen,
+            "names another freeze, 02020202020202020202020202020202",
+            |proxy, draft| {
+                proxy.freeze_as(Some(FREEZE));
+                draft.under_freeze = Some(OTHER_FREEZE.to_string());
+            },
+        ),
         (ProxyReason::Frozen, "names another freeze", |proxy, draft| {
             proxy.freeze();
             draft.under_freeze = Some(FREEZE.to_string());

@@ -45,9 +45,9 @@ const CALLER: &str = "billing.example";
 const STRANGER: &str = "reports.example";
 const LEASE_MS: u64 = 60_000;
 /// The freeze that approvers saw.
-const FREEZE: FreezeId = FreezeId::new([1; 8]);
+const FREEZE: FreezeId = FreezeId::new([1; 16]);
 /// One that they did not see.
-const OTHER_FREEZE: FreezeId = FreezeId::new([2; 8]);
+const OTHER_FREEZE: FreezeId = FreezeId::new([2; 16]);
 
 struct Proxy {
     gates: Gates,

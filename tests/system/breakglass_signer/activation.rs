@@ -38,11 +38,11 @@ async fn i5_while_the_proxy_says_that_it_is_frozen_only_a_request_that_names_tha
     let mut request = signer.request();
     let frozen = |request: &Value| {
         let mut ask = signer.activation(request);
-        ask["activate"]["freeze"] = json!("0101010101010101");
+        ask["activate"]["freeze"] = json!("01010101010101010101010101010101");
         ask
     };
     signer.unlock().await;
-    for named in [Value::Null, json!("0202020202020202")] {
+    for named in [Value::Null, json!("02020202020202020202020202020202")] {
         if named.is_string() {
             request["under_freeze"] = named;
         }
@@ -50,7 +50,7 @@ async fn i5_while_the_proxy_says_that_it_is_frozen_only_a_request_that_names_tha
         assert_eq!(word(&answer), "other_freeze", "{answer}");
     }
     // The bytes are approved as they are: a proxy cannot add the name.
-    request["under_freeze"] = json!("0101010101010101");
+    request["under_freeze"] = json!("01010101010101010101010101010101");
     let mut forged = frozen(&request);
     let approved = serde_json::to_vec_pretty(&signer.request()).unwrap();
     forged["activate"]["approvals_b64"] =
@@ -58,7 +58,10 @@ async fn i5_while_the_proxy_says_that_it_is_frozen_only_a_request_that_names_tha
     assert_eq!(word(&proxy.ask(forged).await), "approval_invalid");
     // The passphrase still waits.
     let answer = proxy.ask(frozen(&request)).await;
-    assert_eq!(answer["activated"]["session"]["under_freeze"], "0101010101010101", "{answer}");
+    assert_eq!(
+        answer["activated"]["session"]["under_freeze"], "01010101010101010101010101010101",
+        "{answer}"
+    );
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use crate::key::{Purpose, Signer};
 use crate::registry::Registry;
 
 pub use quorum::{Approval, ApprovalRules, Hardware, can_fill};
+pub(crate) use quorum::{is_disjoint, is_hardware_enough};
 
 /// Declares [`Clause`] as a table: variant, word, what it asks.
 macro_rules! clauses {

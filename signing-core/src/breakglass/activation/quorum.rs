@@ -34,7 +34,7 @@ pub struct Hardware {
     pub counter: u32,
 }
 
-/// What approvals have to be. Configuration tightens it: there are at least two roles.
+/// What approvals have to be. Configuration tightens it: for break-glass there are at least two roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApprovalRules {
     /// Roles that have to approve, each by a person of its own.
@@ -58,8 +58,8 @@ pub(super) fn judge(
         let approval = given.as_ref().map_err(|why| {
             no(Clause::Approval, format!("approval {number} does not count: {why}"))
         })?;
-        hardware(approval, rules)?;
-        disjoint(approval, registry)?;
+        is_hardware_enough(approval, rules)?;
+        is_disjoint(approval, registry)?;
         distinct(approval, &approvals)?;
         approvals.push(approval.clone());
     }
@@ -89,13 +89,17 @@ impl Approval {
     }
 }
 
-fn hardware(approval: &Approval, rules: &ApprovalRules) -> Result<(), NotActivated> {
+/// Whether the key is of the kind that is required.
+pub(crate) fn is_hardware_enough(
+    approval: &Approval,
+    rules: &ApprovalRules,
+) -> Result<(), NotActivated> {
     let Approval { principal, fingerprint, .. } = approval;
     let Some(Hardware { touched, verified, .. }) = approval.hardware else {
         if rules.hardware_required || rules.pin_required {
             let why = format!(
                 "the approval of {principal} is by {fingerprint}, a key in a file; hardware keys are \
-                 required here (approvers.hardware_required): ssh-keygen -t ed25519-sk"
+                 required here (hardware_required): ssh-keygen -t ed25519-sk"
             );
             return Err(no(Clause::SoftwareKey, why));
         }
@@ -119,7 +123,7 @@ fn hardware(approval: &Approval, rules: &ApprovalRules) -> Result<(), NotActivat
 }
 
 /// A registered key could sign, as somebody's message, what looks like an approval.
-fn disjoint(approval: &Approval, registry: &Registry) -> Result<(), NotActivated> {
+pub(crate) fn is_disjoint(approval: &Approval, registry: &Registry) -> Result<(), NotActivated> {
     let sha256 = approval.key_sha256.as_deref();
     let twin = registry.iter().find(|signer| Some(&*signer.public_key.sha256_hex()) == sha256);
     match twin {
