@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use approvers::Approver;
 use host::clock::rfc3339_seconds;
-use signing_core::breakglass::APPROVALS_MAX;
 use signing_core::breakglass::activation::{ApprovalRules, can_fill};
+use signing_core::breakglass::{APPROVALS_MAX, NAMESPACE};
 use signing_core::key::Purpose;
 use ssh_key::public::KeyData;
 use time::OffsetDateTime;
 
-use crate::approvers::Approver;
 use crate::keyfile;
 use crate::materials::{Held, Materials};
 use crate::past::Past;
@@ -159,7 +159,7 @@ fn can_ever_count(
         // What a newer library reads is not verified here.
         _ => return Err(format!("is of the kind {kind}, whose approvals are not taken")),
     }
-    approver.may_ever_approve(now)
+    approver.may_ever_approve(NAMESPACE, now)
 }
 
 /// No key that a session could open.

@@ -5,8 +5,6 @@
 //! Read [`serve`] for how it is put together, `service/activate.rs` for how a session
 //! begins, and [`connection`] for how signatures are made together.
 
-pub mod approval;
-pub mod approvers;
 pub mod arming;
 pub mod check;
 pub mod config;
@@ -27,7 +25,6 @@ pub mod seal;
 pub mod serve;
 pub mod service;
 pub mod signals;
-mod spki;
 pub mod store;
 pub mod tree_file;
 pub mod unlock;

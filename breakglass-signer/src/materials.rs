@@ -5,17 +5,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use approvers::{Approvers, spki};
 use audit::{AuditKey, WriterKeys};
 use host::environment::Environment;
 use host::files;
 use signing_core::key::{KeyKind, PublicKey, Purpose};
 use signing_core::{Kid, Registry, Signer};
 
-use crate::approvers::Approvers;
 use crate::config::{Config, ConfigError};
 use crate::keyfile;
 use crate::past::Past;
-use crate::spki;
 
 /// A configuration with all its files read.
 #[derive(Debug)]
@@ -53,8 +52,9 @@ impl Materials {
         let (config, mut mistakes) = Config::draft(file, environment)?;
         let mut keep = |found: Vec<String>| mistakes.extend(found);
         let registry = registry(&config).map_err(&mut keep).ok();
-        let approvers = named(&config.approvers_file)
-            .and_then(|file| Approvers::load(file, &config.roles).map_err(&mut keep).ok());
+        let approvers = named(&config.approvers_file).and_then(|file| {
+            Approvers::load("approvers", file, &config.roles).map_err(&mut keep).ok()
+        });
         let mut load = |key: &str, file: &Path| {
             let loaded = AuditKey::load(file);
             loaded.map_err(|error| keep(vec![format!("audit.{key}: {error}")])).ok()

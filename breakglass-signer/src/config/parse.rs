@@ -1,14 +1,14 @@
 //! From a file's text and the environment to a [`Config`], mistake by mistake.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use approvers::Settings;
 use host::environment::Environment;
 use host::section::{Mistakes, Section};
 use signing_core::Kid;
 use signing_core::breakglass::Caps;
-use signing_core::breakglass::activation::ApprovalRules;
 use toml::Table;
 
 use super::{Config, Socket};
@@ -53,7 +53,8 @@ pub(super) fn parse(
     let fix = "name the signers.json that holds every public key";
     let registry_file = file(&mut registry, directory, "file", fix);
     registry.finish();
-    let (approvers_file, roles, rules) = approvers(root.section("approvers"), directory);
+    let Settings { file: approvers_file, roles, rules } =
+        approvers(root.section("approvers"), directory);
     let keys = keys(root.sections("emergency_keys"), directory, &mistakes);
     let caps = caps(root.section("caps"));
     let min_outage = min_outage(root.section("outage"), development);
@@ -149,46 +150,18 @@ fn socket(mut section: Section, directory: &Path, name: &str, default: Option<&[
     Socket { path, allowed_uids }
 }
 
-fn approvers(
-    mut section: Section,
-    directory: &Path,
-) -> (PathBuf, BTreeMap<String, Vec<String>>, ApprovalRules) {
-    let fix = "name an OpenSSH allowed_signers file (ssh-keygen(1), ALLOWED SIGNERS)";
-    let path = file(&mut section, directory, "file", fix);
-    let given = section.texts("required_roles");
-    let required_roles: BTreeSet<String> = if given.is_empty() {
-        ROLES.map(str::to_owned).into()
-    } else {
-        given.into_iter().collect()
-    };
-    let left_out: Vec<_> = ROLES.iter().filter(|role| !required_roles.contains(**role)).collect();
+fn approvers(mut section: Section, directory: &Path) -> Settings {
+    let settings = Settings::read(&mut section, directory, "required_roles", &ROLES, true);
+    let required = &settings.rules.required_roles;
+    let left_out: Vec<_> = ROLES.iter().filter(|role| !required.contains(**role)).collect();
     if !left_out.is_empty() {
         let what = format!(
             "leaves out {left_out:?}; Security and Finance always approve, add others to them"
         );
         section.mistake("required_roles", what);
     }
-    let mut roles: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for mut role in section.sections("roles") {
-        let name = role.required("role", "name the role, such as \"Security\"");
-        let principals = role.texts("principals");
-        if principals.is_empty() && role.sound(&["principals"]) {
-            role.mistake("principals", "names nobody; name principals of the approvers file");
-        }
-        if roles.contains_key(&name) {
-            role.mistake("role", format!("is {name:?}, which another entry is too; keep one"));
-        }
-        role.finish();
-        roles.insert(name, principals);
-    }
-    let rules = ApprovalRules {
-        required_roles,
-        hardware_required: section.flag("hardware_required", true),
-        touch_required: section.flag("touch_required", true),
-        pin_required: section.flag("pin_required", false),
-    };
     section.finish();
-    (path, roles, rules)
+    settings
 }
 
 fn keys(sections: Vec<Section>, directory: &Path, mistakes: &Mistakes) -> BTreeMap<Kid, PathBuf> {

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use approvers::sshsig;
 use audit::{Durable, Trouble};
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -17,8 +18,8 @@ use signing_core::breakglass::wire::{
     Activate, Activated, JournalRecord, OutageClaim, Reason, Refused,
 };
 use signing_core::breakglass::{
-    APPROVALS_MAX, Activation, Clause, NotActivated, REQUEST_MAX_BYTES, Request, RequestError,
-    Session,
+    APPROVALS_MAX, Activation, Clause, NAMESPACE, NotActivated, REQUEST_MAX_BYTES, Request,
+    RequestError, Session,
 };
 use signing_core::journal::{ACTOR, Approved, Claimed, Record, SessionActivated, SessionRefused};
 use time::OffsetDateTime;
@@ -26,7 +27,6 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 
 use super::{Active, Service, one_line, record_of, refused};
-use crate::approval;
 use crate::connection::Out;
 use crate::key::{EmergencyKey, Unproven};
 use crate::keyfile::{self, KeyFileError};
@@ -105,7 +105,7 @@ impl Service {
             .map(|text| STANDARD.decode(text).unwrap_or_default())
             .collect();
         let approvals = decoded.iter().take(APPROVALS_MAX).map(|armored| {
-            approval::verify(armored, &bytes, &self.materials.approvers, wall_now())
+            sshsig::verify(armored, &bytes, NAMESPACE, &self.materials.approvers, wall_now())
         });
         let mut approvals: Vec<_> = approvals.collect();
         if decoded.len() > APPROVALS_MAX {
@@ -245,7 +245,7 @@ impl Service {
         let record = Record::SessionActivated(SessionActivated {
             actor: ACTOR,
             approvals: asked.armored.iter().map(String::as_str).collect(),
-            approved: activation.approvals().iter().map(approved).collect(),
+            approved: activation.approvals().iter().map(Approved::from).collect(),
             approvers_sha256: self.materials.approvers.sha256(),
             by: &asked.by,
             callers: request.callers().iter().map(signing_core::Caller::as_str).collect(),
@@ -278,7 +278,7 @@ impl Service {
         let detail = one_line(&no.sentence, 4096);
         let record = Record::SessionRefused(SessionRefused {
             actor: ACTOR,
-            approved: asked.approvals.iter().flatten().map(approved).collect(),
+            approved: asked.approvals.iter().flatten().map(Approved::from).collect(),
             by: &asked.by,
             clause: no.clause.word(),
             detail: &detail,
@@ -303,18 +303,5 @@ impl Service {
         };
         let reason = Reason::Activation(no.clause);
         Refused { record: recorded, ..refused(asked.ask.id, reason, detail) }
-    }
-}
-
-fn approved(approval: &Approval) -> Approved<'_> {
-    let hardware = approval.hardware.as_ref();
-    Approved {
-        algorithm: &approval.algorithm,
-        counter: hardware.map(|hardware| hardware.counter),
-        fingerprint: &approval.fingerprint,
-        principal: &approval.principal,
-        roles: approval.roles.iter().map(String::as_str).collect(),
-        touched: hardware.map(|hardware| hardware.touched),
-        verified: hardware.map(|hardware| hardware.verified),
     }
 }

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::str::from_utf8;
 use std::sync::OnceLock;
 
+use approvers::{Approvers, fingerprint, sshsig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use breakglass_signer::approvers::{Approvers, fingerprint};
+use breakglass_signer::config;
 use breakglass_signer::store::Stored;
-use breakglass_signer::{approval, config};
 use host::environment::Environment;
 use signing_core::breakglass::activation::Approval;
-use signing_core::breakglass::{Draft, REQUEST_MAX_BYTES, Request};
+use signing_core::breakglass::{Draft, NAMESPACE, REQUEST_MAX_BYTES, Request};
 use signing_core::{Caller, Hash, Kid};
 use time::OffsetDateTime;
 
@@ -105,13 +105,17 @@ impl Genuine {
     fn get() -> &'static Self {
         static GENUINE: OnceLock<Genuine> = OnceLock::new();
         GENUINE.get_or_init(|| {
-            let approvers =
-                Approvers::parse(Path::new("all"), ALLOWED.as_bytes(), &BTreeMap::new());
+            let approvers = Approvers::parse(
+                "approvers",
+                Path::new("all"),
+                ALLOWED.as_bytes(),
+                &BTreeMap::new(),
+            );
             let approvers = approvers.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
             let armored: Vec<_> =
                 APPROVALS.iter().map(|kept| kept.get(1..).unwrap_or_default().to_vec()).collect();
             let by = armored.iter().map(|armored| {
-                let approval = approval::verify(armored, REQUEST, &approvers, then());
+                let approval = sshsig::verify(armored, REQUEST, NAMESPACE, &approvers, then());
                 approval.unwrap_or_else(|why| panic!("a genuine approval: {why}"))
             });
             let by = by.map(|approval| (approval.principal.clone(), approval)).collect();
@@ -122,10 +126,10 @@ impl Genuine {
     /// Whatever it is, it is taken over the request only, and says of its approver what is so.
     fn judge(&self, armored: &[u8]) {
         for other in [b"" as &[u8], b"{}", armored, &[REQUEST, b" "].concat()] {
-            let taken = approval::verify(armored, other, &self.approvers, then());
+            let taken = sshsig::verify(armored, other, NAMESPACE, &self.approvers, then());
             assert!(taken.is_err(), "an approval of other bytes: {taken:?}");
         }
-        if let Ok(approval) = approval::verify(armored, REQUEST, &self.approvers, then()) {
+        if let Ok(approval) = sshsig::verify(armored, REQUEST, NAMESPACE, &self.approvers, then()) {
             assert_eq!(self.by.get(&approval.principal), Some(&approval), "not what was approved");
         }
     }
@@ -152,7 +156,7 @@ pub(super) fn approvals(bytes: &[u8]) {
         }
         Some((_, other)) => {
             for armored in &genuine.armored {
-                let taken = approval::verify(armored, other, &genuine.approvers, then());
+                let taken = sshsig::verify(armored, other, NAMESPACE, &genuine.approvers, then());
                 assert_eq!(taken.is_ok(), other == REQUEST, "{taken:?}");
             }
         }
@@ -181,7 +185,7 @@ pub(super) fn approvers(bytes: &[u8]) {
     let Ok(text) = from_utf8(bytes) else { return };
     let roles = BTreeMap::from([("Security".to_owned(), vec!["ed25519@example.org".to_owned()])]);
     for roles in [BTreeMap::new(), roles] {
-        match Approvers::parse(Path::new("all"), text.as_bytes(), &roles) {
+        match Approvers::parse("approvers", Path::new("all"), text.as_bytes(), &roles) {
             Ok(approvers) => are_approvers(&approvers, &roles),
             Err(mistakes) => assert!(mistakes.iter().all(|what| what.contains("approvers."))),
         }
@@ -197,14 +201,14 @@ fn are_approvers(approvers: &Approvers, roles: &BTreeMap<String, Vec<String>>) {
             assert!(roles.get(role).is_some_and(|who| who.contains(&approver.principal)));
         }
         for now in [OffsetDateTime::UNIX_EPOCH, then()] {
-            if let Err(why) = approver.may_approve(now) {
+            if let Err(why) = approver.may_approve(NAMESPACE, now) {
                 assert!(why.contains(&approver.principal));
             }
         }
         let key = approver.key.to_openssh().unwrap_or_else(|error| panic!("{error}"));
         plain.push_str(&format!("{} {key}\n", approver.principal));
     }
-    let again = Approvers::parse(Path::new("all"), plain.as_bytes(), &BTreeMap::new());
+    let again = Approvers::parse("approvers", Path::new("all"), plain.as_bytes(), &BTreeMap::new());
     let again = again.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
     assert!(again.iter().map(|(name, _)| name).eq(approvers.iter().map(|(name, _)| name)));
 }

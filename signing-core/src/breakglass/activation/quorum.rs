@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Clause, NotActivated, no};
+use crate::journal::Approved;
 use crate::registry::Registry;
 
 /// A signature over the request that verified.
@@ -86,6 +87,21 @@ impl Approval {
     pub fn who(&self) -> String {
         let roles: Vec<_> = self.roles.iter().map(String::as_str).collect();
         format!("{} ({})", self.principal, roles.join(", "))
+    }
+}
+
+impl<'r> From<&'r Approval> for Approved<'r> {
+    fn from(approval: &'r Approval) -> Self {
+        let hardware = approval.hardware.as_ref();
+        Self {
+            algorithm: &approval.algorithm,
+            counter: hardware.map(|hardware| hardware.counter),
+            fingerprint: &approval.fingerprint,
+            principal: &approval.principal,
+            roles: approval.roles.iter().map(String::as_str).collect(),
+            touched: hardware.map(|hardware| hardware.touched),
+            verified: hardware.map(|hardware| hardware.verified),
+        }
     }
 }
 

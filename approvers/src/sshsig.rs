@@ -1,4 +1,4 @@
-//! One approval: an OpenSSH signature (SSHSIG) over the request's exact bytes. `ssh-key` reads its
+//! One approval: an OpenSSH signature (SSHSIG) over a document's exact bytes. `ssh-key` reads its
 //! form and `aws-lc-rs` verifies it. What a hardware key says of the person before it is
 //! read here, since OpenSSH and the libraries take a signature that nobody touched.
 
@@ -8,13 +8,13 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents,
     UnparsedPublicKey, VerificationAlgorithm,
 };
+use signing_core::breakglass::APPROVAL_MAX_BYTES;
 use signing_core::breakglass::activation::{Approval, Hardware};
-use signing_core::breakglass::{APPROVAL_MAX_BYTES, NAMESPACE};
 use ssh_key::public::{EcdsaPublicKey, KeyData};
 use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
 use time::OffsetDateTime;
 
-use crate::approvers::{Approvers, fingerprint};
+use crate::file::{Approvers, fingerprint};
 use crate::spki;
 
 /// Behind the signature of a hardware key: flags and a counter.
@@ -24,13 +24,14 @@ const TOUCHED: u8 = 0x01;
 /// It asked for a PIN or a finger (user verification).
 const VERIFIED: u8 = 0x04;
 
-/// Who approved `request`, by the armored signature `armored`, at `now`.
+/// Who signed `document` in `namespace`, by the armored signature `armored`, at `now`.
 ///
 /// # Errors
 /// Why it does not count, as a sentence.
 pub fn verify(
     armored: &[u8],
-    request: &[u8],
+    document: &[u8],
+    namespace: &str,
     approvers: &Approvers,
     now: OffsetDateTime,
 ) -> Result<Approval, String> {
@@ -46,10 +47,10 @@ pub fn verify(
     if signature.version() != SshSig::VERSION {
         return Err(format!("it is an SSH signature of version {}, not 1", signature.version()));
     }
-    if signature.namespace() != NAMESPACE {
+    if signature.namespace() != namespace {
         return Err(format!(
-            "it is in the namespace {:?}, and approvals are in {NAMESPACE:?}: ssh-keygen -Y sign -n \
-             {NAMESPACE}",
+            "it is in the namespace {:?}, and what counts here is in {namespace:?}: ssh-keygen -Y sign \
+             -n {namespace}",
             signature.namespace()
         ));
     }
@@ -64,8 +65,8 @@ pub fn verify(
             "it is by another key than the one with the fingerprint {fingerprint}"
         ));
     }
-    approver.may_approve(now)?;
-    let signed = SshSig::signed_data(NAMESPACE, signature.hash_alg(), request)
+    approver.may_approve(namespace, now)?;
+    let signed = SshSig::signed_data(namespace, signature.hash_alg(), document)
         .map_err(|error| format!("it cannot be verified: {error}"))?;
     let bytes = signature.signature_bytes();
     let verified = verified(key.key_data(), &signature.signature().algorithm(), &signed, bytes)?;

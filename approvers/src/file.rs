@@ -1,19 +1,14 @@
-//! Who may approve: an OpenSSH `allowed_signers` file (ssh-keygen(1)), read once at start. It is
-//! read more strictly than OpenSSH does: one principal a line, no wildcards, no
-//! authorities, every key once.
-
-mod pattern;
+//! The file itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use host::files;
-use signing_core::breakglass::NAMESPACE;
 use ssh_key::{HashAlg, PublicKey};
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
-use pattern::matches_list;
+use crate::pattern::matches_list;
 
 /// What may stand before a key; the first is refused.
 const OPTIONS: [&str; 4] = ["cert-authority", "namespaces", "valid-after", "valid-before"];
@@ -24,6 +19,8 @@ const WORD_MAX_CHARS: usize = 48;
 /// The approvers, as the file was at the start.
 #[derive(Clone, Debug)]
 pub struct Approvers {
+    /// The section of the configuration that names it.
+    section: &'static str,
     file: PathBuf,
     sha256: String,
     by_fingerprint: BTreeMap<String, Approver>,
@@ -46,15 +43,20 @@ pub struct Approver {
 }
 
 impl Approvers {
-    /// Reads the file; `roles` says which principals have which role.
+    /// Reads the file; `section` of the configuration names it, and `roles` says which principals have
+    /// which role.
     ///
     /// # Errors
     /// Every mistake at once.
-    pub fn load(file: &Path, roles: &BTreeMap<String, Vec<String>>) -> Result<Self, Vec<String>> {
+    pub fn load(
+        section: &'static str,
+        file: &Path,
+        roles: &BTreeMap<String, Vec<String>>,
+    ) -> Result<Self, Vec<String>> {
         let read = files::read(file).map_err(|why| {
-            vec![format!("approvers.file: {} cannot be read: {why}", file.display())]
+            vec![format!("{section}.file: {} cannot be read: {why}", file.display())]
         })?;
-        Self::parse(file, &read, roles)
+        Self::parse(section, file, &read, roles)
     }
 
     /// Reads what the file holds; its name is for mistakes, and for [`Approvers::unchanged`].
@@ -62,15 +64,16 @@ impl Approvers {
     /// # Errors
     /// Every mistake at once.
     pub fn parse(
+        section: &'static str,
         file: &Path,
         bytes: &[u8],
         roles: &BTreeMap<String, Vec<String>>,
     ) -> Result<Self, Vec<String>> {
         let text = files::text(bytes.to_vec())
-            .map_err(|why| vec![format!("approvers.file: {} {why}", file.display())])?;
+            .map_err(|why| vec![format!("{section}.file: {} {why}", file.display())])?;
         if text.contains("-----") {
             return Err(vec![format!(
-                "approvers.file: {} is a PEM; name the file of allowed_signers(5) that lists the \
+                "{section}.file: {} is a PEM; name the file of allowed_signers(5) that lists the \
                  approvers' public keys",
                 file.display()
             )]);
@@ -83,7 +86,7 @@ impl Approvers {
                 continue;
             }
             let mut mistake = |what: String| {
-                mistakes.push(format!("approvers.file: {} line {number}: {what}", file.display()));
+                mistakes.push(format!("{section}.file: {} line {number}: {what}", file.display()));
             };
             if line.contains('\t') {
                 tabbed.push(number);
@@ -107,7 +110,7 @@ impl Approvers {
         for (role, principals) in roles {
             for principal in principals.iter().filter(|name| !known.contains(name.as_str())) {
                 mistakes.push(format!(
-                    "approvers.roles: {role} names {principal:?}, who is not in {}; add a line for \
+                    "{section}.roles: {role} names {principal:?}, who is not in {}; add a line for \
                      them",
                     file.display()
                 ));
@@ -115,7 +118,7 @@ impl Approvers {
         }
         if mistakes.is_empty() {
             let sha256 = sha256(bytes);
-            Ok(Self { file: file.to_owned(), sha256, by_fingerprint, tabbed })
+            Ok(Self { section, file: file.to_owned(), sha256, by_fingerprint, tabbed })
         } else {
             Err(mistakes)
         }
@@ -138,7 +141,8 @@ impl Approvers {
         let lines: Vec<String> = self.tabbed.iter().map(ToString::to_string).collect();
         (!lines.is_empty()).then(|| {
             format!(
-                "approvers.file: {} has tabs in line {}; they are taken as blanks, as OpenSSH does",
+                "{}.file: {} has tabs in line {}; they are taken as blanks, as OpenSSH does",
+                self.section,
                 self.file.display(),
                 lines.join(", ")
             )
@@ -251,17 +255,17 @@ impl Approver {
         }
     }
 
-    /// Why this line lets the key never approve, from that time on.
+    /// Why this line lets the key never sign in `namespace`, from that time on.
     ///
     /// # Errors
     /// As a sentence without its subject.
-    pub fn may_ever_approve(&self, now: OffsetDateTime) -> Result<(), String> {
+    pub fn may_ever_approve(&self, namespace: &str, now: OffsetDateTime) -> Result<(), String> {
         if let Some(namespaces) = &self.namespaces
-            && !matches_list(NAMESPACE, namespaces)
+            && !matches_list(namespace, namespaces)
         {
             let named = namespaces.join(",");
             return Err(format!(
-                "is for namespaces=\"{named}\", and approvals are in {NAMESPACE}; add that"
+                "is for namespaces=\"{named}\", and what counts here is in {namespace}; add that"
             ));
         }
         let Some(before) = self.valid_before else { return Ok(()) };
@@ -282,17 +286,17 @@ impl Approver {
         self.valid_after.filter(|after| now < *after)
     }
 
-    /// Whether this line lets the key approve at that time.
+    /// Whether this line lets the key sign in `namespace` at that time.
     ///
     /// # Errors
     /// Why not, as a sentence.
-    pub fn may_approve(&self, now: OffsetDateTime) -> Result<(), String> {
+    pub fn may_approve(&self, namespace: &str, now: OffsetDateTime) -> Result<(), String> {
         let Self { principal, .. } = self;
         if let Some(namespaces) = &self.namespaces
-            && !matches_list(NAMESPACE, namespaces)
+            && !matches_list(namespace, namespaces)
         {
             return Err(format!(
-                "the line of {principal} in the approvers file is for the namespaces {}, not {NAMESPACE}",
+                "the line of {principal} in the approvers file is for the namespaces {}, not {namespace}",
                 namespaces.join(",")
             ));
         }
@@ -402,7 +406,7 @@ mod tests {
     fn an_option_is_given_once() {
         let parse = |options: &str| {
             let line = format!("alice@example.org {options} {KEY}");
-            Approvers::parse(Path::new("approvers"), line.as_bytes(), &BTreeMap::new())
+            Approvers::parse("approvers", Path::new("approvers"), line.as_bytes(), &BTreeMap::new())
         };
         assert!(parse("namespaces=\"a\",valid-after=\"20260101Z\"").is_ok());
         for twice in [

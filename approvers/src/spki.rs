@@ -6,7 +6,7 @@ use ssh_key::public::{EcdsaPublicKey, KeyData};
 
 /// SHA-256, in hex, of the key's DER SubjectPublicKeyInfo. None: no registry holds such keys.
 #[must_use]
-pub(crate) fn sha256_of(key: &KeyData) -> Option<String> {
+pub fn sha256_of(key: &KeyData) -> Option<String> {
     // A curve is of one kind of key: which algorithm of that kind is asked for is all the same.
     let der = match key {
         KeyData::Ed25519(key) => spki_of_point(Algorithm::Ed25519Sha512, key.as_ref()),
