@@ -241,9 +241,16 @@ impl Journal {
             .unzip();
         let push = Push { kind, body, at: now, closes, waits };
         let segment = |oldest_open, in_force: &InForce| {
-            let Told { freeze, incident, seals, signer_logs } = in_force.tell();
-            Record::Segment(SegmentRecord { freeze, incident, oldest_open, seals, signer_logs })
-                .encode(wall)
+            let Told { fleet, freeze, incident, seals, signer_logs } = in_force.tell();
+            Record::Segment(SegmentRecord {
+                fleet,
+                freeze,
+                incident,
+                oldest_open,
+                seals,
+                signer_logs,
+            })
+            .encode(wall)
         };
         Ok((self.shared.queue.push(push, segment)?, receiver))
     }

@@ -184,7 +184,7 @@ impl Opened {
             Segment::prepare(&path, segment_bytes)
                 .map_err(|error| Trouble::of_next_segment(segment_bytes, &error)),
         );
-        let Told { freeze, incident, seals, signer_logs } = identity.in_force.tell();
+        let Told { fleet, freeze, incident, seals, signer_logs } = identity.in_force.tell();
         let audit_key = STANDARD.encode(key.public().spki_der());
         let shared = Arc::new(Shared {
             queue,
@@ -231,6 +231,7 @@ impl Opened {
             cut_sha256: cut.as_ref().map(|cut| cut.sha256.as_str()),
             deployment: identity.deployment,
             first_seq,
+            fleet,
             freeze,
             incident,
             open_intents: open.len() as u64,

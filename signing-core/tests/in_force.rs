@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use proptest::prelude::*;
+use signing_core::fleet::HELD_MAX;
 use signing_core::incident::IncidentId;
 use signing_core::journal::{
-    Freeze, Frozen, Gate, Head, How, InForce, IncidentBegun, IncidentCaptured, IncidentEnded,
-    OpenIncident, Record, SealedFor, Segment, SignerLog, SignerLogs, Told, Unfreeze, Unseal,
+    Approved, FleetFreeze, FleetUnfreeze, Freeze, Frozen, Gate, Head, How, InForce, IncidentBegun,
+    IncidentCaptured, IncidentEnded, OpenIncident, Record, SealedFor, Segment, SignerLog,
+    SignerLogs, Told, Unfreeze, Unseal,
 };
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{FreezeId, Kid};
@@ -78,6 +80,48 @@ fn records_say_what_is_frozen_and_sealed() {
     assert_eq!(found.at, OffsetDateTime::UNIX_EPOCH + SECOND, "when it was recorded");
 }
 
+fn fleet_freeze(number: u8) -> Record<'static> {
+    let freeze_id = FreezeId::new([number; 16]).to_string();
+    Record::FleetFreeze(FleetFreeze { by: "x", freeze_id, presented_by: "y", reason: "stop" })
+}
+
+fn fleet_unfreeze(numbers: &[u8]) -> Record<'static> {
+    let ends = numbers.iter().map(|number| FreezeId::new([*number; 16]).to_string()).collect();
+    let approved = Approved {
+        algorithm: "ssh-ed25519",
+        counter: None,
+        fingerprint: "SHA256:a",
+        principal: "alice",
+        roles: vec!["Security"],
+        touched: None,
+        verified: None,
+    };
+    Record::FleetUnfreeze(FleetUnfreeze {
+        approved,
+        ends,
+        expires_at: "2026-01-01T00:00:00Z",
+        presented_by: "y",
+        reason: "all is well",
+        signature: "",
+        statement_b64: "",
+    })
+}
+
+#[test]
+fn freezes_of_the_fleet_are_told_by_their_ids_and_end_by_them() {
+    let held = |records: &[Record<'_>]| {
+        let found = heard(records);
+        assert_eq!(again(&found).fleet, found.fleet);
+        found.fleet.into_keys().collect::<Vec<_>>()
+    };
+    let [one, two] = [1, 2].map(|number| FreezeId::new([number; 16]));
+    assert_eq!(held(&[fleet_freeze(1), fleet_freeze(2), freeze("one"), UNFREEZE]), [one, two]);
+    assert_eq!(held(&[fleet_freeze(1), fleet_freeze(2), fleet_unfreeze(&[1, 3])]), [two]);
+    assert_eq!(held(&[fleet_freeze(1), fleet_unfreeze(&[1]), fleet_freeze(1)]), [one]);
+    let (one, two) = (heard(&[fleet_freeze(1)]), heard(&[fleet_freeze(2), fleet_unfreeze(&[1])]));
+    assert_eq!(one.and(two).fleet.len(), 2, "whoever knows more adds");
+}
+
 #[test]
 fn whoever_knows_more_adds_and_nobody_takes_away() {
     let (one, two) = (heard(&[freeze("one")]), heard(&[UNFREEZE, freeze("two")]));
@@ -95,8 +139,9 @@ fn whoever_knows_more_adds_and_nobody_takes_away() {
 }
 
 fn again(in_force: &InForce) -> InForce {
-    let Told { freeze, incident, seals, signer_logs } = in_force.tell();
+    let Told { fleet, freeze, incident, seals, signer_logs } = in_force.tell();
     let record = Record::Segment(Segment {
+        fleet,
         freeze,
         incident,
         oldest_open: Some(u64::MAX),
@@ -153,11 +198,17 @@ proptest! {
             incident: IncidentId::parse(&"x".repeat(64)).unwrap(),
             reason: odd.clone(),
         });
-        let found = InForce { freeze, incident, seals: seals.collect(), signer_logs };
+        let fleet = (0..HELD_MAX).map(|number| {
+            let frozen = Frozen { at, by: odd.clone(), id: None, reason: odd.clone() };
+            (FreezeId::new((number as u128).to_be_bytes()), frozen)
+        });
+        let (fleet, seals) = (fleet.collect(), seals.collect());
+        let found = InForce { freeze, fleet, incident, seals, signer_logs };
         let again = again(&found);
         prop_assert!(again.freeze.is_some() == freezes || count > again.seals.len());
         prop_assert_eq!(again.incident.is_some(), freezes);
         prop_assert_eq!(&again.signer_logs, &found.signer_logs);
+        prop_assert!(again.fleet.keys().eq(found.fleet.keys()));
         prop_assert!(again.seals.keys().eq(found.seals.keys().take(again.seals.len())));
     }
 }

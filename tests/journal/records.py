@@ -17,9 +17,9 @@ CALLED = f"{UPSTREAM} earlier_attempts? upstream_request_id?"
 # The table of the page: what each type's `data` has; a ? marks what may be absent.
 FIELDS = {
     "init": "audit_key audit_kid by deployment replaces?",
-    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq freeze? incident? open_intents seals signer_logs? version",
+    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq fleet? freeze? incident? open_intents seals signer_logs? version",
     "stop": "reason",
-    "segment": "freeze? incident? oldest_open? seals signer_logs?",
+    "segment": "fleet? freeze? incident? oldest_open? seals signer_logs?",
     "intent": f"{REQUEST} {UPSTREAM} justification? traceparent?",
     "signed": f"{REQUEST} {CALLED} incident? intent replayed session? signature signer_record? timing_us",
     "failed": f"{REQUEST} {CALLED} detail intent reason",
@@ -38,6 +38,9 @@ FIELDS = {
     "activation": "activated by detail emergency_kid? incident? reason session? signer_head? signer_instance? signer_record?"
     " under_freeze?",
     "breakglass_ended": "by detail emergency_kid incident reason session signer_head? signer_record?",
+    "fleet_freeze": "by freeze_id presented_by reason",
+    "fleet_unfreeze": "approved ends expires_at presented_by reason signature statement_b64",
+    "fleet_link": "fleet state",
     "signer_log": "by how known? reason? signer_head signer_instance",
     "session_activated": "actor approvals approved approvers_sha256 by callers claimed emergency_key_sha256 emergency_kid"
     " expires_at incident justification max_signatures nonce outage_since proxy_freeze? proxy_head replaces request_b64 request_sha256 session"
@@ -55,7 +58,10 @@ NUMBERS = {"cut_bytes", "first_seq", "open_intents", "oldest_open", "intent", "s
            "slipped", "time_to_recover_ms", "time_to_refuse_ms",
            "max_signatures", "remaining", "signatures"}
 # So many seals are listed, and of each so much.
-LISTED = 40
+LISTED = 24
+# So many freezes of the fleet are in force at once.
+HELD = 16
+FREEZE_ID = re.compile(r"[0-9a-f]{32}")
 # So many logs of emergency signers are known.
 KNOWN = 8
 INSTANCE = re.compile(r"[0-9a-f]{64}")
@@ -109,6 +115,8 @@ class Records:
         self.freeze, self.seals = None, {}
         # The incident that is open.
         self.incident = None
+        # The freezes of the fleet, by id.
+        self.fleet = set()
         # The logs of emergency signers that are known: instance and head, the newest last.
         self.logs = []
 
@@ -164,8 +172,24 @@ class Records:
         need(len(told[1]) == LISTED or self.seals.keys() <= told[1].keys(), f"seals without an end: {sorted(self.seals)}")
         need(not self.is_whole() or told[2] == self.logs, f"the known logs are {self.logs}")
         need(self.incident is None or "incident" in data, "the incident has no end")
-        self.freeze, self.seals, self.logs = told
         self.incident = data.get("incident")
+        need(self.fleet <= told[3], f"freezes of the fleet without an end: {sorted(self.fleet - told[3])}")
+        self.freeze, self.seals, self.logs, self.fleet = told
+
+    def on_fleet_freeze(self, data, _):
+        need(FREEZE_ID.fullmatch(data["freeze_id"]), f"freeze_id {data['freeze_id']!r}")
+        self.fleet.add(data["freeze_id"])
+        need(len(self.fleet) <= HELD, "more freezes of the fleet than there may be")
+
+    def on_fleet_unfreeze(self, data, _):
+        statement = json.loads(base64.b64decode(data["statement_b64"], validate=True))
+        need(statement["type"] == "signing-proxy/fleet-unfreeze/v1", f"type {statement['type']!r}")
+        need(data["ends"] == sorted(statement["ends"]), f"ends {data['ends']}, and the statement {statement['ends']}")
+        need("BEGIN SSH SIGNATURE" in data["signature"], "no signature of the statement")
+        self.fleet -= set(data["ends"])
+
+    def on_fleet_link(self, data, _):
+        need(data["state"] in ("joined", "lost", "heard"), f"state {data['state']!r}")
 
     def on_signer_log(self, data, _):
         instance, head, how, known = data["signer_instance"], data["signer_head"], data["how"], data.get("known")
@@ -213,7 +237,12 @@ class Records:
             need(INSTANCE.fullmatch(log["signer_instance"]), f"signer_logs: {log}")
         need("signer_logs" not in data or 0 < len(logs) <= KNOWN, f"signer_logs: {logs}")
         logs = [(log["signer_instance"], log["signer_head"]) for log in logs]
-        return freeze, {seal["signer_kid"]: seal["at"] for seal in seals}, logs
+        fleet = data.get("fleet", [])
+        for held in fleet:
+            need(held.keys() == {"at", "by", "freeze_id", "reason"} and AT.fullmatch(held["at"]), f"fleet: {held}")
+        ids = [held["freeze_id"] for held in fleet]
+        need(ids == sorted(set(ids)) and len(ids) <= HELD and ("fleet" not in data or ids), f"fleet of {ids}")
+        return freeze, {seal["signer_kid"]: seal["at"] for seal in seals}, logs, set(ids)
 
     def on_freeze(self, data, _):
         self.freeze = data | {"at": self.at}
@@ -247,7 +276,7 @@ class Records:
         self.seals.pop(data.get("signer_kid"), None)
 
     def on_segment(self, data, _):
-        freeze, seals, logs = self.told(data)
+        freeze, seals, logs, fleet = self.told(data)
         if self.seq != self.first:
             listed = dict(sorted(self.seals.items())[:LISTED])
             need(seals == listed, f"the seals in force are {listed}")
@@ -256,7 +285,8 @@ class Records:
                 need(freeze == mine, f"the freeze in force is {mine}")
             need(logs == self.logs, f"the known logs are {self.logs}")
             need((data.get("incident") is None) == (self.incident is None), f"the open incident is {self.incident}")
-        self.freeze, self.seals, self.logs = freeze, seals, logs
+            need(fleet == self.fleet, f"the freezes of the fleet are {sorted(self.fleet)}")
+        self.freeze, self.seals, self.logs, self.fleet = freeze, seals, logs, fleet
         self.incident = data.get("incident")
         oldest = min(self.open, default=None)
         need(not self.is_whole() or data.get("oldest_open") == oldest, f"oldest_open is {oldest}")

@@ -113,7 +113,10 @@ pub const fn has_row(kind: Kind) -> bool {
         | Kind::IncidentBegun
         | Kind::IncidentCaptured
         | Kind::IncidentEnded
-        | Kind::SignerLog => true,
+        | Kind::SignerLog
+        | Kind::FleetFreeze
+        | Kind::FleetUnfreeze
+        | Kind::FleetLink => true,
     }
 }
 

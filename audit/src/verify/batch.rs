@@ -211,7 +211,10 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
         | Kind::IncidentBegun
         | Kind::IncidentCaptured
         | Kind::IncidentEnded
-        | Kind::SignerLog => None,
+        | Kind::SignerLog
+        | Kind::FleetFreeze
+        | Kind::FleetUnfreeze
+        | Kind::FleetLink => None,
     })
 }
 

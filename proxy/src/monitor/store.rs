@@ -249,6 +249,7 @@ impl Stored {
             // The logs of emergency signers are the journal's to tell.
             in_force: InForce {
                 freeze: on_disk.freeze,
+                fleet: BTreeMap::new(),
                 incident: on_disk.incident,
                 seals,
                 signer_logs: SignerLogs::default(),

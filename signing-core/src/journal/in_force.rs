@@ -14,15 +14,19 @@ use crate::incident::IncidentId;
 use crate::{FreezeId, Kid};
 
 /// How many seals one record lists.
-const LISTED_MAX: usize = 40;
-/// How much of a seal's detail, in bytes: forty of them have to fit a record in any spelling.
+const LISTED_MAX: usize = 24;
+/// How much of a seal's detail, in bytes: so many of them have to fit a record in any spelling.
 const LISTED_DETAIL_BYTES: usize = 64;
+/// How much of who ordered a freeze of the fleet, and why, in bytes: all that a member holds fit too.
+const LISTED_FLEET_BYTES: usize = 24;
 
 /// The freeze and the seals in force, and the logs of emergency signers that are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InForce {
     /// The freeze.
     pub freeze: Option<Frozen>,
+    /// The freezes of the fleet, by their ids.
+    pub fleet: BTreeMap<FreezeId, Frozen>,
     /// The incident that is open.
     pub incident: Option<OpenIncident>,
     /// The seals, by signer.
@@ -40,7 +44,7 @@ pub struct Frozen {
     pub at: OffsetDateTime,
     /// Who.
     pub by: String,
-    /// Its name; None where nothing names it.
+    /// An operator's: its name; None where nothing names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<FreezeId>,
     /// Why.
@@ -62,6 +66,21 @@ pub struct OpenIncident {
     /// Its name.
     pub incident: IncidentId,
     /// What was seen.
+    pub reason: String,
+}
+
+/// A freeze of the fleet in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FleetFrozen {
+    /// When it was obeyed.
+    #[serde(with = "at")]
+    pub at: OffsetDateTime,
+    /// Who ordered it, or the beginning of it.
+    pub by: String,
+    /// Its id.
+    pub freeze_id: FreezeId,
+    /// Why, or the beginning of it.
     pub reason: String,
 }
 
@@ -94,6 +113,19 @@ impl InForce {
                 self.freeze = Some(Frozen { at, by, id, reason });
             }
             Kind::Unfreeze => self.freeze = None,
+            Kind::FleetFreeze => {
+                let (outline, _) = Outline::parse(body)?;
+                let text = |name| outline.text(name).map(str::to_owned);
+                let (at, by, reason) = (at::parse(&outline.at)?, text("by")?, text("reason")?);
+                let id = FreezeId::parse(outline.text("freeze_id")?).ok()?;
+                self.fleet.entry(id).or_insert(Frozen { at, by, id: None, reason });
+            }
+            Kind::FleetUnfreeze => {
+                let (outline, _) = Outline::parse(body)?;
+                for id in outline.data.get("ends")?.as_array()? {
+                    self.fleet.remove(&FreezeId::parse(id.as_str()?).ok()?);
+                }
+            }
             Kind::Gate => {
                 let (outline, _) = Outline::parse(body)?;
                 if outline.text("to")? == "sealed" && outline.text("upstream").is_none() {
@@ -139,6 +171,9 @@ impl InForce {
         // Of the same one, the one that knows of a bundle is told.
         let incidents = self.incident.into_iter().chain(other.incident);
         self.incident = incidents.max_by_key(|open| (open.at, open.captured.is_some()));
+        for (id, freeze) in other.fleet {
+            self.fleet.entry(id).or_insert(freeze);
+        }
         for (kid, seal) in other.seals {
             self.seals.entry(kid).or_insert(seal);
         }
@@ -151,16 +186,22 @@ impl InForce {
     #[must_use]
     pub fn tell(&self) -> Told<'_> {
         let seals = self.seals.iter().take(LISTED_MAX);
-        let seals = seals.map(|(kid, SealedFor { at, detail })| Seal {
+        let seals = seals.map(|(kid, SealedFor { at, detail })| {
+            let detail = beginning(detail, LISTED_DETAIL_BYTES);
+            Seal { at: *at, detail, signer_kid: kid.as_str() }
+        });
+        let fleet = self.fleet.iter().map(|(id, Frozen { at, by, reason, .. })| FleetFrozen {
             at: *at,
-            detail: listed(detail),
-            signer_kid: kid.as_str(),
+            by: beginning(by, LISTED_FLEET_BYTES).to_owned(),
+            freeze_id: *id,
+            reason: beginning(reason, LISTED_FLEET_BYTES).to_owned(),
         });
         Told {
+            fleet: fleet.collect(),
             freeze: self.tell_freeze(),
             incident: self.incident.as_ref().map(|open| OpenIncident {
-                by: listed(&open.by).to_owned(),
-                reason: listed(&open.reason).to_owned(),
+                by: beginning(&open.by, LISTED_DETAIL_BYTES).to_owned(),
+                reason: beginning(&open.reason, LISTED_DETAIL_BYTES).to_owned(),
                 ..open.clone()
             }),
             seals: seals.collect(),
@@ -195,6 +236,11 @@ impl InForce {
             Some(freeze) => Some(Frozen::deserialize(freeze).ok()?),
             None => None,
         };
+        let listed = outline.data.get("fleet").map(Vec::<FleetFrozen>::deserialize);
+        let listed = listed.transpose().ok()?.unwrap_or_default();
+        let fleet = listed.into_iter().map(|FleetFrozen { at, by, freeze_id, reason }| {
+            (freeze_id, Frozen { at, by, id: None, reason })
+        });
         let seals = outline.data.get("seals")?.as_array()?.iter().map(|seal| {
             let Seal { at, detail, signer_kid } = Seal::deserialize(seal).ok()?;
             Some((Kid::parse(signer_kid).ok()?, SealedFor { at, detail: detail.to_owned() }))
@@ -204,18 +250,19 @@ impl InForce {
             None => None,
         };
         let (seals, signer_logs) = (seals.collect::<Option<_>>()?, SignerLogs::told(outline)?);
-        Some(Self { freeze, incident, seals, signer_logs })
+        Some(Self { freeze, fleet: fleet.collect(), incident, seals, signer_logs })
     }
 }
 
-/// As much of a text as a list of several has room for.
-fn listed(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(LISTED_DETAIL_BYTES)).unwrap_or_default()
+fn beginning(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 
 /// What `start` and `segment` records tell.
 #[derive(Clone, Debug)]
 pub struct Told<'r> {
+    /// The freezes of the fleet.
+    pub fleet: Vec<FleetFrozen>,
     /// The freeze.
     pub freeze: Option<Frozen>,
     /// The incident that is open.

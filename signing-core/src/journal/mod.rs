@@ -27,14 +27,15 @@ pub use frame::{
 };
 pub use head::{Growing, Grown, Head, Layout, Leaf};
 pub use header::{HEADER_BYTES, Header, HeaderError};
-pub use in_force::{Frozen, InForce, OpenIncident, Seal, SealedFor, Told};
+pub use in_force::{FleetFrozen, Frozen, InForce, OpenIncident, Seal, SealedFor, Told};
 pub use key_id::KeyId;
 pub use keys::{AuditKeys, SignedBy};
 pub use record::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, Drill,
-    EarlierAttempt, EmergencyRefusals, EmergencySigned, Failed, Freeze, Gate, IncidentBegun,
-    IncidentCaptured, IncidentEnded, Init, Intent, KeyDestroyed, Kind, Outline, ProbeCall, Probes,
-    Record, Refusals, Refused, Reload, Segment, SessionActivated, SessionEnded, SessionRefused,
-    Signed, SignerLogRecord, Start, Stop, TimingUs, Unfreeze, Unlock, Unseal, Withheld, instant,
+    EarlierAttempt, EmergencyRefusals, EmergencySigned, Failed, FleetFreeze, FleetLink,
+    FleetUnfreeze, Freeze, Gate, IncidentBegun, IncidentCaptured, IncidentEnded, Init, Intent,
+    KeyDestroyed, Kind, Outline, ProbeCall, Probes, Record, Refusals, Refused, Reload, Segment,
+    SessionActivated, SessionEnded, SessionRefused, Signed, SignerLogRecord, Start, Stop, TimingUs,
+    Unfreeze, Unlock, Unseal, Withheld, instant,
 };
 pub use signer_logs::{How, KnownLog, NotBelieved, SignerLog, SignerLogs};

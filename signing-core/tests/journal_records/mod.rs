@@ -1,13 +1,15 @@
 //! One record of every kind, and the data that it has to have, byte by byte.
 
 mod breakglass;
+mod fleet;
 
 use signing_core::FreezeId;
 use signing_core::incident::IncidentId;
 use signing_core::journal::{
-    Drill, EarlierAttempt, Failed, Freeze, Frozen, Gate, IncidentBegun, IncidentCaptured,
-    IncidentEnded, Init, Intent, KnownLog, OpenIncident, ProbeCall, Probes, Record, Refusals,
-    Refused, Reload, Seal, Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
+    Drill, EarlierAttempt, Failed, FleetFrozen, Freeze, Frozen, Gate, IncidentBegun,
+    IncidentCaptured, IncidentEnded, Init, Intent, KnownLog, OpenIncident, ProbeCall, Probes,
+    Record, Refusals, Refused, Reload, Seal, Segment, Signed, Start, Stop, TimingUs, Unfreeze,
+    Unseal, Withheld,
 };
 use time::OffsetDateTime;
 
@@ -26,6 +28,11 @@ fn incident() -> OpenIncident {
     let (by, reason) = ("uid 0".to_owned(), "why".to_owned());
     let incident = IncidentId::parse("INC-1").unwrap();
     OpenIncident { at: five(), by, captured: None, incident, reason }
+}
+
+fn fleet() -> Vec<FleetFrozen> {
+    let Frozen { at, by, reason, .. } = frozen();
+    vec![FleetFrozen { at, by, freeze_id: FreezeId::new([1; 16]), reason }]
 }
 
 fn signer_logs() -> Vec<KnownLog> {
@@ -62,6 +69,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 cut_sha256: Some("00"),
                 deployment: "d",
                 first_seq: 1,
+                fleet: fleet(),
                 freeze: Some(frozen()),
                 incident: Some(incident()),
                 open_intents: 2,
@@ -69,11 +77,12 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 signer_logs: signer_logs(),
                 version: "0.1.0",
             }),
-            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"incident":{"at":"2026-11-26T05:00:00.000000Z","by":"uid 0","incident":"INC-1","reason":"why"},"open_intents":2,"seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}],"signer_logs":[{"signer_head":"00:1:11","signer_instance":"22"}],"version":"0.1.0"}"#,
+            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"fleet":[{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","freeze_id":"01010101010101010101010101010101","reason":"why"}],"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"incident":{"at":"2026-11-26T05:00:00.000000Z","by":"uid 0","incident":"INC-1","reason":"why"},"open_intents":2,"seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}],"signer_logs":[{"signer_head":"00:1:11","signer_instance":"22"}],"version":"0.1.0"}"#,
         ),
         (Record::Stop(Stop { reason: "SIGTERM" }), r#"{"reason":"SIGTERM"}"#),
         (
             Record::Segment(Segment {
+                fleet: vec![],
                 freeze: Some(frozen()),
                 incident: None,
                 oldest_open: Some(5),
@@ -84,6 +93,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
         ),
         (
             Record::Segment(Segment {
+                fleet: vec![],
                 freeze: None,
                 incident: None,
                 oldest_open: None,
@@ -275,5 +285,6 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
         ),
     ];
     records.extend(breakglass::one_of_each());
+    records.extend(fleet::one_of_each());
     records
 }

@@ -5,6 +5,7 @@
 //! the order of their names.
 
 mod breakglass;
+mod fleet;
 mod incident;
 mod outline;
 mod proxy;
@@ -19,6 +20,7 @@ pub use breakglass::{
     EmergencySigned, KeyDestroyed, SessionActivated, SessionEnded, SessionRefused, SignerLogRecord,
     Unlock,
 };
+pub use fleet::{FleetFreeze, FleetLink, FleetUnfreeze};
 pub use incident::{IncidentBegun, IncidentCaptured, IncidentEnded};
 pub use outline::Outline;
 pub use proxy::{
@@ -91,6 +93,9 @@ kinds! {
     IncidentCaptured "incident_captured" false "The state was captured for an incident."
     IncidentEnded "incident_ended" false "An incident ended."
     SignerLog "signer_log" false "How far the emergency signer's log goes, as the proxy knows it."
+    FleetFreeze "fleet_freeze" true "A freeze of the whole fleet was obeyed here."
+    FleetUnfreeze "fleet_unfreeze" false "A signed statement ends freezes of the fleet here."
+    FleetLink "fleet_link" false "What this member hears of its fleet changed."
 }
 
 impl Kind {
@@ -136,6 +141,9 @@ pub enum Record<'r> {
     IncidentCaptured(IncidentCaptured<'r>),
     IncidentEnded(IncidentEnded<'r>),
     SignerLog(SignerLogRecord<'r>),
+    FleetFreeze(FleetFreeze<'r>),
+    FleetUnfreeze(FleetUnfreeze<'r>),
+    FleetLink(FleetLink<'r>),
 }
 
 /// The body: when, what, and of which kind.
@@ -181,6 +189,9 @@ impl Record<'_> {
             Self::IncidentCaptured(_) => Kind::IncidentCaptured,
             Self::IncidentEnded(_) => Kind::IncidentEnded,
             Self::SignerLog(_) => Kind::SignerLog,
+            Self::FleetFreeze(_) => Kind::FleetFreeze,
+            Self::FleetUnfreeze(_) => Kind::FleetUnfreeze,
+            Self::FleetLink(_) => Kind::FleetLink,
         }
     }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::FreezeId;
-use crate::journal::{Frozen, KnownLog, OpenIncident, Seal};
+use crate::journal::{FleetFrozen, Frozen, KnownLog, OpenIncident, Seal};
 
 /// A log began.
 #[derive(Clone, Debug, Serialize)]
@@ -38,6 +38,9 @@ pub struct Start<'r> {
     pub deployment: &'r str,
     /// The first record that is still in the journal's directory.
     pub first_seq: u64,
+    /// The freezes of the fleet in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fleet: Vec<FleetFrozen>,
     /// The freeze in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<Frozen>,
@@ -65,6 +68,9 @@ pub struct Stop<'r> {
 /// A segment began.
 #[derive(Clone, Debug, Serialize)]
 pub struct Segment<'r> {
+    /// The freezes of the fleet in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fleet: Vec<FleetFrozen>,
     /// The freeze in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<Frozen>,
