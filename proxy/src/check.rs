@@ -94,6 +94,9 @@ fn places(file: &Path, config: &Config) -> Vec<Place> {
             }
         }
     }
+    if let Some(fleet) = &config.fleet {
+        places.push(Place::new("fleet.approvers.file", &fleet.approvers.file, What::File));
+    }
     for (kid, signer) in &config.signers {
         let key = |key: &str| format!("signers {:?}: {key}", kid.as_str());
         for reached in &signer.upstreams {

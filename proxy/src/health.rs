@@ -24,6 +24,8 @@ pub struct Health<'g> {
     /// How the proxy's own side is.
     conditions: &'g [Condition],
     freeze: Option<&'g signing_core::gate::Freeze>,
+    /// Whether only the fleet stops it.
+    of_fleet: bool,
     now: Moment,
 }
 
@@ -112,8 +114,9 @@ impl<'g> Health<'g> {
         let reached = !signers.is_empty() && conditions::first_failed(conditions).is_none();
         let own = reached && signers.iter().all(|signer| signer.refusal.is_none());
         let ok = reached && signers.iter().all(SignerHealth::signs);
+        let of_fleet = gates.is_stopped_by_fleet_alone();
         let session = gates.armed(now, wall).map(|armed| &**armed);
-        Self { ok, own, signers, session, conditions, freeze: gates.freeze(), now }
+        Self { ok, own, signers, session, conditions, freeze: gates.freeze(), of_fleet, now }
     }
 
     /// How much is out, of the signer of which the most is.
@@ -154,6 +157,7 @@ impl<'g> Health<'g> {
             reason: freeze.reason.clone(),
             by: freeze.by.clone(),
             since: rfc3339(freeze.at),
+            of_fleet: self.of_fleet,
         });
         admin::Health {
             ok: self.ok,

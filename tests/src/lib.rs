@@ -33,6 +33,7 @@ pub mod crowd;
 pub mod deaf;
 pub mod fault_proxy;
 pub mod faulty;
+pub mod fleet;
 pub mod imds;
 pub mod journal;
 pub mod kms;

@@ -57,13 +57,14 @@ fn the_example_configuration_documents_every_key() {
     let config = scratch.write(
         "c.toml",
         "x = 1\n[deployment]\nx = 1\n[server]\nx = 1\n[server.tls]\nx = 1\n[metrics]\nx = 1\n[admin]\nx = 1\n\
-         [state]\nx = 1\n[registry]\nx = 1\n[gate]\nx = 1\n[[signers]]\nkid = \"k\"\nx = 1\n\
+         [state]\nx = 1\n[registry]\nx = 1\n[gate]\nx = 1\n[fleet]\nx = 1\n[fleet.approvers]\nx = 1\n\
+         [[fleet.approvers.roles]]\nrole = \"r\"\nprincipals = [\"a\"]\nx = 1\n[[signers]]\nkid = \"k\"\nx = 1\n\
          [[signers.upstreams]]\nprovider = \"aws-kms\"\nx = 1\n[[callers]]\nname = \"c.example\"\nx = 1\n\
          [[callers.signers]]\nkid = \"k\"\nx = 1\n",
     );
     let said = said(&check(&config, &[]));
     let lists: Vec<_> = said.lines().filter_map(|line| line.split_once("known here: ")).collect();
-    assert_eq!(lists.len(), 13, "{said}");
+    assert_eq!(lists.len(), 16, "{said}");
     for (section, keys) in lists {
         for key in keys.split(", ") {
             let documented = example.lines().any(|line| {

@@ -88,6 +88,8 @@ async fn a_list_in_the_place_of_a_command_changes_nothing() {
     let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
     for (path, body) in [
         ("/v1/freeze", json!(["stop"])),
+        ("/v1/fleet/freeze", json!(["01010101010101010101010101010101", "stop", "somebody"])),
+        ("/v1/fleet/statement", json!(["e30=", "e30="])),
         ("/v1/unseal", json!(["ec", false, "why"])),
         ("/v1/unseal", json!([null, true, "why"])),
         ("/v1/drill", json!(["ec", 5, true])),
@@ -175,6 +177,8 @@ fn documents() -> Vec<(&'static str, Value, Read)> {
                 "freeze": {"reason": "r", "by": "b", "at": "2026-01-01T00:00:00Z"},
                 "seals": {"ec": {"detail": "d", "at": "2026-01-01T00:00:00Z"}},
                 "audit_seal": {"detail": "d", "at": "2026-01-01T00:00:00Z"},
+                "fleet": {"has_read": true, "ended": [], "held": {"01010101010101010101010101010101":
+                    {"reason": "r", "by": "b", "at": "2026-01-01T00:00:00Z"}}},
                 "journal": head(),
             }),
             reads(monitor::Stored::parse),

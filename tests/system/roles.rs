@@ -17,11 +17,22 @@ const BOTH: u32 = 7005;
 const NOBODY: u32 = 7006;
 
 /// Each path with a body that is refused or does nothing, and the users who may ask for it.
-const TABLE: [(&str, &str, &[u32]); 16] = [
+const TABLE: [(&str, &str, &[u32]); 19] = [
     ("/v1/status", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
     ("/v1/breakglass", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
     ("/v1/doctor", "{}", &[OBSERVER, OPERATOR, SECURITY, BOTH]),
     ("/v1/freeze", "{\"reason\": \"\"}", &[OPERATOR, SECURITY, FLEET, BOTH]),
+    (
+        "/v1/fleet/freeze",
+        "{\"id\": \"\", \"reason\": \"\", \"by\": \"\"}",
+        &[OPERATOR, SECURITY, FLEET, BOTH],
+    ),
+    (
+        "/v1/fleet/statement",
+        "{\"statement_b64\": \"\", \"signature_b64\": \"\"}",
+        &[OPERATOR, SECURITY, FLEET, BOTH],
+    ),
+    ("/v1/fleet/heartbeat", "{}", &[FLEET]),
     ("/v1/unfreeze", "{\"reason\": \"over\"}", &[OPERATOR, SECURITY, BOTH]),
     ("/v1/unseal", "{\"signer_kid\": \"ec\", \"reason\": \"x\"}", &[SECURITY, BOTH]),
     ("/v1/reload", "{}", &[OPERATOR, BOTH]),

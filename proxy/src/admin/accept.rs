@@ -215,7 +215,7 @@ async fn answer(
     let has_room = place.asked();
     let request = Request::from_parts(head, body?);
     // A stop is never too much.
-    if !has_room && request.uri().path() != path::FREEZE {
+    if !has_room && ![path::FREEZE, path::FLEET_FREEZE].contains(&request.uri().path()) {
         return Err(Refusal::new(
             Reason::Overloaded,
             format!(

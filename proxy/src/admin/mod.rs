@@ -3,6 +3,7 @@
 
 mod accept;
 mod breakglass;
+mod fleet;
 mod incident;
 pub mod outside;
 mod peer;
@@ -37,6 +38,7 @@ use crate::workers::Worker;
 use peer::Peer;
 
 pub use accept::serve;
+pub use fleet::Fleet;
 pub use host::socket::SocketError;
 
 /// How long a freeze that is in force waits to be on disk before it says that
@@ -68,6 +70,8 @@ pub struct Admin {
     doctor: Doctor,
     /// Of tokens.
     workers: Arc<[Worker]>,
+    /// The fleet; none: it is of none.
+    fleet: Option<Fleet>,
     /// Runs drills.
     drills: Arc<Drills>,
     /// When the process started.
@@ -81,7 +85,7 @@ impl Admin {
         handles: &Handles,
         config: &Config,
         reloader: Arc<Reloader>,
-        breakglass: Arc<Breakglass>,
+        (breakglass, fleet): (Arc<Breakglass>, Option<Fleet>),
         doctor: Doctor,
         drills: Arc<Drills>,
         workers: Arc<[Worker]>,
@@ -95,6 +99,7 @@ impl Admin {
             connections: handles.connections.clone(),
             reloader,
             breakglass,
+            fleet,
             conditions: Arc::clone(&handles.conditions),
             doctor,
             workers,
@@ -129,18 +134,8 @@ async fn respond(
         (path::FREEZE, &Method::POST) => {
             let Freeze { reason } = read(&request)?;
             let reason = one_line(&reason)?;
-            let reset_before = admin.connections.reset_by_stops();
-            let freezing = admin.monitor.freeze(reason, peer.name_soon().await);
-            let outcome = match tokio::time::timeout(STORE_PATIENCE, freezing).await {
-                Ok(outcome) => outcome.map_err(gone)?,
-                Err(_) => {
-                    Outcome::NotStored("a restart would forget it: the disk does not answer".into())
-                }
-            };
-            // In force since before this line: only what was released earlier can
-            // still be on its way.
-            admin.connections.settle().await;
-            let cut = admin.connections.reset_by_stops() - reset_before;
+            let by = peer.name_soon().await;
+            let (outcome, cut) = settled(admin, admin.monitor.freeze(reason, by)).await?;
             let (frozen, id) = still_frozen(admin);
             answer(outcome, |note| Frozen { frozen, id, connections_cut: Some(cut), note })
         }
@@ -152,6 +147,9 @@ async fn respond(
             let (frozen, id) = still_frozen(admin);
             answer(outcome, |note| Frozen { frozen, id, connections_cut: None, note })
         }
+        (path::FLEET_FREEZE, &Method::POST) => fleet::freeze(admin, peer, &request).await,
+        (path::FLEET_STATEMENT, &Method::POST) => fleet::statement(admin, peer, &request).await,
+        (path::FLEET_HEARTBEAT, &Method::POST) => fleet::heartbeat(admin, &request).await,
         (path::UNSEAL, &Method::POST) => {
             let asked: Unseal = read(&request)?;
             let what = sealed(&asked)?;
@@ -207,6 +205,22 @@ async fn respond(
     }
 }
 
+/// What became of a freeze, and how many connections it reset, once nothing that was released before it
+/// can still arrive.
+async fn settled(
+    admin: &Admin,
+    freezing: impl Future<Output = Result<Outcome, crate::monitor::MonitorGone>>,
+) -> Result<(Outcome, usize), Refusal> {
+    let reset_before = admin.connections.reset_by_stops();
+    let outcome = match tokio::time::timeout(STORE_PATIENCE, freezing).await {
+        Ok(outcome) => outcome.map_err(gone)?,
+        Err(_) => Outcome::NotStored("a restart would forget it: the disk does not answer".into()),
+    };
+    // In force since before this line: only what was released earlier can still be on its way.
+    admin.connections.settle().await;
+    Ok((outcome, admin.connections.reset_by_stops() - reset_before))
+}
+
 /// Whether a freeze is in force, and its name.
 fn still_frozen(admin: &Admin) -> (bool, Option<FreezeId>) {
     let gates = admin.monitor.gates();
@@ -228,6 +242,7 @@ fn status(admin: &Admin) -> Status {
         connections: admin.connections.count(),
         incident: incident::open(admin),
         audit: journal(&admin.journal, gates.audit_stop()),
+        fleet: fleet::in_status(admin),
         workers: admin.workers.iter().map(Worker::message).collect(),
         emergency_signer_connected: None,
         emergency_keys: None,

@@ -31,7 +31,7 @@ use crate::breakglass::Breakglass;
 use crate::breakglass::emergency::{Emergency, Settings};
 use crate::caller_rates::CallerRates;
 use crate::conditions::Sources;
-use crate::config::Environment;
+use crate::config::{Config, Environment};
 use crate::doctor::Doctor;
 use crate::drill::Drills;
 use crate::handles::Handles;
@@ -90,8 +90,16 @@ impl App {
         log: Log,
         signals: Signals,
     ) -> Result<Self, StartError> {
-        let Materials { config, registry, policy, tls, local_doors, audit_key, development_keys } =
-            materials;
+        let Materials {
+            config,
+            registry,
+            policy,
+            tls,
+            local_doors,
+            audit_key,
+            fleet,
+            development_keys,
+        } = materials;
         let (audit_key_id, signer) = (audit_key.key.id(), Settings::of(&config, &registry));
 
         // What can fail for good is claimed first, and the sockets before any thread.
@@ -116,6 +124,7 @@ impl App {
         let (monitor, monitor_tasks) = Monitor::new(
             Gates::new(config.thresholds.clone(), watched, Arc::new(rulebook), now()),
             stored,
+            fleet_rules(&config),
             journal.clone(),
             probed,
             (config.probe.clone(), config.thresholds.window.slow_call),
@@ -156,7 +165,7 @@ impl App {
             &handles,
             &config,
             Arc::clone(&reloader),
-            Arc::clone(&breakglass),
+            (Arc::clone(&breakglass), fleet),
             doctor,
             drills,
             Arc::clone(&workers),
@@ -228,4 +237,10 @@ impl App {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// The fleet's name, empty if there is none, and what a configuration says of it.
+fn fleet_rules(config: &Config) -> (String, Option<signing_core::fleet::Rules>) {
+    let fleet = config.fleet.as_ref();
+    (fleet.map(|fleet| fleet.name.clone()).unwrap_or_default(), fleet.map(|fleet| fleet.rules))
 }

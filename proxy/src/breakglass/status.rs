@@ -43,6 +43,7 @@ impl Breakglass {
                 reason: freeze.reason.clone(),
                 by: freeze.by.clone(),
                 since: rfc3339(freeze.at),
+                of_fleet: gates.is_stopped_by_fleet_alone(),
             }),
             session: gates.armed(now(), wall_now()).map(|armed| session(armed, known)),
             refused_signer: self

@@ -3,6 +3,8 @@
 use host::clock::rfc3339;
 use host::log_thread::LogState;
 use mtls::Dated;
+use signing_core::Moment;
+use signing_core::fleet::{Member, OnLoss};
 use time::{Duration, OffsetDateTime};
 
 use super::{Component, Level};
@@ -120,6 +122,24 @@ pub(super) fn emergency_signer(connected: Option<bool>, refused: Option<&str>) -
         ),
         Some(true) | None => Verdict::ok(component),
     }
+}
+
+/// Without a word of the fleet nobody freezes this member together with the others.
+pub(super) fn fleet(member: &Member, now: Moment) -> Verdict {
+    let component = Component::Fleet;
+    let on_loss = member.rules().map(|rules| rules.on_loss);
+    let consequence = match on_loss.filter(|_| member.is_lost(now)) {
+        None => return Verdict::ok(component),
+        Some(OnLoss::Keep) => "freezes of the fleet do not reach this member",
+        Some(OnLoss::Freeze) => "this member does not sign (fleet.on_loss = \"freeze\")",
+    };
+    Verdict::degraded(
+        component,
+        format!(
+            "the fleet was not heard within fleet.lease_s: {consequence}; look at signing-trail on this \
+             machine, its log, and its database"
+        ),
+    )
 }
 
 pub(super) fn log(state: LogState) -> Verdict {

@@ -29,6 +29,8 @@ pub enum Component {
     AdminSocket,
     /// The process that holds the emergency key, where one is configured.
     EmergencySigner,
+    /// The word of the fleet, where one is configured.
+    Fleet,
     /// Where log lines go.
     Log,
     /// The newest reload of the configuration.
@@ -60,12 +62,13 @@ pub struct Conditions {
 
 impl Component {
     /// Every component, in the order in which they are shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ServerCertificate,
         Self::ClientAuthorities,
         Self::RevocationLists,
         Self::AdminSocket,
         Self::EmergencySigner,
+        Self::Fleet,
         Self::Log,
         Self::Reload,
         Self::Clock,
@@ -80,6 +83,7 @@ impl Component {
             Self::RevocationLists => "revocation_lists",
             Self::AdminSocket => "admin_socket",
             Self::EmergencySigner => "emergency_signer",
+            Self::Fleet => "fleet",
             Self::Log => "log",
             Self::Reload => "reload",
             Self::Clock => "clock",

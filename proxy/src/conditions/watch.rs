@@ -17,6 +17,7 @@ use crate::breakglass::emergency::Emergency;
 use crate::breakglass::heads::Heads;
 use crate::handles::Handles;
 use crate::log::Log;
+use crate::monitor::Monitor;
 use crate::reload::Reloader;
 use mtls::ServerTls;
 
@@ -36,6 +37,8 @@ pub struct Sources {
     reloader: Arc<Reloader>,
     /// The emergency signer.
     emergency: Emergency,
+    /// What is heard of the fleet.
+    monitor: Monitor,
     /// The log.
     log: Log,
     /// When this machine last wrote the journal before the start.
@@ -52,7 +55,8 @@ impl Sources {
         log: Log,
         journal_written: Option<OffsetDateTime>,
     ) -> Self {
-        Self { tls, reloader, emergency: handles.emergency.clone(), log, journal_written }
+        let (emergency, monitor) = (handles.emergency.clone(), handles.monitor.clone());
+        Self { tls, reloader, emergency, monitor, log, journal_written }
     }
 }
 
@@ -100,6 +104,7 @@ fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Op
         judge::revocation_lists(tls.revocation_lists(), wall),
         judge::admin_socket(lost.as_deref().map(String::as_str)),
         judge::emergency_signer(connected, refused_log.as_ref().map(|log| log.why.as_str())),
+        judge::fleet(&sources.monitor.fleet(), now()),
         judge::log(sources.log.state()),
         judge::reload(refused.as_deref().map(String::as_str)),
         judge::clock(wall, sources.journal_written, set),

@@ -22,6 +22,7 @@ impl Config {
             audit: Audit { dir, key_file, previous_key_file: _, segment_bytes, reader_group },
             signers: _,
             breakglass: Breakglass { min_outage, signer_socket, sign_timeout },
+            fleet,
             // What a reload is for.
             registry_file: _,
             thresholds: _,
@@ -51,6 +52,7 @@ impl Config {
         changes.compare("breakglass.min_outage_s", min_outage, &next.breakglass.min_outage);
         changes.compare("breakglass.signer_socket", signer_socket, &next.breakglass.signer_socket);
         changes.compare("breakglass.sign_timeout_ms", sign_timeout, &next.breakglass.sign_timeout);
+        changes.compare("fleet", fleet, &next.fleet);
         changes.server(server, &next.server);
         changes.signers(self, next);
         changes.0

@@ -9,6 +9,7 @@
 mod aws_kms;
 mod changes;
 mod credential;
+mod fleet;
 mod gate;
 mod grants;
 mod local;
@@ -32,6 +33,7 @@ use upstream::settings::{AwsKms, Pkcs11, Prefer, Proxies};
 use crate::caller_rates::Rate;
 use host::{files, section};
 
+pub(crate) use fleet::APPROVERS as FLEET_APPROVERS;
 pub use host::environment::{Environment, reason};
 pub use host::mistakes::ConfigError;
 pub use local::{Local, LocalCaller, LocalListen, Proof};
@@ -63,6 +65,8 @@ pub struct Config {
     pub signers: BTreeMap<Kid, Signer>,
     /// Break-glass.
     pub breakglass: Breakglass,
+    /// The fleet that this proxy is a member of.
+    pub fleet: Option<Fleet>,
     /// Who may use them.
     pub callers: BTreeMap<Caller, Rules>,
     /// How often those of them may ask that have a limit.
@@ -237,6 +241,17 @@ pub struct Breakglass {
     pub signer_socket: Option<PathBuf>,
     /// One emergency signature.
     pub sign_timeout: Duration,
+}
+
+/// A fleet, as its members' configurations describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// Its name, the same at every member.
+    pub name: String,
+    /// What applies while it is not heard, and after how long.
+    pub rules: signing_core::fleet::Rules,
+    /// Who may end its freezes.
+    pub approvers: approvers::Settings,
 }
 
 /// A signer's upstreams, which all hold its one key.

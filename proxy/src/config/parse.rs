@@ -8,6 +8,7 @@ use std::time::Duration;
 use signing_core::admin::Role;
 use toml::Table;
 
+use super::fleet;
 use super::gate;
 use super::grants;
 use super::local;
@@ -50,6 +51,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
     };
     let (thresholds, probe) = gate::read(root.section("gate"));
     let breakglass = breakglass(root.section("breakglass"), directory);
+    let fleet = fleet::read(root.section("fleet"), directory);
     let upstreams = Upstreams { directory, environment, setting, asking: &asking };
     let (signers, kids) = upstreams.signers(root.sections("signers"), &mistakes);
     let callers = grants::callers(root.sections("callers"), &kids);
@@ -69,6 +71,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
         probe,
         signers,
         breakglass,
+        fleet,
         callers: callers.rules,
         caller_rates: callers.rates,
         aliases,

@@ -75,7 +75,7 @@ pub fn rebuild(materials: &Materials, reason: &str) -> Result<Rebuilt, RebuildEr
     in_force.freeze =
         Some(Frozen { at: wall_now(), by: host::user::ourselves(), id: freeze_id(), reason });
     let witness = Witness { log, head };
-    let state = Stored { in_force, audit_seal: None, witness: Some(witness) };
+    let state = Stored { in_force, witness: Some(witness), ..Stored::default() };
     let aside = store.put_aside()?;
     // Dying before this is stored leaves no file: the same command makes it then.
     store.save(&state)?;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use approvers::{Approvers, Settings};
 use audit::AuditKey;
 use development::DevelopmentKey;
 use host::clock::wall_now;
@@ -16,7 +17,8 @@ use signing_core::registry::Document;
 use signing_core::{Algorithm, Kid, Policy, Registry, json};
 use time::OffsetDateTime;
 
-use crate::config::{Config, ConfigError, Draft, Environment, Upstream};
+use crate::admin::Fleet;
+use crate::config::{self, Config, ConfigError, Draft, Environment, FLEET_APPROVERS, Upstream};
 use crate::server::{LocalDoor, registry_json};
 use host::files;
 
@@ -35,6 +37,8 @@ pub struct Materials {
     pub local_doors: Vec<Arc<LocalDoor>>,
     /// The key that signs the journal's records.
     pub audit_key: RegisteredAuditKey,
+    /// Who may end the fleet's freezes, if there is a fleet.
+    pub fleet: Option<Fleet>,
     /// The development provider's keys, if there are any.
     pub development_keys: BTreeMap<Kid, DevelopmentKey>,
 }
@@ -67,6 +71,7 @@ impl Materials {
         let development_keys = development_keys(&config);
         let local_doors = LocalDoor::load(&config.server.local);
         let audit_key = audit_key(&config, registry.as_ref().ok());
+        let fleet = fleet(&config).map_err(|found| mistakes.extend(found)).unwrap_or_default();
         match (registry, tls, development_keys, audit_key, local_doors) {
             (Ok(registry), Ok(tls), Ok(development_keys), Ok(Some(audit_key)), Ok(local_doors))
                 if mistakes.is_empty() =>
@@ -77,6 +82,7 @@ impl Materials {
                     tls,
                     local_doors,
                     audit_key,
+                    fleet,
                     development_keys,
                     config,
                 })
@@ -241,6 +247,29 @@ fn audit_key(
              pkey -in {file} -pubout"
         )]),
     }
+}
+
+/// Reads who may end the fleet's freezes. A file that is not named is the configuration's mistake.
+fn fleet(config: &Config) -> Result<Option<Fleet>, Vec<String>> {
+    let Some(config::Fleet { name, approvers: Settings { file, roles, rules }, .. }) =
+        &config.fleet
+    else {
+        return Ok(None);
+    };
+    if file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let approvers = Approvers::load(FLEET_APPROVERS, file, roles)?;
+    let is_filled = |role: &&String| approvers.iter().any(|(_, one)| one.roles.contains(*role));
+    if !rules.required_roles.iter().any(|role| is_filled(&role)) {
+        let roles: Vec<_> = rules.required_roles.iter().map(String::as_str).collect();
+        return Err(vec![format!(
+            "{FLEET_APPROVERS}.roles: nobody has the role {}, so a freeze of the fleet would never end; add \
+             [[{FLEET_APPROVERS}.roles]] with role and principals",
+            roles.join(" or ")
+        )]);
+    }
+    Ok(Some(Fleet { name: name.clone(), approvers, rules: rules.clone() }))
 }
 
 fn development_keys(config: &Config) -> Result<BTreeMap<Kid, DevelopmentKey>, Vec<String>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use signing_core::breakglass::ProxyEnd;
 use signing_core::evidence::Observation;
+use signing_core::fleet::{Ending, FreezeId, Joining, Verified};
 use signing_core::gate::{Armed, Thresholds};
 use signing_core::incident::IncidentId;
 use signing_core::journal::{Frozen, OpenIncident, SealedFor};
@@ -21,6 +22,17 @@ pub(super) enum Command {
     Freeze { reason: String, by: String, reply: oneshot::Sender<Outcome> },
     /// Its end.
     Unfreeze { reason: String, by: String, reply: oneshot::Sender<Outcome> },
+    /// A freeze of the fleet.
+    FleetFreeze {
+        id: FreezeId,
+        freeze: Frozen,
+        presented_by: String,
+        reply: oneshot::Sender<Outcome>,
+    },
+    /// A statement that was verified.
+    FleetEnd { verified: Verified, presented: Presented, reply: oneshot::Sender<Outcome> },
+    /// The agent has read the fleet.
+    FleetHear { reply: oneshot::Sender<Outcome> },
     /// The end of a seal.
     Unseal { what: Sealed, reason: String, by: String, reply: oneshot::Sender<Outcome> },
     /// Another rulebook, other thresholds, another way of probing.
@@ -97,11 +109,26 @@ pub enum Sealed {
     Journal,
 }
 
-/// What an operator wants to end: recorded first, stored second, in force third.
+/// A statement as it was presented, for its record.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// By a peer of the admin socket.
+    pub by: String,
+    /// Base64 of its bytes.
+    pub statement_b64: String,
+    /// Its signature, armored.
+    pub signature: String,
+}
+
+/// What is to be loosened: recorded first, stored second, in force third.
 #[derive(Debug)]
 pub(super) enum Loosen {
     /// That freeze.
     Freeze { freeze: Frozen, by: String, reply: oneshot::Sender<Outcome> },
+    /// Freezes of the fleet, by a statement.
+    Fleet { ending: Box<Ending>, reply: oneshot::Sender<Outcome> },
+    /// The stop of a member that has never read its fleet.
+    Join { joining: Joining, reply: oneshot::Sender<Outcome> },
     /// That incident.
     Incident { open: OpenIncident, by: String, reply: oneshot::Sender<Outcome> },
     /// That seal.
@@ -119,6 +146,8 @@ impl Loosen {
     pub(super) fn into_reply(self) -> oneshot::Sender<Outcome> {
         match self {
             Self::Freeze { reply, .. }
+            | Self::Fleet { reply, .. }
+            | Self::Join { reply, .. }
             | Self::Incident { reply, .. }
             | Self::Seal { reply, .. } => reply,
         }

@@ -5,6 +5,7 @@
 mod command;
 mod disk;
 mod evidence;
+mod fleet;
 mod incident;
 mod operator;
 mod prober;
@@ -21,6 +22,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use audit::Journal;
 use host::clock::{now, wall_now};
 use release::Probes;
+use signing_core::fleet::{Member, Rules as FleetRules, Verified};
 use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
 use signing_core::journal::{Frozen, InForce, OpenIncident, SealedFor, clock_behind};
 use signing_core::monitor::Probe;
@@ -30,7 +32,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot, watch};
 use upstream::{Latency, Quota, Upstream};
 
-pub use command::{IncidentChange, Outcome, Over, Sealed};
+pub use command::{IncidentChange, Outcome, Over, Presented, Sealed};
 pub use evidence::TrafficEvidence;
 pub(crate) use prober::calls_for_warmth;
 pub use stops::Stops;
@@ -49,6 +51,7 @@ const COMMANDS_MAX: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Monitor {
     gates: Arc<ArcSwap<Snapshot>>,
+    fleet: Arc<ArcSwap<Member>>,
     evidence: Arc<TrafficEvidence>,
     incident: Arc<ArcSwapOption<OpenIncident>>,
     commands: mpsc::Sender<Command>,
@@ -99,6 +102,7 @@ impl Monitor {
     pub fn new(
         mut gates: Gates,
         (store, state): (Store, Stored),
+        (fleet_name, fleet_rules): (String, Option<FleetRules>),
         journal: Journal,
         upstreams: Vec<Probed>,
         (probe, slow_call): (Probe, Duration),
@@ -110,6 +114,9 @@ impl Monitor {
         for (kid, seal) in &state.in_force.seals {
             gates.seal(kid, &seal.detail, now());
         }
+        let member = Member::new(fleet_rules, state.fleet_memory());
+        gates.set_fleet_stop(fleet::stop_of(&member));
+        let shown_fleet = Arc::new(ArcSwap::from_pointee(member.clone()));
         gates.set_audit_stop(disk::audit_stop(&journal, state.audit_seal.as_ref()));
         let evidence = Arc::new(TrafficEvidence::new(gates.watched(), slow_call));
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
@@ -120,6 +127,7 @@ impl Monitor {
         let incident = Arc::new(ArcSwapOption::new(state.in_force.incident.clone().map(Arc::new)));
         let monitor = Self {
             gates: Arc::clone(&published),
+            fleet: Arc::clone(&shown_fleet),
             evidence: Arc::clone(&evidence),
             incident: Arc::clone(&incident),
             commands: commands.clone(),
@@ -140,6 +148,11 @@ impl Monitor {
             state,
             retry_in: None,
             witness_in: 0,
+            was_lost: member.is_lost(now()),
+            fleet: member,
+            fleet_name,
+            shown_fleet,
+            is_joining: false,
             metrics: Arc::clone(&metrics),
         };
         let tasks =
@@ -197,6 +210,45 @@ impl Monitor {
     /// [`MonitorGone`].
     pub async fn unfreeze(&self, reason: String, by: String) -> Result<Outcome, MonitorGone> {
         self.ask(|reply| Command::Unfreeze { reason, by, reply }).await
+    }
+
+    /// Obeys a freeze of the fleet, at once; the answer says whether it is also on disk.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn fleet_freeze(
+        &self,
+        id: FreezeId,
+        freeze: Frozen,
+        presented_by: String,
+    ) -> Result<Outcome, MonitorGone> {
+        self.ask(|reply| Command::FleetFreeze { id, freeze, presented_by, reply }).await
+    }
+
+    /// Ends freezes of the fleet by a statement that was verified, once that is recorded and on disk.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn fleet_end(
+        &self,
+        verified: Verified,
+        presented: Presented,
+    ) -> Result<Outcome, MonitorGone> {
+        self.ask(|reply| Command::FleetEnd { verified, presented, reply }).await
+    }
+
+    /// The agent has read the fleet, and has presented all that it read.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn fleet_hear(&self) -> Result<Outcome, MonitorGone> {
+        self.ask(|reply| Command::FleetHear { reply }).await
+    }
+
+    /// What this member knows of its fleet.
+    #[must_use]
+    pub fn fleet(&self) -> arc_swap::Guard<Arc<Member>> {
+        self.fleet.load()
     }
 
     /// Unseals a signer or the journal, once that is recorded and on disk.

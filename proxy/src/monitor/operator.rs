@@ -39,7 +39,15 @@ impl Writer {
     /// trace, and what a restart would bring back has not ended.
     pub(super) fn unfreeze(&mut self, reason: &str, by: String, reply: oneshot::Sender<Outcome>) {
         let Some(freeze) = self.state.in_force.freeze.clone() else {
-            return disk::tell(reply, Outcome::Nothing("no freeze is in force".into()));
+            let why = match self.gates.freeze_in_force() {
+                None => "no freeze is in force".to_owned(),
+                Some(stop) => format!(
+                    "no operator of this proxy froze it: it is stopped by {}: {}; a freeze of the fleet \
+                     ends by a signed statement only: signctl unfreeze --statement FILE",
+                    stop.by, stop.reason
+                ),
+            };
+            return disk::tell(reply, Outcome::Nothing(why));
         };
         let record = Record::Unfreeze(journal::Unfreeze {
             by: &by,
@@ -96,6 +104,10 @@ impl Writer {
         let mut state = self.state.clone();
         match &loosen {
             Loosen::Freeze { .. } => state.in_force.freeze = None,
+            Loosen::Fleet { ending, .. } => state.remember(&ending.applied_to(self.fleet.memory())),
+            Loosen::Join { joining, .. } => {
+                state.remember(&joining.applied_to(self.fleet.memory()));
+            }
             Loosen::Incident { .. } => state.in_force.incident = None,
             Loosen::Seal { what: Sealed::Signer(kid), .. } => {
                 state.in_force.seals.remove(kid);
@@ -106,7 +118,7 @@ impl Writer {
     }
 
     /// The journal says that it ended, and it did not: what is in force is recorded again.
-    fn record_again(&self, loosen: &Loosen) {
+    fn record_again(&mut self, loosen: &Loosen) {
         let in_force = &self.state.in_force;
         let record = match loosen {
             Loosen::Freeze { freeze, .. } if in_force.freeze.as_ref() == Some(freeze) => {
@@ -127,6 +139,9 @@ impl Writer {
                     upstream: None,
                 })
             }
+            Loosen::Fleet { ending, .. } => return self.record_fleet_again(ending),
+            // The next heartbeat begins it again.
+            Loosen::Join { .. } => return self.is_joining = false,
             Loosen::Incident { open, .. } if in_force.incident.as_ref() == Some(open) => {
                 Record::IncidentBegun(journal::IncidentBegun {
                     by: &open.by,
@@ -165,6 +180,12 @@ impl Writer {
             }
             (Then::Loosen(Loosen::Freeze { freeze, by, reply }), None) => {
                 self.end_freeze(&freeze, &by, reply);
+            }
+            (Then::Loosen(Loosen::Fleet { ending, reply }), None) => {
+                self.fleet_ended(&ending, reply)
+            }
+            (Then::Loosen(Loosen::Join { joining, reply }), None) => {
+                self.fleet_joined(joining, reply);
             }
             (Then::Loosen(Loosen::Incident { open, by, reply }), None) => {
                 self.end_incident(&open, &by, reply);

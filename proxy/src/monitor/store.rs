@@ -6,7 +6,7 @@
 //! old state or the new, never half of one. A thread of its own writes, so that
 //! a disk that hangs holds up no gate and no freeze.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,6 +15,7 @@ use std::sync::mpsc::{self, SyncSender};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
+use signing_core::fleet::{FreezeId, Memory};
 use signing_core::journal::{Frozen, Head, InForce, OpenIncident, SealedFor, SignerLogs};
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{Kid, json};
@@ -40,6 +41,10 @@ pub struct Stored {
     pub in_force: InForce,
     /// The journal's seal, if it is in force.
     pub audit_seal: Option<SealedFor>,
+    /// Whether this member has ever read its fleet.
+    pub has_read_fleet: bool,
+    /// The freezes of the fleet that a statement ended, the newest last.
+    pub ended: VecDeque<FreezeId>,
     /// How much of the journal was on disk, at most some seconds ago.
     pub witness: Option<Witness>,
 }
@@ -202,10 +207,27 @@ struct OnDisk {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     incident: Option<OpenIncident>,
     seals: BTreeMap<String, SealedFor>,
+    #[serde(default, skip_serializing_if = "FleetOnDisk::is_nothing")]
+    fleet: FleetOnDisk,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_seal: Option<SealedFor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     journal: Option<WitnessOnDisk>,
+}
+
+/// What of the fleet has to survive: a member that forgot a freeze would sign.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FleetOnDisk {
+    has_read: bool,
+    held: BTreeMap<FreezeId, Frozen>,
+    ended: VecDeque<FreezeId>,
+}
+
+impl FleetOnDisk {
+    fn is_nothing(&self) -> bool {
+        !self.has_read && self.held.is_empty() && self.ended.is_empty()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -249,14 +271,33 @@ impl Stored {
             // The logs of emergency signers are the journal's to tell.
             in_force: InForce {
                 freeze: on_disk.freeze,
-                fleet: BTreeMap::new(),
+                fleet: on_disk.fleet.held,
                 incident: on_disk.incident,
                 seals,
                 signer_logs: SignerLogs::default(),
             },
             audit_seal: on_disk.audit_seal,
+            has_read_fleet: on_disk.fleet.has_read,
+            ended: on_disk.fleet.ended,
             witness: witness.transpose()?,
         })
+    }
+
+    /// What a member of a fleet remembers.
+    #[must_use]
+    pub fn fleet_memory(&self) -> Memory {
+        Memory {
+            has_read: self.has_read_fleet,
+            held: self.in_force.fleet.clone(),
+            ended: self.ended.clone(),
+        }
+    }
+
+    /// Takes in what a member of a fleet has to remember.
+    pub fn remember(&mut self, memory: &Memory) {
+        self.has_read_fleet = memory.has_read;
+        self.in_force.fleet.clone_from(&memory.held);
+        self.ended.clone_from(&memory.ended);
     }
 
     /// The file's content.
@@ -264,12 +305,17 @@ impl Stored {
     /// # Errors
     /// None, in practice: its form is plain.
     pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
-        let InForce { freeze, incident, seals, .. } = &self.in_force;
+        let InForce { freeze, fleet, incident, seals, .. } = &self.in_force;
         let seals = seals.iter().map(|(kid, seal)| (kid.to_string(), seal.clone()));
         let on_disk = OnDisk {
             freeze: freeze.clone(),
             incident: incident.clone(),
             seals: seals.collect(),
+            fleet: FleetOnDisk {
+                has_read: self.has_read_fleet,
+                held: fleet.clone(),
+                ended: self.ended.clone(),
+            },
             audit_seal: self.audit_seal.clone(),
             journal: self.witness.map(|Witness { log, head }| WitnessOnDisk {
                 log: log.to_string(),

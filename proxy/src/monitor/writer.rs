@@ -9,6 +9,7 @@ use audit::{Journal, Trouble};
 use host::clock::{now, wall_now};
 use signing_core::Kid;
 use signing_core::breakglass::End;
+use signing_core::fleet::Member;
 use signing_core::gate::{
     Armed, AuditStop, Gates, Place, Snapshot, State, Transition, UpstreamChange,
 };
@@ -51,6 +52,16 @@ pub(super) struct Writer {
     /// Folds until the journal's newest record is stored.
     pub(super) witness_in: u32,
     pub(super) metrics: Arc<Metrics>,
+    /// What this member of a fleet knows.
+    pub(super) fleet: Member,
+    /// The fleet's name; empty: it is of none.
+    pub(super) fleet_name: String,
+    /// What of it everyone else sees.
+    pub(super) shown_fleet: Arc<ArcSwap<Member>>,
+    /// Whether the first reading is on its way to the disk.
+    pub(super) is_joining: bool,
+    /// Whether the fleet was not heard when it was looked at last.
+    pub(super) was_lost: bool,
 }
 
 impl Writer {
@@ -72,6 +83,7 @@ impl Writer {
                 _ = fold.tick() => {
                     self.look_at_the_journal();
                     self.fold();
+                    self.watch_fleet();
                     self.retry();
                     self.witness();
                 }
@@ -87,6 +99,13 @@ impl Writer {
             }
             Command::Freeze { reason, by, reply } => self.freeze(reason, by, reply),
             Command::Unfreeze { reason, by, reply } => self.unfreeze(&reason, by, reply),
+            Command::FleetFreeze { id, freeze, presented_by, reply } => {
+                self.fleet_freeze(id, freeze, &presented_by, reply);
+            }
+            Command::FleetEnd { verified, presented, reply } => {
+                self.fleet_end(verified, &presented, reply);
+            }
+            Command::FleetHear { reply } => self.fleet_hear(reply),
             Command::Unseal { what, reason, by, reply } => self.unseal(what, reason, by, reply),
             Command::Reload { rulebook, thresholds, probe, reply } => {
                 self.evidence.traffic().set_slow_call(thresholds.window.slow_call);

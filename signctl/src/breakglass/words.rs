@@ -60,7 +60,7 @@ pub(super) fn status(known: &Breakglass) -> Said {
             held(stray)
         ));
     }
-    lines.extend(known.freeze.as_ref().map(|FreezeInForce { id, since, by, reason }| {
+    lines.extend(known.freeze.as_ref().map(|FreezeInForce { id, since, by, reason, .. }| {
         let id = id.map(|id| format!(" (freeze {id})")).unwrap_or_default();
         format!("FROZEN since {since} by {by}: {reason}{id}")
     }));

@@ -130,13 +130,13 @@ fn incident(text: &str) -> Result<IncidentId, String> {
 }
 
 /// What became of the freeze, or why it is not in force. One that is in force stays as it is: a new one
-/// would end a session that signs under it.
+/// would end a session that signs under it. What only the fleet stops does not count: it ends elsewhere.
 fn freeze(flags: &Flags, socket: &Path) -> Result<String, String> {
     if flags.no_freeze {
         return Ok("not frozen, as you asked".to_owned());
     }
     let health = client::get(socket, path::STATUS).and_then(|reply| reply.read::<Health>());
-    if health.is_ok_and(|health| health.frozen) {
+    if health.is_ok_and(|health| health.freeze.is_some_and(|freeze| !freeze.of_fleet)) {
         return Ok("frozen already".to_owned());
     }
     let freeze = Freeze { reason: format!("{}: {}", flags.id, flags.reason) };

@@ -70,6 +70,7 @@ pub(crate) fn proxy() -> ProxyStatus {
             trouble: None,
         },
         workers: Vec::new(),
+        fleet: None,
         emergency_signer_connected: None,
         emergency_keys: None,
         emergency_cannot_arm: Vec::new(),

@@ -3,6 +3,7 @@
 mod emergency;
 #[cfg(test)]
 pub(crate) mod examples;
+mod fleet;
 
 use std::process::ExitCode;
 
@@ -70,7 +71,9 @@ pub(crate) fn status(health: &Health, proxy: &ProxyStatus) -> Said {
         counted(proxy.connections, "connection"),
     ));
     lines.extend(emergency::keys(proxy));
-    if let Some(FreezeInForce { id, since, by, reason }) = &health.freeze {
+    lines.extend(fleet::lines(proxy));
+    let own = health.freeze.as_ref().filter(|freeze| !freeze.of_fleet);
+    if let Some(FreezeInForce { id, since, by, reason, .. }) = own {
         let id = id.map(|id| format!(" (freeze {id})")).unwrap_or_default();
         lines.push(format!("FROZEN since {since} by {by}: {reason}{id}"));
         lines.push("to end it: signctl unfreeze --reason TEXT".to_owned());

@@ -134,6 +134,9 @@ pub struct FreezeInForce {
     pub by: String,
     /// RFC 3339: since when.
     pub since: String,
+    /// Whether the fleet stops it, so that no operator of this proxy can end it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_fleet: bool,
 }
 
 /// `GET /readyz` and `/livez`. Nothing else is read as one: a health that cannot be read says `ok` too.

@@ -22,6 +22,12 @@ pub const ACTIVATE: &str = "/v1/breakglass/activate";
 pub const END: &str = "/v1/breakglass/end";
 /// Accepts the emergency signer that is refused for its log.
 pub const ACCEPT_SIGNER: &str = "/v1/breakglass/accept-signer";
+/// Obeys a freeze of the whole fleet.
+pub const FLEET_FREEZE: &str = "/v1/fleet/freeze";
+/// Ends freezes of the fleet, by a statement that a person signed.
+pub const FLEET_STATEMENT: &str = "/v1/fleet/statement";
+/// Says that the fleet was read, and asks how this member is in it.
+pub const FLEET_HEARTBEAT: &str = "/v1/fleet/heartbeat";
 /// Destroys an emergency key.
 pub const DESTROY: &str = "/v1/breakglass/destroy";
 
@@ -35,10 +41,13 @@ pub const INCIDENT_CAPTURED: &str = "/v1/incident/captured";
 pub const INCIDENT_END: &str = "/v1/incident/end";
 
 /// All of them.
-pub const ALL: [&str; 16] = [
+pub const ALL: [&str; 19] = [
     STATUS,
     FREEZE,
     UNFREEZE,
+    FLEET_FREEZE,
+    FLEET_STATEMENT,
+    FLEET_HEARTBEAT,
     UNSEAL,
     RELOAD,
     DOCTOR,

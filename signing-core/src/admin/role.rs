@@ -11,7 +11,7 @@ pub enum Role {
     Operator,
     /// Answers for keys: ends seals, accepts emergency signers, destroys their keys. Freezes too.
     Security,
-    /// The agent that carries one freeze to many proxies: freezes, and ends nothing.
+    /// The agent that carries the words of a fleet: freezes, and presents what people signed.
     Fleet,
 }
 
@@ -37,7 +37,6 @@ impl Role {
         match asked {
             path::STATUS | path::BREAKGLASS | path::INCIDENT => true,
             path::DOCTOR => self != Self::Fleet,
-            path::FREEZE => self != Self::Observer,
             path::UNFREEZE
             | path::ACTIVATE
             | path::END
@@ -46,6 +45,10 @@ impl Role {
             | path::INCIDENT_END => {
                 matches!(self, Self::Operator | Self::Security)
             }
+            // A statement counts by who signed it, whoever brings it.
+            path::FREEZE | path::FLEET_FREEZE | path::FLEET_STATEMENT => self != Self::Observer,
+            // Only the agent knows whether it has read the fleet.
+            path::FLEET_HEARTBEAT => self == Self::Fleet,
             path::RELOAD | path::DRILL => self == Self::Operator,
             path::UNSEAL | path::ACCEPT_SIGNER | path::DESTROY => self == Self::Security,
             _ => false,
@@ -73,7 +76,15 @@ mod tests {
         let of = |role: Role| path::ALL.into_iter().filter(move |asked| role.may(asked));
         assert_eq!(
             of(Role::Fleet).collect::<Vec<_>>(),
-            [path::STATUS, path::FREEZE, path::BREAKGLASS, path::INCIDENT]
+            [
+                path::STATUS,
+                path::FREEZE,
+                path::FLEET_FREEZE,
+                path::FLEET_STATEMENT,
+                path::FLEET_HEARTBEAT,
+                path::BREAKGLASS,
+                path::INCIDENT
+            ]
         );
         assert_eq!(
             of(Role::Observer).collect::<Vec<_>>(),

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Health, incident::Open};
+use super::incident::Open;
+use super::{FleetMember, Health};
 use crate::breakglass::wire::KeyState;
 
 /// `GET /v1/status`: both in one object. Whoever reads it reads each part by itself, so that neither takes a
@@ -39,6 +40,9 @@ pub struct ProxyStatus {
     pub incident: Option<Open>,
     /// The journal.
     pub audit: JournalStatus,
+    /// How it is in its fleet; none: it is of no fleet and holds no freeze of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetMember>,
     /// Of tokens, where there are any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workers: Vec<Worker>,

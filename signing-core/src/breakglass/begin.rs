@@ -80,8 +80,8 @@ pub fn may_begin(
 fn stopped_by_fleet(stop: &Freeze) -> Refused {
     let reason = &stop.reason;
     let detail = format!(
-        "stopped by its fleet ({reason}): that beats a session. Nothing was used up; look at `signctl \
-         fleet status`, then activate again"
+        "stopped by its fleet ({reason}): that beats a session. Nothing was used up; look at \
+         `signctl status`, then activate again"
     );
     Refused::new(ProxyReason::Frozen, detail)
 }

@@ -137,6 +137,12 @@ impl Snapshot {
         self.fleet_stop.as_ref()
     }
 
+    /// Whether the fleet stops signing, and no operator of this proxy does.
+    #[must_use]
+    pub fn is_stopped_by_fleet_alone(&self) -> bool {
+        self.freeze.is_none() && self.fleet_stop.is_some()
+    }
+
     /// What keeps the journal from recording.
     #[must_use]
     pub fn audit_stop(&self) -> Option<&AuditStop> {

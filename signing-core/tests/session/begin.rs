@@ -6,7 +6,7 @@ use std::time::Duration;
 use signing_core::breakglass::wire::Reason;
 use signing_core::breakglass::{Clause, Draft, ProxyReason, Request, is_out, may_begin};
 use signing_core::evidence::{Evidence, Fault, Observation, Source};
-use signing_core::gate::AuditStop;
+use signing_core::gate::{AuditStop, Freeze};
 use time::format_description::well_known::Rfc3339;
 
 use super::request::draft;
@@ -56,8 +56,16 @@ type Change = fn(&mut Proxy, &mut Draft);
 fn i5_a_session_begins_only_if_every_condition_holds() {
     let (proxy, draft) = ready();
     assert_eq!(proxy.begins(&request(&draft)), Ok(()));
-    let rows: [(ProxyReason, &str, Change); 15] = [
+    let rows: [(ProxyReason, &str, Change); 16] = [
         (ProxyReason::Frozen, "signctl unfreeze", |proxy, _| proxy.freeze()),
+        (ProxyReason::Frozen, "stopped by its fleet", |proxy, draft| {
+            proxy.freeze_as(Some(FREEZE));
+            draft.under_freeze = Some(FREEZE.to_string());
+            let (reason, by) = ("INC-42".to_owned(), "the fleet".to_owned());
+            let since = moment(proxy.now_ms);
+            let stop = Freeze { id: None, reason, by, at: proxy.wall, since };
+            proxy.gates.set_fleet_stop(Some(stop));
+        }),
         (ProxyReason::Frozen, "--under-freeze 01010101010101010101010101010101", |proxy, _| {
             proxy.freeze_as(Some(FREEZE));
         }),

@@ -106,3 +106,28 @@ fn a_freeze_that_is_put_in_force_again_under_its_own_name_ends_no_session() {
     assert!(proxy.gates.freeze(Freeze { reason: "again".to_owned(), ..again }).is_none());
     proxy.release(proxy.permit()).unwrap();
 }
+
+#[test]
+fn i1_what_the_fleet_stops_stops_a_session_under_a_freeze_too_and_does_not_end_it() {
+    let mut proxy = under_freeze();
+    let permit = proxy.permit();
+    assert!(proxy.gates.set_fleet_stop(Some(fleet_stop(&proxy))));
+    proxy.withholds(permit);
+    proxy.refuses(Reason::Frozen);
+    let (now, wall) = (super::moment(proxy.now_ms), proxy.wall);
+    assert!(!proxy.gates.snapshot().is_replaced(&super::kid(SIGNER), now, wall));
+    assert!(proxy.gates.set_fleet_stop(None));
+    proxy.release(proxy.permit()).unwrap();
+    // And none begins.
+    let mut proxy = Proxy::new();
+    proxy.freeze_as(Some(FREEZE));
+    proxy.gates.set_fleet_stop(Some(fleet_stop(&proxy)));
+    let why = proxy.arm_under("INC-1", Some(FREEZE)).unwrap_err();
+    assert!(why.contains("stopped by its fleet"), "{why}");
+}
+
+/// A stop of the fleet, as the proxy gives it to the gates.
+fn fleet_stop(proxy: &Proxy) -> Freeze {
+    let (reason, by) = ("INC-42".to_owned(), "the fleet".to_owned());
+    Freeze { id: None, reason, by, at: proxy.wall, since: super::moment(proxy.now_ms) }
+}

@@ -6,6 +6,13 @@ use super::{Granted, ProxyBuilder};
 use crate::kms::Key;
 
 impl ProxyBuilder<'_> {
+    /// More sections of the config file.
+    #[must_use]
+    pub fn sections(mut self, lines: &str) -> Self {
+        self.sections = lines.to_owned();
+        self
+    }
+
     pub(super) fn config(&self) -> String {
         let mut text = format!(
             "[deployment]\nname = \"test\"\nenvironment = \"test\"\n\
@@ -16,7 +23,7 @@ impl ProxyBuilder<'_> {
              [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n{}\n\
              [state]\ndir = \"state\"\n\
              [audit]\ndir = \"{}\"\nkey_file = \"audit.key\"\nsegment_bytes = {}\n{}\n\
-             [registry]\nfile = \"signers.json\"\n[gate]\n{}\n[breakglass]\n{}\n",
+             [registry]\nfile = \"signers.json\"\n[gate]\n{}\n[breakglass]\n{}\n{}\n",
             self.server,
             self.tls,
             nix::unistd::geteuid(),
@@ -26,6 +33,7 @@ impl ProxyBuilder<'_> {
             self.audit,
             self.gate,
             self.breakglass,
+            self.sections,
         );
         text += &self.local;
         for (kid, key) in &self.signers {

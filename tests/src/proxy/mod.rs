@@ -39,6 +39,7 @@ pub struct ProxyBuilder<'w> {
     audit: String,
     kms: String,
     breakglass: String,
+    sections: String,
     /// Of signers that are not in the KMS: their upstreams' lines.
     upstreams: Vec<(String, String)>,
     endpoint: String,
@@ -100,6 +101,7 @@ impl<'w> ProxyBuilder<'w> {
             audit: String::new(),
             kms: String::new(),
             breakglass: String::new(),
+            sections: String::new(),
             upstreams: Vec::new(),
             endpoint: world.kms.endpoint.clone(),
             directory: "proxy".to_owned(),

@@ -99,9 +99,10 @@ impl Section {
 
     /// The lines that open it in a file of its own, and one of each list above it.
     pub(super) fn open(&self, provider: Option<&str>) -> String {
+        // Sections with lists in them that are no lists themselves.
+        let is_table = |parent: &str| ["server", "fleet.approvers"].contains(&parent);
         let parent = match self.name().rsplit_once('.') {
-            // `[server]` is the only section with lists in it that is no list itself.
-            Some((parent, _)) if self.header.starts_with("[[") && parent != "server" => {
+            Some((parent, _)) if self.header.starts_with("[[") && !is_table(parent) => {
                 format!("[[{parent}]]\n")
             }
             _ => String::new(),
@@ -139,6 +140,9 @@ impl Key {
     /// Other values, of which one should do.
     pub(super) fn others(&self) -> Vec<String> {
         let text = |text: &str| format!("{text:?}");
+        if self.value == "true" {
+            return vec!["false".to_owned()];
+        }
         if let Ok(number) = self.value.parse::<u64>() {
             return vec![(number + 1).to_string(), number.saturating_sub(1).to_string()];
         }
@@ -149,6 +153,7 @@ impl Key {
                 "test",
                 "ledger-2026",
                 "fastest",
+                "freeze",
                 "spiffe://prod.example/other",
                 "alias/other",
             ];

@@ -21,6 +21,10 @@ const PAGE: &str = "docs/reference/configuration.md";
 const BEGIN: &str = "<!-- made by tests/system/configuration_docs/mod.rs: begin -->\n";
 const END: &str = "<!-- made by tests/system/configuration_docs/mod.rs: end -->\n";
 
+/// What the example's approvers file may hold.
+const APPROVERS: &[u8] = b"alice@example.com ssh-ed25519 \
+    AAAAC3NzaC1lZDI1NTE5AAAAIAQAxQiHONhJxhKb1jHr+c5KS0J/Er3qYrdtFx6sl0Te\n";
+
 /// The files that the example names, each also under another name.
 struct Files {
     scratch: Scratch,
@@ -38,6 +42,7 @@ impl Files {
             ("client-ca.pem", pki.ca_pem.as_bytes()),
             ("signers.json", registry.as_bytes()),
             ("audit.key", &audit_key),
+            ("approvers", APPROVERS),
         ] {
             scratch.write(name, content);
             scratch.write(&format!("other-{name}"), content);
@@ -45,9 +50,11 @@ impl Files {
         Self { scratch }
     }
 
-    /// What the parser makes of `text`, in which the example's files are these.
+    /// What the parser makes of `text`, in which the example's files are these, and the proxy is of a
+    /// fleet, so that its section says something.
     fn load(&self, text: &str) -> Result<Config, Vec<String>> {
         let text = text.replace("/etc/signing-proxy/tls/", "").replace("/etc/signing-proxy/", "");
+        let text = text.replace("\nname = \"\"\n", "\nname = \"all\"\n");
         let file = self.scratch.write("signing-proxy.toml", text);
         let loaded = Materials::load(&file, &Environment::default());
         loaded.map(|materials| materials.config).map_err(|error| error.mistakes)
@@ -249,6 +256,9 @@ fn a_key_takes_effect_when_the_page_says_so() {
             "server.local.callers.anyone",
             "audit.previous_key_file",
             "audit.reader_group",
+            "fleet.approvers.unfreeze_roles",
+            "fleet.approvers.roles.role",
+            "fleet.approvers.roles.principals",
             "signers.kid",
             "signers.upstreams.provider",
             "signers.upstreams.endpoint",

@@ -374,6 +374,11 @@ fn frozen(draft: &Draft, known: &Breakglass) -> Option<String> {
         (Some(named), None) => Some(format!(
             "no freeze is in force now; the session may sign under the freeze {named}, and under no other"
         )),
+        (None, Some(freeze)) if freeze.of_fleet => Some(format!(
+            "this proxy is stopped by its fleet ({}), which no request can name: it can be activated only after \
+             that has ended (signctl status)",
+            freeze.reason
+        )),
         (None, Some(freeze)) => Some(format!(
             "this proxy is frozen ({}), and the request does not name that freeze: it can be activated only \
              after signctl unfreeze",
