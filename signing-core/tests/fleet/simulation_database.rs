@@ -7,6 +7,9 @@ use signing_core::fleet::FreezeId;
 use crate::people::Signature;
 use crate::simulation::Random;
 
+/// Freezes that one statement may list.
+const ENDS_MAX: usize = 32;
+
 /// A row of `fleet_statements`.
 #[derive(Clone, Debug)]
 pub(crate) enum Row {
@@ -60,11 +63,11 @@ impl Database {
         if random.below(4) == 0 {
             shown.push(Row::Freeze(invented));
         }
-        // Somebody's signature, over a document that ends everything that is shown.
+        // Somebody's signature, over a document that ends as much of what is shown as one can list.
         let everything = Self::freezes(&self.rows);
         let signatures: Vec<_> = self.rows.iter().filter_map(Row::signature).cloned().collect();
         if !everything.is_empty() && !signatures.is_empty() && random.below(2) == 0 {
-            let ends: Vec<_> = everything.into_iter().collect();
+            let ends: Vec<_> = everything.into_iter().take(ENDS_MAX).collect();
             let bytes = crate::people::draft(&ends, crate::people::NOW, 80_000).to_bytes().unwrap();
             let signature = signatures[random.index(signatures.len())].clone();
             shown.insert(0, Row::Unfreeze { bytes, signature });
