@@ -8,6 +8,7 @@ mod caller;
 mod client;
 mod doctor;
 mod drill;
+mod fleet;
 mod gate;
 mod https;
 mod incident;
@@ -75,12 +76,18 @@ enum Verb {
         #[command(flatten)]
         socket: Socket,
     },
-    /// End a freeze. Gates that are open sign again at once.
-    #[command(after_help = "Example: signctl unfreeze --reason \"INC-42: KMS is well again\"")]
+    /// End a freeze. Gates that are open sign again at once. A freeze of the fleet ends by a statement
+    /// that a person of the configured role signed.
+    #[command(
+        after_help = "Example: signctl unfreeze --reason \"INC-42: KMS is well again\"\n         ssh-keygen -Y sign -n fleet@signing-proxy -f KEY statement.json && signctl unfreeze --statement statement.json"
+    )]
     Unfreeze {
         /// Why signing is safe again; recorded.
-        #[arg(long)]
-        reason: String,
+        #[arg(long, required_unless_present = "statement")]
+        reason: Option<String>,
+        /// A signed statement, which ends freezes of the fleet; its signature is in FILE.sig.
+        #[arg(long, value_name = "FILE", conflicts_with = "reason")]
+        statement: Option<std::path::PathBuf>,
         #[command(flatten)]
         socket: Socket,
     },
@@ -175,8 +182,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             let freeze = Freeze { reason: reason.clone() };
             (client::post(socket, path::FREEZE, &freeze)?, frozen)
         }
+        Verb::Unfreeze { statement: Some(file), .. } => {
+            (client::post(socket, path::FLEET_STATEMENT, &fleet::statement(file)?)?, frozen)
+        }
         Verb::Unfreeze { reason, .. } => {
-            let unfreeze = Unfreeze { reason: reason.clone() };
+            let unfreeze = Unfreeze { reason: reason.clone().unwrap_or_default() };
             (client::post(socket, path::UNFREEZE, &unfreeze)?, frozen)
         }
         Verb::Reload(_) => (client::post(socket, path::RELOAD, &Nothing {})?, |reply| {

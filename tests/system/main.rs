@@ -42,6 +42,7 @@ mod drill;
 mod early_signals;
 mod expectations;
 mod fences;
+mod fleet;
 mod found_by_check;
 mod freeze;
 mod gate;

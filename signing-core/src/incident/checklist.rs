@@ -194,7 +194,7 @@ pub fn checklist(facts: &Facts) -> Vec<Item> {
                 "5.4",
                 "Let deploys and services go on",
                 State::Open,
-                "signctl unfreeze --reason ...".to_owned(),
+                "signctl unfreeze --reason ... (what the fleet froze: --statement FILE)".to_owned(),
             ),
             (None, false) => item(
                 "5.4",

@@ -1,0 +1,3 @@
+//! The fleet: one command stops all members, and starts none.
+
+mod member;
