@@ -13,7 +13,7 @@ pub(super) const DEFAULT: LevelFilter = LevelFilter::INFO;
 const SHOWN_MAX_BYTES: usize = 200;
 
 /// What a line's `target` begins with: our own, and the libraries' that log.
-const TARGETS: [&str; 18] = [
+const TARGETS: [&str; 19] = [
     "admin",
     "audit",
     "aws_",
@@ -21,6 +21,7 @@ const TARGETS: [&str; 18] = [
     "condition",
     "config",
     "credentials",
+    "fleet",
     "gate",
     "h2",
     "hyper",
