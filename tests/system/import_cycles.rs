@@ -7,8 +7,16 @@ use std::path::{Path, PathBuf};
 use system_tests::programs::repository;
 
 /// Crates of which the root is a room; those of the others hold rooms.
-const ROOMS: [&str; 7] =
-    ["approvers", "development", "host", "pkcs11-worker", "release", "signctl", "upstream"];
+const ROOMS: [&str; 8] = [
+    "approvers",
+    "development",
+    "host",
+    "pkcs11-worker",
+    "release",
+    "signctl",
+    "sigv4",
+    "upstream",
+];
 const HOUSES: [&str; 5] = ["audit", "breakglass-signer", "proxy", "signing-core", "trail"];
 
 /// A module by its names below its crate.

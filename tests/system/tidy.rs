@@ -55,6 +55,7 @@ fn rooms_know_only_the_rooms_below_them() {
             &["hyper", "aws_sdk", "signing_proxy::", "http::", "std::net", "development::"],
         ),
         ("release/src", &["tokio", "hyper::", "std::fs", "std::net", "aws_sdk", "signing_proxy::"]),
+        ("sigv4/src", &["tokio", "hyper", "std::fs", "std::net", "aws_sdk", "signing_core"]),
         ("mtls/src", &["hyper", "std::net", "tokio::net", "aws_sdk", "audit::", "signing_proxy::"]),
         ("host/src", &["tokio", "hyper", "aws_sdk", "std::net", "signing_proxy::"]),
         ("approvers/src", &["tokio", "hyper", "aws_sdk", "std::net", "signing_proxy::"]),

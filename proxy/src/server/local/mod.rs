@@ -1,9 +1,9 @@
 //! A local door: callers of this machine, without a client certificate. It proves who calls, and
 //! nothing else: from there on a request passes what every other request passes.
 
+mod claim;
 mod fault;
 mod proofs;
-mod sigv4;
 mod strangers;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +18,9 @@ use super::connections::Listed;
 use super::dialects;
 use super::handshakes::Handshake;
 use crate::config;
+use claim::Claim;
 use proofs::{Proofs, Shown};
-use sigv4::{Claim, Secret};
+use sigv4::Secret;
 
 pub(super) use fault::{Fault, NotProven};
 

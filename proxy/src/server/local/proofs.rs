@@ -10,10 +10,11 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use signing_core::Caller;
+use sigv4::Secret;
 use time::OffsetDateTime;
 
+use super::claim::Claim;
 use super::fault::{Fault, NotProven};
-use super::sigv4::{Claim, Secret};
 use crate::config::{LocalCaller, Proof};
 
 /// The scheme of a token (RFC 6750 2.1).

@@ -2,22 +2,15 @@
 //! Reference): parsed strictly, and checked over the whole request, its body included. No clock
 //! and no randomness: the time is an argument.
 
-use std::fmt::Write as _;
-
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hmac;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, Method};
+use sigv4::{ALGORITHM, Secret, SigningKey, TERMINATOR};
 use time::{Date, Duration, Month, OffsetDateTime, PrimitiveDateTime, Time};
-use zeroize::Zeroizing;
 
 use super::fault::{Fault, NotProven};
 
-/// The only algorithm: not the asymmetric `AWS4-ECDSA-P256-SHA256`, nor a streaming one.
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const SERVICE: &str = "kms";
-const TERMINATOR: &str = "aws4_request";
 /// What has to be signed: where it goes, when, what is asked, and how the body is read.
 const MUST_BE_SIGNED: [&str; 4] = ["content-type", "host", "x-amz-date", "x-amz-target"];
 const DATE: &str = "x-amz-date";
@@ -42,24 +35,6 @@ pub(in crate::server) struct Claim {
     /// `20261125T140311Z`.
     at: String,
     when: OffsetDateTime,
-}
-
-/// A caller's secret, as HMAC begins with it. Never printed; wiped on drop.
-pub(in crate::server) struct Secret(Zeroizing<Vec<u8>>);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
-impl Secret {
-    pub(in crate::server) fn new(secret: &str) -> Self {
-        let mut key = Zeroizing::new(Vec::with_capacity(4 + secret.len()));
-        key.extend_from_slice(b"AWS4");
-        key.extend_from_slice(secret.as_bytes());
-        Self(key)
-    }
 }
 
 impl Claim {
@@ -133,43 +108,31 @@ impl Claim {
                 SKEW_MAX.whole_seconds()
             )));
         }
-        let body_hash = hex::encode(digest(&SHA256, body));
+        let body_hash = sigv4::hex_of_sha256(body);
         if head.headers.contains_key(CONTENT_SHA256)
             && sole(&head.headers, CONTENT_SHA256) != Some(body_hash.as_str())
         {
             return Err(not_valid("`X-Amz-Content-Sha256` is not the SHA-256 of the body"));
         }
         let request = self.canonical_request(&head.headers, &body_hash)?;
-        let scope = format!("{}/{}/{SERVICE}/{TERMINATOR}", self.day, self.region);
-        let request_hash = hex::encode(digest(&SHA256, request.as_bytes()));
-        let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{request_hash}", self.at);
-        let key = [self.day.as_str(), &self.region, SERVICE, TERMINATOR].iter().fold(
-            hmac::Key::new(hmac::HMAC_SHA256, &secret.0),
-            |key, part| {
-                let next = hmac::sign(&key, part.as_bytes());
-                hmac::Key::new(hmac::HMAC_SHA256, next.as_ref())
-            },
-        );
-        // In a time that says nothing of where they differ.
-        hmac::verify(&key, to_sign.as_bytes(), &self.signature)
-            .map_err(|_| not_valid("the signature is not that of this request and secret key"))
+        let key = SigningKey::new(secret, &self.day, &self.region, SERVICE);
+        if key.has_signed(&self.at, &request, &self.signature) {
+            return Ok(());
+        }
+        Err(not_valid("the signature is not that of this request and secret key"))
     }
 
     /// The request as it is signed. The method, the path and the query are those that
     /// [`Self::read`] takes.
     fn canonical_request(&self, headers: &HeaderMap, body_hash: &str) -> Result<String, NotProven> {
-        let mut text = "POST\n/\n\n".to_owned();
-        for name in &self.signed_headers {
-            let value = sole(headers, name).ok_or_else(|| {
-                incomplete("a signed header is missing, given twice, or not ASCII")
-            })?;
-            // Blanks around and between words count as one (canonical headers).
-            let words: Vec<_> = value.split(' ').filter(|word| !word.is_empty()).collect();
-            // Writing into a string does not fail.
-            let _ = writeln!(text, "{name}:{}", words.join(" "));
-        }
-        let _ = write!(text, "\n{}\n{body_hash}", self.signed_headers.join(";"));
-        Ok(text)
+        let value_of = |name| {
+            sole(headers, name)
+                .ok_or_else(|| incomplete("a signed header is missing, given twice, or not ASCII"))
+        };
+        let names = self.signed_headers.iter();
+        let signed = names.map(|name| Ok((name.as_str(), value_of(name)?)));
+        let signed: Vec<_> = signed.collect::<Result<_, NotProven>>()?;
+        Ok(sigv4::canonical_request(signed.into_iter(), body_hash))
     }
 }
 
