@@ -4,7 +4,7 @@
 use host::environment::Environment;
 use host::identifier;
 use host::section::Section;
-use upstream::settings::{AwsKms, Proxies};
+use upstream::settings::{AwsKms, Client, Proxies};
 
 use super::Setting;
 
@@ -86,6 +86,15 @@ pub(super) fn read(
             ),
         );
     }
+    let client = match section.text("client").unwrap_or_default().as_str() {
+        "lean" | "" => Client::Lean,
+        "sdk" => Client::Sdk,
+        other => {
+            let quoted = identifier::quoted(other);
+            section.mistake("client", format!("is {quoted}, expected \"lean\" or \"sdk\""));
+            Client::Lean
+        }
+    };
     let retries = section.number("retries_per_second_max", 10, 0..=10_000);
     AwsKms {
         key_id: key_id.map(|(key_id, _)| key_id).unwrap_or_default(),
@@ -93,6 +102,7 @@ pub(super) fn read(
             .map(|(endpoint, _)| endpoint)
             .unwrap_or_else(|| default_endpoint(&region, environment.is_true(FIPS))),
         region,
+        client,
         connect_timeout,
         call_timeout,
         retries_per_second_max: u32::try_from(retries).unwrap_or(0),

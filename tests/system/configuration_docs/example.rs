@@ -153,6 +153,7 @@ impl Key {
                 "test",
                 "ledger-2026",
                 "fastest",
+                "sdk",
                 "freeze",
                 "spiffe://prod.example/other",
                 "alias/other",

@@ -92,6 +92,16 @@ impl CredentialChain {
         }))
     }
 
+    /// Holds these, and never looks for others.
+    #[cfg(test)]
+    pub(super) fn holding(id: &str, secret: &str, token: Option<&str>) -> Self {
+        let chain = Self::new("eu-test-1", &Proxies::default());
+        let credentials = Credentials::new(id, secret, token.map(str::to_owned), None, "test");
+        let loaded = Loaded { credentials, source: "a test".to_owned(), is_fixed: true };
+        chain.0.held.store(Some(Arc::new(Held::new(loaded, 0, now(), wall_now()))));
+        chain
+    }
+
     /// What requests are signed with; waits if they are being loaded and there were none before.
     ///
     /// # Errors
@@ -259,6 +269,11 @@ impl Held {
         let look_again = (!is_fixed).then(|| now.after(look_again(left, random())));
         let ends = left.zip(ends).map(|(left, at)| (now.after(left), at));
         Self { credentials, source, is_fixed, serial, loaded: now, look_again, ends }
+    }
+
+    /// What signs requests, and a number that changes with it.
+    pub(super) fn signs_with(&self) -> (u64, &Credentials) {
+        (self.serial, &self.credentials)
     }
 
     fn has_ended(&self, now: Moment) -> bool {

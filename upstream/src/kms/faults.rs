@@ -7,90 +7,115 @@ use std::error::Error as StdError;
 
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use signing_core::evidence::Fault;
 
 use crate::UpstreamError;
 
-/// What a failed call tells: from the SDK's error to what is known.
-pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>) -> UpstreamError
-where
-    E: ProvideErrorMetadata + StdError + 'static,
-{
-    let (fault, detail) = known(error);
-    UpstreamError::Failed { fault, detail: detail.chars().take(DETAIL_MAX_CHARS).collect() }
+/// What is known of a call that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CallFailed {
+    pub(super) fault: Fault,
+    /// In words.
+    detail: String,
+    /// KMS's error code, if it answered with one.
+    code: Option<String>,
 }
 
-/// The same, without words for a person.
-pub(super) fn fault_of_call<E>(error: &SdkError<E, HttpResponse>) -> Fault
-where
-    E: ProvideErrorMetadata + StdError + 'static,
-{
-    known(error).0
-}
+impl CallFailed {
+    fn new(fault: Fault, detail: impl Into<String>) -> Self {
+        Self { fault, detail: detail.into(), code: None }
+    }
 
-fn known<E>(error: &SdkError<E, HttpResponse>) -> (Fault, String)
-where
-    E: ProvideErrorMetadata + StdError + 'static,
-{
-    match error {
-        SdkError::ServiceError(service) => {
-            let status = service.raw().status().as_u16();
-            match service.err().code() {
-                Some(code) if status >= 400 => (fault_of(code, status), code.to_owned()),
-                _ => (fault_of_status(status), format!("HTTP {status} without an error code")),
+    /// Answered with that HTTP status, and with an error code or without one.
+    pub(super) fn answered(status: u16, code: Option<String>) -> Self {
+        match code {
+            Some(code) if status >= 400 => {
+                Self { fault: fault_of(&code, status), detail: code.clone(), code: Some(code) }
+            }
+            code => {
+                let detail = format!("HTTP {status} without an error code");
+                Self { code, ..Self::new(fault_of_status(status), detail) }
             }
         }
-        SdkError::ConstructionFailure(_) => (
-            Fault::Unavailable,
-            "the request could not be built: credentials or endpoint".to_owned(),
-        ),
+    }
+
+    /// Nothing was sent.
+    pub(super) fn not_built() -> Self {
+        let detail = "the request could not be built: credentials or endpoint";
+        Self::new(Fault::Unavailable, detail)
+    }
+
+    /// No answer came, by what the connection says.
+    pub(super) fn on_the_way(error: &ConnectorError) -> Self {
         // Only connecting has a time-out of its own.
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-            (Fault::Unavailable, "connecting timed out".to_owned())
+        if error.is_timeout() {
+            return Self::new(Fault::Unavailable, "connecting timed out");
         }
-        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-            Some(connector) if never_sent(connector) => {
-                (Fault::Unavailable, format!("not sent: {}", innermost(connector)))
-            }
-            Some(connector) => {
-                (Fault::Indeterminate, format!("connection lost: {}", innermost(connector)))
-            }
-            None => (Fault::Indeterminate, "the call failed on its way".to_owned()),
-        },
-        SdkError::TimeoutError(_) => (Fault::Indeterminate, "no answer in time".to_owned()),
-        SdkError::ResponseError(_) => {
-            (Fault::Indeterminate, "the answer could not be read".to_owned())
+        let cause = innermost(error);
+        if never_sent(error) {
+            return Self::new(Fault::Unavailable, format!("not sent: {cause}"));
         }
-        _ => (Fault::Indeterminate, "an unknown kind of failure".to_owned()),
+        Self::new(Fault::Indeterminate, format!("connection lost: {cause}"))
+    }
+
+    /// An answer broke off, or is not one of KMS.
+    pub(super) fn unreadable() -> Self {
+        Self::new(Fault::Indeterminate, "the answer could not be read")
+    }
+
+    /// What the SDK's error tells.
+    pub(super) fn of_sdk<E>(error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata,
+    {
+        match error {
+            SdkError::ServiceError(service) => {
+                let code = service.err().code().map(str::to_owned);
+                Self::answered(service.raw().status().as_u16(), code)
+            }
+            SdkError::ConstructionFailure(_) => Self::not_built(),
+            SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+                Some(error) => Self::on_the_way(error),
+                None => Self::new(Fault::Indeterminate, "the call failed on its way"),
+            },
+            SdkError::TimeoutError(_) => Self::new(Fault::Indeterminate, "no answer in time"),
+            SdkError::ResponseError(_) => Self::unreadable(),
+            _ => Self::new(Fault::Indeterminate, "an unknown kind of failure"),
+        }
+    }
+
+    /// What KMS said of the credentials, if that is why it refused the call: others may be let in.
+    /// A denial may be about the key alone; then others are refused too, which the back-off bears.
+    pub(super) fn refused_credentials(&self) -> Option<&str> {
+        self.code.as_deref().filter(|code| is_of_credentials(code))
     }
 }
 
-/// What KMS said of the credentials, if that is why it refused a call: others may be let in. A
-/// denial may be about the key alone; then others are refused too, which the back-off bears.
-pub(super) fn refused_credentials<E>(error: &SdkError<E, HttpResponse>) -> Option<&str>
-where
-    E: ProvideErrorMetadata,
-{
-    let SdkError::ServiceError(service) = error else { return None };
-    service.err().code().filter(|code| {
-        matches!(
-            *code,
-            "ExpiredTokenException"
-                | "ExpiredToken"
-                | "RequestExpired"
-                | "UnrecognizedClientException"
-                | "InvalidClientTokenId"
-                | "InvalidSignatureException"
-                | "SignatureDoesNotMatch"
-                | "IncompleteSignature"
-                | "IncompleteSignatureException"
-                | "MissingAuthenticationToken"
-                | "MissingAuthenticationTokenException"
-                | "AccessDeniedException"
-                | "AccessDenied"
-                | "NotAuthorized"
-        )
-    })
+impl From<CallFailed> for UpstreamError {
+    fn from(CallFailed { fault, detail, .. }: CallFailed) -> Self {
+        Self::Failed { fault, detail: detail.chars().take(DETAIL_MAX_CHARS).collect() }
+    }
+}
+
+fn is_of_credentials(code: &str) -> bool {
+    matches!(
+        code,
+        "ExpiredTokenException"
+            | "ExpiredToken"
+            | "RequestExpired"
+            | "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "AccessDeniedException"
+            | "AccessDenied"
+            | "NotAuthorized"
+    )
 }
 
 /// By HTTP status, where no error code came with it: from something between us

@@ -2,7 +2,7 @@
 //! rather than through those that the SDK would find: the doctor and `check` look at the same.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_sdk_kms::config::ConfigBag;
@@ -18,9 +18,13 @@ use aws_smithy_runtime_api::client::runtime_components::{
 
 use crate::settings::Proxies;
 
-/// Connections of its own; one pool for each pair of time-outs, of which there are few.
+/// Connections of its own; one pool for each pair of time-outs, of which there are few. A clone
+/// shares them.
+#[derive(Clone, Debug)]
+pub(super) struct Https(Arc<Pools>);
+
 #[derive(Debug)]
-pub(super) struct Https {
+struct Pools {
     proxies: ProxyConfig,
     pools: RwLock<BTreeMap<[Option<Duration>; 2], SharedHttpConnector>>,
 }
@@ -35,14 +39,27 @@ impl Https {
             },
             None => ProxyConfig::disabled(),
         };
-        Self { proxies, pools: RwLock::default() }
+        Self(Arc::new(Pools { proxies, pools: RwLock::default() }))
+    }
+
+    /// The connections with these time-outs.
+    pub(super) fn pool(&self, settings: &HttpConnectorSettings) -> SharedHttpConnector {
+        let timeouts = [settings.connect_timeout(), settings.read_timeout()];
+        let pools = self.0.pools.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(&timeouts) {
+            return pool.clone();
+        }
+        drop(pools);
+        let mut pools = self.0.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || SharedHttpConnector::new(self.connector(settings));
+        pools.entry(timeouts).or_insert_with(new).clone()
     }
 
     fn connector(&self, settings: &HttpConnectorSettings) -> Connector {
         let aws_lc = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
         Connector::builder()
             .connector_settings(settings.clone())
-            .proxy_config(self.proxies.clone())
+            .proxy_config(self.0.proxies.clone())
             .tls_provider(aws_lc)
             .build()
     }
@@ -54,15 +71,7 @@ impl HttpClient for Https {
         settings: &HttpConnectorSettings,
         _: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        let timeouts = [settings.connect_timeout(), settings.read_timeout()];
-        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = pools.get(&timeouts) {
-            return pool.clone();
-        }
-        drop(pools);
-        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || SharedHttpConnector::new(self.connector(settings));
-        pools.entry(timeouts).or_insert_with(new).clone()
+        self.pool(settings)
     }
 
     /// Reads the platform's authorities now, and not while a first request waits.

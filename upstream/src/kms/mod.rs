@@ -1,6 +1,7 @@
 //! AWS KMS. The SDK's own retries are off: whether a second attempt is made is
 //! decided here, by what is known about the first.
 
+mod call;
 mod chain;
 mod credentials;
 mod faults;
@@ -8,11 +9,11 @@ mod files;
 mod https;
 mod no_credentials;
 mod renewal;
+mod sign;
 mod state;
 mod user_agent;
 
 use std::collections::BTreeMap;
-use std::error::Error as StdError;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,20 +24,21 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_kms::Client;
-use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::config::{IdentityCache, Region};
-use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_kms::operation::RequestId;
+use aws_sdk_kms::operation::sign::SignOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
-use host::clock::now;
-use release::{Attempts, Order, ProbeCalls, Signs};
+use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
+use host::clock::{now, wall_now};
+use release::{Order, ProbeCalls};
 use signing_core::evidence::Fault;
 use signing_core::gate::Place;
-use signing_core::{Algorithm, Hash, Moment, UpstreamRequestId};
+use signing_core::{Algorithm, AttemptId, Hash, Moment};
 
-use self::faults::{classify, fault_of_call, refused_credentials};
+use self::call::{Called, by_sdk, named};
+use self::faults::CallFailed;
 use self::https::Https;
+use self::sign::{Message, SignCalls, Signed};
 use super::retry::RetryBudget;
 use super::{FoundKey, UpstreamError};
 use crate::settings;
@@ -47,6 +49,8 @@ pub use credentials::CredentialChain;
 #[derive(Clone, Debug)]
 pub struct KmsUpstream {
     client: Client,
+    /// None: the client signs too.
+    sign_calls: Option<Arc<SignCalls>>,
     credentials: CredentialChain,
     key_id: String,
     region: String,
@@ -91,8 +95,9 @@ impl KmsClients {
     ) -> Self {
         let retries = Arc::new(RetryBudget::new(config.retries_per_second_max));
         let arn = Arc::new(ArcSwapOption::empty());
-        let upstream = |client, call_timeout, retries| KmsUpstream {
+        let upstream = |(client, sign_calls), call_timeout, retries| KmsUpstream {
             client,
+            sign_calls,
             credentials: credentials.clone(),
             key_id: config.key_id.clone(),
             region: config.region.clone(),
@@ -102,10 +107,10 @@ impl KmsClients {
             arn: Arc::clone(&arn),
         };
         Self {
-            data: upstream(client(config, credentials).await, config.call_timeout, retries),
+            data: upstream(clients(config, credentials).await, config.call_timeout, retries),
             // A canary that fails is evidence; a second attempt would hide it.
             monitor: upstream(
-                client(config, credentials).await,
+                clients(config, credentials).await,
                 PROBE_MAX,
                 Arc::new(RetryBudget::new(0)),
             ),
@@ -135,8 +140,9 @@ impl KmsUpstream {
             self.credentials.look_at_files();
             if let Some(calls) = calls() {
                 let ask = || {
-                    let call = self.client.get_public_key().key_id(&self.key_id).send();
-                    named(calls.attempts(), place, call)
+                    named(calls.attempts(), place, |attempt| {
+                        by_sdk(attempt, self.client.get_public_key().key_id(&self.key_id).send())
+                    })
                 };
                 // Only having asked counts.
                 let _ = tokio::time::timeout(WARM_MAX, self.called(ask)).await;
@@ -199,22 +205,39 @@ impl KmsUpstream {
             Some(digest) => (digest, MessageType::Digest),
             None => (input.bytes(), MessageType::Raw),
         };
-        let sign = || {
-            let call = self.client.sign().key_id(&self.key_id).message(Blob::new(bytes));
-            let call = call.message_type(kind.clone()).signing_algorithm(spec(input.algorithm()));
-            named(attempts, place, call.send())
-        };
+        let algorithm = spec(input.algorithm());
+        let message = Message { bytes, kind: &kind, algorithm: &algorithm };
+        let sign = || named(attempts, place, |attempt| self.sign_call(message, attempt));
         let answer = self.called(sign).await?;
-        self.same_key(answer.key_id())?;
-        if answer.signing_algorithm() != Some(&spec(input.algorithm())) {
+        self.same_key(answer.key_id.as_deref())?;
+        if answer.algorithm.as_deref() != Some(algorithm.as_str()) {
             return Err(UpstreamError::Doubt {
-                detail: format!("Sign answered with {:?}", answer.signing_algorithm()),
+                detail: format!("Sign answered with {:?}", answer.algorithm),
             });
         }
         match answer.signature {
-            Some(signature) => Ok(signature.into_inner()),
+            Some(signature) => Ok(signature),
             None => Err(UpstreamError::Doubt { detail: "Sign answered no signature".into() }),
         }
+    }
+
+    async fn sign_call(&self, message: Message<'_>, attempt: AttemptId) -> Called<Signed> {
+        if let Some(calls) = &self.sign_calls {
+            return match self.credentials.ready().await {
+                Ok(held) => calls.call(message, held.signs_with(), attempt, wall_now()).await,
+                Err(_) => Called { request_id: None, answer: Err(CallFailed::not_built()) },
+            };
+        }
+        let call = self.client.sign().key_id(&self.key_id).message(Blob::new(message.bytes));
+        let call = call.message_type(message.kind.clone());
+        let call = call.signing_algorithm(message.algorithm.clone()).send();
+        let Called { request_id, answer } = by_sdk(attempt, call).await;
+        let signed = |answer: SignOutput| Signed {
+            key_id: answer.key_id,
+            algorithm: answer.signing_algorithm.map(|spec| spec.as_str().to_owned()),
+            signature: answer.signature.map(Blob::into_inner),
+        };
+        Called { request_id, answer: answer.map(signed) }
     }
 
     pub(super) async fn public_key(
@@ -223,8 +246,9 @@ impl KmsUpstream {
         calls: &ProbeCalls,
     ) -> Result<FoundKey, UpstreamError> {
         let ask = || {
-            let call = self.client.get_public_key().key_id(&self.key_id).send();
-            named(calls.attempts(), place, call)
+            named(calls.attempts(), place, |attempt| {
+                by_sdk(attempt, self.client.get_public_key().key_id(&self.key_id).send())
+            })
         };
         let answer = self.bounded(self.called(ask)).await?;
         if answer.key_usage() != Some(&KeyUsageType::SignVerify) {
@@ -271,24 +295,23 @@ impl KmsUpstream {
 
     /// Makes a call. If KMS refuses its credentials, which certainly signed nothing, and others
     /// are to be had, it is made once more with those: a rotation costs no request.
-    async fn called<T, E, C>(&self, call: impl Fn() -> C) -> Result<T, UpstreamError>
+    async fn called<T, C>(&self, call: impl Fn() -> C) -> Result<T, UpstreamError>
     where
-        C: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-        E: ProvideErrorMetadata + StdError + 'static,
+        C: Future<Output = Result<T, CallFailed>>,
     {
         let used = self.credentials.serial();
-        let error = match call().await {
+        let failed = match call().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => error,
+            Err(failed) => failed,
         };
-        let is_worth_another = match refused_credentials(&error) {
+        let is_worth_another = match failed.refused_credentials() {
             Some(code) => self.credentials.refused(used, code).await,
             None => false,
         };
         if !is_worth_another {
-            return Err(classify(&error));
+            return Err(failed.into());
         }
-        call().await.map_err(|error| classify(&error))
+        Ok(call().await?)
     }
 
     async fn bounded<T>(
@@ -319,36 +342,19 @@ impl KmsUpstream {
     }
 }
 
-/// Makes `call` as one of `attempts`, to the upstream in `place`.
-async fn named<T, E>(
-    attempts: &Attempts,
-    place: &Arc<Place>,
-    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-) -> Result<T, SdkError<E, HttpResponse>>
-where
-    T: RequestId,
-    E: ProvideErrorMetadata + StdError + 'static,
-{
-    let attempt = attempts.begin(Signs::Upstream(Arc::clone(place)));
-    let answer = user_agent::naming(attempt, call).await;
-    let request_id = match &answer {
-        Ok(answer) => answer.request_id(),
-        Err(error) => error.request_id(),
-    };
-    let request_id = request_id.and_then(UpstreamRequestId::read);
-    attempts.answered(request_id, answer.as_ref().err().map(fault_of_call));
-    answer
-}
-
 /// How a failure begins that is for want of credentials.
 pub const NO_CREDENTIALS: &str = "no credentials: ";
 
-/// A client with connections of its own.
-async fn client(config: &settings::AwsKms, credentials: &CredentialChain) -> Client {
+/// A client with connections of its own, and what asks for signatures on the same connections.
+async fn clients(
+    config: &settings::AwsKms,
+    credentials: &CredentialChain,
+) -> (Client, Option<Arc<SignCalls>>) {
+    let https = Https::new(&config.proxies);
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(config.region.clone()))
         .endpoint_url(&config.endpoint)
-        .http_client(Https::new(&config.proxies))
+        .http_client(https.clone())
         .credentials_provider(credentials.clone())
         // The chain keeps them itself.
         .identity_cache(IdentityCache::no_cache())
@@ -358,8 +364,19 @@ async fn client(config: &settings::AwsKms, credentials: &CredentialChain) -> Cli
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(config.connect_timeout).build());
-    let config = aws_sdk_kms::config::Builder::from(&loader.load().await);
-    Client::from_conf(config.interceptor(user_agent::Named).build())
+    let built = aws_sdk_kms::config::Builder::from(&loader.load().await);
+    let client = Client::from_conf(built.interceptor(user_agent::Named).build());
+    let sign_calls = match config.client {
+        settings::Client::Sdk => None,
+        settings::Client::Lean => {
+            // The time-outs that the SDK asks for, so that both use the same connections.
+            let timeouts =
+                HttpConnectorSettings::builder().connect_timeout(config.connect_timeout).build();
+            let pool = https.pool(&timeouts);
+            SignCalls::new(pool, &config.endpoint, &config.region, &config.key_id)
+        }
+    };
+    (client, sign_calls.map(Arc::new))
 }
 
 fn spec(algorithm: Algorithm) -> SigningAlgorithmSpec {

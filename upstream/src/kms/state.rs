@@ -10,7 +10,8 @@ use release::ProbeCalls;
 use signing_core::evidence::Fault;
 use signing_core::gate::Place;
 
-use super::{KmsUpstream, named};
+use super::KmsUpstream;
+use super::call::{by_sdk, named};
 use crate::UpstreamError;
 
 impl KmsUpstream {
@@ -23,8 +24,10 @@ impl KmsUpstream {
     ) -> Option<UpstreamError> {
         // A denial here is about this permission, and says nothing of the credentials.
         let call = async {
-            let asked = self.client.describe_key().key_id(&self.key_id).send();
-            let asked = named(calls.attempts(), place, asked).await;
+            let asked = named(calls.attempts(), place, |attempt| {
+                by_sdk(attempt, self.client.describe_key().key_id(&self.key_id).send())
+            });
+            let asked = asked.await;
             Ok(asked.ok().and_then(|answer| answer.key_metadata))
         };
         let key = self.bounded(call).await.ok()??;

@@ -24,6 +24,11 @@ pub(super) async fn naming<T>(attempt: AttemptId, call: impl Future<Output = T>)
     ATTEMPT.scope(attempt, call).await
 }
 
+/// What a call says of itself.
+pub(super) fn name(attempt: AttemptId) -> String {
+    format!("{PROXY} attempt/{attempt}")
+}
+
 /// Puts our name in place of the SDK's, whose length depends on the environment.
 #[derive(Debug)]
 pub(super) struct Named;
@@ -40,7 +45,7 @@ impl Intercept for Named {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let named = ATTEMPT.try_with(|attempt| format!("{PROXY} attempt/{attempt}"));
+        let named = ATTEMPT.try_with(|attempt| name(*attempt));
         let named = named.unwrap_or_else(|_| PROXY.to_owned());
         let headers = context.request_mut().headers_mut();
         for header in HEADERS {

@@ -20,6 +20,15 @@ pub enum Prefer {
     Fastest,
 }
 
+/// Which client asks KMS for signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// Our own, for `Sign` alone, on the SDK's connections.
+    Lean,
+    /// The SDK's, as for every other call.
+    Sdk,
+}
+
 /// A key in AWS KMS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsKms {
@@ -29,6 +38,8 @@ pub struct AwsKms {
     pub region: String,
     /// The endpoint: the region's own, or another that the configuration names.
     pub endpoint: String,
+    /// Which client asks for signatures.
+    pub client: Client,
     /// Connecting to the endpoint.
     pub connect_timeout: Duration,
     /// One Sign call.
