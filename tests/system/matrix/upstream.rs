@@ -115,11 +115,13 @@ struct Site<'w> {
 }
 
 impl<'w> Site<'w> {
-    async fn start(world: &'w World) -> Self {
+    /// `client` is who asks the KMS for signatures.
+    async fn start(world: &'w World, client: &str) -> Self {
         let key = world.kms.key(Kind::P256);
         let way = FaultProxy::start(world.kms.endpoint.trim_start_matches("http://"));
-        let builder =
-            world.proxy().gate(GATE).kms(KMS).endpoint(&format!("http://{}", way.address));
+        let kms = format!("{KMS}\nclient = \"{client}\"");
+        let builder = world.proxy().gate(GATE).kms(&kms);
+        let builder = builder.endpoint(&format!("http://{}", way.address));
         let proxy = builder.signer("ec", &key).caller(ALICE, &["ec"]).start().await;
         let clients = vec![proxy.client(ALICE).await, proxy.http2_client(ALICE).await];
         let traffic = Traffic::start(clients);
@@ -153,8 +155,17 @@ impl<'w> Site<'w> {
 
 #[tokio::test]
 async fn i1_i8_every_upstream_fault_is_refused_for_its_reason_and_its_end_signs_again() {
+    every_fault_is_refused("lean").await;
+}
+
+#[tokio::test]
+async fn i1_i8_every_upstream_fault_is_refused_for_its_reason_by_the_sdks_client_too() {
+    every_fault_is_refused("sdk").await;
+}
+
+async fn every_fault_is_refused(client: &str) {
     let world = World::new();
-    let site = Site::start(&world).await;
+    let site = Site::start(&world, client).await;
     for Row { name, made, reason } in rows() {
         println!("{name}");
         let met = site.met();
@@ -187,7 +198,7 @@ async fn i1_i8_every_upstream_fault_is_refused_for_its_reason_and_its_end_signs_
 #[tokio::test]
 async fn of_every_row_the_doctor_says_what_the_next_signature_shows() {
     let world = World::new();
-    let site = Site::start(&world).await;
+    let site = Site::start(&world, "lean").await;
     drop(site.traffic.stop().await);
     let (proxy, key, way) = (&site.proxy, &site.key, &site.way);
     assert!(agreed(proxy, "no fault").await);
@@ -288,7 +299,7 @@ async fn of_the_development_provider_the_doctor_says_what_the_next_signature_sho
 #[tokio::test]
 async fn i10_every_doubt_seals_under_load_and_its_signature_never_leaves() {
     let world = World::new();
-    let site = Site::start(&world).await;
+    let site = Site::start(&world, "lean").await;
     for Row { name, made, .. } in doubts() {
         println!("{name}");
         site.make(&made);
@@ -315,7 +326,7 @@ async fn i10_every_doubt_seals_under_load_and_its_signature_never_leaves() {
 #[tokio::test]
 async fn throttling_is_met_with_fewer_calls_and_not_with_more() {
     let world = World::new();
-    let site = Site::start(&world).await;
+    let site = Site::start(&world, "lean").await;
     site.key.break_with(Fault::Error("ThrottlingException", 400));
     site.proxy.unhealthy_for("upstream_throttled").await;
     let client = site.proxy.client(ALICE).await;

@@ -217,3 +217,6 @@ fn time_of(at: OffsetDateTime) -> String {
         at.second()
     )
 }
+
+#[cfg(test)]
+mod tests;
