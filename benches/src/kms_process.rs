@@ -21,6 +21,8 @@ pub struct KmsAt {
     pub endpoint: String,
     /// An Ed25519 key.
     pub ed25519: KmsKey,
+    /// Another one.
+    pub by_sdk: KmsKey,
     /// A P-256 key.
     pub p256: KmsKey,
 }
@@ -32,8 +34,11 @@ pub fn serve() {
         let key = kms.key(kind);
         json!({"id": key.id, "public_key_pem": key.public_key_pem})
     };
-    let (ed25519, p256) = (key(Kind::Ed25519), key(Kind::P256));
-    println!("{}", json!({"endpoint": kms.endpoint, "ed25519": ed25519, "p256": p256}));
+    let (ed25519, by_sdk, p256) = (key(Kind::Ed25519), key(Kind::Ed25519), key(Kind::P256));
+    let said = json!({
+        "endpoint": kms.endpoint, "ed25519": ed25519, "by_sdk": by_sdk, "p256": p256
+    });
+    println!("{said}");
     loop {
         std::thread::park();
     }
@@ -51,6 +56,7 @@ impl KmsAt {
         Some(Self {
             endpoint: line.get("endpoint")?.as_str()?.to_owned(),
             ed25519: key("ed25519")?,
+            by_sdk: key("by_sdk")?,
             p256: key("p256")?,
         })
     }

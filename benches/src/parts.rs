@@ -58,7 +58,9 @@ pub enum Part {
     Development(Curve),
     /// The proxy with a key in the KMS for tests.
     Kms(Curve),
-    /// The bare loop of calls to the KMS for tests.
+    /// The same, with `client = "sdk"`.
+    KmsBySdk,
+    /// The bare loop of calls to the KMS for tests, by the SDK.
     KmsLoop(Curve),
     /// The journal alone: an intent and its outcome, waited for.
     Journal,
@@ -70,7 +72,7 @@ use Curve::{Ed25519, P256};
 
 impl Part {
     /// All, so ordered that what is compared comes soon after another.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::CeilingOfRefusals,
         Self::Refusal,
         Self::Outage,
@@ -83,6 +85,7 @@ impl Part {
         Self::Development(Ed25519),
         Self::Development(P256),
         Self::Kms(Ed25519),
+        Self::KmsBySdk,
         Self::KmsLoop(Ed25519),
         Self::Kms(P256),
         Self::KmsLoop(P256),
@@ -103,6 +106,7 @@ impl Part {
             Self::Development(P256) => "sign, development P-256",
             Self::Kms(Ed25519) => "sign, KMS Ed25519",
             Self::Kms(P256) => "sign, KMS P-256",
+            Self::KmsBySdk => "sign, KMS Ed25519, client = \"sdk\"",
             Self::KmsLoop(Ed25519) => "bare KMS loop, Ed25519",
             Self::KmsLoop(P256) => "bare KMS loop, P-256",
             Self::Journal => "journal, intent + outcome",
@@ -127,6 +131,7 @@ impl Part {
             Self::Development(Ed25519) => "dev-ed25519",
             Self::Kms(Ed25519) | Self::KmsLoop(Ed25519) => "kms-ed25519",
             Self::Kms(P256) | Self::KmsLoop(P256) => "kms-p256",
+            Self::KmsBySdk => "kms-by-sdk",
             _ => "dev-p256",
         }
     }

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use development::DevelopmentKey;
 use serde_json::{Value, json};
+use signing_core::Algorithm;
 use system_tests::audit_key::audit_entry;
 use system_tests::client::{admin, plain};
 use system_tests::{Pki, Profile, Scratch, eventually};
@@ -17,7 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::alone::Alone;
 use crate::child::Child;
-use crate::kms_process::KmsAt;
+use crate::kms_process::{KmsAt, KmsKey};
 use crate::load::{self, CALLER, Target};
 use crate::parts::{Curve, Part};
 
@@ -111,7 +112,7 @@ impl Stage {
         }
         let status = match part {
             Part::Refusal => 503,
-            Part::Development(_) | Part::Kms(_) => 200,
+            Part::Development(_) | Part::Kms(_) | Part::KmsBySdk => 200,
             Part::CeilingOfRefusals
             | Part::CeilingOfSignatures
             | Part::Outage
@@ -248,7 +249,9 @@ fn registry(keys: &[(Curve, DevelopmentKey)], kms: &KmsAt, audit: Value) -> Valu
     });
     let of_kms = Curve::ALL
         .map(|curve| entry(Part::Kms(curve).kid(), curve, &kms.key(curve).public_key_pem));
-    json!({"signers": of_development.chain(of_kms).chain([audit]).collect::<Vec<_>>()})
+    let by_sdk = entry(Part::KmsBySdk.kid(), Curve::Ed25519, &kms.by_sdk.public_key_pem);
+    let all = of_development.chain(of_kms).chain([by_sdk, audit]);
+    json!({"signers": all.collect::<Vec<_>>()})
 }
 
 /// Gates that open soon; everything else by default.
@@ -266,24 +269,32 @@ fn configuration(kms: &KmsAt) -> String {
         nix::unistd::geteuid()
     );
     let mut signers = String::new();
-    for curve in Curve::ALL {
-        let (of_file, of_kms) = (Part::Development(curve).kid(), Part::Kms(curve).kid());
+    let mut of_kms = |kid: &str, key: &KmsKey, client: &str| {
         // Writing to a String does not fail.
-        for kid in [of_file, of_kms] {
-            let algorithm = curve.algorithm();
-            let _ = write!(
-                text,
-                "[[callers.signers]]\nkid = \"{kid}\"\nalgorithms = [\"{algorithm}\"]\n"
-            );
-        }
+        let _ = write!(
+            signers,
+            "[[signers]]\nkid = \"{kid}\"\n[[signers.upstreams]]\nprovider = \"aws-kms\"\n\
+             key_id = \"{}\"\nregion = \"eu-test-1\"\nendpoint = \"{}\"\nclient = \"{client}\"\n",
+            key.id, kms.endpoint,
+        );
+    };
+    of_kms(Part::KmsBySdk.kid(), &kms.by_sdk, "sdk");
+    for curve in Curve::ALL {
+        of_kms(Part::Kms(curve).kid(), kms.key(curve), "lean");
+    }
+    let mut grant = |kid: &str, algorithm: Algorithm| {
+        let _ =
+            write!(text, "[[callers.signers]]\nkid = \"{kid}\"\nalgorithms = [\"{algorithm}\"]\n");
+    };
+    grant(Part::KmsBySdk.kid(), Curve::Ed25519.algorithm());
+    for curve in Curve::ALL {
+        let of_file = Part::Development(curve).kid();
+        grant(of_file, curve.algorithm());
+        grant(Part::Kms(curve).kid(), curve.algorithm());
         let _ = write!(
             signers,
             "[[signers]]\nkid = \"{of_file}\"\n[[signers.upstreams]]\n\
-             provider = \"development\"\nkey_file = \"{of_file}.pem\"\n\
-             [[signers]]\nkid = \"{of_kms}\"\n[[signers.upstreams]]\nprovider = \"aws-kms\"\n\
-             key_id = \"{}\"\nregion = \"eu-test-1\"\nendpoint = \"{}\"\n",
-            kms.key(curve).id,
-            kms.endpoint,
+             provider = \"development\"\nkey_file = \"{of_file}.pem\"\n"
         );
     }
     text + &signers
