@@ -8,6 +8,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a test says what it tries")]
 
+mod added_dialects;
 mod admin_socket;
 mod alerts;
 mod algorithms;

@@ -89,6 +89,7 @@ impl Changes {
             listen,
             tls: _,
             local,
+            dialects,
             connections_max,
             connections_per_caller_max,
             handshakes_max,
@@ -120,6 +121,7 @@ impl Changes {
                     .to_owned(),
             );
         }
+        self.compare("dialects", dialects, &next.dialects);
         for (key, running, next) in [
             ("connections_max", connections_max, &next.connections_max),
             (

@@ -9,6 +9,7 @@
 mod aws_kms;
 mod changes;
 mod credential;
+mod dialects;
 mod fleet;
 mod gate;
 mod grants;
@@ -33,6 +34,7 @@ use upstream::settings::{AwsKms, Pkcs11, Prefer, Proxies};
 use crate::caller_rates::Rate;
 use host::{files, section};
 
+pub use dialects::{ANSWERED, ASKED, AddedDialect};
 pub(crate) use fleet::APPROVERS as FLEET_APPROVERS;
 pub use host::environment::{Environment, reason};
 pub use host::mistakes::ConfigError;
@@ -110,6 +112,8 @@ pub struct Server {
     pub tls: mtls::Files,
     /// The local doors: callers of this machine, without certificates.
     pub local: Vec<Local>,
+    /// Dialects beside our own.
+    pub dialects: Vec<AddedDialect>,
     /// Connections at once; one more is closed after its handshake.
     pub connections_max: usize,
     /// Connections of one caller at once; one more is closed after its handshake.

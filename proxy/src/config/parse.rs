@@ -8,6 +8,7 @@ use std::time::Duration;
 use signing_core::admin::Role;
 use toml::Table;
 
+use super::dialects;
 use super::fleet;
 use super::gate;
 use super::grants;
@@ -32,7 +33,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
     let reader = Reader { directory, environment, asking: &asking };
 
     let (deployment, setting) = reader.deployment(root.section("deployment"));
-    let server = reader.server(root.section("server"));
+    let server = reader.server(root.section("server"), root.sections("dialects"));
     let metrics_listen = metrics(root.section("metrics"), &server);
     let admin = reader.admin(root.section("admin"));
     let state_dir = {
@@ -122,7 +123,7 @@ impl Reader<'_> {
         (name, setting)
     }
 
-    fn server(&self, mut section: Section) -> Server {
+    fn server(&self, mut section: Section, added: Vec<Section>) -> Server {
         let tls = self.tls(section.section("tls"));
         let bodies_max_bytes = count(&mut section, "bodies_max_bytes", 64 << 20, 16 << 30);
         let body_max_bytes = count(&mut section, "body_max_bytes", 262_144, 16 << 20);
@@ -133,6 +134,7 @@ impl Reader<'_> {
             listen,
             tls,
             local: local::doors(doors, (self.directory, self.environment), self.asking, listen),
+            dialects: dialects::dialects(added),
             connections_max: count(&mut section, "connections_max", 1024, 100_000),
             connections_per_caller_max: count(
                 &mut section,

@@ -18,7 +18,7 @@ pub fn sign_request(
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<SignRequest, Refusal> {
-    dialects::read_sign(path, content_type, body, false).map(|(_, request)| request)
+    dialects::read_sign(path, content_type, body, (false, &[])).map(|(_, request)| request)
 }
 
 /// What a body asks to have verified: the input and the signature.

@@ -272,6 +272,8 @@ fn a_key_takes_effect_when_the_page_says_so() {
             "signers.upstreams.start_timeout_ms",
             "signers.upstreams.worker",
             "signers.upstreams.key_file",
+            "dialects.digest_field",
+            "dialects.echo_field",
             "callers.requests_per_second_max",
             "callers.burst_max",
             "callers.signers.kid",

@@ -33,11 +33,19 @@ pub(super) fn signed(dialect: &Dialect, release: &Release) -> Value {
             "manifest_id": manifest_id,
         }),
         Dialect::SignData => json!({"signature": encoded, "signerId": kid, "signer_id": kid}),
+        Dialect::Added { .. } => json!({
+            "signature": encoded,
+            "algorithm": word,
+            "ts": rfc3339_millis(wall_now()),
+        }),
         Dialect::Alg => json!({"kid": kid, "alg": word, "signature": encoded}),
     };
     if let Some(fields) = body.as_object_mut() {
         fields.insert("signer_kid".to_owned(), json!(kid));
         fields.insert("mode".to_owned(), json!(mode(release.session())));
+        if let Dialect::Added { echoed: Some((name, value)) } = dialect {
+            fields.insert(name.clone(), value.clone());
+        }
     }
     body
 }

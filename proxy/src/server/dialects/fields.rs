@@ -179,7 +179,7 @@ pub(in crate::server) fn public_key_of(body: &[u8]) -> Result<String, Refusal> {
     Ok(signer_id)
 }
 
-fn request(
+pub(super) fn request(
     input: Input,
     signer: Option<String>,
     named: Option<&str>,

@@ -5,6 +5,7 @@
 //! clients in the field already speak: any content type, unknown fields ignored,
 //! and exactly one input field, which decides.
 
+mod added;
 mod answers;
 mod fields;
 mod kms;
@@ -25,6 +26,7 @@ use signing_core::{
 };
 
 use crate::breakglass::emergency::Witness;
+use crate::config::AddedDialect;
 
 pub(super) use answers::{public_key_der, public_key_pem};
 pub(super) use fields::public_key_of;
@@ -50,6 +52,8 @@ pub(super) enum Dialect {
     SignData,
     /// `/sign/hash` and `/sign/canonical`.
     Alg,
+    /// A dialect by configuration, on `/sign`.
+    Added { echoed: Option<(String, Value)> },
     /// KMS's own wire form. With `dry_run`, nothing is signed.
     Kms { dry_run: bool },
 }
@@ -129,13 +133,13 @@ fn compressed(body: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Reads a request to sign: the path decides, and on `/sign` the input field. `decodes_sign_data` is the
-/// caller's setting.
+/// Reads a request to sign: the path decides, and on `/sign` the input field, of which the configuration
+/// has `added` some. `decodes_sign_data` is the caller's setting.
 pub(super) fn read_sign(
     path: &str,
     content_type: Option<&str>,
     body: &[u8],
-    decodes_sign_data: bool,
+    (decodes_sign_data, added): (bool, &[AddedDialect]),
 ) -> Result<(Dialect, SignRequest), Refusal> {
     match path {
         "/v1/sign" => native::read_sign(content_type, body),
@@ -152,13 +156,21 @@ pub(super) fn read_sign(
             input_field(body, &["canonical"])?;
             fields::canonical(body)
         }
-        _ => match input_field(body, &["hash", "payload_b64", "data", "digest_hex", "payload"])? {
-            "hash" => fields::hash(body),
-            "payload_b64" => fields::payload_b64(body),
-            "data" => fields::data(body),
-            "digest_hex" => fields::digest_hex(body),
-            _ => fields::payload(body),
-        },
+        _ => {
+            let names = added.iter().map(|dialect| dialect.digest_field.as_str());
+            let taken: Vec<_> = SIGN_FIELDS.into_iter().chain(names).collect();
+            match input_field(body, &taken)? {
+                "hash" => fields::hash(body),
+                "payload_b64" => fields::payload_b64(body),
+                "data" => fields::data(body),
+                "digest_hex" => fields::digest_hex(body),
+                "payload" => fields::payload(body),
+                other => match added.iter().find(|dialect| dialect.digest_field == other) {
+                    Some(dialect) => added::read(body, dialect),
+                    None => Err(invalid(format!("{other:?} is no input here"))),
+                },
+            }
+        }
     }
 }
 
@@ -239,11 +251,15 @@ impl VerifyDialect {
 const INPUT_FIELDS: [&str; 6] =
     ["hash", "payload_b64", "data", "digest_hex", "payload", "canonical"];
 
+/// Those of them that `/sign` takes.
+const SIGN_FIELDS: [&str; 5] = ["hash", "payload_b64", "data", "digest_hex", "payload"];
+
 /// The one input field of a body, which has to be one of `taken`.
-fn input_field(body: &[u8], taken: &[&'static str]) -> Result<&'static str, Refusal> {
+fn input_field<'f>(body: &[u8], taken: &[&'f str]) -> Result<&'f str, Refusal> {
     let fields: Map<String, Value> = parse(body)?;
-    let found: Vec<_> =
-        INPUT_FIELDS.into_iter().filter(|field| fields.contains_key(*field)).collect();
+    let elsewhere = INPUT_FIELDS.into_iter().filter(|field| !taken.contains(field));
+    let known = taken.iter().copied().chain(elsewhere);
+    let found: Vec<_> = known.filter(|field| fields.contains_key(*field)).collect();
     let expected = || taken.iter().map(|field| format!("{field:?}")).collect::<Vec<_>>().join(", ");
     match found.as_slice() {
         [field] if taken.contains(field) => Ok(field),
@@ -310,4 +326,17 @@ fn short(text: &str) -> String {
 
 fn invalid(detail: impl Into<String>) -> Refusal {
     Refusal::new(Reason::InvalidRequest, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ASKED;
+
+    #[test]
+    fn no_dialect_by_configuration_takes_an_input_field_of_another() {
+        for field in INPUT_FIELDS {
+            assert!(ASKED.contains(&field), "{field}");
+        }
+    }
 }

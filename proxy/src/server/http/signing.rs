@@ -93,7 +93,8 @@ async fn try_sign(
     let context = RequestContext::read(&head.headers, named, now(), plane.limits.request_timeout)?;
     let (path, content_type) = (head.uri.path(), dialects::content_type(&head.headers));
     let decodes = plane.monitor.gates().rulebook().decodes_sign_data(caller);
-    let (dialect, sign_request) = dialects::read_sign(path, content_type, &body, decodes)?;
+    let settings = (decodes, plane.limits.dialects.as_slice());
+    let (dialect, sign_request) = dialects::read_sign(path, content_type, &body, settings)?;
     drop(body);
     if let Dialect::Kms { dry_run: true } = dialect {
         let gates = plane.monitor.gates();
