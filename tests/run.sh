@@ -58,18 +58,24 @@ for pair in $wanted; do
   command -v "${pair%%:*}" >/dev/null || fail "the program ${pair%%:*} (package ${pair##*:}) is still missing"
   printf '  %-10s %s\n' "${pair%%:*}" "$(command -v "${pair%%:*}")"
 done
+# Programs of others, each set in a place of its own: venv NAME REQUIREMENTS.
+venv() {
+  local place="$PWD/target/tools/$1"
+  # A venv cannot be moved: the place is part of what was installed.
+  local installed="$place $(sha256sum <"$2")"
+  if [ ! -x "$place/bin/python" ] || [ "$(cat "$place/installed" 2>/dev/null)" != "$installed" ]; then
+    rm -rf "$place"
+    python3 -m venv "$place"
+    "$place/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary=:all: \
+      --require-hashes --requirement "$2"
+    echo "$installed" >"$place/installed"
+  fi
+  printf '  %-10s %s\n' "$1" "$place/bin/$1"
+}
 # An emulator of AWS that others wrote, as a second KMS beside our own.
-ministack="$PWD/target/tools/ministack"
-# A venv cannot be moved: the place is part of what was installed.
-installed="$ministack $(sha256sum <tests/requirements.txt)"
-if [ ! -x "$ministack/bin/python" ] || [ "$(cat "$ministack/installed" 2>/dev/null)" != "$installed" ]; then
-  rm -rf "$ministack"
-  python3 -m venv "$ministack"
-  "$ministack/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary=:all: \
-    --require-hashes --requirement tests/requirements.txt
-  echo "$installed" >"$ministack/installed"
-fi
-printf '  %-10s %s\n' ministack "$ministack/bin/ministack"
+venv ministack tests/requirements.txt
+# It holds the API's description against a running proxy.
+venv schemathesis tests/requirements-openapi.txt
 [ "$(id -u)" = 0 ] || fail "run it as root: the tests act as other users to see them refused"
 
 # Random cases differ from run to run; the seed repeats one.

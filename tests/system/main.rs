@@ -81,6 +81,7 @@ mod metrics;
 mod ministack;
 mod misspelt;
 mod modes;
+mod openapi;
 mod output;
 mod overload;
 mod own_side;

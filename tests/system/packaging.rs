@@ -77,13 +77,18 @@ fn a_build_leaves_alone_what_is_not_an_earlier_build() {
 }
 
 #[test]
-fn every_package_of_the_foreign_kms_is_pinned_by_version_and_hash() {
+fn every_package_of_python_is_pinned_by_version_and_hash() {
     let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
-    assert!(read("tests/run.sh").contains("--require-hashes --requirement tests/requirements.txt"));
-    let text = read("tests/requirements.txt").replace("\\\n", " ");
-    let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    assert!(lines.iter().any(|line| line.starts_with("ministack==")), "{lines:?}");
-    for line in lines {
-        assert!(line.contains("==") && line.contains(" --hash=sha256:"), "{line}");
+    assert!(read("tests/run.sh").contains("--require-hashes --requirement"));
+    for (name, file) in
+        [("ministack", "requirements.txt"), ("schemathesis", "requirements-openapi.txt")]
+    {
+        assert!(read("tests/run.sh").contains(&format!("venv {name} tests/{file}")), "{name}");
+        let text = read(&format!("tests/{file}")).replace("\\\n", " ");
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(lines.iter().any(|line| line.starts_with(&format!("{name}=="))), "{lines:?}");
+        for line in lines {
+            assert!(line.contains("==") && line.contains(" --hash=sha256:"), "{line}");
+        }
     }
 }

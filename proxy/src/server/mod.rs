@@ -19,6 +19,7 @@ mod kms;
 mod let_in;
 mod local;
 mod loopback_peer;
+mod openapi;
 pub mod outside;
 mod reading;
 pub mod refusals;

@@ -84,7 +84,8 @@ pub fn resource(uri: &Uri) -> Result<(Method, Option<String>), Refusal> {
         | Resource::Signers
         | Resource::Health
         | Resource::Live
-        | Resource::Ready => None,
+        | Resource::Ready
+        | Resource::OpenApi => None,
     };
     Ok((method, kid))
 }

@@ -23,6 +23,8 @@ pub(super) enum Resource {
     Health,
     Live,
     Ready,
+    /// What all of this is, for programs.
+    OpenApi,
 }
 
 /// The resource of a path and the one method it takes.
@@ -39,6 +41,7 @@ pub(super) fn route(path: &str) -> Result<(Resource, Method), Refusal> {
         "/health" | "/ping" => (Resource::Health, Method::GET),
         "/livez" => (Resource::Live, Method::GET),
         "/readyz" => (Resource::Ready, Method::GET),
+        "/openapi.json" => (Resource::OpenApi, Method::GET),
         _ => match path.strip_prefix("/publicKeys/") {
             Some(kid) if !kid.is_empty() => {
                 (Resource::PublicKeyDer { kid: decoded(kid)?.into_owned() }, Method::GET)
@@ -46,7 +49,7 @@ pub(super) fn route(path: &str) -> Result<(Resource, Method), Refusal> {
             _ => {
                 return Err(Refusal::new(
                     Reason::NotFound,
-                    "no such path; POST /v1/sign, POST /v1/verify, GET /v1/signers, GET /health",
+                    "no such path; POST /v1/sign, POST /v1/verify, GET /v1/signers, GET /health, GET /openapi.json",
                 ));
             }
         },

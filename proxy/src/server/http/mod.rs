@@ -6,6 +6,7 @@ mod signing;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -19,6 +20,7 @@ use super::dialects;
 use super::entrance::{Entered, Entrance, Identity};
 use super::kms::{self, Operation};
 use super::local::{Calls, NotProven};
+use super::openapi;
 use super::reading::{self, Unread};
 use super::request_body::RequestBody;
 use super::route::{self, Resource};
@@ -146,6 +148,7 @@ async fn answer_to(exchange: &Exchange, head: &Parts, body: &mut Unread<'_>) -> 
         Resource::Health => Ok(asking::health(exchange)),
         Resource::Live => Ok(json_answer(StatusCode::OK, &json!({"ok": true}))),
         Resource::Ready => Ok(asking::ready(exchange)),
+        Resource::OpenApi => Ok(answer::written_json(Bytes::from_static(openapi::DOCUMENT))),
     };
     answered.unwrap_or_else(|refusal| exchange.refuse(&refusal))
 }
