@@ -75,15 +75,19 @@ mod tests {
             dialects::read_verify(path, json, example(name).as_bytes()).unwrap();
         }
         // The native surface refuses what it does not know.
+        let is_known = |path: &str, field: &str| {
+            let body = json!({ field: "" }).to_string();
+            let read = if path == "/v1/sign" {
+                outside::sign_request(path, json, body.as_bytes()).map(drop)
+            } else {
+                dialects::read_verify(path, json, body.as_bytes()).map(drop)
+            };
+            !read.is_err_and(|refusal| refusal.detail.contains("unknown field"))
+        };
         for (path, name) in [("/v1/sign", "Sign"), ("/v1/verify", "Verify")] {
+            assert!(!is_known(path, "other"));
             for field in keys(&schemas[name]["properties"]) {
-                let body = json!({ field: "" }).to_string();
-                let refusal = if path == "/v1/sign" {
-                    outside::sign_request(path, json, body.as_bytes()).unwrap_err()
-                } else {
-                    dialects::read_verify(path, json, body.as_bytes()).map(drop).unwrap_err()
-                };
-                assert!(!refusal.detail.contains("unknown field"), "{path} {field}: {refusal:?}");
+                assert!(is_known(path, field), "{path} {field}");
             }
         }
     }
