@@ -2,6 +2,7 @@
 //! Prometheus that scrapes it fires.
 
 mod break_glass;
+mod dashboards;
 mod own_side;
 mod stops;
 mod upstreams;
@@ -74,6 +75,7 @@ async fn every_alert_fires_in_its_situation_and_none_for_a_proxy_that_is_well() 
     let wanted: BTreeSet<_> = SITUATIONS.iter().map(|(alert, _)| (*alert).to_owned()).collect();
     assert_eq!(prometheus.alerts().await, wanted, "each rule needs a situation");
     assert_eq!(prometheus.fired(), wanted);
+    dashboards::have_series(&prometheus).await;
     for fired in prometheus.series("ALERTS{instance=\"quiet\", alertstate=\"firing\"}").await {
         let name = fired["metric"]["alertname"].as_str().unwrap();
         assert!(BY_SPEED.contains(&name), "the proxy is well, and fires {fired:#}");
