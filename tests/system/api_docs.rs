@@ -1,5 +1,5 @@
 //! `docs/reference/api.md` is true: its examples are run against `signing-proxy dev` and answer
-//! what stands below them, and its table of refusals is the closed list of the code.
+//! what stands below them. The tables of `docs/reference/refusals.md` are the closed lists of the code.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,8 +10,10 @@ use system_tests::Scratch;
 use system_tests::programs::{repository, system};
 
 use crate::dev::dev;
+use crate::tidy::text;
 
 const PAGE: &str = "docs/reference/api.md";
+const REFUSALS: &str = "docs/reference/refusals.md";
 
 /// Stands for whatever differs from run to run.
 const ANYTHING: &str = "...";
@@ -23,7 +25,11 @@ struct Example {
 }
 
 fn page() -> String {
-    std::fs::read_to_string(repository().join(PAGE)).unwrap()
+    text(&repository().join(PAGE))
+}
+
+fn refusals() -> String {
+    text(&repository().join(REFUSALS))
 }
 
 fn examples(page: &str) -> Vec<Example> {
@@ -123,17 +129,19 @@ fn only_what_is_written_so_differs_from_what_is_found() {
     }
 }
 
-/// Status, reason and seconds as the page's table says, with what it says of when.
+/// Status, reason and seconds as the table says, with what it says of when.
 fn rows(page: &str) -> Vec<(String, String, String, String)> {
     let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
     let table = page.split_once("| status | reason |").unwrap().1.split_once("\n\n").unwrap().0;
     let rows = table.lines().skip(2).map(|line| {
         let cells = cells(line);
-        assert_eq!(cells.len(), 7, "{line}");
+        assert_eq!(cells.len(), 8, "{line}");
         assert!(
             ["fix", "ask", "retry", "wait"].iter().any(|word| cells[5].starts_with(word)),
-            "what to do? {line}"
+            "what does the caller do? {line}"
         );
+        let waits = cells[5].starts_with("wait") || cells[5].starts_with("ask");
+        assert!(!waits || !cells[6].is_empty(), "what does the operator do? {line}");
         let reason = cells[2].trim_matches('`').to_owned();
         (cells[1].clone(), reason, cells[3].clone(), cells[4].clone())
     });
@@ -142,7 +150,7 @@ fn rows(page: &str) -> Vec<(String, String, String, String)> {
 
 #[test]
 fn the_refusals_are_the_closed_list_with_status_and_retry_after() {
-    let found = rows(&page());
+    let found = rows(&refusals());
     let expected: Vec<_> = Reason::ALL
         .iter()
         .map(|reason| {
@@ -151,7 +159,7 @@ fn the_refusals_are_the_closed_list_with_status_and_retry_after() {
         })
         .collect();
     let found: Vec<_> = found.into_iter().map(|(status, word, s, _)| (status, word, s)).collect();
-    assert_eq!(found, expected, "{PAGE}");
+    assert_eq!(found, expected, "{REFUSALS}");
 }
 
 /// Every line of our own crates outside the list itself, and outside the map of it to KMS's words.
@@ -174,8 +182,8 @@ fn code() -> String {
 
 #[test]
 fn the_exceptions_of_kms_are_the_total_map_of_the_code() {
-    let page = page();
-    let (_, section) = page.split_once("### Refusals in KMS's words").unwrap();
+    let page = refusals();
+    let (_, section) = page.split_once("## In KMS's words").unwrap();
     let rows = section.lines().skip_while(|line| !line.starts_with("| `"));
     let rows = rows.take_while(|line| line.starts_with("| `"));
     let mut written = std::collections::BTreeMap::new();
@@ -195,12 +203,12 @@ fn the_exceptions_of_kms_are_the_total_map_of_the_code() {
 
 #[test]
 fn reasons_that_nothing_gives_yet_are_marked_and_no_others() {
-    let (code, rows) = (code(), rows(&page()));
+    let (code, rows) = (code(), rows(&refusals()));
     for (reason, (_, word, _, when)) in Reason::ALL.iter().zip(&rows) {
         let name = format!("Reason::{reason:?}");
         let is_given = code
             .match_indices(&name)
             .any(|(at, _)| !code[at + name.len()..].starts_with(char::is_alphanumeric));
-        assert_eq!(is_given, !when.starts_with("later: "), "{PAGE}: {word}: {when}");
+        assert_eq!(is_given, !when.starts_with("later: "), "{REFUSALS}: {word}: {when}");
     }
 }

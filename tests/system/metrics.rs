@@ -1,12 +1,16 @@
 //! Metrics: the names that alerts use, in a form that promtool accepts, and in
-//! flat memory.
+//! flat memory. `docs/reference/metrics.md` has each of them, and no other.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::process::Stdio;
 
 use system_tests::{Fault, Kind, World, programs};
 
 use crate::ALICE;
+use crate::tidy::text as read;
+
+const PAGE: &str = "docs/reference/metrics.md";
 
 /// Every name of the contract that applies so far.
 const NAMES: &[&str] = &[
@@ -50,6 +54,154 @@ async fn promtool_accepts_the_metrics_and_every_name_is_there() {
         assert!(text.contains(sample), "{sample} is missing in\n{text}");
     }
     promtool_accepts(&text);
+    are_as_the_page_says(&text);
+}
+
+/// A row of the page's tables of metrics.
+struct Row {
+    kind: String,
+    labels: BTreeSet<String>,
+    /// The alerts that it links to.
+    alerts: BTreeSet<String>,
+}
+
+/// The words of a cell that stand in backticks.
+fn words(cell: &str) -> BTreeSet<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The cells of each row of the page's tables with so many columns.
+fn table(columns: usize) -> Vec<Vec<String>> {
+    let page = read(&programs::repository().join(PAGE));
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.map(|line| {
+        let cells = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned());
+        cells.collect::<Vec<_>>()
+    });
+    cells.filter(|cells| cells.len() == columns).collect()
+}
+
+fn rows() -> BTreeMap<String, Row> {
+    let row = |cells: Vec<String>| {
+        let linked = cells[4].split("[").skip(1).filter_map(|link| {
+            let (name, rest) = link.split_once("](../operating/alerts.md#")?;
+            assert!(rest.starts_with(&name.to_lowercase()), "{PAGE}: {link}");
+            Some(name.to_owned())
+        });
+        let (labels, alerts) = (words(&cells[2]), linked.collect());
+        (cells[0].trim_matches('`').to_owned(), Row { kind: cells[1].clone(), labels, alerts })
+    };
+    table(5).into_iter().map(row).collect()
+}
+
+/// The values of each label, where the page lists them all.
+fn closed_labels() -> BTreeMap<String, BTreeSet<String>> {
+    let closed = table(2).into_iter().flat_map(|cells| {
+        let values = words(&cells[1]);
+        words(&cells[0]).into_iter().map(move |label| (label, values.clone()))
+    });
+    let is_closed = |label: &str| {
+        let all = "result mode door state from to extent stage outcome kind component upstream";
+        all.split(' ').any(|one| one == label)
+    };
+    closed.filter(|(label, _)| is_closed(label)).collect()
+}
+
+/// Type, labels and values of what a proxy shows.
+fn are_as_the_page_says(shown: &str) {
+    let (rows, closed) = (rows(), closed_labels());
+    let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in shown.lines() {
+        if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
+            let row = rows.get(name).unwrap_or_else(|| panic!("{name} is not on {PAGE}"));
+            assert_eq!(row.kind, kind, "{PAGE}: {name}");
+        }
+        let Some((name, labels)) = line.split_once('{').filter(|_| !line.starts_with('#')) else {
+            continue;
+        };
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        let row = family.and_then(|family| rows.get(family)).or_else(|| rows.get(name)).unwrap();
+        let labels = labels.split_once('}').unwrap().0;
+        let labels = labels.split("\",").filter_map(|label| label.split_once("=\""));
+        let labels = labels.map(|(label, value)| (label, value.trim_end_matches('"')));
+        let labels: Vec<_> = labels.filter(|(label, _)| *label != "le").collect();
+        let names = labels.iter().map(|(label, _)| (*label).to_owned());
+        assert_eq!(row.labels, names.collect(), "{PAGE}: {line}");
+        for (label, value) in labels {
+            if let Some(written) = closed.get(label) {
+                assert!(written.contains(value), "{PAGE}: {label} is {value}");
+                values.entry(label.to_owned()).or_default().insert(value.to_owned());
+            }
+        }
+    }
+    // Every value of these is there from the start.
+    for label in ["door", "state", "extent", "stage", "component", "result"] {
+        assert_eq!(values.get(label), closed.get(label), "{PAGE}: {label}");
+    }
+}
+
+/// The names that the programs' sources give their metrics.
+pub(crate) fn named_in_the_code() -> BTreeSet<String> {
+    let source = |path: &str| read(&programs::repository().join(path));
+    let proxy = source("proxy/src/metrics/names.rs");
+    let proxy = proxy.split("/// Name, unit and help").next().unwrap().to_owned();
+    let trail = source("trail/src/metrics.rs");
+    let is_name = |word: &&str| {
+        let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        word.contains('_') && word.chars().all(is_part)
+    };
+    let proxy = proxy.split('"').filter(is_name).map(str::to_owned);
+    let trail = trail.split('"').filter(|word| word.starts_with("audit_trail_"));
+    proxy.chain(trail.map(str::to_owned)).collect()
+}
+
+#[test]
+fn the_page_has_every_metric_of_the_code_and_no_other() {
+    let named = named_in_the_code();
+    assert!(named.len() > 45, "{named:?}");
+    assert_eq!(rows().into_keys().collect::<BTreeSet<_>>(), named, "{PAGE}");
+}
+
+/// The rules of a file by name, each with the words of its expression.
+fn rules(file: &str, begin: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let text = read(&programs::repository().join("config/prometheus").join(file));
+    let rules = text.split(begin).skip(1).map(|rule| {
+        let (name, rest) = rule.split_once('\n').unwrap();
+        let expr = rest.split_once("expr:").unwrap().1.split("\n      - ").next().unwrap();
+        let expr = expr.split("labels: {").next().unwrap();
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        let words = expr.split(|c| !is_part(c)).map(|word| {
+            let ends = ["_bucket", "_sum", "_count"];
+            ends.iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).to_owned()
+        });
+        (name.to_owned(), words.collect())
+    });
+    rules.collect()
+}
+
+#[test]
+fn the_page_says_which_alerts_use_a_metric_and_what_prometheus_records() {
+    let (alerts, records) =
+        (rules("alerts.yml", "- alert: "), rules("recording.yml", "- record: "));
+    let written = table(3).into_iter().map(|cells| cells[0].trim_matches('`').to_owned());
+    let written: BTreeSet<_> = written.filter(|name| name.contains(':')).collect();
+    assert_eq!(written, records.keys().cloned().collect(), "{PAGE}");
+    let rows = rows();
+    for (alert, mut words) in alerts {
+        // A record is made of others.
+        for _ in 0..records.len() {
+            let through: Vec<_> = words.iter().filter_map(|word| records.get(word)).collect();
+            let more: Vec<_> = through.into_iter().flatten().cloned().collect();
+            words.extend(more);
+        }
+        let used: Vec<_> = words.iter().filter_map(|word| rows.get_key_value(word)).collect();
+        assert!(!used.is_empty() || words.contains("up"), "{alert} uses no metric of ours");
+        for (name, row) in used {
+            assert!(row.alerts.contains(&alert), "{PAGE}: {name} does not link to {alert}");
+        }
+    }
 }
 
 /// What Prometheus's own tool says of them.
