@@ -150,17 +150,24 @@ const CALLER: &str = "--url URL --ca dev/pki/ca.pem --client-cert dev/pki/client
 
 /// The verbs that `program` lists in its help, and those below them.
 pub(crate) fn verbs(program: &str) -> Vec<String> {
-    let mut words = program.split(' ');
+    let below = below(&help(program));
+    let below: Vec<_> = below.iter().flat_map(|name| verbs(&format!("{program} {name}"))).collect();
+    if below.is_empty() { vec![program.to_owned()] } else { below }
+}
+
+/// What a program or one of its verbs says of itself.
+pub(crate) fn help(verb: &str) -> String {
+    let mut words = verb.split(' ');
     let output = Command::new(ours(words.next().unwrap())).args(words).arg("--help").output();
-    let help = String::from_utf8(output.unwrap().stdout).unwrap();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+/// The verbs that a help lists.
+pub(crate) fn below(help: &str) -> Vec<String> {
     let listed = help.split("\nCommands:\n").nth(1).unwrap_or_default();
     let listed = listed.split("\n\n").next().unwrap();
-    let names = listed.lines().filter_map(|line| {
-        let name = line.strip_prefix("  ")?.split(' ').next()?;
-        (!name.is_empty() && name != "help").then(|| format!("{program} {name}"))
-    });
-    let below: Vec<_> = names.flat_map(|name| verbs(&name)).collect();
-    if below.is_empty() { vec![program.to_owned()] } else { below }
+    let names = listed.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty() && *name != "help").map(str::to_owned).collect()
 }
 
 fn goes(goes: Goes) -> Stdio {

@@ -102,30 +102,6 @@ fn a_module_with_files_is_a_directory() {
     assert!(files <= 12, "{files} files stand at the root of the proxy");
 }
 
-/// A path with a directory in it is one from the root, so that a reader can open it.
-#[test]
-fn a_path_that_a_page_names_exists() {
-    for page in files(".md") {
-        // What changed names what was there then.
-        if page.ends_with("CHANGELOG.md") {
-            continue;
-        }
-        let text = text(&page);
-        let named = text.split('`').skip(1).step_by(2).filter(|word| {
-            let is_path =
-                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-/.".contains(c);
-            let is_source = [".rs", ".py", ".sh"].iter().any(|ending| word.ends_with(ending));
-            word.contains('/')
-                && !word.starts_with(['/', '.'])
-                && word.chars().all(is_path)
-                && is_source
-        });
-        for path in named {
-            assert!(repository().join(path).exists(), "{} names {path}", page.display());
-        }
-    }
-}
-
 #[test]
 fn metric_names_stand_in_one_file() {
     for path in files(".rs").iter().filter(|path| path.starts_with(repository().join("proxy/src")))
