@@ -31,7 +31,7 @@ pub struct Approvers {
 /// One line.
 #[derive(Clone, Debug)]
 pub struct Approver {
-    /// Who.
+    /// The person's name in the file.
     pub principal: String,
     /// Which key.
     pub key: PublicKey,

@@ -24,9 +24,9 @@ pub enum OpenError {
     /// The system says no.
     #[error("{}: {error}", path.display())]
     Io {
-        /// Where.
+        /// The file or directory that this is about.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
     /// A segment is not as it was written.
@@ -35,7 +35,7 @@ pub enum OpenError {
     /// A segment is of another journal.
     #[error("{}: it belongs to the log {found}, and the first to {expected}; move it away", path.display())]
     OtherLog {
-        /// Which.
+        /// The file or directory that this is about.
         path: PathBuf,
         /// Its log.
         found: LogId,
@@ -45,7 +45,7 @@ pub enum OpenError {
     /// A segment does not go on where the one before it ends.
     #[error("{}: it is not the next segment: {why}; a segment was taken away, cut or replaced, so nothing is signed until it is brought back from a copy", path.display())]
     Unlinked {
-        /// Which.
+        /// The file or directory that this is about.
         path: PathBuf,
         /// What is wrong.
         why: String,
@@ -65,7 +65,7 @@ pub enum OpenError {
     /// It is signed with another audit key.
     #[error("{}: its newest checkpoint is signed with the audit key {found}, and audit.key_file holds {given}; to renew the audit key, name the file of the old one in audit.previous_key_file for one start, so that it signs the first checkpoint of the new one too", path.display())]
     OtherKey {
-        /// Where.
+        /// The file or directory that this is about.
         path: PathBuf,
         /// The journal's key.
         found: KeyId,
@@ -75,7 +75,7 @@ pub enum OpenError {
     /// It was the journal's audit key once.
     #[error("{}: audit.key_file holds the audit key {given}, which this journal replaced; a replaced key never comes back: make a new one, and name the file of the key in force in audit.previous_key_file", path.display())]
     ReplacedKey {
-        /// Where.
+        /// The file or directory that this is about.
         path: PathBuf,
         /// The process's.
         given: KeyId,
@@ -83,15 +83,15 @@ pub enum OpenError {
     /// The start cannot be recorded.
     #[error("{}: the start cannot be recorded: {why}", path.display())]
     Unrecorded {
-        /// Where.
+        /// The file or directory that this is about.
         path: PathBuf,
-        /// Why.
+        /// What is wrong, as a sentence for a person.
         why: String,
     },
     /// The journal lacks a record that was on disk.
     #[error("{}: the newest record that is known to have been here is {expected}, and {found}; an older copy was put in its place, or records were taken away; bring the journal back", path.display())]
     Behind {
-        /// Where.
+        /// The file or directory that this is about.
         path: PathBuf,
         /// What was known.
         expected: String,

@@ -30,23 +30,23 @@ pub enum SegmentError {
     /// The system says no.
     #[error("{}: {error}", path.display())]
     Io {
-        /// Which.
+        /// The segment's file.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
     /// Its header is none.
     #[error("{}: {error}", path.display())]
     Header {
-        /// Which.
+        /// The segment's file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         error: HeaderError,
     },
     /// It is not as long as it was made.
     #[error("{}: it has {found} bytes and was made with {expected}", path.display())]
     Size {
-        /// Which.
+        /// The segment's file.
         path: PathBuf,
         /// Bytes there are.
         found: u64,
@@ -56,7 +56,7 @@ pub enum SegmentError {
     /// Its header says that it begins elsewhere than its name says.
     #[error("{}: its first record is {found}, and its name says another number", path.display())]
     Name {
-        /// Which.
+        /// The segment's file.
         path: PathBuf,
         /// The number in its header.
         found: u64,

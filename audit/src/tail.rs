@@ -55,7 +55,7 @@ pub(crate) enum Tail {
 pub(crate) struct Junk {
     /// The record in whose place it stands.
     pub(crate) record: u64,
-    /// Where.
+    /// The byte of the file at which it begins.
     pub(crate) at: u64,
     /// Why it is no torn write, to end the sentence.
     pub(crate) why: String,

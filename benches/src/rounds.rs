@@ -42,7 +42,7 @@ pub struct Row {
 /// What one kind of key costs in one thread, round by round, in microseconds.
 #[derive(Clone, Debug)]
 pub struct OfKey {
-    /// Which.
+    /// The elliptic curve that is measured.
     pub curve: Curve,
     /// Signatures of the development provider.
     pub sign_us: Vec<f64>,

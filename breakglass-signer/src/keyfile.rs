@@ -36,9 +36,9 @@ pub enum KeyFileError {
     /// It cannot be made.
     #[error("{}: {error}", shown(file))]
     Io {
-        /// Which.
+        /// The key's file, as the configuration names it.
         file: PathBuf,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
     /// It is one, and cannot be opened at all, or only in too long a time or too much memory.
@@ -47,7 +47,7 @@ pub enum KeyFileError {
         shown(file)
     )]
     Obstacle {
-        /// Which.
+        /// The key's file, as the configuration names it.
         file: PathBuf,
         /// What is in the way.
         obstacle: Obstacle,

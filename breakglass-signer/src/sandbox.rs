@@ -40,7 +40,7 @@ pub enum SandboxError {
     Harden {
         /// Which of its limits.
         what: &'static str,
-        /// Why.
+        /// What the system answered.
         error: nix::Error,
     },
     /// Secrets could be swapped out.
@@ -49,7 +49,7 @@ pub enum SandboxError {
          process LimitMEMLOCK=infinity (systemd), or CAP_IPC_LOCK"
     )]
     Lock {
-        /// Why.
+        /// What the system answered.
         error: nix::Error,
         /// How much may be locked.
         limit: String,

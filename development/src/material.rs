@@ -60,9 +60,9 @@ pub enum MaterialError {
     /// A file or directory cannot be used.
     #[error("{}: {error}", path.display())]
     Io {
-        /// Which.
+        /// The file of the material.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
     /// A key cannot be made or read.
@@ -77,9 +77,9 @@ pub enum MaterialError {
     /// Made by something else.
     #[error("{}: {why}; remove the directory to start afresh", path.display())]
     Unusable {
-        /// Which.
+        /// The file of the material.
         path: PathBuf,
-        /// Why.
+        /// What is wrong, as a sentence for a person.
         why: String,
     },
 }

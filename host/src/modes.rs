@@ -31,7 +31,7 @@ pub enum What {
 pub struct Place {
     /// The config key, for the sentence.
     pub key: String,
-    /// Where.
+    /// The file or directory whose mode is judged.
     pub path: PathBuf,
     /// What it is.
     pub what: What,

@@ -31,7 +31,7 @@ pub enum Unprinted {
     NoReader,
     /// It cannot be written, such as to a full disk.
     Failed {
-        /// Why.
+        /// What the system answered.
         error: io::Error,
         /// Whether the text reports something that is done all the same.
         done: bool,

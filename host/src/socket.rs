@@ -22,7 +22,7 @@ pub enum SocketError {
     Occupied {
         /// The config key that names it.
         key: &'static str,
-        /// Where.
+        /// The socket's path.
         path: PathBuf,
         /// What it is.
         what: &'static str,
@@ -32,9 +32,9 @@ pub enum SocketError {
     Io {
         /// The config key that names it.
         key: &'static str,
-        /// Where.
+        /// The socket's path.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
 }

@@ -32,7 +32,7 @@ pub struct Health<'g> {
 /// One signer's health.
 #[derive(Debug)]
 pub struct SignerHealth<'g> {
-    /// Which.
+    /// The signer's kid.
     pub kid: &'g Kid,
     /// The state of its gate as it counts now: an open gate whose lease is over
     /// is shut.

@@ -86,7 +86,7 @@ pub enum Evidence {
     Signed,
     /// The call failed.
     Failed {
-        /// How.
+        /// What is known about the failed call.
         fault: Fault,
         /// The upstream's own error code or a short sentence; no secret.
         detail: String,

@@ -58,9 +58,9 @@ pub const GAP: &str = "signing.trail.gap";
 pub struct Event {
     /// The row's UUID.
     pub id: String,
-    /// Who.
+    /// The value of the column `actor_id`.
     pub actor: &'static str,
-    /// What.
+    /// The value of the column `event_type`.
     pub event_type: String,
     /// What it says, without what the columns repeat.
     pub payload: Map<String, Value>,
@@ -69,7 +69,7 @@ pub struct Event {
 /// A record that has a row of its own.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Which.
+    /// Its number, and its hash as a leaf of the tree.
     pub leaf: Leaf,
     /// Its kind.
     pub kind: Kind,

@@ -30,9 +30,9 @@ pub enum Head {
 pub struct Row {
     /// Its UUID.
     pub id: String,
-    /// Who.
+    /// The service whose journal it is.
     pub actor_id: &'static str,
-    /// What.
+    /// The kind of event, such as `signing.checkpoint`.
     pub event_type: String,
     /// Canonical JSON.
     pub payload: String,

@@ -42,7 +42,7 @@ pub enum ServeError {
     Listen {
         /// The address.
         address: std::net::SocketAddr,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
     /// The database cannot be used as it is.

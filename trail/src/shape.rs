@@ -17,9 +17,9 @@ pub struct Column {
 pub enum Field {
     /// The UUID.
     Id,
-    /// Who.
+    /// `actor_id`: the service that did it.
     Actor,
-    /// What.
+    /// `event_type`: the kind of event.
     EventType,
     /// The payload.
     Payload,

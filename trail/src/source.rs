@@ -23,7 +23,7 @@ pub enum SourceError {
     Stated {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
     /// A checkpoint is not by an audit key of the registry.
@@ -36,7 +36,7 @@ pub enum SourceError {
         path: PathBuf,
         /// Its size.
         size: u64,
-        /// Why.
+        /// What is wrong with it.
         error: FrameError,
     },
     /// The sink has records that are not here, or other ones.
@@ -57,7 +57,7 @@ pub enum SourceError {
     Unknown {
         /// The directory.
         path: PathBuf,
-        /// Which.
+        /// The record's number.
         seq: u64,
     },
 }

@@ -33,9 +33,9 @@ pub enum Stop {
     /// The directory cannot be read.
     #[error("{}: {error}", path.display())]
     Directory {
-        /// Which.
+        /// The journal's directory.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
     /// No file in the directory has a segment's name.
@@ -44,9 +44,9 @@ pub enum Stop {
     /// A segment cannot be read.
     #[error("{}: {error}", path.display())]
     Segment {
-        /// Which.
+        /// The segment's file.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
     /// The journal is not as it was written.

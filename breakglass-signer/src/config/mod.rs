@@ -58,7 +58,7 @@ pub struct Config {
 /// A socket, and who may use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
-    /// Where.
+    /// The socket's path.
     pub path: PathBuf,
     /// Users.
     pub allowed_uids: Vec<u32>,

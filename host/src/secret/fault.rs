@@ -62,7 +62,7 @@ pub enum Fault {
     Cut,
     /// A block's first or last line is damaged.
     Header {
-        /// Which.
+        /// The number of the line in the file, from 1.
         line: usize,
     },
     /// A block is not base64.

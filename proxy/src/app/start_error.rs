@@ -18,7 +18,7 @@ pub enum StartError {
         key: &'static str,
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
     /// The admin socket cannot be bound.

@@ -137,7 +137,7 @@ struct OfUpstream {
 /// A signer to be measured: its upstreams, with their quotas.
 #[derive(Debug)]
 pub struct Measured {
-    /// Which.
+    /// The signer's kid: the label `signer_kid`.
     pub kid: Kid,
     /// In the order of the configuration.
     pub upstreams: Vec<(Arc<Place>, Option<Arc<Quota>>)>,

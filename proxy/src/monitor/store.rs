@@ -74,9 +74,9 @@ pub enum StoreError {
     /// The directory cannot be used.
     #[error("state.dir {}: {error}; create it and give it to the user of signing-proxy, mode 0700", directory.display())]
     Directory {
-        /// Which.
+        /// The state directory.
         directory: PathBuf,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
     /// Another process holds it.
@@ -85,9 +85,9 @@ pub enum StoreError {
     /// The file cannot be read or written.
     #[error("{}: {error}", file.display())]
     Io {
-        /// Which.
+        /// `freeze-and-seals.json` in the state directory.
         file: PathBuf,
-        /// Why.
+        /// What the system answered.
         error: io::Error,
     },
     /// There is a journal and no file.
@@ -99,9 +99,9 @@ pub enum StoreError {
     /// The file is not what was written.
     #[error("{}: {why}; it holds the freeze and the seals, so nothing is signed until it is restored, or made again of the journal: `signing-proxy state rebuild --config FILE --reason WHY`", file.display())]
     Damaged {
-        /// Which.
+        /// `freeze-and-seals.json` in the state directory.
         file: PathBuf,
-        /// Why.
+        /// What is wrong, as a sentence for a person.
         why: String,
     },
 }

@@ -63,7 +63,7 @@ pub(super) struct Sources {
 
 /// What was written.
 pub(super) struct Bundle {
-    /// Where.
+    /// The new directory that the bundle is written into.
     pub(super) directory: PathBuf,
     /// SHA-256 of its list, in hex.
     pub(super) sha256: String,

@@ -134,7 +134,7 @@ pub struct NotDone {
     /// Which command.
     #[serde(flatten)]
     pub what: What,
-    /// Why.
+    /// The word of the refusal, as in `docs/operating/breakglass.md`.
     pub reason: ProxyReason,
     /// Why and what to do, for a person.
     pub detail: String,
@@ -210,7 +210,7 @@ pub struct Session {
     pub session: String,
     /// The incident.
     pub incident: String,
-    /// Why.
+    /// The justification in the approved request.
     pub justification: String,
     /// The key that signs.
     pub emergency_kid: String,

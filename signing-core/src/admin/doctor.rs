@@ -82,7 +82,7 @@ pub struct Examined {
 /// One check that was made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Checked {
-    /// Which.
+    /// The step on the way to the upstream.
     pub check: Check,
     /// What it came to.
     pub state: State,

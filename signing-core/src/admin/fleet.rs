@@ -56,7 +56,7 @@ pub struct FleetMember {
 pub struct HeldFreeze {
     /// Its id.
     pub id: String,
-    /// Why.
+    /// The reason that was given with it.
     pub reason: String,
     /// Who ordered it, as whoever presented it said.
     pub by: String,

@@ -39,7 +39,7 @@ pub struct Health {
 /// One signer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SignerHealth {
-    /// Which.
+    /// The signer's kid in the registry.
     pub signer_kid: String,
     /// The state of its gate: `open`, `shut`, `probing` or `sealed`.
     pub state: String,
@@ -128,7 +128,7 @@ pub struct FreezeInForce {
     /// Its name, which a break-glass request may name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<FreezeId>,
-    /// Why.
+    /// The reason that the operator gave.
     pub reason: String,
     /// Who froze.
     pub by: String,

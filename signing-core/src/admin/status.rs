@@ -66,7 +66,7 @@ pub struct JournalStatus {
     pub size: u64,
     /// The root over them, in hex.
     pub root: String,
-    /// Where.
+    /// The directory of the journal.
     pub directory: String,
     /// Bytes that are kept for a full disk.
     pub set_aside_bytes: u64,

@@ -31,7 +31,7 @@ pub enum ProxyReason {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Refused {
-    /// Why.
+    /// The word of the refusal.
     pub reason: ProxyReason,
     /// What to do.
     pub detail: String,

@@ -163,7 +163,7 @@ impl Request {
         &self.incident
     }
 
-    /// Why.
+    /// The justification that the approvers read and signed.
     #[must_use]
     pub fn justification(&self) -> &str {
         &self.justification

@@ -71,9 +71,9 @@ pub enum NoPermit {
     /// It is over.
     #[error("the session {session} is over: {}; a new one needs a new request with two new approvals", end.sentence())]
     Over {
-        /// Which.
+        /// The session's name.
         session: String,
-        /// Why.
+        /// What ended it.
         end: End,
     },
     /// Another one is in force.

@@ -43,7 +43,7 @@ pub enum Clause {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{sentence}")]
 pub struct NotVerified {
-    /// Which.
+    /// The clause that does not hold.
     pub clause: Clause,
     /// Why, and what to do.
     pub sentence: String,

@@ -21,7 +21,7 @@ pub struct Armed {
     pub session: String,
     /// The incident.
     pub incident: String,
-    /// Why.
+    /// The justification in the approved request.
     pub justification: String,
     /// The emergency key, as the registry has it.
     pub signer: Arc<Signer>,

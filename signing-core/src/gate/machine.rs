@@ -70,7 +70,7 @@ pub enum Cause {
 pub enum State {
     /// Refuses everything.
     Shut {
-        /// Why.
+        /// What shut it: decides the reason of refusals.
         cause: Cause,
         /// Since when it has not been open.
         since: Moment,

@@ -45,7 +45,7 @@ pub struct Growing {
 pub enum Grown<'b> {
     /// The next record; no checkpoint covers it yet.
     Record {
-        /// Which.
+        /// Its number, and its hash as a leaf of the tree.
         leaf: Leaf,
         /// Canonical JSON.
         body: &'b [u8],

@@ -39,15 +39,15 @@ pub struct InForce {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Frozen {
-    /// When.
+    /// When it began, UTC.
     #[serde(with = "at")]
     pub at: OffsetDateTime,
-    /// Who.
+    /// The user who began it.
     pub by: String,
     /// An operator's: its name; None where nothing names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<FreezeId>,
-    /// Why.
+    /// The reason that the operator gave.
     pub reason: String,
 }
 
@@ -88,7 +88,7 @@ pub struct FleetFrozen {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealedFor {
-    /// When.
+    /// When it began, UTC.
     #[serde(with = "at")]
     pub at: OffsetDateTime,
     /// What is doubted.
@@ -276,7 +276,7 @@ pub struct Told<'r> {
 /// A seal in a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Seal<'r> {
-    /// When.
+    /// When it began, UTC.
     #[serde(with = "at")]
     pub at: OffsetDateTime,
     /// What is doubted, or the beginning of it.

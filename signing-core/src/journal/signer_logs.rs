@@ -50,7 +50,7 @@ pub enum NotBelieved {
     /// The log is new here, and others are known.
     #[error("its log {log} of {size} records is not one that this proxy knows")]
     Unknown {
-        /// Which.
+        /// The log's 16 random bytes.
         log: LogId,
         /// How many records it has.
         size: u64,

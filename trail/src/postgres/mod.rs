@@ -35,7 +35,7 @@ pub enum DatabaseError {
     /// The table cannot hold our rows.
     #[error("the table {table} cannot be used: {}", .why.join("; "))]
     Table {
-        /// Which.
+        /// The table of the rows, as the configuration names it.
         table: String,
         /// Every reason.
         why: Vec<String>,
@@ -45,7 +45,7 @@ pub enum DatabaseError {
     Head {
         /// Which table.
         table: String,
-        /// Why.
+        /// What is wrong, as a sentence for a person.
         why: String,
     },
     /// A position is not what the trail writes.

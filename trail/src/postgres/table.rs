@@ -16,9 +16,9 @@ const OUR_TABLE: &str = "audit_events";
 pub struct Stored {
     /// `id`, as text; none where the table has no such column.
     pub id: Option<String>,
-    /// Who.
+    /// The service that the row is about.
     pub actor_id: Option<String>,
-    /// What.
+    /// The kind of event, such as `signing.checkpoint`.
     pub event_type: Option<String>,
     /// The payload; none: it is no JSON.
     pub payload: Option<Value>,

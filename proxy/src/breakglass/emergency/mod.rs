@@ -61,7 +61,7 @@ struct Client {
 pub struct Known {
     /// What it said of itself, last.
     pub state: wire::State,
-    /// When.
+    /// When the emergency signer said so.
     pub at: Moment,
     /// On which connection, counted from the start: a session belongs to one.
     pub connection: u64,
@@ -109,7 +109,7 @@ pub enum Notice {
     Ended(wire::SessionEnded),
     /// The connection is gone, and with it the session.
     Lost {
-        /// Why.
+        /// One sentence for an operator.
         detail: String,
     },
 }

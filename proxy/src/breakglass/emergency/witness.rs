@@ -11,7 +11,7 @@ use signing_core::tree::{Inclusion, LogId, TreeHash};
 /// A record of the emergency signer's journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
-    /// Which.
+    /// Log, number and leaf of the record.
     pub record: JournalRecord,
     /// The origin of its log, as receipts name it.
     pub origin: String,

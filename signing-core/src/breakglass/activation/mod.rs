@@ -87,7 +87,7 @@ clauses! {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{sentence}")]
 pub struct NotActivated {
-    /// Which.
+    /// The clause that does not hold.
     pub clause: Clause,
     /// Why, and what to do.
     pub sentence: String,

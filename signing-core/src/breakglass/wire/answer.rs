@@ -152,7 +152,7 @@ pub struct SessionState {
     pub session: String,
     /// The incident.
     pub incident: String,
-    /// Why.
+    /// The justification in the approved request.
     pub justification: String,
     /// The key that signs.
     pub emergency_kid: String,
@@ -271,7 +271,7 @@ pub struct Refused {
 pub struct SessionEnded {
     /// Which one.
     pub session: String,
-    /// Why.
+    /// What ended the session.
     pub reason: End,
     /// What happened, for a person.
     pub detail: String,

@@ -36,7 +36,7 @@ pub struct SessionActivated<'r> {
     pub expires_at: &'r str,
     /// The incident.
     pub incident: &'r str,
-    /// Why.
+    /// The justification in the approved request.
     pub justification: &'r str,
     /// The quota.
     pub max_signatures: u64,
@@ -72,7 +72,7 @@ pub struct Approved<'r> {
     pub counter: Option<u32>,
     /// `SHA256:...`
     pub fingerprint: &'r str,
-    /// Who.
+    /// The approver's principal in the approvers file.
     pub principal: &'r str,
     /// In which roles.
     pub roles: Vec<&'r str>,
@@ -114,7 +114,7 @@ pub struct SessionRefused<'r> {
     /// The incident.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<&'r str>,
-    /// Why.
+    /// The justification in the approved request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub justification: Option<&'r str>,
     /// The proxy's journal as far as it is on disk: `log:size:root`.
@@ -231,7 +231,7 @@ pub struct KeyDestroyed<'r> {
     pub emergency_kid: &'r str,
     /// Whether its file was overwritten before it was removed.
     pub overwritten: bool,
-    /// Why.
+    /// The reason that the operator gave.
     pub reason: &'r str,
 }
 

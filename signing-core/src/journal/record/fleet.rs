@@ -13,7 +13,7 @@ pub struct FleetFreeze<'r> {
     pub freeze_id: String,
     /// Who presented it: a peer of the admin socket.
     pub presented_by: &'r str,
-    /// Why.
+    /// The reason that was given with it.
     pub reason: &'r str,
 }
 

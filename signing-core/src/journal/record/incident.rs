@@ -5,7 +5,7 @@ use serde::Serialize;
 /// Somebody began an incident: the proxy names it until it ends.
 #[derive(Clone, Debug, Serialize)]
 pub struct IncidentBegun<'r> {
-    /// Who.
+    /// The user at the admin socket.
     pub by: &'r str,
     /// Its name.
     pub incident: &'r str,
@@ -16,7 +16,7 @@ pub struct IncidentBegun<'r> {
 /// The state was captured into a bundle.
 #[derive(Clone, Debug, Serialize)]
 pub struct IncidentCaptured<'r> {
-    /// Who.
+    /// The user at the admin socket.
     pub by: &'r str,
     /// For which incident.
     pub incident: &'r str,
@@ -27,9 +27,9 @@ pub struct IncidentCaptured<'r> {
 /// Somebody ends an incident; it ends once this is on disk.
 #[derive(Clone, Debug, Serialize)]
 pub struct IncidentEnded<'r> {
-    /// Who.
+    /// The user at the admin socket.
     pub by: &'r str,
-    /// Which.
+    /// The incident's name.
     pub incident: &'r str,
     /// The sections of the runbook that the proxy saw were not done.
     pub left: Vec<&'r str>,

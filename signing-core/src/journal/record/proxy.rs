@@ -61,7 +61,7 @@ pub struct Start<'r> {
 /// A process ended in order.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stop<'r> {
-    /// Why.
+    /// What stopped the process: a signal, or that it cannot go on.
     pub reason: &'r str,
 }
 
@@ -259,7 +259,7 @@ pub struct Withheld<'r> {
 /// A gate, or one of its upstreams, went from one state to another.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gate<'r> {
-    /// Why.
+    /// One sentence for a person.
     pub detail: &'r str,
     /// From which state.
     pub from: &'r str,
@@ -275,19 +275,19 @@ pub struct Gate<'r> {
 /// An operator stopped all signing.
 #[derive(Clone, Debug, Serialize)]
 pub struct Freeze<'r> {
-    /// Who.
+    /// The user at the admin socket, or what acted by itself.
     pub by: &'r str,
     /// Its name, which a break-glass request may name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<FreezeId>,
-    /// Why.
+    /// The reason that the operator gave.
     pub reason: &'r str,
 }
 
 /// An operator asked to end the freeze; it ends once this is on disk.
 #[derive(Clone, Debug, Serialize)]
 pub struct Unfreeze<'r> {
-    /// Who.
+    /// The user at the admin socket, or what acted by itself.
     pub by: &'r str,
     /// Who had frozen.
     pub frozen_by: &'r str,
@@ -303,7 +303,7 @@ pub struct Unfreeze<'r> {
 /// An operator asked to end a seal; it ends once this is on disk.
 #[derive(Clone, Debug, Serialize)]
 pub struct Unseal<'r> {
-    /// Who.
+    /// The user at the admin socket, or what acted by itself.
     pub by: &'r str,
     /// What was found and done.
     pub reason: &'r str,
@@ -317,7 +317,7 @@ pub struct Unseal<'r> {
 /// Another configuration is put in force once this is on disk.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reload<'r> {
-    /// Who.
+    /// The user at the admin socket, or what acted by itself.
     pub by: &'r str,
     /// How many configurations will have been in force since the start.
     pub generation: u64,
