@@ -5,6 +5,7 @@ use std::time::Duration;
 use host::clock::rfc3339;
 use signing_core::admin;
 use signing_core::gate::{Armed, Extent, Place, Snapshot, State, UpstreamView};
+use signing_core::journal::OpenIncident;
 use signing_core::{Kid, Mode, Moment, Refusal};
 use time::OffsetDateTime;
 
@@ -139,9 +140,9 @@ impl<'g> Health<'g> {
         admin::Readiness { ok: self.ok && !draining, conditions }
     }
 
-    /// The body of `/health`.
+    /// The body of `/health`, with the incident that is open.
     #[must_use]
-    pub fn message(&self, reader: Reader) -> admin::Health {
+    pub fn message(&self, reader: Reader, open: Option<&OpenIncident>) -> admin::Health {
         let is_told = reader != Reader::Anonymous;
         let (reason, detail) = match (self.refusal(), conditions::first_failed(self.conditions)) {
             (Some(Refusal { reason, detail, .. }), _) => {
@@ -181,6 +182,9 @@ impl<'g> Health<'g> {
             reason: reason.map(str::to_owned),
             detail,
             freeze,
+            open_incident: open.map(|open| admin::OpenIncident {
+                incident: is_told.then(|| open.incident.to_string()),
+            }),
         }
     }
 }

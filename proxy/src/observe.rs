@@ -167,7 +167,10 @@ fn respond(observed: &Observed, request: &Request<Incoming>, has_room: bool) -> 
             let Observed { journal, emergency, .. } = observed;
             metrics(&observed.metrics.render(&gates, &conditions, journal, emergency))
         }
-        "/health" => json_answer(status_of(health.ok), &health.message(Reader::Anonymous)),
+        "/health" => {
+            let open = observed.monitor.incident();
+            json_answer(status_of(health.ok), &health.message(Reader::Anonymous, open.as_deref()))
+        }
         "/livez" => json_answer(StatusCode::OK, &json!({"ok": true})),
         _ => {
             let readiness = health.readiness(*observed.draining.borrow());

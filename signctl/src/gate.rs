@@ -54,7 +54,7 @@ Variables, where there is no flag (an empty one counts as absent):
 Exit status:
   0   what is configured is healthy
   1   nothing is configured
-  2   the signing proxy is unreachable or unhealthy, or in a break-glass session
+  2   the signing proxy is unreachable or unhealthy, in a break-glass session or in an open incident
   3   the KMS endpoint is unreachable, fails, says that it is not ok, or is no KMS
   4   a signing proxy is required, but no URL is set
   5   KMS is required, but no endpoint is set

@@ -1,6 +1,7 @@
 //! Whether an answer is the health of a proxy that signs, and what to do if not.
 
 use serde_json::Value;
+use signing_core::incident::IncidentId;
 
 use crate::failure::Failure;
 
@@ -37,6 +38,9 @@ pub fn judge(status: u16, body: Option<&Value>) -> Result<String, Failure> {
             return Err(Failure::new("frozen", format!("HTTP 200; {}", what_to_do("frozen"))));
         }
     }
+    if let Some(open) = body.get("open_incident").filter(|open| !open.is_null()) {
+        return Err(Failure::new("open_incident", open_incident(open)));
+    }
     let signers = body.get("signers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     if signers.is_empty() {
         let detail = "it names no signer, and so signs nothing; is this a signing proxy?";
@@ -50,6 +54,17 @@ pub fn judge(status: u16, body: Option<&Value>) -> Result<String, Failure> {
     }
     let count = signers.len();
     Ok(format!("{count} signer{}", if count == 1 { "" } else { "s" }))
+}
+
+/// That an incident is open, and its name if whoever asked is told and the name is one.
+fn open_incident(open: &Value) -> String {
+    let name = open.get("incident").and_then(Value::as_str);
+    let name = name.and_then(|name| IncidentId::parse(name).ok());
+    let which =
+        name.map_or_else(|| "an incident".to_owned(), |name| format!("the incident {name}"));
+    format!(
+        "{which} is open: `signctl incident status` on its host says what is left, `signctl recover` does it"
+    )
 }
 
 /// Whether a signer's entry says that it signs, and nothing that contradicts it.
@@ -95,7 +110,7 @@ pub(crate) fn what_to_do(reason: &str) -> &'static str {
 mod tests {
     use serde_json::json;
     use signing_core::Mode;
-    use signing_core::admin::{Health, SignerHealth};
+    use signing_core::admin::{Health, OpenIncident, SignerHealth};
     use signing_core::gate::Extent;
 
     use super::*;
@@ -129,6 +144,7 @@ mod tests {
             reason: None,
             detail: None,
             freeze: None,
+            open_incident: None,
         };
         let judged = |status, health: &Health| {
             judge(status, Some(&json!(health))).map_err(|failure| failure.reason)
@@ -137,6 +153,9 @@ mod tests {
         health.mode = Mode::Breakglass;
         assert_eq!(judged(200, &health), Err("breakglass".to_owned()));
         health.mode = Mode::Normal;
+        health.open_incident = Some(OpenIncident { incident: None });
+        assert_eq!(judged(200, &health), Err("open_incident".to_owned()));
+        health.open_incident = None;
         health.signers[0].reason = Some("sealed".to_owned());
         assert_eq!(judged(200, &health), Err("sealed".to_owned()));
         health.signers[0].reason = None;
@@ -146,6 +165,21 @@ mod tests {
         assert_eq!(judged(200, &health), Err("frozen".to_owned()));
         (health.ok, health.reason) = (false, Some("starting".to_owned()));
         assert_eq!(judged(503, &health), Err("starting".to_owned()));
+    }
+
+    #[test]
+    fn an_open_incident_is_named_if_its_name_is_one() {
+        let open = json!({"signer_kid": "ec", "state": "open"});
+        let said = |incident: Value| {
+            let body =
+                json!({"ok": true, "mode": "normal", "signers": [open], "open_incident": incident});
+            judge(200, Some(&body)).unwrap_err().detail
+        };
+        assert!(said(json!({"incident": "INC-42"})).starts_with("the incident INC-42 is open"));
+        for odd in [json!({}), json!({"incident": "\n::stop"}), json!(true), json!({"incident": 7})]
+        {
+            assert!(said(odd).starts_with("an incident is open"));
+        }
     }
 
     #[test]

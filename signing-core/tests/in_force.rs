@@ -3,11 +3,11 @@
 
 use proptest::prelude::*;
 use signing_core::fleet::HELD_MAX;
-use signing_core::incident::IncidentId;
+use signing_core::incident::{ASKED, IncidentId};
 use signing_core::journal::{
     Approved, FleetFreeze, FleetUnfreeze, Freeze, Frozen, Gate, Head, How, InForce, IncidentBegun,
-    IncidentCaptured, IncidentEnded, OpenIncident, Record, SealedFor, Segment, SignerLog,
-    SignerLogs, Told, Unfreeze, Unseal,
+    IncidentCaptured, IncidentEnded, IncidentItem, OpenIncident, Record, SealedFor, Segment,
+    SignerLog, SignerLogs, Told, Unfreeze, Unseal,
 };
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{FreezeId, Kid};
@@ -195,6 +195,7 @@ proptest! {
             at,
             by: odd.clone(),
             captured: Some("0".repeat(64)),
+            done: ASKED.map(str::to_owned).to_vec(),
             incident: IncidentId::parse(&"x".repeat(64)).unwrap(),
             reason: odd.clone(),
         });
@@ -235,6 +236,21 @@ fn an_incident_is_open_from_its_beginning_to_its_end_and_keeps_its_newest_bundle
     assert_eq!(open(&[begun("I-1"), captured("I-2", "00")]), Some((one(), None)));
     assert_eq!(open(&[begun("I-1"), ended()]), None);
     assert_eq!(open(&[begun("I-1"), ended(), begun("I-2")]), Some(("I-2".to_owned(), None)));
+    let item = |incident, section, done| {
+        let (by, detail) = ("a", "d");
+        Record::IncidentItem(IncidentItem { by, detail, done, incident, section })
+    };
+    let said = heard(&[
+        begun("I-1"),
+        item("I-1", "5.3", true),
+        item("I-1", "5.2", false),
+        item("I-2", "2.2", true),
+        item("I-1", "5.1", true),
+        item("I-1", "2.3", true),
+        item("I-1", "2.3", true),
+    ]);
+    assert_eq!(said.incident.as_ref().unwrap().done, ["2.3", "5.3"]);
+    assert_eq!(again(&said).incident, said.incident);
     // A segment tells it whole, and of two that know of it the one with the bundle is told.
     let known = heard(&twice);
     assert_eq!(again(&known).incident, known.incident);

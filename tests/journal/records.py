@@ -30,6 +30,7 @@ FIELDS = {
     "unseal": "by reason sealed_for signer_kid?",
     "incident_begun": "by incident reason",
     "incident_captured": "by incident sha256",
+    "incident_item": "by detail done incident section",
     "incident_ended": "by incident left reason",
     "reload": "by generation",
     "drill": "by phase signer_kid slipped? time_to_recover_ms? time_to_refuse_ms?",
@@ -57,6 +58,8 @@ FIELDS = {
 NUMBERS = {"cut_bytes", "first_seq", "open_intents", "oldest_open", "intent", "signed", "generation", "over_s",
            "slipped", "time_to_recover_ms", "time_to_refuse_ms",
            "max_signatures", "remaining", "signatures"}
+# The sections of the runbook of which people say that they are done.
+ASKED = {"2.2", "2.3", "3", "5.2", "5.3"}
 # So many seals are listed, and of each so much.
 LISTED = 24
 # So many freezes of the fleet are in force at once.
@@ -224,8 +227,10 @@ class Records:
             need(freeze.keys() - {"id"} == {"at", "by", "reason"} and AT.fullmatch(freeze["at"]), f"freeze: {freeze}")
         incident = data.get("incident")
         if incident is not None:
-            keys = incident.keys() - {"captured"}
+            keys = incident.keys() - {"captured", "done"}
             need(keys == {"at", "by", "incident", "reason"} and AT.fullmatch(incident["at"]), f"incident: {incident}")
+            done = incident.get("done", [])
+            need(done == sorted(set(done) & ASKED) and ("done" not in incident or done), f"incident: {incident}")
         for seal in seals:
             need(seal.keys() == {"at", "detail", "signer_kid"} and AT.fullmatch(seal["at"]), f"seal: {seal}")
         kids = [seal["signer_kid"] for seal in seals]
@@ -259,6 +264,13 @@ class Records:
         if self.incident is not None:
             self.incident = self.incident | {"captured": data["sha256"]}
 
+    def on_incident_item(self, data, _):
+        self.is_open(data)
+        need(data["section"] in ASKED and type(data["done"]) is bool, f"section {data['section']!r}")
+        if self.incident is not None and data["done"]:
+            done = sorted({*self.incident.get("done", []), data["section"]})
+            self.incident = self.incident | {"done": done}
+
     def on_incident_ended(self, data, _):
         self.is_open(data)
         self.incident = None
@@ -284,7 +296,9 @@ class Records:
                 mine = self.freeze and {name: clipped(text) for name, text in self.freeze.items()}
                 need(freeze == mine, f"the freeze in force is {mine}")
             need(logs == self.logs, f"the known logs are {self.logs}")
+            mine = self.incident or {}
             need((data.get("incident") is None) == (self.incident is None), f"the open incident is {self.incident}")
+            need((data.get("incident") or {}).get("done") == mine.get("done"), f"of the open incident is done {mine.get('done')}")
             need(fleet == self.fleet, f"the freezes of the fleet are {sorted(self.fleet)}")
         self.freeze, self.seals, self.logs, self.fleet = freeze, seals, logs, fleet
         self.incident = data.get("incident")

@@ -91,6 +91,13 @@ async fn an_incident_freezes_captures_survives_a_restart_and_ends_when_nothing_i
     assert!(code == 1 && said.contains("5.4") && said.contains("signctl unfreeze"), "{said}");
     proxy.admin("POST", "/v1/unfreeze", json!({"reason": "well"})).await;
     proxy.healthy().await;
+    // Nor while credentials and verification are nobody's.
+    let (code, said, _) = proxy.signctl(&["incident", "end", "--reason", "well"]);
+    assert!(code == 1 && said.contains("5.2  OPEN") && said.contains("5.3  OPEN"), "{said}");
+    for section in ["5.2", "5.3"] {
+        let done = json!({"section": section, "detail": "alice", "done": true});
+        assert_eq!(proxy.admin("POST", "/v1/incident/item", done).await.status, 200);
+    }
     let (code, said, errors) = proxy.signctl(&["incident", "end", "--reason", "well"]);
     assert_eq!(code, 0, "{said}{errors}");
     let ended = &records(&proxy, "incident_ended")[0];
@@ -203,7 +210,7 @@ async fn the_checklist_names_what_is_out_and_an_unfinished_end_is_recorded() {
         proxy.signctl(&["incident", "end", "--reason", "false alarm", "--unfinished"]);
     assert_eq!(code, 0, "{said}{errors}");
     let ended = &records(&proxy, "incident_ended")[0];
-    assert_eq!(ended["left"], json!(["2.1", "2.4", "5.1", "5.4"]), "{ended}");
+    assert_eq!(ended["left"], json!(["2.1", "2.4", "5.1", "5.2", "5.3", "5.4"]), "{ended}");
 }
 
 #[tokio::test]

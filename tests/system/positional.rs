@@ -99,6 +99,7 @@ async fn a_list_in_the_place_of_a_command_changes_nothing() {
         ("/v1/breakglass/destroy", json!(["kid", "why"])),
         ("/v1/incident/begin", json!(["INC-1", "why"])),
         ("/v1/incident/captured", json!(["INC-1", "00"])),
+        ("/v1/incident/item", json!(["5.2", "why", true])),
         ("/v1/incident/end", json!(["why", true])),
     ] {
         let answer = proxy.admin("POST", path, body).await;

@@ -17,7 +17,7 @@ const BOTH: u32 = 7005;
 const NOBODY: u32 = 7006;
 
 /// Each path with a body that is refused or does nothing, and the users who may ask for it.
-const TABLE: [(&str, &str, &[u32]); 19] = [
+const TABLE: [(&str, &str, &[u32]); 20] = [
     ("/v1/status", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
     ("/v1/breakglass", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
     ("/v1/doctor", "{}", &[OBSERVER, OPERATOR, SECURITY, BOTH]),
@@ -44,6 +44,7 @@ const TABLE: [(&str, &str, &[u32]); 19] = [
     ("/v1/incident", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
     ("/v1/incident/begin", "{}", &[OPERATOR, SECURITY, BOTH]),
     ("/v1/incident/captured", "{}", &[OPERATOR, SECURITY, BOTH]),
+    ("/v1/incident/item", "{}", &[OPERATOR, SECURITY, BOTH]),
     ("/v1/incident/end", "{}", &[OPERATOR, SECURITY, BOTH]),
 ];
 

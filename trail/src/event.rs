@@ -112,6 +112,7 @@ pub const fn has_row(kind: Kind) -> bool {
         | Kind::BreakglassEnded
         | Kind::IncidentBegun
         | Kind::IncidentCaptured
+        | Kind::IncidentItem
         | Kind::IncidentEnded
         | Kind::SignerLog
         | Kind::FleetFreeze

@@ -210,6 +210,7 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
         | Kind::BreakglassEnded
         | Kind::IncidentBegun
         | Kind::IncidentCaptured
+        | Kind::IncidentItem
         | Kind::IncidentEnded
         | Kind::SignerLog
         | Kind::FleetFreeze

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use host::clock::{now, rfc3339, wall_now};
 use http::{Request, Response, StatusCode};
-use signing_core::admin::incident::{Begin, Captured, End, Incident, Open};
+use signing_core::admin::incident::{Begin, Captured, Done, End, Incident, Open};
 use signing_core::admin::{Level, ProxyStatus, Status};
 use signing_core::breakglass::is_out;
 use signing_core::breakglass::wire::KeyState;
 use signing_core::gate::{Cause, State};
-use signing_core::incident::{Facts, IncidentId, Item, checklist, left};
+use signing_core::incident::{ASKED, Facts, IncidentId, Item, checklist, left};
 use signing_core::journal::OpenIncident;
 use signing_core::{Reason, Refusal};
 
@@ -45,6 +45,22 @@ pub(super) async fn captured(
     }
     let incident = named(&incident)?;
     change(admin, peer, IncidentChange::Captured { incident, sha256 }).await
+}
+
+/// Takes down what was done for a line that only people know.
+pub(super) async fn item(
+    admin: &Admin,
+    peer: Peer,
+    request: &Request<Bytes>,
+) -> Result<Response<Answer>, Refusal> {
+    let Done { section, detail, done } = read(request)?;
+    if !ASKED.contains(&section.as_str()) {
+        let asked = ASKED.join(", ");
+        let why = format!("the proxy sees itself what is done, but for the sections {asked}");
+        return Err(Refusal::new(Reason::InvalidRequest, why));
+    }
+    let detail = one_line(&detail)?;
+    change(admin, peer, IncidentChange::Item { section, detail, done }).await
 }
 
 /// It ends only when nothing is left that the proxy can see, or when whoever ends it says that it is
@@ -128,5 +144,6 @@ fn facts(admin: &Admin) -> Facts {
         long_enough: gates.gates().any(|(kid, _)| is_out(&gates, kid, min, now).is_ok()),
         session: gates.armed(now, wall).map(|armed| armed.session.clone()),
         keys_due: due.map(|key| key.kid).collect(),
+        said: admin.monitor.incident().map(|open| open.done.clone()).unwrap_or_default(),
     }
 }

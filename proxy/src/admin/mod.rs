@@ -188,6 +188,7 @@ async fn respond(
         (path::INCIDENT, &Method::GET) => Ok(incident::show(admin)),
         (path::INCIDENT_BEGIN, &Method::POST) => incident::begin(admin, peer, &request).await,
         (path::INCIDENT_CAPTURED, &Method::POST) => incident::captured(admin, peer, &request).await,
+        (path::INCIDENT_ITEM, &Method::POST) => incident::item(admin, peer, &request).await,
         (path::INCIDENT_END, &Method::POST) => incident::end(admin, peer, &request).await,
         (path::END, &Method::POST) => breakglass::end(admin, peer, &request).await,
         (path::DESTROY, &Method::POST) => breakglass::destroy(admin, peer, &request).await,
@@ -231,7 +232,9 @@ fn still_frozen(admin: &Admin) -> (bool, Option<FreezeId>) {
 fn status(admin: &Admin) -> Status {
     let gates = admin.monitor.gates();
     let conditions = admin.conditions.all();
-    let mut health = Health::of(&gates, &conditions, now(), wall_now()).message(Reader::Operator);
+    let health = Health::of(&gates, &conditions, now(), wall_now());
+    let open = admin.monitor.incident();
+    let mut health = health.message(Reader::Operator, open.as_deref());
     let mut proxy = ProxyStatus {
         deployment: admin.deployment.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

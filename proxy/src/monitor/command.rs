@@ -131,6 +131,8 @@ pub(super) enum Loosen {
     Join { joining: Joining, reply: oneshot::Sender<Outcome> },
     /// That incident.
     Incident { open: OpenIncident, by: String, reply: oneshot::Sender<Outcome> },
+    /// A line of the runbook counts as done, for that incident.
+    Item { incident: IncidentId, section: String, reply: oneshot::Sender<Outcome> },
     /// That seal.
     Seal {
         what: Sealed,
@@ -149,6 +151,7 @@ impl Loosen {
             | Self::Fleet { reply, .. }
             | Self::Join { reply, .. }
             | Self::Incident { reply, .. }
+            | Self::Item { reply, .. }
             | Self::Seal { reply, .. } => reply,
         }
     }
@@ -170,6 +173,15 @@ pub enum IncidentChange {
         incident: IncidentId,
         /// SHA-256 of the bundle's list, in hex.
         sha256: String,
+    },
+    /// Somebody says what was done for a line of the runbook.
+    Item {
+        /// Its section.
+        section: String,
+        /// What, and by whom.
+        detail: String,
+        /// Whether the line is done with it.
+        done: bool,
     },
     /// It ends.
     End {

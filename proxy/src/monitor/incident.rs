@@ -5,7 +5,10 @@
 use std::sync::Arc;
 
 use host::clock::wall_now;
-use signing_core::journal::{IncidentBegun, IncidentCaptured, IncidentEnded, OpenIncident, Record};
+use signing_core::incident::IncidentId;
+use signing_core::journal::{
+    InForce, IncidentBegun, IncidentCaptured, IncidentEnded, IncidentItem, OpenIncident, Record,
+};
 use tokio::sync::oneshot;
 
 use super::command::{IncidentChange, Loosen, Outcome, Then};
@@ -39,8 +42,14 @@ impl Writer {
                 let recording = self.disk.record(&record);
                 tracing::warn!(target: "admin", %incident, reason, by, "an incident began");
                 let at = wall_now();
-                self.state.in_force.incident =
-                    Some(OpenIncident { at, by, captured: None, incident, reason });
+                self.state.in_force.incident = Some(OpenIncident {
+                    at,
+                    by,
+                    captured: None,
+                    done: Vec::new(),
+                    incident,
+                    reason,
+                });
                 self.publish_incident();
                 self.save_recorded(recording, reply);
             }
@@ -58,6 +67,22 @@ impl Writer {
                 self.publish_incident();
                 self.save_recorded(recording, reply);
             }
+            (IncidentChange::Item { section, detail, done }, Some(open)) => {
+                let record = Record::IncidentItem(IncidentItem {
+                    by: &by,
+                    detail: &detail,
+                    done,
+                    incident: open.incident.as_str(),
+                    section: &section,
+                });
+                let recording = self.disk.record(&record);
+                if done {
+                    let incident = open.incident;
+                    self.disk.then_loosen(recording, Loosen::Item { incident, section, reply });
+                } else {
+                    self.save_recorded(recording, reply);
+                }
+            }
             (IncidentChange::End { reason, left }, Some(open)) => {
                 let record = Record::IncidentEnded(IncidentEnded {
                     by: &by,
@@ -72,10 +97,29 @@ impl Writer {
                 let why = format!("the incident {} is open, and no other", open.incident);
                 disk::tell(reply, Outcome::Nothing(why));
             }
-            (IncidentChange::Captured { .. } | IncidentChange::End { .. }, None) => {
+            (
+                IncidentChange::Captured { .. }
+                | IncidentChange::Item { .. }
+                | IncidentChange::End { .. },
+                None,
+            ) => {
                 disk::tell(reply, Outcome::Nothing("no incident is open".to_owned()));
             }
         }
+    }
+
+    /// It is on disk that a line of the runbook is done.
+    pub(super) fn item_is_done(
+        &mut self,
+        incident: &IncidentId,
+        section: &str,
+        reply: oneshot::Sender<Outcome>,
+    ) {
+        if let Some(open) = open_of(&mut self.state.in_force, incident) {
+            open.note_done(section);
+            self.publish_incident();
+        }
+        disk::tell(reply, Outcome::Done);
     }
 
     /// Its end is on disk.
@@ -102,4 +146,12 @@ impl Writer {
     fn publish_incident(&self) {
         self.incident.store(self.state.in_force.incident.clone().map(Arc::new));
     }
+}
+
+/// The incident that is open, if it is that one.
+pub(super) fn open_of<'s>(
+    in_force: &'s mut InForce,
+    incident: &IncidentId,
+) -> Option<&'s mut OpenIncident> {
+    in_force.incident.as_mut().filter(|open| open.incident == *incident)
 }

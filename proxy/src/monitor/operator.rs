@@ -9,6 +9,7 @@ use signing_core::journal::{self, Frozen, Record, SealedFor, clip};
 use tokio::sync::oneshot;
 
 use super::command::{Loosen, Outcome, Over, Sealed, Then};
+use super::incident::open_of;
 use super::writer::{RETRY_AFTER_FOLDS, Writer};
 use super::{disk, freeze_id};
 
@@ -109,6 +110,11 @@ impl Writer {
                 state.remember(&joining.applied_to(self.fleet.memory()));
             }
             Loosen::Incident { .. } => state.in_force.incident = None,
+            Loosen::Item { incident, section, .. } => {
+                if let Some(open) = open_of(&mut state.in_force, incident) {
+                    open.note_done(section);
+                }
+            }
             Loosen::Seal { what: Sealed::Signer(kid), .. } => {
                 state.in_force.seals.remove(kid);
             }
@@ -150,7 +156,10 @@ impl Writer {
                 })
             }
             // What came meanwhile has its own record; the journal's seal is in none.
-            Loosen::Freeze { .. } | Loosen::Incident { .. } | Loosen::Seal { .. } => return,
+            Loosen::Freeze { .. }
+            | Loosen::Incident { .. }
+            | Loosen::Item { .. }
+            | Loosen::Seal { .. } => return,
         };
         // A journal that does not take it stops all signing itself.
         let _ = self.journal.note(&record);
@@ -189,6 +198,9 @@ impl Writer {
             }
             (Then::Loosen(Loosen::Incident { open, by, reply }), None) => {
                 self.end_incident(&open, &by, reply);
+            }
+            (Then::Loosen(Loosen::Item { incident, section, reply }), None) => {
+                self.item_is_done(&incident, &section, reply);
             }
             (Then::Loosen(Loosen::Seal { what, seal, reason, by, reply }), None) => {
                 let outcome = self.end_seal(&what, &seal);

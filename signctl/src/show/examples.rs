@@ -18,6 +18,7 @@ pub(crate) fn health() -> Health {
         reason: None,
         detail: None,
         freeze: None,
+        open_incident: None,
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Health {
     /// The freeze in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze: Option<FreezeInForce>,
+    /// The incident that is open: no pipeline goes on before it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_incident: Option<OpenIncident>,
 }
 
 /// One signer.
@@ -120,6 +123,14 @@ pub struct SessionHealth {
     /// Signatures of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_signatures: Option<u64>,
+}
+
+/// An incident that is open.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenIncident {
+    /// Its name, for callers and operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
 }
 
 /// A freeze in force.

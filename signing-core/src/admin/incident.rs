@@ -24,6 +24,18 @@ pub struct Captured {
     pub sha256: String,
 }
 
+/// `POST /v1/incident/item`: what was done for a line of the runbook that only people know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Done {
+    /// The section of the runbook, such as `5.2`.
+    pub section: String,
+    /// What was done and by whom, one line.
+    pub detail: String,
+    /// Whether the line is done with it.
+    pub done: bool,
+}
+
 /// `POST /v1/incident/end`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -22,7 +22,9 @@ pub use commands::{Freeze, Frozen, Nothing, Reloaded, Unfreeze, Unseal, Unsealed
 pub use condition::{Condition, Level};
 pub use drill::{Drill, DrillReport};
 pub use fleet::{FleetEnded, FleetFreeze, FleetHeartbeat, FleetMember, FleetStatement, HeldFreeze};
-pub use health::{FreezeInForce, Health, Readiness, SessionHealth, SignerHealth, UpstreamHealth};
+pub use health::{
+    FreezeInForce, Health, OpenIncident, Readiness, SessionHealth, SignerHealth, UpstreamHealth,
+};
 pub use problem::Problem;
 pub use role::{Role, who_may};
 pub use status::{EmergencyKey, JournalStatus, OlderSegments, ProxyStatus, Status, Worker};

@@ -37,11 +37,13 @@ pub const INCIDENT: &str = "/v1/incident";
 pub const INCIDENT_BEGIN: &str = "/v1/incident/begin";
 /// Records the bundle that was captured for it.
 pub const INCIDENT_CAPTURED: &str = "/v1/incident/captured";
+/// Records what was done for a line of the runbook.
+pub const INCIDENT_ITEM: &str = "/v1/incident/item";
 /// Ends it.
 pub const INCIDENT_END: &str = "/v1/incident/end";
 
 /// All of them.
-pub const ALL: [&str; 19] = [
+pub const ALL: [&str; 20] = [
     STATUS,
     FREEZE,
     UNFREEZE,
@@ -60,5 +62,6 @@ pub const ALL: [&str; 19] = [
     INCIDENT,
     INCIDENT_BEGIN,
     INCIDENT_CAPTURED,
+    INCIDENT_ITEM,
     INCIDENT_END,
 ];

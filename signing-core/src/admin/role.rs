@@ -42,6 +42,7 @@ impl Role {
             | path::END
             | path::INCIDENT_BEGIN
             | path::INCIDENT_CAPTURED
+            | path::INCIDENT_ITEM
             | path::INCIDENT_END => {
                 matches!(self, Self::Operator | Self::Security)
             }

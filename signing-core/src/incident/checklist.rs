@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate::Extent;
 
+/// The sections of which somebody may say that they are done: the proxy cannot see them.
+pub const ASKED: [&str; 5] = ["2.2", "2.3", "3", "5.2", "5.3"];
+
 /// What the proxy knows.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -26,6 +29,8 @@ pub struct Facts {
     pub session: Option<String>,
     /// Emergency keys that a session used and that are not destroyed, by kid.
     pub keys_due: Vec<String>,
+    /// The sections of which somebody said that they are done.
+    pub said: Vec<String>,
 }
 
 /// One line of the runbook.
@@ -86,7 +91,7 @@ pub fn checklist(facts: &Facts) -> Vec<Item> {
     };
     let done_or = |done: bool, otherwise: State| if done { State::Done } else { otherwise };
     let named = |kids: &[String]| kids.join(", ");
-    vec![
+    let mut items = vec![
         extent(facts),
         match (frozen, well) {
             (true, _) => item("2.1", "Stop deploys and signing", State::Done, "frozen".to_owned()),
@@ -174,15 +179,10 @@ pub fn checklist(facts: &Facts) -> Vec<Item> {
         item(
             "5.2",
             "Replace the credentials that were used",
-            State::Ask,
-            "KMS principals, callers' certificates, tokens".to_owned(),
+            State::Open,
+            "signctl audit used names them; signctl recover".to_owned(),
         ),
-        item(
-            "5.3",
-            "Verify the whole journal",
-            State::Ask,
-            "signctl audit verify --signers FILE --with JOURNAL".to_owned(),
-        ),
+        item("5.3", "Verify the whole journal", State::Open, "signctl recover".to_owned()),
         match (session, frozen) {
             (Some(_), _) => item(
                 "5.4",
@@ -214,7 +214,13 @@ pub fn checklist(facts: &Facts) -> Vec<Item> {
             State::Ask,
             "after signctl incident end".to_owned(),
         ),
-    ]
+    ];
+    let said = |item: &&mut Item| facts.said.contains(&item.section);
+    for item in items.iter_mut().filter(said) {
+        item.state = State::Done;
+        "somebody said so: signctl audit tail --type incident_item".clone_into(&mut item.how);
+    }
+    items
 }
 
 /// How much is out is known once every signer was tried: before that, "nothing is out" would be a guess.
@@ -261,6 +267,7 @@ mod tests {
             long_enough: false,
             session: None,
             keys_due: Vec::new(),
+            said: ["5.2", "5.3"].map(str::to_owned).to_vec(),
         }
     }
 
@@ -323,7 +330,20 @@ mod tests {
             let of = |section: &str| {
                 checklist(&facts).into_iter().find(|item| item.section == section).unwrap().state
             };
-            assert_eq!(["2.2", "2.3", "5.2", "5.3", "6"].map(of), [State::Ask; 5]);
+            assert_eq!(["2.2", "2.3", "6"].map(of), [State::Ask; 3]);
         }
+    }
+
+    #[test]
+    fn credentials_and_verification_are_left_until_somebody_says_that_they_are_done() {
+        let well = Facts { outage: Extent::None, not_well: Vec::new(), frozen: false, ..out() };
+        let unsaid = Facts { said: Vec::new(), ..well.clone() };
+        assert_eq!(open(&unsaid), ["5.2", "5.3"]);
+        assert_eq!(open(&Facts { said: vec!["5.2".to_owned()], ..well.clone() }), ["5.3"]);
+        assert!(open(&well).is_empty());
+        let all = Facts { said: ASKED.map(str::to_owned).to_vec(), ..well };
+        let done = checklist(&all).into_iter().filter(|item| item.state == State::Done);
+        let done: Vec<_> = done.map(|item| item.section).collect();
+        assert!(ASKED.iter().all(|section| done.iter().any(|done| done == section)), "{done:?}");
     }
 }

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::clip;
 use super::record::{Kind, Outline};
 use super::signer_logs::{KnownLog, SignerLogs};
-use crate::incident::IncidentId;
+use crate::incident::{ASKED, IncidentId};
 use crate::{FreezeId, Kid};
 
 /// How many seals one record lists.
@@ -63,10 +63,25 @@ pub struct OpenIncident {
     /// SHA-256 of the newest bundle's list, in hex, once the state was captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captured: Option<String>,
+    /// The sections of the runbook of which somebody said that they are done, out of [`incident::ASKED`].
+    ///
+    /// [`incident::ASKED`]: crate::incident::ASKED
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<String>,
     /// Its name.
     pub incident: IncidentId,
     /// What was seen.
     pub reason: String,
+}
+
+impl OpenIncident {
+    /// Takes down that a line of the runbook is done. Lines that nobody is asked about are not taken down.
+    pub fn note_done(&mut self, section: &str) {
+        if ASKED.contains(&section) && !self.done.iter().any(|done| done == section) {
+            self.done.push(section.to_owned());
+            self.done.sort_unstable();
+        }
+    }
 }
 
 /// A freeze of the fleet in a list.
@@ -145,7 +160,14 @@ impl InForce {
                 let text = |name| outline.text(name).map(str::to_owned);
                 let (at, by, reason) = (at::parse(&outline.at)?, text("by")?, text("reason")?);
                 let incident = IncidentId::parse(outline.text("incident")?).ok()?;
-                self.incident = Some(OpenIncident { at, by, captured: None, incident, reason });
+                self.incident = Some(OpenIncident {
+                    at,
+                    by,
+                    captured: None,
+                    done: Vec::new(),
+                    incident,
+                    reason,
+                });
             }
             Kind::IncidentCaptured => {
                 let (outline, _) = Outline::parse(body)?;
@@ -154,6 +176,16 @@ impl InForce {
                     self.incident.as_mut().filter(|open| open.incident.as_str() == name)
                 {
                     open.captured = Some(sha256.to_owned());
+                }
+            }
+            Kind::IncidentItem => {
+                let (outline, _) = Outline::parse(body)?;
+                let (name, section) = (outline.text("incident")?, outline.text("section")?);
+                let is_done = outline.data.get("done")?.as_bool()?;
+                if let Some(open) =
+                    self.incident.as_mut().filter(|open| open.incident.as_str() == name && is_done)
+                {
+                    open.note_done(section);
                 }
             }
             Kind::IncidentEnded => self.incident = None,
@@ -168,9 +200,10 @@ impl InForce {
     pub fn and(mut self, other: Self) -> Self {
         let freezes = self.freeze.into_iter().chain(other.freeze);
         self.freeze = freezes.max_by_key(|freeze| freeze.at);
-        // Of the same one, the one that knows of a bundle is told.
+        // Of the same one, the one that knows more is told.
         let incidents = self.incident.into_iter().chain(other.incident);
-        self.incident = incidents.max_by_key(|open| (open.at, open.captured.is_some()));
+        self.incident =
+            incidents.max_by_key(|open| (open.at, open.captured.is_some(), open.done.len()));
         for (id, freeze) in other.fleet {
             self.fleet.entry(id).or_insert(freeze);
         }

@@ -33,9 +33,9 @@ pub use keys::{AuditKeys, SignedBy};
 pub use record::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, Drill,
     EarlierAttempt, EmergencyRefusals, EmergencySigned, Failed, FleetFreeze, FleetLink,
-    FleetUnfreeze, Freeze, Gate, IncidentBegun, IncidentCaptured, IncidentEnded, Init, Intent,
-    KeyDestroyed, Kind, Outline, ProbeCall, Probes, Record, Refusals, Refused, Reload, Segment,
-    SessionActivated, SessionEnded, SessionRefused, Signed, SignerLogRecord, Start, Stop, TimingUs,
-    Unfreeze, Unlock, Unseal, Withheld, instant,
+    FleetUnfreeze, Freeze, Gate, IncidentBegun, IncidentCaptured, IncidentEnded, IncidentItem,
+    Init, Intent, KeyDestroyed, Kind, Outline, ProbeCall, Probes, Record, Refusals, Refused,
+    Reload, Segment, SessionActivated, SessionEnded, SessionRefused, Signed, SignerLogRecord,
+    Start, Stop, TimingUs, Unfreeze, Unlock, Unseal, Withheld, instant,
 };
 pub use signer_logs::{How, KnownLog, NotBelieved, SignerLog, SignerLogs};

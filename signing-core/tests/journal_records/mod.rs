@@ -7,9 +7,9 @@ use signing_core::FreezeId;
 use signing_core::incident::IncidentId;
 use signing_core::journal::{
     Drill, EarlierAttempt, Failed, FleetFrozen, Freeze, Frozen, Gate, IncidentBegun,
-    IncidentCaptured, IncidentEnded, Init, Intent, KnownLog, OpenIncident, ProbeCall, Probes,
-    Record, Refusals, Refused, Reload, Seal, Segment, Signed, Start, Stop, TimingUs, Unfreeze,
-    Unseal, Withheld,
+    IncidentCaptured, IncidentEnded, IncidentItem, Init, Intent, KnownLog, OpenIncident, ProbeCall,
+    Probes, Record, Refusals, Refused, Reload, Seal, Segment, Signed, Start, Stop, TimingUs,
+    Unfreeze, Unseal, Withheld,
 };
 use time::OffsetDateTime;
 
@@ -27,7 +27,7 @@ fn frozen() -> Frozen {
 fn incident() -> OpenIncident {
     let (by, reason) = ("uid 0".to_owned(), "why".to_owned());
     let incident = IncidentId::parse("INC-1").unwrap();
-    OpenIncident { at: five(), by, captured: None, incident, reason }
+    OpenIncident { at: five(), by, captured: None, done: vec![], incident, reason }
 }
 
 fn fleet() -> Vec<FleetFrozen> {
@@ -259,6 +259,16 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 sha256: "00",
             }),
             r#"{"by":"uid 0","incident":"INC-1","sha256":"00"}"#,
+        ),
+        (
+            Record::IncidentItem(IncidentItem {
+                by: "uid 0",
+                detail: "alice",
+                done: true,
+                incident: "INC-1",
+                section: "5.2",
+            }),
+            r#"{"by":"uid 0","detail":"alice","done":true,"incident":"INC-1","section":"5.2"}"#,
         ),
         (
             Record::IncidentEnded(IncidentEnded {

@@ -84,7 +84,10 @@ pub(super) fn health(exchange: &Exchange) -> Response<Answer> {
         Door::Local if exchange.caller.is_err() => Reader::Anonymous,
         Door::Local | Door::Mtls => Reader::Caller,
     };
-    health_now(exchange, |health| json_answer(status_of(health.ok), &health.message(reader)))
+    let open = exchange.plane.monitor.incident();
+    health_now(exchange, |health| {
+        json_answer(status_of(health.ok), &health.message(reader, open.as_deref()))
+    })
 }
 
 pub(super) fn ready(exchange: &Exchange) -> Response<Answer> {

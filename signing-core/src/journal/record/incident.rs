@@ -24,6 +24,21 @@ pub struct IncidentCaptured<'r> {
     pub sha256: &'r str,
 }
 
+/// Somebody says of a line of the runbook what was done.
+#[derive(Clone, Debug, Serialize)]
+pub struct IncidentItem<'r> {
+    /// Who.
+    pub by: &'r str,
+    /// What was done, and by whom.
+    pub detail: &'r str,
+    /// Whether the line is done with it.
+    pub done: bool,
+    /// Of which incident.
+    pub incident: &'r str,
+    /// The section of the runbook.
+    pub section: &'r str,
+}
+
 /// Somebody ends an incident; it ends once this is on disk.
 #[derive(Clone, Debug, Serialize)]
 pub struct IncidentEnded<'r> {

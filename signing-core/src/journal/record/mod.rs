@@ -21,7 +21,7 @@ pub use breakglass::{
     Unlock,
 };
 pub use fleet::{FleetFreeze, FleetLink, FleetUnfreeze};
-pub use incident::{IncidentBegun, IncidentCaptured, IncidentEnded};
+pub use incident::{IncidentBegun, IncidentCaptured, IncidentEnded, IncidentItem};
 pub use outline::Outline;
 pub use proxy::{
     Drill, EarlierAttempt, Failed, Freeze, Gate, Init, Intent, ProbeCall, Probes, Refusals,
@@ -91,6 +91,7 @@ kinds! {
     BreakglassEnded "breakglass_ended" true "The proxy left a break-glass session."
     IncidentBegun "incident_begun" false "An incident began."
     IncidentCaptured "incident_captured" false "The state was captured for an incident."
+    IncidentItem "incident_item" false "Somebody said what was done for an incident."
     IncidentEnded "incident_ended" false "An incident ended."
     SignerLog "signer_log" false "How far the emergency signer's log goes, as the proxy knows it."
     FleetFreeze "fleet_freeze" true "A freeze of the whole fleet was obeyed here."
@@ -139,6 +140,7 @@ pub enum Record<'r> {
     BreakglassEnded(BreakglassEnded<'r>),
     IncidentBegun(IncidentBegun<'r>),
     IncidentCaptured(IncidentCaptured<'r>),
+    IncidentItem(IncidentItem<'r>),
     IncidentEnded(IncidentEnded<'r>),
     SignerLog(SignerLogRecord<'r>),
     FleetFreeze(FleetFreeze<'r>),
@@ -187,6 +189,7 @@ impl Record<'_> {
             Self::BreakglassEnded(_) => Kind::BreakglassEnded,
             Self::IncidentBegun(_) => Kind::IncidentBegun,
             Self::IncidentCaptured(_) => Kind::IncidentCaptured,
+            Self::IncidentItem(_) => Kind::IncidentItem,
             Self::IncidentEnded(_) => Kind::IncidentEnded,
             Self::SignerLog(_) => Kind::SignerLog,
             Self::FleetFreeze(_) => Kind::FleetFreeze,
