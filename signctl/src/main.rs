@@ -13,6 +13,7 @@ mod gate;
 mod https;
 mod incident;
 mod receipt;
+mod recover;
 mod show;
 mod signers;
 mod socket;
@@ -148,6 +149,14 @@ enum Verb {
         after_help = "Example: signctl incident begin --id INC-42 --reason \"signing fails\""
     )]
     Incident(incident::Flags),
+    /// Recover from the incident that is open: section 5 of the runbook. It checks the provider, records who
+    /// replaced the credentials that were used, verifies the journals, and then ends session, freeze and incident.
+    /// It ends nothing before its turn. Exit 0 only if the incident has ended.
+    #[command(
+        after_help = "Example: signctl recover --reason \"KMS is well since 06:40\" --signers /etc/signing-proxy/signers.json \\\n           \
+                      --with /var/lib/breakglass-signer/journal --all-rotated \"alice, CHG-7\""
+    )]
+    Recover(recover::Flags),
     /// The registry: list, add, revoke.
     #[command(after_help = "Example: signctl signers list")]
     Signers(signers::Flags),
@@ -204,6 +213,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Verb::Verify(flags) => return caller::verify::run(flags, arguments.json),
         Verb::Breakglass(flags) => return breakglass::run(flags, socket, arguments.json),
         Verb::Incident(flags) => return incident::run(flags, socket, arguments.json),
+        Verb::Recover(flags) => return recover::run(flags, socket, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),
         Verb::Unseal { operator_socket: Some(signer), reason, .. } => {
             (breakglass::unseal(signer, reason)?, breakglass::unsealed)
@@ -250,6 +260,7 @@ impl Verb {
             | Self::Drill(drill::Flags { socket, .. }) => socket.or(before),
             Self::Breakglass(flags) => flags.socket(before),
             Self::Incident(flags) => flags.socket(before),
+            Self::Recover(flags) => flags.socket.or(before),
             Self::Health { .. }
             | Self::Gate(_)
             | Self::Audit(_)

@@ -92,6 +92,7 @@ mod proxies;
 mod rates;
 mod readers;
 mod receipts;
+mod recover;
 mod regions;
 mod registry_edits;
 mod reload;

@@ -103,7 +103,8 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl breakglass destroy", "none --reason why --json --socket SOCKET", "", Unread::With(1)),
     ("signctl incident begin", INCIDENT, "", Unread::With(0)),
     ("signctl incident status", "--socket SOCKET", "", Unread::Quietly),
-    ("signctl incident end", "--reason why --socket SOCKET", "", Unread::With(0)),
+    ("signctl recover", RECOVER, "", Unread::With(0)),
+    ("signctl incident end", "--reason why --socket SOCKET", "", Unread::With(1)),
     ("signctl signers list", "--signers signers.json", "", Unread::Quietly),
     ("signctl signers list", "--signers signers.json --json", "", Unread::Quietly),
     ("signctl signers add", "entry-N.json --signers signers.json", "", Unread::With(0)),
@@ -135,6 +136,10 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
 const INCIDENT: &str = "--id I-1 --reason why --no-freeze --out bundle-N --config dev/signing-proxy.toml \
     --signer-config dev/breakglass-signer.toml --signer-journal dev/breakglass/journal --signers dev/signers.json \
     --metrics-url http://METRICS/metrics --socket SOCKET";
+
+/// What a recovery on `dev` is told.
+const RECOVER: &str = "--reason why --all-rotated me --signers dev/signers.json --with dev/breakglass/journal \
+    --socket SOCKET";
 
 /// Those that list their verbs.
 pub(crate) const PROGRAMS: [&str; 4] =

@@ -59,7 +59,7 @@ fn what_cannot_be_read_of_a_command_line_is_64_in_every_verb_of_every_program() 
 
 #[test]
 fn only_a_verb_that_asks_the_admin_socket_takes_it() {
-    const ASK: [&str; 16] = [
+    const ASK: [&str; 17] = [
         "signctl status",
         "signctl freeze",
         "signctl unfreeze",
@@ -76,6 +76,7 @@ fn only_a_verb_that_asks_the_admin_socket_takes_it() {
         "signctl incident begin",
         "signctl incident status",
         "signctl incident end",
+        "signctl recover",
     ];
     for verb in verbs("signctl") {
         let help = said(&run(&verb, &["--help"]));

@@ -1,6 +1,7 @@
 //! `signctl audit`: reads the journal from its files, beside the proxy or on a copy.
 
 mod database;
+mod each;
 mod export;
 mod key;
 mod newest;
@@ -11,6 +12,7 @@ mod tail;
 mod tiles;
 mod used;
 mod verify;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,7 +25,9 @@ use serde_json::{Value, json};
 use signing_core::Registry;
 use signing_core::journal::Outline;
 
-pub(crate) use newest::{newest_records, verified};
+pub(crate) use each::each;
+pub(crate) use newest::{newest_records, verified, verified_whole};
+pub(crate) use used::{ANSWERS, since_incident as used};
 
 /// The journal to read, and what to do with it.
 #[derive(Args)]
@@ -130,10 +134,11 @@ fn registry(file: &Path) -> anyhow::Result<Registry> {
 }
 
 /// A record that was read.
-struct Record {
-    place: Place,
-    outline: Outline,
-    log: String,
+pub(crate) struct Record {
+    pub(crate) place: Place,
+    pub(crate) outline: Outline,
+    /// The origin of its log.
+    pub(crate) log: String,
 }
 
 impl Record {

@@ -42,3 +42,15 @@ pub(crate) fn verified(
 ) -> anyhow::Result<(Value, Option<String>)> {
     verify::newest(journal, signers, limit)
 }
+
+/// What verifying all of a journal found, and of the other one beside it: how much, or the defect.
+///
+/// # Errors
+/// If nothing can be said about a journal.
+pub(crate) fn verified_whole(
+    journal: &Path,
+    signers: &Path,
+    with: Option<&Path>,
+) -> anyhow::Result<Result<String, String>> {
+    verify::whole(journal, signers, with)
+}

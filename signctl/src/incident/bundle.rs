@@ -247,7 +247,7 @@ fn journal_of(socket: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Whether this proxy has an emergency signer; one that does not say is asked for it.
-fn names_a_signer(socket: &Path) -> bool {
+pub(crate) fn names_a_signer(socket: &Path) -> bool {
     let said = client::get(socket, path::BREAKGLASS);
     let said = said.and_then(|reply| reply.read::<signing_core::admin::breakglass::Breakglass>());
     said.map_or(true, |said| said.configured)

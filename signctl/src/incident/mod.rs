@@ -4,7 +4,7 @@
 mod begin;
 mod bundle;
 mod redact;
-mod words;
+pub(crate) mod words;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,6 +12,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use signing_core::admin::incident::End;
 use signing_core::admin::path;
+
+pub(crate) use bundle::names_a_signer;
 
 use crate::client;
 use crate::show;

@@ -24,7 +24,7 @@ pub(super) fn ended(incident: &Incident) -> Said {
 }
 
 /// What is to be done next: what the proxy sees is open, and what only people know.
-pub(super) fn next(items: &[Item]) -> String {
+pub(crate) fn next(items: &[Item]) -> String {
     open_rows(items)
 }
 

@@ -6,17 +6,16 @@ mod uses;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
-use audit::walk::{Walk, Way, newest};
+use anyhow::bail;
 use host::out;
 use serde_json::{Value, json};
 use signing_core::journal::{Kind, instant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use uses::Uses;
+pub(crate) use uses::{ANSWERS, Uses};
 
-use super::Record;
+use super::each;
 use crate::show::table;
 
 /// Since when to look.
@@ -60,6 +59,18 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
         out::show(&format!("used since {since}:\n{rows}"))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was used since the incident of that name began.
+///
+/// # Errors
+/// As of [`used`].
+pub(crate) fn since_incident(
+    journal: &Path,
+    signer: Option<&Path>,
+    id: &str,
+) -> anyhow::Result<Uses> {
+    Ok(used(journal, signer, From::Incident(Some(id)))?.1)
 }
 
 /// What was used, and since when.
@@ -110,33 +121,8 @@ fn used(journal: &Path, signer: Option<&Path>, from: From<'_>) -> anyhow::Result
     Ok((since, uses))
 }
 
-/// Reads the records that a journal has now.
-fn each(journal: &Path, mut found: impl FnMut(Kind, &Record)) -> anyhow::Result<()> {
-    let last = newest(journal)?.size;
-    let mut walk = Walk::open(journal, 1)?;
-    loop {
-        match walk.step()? {
-            Way::Record(place) if place.leaf.seq > last => return Ok(()),
-            Way::Record(place) => {
-                let seq = place.leaf.seq;
-                let record = Record::read(&walk, place);
-                // A record that cannot be read may name a credential.
-                let record = record.ok_or_else(|| {
-                    anyhow!("record {seq} has a type that this version does not know")
-                })?;
-                let kind = Kind::parse(&record.outline.r#type);
-                found(
-                    kind.ok_or_else(|| anyhow!("record {seq} is of no kind that is known"))?,
-                    &record,
-                );
-            }
-            Way::Sealed(_) => {}
-            Way::End | Way::Torn(_) => return Ok(()),
-        }
-    }
-}
-
-fn since(text: &str) -> Result<String, String> {
+/// Reads a moment, as records have it.
+pub(crate) fn since(text: &str) -> Result<String, String> {
     let at = OffsetDateTime::parse(text, &Rfc3339);
     at.map(instant).map_err(|_| "expected RFC 3339, such as 2026-11-26T05:15:00Z".to_owned())
 }

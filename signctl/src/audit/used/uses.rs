@@ -42,6 +42,9 @@ impl What {
     }
 }
 
+/// The section of the runbook under which the records have who answers for a credential.
+pub(crate) const ANSWERS: &str = "5.2";
+
 /// How often, and when.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -52,12 +55,33 @@ pub(crate) struct Seen {
 
 /// All that was used. Its size is that of the configuration: callers, keys and people.
 #[derive(Default)]
-pub(crate) struct Uses(BTreeMap<Credential, Seen>);
+pub(crate) struct Uses {
+    seen: BTreeMap<Credential, Seen>,
+    /// What somebody said of credentials: `NAME: WHO`, by the records.
+    answers: Vec<String>,
+}
 
 impl Uses {
     /// In the order of kind and name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Credential, &Seen)> {
-        self.0.iter()
+        self.seen.iter()
+    }
+
+    /// The names of what somebody has to replace. An emergency key is destroyed instead, and an approver's key
+    /// signed nothing but an approval.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let to_replace = self.iter().filter(|(one, _)| match one.kind {
+            What::Upstream | What::Caller | What::Operator => true,
+            What::EmergencyKey | What::Approver => false,
+        });
+        to_replace.map(|(one, _)| one.name.clone()).collect()
+    }
+
+    /// Whether the records say already who answers for that name.
+    pub(crate) fn is_answered(&self, name: &str) -> bool {
+        let says =
+            |answer: &String| answer.strip_prefix(name).is_some_and(|who| who.starts_with(": "));
+        self.answers.iter().any(says)
     }
 
     /// Takes what a record says.
@@ -85,6 +109,9 @@ impl Uses {
             let [principal, key] = ["principal", "fingerprint"].map(|name| text(approved, name));
             self.add(What::Approver, format!("{principal} ({key})"), at);
         }
+        if kind == Kind::IncidentItem && outline.text("section") == Some(ANSWERS) {
+            self.answers.extend(outline.text("detail").map(str::to_owned));
+        }
         // A process names itself otherwise.
         if let Some(by) = outline.text("by").filter(|by| by.starts_with("uid ")) {
             self.add(What::Operator, by.to_owned(), at);
@@ -104,7 +131,7 @@ impl Uses {
     }
 
     fn add(&mut self, kind: What, name: String, at: &str) {
-        let seen = self.0.entry(Credential { kind, name }).or_insert_with(|| Seen {
+        let seen = self.seen.entry(Credential { kind, name }).or_insert_with(|| Seen {
             count: 0,
             first: at.to_owned(),
             last: at.to_owned(),
@@ -178,5 +205,19 @@ mod tests {
         ];
         assert_eq!(used(&records), expected);
         assert!(used(&[(Kind::Start, json!({"version": "1"}))]).is_empty());
+    }
+
+    #[test]
+    fn an_answer_counts_for_the_whole_name_of_its_credential_and_in_its_section() {
+        let mut uses = Uses::default();
+        for (section, detail) in [("5.2", "uid 7 (bob): gone"), ("5.3", "uid 8: gone")] {
+            let (at, r#type) = (String::new(), "incident_item".to_owned());
+            let data = json!({"section": section, "detail": detail, "by": "signing-proxy"});
+            uses.note(Kind::IncidentItem, &Outline { at, data, r#type });
+        }
+        assert!(uses.is_answered("uid 7 (bob)"));
+        for other in ["uid 7", "uid 8", "(bob)", ""] {
+            assert!(!uses.is_answered(other), "{other}");
+        }
     }
 }

@@ -117,6 +117,27 @@ pub(super) fn newest(
     Ok((found.to_json(began.elapsed().as_secs_f64(), speed), defect))
 }
 
+/// Verifies all of a journal, and the other one if there is one: how much, or the defect.
+///
+/// # Errors
+/// If nothing can be said about a journal.
+pub(super) fn whole(
+    journal: &Path,
+    signers: &Path,
+    with: Option<&Path>,
+) -> anyhow::Result<Result<String, String>> {
+    let registry = registry(signers)?;
+    let options = Options { limit: None, registry: Some(&registry), heads: &[], receipt: None };
+    let report = with_progress(journal, &options, Instant::now())?;
+    let with = with.map(|other| With::of(journal, &report, other, &options)).transpose()?;
+    let mut verified = format!("{} records verified", report.records);
+    if let Some(With { report, .. }) = &with {
+        verified.push_str(&format!(", and {} of the other journal", report.records));
+    }
+    let found = Found { report, state: None, with };
+    Ok(found.defect().map_or(Ok(verified), |defect| Err(defect.to_string())))
+}
+
 /// Verifies a journal, and shows a person how far it is.
 fn with_progress(journal: &Path, options: &Options<'_>, began: Instant) -> anyhow::Result<Report> {
     let shows = io::stderr().is_terminal();

@@ -1,0 +1,73 @@
+//! Who answers for each credential that was used: pure.
+
+/// `NAME=WHO`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rotated {
+    name: String,
+    who: String,
+}
+
+/// Reads it. A name may hold `=`, whoever answers may not.
+pub(super) fn rotated(text: &str) -> Result<Rotated, String> {
+    match text.rsplit_once('=') {
+        Some((name, who)) if !name.is_empty() && !who.trim().is_empty() => {
+            Ok(Rotated { name: name.to_owned(), who: who.trim().to_owned() })
+        }
+        _ => Err("expected NAME=WHO, NAME as `signctl audit used` shows it".to_owned()),
+    }
+}
+
+/// The credentials for which nobody answers, and those for which somebody does, with whom.
+type Answered = (Vec<String>, Vec<(String, String)>);
+
+/// Who answers for which of `names`.
+///
+/// # Errors
+/// If somebody answers for one that was not used: it is misspelt, and another one is meant.
+pub(super) fn unnamed(
+    names: &[String],
+    rotated: &[Rotated],
+    all: Option<&str>,
+) -> Result<Answered, String> {
+    if let Some(Rotated { name, .. }) = rotated.iter().find(|one| !names.contains(&one.name)) {
+        return Err(format!("--rotated {name:?}: no such credential was used; signctl audit used"));
+    }
+    let (mut rest, mut said) = (Vec::new(), Vec::new());
+    for name in names {
+        let who = rotated.iter().rev().find(|one| one.name == *name).map(|one| one.who.as_str());
+        match who.or(all) {
+            Some(who) => said.push((name.clone(), who.to_owned())),
+            None => rest.push(name.clone()),
+        }
+    }
+    Ok((rest, said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Vec<String> {
+        ["operator uid 0", "upstream kms eu k"].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn each_credential_has_somebody_who_answers_for_it_or_is_left() {
+        let alice = rotated("upstream kms eu k=alice, by hand").unwrap();
+        let (rest, said) = unnamed(&names(), std::slice::from_ref(&alice), None).unwrap();
+        assert_eq!(rest, ["operator uid 0"]);
+        assert_eq!(said, [("upstream kms eu k".to_owned(), "alice, by hand".to_owned())]);
+        let (rest, said) = unnamed(&names(), &[alice], Some("bob")).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!(said.first().unwrap(), &("operator uid 0".to_owned(), "bob".to_owned()));
+    }
+
+    #[test]
+    fn an_answer_for_what_was_not_used_is_a_mistake() {
+        let odd = rotated("upstream kms us k=alice").unwrap();
+        assert!(unnamed(&names(), &[odd], Some("bob")).unwrap_err().contains("no such credential"));
+        for odd in ["alice", "=alice", "k=", "k= "] {
+            assert!(rotated(odd).is_err(), "{odd}");
+        }
+    }
+}

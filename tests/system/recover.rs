@@ -1,0 +1,119 @@
+//! A recovery: what is left before it, what it does by itself, what it asks for, and the gate until it is done.
+
+use serde_json::{Value, json};
+use system_tests::programs::ours;
+use system_tests::{Fault, Kind, Proxy, World, journal};
+
+use crate::ALICE;
+
+/// `signctl recover`; its exit status and what it said.
+fn recover(proxy: &Proxy<'_>, more: &[&str]) -> (i32, Value) {
+    let signers = proxy.socket.with_file_name("signers.json");
+    let words =
+        [&["recover", "--json", "--reason", "well", "--signers", signers.to_str().unwrap()], more];
+    let (code, said, errors) = proxy.signctl(&words.concat());
+    (code, serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{errors}")))
+}
+
+fn step<'v>(said: &'v Value, section: &str) -> &'v Value {
+    said["steps"].as_array().unwrap().iter().find(|step| step["section"] == section).unwrap()
+}
+
+/// `signctl gate` at the health listener; its exit status and what it said.
+fn gate(proxy: &Proxy<'_>) -> (i32, String) {
+    let url = format!("http://{}", proxy.metrics);
+    let output =
+        std::process::Command::new(ours("signctl")).args(["gate", "--url", &url]).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn records(proxy: &Proxy<'_>, kind: &str) -> Vec<Value> {
+    let lines = journal::read(&proxy.socket.with_file_name("journal"), kind);
+    lines.into_iter().map(|line| line["record"]["data"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_recovery_ends_the_incident_once_everything_is_done_and_answered_for() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let proxy = builder.clone().start().await;
+    assert_eq!(gate(&proxy).0, 0);
+    let begun = json!({"incident": "INC-1", "reason": "it fails"});
+    assert_eq!(proxy.admin("POST", "/v1/incident/begin", begun).await.status, 200);
+    let captured = json!({"incident": "INC-1", "sha256": "0".repeat(64)});
+    assert_eq!(proxy.admin("POST", "/v1/incident/captured", captured).await.status, 200);
+    assert_eq!(proxy.client(ALICE).await.sign_message("ec", b"hi").await.status, 200);
+
+    // Callers are served, and no pipeline goes on. Who may not know the name is not told it.
+    let (code, said) = gate(&proxy);
+    assert!(code == 2 && said.contains("an incident is open") && !said.contains("INC-1"), "{said}");
+    let health = proxy.client(ALICE).await.get("/health").await;
+    assert_eq!(health.body["open_incident"], json!({"incident": "INC-1"}), "{}", health.text);
+
+    // While the provider fails, nothing is loosened, whoever answers for the credentials.
+    proxy.admin("POST", "/v1/freeze", json!({"reason": "why"})).await;
+    key.break_with(Fault::Bare503);
+    proxy.unhealthy_for("frozen").await;
+    let (code, said) = recover(&proxy, &["--all-rotated", "alice, CHG-7"]);
+    assert_eq!(
+        (code, &said["ended"], &step(&said, "5.1")["ok"]),
+        (1, &json!(false), &json!(false))
+    );
+    assert!(records(&proxy, "unfreeze").is_empty(), "{said}");
+    // What was answered for is recorded, one by one.
+    let items = records(&proxy, "incident_item");
+    let caller = format!("{ALICE} (mtls): alice, CHG-7");
+    assert!(items.iter().any(|item| item["detail"] == json!(caller)), "{items:?}");
+    assert!(items.iter().any(|item| item["section"] == "5.2" && item["done"] == true), "{items:?}");
+    assert!(items.iter().any(|item| item["section"] == "5.3" && item["done"] == true), "{items:?}");
+
+    // A restart forgets none of it.
+    key.mend();
+    proxy.stop().await;
+    let proxy = builder.start_shut().await;
+    assert_eq!(gate(&proxy).0, 2);
+    let begin = std::time::Instant::now();
+    let (mut code, mut said) = recover(&proxy, &[]);
+    // Its gate is to open first, which takes some canaries.
+    while code != 0 && begin.elapsed() < std::time::Duration::from_secs(30) {
+        (code, said) = recover(&proxy, &[]);
+    }
+    assert_eq!((code, &said["ended"]), (0, &json!(true)), "{said}");
+    let how = step(&said, "5.2")["how"].as_str().unwrap();
+    assert!(how.ends_with("credentials are answered for"), "{said}");
+    assert_eq!(records(&proxy, "unfreeze")[0]["reason"], "well");
+    assert_eq!(records(&proxy, "incident_ended")[0]["left"], json!([]));
+    proxy.healthy().await;
+    assert_eq!(gate(&proxy).0, 0);
+    let (code, said) = recover(&proxy, &[]);
+    assert_eq!((code, &said["incident"]), (1, &Value::Null), "{said}");
+}
+
+#[tokio::test]
+async fn a_credential_that_nobody_answers_for_is_named_and_keeps_the_incident_open() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let begun = json!({"incident": "INC-1", "reason": "it fails"});
+    assert_eq!(proxy.admin("POST", "/v1/incident/begin", begun).await.status, 200);
+    assert_eq!(proxy.client(ALICE).await.sign_message("ec", b"hi").await.status, 200);
+    let caller = format!("{ALICE} (mtls)");
+    let (code, said) = recover(&proxy, &[]);
+    let how = step(&said, "5.2")["how"].as_str().unwrap();
+    assert!(code == 1 && how.contains(&caller), "{said}");
+    let (_, said) = recover(&proxy, &["--rotated", &format!("{caller}=bob")]);
+    let how = step(&said, "5.2")["how"].as_str().unwrap();
+    assert!(!how.contains(&caller) && how.contains("uid "), "{said}");
+    // An answer is not asked for again.
+    let (_, said) = recover(&proxy, &[]);
+    let how = step(&said, "5.2")["how"].as_str().unwrap();
+    assert!(!how.contains(&caller) && how.contains("uid "), "{said}");
+    let (_, said) = recover(&proxy, &["--rotated", "nobody=bob"]);
+    assert!(step(&said, "5.2")["how"].as_str().unwrap().contains("no such credential"), "{said}");
+    let open = proxy.admin("GET", "/v1/incident", Value::Null).await.body["open"].clone();
+    assert_eq!(open["incident"], "INC-1");
+    // What the proxy sees by itself, nobody says.
+    let odd = json!({"section": "5.1", "detail": "well", "done": true});
+    assert_eq!(proxy.admin("POST", "/v1/incident/item", odd).await.status, 400);
+}
