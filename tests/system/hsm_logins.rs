@@ -8,7 +8,7 @@ use crate::ALICE;
 use crate::hsm_act::Act;
 
 const UNAVAILABLE: &str =
-    r#"kms_errors_total{upstream="pkcs11",region="payments",kind="unavailable"}"#;
+    r#"kms_errors_total{signer_kid="ec",upstream="pkcs11",region="payments",kind="unavailable"}"#;
 
 #[tokio::test]
 async fn of_several_signers_on_one_token_one_brings_the_wrong_pin() {

@@ -47,7 +47,7 @@ async fn promtool_accepts_the_metrics_and_every_name_is_there() {
     for sample in [
         r#"signing_proxy_requests_total{result="refused",reason="signer_unknown",signer_kid="",mode="normal"} 1"#,
         r#"kms_sign_latency_count{upstream="aws-kms",region="eu-test-1",outcome="signed"}"#,
-        r#"kms_errors_total{upstream="aws-kms",region="eu-test-1",kind="throttled"}"#,
+        r#"kms_errors_total{signer_kid="ec",upstream="aws-kms",region="eu-test-1",kind="throttled"}"#,
         r#"signing_proxy_gate_state{signer_kid="ec",state="shut"} 1"#,
         r#"signing_proxy_gate_state{signer_kid="ec",state="open"} 0"#,
     ] {

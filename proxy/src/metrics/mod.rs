@@ -292,7 +292,8 @@ impl Metrics {
             Evidence::Doubt { .. } => "bad_signature",
         };
         latency("failed").record(took);
-        make.counter(KMS_ERRORS, &[provider, region, ("kind", kind)]).increment(1);
+        let signer = ("signer_kid", kid.as_str());
+        make.counter(KMS_ERRORS, &[signer, provider, region, ("kind", kind)]).increment(1);
     }
 
     /// Counts one request to sign that came through `door`. `kid` is a registered signer's or none.
