@@ -42,6 +42,9 @@ async fn a_trace_stands_beside_the_request_id_in_the_journal_and_in_the_log() {
     };
     let refused = logged("refused").await;
     assert_eq!((&refused["target"], &refused["traceparent"]), (&json!("refusal"), &json!(TRACE)));
+    assert_eq!(refused["title"], "No such signer");
+    // A signer is named once it is known, and never in the caller's words.
+    assert_eq!(refused.get("signer_kid"), None);
     let late = eventually("the late answer", || async {
         let output = proxy.process.output();
         let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -50,13 +53,16 @@ async fn a_trace_stands_beside_the_request_id_in_the_journal_and_in_the_log() {
     .await;
     assert_eq!((&late["request_id"], &late["traceparent"]), (&json!("late"), &json!(TRACE)));
     // What is no trace is written nowhere: at most one line a second, so until it is there.
+    let frozen = proxy.admin("POST", "/v1/freeze", json!({"reason": "a trial"})).await;
+    assert_eq!(frozen.status, 200);
     eventually("a refusal without a trace", || async {
         let id = "mistaken";
-        assert_eq!(asked(id, "00-forged", "4000", "unknown").await.status, 404);
+        assert_eq!(asked(id, "00-forged", "4000", "ec").await.status, 503);
         proxy.process.output().contains(id).then_some(())
     })
     .await;
-    assert_eq!(logged("mistaken").await.get("traceparent"), None);
+    let mistaken = logged("mistaken").await;
+    assert_eq!((mistaken.get("traceparent"), &mistaken["signer_kid"]), (None, &json!("ec")));
     proxy.stop().await;
     let intents = read(&world.scratch.path("proxy/journal"), "intent");
     let traced: Vec<_> = intents.iter().map(|intent| &intent["record"]["data"]).collect();

@@ -58,7 +58,9 @@ pub(super) fn count(exchange: &Exchange, head: &Parts, refusal: &Refusal) {
         tracing::info!(
             target: "refusal",
             reason = refusal.reason.word(),
+            title = refusal.reason.title(),
             detail = refusal.detail,
+            signer_kid = kid.map(Kid::as_str),
             request_id,
             traceparent = request_context::traceparent(&head.headers),
             caller,
