@@ -20,7 +20,8 @@ mod socket;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use host::out;
 use host::signals::{End, Held};
 use signing_core::admin::{Freeze, Nothing, Unfreeze, Unseal, path};
@@ -160,6 +161,14 @@ enum Verb {
     /// The registry: list, add, revoke.
     #[command(after_help = "Example: signctl signers list")]
     Signers(signers::Flags),
+    /// Print completions for a shell: its verbs and flags, with what they are for.
+    #[command(
+        after_help = "Example: signctl completions bash > /etc/bash_completion.d/signctl\n         signctl completions zsh > \"${fpath[1]}/_signctl\""
+    )]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 fn main() -> ExitCode {
@@ -215,6 +224,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Verb::Incident(flags) => return incident::run(flags, socket, arguments.json),
         Verb::Recover(flags) => return recover::run(flags, socket, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),
+        Verb::Completions { shell } => return completions(*shell),
         Verb::Unseal { operator_socket: Some(signer), reason, .. } => {
             (breakglass::unseal(signer, reason)?, breakglass::unsealed)
         }
@@ -229,6 +239,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // What the status says as well needs no reader; a look without a reader was for nothing.
     let is_look = matches!(arguments.verb, Verb::Status(_) | Verb::Health { .. });
     show::reply(&reply, arguments.json, is_look, say)
+}
+
+/// Made from the description by which the arguments are read, so that both are the same.
+fn completions(shell: Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "signctl", &mut script);
+    out::show(&String::from_utf8(script)?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn frozen(reply: &Reply) -> anyhow::Result<Said> {
@@ -267,7 +285,8 @@ impl Verb {
             | Self::Receipt(_)
             | Self::Sign(_)
             | Self::Verify(_)
-            | Self::Signers(_) => {
+            | Self::Signers(_)
+            | Self::Completions { .. } => {
                 before.unused();
                 Socket::default()
             }

@@ -7,8 +7,7 @@ use system_tests::{Key, Kind, Proxy, SoftHsm, World, eventually};
 use crate::ALICE;
 use crate::hsm_act::signs;
 
-const KEY_UNAVAILABLE: &str =
-    r#"kms_errors_total{signer_kid="ec",upstream="pkcs11",region="payments",kind="key_unavailable"}"#;
+const KEY_UNAVAILABLE: &str = r#"kms_errors_total{signer_kid="ec",upstream="pkcs11",region="payments",kind="key_unavailable"}"#;
 
 async fn start<'w>(world: &'w World, hsm: &SoftHsm, key: &Key) -> Proxy<'w> {
     let proxy = world.proxy().token("ec", hsm, key, "").caller(ALICE, &["ec"]).start_shut().await;

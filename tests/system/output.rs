@@ -51,6 +51,7 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl unseal", "--audit --reason why --json --socket SOCKET", "", Unread::With(1)),
     ("signctl doctor", "--socket SOCKET", "", Unread::With(0)),
     ("signctl drill", "--seconds 1 --json --socket SOCKET", "", Unread::With(1)),
+    ("signctl completions", "bash", "", Unread::Quietly),
     ("signctl audit tail", "--journal dev/journal", "", Unread::Quietly),
     ("signctl audit tail", "--journal dev/journal --follow", "", Unread::Quietly),
     ("signctl audit verify", "--journal dev/journal", "", Unread::With(0)),

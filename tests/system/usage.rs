@@ -4,8 +4,8 @@
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use system_tests::programs::ours;
-use system_tests::{Kind, World};
+use system_tests::programs::{ours, system};
+use system_tests::{Kind, Scratch, World};
 
 use crate::ALICE;
 use crate::output::{PROGRAMS, verbs};
@@ -122,4 +122,18 @@ async fn a_drill_says_how_it_goes_while_it_lasts() {
     let (code, report, progress) = proxy.signctl(&[&drill[..], &["--json"]].concat());
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!((code, &report["ok"], progress.as_str()), (0, &json!(true), ""));
+}
+
+#[test]
+fn completions_for_bash_are_a_script_that_bash_takes() {
+    let scratch = Scratch::new();
+    let output = Command::new(ours("signctl")).args(["completions", "bash"]).output().unwrap();
+    assert!(output.status.success());
+    let script = scratch.write("signctl.bash", output.stdout);
+    // What may follow `signctl fr` by it.
+    let asks = "source \"$1\" && COMP_WORDS=(signctl fr) COMP_CWORD=1 && _signctl signctl fr signctl \
+                && echo \"${COMPREPLY[@]}\"";
+    let output = system("bash").args(["-c", asks, "bash"]).arg(script).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.trim(), "freeze", "{}", String::from_utf8_lossy(&output.stderr));
 }
