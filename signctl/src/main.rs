@@ -14,6 +14,7 @@ mod https;
 mod incident;
 mod receipt;
 mod recover;
+mod report;
 mod show;
 mod signers;
 mod socket;
@@ -158,6 +159,13 @@ enum Verb {
                       --with /var/lib/breakglass-signer/journal --all-rotated \"alice, CHG-7\""
     )]
     Recover(recover::Flags),
+    /// Report an incident, a break-glass session or a stretch of time, from the journals alone, on any machine: one HTML
+    /// file that needs nothing else, and the same in Markdown. Exit 0 only if the journals verify.
+    #[command(
+        after_help = "Example: signctl report --incident INC-42 --signers signers.json --with /var/lib/breakglass-signer/journal\n         \
+                      signctl report --since 2026-11-26T05:15:00Z --journal copy/journal --out report"
+    )]
+    Report(report::Flags),
     /// The registry: list, add, revoke.
     #[command(after_help = "Example: signctl signers list")]
     Signers(signers::Flags),
@@ -223,6 +231,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Verb::Breakglass(flags) => return breakglass::run(flags, socket, arguments.json),
         Verb::Incident(flags) => return incident::run(flags, socket, arguments.json),
         Verb::Recover(flags) => return recover::run(flags, socket, arguments.json),
+        Verb::Report(flags) => return report::run(flags, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),
         Verb::Completions { shell } => return completions(*shell),
         Verb::Unseal { operator_socket: Some(signer), reason, .. } => {
@@ -282,6 +291,7 @@ impl Verb {
             Self::Health { .. }
             | Self::Gate(_)
             | Self::Audit(_)
+            | Self::Report(_)
             | Self::Receipt(_)
             | Self::Sign(_)
             | Self::Verify(_)

@@ -105,6 +105,12 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl incident begin", INCIDENT, "", Unread::With(0)),
     ("signctl incident status", "--socket SOCKET", "", Unread::Quietly),
     ("signctl recover", RECOVER, "", Unread::With(0)),
+    (
+        "signctl report",
+        "--since 2026-01-01T00:00:00Z --journal dev/journal --out report-N",
+        "",
+        Unread::With(0),
+    ),
     ("signctl incident end", "--reason why --socket SOCKET", "", Unread::With(1)),
     ("signctl signers list", "--signers signers.json", "", Unread::Quietly),
     ("signctl signers list", "--signers signers.json --json", "", Unread::Quietly),

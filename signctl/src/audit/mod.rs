@@ -27,7 +27,8 @@ use signing_core::journal::Outline;
 
 pub(crate) use each::each;
 pub(crate) use newest::{newest_records, verified, verified_whole};
-pub(crate) use used::{ANSWERS, since_incident as used};
+pub(crate) use used::{ANSWERS, Uses, since as moment, since_incident as used};
+pub(crate) use words::words;
 
 /// The journal to read, and what to do with it.
 #[derive(Args)]
@@ -125,7 +126,11 @@ fn sync_parent(file: &Path) -> std::io::Result<()> {
     std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-fn registry(file: &Path) -> anyhow::Result<Registry> {
+/// Reads a registry.
+///
+/// # Errors
+/// If it cannot be read, with every mistake in it.
+pub(crate) fn registry(file: &Path) -> anyhow::Result<Registry> {
     let text = std::fs::read(file)
         .and_then(files::text)
         .with_context(|| format!("--signers {}", file.display()))?;

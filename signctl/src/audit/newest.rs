@@ -43,13 +43,14 @@ pub(crate) fn verified(
     verify::newest(journal, signers, limit)
 }
 
-/// What verifying all of a journal found, and of the other one beside it: how much, or the defect.
+/// What verifying all of a journal found, and of the other one beside it: how much, or the defect. Without a
+/// registry the keys count that the journals name.
 ///
 /// # Errors
 /// If nothing can be said about a journal.
 pub(crate) fn verified_whole(
     journal: &Path,
-    signers: &Path,
+    signers: Option<&Path>,
     with: Option<&Path>,
 ) -> anyhow::Result<Result<String, String>> {
     verify::whole(journal, signers, with)

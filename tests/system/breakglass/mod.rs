@@ -11,6 +11,7 @@ mod journals;
 mod liar;
 mod operator;
 mod receipts;
+mod report;
 mod request;
 mod rsa;
 mod scope;

@@ -123,11 +123,11 @@ pub(super) fn newest(
 /// If nothing can be said about a journal.
 pub(super) fn whole(
     journal: &Path,
-    signers: &Path,
+    signers: Option<&Path>,
     with: Option<&Path>,
 ) -> anyhow::Result<Result<String, String>> {
-    let registry = registry(signers)?;
-    let options = Options { limit: None, registry: Some(&registry), heads: &[], receipt: None };
+    let registry = signers.map(registry).transpose()?;
+    let options = Options { limit: None, registry: registry.as_ref(), heads: &[], receipt: None };
     let report = with_progress(journal, &options, Instant::now())?;
     let with = with.map(|other| With::of(journal, &report, other, &options)).transpose()?;
     let mut verified = format!("{} records verified", report.records);

@@ -1,0 +1,194 @@
+//! All that a report needs of the records of both journals, in one pass. Pure but for the reading, which is the
+//! caller's.
+
+use signing_core::journal::{Kind, Outline};
+
+use super::ceremony::Ceremony;
+use super::health::Health;
+use super::load::Load;
+use super::scope::{Wanted, Window, moment};
+use crate::audit::{Uses, words};
+
+/// So many lines the timeline has at most. What is more is counted.
+const LINES_MAX: usize = 5000;
+
+/// Whose journal a record is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Journal {
+    Proxy,
+    Signer,
+}
+
+impl Journal {
+    /// Its name in a table.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Signer => "emergency signer",
+        }
+    }
+}
+
+/// A line of the timeline.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) at: String,
+    pub(super) journal: Journal,
+    pub(super) seq: u64,
+    pub(super) kind: &'static str,
+    /// What happened, in words.
+    pub(super) what: String,
+}
+
+/// All of it.
+#[derive(Default)]
+pub(super) struct Facts {
+    pub(super) deployment: String,
+    pub(super) timeline: Vec<Line>,
+    /// Lines that are not in the timeline, since it is full.
+    pub(super) left_out: u64,
+    pub(super) health: Health,
+    pub(super) load: Load,
+    pub(super) ceremony: Ceremony,
+    pub(super) uses: Uses,
+    /// The bundles that were captured, by the SHA-256 of their list.
+    pub(super) bundles: Vec<String>,
+}
+
+impl Facts {
+    /// Takes a record. `row`: the name of its row in a database of the trail.
+    pub(super) fn note(
+        &mut self,
+        journal: Journal,
+        seq: u64,
+        kind: Kind,
+        outline: &Outline,
+        row: &str,
+        about: (&Wanted, &Window),
+    ) {
+        let (wanted, window) = about;
+        let Some(at) = moment(&outline.at) else { return };
+        let is_within = window.holds(at);
+        if let (Kind::Start | Kind::Init, Some(deployment)) = (kind, outline.text("deployment")) {
+            deployment.clone_into(&mut self.deployment);
+        }
+        match journal {
+            // What was so before follows, and nothing after counts.
+            Journal::Proxy if at <= window.to => self.health.note(at, kind, outline),
+            Journal::Proxy => {}
+            Journal::Signer => {
+                let is_ours = match wanted {
+                    Wanted::Session(name) => outline.text("session") == Some(name),
+                    Wanted::Incident(_) | Wanted::Since(_) => is_within,
+                };
+                self.ceremony.note(seq, kind, outline, row, is_ours);
+            }
+        }
+        if !is_within {
+            return;
+        }
+        self.load.note(at, kind, outline, window);
+        self.uses.note(kind, outline);
+        if kind == Kind::IncidentCaptured {
+            self.bundles.extend(outline.text("sha256").map(str::to_owned));
+        }
+        if is_event(kind) {
+            self.line(journal, seq, kind, outline);
+        }
+    }
+
+    fn line(&mut self, journal: Journal, seq: u64, kind: Kind, outline: &Outline) {
+        if self.timeline.len() >= LINES_MAX {
+            self.left_out += 1;
+            return;
+        }
+        let whose = [outline.text("signer_kid"), outline.text("upstream")];
+        let whose: Vec<_> = whose.into_iter().flatten().collect();
+        let what = format!("{} {}", whose.join(" "), words(outline));
+        let what = what.trim().to_owned();
+        self.timeline.push(Line { at: outline.at.clone(), journal, seq, kind: kind.word(), what });
+    }
+
+    /// Puts the lines of both journals in the order of their times, and of one journal in that of its numbers.
+    pub(super) fn sort(&mut self) {
+        self.timeline.sort_by(|one, other| {
+            (&one.at, one.journal, one.seq).cmp(&(&other.at, other.journal, other.seq))
+        });
+    }
+}
+
+/// Whether the timeline has a line of it. What is frequent has a count, a picture or a table of its own.
+const fn is_event(kind: Kind) -> bool {
+    match kind {
+        Kind::Segment
+        | Kind::Intent
+        | Kind::Signed
+        | Kind::Failed
+        | Kind::Withheld
+        | Kind::Probes
+        | Kind::Refusals
+        | Kind::EmergencySigned
+        | Kind::EmergencyRefusals => false,
+        Kind::Init
+        | Kind::Start
+        | Kind::Stop
+        | Kind::Gate
+        | Kind::Freeze
+        | Kind::Unfreeze
+        | Kind::Unseal
+        | Kind::Reload
+        | Kind::Drill
+        | Kind::SessionActivated
+        | Kind::SessionRefused
+        | Kind::SessionEnded
+        | Kind::DestructionOverdue
+        | Kind::KeyDestroyed
+        | Kind::Unlock
+        | Kind::Activation
+        | Kind::BreakglassEnded
+        | Kind::IncidentBegun
+        | Kind::IncidentCaptured
+        | Kind::IncidentItem
+        | Kind::IncidentEnded
+        | Kind::SignerLog
+        | Kind::FleetFreeze
+        | Kind::FleetUnfreeze
+        | Kind::FleetLink => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_within_the_time_is_told_and_what_was_before_follows() {
+        let window = Window {
+            from: moment("2026-11-26T05:10:00Z").unwrap(),
+            to: moment("2026-11-26T05:20:00Z").unwrap(),
+            is_over: true,
+        };
+        let wanted = Wanted::Incident("I".to_owned());
+        let mut facts = Facts::default();
+        let mut note = |journal, minute: u8, kind: Kind, data| {
+            let at = format!("2026-11-26T05:{minute:02}:00.000000Z");
+            let outline = Outline { at, data, r#type: kind.word().to_owned() };
+            facts.note(journal, 1, kind, &outline, "row", (&wanted, &window));
+        };
+        let gate = |to: &str| json!({"signer_kid": "k", "from": "shut", "to": to, "detail": "d"});
+        note(Journal::Proxy, 1, Kind::Gate, gate("open"));
+        note(Journal::Proxy, 15, Kind::Freeze, json!({"by": "uid 0 (root)", "reason": "why"}));
+        note(Journal::Proxy, 30, Kind::Gate, gate("shut"));
+        note(Journal::Signer, 12, Kind::Unlock, json!({"by": "uid 1", "outcome": "brought"}));
+        note(Journal::Signer, 12, Kind::EmergencySigned, json!({"session": "S"}));
+        facts.sort();
+        let lines: Vec<_> =
+            facts.timeline.iter().map(|line| (line.kind, line.what.as_str())).collect();
+        assert_eq!(lines, [("unlock", "brought by uid 1"), ("freeze", "by uid 0 (root): why")]);
+        assert_eq!(facts.health.states.values().next().unwrap().len(), 1);
+        assert_eq!(facts.ceremony.signatures.len(), 1);
+        assert!(!facts.uses.is_answered("uid 1"));
+    }
+}

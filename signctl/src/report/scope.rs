@@ -1,0 +1,284 @@
+//! What a report is about, and from when to when: pure. An incident reaches back to the outage that it is
+//! about, which began before anybody gave it a name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use signing_core::journal::{Kind, Outline, instant};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
+/// So much is shown before and after, for comparison.
+const MARGIN: Duration = Duration::minutes(2);
+
+/// What somebody wants a report about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// An incident, by its name.
+    Incident(String),
+    /// A break-glass session, by its name.
+    Session(String),
+    /// All since a moment, as records have it.
+    Since(String),
+}
+
+impl Wanted {
+    /// Its name: in a title.
+    pub(super) fn title(&self) -> String {
+        match self {
+            Self::Incident(id) => id.clone(),
+            Self::Session(id) => format!("Session {id}"),
+            Self::Since(at) => format!("Since {at}"),
+        }
+    }
+
+    /// Its name: in the name of a file.
+    pub(super) fn stem(&self) -> String {
+        let (Self::Incident(name) | Self::Session(name) | Self::Since(name)) = self;
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+        name.chars().map(plain).collect()
+    }
+}
+
+/// A stretch of time, as records have it. Both ends belong to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) from: OffsetDateTime,
+    pub(super) to: OffsetDateTime,
+    /// Whether what it is about had an end.
+    pub(super) is_over: bool,
+}
+
+impl Window {
+    /// Whether a record of that time belongs to it.
+    pub(super) fn holds(&self, at: OffsetDateTime) -> bool {
+        self.from <= at && at <= self.to
+    }
+
+    /// Which of `count` equal parts a moment is in.
+    pub(super) fn part(&self, at: OffsetDateTime, count: usize) -> usize {
+        let whole = (self.to - self.from).whole_microseconds().max(1);
+        let past = (at - self.from).whole_microseconds().clamp(0, whole);
+        let last = i128::try_from(count).unwrap_or(1).max(1) - 1;
+        usize::try_from((past * (last + 1) / whole).min(last)).unwrap_or(0)
+    }
+}
+
+/// Finds the window, from every record of both journals.
+#[derive(Debug)]
+pub(super) struct Finder {
+    wanted: Wanted,
+    /// Gates that are not open, with the moment since when.
+    not_open: BTreeMap<String, OffsetDateTime>,
+    begun: Option<OffsetDateTime>,
+    ended: Option<OffsetDateTime>,
+    /// The session's names that belong to it.
+    sessions: BTreeSet<String>,
+    /// The beginnings and ends of these.
+    session_from: Option<OffsetDateTime>,
+    session_to: Option<OffsetDateTime>,
+    in_force: BTreeSet<String>,
+    first: Option<OffsetDateTime>,
+    last: Option<OffsetDateTime>,
+}
+
+impl Finder {
+    pub(super) fn new(wanted: Wanted) -> Self {
+        Self {
+            wanted,
+            not_open: BTreeMap::new(),
+            begun: None,
+            ended: None,
+            sessions: BTreeSet::new(),
+            session_from: None,
+            session_to: None,
+            in_force: BTreeSet::new(),
+            first: None,
+            last: None,
+        }
+    }
+
+    /// Takes what a record says.
+    pub(super) fn note(&mut self, kind: Kind, outline: &Outline) {
+        let Some(at) = moment(&outline.at) else { return };
+        self.first = Some(self.first.map_or(at, |first| first.min(at)));
+        self.last = Some(self.last.map_or(at, |last| last.max(at)));
+        let text = |name| outline.text(name);
+        let is_ours = match &self.wanted {
+            Wanted::Incident(id) => text("incident") == Some(id),
+            Wanted::Session(id) => text("session") == Some(id),
+            Wanted::Since(_) => false,
+        };
+        match kind {
+            Kind::Gate if text("upstream").is_none() => self.gate(at, outline),
+            Kind::IncidentBegun if is_ours => {
+                // Of several of that name, the newest.
+                let out = self.not_open.values().min().copied();
+                self.begun = Some(out.map_or(at, |out| out.min(at)));
+                self.ended = None;
+            }
+            Kind::IncidentEnded if is_ours => self.ended = Some(at),
+            Kind::SessionActivated if is_ours => {
+                let since = text("outage_since").and_then(moment).map_or(at, |since| since.min(at));
+                self.session_from = Some(self.session_from.map_or(since, |from| from.min(since)));
+                let session = text("session").unwrap_or_default();
+                self.sessions.insert(session.to_owned());
+                self.in_force.insert(session.to_owned());
+            }
+            Kind::SessionEnded if is_ours => {
+                self.session_to = Some(self.session_to.map_or(at, |to| to.max(at)));
+                self.in_force.remove(text("session").unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+
+    fn gate(&mut self, at: OffsetDateTime, outline: &Outline) {
+        let kid = outline.text("signer_kid").unwrap_or_default();
+        if outline.text("to") == Some("open") {
+            self.not_open.remove(kid);
+        } else {
+            self.not_open.entry(kid.to_owned()).or_insert(at);
+        }
+    }
+
+    /// The window, or what is not in the journals.
+    pub(super) fn found(self) -> Result<Window, String> {
+        let (Some(first), Some(last)) = (self.first, self.last) else {
+            return Err("the journals hold no record".to_owned());
+        };
+        let (from, to) = match &self.wanted {
+            Wanted::Since(at) => (moment(at), None),
+            Wanted::Session(_) => (self.session_from, self.over()),
+            Wanted::Incident(_) => match self.begun {
+                // A session of an incident that nobody began with a command.
+                None => (self.session_from, self.over()),
+                Some(begun) => {
+                    let from = self.session_from.map_or(begun, |from| from.min(begun));
+                    let session = self.session_to;
+                    let to = self.ended.map(|ended| session.map_or(ended, |to| to.max(ended)));
+                    (Some(from), to)
+                }
+            },
+        };
+        let Some(from) = from else {
+            let title = self.wanted.title();
+            return Err(format!("the journals hold no beginning of {title}; name --since"));
+        };
+        let edge = |at: OffsetDateTime, by: Duration| at.checked_add(by).unwrap_or(at);
+        Ok(Window {
+            from: edge(from, -MARGIN).max(first),
+            to: to.map_or(last, |to| edge(to, MARGIN).min(last)).max(from),
+            is_over: to.is_some() || matches!(self.wanted, Wanted::Since(_)),
+        })
+    }
+
+    /// When its last session ended, if none is in force.
+    fn over(&self) -> Option<OffsetDateTime> {
+        self.session_to.filter(|_| self.in_force.is_empty())
+    }
+}
+
+/// A moment of a record.
+pub(super) fn moment(at: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(at, &Rfc3339).ok()
+}
+
+/// A moment in words: as records have it, to the millisecond.
+pub(super) fn shown(at: OffsetDateTime) -> String {
+    let text = instant(at);
+    let whole = text.get(..23).unwrap_or(&text).replacen('T', " ", 1);
+    format!("{whole}Z")
+}
+
+/// A duration in words.
+pub(super) fn lasted(duration: Duration) -> String {
+    let seconds = duration.whole_seconds();
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    match seconds {
+        ..60 => format!("{}.{:03} s", seconds, duration.subsec_milliseconds().abs()),
+        60..3600 => format!("{minutes} min {} s", seconds % 60),
+        _ => format!("{hours} h {minutes} min {} s", seconds % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn at(minute: u8) -> String {
+        format!("2026-11-26T05:{minute:02}:00.000000Z")
+    }
+
+    fn found(
+        wanted: Wanted,
+        records: &[(u8, Kind, Value)],
+    ) -> Result<(String, String, bool), String> {
+        let mut finder = Finder::new(wanted);
+        for (minute, kind, data) in records {
+            let (data, r#type) = (data.clone(), kind.word().to_owned());
+            finder.note(*kind, &Outline { at: at(*minute), data, r#type });
+        }
+        let window = finder.found()?;
+        Ok((instant(window.from), instant(window.to), window.is_over))
+    }
+
+    fn story() -> Vec<(u8, Kind, Value)> {
+        let session = json!({"session": "INC-1-00", "incident": "INC-1", "outage_since": at(9)});
+        vec![
+            (0, Kind::Start, json!({})),
+            (5, Kind::Gate, json!({"signer_kid": "k", "from": "open", "to": "shut"})),
+            (6, Kind::Gate, json!({"signer_kid": "k", "from": "probing", "to": "open"})),
+            (10, Kind::Gate, json!({"signer_kid": "k", "from": "open", "to": "shut"})),
+            (20, Kind::IncidentBegun, json!({"incident": "INC-1"})),
+            (30, Kind::SessionActivated, session.clone()),
+            (35, Kind::SessionEnded, session),
+            (40, Kind::Gate, json!({"signer_kid": "k", "from": "probing", "to": "open"})),
+            (50, Kind::IncidentEnded, json!({"incident": "INC-1"})),
+            (59, Kind::Stop, json!({})),
+        ]
+    }
+
+    #[test]
+    fn an_incident_reaches_from_its_outage_to_its_end() {
+        let incident = |id: &str| Wanted::Incident(id.to_owned());
+        assert_eq!(found(incident("INC-1"), &story()), Ok((at(7), at(52), true)));
+        assert_eq!(found(incident("INC-1"), &story()[..7]), Ok((at(7), at(35), false)));
+        assert!(found(incident("INC-2"), &story()).unwrap_err().contains("no beginning of INC-2"));
+        assert!(found(incident("INC-1"), &[]).is_err());
+        // Nobody began it with a command: its session did.
+        let mut unnamed = story();
+        unnamed.retain(|(_, kind, _)| !matches!(kind, Kind::IncidentBegun | Kind::IncidentEnded));
+        assert_eq!(found(incident("INC-1"), &unnamed), Ok((at(7), at(37), true)));
+    }
+
+    #[test]
+    fn a_session_reaches_from_its_outage_to_its_end() {
+        let session = |id: &str| Wanted::Session(id.to_owned());
+        assert_eq!(found(session("INC-1-00"), &story()), Ok((at(7), at(37), true)));
+        assert_eq!(found(session("INC-1-00"), &story()[..6]), Ok((at(7), at(30), false)));
+        assert!(found(session("INC-1"), &story()).is_err());
+        let since = Wanted::Since(at(20));
+        assert_eq!(found(since, &story()), Ok((at(18), at(59), true)));
+    }
+
+    #[test]
+    fn each_moment_is_in_one_part() {
+        let [from, to] = [0, 10].map(|minute| moment(&at(minute)).unwrap());
+        let window = Window { from, to, is_over: true };
+        let part = |minute| window.part(moment(&at(minute)).unwrap(), 10);
+        assert_eq!([0, 1, 9, 10, 11].map(part), [0, 1, 9, 9, 9]);
+        assert!(window.holds(to) && !window.holds(moment(&at(11)).unwrap()));
+        let none = Window { from, to: from, is_over: true };
+        assert_eq!(none.part(from, 10), 0);
+    }
+
+    #[test]
+    fn names_are_safe_in_a_path() {
+        assert_eq!(Wanted::Session("../a b".to_owned()).stem(), ".._a_b");
+        assert_eq!(lasted(Duration::milliseconds(4321)), "4.321 s");
+        assert_eq!(lasted(Duration::seconds(3725)), "1 h 2 min 5 s");
+        assert_eq!(lasted(Duration::seconds(65)), "1 min 5 s");
+    }
+}
