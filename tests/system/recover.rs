@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use system_tests::programs::ours;
-use system_tests::{Fault, Kind, Proxy, World, journal};
+use system_tests::{Fault, Kind, Proxy, Tail, World, journal};
 
 use crate::ALICE;
 
@@ -88,6 +88,11 @@ async fn a_recovery_ends_the_incident_once_everything_is_done_and_answered_for()
     assert_eq!(gate(&proxy).0, 0);
     let (code, said) = recover(&proxy, &[]);
     assert_eq!((code, &said["incident"]), (1, &Value::Null), "{said}");
+    // Whoever reads the journal by its page alone finds nothing wrong.
+    let [directory, registry] =
+        ["journal", "signers.json"].map(|name| proxy.socket.with_file_name(name));
+    proxy.stop().await;
+    journal::check(&directory, &registry, &[], Tail::Whole).unwrap();
 }
 
 #[tokio::test]
