@@ -13,13 +13,13 @@ use system_tests::{Key, Kind, Process, Profile, Proxy, Scratch, World, openssl, 
 use crate::ALICE;
 
 /// The variables of a caller, and its directory.
-struct Caller {
+pub(crate) struct Caller {
     directory: PathBuf,
-    variables: Vec<(&'static str, String)>,
+    pub(crate) variables: Vec<(&'static str, String)>,
 }
 
 impl Caller {
-    fn of(world: &World, proxy: &Proxy<'_>) -> Self {
+    pub(crate) fn of(world: &World, proxy: &Proxy<'_>) -> Self {
         let client = world.pki.issue(&Profile::client(ALICE));
         let file = |name: &str, text: &str| {
             world.scratch.write(&format!("caller/{name}"), text).to_str().unwrap().to_owned()

@@ -26,6 +26,7 @@ mod breakglass_signer;
 mod caller_names;
 mod caller_tool;
 mod certificates;
+mod client_examples;
 mod clocks;
 mod config_files;
 mod config_notes;
