@@ -26,7 +26,8 @@ wanted="curl:curl openssl:openssl prometheus:prometheus promtool:prometheus setp
   tpm2_getcap:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcsslotd:opencryptoki pkcs11-tool:opensc
   nsenter:util-linux ip:iproute2 nft:nftables faketime:faketime prlimit:util-linux unshare:util-linux
   systemd-analyze:systemd systemd-creds:systemd psql:postgresql-client pgrep:procps buildah:buildah
-  podman:podman runc:runc conmon:conmon catatonit:catatonit"
+  podman:podman runc:runc conmon:conmon catatonit:catatonit
+  node:nodejs"
 [ "$campaign" = no ] || wanted="$wanted c++:g++ nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
 missing=""
 for pair in $wanted; do
@@ -39,6 +40,8 @@ for pair in pkcs11/libtpm2_pkcs11.so:libtpm2-pkcs11-1 libtss2-tcti-swtpm.so.0:li
 done
 # A database for the trail. Its programs are in no PATH.
 compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || missing="$missing postgresql"
+# For the examples in config/clients: the fetch that takes a certificate.
+[ -e /usr/share/nodejs/undici/package.json ] || missing="$missing node-undici"
 # FIDO keys without hardware.
 [ -e /usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so ] || missing="$missing openssh-tests"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"

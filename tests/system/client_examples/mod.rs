@@ -3,6 +3,7 @@
 //! freeze it makes one request and one clear message.
 
 mod kms;
+mod preload;
 mod start;
 
 use std::fs::File;
@@ -142,6 +143,16 @@ async fn holds(start: Start) {
 #[tokio::test]
 async fn curl_signs_by_its_curlrc() {
     holds(start::curl).await;
+}
+
+#[tokio::test]
+async fn node_signs_with_https() {
+    holds(|world, variables, _| start::node(world, variables, "https.mjs")).await;
+}
+
+#[tokio::test]
+async fn node_signs_with_fetch() {
+    holds(|world, variables, _| start::node(world, variables, "fetch.mjs")).await;
 }
 
 #[tokio::test]

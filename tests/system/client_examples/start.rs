@@ -1,6 +1,7 @@
 //! How each example is started: as its own first lines say, with nothing in the environment but the
 //! variables that it names. What it needs is of Debian, and `tests/run.sh` installs it.
 
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -50,6 +51,29 @@ pub(super) fn curl(_: &World, variables: &Variables, input: &Path) -> Command {
         command.env_remove(name);
     }
     command.env("CURL_HOME", example("curl"));
+    command
+}
+
+/// From a directory that has the packages of Debian, as one has that of `npm install undici`.
+pub(super) fn node(world: &World, variables: &Variables, name: &str) -> Command {
+    let packages = Path::new("/usr/share/nodejs");
+    assert!(
+        packages.join("undici").exists(),
+        "node-undici is missing: run ./tests/run.sh, which installs it"
+    );
+    let directory = world.scratch.path("node");
+    if !directory.exists() {
+        std::fs::create_dir(&directory).unwrap();
+        symlink(packages, directory.join("node_modules")).unwrap();
+        for file in ["https.mjs", "fetch.mjs", "verify.mjs"] {
+            std::fs::copy(example("node").join(file), directory.join(file)).unwrap();
+        }
+    }
+    let mut command = system("node");
+    command.arg(directory.join(name));
+    environment(&mut command, variables);
+    // A Node that is not Debian's does not look there for what the package needs itself.
+    command.env("NODE_PATH", packages);
     command
 }
 
