@@ -159,3 +159,13 @@ async fn node_signs_with_fetch() {
 async fn python_signs_with_requests() {
     holds(|_, variables, _| start::python(variables, "sign_requests.py")).await;
 }
+
+#[tokio::test]
+async fn go_signs() {
+    holds(start::go).await;
+}
+
+#[tokio::test]
+async fn java_signs() {
+    holds(start::java).await;
+}

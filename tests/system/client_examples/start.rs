@@ -82,3 +82,28 @@ pub(super) fn python(variables: &Variables, name: &str) -> Command {
     environment(&mut command, variables);
     command
 }
+
+pub(super) fn go(world: &World, variables: &Variables, _: &Path) -> Command {
+    let program = world.scratch.path("sign");
+    if !program.exists() {
+        let mut build = system("go");
+        build.args(["build", "-o"]).arg(&program).arg("sign.go").current_dir(example("go"));
+        // Nothing is fetched, and what is built stays for the next time.
+        build.env("GOCACHE", repository().join("target/tools/go-cache"));
+        build.env("GOTOOLCHAIN", "local").env("GOPROXY", "off").env("GOFLAGS", "");
+        let output = build.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let mut command = Command::new(program);
+    environment(&mut command, variables);
+    command
+}
+
+pub(super) fn java(_: &World, variables: &Variables, _: &Path) -> Command {
+    // The runtime alone does not compile.
+    let _ = system("javac");
+    let mut command = system("java");
+    command.arg(example("java/Sign.java"));
+    environment(&mut command, variables);
+    command
+}
