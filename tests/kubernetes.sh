@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# config/kubernetes against the schemas of three versions of Kubernetes, read strictly: a misspelt key fails.
+# config/kubernetes and config/pipelines against the schemas of three versions of Kubernetes (and of Argo Workflows),
+# read strictly: a misspelt key fails.
 #   tests/kubernetes.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -39,3 +40,5 @@ for list in config/kubernetes/*/kustomization.yaml; do
     [ -f "$(dirname "$list")/$name" ] || fail "$list names $name, which is not there"
   done
 done
+# What pipelines run.
+"$venv/bin/python" -B tests/pipelines/check.py "${versions[@]}"

@@ -88,6 +88,7 @@ mod overload;
 mod own_side;
 mod packaging;
 mod passphrases;
+mod pipeline_examples;
 mod positional;
 mod proxies;
 mod rates;

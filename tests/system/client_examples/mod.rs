@@ -17,6 +17,7 @@ use system_tests::{Key, Kind, Pki, Proxy, World, openssl};
 
 use crate::ALICE;
 use crate::caller_tool::Caller;
+pub(crate) use start::in_its_own_run;
 
 /// What to come back later with: `EX_TEMPFAIL` of sysexits.h.
 const LATER: i32 = 75;

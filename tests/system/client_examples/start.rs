@@ -27,7 +27,7 @@ fn value<'v>(variables: &'v Variables, name: &str) -> &'v str {
 
 /// Runs what is added as arguments with these files (authority, certificate, key) in
 /// /run/secrets/signing-proxy, where a secret of Kubernetes is mounted: in a mount namespace of its own.
-fn in_its_own_run(certificates: [&str; 3]) -> Command {
+pub(crate) fn in_its_own_run(certificates: [&str; 3]) -> Command {
     let script = r#"mount -t tmpfs none /run
         mkdir -p /run/secrets/signing-proxy
         cp "$1" /run/secrets/signing-proxy/ca.pem
