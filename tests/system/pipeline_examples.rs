@@ -1,12 +1,13 @@
 //! `config/pipelines` is true: what Argo and Spinnaker are told to run is run here as they would, with
-//! its own environment, and lets a pipeline go on only while signing is healthy. Their form:
-//! `tests/kubernetes.sh`.
+//! its own environment, and lets a pipeline go on only while signing is healthy. And a flag that
+//! follows freezes does so, and follows nothing else. Their form: `tests/kubernetes.sh`.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use system_tests::programs::{ours, repository};
-use system_tests::{Kind, Pki, Profile, Proxy, World, journal};
+use system_tests::programs::{ours, repository, system};
+use system_tests::{Kind, Pki, Process, Profile, Proxy, World, eventually, journal};
 
 use crate::client_examples::in_its_own_run;
 
@@ -129,4 +130,117 @@ async fn what_argo_and_spinnaker_run_lets_a_pipeline_go_on_only_while_signing_is
     // Whoever answers has to be the proxy, and a variable that got lost is no consent.
     all([stranger, certificate, key], &here, 2);
     all([ca, certificate, key], &[("SIGNING_PROXY_URL", None)], 4);
+}
+
+/// A kubectl that writes down what it is told, and fails where a file `broken` is.
+fn kubectl(world: &World) -> PathBuf {
+    let directory = world.scratch.path("bin");
+    let script = format!(
+        "#!/bin/sh\nif [ -e {0}/broken ]; then echo failed >>{0}/told; exit 1; fi\n\
+         echo \"$*\" >>{0}/told\n",
+        directory.display()
+    );
+    let program = world.scratch.write("bin/kubectl", script);
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
+fn flag(world: &World, urls: &str, bin: &std::path::Path) -> Process {
+    let [ca, certificate, key] = certificates(world);
+    let mut command = system("python3");
+    command.arg("-B").arg(path("read_only_flag.py"));
+    command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    for (name, value) in [
+        ("SIGNING_PROXY_URLS", urls),
+        ("SIGNING_PROXY_CA", &ca),
+        ("SIGNING_PROXY_CLIENT_CERT", &certificate),
+        ("SIGNING_PROXY_CLIENT_KEY", &key),
+        ("READ_ONLY_WORKLOADS", "deployment/orders deployment/ledger"),
+        ("INTERVAL_S", "0.05"),
+    ] {
+        command.env(name, value);
+    }
+    Process::start(command)
+}
+
+#[tokio::test]
+async fn the_flag_follows_the_freezes_of_all_proxies() {
+    let world = World::new();
+    let proxy = proxy(&world).await;
+    let key = world.kms.key(Kind::P256);
+    let second = world.proxy().directory("second").signer("ec", &key);
+    let second = second.caller(crate::ALICE, &["ec"]).start().await;
+    let bin = kubectl(&world);
+    // One over mutual TLS, one by the health listener of a sidecar.
+    let urls = format!("https://{} http://{}", proxy.listen, second.metrics);
+    let _flag = flag(&world, &urls, &bin);
+    let told = async |lines: &[&str]| {
+        eventually(&format!("kubectl is told {lines:?}"), || {
+            let text = std::fs::read_to_string(bin.join("told")).unwrap_or_default();
+            let found: Vec<_> = text
+                .lines()
+                .map(|line| {
+                    line.replace("set env deployment/orders deployment/ledger READ_ONLY=", "")
+                })
+                .collect();
+            std::future::ready((found == lines).then_some(()))
+        })
+        .await;
+    };
+    told(&["false"]).await;
+    for proxy in [&proxy, &second] {
+        let freeze = proxy.admin("POST", "/v1/freeze", json!({"reason": "incident 7"})).await;
+        assert_eq!(freeze.status, 200);
+    }
+    told(&["false", "true"]).await;
+    // One that is frozen is enough; then it is tried until it could be set.
+    let unfreeze = json!({"reason": "a test"});
+    assert_eq!(proxy.admin("POST", "/v1/unfreeze", unfreeze.clone()).await.status, 200);
+    std::fs::write(bin.join("broken"), "").unwrap();
+    assert_eq!(second.admin("POST", "/v1/unfreeze", unfreeze).await.status, 200);
+    eventually("kubectl fails twice", || {
+        let text = std::fs::read_to_string(bin.join("told")).unwrap();
+        std::future::ready((text.matches("failed").count() > 1).then_some(()))
+    })
+    .await;
+    std::fs::remove_file(bin.join("broken")).unwrap();
+    eventually("the flag is down again", || {
+        let text = std::fs::read_to_string(bin.join("told")).unwrap();
+        std::future::ready(text.trim_end().ends_with("READ_ONLY=false").then_some(()))
+    })
+    .await;
+}
+
+/// Which answers mean what, without a clock: silence and an outage change nothing.
+#[test]
+fn the_flag_changes_only_by_what_proxies_say_of_a_freeze() {
+    let script = "import sys, json; sys.path.insert(0, sys.argv[1]); import read_only_flag\n\
+                  print(json.dumps([read_only_flag.read_only(a) for a in json.loads(sys.argv[2])]))";
+    let frozen = json!({"ok": false, "frozen": true, "reason": "frozen"});
+    let well = json!({"ok": true, "frozen": false, "mode": "normal"});
+    let outage = json!({"ok": false, "frozen": false, "reason": "upstream_unhealthy"});
+    let cases = [
+        (json!([frozen]), json!(true)),
+        (json!([well]), json!(false)),
+        (json!([outage]), Value::Null),
+        (json!([{}]), Value::Null),
+        (json!([]), Value::Null),
+        (json!([well, well]), json!(false)),
+        (json!([well, frozen]), json!(true)),
+        (json!([{}, frozen]), json!(true)),
+        (json!([well, {}]), Value::Null),
+        (json!([well, outage]), Value::Null),
+        (json!([{"ok": "true"}, {"frozen": "true"}]), Value::Null),
+    ];
+    let answers: Vec<_> = cases.iter().map(|(answers, _)| answers).collect();
+    let output = system("python3")
+        .args(["-B", "-c", script])
+        .arg(repository().join("config/pipelines"))
+        .arg(json!(answers).to_string())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let wanted: Vec<_> = cases.iter().map(|(_, wanted)| wanted.clone()).collect();
+    assert_eq!(found, wanted);
 }
