@@ -1,6 +1,8 @@
 //! The fleet on the admin socket: an agent presents freezes, statements, and that it has read the fleet.
 //! It can stop. What ends a freeze is a person's signature, which is verified here.
 
+use std::collections::BTreeSet;
+
 use approvers::{Approvers, sshsig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -107,8 +109,11 @@ pub(super) async fn heartbeat(
     admin: &Admin,
     request: &Request<Bytes>,
 ) -> Result<Response<Answer>, Refusal> {
-    let FleetHeartbeat {} = read(request)?;
-    match admin.monitor.fleet_hear().await.map_err(gone)? {
+    let FleetHeartbeat { read: ids } = read(request)?;
+    let read: Result<BTreeSet<_>, _> = ids.iter().map(|id| FreezeId::parse(id)).collect();
+    let read =
+        read.map_err(|error| Refusal::new(Reason::InvalidRequest, format!("read: {error}")))?;
+    match admin.monitor.fleet_hear(read).await.map_err(gone)? {
         Outcome::Done => {}
         Outcome::Nothing(why) | Outcome::NotStored(why) | Outcome::Failed(why) => {
             return Err(Refusal::new(Reason::Internal, format!("not heard: {why}")));

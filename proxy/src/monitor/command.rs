@@ -32,7 +32,7 @@ pub(super) enum Command {
     /// A statement that was verified.
     FleetEnd { verified: Verified, presented: Presented, reply: oneshot::Sender<Outcome> },
     /// The agent has read the fleet.
-    FleetHear { reply: oneshot::Sender<Outcome> },
+    FleetHear { read: BTreeSet<FreezeId>, reply: oneshot::Sender<Outcome> },
     /// The end of a seal.
     Unseal { what: Sealed, reason: String, by: String, reply: oneshot::Sender<Outcome> },
     /// Another rulebook, other thresholds, another way of probing.

@@ -1,6 +1,8 @@
 //! What the writer does with the words of a fleet. A freeze is in force first and stored second. What
 //! loosens, a statement or the first reading, is recorded first, stored second, in force third.
 
+use std::collections::BTreeSet;
+
 use host::clock::{now, rfc3339_seconds, wall_now};
 use signing_core::FreezeId;
 use signing_core::fleet::{Ending, Joining, Member, Obeyed, Stop, Verified};
@@ -80,7 +82,15 @@ impl Writer {
     }
 
     /// The agent has read the fleet. Answered at once, but the first time: then once that is stored.
-    pub(super) fn fleet_hear(&mut self, reply: oneshot::Sender<Outcome>) {
+    pub(super) fn fleet_hear(
+        &mut self,
+        read: &BTreeSet<FreezeId>,
+        reply: oneshot::Sender<Outcome>,
+    ) {
+        if let Some(id) = read.iter().find(|id| !self.fleet.knows(id)) {
+            let why = format!("the freeze {id} is not obeyed here yet; present it, then say again");
+            return disk::tell(reply, Outcome::Nothing(why));
+        }
         let joining = self.fleet.hear(now());
         self.settle_fleet();
         self.show_fleet();

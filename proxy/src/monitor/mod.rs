@@ -237,12 +237,12 @@ impl Monitor {
         self.ask(|reply| Command::FleetEnd { verified, presented, reply }).await
     }
 
-    /// The agent has read the fleet, and has presented all that it read.
+    /// The agent has read the fleet, and has presented all that it read: these freezes apply here.
     ///
     /// # Errors
     /// [`MonitorGone`].
-    pub async fn fleet_hear(&self) -> Result<Outcome, MonitorGone> {
-        self.ask(|reply| Command::FleetHear { reply }).await
+    pub async fn fleet_hear(&self, read: BTreeSet<FreezeId>) -> Result<Outcome, MonitorGone> {
+        self.ask(|reply| Command::FleetHear { read, reply }).await
     }
 
     /// What this member knows of its fleet.

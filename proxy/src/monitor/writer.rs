@@ -105,7 +105,7 @@ impl Writer {
             Command::FleetEnd { verified, presented, reply } => {
                 self.fleet_end(verified, &presented, reply);
             }
-            Command::FleetHear { reply } => self.fleet_hear(reply),
+            Command::FleetHear { read, reply } => self.fleet_hear(&read, reply),
             Command::Unseal { what, reason, by, reply } => self.unseal(what, reason, by, reply),
             Command::Reload { rulebook, thresholds, probe, reply } => {
                 self.evidence.traffic().set_slow_call(thresholds.window.slow_call);

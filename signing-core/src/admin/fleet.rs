@@ -25,9 +25,14 @@ pub struct FleetStatement {
 }
 
 /// `POST /v1/fleet/heartbeat`: the agent has read the fleet, and has presented all that it read.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FleetHeartbeat {}
+pub struct FleetHeartbeat {
+    /// The ids of all freezes that apply to this member. One that it neither obeys nor knows to be ended
+    /// was presented to another process, before a restart: then nothing was heard.
+    #[serde(default)]
+    pub read: Vec<String>,
+}
 
 /// How a member is in its fleet: the answer to a heartbeat, and a part of the status.
 #[derive(Clone, Debug, Serialize, Deserialize)]

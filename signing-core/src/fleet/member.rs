@@ -172,6 +172,12 @@ impl Member {
         before.held.into_iter().filter(|(id, _)| ending.new.contains(id)).collect()
     }
 
+    /// Whether it obeys that freeze, or knows that it was ended.
+    #[must_use]
+    pub fn knows(&self, id: &FreezeId) -> bool {
+        self.memory.held.contains_key(id) || self.memory.ended.contains(id)
+    }
+
     /// The agent has read the fleet, and has presented all that it read. The first time this has to be
     /// stored before it counts.
     pub fn hear(&mut self, now: Moment) -> Option<Joining> {
