@@ -52,6 +52,13 @@ impl Trail {
         self
     }
 
+    /// The agent of the proxy behind that socket, with these labels.
+    #[must_use]
+    pub fn fleet(mut self, socket: &Path, labels: &[&str]) -> Self {
+        self.lines += &format!("[fleet]\nsocket = {socket:?}\nlabels = {labels:?}\n");
+        self
+    }
+
     /// The registry with the trail's key.
     #[must_use]
     pub fn registry(&self) -> PathBuf {

@@ -9,6 +9,7 @@ pub mod canonical;
 pub mod check;
 pub mod config;
 pub mod event;
+pub mod fleet;
 pub mod key;
 mod metrics;
 pub mod plan;

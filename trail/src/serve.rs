@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use crate::check::Parts;
+use crate::fleet::Agent;
 use crate::metrics::Metrics;
 use crate::postgres::DatabaseError;
 use crate::ship::Shipping;
@@ -65,10 +66,20 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
     let listens = listener.local_addr()?.to_string();
     log.info("serving", json!({"metrics": listens, "signer_kid": parts.kid}));
     let listening = listen(listener, metrics.clone());
+    let agent = parts.config.fleet.clone().map(|fleet| {
+        Agent::new(parts.config.postgres.clone(), fleet, metrics.clone(), log.clone())
+    });
+    let carrying = async {
+        match agent {
+            Some(agent) => agent.run().await,
+            None => std::future::pending().await,
+        }
+    };
     let shipping = Shipping::new(parts, metrics, log.clone());
     let ended = tokio::select! {
         error = shipping.run() => Err(error.into()),
         () = listening => Ok(()),
+        () = carrying => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };

@@ -2,6 +2,7 @@
 
 mod parse;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,17 @@ pub struct Config {
     pub batch_rows: usize,
     /// Where metrics and the status are served.
     pub listen: SocketAddr,
+    /// The fleet that the proxy on this machine is a member of.
+    pub fleet: Option<Fleet>,
+}
+
+/// What the agent of a fleet needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// The proxy's admin socket.
+    pub socket: PathBuf,
+    /// What freezes for some members only are held against: `region=eu-1`.
+    pub labels: BTreeSet<String>,
 }
 
 impl Config {

@@ -1,5 +1,6 @@
 //! From a file's text and the environment to a [`Config`], mistake by mistake.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -7,12 +8,13 @@ use host::environment::Environment;
 use host::section::{Mistakes, Section};
 use toml::Table;
 
-use super::Config;
+use super::{Config, Fleet};
 use crate::event::Owner;
 use crate::postgres::{Place, TableName};
 
 /// `SIGNING_TRAIL__SECTION__KEY` overrides `key` in `[section]`.
 const PREFIX: &str = "SIGNING_TRAIL__";
+const LABEL_MAX_BYTES: usize = 128;
 const SCHEMA: &str = "signing_proxy";
 const LISTEN: &str = "127.0.0.1:9465";
 /// `signtrai` in ASCII, as a number: a lock that nobody else takes by chance.
@@ -43,6 +45,7 @@ pub(super) fn parse(
     let batch_rows = section.number("batch_rows", 1_000, 1..=10_000);
     let postgres = postgres(section, directory);
     let listen = listen(root.section("metrics"));
+    let fleet = fleet(root.section("fleet"), directory);
     root.finish();
     let config = Config {
         journals,
@@ -51,6 +54,7 @@ pub(super) fn parse(
         postgres,
         batch_rows: usize::try_from(batch_rows).unwrap_or(1),
         listen,
+        fleet,
     };
     (config, mistakes.take())
 }
@@ -101,6 +105,32 @@ fn postgres(mut section: Section, directory: &Path) -> Place {
     }
     section.finish();
     place
+}
+
+/// None: no socket is named, so the proxy is of no fleet.
+fn fleet(mut section: Section, directory: &Path) -> Option<Fleet> {
+    let socket = section.text("socket").map(|socket| directory.join(socket));
+    let labels: BTreeSet<String> = section.texts("labels").into_iter().collect();
+    let is_label = |label: &&String| match label.split_once('=') {
+        Some((name, value)) => {
+            !name.is_empty()
+                && !value.is_empty()
+                && label.len() <= LABEL_MAX_BYTES
+                && !["deployment", "fleet"].contains(&name)
+        }
+        None => false,
+    };
+    if let Some(label) = labels.iter().find(|label| !is_label(label)) {
+        section.mistake(
+            "labels",
+            format!(
+                "has {label:?}, expected NAME=VALUE of at most {LABEL_MAX_BYTES} bytes; deployment=NAME and \
+                 fleet=NAME are there by themselves"
+            ),
+        );
+    }
+    section.finish();
+    Some(Fleet { socket: socket?, labels })
 }
 
 fn listen(mut section: Section) -> SocketAddr {

@@ -1,13 +1,17 @@
 //! A session with the database: reached over TLS or a unix socket, with a deadline on each step, and
 //! checked to keep what it commits.
 
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use host::files;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
 
 use super::{DatabaseError, TableName};
 use crate::shape::Shape;
@@ -93,20 +97,36 @@ impl Place {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn connect(&self) -> Result<Client, DatabaseError> {
+        Ok(self.connect_and_hear().await?.0)
+    }
+
+    /// Connects, and hears what is notified on a channel: whoever waits on the second part wakes up, also
+    /// once the connection ends.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn listen(&self, channel: &str) -> Result<(Client, Arc<Notify>), DatabaseError> {
+        let (client, told) = self.connect_and_hear().await?;
+        self.within(client.batch_execute(&format!("LISTEN {channel}"))).await?;
+        Ok((client, told))
+    }
+
+    async fn connect_and_hear(&self) -> Result<(Client, Arc<Notify>), DatabaseError> {
+        let told = Arc::new(Notify::new());
         let config = self.config()?;
         let late = DatabaseError::Late(self.timeout.as_millis());
         let client = if config.get_ssl_mode() == SslMode::Disable {
             let connecting = config.connect(NoTls);
             let (client, connection) =
                 timeout(self.timeout, connecting).await.map_err(|_| late)??;
-            tokio::spawn(connection);
+            tokio::spawn(hear(connection, Arc::clone(&told)));
             client
         } else {
             let tls = Tls::new(self.ca_file.as_deref()).map_err(DatabaseError::Place)?;
             let connecting = config.connect(tls);
             let (client, connection) =
                 timeout(self.timeout, connecting).await.map_err(|_| late)??;
-            tokio::spawn(connection);
+            tokio::spawn(hear(connection, Arc::clone(&told)));
             client
         };
         // What hangs there ends there too, and lets go of the table.
@@ -116,17 +136,32 @@ impl Place {
              SET idle_in_transaction_session_timeout = {millis}"
         );
         self.within(client.batch_execute(&set)).await?;
-        Ok(client)
+        Ok((client, told))
     }
 
     /// What `step` comes to, within the deadline.
-    pub(super) async fn within<T>(
+    pub(crate) async fn within<T>(
         &self,
         step: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, DatabaseError> {
         let late = || DatabaseError::Late(self.timeout.as_millis());
         Ok(timeout(self.timeout, step).await.map_err(|_| late())??)
     }
+}
+
+/// Runs a connection until it ends.
+async fn hear<S, T>(mut connection: Connection<S, T>, told: Arc<Notify>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    // An error ends it: whoever uses the client finds out.
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        if matches!(message, AsyncMessage::Notification(_)) {
+            told.notify_one();
+        }
+    }
+    told.notify_one();
 }
 
 impl Session {

@@ -9,9 +9,11 @@ mod table;
 
 pub use connect::{Place, Session};
 pub use names::TableName;
+pub(crate) use names::quote;
 pub use read::{Reading, positions, read};
 pub use ship::{Shipment, Shipped};
 pub use table::Stored;
+pub use tokio_postgres::Client;
 
 /// Why the database did not do something.
 #[derive(Debug, thiserror::Error)]

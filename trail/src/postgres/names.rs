@@ -36,6 +36,6 @@ impl fmt::Display for TableName {
 }
 
 /// An identifier, quoted.
-pub(super) fn quote(name: &str) -> String {
+pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

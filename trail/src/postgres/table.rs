@@ -71,7 +71,11 @@ impl Place {
         self.within(client.batch_execute(&all)).await
     }
 
-    async fn is_there(&self, client: &Client, quoted: &str) -> Result<bool, DatabaseError> {
+    pub(crate) async fn is_there(
+        &self,
+        client: &Client,
+        quoted: &str,
+    ) -> Result<bool, DatabaseError> {
         let sql = "SELECT to_regclass($1) IS NOT NULL";
         Ok(self.within(client.query_one(sql, &[&quoted])).await?.try_get(0)?)
     }
