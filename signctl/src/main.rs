@@ -6,6 +6,7 @@ mod audit;
 mod breakglass;
 mod caller;
 mod client;
+mod database;
 mod doctor;
 mod drill;
 mod fleet;
@@ -94,6 +95,9 @@ enum Verb {
         #[command(flatten)]
         socket: Socket,
     },
+    /// All members of a fleet: status, freeze, unfreeze, forget.
+    #[command(after_help = "Example: signctl fleet status --help")]
+    Fleet(fleet::Flags),
     /// Read the configuration again: TLS material, registry, callers, aliases, [gate].
     /// All or nothing: with a mistake nothing changes, and every mistake is listed.
     #[command(after_help = "Example: signctl reload && signctl status")]
@@ -225,6 +229,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             (drill::run(flags, socket, arguments.json)?, |reply| Ok(show::drilled(&reply.read()?)))
         }
         Verb::Audit(flags) => return audit::run(flags, arguments.json),
+        Verb::Fleet(flags) => return fleet::run(flags, arguments.json),
         Verb::Receipt(flags) => return receipt::run(flags, arguments.json),
         Verb::Sign(flags) => return caller::sign::run(flags, arguments.json),
         Verb::Verify(flags) => return caller::verify::run(flags, arguments.json),
@@ -290,6 +295,7 @@ impl Verb {
             Self::Recover(flags) => flags.socket.or(before),
             Self::Health { .. }
             | Self::Gate(_)
+            | Self::Fleet(_)
             | Self::Audit(_)
             | Self::Report(_)
             | Self::Receipt(_)

@@ -1,6 +1,5 @@
 //! `signctl audit`: reads the journal from its files, beside the proxy or on a copy.
 
-mod database;
 mod each;
 mod export;
 mod key;

@@ -18,8 +18,8 @@ use trail::postgres::{Place, positions, read};
 use trail::reconcile::{Found, Rows};
 use trail::source::{Source, look};
 
-use super::database::{Database, runtime};
 use super::registry;
+use crate::database::{Database, Table, runtime};
 
 /// How often it looks for rows that it waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -47,6 +47,8 @@ pub(super) struct Held {
     wait: u64,
     #[command(flatten)]
     database: Database,
+    #[command(flatten)]
+    table: Table,
 }
 
 /// A journal, as far as it is known to be on disk.
@@ -96,7 +98,7 @@ impl Held {
         if let [proxy, signer] = journals {
             each_names_the_other(proxy.path, signer.path, &mut found)?;
         }
-        let place = self.database.place()?;
+        let place = self.database.place(&self.table)?;
         let runtime = runtime()?;
         let targets = self.arrival(&runtime, &place, journals, &registry)?;
         // The rows first: what is shipped from here on is not asked for.

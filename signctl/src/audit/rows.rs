@@ -7,26 +7,25 @@ use std::process::ExitCode;
 use host::out;
 use serde_json::json;
 use signing_core::Registry;
-use trail::postgres::read;
+use trail::postgres::{Place, read};
 use trail::verify::{Found, Verifier};
 
-use super::database::{Database, runtime};
+use crate::database::runtime;
 
 /// A person sees how far it is after so many rows.
 const SHOWN_EVERY: u64 = 10_000;
 
 pub(super) fn run(
-    database: &Database,
+    place: &Place,
     registry: &Registry,
     limit: Option<u64>,
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let place = database.place()?;
     let shows = io::stderr().is_terminal();
     let verifier = RefCell::new(None);
     let (mut taken, total) = (0_u64, RefCell::new(0));
     let reading = runtime()?.block_on(read(
-        &place,
+        place,
         limit,
         |reading| {
             *total.borrow_mut() = limit.unwrap_or(reading.rows).min(reading.rows);

@@ -17,8 +17,8 @@ use serde_json::Value;
 use signing_core::journal::{Head, Leaf};
 use signing_core::tree::TreeHash;
 
-use super::database::Database;
 use super::{registry, rows};
+use crate::database::{Database, Table};
 
 /// What to check, against what.
 #[derive(clap::Args)]
@@ -49,6 +49,8 @@ pub(super) struct Flags {
     /// Verify the rows that signing-trail wrote to this database, instead of a journal.
     #[command(flatten)]
     database: Option<Database>,
+    #[command(flatten)]
+    table: Table,
 }
 
 /// What was found in the journal, and in the other one.
@@ -169,7 +171,7 @@ impl Flags {
         let Some(signers) = self.signers.as_deref() else {
             bail!("--database-url needs --signers: rows prove nothing without the registry");
         };
-        rows::run(database, &registry(signers)?, self.limit, as_json)
+        rows::run(&database.place(&self.table)?, &registry(signers)?, self.limit, as_json)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the rows are that signing-trail wrote.
+//! The database that signing-trail writes to.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,11 +9,12 @@ use trail::postgres::{Place, TableName};
 
 /// The longest that a step may take: a whole table is counted in one.
 const TIMEOUT: Duration = Duration::from_secs(600);
+const EVENTS: &str = "signing_proxy.audit_events";
 
-/// A database and a table.
+/// A database.
 #[derive(clap::Args)]
 #[group(requires = "database_url")]
-pub(super) struct Database {
+pub(crate) struct Database {
     /// The database that signing-trail writes to; a user who may read is enough.
     #[arg(
         long,
@@ -23,9 +24,6 @@ pub(super) struct Database {
         required = false
     )]
     database_url: String,
-    /// The table, as postgres.table of signing-trail names it.
-    #[arg(long, value_name = "SCHEMA.TABLE", default_value = "signing_proxy.audit_events")]
-    table: String,
     /// The schema that is the trail's own, as postgres.schema of signing-trail names it.
     #[arg(long, value_name = "NAME", default_value = "signing_proxy")]
     schema: String,
@@ -34,10 +32,29 @@ pub(super) struct Database {
     database_ca: Option<PathBuf>,
 }
 
+/// Where in it the rows are that signing-trail wrote.
+#[derive(clap::Args)]
+pub(crate) struct Table {
+    /// The table, as postgres.table of signing-trail names it.
+    #[arg(
+        long,
+        value_name = "SCHEMA.TABLE",
+        default_value = EVENTS,
+        requires = "database_url"
+    )]
+    table: String,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { table: EVENTS.to_owned() }
+    }
+}
+
 impl Database {
-    pub(super) fn place(&self) -> anyhow::Result<Place> {
-        let table = TableName::parse(&self.table)
-            .ok_or_else(|| anyhow!("--table {}: write schema.table", self.table))?;
+    pub(crate) fn place(&self, Table { table }: &Table) -> anyhow::Result<Place> {
+        let table = TableName::parse(table)
+            .ok_or_else(|| anyhow!("--table {table}: write schema.table"))?;
         Ok(Place {
             url: self.database_url.clone(),
             password_file: None,
@@ -50,6 +67,6 @@ impl Database {
     }
 }
 
-pub(super) fn runtime() -> anyhow::Result<Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread().enable_all().build().context("no runtime")
 }
