@@ -266,8 +266,10 @@ impl Agent {
             // Whom it concerned is not known after a restart of this process: then it concerns all.
             let labels = self.scopes.get(&id).cloned().unwrap_or_default();
             self.place.post_freeze(client, freeze, &labels).await?;
-            let what = "a freeze that is held here was not in the database: posted again";
-            self.log.error(what, json!({"id": freeze.id}));
+            self.log.error(
+                "a freeze that is held here was not in the database: posted again",
+                json!({"id": freeze.id}),
+            );
         }
         if !todo.remove.is_empty() {
             self.place.remove_freezes(client, &todo.remove).await?;

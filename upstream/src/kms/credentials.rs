@@ -92,16 +92,6 @@ impl CredentialChain {
         }))
     }
 
-    /// Holds these, and never looks for others.
-    #[cfg(test)]
-    pub(super) fn holding(id: &str, secret: &str, token: Option<&str>) -> Self {
-        let chain = Self::new("eu-test-1", &Proxies::default());
-        let credentials = Credentials::new(id, secret, token.map(str::to_owned), None, "test");
-        let loaded = Loaded { credentials, source: "a test".to_owned(), is_fixed: true };
-        chain.0.held.store(Some(Arc::new(Held::new(loaded, 0, now(), wall_now()))));
-        chain
-    }
-
     /// What requests are signed with; waits if they are being loaded and there were none before.
     ///
     /// # Errors
@@ -343,4 +333,16 @@ fn random() -> u8 {
     let mut random = [0];
     let _ = aws_lc_rs::rand::fill(&mut random);
     random[0]
+}
+
+#[cfg(test)]
+impl CredentialChain {
+    /// Holds these, and never looks for others.
+    pub(super) fn holding(id: &str, secret: &str, token: Option<&str>) -> Self {
+        let chain = Self::new("eu-test-1", &Proxies::default());
+        let credentials = Credentials::new(id, secret, token.map(str::to_owned), None, "test");
+        let loaded = Loaded { credentials, source: "a test".to_owned(), is_fixed: true };
+        chain.0.held.store(Some(Arc::new(Held::new(loaded, 0, now(), wall_now()))));
+        chain
+    }
 }
