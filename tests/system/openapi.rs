@@ -1,5 +1,6 @@
 //! The API's own description holds of a running proxy, as a program of others finds.
 
+use std::path::Path;
 use std::process::Command;
 
 use system_tests::client::local;
@@ -20,6 +21,8 @@ fn holds(description: &str, door: &[String], seed: usize, (phases, but): (&str, 
     assert!(program.exists(), "{} is missing: {missing}", program.display());
     let cases = if is_campaign() { 2000 } else { 40 };
     let mut command = Command::new(program);
+    // It keeps notes in its working directory.
+    command.current_dir(Path::new(description).parent().unwrap());
     command
         .args(["run", description, "--phases", phases, "--exclude-checks", but])
         .args(["--seed", &seed.to_string(), "--max-examples", &cases.to_string()])
