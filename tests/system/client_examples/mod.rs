@@ -108,7 +108,9 @@ async fn holds(start: Start) {
     let world = World::new();
     let kinds = [("ed", Kind::Ed25519), ("ec", Kind::P256), ("rsa", Kind::Rsa2048)];
     let keys = kinds.map(|(kid, kind)| (kid, world.kms.key(kind)));
-    let builder = keys.iter().fold(world.proxy(), |builder, (kid, key)| builder.signer(kid, key));
+    // A program that is compiled as it starts shakes hands slowly on a busy machine.
+    let patient = world.proxy().server("handshake_timeout_ms = 600000");
+    let builder = keys.iter().fold(patient, |builder, (kid, key)| builder.signer(kid, key));
     let proxy = builder.caller(ALICE, &kinds.map(|(kid, _)| kid)).start().await;
     let input = world.scratch.write("message", MESSAGE);
     let variables = Caller::of(&world, &proxy).variables;
