@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use time::{Duration, OffsetDateTime};
 
@@ -96,26 +97,8 @@ fn stretches<'s>(
 /// How many there were in each part of the time.
 pub(super) fn bars(window: &Window, counts: &Counts, what: &str) -> anyhow::Result<Svg> {
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
-    draw(CHART_HEIGHT, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(8)
-            .margin_right(30)
-            .x_label_area_size(30)
-            .y_label_area_size(80)
-            .build_cartesian_2d(0.0..length(window), 0.0..number(most) * 1.1)
-            .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(WHITE)
-            .x_labels(9)
-            .x_label_formatter(&|x| clock(window, *x))
-            .y_labels(5)
-            .y_label_formatter(&|y| format!("{y:.0}"))
-            .y_desc(what)
-            .label_style(FONT)
-            .draw()
-            .map_err(failed)?;
+    let whole = |y: f64| format!("{y:.0}");
+    over_time(window, number(most), (what, &whole), |chart| {
         let width = length(window) / number(PARTS as u64);
         let bars =
             counts.iter().enumerate().filter(|(_, count)| **count > 0).map(|(part, count)| {
@@ -137,13 +120,37 @@ pub(super) fn latency(window: &Window, parts: &[Calls; PARTS]) -> anyhow::Result
     };
     let most = parts.iter().map(|calls| calls.slowest_us).max().unwrap_or(0).max(1);
     let ms = |us: u64| number(us) / 1000.0;
+    // A call takes a fraction of a millisecond, or seconds.
+    let plain = |y: f64| if most < 10_000 { format!("{y:.2}") } else { format!("{y:.0}") };
+    over_time(window, ms(most), ("ms", &plain), |chart| {
+        let mean = called().map(|(x, calls)| (x, ms(calls.sum_us / calls.count.max(1))));
+        chart
+            .draw_series([PathElement::new(mean.collect::<Vec<_>>(), BLACK.stroke_width(2))])
+            .map_err(failed)?;
+        let slowest = called().map(|(x, calls)| Cross::new((x, ms(calls.slowest_us)), 4, BLACK));
+        chart.draw_series(slowest).map_err(failed)?;
+        Ok(())
+    })
+}
+
+/// Numbers over time.
+type Chart<'c, 's> = ChartContext<'c, SVGBackend<'s>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// Draws a frame for numbers up to `most`, and in it what `paint` adds. `what` they are stands beside
+/// the axis, each as it is `written`.
+fn over_time(
+    window: &Window,
+    most: f64,
+    (what, written): (&str, &dyn Fn(f64) -> String),
+    paint: impl FnOnce(&mut Chart<'_, '_>) -> anyhow::Result<()>,
+) -> anyhow::Result<Svg> {
     draw(CHART_HEIGHT, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .margin_right(30)
             .x_label_area_size(30)
             .y_label_area_size(80)
-            .build_cartesian_2d(0.0..length(window), 0.0..ms(most) * 1.1)
+            .build_cartesian_2d(0.0..length(window), 0.0..most * 1.1)
             .map_err(failed)?;
         chart
             .configure_mesh()
@@ -152,17 +159,12 @@ pub(super) fn latency(window: &Window, parts: &[Calls; PARTS]) -> anyhow::Result
             .x_labels(9)
             .x_label_formatter(&|x| clock(window, *x))
             .y_labels(5)
-            .y_desc("ms")
+            .y_label_formatter(&|y| written(*y))
+            .y_desc(what)
             .label_style(FONT)
             .draw()
             .map_err(failed)?;
-        let mean = called().map(|(x, calls)| (x, ms(calls.sum_us / calls.count.max(1))));
-        chart
-            .draw_series([PathElement::new(mean.collect::<Vec<_>>(), BLACK.stroke_width(2))])
-            .map_err(failed)?;
-        let slowest = called().map(|(x, calls)| Cross::new((x, ms(calls.slowest_us)), 4, BLACK));
-        chart.draw_series(slowest).map_err(failed)?;
-        Ok(())
+        paint(&mut chart)
     })
 }
 

@@ -254,7 +254,7 @@ fn requests(window: &Window, facts: &Facts) -> anyhow::Result<Vec<Block>> {
     blocks.extend(table(
         &["reason", "requests without a signature"],
         rows,
-        "No request was refused or failed.",
+        "No refusal and no failure is recorded. A refusal gets its record some seconds later.",
     ));
     if any {
         let caption = "Requests without a signature in each sixtieth of the time. Refusals count when their record was \

@@ -29,7 +29,7 @@ pub(super) use answer::Signed;
 const TARGET: &str = "TrentService.Sign";
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 const SERVICE: &str = "kms";
-/// An answer has some 700 bytes. What is longer is none of KMS.
+/// An answer of KMS has some 700 bytes. A longer one is not read.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
 /// One key's calls of `Sign`, as they go out.
