@@ -27,7 +27,7 @@ wanted="curl:curl openssl:openssl prometheus:prometheus promtool:prometheus setp
   nsenter:util-linux ip:iproute2 nft:nftables faketime:faketime prlimit:util-linux unshare:util-linux
   systemd-analyze:systemd systemd-creds:systemd psql:postgresql-client pgrep:procps buildah:buildah
   podman:podman runc:runc conmon:conmon catatonit:catatonit
-  node:nodejs go:golang-go javac:default-jdk-headless"
+  node:nodejs npm:npm go:golang-go javac:default-jdk-headless"
 [ "$campaign" = no ] || wanted="$wanted c++:g++ nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
 missing=""
 for pair in $wanted; do
@@ -79,6 +79,18 @@ venv() {
 venv ministack tests/requirements.txt
 # It holds the API's description against a running proxy.
 venv schemathesis tests/requirements-openapi.txt
+# KMS's own client for Node.
+node_modules=target/tools/node
+if ! cmp -s tests/node/package-lock.json "$node_modules/package-lock.json"; then
+  rm -rf "$node_modules"
+  mkdir -p "$node_modules"
+  cp tests/node/package.json "$node_modules"
+  # The lock file comes last: what stopped half-way is done again.
+  cp tests/node/package-lock.json "$node_modules/npm-shrinkwrap.json"
+  (cd "$node_modules" && npm ci --ignore-scripts --no-audit --no-fund --silent)
+  cp tests/node/package-lock.json "$node_modules"
+fi
+printf '  %-10s %s\n' node "$PWD/$node_modules"
 [ "$(id -u)" = 0 ] || fail "run it as root: the tests act as other users to see them refused"
 
 # Random cases differ from run to run; the seed repeats one.

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use system_tests::{Kind, World, journal};
 
-use super::{ID, SECRET, boto3, environment, with_key_pair};
+use super::{ID, SECRET, Sdk, environment, with_key_pair};
 
 const MESSAGE: &[u8] = b"hello";
 
@@ -24,6 +24,15 @@ fn ok(result: &Value) -> &Value {
 
 #[tokio::test]
 async fn boto3_signs_verifies_fetches_and_describes_with_environment_variables_only() {
+    signs_verifies_fetches_and_describes(Sdk::Boto3).await;
+}
+
+#[tokio::test]
+async fn the_node_sdk_signs_verifies_fetches_and_describes_with_environment_variables_only() {
+    signs_verifies_fetches_and_describes(Sdk::Node).await;
+}
+
+async fn signs_verifies_fetches_and_describes(sdk: Sdk) {
     let world = World::new();
     let keys = [
         ("ec", world.kms.key(Kind::P256), "ECC_NIST_P256", "ECDSA_SHA_256"),
@@ -51,7 +60,7 @@ async fn boto3_signs_verifies_fetches_and_describes_with_environment_variables_o
         let forms = [("RAW", MESSAGE), second];
         let calls: Vec<_> =
             forms.iter().map(|(kind, message)| json!(["sign", arguments(kind, message)])).collect();
-        let signed = boto3(place, (ID, SECRET), &json!(calls));
+        let signed = sdk.ask(place, (ID, SECRET), &json!(calls));
         let mut calls = Vec::new();
         for ((kind, message), signed) in forms.iter().zip(&signed) {
             let signed = ok(signed);
@@ -67,7 +76,7 @@ async fn boto3_signs_verifies_fetches_and_describes_with_environment_variables_o
         }
         calls.push(json!(["get_public_key", {"KeyId": kid}]));
         calls.push(json!(["describe_key", {"KeyId": kid}]));
-        let answers = boto3(place, (ID, SECRET), &json!(calls));
+        let answers = sdk.ask(place, (ID, SECRET), &json!(calls));
         for pair in answers[..4].chunks(2) {
             assert_eq!(ok(&pair[0])["SignatureValid"], true);
             assert_eq!(pair[1]["error"], "KMSInvalidSignatureException", "{}", pair[1]);

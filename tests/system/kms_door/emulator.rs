@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use system_tests::{Kind, Ministack, World};
 
-use super::{ID, SECRET, boto3, with_key_pair};
+use super::{ID, SECRET, Sdk, with_key_pair};
 
 const MESSAGE: &[u8] = b"hello";
 /// Names of keys: ours are kids. A kid of ours was made at no time that is known.
@@ -74,7 +74,7 @@ async fn our_answers_are_an_emulators_answers_field_by_field() {
     let both = |calls: [&[Value]; 2]| {
         let [ours, of_theirs] = calls.map(|calls| json!(calls));
         let pair = (ID, SECRET);
-        (boto3(&proxy.local[0], pair, &ours), boto3(theirs, pair, &of_theirs))
+        (Sdk::Boto3.ask(&proxy.local[0], pair, &ours), Sdk::Boto3.ask(theirs, pair, &of_theirs))
     };
     for (kid, key, algorithms) in &keys {
         let mut signing = Vec::new();

@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use system_tests::programs::repository;
 use system_tests::{ProxyBuilder, World, journal};
 
 /// The key pair of the caller `local:sdk`.
@@ -41,15 +42,34 @@ fn environment(command: &mut Command, place: &str, (id, secret): (&str, &str)) {
         .env("AWS_EC2_METADATA_DISABLED", "true");
 }
 
-/// What boto3 gets for these calls: `[["sign", {...}], ...]`.
-fn boto3(place: &str, key_pair: (&str, &str), calls: &Value) -> Vec<Value> {
-    let mut python = journal::python("tests/kms/boto.py");
-    environment(&mut python, place, key_pair);
-    python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = python.spawn().unwrap();
-    running.stdin.take().unwrap().write_all(calls.to_string().as_bytes()).unwrap();
-    let output = running.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    serde_json::from_slice(&output.stdout).unwrap()
+/// AWS's own clients that are driven from a script: both read and write the same.
+#[derive(Clone, Copy, Debug)]
+enum Sdk {
+    Boto3,
+    Node,
+}
+
+impl Sdk {
+    const BOTH: [Self; 2] = [Self::Boto3, Self::Node];
+
+    /// What it gets for these calls: `[["sign", {...}], ...]`.
+    fn ask(self, place: &str, key_pair: (&str, &str), calls: &Value) -> Vec<Value> {
+        let mut program = match self {
+            Self::Boto3 => journal::python("tests/kms/boto.py"),
+            Self::Node => Command::new("node"),
+        };
+        environment(&mut program, place, key_pair);
+        if let Self::Node = self {
+            let modules = repository().join("target/tools/node/node_modules");
+            assert!(modules.exists(), "run ./tests/run.sh, which installs {}", modules.display());
+            program.env("NODE_PATH", modules).arg(repository().join("tests/kms/node.cjs"));
+        }
+        program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = program.spawn().unwrap();
+        running.stdin.take().unwrap().write_all(calls.to_string().as_bytes()).unwrap();
+        let output = running.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{self:?}: {said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use system_tests::{Fault, Kind, Proxy, World};
 
-use super::{ID, SECRET, boto3, with_key_pair};
+use super::{ID, SECRET, Sdk, with_key_pair};
 
 fn sign(kid: &str, algorithm: &str) -> Value {
     json!(["sign", {"KeyId": kid, "Message": {"b64": "aGk="}, "SigningAlgorithm": algorithm}])
@@ -19,13 +19,22 @@ fn refused(result: &Value, code: &str, word: &str) {
 
 #[tokio::test]
 async fn each_refusal_is_an_exception_that_boto3_does_not_send_again() {
+    each_refusal_is_an_exception_that_is_not_sent_again(Sdk::Boto3).await;
+}
+
+#[tokio::test]
+async fn each_refusal_is_an_exception_that_the_node_sdk_does_not_send_again() {
+    each_refusal_is_an_exception_that_is_not_sent_again(Sdk::Node).await;
+}
+
+async fn each_refusal_is_an_exception_that_is_not_sent_again(sdk: Sdk) {
     let world = World::new();
     let [key, other] = [world.kms.key(Kind::P256), world.kms.key(Kind::P256)];
     let builder = world.proxy().rare_canaries().signer("ec", &key).signer("other", &other);
     let builder = builder.caller("local:sdk", &["ec"]).caller("local:else", &["other"]);
     let proxy = with_key_pair(&world, builder).start().await;
     let place = &proxy.local[0];
-    let ask = |calls: Value| boto3(place, (ID, SECRET), &calls);
+    let ask = |calls: Value| sdk.ask(place, (ID, SECRET), &calls);
     let of_digest = |algorithm: &str| {
         json!(["sign", {"KeyId": "ec", "Message": {"b64": "aGk="}, "MessageType": "DIGEST",
             "SigningAlgorithm": algorithm}])
@@ -65,7 +74,7 @@ async fn each_refusal_is_an_exception_that_boto3_does_not_send_again() {
         ((ID, "another secret"), "InvalidSignatureException"),
     ];
     for (pair, code) in pairs {
-        let answers = boto3(place, pair, &json!([sign("ec", "ECDSA_SHA_256")]));
+        let answers = sdk.ask(place, pair, &json!([sign("ec", "ECDSA_SHA_256")]));
         refused(&answers[0], code, "unauthenticated");
     }
 
@@ -101,10 +110,13 @@ async fn throttling_is_the_one_refusal_that_is_sent_again() {
     let builder = world.proxy().rare_canaries().signer("ec", &key).caller("local:sdk", &["ec"]);
     let proxy = with_key_pair(&world, builder.rate("local:sdk", 1, 1)).start().await;
     let calls: Vec<_> = (0..4).map(|_| sign("ec", "ECDSA_SHA_256")).collect();
-    let answers = boto3(&proxy.local[0], (ID, SECRET), &json!(calls));
-    let requests: u64 = answers.iter().map(|answer| answer["requests"].as_u64().unwrap()).sum();
-    assert!(requests > 4, "{answers:#?}");
-    for answer in &answers {
-        assert!(answer["ok"].is_object() || answer["error"] == "ThrottlingException", "{answer:#}");
+    for sdk in Sdk::BOTH {
+        let answers = sdk.ask(&proxy.local[0], (ID, SECRET), &json!(calls));
+        let requests: u64 = answers.iter().map(|answer| answer["requests"].as_u64().unwrap()).sum();
+        assert!(requests > 4, "{sdk:?}: {answers:#?}");
+        for answer in &answers {
+            let throttled = answer["error"] == "ThrottlingException";
+            assert!(answer["ok"].is_object() || throttled, "{sdk:?}: {answer:#}");
+        }
     }
 }
