@@ -108,6 +108,7 @@ pub async fn measure(args: &Breakglass, seconds: f64, rounds: usize) -> anyhow::
         status: 200,
         aside: None,
         pace: Duration::ZERO,
+        plain: false,
     };
     let answer = load::once(&target, &tls).await?;
     world.scratch.write("proxy/answer", answer);

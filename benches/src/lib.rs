@@ -19,6 +19,7 @@ pub mod breakglass;
 pub mod ceiling;
 pub mod child;
 pub mod cpu;
+pub mod doors;
 pub mod hop_loop;
 pub mod hsm;
 pub mod journal_loop;

@@ -12,11 +12,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde::{Deserialize, Serialize};
 use system_tests::{Certificate, Pki, Profile};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::cpu::{ProcessClock, of_this_thread};
 use crate::statistics::{float, percentile};
@@ -39,6 +38,8 @@ pub struct Target {
     pub aside: Option<u16>,
     /// The least time from one request of a connection to the next; none: at once.
     pub pace: Duration,
+    /// Without TLS: a local door.
+    pub plain: bool,
 }
 
 /// What one part did in one round.
@@ -55,6 +56,11 @@ pub struct Sample {
     /// 99 of 100 took at most so long, in microseconds.
     pub p99_us: f64,
 }
+
+/// A connection, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Where all connections are: before, in, or after the time that counts.
 #[derive(Debug, Default)]
@@ -138,7 +144,7 @@ pub async fn run(
 ) -> anyhow::Result<Sample> {
     let mut streams = Vec::new();
     for _ in 0..connections {
-        streams.push(connect(&target.address, tls).await?);
+        streams.push(connect(target, tls).await?);
     }
     let (phase, shared) = (Arc::new(Phase::default()), Arc::new(target.clone()));
     let mut asking = JoinSet::new();
@@ -159,10 +165,10 @@ pub async fn run(
 /// # Errors
 /// If the connection breaks.
 pub async fn once(target: &Target, tls: &TlsConnector) -> anyhow::Result<Vec<u8>> {
-    let mut stream = connect(&target.address, tls).await?;
+    let mut stream = connect(target, tls).await?;
     stream.write_all(&target.request).await?;
     let mut answer = Vec::new();
-    read_answer(&mut stream, &mut answer).await?;
+    read_answer(stream.as_mut(), &mut answer).await?;
     Ok(answer)
 }
 
@@ -197,14 +203,17 @@ pub fn tls(pki: &Pki) -> anyhow::Result<TlsConnector> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-async fn connect(address: &str, tls: &TlsConnector) -> anyhow::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(address).await?;
+async fn connect(target: &Target, tls: &TlsConnector) -> anyhow::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect(&target.address).await?;
     stream.set_nodelay(true)?;
-    Ok(tls.connect(ServerName::try_from("localhost")?, stream).await?)
+    if target.plain {
+        return Ok(Box::new(stream));
+    }
+    Ok(Box::new(tls.connect(ServerName::try_from("localhost")?, stream).await?))
 }
 
 async fn ask_until_over(
-    mut stream: TlsStream<TcpStream>,
+    mut stream: Box<dyn Stream>,
     target: Arc<Target>,
     phase: Arc<Phase>,
 ) -> anyhow::Result<Vec<u64>> {
@@ -214,7 +223,7 @@ async fn ask_until_over(
     while !phase.is_over() {
         let asked = Instant::now();
         stream.write_all(&target.request).await?;
-        read_answer(&mut stream, &mut answer).await?;
+        read_answer(stream.as_mut(), &mut answer).await?;
         let took = asked.elapsed();
         if !target.pace.is_zero() {
             tokio::time::sleep_until((asked + target.pace).into()).await;
@@ -233,10 +242,7 @@ async fn ask_until_over(
 }
 
 /// Reads one answer, which says its length.
-async fn read_answer(
-    stream: &mut TlsStream<TcpStream>,
-    answer: &mut Vec<u8>,
-) -> anyhow::Result<()> {
+async fn read_answer(stream: &mut dyn Stream, answer: &mut Vec<u8>) -> anyhow::Result<()> {
     answer.clear();
     loop {
         let read = stream.read_buf(answer).await?;

@@ -56,6 +56,10 @@ pub enum Part {
     CeilingOfSignatures,
     /// The proxy with a key of the development provider.
     Development(Curve),
+    /// The same, by KMS's wire form.
+    KmsForm,
+    /// The same, at a local door with a signature of AWS and without TLS.
+    KmsFormAtLocalDoor,
     /// The proxy with a key in the KMS for tests.
     Kms(Curve),
     /// The same, with `client = "sdk"`.
@@ -72,7 +76,7 @@ use Curve::{Ed25519, P256};
 
 impl Part {
     /// All, so ordered that what is compared comes soon after another.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::CeilingOfRefusals,
         Self::Refusal,
         Self::Outage,
@@ -84,6 +88,8 @@ impl Part {
         Self::CeilingOfSignatures,
         Self::Development(Ed25519),
         Self::Development(P256),
+        Self::KmsForm,
+        Self::KmsFormAtLocalDoor,
         Self::Kms(Ed25519),
         Self::KmsBySdk,
         Self::KmsLoop(Ed25519),
@@ -104,6 +110,8 @@ impl Part {
             Self::CeilingOfSignatures => "ceiling, signature's answer",
             Self::Development(Ed25519) => "sign, development Ed25519",
             Self::Development(P256) => "sign, development P-256",
+            Self::KmsForm => "the same, KMS's wire form",
+            Self::KmsFormAtLocalDoor => "the same, SigV4, local door",
             Self::Kms(Ed25519) => "sign, KMS Ed25519",
             Self::Kms(P256) => "sign, KMS P-256",
             Self::KmsBySdk => "sign, KMS Ed25519, client = \"sdk\"",

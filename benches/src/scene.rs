@@ -85,6 +85,7 @@ impl<'w> Scene<'w> {
             status,
             aside,
             pace,
+            plain: false,
         };
         let sample = load::run(&target, &self.tls, connections, times).await;
         self.way.set(Trouble::None);

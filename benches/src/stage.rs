@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::alone::Alone;
 use crate::child::Child;
+use crate::doors::{self, ACCESS_KEY_ID, LOCAL_CALLER, SECRET_ACCESS_KEY};
 use crate::kms_process::{KmsAt, KmsKey};
 use crate::load::{self, CALLER, Target};
 use crate::parts::{Curve, Part};
@@ -43,6 +44,7 @@ pub struct Stage {
 #[derive(Clone, Debug)]
 struct ProxyAt {
     listen: String,
+    local: String,
     metrics: String,
     pid: u32,
 }
@@ -67,6 +69,7 @@ impl Stage {
         let audit = audit_entry(&scratch.path("audit.key"));
         let registry = registry(&keys, &kms, audit).to_string();
         scratch.write("signers.json", &registry);
+        scratch.write("sdk.secret", SECRET_ACCESS_KEY);
         for (curve, key) in &keys {
             let kid = Part::Development(*curve).kid();
             scratch.write(&format!("{kid}.pem"), key.to_pem()?.as_bytes());
@@ -78,14 +81,14 @@ impl Stage {
         ensure!(init.args(["init", "--config"]).arg(&config).status()?.success(), "no journal");
         let mut command = Command::new(&proxy);
         command.args(["serve", "--config"]).arg(config).env_clear();
-        let (proxy_child, (listen, metrics)) =
+        let (proxy_child, (listen, local, metrics)) =
             Child::start(with_credentials(command), |line: &Value| {
                 let text = |key: &str| Some(line.get(key)?.as_str()?.to_owned());
                 (text("message")? == "serving")
-                    .then(|| Some((text("listen")?, text("metrics")?)))?
+                    .then(|| Some((text("listen")?, text("local")?, text("metrics")?)))?
             })?;
         let mut stage = Self {
-            proxy: ProxyAt { listen, metrics, pid: proxy_child.pid() },
+            proxy: ProxyAt { listen, local, metrics, pid: proxy_child.pid() },
             kms,
             alone: keys
                 .into_iter()
@@ -112,7 +115,11 @@ impl Stage {
         }
         let status = match part {
             Part::Refusal => 503,
-            Part::Development(_) | Part::Kms(_) | Part::KmsBySdk => 200,
+            Part::Development(_)
+            | Part::KmsForm
+            | Part::KmsFormAtLocalDoor
+            | Part::Kms(_)
+            | Part::KmsBySdk => 200,
             Part::CeilingOfRefusals
             | Part::CeilingOfSignatures
             | Part::Outage
@@ -123,13 +130,21 @@ impl Stage {
             | Part::Journal
             | Part::BareSync => return None,
         };
+        let ProxyAt { listen, local, pid, .. } = &self.proxy;
+        let plain = part == Part::KmsFormAtLocalDoor;
+        let request = match part {
+            Part::KmsForm => doors::with_certificate(part),
+            Part::KmsFormAtLocalDoor => doors::with_key_pair(part, local, host::clock::wall_now()),
+            _ => request(part),
+        };
         Some(Target {
-            address: self.proxy.listen.clone(),
-            pid: self.proxy.pid,
-            request: request(part),
+            address: if plain { local.clone() } else { listen.clone() },
+            pid: *pid,
+            request,
             status,
             aside: None,
             pace: Duration::ZERO,
+            plain,
         })
     }
 
@@ -265,8 +280,15 @@ fn configuration(kms: &KmsAt) -> String {
          [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n\
          [state]\ndir = \"state\"\n[audit]\ndir = \"journal\"\nkey_file = \"audit.key\"\n[registry]\nfile = \"signers.json\"\n\
          [gate]\nrecovery_probe_interval_ms = 200\nrecovery_min_ms = 400\n\
+         [[server.local]]\nlisten = \"127.0.0.1:0\"\n\
+         [[server.local.callers]]\nname = \"{LOCAL_CALLER}\"\naccess_key_id = \"{ACCESS_KEY_ID}\"\n\
+         secret_access_key_file = \"sdk.secret\"\n\
+         [[callers]]\nname = \"local:{LOCAL_CALLER}\"\n\
+         [[callers.signers]]\nkid = \"{}\"\nalgorithms = [\"{}\"]\n\
          [[callers]]\nname = \"{CALLER}\"\n",
-        nix::unistd::geteuid()
+        nix::unistd::geteuid(),
+        Part::KmsFormAtLocalDoor.kid(),
+        Curve::P256.algorithm(),
     );
     let mut signers = String::new();
     let mut of_kms = |kid: &str, key: &KmsKey, client: &str| {
