@@ -73,7 +73,8 @@ fn is_open(signer: &Value) -> bool {
 }
 
 /// Reasons are words; anything else from outside is not repeated.
-pub(crate) fn is_word(text: &str) -> bool {
+#[must_use]
+pub fn is_word(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use signctl::failure::Failure;
+use signctl::judge::{is_word, judge};
 use signing_core::FreezeId;
 use signing_core::admin::{Health, HeldFreeze};
 use trail::fleet::{MemberRow, part};
@@ -79,6 +81,29 @@ impl Member {
     /// Whether it is heard of, and signs.
     pub(super) fn signs(&self) -> bool {
         self.silent.is_none() && self.health.as_ref().is_some_and(|health| health.ok)
+    }
+
+    /// Whether a pipeline may rely on it: it signs in its normal mode, and no incident is open.
+    ///
+    /// # Errors
+    /// Why not, with its name.
+    pub(super) fn passes(&self) -> Result<(), Failure> {
+        let state = self.state();
+        if !self.signs() {
+            let said = self.health.as_ref().and_then(|health| health.reason.as_deref());
+            let said = said.filter(|_| self.silent.is_none()).filter(|said| is_word(said));
+            return Err(Failure::new(said.unwrap_or(state.word), self.line(&state)));
+        }
+        let judged = judge(200, Some(&self.status));
+        let not = |Failure { reason, detail }| {
+            Failure::new(reason, self.line(&Answer { word: "no", why: detail }))
+        };
+        judged.map(drop).map_err(not)
+    }
+
+    /// Who it is, and how, in one line.
+    pub(super) fn line(&self, Answer { word, why }: &Answer) -> String {
+        format!("{} ({}): {word}: {why}", self.instance, self.deployment())
     }
 
     /// Whether it did what was asked, and is heard of.

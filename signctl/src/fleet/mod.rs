@@ -15,12 +15,13 @@ use host::clock::{rfc3339, wall_now};
 use host::environment::reason;
 use host::out;
 use nix::unistd::{User, getuid};
-use serde_json::json;
+use serde_json::{Value, json};
+use signctl::failure::Failure;
 use signing_core::FreezeId;
 use signing_core::admin::HeldFreeze;
 use tokio::runtime::Runtime;
 use trail::fleet::StatementRow;
-use trail::postgres::{Client, Place};
+use trail::postgres::{Client, DatabaseError, Place};
 
 use crate::database::{Database, Table, runtime};
 use members::{Answer, Asked, Member};
@@ -33,6 +34,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// The longest that a step with the database may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is said where no agent has been.
+const NO_MEMBER: &str =
+    "no member is known: is signing-trail running beside each proxy, with [fleet]?";
 
 /// What to do with the fleet.
 #[derive(Args)]
@@ -167,16 +172,10 @@ fn freeze(
     database: &Database,
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let why = reason(why).map_err(|error| anyhow!("--reason: {error}"))?;
     is_label(labels)?;
-    let id = FreezeId::new(random()?);
     let session = Session::open(database)?;
-    let freeze =
-        HeldFreeze { id: id.to_string(), reason: why, by: whoami(), since: rfc3339(wall_now()) };
-    // It is there for whoever joins later, also if no agent has ever been here.
-    session.runtime.block_on(session.place.make_fleet(&session.client))?;
-    session.runtime.block_on(session.place.post_freeze(&session.client, &freeze, labels))?;
-    session.wait(&Asked::Freeze(id), labels, as_json)
+    let asked = Asked::Freeze(session.post_freeze(why, labels)?);
+    session.wait(&asked, labels, as_json)
 }
 
 fn unfreeze(file: &Path, session: &Session, as_json: bool) -> anyhow::Result<ExitCode> {
@@ -198,19 +197,108 @@ fn random() -> anyhow::Result<[u8; FreezeId::BYTES]> {
     Ok(random)
 }
 
-fn is_label(labels: &[String]) -> anyhow::Result<()> {
+pub(crate) fn is_label(labels: &[String]) -> anyhow::Result<()> {
     match labels.iter().find(|label| !label.contains('=')) {
         Some(label) => bail!("--label {label}: write NAME=VALUE"),
         None => Ok(()),
     }
 }
 
+/// What became of a freeze of all members that have these labels.
+///
+/// # Errors
+/// It is not known to be posted, or not what became of it.
+pub(crate) fn stop(why: &str, labels: &[String], place: &Place) -> anyhow::Result<Stopped> {
+    let session = Session::at(place)?;
+    let id = session.post_freeze(why, labels)?;
+    let asked = Asked::Freeze(id);
+    let (members, _) = session.settled(&asked, labels)?;
+    let missed = members.iter().filter(|member| !member.did(&asked));
+    let missed = missed.map(|member| member.line(&member.answer(&asked))).collect();
+    Ok(Stopped { id, members: members.len(), missed })
+}
+
+/// How the members are, as `signctl fleet status --json` says it.
+///
+/// # Errors
+/// The database does not say.
+pub(crate) fn status_of(place: &Place) -> anyhow::Result<Value> {
+    let members = Session::at(place)?.members(&[])?;
+    let members = members.iter().map(|member| member.to_json(member.state()));
+    Ok(json!({"members": members.collect::<Vec<_>>()}))
+}
+
+/// A freeze of the fleet, and whom it did not reach.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    id: FreezeId,
+    members: usize,
+    missed: Vec<String>,
+}
+
+impl Stopped {
+    /// In words.
+    ///
+    /// # Errors
+    /// The same, where a member is not frozen or none is known.
+    pub(crate) fn said(&self) -> Result<String, String> {
+        let Self { id, members, missed } = self;
+        if *members == 0 {
+            return Err(format!("freeze {id} is posted, and {NO_MEMBER}"));
+        }
+        let frozen = members.saturating_sub(missed.len());
+        let all = text::counted(*members, "member");
+        let said = format!("{frozen} of {all} frozen (freeze {id})");
+        if missed.is_empty() { Ok(said) } else { Err(format!("{said}; {}", missed.join("; "))) }
+    }
+}
+
+/// Whether every member that has these labels passes a gate. At least one has to be known.
+///
+/// # Errors
+/// Who does not, and why.
+pub(crate) async fn passes(place: &Place, labels: &[String]) -> Result<String, Failure> {
+    let failed = |error: DatabaseError| Failure::new("database", format!("the database: {error}"));
+    let client = place.connect().await.map_err(failed)?;
+    let rows = place.members(&client).await.map_err(failed)?;
+    let members: Vec<_> = rows.iter().map(Member::of).filter(|it| it.has(labels)).collect();
+    let held: Vec<_> = members.iter().filter_map(|it| it.passes().err()).collect();
+    let (all, counted) = (members.len(), |count| text::counted(count, "member"));
+    match held.first() {
+        None if all == 0 => Err(Failure::new("no_members", NO_MEMBER)),
+        None => Ok(format!("{} of {} sign", all, counted(all))),
+        Some(first) => {
+            let why: Vec<_> = held.iter().map(|failure| failure.detail.as_str()).collect();
+            let why = why.join("; ");
+            let detail = format!("{} of {} cannot be relied on: {why}", held.len(), counted(all));
+            Err(Failure::new(&first.reason, detail))
+        }
+    }
+}
+
 impl Session {
     fn open(database: &Database) -> anyhow::Result<Self> {
-        let place = Place { timeout: TIMEOUT, ..database.place(&Table::default())? };
+        Self::at(&database.place(&Table::default())?)
+    }
+
+    fn at(place: &Place) -> anyhow::Result<Self> {
+        let place = Place { timeout: TIMEOUT, ..place.clone() };
         let runtime = runtime()?;
         let client = runtime.block_on(place.connect())?;
         Ok(Self { runtime, place, client })
+    }
+
+    /// Posts a freeze for the members that have these labels.
+    fn post_freeze(&self, why: &str, labels: &[String]) -> anyhow::Result<FreezeId> {
+        let why = reason(why).map_err(|error| anyhow!("--reason: {error}"))?;
+        let id = FreezeId::new(random()?);
+        let (id_text, since) = (id.to_string(), rfc3339(wall_now()));
+        let freeze = HeldFreeze { id: id_text, reason: why, by: whoami(), since };
+        let Self { runtime, place, client } = self;
+        // It is there for whoever joins later, also if no agent has ever been here.
+        runtime.block_on(place.make_fleet(client))?;
+        runtime.block_on(place.post_freeze(client, &freeze, labels))?;
+        Ok(id)
     }
 
     fn members(&self, labels: &[String]) -> anyhow::Result<Vec<Member>> {
@@ -220,6 +308,13 @@ impl Session {
 
     /// Waits until every member that is heard of did what was asked, and says what became of it.
     fn wait(&self, asked: &Asked, labels: &[String], as_json: bool) -> anyhow::Result<ExitCode> {
+        let (members, is_good) = self.settled(asked, labels)?;
+        say(&members, Some(asked), is_good, as_json, |member| member.answer(asked))
+    }
+
+    /// How the members are once each of them did what was asked, or is not waited for any more; and
+    /// whether all of them did.
+    fn settled(&self, asked: &Asked, labels: &[String]) -> anyhow::Result<(Vec<Member>, bool)> {
         let began = Instant::now();
         loop {
             let members = self
@@ -228,7 +323,7 @@ impl Session {
             let is_settled = members.iter().all(|member| member.is_settled(asked));
             if is_settled || began.elapsed() >= WAIT_MAX {
                 let is_good = !members.is_empty() && members.iter().all(|member| member.did(asked));
-                return say(&members, Some(asked), is_good, as_json, |member| member.answer(asked));
+                return Ok((members, is_good));
             }
             std::thread::sleep(LOOK_EVERY);
         }
@@ -253,12 +348,8 @@ fn say(
         let all = json!({"id": id, "members": members, "ok": is_good});
         if is_look { out::show_json(&all)? } else { out::report_json(&all)? }
     } else {
-        let mut words = if members.is_empty() {
-            "no member is known: is signing-trail running beside each proxy, with [fleet]?"
-                .to_owned()
-        } else {
-            members::table(members, word)
-        };
+        let mut words =
+            if members.is_empty() { NO_MEMBER.to_owned() } else { members::table(members, word) };
         if let Some(Asked::Freeze(id)) = asked {
             words += &format!("\nfreeze {id}; to end it: signctl fleet unfreeze --statement FILE");
         }

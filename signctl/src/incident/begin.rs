@@ -12,10 +12,13 @@ use serde_json::json;
 use signing_core::admin::incident::{Begin, Captured, Incident};
 use signing_core::admin::{Freeze, Frozen, Health, path};
 use signing_core::incident::{IncidentId, Item};
+use trail::postgres::Place;
 
 use super::bundle::{self, Bundle, Part, Sources};
 use super::words;
 use crate::client::{self, CONFLICT, Reply};
+use crate::database::{Database, Table};
+use crate::fleet;
 use crate::socket::Socket;
 
 /// How long all of it may take, unless told otherwise.
@@ -35,8 +38,13 @@ pub(super) struct Flags {
     #[arg(long)]
     reason: String,
     /// Do not freeze.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "fleet")]
     no_freeze: bool,
+    /// Freeze every member of the fleet too, through the database of its agents, and capture how each is.
+    #[arg(long, requires = "database_url")]
+    fleet: bool,
+    #[command(flatten)]
+    database: Option<Database>,
     /// The directory to write the bundle into; it must not exist [default: incident-ID-TIME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -53,18 +61,23 @@ pub(super) struct Flags {
 pub(super) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let id = &flags.id;
+    let place = flags.place()?;
+    // This proxy first: its own socket needs no database.
     let frozen = freeze(flags, socket);
+    let stopped = place.as_ref().map(|place| stop_fleet(flags, place));
     let opened = open(flags, socket).with_context(|| {
         format!("the incident did not begin ({})", said_of("NOT FROZEN as it should be", &frozen))
     })?;
     // What is in force already is said before anything is waited for.
-    let so_far = format!("{id}: {}; capturing the state", said_of("NOT FROZEN", &frozen));
-    out::say(&so_far);
+    let so_far = said_of("NOT FROZEN", &frozen);
+    let fleet = stopped.as_ref().map(|stopped| format!("; fleet: {}", of_fleet(stopped)));
+    out::say(&format!("{id}: {so_far}{}; capturing the state", fleet.unwrap_or_default()));
     let bundle = bundle::capture(
         socket,
         id,
         flags.out.as_deref(),
         &flags.sources,
+        place,
         until(began, Duration::from_secs(flags.within), Instant::now()),
     )?;
     let captured = Captured { incident: id.to_string(), sha256: bundle.sha256.clone() };
@@ -76,19 +89,30 @@ pub(super) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     let now = client::get(socket, path::INCIDENT).and_then(|reply| reply.read::<Incident>());
     let checklist = now.map(|now| now.checklist).unwrap_or_default();
     let whole = bundle.parts.iter().all(Part::is_captured);
-    let is_good = frozen.is_ok() && opened.is_ok() && recorded.is_ok() && whole;
+    let fleet_is_good = stopped.as_ref().is_none_or(Result::is_ok);
+    let is_good = frozen.is_ok() && fleet_is_good && opened.is_ok() && recorded.is_ok() && whole;
     if as_json {
         let parts = bundle.parts.iter().map(Part::to_json).collect::<Vec<_>>();
         out::report_json(&json!({
             "incident": id, "freeze": said_of("NOT FROZEN as it should be", &frozen),
+            "fleet": stopped.as_ref().map(of_fleet),
             "begun": said_of("NOT BEGUN as it should be", &opened),
             "bundle": bundle.directory.display().to_string(), "sha256": bundle.sha256,
             "recorded": recorded.is_ok(), "parts": parts, "checklist": checklist,
         }))?;
     } else {
-        out::report(&report(id, [&frozen, &opened, &recorded], &bundle, &checklist))?;
+        let done = [&frozen, &opened, &recorded];
+        out::report(&report(id, done, stopped.as_ref(), &bundle, &checklist))?;
     }
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Flags {
+    /// The database of the fleet, if all of it is to stop.
+    fn place(&self) -> anyhow::Result<Option<Place>> {
+        let database = self.database.as_ref().filter(|_| self.fleet);
+        database.map(|database| database.place(&Table::default())).transpose()
+    }
 }
 
 /// Until when to capture: some of the time is kept to record what was captured.
@@ -151,6 +175,16 @@ fn freeze(flags: &Flags, socket: &Path) -> Result<String, String> {
     }
 }
 
+/// What became of the freeze of the fleet, or why it is not in force everywhere.
+fn stop_fleet(flags: &Flags, place: &Place) -> Result<String, String> {
+    let why = format!("{}: {}", flags.id, flags.reason);
+    fleet::stop(&why, &[], place).map_err(|error| format!("{error:#}"))?.said()
+}
+
+fn of_fleet(stopped: &Result<String, String>) -> String {
+    said_of("NOT FROZEN everywhere", stopped)
+}
+
 fn said_of(not: &str, done: &Result<String, String>) -> String {
     match done {
         Ok(said) => said.clone(),
@@ -161,11 +195,14 @@ fn said_of(not: &str, done: &Result<String, String>) -> String {
 fn report(
     id: &IncidentId,
     [frozen, opened, recorded]: [&Result<String, String>; 3],
+    stopped: Option<&Result<String, String>>,
     bundle: &Bundle,
     checklist: &[Item],
 ) -> String {
-    let mut lines = vec![
-        format!("INCIDENT {id}: {}", said_of("NOT FROZEN as it should be", frozen)),
+    let mut lines =
+        vec![format!("INCIDENT {id}: {}", said_of("NOT FROZEN as it should be", frozen))];
+    lines.extend(stopped.map(|stopped| format!("fleet: {}", of_fleet(stopped))));
+    lines.extend([
         format!("incident: {}", said_of("NOT BEGUN as it should be", opened)),
         format!(
             "bundle {}: SHA-256 of its SHA256SUMS {}",
@@ -173,7 +210,7 @@ fn report(
             bundle.sha256
         ),
         format!("this SHA-256: {}", said_of("NOT RECORDED in the journal", recorded)),
-    ];
+    ]);
     let missing = bundle.parts.iter().filter_map(Part::missing);
     lines.extend(missing.map(|(what, why)| format!("NOT CAPTURED: {what}: {why}")));
     lines.push("next, by section of the runbook:".to_owned());

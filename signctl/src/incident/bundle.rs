@@ -18,10 +18,12 @@ use http::Uri;
 use serde_json::{Value, json};
 use signing_core::admin::{Nothing, ProxyStatus, path};
 use signing_core::incident::IncidentId;
+use trail::postgres::Place;
 
 use super::redact::redact;
 use crate::audit;
 use crate::client::{self, Reply};
+use crate::fleet;
 
 /// The list of files, as `sha256sum` writes and checks it.
 const LIST: &str = "SHA256SUMS";
@@ -112,6 +114,7 @@ pub(super) fn capture(
     incident: &IncidentId,
     out: Option<&Path>,
     sources: &Sources,
+    fleet: Option<Place>,
     until: Instant,
 ) -> anyhow::Result<Bundle> {
     let at = rfc3339_seconds(wall_now());
@@ -121,7 +124,9 @@ pub(super) fn capture(
     made.with_context(|| {
         format!("--out {}: it has to be a new directory, in one that is there", directory.display())
     })?;
-    let parts = gather(jobs(socket, sources), until);
+    let mut jobs = jobs(socket, sources);
+    jobs.extend(fleet.map(of_fleet));
+    let parts = gather(jobs, until);
     let about = json!({
         "incident": incident, "at": at, "signctl": env!("CARGO_PKG_VERSION"),
         "parts": parts.iter().map(Part::to_json).collect::<Vec<_>>(),
@@ -171,6 +176,15 @@ fn jobs(socket: &Path, sources: &Sources) -> Vec<(&'static str, Job)> {
             names_a_signer(socket).then(|| records("signer-journal", journal(), sources))
         }),
     ]
+}
+
+/// How every member of the fleet is.
+fn of_fleet(place: Place) -> (&'static str, Job) {
+    let capture = move || {
+        let members = fleet::status_of(&place).and_then(|members| pretty(&members));
+        Some(Part::of("fleet", members.map(|bytes| vec![("fleet.json".to_owned(), bytes)])))
+    };
+    ("fleet", Box::new(capture))
 }
 
 /// Runs the jobs side by side, and takes what has come at `until`. A job that hangs ends with the program.

@@ -4,6 +4,7 @@ mod loss;
 mod many;
 mod member;
 mod three;
+mod whole;
 
 use std::process::Command;
 
