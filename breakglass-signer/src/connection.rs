@@ -149,7 +149,7 @@ fn greet(service: &Service, first: Ask) -> (Answer, bool) {
             let welcome = Welcome { id, version: VERSION, state: service.state() };
             (Answer::Welcome(welcome), true)
         }
-        _ => no(Reason::Invalid, "the first ask has to be hello".to_owned()),
+        _ => no(Reason::Invalid, "the first request must be hello".to_owned()),
     }
 }
 

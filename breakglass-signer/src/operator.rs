@@ -185,7 +185,7 @@ fn one_line(reason: &str) -> Result<String, String> {
     let reason = reason.trim();
     let is_one_line = !reason.is_empty() && !reason.contains(char::is_control);
     if !is_one_line || reason.len() > REASON_MAX_BYTES {
-        return Err(format!("\"reason\" has to be one line of 1 to {REASON_MAX_BYTES} bytes"));
+        return Err(format!("\"reason\" must be one line of 1 to {REASON_MAX_BYTES} bytes"));
     }
     Ok(reason.to_owned())
 }

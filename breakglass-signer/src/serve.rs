@@ -84,7 +84,7 @@ pub fn serve(
     }
     match landlock {
         Landlock::Full => {}
-        Landlock::Partial => log.warn("this kernel's landlock is old: part of it is in force", json!({})),
+        Landlock::Partial => log.warn("this kernel's landlock is old: only some of its rules are in force", json!({})),
         Landlock::None => log.error(
             "this kernel has no landlock: which files this process reaches is not bounded; seccomp is in force",
             json!({}),

@@ -103,7 +103,7 @@ fn none_counts(authorities: &[Authority], file: &Path, now: OffsetDateTime) -> S
         let Dated { what, begins, ends } = &authority.dated;
         let what = what.strip_prefix(KEY).map_or(&**what, |what| what.trim_start_matches(": "));
         if *begins > now {
-            format!("{what} is valid from {} on only", rfc3339(*begins))
+            format!("{what} is valid only from {}", rfc3339(*begins))
         } else {
             format!("{what} expired at {}", rfc3339(*ends))
         }

@@ -192,7 +192,7 @@ impl ServerTls {
             }
             NotValidYetContext { not_before, .. } => {
                 let it = self.authorities.iter().find(|one| unix(one.begins) == *not_before);
-                it.map(|one| format!("{} is valid from {} on only", one.what, rfc3339(one.begins)))
+                it.map(|one| format!("{} is valid only from {}", one.what, rfc3339(one.begins)))
             }
             ExpiredRevocationListContext { next_update, .. } => {
                 let it = self.revocation_lists.iter().find(|one| unix(one.ends) == *next_update);

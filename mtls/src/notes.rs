@@ -14,7 +14,7 @@ pub(super) fn certificate(dated: &Dated, now: OffsetDateTime, soon: Duration) ->
     let mut notes = Vec::new();
     if *begins > now {
         let begins = rfc3339(*begins);
-        notes.push(format!("{what} is valid from {begins} on only; until then clients refuse it"));
+        notes.push(format!("{what} is valid only from {begins}; until then clients refuse it"));
     }
     if *ends - now < soon {
         let left = u64::try_from((*ends - now).whole_seconds()).unwrap_or_default();
@@ -37,7 +37,7 @@ pub(super) fn authorities(
         let mut note = |why: String| notes.push(format!("{what} ({:?}) {why}", authority.name()));
         if *begins > now {
             let begins = rfc3339(*begins);
-            note(format!("is valid from {begins} on only; until then its clients are refused"));
+            note(format!("is valid only from {begins}; until then its clients are refused"));
         } else if !authority.counts(now) {
             let ends = rfc3339(*ends);
             note(format!("expired at {ends}, so its clients are refused; leave it out"));

@@ -63,7 +63,7 @@ fn absent(label: &str, read: &[(Slot, Result<String, String>)]) -> String {
     let (what, advice) = if unreadable.is_empty() {
         ("no such token is present", "insert it or correct the label")
     } else {
-        ("no token with it can be seen", "mend what cannot be read, insert it or correct the label")
+        ("no token with it can be seen", "fix what cannot be read, insert it or correct the label")
     };
     let present = if named.is_empty() { "none".to_owned() } else { several(&named) };
     let mut words = format!("token_label {label:?}: {what}; {advice}; present are: {present}");

@@ -124,7 +124,7 @@ fn not_let_in(library: &Pkcs11, session: &Session, before: &TokenInfo, error: &E
         }
         Login::Doubtful => trouble.detail.push_str(
             "; it may have counted this as a wrong PIN, so it is tried three times at most, \
-             the last after minutes: mend the cause, then touch pin_file",
+             the last after minutes: fix the cause, then touch pin_file",
         ),
         Login::Pin | Login::Other => {}
     }

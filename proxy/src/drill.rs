@@ -86,7 +86,7 @@ impl Drills {
         let kid = self.which(signer_kid.as_deref())?;
         let seconds = seconds.unwrap_or(FAULT_DEFAULT_S);
         if !(1..=FAULT_MAX_S).contains(&seconds) {
-            let detail = format!("\"seconds\" has to be 1 to {FAULT_MAX_S}");
+            let detail = format!("\"seconds\" must be 1 to {FAULT_MAX_S}");
             return Err(Refusal::new(Reason::InvalidRequest, detail));
         }
         let is_development = self.signers.get(&kid).is_some_and(|(_, development)| *development);

@@ -43,9 +43,9 @@ pub(crate) fn found(report: &Report) -> Said {
     }
     lines.push(match (report.ok, failed.is_empty()) {
         (true, _) if warned.is_empty() => "all is well".to_owned(),
-        (true, _) => format!("all signs; look at {}", warned.join("; ")),
-        (false, true) => "NOT all is well".to_owned(),
-        (false, false) => format!("NOT all is well; mend {}", failed.join("; ")),
+        (true, _) => format!("every upstream signs; look at {}", warned.join("; ")),
+        (false, true) => "something is wrong".to_owned(),
+        (false, false) => format!("something is wrong; fix {}", failed.join("; ")),
     });
     Said { words: lines.join("\n"), is_good: report.ok }
 }
@@ -103,8 +103,8 @@ mod tests {
             &[
                 (Check::Dns, State::NotApplicable, "an address"),
                 (Check::Tcp, State::Failed, "refused;\n look at routes"),
-                (Check::Tls, State::Skipped, "mend what failed first"),
-                (Check::Clock, State::Skipped, "mend what failed first"),
+                (Check::Tls, State::Skipped, "fix what failed first"),
+                (Check::Clock, State::Skipped, "fix what failed first"),
             ],
         );
         let second = upstream(
@@ -121,12 +121,12 @@ mod tests {
             k  aws-kms eu-test-1\n  \
             dns           -        an address\n  \
             tcp           FAILED   refused; look at routes\n  \
-            tls to clock  skipped  mend what failed first\n\
+            tls to clock  skipped  fix what failed first\n\
             t  aws-kms hsm\n  \
             dns to tcp    -        no network\n  \
             key           ok       found\n  \
             signature     ok       found\n\
-            NOT all is well; mend k at eu-test-1: tcp";
+            something is wrong; fix k at eu-test-1: tcp";
         assert_eq!(said(false, vec![first, second]), expected);
     }
 
@@ -138,11 +138,11 @@ mod tests {
             said.lines().last().unwrap().to_owned()
         };
         use State::{Failed, Ok, Warning};
-        assert_eq!(last(true, Ok, Warning), "all signs; look at k at r: tls");
+        assert_eq!(last(true, Ok, Warning), "every upstream signs; look at k at r: tls");
         assert_eq!(last(true, Ok, Ok), "all is well");
         // A gate that is shut for what failed is not what has to be mended.
-        assert_eq!(last(false, Failed, Failed), "NOT all is well; mend k at r: tls");
-        assert_eq!(last(false, Failed, Ok), "NOT all is well; mend k at r: gate");
-        assert_eq!(said(false, Vec::new()), "NOT all is well");
+        assert_eq!(last(false, Failed, Failed), "something is wrong; fix k at r: tls");
+        assert_eq!(last(false, Failed, Ok), "something is wrong; fix k at r: gate");
+        assert_eq!(said(false, Vec::new()), "something is wrong");
     }
 }

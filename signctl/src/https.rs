@@ -155,7 +155,7 @@ fn hint(error: &impl ToString) -> &'static str {
     } else if error.contains("not valid for name") {
         "; ask for a name that the server's certificate has"
     } else if error.contains("received fatal alert") {
-        "; it wants a client certificate of its authority, not over and not revoked: --client-cert \
+        "; it needs a client certificate of its authority that is valid and not revoked: --client-cert \
          and --client-key"
     } else {
         ""

@@ -163,7 +163,7 @@ impl Add {
 /// Reads the name of an algorithm, as a flag has it.
 pub(crate) fn algorithm(name: &str) -> Result<Algorithm, String> {
     Algorithm::parse(name)
-        .ok_or_else(|| format!("--algorithm {name:?} is none of {}", Algorithm::all_names()))
+        .ok_or_else(|| format!("--algorithm {name:?} is not one of {}", Algorithm::all_names()))
 }
 
 /// Reads what a flag names.
@@ -210,7 +210,7 @@ fn list(file: &Path, as_json: bool) -> anyhow::Result<()> {
     for Foreign { signer_kid, key, .. } in ignored {
         let of = signer_kid.unwrap_or_else(|| "the file".to_owned());
         lines.collect(&text::line(&format!(
-            "ignored: the key {key:?} of {of}, which is none of ours"
+            "ignored: the key {key:?} of {of}, which this product does not use"
         )))?;
     }
     Ok(lines.flush()?)

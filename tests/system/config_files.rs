@@ -106,7 +106,7 @@ fn every_mistake_is_told_at_once_with_key_value_and_fix() {
         "server.listen: \"everywhere\" is not an address and port",
         "server.limits: no such key; known here:",
         "algorithms: \"ROT13\" is not one of",
-        "default_signer: \"ce\" is none of this caller's signers",
+        "default_signer: \"ce\" is not one of this caller's signers",
         "region: is the number 7, expected a text",
         "callers[0].name: \"spiffe://\" is not a SPIFFE ID",
         // Since the environment is none, it counts as production.

@@ -30,8 +30,8 @@ async fn what_cannot_be_read_silences_nothing() {
     for (setting, why) in [
         (" ", "is empty"),
         (",", "is empty"),
-        ("inof", "is none of the levels"),
-        ("info,admin=debgu", "is none of the levels"),
+        ("inof", "is not one of the levels"),
+        ("info,admin=debgu", "is not one of the levels"),
         ("signing_proxi=debug", "nothing logs as"),
     ] {
         let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);

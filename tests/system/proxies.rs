@@ -91,7 +91,7 @@ async fn a_proxy_that_does_not_let_through_is_named_and_its_password_is_not() {
     assert_eq!((code, state), (0, "warning"), "{report:#}");
     assert!(detail.contains("answered 403") && detail.contains("NO_PROXY"), "{detail}");
     let (_, table, _) = proxy.signctl(&["doctor"]);
-    assert!(table.ends_with("all signs; look at ec at eu-test-1: tcp\n"), "{table}");
+    assert!(table.ends_with("every upstream signs; look at ec at eu-test-1: tcp\n"), "{table}");
     behind.refuses(None);
     let all = format!("{}{}{report}{table}", said(&checked), proxy.process.output());
     assert!(

@@ -228,7 +228,7 @@ fn callers_signature(signed: &Outline, registry: Option<&Registry>) -> Result<bo
         .map_err(|_| "its `signature` is not base64".to_owned())?;
     let Some(signer) = registry.and_then(|registry| registry.get(kid)) else { return Ok(false) };
     let algorithm = Algorithm::parse(algorithm).ok_or_else(|| {
-        format!("its algorithm {algorithm:?} is none of {}", Algorithm::all_names())
+        format!("its algorithm {algorithm:?} is not one of {}", Algorithm::all_names())
     })?;
     if algorithm == Algorithm::Ed25519Sha512 {
         return Ok(false);

@@ -187,7 +187,7 @@ fn keys(sections: Vec<Section>, directory: &Path, mistakes: &Mistakes) -> BTreeM
         section.finish();
     }
     if keys.is_empty() {
-        mistakes.add("emergency_keys: there is none; add [[emergency_keys]] with kid and file");
+        mistakes.add("emergency_keys: the list is empty; add [[emergency_keys]] with kid and file");
     }
     keys
 }

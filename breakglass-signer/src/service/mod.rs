@@ -241,7 +241,7 @@ impl Service {
     pub fn gave_way(&self, uid: u32, socket: &std::path::Path) {
         if self.gave_way.borrow_mut().take(now(), 5, 10) {
             let fields = serde_json::json!({"peer": self.users.named(uid), "socket": socket.display().to_string()});
-            self.log.warn("a connection without an ask gave way to newer ones", fields);
+            self.log.warn("a connection that had sent no request gave way to newer ones", fields);
         }
     }
 

@@ -167,10 +167,10 @@ impl fmt::Display for SecretError {
             ),
             Fault::Holds(found) => self.say_found(f, &file, found),
             Fault::NoPem => {
-                write!(f, "is no PEM: no line of it is -----BEGIN ...-----; it has to hold {what}")
+                write!(f, "is not PEM: no line is -----BEGIN ...-----; the file must hold {what}")
             }
             Fault::NoBlock => {
-                write!(f, "is a PEM without the block that is wanted; it has to hold {what}")
+                write!(f, "is PEM without the block that is needed; the file must hold {what}")
             }
             Fault::Joined => f.write_str(
                 "has lost its line breaks, as happens in templates and variables; write each line \

@@ -93,7 +93,7 @@ pub(super) fn admin_socket(lost: Option<&str>) -> Verdict {
         Some(why) => Verdict::degraded(
             component,
             format!(
-                "no operator can freeze through it: {why}; it is bound again once nothing is there"
+                "no operator can freeze through it: {why}; the proxy binds it again once nothing else is at that path"
             ),
         ),
         None => Verdict::ok(component),
@@ -149,11 +149,13 @@ pub(super) fn log(state: LogState) -> Verdict {
         LogState::Written => Verdict::ok(component),
         LogState::Failing(why) => Verdict::degraded(
             component,
-            format!("stderr takes no log lines: {why}; {lost}; mend what reads it"),
+            format!("stderr takes no log lines: {why}; {lost}; fix the program that reads it"),
         ),
         LogState::Stuck(seconds) => Verdict::degraded(
             component,
-            format!("stderr has taken no log line for {seconds} s; {lost}; mend what reads it"),
+            format!(
+                "stderr has taken no log line for {seconds} s; {lost}; fix the program that reads it"
+            ),
         ),
     }
 }
@@ -163,7 +165,9 @@ pub(super) fn reload(refused: Option<&str>) -> Verdict {
     match refused {
         Some(why) => Verdict::degraded(
             component,
-            format!("{why}; the configuration before is in force: mend it, then: signctl reload"),
+            format!(
+                "{why}; the previous configuration is still in force; correct the file, then: signctl reload"
+            ),
         ),
         None => Verdict::ok(component),
     }
@@ -207,7 +211,7 @@ fn told_of(dated: &Dated, now: OffsetDateTime) -> Option<(String, bool)> {
     if *ends <= now {
         Some((format!("{what} expired at {}", rfc3339(*ends)), false))
     } else if *begins > now {
-        Some((format!("{what} is valid from {} on only", rfc3339(*begins)), false))
+        Some((format!("{what} is valid only from {}", rfc3339(*begins)), false))
     } else if *ends - now < SOON {
         Some((format!("{what} expires at {}", rfc3339(*ends)), true))
     } else {

@@ -66,7 +66,9 @@ pub(super) fn callers(sections: Vec<Section>, signers: &BTreeSet<Kid>) -> Caller
                 Ok(kid) if rules.signers.contains_key(&kid) => rules.default_signer = Some(kid),
                 _ => section.mistake(
                     "default_signer",
-                    format!("{text:?} is none of this caller's signers; grant it or name another"),
+                    format!(
+                        "{text:?} is not one of this caller's signers; grant it or name another"
+                    ),
                 ),
             }
         }

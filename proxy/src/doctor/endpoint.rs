@@ -56,7 +56,7 @@ pub(super) async fn look(kms: &AwsKms, checks: &mut Checks) {
         Ok((stream, ends)) => {
             let detail = format!("the chain is trusted; it ends at {}", rfc3339(ends));
             if ends - wall_now() < SOON {
-                let what = "have it renewed: from then on nothing is signed";
+                let what = "renew it: after that time nothing is signed";
                 checks.warning(Check::Tls, format!("{detail}; {what}"));
             } else {
                 checks.ok(Check::Tls, detail);
@@ -196,7 +196,7 @@ async fn clock(mut stream: Box<dyn Stream>, host: &str, checks: &mut Checks) {
         }
     };
     let Some(theirs) = theirs else {
-        return checks.not_applicable(Check::Clock, "its answer has no Date");
+        return checks.not_applicable(Check::Clock, "the answer has no Date header");
     };
     let skew = (wall_now() - theirs).unsigned_abs();
     let seconds = skew.as_secs();
@@ -204,12 +204,12 @@ async fn clock(mut stream: Box<dyn Stream>, host: &str, checks: &mut Checks) {
         checks.failed(
             Check::Clock,
             format!(
-                "{seconds} s off its own, of which it bears {}; set it by NTP",
+                "this machine's clock differs by {seconds} s from KMS's; at most {} s are accepted; set it by NTP",
                 SKEW_MAX.as_secs()
             ),
         );
     } else {
-        checks.ok(Check::Clock, format!("within {} s of its own", seconds + 1));
+        checks.ok(Check::Clock, format!("differs by less than {} s from KMS's", seconds + 1));
     }
 }
 

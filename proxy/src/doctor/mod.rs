@@ -155,7 +155,10 @@ impl Patient {
     fn not_looked_at(&self) -> Examined {
         let mut checks = Checks::default();
         let waited_s = VISIT_MAX.as_secs();
-        checks.failed(Check::Signature, format!("not looked at within {waited_s} s; ask again"));
+        checks.failed(
+            Check::Signature,
+            format!("not checked within {waited_s} s; run the doctor again"),
+        );
         self.examined(checks)
     }
 
@@ -315,15 +318,15 @@ fn blame(upstream: &Upstream, error: &UpstreamError, checks: &mut Checks) {
 }
 
 /// What is said of a token that is away.
-const WORKER_GOES_ON: &str = "; its worker is started again and again by itself: look at the token, \
-     at its library's configuration and at the log (target pkcs11)";
+const WORKER_GOES_ON: &str = "; the worker restarts by itself: look at the token, at the \
+     configuration of its library and at the log (target pkcs11)";
 
 /// What it means that the credentials were taken.
 fn taken(provider: &Provider) -> String {
     match provider {
-        Provider::AwsKms(kms) => format!("taken by KMS: {}", kms.credentials()),
-        Provider::Pkcs11(_) => "the token takes the PIN".to_owned(),
-        Provider::Development(_) => "a key in a file wants none".to_owned(),
+        Provider::AwsKms(kms) => format!("KMS accepts {}", kms.credentials()),
+        Provider::Pkcs11(_) => "the token accepts the PIN".to_owned(),
+        Provider::Development(_) => "a key in a file needs none".to_owned(),
     }
 }
 

@@ -108,7 +108,7 @@ impl Checks {
     /// No network lies between the proxy and this upstream.
     pub(super) fn no_network(&mut self) {
         for check in [Check::Dns, Check::Tcp, Check::Tls, Check::Clock] {
-            self.not_applicable(check, "no network of the proxy's");
+            self.not_applicable(check, "the proxy uses no network for it");
         }
     }
 
@@ -116,7 +116,7 @@ impl Checks {
     pub(super) fn into_list(mut self) -> Vec<(Check, State, String)> {
         for check in Check::ALL {
             if !self.0.iter().any(|(made, ..)| *made == check) {
-                let why = "mend what failed first";
+                let why = "fix what failed first";
                 self.0.push((check, State::Skipped, why.to_owned()));
             }
         }

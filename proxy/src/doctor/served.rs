@@ -18,7 +18,8 @@ use super::{ANSWER_MAX, endpoint, look_at_key};
 const CALL_MAX: Duration = Duration::from_secs(15);
 
 /// What is added to a step of the way that fails while signing goes on.
-const GOES_ON: &str = "; connections that are open already go on signing, but no new one is made";
+const GOES_ON: &str =
+    "; connections that are already open still sign, but no new connection can be made";
 
 /// The clients of one upstream. No drill disturbs them.
 #[derive(Debug)]
@@ -62,7 +63,10 @@ impl ServedKms {
         let looking = self.runtime.spawn(looking);
         looking.await.unwrap_or_else(|_| {
             let mut checks = Checks::default();
-            checks.failed(Check::Signature, "the look at the callers' client broke off".to_owned());
+            checks.failed(
+                Check::Signature,
+                "the check of the callers' client stopped before its end".to_owned(),
+            );
             checks
         })
     }
@@ -104,7 +108,7 @@ fn difference(callers: &Checks, canaries: &Checks) -> Option<String> {
     let all = [Check::Credentials, Check::Key, Check::Signature];
     let check = all.into_iter().find(|check| of(callers, *check) != of(canaries, *check))?;
     let found = match canaries.get(check) {
-        Some((State::Ok, detail)) => format!("it is well: {detail}"),
+        Some((State::Ok, detail)) => format!("it passes: {detail}"),
         Some((_, detail)) => format!("it failed: {detail}"),
         None => "it was not reached".to_owned(),
     };
@@ -162,7 +166,7 @@ mod tests {
             "; the canaries' client differs: for credentials it failed: no credentials"
         );
         let said = difference(&refused, &signs).unwrap();
-        assert_eq!(said, "; the canaries' client differs: for credentials it is well: well");
+        assert_eq!(said, "; the canaries' client differs: for credentials it passes: well");
         assert_eq!(difference(&signs, &signs), None);
     }
 }

@@ -43,8 +43,8 @@ pub(super) async fn through(
             "407; give it a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
                 .to_owned()
         }
-        Some(status) => format!("{status}; have it let this host through, or list it in NO_PROXY"),
-        None => "no HTTP; name an HTTP proxy in HTTPS_PROXY".to_owned(),
+        Some(status) => format!("{status}; allow this host there, or list the host in NO_PROXY"),
+        None => "the answer is not HTTP; name an HTTP proxy in HTTPS_PROXY".to_owned(),
     };
     Err(format!("{asked} and answered {answered}"))
 }

@@ -81,7 +81,7 @@ fn level(word: &str) -> Result<LevelFilter, String> {
     let words = ["off", "error", "warn", "info", "debug", "trace"];
     let is_one = words.iter().any(|one| word.eq_ignore_ascii_case(one));
     let level = is_one.then(|| word.parse().ok()).flatten();
-    level.ok_or_else(|| format!("{:?} is none of the levels {}", shown(word), words.join(", ")))
+    level.ok_or_else(|| format!("{:?} is not one of the levels {}", shown(word), words.join(", ")))
 }
 
 fn known(target: &str) -> Result<&str, String> {
@@ -129,13 +129,13 @@ mod tests {
         for (setting, why) in [
             ("", "is empty"),
             (" , ", "is empty"),
-            ("inof", "\"inof\" is none of the levels off, error"),
-            ("info,admin=debgu", "\"debgu\" is none of the levels"),
+            ("inof", "\"inof\" is not one of the levels off, error"),
+            ("info,admin=debgu", "\"debgu\" is not one of the levels"),
             ("signing_proxi=debug", "nothing logs as \"signing_proxi\"; targets are admin"),
             ("=info", "nothing logs as \"\""),
-            ("gate=", "\"\" is none of the levels"),
+            ("gate=", "\"\" is not one of the levels"),
             ("[span]=info", "nothing logs as"),
-            ("3", "\"3\" is none of the levels"),
+            ("3", "\"3\" is not one of the levels"),
             ("in\u{202e}fo", "in\\\\u{202e}fo"),
         ] {
             let Levels { targets, set_aside } = of(setting);

@@ -79,7 +79,7 @@ impl Writer {
         };
         if let (Sealed::Journal, Some(trouble)) = (&what, self.journal.trouble()) {
             let why = format!(
-                "{trouble}; only a restart reads the journal from disk anew: mend the cause, \
+                "{trouble}; only a restart reads the journal from disk again: fix the cause, \
                  restart, then unseal"
             );
             return disk::tell(reply, Outcome::Nothing(why));

@@ -66,7 +66,7 @@ pub(super) fn run(flags: &Flags, socket: &Path) -> anyhow::Result<Reply> {
     // From here on it is revoked on disk, whatever becomes of the rest.
     let revoked = format!(
         "{kid} IS revoked in {} since {at}, and stays so: `signctl reload` puts that in force; its \
-         destruction is what is missing: mend the cause and run the same again",
+         destruction is what is missing: fix the cause, then run the same command again",
         file.display()
     );
     let mut reply = ask().map_err(|error| anyhow!("{error:#}; {revoked}"))?;

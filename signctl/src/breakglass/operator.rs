@@ -167,7 +167,7 @@ fn converse<T: DeserializeOwned>(
         _ => match wire::read::<Unlocked>(&bytes) {
             Ok(Some((Unlocked { detail, .. }, _))) => bail!("the emergency signer: {detail}"),
             _ => bail!(
-                "{shown} gave an answer that is none; is it breakglass-signer's, of the same release?"
+                "{shown} gave an answer that cannot be read; does breakglass-signer of the same release listen there?"
             ),
         },
     }

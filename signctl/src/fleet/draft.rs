@@ -78,7 +78,7 @@ pub(super) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<()> {
     let (bytes, name) = (draft.to_bytes()?, flags.out.display());
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(&flags.out).with_context(|| {
-            format!("--out {name}: it has to be a new file, in a directory that is there")
+            format!("--out {name}: it must be a new file in an existing directory")
         })?;
     file.write_all(&bytes).and_then(|()| file.sync_all())?;
     let sign = format!("ssh-keygen -Y sign -n {NAMESPACE} -f KEY {name}");

@@ -157,7 +157,7 @@ impl Member {
         if self.silent.is_some() {
             return self.state();
         }
-        let late = || "its agent is heard of, and it did not do it in time".to_owned();
+        let late = || "its agent answers, but the member did not do it in time".to_owned();
         match (asked, self.did(asked), self.refusal(asked)) {
             (Asked::Freeze(_), true, _) => Answer { word: "frozen", why: String::new() },
             // It may refuse for another reason.

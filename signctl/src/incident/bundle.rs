@@ -122,7 +122,7 @@ pub(super) fn capture(
     let directory = out.map_or_else(named, Path::to_owned);
     let made = DirBuilder::new().mode(0o700).create(&directory);
     made.with_context(|| {
-        format!("--out {}: it has to be a new directory, in one that is there", directory.display())
+        format!("--out {}: it must be a new directory in an existing one", directory.display())
     })?;
     let mut jobs = jobs(socket, sources);
     jobs.extend(fleet.map(of_fleet));

@@ -76,7 +76,7 @@ impl Receipt {
         let stated = proof.checkpoint.checkpoint();
         if proof.index.checked_add(1) != Some(self.seq) {
             return Err(format!(
-                "{at}.seq is {}, and the proof's index is {}; it has to be one less than the record's number",
+                "{at}.seq is {}, and the proof's index is {}; it must be one less than the record's number",
                 self.seq, proof.index
             ));
         }

@@ -133,7 +133,7 @@ fn journal(journal: &JournalStatus) -> String {
         return format!("journal: {}", counted(size, "record"));
     };
     let then = if journal.sealed {
-        "mend the cause, restart, look with `signctl audit verify`, then: signctl unseal --audit --reason ..."
+        "fix the cause, restart, look with `signctl audit verify`, then: signctl unseal --audit --reason ..."
     } else {
         "it goes on by itself once the cause is gone"
     };

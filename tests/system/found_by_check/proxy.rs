@@ -195,7 +195,7 @@ pub(super) const ROWS: &[Row] = &[
     variable(
         &[("RUST_LOG", "inof")],
         Is::Note,
-        &["RUST_LOG: \"inof\" is none of the levels", "the default applies: info"],
+        &["RUST_LOG: \"inof\" is not one of the levels", "the default applies: info"],
     ),
     row(
         "a key that others read",

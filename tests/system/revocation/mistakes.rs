@@ -123,7 +123,7 @@ fn in_a_file_of_several_lists_the_mistake_says_which() {
             format!("{good}{}", good.replace("X509 CRL", "CRL")),
             "1 revocation list and 1 other PEM block",
         ),
-        ("no list".to_owned(), "is no PEM"),
+        ("no list".to_owned(), "is not PEM"),
         (
             format!("{good}-----BEGIN X509 CRL-----\n!\n-----END X509 CRL-----\n"),
             "is damaged: the PEM block from line 8 on",

@@ -303,7 +303,7 @@ async fn certificates_that_do_not_fit_stop_the_pipeline() {
         (&[("SIGNING_PROXY_CA", "/nowhere/ca.pem")], &["(ca)", "/nowhere/ca.pem cannot be read"]),
         (
             &[("SIGNING_PROXY_CLIENT_CERT", ""), ("SIGNING_PROXY_CLIENT_KEY", "")],
-            &["UNHEALTHY", "it wants a client certificate"],
+            &["UNHEALTHY", "it needs a client certificate"],
         ),
         (&[("SIGNING_PROXY_CLIENT_KEY", "")], &["(client_certificate)", "no key goes with"]),
         (&[("SIGNING_PROXY_CLIENT_CERT", "")], &["(client_certificate)", "goes with the key"]),
@@ -317,7 +317,7 @@ async fn certificates_that_do_not_fit_stop_the_pipeline() {
     }
     let stranger = Pki::named("stranger").issue(&Profile::client(ALICE));
     let stranger = Pipeline::with(&world, &proxy.listen, &stranger);
-    assert_gate(&stranger.variables(&[]), 2, &["UNHEALTHY", "it wants a client certificate"]);
+    assert_gate(&stranger.variables(&[]), 2, &["UNHEALTHY", "it needs a client certificate"]);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn journals(mut section: Section, directory: &Path, mistakes: &Mistakes) -> Vec<
     let found: Vec<_> =
         named.into_iter().filter_map(|(owner, dir)| Some((owner, directory.join(dir?)))).collect();
     if found.is_empty() && section.sound(&["proxy", "signer"]) {
-        mistakes.add("journals: there is none; name the journal's directory, as audit.dir of the daemon that writes it does, in proxy or signer");
+        mistakes.add("journals: no journal is named; name the journal's directory, as audit.dir of the daemon that writes it does, in proxy or signer");
     }
     section.finish();
     found

@@ -220,7 +220,7 @@ fn format(name: Option<&str>) -> Result<SignatureFormat, Refusal> {
 fn justification(text: String) -> Result<String, Refusal> {
     if text.chars().count() > JUSTIFICATION_MAX_CHARS || text.chars().any(char::is_control) {
         return Err(invalid(format!(
-            "\"justification\" has to be at most {JUSTIFICATION_MAX_CHARS} characters without \
+            "\"justification\" must be at most {JUSTIFICATION_MAX_CHARS} characters without \
              control characters"
         )));
     }

@@ -104,10 +104,7 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     }
     let mut out =
         OpenOptions::new().write(true).create_new(true).open(&flags.out).with_context(|| {
-            format!(
-                "--out {}: it has to be a new file, in a directory that is there",
-                flags.out.display()
-            )
+            format!("--out {}: it must be a new file in an existing directory", flags.out.display())
         })?;
     out.write_all(&bytes).and_then(|()| out.sync_all())?;
     let file = flags.out.display();

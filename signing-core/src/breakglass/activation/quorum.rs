@@ -71,7 +71,7 @@ pub(super) fn judge(
         let who: Vec<_> = approvals.iter().map(Approval::who).collect();
         let who = if who.is_empty() { "nobody".to_owned() } else { who.join(", ") };
         let why = format!(
-            "approved by {who}, and the roles {} have to approve, each by a person of its own; \
+            "approved by {who}, and the roles {} have to approve, each by a different person; \
              have the request signed by the others: ssh-keygen -Y sign -n {} -f KEY FILE",
             roles.join(" and "),
             crate::breakglass::NAMESPACE
