@@ -4,6 +4,7 @@
 
 mod file;
 mod pattern;
+pub mod quorum;
 mod settings;
 pub mod spki;
 pub mod sshsig;

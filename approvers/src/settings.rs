@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use host::section::Section;
 use signing_core::breakglass::activation::ApprovalRules;
 
+/// Who has to approve a break-glass request, whatever else a configuration asks for (I5).
+const BREAKGLASS_ROLES: [&str; 2] = ["Security", "Finance"];
+
 /// What it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -18,6 +21,22 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Reads the section `[approvers]` of an emergency signer's configuration.
+    pub fn of_breakglass(mut section: Section, directory: &Path) -> Self {
+        let roles = &BREAKGLASS_ROLES;
+        let settings = Self::read(&mut section, directory, "required_roles", roles, true);
+        let required = &settings.rules.required_roles;
+        let left_out: Vec<_> = roles.iter().filter(|role| !required.contains(**role)).collect();
+        if !left_out.is_empty() {
+            let what = format!(
+                "leaves out {left_out:?}; Security and Finance always approve, add others to them"
+            );
+            section.mistake("required_roles", what);
+        }
+        section.finish();
+        settings
+    }
+
     /// Reads it. `key` names the roles that count; if it is not there, they are `default`. The file has
     /// to be named if `is_needed`.
     pub fn read(

@@ -15,8 +15,6 @@ use super::{Config, Socket};
 
 /// `BREAKGLASS_SIGNER__SECTION__KEY` overrides `key` in `[section]`.
 pub(super) const PREFIX: &str = "BREAKGLASS_SIGNER__";
-/// Who has to approve, whatever else a configuration asks for (I5).
-const ROLES: [&str; 2] = ["Security", "Finance"];
 /// The longest path of a unix socket, in bytes (unix(7)).
 const SOCKET_PATH_MAX_BYTES: usize = 107;
 /// A shorter outage is none, but under development.
@@ -54,7 +52,7 @@ pub(super) fn parse(
     let registry_file = file(&mut registry, directory, "file", fix);
     registry.finish();
     let Settings { file: approvers_file, roles, rules } =
-        approvers(root.section("approvers"), directory);
+        Settings::of_breakglass(root.section("approvers"), directory);
     let keys = keys(root.sections("emergency_keys"), directory, &mistakes);
     let caps = caps(root.section("caps"));
     let min_outage = min_outage(root.section("outage"), development);
@@ -148,20 +146,6 @@ fn socket(mut section: Section, directory: &Path, name: &str, default: Option<&[
     }
     section.finish();
     Socket { path, allowed_uids }
-}
-
-fn approvers(mut section: Section, directory: &Path) -> Settings {
-    let settings = Settings::read(&mut section, directory, "required_roles", &ROLES, true);
-    let required = &settings.rules.required_roles;
-    let left_out: Vec<_> = ROLES.iter().filter(|role| !required.contains(**role)).collect();
-    if !left_out.is_empty() {
-        let what = format!(
-            "leaves out {left_out:?}; Security and Finance always approve, add others to them"
-        );
-        section.mistake("required_roles", what);
-    }
-    section.finish();
-    settings
 }
 
 fn keys(sections: Vec<Section>, directory: &Path, mistakes: &Mistakes) -> BTreeMap<Kid, PathBuf> {

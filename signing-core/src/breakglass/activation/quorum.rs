@@ -81,6 +81,45 @@ pub(super) fn judge(
     Ok(approvals)
 }
 
+/// Whether one approval counts by itself: by a key of the kind that is required, of nobody's registered
+/// key, and by somebody whose role has to approve. Whether that is enough is for [`super::decide`] to say.
+///
+/// # Errors
+/// The first clause that does not hold.
+pub fn counts(
+    approval: &Approval,
+    rules: &ApprovalRules,
+    registry: &Registry,
+) -> Result<(), NotActivated> {
+    is_hardware_enough(approval, rules)?;
+    is_disjoint(approval, registry)?;
+    if !approval.roles.is_disjoint(&rules.required_roles) {
+        return Ok(());
+    }
+    let roles: Vec<_> = rules.required_roles.iter().map(String::as_str).collect();
+    let why = format!(
+        "{} approved, and has none of the roles that have to approve: {}",
+        approval.who(),
+        roles.join(", ")
+    );
+    Err(no(Clause::RoleMissing, why))
+}
+
+/// The roles of `required` that no person is left for, if `approvals` are placed as well as can be.
+#[must_use]
+pub fn missing_roles<'r>(required: &'r BTreeSet<String>, approvals: &[&Approval]) -> Vec<&'r str> {
+    let people: Vec<_> = approvals.iter().map(|approval| &approval.roles).collect();
+    let (mut filled, mut missing): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    for role in required {
+        filled.push(role);
+        if !can_fill(&filled, &people) {
+            filled.pop();
+            missing.push(role);
+        }
+    }
+    missing
+}
+
 impl Approval {
     /// `alice@example.org (Security)`.
     #[must_use]
@@ -263,6 +302,30 @@ mod tests {
                     "{roles:?} of {people:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_role_is_missing_until_a_person_of_its_own_has_approved() {
+        let by = |principal: &str, roles: &[&str]| Approval {
+            principal: principal.to_owned(),
+            roles: roles.iter().map(ToString::to_string).collect(),
+            fingerprint: principal.to_owned(),
+            algorithm: String::new(),
+            key_sha256: None,
+            hardware: None,
+        };
+        let required: BTreeSet<String> = ["F", "S"].map(str::to_owned).into();
+        let (both, finance, other) = (by("a", &["F", "S"]), by("b", &["F"]), by("c", &["X"]));
+        for (given, expected) in [
+            (&[][..], &["F", "S"][..]),
+            (&[&finance], &["S"]),
+            (&[&both], &["S"]),
+            (&[&both, &finance], &[]),
+            (&[&finance, &both], &[]),
+            (&[&finance, &finance, &other], &["S"]),
+        ] {
+            assert_eq!(missing_roles(&required, given), expected, "{given:?}");
         }
     }
 
