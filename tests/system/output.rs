@@ -106,6 +106,7 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl receipt verify", "nowhere.json --signers signers.json", "", Unread::Silent(1)),
     ("signctl breakglass request", "REQUEST --out request-N.json", "", Unread::With(0)),
     ("signctl breakglass request", "REQUEST --out requestN.json --json", "", Unread::With(0)),
+    ("signctl breakglass show", "request-N.json DESK", "", Unread::Quietly),
     (
         "signctl breakglass unlock",
         "--operator-socket dev/run/operator.sock --json",
@@ -168,6 +169,9 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
 const INCIDENT: &str = "--id I-1 --reason why --no-freeze --out bundle-N --config dev/signing-proxy.toml \
     --signer-config dev/breakglass-signer.toml --signer-journal dev/breakglass/journal --signers dev/signers.json \
     --metrics-url http://METRICS/metrics --socket SOCKET";
+
+/// What an approver of `dev` holds a request against.
+const DESK: &str = "--signers dev/signers.json --signer-config dev/breakglass-signer.toml";
 
 /// What a recovery on `dev` is told.
 const RECOVER: &str = "--reason why --all-rotated me --signers dev/signers.json --with dev/breakglass/journal \
@@ -297,6 +301,7 @@ impl Site {
         let path = |config: std::path::PathBuf| config.display().to_string();
         let mut command = self.command(verb);
         let arguments = arguments.replace("REQUEST", REQUEST).replace("CALLER", CALLER);
+        let arguments = arguments.replace("DESK", DESK);
         for word in arguments.split_whitespace() {
             command.arg(match word {
                 "SOCKET" => "dev/run/admin.sock".to_owned(),

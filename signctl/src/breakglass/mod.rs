@@ -1,11 +1,12 @@
-//! `signctl breakglass`: the ceremony, step by step. A request is written, approved by others with
-//! `ssh-keygen`, the emergency key unlocked, the session activated, ended, the key destroyed.
+//! `signctl breakglass`: the ceremony, step by step. A request is written, shown to and approved by
+//! others with `ssh-keygen`, the emergency key unlocked, the session activated, ended, the key destroyed.
 
 mod destroy;
 #[cfg(test)]
 mod examples;
 mod operator;
 mod request;
+mod review;
 mod unlock;
 mod words;
 
@@ -37,7 +38,7 @@ impl Flags {
     pub(crate) fn socket(&self, before: &Socket) -> Socket {
         let before = self.socket.or(before);
         let of_verb = match &self.verb {
-            Verb::Unlock(_) => None,
+            Verb::Show(_) | Verb::Unlock(_) => None,
             Verb::Status { operator_socket, socket }
             | Verb::End { operator_socket, socket, .. } => {
                 operator_socket.is_none().then_some(socket)
@@ -65,6 +66,13 @@ enum Verb {
         after_help = "Example: signctl breakglass request --incident INC-7 --justification \"KMS is down in eu-west-1\" --out request.json\n         signctl breakglass request --incident INC-7 --justification \"KMS is down in eu-west-1\" --minutes 60 --max-signatures 10000 --out request.json"
     )]
     Request(Box<request::Flags>),
+    /// Show a request as a page for whoever has to approve it: what to ask first, what would be approved,
+    /// who else has to approve. It is held against your own copies of the registry, of the emergency
+    /// signer's configuration and of the approvers file. Exit 1 if it must not be approved.
+    #[command(
+        after_help = "Example: signctl breakglass show request.json\n         signctl breakglass show request.json --signers my/signers.json --signer-config my/breakglass-signer.toml --approvers my/approvers"
+    )]
+    Show(review::Flags),
     /// Bring the emergency key's passphrase to the signer: asked for at the terminal, or read from a
     /// pipe. It waits for one activation, which tries it, five minutes at most.
     #[command(
@@ -144,6 +152,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<ExitCode> {
     let (reply, say): (Reply, fn(&Reply) -> anyhow::Result<Said>) = match &flags.verb {
         Verb::Request(flags) => return request::run(flags, socket, as_json),
+        Verb::Show(flags) => return review::run(flags, as_json),
         Verb::Unlock(flags) => return unlock::run(flags, as_json),
         Verb::Activate { request, approvals, .. } => {
             let read = |flag, file: &PathBuf| {

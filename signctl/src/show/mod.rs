@@ -299,7 +299,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
 }
 
 /// `17s`, `3m 05s`, `2h 10m`, `4d 3h`.
-fn age(seconds: u64) -> String {
+pub(crate) fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
