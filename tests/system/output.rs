@@ -107,6 +107,7 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl breakglass request", "REQUEST --out request-N.json", "", Unread::With(0)),
     ("signctl breakglass request", "REQUEST --out requestN.json --json", "", Unread::With(0)),
     ("signctl breakglass show", "request-N.json DESK", "", Unread::Quietly),
+    ("signctl breakglass approve", "request-N.json --key none DESK", "no", Unread::Silent(1)),
     (
         "signctl breakglass unlock",
         "--operator-socket dev/run/operator.sock --json",

@@ -1,6 +1,7 @@
 //! `signctl breakglass`: the ceremony, step by step. A request is written, shown to and approved by
 //! others with `ssh-keygen`, the emergency key unlocked, the session activated, ended, the key destroyed.
 
+mod approve;
 mod destroy;
 #[cfg(test)]
 mod examples;
@@ -38,7 +39,7 @@ impl Flags {
     pub(crate) fn socket(&self, before: &Socket) -> Socket {
         let before = self.socket.or(before);
         let of_verb = match &self.verb {
-            Verb::Show(_) | Verb::Unlock(_) => None,
+            Verb::Show(_) | Verb::Approve(_) | Verb::Unlock(_) => None,
             Verb::Status { operator_socket, socket }
             | Verb::End { operator_socket, socket, .. } => {
                 operator_socket.is_none().then_some(socket)
@@ -73,6 +74,12 @@ enum Verb {
         after_help = "Example: signctl breakglass show request.json\n         signctl breakglass show request.json --signers my/signers.json --signer-config my/breakglass-signer.toml --approvers my/approvers"
     )]
     Show(review::Flags),
+    /// Approve a request: show the page, ask for a yes, have `ssh-keygen` sign it, and judge the approval as
+    /// the emergency signer does, before it is written.
+    #[command(
+        after_help = "Example: signctl breakglass approve request.json --key ~/.ssh/id_ed25519_sk\n         signctl breakglass approve request.json --key ~/.ssh/id_ed25519_sk.pub      # a key that ssh-agent holds"
+    )]
+    Approve(approve::Flags),
     /// Bring the emergency key's passphrase to the signer: asked for at the terminal, or read from a
     /// pipe. It waits for one activation, which tries it, five minutes at most.
     #[command(
@@ -153,6 +160,7 @@ pub(crate) fn run(
     let (reply, say): (Reply, fn(&Reply) -> anyhow::Result<Said>) = match &flags.verb {
         Verb::Request(flags) => return request::run(flags, socket, as_json),
         Verb::Show(flags) => return review::run(flags, as_json),
+        Verb::Approve(flags) => return approve::run(flags, as_json),
         Verb::Unlock(flags) => return unlock::run(flags, as_json),
         Verb::Activate { request, approvals, .. } => {
             let read = |flag, file: &PathBuf| {

@@ -15,7 +15,7 @@ use super::Site;
 use super::activation::word;
 
 /// FIDO keys without hardware (Debian's `openssh-tests`).
-const SK_DUMMY: &str = "/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so";
+pub(super) const SK_DUMMY: &str = "/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so";
 
 /// Whether OpenSSH takes it.
 fn openssh(signer: &Signer<'_>, principal: &str, armored: &[u8], request: &[u8]) -> bool {

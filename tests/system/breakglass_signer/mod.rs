@@ -4,6 +4,7 @@
 
 mod activation;
 mod approvals;
+mod approve;
 mod arming;
 mod configuration;
 mod destruction;

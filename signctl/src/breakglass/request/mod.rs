@@ -111,8 +111,8 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     let sign = format!("ssh-keygen -Y sign -n {NAMESPACE} -f KEY {file}");
     let roles = roles(&known);
     if as_json {
-        let said =
-            json!({"file": file.to_string(), "request": draft, "sign": sign, "roles": roles});
+        let said = json!({"file": file.to_string(), "request": draft, "sign": sign, "roles": roles,
+                         "approve": format!("signctl breakglass approve {file} --key KEY")});
         out::report_json(&said)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -128,8 +128,12 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     lines
         .push("Each role has it signed by a person of its own, over these exact bytes:".to_owned());
     lines.extend(roles.iter().map(|role| {
-        format!("  {role}: {sign} && mv {file}.sig {file}.{}.sig", role.to_lowercase())
+        format!(
+            "  {role}: signctl breakglass approve {file} --key KEY   # writes {file}.{}.sig",
+            role.to_lowercase()
+        )
     }));
+    lines.push(format!("  without signctl: {sign}"));
     let approvals =
         roles.iter().map(|role| format!(" --approval {file}.{}.sig", role.to_lowercase()));
     let approvals: String = approvals.collect();
