@@ -8,9 +8,11 @@ use host::access::{self, Allowed};
 use host::clock::wall_now;
 use host::environment::Environment;
 use host::modes::{self, Place, What};
+use signing_core::breakglass::room_bytes;
 
 use crate::arming;
 use crate::config::{self, Config};
+use crate::keyfile;
 use crate::materials::Materials;
 use crate::past::Past;
 use crate::store::Store;
@@ -94,6 +96,47 @@ fn loaded(materials: &Materials, found: &mut Found) {
     let arming = arming::look(materials, &past, wall_now());
     found.mistakes.extend(arming.mistakes);
     found.notes.extend(arming.notes);
+    found.notes.extend(ends(materials));
+    found.notes.extend(room(&materials.config));
+}
+
+/// Emergency keys that nothing but a revocation ends, or that end before a session could.
+fn ends(materials: &Materials) -> Vec<String> {
+    let (now, config) = (wall_now(), &materials.config);
+    let keys = materials.keys.values().filter(|held| keyfile::is_there(&held.file));
+    let usable = keys.filter(|held| held.signer.usable_at(now).is_ok());
+    usable
+        .filter_map(|held| {
+            let why = match held.signer.not_after {
+                None => "has no \"notAfter\", so that only its revocation ends it; give it one",
+                Some(end) if end < now + config.caps.session_max => {
+                    "ends (\"notAfter\") before the longest session would; make another key"
+                }
+                Some(_) => return None,
+            };
+            let (kid, file) = (&held.signer.kid, config.registry_file.display());
+            Some(format!("emergency_keys: {kid}: its entry in {file} {why}"))
+        })
+        .collect()
+}
+
+/// A disk on which the largest session has no room.
+fn room(config: &Config) -> Option<String> {
+    let needed = room_bytes(config.caps.signatures_max);
+    // Before `init` there is no directory yet.
+    let there = config.journal_dir.ancestors().find(|directory| directory.is_dir())?;
+    let found = nix::sys::statvfs::statvfs(there).ok()?;
+    let free = found.blocks_available().saturating_mul(found.fragment_size());
+    (free < needed).then(|| {
+        format!(
+            "audit.dir: {} has {} MiB free, and {} MiB are needed for the {} signatures of caps.signatures_max; \
+             make room",
+            there.display(),
+            free >> 20,
+            needed >> 20,
+            config.caps.signatures_max
+        )
+    })
 }
 
 /// What is known of earlier runs, as far as whoever runs the check may read it.

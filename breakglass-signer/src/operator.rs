@@ -1,4 +1,4 @@
-//! The operators' socket: a passphrase comes in, or an end that no proxy can hold back, or a
+//! The operators' socket: a passphrase comes in, to be used or only to be tried, or an end that no proxy can hold back, or a
 //! destruction that no proxy may ask for, or a look at what this process itself holds. It is not the
 //! proxy's way, and who may use it is said apart.
 
@@ -6,6 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use host::clock::{rfc3339, wall_now};
 use host::places::Place;
 use serde::Serialize;
 use serde_json::json;
@@ -13,7 +14,7 @@ use signing_core::breakglass::wire::operator::{
     Ask, NO_PASSPHRASE, PASSPHRASE_MAX_BYTES, Unlocked,
 };
 use signing_core::breakglass::wire::{
-    self, Answer, Destroy, End, FRAME_MAX_BYTES, REASON_MAX_BYTES, Reason, Refused, Stated,
+    self, Answer, Clock, Destroy, End, FRAME_MAX_BYTES, REASON_MAX_BYTES, Reason, Refused, Stated,
 };
 use signing_core::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,6 +38,8 @@ const ID: u64 = 0;
 pub enum Came {
     /// A passphrase.
     Passphrase(Zeroizing<Vec<u8>>),
+    /// One that is only to be tried, on that key.
+    Open(String, Zeroizing<Vec<u8>>),
     /// Something else.
     Ask(Ask),
 }
@@ -52,11 +55,29 @@ pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32, place
             let why = format!("too many asks of {by} are under way; wait until one has ended");
             match came {
                 Came::Passphrase(_) => say(&mut stream, &no(&why)).await,
-                Came::Ask(_) => say(&mut stream, &refused(Reason::Overloaded, why)).await,
+                Came::Open(..) | Came::Ask(_) => {
+                    say(&mut stream, &refused(Reason::Overloaded, why)).await;
+                }
             }
         }
         Ok(Ok(Came::Passphrase(passphrase))) => {
             say(&mut stream, &unlocked(&service, passphrase, (uid, &by))).await;
+        }
+        Ok(Ok(Came::Open(emergency_kid, passphrase))) => {
+            let answer = match service.open_once(ID, &emergency_kid, passphrase, (uid, &by)) {
+                Ok(opened) => Answer::Opened(opened),
+                Err(no) => Answer::Refused(no),
+            };
+            say(&mut stream, &answer).await;
+        }
+        // Its passphrase did not come with it.
+        Ok(Ok(Came::Ask(Ask::Open { .. }))) => {
+            let why = "no passphrase came with it; use the signctl of this release";
+            say(&mut stream, &refused(Reason::Invalid, why.to_owned())).await;
+        }
+        Ok(Ok(Came::Ask(Ask::Clock {}))) => {
+            let clock = Clock { id: ID, now: rfc3339(wall_now()) };
+            say(&mut stream, &Answer::Clock(clock)).await;
         }
         Ok(Ok(Came::Ask(Ask::Status {}))) => {
             let stated = Stated { id: ID, state: service.state() };
@@ -203,7 +224,7 @@ async fn say(stream: &mut UnixStream, answer: &impl Serialize) {
 }
 
 /// Reads the one message of a peer: a length and a passphrase, or no length, then a length and
-/// an [`Ask`] as JSON.
+/// an [`Ask`] as JSON, and after [`Ask::Open`] a length and a passphrase.
 ///
 /// # Errors
 /// If it does not come whole, is longer than any, or is no ask.
@@ -215,7 +236,14 @@ pub async fn came(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Came> {
     }
     let length = stream.read_u32_le().await?;
     let ask = exactly(stream, length, FRAME_MAX_BYTES).await?;
-    Ok(Came::Ask(json::from_slice(&ask).map_err(io::Error::other)?))
+    match json::from_slice(&ask).map_err(io::Error::other)? {
+        Ask::Open { emergency_kid } => {
+            let length = stream.read_u32_le().await?;
+            let passphrase = exactly(stream, length, PASSPHRASE_MAX_BYTES).await?;
+            Ok(Came::Open(emergency_kid, passphrase))
+        }
+        ask => Ok(Came::Ask(ask)),
+    }
 }
 
 /// As many bytes as that. They have their place from the start, so that no copy is left behind.

@@ -104,6 +104,8 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
         Unread::Silent(1),
     ),
     ("signctl receipt verify", "nowhere.json --signers signers.json", "", Unread::Silent(1)),
+    ("signctl breakglass preflight", "PREFLIGHT --socket SOCKET", "", Unread::With(1)),
+    ("signctl breakglass preflight", "PREFLIGHT --json --socket SOCKET", "", Unread::With(1)),
     ("signctl breakglass request", "REQUEST --out request-N.json", "", Unread::With(0)),
     ("signctl breakglass request", "REQUEST --out requestN.json --json", "", Unread::With(0)),
     ("signctl breakglass show", "request-N.json DESK", "", Unread::Quietly),
@@ -113,6 +115,12 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
         "--operator-socket dev/run/operator.sock --json",
         PASSPHRASE,
         Unread::With(0),
+    ),
+    (
+        "signctl breakglass unlock",
+        "--check --emergency-kid none --operator-socket dev/run/operator.sock --json",
+        PASSPHRASE,
+        Unread::With(1),
     ),
     (
         "signctl breakglass activate",
@@ -170,6 +178,10 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
 const INCIDENT: &str = "--id I-1 --reason why --no-freeze --out bundle-N --config dev/signing-proxy.toml \
     --signer-config dev/breakglass-signer.toml --signer-journal dev/breakglass/journal --signers dev/signers.json \
     --metrics-url http://METRICS/metrics --socket SOCKET";
+
+/// Without the consumers' copies; the dev keys have no end, so it is not ready.
+const PREFLIGHT: &str =
+    "DESK --operator-socket dev/run/operator.sock --signer-journal dev/breakglass/journal";
 
 /// What an approver of `dev` holds a request against.
 const DESK: &str = "--signers dev/signers.json --signer-config dev/breakglass-signer.toml";
@@ -302,6 +314,7 @@ impl Site {
         let path = |config: std::path::PathBuf| config.display().to_string();
         let mut command = self.command(verb);
         let arguments = arguments.replace("REQUEST", REQUEST).replace("CALLER", CALLER);
+        let arguments = arguments.replace("PREFLIGHT", PREFLIGHT);
         let arguments = arguments.replace("DESK", DESK);
         for word in arguments.split_whitespace() {
             command.arg(match word {

@@ -197,7 +197,7 @@ impl Service {
                        signctl breakglass unlock; then activate again within five minutes";
             return Err(NotActivated::new(Clause::Locked, why));
         };
-        let opened = self.opened(request, &passphrase);
+        let opened = self.opened(kid, &passphrase);
         drop(passphrase);
         let outcome = if opened.is_ok() { "used" } else { "failed" };
         self.note_unlock(&by, outcome);
@@ -209,9 +209,13 @@ impl Service {
         })
     }
 
-    fn opened(&self, request: &Request, passphrase: &[u8]) -> Result<EmergencyKey, NotActivated> {
+    /// Opens the key, and has it prove that it is the registered one.
+    pub(super) fn opened(
+        &self,
+        kid: &Kid,
+        passphrase: &[u8],
+    ) -> Result<EmergencyKey, NotActivated> {
         let failed = |why: String| NotActivated::new(Clause::SelfTestFailed, why);
-        let kid = request.emergency_kid();
         let held = self.materials.keys.get(kid);
         let held = held.ok_or_else(|| failed(format!("there is no file for {kid}")))?;
         let sealed = keyfile::load(&held.file).map_err(|error| failed(error.to_string()))?;

@@ -4,6 +4,7 @@
 mod activate;
 mod destroy;
 mod end;
+mod open_once;
 mod refusals;
 mod sign;
 mod tick;

@@ -77,6 +77,10 @@ fn operators(mut frame: &[u8]) {
             assert!((1..=1024).contains(&passphrase.len()));
             assert_eq!(whole.get(4..4 + passphrase.len()), Some(passphrase.as_slice()));
         }
+        Ok(Came::Open(_, passphrase)) => {
+            assert!((1..=1024).contains(&passphrase.len()));
+            assert!(whole.windows(passphrase.len()).any(|part| part == passphrase.as_slice()));
+        }
         Ok(Came::Ask(_)) => assert_eq!(whole.get(..4), Some(&[0; 4][..])),
         Err(_) => {}
     }

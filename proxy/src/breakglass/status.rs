@@ -33,6 +33,7 @@ impl Breakglass {
         admin::Breakglass {
             configured: self.emergency.is_configured(),
             deployment: deployment.to_owned(),
+            now: Some(rfc3339(wall_now())),
             callers: gates.rulebook().callers().map(Caller::to_string).collect(),
             signers: kids.iter().map(|kid| kid.to_string()).collect(),
             emergency_keys_registered: registered(&gates),

@@ -1,6 +1,15 @@
-//! What a proxy and its emergency signer know in an outage, for tests.
+//! What a proxy and its emergency signer know in an outage, and what an approver knows, for tests.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use approvers::{Approvers, Settings};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use signing_core::admin::breakglass::{Breakglass, Outage};
+use signing_core::breakglass::activation::ApprovalRules;
 use signing_core::breakglass::wire::{
     EmergencyKey, JournalHead, JournalRecord, KeyState, SessionState, State,
 };
@@ -10,6 +19,7 @@ pub(super) fn known() -> Breakglass {
     Breakglass {
         configured: true,
         deployment: "d".to_owned(),
+        now: Some("2026-01-01T01:00:00Z".to_owned()),
         callers: vec!["spiffe://t/a".to_owned()],
         signers: ["a", "b", "c", "well"].map(str::to_owned).into(),
         emergency_keys_registered: [("e".to_owned(), "1".repeat(64))].into(),
@@ -93,4 +103,47 @@ fn signer() -> State {
         development: false,
         cannot_arm: Vec::new(),
     }
+}
+
+/// The public key of `seed`.
+fn public(seed: u8) -> Vec<u8> {
+    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap().public_key().as_ref().to_vec()
+}
+
+/// An entry of a registry.
+pub(super) fn entry(kid: &str, purpose: &str, seed: u8) -> Value {
+    json!({"signer_kid": kid, "algorithm": "ed25519", "publicKey": STANDARD.encode(public(seed)),
+           "purpose": purpose})
+}
+
+/// A line of the approvers file.
+fn line(principal: &str, seed: u8) -> String {
+    let key = [&b"\0\0\0\x0bssh-ed25519\0\0\0\x20"[..], &public(seed)].concat();
+    format!("{principal} ssh-ed25519 {}\n", STANDARD.encode(key))
+}
+
+/// Alice has to approve for Security, and Bob for Finance.
+pub(super) fn approvers() -> (Settings, Approvers) {
+    people(&[line("alice", 11), line("bob", 12)])
+}
+
+/// Nobody's key counts for Finance: Bob's has expired.
+pub(super) fn approvers_without_finance() -> (Settings, Approvers) {
+    let expired = "bob valid-before=\"20200101Z\" ";
+    people(&[line("alice", 11), line("bob", 12).replacen("bob ", expired, 1)])
+}
+
+fn people(lines: &[String]) -> (Settings, Approvers) {
+    let roles: BTreeMap<String, Vec<String>> = [("Finance", "bob"), ("Security", "alice")]
+        .map(|(role, name)| (role.to_owned(), vec![name.to_owned()]))
+        .into();
+    let file = Path::new("approvers");
+    let approvers = Approvers::parse("approvers", file, lines.concat().as_bytes(), &roles).unwrap();
+    let rules = ApprovalRules {
+        required_roles: roles.keys().cloned().collect(),
+        hardware_required: false,
+        touch_required: true,
+        pin_required: false,
+    };
+    (Settings { file: file.to_owned(), roles, rules }, approvers)
 }

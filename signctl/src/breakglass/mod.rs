@@ -6,6 +6,7 @@ mod destroy;
 #[cfg(test)]
 mod examples;
 mod operator;
+mod preflight;
 mod request;
 mod review;
 mod unlock;
@@ -44,6 +45,7 @@ impl Flags {
             | Verb::End { operator_socket, socket, .. } => {
                 operator_socket.is_none().then_some(socket)
             }
+            Verb::Preflight(flags) => Some(&flags.socket),
             Verb::Request(flags) => Some(&flags.socket),
             Verb::Activate { socket, .. } | Verb::AcceptSigner { socket, .. } => Some(socket),
             Verb::Destroy(flags) => flags.operator_socket.is_none().then_some(&flags.socket),
@@ -60,6 +62,14 @@ impl Flags {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Say whether a ceremony could succeed now, before anybody needs it: both processes answer, people can
+    /// fill the roles, an emergency key is there and has an end, clocks agree, disks have room; with
+    /// --copies also that verifiers have the same registry, with --passphrase that the key opens. Exit 0
+    /// only if nothing that was looked at is in the way.
+    #[command(
+        after_help = "Example: signctl breakglass preflight --copies /srv/verifier/signers.json --copies https://signing-proxy:8443/v1/signers --client-cert auditor.pem --client-key auditor.key\n         signctl breakglass preflight --passphrase"
+    )]
+    Preflight(Box<preflight::Flags>),
     /// Write the request that two people have to approve, from what the running proxy knows; print
     /// the line with which each of them approves it. While the outage is not long enough yet, it is
     /// valid from when it will be. What could never be activated is not written.
@@ -81,9 +91,10 @@ enum Verb {
     )]
     Approve(approve::Flags),
     /// Bring the emergency key's passphrase to the signer: asked for at the terminal, or read from a
-    /// pipe. It waits for one activation, which tries it, five minutes at most.
+    /// pipe. It waits for one activation, which tries it, five minutes at most. With --check the signer
+    /// tries it now, says whether it opens the key, and arms nothing.
     #[command(
-        after_help = "Example: signctl breakglass unlock\n         signctl breakglass unlock --operator-socket /run/breakglass-signer/operator.sock"
+        after_help = "Example: signctl breakglass unlock\n         signctl breakglass unlock --check\n         signctl breakglass unlock --operator-socket /run/breakglass-signer/operator.sock"
     )]
     Unlock(unlock::Flags),
     /// Activate an approved request. A refusal says which condition does not hold, and uses up
@@ -158,6 +169,7 @@ pub(crate) fn run(
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
     let (reply, say): (Reply, fn(&Reply) -> anyhow::Result<Said>) = match &flags.verb {
+        Verb::Preflight(flags) => return preflight::run(flags, socket, as_json),
         Verb::Request(flags) => return request::run(flags, socket, as_json),
         Verb::Show(flags) => return review::run(flags, as_json),
         Verb::Approve(flags) => return approve::run(flags, as_json),

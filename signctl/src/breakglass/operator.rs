@@ -16,11 +16,16 @@ use signing_core::admin::breakglass::{
 };
 use signing_core::breakglass::wire::operator::{Ask, NO_PASSPHRASE, Unlocked};
 use signing_core::breakglass::wire::{self, Answer, Refused, SessionState, State, Stated};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
 
 use crate::client::{CONFLICT, Reply};
 
 /// A signer that does not answer in this time is not well.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// A key's file may ask for as much work as this takes.
+const OPENING_MAX: Duration = Duration::from_secs(60);
 /// As the proxy's admin socket says it.
 const OK: u16 = 200;
 const ROOT: u32 = 0;
@@ -43,6 +48,49 @@ pub(super) fn status(socket: &Path) -> anyhow::Result<Reply> {
             Reply::of(OK, &Held { configured: true, deployment, session, signer })
         }
         other => unexpected(other),
+    }
+}
+
+/// What the signer's clock shows.
+pub(super) fn clock(socket: &Path) -> anyhow::Result<OffsetDateTime> {
+    match ask(socket, &Ask::Clock {})? {
+        Answer::Clock(wire::Clock { now, .. }) => OffsetDateTime::parse(&now, &Rfc3339)
+            .with_context(|| format!("the emergency signer's clock shows {now:?}")),
+        Answer::Refused(Refused { detail, .. }) => bail!("the emergency signer: {detail}"),
+        _ => bail!("the emergency signer answered something else; run the same release of both"),
+    }
+}
+
+/// All that the signer says of itself.
+pub(super) fn state(socket: &Path) -> anyhow::Result<State> {
+    match ask(socket, &Ask::Status {})? {
+        Answer::Status(Stated { state, .. }) => Ok(state),
+        Answer::Refused(Refused { detail, .. }) => bail!("the emergency signer: {detail}"),
+        _ => bail!("the emergency signer answered something else; run the same release of both"),
+    }
+}
+
+/// Whether the passphrase opens the key: the signer opens the key once and wipes it. The inner error is the
+/// signer's reason and sentence.
+pub(super) fn open(
+    socket: &Path,
+    kid: &str,
+    passphrase: &[u8],
+) -> anyhow::Result<Result<(), (String, String)>> {
+    let length = u32::try_from(passphrase.len())?.to_le_bytes();
+    let mut asked = NO_PASSPHRASE.to_le_bytes().to_vec();
+    wire::write(&Ask::Open { emergency_kid: kid.to_owned() }, &mut asked)?;
+    let mut frame =
+        Zeroizing::new(Vec::with_capacity(asked.len() + length.len() + passphrase.len()));
+    frame.extend_from_slice(&asked);
+    frame.extend_from_slice(&length);
+    frame.extend_from_slice(passphrase);
+    match entrust(socket, &frame)? {
+        Answer::Opened(_) => Ok(Ok(())),
+        Answer::Refused(Refused { reason, detail, .. }) => {
+            Ok(Err((reason.word().to_owned(), detail)))
+        }
+        _ => bail!("the emergency signer answered something else; run the same release of both"),
     }
 }
 
@@ -100,7 +148,7 @@ fn ask(socket: &Path, ask: &Ask) -> anyhow::Result<Answer> {
 
 /// Sends one frame, and reads the one that answers it.
 fn exchange<T: DeserializeOwned>(socket: &Path, frame: &[u8]) -> anyhow::Result<T> {
-    converse(connect(socket)?, socket, frame)
+    converse(connect(socket)?, socket, frame, TIMEOUT)
 }
 
 /// The same with a secret, which whoever listens there gets to see: the kernel says who that is.
@@ -119,7 +167,7 @@ pub(super) fn entrust<T: DeserializeOwned>(socket: &Path, frame: &[u8]) -> anyho
             socket.display()
         );
     }
-    converse(stream, socket, frame)
+    converse(stream, socket, frame, OPENING_MAX)
 }
 
 fn connect(socket: &Path) -> anyhow::Result<UnixStream> {
@@ -136,9 +184,10 @@ fn converse<T: DeserializeOwned>(
     mut stream: UnixStream,
     socket: &Path,
     frame: &[u8],
+    timeout: Duration,
 ) -> anyhow::Result<T> {
     let shown = socket.display();
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     let closed = || {
         format!(
@@ -157,7 +206,7 @@ fn converse<T: DeserializeOwned>(
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => bail!(
             "{shown} gave no answer within {} s: breakglass-signer hangs; what was asked may still \
              take effect; stopping the process ends a session and wipes its key",
-            TIMEOUT.as_secs()
+            timeout.as_secs()
         ),
         Err(error) => return Err(error).with_context(closed),
     }

@@ -158,6 +158,9 @@ pub struct Breakglass {
     pub configured: bool,
     /// The deployment.
     pub deployment: String,
+    /// RFC 3339: what the proxy's clock shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<String>,
     /// Who calls.
     #[serde(default)]
     pub callers: Vec<String>,

@@ -19,7 +19,7 @@ pub mod wire;
 
 pub use activation::{Activation, Clause, NotActivated};
 pub use begin::{is_out, may_begin};
-pub use caps::Caps;
+pub use caps::{Caps, room_bytes};
 pub use end::{End, ProxyEnd};
 pub use refused::{ProxyReason, Refused};
 pub use request::{

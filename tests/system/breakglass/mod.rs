@@ -10,6 +10,7 @@ mod heads;
 mod journals;
 mod liar;
 mod operator;
+mod preflight;
 mod receipts;
 mod report;
 mod request;

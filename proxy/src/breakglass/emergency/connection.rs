@@ -334,6 +334,8 @@ fn id_of(answer: &Answer) -> Option<u64> {
         | Answer::Ended(wire::Ended { id, .. })
         | Answer::Destroyed(wire::Destroyed { id, .. })
         | Answer::Unsealed(wire::Unsealed { id, .. })
+        | Answer::Clock(wire::Clock { id, .. })
+        | Answer::Opened(wire::Opened { id, .. })
         | Answer::Status(wire::Stated { id, .. })
         | Answer::Refused(wire::Refused { id, .. }) => Some(*id),
         Answer::SessionEnded(_) => None,

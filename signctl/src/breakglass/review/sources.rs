@@ -204,7 +204,8 @@ impl Known {
     }
 }
 
-fn registry(file: &Path) -> Result<Registry, String> {
+/// Reads a registry.
+pub(in super::super) fn registry(file: &Path) -> Result<Registry, String> {
     let no = |why: String| format!("--signers {}: {why}", file.display());
     let text = files::read_text(file).map_err(|error| no(error.to_string()))?;
     Registry::from_json(&text).map_err(|mistakes| no(mistakes.join("; ")))

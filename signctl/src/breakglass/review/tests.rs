@@ -1,19 +1,16 @@
 //! Each risk by what alone causes it; and the page that says it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use approvers::{Approvers, Settings};
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use signing_core::Registry;
-use signing_core::breakglass::activation::{Approval, ApprovalRules, Hardware};
+use signing_core::breakglass::activation::{Approval, Hardware};
 use signing_core::breakglass::{Draft, Request, TYPE};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use super::super::examples::{approvers, entry};
 use super::page::Page;
 use super::risks::{self, Level};
 use super::sources::{Document, Known, Who};
@@ -26,22 +23,6 @@ fn now() -> OffsetDateTime {
 
 fn at(offset: Duration) -> String {
     (now() + offset).format(&Rfc3339).unwrap()
-}
-
-/// The public key of `seed`.
-fn public(seed: u8) -> Vec<u8> {
-    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap().public_key().as_ref().to_vec()
-}
-
-fn entry(kid: &str, purpose: &str, seed: u8) -> Value {
-    json!({"signer_kid": kid, "algorithm": "ed25519", "publicKey": STANDARD.encode(public(seed)),
-           "purpose": purpose})
-}
-
-/// A line of the approvers file.
-fn line(principal: &str, seed: u8) -> String {
-    let key = [&b"\0\0\0\x0bssh-ed25519\0\0\0\x20"[..], &public(seed)].concat();
-    format!("{principal} ssh-ed25519 {}\n", STANDARD.encode(key))
 }
 
 /// A request that everything is right with, and the copies beside it.
@@ -108,7 +89,10 @@ impl Case {
             registry_file: "signers.json".into(),
             who: match self.who.take() {
                 Some(why) => Err(why),
-                None => Ok(who(&self.deployment)),
+                None => {
+                    let (settings, approvers) = approvers();
+                    Ok(Who { deployment: self.deployment.clone(), settings, approvers })
+                }
             },
             approvals: std::mem::take(&mut self.approvals),
         }
@@ -121,23 +105,6 @@ impl Case {
         found.iter().for_each(|risk| assert!(risk.says.len() > 20, "{risk:?}"));
         found.iter().map(|risk| (risk.word, risk.level)).collect()
     }
-}
-
-fn who(deployment: &str) -> Who {
-    let roles: BTreeMap<String, Vec<String>> = [("Finance", "bob"), ("Security", "alice")]
-        .map(|(role, name)| (role.to_owned(), vec![name.to_owned()]))
-        .into();
-    let text = [line("alice", 11), line("bob", 12)].concat();
-    let file = Path::new("approvers");
-    let approvers = Approvers::parse("approvers", file, text.as_bytes(), &roles).unwrap();
-    let rules = ApprovalRules {
-        required_roles: roles.keys().cloned().collect(),
-        hardware_required: false,
-        touch_required: true,
-        pin_required: false,
-    };
-    let settings = Settings { file: file.to_owned(), roles, rules };
-    Who { deployment: deployment.to_owned(), settings, approvers }
 }
 
 fn approval(principal: &str, role: &str) -> Approval {

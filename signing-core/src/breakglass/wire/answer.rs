@@ -18,6 +18,8 @@ pub enum Answer {
     Ended(Ended),
     Destroyed(Destroyed),
     Unsealed(Unsealed),
+    Clock(Clock),
+    Opened(Opened),
     Status(Stated),
     Refused(Refused),
     SessionEnded(SessionEnded),
@@ -248,6 +250,26 @@ pub struct Unsealed {
     pub sealed_for: String,
     /// Its `unseal` record.
     pub record: JournalRecord,
+}
+
+/// To an operator's `clock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clock {
+    /// The ask's.
+    pub id: u64,
+    /// RFC 3339: what the signer's clock shows.
+    pub now: String,
+}
+
+/// To an operator's `open`: the passphrase opens the key, which is the registered one. It is wiped again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opened {
+    /// The ask's.
+    pub id: u64,
+    /// Which one.
+    pub emergency_kid: String,
 }
 
 /// To any ask: no, and nothing happened.

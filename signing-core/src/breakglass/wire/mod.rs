@@ -39,8 +39,8 @@ use crate::tree::{LogId, TreeHash};
 
 pub use super::claim::OutageClaim;
 pub use answer::{
-    Activated, Answer, Destroyed, EmergencyKey, Ended, KeyState, Refused, SessionEnded,
-    SessionState, Signed, State, Stated, Unsealed, Welcome,
+    Activated, Answer, Clock, Destroyed, EmergencyKey, Ended, KeyState, Opened, Refused,
+    SessionEnded, SessionState, Signed, State, Stated, Unsealed, Welcome,
 };
 pub use ask::{
     Activate, Ask, Destroy, End, Hello, Input, JUSTIFICATION_MAX_BYTES, REASON_MAX_BYTES, Sign,

@@ -3,7 +3,8 @@
 //!
 //! A frame with a passphrase is the length as in the proxy's frames and then the passphrase itself,
 //! never in JSON; [`Unlocked`] answers it. Where [`NO_PASSPHRASE`] stands in place of that length, an
-//! [`Ask`] follows as a frame of the proxy's form; an [`super::Answer`] with the id 0 answers it.
+//! [`Ask`] follows as a frame of the proxy's form; an [`super::Answer`] with the id 0 answers it. After
+//! [`Ask::Open`] comes the frame with the passphrase.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,14 @@ pub const NO_PASSPHRASE: u32 = 0;
 pub enum Ask {
     /// How are you? Answered by `status`.
     Status {},
+    /// What does your clock show? Answered by `clock`.
+    Clock {},
+    /// Open an emergency key once, prove that it is the registered one, and wipe it: nothing is armed, and
+    /// nothing is signed. A frame with the passphrase follows. Answered by `opened`, or `refused`.
+    Open {
+        /// Which key.
+        emergency_kid: String,
+    },
     /// End the session in force, whoever activated it. Answered by `ended`, or `refused`.
     End {
         /// Why, one line.

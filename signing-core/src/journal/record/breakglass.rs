@@ -242,7 +242,7 @@ pub struct Unlock<'r> {
     pub actor: &'r str,
     /// Whose: the peer of the operator socket.
     pub by: &'r str,
-    /// `brought`, `used`, `failed` or `expired`.
+    /// `brought`, `used`, `failed` or `expired`; of a check that armed nothing `opened` or `not_opened`.
     pub outcome: &'r str,
 }
 
