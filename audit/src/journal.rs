@@ -75,6 +75,8 @@ pub struct Clock {
 pub trait Observer: fmt::Debug + Send {
     /// A record was laid out.
     fn record(&mut self, kind: Kind);
+    /// Its number and its body, which are not on disk yet: [`Journal::head`] says what is.
+    fn body(&mut self, _: Kind, _seq: u64, _: &[u8]) {}
     /// Its leaf, for whoever keeps the tree.
     fn leaf(&mut self, _: Leaf) {}
     /// One for which somebody waited is on disk, so long after it was pushed.

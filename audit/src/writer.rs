@@ -180,6 +180,7 @@ impl Writer {
         debug_assert_eq!(self.tree.now().size(), seq);
         self.spared.bytes += space_of(body.len());
         self.observer.record(kind);
+        self.observer.body(kind, seq, &body);
         self.observer.leaf(leaf);
         let proves = waits.as_ref().is_some_and(|waits| waits.proves);
         let body = if proves { body } else { Vec::new() };

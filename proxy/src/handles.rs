@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::breakglass::emergency::Emergency;
 use crate::conditions::Conditions;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::server::Connections;
@@ -19,6 +20,8 @@ pub struct Handles {
     pub monitor: Monitor,
     /// Where everything is recorded.
     pub journal: Journal,
+    /// Its newest events.
+    pub events: Events,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// The emergency signer.

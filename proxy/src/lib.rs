@@ -13,6 +13,7 @@ pub mod config;
 pub mod dev;
 pub mod doctor;
 pub mod drill;
+pub mod events;
 pub mod handles;
 pub mod health;
 pub mod init;

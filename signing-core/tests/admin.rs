@@ -83,7 +83,12 @@ fn status() -> Value {
         "freeze": {"reason": "why", "by": "uid 0", "since": "T"},
         "deployment": "d", "version": "0", "config_generation": 1, "uptime_s": 2, "min_outage_s": 3,
         "requests_in_flight": 0, "connections": 0,
-        "audit": {"log": "l", "size": 1, "root": "00", "directory": "/j", "set_aside_bytes": 0,
+        "activity": {
+            "signed": 4, "refused": [{"reason": "frozen", "count": 2}],
+            "upstreams": [{"signer_kid": "k", "upstream": "aws-kms", "region": "r", "signed": 4, "failed": 3,
+                           "throttled": 1, "quota_left_percent": 83}],
+        },
+        "audit": {"log": "l", "size": 1, "root": "00", "directory": "/j", "queued": 0, "set_aside_bytes": 0,
                   "older_segments": {"checked": 1, "of": 1, "waits": null}, "sealed": false},
         "workers": [{"signer_kid": "k", "region": "t", "up": true, "restarts": 0, "hangs_killed": 0}],
         "emergency_signer_connected": true,
@@ -129,11 +134,20 @@ fn a_status_is_read_as_it_is_written_and_no_list_passes_for_an_object_in_it() {
     let body = status();
     assert_eq!(serde_json::to_value(read(&body).unwrap()).unwrap(), body);
     let wrong = positional(&body);
-    assert_eq!(wrong.len(), 10);
+    assert_eq!(wrong.len(), 13);
     for wrong in wrong {
         let why = read(&wrong).unwrap_err();
         assert!(why.contains("a list in the place of an object"), "{why}: {wrong}");
     }
+}
+
+#[test]
+fn a_status_of_a_proxy_that_counts_nothing_yet_is_read() {
+    let mut body = status();
+    body.as_object_mut().unwrap().remove("activity");
+    body["audit"].as_object_mut().unwrap().remove("queued");
+    let Status { proxy, .. } = read(&body).unwrap();
+    assert_eq!((proxy.activity.signed, proxy.audit.queued), (0, 0));
 }
 
 #[test]

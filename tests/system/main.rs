@@ -42,6 +42,7 @@ mod doctor;
 mod drain;
 mod drill;
 mod early_signals;
+mod events;
 mod expectations;
 mod fences;
 mod fleet;

@@ -17,8 +17,9 @@ const BOTH: u32 = 7005;
 const NOBODY: u32 = 7006;
 
 /// Each path with a body that is refused or does nothing, and the users who may ask for it.
-const TABLE: [(&str, &str, &[u32]); 20] = [
+const TABLE: [(&str, &str, &[u32]); 21] = [
     ("/v1/status", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
+    ("/v1/events", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
     ("/v1/breakglass", "", &[OBSERVER, OPERATOR, SECURITY, FLEET, BOTH]),
     ("/v1/doctor", "{}", &[OBSERVER, OPERATOR, SECURITY, BOTH]),
     ("/v1/freeze", "{\"reason\": \"\"}", &[OPERATOR, SECURITY, FLEET, BOTH]),

@@ -3,6 +3,7 @@
 
 mod accept;
 mod breakglass;
+mod events;
 mod fleet;
 mod incident;
 pub mod outside;
@@ -29,8 +30,10 @@ use crate::conditions::Conditions;
 use crate::config::{self, Config};
 use crate::doctor::{Busy, Doctor};
 use crate::drill::Drills;
+use crate::events::Events;
 use crate::handles::Handles;
 use crate::health::{Health, Reader};
+use crate::metrics::Metrics;
 use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::server::{Answer, Connections, json_answer, problem_with_mistakes};
@@ -56,6 +59,12 @@ pub struct Admin {
     monitor: Monitor,
     /// The journal.
     journal: Journal,
+    /// Its newest events.
+    events: Events,
+    /// Who waits for them.
+    waiting: events::Waiting,
+    /// Counts.
+    metrics: Arc<Metrics>,
     /// Requests in flight.
     slots: Slots,
     /// Open connections of the data plane.
@@ -95,6 +104,9 @@ impl Admin {
             deployment: config.deployment.clone(),
             monitor: handles.monitor.clone(),
             journal: handles.journal.clone(),
+            events: handles.events.clone(),
+            waiting: events::Waiting::default(),
+            metrics: Arc::clone(&handles.metrics),
             slots: handles.slots.clone(),
             connections: handles.connections.clone(),
             reloader,
@@ -131,6 +143,7 @@ async fn respond(
     let (method, asked) = (request.method().clone(), request.uri().path().to_owned());
     match (asked.as_str(), &method) {
         (path::STATUS, &Method::GET) => Ok(json_answer(StatusCode::OK, &status(admin))),
+        (path::EVENTS, &Method::GET) => events::show(admin, peer, &request).await,
         (path::FREEZE, &Method::POST) => {
             let Freeze { reason } = read(&request)?;
             let reason = one_line(&reason)?;
@@ -195,7 +208,7 @@ async fn respond(
         (known, _) if path::ALL.contains(&known) => Err(Refusal::new(
             Reason::MethodNotAllowed,
             format!(
-                "{known} does not take {method}; /v1/status, /v1/breakglass and /v1/incident take GET, the \
+                "{known} does not take {method}; /v1/status, /v1/events, /v1/breakglass and /v1/incident take GET, the \
                      others POST"
             ),
         )),
@@ -244,6 +257,7 @@ fn status(admin: &Admin) -> Status {
         requests_in_flight: admin.slots.taken(),
         connections: admin.connections.count(),
         incident: incident::open(admin),
+        activity: admin.metrics.activity.message(now()),
         audit: journal(&admin.journal, gates.audit_stop()),
         fleet: fleet::in_status(admin),
         workers: admin.workers.iter().map(Worker::message).collect(),
@@ -257,12 +271,14 @@ fn status(admin: &Admin) -> Status {
 
 fn journal(journal: &Journal, stop: Option<&AuditStop>) -> JournalStatus {
     let (head, Older { checked, of, waits }) = (journal.head(), journal.older_segments());
+    let space = journal.space();
     JournalStatus {
         log: journal.log().origin(),
         size: head.size,
         root: head.root.to_string(),
         directory: journal.path().display().to_string(),
-        set_aside_bytes: journal.space().set_aside,
+        queued: space.queued,
+        set_aside_bytes: space.set_aside,
         older_segments: OlderSegments { checked, of, waits },
         sealed: stop.is_some_and(|stop| stop.sealed),
         trouble: stop.map(|stop| stop.detail.clone()),

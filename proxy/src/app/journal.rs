@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use super::StartError;
 use crate::breakglass::heads::Heads;
 use crate::config::{Config, Environment};
+use crate::events::Events;
 use crate::materials::RegisteredAuditKey;
 use crate::metrics::{JournalObserver, Metrics};
 use crate::monitor::{Store, StoreError, Stored, Witness};
@@ -58,6 +59,7 @@ impl OnDisk {
         self,
         config: &Config,
         metrics: &Arc<Metrics>,
+        events: &Events,
     ) -> Result<(Journal, Heads, (Store, Stored)), StartError> {
         let Self { store, state, opened, audit_kid, registered, .. } = self;
         let identity = Identity {
@@ -67,7 +69,7 @@ impl OnDisk {
             in_force: &state.in_force,
         };
         let clock = Clock { now, wall: wall_now };
-        let observer = Box::new(JournalObserver::new(Arc::clone(metrics)));
+        let observer = Box::new(JournalObserver::new(Arc::clone(metrics), events.clone()));
         let journal = opened.start(&identity, config.audit.segment_bytes, clock, observer)?;
         let heads = Heads::new(journal.clone(), registered, state.in_force.signer_logs.clone());
         Ok((journal, heads, (store, state)))

@@ -34,6 +34,7 @@ use crate::conditions::Sources;
 use crate::config::{Config, Environment};
 use crate::doctor::Doctor;
 use crate::drill::Drills;
+use crate::events::Events;
 use crate::handles::Handles;
 use crate::health::Health;
 use crate::log::Log;
@@ -119,7 +120,8 @@ impl App {
         let metrics = Arc::new(Metrics::new(measured, &workers, slots.clone()));
         metrics.loaded(wall_now().unix_timestamp(), &tls);
         let journal_written = on_disk.written;
-        let (journal, heads, stored) = on_disk.start(&config, &metrics)?;
+        let events = Events::default();
+        let (journal, heads, stored) = on_disk.start(&config, &metrics, &events)?;
         let (probes, rulebook) = (Probes::new(now()), Rulebook::new(registry, policy));
         let (monitor, monitor_tasks) = Monitor::new(
             Gates::new(config.thresholds.clone(), watched, Arc::new(rulebook), now()),
@@ -137,6 +139,7 @@ impl App {
         let handles = Handles {
             monitor,
             journal,
+            events,
             metrics,
             emergency,
             slots,

@@ -10,6 +10,7 @@ use signing_core::Moment;
 use signing_core::journal::{HEADER_BYTES, Kind};
 
 use super::Make;
+use crate::events::Events;
 
 /// How far back the rate goes by which the journal fills.
 const RATE_OVER: Duration = Duration::from_mins(5);
@@ -42,6 +43,7 @@ struct Fill {
 #[derive(Debug)]
 pub struct JournalObserver {
     metrics: Arc<super::Metrics>,
+    events: Events,
 }
 
 impl AuditMetrics {
@@ -115,10 +117,10 @@ impl Fill {
 }
 
 impl JournalObserver {
-    /// One that tells `metrics`.
+    /// One that tells `metrics`, and keeps `events`.
     #[must_use]
-    pub fn new(metrics: Arc<super::Metrics>) -> Self {
-        Self { metrics }
+    pub fn new(metrics: Arc<super::Metrics>, events: Events) -> Self {
+        Self { metrics, events }
     }
 }
 
@@ -129,12 +131,17 @@ impl Observer for JournalObserver {
         }
     }
 
+    fn body(&mut self, kind: Kind, seq: u64, body: &[u8]) {
+        self.events.laid_out(kind, seq, body);
+    }
+
     fn appended(&mut self, took: Duration) {
         self.metrics.audit.append.record(took);
     }
 
     fn synced(&mut self, took: Duration) {
         self.metrics.audit.sync.record(took);
+        self.events.synced();
     }
 
     fn batch(&mut self, records: usize) {

@@ -1,6 +1,7 @@
 //! The metrics; their names stand in `metrics/names.rs`. Handles are made once; nothing here is read
 //! back to decide anything, and no label takes a caller-chosen value.
 
+mod activity;
 mod audit;
 mod breakglass;
 mod doors;
@@ -36,6 +37,7 @@ use crate::health::Health;
 use crate::workers::Worker;
 use ::audit::Journal;
 
+pub use self::activity::Activity;
 pub use self::audit::JournalObserver;
 pub use self::resets::{ResetReason, Resets};
 
@@ -108,6 +110,8 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// Connections that were reset.
     pub resets: Resets,
+    /// The same in a form that the status shows.
+    pub activity: Activity,
     slots: Slots,
     audit: AuditMetrics,
     breakglass: BreakglassMetrics,
@@ -166,6 +170,8 @@ impl Metrics {
         make.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let stages = ["queue", "upstream", "verify", "audit", "total"]
             .map(|stage| (stage, make.histogram(REQUEST_DURATION, &[("stage", stage)])));
+        let measured = signers.iter().map(|signer| (&signer.kid, signer.upstreams.as_slice()));
+        let activity = Activity::new(measured);
         let signers = signers.into_iter().map(|signer| make.signer(signer)).collect();
         let workers = workers.iter().cloned();
         let workers = workers.map(|worker| WorkerMetrics::new(&make, worker)).collect();
@@ -185,6 +191,7 @@ impl Metrics {
             handshakes_failed: make.counter(HANDSHAKES_FAILED, &[]),
             connections_refused: make.counter(CONNECTIONS_REFUSED, &[]),
             resets: Resets::new(&make),
+            activity,
             slots,
             audit: AuditMetrics::new(&make),
             breakglass: BreakglassMetrics::new(&make),
@@ -275,6 +282,7 @@ impl Metrics {
             // No call was made.
             return;
         }
+        self.activity.called(kid, upstream, evidence);
         let signer = self.signers.get(kid);
         let Some(upstream) = signer.and_then(|signer| signer.upstreams.get(upstream)) else {
             return;
@@ -299,6 +307,10 @@ impl Metrics {
     /// Counts one request to sign that came through `door`. `kid` is a registered signer's or none.
     pub fn request(&self, door: Door, kid: Option<&Kid>, result: RequestResult) {
         self.doors.request(door, result_word(result));
+        match result {
+            RequestResult::Signed => self.activity.signed(),
+            RequestResult::Refused(reason) => self.activity.refused(reason),
+        }
         let signer = kid.and_then(|kid| self.signers.get(kid));
         match (result, signer) {
             (RequestResult::Signed, Some(signer)) => signer.signed.increment(1),

@@ -2,7 +2,7 @@
 
 use signing_core::Mode;
 use signing_core::admin::{
-    Health, JournalStatus, OlderSegments, ProxyStatus, SignerHealth, UpstreamHealth,
+    Activity, Health, JournalStatus, OlderSegments, ProxyStatus, SignerHealth, UpstreamHealth,
 };
 use signing_core::gate::Extent;
 
@@ -60,11 +60,13 @@ pub(crate) fn proxy() -> ProxyStatus {
         requests_in_flight: 0,
         connections: 0,
         incident: None,
+        activity: Activity::default(),
         audit: JournalStatus {
             log: "l".to_owned(),
             size: 3,
             root: "00".to_owned(),
             directory: "/j".to_owned(),
+            queued: 0,
             set_aside_bytes: 0,
             older_segments: OlderSegments { checked: 0, of: 0, waits: None },
             sealed: false,

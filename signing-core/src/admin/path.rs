@@ -10,6 +10,8 @@ pub const UNSEAL: &str = "/v1/unseal";
 pub const RELOAD: &str = "/v1/reload";
 /// Says how all is.
 pub const STATUS: &str = "/v1/status";
+/// Says what happened lately.
+pub const EVENTS: &str = "/v1/events";
 /// Looks at the upstreams.
 pub const DOCTOR: &str = "/v1/doctor";
 /// Runs a drill.
@@ -43,8 +45,9 @@ pub const INCIDENT_ITEM: &str = "/v1/incident/item";
 pub const INCIDENT_END: &str = "/v1/incident/end";
 
 /// All of them.
-pub const ALL: [&str; 20] = [
+pub const ALL: [&str; 21] = [
     STATUS,
+    EVENTS,
     FREEZE,
     UNFREEZE,
     FLEET_FREEZE,

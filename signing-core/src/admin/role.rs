@@ -35,7 +35,7 @@ impl Role {
     #[must_use]
     pub fn may(self, asked: &str) -> bool {
         match asked {
-            path::STATUS | path::BREAKGLASS | path::INCIDENT => true,
+            path::STATUS | path::EVENTS | path::BREAKGLASS | path::INCIDENT => true,
             path::DOCTOR => self != Self::Fleet,
             path::UNFREEZE
             | path::ACTIVATE
@@ -79,6 +79,7 @@ mod tests {
             of(Role::Fleet).collect::<Vec<_>>(),
             [
                 path::STATUS,
+                path::EVENTS,
                 path::FREEZE,
                 path::FLEET_FREEZE,
                 path::FLEET_STATEMENT,
@@ -89,7 +90,7 @@ mod tests {
         );
         assert_eq!(
             of(Role::Observer).collect::<Vec<_>>(),
-            [path::STATUS, path::DOCTOR, path::BREAKGLASS, path::INCIDENT]
+            [path::STATUS, path::EVENTS, path::DOCTOR, path::BREAKGLASS, path::INCIDENT]
         );
         assert!(Role::ALL.into_iter().all(|role| !role.may("/v1/sign")));
     }

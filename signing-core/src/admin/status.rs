@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::incident::Open;
-use super::{FleetMember, Health};
+use super::{Activity, FleetMember, Health};
 use crate::breakglass::wire::KeyState;
 
 /// `GET /v1/status`: both in one object. Whoever reads it reads each part by itself, so that neither takes a
@@ -38,6 +38,9 @@ pub struct ProxyStatus {
     /// The incident that is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<Open>,
+    /// What was asked and answered since the start.
+    #[serde(default)]
+    pub activity: Activity,
     /// The journal.
     pub audit: JournalStatus,
     /// How it is in its fleet; none: it is of no fleet and holds no freeze of one.
@@ -68,6 +71,9 @@ pub struct JournalStatus {
     pub root: String,
     /// The directory of the journal.
     pub directory: String,
+    /// Records that wait to be written.
+    #[serde(default)]
+    pub queued: usize,
     /// Bytes that are kept for a full disk.
     pub set_aside_bytes: u64,
     /// How far the check of older segments is.

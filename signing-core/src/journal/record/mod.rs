@@ -100,6 +100,48 @@ kinds! {
 }
 
 impl Kind {
+    /// Whether it is an event for whoever watches: something that happened to the proxy. What each request makes, and
+    /// what the journal says of itself, would push the events out of sight.
+    #[must_use]
+    pub const fn is_event(self) -> bool {
+        match self {
+            Self::Intent
+            | Self::Signed
+            | Self::Failed
+            | Self::Withheld
+            | Self::EmergencySigned
+            | Self::Segment
+            | Self::Probes
+            | Self::SignerLog => false,
+            Self::Init
+            | Self::Start
+            | Self::Stop
+            | Self::Gate
+            | Self::Freeze
+            | Self::Unfreeze
+            | Self::Unseal
+            | Self::Reload
+            | Self::Drill
+            | Self::Refusals
+            | Self::SessionActivated
+            | Self::SessionRefused
+            | Self::EmergencyRefusals
+            | Self::SessionEnded
+            | Self::DestructionOverdue
+            | Self::KeyDestroyed
+            | Self::Unlock
+            | Self::Activation
+            | Self::BreakglassEnded
+            | Self::IncidentBegun
+            | Self::IncidentCaptured
+            | Self::IncidentItem
+            | Self::IncidentEnded
+            | Self::FleetFreeze
+            | Self::FleetUnfreeze
+            | Self::FleetLink => true,
+        }
+    }
+
     /// Reads a word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
