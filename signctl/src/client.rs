@@ -65,7 +65,12 @@ impl Reply {
 }
 
 pub(crate) fn get(socket: &Path, path: &str) -> anyhow::Result<Reply> {
-    over_socket(socket, request(Method::GET, path, "admin", Bytes::new())?, TIMEOUT)
+    get_within(socket, path, TIMEOUT)
+}
+
+/// The same, for whoever waits for another time.
+pub(crate) fn get_within(socket: &Path, path: &str, within: Duration) -> anyhow::Result<Reply> {
+    over_socket(socket, request(Method::GET, path, "admin", Bytes::new())?, within)
 }
 
 pub(crate) fn post(socket: &Path, path: &str, body: &impl Serialize) -> anyhow::Result<Reply> {

@@ -19,6 +19,7 @@ mod report;
 mod show;
 mod signers;
 mod socket;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,12 @@ enum Verb {
     /// the emergency key; what must not pass on an emergency key asks `signctl gate`.
     #[command(after_help = "Example: signctl status --json | jq .signers")]
     Status(Socket),
+    /// Show gates, upstreams, refusals, quota, journal and newest events live, in a terminal. It only looks, but for one
+    /// key: `f` freezes, after a reason is typed.
+    #[command(
+        after_help = "Example: signctl watch\n         ssh -t proxy-1 signctl watch --trail 127.0.0.1:9465"
+    )]
+    Watch(watch::Flags),
     /// Ask the health listener, as an orchestrator does; exit 0 only if healthy.
     #[command(after_help = "Example: signctl health --url http://127.0.0.1:9464/health")]
     Health {
@@ -207,6 +214,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 reply.read().map(|readiness| show::readiness(&readiness)).map_err(|_| error)
             })
         }),
+        Verb::Watch(flags) => return watch::run(flags, socket, arguments.json),
         Verb::Gate(flags) => return Ok(gate::run(flags, arguments.json)),
         Verb::Freeze { reason, .. } => {
             let freeze = Freeze { reason: reason.clone() };
@@ -289,7 +297,8 @@ impl Verb {
             | Self::Reload(socket)
             | Self::Unseal { socket, .. }
             | Self::Doctor(socket)
-            | Self::Drill(drill::Flags { socket, .. }) => socket.or(before),
+            | Self::Drill(drill::Flags { socket, .. })
+            | Self::Watch(watch::Flags { socket, .. }) => socket.or(before),
             Self::Breakglass(flags) => flags.socket(before),
             Self::Incident(flags) => flags.socket(before),
             Self::Recover(flags) => flags.socket.or(before),

@@ -50,6 +50,7 @@ pub mod proxy;
 pub mod scratch;
 pub mod softhsm;
 pub mod strace;
+pub mod tmux;
 pub mod tokens;
 pub mod trace;
 pub mod trail;

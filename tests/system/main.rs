@@ -118,6 +118,7 @@ mod trail;
 mod unread;
 mod usage;
 mod verify_any;
+mod watch;
 
 /// The one caller of most tests.
 const ALICE: &str = "spiffe://test/alice";

@@ -40,6 +40,7 @@ enum Unread {
 /// each run.
 const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl status", "--socket SOCKET", "", Unread::Quietly),
+    ("signctl watch", "--socket SOCKET", "", Unread::Silent(1)),
     ("signctl health", "--url http://METRICS/health", "", Unread::Quietly),
     ("signctl gate", "--url http://METRICS", "", Unread::With(0)),
     ("signctl gate", "--url http://METRICS --json", "", Unread::With(0)),

@@ -61,6 +61,7 @@ fn what_cannot_be_read_of_a_command_line_is_64_in_every_verb_of_every_program() 
 fn only_a_verb_that_asks_the_admin_socket_takes_it() {
     const ASK: [&str; 18] = [
         "signctl status",
+        "signctl watch",
         "signctl freeze",
         "signctl unfreeze",
         "signctl reload",

@@ -46,7 +46,7 @@ pub(super) fn in_health(health: &Health) -> Option<String> {
 }
 
 /// Emergency keys that are to be destroyed, and a signer that is not there.
-pub(super) fn keys(proxy: &ProxyStatus) -> Vec<String> {
+pub(crate) fn keys(proxy: &ProxyStatus) -> Vec<String> {
     let there =
         proxy.emergency_keys.iter().flatten().filter(|key| key.state != KeyState::Destroyed);
     let due = there.filter_map(|EmergencyKey { kid, destruction_due, destruction_overdue, .. }| {

@@ -17,6 +17,8 @@ use text::counted;
 
 use crate::client::Reply;
 
+pub(crate) use emergency::keys as emergency_keys;
+
 /// What is said of an answer, and whether it is a good one.
 pub(crate) struct Said {
     pub(crate) words: String,
@@ -110,7 +112,7 @@ pub(crate) fn conditions(all: &[Condition]) -> Vec<String> {
 }
 
 /// What is out, for how long, and when that is long enough for break-glass.
-fn outage(signers: &[SignerHealth], min: u64) -> Vec<String> {
+pub(crate) fn outage(signers: &[SignerHealth], min: u64) -> Vec<String> {
     let line = |signer: &SignerHealth| {
         let (kid, out) = (&signer.signer_kid, signer.outage_s?);
         let counts = signer.outage_counts == Some(true);
@@ -221,7 +223,7 @@ pub(crate) fn drilled(report: &DrillReport) -> Said {
     Said { words, is_good: report.ok }
 }
 
-fn verdict(health: &Health) -> String {
+pub(crate) fn verdict(health: &Health) -> String {
     match (health.ok, health.outage) {
         // Something is out, and nobody is refused for it.
         (true, Extent::Partial) => "signing, PARTIAL outage".to_owned(),
@@ -230,7 +232,7 @@ fn verdict(health: &Health) -> String {
     }
 }
 
-fn signers(signers: &[SignerHealth]) -> String {
+pub(crate) fn signers(signers: &[SignerHealth]) -> String {
     let mut rows = vec![["SIGNER", "GATE", "FOR", "UPSTREAM", "WHY"].map(str::to_owned).to_vec()];
     rows.extend(signers.iter().flat_map(|signer| {
         let upstreams = &signer.upstreams;
