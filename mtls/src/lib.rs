@@ -13,6 +13,7 @@ mod names;
 mod notes;
 mod points;
 mod revocation;
+mod stamp;
 mod terms;
 mod verifier;
 
@@ -35,6 +36,7 @@ use verifier::ClientVerifier;
 pub use dated::Dated;
 pub use list::revokes_all_that_it_lists;
 pub use names::caller;
+pub use stamp::Stamp;
 pub use verifier::handshake;
 
 /// What the data plane's TLS is made of: the configuration's `[server.tls]`.
@@ -50,6 +52,8 @@ pub struct Files {
     pub client_crl_files: Vec<PathBuf>,
     /// Whether TLS 1.2 (AEAD suites) is taken besides 1.3.
     pub tls12: bool,
+    /// Whether files that are swapped are read without an order.
+    pub watch: bool,
 }
 
 /// The server's TLS, ready to accept.
@@ -59,6 +63,8 @@ pub struct ServerTls {
     pub config: Arc<ServerConfig>,
     verifier: Arc<ClientVerifier>,
     tls12: bool,
+    is_watched: bool,
+    stamp: Stamp,
     certificate: Dated,
     authorities: Vec<Dated>,
     revocation_lists: Vec<Dated>,
@@ -70,6 +76,8 @@ impl ServerTls {
     /// # Errors
     /// Every mistake at once, each a sentence with key, file and fix.
     pub fn load(files: &Files, now: OffsetDateTime) -> Result<Self, Vec<String>> {
+        // Before all reading: what is swapped meanwhile looks otherwise afterwards, and is read again.
+        let stamp = Stamp::of(files);
         let mut mistakes = Vec::new();
         let mut mistaken = |found: String| mistakes.push(found);
         let chain = certificates("server.tls.certificate_file", &files.certificate_file);
@@ -125,11 +133,25 @@ impl ServerTls {
         Ok(Self {
             config: Arc::new(config),
             tls12: files.tls12,
+            is_watched: files.watch,
+            stamp,
             certificate,
             authorities: verifier.anchors().dated(),
             revocation_lists: lists::dated(verifier.revocation()),
             verifier,
         })
+    }
+
+    /// How the files looked before they were read.
+    #[must_use]
+    pub fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// Whether files that are swapped are read without an order.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.is_watched
     }
 
     /// When the server's own certificate counts.

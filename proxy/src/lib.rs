@@ -26,4 +26,5 @@ mod peer_address;
 pub mod reload;
 pub mod server;
 pub mod sign;
+pub mod tls_watch;
 pub mod workers;

@@ -56,6 +56,8 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     /// Why the newest reload changed nothing, if it did not.
     refusal: ArcSwapOption<String>,
+    /// Why the files of `[server.tls]` that are there now are not in force, if that is to be said.
+    certificates_refusal: ArcSwapOption<String>,
 }
 
 /// What a reload did.
@@ -111,6 +113,7 @@ impl Reloader {
             audit_key,
             metrics: Arc::clone(&handles.metrics),
             refusal: ArcSwapOption::empty(),
+            certificates_refusal: ArcSwapOption::empty(),
         }
     }
 
@@ -118,6 +121,17 @@ impl Reloader {
     #[must_use]
     pub fn refusal(&self) -> Option<Arc<String>> {
         self.refusal.load_full()
+    }
+
+    /// Why the files of `[server.tls]` that are there now are not in force, if that is to be said.
+    #[must_use]
+    pub fn certificates_refusal(&self) -> Option<Arc<String>> {
+        self.certificates_refusal.load_full()
+    }
+
+    /// Says so from now on; None: they are in force, or may be soon.
+    pub fn certificates_refused(&self, why: Option<String>) {
+        self.certificates_refusal.store(why.map(Arc::new));
     }
 
     /// How many configurations were in force since the start.
@@ -136,6 +150,52 @@ impl Reloader {
             ReloadError::Mistakes(ConfigError { file, mistakes: vec![error.to_string()] })
         };
         tokio::spawn(async move { self.finish(&by).await }).await.map_err(died)?
+    }
+
+    /// The files of `[server.tls]` of the configuration in force.
+    ///
+    /// # Errors
+    /// [`ReloadError::Busy`].
+    pub async fn certificate_files(&self) -> Result<mtls::Files, ReloadError> {
+        let waited = tokio::time::timeout(READ_MAX, self.running.lock()).await;
+        Ok(waited.map_err(|_| ReloadError::Busy)?.server.tls.clone())
+    }
+
+    /// Puts what was read of these files in force, and nothing else: a configuration that somebody is editing is not put
+    /// in force by a certificate that renews.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; nothing changed then.
+    pub async fn take_certificates(
+        &self,
+        files: &mtls::Files,
+        read: Result<ServerTls, Vec<String>>,
+        by: &str,
+    ) -> Result<(), ReloadError> {
+        let tls = read.map_err(|mistakes| self.mistaken(mistakes))?;
+        let waited = tokio::time::timeout(READ_MAX, self.running.lock()).await;
+        let running = waited.map_err(|_| ReloadError::Busy)?;
+        if running.server.tls != *files {
+            // A reload came in between, which names others and has read them.
+            return Err(ReloadError::Busy);
+        }
+        // Dying from here on leaves nothing behind: the next start reads the files whole.
+        self.record(by, self.generation()).await.map_err(ReloadError::Unrecorded)?;
+        let connections_cut = self.put_in_force(tls).await;
+        self.metrics.tls(&self.tls.load());
+        tracing::warn!(target: "admin", by, connections_cut, "certificates reloaded");
+        Ok(())
+    }
+
+    /// Puts TLS material in force; returns how many clients were in that it does not let in.
+    async fn put_in_force(&self, tls: ServerTls) -> usize {
+        // In this order: whoever shakes hands in between is found on the list, or finds this.
+        let tls = Arc::new(tls);
+        self.tls.store(Arc::clone(&tls));
+        // Many certificates take a while; the monitor shares the thread that asks.
+        let connections = self.connections.clone();
+        let cutting = move || connections.cut_those_not_let_in(&tls, wall_now());
+        tokio::task::spawn_blocking(cutting).await.unwrap_or_default()
     }
 
     async fn finish(&self, by: &str) -> Result<Reloaded, ReloadError> {
@@ -190,13 +250,7 @@ impl Reloader {
         let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
         let touched = self.monitor.reload(Arc::new(next), thresholds, probe).await?;
         self.rates.replace(&config.caller_rates);
-        // In this order: whoever shakes hands in between is found on the list, or finds this.
-        let tls = Arc::new(tls);
-        self.tls.store(Arc::clone(&tls));
-        // Many certificates take a while; the monitor shares the thread that asks.
-        let connections = self.connections.clone();
-        let cutting = move || connections.cut_those_not_let_in(&tls, wall_now());
-        let mut connections_cut = tokio::task::spawn_blocking(cutting).await.unwrap_or_default();
+        let mut connections_cut = self.put_in_force(tls).await;
         if !touched.is_empty() {
             // What is in flight with them is withheld; what has left does not arrive later either.
             connections_cut += self.connections.settle().await;
@@ -244,19 +298,22 @@ impl Reloader {
 
 /// One sentence about a reload that was refused; `signctl reload` lists every mistake.
 fn refusal(error: &ReloadError, by: &str) -> String {
-    let at = rfc3339(wall_now());
-    let why = match error {
-        ReloadError::Mistakes(ConfigError { mistakes, .. }) => match mistakes.as_slice() {
-            [] => "the configuration cannot be read".to_owned(),
-            [only] => only.clone(),
-            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
-        },
-        ReloadError::Busy
-        | ReloadError::TooSlow
-        | ReloadError::Unrecorded(_)
-        | ReloadError::Gone(_) => error.to_string(),
-    };
+    let (at, why) = (rfc3339(wall_now()), error.in_short());
     format!("the reload at {at} by {by} was refused: {why}")
+}
+
+impl ReloadError {
+    /// One sentence; of many mistakes the first.
+    pub(crate) fn in_short(&self) -> String {
+        match self {
+            Self::Mistakes(ConfigError { mistakes, .. }) => match mistakes.as_slice() {
+                [] => "the configuration cannot be read".to_owned(),
+                [only] => only.clone(),
+                [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+            },
+            Self::Busy | Self::TooSlow | Self::Unrecorded(_) | Self::Gone(_) => self.to_string(),
+        }
+    }
 }
 
 fn words(kids: &[Kid]) -> String {

@@ -113,6 +113,7 @@ mod start_pages;
 mod state_file;
 mod systemd;
 mod tidy;
+mod tls_watch;
 mod traces;
 mod trail;
 mod unread;

@@ -4,7 +4,9 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, mpsc};
 
+use arc_swap::ArcSwap;
 use host::socket::Bound;
+use mtls::ServerTls;
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 
@@ -15,7 +17,9 @@ use crate::breakglass::{self, Breakglass};
 use crate::conditions::{self, Conditions, Sources};
 use crate::monitor::{MonitorTasks, Stops};
 use crate::observe::{self, Observed};
+use crate::reload::Reloader;
 use crate::server::{self, Connections};
+use crate::tls_watch;
 
 /// The admin thread: monitor, admin socket, metrics and health, on a runtime of
 /// their own, so that they answer when the data plane is saturated.
@@ -29,6 +33,8 @@ pub(super) struct AdminThread {
     pub(super) recorder: Recorder,
     /// What was released before a stop ends with it.
     pub(super) settling: (Connections, watch::Receiver<Stops>),
+    /// The TLS material in force, and who reads its files again.
+    pub(super) certificates: (Arc<ArcSwap<ServerTls>>, Arc<Reloader>),
     /// Where break-glass is configured.
     pub(super) keeping: Option<(Arc<Breakglass>, tokio::sync::mpsc::Receiver<Notice>)>,
 }
@@ -58,6 +64,8 @@ impl AdminThread {
                 let recording = tokio::spawn(async move { recorder.record_for_ever().await });
                 let (connections, stops) = self.settling;
                 let settling = tokio::spawn(server::settle_after_stops(connections, stops));
+                let (tls, reloader) = self.certificates;
+                let renewing = tokio::spawn(tls_watch::watch(tls, reloader));
                 let keeping = tokio::spawn(async move {
                     if let Some((breakglass, notices)) = self.keeping {
                         breakglass::keep(breakglass, notices).await;
@@ -74,6 +82,7 @@ impl AdminThread {
                     _ = watching => {}
                     _ = recording => {}
                     _ = settling => {}
+                    _ = renewing => {}
                     _ = keeping => {}
                 }
                 tracing::error!("a task of the admin thread died");

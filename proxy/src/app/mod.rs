@@ -161,6 +161,7 @@ impl App {
             Sources::new(&handles, Arc::clone(&tls), Arc::clone(&reloader), log, journal_written);
         let drills = Arc::new(Drills::new(&handles, &served));
         let room = Arc::new(SigningRoom::new(&handles, served, data.handle().clone()));
+        let certificates = (Arc::clone(&tls), Arc::clone(&reloader));
         let plane = DataPlane::new(&handles, &config.server, Arc::clone(&room), tls, rates);
         let breakglass = Arc::new(Breakglass::new(&handles, config.breakglass.min_outage));
         let doctor = Doctor::new(&handles, patients, probes.clone());
@@ -189,6 +190,7 @@ impl App {
             observed: Arc::new(Observed::new(&handles)),
             recorder: recorder.clone(),
             settling: (handles.connections.clone(), handles.monitor.stops()),
+            certificates,
             keeping: notices.map(|notices| (breakglass, notices)),
         }
         .start()?;

@@ -160,6 +160,21 @@ pub(super) fn log(state: LogState) -> Verdict {
     }
 }
 
+/// The certificates before are in force; the day they expire is another component's.
+pub(super) fn tls_files(refused: Option<&str>) -> Verdict {
+    let component = Component::TlsFiles;
+    match refused {
+        Some(why) => Verdict::degraded(
+            component,
+            format!(
+                "the files of [server.tls] were swapped and cannot be used: {why}; the files before are in force; \
+                 put good ones there, they are read by themselves"
+            ),
+        ),
+        None => Verdict::ok(component),
+    }
+}
+
 pub(super) fn reload(refused: Option<&str>) -> Verdict {
     let component = Component::Reload;
     match refused {
@@ -295,6 +310,7 @@ mod tests {
             emergency_signer(Some(false), Some("its log is another")),
             log(LogState::Failing("broken pipe".to_owned())),
             log(LogState::Stuck(7)),
+            tls_files(Some("no key")),
             reload(Some("refused")),
         ] {
             assert_eq!(verdict.level, Level::Degraded, "{verdict:?}");

@@ -33,6 +33,8 @@ pub enum Component {
     Fleet,
     /// Where log lines go.
     Log,
+    /// The files of `[server.tls]` that are there now.
+    TlsFiles,
     /// The newest reload of the configuration.
     Reload,
     /// The wall clock.
@@ -62,7 +64,7 @@ pub struct Conditions {
 
 impl Component {
     /// Every component, in the order in which they are shown.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ServerCertificate,
         Self::ClientAuthorities,
         Self::RevocationLists,
@@ -70,6 +72,7 @@ impl Component {
         Self::EmergencySigner,
         Self::Fleet,
         Self::Log,
+        Self::TlsFiles,
         Self::Reload,
         Self::Clock,
     ];
@@ -85,6 +88,7 @@ impl Component {
             Self::EmergencySigner => "emergency_signer",
             Self::Fleet => "fleet",
             Self::Log => "log",
+            Self::TlsFiles => "tls_files",
             Self::Reload => "reload",
             Self::Clock => "clock",
         }

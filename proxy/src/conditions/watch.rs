@@ -97,6 +97,7 @@ fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Op
     let set = (wall - start.wall).checked_sub(awake).unwrap_or(time::Duration::MAX);
     let lost = conditions.admin_socket_lost.load();
     let refused = sources.reloader.refusal();
+    let refused_files = sources.reloader.certificates_refusal();
     let refused_log = sources.emergency.heads().and_then(Heads::refused);
     let verdicts = [
         judge::server_certificate(tls.certificate(), wall),
@@ -106,6 +107,7 @@ fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Op
         judge::emergency_signer(connected, refused_log.as_ref().map(|log| log.why.as_str())),
         judge::fleet(&sources.monitor.fleet(), now()),
         judge::log(sources.log.state()),
+        judge::tls_files(refused_files.as_deref().map(String::as_str)),
         judge::reload(refused.as_deref().map(String::as_str)),
         judge::clock(wall, sources.journal_written, set),
     ];

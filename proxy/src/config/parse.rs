@@ -224,6 +224,7 @@ impl Reader<'_> {
                 .map(|file| self.directory.join(file))
                 .collect(),
             tls12: section.flag("tls12", false),
+            watch: section.flag("watch", true),
         };
         section.finish();
         tls

@@ -348,10 +348,16 @@ impl Metrics {
     /// certificates and lists expire.
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^52")]
     pub fn loaded(&self, at: i64, tls: &ServerTls) {
-        self.certificate_expiry.set(tls.certificate().ends.unix_timestamp() as f64);
-        self.tls.store(Arc::new(tls::samples(tls)));
+        self.tls(tls);
         self.reload_successful.set(1.0);
         self.reload_success_at.set(at as f64);
+    }
+
+    /// Shows when the certificates and lists in force expire.
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^52")]
+    pub fn tls(&self, tls: &ServerTls) {
+        self.certificate_expiry.set(tls.certificate().ends.unix_timestamp() as f64);
+        self.tls.store(Arc::new(tls::samples(tls)));
     }
 
     /// Shows that a reload was refused.

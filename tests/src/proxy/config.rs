@@ -18,13 +18,15 @@ impl ProxyBuilder<'_> {
             "[deployment]\nname = \"test\"\nenvironment = \"test\"\n\
              [server]\nlisten = \"127.0.0.1:0\"\n{}\n\
              [server.tls]\ncertificate_file = \"server.pem\"\nprivate_key_file = \"server.key\"\n\
-             client_ca_file = \"ca.pem\"\n{}\n\
+             client_ca_file = \"ca.pem\"\n{}{}\n\
              [metrics]\nlisten = \"127.0.0.1:0\"\n\
              [admin]\nsocket = \"admin.sock\"\nallowed_uids = [{}]\n{}\n\
              [state]\ndir = \"state\"\n\
              [audit]\ndir = \"{}\"\nkey_file = \"audit.key\"\nsegment_bytes = {}\n{}\n\
              [registry]\nfile = \"signers.json\"\n[gate]\n{}\n[breakglass]\n{}\n{}\n",
             self.server,
+            // A test says itself when files are read again.
+            if self.watches_tls { "" } else { "watch = false\n" },
             self.tls,
             nix::unistd::geteuid(),
             self.admin,

@@ -35,6 +35,7 @@ pub struct ProxyBuilder<'w> {
     server: String,
     local: String,
     tls: String,
+    watches_tls: bool,
     admin: String,
     gate: String,
     audit: String,
@@ -97,6 +98,7 @@ impl<'w> ProxyBuilder<'w> {
             server: String::new(),
             local: String::new(),
             tls: String::new(),
+            watches_tls: false,
             admin: String::new(),
             gate: GATE.to_owned(),
             audit: String::new(),
@@ -184,6 +186,13 @@ impl<'w> ProxyBuilder<'w> {
     #[must_use]
     pub fn tls(mut self, lines: &str) -> Self {
         self.tls = lines.to_owned();
+        self
+    }
+
+    /// Leaves the watch over the files of `[server.tls]` on, as it is by default.
+    #[must_use]
+    pub fn watches_tls(mut self) -> Self {
+        self.watches_tls = true;
         self
     }
 
