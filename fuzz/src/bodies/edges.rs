@@ -4,6 +4,8 @@ use std::str::from_utf8;
 
 use http::{Request, Uri};
 use serde_json::Value;
+use signctl::cloudtrail::event::{self, Event, Logged};
+use signctl::cloudtrail::read::{NotRead, RECORD_MAX_BYTES, records};
 use signctl::endpoint::{self, Verdict};
 use signctl::failure::Failure;
 use signctl::judge::judge;
@@ -118,4 +120,19 @@ pub(super) fn aws_signature(bytes: &[u8]) {
         assert!(!holds, "a secret that nobody has made it");
         assert!((1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
     }
+}
+
+/// A file of CloudTrail: each record is within its bound, and what is read of one reads the same after it was sorted.
+pub(super) fn cloudtrail(bytes: &[u8]) {
+    let _ = records(bytes, |record| {
+        assert!(!record.is_empty() && record.len() <= RECORD_MAX_BYTES);
+        if let Ok(Logged::Sign(event)) = event::read(record) {
+            assert!(event.principal.len() <= 256 && event.agent.len() <= 256);
+            assert!(event.attempt.is_none_or(|attempt| attempt.number > 0));
+            let kept = serde_json::to_vec(&event).unwrap();
+            let again: Event = signing_core::json::from_slice(&kept).unwrap();
+            assert_eq!(again, *event);
+        }
+        Ok::<_, NotRead>(())
+    });
 }

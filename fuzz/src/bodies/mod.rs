@@ -28,7 +28,7 @@ use signing_proxy::sign::request_context::{self, RequestContext};
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const ALL: [(&str, Body); 27] = [
+pub const ALL: [(&str, Body); 28] = [
     ("sign_body", sign_body),
     ("verify_body", verify_body),
     ("registry", registry),
@@ -55,6 +55,7 @@ pub const ALL: [(&str, Body); 27] = [
     ("admin_body", edges::admin_body),
     ("resource", edges::resource),
     ("gate_answer", edges::gate_answer),
+    ("cloudtrail", edges::cloudtrail),
     ("upstream_date", edges::upstream_date),
 ];
 
