@@ -66,7 +66,7 @@ pub use deaf::{Deaf, Deafness};
 pub use fault_proxy::{FaultProxy, Trouble};
 pub use imds::Imds;
 pub use journal::{Exchange, Tail};
-pub use kms::{Fault, Key, Kind, Kms, Operation, Received};
+pub use kms::{Fault, Key, Kind, Kms, Logged, Operation, Received};
 pub use ministack::Ministack;
 pub use pki::{Certificate, List, Pki, Point, Profile};
 pub use process::Process;

@@ -73,6 +73,7 @@ mod journal_faults;
 mod journal_tools;
 mod key_forms;
 mod kms_door;
+mod kms_log;
 mod later;
 mod limits;
 mod links;

@@ -74,6 +74,12 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
         Unread::Silent(1),
     ),
     (
+        "signctl audit reconcile",
+        "--journal dev/journal --signers dev/signers.json --cloudtrail nowhere",
+        "",
+        Unread::With(1),
+    ),
+    (
         "signctl audit prune",
         "--journal dev/journal --signers signers.json --database-url postgres://u@%2Fnowhere/d",
         "",

@@ -3,6 +3,7 @@
 mod each;
 mod export;
 mod key;
+mod kms_log;
 mod newest;
 mod prune;
 mod reconcile;
@@ -89,11 +90,13 @@ enum Verb {
                       signctl audit used --since 2026-11-26T05:15:00Z --json"
     )]
     Used(used::Flags),
-    /// Hold the journals against each other and against the rows that signing-trail wrote; exit 0 only if
-    /// every record has its row, as it is in the journal, and no row is of anything else.
+    /// Hold the journals against each other, against the rows that signing-trail wrote, and against KMS's own log
+    /// (CloudTrail). Exit 0 only if every record has its row, as it is in the journal, no row is of anything else,
+    /// and nobody signed with our keys around the journals.
     #[command(
         after_help = "Example: signctl audit reconcile --database-url postgres://auditor@db/audit --signers signers.json\n         \
-                      signctl audit reconcile --database-url postgres://auditor@db/audit --signers signers.json --with /var/lib/breakglass-signer/journal"
+                      signctl audit reconcile --signers signers.json --cloudtrail AWSLogs --config /etc/signing-proxy/signing-proxy.toml\n         \
+                      signctl audit reconcile --signers signers.json --cloudtrail logs/*.json.gz --also /mnt/copy-of-b --key arn:aws:kms:eu-central-1:111122223333:key/mrk-9f8e"
     )]
     Reconcile(reconcile::Flags),
     /// Say which of the oldest segments of the proxy's journal may go, and with --remove remove them: whole, and

@@ -10,6 +10,7 @@ use host::out;
 use serde_json::json;
 
 use super::reconcile::Held;
+use crate::database::Database;
 
 /// What may go.
 #[derive(clap::Args)]
@@ -22,10 +23,12 @@ pub(super) struct Flags {
     keep: u32,
     #[command(flatten)]
     rows: Held,
+    #[command(flatten)]
+    database: Database,
 }
 
 pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
-    let (found, covered) = flags.rows.proxys(journal)?;
+    let (found, covered) = flags.rows.proxys(journal, &flags.database)?;
     if found.gaps > 0 {
         bail!(
             "nothing is removed: the database and the journal differ ({} times; {}); `signctl audit reconcile` \

@@ -1,14 +1,16 @@
-//! `signctl audit reconcile`: journal = the other journal = rows.
+//! `signctl audit reconcile`: journal = the other journal = rows, and nobody signed around the journals by KMS's own
+//! log.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use audit::compare::compare;
 use audit::verify::{Options, verify};
 use host::out;
 use serde_json::{Value, json};
+use signctl::cloudtrail::report::Report;
 use signing_core::Registry;
 use signing_core::journal::AuditKeys;
 use tokio::runtime::Runtime;
@@ -18,11 +20,14 @@ use trail::postgres::{Place, positions, read};
 use trail::reconcile::{Found, Rows};
 use trail::source::{Source, look};
 
+use super::kms_log::{self, KmsLog};
 use super::registry;
 use crate::database::{Database, Table, runtime};
 
 /// How often it looks for rows that it waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long it waits, unless somebody says otherwise.
+const WAIT_S: u64 = 10;
 /// Rows that are read at once.
 const ROWS_MAX: usize = 1_000;
 
@@ -33,20 +38,24 @@ pub(super) struct Flags {
     #[arg(long, value_name = "DIR")]
     with: Option<PathBuf>,
     #[command(flatten)]
-    rows: Held,
+    held: Held,
+    #[command(flatten)]
+    database: Option<Database>,
+    #[command(flatten)]
+    kms_log: KmsLog,
+    #[command(flatten)]
+    reach: kms_log::Reach,
 }
 
-/// The rows that journals are held against, and whose word counts.
+/// How journals are held against rows, and whose word counts.
 #[derive(clap::Args)]
 pub(super) struct Held {
     /// The registry that holds the audit keys.
     #[arg(long, value_name = "FILE")]
     signers: PathBuf,
     /// How long to wait for the rows of what is in the journals now; 0 compares what is there.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = WAIT_S)]
     wait: u64,
-    #[command(flatten)]
-    database: Database,
     #[command(flatten)]
     table: Table,
 }
@@ -58,13 +67,32 @@ struct Journal<'p> {
 }
 
 pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
+    if flags.database.is_none() && !flags.kms_log.is_given() {
+        bail!("nothing to hold the journals against: name --database-url, --cloudtrail or both");
+    }
     let signer = flags.with.as_deref().map(|path| Journal { owner: Owner::Signer, path });
     let proxy = Journal { owner: Owner::Proxy, path: journal };
-    let (found, _) = flags.rows.hold(&[proxy].into_iter().chain(signer).collect::<Vec<_>>())?;
+    let journals: Vec<_> = [proxy].into_iter().chain(signer).collect();
+    let registry = registry(&flags.held.signers)?;
+    let mut found = Found::default();
+    sound(&registry, &journals, &mut found)?;
+    if let Some(database) = &flags.database {
+        flags.held.hold(database, &registry, &journals, &mut found)?;
+    }
+    let mut kms = None;
+    if flags.kms_log.is_given() {
+        for path in flags.kms_log.also() {
+            Journal { owner: Owner::Proxy, path }.is_sound(&registry, &mut found)?;
+        }
+        let place = flags.database.as_ref().map(|database| database.place(&flags.held.table));
+        let (signer, reach) = (flags.with.as_deref(), flags.reach.seconds());
+        kms = Some(flags.kms_log.compare((journal, signer), place.transpose()?.as_ref(), reach)?);
+    }
+    let is_good = found.gaps == 0 && kms.as_ref().is_none_or(Report::is_good);
     if as_json {
-        let is_whole = found.gaps == 0;
+        let kms = kms.as_ref().map(Report::to_json);
         out::report_json(&json!({
-            "ok": is_whole, "matched": found.matched, "gaps": found.gaps, "gap": found.named,
+            "ok": is_good, "matched": found.matched, "gaps": found.gaps, "gap": found.named, "kms": kms,
         }))?;
     } else {
         let mut lines: Vec<_> = found.named.iter().map(|what| format!("GAP: {what}")).collect();
@@ -72,35 +100,54 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
         if found.gaps > named {
             lines.push(format!("and {} more", found.gaps - named));
         }
-        let verdict = if found.gaps == 0 { "no gap" } else { "NOT WHOLE" };
-        lines.push(format!("{verdict}: {} rows are as the journals say", found.matched));
+        if flags.database.is_some() || found.gaps > 0 {
+            let verdict = if found.gaps == 0 { "no gap" } else { "NOT WHOLE" };
+            lines.push(format!("{verdict}: {} rows are as the journals say", found.matched));
+        }
+        lines.extend(kms.iter().flat_map(Report::lines));
         out::report(&text::lines(&lines.join("\n")))?;
     }
-    Ok(if found.gaps == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether the journals are as they were written, and name each other rightly.
+fn sound(registry: &Registry, journals: &[Journal<'_>], found: &mut Found) -> anyhow::Result<()> {
+    for journal in journals {
+        journal.is_sound(registry, found)?;
+    }
+    if let [proxy, signer] = journals {
+        each_names_the_other(proxy.path, signer.path, found)?;
+    }
+    Ok(())
 }
 
 impl Held {
     /// What is found when the proxy's journal alone is held against its rows, and up to which record the
     /// rows hold it.
-    pub(super) fn proxys(&self, journal: &Path) -> anyhow::Result<(Found, u64)> {
+    pub(super) fn proxys(
+        &self,
+        journal: &Path,
+        database: &Database,
+    ) -> anyhow::Result<(Found, u64)> {
         let journal = Journal { owner: Owner::Proxy, path: journal };
-        let (found, positions) = self.hold(std::slice::from_ref(&journal))?;
+        let (registry, mut found) = (registry(&self.signers)?, Found::default());
+        let journals = std::slice::from_ref(&journal);
+        sound(&registry, journals, &mut found)?;
+        let positions = self.hold(database, &registry, journals, &mut found)?;
         let covered = journal.known(&positions).map_or(0, |position| position.covered);
         Ok((found, covered))
     }
 
-    fn hold(&self, journals: &[Journal<'_>]) -> anyhow::Result<(Found, Vec<(String, Position)>)> {
-        let registry = registry(&self.signers)?;
-        let mut found = Found::default();
-        for journal in journals {
-            journal.is_sound(&registry, &mut found)?;
-        }
-        if let [proxy, signer] = journals {
-            each_names_the_other(proxy.path, signer.path, &mut found)?;
-        }
-        let place = self.database.place(&self.table)?;
+    fn hold(
+        &self,
+        database: &Database,
+        registry: &Registry,
+        journals: &[Journal<'_>],
+        found: &mut Found,
+    ) -> anyhow::Result<Vec<(String, Position)>> {
+        let place = database.place(&self.table)?;
         let runtime = runtime()?;
-        let targets = self.arrival(&runtime, &place, journals, &registry)?;
+        let targets = self.arrival(&runtime, &place, journals, registry)?;
         // The rows first: what is shipped from here on is not asked for.
         let mut rows = Rows::default();
         let reading = runtime.block_on(read(
@@ -115,10 +162,10 @@ impl Held {
         let positions = reading.positions;
         let mut logs = Vec::new();
         for (journal, target) in journals.iter().zip(targets) {
-            logs.push(journal.against(&registry, &mut rows, &positions, target, &mut found)?);
+            logs.push(journal.against(registry, &mut rows, &positions, target, found)?);
         }
-        rows.finish(&logs, &mut found);
-        Ok((found, positions))
+        rows.finish(&logs, found);
+        Ok(positions)
     }
 
     /// Waits a while until the rows hold what the journals hold now: the trail is a moment behind. What

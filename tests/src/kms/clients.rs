@@ -40,7 +40,7 @@ impl Clients {
 }
 
 /// `Authorization: AWS4-HMAC-SHA256 Credential=KEY/...`
-fn access_key(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn access_key(headers: &HeaderMap) -> Option<&str> {
     let authorization = headers.get("authorization")?.to_str().ok()?;
     authorization.split_once("Credential=")?.1.split('/').next()
 }

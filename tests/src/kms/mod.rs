@@ -4,6 +4,7 @@
 
 mod answers;
 mod clients;
+mod cloudtrail;
 mod cut;
 mod pair;
 mod received;
@@ -25,12 +26,12 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 use answers::{answer, error, with_id};
-use clients::Clients;
+use clients::{Clients, access_key};
 use pair::Pair;
 use received::Log;
 
 pub use pair::Kind;
-pub use received::{Operation, Received};
+pub use received::{Logged, Operation, Received};
 
 /// What goes wrong with an operation of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,10 +184,14 @@ impl Kms {
         let Some(operation) = Operation::of(&head.headers) else {
             return Ok(error("UnknownOperationException", 400));
         };
-        let id = held.log.take(operation, &head.headers);
+        let who = access_key(&head.headers).unwrap_or_default();
+        let (number, id) = held.log.take(operation, &head.headers, who);
         match refused {
-            Some(code) => Ok(with_id(error(code, 400), &id)),
-            None => Ok(with_id(held.respond(operation, &input).await?, &id)),
+            Some(code) => {
+                held.log.end(number, Logged::Refused(code));
+                Ok(with_id(error(code, 400), &id))
+            }
+            None => Ok(with_id(held.respond(operation, &input, number).await?, &id)),
         }
     }
 }
@@ -196,9 +201,22 @@ impl Held {
         &self,
         operation: Operation,
         input: &Value,
+        number: u64,
     ) -> io::Result<Response<Full<Bytes>>> {
         *self.calls.lock().unwrap().entry(operation).or_default() += 1;
         let fault = self.faults.lock().unwrap().get(&operation).cloned();
+        let answered = match operation {
+            Operation::Sign => sign(self, input, fault.as_ref()),
+            Operation::GetPublicKey => Ok(public_key(self)),
+            Operation::DescribeKey => Ok(description(self)),
+        };
+        // Before the answer is late or lost.
+        let logged = match (&fault, &answered) {
+            (Some(Fault::Reset | Fault::NotJson | Fault::Bare503), _) => Logged::Nothing,
+            (Some(Fault::Error(code, _)), _) | (_, Err(code)) => Logged::Refused(code),
+            (_, Ok(_)) => Logged::Done,
+        };
+        self.log.end(number, logged);
         match &fault {
             Some(Fault::Error(code, status)) => return Ok(error(code, *status)),
             Some(Fault::Latency(latency)) => tokio::time::sleep(*latency).await,
@@ -209,11 +227,6 @@ impl Held {
             Some(Fault::Bare503) => return Ok(answer(503, Bytes::new())),
             _ => {}
         }
-        let answered = match operation {
-            Operation::Sign => sign(self, input, fault.as_ref()),
-            Operation::GetPublicKey => Ok(public_key(self)),
-            Operation::DescribeKey => Ok(description(self)),
-        };
         let body = match answered {
             Ok(body) => body,
             Err(code) => return Ok(error(code, 400)),
