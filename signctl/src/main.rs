@@ -16,6 +16,7 @@ mod incident;
 mod receipt;
 mod recover;
 mod report;
+mod scope;
 mod show;
 mod signers;
 mod socket;

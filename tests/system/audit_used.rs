@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use system_tests::{Kind, World};
+use system_tests::{Fault, Kind, World, journal};
 
 use crate::ALICE;
 use crate::audit_tools::audit;
@@ -52,4 +52,22 @@ async fn what_was_used_since_an_incident_began_is_named_and_what_was_used_before
     assert_eq!(names(&all, "caller").len(), 2, "{all}");
     let (code, _, errors) = audit(&journal, &["used", "--incident", "INC-2"]);
     assert!(code == 1 && errors.contains("no beginning of INC-2"), "{errors}");
+}
+
+#[tokio::test]
+async fn an_incident_began_with_its_outage_for_credentials_too() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let directory = proxy.socket.with_file_name("journal");
+    key.break_with(Fault::Bare503);
+    proxy.unhealthy_for("upstream_unhealthy").await;
+    let begin = json!({"incident": "INC-1", "reason": "it fails"});
+    assert_eq!(proxy.admin("POST", "/v1/incident/begin", begin).await.status, 200);
+    proxy.stop().await;
+    let shut = journal::read(&directory, "gate");
+    let to = |record: &&Value| record["record"]["data"]["to"] == "shut";
+    let shut = shut.iter().rev().find(to).unwrap();
+    let since = used(&directory, &["--incident", "INC-1"]);
+    assert_eq!(since["since"], shut["record"]["at"], "{since}");
 }

@@ -143,7 +143,7 @@ fn healthy(socket: &Path) -> Step {
 fn replaced(flags: &Flags, socket: &Path, id: &str, is_recorded: bool) -> Step {
     let journal = journal(flags, socket)?;
     let used = audit::used(&journal, with(flags, socket)?, id);
-    let used = used.map_err(|error| format!("{error:#}"))?;
+    let (_, used) = used.map_err(|error| format!("{error:#}"))?;
     let names = used.names();
     let (rest, said) = unnamed(&names, &flags.rotated, flags.all_rotated.as_deref())?;
     for (name, who) in &said {

@@ -6,8 +6,8 @@ use signing_core::journal::{Kind, Outline};
 use super::ceremony::Ceremony;
 use super::health::Health;
 use super::load::Load;
-use super::scope::{Wanted, Window, moment};
 use crate::audit::{Uses, words};
+use crate::scope::{Wanted, Window, moment};
 
 /// So many lines the timeline has at most. What is more is counted.
 const LINES_MAX: usize = 5000;
@@ -88,7 +88,10 @@ impl Facts {
             return;
         }
         self.load.note(at, kind, outline, window);
-        self.uses.note(kind, outline);
+        // As a recovery asks for them: what was used before is not this incident's.
+        if at >= window.since {
+            self.uses.note(kind, outline);
+        }
         if kind == Kind::IncidentCaptured {
             self.bundles.extend(outline.text("sha256").map(str::to_owned));
         }
@@ -168,6 +171,7 @@ mod tests {
         let window = Window {
             from: moment("2026-11-26T05:10:00Z").unwrap(),
             to: moment("2026-11-26T05:20:00Z").unwrap(),
+            since: moment("2026-11-26T05:12:00Z").unwrap(),
             is_over: true,
         };
         let wanted = Wanted::Incident("I".to_owned());
@@ -181,14 +185,25 @@ mod tests {
         note(Journal::Proxy, 1, Kind::Gate, gate("open"));
         note(Journal::Proxy, 15, Kind::Freeze, json!({"by": "uid 0 (root)", "reason": "why"}));
         note(Journal::Proxy, 30, Kind::Gate, gate("shut"));
+        note(Journal::Proxy, 11, Kind::Reload, json!({"by": "uid 9", "generation": 2}));
         note(Journal::Signer, 12, Kind::Unlock, json!({"by": "uid 1", "outcome": "brought"}));
         note(Journal::Signer, 12, Kind::EmergencySigned, json!({"session": "S"}));
         facts.sort();
         let lines: Vec<_> =
             facts.timeline.iter().map(|line| (line.kind, line.what.as_str())).collect();
-        assert_eq!(lines, [("unlock", "brought by uid 1"), ("freeze", "by uid 0 (root): why")]);
+        assert_eq!(
+            lines.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
+            ["reload", "unlock", "freeze"]
+        );
+        assert_eq!(
+            lines[1..],
+            [("unlock", "brought by uid 1"), ("freeze", "by uid 0 (root): why")]
+        );
         assert_eq!(facts.health.states.values().next().unwrap().len(), 1);
         assert_eq!(facts.ceremony.signatures.len(), 1);
         assert!(!facts.uses.is_answered("uid 1"));
+        let names: Vec<_> = facts.uses.iter().map(|(one, _)| one.name.clone()).collect();
+        assert!(names.contains(&"uid 0 (root)".to_owned()), "{names:?}");
+        assert!(!names.contains(&"uid 9".to_owned()), "{names:?}");
     }
 }

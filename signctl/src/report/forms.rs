@@ -5,7 +5,7 @@ use text::counted;
 
 use super::ceremony::{Ceremony, Session};
 use super::facts::Facts;
-use super::scope::{Wanted, Window, lasted, shown};
+use crate::scope::{Wanted, Window, lasted, shown};
 
 /// One block for each approver of each session. A signature has no time of its own: it was made before the
 /// session began.

@@ -154,8 +154,8 @@ fn is_replayed(outline: &Outline) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::super::scope::moment;
     use super::*;
+    use crate::scope::moment;
 
     fn at(second: u8) -> OffsetDateTime {
         moment(&format!("2026-11-26T05:00:{second:02}.000000Z")).unwrap()

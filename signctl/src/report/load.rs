@@ -6,7 +6,7 @@ use serde_json::Value;
 use signing_core::journal::{Kind, Outline};
 use time::OffsetDateTime;
 
-use super::scope::Window;
+use crate::scope::Window;
 
 /// So many parts the time has.
 pub(super) const PARTS: usize = 60;
@@ -119,13 +119,13 @@ fn add(counts: &mut Counts, part: usize, count: u64) {
 mod tests {
     use serde_json::json;
 
-    use super::super::scope::moment;
     use super::*;
+    use crate::scope::moment;
 
     #[test]
     fn each_outcome_is_counted_once_in_its_part() {
         let at = |minute: u8| moment(&format!("2026-11-26T05:{minute:02}:00.000000Z")).unwrap();
-        let window = Window { from: at(0), to: at(59), is_over: true };
+        let window = Window { from: at(0), to: at(59), since: at(0), is_over: true };
         let mut load = Load::default();
         let call = |us: u64| json!({"mode": "normal", "upstream": "aws-kms", "region": "eu", "timing_us": {"upstream": us}});
         let refused = json!({"refused": [{"reason": "frozen", "count": 7}]});

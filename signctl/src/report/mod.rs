@@ -10,7 +10,6 @@ mod load;
 mod markdown;
 mod page;
 mod picture;
-mod scope;
 mod sections;
 
 use std::fs::OpenOptions;
@@ -29,9 +28,9 @@ use signing_core::tree::LogId;
 use trail::uuid;
 
 use crate::audit::{self, Record};
+use crate::scope::{Finder, Wanted, Window};
 
 use facts::{Facts, Journal};
-use scope::{Finder, Wanted, Window};
 use sections::{Verified, page};
 
 /// What to report, from which journals.

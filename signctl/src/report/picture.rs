@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::health::Lane;
 use super::load::{Calls, Counts, PARTS};
-use super::scope::{Window, shown};
+use crate::scope::{Window, shown};
 
 const WIDTH: u32 = 960;
 /// What a lane of states takes, and a picture of numbers.
@@ -219,12 +219,12 @@ fn number(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scope::moment;
     use super::*;
+    use crate::scope::moment;
 
     fn window() -> Window {
         let at = |minute: u8| moment(&format!("2026-11-26T05:{minute:02}:00.000000Z")).unwrap();
-        Window { from: at(0), to: at(10), is_over: true }
+        Window { from: at(0), to: at(10), since: at(0), is_over: true }
     }
 
     #[test]

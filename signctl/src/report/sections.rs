@@ -5,7 +5,7 @@ use super::forms::{release_checklist, root_cause, sign_off, summary};
 use super::health::Outage;
 use super::page::{Block, Page, Section};
 use super::picture::{self, LANES_MAX};
-use super::scope::{Wanted, Window, lasted, shown};
+use crate::scope::{Wanted, Window, lasted, shown};
 
 /// What verifying the journals found.
 #[derive(Debug)]

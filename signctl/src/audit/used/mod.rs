@@ -1,12 +1,12 @@
 //! `signctl audit used`: which credentials were used since an incident began, from the journals alone. Each
-//! one is somebody's to replace, or to say why not.
+//! one is somebody's to replace, or to say why not. An incident began with its outage, as a report says too.
 
 mod uses;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use host::out;
 use serde_json::{Value, json};
 use signing_core::journal::{Kind, instant};
@@ -16,6 +16,7 @@ use time::format_description::well_known::Rfc3339;
 pub(crate) use uses::{ANSWERS, Uses};
 
 use super::each;
+use crate::scope::{Finder, Wanted};
 use crate::show::table;
 
 /// Since when to look.
@@ -24,7 +25,7 @@ pub(super) struct Flags {
     /// Since then (RFC 3339, such as 2026-11-26T05:15:00Z), else since an incident began.
     #[arg(long, value_name = "TIME", value_parser = since, conflicts_with = "incident")]
     since: Option<String>,
-    /// Since this incident began; else since the newest one in the journal began.
+    /// Since this incident began, with the outage that it is about; else since the newest one in the journal did.
     #[arg(long, value_name = "ID")]
     incident: Option<String>,
     /// The emergency signer's journal beside the proxy's: its emergency keys, approvers and operators.
@@ -61,7 +62,7 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was used since the incident of that name began.
+/// Since when the incident of that name is, and what was used since.
 ///
 /// # Errors
 /// As of [`used`].
@@ -69,8 +70,8 @@ pub(crate) fn since_incident(
     journal: &Path,
     signer: Option<&Path>,
     id: &str,
-) -> anyhow::Result<Uses> {
-    Ok(used(journal, signer, From::Incident(Some(id)))?.1)
+) -> anyhow::Result<(String, Uses)> {
+    used(journal, signer, From::Incident(Some(id)))
 }
 
 /// What was used, and since when.
@@ -78,39 +79,17 @@ pub(crate) fn since_incident(
 /// # Errors
 /// If a journal cannot be read, or holds no such beginning.
 fn used(journal: &Path, signer: Option<&Path>, from: From<'_>) -> anyhow::Result<(String, Uses)> {
-    let mut uses = Uses::default();
-    let mut since = match from {
-        From::Moment(at) => Some(at.to_owned()),
-        From::Incident(_) => None,
+    let (since, begun) = match from {
+        From::Moment(at) => (at.to_owned(), u64::MAX),
+        From::Incident(id) => began(journal, signer, id)?,
     };
+    let mut uses = Uses::default();
     each(journal, |kind, record| {
-        if kind == Kind::IncidentBegun
-            && let From::Incident(id) = from
-            && (id.is_none() || record.outline.text("incident") == id)
-        {
-            // What was used before the newest beginning is not this incident's.
-            uses = Uses::default();
-            since = Some(record.outline.at.clone());
-        }
         // A clock that went back meanwhile takes nothing away.
-        let counts = match from {
-            From::Moment(at) => record.outline.at.as_str() >= at,
-            From::Incident(_) => since.is_some(),
-        };
-        if counts {
+        if record.outline.at >= since || record.place.leaf.seq >= begun {
             uses.note(kind, &record.outline);
         }
     })?;
-    let Some(since) = since else {
-        match from {
-            From::Incident(Some(id)) => {
-                bail!("the journal holds no beginning of {id}; name --since")
-            }
-            From::Incident(None) | From::Moment(_) => {
-                bail!("the journal holds no beginning of an incident; name --since")
-            }
-        }
-    };
     if let Some(signer) = signer {
         each(signer, |kind, record| {
             if record.outline.at >= since {
@@ -119,6 +98,26 @@ fn used(journal: &Path, signer: Option<&Path>, from: From<'_>) -> anyhow::Result
         })?;
     }
     Ok((since, uses))
+}
+
+/// When the newest incident of that name began, else the newest of any; and the record of somebody saying so.
+fn began(journal: &Path, signer: Option<&Path>, id: Option<&str>) -> anyhow::Result<(String, u64)> {
+    let (mut newest, mut begun) = (id.map(str::to_owned), u64::MAX);
+    each(journal, |kind, record| {
+        let named = record.outline.text("incident");
+        if kind == Kind::IncidentBegun && (id.is_none() || named == id) {
+            (newest, begun) = (named.map(str::to_owned), record.place.leaf.seq);
+        }
+    })?;
+    let Some(newest) = newest else {
+        bail!("the journal holds no beginning of an incident; name --since");
+    };
+    let mut finder = Finder::new(Wanted::Incident(newest));
+    for journal in std::iter::once(journal).chain(signer) {
+        each(journal, |kind, record| finder.note(kind, &record.outline))?;
+    }
+    let window = finder.found().map_err(|why| anyhow!(why))?;
+    Ok((instant(window.since), begun))
 }
 
 /// Reads a moment, as records have it.

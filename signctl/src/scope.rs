@@ -1,5 +1,5 @@
-//! What a report is about, and from when to when: pure. An incident reaches back to the outage that it is
-//! about, which began before anybody gave it a name.
+//! What a report or a recovery is about, and from when to when: pure. An incident reaches back to the outage that it
+//! is about, which began before anybody gave it a name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ const MARGIN: Duration = Duration::minutes(2);
 
 /// What somebody wants a report about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// An incident, by its name.
     Incident(String),
     /// A break-glass session, by its name.
@@ -23,7 +23,7 @@ pub(super) enum Wanted {
 
 impl Wanted {
     /// Its name: in a title.
-    pub(super) fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         match self {
             Self::Incident(id) => id.clone(),
             Self::Session(id) => format!("Session {id}"),
@@ -32,7 +32,7 @@ impl Wanted {
     }
 
     /// Its name: in the name of a file.
-    pub(super) fn stem(&self) -> String {
+    pub(crate) fn stem(&self) -> String {
         let (Self::Incident(name) | Self::Session(name) | Self::Since(name)) = self;
         let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
         name.chars().map(plain).collect()
@@ -41,21 +41,23 @@ impl Wanted {
 
 /// A stretch of time, as records have it. Both ends belong to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) from: OffsetDateTime,
-    pub(super) to: OffsetDateTime,
+pub(crate) struct Window {
+    pub(crate) from: OffsetDateTime,
+    pub(crate) to: OffsetDateTime,
+    /// When what it is about began: so much after `from` that there is something to compare it with.
+    pub(crate) since: OffsetDateTime,
     /// Whether what it is about had an end.
-    pub(super) is_over: bool,
+    pub(crate) is_over: bool,
 }
 
 impl Window {
     /// Whether a record of that time belongs to it.
-    pub(super) fn holds(&self, at: OffsetDateTime) -> bool {
+    pub(crate) fn holds(&self, at: OffsetDateTime) -> bool {
         self.from <= at && at <= self.to
     }
 
     /// Which of `count` equal parts a moment is in.
-    pub(super) fn part(&self, at: OffsetDateTime, count: usize) -> usize {
+    pub(crate) fn part(&self, at: OffsetDateTime, count: usize) -> usize {
         let whole = (self.to - self.from).whole_microseconds().max(1);
         let past = (at - self.from).whole_microseconds().clamp(0, whole);
         let last = i128::try_from(count).unwrap_or(1).max(1) - 1;
@@ -65,7 +67,7 @@ impl Window {
 
 /// Finds the window, from every record of both journals.
 #[derive(Debug)]
-pub(super) struct Finder {
+pub(crate) struct Finder {
     wanted: Wanted,
     /// Gates that are not open, with the moment since when.
     not_open: BTreeMap<String, OffsetDateTime>,
@@ -82,7 +84,7 @@ pub(super) struct Finder {
 }
 
 impl Finder {
-    pub(super) fn new(wanted: Wanted) -> Self {
+    pub(crate) fn new(wanted: Wanted) -> Self {
         Self {
             wanted,
             not_open: BTreeMap::new(),
@@ -98,7 +100,7 @@ impl Finder {
     }
 
     /// Takes what a record says.
-    pub(super) fn note(&mut self, kind: Kind, outline: &Outline) {
+    pub(crate) fn note(&mut self, kind: Kind, outline: &Outline) {
         let Some(at) = moment(&outline.at) else { return };
         self.first = Some(self.first.map_or(at, |first| first.min(at)));
         self.last = Some(self.last.map_or(at, |last| last.max(at)));
@@ -142,7 +144,7 @@ impl Finder {
     }
 
     /// The window, or what is not in the journals.
-    pub(super) fn found(self) -> Result<Window, String> {
+    pub(crate) fn found(self) -> Result<Window, String> {
         let (Some(first), Some(last)) = (self.first, self.last) else {
             return Err("the journals hold no record".to_owned());
         };
@@ -167,6 +169,7 @@ impl Finder {
         let edge = |at: OffsetDateTime, by: Duration| at.checked_add(by).unwrap_or(at);
         Ok(Window {
             from: edge(from, -MARGIN).max(first),
+            since: from,
             to: to.map_or(last, |to| edge(to, MARGIN).min(last)).max(from),
             is_over: to.is_some() || matches!(self.wanted, Wanted::Since(_)),
         })
@@ -179,19 +182,19 @@ impl Finder {
 }
 
 /// A moment of a record.
-pub(super) fn moment(at: &str) -> Option<OffsetDateTime> {
+pub(crate) fn moment(at: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(at, &Rfc3339).ok()
 }
 
 /// A moment in words: as records have it, to the millisecond.
-pub(super) fn shown(at: OffsetDateTime) -> String {
+pub(crate) fn shown(at: OffsetDateTime) -> String {
     let text = instant(at);
     let whole = text.get(..23).unwrap_or(&text).replacen('T', " ", 1);
     format!("{whole}Z")
 }
 
 /// A duration in words.
-pub(super) fn lasted(duration: Duration) -> String {
+pub(crate) fn lasted(duration: Duration) -> String {
     let seconds = duration.whole_seconds();
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     match seconds {
@@ -264,13 +267,24 @@ mod tests {
     }
 
     #[test]
+    fn it_began_with_the_outage_and_the_margin_before_is_no_part_of_it() {
+        let mut finder = Finder::new(Wanted::Incident("INC-1".to_owned()));
+        for (minute, kind, data) in &story()[..5] {
+            let (data, r#type) = (data.clone(), kind.word().to_owned());
+            finder.note(*kind, &Outline { at: at(*minute), data, r#type });
+        }
+        let window = finder.found().unwrap();
+        assert_eq!((instant(window.from), instant(window.since)), (at(8), at(10)));
+    }
+
+    #[test]
     fn each_moment_is_in_one_part() {
         let [from, to] = [0, 10].map(|minute| moment(&at(minute)).unwrap());
-        let window = Window { from, to, is_over: true };
+        let window = Window { from, to, since: from, is_over: true };
         let part = |minute| window.part(moment(&at(minute)).unwrap(), 10);
         assert_eq!([0, 1, 9, 10, 11].map(part), [0, 1, 9, 9, 9]);
         assert!(window.holds(to) && !window.holds(moment(&at(11)).unwrap()));
-        let none = Window { from, to: from, is_over: true };
+        let none = Window { from, to: from, since: from, is_over: true };
         assert_eq!(none.part(from, 10), 0);
     }
 
