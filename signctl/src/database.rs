@@ -33,7 +33,7 @@ pub(crate) struct Database {
 }
 
 /// Where in it the rows are that signing-trail wrote.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(crate) struct Table {
     /// The table, as postgres.table of signing-trail names it.
     #[arg(

@@ -194,8 +194,8 @@ const PREFLIGHT: &str =
 const DESK: &str = "--signers dev/signers.json --signer-config dev/breakglass-signer.toml";
 
 /// What a recovery on `dev` is told.
-const RECOVER: &str = "--reason why --all-rotated me --signers dev/signers.json --with dev/breakglass/journal \
-    --socket SOCKET";
+const RECOVER: &str = "--reason why --all-rotated me --not-reconciled me --signers dev/signers.json \
+    --with dev/breakglass/journal --socket SOCKET";
 
 /// Those that list their verbs.
 pub(crate) const PROGRAMS: [&str; 4] =

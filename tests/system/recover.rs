@@ -1,13 +1,20 @@
 //! A recovery: what is left before it, what it does by itself, what it asks for, and the gate until it is done.
 
 use serde_json::{Value, json};
+use system_tests::breakglass::succeeds;
 use system_tests::programs::ours;
 use system_tests::{Fault, Kind, Proxy, Tail, World, journal};
 
 use crate::ALICE;
+use crate::kms_log::{deliver, sign_around};
+
+/// `signctl recover`, while somebody compares the rows and KMS's log later; its exit status and what it said.
+fn recover(proxy: &Proxy<'_>, more: &[&str]) -> (i32, Value) {
+    recover_with(proxy, &[&["--not-reconciled", "bob, by 08:00"], more].concat())
+}
 
 /// `signctl recover`; its exit status and what it said.
-fn recover(proxy: &Proxy<'_>, more: &[&str]) -> (i32, Value) {
+fn recover_with(proxy: &Proxy<'_>, more: &[&str]) -> (i32, Value) {
     let signers = proxy.socket.with_file_name("signers.json");
     let words =
         [&["recover", "--json", "--reason", "well", "--signers", signers.to_str().unwrap()], more];
@@ -121,4 +128,38 @@ async fn a_credential_that_nobody_answers_for_is_named_and_keeps_the_incident_op
     // What the proxy sees by itself, nobody says.
     let odd = json!({"section": "5.1", "detail": "well", "done": true});
     assert_eq!(proxy.admin("POST", "/v1/incident/item", odd).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_recovery_reconciles_with_kms_own_log_and_what_cannot_be_somebody_answers_for() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let builder = world.proxy().rare_canaries().signer("ec", &key).caller(ALICE, &["ec"]);
+    let proxy = builder.clone().start().await;
+    let begun = json!({"incident": "INC-1", "reason": "it fails"});
+    assert_eq!(proxy.admin("POST", "/v1/incident/begin", begun).await.status, 200);
+    assert_eq!(proxy.client(ALICE).await.sign_message("ec", b"hi").await.status, 200);
+    let well = deliver(&world.scratch.path("well"), &world.kms.cloudtrail());
+    sign_around(&world.kms, &key, "aws-cli/2.0", "TrentService.Sign").await;
+    let copy = world.scratch.path("copy");
+    let directory = proxy.socket.with_file_name("journal");
+    proxy.stop().await;
+    let around = deliver(&world.scratch.path("around"), &world.kms.cloudtrail());
+    succeeds(std::process::Command::new("cp").arg("-r").arg(&directory).arg(&copy));
+    let proxy = builder.start().await;
+
+    let how = |said: &Value| step(said, "5.3")["how"].as_str().unwrap().to_owned();
+    let (code, said) = recover_with(&proxy, &[]);
+    assert!(code == 1 && how(&said).contains("--not-reconciled WHO"), "{said}");
+    assert!(how(&said).contains("--database-url") && how(&said).contains("--cloudtrail"), "{said}");
+    let copy = ["--journal", copy.to_str().unwrap(), "--grace", "0", "--cloudtrail"];
+    let (code, said) = recover(&proxy, &[&copy[..], &[around.to_str().unwrap()]].concat());
+    assert!(code == 1 && step(&said, "5.3")["ok"] == false, "{said}");
+    assert!(how(&said).contains("1 bypass"), "{said}");
+    let (_, said) = recover(&proxy, &[&copy[..], &[well.to_str().unwrap()]].concat());
+    assert_eq!(step(&said, "5.3")["ok"], true, "{said}");
+    let items = records(&proxy, "incident_item");
+    let item = items.iter().find(|item| item["section"] == "5.3").unwrap();
+    let detail = item["detail"].as_str().unwrap();
+    assert!(detail.contains("nobody signed around") && detail.contains("bob, by 08:00"), "{item}");
 }

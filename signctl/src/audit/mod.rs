@@ -26,7 +26,9 @@ use signing_core::Registry;
 use signing_core::journal::Outline;
 
 pub(crate) use each::each;
+pub(crate) use kms_log::KmsLog;
 pub(crate) use newest::{newest_records, verified, verified_whole};
+pub(crate) use reconcile::rows as reconcile_rows;
 pub(crate) use used::{ANSWERS, Uses, since as moment, since_incident as used};
 pub(crate) use words::words;
 

@@ -110,6 +110,29 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Holds the journals against their rows for a recovery: how many rows are as the journals say, or the first gap.
+///
+/// # Errors
+/// If nothing can be said of them.
+pub(crate) fn rows(
+    (journal, signer): (&Path, Option<&Path>),
+    signers: &Path,
+    (database, table): (&Database, &Table),
+) -> anyhow::Result<Result<String, String>> {
+    let signer = signer.map(|path| Journal { owner: Owner::Signer, path });
+    let proxy = Journal { owner: Owner::Proxy, path: journal };
+    let journals: Vec<_> = [proxy].into_iter().chain(signer).collect();
+    let (registry, mut found) = (registry(signers)?, Found::default());
+    let held = Held { signers: signers.to_owned(), wait: WAIT_S, table: table.clone() };
+    held.hold(database, &registry, &journals, &mut found)?;
+    Ok(match found.named.first() {
+        None => Ok(format!("{} rows are as the journals say", found.matched)),
+        Some(gap) => {
+            Err(format!("{} in the rows; the first: {gap}", text::counted(found.gaps, "gap")))
+        }
+    })
+}
+
 /// Whether the journals are as they were written, and name each other rightly.
 fn sound(registry: &Registry, journals: &[Journal<'_>], found: &mut Found) -> anyhow::Result<()> {
     for journal in journals {

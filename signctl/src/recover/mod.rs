@@ -4,6 +4,7 @@
 
 mod credentials;
 mod provider;
+mod reconcile;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,8 +16,9 @@ use signing_core::admin::incident::{Done, End, Incident};
 use signing_core::admin::{Health, Nothing, ProxyStatus, Unfreeze, breakglass, doctor, path};
 use signing_core::incident::{State, left};
 
-use crate::audit::{self, ANSWERS};
+use crate::audit::{self, ANSWERS, KmsLog};
 use crate::client::{self, Reply};
+use crate::database::{Database, Table};
 use crate::incident::{self, words};
 use crate::socket::Socket;
 
@@ -44,6 +46,16 @@ pub(crate) struct Flags {
     /// The same for all credentials that --rotated does not name.
     #[arg(long, value_name = "WHO")]
     all_rotated: Option<String>,
+    /// Who compares, and when, what cannot be compared now: the rows of signing-trail without --database-url, KMS's own
+    /// log without --cloudtrail. Recorded.
+    #[arg(long, value_name = "WHO")]
+    not_reconciled: Option<String>,
+    #[command(flatten)]
+    database: Option<Database>,
+    #[command(flatten)]
+    table: Table,
+    #[command(flatten)]
+    kms_log: KmsLog,
     #[command(flatten)]
     pub(crate) socket: Socket,
 }
@@ -65,7 +77,7 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     let is_healthy = steps.iter().all(|(_, step)| step.is_ok());
     // Again each time: what was used, or written, since the last time is nobody's yet.
     steps.push((ANSWERS, replaced(flags, socket, id, said(ANSWERS))));
-    steps.push(("5.3", verified(flags, socket, said("5.3"))));
+    steps.push(("5.3", verified(flags, socket, id, said("5.3"))));
     // Nothing is loosened while the provider is in doubt.
     if is_healthy {
         steps.extend(ended_session(flags, socket).map(|step| ("5.4", step)));
@@ -162,12 +174,14 @@ fn replaced(flags: &Flags, socket: &Path, id: &str, is_recorded: bool) -> Step {
     if is_recorded { Ok(detail) } else { done(socket, ANSWERS, &detail) }
 }
 
-/// 5.3: every record of both journals.
-fn verified(flags: &Flags, socket: &Path, is_recorded: bool) -> Step {
-    let journal = journal(flags, socket)?;
-    let found = audit::verified_whole(&journal, Some(&flags.signers), with(flags, socket)?);
+/// 5.3: every record of both journals, their rows, and KMS's own log.
+fn verified(flags: &Flags, socket: &Path, id: &str, is_recorded: bool) -> Step {
+    let (journal, signer) = (journal(flags, socket)?, with(flags, socket)?);
+    let found = audit::verified_whole(&journal, Some(&flags.signers), signer);
     let found = found.map_err(|error| format!("{error:#}"))?;
     let found = found.map_err(|defect| format!("DEFECT: {defect}"))?;
+    let reconciled = reconcile::reconciled(flags, (&journal, signer), id)?;
+    let found = format!("{found}; {reconciled}");
     if is_recorded { Ok(found) } else { done(socket, "5.3", &found) }
 }
 
