@@ -9,6 +9,8 @@ use super::load::Load;
 use crate::audit::{Uses, words};
 use crate::scope::{Wanted, Window, moment};
 
+/// The section of the runbook under which a recovery records it.
+const RECONCILED: &str = "5.3";
 /// So many lines the timeline has at most. What is more is counted.
 const LINES_MAX: usize = 5000;
 
@@ -53,6 +55,8 @@ pub(super) struct Facts {
     pub(super) uses: Uses,
     /// The bundles that were captured, by the SHA-256 of their list.
     pub(super) bundles: Vec<String>,
+    /// What a recovery recorded of verifying and reconciling.
+    pub(super) reconciled: Vec<String>,
 }
 
 impl Facts {
@@ -91,6 +95,11 @@ impl Facts {
         // As a recovery asks for them: what was used before is not this incident's.
         if at >= window.since {
             self.uses.note(kind, outline);
+        }
+        if kind == Kind::IncidentItem && outline.text("section") == Some(RECONCILED) {
+            let (by, detail) = (outline.text("by"), outline.text("detail"));
+            let [by, detail] = [by, detail].map(Option::unwrap_or_default);
+            self.reconciled.push(format!("{} by {by}: {detail}", outline.at));
         }
         if kind == Kind::IncidentCaptured {
             self.bundles.extend(outline.text("sha256").map(str::to_owned));

@@ -1,10 +1,12 @@
 //! What others keep of an incident, in their own forms: the sign-off of each approver, the entry of the release
 //! checklist, and the skeleton of the root cause analysis. Pure.
 
+use signctl::cloudtrail::report::Report;
 use text::counted;
 
 use super::ceremony::{Ceremony, Session};
 use super::facts::Facts;
+use super::page::Checked;
 use crate::scope::{Wanted, Window, lasted, shown};
 
 /// One block for each approver of each session. A signature has no time of its own: it was made before the
@@ -35,7 +37,7 @@ pub(super) fn release_checklist(
     wanted: &Wanted,
     window: &Window,
     facts: &Facts,
-    is_verified: bool,
+    checked: Checked,
 ) -> String {
     let tick = |is_done: bool| if is_done { 'x' } else { ' ' };
     let Ceremony { sessions, signatures, keys } = &facts.ceremony;
@@ -50,7 +52,8 @@ pub(super) fn release_checklist(
             counted(signatures.len(), "emergency signature")
         ),
         format!("- [{}] the incident is closed", tick(window.is_over)),
-        format!("- [{}] both journals are verified, and agree", tick(is_verified)),
+        format!("- [{}] both journals are verified, and agree", tick(checked.journals)),
+        format!("- [{}] nobody signed around the proxy, by KMS's own log", tick(checked.kms)),
         format!(
             "- [{}] somebody answers for each credential that was used ({answered} of {used})",
             tick(used == answered)
@@ -72,8 +75,14 @@ pub(super) fn release_checklist(
 }
 
 /// The skeleton: what the journals know is filled in, and the rest is asked for.
-pub(super) fn root_cause(wanted: &Wanted, window: &Window, facts: &Facts) -> String {
+pub(super) fn root_cause(
+    wanted: &Wanted,
+    window: &Window,
+    facts: &Facts,
+    kms: Option<&Report>,
+) -> String {
     let load = &facts.load;
+    let around = kms.map_or_else(|| "TO WRITE".to_owned(), Report::verdict);
     let refused: Vec<_> =
         load.refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
@@ -95,7 +104,7 @@ pub(super) fn root_cause(wanted: &Wanted, window: &Window, facts: &Facts) -> Str
          TO WRITE\n\n## Impact\n\n- Signatures by KMS or HSM: {}\n- Requests without a signature, by reason: {refused}\n\
          - Signatures withheld: {}\n- Emergency signatures: {}\n- Who noticed, and what it cost them: TO WRITE\n\n\
          ## Controls effectiveness\n\n{controls}\n- Did an alert fire, and when: TO WRITE\n- Was anything signed around \
-         the gate: TO WRITE\n\n## Root cause\n\nTO WRITE\n\n## Follow-ups\n\n| what | who | until |\n| --- | --- | --- |\n\
+         the gate: {around}\n\n## Root cause\n\nTO WRITE\n\n## Follow-ups\n\n| what | who | until |\n| --- | --- | --- |\n\
          | TO WRITE | | |",
         wanted.title(),
         summary(window, facts),

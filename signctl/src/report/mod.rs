@@ -23,11 +23,12 @@ use clap::Args;
 use host::clock::{rfc3339_seconds, wall_now};
 use host::out;
 use serde_json::json;
+use signctl::cloudtrail::report::Report;
 use signing_core::journal::Kind;
 use signing_core::tree::LogId;
 use trail::uuid;
 
-use crate::audit::{self, Record};
+use crate::audit::{self, KmsLog, Record};
 use crate::scope::{Finder, Wanted, Window};
 
 use facts::{Facts, Journal};
@@ -56,6 +57,8 @@ pub(crate) struct Flags {
     /// The files to write, without .html and .md; they must not exist [default: report-NAME-TIME]
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    kms_log: KmsLog,
 }
 
 /// What the report is about.
@@ -84,7 +87,12 @@ impl About {
 
 pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     let wanted = flags.about.wanted().context("--incident, --session or --since")?;
-    let (window, facts, verified) = read(flags, &wanted)?;
+    let (window, facts, mut verified) = read(flags, &wanted)?;
+    if flags.kms_log.is_given() {
+        let journals = (flags.journal.as_path(), flags.with.as_deref());
+        let wanted = (Some(window.since.unix_timestamp()), None);
+        verified.kms = Some(flags.kms_log.compare(journals, None, wanted)?);
+    }
     let page = page(&wanted, &window, &facts, &verified)?;
     let at = rfc3339_seconds(wall_now()).replace(':', "");
     let stem = || PathBuf::from(format!("report-{}-{at}", wanted.stem()));
@@ -97,11 +105,13 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     if as_json {
         out::report_json(&json!({
             "html": html, "markdown": markdown, "verified": wrong.is_none(), "defect": wrong,
-            "over": window.is_over,
+            "over": window.is_over, "kms": verified.kms.as_ref().map(Report::to_json),
         }))?;
     } else {
         let wrong = wrong.map(|wrong| format!("\nNOT PROVEN: {wrong}")).unwrap_or_default();
-        out::report(&format!("{html}\n{markdown}{wrong}"))?;
+        let kms = verified.kms.as_ref().map(|kms| format!("\nKMS's log: {}", kms.verdict()));
+        let kms = kms.unwrap_or_default();
+        out::report(&format!("{html}\n{markdown}{wrong}{kms}"))?;
     }
     Ok(if verified.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -143,7 +153,7 @@ fn read(flags: &Flags, wanted: &Wanted) -> anyhow::Result<(Window, Facts, Verifi
         unread = unread.or(said(directory, read));
     }
     facts.sort();
-    Ok((window, facts, Verified { found, unread }))
+    Ok((window, facts, Verified { found, unread, kms: None }))
 }
 
 /// Why a journal could not be read whole.

@@ -30,3 +30,12 @@ pub(super) enum Block {
     /// A picture, and what it shows.
     Picture(String, Svg),
 }
+
+/// What was proven.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checked {
+    /// Both journals are verified, and were read whole.
+    pub(super) journals: bool,
+    /// KMS's own log was given, and nobody signed around the proxy.
+    pub(super) kms: bool,
+}

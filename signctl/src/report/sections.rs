@@ -1,9 +1,11 @@
 //! What the report says, part by part: pure.
 
+use signctl::cloudtrail::report::Report;
+
 use super::facts::{Facts, Line};
 use super::forms::{release_checklist, root_cause, sign_off, summary};
 use super::health::Outage;
-use super::page::{Block, Page, Section};
+use super::page::{Block, Checked, Page, Section};
 use super::picture::{self, LANES_MAX};
 use crate::scope::{Wanted, Window, lasted, shown};
 
@@ -14,10 +16,16 @@ pub(super) struct Verified {
     pub(super) found: Result<String, String>,
     /// What could not be read, and so is not in the report.
     pub(super) unread: Option<String>,
+    /// What KMS's own log says beside the journals, if it was given.
+    pub(super) kms: Option<Report>,
 }
 
 impl Verified {
     pub(super) fn is_good(&self) -> bool {
+        self.is_verified() && self.kms.as_ref().is_none_or(Report::is_good)
+    }
+
+    pub(super) fn is_verified(&self) -> bool {
         self.found.is_ok() && self.unread.is_none()
     }
 }
@@ -32,28 +40,28 @@ pub(super) fn page(
     facts: &Facts,
     verified: &Verified,
 ) -> anyhow::Result<Page> {
+    let checked = Checked {
+        journals: verified.is_verified(),
+        kms: verified.kms.as_ref().is_some_and(Report::is_good),
+    };
     let sections = vec![
         Section { title: "Summary", blocks: overview(window, facts, verified) },
         Section { title: "Outages", blocks: outages(window, facts)? },
         Section { title: "Approvals", blocks: approvals(facts) },
         Section { title: "Emergency signatures", blocks: emergency(window, facts)? },
         Section { title: "Destruction of emergency keys", blocks: destruction(facts) },
+        Section { title: "Reconciled", blocks: reconciled(facts, verified) },
         Section { title: "Requests", blocks: requests(window, facts)? },
         Section { title: "Credentials that were used", blocks: credentials(facts) },
         Section { title: "Timeline", blocks: timeline(facts) },
         Section { title: "Sign-off", blocks: lines(sign_off(facts), "No session was approved.") },
         Section {
             title: "Entry for RELEASE_CHECKLIST.md",
-            blocks: vec![Block::Lines(release_checklist(
-                wanted,
-                window,
-                facts,
-                verified.is_good(),
-            ))],
+            blocks: vec![Block::Lines(release_checklist(wanted, window, facts, checked))],
         },
         Section {
             title: "Skeleton of the root cause analysis",
-            blocks: vec![Block::Lines(root_cause(wanted, window, facts))],
+            blocks: vec![Block::Lines(root_cause(wanted, window, facts, verified.kms.as_ref()))],
         },
     ];
     Ok(Page { title: format!("{}: {}", wanted.title(), facts.deployment), sections })
@@ -95,10 +103,31 @@ fn overview(window: &Window, facts: &Facts, verified: &Verified) -> Vec<Block> {
             "The state was captured in a bundle whose SHA256SUMS has the SHA-256 {sha256}."
         ))
     }));
-    blocks.push(Block::Text(
-        "The report is of the journals alone. Whether the rows of the trail say the same is shown by \
-         signctl audit reconcile; whether KMS signed for anybody else is shown by the log of KMS."
-            .to_owned(),
+    match &verified.kms {
+        Some(kms) if !kms.is_good() => {
+            blocks.push(Block::Alarm(format!("By KMS's own log: {}.", kms.verdict())));
+        }
+        Some(kms) => blocks.push(Block::Text(format!("By KMS's own log: {}.", kms.verdict()))),
+        None => {}
+    }
+    blocks
+}
+
+/// Whether anybody signed around the journals, and what a recovery recorded of that and of the rows.
+fn reconciled(facts: &Facts, verified: &Verified) -> Vec<Block> {
+    let mut blocks = vec![match &verified.kms {
+        None => Block::Text(
+            "KMS's own log was not given (--cloudtrail). So this report does not say whether anybody signed with the keys \
+             around the proxy. Whether the rows of the trail say what the journals say is shown by signctl audit reconcile."
+                .to_owned(),
+        ),
+        Some(kms) => Block::Lines(kms.lines().join("\n")),
+    }];
+    let rows = facts.reconciled.iter().map(|said| vec![said.clone()]).collect();
+    blocks.extend(table(
+        &["recorded by a recovery (section 5.3 of the runbook)"],
+        rows,
+        "No recovery recorded what was verified and reconciled.",
     ));
     blocks
 }
