@@ -1,14 +1,19 @@
 //! The audit key: signs checkpoints and nothing else.
 
 use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _};
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _};
 use ed25519_dalek::{Signer as _, SigningKey};
 use host::secret::{self, Fault, SecretError, Wanted};
 use signing_core::Algorithm;
 use signing_core::journal::KeyId;
 use signing_core::key::PublicKey;
+use zeroize::Zeroizing;
 
 /// An Ed25519 key of a process that signs its audit records (I4). Its private part is
 /// wiped on drop and never printed.
@@ -27,6 +32,28 @@ impl AuditKey {
         let wanted = Wanted::AuditKey;
         let key = secret::private_key(file, wanted)?;
         Self::from_der(&key.der).ok_or_else(|| SecretError::new(file, wanted, Fault::Damaged))
+    }
+
+    /// Makes a key in a new file of this user alone. When it returns, the file is on disk; dying before
+    /// may leave a part of it, which [`Self::load`] refuses.
+    ///
+    /// # Errors
+    /// If it cannot be made; a file that is there stays as it is.
+    pub fn create(file: &Path) -> io::Result<()> {
+        let mut seed = Zeroizing::new([0; 32]);
+        aws_lc_rs::rand::fill(&mut *seed)
+            .map_err(|_| io::Error::other("the system gives no randomness"))?;
+        let pem = SigningKey::from_bytes(&seed)
+            .to_pkcs8_pem(LineEnding::LF)
+            .map_err(|_| io::Error::other("the key cannot be encoded"))?;
+        let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+        out.write_all(pem.as_bytes())?;
+        out.sync_all()?;
+        let directory = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        File::open(directory)?.sync_all()
     }
 
     /// Reads a PKCS#8 PEM.

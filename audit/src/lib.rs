@@ -16,6 +16,7 @@ mod readers;
 mod receipt;
 mod recovery;
 mod remains;
+pub mod replica;
 pub mod scan;
 mod segment;
 mod stated;

@@ -112,6 +112,7 @@ fn journal(args: &JournalLoop) -> anyhow::Result<Journal> {
         audit_kid: "bench",
         by: "bench",
         deployment: "bench",
+        new_replica: None,
         replaces: None,
     });
     audit::init(&dir, SEGMENT_BYTES, &key, &record, OffsetDateTime::now_utc())?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use breakglass_signer::check::{self, Found};
+use breakglass_signer::init::{IfAbsent, Made};
 use breakglass_signer::key::Kind;
 use breakglass_signer::lifeline::Lifeline;
 use breakglass_signer::materials::Materials;
@@ -15,6 +16,7 @@ use host::environment::Environment;
 use host::out;
 use host::signals::{End, Held};
 use signing_core::Kid;
+use signing_core::replica::ReplicaName;
 use text::counted;
 
 /// Holds the emergency key, and signs with it only what two people approved, within a session
@@ -57,18 +59,29 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Make the journal, once. The new log's first record says who made it, and which journal
-    /// was here before.
+    /// Make the journal, once, and the audit key where there is none yet. The new log's first record says
+    /// who made it, and which journal was here before.
     #[command(
-        after_help = "Example: breakglass-signer init --config /etc/breakglass-signer/breakglass-signer.toml"
+        after_help = "Example: breakglass-signer init --config /etc/breakglass-signer/breakglass-signer.toml\n         breakglass-signer init --config FILE --if-absent --replica pay/signing-proxy-0 --answer /var/lib/breakglass-signer/replica.json"
     )]
     Init {
         /// The config file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Print {"log", "size", "root"} for programs.
+        /// Print {"log", "size", "root"} for programs, or null if nothing was made.
         #[arg(long)]
         json: bool,
+        /// Make it only if this replica never had one, as an init container does: journal and state are
+        /// absent, and `signing-trail register` wrote that no sink knows the replica. If journal and state
+        /// are there, nothing is made, exit 0. In every other case nothing is made, exit 1.
+        #[arg(long, requires_all = ["replica", "answer"])]
+        if_absent: bool,
+        /// The replica's name, which outlives its volume: the namespace and the name of a pod.
+        #[arg(long, value_name = "NAME", requires = "if_absent", value_parser = ReplicaName::parse)]
+        replica: Option<ReplicaName>,
+        /// What `signing-trail register` wrote, in the volume of the journal. It is removed once it was used.
+        #[arg(long, value_name = "FILE", requires = "if_absent")]
+        answer: Option<PathBuf>,
     },
     /// Look after the file of what has to be known for ever.
     #[command(subcommand_required = true)]
@@ -139,14 +152,17 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Serve { .. } => {}
         Verb::Check { config, json } => return check(&config, &environment, json),
-        Verb::Init { config, json } => {
-            let (materials, audit_keys) = Materials::load(&config, &environment)?;
-            let made = init::init(&materials, &audit_keys.key)?;
-            if json {
-                out::report_json(&serde_json::to_value(&made)?)?;
-            } else {
-                let dir = materials.config.journal_dir.display();
-                out::report(&format!("{dir}: log {} begins", made.log))?;
+        Verb::Init { config, json, replica, answer, .. } => {
+            let if_absent = replica.zip(answer);
+            let if_absent = if_absent.map(|(replica, answer)| IfAbsent { replica, answer });
+            let Made { directory, head } = init::init(&config, &environment, if_absent.as_ref())?;
+            let dir = directory.display();
+            match (json, head) {
+                (true, head) => out::report_json(&serde_json::to_value(&head)?)?,
+                (false, Some(made)) => out::report(&format!("{dir}: log {} begins", made.log))?,
+                (false, None) => out::report(&format!(
+                    "{dir}: the journal and the state are there; nothing was made"
+                ))?,
             }
         }
         Verb::State { verb: StateVerb::Rebuild { config, reason } } => {

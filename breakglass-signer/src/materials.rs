@@ -10,6 +10,7 @@ use audit::{AuditKey, WriterKeys};
 use host::environment::Environment;
 use host::files;
 use signing_core::key::{KeyKind, PublicKey, Purpose};
+use signing_core::registry::Entry;
 use signing_core::{Kid, Registry, Signer};
 
 use crate::config::{Config, ConfigError};
@@ -203,10 +204,23 @@ fn audit_kid(config: &Config, registry: &Registry, key: &AuditKey) -> Result<Kid
         )]),
         None => Err(vec![format!(
             "audit.key_file: the public key of {file} is not in {}; add it with \"purpose\": \"audit\", \
-             \"algorithm\": \"ed25519\" and \"public_key_pem\" of: openssl pkey -in {file} -pubout",
-            config.registry_file.display()
+             \"algorithm\": \"ed25519\" and \"public_key_pem\" of: openssl pkey -in {file} -pubout{}",
+            config.registry_file.display(),
+            entry(key).map_or(String::new(), |entry| format!(
+                "; that is, as one of \"signers\": {entry}"
+            ))
         )]),
     }
+}
+
+/// The registry's entry of a key that is not in it, for whoever has no openssl at hand.
+fn entry(key: &AuditKey) -> Option<String> {
+    let public_key = key.public().clone();
+    let name = format!("breakglass-audit-{}", public_key.sha256_hex().get(..8)?);
+    let kid = Kid::parse(&name).ok()?;
+    let purpose = Purpose::Audit;
+    let signer = Signer { kid, public_key, purpose, not_after: None, revoked_at: None };
+    serde_json::to_string(&Entry::publish(&signer)).ok()
 }
 
 fn held(config: &Config, registry: &Registry) -> Result<BTreeMap<Kid, Held>, Vec<String>> {

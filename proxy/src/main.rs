@@ -11,6 +11,7 @@ use host::checked::Checked;
 use host::hardening::harden;
 use host::out;
 use host::signals::{End, Held};
+use signing_core::replica::ReplicaName;
 use signing_proxy::app::App;
 use signing_proxy::app::signals::{Hangup, Signals};
 use signing_proxy::check::{self, Found};
@@ -63,12 +64,23 @@ enum Verb {
     /// Make the journal, once: every signature is recorded in it before it leaves. The new log's
     /// first record says who made it, and which journal was here before.
     #[command(
-        after_help = "Example: signing-proxy init --config /etc/signing-proxy/signing-proxy.toml"
+        after_help = "Example: signing-proxy init --config /etc/signing-proxy/signing-proxy.toml\n         signing-proxy init --config FILE --if-absent --replica pay/signing-proxy-0 --answer /var/lib/signing-proxy/replica.json"
     )]
     Init {
         /// The config file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Make it only if this replica never had one, as an init container does: journal and state are
+        /// absent, and `signing-trail register` wrote that no sink knows the replica. If journal and state
+        /// are there, nothing is made, exit 0. In every other case nothing is made, exit 1.
+        #[arg(long, requires_all = ["replica", "answer"])]
+        if_absent: bool,
+        /// The replica's name, which outlives its volume: the namespace and the name of a pod.
+        #[arg(long, value_name = "NAME", requires = "if_absent", value_parser = ReplicaName::parse)]
+        replica: Option<ReplicaName>,
+        /// What `signing-trail register` wrote, in the volume of the journal. It is removed once it was used.
+        #[arg(long, value_name = "FILE", requires = "if_absent")]
+        answer: Option<PathBuf>,
     },
     /// Look after the file of the freeze and the seals.
     #[command(subcommand_required = true)]
@@ -128,9 +140,9 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
             held.end_process(End::BySignal);
             return check(&config, &environment, json);
         }
-        Verb::Init { config } => {
+        Verb::Init { config, replica, answer, .. } => {
             held.end_process(End::BySignal);
-            return make_journal(&config, &environment);
+            return make_journal(&config, &environment, replica.zip(answer));
         }
         Verb::State { verb: StateVerb::Rebuild { config, reason } } => {
             held.end_process(End::BySignal);
@@ -180,10 +192,21 @@ fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Resul
 }
 
 /// Makes the journal that a configuration names.
-fn make_journal(file: &Path, environment: &Environment) -> anyhow::Result<ExitCode> {
+fn make_journal(
+    file: &Path,
+    environment: &Environment,
+    if_absent: Option<(ReplicaName, PathBuf)>,
+) -> anyhow::Result<ExitCode> {
     let materials = Materials::load(file, environment)?;
-    let made = init::init(&materials)?;
-    out::report(&format!("{}: log {} begins", materials.config.audit.dir.display(), made.log))?;
+    let made = match if_absent {
+        Some((replica, answer)) => init::init_if_absent(&materials, &replica, &answer)?,
+        None => Some(init::init(&materials)?),
+    };
+    let directory = materials.config.audit.dir.display();
+    out::report(&match made {
+        Some(made) => format!("{directory}: log {} begins", made.log),
+        None => format!("{directory}: the journal and the state are there; nothing was made"),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

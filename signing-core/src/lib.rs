@@ -28,6 +28,7 @@ pub mod monitor;
 pub mod policy;
 pub mod refusal;
 pub mod registry;
+pub mod replica;
 pub mod request;
 mod reserved;
 pub mod rulebook;

@@ -59,6 +59,13 @@ impl Trail {
         self
     }
 
+    /// The replica that it belongs to.
+    #[must_use]
+    pub fn replica(mut self, name: &str) -> Self {
+        self.lines += &format!("[replica]\nname = {name:?}\n");
+        self
+    }
+
     /// The registry with the trail's key.
     #[must_use]
     pub fn registry(&self) -> PathBuf {

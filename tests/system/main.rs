@@ -100,6 +100,7 @@ mod recover;
 mod regions;
 mod registry_edits;
 mod reload;
+mod replicas;
 mod revocation;
 mod roles;
 mod seals;

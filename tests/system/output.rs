@@ -172,6 +172,12 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("breakglass-signer serve", "--config nowhere.toml", "", Unread::Silent(1)),
     ("signing-trail serve", "--config nowhere.toml", "", Unread::Silent(1)),
     ("signing-trail check", "--config nowhere.toml --json", "", Unread::With(1)),
+    (
+        "signing-trail register",
+        "--config nowhere.toml --journal proxy --answer nowhere.json",
+        "",
+        Unread::Silent(1),
+    ),
     ("signing-trail status", "--metrics 127.0.0.1:1", "", Unread::Silent(1)),
     (
         "breakglass-signer keygen",

@@ -15,6 +15,7 @@ mod metrics;
 pub mod plan;
 pub mod postgres;
 pub mod reconcile;
+pub mod replica;
 pub mod row;
 pub mod serve;
 pub mod shape;

@@ -4,15 +4,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use host::checked::Checked;
 use host::environment::Environment;
 use host::hardening;
+use host::mistakes::ConfigError;
 use host::out;
 use host::signals::{End, Held};
+use signing_core::replica::Known;
 use text::counted;
 use tokio::runtime::Builder;
 use trail::check::{self, Looked, Parts};
+use trail::config::Config;
+use trail::event::Owner;
+use trail::replica::register;
 use trail::{serve, status};
 
 /// Carries what the journals of signing-proxy and breakglass-signer hold to the database that auditors
@@ -51,6 +56,22 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the sinks whether they know this replica, and write the answer for `init --if-absent` of the
+    /// journal's owner. Exit 0: an answer was written, also "unknown", with which no journal begins.
+    #[command(
+        after_help = "Example: signing-trail register --config /etc/signing-trail/signing-trail.toml --journal proxy --answer /var/lib/signing-proxy/replica.json"
+    )]
+    Register {
+        /// The config file. Its replica.name says who asks.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Whose journal it is about.
+        #[arg(long, value_enum)]
+        journal: Journal,
+        /// Where the answer goes: into the volume of the journal, since the answer is about that volume.
+        #[arg(long, value_name = "FILE")]
+        answer: PathBuf,
+    },
     /// Say how far the trail that runs here is, by sink and journal; exit 0 only if nothing keeps it
     /// back and no record was lost.
     #[command(
@@ -64,6 +85,15 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// The owner of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Journal {
+    /// signing-proxy.
+    Proxy,
+    /// breakglass-signer.
+    Signer,
 }
 
 fn main() -> ExitCode {
@@ -90,6 +120,26 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
         Verb::Check { config, json } => {
             held.end_process(End::BySignal);
             check(&config, &environment, json)
+        }
+        Verb::Register { config: file, journal, answer } => {
+            held.end_process(End::BySignal);
+            let (config, mistakes) = Config::draft(&file, &environment)?;
+            if !mistakes.is_empty() {
+                return Err(ConfigError { file, mistakes }.into());
+            }
+            let owner = match journal {
+                Journal::Proxy => Owner::Proxy,
+                Journal::Signer => Owner::Signer,
+            };
+            let given = runtime()?.block_on(register(&config, owner, &answer))?;
+            let word = match given.known {
+                Known::New => "new",
+                Known::Known => "known",
+                Known::Present => "present",
+                Known::Unknown => "unknown",
+            };
+            out::report(&format!("{}: {word}: {}", answer.display(), given.detail))?;
+            Ok(ExitCode::SUCCESS)
         }
         Verb::Status { metrics, json } => {
             held.end_process(End::BySignal);

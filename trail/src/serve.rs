@@ -22,6 +22,7 @@ use crate::check::Parts;
 use crate::fleet::Agent;
 use crate::metrics::Metrics;
 use crate::postgres::DatabaseError;
+use crate::replica::{Gauges, Watch};
 use crate::ship::Shipping;
 
 /// Connections to the listener at once.
@@ -65,7 +66,18 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
     let metrics = Metrics::new(parts.config.journals.iter().map(|(owner, _)| *owner));
     let listens = listener.local_addr()?.to_string();
     log.info("serving", json!({"metrics": listens, "signer_kid": parts.kid}));
-    let listening = listen(listener, metrics.clone());
+    let gauges = Gauges::default();
+    let listening = listen(listener, metrics.clone(), gauges.clone());
+    let config = &parts.config;
+    let watch = config.replica.clone().map(|name| {
+        Watch::new(config.postgres.clone(), name, config.journals.clone(), gauges, log.clone())
+    });
+    let watching = async {
+        match watch {
+            Some(watch) => watch.run().await,
+            None => std::future::pending().await,
+        }
+    };
     let agent = parts.config.fleet.clone().map(|fleet| {
         Agent::new(parts.config.postgres.clone(), fleet, metrics.clone(), log.clone())
     });
@@ -80,6 +92,7 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
         error = shipping.run() => Err(error.into()),
         () = listening => Ok(()),
         () = carrying => Ok(()),
+        () = watching => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
@@ -88,7 +101,7 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
     ended
 }
 
-async fn listen(listener: TcpListener, metrics: Metrics) {
+async fn listen(listener: TcpListener, metrics: Metrics, gauges: Gauges) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -97,10 +110,10 @@ async fn listen(listener: TcpListener, metrics: Metrics) {
         };
         // Who comes when all places are taken is cut off at once.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let metrics = metrics.clone();
+        let (metrics, gauges) = (metrics.clone(), gauges.clone());
         tokio::spawn(async move {
             let answer = service_fn(move |request| {
-                let answered = answer(&request, &metrics);
+                let answered = answer(&request, &metrics, &gauges);
                 async move { Ok::<_, Infallible>(answered) }
             });
             let connection = http1::Builder::new()
@@ -113,10 +126,14 @@ async fn listen(listener: TcpListener, metrics: Metrics) {
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
+fn answer(
+    request: &Request<Incoming>,
+    metrics: &Metrics,
+    gauges: &Gauges,
+) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => {
-            (StatusCode::OK, "text/plain; version=0.0.4", metrics.render())
+            (StatusCode::OK, "text/plain; version=0.0.4", metrics.render() + &gauges.render())
         }
         (&Method::GET, "/livez") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         (&Method::GET, "/status") => {

@@ -86,6 +86,7 @@ pub(crate) fn small_journal_in(path: &Path, segment_bytes: u64) -> PathBuf {
         audit_kid: "audit",
         by: "uid 0",
         deployment: "d",
+        new_replica: None,
         replaces: None,
     });
     init(path, segment_bytes, &key(), &record, OffsetDateTime::UNIX_EPOCH).unwrap();

@@ -82,6 +82,7 @@ fn write() -> Written {
         audit_kid: "audit",
         by: "uid 0",
         deployment: "d",
+        new_replica: None,
         replaces: None,
     });
     let done = init(&scratch.0, SEGMENT_BYTES, &key(), &record, OffsetDateTime::UNIX_EPOCH);

@@ -142,7 +142,13 @@ impl Store {
     /// The file.
     #[must_use]
     pub fn file(&self) -> PathBuf {
-        self.directory.join(FILE)
+        Self::file_in(&self.directory)
+    }
+
+    /// The file in a state directory that nobody opened.
+    #[must_use]
+    pub fn file_in(directory: &Path) -> PathBuf {
+        directory.join(FILE)
     }
 
     /// Renames the file, if there is one, so that nothing in it is lost.

@@ -57,9 +57,10 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 audit_kid: "a",
                 by: "uid 0 (root)",
                 deployment: "d",
+                new_replica: Some("pay/p-0"),
                 replaces: Some("c:1:h"),
             }),
-            r#"{"audit_key":"AA==","audit_kid":"a","by":"uid 0 (root)","deployment":"d","replaces":"c:1:h"}"#,
+            r#"{"audit_key":"AA==","audit_kid":"a","by":"uid 0 (root)","deployment":"d","new_replica":"pay/p-0","replaces":"c:1:h"}"#,
         ),
         (
             Record::Start(Start {

@@ -4,6 +4,7 @@
 mod break_glass;
 mod dashboards;
 mod own_side;
+mod replicas;
 mod stops;
 mod upstreams;
 
@@ -50,6 +51,8 @@ const SITUATIONS: &[(&str, &str)] = &[
     ("SigningOverloaded", "more callers ask than there are places"),
     ("SigningProxyDown", "the proxy is killed"),
     ("SigningProxyMissing", "nothing is scraped"),
+    ("SigningReplicaNew", "a replica is registered"),
+    ("SigningReplicaRefused", "its volume is emptied"),
     ("SigningUnhealthy", "KMS answers 503"),
     ("TlsHandshakesFail", "clients that speak no TLS"),
 ];
@@ -71,6 +74,7 @@ async fn every_alert_fires_in_its_situation_and_none_for_a_proxy_that_is_well() 
         stops::fire(&prometheus),
         break_glass::fire(&prometheus),
         own_side::fire(&prometheus),
+        replicas::fire(&prometheus),
     );
     let wanted: BTreeSet<_> = SITUATIONS.iter().map(|(alert, _)| (*alert).to_owned()).collect();
     assert_eq!(prometheus.alerts().await, wanted, "each rule needs a situation");

@@ -27,7 +27,7 @@ fn the_example_has_every_key_and_is_loaded() {
     let (code, said) = check(&scratch, &text);
     assert_eq!(code, 0, "{said}");
     // The parser lists what it knows beside a key that it does not.
-    for section in ["journals", "audit", "registry", "postgres", "fleet", "metrics"] {
+    for section in ["journals", "audit", "registry", "postgres", "fleet", "replica", "metrics"] {
         let spoilt = text.replace(&format!("[{section}]\n"), &format!("[{section}]\nx = 1\n"));
         let (code, said) = check(&scratch, &spoilt);
         assert_eq!(code, 1);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use host::environment::Environment;
 use host::mistakes::ConfigError;
 use host::{files, section};
+use signing_core::replica::ReplicaName;
 
 use crate::event::Owner;
 use crate::postgres::Place;
@@ -30,6 +31,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The fleet that the proxy on this machine is a member of.
     pub fleet: Option<Fleet>,
+    /// What outlives the volume of the journals.
+    pub replica: Option<ReplicaName>,
 }
 
 /// What the agent of a fleet needs.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use host::environment::Environment;
 use host::section::{Mistakes, Section};
+use signing_core::replica::ReplicaName;
 use toml::Table;
 
 use super::{Config, Fleet};
@@ -46,6 +47,7 @@ pub(super) fn parse(
     let postgres = postgres(section, directory);
     let listen = listen(root.section("metrics"));
     let fleet = fleet(root.section("fleet"), directory);
+    let replica = replica(root.section("replica"));
     root.finish();
     let config = Config {
         journals,
@@ -55,6 +57,7 @@ pub(super) fn parse(
         batch_rows: usize::try_from(batch_rows).unwrap_or(1),
         listen,
         fleet,
+        replica,
     };
     (config, mistakes.take())
 }
@@ -131,6 +134,16 @@ fn fleet(mut section: Section, directory: &Path) -> Option<Fleet> {
     }
     section.finish();
     Some(Fleet { socket: socket?, labels })
+}
+
+/// None: no name is set.
+fn replica(mut section: Section) -> Option<ReplicaName> {
+    let name = section.text("name").and_then(|text| {
+        let parsed = ReplicaName::parse(&text);
+        parsed.map_err(|why| section.mistake("name", format!("is {text:?}, but {why}"))).ok()
+    });
+    section.finish();
+    name
 }
 
 fn listen(mut section: Section) -> SocketAddr {

@@ -165,6 +165,14 @@ where
 }
 
 impl Session {
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn client_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
     /// Connects, and makes our own tables if they are not there.
     ///
     /// # Errors

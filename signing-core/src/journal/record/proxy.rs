@@ -16,6 +16,9 @@ pub struct Init<'r> {
     pub by: &'r str,
     /// The deployment's name.
     pub deployment: &'r str,
+    /// The replica, if it was made by itself: a sink had never heard of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_replica: Option<&'r str>,
     /// The newest record, as far as is known, of the log that was here before:
     /// `log:size:root`.
     #[serde(skip_serializing_if = "Option::is_none")]
