@@ -66,6 +66,32 @@ impl Trail {
         self
     }
 
+    /// A webhook of this name: its other lines, and files beside the configuration with what they hold.
+    #[must_use]
+    pub fn webhook(mut self, name: &str, lines: &str, files: &[(&str, &str)]) -> Self {
+        if !self.lines.contains("[notify]") {
+            fs::create_dir(self.scratch.path("state")).unwrap();
+            self.lines +=
+                "[notify]\nstate_dir = \"state\"\ninstance = \"eu-1\"\nbehind_after_s = 1\n";
+        }
+        self.lines +=
+            &format!("[[notify.webhooks]]\nname = {name:?}\ntimeout_ms = 1000\n{lines}\n");
+        self.with_files(files)
+    }
+
+    fn with_files(self, files: &[(&str, &str)]) -> Self {
+        for (name, text) in files {
+            self.scratch.write(name, text);
+        }
+        self
+    }
+
+    /// A file beside its configuration.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path(name)
+    }
+
     /// The registry with the trail's key.
     #[must_use]
     pub fn registry(&self) -> PathBuf {

@@ -84,6 +84,7 @@ mod metrics;
 mod ministack;
 mod misspelt;
 mod modes;
+mod notifications;
 mod openapi;
 mod output;
 mod overload;

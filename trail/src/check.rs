@@ -11,6 +11,7 @@ use signing_core::key::{PublicKey, Purpose};
 
 use crate::config::Config;
 use crate::key::RowKey;
+use crate::notify::check as notify;
 use crate::source;
 
 /// What serves.
@@ -59,6 +60,7 @@ impl Parts {
                 config.registry_file.display()
             ));
         }
+        mistakes.extend(notify::mistakes(&config));
         match kid {
             Some(kid) if mistakes.is_empty() => Ok(Self { config, key, kid, registry }),
             _ => Err(error(mistakes)),

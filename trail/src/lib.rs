@@ -3,7 +3,8 @@
 //!
 //! The core decides and does no IO: [`event`] makes an event of a record, [`row`] links it to the
 //! chain of a table, [`plan`] says what is due, [`shape`] what a table takes. [`source`] reads
-//! files, [`postgres`] writes rows, and `ship` brings one to the other.
+//! files, [`postgres`] writes rows, and `ship` brings one to the other. [`notify`] tells people of
+//! what the same files say.
 
 pub mod canonical;
 pub mod check;
@@ -12,6 +13,7 @@ pub mod event;
 pub mod fleet;
 pub mod key;
 mod metrics;
+pub mod notify;
 pub mod plan;
 pub mod postgres;
 pub mod reconcile;

@@ -114,7 +114,11 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
             let parts = Parts::load(&config, &environment)?;
             // The handlers that replace these are the first thing that it does.
             held.let_through();
-            runtime()?.block_on(serve::serve(parts))?;
+            let runtime = runtime()?;
+            let served = runtime.block_on(serve::serve(parts));
+            // A look-up of a name or a file that hangs holds nobody up.
+            runtime.shutdown_background();
+            served?;
             Ok(ExitCode::SUCCESS)
         }
         Verb::Check { config, json } => {

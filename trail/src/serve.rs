@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use crate::check::Parts;
 use crate::fleet::Agent;
 use crate::metrics::Metrics;
+use crate::notify::{Deliveries, Notifying};
 use crate::postgres::DatabaseError;
 use crate::replica::{Gauges, Watch};
 use crate::ship::Shipping;
@@ -47,6 +48,9 @@ pub enum ServeError {
         /// What the system answered.
         error: io::Error,
     },
+    /// Another process keeps the state of notifications.
+    #[error("notify.state_dir: {0}")]
+    Notify(String),
     /// The database cannot be used as it is.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -63,11 +67,19 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
     let address = parts.config.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|error| ServeError::Listen { address, error })?;
+    let parts = Arc::new(parts);
+    let notifying = Notifying::new(&parts)?;
     let metrics = Metrics::new(parts.config.journals.iter().map(|(owner, _)| *owner));
     let listens = listener.local_addr()?.to_string();
     log.info("serving", json!({"metrics": listens, "signer_kid": parts.kid}));
     let gauges = Gauges::default();
-    let listening = listen(listener, metrics.clone(), gauges.clone());
+    let shown = Shown {
+        metrics: metrics.clone(),
+        gauges: gauges.clone(),
+        deliveries: notifying.deliveries(),
+    };
+    let listening = listen(listener, shown);
+    let notifying = notifying.run(Arc::clone(&parts), metrics.clone(), log.clone());
     let config = &parts.config;
     let watch = config.replica.clone().map(|name| {
         Watch::new(config.postgres.clone(), name, config.journals.clone(), gauges, log.clone())
@@ -93,6 +105,7 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
         () = listening => Ok(()),
         () = carrying => Ok(()),
         () = watching => Ok(()),
+        () = notifying => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
@@ -101,7 +114,21 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
     ended
 }
 
-async fn listen(listener: TcpListener, metrics: Metrics, gauges: Gauges) {
+/// What the listener shows.
+#[derive(Clone)]
+struct Shown {
+    metrics: Metrics,
+    gauges: Gauges,
+    deliveries: Deliveries,
+}
+
+impl Shown {
+    fn render(&self) -> String {
+        self.metrics.render() + &self.gauges.render() + &self.deliveries.render()
+    }
+}
+
+async fn listen(listener: TcpListener, shown: Shown) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -110,10 +137,10 @@ async fn listen(listener: TcpListener, metrics: Metrics, gauges: Gauges) {
         };
         // Who comes when all places are taken is cut off at once.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (metrics, gauges) = (metrics.clone(), gauges.clone());
+        let shown = shown.clone();
         tokio::spawn(async move {
             let answer = service_fn(move |request| {
-                let answered = answer(&request, &metrics, &gauges);
+                let answered = answer(&request, &shown);
                 async move { Ok::<_, Infallible>(answered) }
             });
             let connection = http1::Builder::new()
@@ -126,18 +153,13 @@ async fn listen(listener: TcpListener, metrics: Metrics, gauges: Gauges) {
     }
 }
 
-fn answer(
-    request: &Request<Incoming>,
-    metrics: &Metrics,
-    gauges: &Gauges,
-) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => {
-            (StatusCode::OK, "text/plain; version=0.0.4", metrics.render() + &gauges.render())
-        }
+        (&Method::GET, "/metrics") => (StatusCode::OK, "text/plain; version=0.0.4", shown.render()),
         (&Method::GET, "/livez") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         (&Method::GET, "/status") => {
-            (StatusCode::OK, "application/json", metrics.status().to_string())
+            let status = shown.deliveries.added_to(shown.metrics.status());
+            (StatusCode::OK, "application/json", status.to_string())
         }
         (_, "/metrics" | "/livez" | "/status") => {
             (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "use GET\n".to_owned())

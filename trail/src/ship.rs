@@ -2,6 +2,7 @@
 //! touches a signature.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::{now, wall_now};
@@ -44,14 +45,14 @@ struct BackOff(Duration);
 
 /// Everything that the loop has.
 pub(crate) struct Shipping {
-    parts: Parts,
+    parts: Arc<Parts>,
     metrics: Metrics,
     log: Log,
     journals: Vec<Journal>,
 }
 
 impl Shipping {
-    pub(crate) fn new(parts: Parts, metrics: Metrics, log: Log) -> Self {
+    pub(crate) fn new(parts: Arc<Parts>, metrics: Metrics, log: Log) -> Self {
         let journal = |(owner, path): &(Owner, PathBuf)| Journal {
             owner: *owner,
             path: path.clone(),
@@ -294,7 +295,7 @@ impl BackOff {
 }
 
 /// How long ago that was, in seconds.
-fn age(at: &str) -> f64 {
+pub(crate) fn age(at: &str) -> f64 {
     let at = OffsetDateTime::parse(at, &Rfc3339);
     at.map_or(0.0, |at| (wall_now() - at).as_seconds_f64().max(0.0))
 }

@@ -67,5 +67,23 @@ pub fn lines(status: &Value) -> String {
             text("lag_seconds")
         )
     };
-    journals.map(line).collect::<Vec<_>>().join("\n")
+    let notifications = status.get("notifications").and_then(Value::as_array);
+    let told = notifications.into_iter().flatten().map(notification);
+    journals.map(line).chain(told).collect::<Vec<_>>().join("\n")
+}
+
+fn notification(of: &Value) -> String {
+    let text = |name: &str| {
+        text::line(of.get(name).and_then(Value::as_str).unwrap_or_default()).into_owned()
+    };
+    let number = |name: &str| of.get(name).and_then(Value::as_f64).unwrap_or_default();
+    let trouble = text("trouble");
+    let trouble = if trouble.is_empty() { trouble } else { format!("; {trouble}") };
+    format!(
+        "notifications to {}: {} delivered, {} failed, {:.0} s behind{trouble}",
+        text("destination"),
+        number("delivered"),
+        number("failed"),
+        number("lag_seconds")
+    )
 }

@@ -1,6 +1,7 @@
 //! Names of rows: a UUID that anybody can make again from the log and the record (RFC 9562, version 5).
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use aws_lc_rs::rand;
 use signing_core::tree::LogId;
 
 /// The UUID of `name` in the namespace of `log`, whose 16 bytes are that namespace.
@@ -13,8 +14,22 @@ pub fn v5(log: LogId, name: &str) -> String {
     for (to, from) in bytes.iter_mut().zip(hashed.as_ref()) {
         *to = *from;
     }
+    written(bytes, 0x50)
+}
+
+/// A UUID by chance (RFC 9562, version 4): for what no record says.
+#[must_use]
+pub fn v4() -> String {
+    let mut bytes = [0; 16];
+    // Without chance all are alike, and a receiver drops too much: it says so by its silence, and this
+    // library ends the process before that.
+    let _ = rand::fill(&mut bytes);
+    written(bytes, 0x40)
+}
+
+fn written(mut bytes: [u8; 16], of_version: u8) -> String {
     let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
-    *version = *version & 0x0f | 0x50;
+    *version = *version & 0x0f | of_version;
     *variant = *variant & 0x3f | 0x80;
     let hex = hex::encode(bytes);
     let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();

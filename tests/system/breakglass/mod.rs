@@ -81,6 +81,12 @@ impl Site {
         qualifies(proxy).await;
     }
 
+    /// The KMS's key signs again, and so does the proxy.
+    pub(crate) async fn mend(&self, proxy: &Proxy<'_>) {
+        self.key.mend();
+        proxy.healthy().await;
+    }
+
     /// Both, and a session in force by `request`.
     async fn in_session(&self) -> (Signer<'_>, Proxy<'_>, Value) {
         let (signer, proxy) = self.both().await;

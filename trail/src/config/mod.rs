@@ -1,5 +1,6 @@
 //! The configuration: parsed into values that cannot be wrong, every mistake at once.
 
+mod notify;
 mod parse;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,8 @@ use signing_core::replica::ReplicaName;
 
 use crate::event::Owner;
 use crate::postgres::Place;
+
+pub use notify::{Endpoint, Form, Notify, Url, Webhook};
 
 /// What the file and the environment say.
 #[derive(Clone, Debug)]
@@ -33,6 +36,8 @@ pub struct Config {
     pub fleet: Option<Fleet>,
     /// What outlives the volume of the journals.
     pub replica: Option<ReplicaName>,
+    /// Who is notified of what.
+    pub notify: Notify,
 }
 
 /// What the agent of a fleet needs.

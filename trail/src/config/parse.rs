@@ -9,7 +9,7 @@ use host::section::{Mistakes, Section};
 use signing_core::replica::ReplicaName;
 use toml::Table;
 
-use super::{Config, Fleet};
+use super::{Config, Fleet, notify};
 use crate::event::Owner;
 use crate::postgres::{Place, TableName};
 
@@ -48,6 +48,7 @@ pub(super) fn parse(
     let listen = listen(root.section("metrics"));
     let fleet = fleet(root.section("fleet"), directory);
     let replica = replica(root.section("replica"));
+    let notify = notify::notify(root.section("notify"), directory);
     root.finish();
     let config = Config {
         journals,
@@ -58,6 +59,7 @@ pub(super) fn parse(
         listen,
         fleet,
         replica,
+        notify,
     };
     (config, mistakes.take())
 }
