@@ -79,6 +79,13 @@ impl Trail {
         self.with_files(files)
     }
 
+    /// The policy service: lines of its section, and files beside the configuration.
+    #[must_use]
+    pub fn policy(mut self, lines: &str, files: &[(&str, &str)]) -> Self {
+        self.lines += &format!("[policy]\ntimeout_ms = 1000\n{lines}\n");
+        self.with_files(files)
+    }
+
     fn with_files(self, files: &[(&str, &str)]) -> Self {
         for (name, text) in files {
             self.scratch.write(name, text);

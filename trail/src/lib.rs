@@ -3,7 +3,7 @@
 //!
 //! The core decides and does no IO: [`event`] makes an event of a record, [`row`] links it to the
 //! chain of a table, [`plan`] says what is due, [`shape`] what a table takes. [`source`] reads
-//! files, [`postgres`] writes rows, and `ship` brings one to the other. [`notify`] tells people of
+//! files, [`postgres`] writes rows, and `ship` brings one to the other. [`notify`] tells people and services of
 //! what the same files say.
 
 pub mod canonical;

@@ -22,6 +22,8 @@ pub struct Found {
     pub gaps: u64,
     /// The first of them.
     pub named: Vec<String>,
+    /// Emergency records with a verdict of the policy service; none: it was never configured.
+    pub annotated: Option<u64>,
 }
 
 impl Found {

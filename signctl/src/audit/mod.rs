@@ -1,5 +1,6 @@
 //! `signctl audit`: reads the journal from its files, beside the proxy or on a copy.
 
+mod annotations;
 mod each;
 mod export;
 mod key;

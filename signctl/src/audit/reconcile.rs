@@ -20,6 +20,7 @@ use trail::postgres::{Place, positions, read};
 use trail::reconcile::{Found, Rows};
 use trail::source::{Source, look};
 
+use super::annotations::Annotations;
 use super::kms_log::{self, KmsLog};
 use super::registry;
 use crate::database::{Database, Table, runtime};
@@ -92,7 +93,8 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     if as_json {
         let kms = kms.as_ref().map(Report::to_json);
         out::report_json(&json!({
-            "ok": is_good, "matched": found.matched, "gaps": found.gaps, "gap": found.named, "kms": kms,
+            "ok": is_good, "matched": found.matched, "gaps": found.gaps, "gap": found.named,
+            "annotated": found.annotated, "kms": kms,
         }))?;
     } else {
         let mut lines: Vec<_> = found.named.iter().map(|what| format!("GAP: {what}")).collect();
@@ -103,6 +105,9 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
         if flags.database.is_some() || found.gaps > 0 {
             let verdict = if found.gaps == 0 { "no gap" } else { "NOT WHOLE" };
             lines.push(format!("{verdict}: {} rows are as the journals say", found.matched));
+        }
+        if let Some(annotated) = found.annotated {
+            lines.push(format!("annotations of the policy service: {annotated}"));
         }
         lines.extend(kms.iter().flat_map(Report::lines));
         out::report(&text::lines(&lines.join("\n")))?;
@@ -185,7 +190,10 @@ impl Held {
         let positions = reading.positions;
         let mut logs = Vec::new();
         for (journal, target) in journals.iter().zip(targets) {
-            logs.push(journal.against(registry, &mut rows, &positions, target, found)?);
+            let (log, annotations) =
+                journal.against(registry, &mut rows, &positions, target, found)?;
+            logs.push(log);
+            annotations.hold(&runtime, &place, Duration::from_secs(self.wait), found)?;
         }
         rows.finish(&logs, found);
         Ok(positions)
@@ -268,7 +276,8 @@ impl Journal<'_> {
         }
     }
 
-    /// Holds the journal against its rows; its log, and the oldest record that is here.
+    /// Holds the journal against its rows; its log, the oldest record that is here, and what the policy
+    /// service was to be asked about.
     fn against(
         &self,
         registry: &Registry,
@@ -276,7 +285,7 @@ impl Journal<'_> {
         positions: &[(String, Position)],
         target: u64,
         found: &mut Found,
-    ) -> anyhow::Result<(String, u64)> {
+    ) -> anyhow::Result<((String, u64), Annotations)> {
         let keys = AuditKeys::of_registry(registry);
         let begin = |position| Source::open(self.path, self.owner, keys.clone(), position);
         let (log, oldest) = look(self.path).context(self.owner.word())?;
@@ -290,6 +299,7 @@ impl Journal<'_> {
         let known = self.known(positions).unwrap_or_else(Position::begin);
         let mut source = begin(position)?;
         let mut first = position.shipped + 1;
+        let mut annotations = Annotations::of(&origin, oldest == 1);
         loop {
             source.read(ROWS_MAX)?;
             let mut is_end = true;
@@ -300,6 +310,7 @@ impl Journal<'_> {
                 for event in write.events {
                     if seq(&event).is_some_and(|seq| seq <= known.shipped) {
                         rows.record(&event, found);
+                        annotations.expect(self.owner, &event);
                     }
                 }
                 let begins = oldest > 1 && first == oldest;
@@ -316,6 +327,6 @@ impl Journal<'_> {
             let (from, word) = (known.covered + 1, self.owner.word());
             found.gap(format!("records {from} to {target} of {word} are not covered by a row"));
         }
-        Ok((origin, oldest))
+        Ok(((origin, oldest), annotations))
     }
 }

@@ -40,10 +40,12 @@ fn every_mistake_about_receivers_is_named_and_no_secret_is_repeated() {
     };
     let signed = "hmac_key_file = \"good.key\"\n";
     let json = format!("{signed}url = \"https://host/path?x=secret\"\n");
+    let policy = "[policy]\nca_file = \"ca.pem\"\n";
     for (lines, wanted) in [
         (webhook(&json), ""),
         (webhook("form = \"slack\"\nurl_file = \"slack.url\""), ""),
         (webhook(&format!("{json}[notify.webhooks.headers]\nx-team = \"ops\"")), ""),
+        (format!("{policy}url = \"https://policy\"\n"), ""),
         (webhook("url = \"https://host/\""), "notify.webhooks[0].hmac_key_file: is missing"),
         (webhook(signed), "notify.webhooks[0].url: is missing"),
         (webhook(&format!("{json}url_file = \"slack.url\"")), "url_file: stands beside url"),
@@ -90,8 +92,20 @@ fn every_mistake_about_receivers_is_named_and_no_secret_is_repeated() {
             webhook(&json).replace("\"ops\"", "\"Ops 1\""),
             "name: is \"Ops 1\", expected at most 32 of a-z",
         ),
+        (
+            webhook(&json).replace("\"ops\"", "\"policy\""),
+            "name: is \"policy\", which is the policy service",
+        ),
         (webhook(&json) + &webhook(&json).replace(notify, ""), "webhooks: two are named \"ops\""),
         (webhook(&json).replace("\"state\"", "\"nowhere\""), "notify.state_dir: "),
+        (format!("{policy}roles = [\"r\"]\n"), "policy.url: is missing"),
+        (format!("{policy}url = \"http://policy.internal\"\n"), "policy.url: begins with http://"),
+        (
+            format!(
+                "{policy}url = \"https://policy\"\nkey_file = \"good.key\"\ncertificate_file = \"ca.pem\"\n"
+            ),
+            "policy.key_file: ",
+        ),
     ] {
         let (code, said) = check(&scratch, &lines);
         assert_eq!(code, i32::from(!wanted.is_empty()), "{lines}: {said}");

@@ -1,9 +1,11 @@
-//! Notifications: real journals, receivers that are away in every way, and a trail that is killed.
+//! Notifications and annotations: real journals, receivers that are away in every way, a trail that
+//! is killed, and a policy service whose verdicts are kept.
 
 mod begins;
 mod ceremony;
 mod checks;
 mod kills;
+mod policy;
 mod sees;
 
 use std::collections::BTreeMap;

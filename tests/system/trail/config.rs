@@ -31,6 +31,7 @@ fn the_example_has_every_key_and_is_loaded() {
         ("client.key", &client.key_pem),
         ("hmac.key", &key),
         ("webhook.token", "token\n"),
+        ("policy.token", "token\n"),
     ] {
         scratch.write(name, content);
     }
@@ -50,6 +51,7 @@ fn the_example_has_every_key_and_is_loaded() {
         "[replica]",
         "[notify]",
         "[[notify.webhooks]]",
+        "[policy]",
         "[metrics]",
     ] {
         let spoilt = text.replace(&format!("{section}\n"), &format!("{section}\nx = 1\n"));

@@ -15,7 +15,8 @@ use signing_core::replica::ReplicaName;
 use crate::event::Owner;
 use crate::postgres::Place;
 
-pub use notify::{Endpoint, Form, Notify, Url, Webhook};
+pub(crate) use notify::POLICY_NAME;
+pub use notify::{Endpoint, Form, Notify, Policy, Url, Webhook};
 
 /// What the file and the environment say.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct Config {
     pub replica: Option<ReplicaName>,
     /// Who is notified of what.
     pub notify: Notify,
+    /// The service whose verdicts on break-glass are stored.
+    pub policy: Option<Policy>,
 }
 
 /// What the agent of a fleet needs.

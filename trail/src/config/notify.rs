@@ -1,4 +1,4 @@
-//! `[notify]`: who is notified of what, where, and with which proof of who asks.
+//! `[notify]` and `[policy]`: who is notified of what, where, and with which proof of who asks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,6 +15,8 @@ const STATE_DIR: &str = "/var/lib/signing-trail";
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const NAME_MAX_BYTES: usize = 32;
 const WEBHOOKS_MAX: usize = 16;
+/// How the policy service is called where webhooks have their names.
+pub(crate) const POLICY_NAME: &str = "policy";
 const TIMEOUT_MS: u64 = 10_000;
 /// A hanging receiver is given up within that time.
 const TIMEOUT_MAX_MS: u64 = 60_000;
@@ -83,6 +85,15 @@ pub enum Url {
     File(PathBuf),
 }
 
+/// The policy service.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Where it is; its path is `/sentinelnet/check` below the URL.
+    pub endpoint: Endpoint,
+    /// The roles of the actor.
+    pub roles: Vec<String>,
+}
+
 pub(super) fn notify(mut section: Section, directory: &Path) -> Notify {
     let fix = "name a directory that the trail may write";
     let state_dir = directory.join(section.text_or("state_dir", STATE_DIR, fix));
@@ -112,6 +123,23 @@ pub(super) fn notify(mut section: Section, directory: &Path) -> Notify {
     Notify { state_dir, instance, behind_after: Duration::from_secs(behind), webhooks }
 }
 
+/// None: there is no policy service.
+pub(super) fn policy(mut section: Section, directory: &Path) -> Option<Policy> {
+    let url = section.text("url");
+    let headers = headers(section.section("headers"), &section);
+    let roles = section.texts("roles");
+    let endpoint = endpoint(&mut section, directory, url.clone().map(Url::Here), headers);
+    let Endpoint { ca_file, client, token_file, headers, .. } = &endpoint;
+    let is_meant = ca_file.is_some() || client.is_some() || token_file.is_some();
+    let is_meant = is_meant || !headers.is_empty() || !roles.is_empty();
+    if url.is_none() && is_meant && section.sound(&["url"]) {
+        section.mistake("url", "is missing; write https://HOST, or remove the section");
+    }
+    section.finish();
+    url?;
+    Some(Policy { endpoint, roles })
+}
+
 fn webhook(mut section: Section, directory: &Path) -> Webhook {
     let name = section
         .required("name", "name the webhook, such as ops; metrics and the log say this name");
@@ -122,6 +150,12 @@ fn webhook(mut section: Section, directory: &Path) -> Webhook {
     if !is_name(&name) && section.sound(&["name"]) {
         let expected = format!("expected at most {NAME_MAX_BYTES} of a-z, 0-9 and -");
         section.mistake("name", format!("is {name:?}, {expected}"));
+    }
+    if name == POLICY_NAME {
+        section.mistake(
+            "name",
+            format!("is {POLICY_NAME:?}, which is the policy service; take another name"),
+        );
     }
     let form = section.text_or("form", "json", "write json or slack");
     let key_file = section.text("hmac_key_file").map(|file| directory.join(file));

@@ -49,6 +49,7 @@ pub(super) fn parse(
     let fleet = fleet(root.section("fleet"), directory);
     let replica = replica(root.section("replica"));
     let notify = notify::notify(root.section("notify"), directory);
+    let policy = notify::policy(root.section("policy"), directory);
     root.finish();
     let config = Config {
         journals,
@@ -60,6 +61,7 @@ pub(super) fn parse(
         fleet,
         replica,
         notify,
+        policy,
     };
     (config, mistakes.take())
 }

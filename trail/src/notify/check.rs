@@ -6,6 +6,9 @@ use super::client::Loaded;
 use super::form::key;
 use crate::config::{Config, Endpoint, Form};
 
+/// The path of the policy service.
+pub(crate) const POLICY_PATH: &str = "/sentinelnet/check";
+
 /// Every mistake.
 pub(crate) fn mistakes(config: &Config) -> Vec<String> {
     let mut mistakes = Vec::new();
@@ -24,6 +27,9 @@ pub(crate) fn mistakes(config: &Config) -> Vec<String> {
         {
             mistakes.push(format!("{at}.hmac_key_file: {why}"));
         }
+    }
+    if let Some(policy) = &config.policy {
+        mistakes.extend(of_endpoint("policy", &policy.endpoint, POLICY_PATH));
     }
     mistakes
 }

@@ -1,5 +1,5 @@
 //! One POST over verified TLS (or to loopback in clear): no redirect is followed, no proxy is used, all
-//! of it within one deadline. Files are read again
+//! of it within one deadline, and no more of the answer is read than asked for. Files are read again
 //! for each connection, so that a new certificate or token needs no restart.
 
 use std::error::Error as _;
@@ -17,7 +17,7 @@ use http::header::{
     USER_AGENT,
 };
 use http::{Method, Request};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -57,6 +57,7 @@ pub(crate) struct Loaded {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) body: Bytes,
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -65,7 +66,7 @@ impl Client {
         Self { endpoint, path, loaded: None }
     }
 
-    /// Sends `body`. The status of the answer is enough.
+    /// Sends `body`, and reads the answer's body if it has at most `answer_max_bytes`; 0: the status is enough.
     ///
     /// # Errors
     /// Why there is no answer, in words that hold no URL and no secret.
@@ -73,9 +74,10 @@ impl Client {
         &mut self,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,
+        answer_max_bytes: usize,
     ) -> Result<Answer, String> {
         let within = self.endpoint.timeout;
-        let sent = timeout(within, self.send(headers, body)).await;
+        let sent = timeout(within, self.send(headers, body, answer_max_bytes)).await;
         let sent = sent
             .unwrap_or_else(|_| Err(format!("gave no answer within {} ms", within.as_millis())));
         if sent.is_err() {
@@ -89,6 +91,7 @@ impl Client {
         &mut self,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,
+        answer_max_bytes: usize,
     ) -> Result<Answer, String> {
         let loaded = self.loaded().await?;
         let Target { host, port, authority, path, .. } = &loaded.target;
@@ -116,14 +119,14 @@ impl Client {
         let addresses: Vec<_> = found.filter(is_taken).collect();
         let stream = TcpStream::connect(addresses.as_slice()).await.map_err(unreachable)?;
         match &loaded.tls {
-            None => exchange(stream, request).await,
+            None => exchange(stream, request, answer_max_bytes).await,
             Some(config) => {
                 let name = ServerName::try_from(host.clone())
                     .map_err(|_| "its URL names a host that no certificate can be of".to_owned())?;
                 let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
                 let stream =
                     connecting.await.map_err(|error| format!("no TLS with it: {error}"))?;
-                exchange(stream, request).await
+                exchange(stream, request, answer_max_bytes).await
             }
         }
     }
@@ -244,6 +247,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
+    answer_max_bytes: usize,
 ) -> Result<Answer, String> {
     let broken = |error: hyper::Error| {
         let cause = error.source().map(ToString::to_string);
@@ -259,8 +263,17 @@ async fn exchange(
     let retry_after =
         head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let retry_after = retry_after.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
-    drop((body, connection));
-    Ok(Answer { status: head.status.as_u16(), retry_after })
+    let body = if answer_max_bytes == 0 {
+        Bytes::new()
+    } else {
+        let read = Limited::new(body, answer_max_bytes).collect().await;
+        read.map_err(|_| {
+            format!("has an answer that breaks off or has more than {answer_max_bytes} bytes")
+        })?
+        .to_bytes()
+    };
+    drop(connection);
+    Ok(Answer { status: head.status.as_u16(), body, retry_after })
 }
 
 /// A task that ends with its owner.

@@ -204,7 +204,7 @@ impl Delivering {
         let written = tokio::task::spawn_blocking(move || written(&form, &body, at)).await;
         let written = written.unwrap_or_else(|_| Err("it cannot be written".to_owned()));
         let (headers, body) = written.map_err(|why| (why, None))?;
-        let answer = self.client.post(headers, body).await.map_err(|why| (why, None))?;
+        let answer = self.client.post(headers, body, 0).await.map_err(|why| (why, None))?;
         match answer.status {
             200..=299 => Ok(()),
             300..=399 => Err((

@@ -118,6 +118,11 @@ impl Feed {
         self.ready.front().filter(|write| write.head.size <= self.durable)?.heard.front()
     }
 
+    /// The size of the checkpoint that covers [`Feed::front`].
+    pub(crate) fn front_size(&self) -> Option<u64> {
+        self.ready.front().map(|write| write.head.size)
+    }
+
     /// Takes that record.
     pub(crate) fn take(&mut self) -> Option<Heard> {
         self.front()?;

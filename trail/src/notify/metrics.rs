@@ -17,6 +17,8 @@ pub(crate) struct Delivery {
     pub(crate) lag_seconds: f64,
     /// What keeps it back now.
     pub(crate) trouble: Option<String>,
+    /// Of the policy service: verdicts that allow, and that do not.
+    pub(crate) verdicts: Option<(u64, u64)>,
 }
 
 /// Shared between those who deliver and the listener.
@@ -76,6 +78,18 @@ impl Deliveries {
             "1 while the receiver does not accept what is sent, whatever the cause.",
             &|name, of| {
                 vec![format!("{{destination=\"{name}\"}} {}", u8::from(of.trouble.is_some()))]
+            },
+        );
+        metric(
+            "audit_trail_verdicts_total",
+            "counter",
+            "Verdicts of the policy service, by whether they allow what was done.",
+            &|_, of| {
+                let samples = of.verdicts.map(|(allowed, denied)| {
+                    [("true", allowed), ("false", denied)]
+                        .map(|(word, count)| format!("{{allowed=\"{word}\"}} {count}"))
+                });
+                samples.into_iter().flatten().collect()
             },
         );
         out

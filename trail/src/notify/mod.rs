@@ -1,4 +1,4 @@
-//! Notifications: what the journals say is told to people, one by one, in
+//! Notifications and annotations: what the journals say is told to people and services, one by one, in
 //! order, each until its receiver accepts it. A receiver that is away delays nobody: this reads files
 //! that are written anyway, in a process for which no signature waits.
 
@@ -12,6 +12,7 @@ mod form;
 mod journals;
 mod metrics;
 pub mod notice;
+pub mod policy;
 mod run;
 mod standing;
 mod state;

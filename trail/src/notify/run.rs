@@ -11,7 +11,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::deliver::Delivering;
 use super::metrics::Deliveries;
+use super::policy::Annotating;
 use crate::check::Parts;
+use crate::config::POLICY_NAME;
 use crate::metrics::Metrics;
 use crate::serve::ServeError;
 
@@ -34,7 +36,8 @@ impl Notifying {
         let notify = &parts.config.notify;
         let lock = if notify.webhooks.is_empty() { None } else { Some(lock(&notify.state_dir)?) };
         let webhooks = notify.webhooks.iter().map(|webhook| webhook.name.clone());
-        Ok(Self { deliveries: Deliveries::new(webhooks), _lock: lock })
+        let policy = parts.config.policy.iter().map(|_| POLICY_NAME.to_owned());
+        Ok(Self { deliveries: Deliveries::new(webhooks.chain(policy)), _lock: lock })
     }
 
     pub(crate) fn deliveries(&self) -> Deliveries {
@@ -51,6 +54,16 @@ impl Notifying {
             watched.spawn(watch(
                 name,
                 spawn(delivering.run()),
+                self.deliveries.clone(),
+                log.clone(),
+            ));
+        }
+        if let Some(policy) = parts.config.policy.clone() {
+            let annotating = Annotating::new(policy, &parts, self.deliveries.clone(), log.clone());
+            let name = POLICY_NAME.to_owned();
+            watched.spawn(watch(
+                name,
+                spawn(annotating.run()),
                 self.deliveries.clone(),
                 log.clone(),
             ));

@@ -1,12 +1,14 @@
 //! PostgreSQL as a sink. A batch is one transaction, and the position moves in it: so whoever comes
 //! back after a COMMIT with an unknown result finds in the position whether it happened.
 
+mod annotations;
 mod connect;
 mod names;
 mod read;
 mod ship;
 mod table;
 
+pub use annotations::{Annotation, annotated};
 pub use connect::{Place, Session};
 pub use names::TableName;
 pub(crate) use names::quote;

@@ -93,7 +93,7 @@ impl Place {
         format!("{}.{}", quote(&self.schema), quote("trail_positions"))
     }
 
-    async fn position(
+    pub(crate) async fn position(
         &self,
         client: &impl GenericClient,
         log: LogId,
