@@ -95,6 +95,7 @@ mod pipeline_examples;
 mod positional;
 mod proxies;
 mod rates;
+mod read_only_webhook;
 mod readers;
 mod receipts;
 mod recover;
