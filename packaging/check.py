@@ -23,9 +23,9 @@ PROGRAMS = {"signing-proxy": ["aws-sdk-kms", "signing-core"], "signctl": ["hyper
 # The package of a program, where it has another name.
 PACKAGES = {"signing-trail": "trail"}
 # What must never be linked into a program: the emergency signer has no HTTP stack, no SDK,
-# and only the trail and signctl speak to a database.
-UNWANTED = {"breakglass-signer": ["hyper", "h2", "rustls", "aws-sdk-kms", "signing-proxy", "tokio-postgres"],
-            "signing-proxy": ["tokio-postgres"], "signing-trail": ["aws-sdk-kms", "signing-proxy"]}
+# and only the trail and signctl speak to a database and to a bucket.
+UNWANTED = {"breakglass-signer": ["hyper", "h2", "rustls", "aws-sdk-kms", "signing-proxy", "tokio-postgres", "aws-sdk-s3"],
+            "signing-proxy": ["tokio-postgres", "aws-sdk-s3"], "signing-trail": ["aws-sdk-kms", "signing-proxy"]}
 
 
 def main():

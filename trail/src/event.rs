@@ -121,6 +121,12 @@ pub const fn has_row(kind: Kind) -> bool {
     }
 }
 
+/// Whether a row becomes an object of its own, where the archive keeps such: those of the emergency signer's records.
+#[must_use]
+pub fn has_object(actor: &str, event_type: &str) -> bool {
+    actor == Owner::Signer.actor() && ![CHECKPOINT, GAP].contains(&event_type)
+}
+
 /// The event type of a record's row.
 #[must_use]
 pub fn event_type(owner: Owner, kind: Kind) -> String {

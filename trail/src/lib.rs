@@ -3,15 +3,19 @@
 //!
 //! The core decides and does no IO: [`event`] makes an event of a record, [`row`] links it to the
 //! chain of a table, [`plan`] says what is due, [`shape`] what a table takes. [`source`] reads
-//! files, [`postgres`] writes rows, and `ship` brings one to the other. [`notify`] tells people and services of
-//! what the same files say.
+//! files, [`postgres`] writes rows, and `ship` brings one to the other. [`archive`] brings the records
+//! themselves to a bucket under S3 Object Lock, by itself: neither sink waits for the other. [`notify`] tells
+//! people and services of what the same files say.
 
+pub mod archive;
+mod back_off;
 pub mod canonical;
 pub mod check;
 pub mod config;
 pub mod event;
 pub mod fleet;
 pub mod key;
+pub mod lines;
 mod metrics;
 pub mod notify;
 pub mod plan;

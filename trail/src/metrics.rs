@@ -9,8 +9,27 @@ use serde_json::{Value, json};
 
 use crate::event::Owner;
 
-/// The one sink there is.
-pub(crate) const SINK: &str = "postgres";
+/// Where records are shipped to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sink {
+    /// Rows.
+    Postgres,
+    /// Objects under S3 Object Lock.
+    Archive,
+    /// Rows as objects of their own.
+    ArchiveEvents,
+}
+
+impl Sink {
+    /// The label of metrics.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Archive => "archive",
+            Self::ArchiveEvents => "archive_events",
+        }
+    }
+}
 
 /// What is known of a journal in a sink.
 #[derive(Clone, Debug, Default)]
@@ -29,18 +48,25 @@ pub(crate) struct Lag {
     pub(crate) trouble: Option<String>,
 }
 
-/// Shared between the loop that ships and the listener.
+/// Shared between the loops that ship and the listener.
 #[derive(Clone, Debug)]
-pub(crate) struct Metrics(Arc<Mutex<BTreeMap<Owner, Lag>>>);
+pub(crate) struct Metrics(Arc<Mutex<Lags>>);
+
+type Lags = BTreeMap<(Sink, Owner), Lag>;
 
 impl Metrics {
-    pub(crate) fn new(owners: impl Iterator<Item = Owner>) -> Self {
-        Self(Arc::new(Mutex::new(owners.map(|owner| (owner, Lag::default())).collect())))
+    /// Each journal in each sink.
+    pub(crate) fn new(sinks: &[Sink], owners: impl Iterator<Item = Owner> + Clone) -> Self {
+        let of = |sink: &Sink| {
+            let sink = *sink;
+            owners.clone().map(move |owner| ((sink, owner), Lag::default()))
+        };
+        Self(Arc::new(Mutex::new(sinks.iter().flat_map(of).collect())))
     }
 
-    /// Changes what is known of a journal.
-    pub(crate) fn update(&self, owner: Owner, change: impl FnOnce(&mut Lag)) {
-        change(self.lock().entry(owner).or_default());
+    /// Changes what is known of a journal in a sink.
+    pub(crate) fn update(&self, sink: Sink, owner: Owner, change: impl FnOnce(&mut Lag)) {
+        change(self.lock().entry((sink, owner)).or_default());
     }
 
     /// The text that Prometheus reads.
@@ -50,9 +76,9 @@ impl Metrics {
         let mut metric = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Lag) -> String| {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (owner, lag) in &lags {
-                let (journal, value) = (owner.word(), value(lag));
-                let _ = writeln!(out, "{name}{{sink=\"{SINK}\",journal=\"{journal}\"}} {value}");
+            for ((sink, owner), lag) in &lags {
+                let (sink, journal, value) = (sink.word(), owner.word(), value(lag));
+                let _ = writeln!(out, "{name}{{sink=\"{sink}\",journal=\"{journal}\"}} {value}");
             }
         };
         metric(
@@ -94,9 +120,9 @@ impl Metrics {
         let is_well = lags.values().all(|lag| lag.trouble.is_none() && lag.missing == 0);
         let journals: Vec<_> = lags
             .iter()
-            .map(|(owner, lag)| {
+            .map(|((sink, owner), lag)| {
                 json!({
-                    "sink": SINK,
+                    "sink": sink.word(),
                     "journal": owner.word(),
                     "shipped": lag.shipped,
                     "lag_records": lag.records,
@@ -110,7 +136,7 @@ impl Metrics {
         json!({"ok": is_well, "journals": journals})
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Owner, Lag>> {
+    fn lock(&self) -> MutexGuard<'_, Lags> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

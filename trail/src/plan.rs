@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use signing_core::Moment;
 use signing_core::tree::TreeHash;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Rows that cover records come at most so often.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
@@ -65,6 +67,13 @@ pub fn due(
 pub fn gap(position: Position, oldest: u64) -> Option<(u64, u64)> {
     let first = position.shipped + 1;
     (first < oldest).then(|| (first, oldest - 1))
+}
+
+/// How long ago a record was written, in seconds.
+#[must_use]
+pub fn age(at: &str, now: OffsetDateTime) -> f64 {
+    let at = OffsetDateTime::parse(at, &Rfc3339);
+    at.map_or(0.0, |at| (now - at).as_seconds_f64().max(0.0))
 }
 
 #[cfg(test)]

@@ -18,9 +18,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
+use crate::archive::events::Events;
+use crate::archive::ship::Archiving;
 use crate::check::Parts;
 use crate::fleet::Agent;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sink};
 use crate::notify::{Deliveries, Notifying};
 use crate::postgres::DatabaseError;
 use crate::replica::{Gauges, Watch};
@@ -69,7 +71,9 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
         TcpListener::bind(address).await.map_err(|error| ServeError::Listen { address, error })?;
     let parts = Arc::new(parts);
     let notifying = Notifying::new(&parts)?;
-    let metrics = Metrics::new(parts.config.journals.iter().map(|(owner, _)| *owner));
+    let mut sinks = vec![Sink::Postgres];
+    sinks.extend(parts.config.archive.as_ref().map(|_| Sink::Archive));
+    let metrics = Metrics::new(&sinks, parts.config.journals.iter().map(|(owner, _)| *owner));
     let listens = listener.local_addr()?.to_string();
     log.info("serving", json!({"metrics": listens, "signer_kid": parts.kid}));
     let gauges = Gauges::default();
@@ -81,37 +85,43 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
     let listening = listen(listener, shown);
     let notifying = notifying.run(Arc::clone(&parts), metrics.clone(), log.clone());
     let config = &parts.config;
-    let watch = config.replica.clone().map(|name| {
-        Watch::new(config.postgres.clone(), name, config.journals.clone(), gauges, log.clone())
+    let watching = config.replica.clone().map(|name| {
+        let (place, journals) = (config.postgres.clone(), config.journals.clone());
+        Watch::new(place, name, journals, gauges, log.clone()).run()
     });
-    let watching = async {
-        match watch {
-            Some(watch) => watch.run().await,
-            None => std::future::pending().await,
-        }
-    };
-    let agent = parts.config.fleet.clone().map(|fleet| {
-        Agent::new(parts.config.postgres.clone(), fleet, metrics.clone(), log.clone())
+    let carrying = config.fleet.clone().map(|fleet| {
+        Agent::new(config.postgres.clone(), fleet, metrics.clone(), log.clone()).run()
     });
-    let carrying = async {
-        match agent {
-            Some(agent) => agent.run().await,
-            None => std::future::pending().await,
-        }
-    };
-    let shipping = Shipping::new(parts, metrics, log.clone());
+    let archiving = config.archive.clone().map(|settings| {
+        Archiving::new(Arc::clone(&parts), settings, metrics.clone(), log.clone()).run()
+    });
+    let writing_events = config.archive.clone().filter(|settings| settings.per_event);
+    let writing_events = writing_events.map(|settings| {
+        Events::new(Arc::clone(&parts), settings, metrics.clone(), log.clone()).run()
+    });
+    let shipping = Shipping::new(Arc::clone(&parts), metrics, log.clone());
     let ended = tokio::select! {
         error = shipping.run() => Err(error.into()),
         () = listening => Ok(()),
-        () = carrying => Ok(()),
-        () = watching => Ok(()),
+        () = if_any(carrying) => Ok(()),
+        () = if_any(watching) => Ok(()),
         () = notifying => Ok(()),
+        never = if_any(archiving) => match never {},
+        never = if_any(writing_events) => match never {},
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
     log.info("stopped", json!({}));
     log.flush();
     ended
+}
+
+/// What is configured runs; what is not never ends.
+async fn if_any<F: Future>(runs: Option<F>) -> F::Output {
+    match runs {
+        Some(runs) => runs.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What the listener shows.

@@ -10,21 +10,18 @@ use host::log::Log;
 use serde_json::json;
 use signing_core::Moment;
 use signing_core::journal::AuditKeys;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::time::sleep;
 
+use crate::back_off::BackOff;
 use crate::check::Parts;
 use crate::event::{Owner, of_checkpoint, of_gap};
-use crate::metrics::Metrics;
-use crate::plan::{Due, Position, due};
+use crate::metrics::{Metrics, Sink};
+use crate::plan::{Due, Position, age, due};
 use crate::postgres::{DatabaseError, Session, Shipment, Shipped};
-use crate::source::{Source, SourceError, look};
+use crate::source::{Makes, Source, SourceError, look};
 
 /// How often it looks for more.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// The first wait after a failure, and the longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
 
 /// A journal on its way.
 struct Journal {
@@ -38,10 +35,6 @@ struct Journal {
     not_before: Option<Moment>,
     back_off: BackOff,
 }
-
-/// Waits that double.
-#[derive(Clone, Copy)]
-struct BackOff(Duration);
 
 /// Everything that the loop has.
 pub(crate) struct Shipping {
@@ -195,10 +188,10 @@ impl Shipping {
     fn tell(&self, index: usize, source: &Source) {
         let Some(journal) = self.journals.get(index) else { return };
         let position = journal.seen.unwrap_or_else(Position::begin);
-        self.metrics.update(journal.owner, |lag| {
+        self.metrics.update(Sink::Postgres, journal.owner, |lag| {
             lag.shipped = position.shipped;
             lag.records = source.newest().saturating_sub(position.shipped);
-            lag.seconds = source.oldest_at().map_or(0.0, age);
+            lag.seconds = source.oldest_at().map_or(0.0, |at| age(at, wall_now()));
             lag.missing = position.missing;
             lag.trouble = None;
         });
@@ -212,7 +205,7 @@ impl Shipping {
         let words = error.to_string();
         let fields = json!({"journal": journal.owner.word(), "error": words});
         self.log.error("a journal cannot be shipped", fields);
-        self.metrics.update(journal.owner, |lag| {
+        self.metrics.update(Sink::Postgres, journal.owner, |lag| {
             lag.errors += 1;
             lag.trouble = Some(words);
         });
@@ -225,8 +218,9 @@ impl Shipping {
         for journal in &self.journals {
             let newest = audit::walk::newest(&journal.path).map_or(0, |head| head.size);
             let shipped = journal.seen.map_or(0, |seen| seen.shipped);
-            let oldest = journal.source.as_ref().and_then(Source::oldest_at).map(age);
-            self.metrics.update(journal.owner, |lag| {
+            let oldest =
+                journal.source.as_ref().and_then(Source::oldest_at).map(|at| age(at, wall_now()));
+            self.metrics.update(Sink::Postgres, journal.owner, |lag| {
                 lag.errors += 1;
                 lag.records = newest.saturating_sub(shipped);
                 lag.trouble = Some(words.clone());
@@ -240,7 +234,7 @@ impl Shipping {
 
 impl Journal {
     fn open(&self, keys: AuditKeys, position: Position) -> Result<Source, SourceError> {
-        Source::open(&self.path, self.owner, keys, position)
+        Source::open(&self.path, self.owner, keys, Makes::Rows, position)
     }
 
     /// The sink says where the journal is. It never goes back by itself.
@@ -280,22 +274,4 @@ impl Journal {
         }
         Some((Shipment { log, owner, events, from, to }, with_checkpoint))
     }
-}
-
-impl BackOff {
-    const fn new() -> Self {
-        Self(BACK_OFF.0)
-    }
-
-    fn next(&mut self) -> Duration {
-        let wait = self.0;
-        self.0 = (wait * 2).min(BACK_OFF.1);
-        wait
-    }
-}
-
-/// How long ago that was, in seconds.
-pub(crate) fn age(at: &str) -> f64 {
-    let at = OffsetDateTime::parse(at, &Rfc3339);
-    at.map_or(0.0, |at| (wall_now() - at).as_seconds_f64().max(0.0))
 }

@@ -10,6 +10,7 @@ use signing_core::journal::{AuditKeys, FrameError, Head, Leaf, Outline};
 use signing_core::tree::{Inclusion, LogId, Recent, SignedCheckpoint, TreeHash};
 
 use crate::event::{Entry, Event, Owner, has_row, of_record};
+use crate::lines;
 use crate::plan::{Position, gap};
 
 /// Why a journal cannot be shipped on.
@@ -71,13 +72,26 @@ pub struct Batch {
     pub checkpoint: SignedCheckpoint,
 }
 
-/// A write that was read, and not taken yet.
-#[derive(Debug)]
-struct Write {
-    events: Vec<Event>,
-    checkpoint: SignedCheckpoint,
+/// A write: what was made of its records, and the checkpoint that ends it.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// Its rows; none where lines are made.
+    pub events: Vec<Event>,
+    /// A line for each record, as `audit export` writes them; none where rows are made.
+    pub lines: Vec<String>,
+    /// The checkpoint.
+    pub checkpoint: SignedCheckpoint,
     /// When its first record was written.
-    at: String,
+    pub at: String,
+}
+
+/// What is made of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Makes {
+    /// Rows, of those that have one.
+    Rows,
+    /// A line of each.
+    Lines,
 }
 
 /// A journal from a position on.
@@ -86,6 +100,7 @@ pub struct Source {
     path: PathBuf,
     owner: Owner,
     keys: AuditKeys,
+    makes: Makes,
     walk: Walk,
     log: LogId,
     oldest: u64,
@@ -94,6 +109,8 @@ pub struct Source {
     recent: Option<Recent>,
     /// Records with rows since the newest checkpoint.
     open: Vec<Entry>,
+    /// Lines since then.
+    lines: Vec<String>,
     opened_at: Option<String>,
     ready: VecDeque<Write>,
     /// The checkpoint that the position is.
@@ -125,6 +142,7 @@ impl Source {
         path: &Path,
         owner: Owner,
         keys: AuditKeys,
+        makes: Makes,
         position: Position,
     ) -> Result<Self, SourceError> {
         let (log, oldest) = look(path)?;
@@ -133,12 +151,14 @@ impl Source {
             path: path.to_owned(),
             owner,
             keys,
+            makes,
             walk,
             log,
             oldest,
             position,
             recent: None,
             open: Vec::new(),
+            lines: Vec::new(),
             opened_at: None,
             ready: VecDeque::new(),
             taken: None,
@@ -169,7 +189,7 @@ impl Source {
         Ok(walk.header().map_or(TreeHash::empty(), |header| header.before().root))
     }
 
-    /// Reads on until there are `rows_max` rows, or to the end.
+    /// Reads on until there are `rows_max` rows or lines, or to the end.
     ///
     /// # Errors
     /// [`SourceError`].
@@ -234,13 +254,13 @@ impl Source {
         Some(Batch { events, checkpoint: checkpoint? })
     }
 
-    /// The next write that may be shipped, taken out: for whoever compares and ships nothing.
-    pub fn take_write(&mut self) -> Option<Batch> {
+    /// The next write that may be shipped, taken out.
+    pub fn take_write(&mut self) -> Option<Write> {
         let may = |write: &mut Write| write.size() <= self.durable;
-        let Write { events, checkpoint, .. } = self.ready.pop_front_if(may)?;
-        let said = *checkpoint.checkpoint();
+        let write = self.ready.pop_front_if(may)?;
+        let said = *write.checkpoint.checkpoint();
         self.position = Position { shipped: said.size, root: said.root, ..self.position };
-        Some(Batch { events, checkpoint })
+        Some(write)
     }
 
     /// The sink holds everything up to `position`.
@@ -252,7 +272,7 @@ impl Source {
     }
 
     fn rows(&self) -> usize {
-        self.ready.iter().map(|write| write.events.len()).sum()
+        self.ready.iter().map(|write| write.events.len() + write.lines.len()).sum()
     }
 
     fn record(&mut self, place: Place) -> Result<(), SourceError> {
@@ -279,9 +299,15 @@ impl Source {
         let body = self.walk.body(&place);
         let (outline, kind) = Outline::parse(body).ok_or_else(unknown)?;
         self.opened_at.get_or_insert_with(|| outline.at.clone());
-        if has_row(kind) {
-            let body = body.to_vec();
-            self.open.push(Entry { leaf: place.leaf, kind, outline, body });
+        match self.makes {
+            Makes::Lines => {
+                self.lines.push(lines::of_record(&self.log.origin(), &place.leaf, &outline));
+            }
+            Makes::Rows if has_row(kind) => {
+                let body = body.to_vec();
+                self.open.push(Entry { leaf: place.leaf, kind, outline, body });
+            }
+            Makes::Rows => {}
         }
         Ok(())
     }
@@ -312,7 +338,8 @@ impl Source {
             self.taken = Some(checkpoint);
         } else if head.size > self.position.shipped {
             let at = self.opened_at.take().unwrap_or_default();
-            self.ready.push_back(Write { events, checkpoint, at });
+            let lines = std::mem::take(&mut self.lines);
+            self.ready.push_back(Write { events, lines, checkpoint, at });
         }
         Ok(())
     }
@@ -347,7 +374,9 @@ impl Source {
 }
 
 impl Write {
-    fn size(&self) -> u64 {
+    /// The newest record that it has.
+    #[must_use]
+    pub fn size(&self) -> u64 {
         self.checkpoint.checkpoint().size
     }
 }

@@ -22,7 +22,7 @@ use anyhow::{Context as _, anyhow};
 use audit::walk::{Place, Walk};
 use clap::{Args, Subcommand};
 use host::files;
-use serde_json::{Value, json};
+use serde_json::Value;
 use signing_core::Registry;
 use signing_core::journal::Outline;
 
@@ -160,12 +160,6 @@ impl Record {
 
     /// One JSON line of it.
     fn to_json(&self) -> Value {
-        let Outline { at, data, r#type } = &self.outline;
-        json!({
-            "leaf": self.place.leaf.hash.to_string(),
-            "log": self.log,
-            "record": {"at": at, "data": data, "type": r#type},
-            "seq": self.place.leaf.seq,
-        })
+        trail::lines::value(&self.log, &self.place.leaf, &self.outline)
     }
 }

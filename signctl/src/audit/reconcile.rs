@@ -18,7 +18,7 @@ use trail::event::{Event, Owner};
 use trail::plan::Position;
 use trail::postgres::{Place, positions, read};
 use trail::reconcile::{Found, Rows};
-use trail::source::{Source, look};
+use trail::source::{Makes, Source, look};
 
 use super::annotations::Annotations;
 use super::kms_log::{self, KmsLog};
@@ -262,7 +262,7 @@ impl Journal<'_> {
     fn on_disk(&self, registry: &Registry, known: &[(String, Position)]) -> anyhow::Result<u64> {
         let keys = AuditKeys::of_registry(registry);
         let position = self.known(known).unwrap_or_else(Position::begin);
-        let mut source = Source::open(self.path, self.owner, keys, position)?;
+        let mut source = Source::open(self.path, self.owner, keys, Makes::Rows, position)?;
         let mut size = position.shipped;
         loop {
             source.read(ROWS_MAX)?;
@@ -287,7 +287,7 @@ impl Journal<'_> {
         found: &mut Found,
     ) -> anyhow::Result<((String, u64), Annotations)> {
         let keys = AuditKeys::of_registry(registry);
-        let begin = |position| Source::open(self.path, self.owner, keys.clone(), position);
+        let begin = |position| Source::open(self.path, self.owner, keys.clone(), Makes::Rows, position);
         let (log, oldest) = look(self.path).context(self.owner.word())?;
         let origin = log.origin();
         let mut position = Position::begin();

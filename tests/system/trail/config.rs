@@ -47,6 +47,7 @@ fn the_example_has_every_key_and_is_loaded() {
         "[audit]",
         "[registry]",
         "[postgres]",
+        "[archive]",
         "[fleet]",
         "[replica]",
         "[notify]",

@@ -12,6 +12,7 @@ use host::mistakes::ConfigError;
 use host::{files, section};
 use signing_core::replica::ReplicaName;
 
+use crate::archive::place::Settings;
 use crate::event::Owner;
 use crate::postgres::Place;
 
@@ -31,6 +32,8 @@ pub struct Config {
     pub postgres: Place,
     /// Rows in one transaction, about.
     pub batch_rows: usize,
+    /// The archive, if there is one.
+    pub archive: Option<Settings>,
     /// Where metrics and the status are served.
     pub listen: SocketAddr,
     /// The fleet that the proxy on this machine is a member of.

@@ -10,6 +10,7 @@ use signing_core::replica::ReplicaName;
 use toml::Table;
 
 use super::{Config, Fleet, notify};
+use crate::archive::place;
 use crate::event::Owner;
 use crate::postgres::{Place, TableName};
 
@@ -45,6 +46,7 @@ pub(super) fn parse(
     let mut section = root.section("postgres");
     let batch_rows = section.number("batch_rows", 1_000, 1..=10_000);
     let postgres = postgres(section, directory);
+    let archive = place::settings(root.section("archive"), directory, environment);
     let listen = listen(root.section("metrics"));
     let fleet = fleet(root.section("fleet"), directory);
     let replica = replica(root.section("replica"));
@@ -57,6 +59,7 @@ pub(super) fn parse(
         registry_file,
         postgres,
         batch_rows: usize::try_from(batch_rows).unwrap_or(1),
+        archive,
         listen,
         fleet,
         replica,

@@ -22,7 +22,7 @@ use super::state::{PENDING_MAX, Place, State};
 use crate::check::Parts;
 use crate::config::Webhook;
 use crate::metrics::Metrics;
-use crate::ship::age;
+use crate::plan::age;
 use crate::uuid;
 
 /// How often it looks for more.
@@ -249,7 +249,7 @@ impl Delivering {
     }
 
     fn publish(&self, state: &State) {
-        let text = |body: &Map<String, Value>| body.get("at").and_then(Value::as_str).map(age);
+        let text = |body: &Map<String, Value>| body.get("at").and_then(Value::as_str).map(|at| age(at, wall_now()));
         let lag = state.pending.first().and_then(text).unwrap_or_default();
         let trouble = self.refusal.clone().or_else(|| self.unwritten.clone());
         let trouble = trouble.or_else(|| self.journals.trouble());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use host::clock::wall_now;
 use host::log::Log;
 use serde_json::{Map, Value, json};
 use signing_core::journal::Kind;
@@ -20,8 +21,8 @@ use super::metrics::Deliveries;
 use crate::check::Parts;
 use crate::config::{POLICY_NAME as NAME, Policy};
 use crate::event::{Owner, event_type};
+use crate::plan::age;
 use crate::postgres::{Annotation, DatabaseError};
-use crate::ship::age;
 use crate::source::SourceError;
 use crate::uuid;
 
@@ -124,7 +125,7 @@ impl Annotating {
                 sleep(LOOK_EVERY).await;
                 continue;
             };
-            self.set_lag(age(&heard.outline.at));
+            self.set_lag(age(&heard.outline.at, wall_now()));
             let log = feed.cursor().log;
             let id = uuid::v5(log, &heard.seq.to_string());
             if place.is_annotated(&database, &id).await? {

@@ -3,6 +3,7 @@
 
 mod annotations;
 mod connect;
+mod events;
 mod names;
 mod read;
 mod ship;
@@ -10,6 +11,7 @@ mod table;
 
 pub use annotations::{Annotation, annotated};
 pub use connect::{Place, Session};
+pub(crate) use events::From;
 pub use names::TableName;
 pub(crate) use names::quote;
 pub use read::{Reading, positions, read};
