@@ -2,6 +2,7 @@
 //! `curl --unix-socket` can do too. A gate for pipelines and a caller's sign and verify, over mutual
 //! TLS. And a reader of the journal's files.
 
+mod archive;
 mod audit;
 mod breakglass;
 mod caller;

@@ -25,6 +25,7 @@
 
 pub mod audit_key;
 pub mod breakglass;
+pub mod bucket;
 pub mod chance;
 pub mod client;
 pub mod connect_proxy;
@@ -58,6 +59,7 @@ pub mod trail;
 pub mod wait;
 pub mod world;
 
+pub use bucket::Bucket;
 pub use chance::{Chance, is_campaign};
 pub use client::{Answer, Client, Protocol};
 pub use connect_proxy::ConnectProxy;

@@ -29,7 +29,8 @@ pub struct Ministack {
     pub process: Process,
     /// Its endpoint: `http://127.0.0.1:PORT`.
     pub endpoint: String,
-    address: String,
+    /// The same without a scheme.
+    pub address: String,
     _scratch: Scratch,
 }
 

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use crate::audit_key::audit_entry;
+use crate::bucket::Bucket;
 use crate::postgres::Postgres;
 use crate::process::Process;
 use crate::programs::ours;
@@ -15,6 +16,13 @@ use crate::wait::eventually;
 
 /// The kid of its audit key.
 pub const TRAIL_KID: &str = "trail-audit";
+
+/// What an emulator of S3 takes; and nobody is asked for others.
+pub const CREDENTIALS: [(&str, &str); 3] = [
+    ("AWS_ACCESS_KEY_ID", "test"),
+    ("AWS_SECRET_ACCESS_KEY", "test"),
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+];
 
 /// What a trail is configured with.
 #[derive(Debug)]
@@ -99,6 +107,16 @@ impl Trail {
         self.scratch.path(name)
     }
 
+    /// An archive in `bucket`, which is served at `endpoint`, with these lines of `[archive]`.
+    #[must_use]
+    pub fn archive(mut self, endpoint: &str, bucket: &Bucket, lines: &str) -> Self {
+        self.lines += &format!(
+            "[archive]\nbucket = {:?}\nregion = \"eu-test-1\"\nendpoint = {endpoint:?}\nobject_seconds = 1\n{lines}",
+            bucket.name
+        );
+        self
+    }
+
     /// The registry with the trail's key.
     #[must_use]
     pub fn registry(&self) -> PathBuf {
@@ -115,7 +133,7 @@ impl Trail {
     #[must_use]
     pub fn verb(&self, verb: &str) -> Command {
         let mut command = Command::new(ours("signing-trail"));
-        command.arg(verb).arg("--config").arg(self.write());
+        command.arg(verb).arg("--config").arg(self.write()).envs(CREDENTIALS);
         command
     }
 
@@ -169,15 +187,35 @@ impl Trail {
         (output, said)
     }
 
-    /// Waits until the sink holds record `seq` of a journal.
+    /// Waits until the database holds record `seq` of a journal.
     pub async fn holds(&self, journal: &str, seq: u64) {
-        eventually(&format!("record {seq} of {journal} in the sink"), || async {
-            let (_, status) = self.status().await;
-            let journals = status["journals"].as_array().cloned().unwrap_or_default();
-            let of = journals.into_iter().find(|one| one["journal"] == journal)?;
-            (of["shipped"].as_u64()? >= seq).then_some(())
-        })
-        .await;
+        self.sink_holds("postgres", journal, seq).await;
+    }
+
+    /// Waits until the archive holds record `seq` of a journal.
+    pub async fn archives(&self, journal: &str, seq: u64) {
+        self.sink_holds("archive", journal, seq).await;
+    }
+
+    /// The deadline begins anew whenever the sink holds more.
+    async fn sink_holds(&self, sink: &str, journal: &str, seq: u64) {
+        let mut held = None;
+        while held.is_none_or(|held| held < seq) {
+            let what = format!("record {seq} of {journal} in {sink}, which holds {held:?}");
+            let more = eventually(&what, || async {
+                let holds = self.of(sink, journal).await["shipped"].as_u64()?;
+                (holds >= seq || held.is_none_or(|held| holds > held)).then_some(holds)
+            });
+            held = Some(more.await);
+        }
+    }
+
+    /// What its status says of a journal in a sink.
+    pub async fn of(&self, sink: &str, journal: &str) -> Value {
+        let (_, status) = self.status().await;
+        let journals = status["journals"].as_array().cloned().unwrap_or_default();
+        let of = |one: &Value| one["sink"] == sink && one["journal"] == journal;
+        journals.into_iter().find(of).unwrap_or(Value::Null)
     }
 
     /// `signctl audit VERB` against the sink, with the trail's registry.

@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 
 use crate::canonical::canonical;
-use crate::event::{CHECKPOINT, Event, GAP};
+use crate::event::{CHECKPOINT, Event, GAP, has_object};
 use crate::postgres::Stored;
 
 /// Differences that are named; more are counted.
@@ -42,6 +42,8 @@ pub struct Rows {
     rows: HashMap<Subject, Row>,
     twice: Vec<Subject>,
     gaps: Vec<(String, u64, u64)>,
+    /// Rows that may have an object of their own, by id: what each says.
+    with_object: HashMap<String, [u8; 32]>,
 }
 
 /// What is kept of a row.
@@ -68,6 +70,11 @@ impl Rows {
         if subject.event_type == GAP {
             let first = payload.get("first").and_then(Value::as_u64).unwrap_or_default();
             self.gaps.push((subject.log.clone(), first, subject.number));
+        }
+        if let (Some(id), Some(actor)) = (&row.id, &row.actor_id)
+            && has_object(actor, &subject.event_type)
+        {
+            self.with_object.insert(id.clone(), fingerprint(payload));
         }
         let first = payload.get("first").and_then(Value::as_u64);
         let row = Row { fingerprint: fingerprint(payload), first };
@@ -124,6 +131,28 @@ impl Rows {
             found.gap(format!("{subject} has a row that says other than the journal"));
         }
         true
+    }
+
+    /// A row that has an object of its own: it has to be a row of the table, and say the same.
+    pub fn archived(&mut self, payload: &Map<String, Value>, found: &mut Found) {
+        let id = payload.get("id").and_then(Value::as_str).unwrap_or_default();
+        match self.with_object.remove(id) {
+            None => found.gap(format!("the row {id} is archived, and there is no such row")),
+            // A row that was written again, as after a restore of the database, has another place in the chain.
+            Some(row) if row != fingerprint(payload) => {
+                found.gap(format!("the row {id} is archived other than the table has it"));
+            }
+            Some(_) => found.matched += 1,
+        }
+    }
+
+    /// Every row that has no object of its own is a gap.
+    pub fn not_archived(&self, found: &mut Found) {
+        let mut ids: Vec<_> = self.with_object.keys().collect();
+        ids.sort_unstable();
+        for id in ids {
+            found.gap(format!("the row {id} has no object of its own"));
+        }
     }
 
     /// What the trail itself named as gone before it was shipped.

@@ -1,6 +1,8 @@
 //! `signctl audit`: reads the journal from its files, beside the proxy or on a copy.
 
 mod annotations;
+mod archive_held;
+mod archived;
 mod each;
 mod export;
 mod key;
@@ -69,6 +71,7 @@ enum Verb {
         after_help = "Example: signctl audit verify --signers /etc/signing-proxy/signers.json\n         \
                       signctl audit verify --journal /mnt/copy --signers signers.json --receipt 17:1f3c...\n         \
                       signctl audit verify --database-url postgres://auditor@db/audit --signers signers.json\n         \
+                      signctl audit verify --archive s3://audit-archive/prod --archive-region eu-central-1 --signers signers.json\n         \
                       signctl audit verify --state /var/lib/signing-proxy --with /var/lib/breakglass-signer/journal"
     )]
     Verify(verify::Flags),
@@ -93,11 +96,13 @@ enum Verb {
                       signctl audit used --since 2026-11-26T05:15:00Z --json"
     )]
     Used(used::Flags),
-    /// Hold the journals against each other, against the rows that signing-trail wrote, and against KMS's own log
-    /// (CloudTrail). Exit 0 only if every record has its row, as it is in the journal, no row is of anything else,
-    /// and nobody signed with our keys around the journals.
+    /// Hold the journals against each other, against the rows that signing-trail wrote, against its archive, and
+    /// against KMS's own log (CloudTrail). Exit 0 only if every record has its row and is archived, as it is in the
+    /// journal, nothing else is there, and nobody signed with our keys around the journals.
     #[command(
         after_help = "Example: signctl audit reconcile --database-url postgres://auditor@db/audit --signers signers.json\n         \
+                      signctl audit reconcile --database-url postgres://auditor@db/audit --signers signers.json --with /var/lib/breakglass-signer/journal \\\n         \
+                        --archive s3://audit-archive/prod --archive-region eu-central-1 --wait 60\n         \
                       signctl audit reconcile --signers signers.json --cloudtrail AWSLogs --config /etc/signing-proxy/signing-proxy.toml\n         \
                       signctl audit reconcile --signers signers.json --cloudtrail logs/*.json.gz --also /mnt/copy-of-b --key arn:aws:kms:eu-central-1:111122223333:key/mrk-9f8e"
     )]

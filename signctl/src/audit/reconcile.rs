@@ -1,5 +1,5 @@
-//! `signctl audit reconcile`: journal = the other journal = rows, and nobody signed around the journals by KMS's own
-//! log.
+//! `signctl audit reconcile`: journal = the other journal = rows = archive, and nobody signed around the journals by
+//! KMS's own log.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,8 +21,10 @@ use trail::reconcile::{Found, Rows};
 use trail::source::{Makes, Source, look};
 
 use super::annotations::Annotations;
+use super::archive_held::{Asked, By};
 use super::kms_log::{self, KmsLog};
 use super::registry;
+use crate::archive::ArchiveFlags;
 use crate::database::{Database, Table, runtime};
 
 /// How often it looks for rows that it waits for.
@@ -59,6 +61,20 @@ pub(super) struct Held {
     wait: u64,
     #[command(flatten)]
     table: Table,
+    #[command(flatten)]
+    archive: Option<ArchiveFlags>,
+    /// Every row of the emergency signer has an object of its own: archive.per_event of signing-trail.
+    #[arg(long, requires = "archive")]
+    per_event: bool,
+}
+
+/// What came of it.
+struct Outcome {
+    positions: Vec<(String, Position)>,
+    /// Records of the archive that are as the journals say, if one was named.
+    archived: Option<u64>,
+    /// Of each journal, up to which record the archive holds it.
+    reaches: Vec<u64>,
 }
 
 /// A journal, as far as it is known to be on disk.
@@ -71,15 +87,20 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     if flags.database.is_none() && !flags.kms_log.is_given() {
         bail!("nothing to hold the journals against: name --database-url, --cloudtrail or both");
     }
+    if flags.database.is_none() && flags.held.archive.is_some() {
+        bail!("--archive: the objects are held against rows too; name --database-url as well");
+    }
     let signer = flags.with.as_deref().map(|path| Journal { owner: Owner::Signer, path });
     let proxy = Journal { owner: Owner::Proxy, path: journal };
     let journals: Vec<_> = [proxy].into_iter().chain(signer).collect();
     let registry = registry(&flags.held.signers)?;
     let mut found = Found::default();
     sound(&registry, &journals, &mut found)?;
-    if let Some(database) = &flags.database {
-        flags.held.hold(database, &registry, &journals, &mut found)?;
-    }
+    let held = flags
+        .database
+        .as_ref()
+        .map(|database| flags.held.hold(database, &registry, &journals, &mut found));
+    let archived = held.transpose()?.and_then(|held| held.archived);
     let mut kms = None;
     if flags.kms_log.is_given() {
         for path in flags.kms_log.also() {
@@ -93,7 +114,7 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     if as_json {
         let kms = kms.as_ref().map(Report::to_json);
         out::report_json(&json!({
-            "ok": is_good, "matched": found.matched, "gaps": found.gaps, "gap": found.named,
+            "ok": is_good, "matched": found.matched, "archived": archived, "gaps": found.gaps, "gap": found.named,
             "annotated": found.annotated, "kms": kms,
         }))?;
     } else {
@@ -105,6 +126,9 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
         if flags.database.is_some() || found.gaps > 0 {
             let verdict = if found.gaps == 0 { "no gap" } else { "NOT WHOLE" };
             lines.push(format!("{verdict}: {} rows are as the journals say", found.matched));
+        }
+        if let Some(archived) = archived {
+            lines.push(format!("{archived} records of the archive are as the journals say"));
         }
         if let Some(annotated) = found.annotated {
             lines.push(format!("annotations of the policy service: {annotated}"));
@@ -128,7 +152,13 @@ pub(crate) fn rows(
     let proxy = Journal { owner: Owner::Proxy, path: journal };
     let journals: Vec<_> = [proxy].into_iter().chain(signer).collect();
     let (registry, mut found) = (registry(signers)?, Found::default());
-    let held = Held { signers: signers.to_owned(), wait: WAIT_S, table: table.clone() };
+    let held = Held {
+        signers: signers.to_owned(),
+        wait: WAIT_S,
+        table: table.clone(),
+        archive: None,
+        per_event: false,
+    };
     held.hold(database, &registry, &journals, &mut found)?;
     Ok(match found.named.first() {
         None => Ok(format!("{} rows are as the journals say", found.matched)),
@@ -150,8 +180,8 @@ fn sound(registry: &Registry, journals: &[Journal<'_>], found: &mut Found) -> an
 }
 
 impl Held {
-    /// What is found when the proxy's journal alone is held against its rows, and up to which record the
-    /// rows hold it.
+    /// What is found when the proxy's journal alone is held against its rows and the archive, and up to which
+    /// record both hold it.
     pub(super) fn proxys(
         &self,
         journal: &Path,
@@ -161,9 +191,11 @@ impl Held {
         let (registry, mut found) = (registry(&self.signers)?, Found::default());
         let journals = std::slice::from_ref(&journal);
         sound(&registry, journals, &mut found)?;
-        let positions = self.hold(database, &registry, journals, &mut found)?;
+        let Outcome { positions, reaches, .. } =
+            self.hold(database, &registry, journals, &mut found)?;
         let covered = journal.known(&positions).map_or(0, |position| position.covered);
-        Ok((found, covered))
+        let archived = reaches.first().copied().unwrap_or(u64::MAX);
+        Ok((found, covered.min(archived)))
     }
 
     fn hold(
@@ -172,7 +204,7 @@ impl Held {
         registry: &Registry,
         journals: &[Journal<'_>],
         found: &mut Found,
-    ) -> anyhow::Result<Vec<(String, Position)>> {
+    ) -> anyhow::Result<Outcome> {
         let place = database.place(&self.table)?;
         let runtime = runtime()?;
         let targets = self.arrival(&runtime, &place, journals, registry)?;
@@ -189,14 +221,26 @@ impl Held {
         ))?;
         let positions = reading.positions;
         let mut logs = Vec::new();
-        for (journal, target) in journals.iter().zip(targets) {
+        for (journal, target) in journals.iter().zip(&targets) {
             let (log, annotations) =
-                journal.against(registry, &mut rows, &positions, target, found)?;
+                journal.against(registry, &mut rows, &positions, *target, found)?;
             logs.push(log);
             annotations.hold(&runtime, &place, Duration::from_secs(self.wait), found)?;
         }
+        let (mut archived, mut reaches) = (None, Vec::new());
+        if let Some(flags) = &self.archive {
+            let journals = journals.iter().zip(targets);
+            let asked: Vec<_> = journals
+                .map(|(journal, target)| Asked::new(journal.path, journal.owner, target))
+                .collect::<Result<_, _>>()?;
+            let by = By { flags, registry, per_event: self.per_event };
+            let wait = Duration::from_secs(self.wait);
+            let held = by.hold(&runtime, asked, &mut rows, wait, found)?;
+            archived = Some(held.records);
+            reaches = held.reaches;
+        }
         rows.finish(&logs, found);
-        Ok(positions)
+        Ok(Outcome { positions, archived, reaches })
     }
 
     /// Waits a while until the rows hold what the journals hold now: the trail is a moment behind. What
@@ -287,7 +331,8 @@ impl Journal<'_> {
         found: &mut Found,
     ) -> anyhow::Result<((String, u64), Annotations)> {
         let keys = AuditKeys::of_registry(registry);
-        let begin = |position| Source::open(self.path, self.owner, keys.clone(), Makes::Rows, position);
+        let begin =
+            |position| Source::open(self.path, self.owner, keys.clone(), Makes::Rows, position);
         let (log, oldest) = look(self.path).context(self.owner.word())?;
         let origin = log.origin();
         let mut position = Position::begin();

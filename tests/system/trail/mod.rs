@@ -1,5 +1,7 @@
 //! The trail: real journals, a real PostgreSQL, and what auditors find there.
 
+mod archive;
+mod archive_faults;
 mod config;
 mod faults;
 mod proves;

@@ -60,7 +60,7 @@ impl Logs {
             GAP => self.cover(&origin, number("first")?, number("last")?),
             _ => {
                 let seq = number("seq")?;
-                self.is_record(payload, seq)?;
+                is_record(&self.keys, payload, seq)?;
                 let log = self.logs.entry(origin).or_default();
                 if log.newest >= seq {
                     return Err(format!("record {seq} has a row twice, or out of order"));
@@ -99,29 +99,31 @@ impl Logs {
         log.covered = last;
         Ok(())
     }
+}
 
-    /// The bytes, the leaf, the proof and what the payload says are of one record.
-    fn is_record(&self, payload: &Map<String, Value>, seq: u64) -> Result<(), String> {
-        let text = |name: &str| payload.get(name).and_then(Value::as_str).unwrap_or_default();
-        let body =
-            STANDARD.decode(text("record")).map_err(|_| "its record is no base64".to_owned())?;
-        let leaf = TreeHash::leaf(&body);
-        if leaf.to_string() != text("leaf") {
-            return Err("its leaf is not that of its record".to_owned());
-        }
-        let proof =
-            Inclusion::parse(text("proof")).map_err(|error| format!("its proof: {error}"))?;
-        let said = proof.checkpoint.checkpoint();
-        if proof.index + 1 != seq || said.log.origin() != text("log") {
-            return Err("its proof is of another record".to_owned());
-        }
-        proof.proves(&leaf).map_err(|error| format!("its proof: {error}"))?;
-        self.keys.verify(&proof.checkpoint).map_err(|error| format!("its proof: {error}"))?;
-        let (outline, _) =
-            Outline::parse(&body).ok_or("its record has a type that this version does not know")?;
-        let is_told = payload.get("data") == Some(&shippable(&outline.data))
-            && outline.at == text("recorded_at")
-            && outline.r#type == text("record_type");
-        if is_told { Ok(()) } else { Err("its payload says other than its record".to_owned()) }
+/// The bytes, the leaf, the proof and what the payload says are of one record.
+pub(crate) fn is_record(
+    keys: &AuditKeys,
+    payload: &Map<String, Value>,
+    seq: u64,
+) -> Result<(), String> {
+    let text = |name: &str| payload.get(name).and_then(Value::as_str).unwrap_or_default();
+    let body = STANDARD.decode(text("record")).map_err(|_| "its record is no base64".to_owned())?;
+    let leaf = TreeHash::leaf(&body);
+    if leaf.to_string() != text("leaf") {
+        return Err("its leaf is not that of its record".to_owned());
     }
+    let proof = Inclusion::parse(text("proof")).map_err(|error| format!("its proof: {error}"))?;
+    let said = proof.checkpoint.checkpoint();
+    if proof.index + 1 != seq || said.log.origin() != text("log") {
+        return Err("its proof is of another record".to_owned());
+    }
+    proof.proves(&leaf).map_err(|error| format!("its proof: {error}"))?;
+    keys.verify(&proof.checkpoint).map_err(|error| format!("its proof: {error}"))?;
+    let (outline, _) =
+        Outline::parse(&body).ok_or("its record has a type that this version does not know")?;
+    let is_told = payload.get("data") == Some(&shippable(&outline.data))
+        && outline.at == text("recorded_at")
+        && outline.r#type == text("record_type");
+    if is_told { Ok(()) } else { Err("its payload says other than its record".to_owned()) }
 }

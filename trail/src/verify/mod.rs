@@ -25,6 +25,7 @@ use crate::postgres::Stored;
 use crate::row::{hash, parse_hash};
 
 use logs::Logs;
+pub(crate) use logs::is_record;
 
 /// Rows whose hashes are remembered, to tell a fork from a row that is gone.
 const REMEMBERED: usize = 1024;

@@ -14,10 +14,12 @@ use audit::verify::{KeptHead, Options, Progress, Report, verify};
 use audit::walk::Defect;
 use host::out;
 use serde_json::Value;
+use signing_core::Registry;
 use signing_core::journal::{Head, Leaf};
 use signing_core::tree::TreeHash;
 
-use super::{registry, rows};
+use super::{archived, registry, rows};
+use crate::archive::ArchiveFlags;
 use crate::database::{Database, Table};
 
 /// What to check, against what.
@@ -51,6 +53,12 @@ pub(super) struct Flags {
     database: Option<Database>,
     #[command(flatten)]
     table: Table,
+    /// Verify the archive that signing-trail wrote, instead of a journal.
+    #[command(flatten)]
+    archive: Option<ArchiveFlags>,
+    /// The archive's files are a part of it: what is before the first record of each log is not asked for.
+    #[arg(long, requires = "archive")]
+    partial: bool,
 }
 
 /// What was found in the journal, and in the other one.
@@ -72,8 +80,11 @@ struct With {
 }
 
 pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
-    if let Some(database) = &flags.database {
-        return flags.rows(database, as_json);
+    match (&flags.database, &flags.archive) {
+        (Some(_), Some(_)) => bail!("--database-url and --archive: verify one, then the other"),
+        (Some(database), None) => return flags.rows(database, as_json),
+        (None, Some(archive)) => return flags.archived(archive, as_json),
+        (None, None) => {}
     }
     let registry = flags.signers.as_deref().map(registry).transpose()?;
     // Before the journal is read: it may go on, and never back.
@@ -157,6 +168,20 @@ fn with_progress(journal: &Path, options: &Options<'_>, began: Instant) -> anyho
 
 impl Flags {
     fn rows(&self, database: &Database, as_json: bool) -> anyhow::Result<ExitCode> {
+        let registry = self.registry_beside("--database-url")?;
+        rows::run(&database.place(&self.table)?, &registry, self.limit, as_json)
+    }
+
+    fn archived(&self, archive: &ArchiveFlags, as_json: bool) -> anyhow::Result<ExitCode> {
+        let registry = self.registry_beside("--archive")?;
+        if self.limit.is_some() {
+            bail!("--archive has no --limit: the root of a tree needs all records before it");
+        }
+        archived::run(archive, &registry, self.partial, as_json)
+    }
+
+    /// The registry, which what is no journal needs, and nothing that is about a journal.
+    fn registry_beside(&self, flag: &str) -> anyhow::Result<Registry> {
         let others = [
             self.receipt.is_some(),
             self.head.is_some(),
@@ -165,13 +190,15 @@ impl Flags {
         ];
         if others.contains(&true) {
             bail!(
-                "--receipt, --head, --with and --state are about a journal: use them without --database-url"
+                "--receipt, --head, --with and --state are about a journal: use them without {flag}"
             );
         }
-        let Some(signers) = self.signers.as_deref() else {
-            bail!("--database-url needs --signers: rows prove nothing without the registry");
-        };
-        rows::run(&database.place(&self.table)?, &registry(signers)?, self.limit, as_json)
+        match self.signers.as_deref() {
+            Some(signers) => registry(signers),
+            None => {
+                bail!("{flag} needs --signers: what is there proves nothing without the registry")
+            }
+        }
     }
 }
 

@@ -1,0 +1,165 @@
+//! An archive held against the journals: each record that is archived is the journal's, and each record of the journal
+//! is archived.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use audit::walk::{Walk, Way};
+use host::out;
+use signing_core::Registry;
+use signing_core::journal::{AuditKeys, Leaf};
+use signing_core::tree::LogId;
+use tokio::runtime::Runtime;
+use trail::archive::read::Archive;
+use trail::archive::verify::Verifier;
+use trail::event::Owner;
+use trail::reconcile::{Found, Rows};
+use trail::source::look;
+
+use super::archived::{Heard, Shows};
+use crate::archive::ArchiveFlags;
+
+/// How often it looks for objects that it waits for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A journal, and up to which record it has to be archived.
+pub(super) struct Asked {
+    owner: Owner,
+    log: LogId,
+    oldest: u64,
+    target: u64,
+    walk: Walk,
+    /// The newest record that was read.
+    read: Option<Leaf>,
+    is_told: bool,
+}
+
+/// What holds it, and whose word counts.
+pub(super) struct By<'a> {
+    pub(super) flags: &'a ArchiveFlags,
+    pub(super) registry: &'a Registry,
+    pub(super) per_event: bool,
+}
+
+/// What was found beside the gaps.
+pub(super) struct HeldBy {
+    /// Records that are as the journals say.
+    pub(super) records: u64,
+    /// Of each journal, up to which record the archive holds it.
+    pub(super) reaches: Vec<u64>,
+}
+
+impl Asked {
+    pub(super) fn new(path: &Path, owner: Owner, target: u64) -> anyhow::Result<Self> {
+        let (log, oldest) = look(path).context(owner.word())?;
+        let walk = Walk::open(path, 1)?;
+        Ok(Self { owner, log, oldest, target, walk, read: None, is_told: false })
+    }
+
+    /// Holds a record of the archive against the journal's. What was moved away is not here to be held against.
+    fn hear(&mut self, leaf: Leaf, found: &mut Found) -> anyhow::Result<u64> {
+        if leaf.seq < self.oldest {
+            return Ok(0);
+        }
+        while self.read.is_none_or(|read| read.seq < leaf.seq) {
+            match self.walk.step()? {
+                Way::Record(place) => self.read = Some(place.leaf),
+                Way::Sealed(_) => {}
+                Way::End | Way::Torn(_) => break,
+            }
+        }
+        let is_there = self.read.is_some_and(|read| read.seq == leaf.seq);
+        if is_there && self.read == Some(leaf) {
+            return Ok(1);
+        }
+        let (seq, word) = (leaf.seq, self.owner.word());
+        if is_there {
+            found.gap(format!("record {seq} of {word} is archived other than the journal has it"));
+        } else if !std::mem::replace(&mut self.is_told, true) {
+            found.gap(format!(
+                "record {seq} of {word} is archived, and the journal has no such record"
+            ));
+        }
+        Ok(0)
+    }
+}
+
+impl By<'_> {
+    pub(super) fn hold(
+        &self,
+        runtime: &Runtime,
+        mut asked: Vec<Asked>,
+        rows: &mut Rows,
+        wait: Duration,
+        found: &mut Found,
+    ) -> anyhow::Result<HeldBy> {
+        let archive = self.flags.open(runtime)?;
+        self.arrival(runtime, &archive, &asked, wait)?;
+        let (mut records, mut failed) = (0, None);
+        let heard = |heard: Heard<'_>| match heard {
+            Heard::Record(log, leaf) => {
+                let Some(asked) = asked.iter_mut().find(|asked| asked.log == log) else { return };
+                match asked.hear(leaf, found) {
+                    Ok(one) => records += one,
+                    Err(error) => failed = failed.take().or(Some(error)),
+                }
+            }
+            Heard::Event(payload) => rows.archived(payload, found),
+        };
+        let verifier = Verifier::new(self.registry, true);
+        let archived = runtime.block_on(archive.verify(verifier, &mut Shows::new(heard)))?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for what in &archived.named {
+            found.gap(format!("archive: {what}"));
+        }
+        let named = u64::try_from(archived.named.len()).unwrap_or(u64::MAX);
+        found.gaps += archived.defects.saturating_sub(named);
+        let mut reaches = Vec::new();
+        for Asked { owner, log, target, .. } in &asked {
+            let reach = archived.logs.get(log).map_or(0, |reach| reach.last);
+            if reach < *target {
+                let (from, word) = (reach + 1, owner.word());
+                found.gap(format!("records {from} to {target} of {word} are not archived"));
+            }
+            reaches.push(reach);
+        }
+        if self.per_event {
+            rows.not_archived(found);
+        }
+        Ok(HeldBy { records, reaches })
+    }
+
+    /// Waits a while until a bucket holds what the journals held: the trail gathers records for some seconds. What
+    /// keeps it from being read is said by whoever reads all of it.
+    fn arrival(
+        &self,
+        runtime: &Runtime,
+        archive: &Archive,
+        asked: &[Asked],
+        wait: Duration,
+    ) -> anyhow::Result<()> {
+        let Archive::Bucket(bucket) = archive else { return Ok(()) };
+        let keys = AuditKeys::of_registry(self.registry);
+        let began = Instant::now();
+        let mut is_told = false;
+        for Asked { log, target, .. } in asked {
+            loop {
+                let head = runtime.block_on(bucket.find(*log, &keys)).map(|found| found.head.size);
+                if head.is_err()
+                    || head.is_ok_and(|size| size >= *target)
+                    || began.elapsed() >= wait
+                {
+                    break;
+                }
+                if !std::mem::replace(&mut is_told, true) {
+                    out::say(&format!("waiting up to {} s for the newest objects", wait.as_secs()));
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+        }
+        Ok(())
+    }
+}
