@@ -73,10 +73,12 @@ venv() {
       --require-hashes --requirement "$2"
     echo "$installed" >"$place/installed"
   fi
-  printf '  %-10s %s\n' "$1" "$place/bin/$1"
+  printf '  %-10s %s\n' "$1" "$place"
 }
 # An emulator of AWS that others wrote, as a second KMS beside our own.
 venv ministack tests/requirements.txt
+# A second one of S3, for the trail's archive.
+venv moto tests/requirements-moto.txt
 # It holds the API's description against a running proxy.
 venv schemathesis tests/requirements-openapi.txt
 # KMS's own client for Node.

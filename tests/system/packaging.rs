@@ -80,9 +80,11 @@ fn a_build_leaves_alone_what_is_not_an_earlier_build() {
 fn every_package_of_python_is_pinned_by_version_and_hash() {
     let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
     assert!(read("tests/run.sh").contains("--require-hashes --requirement"));
-    for (name, file) in
-        [("ministack", "requirements.txt"), ("schemathesis", "requirements-openapi.txt")]
-    {
+    for (name, file) in [
+        ("ministack", "requirements.txt"),
+        ("schemathesis", "requirements-openapi.txt"),
+        ("moto", "requirements-moto.txt"),
+    ] {
         assert!(read("tests/run.sh").contains(&format!("venv {name} tests/{file}")), "{name}");
         let text = read(&format!("tests/{file}")).replace("\\\n", " ");
         let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();

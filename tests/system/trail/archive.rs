@@ -7,7 +7,7 @@ use system_tests::bucket::Bucket;
 use system_tests::postgres::Postgres;
 use system_tests::programs::ours;
 use system_tests::trail::{CREDENTIALS, Trail};
-use system_tests::{Ministack, World, eventually};
+use system_tests::{Ministack, Moto, World, eventually};
 
 use super::{KID, journal_of, newest, proxy_in, trail_of, trail_of_both};
 use crate::ALICE;
@@ -209,4 +209,39 @@ async fn a_row_of_the_emergency_signer_is_an_object_of_its_own_where_that_is_con
     let (code, said) = archived.reconcile(&trail, &site.world, &more);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("somebody deleted it"), "{said}");
+}
+
+#[tokio::test]
+async fn another_emulator_holds_the_same_archive() {
+    let world = World::new();
+    let proxy = proxy_in(&world).await;
+    let moto = Moto::start().await;
+    let bucket = Bucket::make(&moto.address, "audit-archive", true).await;
+    let (postgres, endpoint) = (Postgres::start().await, format!("http://{}", moto.address));
+    let mut trail = trail_of(&world, &postgres).archive(&endpoint, &bucket, "prefix = \"prod\"\n");
+    trail.start();
+    let alice = proxy.client(ALICE).await;
+    for _ in 0..2 {
+        assert_eq!(alice.sign_message(KID, b"hello").await.status, 200);
+        trail.archives("signing-proxy", newest(&journal_of(&world))).await;
+        trail.kill().await;
+        trail.start();
+    }
+    proxy.stop().await;
+    trail.archives("signing-proxy", newest(&journal_of(&world))).await;
+    let journal = journal_of(&world);
+    let more = [
+        "--archive",
+        "s3://audit-archive/prod",
+        "--archive-region",
+        "eu-test-1",
+        "--archive-endpoint",
+        &endpoint,
+        "--journal",
+        journal.to_str().unwrap(),
+        "--database-url",
+        &postgres.url(),
+    ];
+    let (code, said) = signctl(&trail, "reconcile", &more);
+    assert_eq!(code, 0, "{said}");
 }
