@@ -65,6 +65,8 @@ pub struct Reloader {
 pub struct Reloaded {
     /// How many configurations were in force since the start.
     pub generation: u64,
+    /// SHA-256 of the registry, in hex.
+    pub registry_sha256: String,
     /// The signers about which it decides otherwise.
     pub signers_touched: Vec<Kid>,
     /// Clients that were in, and are not let in any more.
@@ -180,7 +182,13 @@ impl Reloader {
             return Err(ReloadError::Busy);
         }
         // Dying from here on leaves nothing behind: the next start reads the files whole.
-        self.record(by, self.generation()).await.map_err(ReloadError::Unrecorded)?;
+        let (generation, registry_sha256) = {
+            let gates = self.monitor.gates();
+            let rulebook = gates.rulebook();
+            (rulebook.generation(), rulebook.registry().sha256_hex())
+        };
+        let recorded = self.record(by, generation, &registry_sha256).await;
+        recorded.map_err(ReloadError::Unrecorded)?;
         let connections_cut = self.put_in_force(tls).await;
         self.metrics.tls(&self.tls.load());
         tracing::warn!(target: "admin", by, connections_cut, "certificates reloaded");
@@ -201,10 +209,10 @@ impl Reloader {
     async fn finish(&self, by: &str) -> Result<Reloaded, ReloadError> {
         let reloaded = self.try_reload(by).await;
         match &reloaded {
-            Ok(Reloaded { generation, signers_touched, connections_cut }) => {
+            Ok(Reloaded { generation, registry_sha256, signers_touched, connections_cut }) => {
                 self.refusal.store(None);
                 let touched = words(signers_touched);
-                tracing::warn!(target: "admin", by, generation, touched, connections_cut, "reloaded");
+                tracing::warn!(target: "admin", by, generation, registry_sha256, touched, connections_cut, "reloaded");
             }
             Err(error) => {
                 // The one that is under way says how it ends.
@@ -246,7 +254,8 @@ impl Reloader {
         // Nothing below is mistaken any more. Dying in between leaves nothing behind: the
         // next start reads the files whole.
         let generation = next.generation();
-        self.record(by, generation).await.map_err(ReloadError::Unrecorded)?;
+        let registry_sha256 = next.registry().sha256_hex();
+        self.record(by, generation, &registry_sha256).await.map_err(ReloadError::Unrecorded)?;
         let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
         let touched = self.monitor.reload(Arc::new(next), thresholds, probe).await?;
         self.rates.replace(&config.caller_rates);
@@ -257,12 +266,13 @@ impl Reloader {
         }
         self.metrics.loaded(wall_now().unix_timestamp(), &self.tls.load());
         *running = config;
-        Ok(Reloaded { generation, signers_touched: touched.into_iter().collect(), connections_cut })
+        let signers_touched = touched.into_iter().collect();
+        Ok(Reloaded { generation, registry_sha256, signers_touched, connections_cut })
     }
 
     /// Has the reload recorded: a configuration that nobody knows of is never in force.
-    async fn record(&self, by: &str, generation: u64) -> Result<(), String> {
-        let record = Record::Reload(journal::Reload { by, generation });
+    async fn record(&self, by: &str, generation: u64, registry_sha256: &str) -> Result<(), String> {
+        let record = Record::Reload(journal::Reload { by, generation, registry_sha256 });
         let appending =
             self.journal.begin_append(&record).map_err(|trouble| trouble.to_string())?;
         match tokio::time::timeout(RECORD_MAX, appending.durable()).await {

@@ -54,14 +54,14 @@ enum Verb {
     },
 }
 
-/// What to add.
+/// A key, by its entry or by its public key.
 #[derive(Args)]
-struct Add {
+pub(crate) struct Key {
     /// The entry's file, or - .
     #[arg(value_name = "FILE", required_unless_present = "public_key")]
     entry: Option<PathBuf>,
     /// Make the entry of this public key: PEM, as `openssl pkey -pubout` writes it.
-    #[arg(long, value_name = "FILE.pem", conflicts_with = "entry", requires_all = ["kid", "algorithm", "purpose"])]
+    #[arg(long, value_name = "FILE.pem", conflicts_with = "entry", requires_all = ["kid", "algorithm"])]
     public_key: Option<PathBuf>,
     /// Its kid.
     #[arg(long, requires = "public_key")]
@@ -69,8 +69,15 @@ struct Add {
     /// Its algorithm: ed25519, ecdsa-p256-sha256 and so on, or AWS KMS's name.
     #[arg(long, requires = "public_key", value_parser = algorithm)]
     algorithm: Option<Algorithm>,
+}
+
+/// What to add.
+#[derive(Args)]
+struct Add {
+    #[command(flatten)]
+    key: Key,
     /// What it is for: signing, breakglass or audit.
-    #[arg(long, requires = "public_key", value_parser = ["signing", BREAKGLASS, "audit"])]
+    #[arg(long, requires = "public_key", required_unless_present = "entry", value_parser = ["signing", BREAKGLASS, "audit"])]
     purpose: Option<String>,
 }
 
@@ -80,7 +87,7 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     match &flags.verb {
         Verb::List => list(file, as_json)?,
         Verb::Add(what) => {
-            let kid = add(file, what.entry()?)?;
+            let kid = add(file, what.key.entry(what.purpose.as_deref().unwrap_or_default())?)?;
             let words = format!("{kid} is added to {}", file.display());
             said(as_json, &json!({"added": kid}), &words)?;
         }
@@ -135,10 +142,46 @@ fn add(file: &Path, entry: Value) -> anyhow::Result<String> {
     Ok(kid)
 }
 
-impl Add {
-    /// The entry that is to be added.
-    fn entry(&self) -> anyhow::Result<Value> {
-        let Self { entry, public_key, kid, algorithm, purpose } = self;
+/// Has that entry in the registry: adds it or, if its key is there already for break-glass, gives the entry
+/// the same end. The kid, and whether it is new.
+pub(crate) fn put(file: &Path, entry: Value) -> anyhow::Result<(String, bool)> {
+    let kid = kid_of(&entry).ok_or_else(|| anyhow!("the entry has no \"signer_kid\""))?.to_owned();
+    let _lock = Lock::of(file)?;
+    let mut document = read(file)?;
+    let all = entries(&mut document, file)?;
+    let Some(there) = all.iter_mut().find(|there| kid_of(there) == Some(&kid)) else {
+        all.push(entry);
+        replace(file, &document)?;
+        return Ok((kid, true));
+    };
+    let alone = |entry: &Value| {
+        let text = json!({ "signers": [entry] }).to_string();
+        let registry =
+            Registry::from_json(&text).map_err(|mistakes| anyhow!(mistakes.join("; ")))?;
+        registry.get(&kid).cloned().ok_or_else(|| anyhow!("{kid} has an algorithm of others"))
+    };
+    let (known, given) = (alone(there)?, alone(&entry)?);
+    let is_same = known.public_key.spki_der() == given.public_key.spki_der();
+    if !is_same || known.purpose != given.purpose || known.revoked_at.is_some() {
+        bail!(
+            "nothing changed: {} has {kid} already, with another key or purpose, or revoked; a kid names one key \
+             for ever: make a key with another kid",
+            file.display()
+        );
+    }
+    if known.not_after != given.not_after {
+        if let Some(there) = there.as_object_mut() {
+            there.insert("notAfter".to_owned(), entry.get("notAfter").cloned().unwrap_or_default());
+        }
+        replace(file, &document)?;
+    }
+    Ok((kid, false))
+}
+
+impl Key {
+    /// Its entry; `purpose` is that of a public key.
+    pub(crate) fn entry(&self, purpose: &str) -> anyhow::Result<Value> {
+        let Self { entry, public_key, kid, algorithm } = self;
         if let (Some(file), Some(algorithm)) = (public_key, *algorithm) {
             let shown = file.display();
             let pem = given("--public-key", file)?;

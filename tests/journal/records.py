@@ -32,7 +32,7 @@ FIELDS = {
     "incident_captured": "by incident sha256",
     "incident_item": "by detail done incident section",
     "incident_ended": "by incident left reason",
-    "reload": "by generation",
+    "reload": "by generation registry_sha256",
     "drill": "by phase signer_kid slipped? time_to_recover_ms? time_to_refuse_ms?",
     "probes": "calls left_out? over_s",
     "refusals": "over_s refused",

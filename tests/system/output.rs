@@ -113,6 +113,12 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
     ("signctl receipt verify", "nowhere.json --signers signers.json", "", Unread::Silent(1)),
     ("signctl breakglass preflight", "PREFLIGHT --socket SOCKET", "", Unread::With(1)),
     ("signctl breakglass preflight", "PREFLIGHT --json --socket SOCKET", "", Unread::With(1)),
+    (
+        "signctl breakglass register",
+        "entry-N.json --not-after 2999-01-01T00:00:00Z --signers dev/signers.json --out out-N.json --socket SOCKET",
+        "",
+        Unread::With(0),
+    ),
     ("signctl breakglass request", "REQUEST --out request-N.json", "", Unread::With(0)),
     ("signctl breakglass request", "REQUEST --out requestN.json --json", "", Unread::With(0)),
     ("signctl breakglass show", "request-N.json DESK", "", Unread::Quietly),

@@ -59,7 +59,7 @@ fn what_cannot_be_read_of_a_command_line_is_64_in_every_verb_of_every_program() 
 
 #[test]
 fn only_a_verb_that_asks_the_admin_socket_takes_it() {
-    const ASK: [&str; 18] = [
+    const ASK: [&str; 20] = [
         "signctl status",
         "signctl watch",
         "signctl freeze",
@@ -69,6 +69,7 @@ fn only_a_verb_that_asks_the_admin_socket_takes_it() {
         "signctl doctor",
         "signctl drill",
         "signctl breakglass preflight",
+        "signctl breakglass register",
         "signctl breakglass request",
         "signctl breakglass activate",
         "signctl breakglass status",

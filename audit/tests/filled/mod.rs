@@ -10,7 +10,8 @@ use signing_core::journal::{Record, Reload};
 pub(crate) fn fill_segments(journal: &Journal, path: &Path, count: usize) {
     let by = "x".repeat(8 * 1024);
     while segments(path).unwrap().len() < count {
-        match journal.note(&Record::Reload(Reload { by: &by, generation: 1 })) {
+        match journal.note(&Record::Reload(Reload { by: &by, generation: 1, registry_sha256: "" }))
+        {
             Ok(()) | Err(Trouble::Stalled(_)) => {}
             Err(trouble) => panic!("{trouble}"),
         }

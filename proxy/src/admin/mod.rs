@@ -306,10 +306,11 @@ fn answer<T: Serialize>(
 /// What a reload did, or every mistake that kept it from doing anything.
 fn reload(reloaded: Result<Reloaded, ReloadError>) -> Response<Answer> {
     let error = match reloaded {
-        Ok(Reloaded { generation, signers_touched, connections_cut }) => {
+        Ok(Reloaded { generation, registry_sha256, signers_touched, connections_cut }) => {
             let body = admin::Reloaded {
                 reloaded: true,
                 generation,
+                registry_sha256,
                 signers_touched: signers_touched.iter().map(Kid::to_string).collect(),
                 connections_cut,
             };

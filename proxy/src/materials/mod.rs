@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 
 use crate::admin::Fleet;
 use crate::config::{self, Config, ConfigError, Draft, Environment, FLEET_APPROVERS, Upstream};
-use crate::server::{LocalDoor, registry_json};
+use crate::server::LocalDoor;
 use host::files;
 
 /// A configuration with all its files read.
@@ -181,7 +181,7 @@ fn ungrantable(config: &Config, registry: &Registry) -> Vec<String> {
 
 /// A registry that no caller could be answered.
 fn too_long_to_answer(config: &Config, registry: &Registry) -> Option<String> {
-    let bytes = registry_json(registry).len();
+    let bytes = registry.to_json().len();
     let server = &config.server;
     let (key, max) = [
         ("answers_per_connection_max_bytes", server.answers_per_connection_max_bytes),

@@ -56,7 +56,7 @@ pub use answer::{Answer, json_answer, problem, problem_with_mistakes, status_of}
 pub use connections::{Connections, settle_after_stops};
 pub use in_flight::SIGNED_MAX_BYTES;
 pub use local::LocalDoor;
-pub use registry_answer::{RegistryAnswer, registry_json};
+pub use registry_answer::RegistryAnswer;
 
 use crate::caller_rates::CallerRates;
 use crate::conditions::Conditions;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use signing_core::{Registry, Rulebook};
+use signing_core::Rulebook;
 
 /// The newest registry that was asked for, as JSON.
 #[derive(Debug, Default)]
@@ -36,17 +36,11 @@ impl RegistryAnswer {
         if let Some(json) = known() {
             return json;
         }
-        let json = Bytes::from(registry_json(rulebook.registry()));
+        let json = Bytes::from(rulebook.registry().to_json());
         // A request of the rulebook before a reload does not bring it back.
         if self.newest.load().as_ref().is_none_or(|newest| newest.generation < generation) {
             self.newest.store(Some(Arc::new(Written { generation, json: json.clone() })));
         }
         json
     }
-}
-
-/// A registry as verifiers read it.
-pub fn registry_json(registry: &Registry) -> Vec<u8> {
-    // Strings under names that are strings: nothing here fails to be JSON.
-    serde_json::to_vec(&registry.to_document()).unwrap_or_default()
 }

@@ -7,6 +7,7 @@ mod destroy;
 mod examples;
 mod operator;
 mod preflight;
+mod register;
 mod request;
 mod review;
 mod unlock;
@@ -46,6 +47,7 @@ impl Flags {
                 operator_socket.is_none().then_some(socket)
             }
             Verb::Preflight(flags) => Some(&flags.socket),
+            Verb::Register(flags) => Some(&flags.socket),
             Verb::Request(flags) => Some(&flags.socket),
             Verb::Activate { socket, .. } | Verb::AcceptSigner { socket, .. } => Some(socket),
             Verb::Destroy(flags) => flags.operator_socket.is_none().then_some(&flags.socket),
@@ -70,6 +72,13 @@ enum Verb {
         after_help = "Example: signctl breakglass preflight --copies /srv/verifier/signers.json --copies https://signing-proxy:8443/v1/signers --client-cert auditor.pem --client-key auditor.key\n         signctl breakglass preflight --passphrase"
     )]
     Preflight(Box<preflight::Flags>),
+    /// Register an emergency key: its entry, with an end, goes into the registry; the proxy takes the registry,
+    /// and records its SHA-256; the signers.json that consumers take is written, with that SHA-256. After a
+    /// failure the same command goes on.
+    #[command(
+        after_help = "Example: breakglass-signer keygen --kid breakglass-2026 --algorithm ed25519 --out key.pem | signctl breakglass register - --not-after 2027-01-31T00:00:00Z --out consumers/signers.json\n         signctl breakglass register --public-key public.pem --kid breakglass-2026 --algorithm ed25519 --not-after 2027-01-31T00:00:00Z --out consumers/signers.json"
+    )]
+    Register(Box<register::Flags>),
     /// Write the request that two people have to approve, from what the running proxy knows; print
     /// the line with which each of them approves it. While the outage is not long enough yet, it is
     /// valid from when it will be. What could never be activated is not written.
@@ -170,6 +179,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<ExitCode> {
     let (reply, say): (Reply, fn(&Reply) -> anyhow::Result<Said>) = match &flags.verb {
         Verb::Preflight(flags) => return preflight::run(flags, socket, as_json),
+        Verb::Register(flags) => return register::run(flags, socket, as_json),
         Verb::Request(flags) => return request::run(flags, socket, as_json),
         Verb::Show(flags) => return review::run(flags, as_json),
         Verb::Approve(flags) => return approve::run(flags, as_json),

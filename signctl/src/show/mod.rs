@@ -199,10 +199,10 @@ pub(crate) fn reloaded(reloaded: &Reloaded) -> Said {
     let touched = reloaded.signers_touched.join(", ");
     let touched = if touched.is_empty() { "none" } else { &touched };
     Said::done(format!(
-        "reloaded: configuration {} since the start\nsigners with other rules: {touched}\n\
+        "reloaded: configuration {} since the start; registry {}\nsigners with other rules: {touched}\n\
          connections reset, since their certificates are not let in any more, or since what was signed \
          before was not read: {}",
-        reloaded.generation, reloaded.connections_cut,
+        reloaded.generation, reloaded.registry_sha256, reloaded.connections_cut,
     ))
 }
 

@@ -77,6 +77,9 @@ pub struct Reloaded {
     pub reloaded: bool,
     /// Which configuration since the start is in force.
     pub generation: u64,
+    /// SHA-256 of the registry in force, in hex: of what `GET /v1/signers` answers.
+    #[serde(default)]
+    pub registry_sha256: String,
     /// The signers with other rules than before.
     pub signers_touched: Vec<String>,
     /// Connections that were reset.

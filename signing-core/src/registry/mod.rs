@@ -6,6 +6,7 @@ mod forms;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -110,6 +111,19 @@ impl Registry {
     #[must_use]
     pub fn to_document(&self) -> Document {
         Document { signers: self.entries.values().cloned().collect() }
+    }
+
+    /// The bytes that verifiers take: the same for the same entries, whatever the file looks like.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        // Strings under names that are strings: nothing here fails to be JSON.
+        serde_json::to_vec(&self.to_document()).unwrap_or_default()
+    }
+
+    /// SHA-256 of [`Registry::to_json`], in hex: what records say of a registry.
+    #[must_use]
+    pub fn sha256_hex(&self) -> String {
+        hex::encode(digest::digest(&digest::SHA256, &self.to_json()))
     }
 
     /// The name of `kid`'s algorithm, if it is one that is not supported here.

@@ -220,7 +220,10 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
             }),
             r#"{"by":"uid 0","reason":"mended","sealed_for":"doubt","signer_kid":"k"}"#,
         ),
-        (Record::Reload(Reload { by: "uid 0", generation: 2 }), r#"{"by":"uid 0","generation":2}"#),
+        (
+            Record::Reload(Reload { by: "uid 0", generation: 2, registry_sha256: "0a" }),
+            r#"{"by":"uid 0","generation":2,"registry_sha256":"0a"}"#,
+        ),
         (
             Record::Drill(Drill {
                 by: "uid 0",

@@ -12,6 +12,7 @@ mod liar;
 mod operator;
 mod preflight;
 mod receipts;
+mod register;
 mod report;
 mod request;
 mod rsa;

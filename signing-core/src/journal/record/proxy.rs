@@ -324,6 +324,8 @@ pub struct Reload<'r> {
     pub by: &'r str,
     /// How many configurations will have been in force since the start.
     pub generation: u64,
+    /// SHA-256 of the registry that verifiers are given from then on, in hex.
+    pub registry_sha256: &'r str,
 }
 
 /// A drill began, or ended.
