@@ -121,7 +121,7 @@ fn roots(
 }
 
 /// The root over the leaves `from` up to `to`.
-fn range(
+pub(super) fn range(
     from: u64,
     to: u64,
     node: &mut impl FnMut(u32, u64) -> Option<TreeHash>,

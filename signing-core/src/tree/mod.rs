@@ -15,6 +15,7 @@ mod nodes;
 mod proof;
 mod recent;
 mod tiles;
+mod whole;
 
 pub use checkpoint::{
     Checkpoint, NOTE_MAX_BYTES, NoCheckpoint, SignedCheckpoint, Signs, note_key_id, verifier_key,
@@ -24,6 +25,8 @@ pub use frontier::{FRONTIER_MAX, Frontier};
 pub use hash::TreeHash;
 pub use log_id::LogId;
 pub use nodes::{node_place, nodes_of, size_with};
+pub(crate) use proof::root;
 pub use proof::{Inclusion, InclusionError};
 pub use recent::Recent;
 pub use tiles::{ENTRY_MAX_BYTES, EntryTooLong, Tile, Tiles};
+pub use whole::Whole;

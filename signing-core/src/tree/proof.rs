@@ -85,7 +85,7 @@ impl Inclusion {
 }
 
 /// The root that this path leads to. None if a tree of that size has a longer or shorter one.
-fn root(leaf: TreeHash, index: u64, size: u64, path: &[TreeHash]) -> Option<TreeHash> {
+pub(crate) fn root(leaf: TreeHash, index: u64, size: u64, path: &[TreeHash]) -> Option<TreeHash> {
     let Some((sibling, below)) = path.split_last() else { return (size == 1).then_some(leaf) };
     if size == 1 {
         return None;
