@@ -156,6 +156,7 @@ async fn append_until_over(journal: &Journal, phase: &Phase) -> anyhow::Result<V
         let signed = Record::Signed(Signed {
             algorithm,
             attempt: Some(&attempt),
+            batch: None,
             caller,
             door,
             earlier_attempts: Vec::new(),
@@ -192,6 +193,7 @@ async fn emergency_until_over(journal: &Journal, phase: &Phase) -> anyhow::Resul
         let record = Record::EmergencySigned(EmergencySigned {
             actor: ACTOR,
             algorithm: "ED25519_SHA_512",
+            batch: None,
             caller: "spiffe://bench.example/load",
             incident: "INC-7",
             input_digest: &input_digest,

@@ -11,10 +11,12 @@ use ed25519_dalek::Signer as _;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _};
 use pkcs8::SecretDocument;
+use signing_core::batch::{Batch, BatchId, SALT_BYTES, Salt};
 use signing_core::breakglass::SignPermit;
 use signing_core::canary::NONCE_BYTES;
+use signing_core::journal::BatchLeaf;
 use signing_core::key::{Hash, PublicKey};
-use signing_core::{Algorithm, Canary, Signer, ToBeSigned};
+use signing_core::{Algorithm, Canary, Signer, ToBeSigned, VerifiedSignature};
 use zeroize::Zeroizing;
 
 /// An open key that has proven to be the registered one.
@@ -172,6 +174,12 @@ impl Unproven {
         PublicKey::from_spki_der(spki_der, algorithm).map_err(|_| KeyTrouble::Kind)
     }
 
+    /// The same for a batch key, which signs a canary as a batch of one leaf.
+    fn prove_batch(&self, registered: &Signer, canary: &Canary) -> Result<(), KeyTrouble> {
+        let input = canary.to_be_signed(registered);
+        self.private.sign_leaf(registered, &input).map(drop)
+    }
+
     /// Proves it: it is the registered key, and a canary that it signs verifies with each algorithm of
     /// its. For Ed25519 and P-256 another implementation says so (`aws-lc-rs`, in signing-core).
     ///
@@ -184,6 +192,10 @@ impl Unproven {
         let mut nonce = [0; NONCE_BYTES];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| KeyTrouble::NoRandomness)?;
         let canary = Canary::new(&registered.kid, nonce);
+        if registered.batch.is_batch() {
+            self.prove_batch(registered, &canary)?;
+            return Ok(EmergencyKey { private: self.private, registered: Arc::clone(registered) });
+        }
         for algorithm in registered.public_key.algorithms() {
             let canary = canary.to_be_signed_with(algorithm);
             let signature = self.private.sign(&canary)?;
@@ -191,6 +203,19 @@ impl Unproven {
         }
         Ok(EmergencyKey { private: self.private, registered: Arc::clone(registered) })
     }
+}
+
+/// An emergency signature.
+#[derive(Debug)]
+pub struct Made {
+    /// What leaves: of a batch key, the text of a proof.
+    pub signature: Vec<u8>,
+    /// What a record holds: of a batch key, the signature over the note.
+    pub recorded: Vec<u8>,
+    /// What was signed.
+    pub input: ToBeSigned,
+    /// Of a batch key: which leaf it is.
+    pub leaf: Option<BatchLeaf>,
 }
 
 impl EmergencyKey {
@@ -206,19 +231,50 @@ impl EmergencyKey {
         matches!(self.private, Private::Rsa(_))
     }
 
-    /// Signs what the permit allows, which uses it up.
+    /// Signs what the permit allows, which uses it up. A batch key signs a tree of that one leaf.
     ///
     /// # Errors
     /// [`KeyTrouble::Algorithm`], if that was prepared for another kind of key.
-    pub fn sign(&self, permit: SignPermit) -> Result<(Vec<u8>, ToBeSigned), KeyTrouble> {
+    pub fn sign(&self, permit: SignPermit) -> Result<Made, KeyTrouble> {
         let input = permit.into_input();
-        Ok((self.private.sign(&input)?, input))
+        if !self.registered.batch.is_batch() {
+            let signature = self.private.sign(&input)?;
+            return Ok(Made { recorded: signature.clone(), signature, input, leaf: None });
+        }
+        let signed = self.private.sign_leaf(&self.registered, &input)?;
+        let proved = signed.proved().ok_or(KeyTrouble::SelfTest)?;
+        Ok(Made {
+            signature: signed.bytes().to_vec(),
+            recorded: proved.note_signature.clone(),
+            leaf: Some(BatchLeaf::of(proved)),
+            input,
+        })
     }
 }
 
 impl Private {
+    /// Signs the batch of that one leaf, and proves the leaf.
+    fn sign_leaf(
+        &self,
+        registered: &Signer,
+        input: &ToBeSigned,
+    ) -> Result<VerifiedSignature, KeyTrouble> {
+        let (mut id, mut salt) = ([0; 16], [0; SALT_BYTES]);
+        let drawn = aws_lc_rs::rand::fill(&mut id).and_then(|()| aws_lc_rs::rand::fill(&mut salt));
+        drawn.map_err(|_| KeyTrouble::NoRandomness)?;
+        let (id, salt) = (BatchId::new(id), Salt::new(salt));
+        let batch = Batch::of_one(registered, id, &salt, input);
+        let batch = batch.ok_or(KeyTrouble::Algorithm(input.algorithm()))?;
+        let signature = self.sign(batch.to_be_signed())?;
+        let signed = batch.signed(registered, signature).map_err(|_| KeyTrouble::SelfTest)?;
+        signed.prove((input, salt), 0).map_err(|_| KeyTrouble::SelfTest)
+    }
+
     fn sign(&self, input: &ToBeSigned) -> Result<Vec<u8>, KeyTrouble> {
         let other = || KeyTrouble::Algorithm(input.algorithm());
+        if input.leaf().is_some() {
+            return Err(other());
+        }
         match (self, input.algorithm(), input.digest()) {
             (Self::Ed25519(key), Algorithm::Ed25519Sha512, None) => {
                 Ok(key.sign(input.bytes()).to_bytes().to_vec())

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use host::passphrase;
-use signing_core::key::Purpose;
+use signing_core::key::{Batching, Purpose};
 use signing_core::registry::Entry;
 use signing_core::{Kid, Signer};
 
@@ -39,8 +39,14 @@ pub fn keygen(kid: Kid, kind: Kind, out: &Path) -> anyhow::Result<Entry> {
     let key = Unproven::generate(kind)?;
     let public_key = key.public()?;
     keyfile::create(out, key.to_der()?.as_bytes(), &passphrase)?;
-    let signer =
-        Signer { kid, public_key, purpose: Purpose::Breakglass, not_after: None, revoked_at: None };
+    let signer = Signer {
+        kid,
+        public_key,
+        purpose: Purpose::Breakglass,
+        batch: Batching::No,
+        not_after: None,
+        revoked_at: None,
+    };
     // What was written is read once more before anybody relies on it.
     let reread = Unproven::from_der(&keyfile::load(out)?.open(&passphrase)?)?;
     reread.prove(&std::sync::Arc::new(signer.clone()))?;

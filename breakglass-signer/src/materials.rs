@@ -11,6 +11,7 @@ use host::environment::Environment;
 use host::files;
 use signing_core::key::{KeyKind, PublicKey, Purpose};
 use signing_core::registry::Entry;
+use signing_core::key::Batching;
 use signing_core::{Kid, Registry, Signer};
 
 use crate::config::{Config, ConfigError};
@@ -156,7 +157,8 @@ fn registry(config: &Config) -> Result<Registry, Vec<String>> {
     let Some(file) = named(&config.registry_file) else { return Err(Vec::new()) };
     let text = files::read_text(file)
         .map_err(|why| vec![format!("registry.file: {} cannot be read: {why}", file.display())])?;
-    Registry::from_json(&text).map_err(|found| {
+    let named = |registry: Registry| registry.of_deployment(&config.deployment);
+    Registry::from_json(&text).and_then(named).map_err(|found| {
         found.into_iter().map(|what| format!("registry.file: {}: {what}", file.display())).collect()
     })
 }
@@ -219,7 +221,8 @@ fn entry(key: &AuditKey) -> Option<String> {
     let name = format!("breakglass-audit-{}", public_key.sha256_hex().get(..8)?);
     let kid = Kid::parse(&name).ok()?;
     let purpose = Purpose::Audit;
-    let signer = Signer { kid, public_key, purpose, not_after: None, revoked_at: None };
+    let batch = Batching::No;
+    let signer = Signer { kid, public_key, purpose, batch, not_after: None, revoked_at: None };
     serde_json::to_string(&Entry::publish(&signer)).ok()
 }
 

@@ -10,7 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
-use signing_core::key::{Hash, PublicKey, Purpose};
+use signing_core::key::{Batching, Hash, PublicKey, Purpose};
 use signing_core::registry::{Document, Entry};
 use signing_core::{Algorithm, Kid, Signer, json};
 use time::OffsetDateTime;
@@ -175,6 +175,7 @@ impl Material {
                 public_key: PublicKey::from_spki_der(key.public_key_der(), algorithm)
                     .map_err(|error| unusable(error.to_string()))?,
                 purpose,
+                batch: Batching::No,
                 not_after: None,
                 revoked_at: None,
             };

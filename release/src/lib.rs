@@ -101,6 +101,7 @@
 //! ```
 
 mod attempts;
+mod batch;
 mod intent;
 mod order;
 mod probes;
@@ -108,6 +109,7 @@ mod record;
 mod release;
 
 pub use attempts::{Attempts, Signs};
+pub use batch::{AnnouncedLeaf, BatchOrder, BatchOutcome};
 pub use intent::Context;
 pub use order::{CanaryOrder, Failed, Order, Proven, SigningOrder, announce};
 pub use probes::{Operation, ProbeCalls, Probes, Purpose};

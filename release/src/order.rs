@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use audit::Journal;
+use signing_core::batch::{Batch, BatchId, SALT_BYTES, Salt};
 use signing_core::evidence::{Evidence, Fault};
 use signing_core::gate::{Admitted, Permit};
+use signing_core::key::BadSignature;
 use signing_core::{
     Algorithm, AttemptsId, Canary, Reason, Refusal, Signer, ToBeSigned, VerifiedSignature,
 };
@@ -28,7 +30,7 @@ pub trait Order: sealed::Sealed + Send + Sync {
     }
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
     impl<P: signing_core::gate::Admitted> Sealed for super::SigningOrder<P> {}
     impl Sealed for super::CanaryOrder {}
@@ -50,6 +52,8 @@ pub struct SigningOrder<P: Admitted = Permit> {
 pub struct CanaryOrder {
     signer: Arc<Signer>,
     input: ToBeSigned,
+    /// Of a batch signer, whose canary is a batch of one leaf.
+    batch: Option<Batch>,
     calls: ProbeCalls,
 }
 
@@ -59,7 +63,7 @@ pub struct CanaryOrder {
 pub struct Proven<P: Admitted = Permit> {
     pub(crate) permit: P,
     pub(crate) intent: Intent,
-    pub(crate) made: Made,
+    pub(crate) made: Arc<Made>,
     pub(crate) signature: VerifiedSignature,
 }
 
@@ -67,7 +71,7 @@ pub struct Proven<P: Admitted = Permit> {
 #[derive(Debug)]
 pub struct Failed {
     pub(crate) intent: Intent,
-    pub(crate) made: Made,
+    pub(crate) made: Arc<Made>,
     /// What it says about the signer.
     pub evidence: Evidence,
     /// What the caller is told.
@@ -99,6 +103,11 @@ impl<P: Admitted> SigningOrder<P> {
         &self.permit
     }
 
+    /// What the caller wants signed.
+    pub(crate) fn caller_input(&self) -> &ToBeSigned {
+        &self.input
+    }
+
     /// The request's id.
     #[must_use]
     pub fn request_id(&self) -> &str {
@@ -111,15 +120,22 @@ impl<P: Admitted> SigningOrder<P> {
     /// [`Failed`] if the upstream failed, or if its signature does not verify.
     #[expect(clippy::result_large_err, reason = "moved once, out of the one place that makes it")]
     pub fn prove(self, answer: Result<Vec<u8>, Evidence>) -> Result<Proven<P>, Failed> {
-        let Self { permit, intent, input, attempts } = self;
-        let made = attempts.take();
+        let made = Arc::new(self.attempts.take());
+        self.prove_with(made, |signer, input| {
+            let doubt = |bad: BadSignature| Evidence::Doubt { detail: bad.to_string() };
+            answer.and_then(|signature| signer.verify(input, signature).map_err(doubt))
+        })
+    }
+
+    #[expect(clippy::result_large_err, reason = "moved once, out of the one place that makes it")]
+    pub(crate) fn prove_with(
+        self,
+        made: Arc<Made>,
+        verify: impl FnOnce(&Signer, &ToBeSigned) -> Result<VerifiedSignature, Evidence>,
+    ) -> Result<Proven<P>, Failed> {
+        let Self { permit, intent, input, .. } = self;
         let signer = permit.signer();
-        let verified = answer.and_then(|signature| {
-            signer
-                .verify(&input, signature)
-                .map_err(|bad| Evidence::Doubt { detail: bad.to_string() })
-        });
-        match verified {
+        match verify(signer, &input) {
             Ok(signature) => Ok(Proven { permit, intent, made, signature }),
             Err(evidence) => {
                 let refusal = refusal(&evidence).about(&signer.kid);
@@ -140,7 +156,9 @@ impl<P: Admitted + Sync> Order for SigningOrder<P> {
 }
 
 impl CanaryOrder {
-    /// Orders a canary of `signer`; `attempts` names its calls, which `probes` takes.
+    /// Orders a canary of `signer`; `attempts` names its calls, which `probes` takes. Of a batch
+    /// signer it is a batch of one leaf, named by `attempts` too; its leaf needs no random bytes, since
+    /// the canary has its own and has no neighbours.
     #[must_use]
     pub fn new(
         signer: Arc<Signer>,
@@ -148,16 +166,24 @@ impl CanaryOrder {
         attempts: AttemptsId,
         (purpose, probes): (Purpose, &Probes),
     ) -> Self {
-        let input = canary.to_be_signed(&signer);
+        let leaf = canary.to_be_signed(&signer);
         let calls = probes.calls(&signer.kid, (purpose, Operation::Sign), attempts);
-        Self { signer, input, calls }
+        let (id, salt) = (BatchId::new(attempts.bytes()), Salt::new([0; SALT_BYTES]));
+        let batch = Batch::of_one(&signer, id, &salt, &leaf);
+        let input = batch.as_ref().map_or(leaf, |batch| batch.to_be_signed().clone());
+        Self { signer, input, batch, calls }
     }
 
     /// What the upstream's answer says about the signer.
     #[must_use]
     pub fn evidence(mut self, answer: Result<Vec<u8>, Evidence>) -> Evidence {
-        let evidence = match answer.map(|signature| self.signer.verify(&self.input, signature)) {
-            Ok(Ok(_)) => Evidence::Signed,
+        let (signer, input, batch) = (&self.signer, &self.input, self.batch.take());
+        let verify = |signature| match batch {
+            Some(batch) => batch.signed(signer, signature).map(drop),
+            None => signer.verify(input, signature).map(drop),
+        };
+        let evidence = match answer.map(verify) {
+            Ok(Ok(())) => Evidence::Signed,
             Ok(Err(bad)) => Evidence::Doubt { detail: format!("canary: {bad}") },
             Err(evidence) => evidence,
         };

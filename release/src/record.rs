@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use signing_core::breakglass::wire::JournalRecord;
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Admitted, Permit};
-use signing_core::journal::{self, Record, TimingUs, clip};
+use signing_core::journal::{self, BatchLeaf, Record, TimingUs, clip};
 use signing_core::{Refusal, VerifiedSignature};
 
 use crate::attempts::Signs;
@@ -46,13 +46,17 @@ impl<P: Admitted> Proven<P> {
         provenance: Provenance<'_>,
     ) -> Result<Recorded<P>, Refusal> {
         let Self { permit, intent: Intent { seq, about }, made, signature } = self;
-        let text = STANDARD.encode(signature.bytes());
+        // Of a leaf the signature over its batch's note: proofs are not kept.
+        let proved = signature.proved();
+        let bytes = proved.map_or(signature.bytes(), |proved| &proved.note_signature);
+        let text = STANDARD.encode(bytes);
         let signer_record = provenance.witnessed.map(JournalRecord::to_text);
         let session = permit.session();
         let signs = made.signs(about.signs.as_ref());
         let record = Record::Signed(journal::Signed {
             algorithm: about.algorithm.name(),
             attempt: made.attempt(),
+            batch: proved.map(BatchLeaf::of),
             caller: about.caller.as_str(),
             door: about.door.word(),
             earlier_attempts: made.earlier(),

@@ -4,6 +4,7 @@
 
 mod archive;
 mod audit;
+mod batch_signer;
 mod breakglass;
 mod caller;
 mod client;

@@ -69,6 +69,9 @@ pub(crate) struct Key {
     /// Its algorithm: ed25519, ecdsa-p256-sha256 and so on, or AWS KMS's name.
     #[arg(long, requires = "public_key", value_parser = algorithm)]
     algorithm: Option<Algorithm>,
+    /// It signs batches and nothing else ("mode": "batch"): a key that signed nothing before.
+    #[arg(long, requires = "public_key")]
+    batch: bool,
 }
 
 /// What to add.
@@ -181,19 +184,23 @@ pub(crate) fn put(file: &Path, entry: Value) -> anyhow::Result<(String, bool)> {
 impl Key {
     /// Its entry; `purpose` is that of a public key.
     pub(crate) fn entry(&self, purpose: &str) -> anyhow::Result<Value> {
-        let Self { entry, public_key, kid, algorithm } = self;
+        let Self { entry, public_key, kid, algorithm, batch } = self;
         if let (Some(file), Some(algorithm)) = (public_key, *algorithm) {
             let shown = file.display();
             let pem = given("--public-key", file)?;
             // Written anew, so that nothing else that the file has gets into the registry.
             let key = PublicKey::from_pem(&pem, algorithm)
                 .map_err(|error| anyhow!("--public-key {shown} {error}"))?;
-            return Ok(json!({
+            let mut entry = json!({
                 "signer_kid": kid,
                 "algorithm": algorithm.registry_name(),
                 "public_key_pem": key.to_pem(),
                 "purpose": purpose,
-            }));
+            });
+            if let Some(entry) = entry.as_object_mut().filter(|_| *batch) {
+                entry.insert("mode".to_owned(), "batch".into());
+            }
+            return Ok(entry);
         }
         let text = match entry.as_deref() {
             Some(file) if file != Path::new("-") => given("the entry's file", file)?,
@@ -238,7 +245,7 @@ fn list(file: &Path, as_json: bool) -> anyhow::Result<()> {
         return Ok(out::show_json(&document)?);
     }
     let mut lines = out::Stream::default();
-    for Entry { signer_kid, algorithm, purpose, not_after, revoked_at, .. } in
+    for Entry { signer_kid, algorithm, purpose, mode, not_after, revoked_at, .. } in
         registry.to_document().signers
     {
         let purpose = purpose.as_deref().unwrap_or("signing");
@@ -247,7 +254,8 @@ fn list(file: &Path, as_json: bool) -> anyhow::Result<()> {
             (None, Some(at)) => format!("  until {at}"),
             (None, None) => String::new(),
         };
-        let line = format!("{signer_kid:<32}  {algorithm:<20}  {purpose:<10}{ends}");
+        let mode = mode.map(|mode| format!("  {mode}")).unwrap_or_default();
+        let line = format!("{signer_kid:<32}  {algorithm:<20}  {purpose:<10}{mode}{ends}");
         lines.collect(&text::line(&line))?;
     }
     for Foreign { signer_kid, key, .. } in ignored {

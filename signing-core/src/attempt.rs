@@ -30,6 +30,12 @@ impl AttemptsId {
         Self(random)
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     /// The name of the call with that number.
     #[must_use]
     pub const fn number(self, number: u8) -> AttemptId {

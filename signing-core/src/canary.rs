@@ -1,5 +1,6 @@
 //! Canaries: fresh messages that the proxy signs to learn whether a signer works.
 
+use crate::batch::LeafInput;
 use crate::key::{Algorithm, Kid, Signer, ToBeSigned};
 
 /// Every canary begins so, and nothing that a caller may have signed does: only
@@ -23,9 +24,13 @@ impl Canary {
         Self { message: [PREFIX, kid.as_str().as_bytes(), &nonce].concat() }
     }
 
-    /// What `signer` is given to sign.
+    /// What `signer` is given to sign; of a batch signer what a leaf has of it.
     #[must_use]
     pub fn to_be_signed(&self, signer: &Signer) -> ToBeSigned {
+        if signer.batch.is_batch() {
+            let leaf = LeafInput::of_message(&self.message);
+            return ToBeSigned::from_leaf(leaf, signer.algorithm());
+        }
         self.to_be_signed_with(signer.algorithm())
     }
 

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod attempt;
+pub mod batch;
 pub mod breakglass;
 pub mod caller;
 pub mod canary;

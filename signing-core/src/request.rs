@@ -33,8 +33,9 @@ pub struct SignRequest {
     pub signer: Option<String>,
     /// The algorithm the caller names. None: the signer's own.
     pub algorithm: Option<Algorithm>,
-    /// How the signature is to be written.
-    pub format: SignatureFormat,
+    /// How the signature is to be written. None: in the signer's own form, which of a batch signer
+    /// is a proof.
+    pub format: Option<SignatureFormat>,
     /// Why the caller wants it, for the record.
     pub justification: Option<String>,
 }

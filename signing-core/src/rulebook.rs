@@ -20,7 +20,14 @@ pub struct Rulebook {
     policy: Policy,
     /// Keys of kids that an earlier generation had and this one has not: a kid that
     /// comes back comes back with its key.
-    retired: BTreeMap<Kid, PublicKey>,
+    retired: BTreeMap<Kid, Known>,
+}
+
+/// What verifiers know under a kid, and keep knowing.
+#[derive(Clone, Debug)]
+struct Known {
+    key: PublicKey,
+    is_batch: bool,
 }
 
 impl Rulebook {
@@ -33,32 +40,39 @@ impl Rulebook {
     /// The generation that takes this one's place.
     ///
     /// # Errors
-    /// One sentence for each kid whose public key would change: what a verifier
-    /// once knew under a kid stays under it.
+    /// One sentence for each kid whose public key or mode would change: what a verifier
+    /// once knew under a kid stays under it, and a key that signed callers' bytes never signs a batch's
+    /// note, which could have been such bytes.
     pub fn succeeded_by(&self, registry: Registry, policy: Policy) -> Result<Self, Vec<String>> {
-        let known = self.registry.iter().map(|signer| (&signer.kid, &signer.public_key));
-        let known: BTreeMap<_, _> = known.chain(&self.retired).collect();
+        let known = self.registry.iter().map(|signer| (signer.kid.clone(), Known::of(signer)));
+        let mut all = self.retired.clone();
+        all.extend(known);
         let changed = registry.iter().filter_map(|signer| {
-            let before = known.get(&signer.kid).filter(|key| ***key != signer.public_key)?;
-            Some(format!(
-                "signer {:?}: its public key would change from {} {} to {} {}; a kid keeps its \
-                 key: register the new one under a new kid",
-                signer.kid.as_str(),
-                before.algorithm(),
-                before.sha256_hex(),
-                signer.public_key.algorithm(),
-                signer.public_key.sha256_hex(),
-            ))
+            let (before, now) = (all.get(&signer.kid)?, Known::of(signer));
+            let kid = signer.kid.as_str();
+            if before.key != now.key {
+                return Some(format!(
+                    "signer {kid:?}: its public key would change from {} {} to {} {}; a kid keeps its \
+                     key: register the new one under a new kid",
+                    before.key.algorithm(),
+                    before.key.sha256_hex(),
+                    now.key.algorithm(),
+                    now.key.sha256_hex(),
+                ));
+            }
+            (before.is_batch != now.is_batch).then(|| {
+                format!(
+                    "signer {kid:?}: its mode would change; a key that signs batches signs nothing \
+                     else, ever: register a new key under a new kid"
+                )
+            })
         });
         let changed: Vec<_> = changed.collect();
         if !changed.is_empty() {
             return Err(changed);
         }
-        let retired = known
-            .into_iter()
-            .filter(|(kid, _)| registry.get(kid.as_str()).is_none())
-            .map(|(kid, key)| (kid.clone(), key.clone()))
-            .collect();
+        let retired =
+            all.into_iter().filter(|(kid, _)| registry.get(kid.as_str()).is_none()).collect();
         Ok(Self { generation: self.generation + 1, registry, policy, retired })
     }
 
@@ -134,5 +148,11 @@ impl Rulebook {
     /// `signer_unknown`, or `invalid_request` if it names none and has no default.
     pub fn find(&self, caller: &Caller, named: Option<&str>) -> Result<&Arc<Signer>, Refusal> {
         self.policy.find(&self.registry, caller, named)
+    }
+}
+
+impl Known {
+    fn of(signer: &Signer) -> Self {
+        Self { key: signer.public_key.clone(), is_batch: signer.batch.is_batch() }
     }
 }

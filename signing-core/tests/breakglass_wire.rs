@@ -134,7 +134,7 @@ fn what_was_prepared_is_prepared_again_and_a_canary_never() {
         input: request::Input::Message(b"pay".to_vec()),
         signer: None,
         algorithm: None,
-        format: signing_core::SignatureFormat::Der,
+        format: Some(signing_core::SignatureFormat::Der),
         justification: None,
     }
     .input;

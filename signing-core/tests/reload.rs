@@ -162,6 +162,20 @@ fn a_kid_keeps_its_key_even_if_it_was_gone_for_a_while() {
 }
 
 #[test]
+fn a_kid_keeps_its_mode_even_if_it_was_gone_for_a_while() {
+    let batch = Text::usual().with(|text| set(&mut text.entries, "payouts", "mode", "batch"));
+    let without = Text::usual().with(|text| drop(text.entries.remove(1)));
+    for (before, after) in [(Text::usual(), batch.clone()), (batch, Text::usual())] {
+        let first = before.rulebook();
+        let mistakes = first.succeeded_by(after.registry(), after.policy()).unwrap_err();
+        assert!(mistakes[0].contains("\"payouts\": its mode would change"), "{mistakes:?}");
+        let second = first.succeeded_by(without.registry(), without.policy()).unwrap();
+        assert!(second.succeeded_by(after.registry(), after.policy()).is_err());
+        assert!(second.succeeded_by(before.registry(), before.policy()).is_ok());
+    }
+}
+
+#[test]
 fn the_same_key_registered_for_another_algorithm_is_another_key() {
     // An RSA key may be registered for any of six algorithms; a verifier reads which.
     let rsa = |algorithm: &str| {

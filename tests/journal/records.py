@@ -21,7 +21,7 @@ FIELDS = {
     "stop": "reason",
     "segment": "fleet? freeze? incident? oldest_open? seals signer_logs?",
     "intent": f"{REQUEST} {UPSTREAM} justification? traceparent?",
-    "signed": f"{REQUEST} {CALLED} incident? intent replayed session? signature signer_record? timing_us",
+    "signed": f"{REQUEST} {CALLED} batch? incident? intent replayed session? signature signer_record? timing_us",
     "failed": f"{REQUEST} {CALLED} detail intent reason",
     "withheld": "detail reason request_id signed signer_kid",
     "gate": "detail from signer_kid to upstream?",
@@ -47,7 +47,7 @@ FIELDS = {
     " expires_at incident justification max_signatures nonce outage_since proxy_freeze? proxy_head replaces request_b64 request_sha256 session"
     " under_freeze?",
     "session_refused": "actor approved by clause detail emergency_kid? incident? justification? proxy_head request_sha256 session?",
-    "emergency_signed": "actor algorithm caller incident input_digest justification? mode proxy_head remaining replaces"
+    "emergency_signed": "actor algorithm batch? caller incident input_digest justification? mode proxy_head remaining replaces"
     " request_id session session_justification signature signer_kid",
     "emergency_refusals": "actor incident? justification? over_s refused session?",
     "session_ended": "actor by destruction_due detail emergency_kid incident justification reason session signatures",
@@ -326,10 +326,24 @@ class Records:
         self.outcome(data)
         is_place("signer_record", data.get("signer_record"))
         signature = base64.b64decode(data["signature"], validate=True)
-        if data["algorithm"] != "ED25519_SHA_512":
+        self.verify(data, signature)
+        self.signed[self.seq] = (data, leaf, signature)
+
+    def verify(self, data, signature):
+        """The signature over the input's digest, or, of a batch signer, over its batch's note."""
+        if "batch" in data:
+            batch = data["batch"]
+            need(sorted(batch) == ["index", "leaf", "origin", "root", "size"], f"batch {batch}")
+            need(0 <= batch["index"] < batch["size"] and INSTANCE.fullmatch(batch["leaf"]), f"batch {batch}")
+            name, _, id_ = batch["origin"].rpartition("/")
+            need(name.endswith(f"/batch/{data['signer_kid']}") and FREEZE_ID.fullmatch(id_), f"origin {batch['origin']}")
+            root = base64.b64encode(bytes.fromhex(batch["root"])).decode()
+            note = f"{batch['origin']}\n{batch['size']}\n{root}\n".encode()
+            digest = hashlib.sha256(note).digest()
+            self.registry.verify(data["signer_kid"], data["algorithm"], signature, message=note, digest=digest)
+        elif data["algorithm"] != "ED25519_SHA_512":
             digest = bytes.fromhex(data["input_digest"].split(":")[1])
             self.registry.verify(data["signer_kid"], data["algorithm"], signature, digest=digest)
-        self.signed[self.seq] = (data, leaf, signature)
 
     def outcome(self, data):
         number = data["intent"]
@@ -391,9 +405,7 @@ class Records:
         need(0 <= data["remaining"] < self.remaining, f"remaining {data['remaining']} after {self.remaining}")
         self.remaining, self.made = data["remaining"], self.made + 1
         signature = base64.b64decode(data["signature"], validate=True)
-        if data["algorithm"] != "ED25519_SHA_512":
-            digest = bytes.fromhex(data["input_digest"].split(":")[1])
-            self.registry.verify(data["signer_kid"], data["algorithm"], signature, digest=digest)
+        self.verify(data, signature)
         self.signed[self.seq] = (data, leaf, signature)
 
     def on_session_ended(self, data, _):

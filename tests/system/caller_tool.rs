@@ -36,22 +36,22 @@ impl Caller {
     }
 
     /// Runs it with what is fed to it: whether it exits 0, and all that it said.
-    fn run(&self, words: &[&str], fed: &[u8]) -> (bool, String) {
+    pub(crate) fn run(&self, words: &[&str], fed: &[u8]) -> (bool, String) {
         run(&self.directory, &self.variables, words, fed)
     }
 
-    fn json(&self, words: &[&str]) -> Value {
+    pub(crate) fn json(&self, words: &[&str]) -> Value {
         let (ok, said) = self.run(&[&["--json"], words].concat(), b"");
         assert!(ok, "{said}");
         serde_json::from_str(&said).unwrap()
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.directory.join(name), bytes).unwrap();
     }
 
     #[track_caller]
-    fn refuses(&self, words: &[&str], expected: &str) {
+    pub(crate) fn refuses(&self, words: &[&str], expected: &str) {
         let (ok, said) = self.run(words, b"");
         assert!(!ok && said.contains(expected), "{words:?}: {said}");
     }

@@ -21,6 +21,7 @@ mod audit_tools;
 mod audit_used;
 mod authorities;
 mod bad_requests;
+mod batch;
 mod breakglass;
 mod breakglass_signer;
 mod caller_names;

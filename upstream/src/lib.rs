@@ -184,6 +184,11 @@ impl Upstream {
         if let Err(drilled) = self.switch.pass() {
             return Answered { result: Err(drilled), began: asked };
         }
+        if order.input().leaf().is_some() {
+            // A batch signer's key signs the notes of batches and nothing else.
+            let error = UpstreamError::failed(Fault::Rejected, "a leaf is signed in a batch only");
+            return Answered { result: Err(error), began: asked };
+        }
         let place = &self.place;
         let (result, began) = match (&self.provider, attempts) {
             (Provider::AwsKms(kms), Attempts::Retried) => (kms.sign(order, place).await, asked),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::journal::{
-    AuditKeys, Frame, FrameError, HEADER_BYTES, Head, KeyId, Kind, Outline, SignedBy,
+    AuditKeys, BatchLeaf, Frame, FrameError, HEADER_BYTES, Head, KeyId, Kind, Outline, SignedBy,
 };
 use signing_core::tree::SignedCheckpoint;
 use signing_core::{Algorithm, Digest, Hash, Input, Registry, ToBeSigned};
@@ -230,6 +230,18 @@ fn callers_signature(signed: &Outline, registry: Option<&Registry>) -> Result<bo
     let algorithm = Algorithm::parse(algorithm).ok_or_else(|| {
         format!("its algorithm {algorithm:?} is not one of {}", Algorithm::all_names())
     })?;
+    let batch = signed.data.get("batch");
+    if signer.batch.is_batch() != batch.is_some() {
+        return Err(format!("it and the registry differ about whether {kid} is a batch signer"));
+    }
+    if let Some(batch) = batch {
+        let leaf = BatchLeaf::parse(batch).ok_or("its `batch` is no leaf of a batch")?;
+        let note = leaf.note_to_be_signed(&signer.public_key).ok_or("its `batch` has no root")?;
+        let holds = signer.public_key.verifies(&note, &signature);
+        return holds.then_some(true).ok_or_else(|| {
+            format!("the signature in it is not {kid}'s, by the registry, over its batch's note")
+        });
+    }
     if algorithm == Algorithm::Ed25519Sha512 {
         return Ok(false);
     }

@@ -12,6 +12,7 @@ use signing_core::key::names_of;
 use signing_core::{Algorithm, Caller, Kid};
 
 use super::{Armory, Service, refused};
+use crate::key::Made;
 
 /// Longest request id; the proxy's own has fewer.
 const REQUEST_ID_MAX_BYTES: usize = 256;
@@ -69,6 +70,8 @@ impl Service {
             })?;
         let prepared = ask.input.prepare(algorithm);
         let input = prepared.map_err(|refusal| no(Reason::InputRefused, refusal.detail))?;
+        // A batch key signs nothing but leaves: other bytes could be a note that nobody gathered.
+        registered.takes(&input).map_err(|refusal| no(Reason::InputRefused, refusal.detail))?;
         if let Some(trouble) = self.journal.trouble() {
             return Err(no(Reason::AuditUnavailable, trouble.to_string()));
         }
@@ -78,17 +81,19 @@ impl Service {
             .permit(asked, now(), wall_now())
             .map_err(|denied| no(denied.reason(), denied.to_string()))?;
         let remaining = permit.remaining();
-        let (signature, input) =
+        let made =
             active.key.sign(permit).map_err(|error| no(Reason::KeyFailed, error.to_string()))?;
         let registered = active.key.registered();
         // The proxy verifies it before it leaves, and seals if it is wrong (I10).
-        let signature = STANDARD.encode(signature);
+        let Made { signature, recorded, input, leaf } = made;
+        let (signature, recorded) = (STANDARD.encode(signature), STANDARD.encode(recorded));
         let request = active.session.request();
         let (input_digest, proxy_head) =
             (input.fingerprint().to_string(), ask.proxy_head.to_text());
         let record = Record::EmergencySigned(EmergencySigned {
             actor: ACTOR,
             algorithm: algorithm.name(),
+            batch: leaf,
             caller: &ask.caller,
             incident: request.incident(),
             input_digest: &input_digest,
@@ -100,7 +105,7 @@ impl Service {
             request_id: &ask.request_id,
             session: active.session.id(),
             session_justification: request.justification(),
-            signature: &signature,
+            signature: &recorded,
             signer_kid: registered.kid.as_str(),
         });
         let appending = match ask.proves {

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use signing_core::journal::{Frame, HEADER_BYTES, Header, Outline};
-use signing_core::key::PublicKey;
+use signing_core::key::{Batching, PublicKey, Purpose};
 use signing_core::tree::{Inclusion, SignedCheckpoint};
 use signing_core::{
     Algorithm, Caller, Canary, Digest, Door, Hash, Input, Kid, Moment, Registry, SignatureFormat,
-    ToBeSigned,
+    Signer, ToBeSigned, batch,
 };
 use signing_proxy::config::{self, Environment};
 use signing_proxy::monitor::Stored;
@@ -28,7 +28,7 @@ use signing_proxy::sign::request_context::{self, RequestContext};
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const ALL: [(&str, Body); 28] = [
+pub const ALL: [(&str, Body); 29] = [
     ("sign_body", sign_body),
     ("verify_body", verify_body),
     ("registry", registry),
@@ -37,6 +37,7 @@ pub const ALL: [(&str, Body); 28] = [
     ("revocation_list", revocation_list),
     ("public_key", public_key),
     ("signature", signature),
+    ("batch_proof", batch_proof),
     ("journal_bytes", journal_bytes),
     ("journal_recovery", journal::recovery),
     ("headers", headers),
@@ -202,6 +203,37 @@ fn signature(bytes: &[u8]) {
         assert_eq!(der.first(), Some(&0x30));
         does_not_verify(&Input::Message(b"hi".to_vec()), &der);
     }
+}
+
+/// A proof of a batch signer: read, it is written so that it reads the same, and it proves nothing of a
+/// key that nobody has.
+fn batch_proof(bytes: &[u8]) {
+    let key = PublicKey::from_pem(ED25519_PEM, Algorithm::Ed25519Sha512);
+    let Ok((public_key, kid)) = key.map(|key| (key, kid("bulk"))) else { return };
+    let signer = Signer {
+        kid,
+        public_key,
+        purpose: Purpose::Signing,
+        batch: Batching::Unnamed,
+        not_after: None,
+        revoked_at: None,
+    };
+    let Ok(signer) = signer.in_deployment("test") else { return };
+    let Some(name) = signer.batch.key_name() else { return };
+    let stated = batch::stated_deployment(bytes, &signer.kid);
+    if let Some(proof) = batch::BatchProof::parse(bytes, name) {
+        assert_eq!(proof.to_text().as_bytes(), bytes, "a second spelling was taken");
+        assert!(batch::is_proof(bytes));
+        assert_eq!(stated, Some("test"));
+    }
+    for input in [Input::Message(b"hi".to_vec()), Input::Digest(Hash::Sha256.of(b"hi"))] {
+        let Ok(input) = signer.prepare(&input, Algorithm::Ed25519Sha512) else { continue };
+        assert!(signer.verify(&input, bytes.to_vec()).is_err(), "a forged proof");
+    }
+}
+
+fn kid(text: &str) -> Kid {
+    Kid::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 /// The forms of a journal: a header, a frame, a record.

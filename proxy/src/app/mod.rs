@@ -120,6 +120,10 @@ impl App {
         let metrics = Arc::new(Metrics::new(measured, &workers, slots.clone()));
         metrics.loaded(wall_now().unix_timestamp(), &tls);
         let journal_written = on_disk.written;
+        let batches = config.signers.iter().filter(|(kid, _)| {
+            registry.get(kid.as_str()).is_some_and(|signer| signer.batch.is_batch())
+        });
+        let batches = batches.map(|(kid, signer)| (kid.clone(), signer.batch)).collect();
         let events = Events::default();
         let (journal, heads, stored) = on_disk.start(&config, &metrics, &events)?;
         let (probes, rulebook) = (Probes::new(now()), Rulebook::new(registry, policy));
@@ -160,7 +164,7 @@ impl App {
         let sources =
             Sources::new(&handles, Arc::clone(&tls), Arc::clone(&reloader), log, journal_written);
         let drills = Arc::new(Drills::new(&handles, &served));
-        let room = Arc::new(SigningRoom::new(&handles, served, data.handle().clone()));
+        let room = Arc::new(SigningRoom::new(&handles, (served, batches), data.handle().clone()));
         let certificates = (Arc::clone(&tls), Arc::clone(&reloader));
         let plane = DataPlane::new(&handles, &config.server, Arc::clone(&room), tls, rates);
         let breakglass = Arc::new(Breakglass::new(&handles, config.breakglass.min_outage));
@@ -197,6 +201,7 @@ impl App {
         let plane = Arc::new(plane);
         let local = doors.serve(&data, &plane)?;
         room.keep_warm(&probes, data.handle());
+        room.sign_batches(data.handle());
         data.spawn(server::accept(data_listener, plane));
         Ok(Self {
             data,

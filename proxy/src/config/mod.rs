@@ -265,6 +265,17 @@ pub struct Signer {
     pub upstreams: Vec<Reached>,
     /// Whether that order or their latency decides.
     pub prefer: Prefer,
+    /// How its batches gather, if the registry says that it is a batch signer.
+    pub batch: BatchLimits,
+}
+
+/// How batches gather.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Leaves of one batch; a full batch goes at once.
+    pub leaves_max: usize,
+    /// How long a batch that could go waits for more leaves.
+    pub wait: Duration,
 }
 
 /// An upstream, and how much may be asked of it.

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use signing_core::Kid;
 use upstream::settings::{AwsKms, Prefer};
 
-use super::{Reached, Setting, Signer, Upstream};
+use super::{BatchLimits, Reached, Setting, Signer, Upstream};
 use super::{aws_kms, grants, pkcs11};
 use host::environment::Environment;
 use host::section::{Mistakes, Section};
@@ -93,6 +94,12 @@ impl Upstreams<'_> {
                 Prefer::Configured
             }
         };
+        let leaves_max = section.number("batch_leaves_max", 1024, 1..=4096);
+        let wait_ms = section.number("batch_wait_ms", 0, 0..=1000);
+        let batch = BatchLimits {
+            leaves_max: usize::try_from(leaves_max).unwrap_or(1024),
+            wait: Duration::from_millis(wait_ms),
+        };
         let mut upstreams: Vec<Reached> = Vec::new();
         let mut readable = true;
         for section in found {
@@ -114,7 +121,7 @@ impl Upstreams<'_> {
                 );
             }
         }
-        (readable && !upstreams.is_empty()).then_some(Signer { upstreams, prefer })
+        (readable && !upstreams.is_empty()).then_some(Signer { upstreams, prefer, batch })
     }
 
     fn reached(&self, mut section: Section) -> Option<Reached> {

@@ -62,7 +62,7 @@ impl Materials {
     /// the files that it names.
     pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let Draft { config, kids, mut mistakes } = Draft::load(file, environment)?;
-        let registry = registry(&config.registry_file, kids.iter());
+        let registry = registry((&config.registry_file, &config.deployment), kids.iter());
         if let Ok(registry) = &registry {
             mistakes.extend(ungrantable(&config, registry));
             mistakes.extend(too_long_to_answer(&config, registry));
@@ -106,7 +106,10 @@ impl Materials {
 
 /// Reads the registry, in which every one of `kids` has to be. An empty list of
 /// mistakes: the configuration names no file, which is its mistake.
-fn registry<'k>(file: &Path, kids: impl Iterator<Item = &'k Kid>) -> Result<Registry, Vec<String>> {
+fn registry<'k>(
+    (file, deployment): (&Path, &str),
+    kids: impl Iterator<Item = &'k Kid>,
+) -> Result<Registry, Vec<String>> {
     if file.as_os_str().is_empty() {
         return Err(Vec::new());
     }
@@ -118,6 +121,7 @@ fn registry<'k>(file: &Path, kids: impl Iterator<Item = &'k Kid>) -> Result<Regi
     })?;
     let mut mistakes = Vec::new();
     let registry = Registry::from_json(&text)
+        .and_then(|registry| registry.of_deployment(deployment))
         .map_err(|found| {
             let named = |mistake| format!("registry.file: {}: {mistake}", file.display());
             mistakes.extend(found.into_iter().map(named));

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use signing_core::batch::is_proof;
 use signing_core::key::KeyKind;
-use signing_core::{Algorithm, Caller, Refusal, Rulebook, Signer, ToBeSigned};
+use signing_core::{Algorithm, Caller, Refusal, Rulebook, Signer};
 
 use super::dialects::VerifyRequest;
 
@@ -64,17 +65,21 @@ pub(super) async fn verify<'r>(
 /// Whether it is `signer`'s signature with `algorithm`.
 fn holds(signer: &Signer, algorithm: Algorithm, request: &VerifyRequest) -> Result<bool, Refusal> {
     signer.signs_with(algorithm)?;
-    let about = |refusal: Refusal| refusal.about(&signer.kid);
-    request.format.fits(algorithm).map_err(about)?;
-    let input = ToBeSigned::prepare(&request.input, algorithm).map_err(about)?;
-    let signature = request.format.read(algorithm, &request.signature);
+    let format = signer.format(request.format, algorithm)?;
+    let input = signer.prepare(&request.input, algorithm);
+    let input = input.map_err(|refusal| refusal.about(&signer.kid))?;
+    let signature = format.read(algorithm, &request.signature);
     Ok(signature.is_some_and(|signature| {
-        has_form(algorithm, &signature) && signer.public_key.verifies(&input, &signature)
+        has_form(signer, algorithm, &signature) && signer.verify(&input, signature).is_ok()
     }))
 }
 
-/// Whether it may be a signature of that algorithm, by its length and beginning.
-fn has_form(algorithm: Algorithm, signature: &[u8]) -> bool {
+/// Whether it may be a signature of that algorithm, by its length and beginning; of a batch signer,
+/// whether it may be a proof.
+fn has_form(signer: &Signer, algorithm: Algorithm, signature: &[u8]) -> bool {
+    if signer.batch.is_batch() {
+        return is_proof(signature);
+    }
     match algorithm.key_kind() {
         KeyKind::Ed25519 => signature.len() == 64,
         // A SEQUENCE in DER.

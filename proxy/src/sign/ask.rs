@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host::clock::now;
-use release::{Failed, Proven, SigningOrder};
+use release::{BatchOrder, BatchOutcome, Failed, Order, Proven, SigningOrder};
 use signing_core::evidence::{Evidence, Fault};
 use signing_core::gate::{Permit, Snapshot};
 use signing_core::{Kid, Moment, Reason, Refusal};
@@ -62,8 +62,13 @@ impl SigningRoom {
 
     /// Asks the upstream of `route`. If it certainly signed nothing, and another one is open,
     /// asks that one, within the budget for second attempts.
-    pub(crate) async fn ask(&self, order: &SigningOrder, route: Route, deadline: Moment) -> Asked {
-        let kid = &order.permit().grant().signer().kid;
+    pub(crate) async fn ask(
+        &self,
+        (kid, is_registered): (&Kid, bool),
+        order: &impl Order,
+        route: Route,
+        deadline: Moment,
+    ) -> Asked {
         let first = self.ask_one(order, kid, route, deadline).await;
         let was_not_served = matches!(
             &first.answer,
@@ -75,7 +80,7 @@ impl SigningRoom {
         let next = self.other_route(kid, first.upstream, deadline);
         let Some(next) = next else { return first };
         if let Err(evidence) = &first.answer {
-            self.tell(kid, is_registered(order), first.call(), first.answered, evidence.clone());
+            self.tell(kid, is_registered, first.call(), first.answered, evidence.clone());
         }
         let second = self.ask_one(order, kid, next, deadline).await;
         Asked { called: first.called, ..second }
@@ -87,8 +92,8 @@ impl SigningRoom {
         order: SigningOrder,
         asked: Asked,
     ) -> (Result<Proven, Failed>, Moment) {
-        let (kid, is_registered) =
-            (order.permit().grant().signer().kid.clone(), is_registered(&order));
+        let (kid, is_registered) = about(&order);
+        let kid = kid.clone();
         let call = asked.call();
         let verdict = order.prove(asked.answer);
         let verified = now();
@@ -98,9 +103,28 @@ impl SigningRoom {
         (verdict, verified)
     }
 
+    /// The same for a batch: verified once, for all of its leaves.
+    pub(super) fn judge_batch(
+        &self,
+        kid: &Kid,
+        order: BatchOrder,
+        asked: Asked,
+    ) -> (BatchOutcome, Call) {
+        let call = asked.call();
+        let outcome = order.prove(asked.answer);
+        // A batch signer has one algorithm: the registered one.
+        self.tell(kid, true, call, now(), outcome.evidence());
+        (outcome, call)
+    }
+
+    /// Reports what one leaf of a batch showed, beside what its call did.
+    pub(super) fn tell_of_leaf(&self, kid: &Kid, call: Call, evidence: Evidence) {
+        self.tell(kid, true, call, now(), evidence);
+    }
+
     async fn ask_one(
         &self,
-        order: &SigningOrder,
+        order: &impl Order,
         kid: &Kid,
         route: Route,
         deadline: Moment,
@@ -157,10 +181,18 @@ impl SigningRoom {
 }
 
 /// One call to an upstream.
-struct Call {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
     upstream: usize,
     began: Moment,
     took: Duration,
+}
+
+impl Call {
+    /// When its answer was there.
+    pub(super) fn ended(self) -> Moment {
+        self.began.after(self.took)
+    }
 }
 
 impl Asked {
@@ -170,6 +202,8 @@ impl Asked {
     }
 }
 
-fn is_registered(order: &SigningOrder) -> bool {
-    order.permit().grant().algorithm() == order.permit().grant().signer().algorithm()
+/// The signer that is asked, and whether for its registered algorithm.
+pub(super) fn about(order: &SigningOrder) -> (&Kid, bool) {
+    let grant = order.permit().grant();
+    (&grant.signer().kid, grant.algorithm() == grant.signer().algorithm())
 }

@@ -183,14 +183,14 @@ impl Drop for Claim {
 /// Names the canonical input: signer, algorithm, format and bytes, each unmistakable.
 fn fingerprint(permit: &impl Admitted, input: &ToBeSigned, format: SignatureFormat) -> [u8; 32] {
     let kid = permit.grant().signer().kid.as_str();
-    let form = if input.digest().is_some() { "digest" } else { "raw" };
+    let (form, bytes) = input.identity();
     let mut hash = digest::Context::new(&digest::SHA256);
     for part in [kid, permit.algorithm().name(), format.name(), form] {
         // None of these can hold a NUL.
         hash.update(part.as_bytes());
         hash.update(&[0]);
     }
-    hash.update(input.bytes());
+    hash.update(bytes);
     let mut out = [0; 32];
     out.copy_from_slice(hash.finish().as_ref());
     out

@@ -1,6 +1,8 @@
 //! The pipeline: one function that reads like I1.
 
+mod answered;
 mod ask;
+mod batch;
 pub mod finish;
 pub mod idempotency;
 pub mod request_context;
@@ -23,13 +25,16 @@ use tokio::runtime::Handle;
 use upstream::{Served, random};
 
 use crate::breakglass::emergency::{Emergency, Witness};
+use crate::config::BatchLimits;
 use crate::handles::Handles;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::{Monitor, calls_for_warmth};
+use crate::sign::answered::Answered;
+use crate::sign::batch::Batchers;
 use crate::sign::finish::Finisher;
 use crate::sign::idempotency::{Claim, Claimed, Idempotency, Kept};
 use crate::sign::request_context::RequestContext;
-use crate::sign::source::{Answered, Source};
+use crate::sign::source::Source;
 
 /// Everything the pipeline needs.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ pub struct SigningRoom {
     journal: Journal,
     /// Counts.
     metrics: Arc<Metrics>,
+    /// Batches that gather, of each batch signer.
+    batchers: Batchers,
     /// Finishes what a client that hangs up left behind.
     finisher: Finisher,
 }
@@ -55,8 +62,13 @@ pub struct SigningRoom {
 impl SigningRoom {
     /// A pipeline over these upstreams; `runtime` finishes what clients leave behind.
     #[must_use]
-    pub fn new(handles: &Handles, upstreams: BTreeMap<Kid, Served>, runtime: Handle) -> Self {
+    pub fn new(
+        handles: &Handles,
+        (upstreams, batches): (BTreeMap<Kid, Served>, BTreeMap<Kid, BatchLimits>),
+        runtime: Handle,
+    ) -> Self {
         Self {
+            batchers: Batchers::new(batches),
             monitor: handles.monitor.clone(),
             slots: handles.slots.clone(),
             upstreams,
@@ -76,6 +88,14 @@ impl SigningRoom {
                 let calls = calls_for_warmth(probes, kid);
                 runtime.spawn(async move { upstream.keep_warm(calls).await });
             }
+        }
+    }
+
+    /// Asks for the signatures of batches on `runtime`, which is not a caller's: one that hangs up
+    /// stops nobody's batch.
+    pub fn sign_batches(self: &Arc<Self>, runtime: &Handle) {
+        for kid in self.batchers.kids() {
+            runtime.spawn(batch::run(Arc::clone(self), kid.clone()));
         }
     }
 
@@ -159,10 +179,9 @@ fn prepare(
     signer: &Signer,
     algorithm: Algorithm,
 ) -> Result<ToBeSigned, Refusal> {
-    let about = |refusal: Refusal| refusal.about(&signer.kid);
-    let input = ToBeSigned::prepare(&request.input, algorithm).map_err(about)?;
-    request.format.fits(algorithm).map_err(about)?;
-    Ok(input)
+    signer.format(request.format, algorithm)?;
+    let input = signer.prepare(&request.input, algorithm);
+    input.map_err(|refusal| refusal.about(&signer.kid))
 }
 
 /// An announced order, and where its signature comes from.
@@ -190,7 +209,8 @@ fn begin<A: Source>(
 ) -> Result<Begun<A>, Refusal> {
     let claimed = match &context.idempotency_key {
         Some(key) => {
-            let (key, format) = (key.clone(), request.format);
+            let format = permit.signer().format(request.format, permit.algorithm())?;
+            let key = key.clone();
             Some(room.idempotency.claim(key, &permit, &input, format, now())?)
         }
         None => None,
@@ -207,7 +227,11 @@ fn begin<A: Source>(
         From::Source(chosen, _) => A::signs(room, &permit, chosen),
         From::Kept(_) => None,
     };
-    let attempts = random::attempts().ok_or_else(|| {
+    let attempts = match &from {
+        From::Source(chosen, _) => A::attempts(chosen),
+        From::Kept(_) => None,
+    };
+    let attempts = attempts.or_else(random::attempts).ok_or_else(|| {
         let detail = "the system gives no randomness to name a call to the upstream with";
         Refusal::new(Reason::Internal, detail).about(&permit.signer().kid)
     })?;

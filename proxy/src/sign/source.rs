@@ -1,20 +1,22 @@
-//! Who signs an order: an upstream for what a signer's own gate admitted, the emergency signer for
-//! what a break-glass session admitted. Nothing else differs between the two.
+//! Who signs an order: an upstream for what a signer's own gate admitted, by itself or in a batch; the
+//! emergency signer for what a break-glass session admitted. Nothing else differs between them.
 
 use std::sync::Arc;
 
 use host::clock::now;
-use release::{Failed, Proven, SigningOrder, Signs};
+use release::{Failed, SigningOrder, Signs};
 use signing_core::breakglass::ProxyEnd;
 use signing_core::breakglass::wire::JournalHead;
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Admits, Admitted as _, Permit, Session, Snapshot, Upstream};
-use signing_core::{Moment, Refusal, SignRequest};
+use signing_core::{AttemptsId, Kid, Refusal, SignRequest};
 use upstream::Route;
 
-use crate::breakglass::emergency::{EmergencyError, Witness};
+use crate::breakglass::emergency::EmergencyError;
 use crate::monitor::Over;
-use crate::sign::SigningRoom;
+use crate::sign::answered::Answered;
+use crate::sign::batch::Place;
+use crate::sign::{SigningRoom, ask};
 
 /// Who signs what a gate or a session admitted.
 pub(crate) trait Source: Admits {
@@ -34,33 +36,33 @@ pub(crate) trait Source: Admits {
         proves: bool,
     ) -> Result<Self::Chosen, Refusal>;
 
+    /// What names the calls that will be made, if that is decided already: of a batch, for all of its
+    /// leaves.
+    fn attempts(_: &Self::Chosen) -> Option<AttemptsId> {
+        None
+    }
+
     /// Who that is, for the records.
     fn signs(room: &SigningRoom, permit: &Permit<Self>, chosen: &Self::Chosen) -> Option<Signs>;
 
     /// Has the order signed, proves the answer, and reports what it shows.
     fn sign(
-        room: &SigningRoom,
+        room: &Arc<SigningRoom>,
         order: SigningOrder<Permit<Self>>,
         chosen: Self::Chosen,
     ) -> impl Future<Output = Answered<Self>> + Send;
 }
 
-/// What became of an order, and when.
-pub(crate) struct Answered<A: Source> {
-    /// Whether the answer verified under the registered key.
-    pub(crate) verdict: Result<Proven<Permit<A>>, Failed>,
-    /// The emergency signer's record of it, if it signed.
-    pub(crate) witnessed: Option<Witness>,
-    /// When the first one that was asked was called.
-    pub(crate) called: Moment,
-    /// When the answer was there.
-    pub(crate) answered: Moment,
-    /// When it was verified.
-    pub(crate) verified: Moment,
+/// Whom an upstream's order goes to.
+pub(crate) enum ByUpstream {
+    /// To an upstream, by itself.
+    Alone(Route),
+    /// Into a batch, in which it has its place.
+    Batched(Place),
 }
 
 impl Source for Upstream {
-    type Chosen = Route;
+    type Chosen = ByUpstream;
 
     fn choose(
         room: &SigningRoom,
@@ -68,20 +70,51 @@ impl Source for Upstream {
         permit: &Permit<Self>,
         _: &SignRequest,
         _: bool,
-    ) -> Result<Route, Refusal> {
-        room.route(gates, permit, permit.deadline())
+    ) -> Result<ByUpstream, Refusal> {
+        let signer = permit.signer();
+        if !signer.batch.is_batch() {
+            return room.route(gates, permit, permit.deadline()).map(ByUpstream::Alone);
+        }
+        let route = || room.route(gates, permit, permit.deadline());
+        room.batchers.place(room, signer, route).map(ByUpstream::Batched)
     }
 
-    fn signs(room: &SigningRoom, permit: &Permit<Self>, route: &Route) -> Option<Signs> {
-        let reached = room.upstreams.get(&permit.signer().kid)?.get(route)?;
-        Some(Signs::Upstream(Arc::clone(reached.upstream.place())))
+    fn attempts(chosen: &ByUpstream) -> Option<AttemptsId> {
+        match chosen {
+            ByUpstream::Alone(_) => None,
+            ByUpstream::Batched(place) => Some(place.attempts()),
+        }
     }
 
-    async fn sign(room: &SigningRoom, order: SigningOrder, route: Route) -> Answered<Self> {
-        let asked = room.ask(&order, route, order.permit().deadline()).await;
+    fn signs(room: &SigningRoom, permit: &Permit<Self>, chosen: &ByUpstream) -> Option<Signs> {
+        match chosen {
+            ByUpstream::Alone(route) => room.signs(&permit.signer().kid, route),
+            ByUpstream::Batched(place) => Some(place.signs().clone()),
+        }
+    }
+
+    async fn sign(
+        room: &Arc<SigningRoom>,
+        order: SigningOrder,
+        chosen: ByUpstream,
+    ) -> Answered<Self> {
+        let route = match chosen {
+            ByUpstream::Alone(route) => route,
+            ByUpstream::Batched(place) => return place.sign(room, order).await,
+        };
+        let deadline = order.permit().deadline();
+        let asked = room.ask(ask::about(&order), &order, route, deadline).await;
         let (called, answered) = (asked.called, asked.answered);
         let (verdict, verified) = room.judge(order, asked);
         Answered { verdict, witnessed: None, called, answered, verified }
+    }
+}
+
+impl SigningRoom {
+    /// Who the upstream of that route is, for the records.
+    pub(super) fn signs(&self, kid: &Kid, route: &Route) -> Option<Signs> {
+        let reached = self.upstreams.get(kid)?.get(route)?;
+        Some(Signs::Upstream(Arc::clone(reached.upstream.place())))
     }
 }
 
@@ -105,7 +138,7 @@ impl Source for Session {
     }
 
     async fn sign(
-        room: &SigningRoom,
+        room: &Arc<SigningRoom>,
         order: SigningOrder<Permit<Self>>,
         chosen: Self::Chosen,
     ) -> Answered<Self> {

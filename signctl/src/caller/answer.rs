@@ -1,11 +1,11 @@
 //! Whether an answer is the signature that was asked for, by the registry on this machine.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use signing_core::key::Purpose;
-use signing_core::{Algorithm, Input, Mode, Registry, ToBeSigned};
+use signing_core::{Algorithm, Input, Mode, Registry};
 use time::OffsetDateTime;
+
+use crate::batch_signer;
 
 /// An answer of `/v1/sign`, as far as it is looked at here.
 #[derive(Deserialize)]
@@ -39,6 +39,8 @@ pub(super) struct Asked<'a> {
     pub(super) signer: Option<&'a str>,
     pub(super) algorithm: Option<Algorithm>,
     pub(super) input: &'a Input,
+    /// The deployment that a batch signer's proof has to be of, if it is known.
+    pub(super) deployment: Option<&'a str>,
 }
 
 /// Holds an answer against what was asked for and the registry: the registered key of that purpose
@@ -77,22 +79,22 @@ pub(super) fn check(
     if let Some(asked) = asked.algorithm.filter(|asked| *asked != algorithm) {
         return Err(format!("{asked} was asked for, and {algorithm} was used"));
     }
-    let input =
-        ToBeSigned::prepare(asked.input, algorithm).map_err(|refusal| refusal.detail.clone())?;
-    let signature = STANDARD.decode(&answer.signature);
-    let signature = signature.map_err(|_| "the signature is not base64".to_owned())?;
-    if signer.public_key.verifies(&input, &signature) {
-        Ok(())
-    } else {
-        Err(format!("the signature does not verify under the registered key of {kid}"))
+    let signature = batch_signer::bytes(&answer.signature)?;
+    let signer = batch_signer::signer_of(signer, &signature, asked.deployment)?;
+    let input = signer.prepare(asked.input, algorithm).map_err(|refusal| refusal.detail.clone())?;
+    match signer.verify(&input, signature) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("the signature does not verify under the registered key of {kid}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use serde_json::{Value, json};
     use signing_core::Kid;
-    use signing_core::key::{PublicKey, Signer};
+    use signing_core::key::{Batching, PublicKey, Signer};
     use signing_core::registry::{Document, Entry};
 
     use super::*;
@@ -108,7 +110,9 @@ mod tests {
         let der = key.public_key().as_der().unwrap();
         let public_key = PublicKey::from_spki_der(der.as_ref(), Algorithm::Ed25519Sha512).unwrap();
         let kid = Kid::parse(kid).unwrap();
-        Entry::publish(&Signer { kid, public_key, purpose, not_after: None, revoked_at: None })
+        let batch = Batching::No;
+        let (not_after, revoked_at) = (None, None);
+        Entry::publish(&Signer { kid, public_key, purpose, batch, not_after, revoked_at })
     }
 
     #[test]
@@ -135,7 +139,8 @@ mod tests {
         };
         let check = |value: Value, signer: Option<&str>, input: &Input| {
             let answer = serde_json::from_value(value).unwrap();
-            check(&answer, &registry, &Asked { signer, algorithm: None, input }, now)
+            let asked = Asked { signer, algorithm: None, input, deployment: None };
+            check(&answer, &registry, &asked, now)
         };
         assert_eq!(check(answer("a", "normal", &a), Some("a"), &message), Ok(()));
         assert_eq!(check(answer("a", "normal", &a), Some("an-alias"), &message), Ok(()));

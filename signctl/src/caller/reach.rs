@@ -55,6 +55,10 @@ pub(crate) struct Reach {
     /// The signer: a kid or an alias; else the caller's default [env: SIGNCTL_SIGNER]
     #[arg(long, value_name = "KID")]
     signer: Option<String>,
+    /// Of a batch signer: the proof has to be of this deployment (deployment.name of the proxy); else
+    /// the deployment is the one that the proof names
+    #[arg(long, value_name = "NAME")]
+    deployment: Option<String>,
 }
 
 /// The same, found.
@@ -66,6 +70,8 @@ pub(super) struct Reached {
     pub(super) registry: Registry,
     /// The signer that is named.
     pub(super) signer: Option<String>,
+    /// The deployment that a batch signer's proof has to be of.
+    pub(super) deployment: Option<String>,
 }
 
 impl Reach {
@@ -110,7 +116,8 @@ impl Reach {
         })?;
         let registry = Registry::from_json(&registry)
             .map_err(|mistakes| anyhow!("{}: {}", signers.display(), mistakes.join("; ")))?;
-        Ok(Reached { url, trust, signers, registry, signer: text(&self.signer, SIGNER) })
+        let (signer, deployment) = (text(&self.signer, SIGNER), self.deployment.clone());
+        Ok(Reached { url, trust, signers, registry, signer, deployment })
     }
 }
 

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use host::out;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
+use signing_core::batch::is_proof;
 use signing_core::key::{KeyKind, Signer};
 use signing_core::{Algorithm, Mode};
 
@@ -67,8 +70,12 @@ pub(crate) fn run(flags: &Sign, as_json: bool) -> anyhow::Result<ExitCode> {
     }
     let answer = Answer::deserialize(&reply.body)
         .map_err(|error| anyhow!("the proxy's answer cannot be read: {error}"))?;
-    let asked =
-        Asked { signer: reached.signer.as_deref(), algorithm: flags.algorithm, input: &what.input };
+    let asked = Asked {
+        signer: reached.signer.as_deref(),
+        algorithm: flags.algorithm,
+        input: &what.input,
+        deployment: reached.deployment.as_deref(),
+    };
     answer::check(&answer, &reached.registry, &asked, host::clock::wall_now())
         .map_err(|why| anyhow!("NOT VERIFIED, and not to be used: {why}"))?;
     if let Some(file) = &flags.receipt {
@@ -104,11 +111,15 @@ impl Sign {
             Given::Whole(whole) => return Ok(whole),
             Given::Long(long) => long,
         };
-        let algorithm = match self.algorithm {
-            Some(algorithm) => algorithm,
-            None => signer(reached)?.algorithm(),
+        let (algorithm, is_batch) = match self.algorithm {
+            Some(algorithm) => (algorithm, false),
+            None => {
+                let signer = signer(reached)?;
+                (signer.algorithm(), signer.batch.is_batch())
+            }
         };
-        if algorithm.key_kind() == KeyKind::Ed25519 {
+        // A batch signer's leaf says that it is a digest's, as its verifier sees.
+        if algorithm.key_kind() == KeyKind::Ed25519 && !is_batch {
             return Err(input::too_long(long.name()));
         }
         let digests = long.digests(&[algorithm.digest_hash()])?;
@@ -162,7 +173,7 @@ fn table(answer: &Answer, what: &Whole, reached: &Reached, receipt: Option<&Path
     };
     let mut rows = vec![
         ("signed", what.name.clone()),
-        ("signature", answer.signature.clone()),
+        ("signature", in_one_line(&answer.signature)),
         ("signer", format!("{}, {}", answer.signer_kid, answer.algorithm)),
         ("mode", mode),
         ("verified", format!("here, under the registry {}", reached.signers.display())),
@@ -171,6 +182,11 @@ fn table(answer: &Answer, what: &Whole, reached: &Reached, receipt: Option<&Path
     ];
     rows.extend(receipt.map(|file| ("receipt", file.display().to_string())));
     show::rows(&rows)
+}
+
+/// A batch signer's proof has many lines; its base64 is taken wherever the proof is.
+fn in_one_line(signature: &str) -> String {
+    if is_proof(signature.as_bytes()) { STANDARD.encode(signature) } else { signature.to_owned() }
 }
 
 /// The JSON of a whole answer, read again.

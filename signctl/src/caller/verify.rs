@@ -3,17 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use host::out;
 use serde_json::{Value, json};
 use signing_core::key::{Hash, KeyKind, Signer};
-use signing_core::{Algorithm, Input, ToBeSigned};
+use signing_core::{Algorithm, Input};
 
 use super::input::{self, Given, Whole};
 use super::reach::{Reach, Reached, VARIABLES};
 use super::sign;
-use crate::show;
+use crate::{batch_signer, show};
 
 pub(crate) fn help() -> String {
     format!(
@@ -29,7 +27,7 @@ pub(crate) struct Verify {
     input: input::Flags,
     #[command(flatten)]
     reach: Reach,
-    /// The signature, in base64.
+    /// The signature, in base64; of a batch signer, the text of the proof or its base64.
     #[arg(long, value_name = "BASE64", required_unless_present = "answer")]
     signature: Option<String>,
     /// The whole answer that `signctl sign --json` or `--receipt` gave, instead of the signature.
@@ -91,8 +89,10 @@ fn said(
 ) -> anyhow::Result<ExitCode> {
     let kid = answer.get("signer_kid").and_then(Value::as_str).unwrap_or_default();
     let found = reached.registry.get(kid).and_then(|signer| {
-        let bytes = STANDARD.decode(signature).ok()?;
-        Some((signer, verified_with(signer, &whole.input, &bytes)?))
+        let bytes = batch_signer::bytes(signature).ok()?;
+        let signer = batch_signer::signer_of(signer, &bytes, reached.deployment.as_deref()).ok()?;
+        let algorithm = verified_with(&signer, &whole.input, &bytes)?;
+        Some((signer, algorithm))
     });
     let Some((signer, algorithm)) = found else {
         let registry = reached.signers.display();
@@ -101,7 +101,7 @@ fn said(
         );
         return differs(&why, as_json);
     };
-    if is_long && algorithm.key_kind() == KeyKind::Ed25519 {
+    if is_long && algorithm.key_kind() == KeyKind::Ed25519 && !signer.batch.is_batch() {
         let why =
             format!("{kid} signed the digest, not {}; give the digest (--digest)", whole.name);
         return differs(&why, as_json);
@@ -115,11 +115,14 @@ fn said(
         });
         out::report_json(&said)?;
     } else {
-        let mut rows = vec![
-            ("verified", whole.name.clone()),
-            ("signer", format!("{kid}, {algorithm}")),
-            ("by", format!("the proxy, and here under the registry {}", reached.signers.display())),
-        ];
+        let mut rows =
+            vec![("verified", whole.name.clone()), ("signer", format!("{kid}, {algorithm}"))];
+        // Without --deployment it is what the proof says, and no more.
+        rows.extend(signer.batch.key_name().map(|name| ("key name", name.to_string())));
+        rows.push((
+            "by",
+            format!("the proxy, and here under the registry {}", reached.signers.display()),
+        ));
         rows.extend(state.map(|state| (if is_good { "note" } else { "REVOKED" }, state)));
         out::report(&show::rows(&rows))?;
     }
@@ -130,8 +133,8 @@ fn said(
 fn verified_with(signer: &Signer, input: &Input, signature: &[u8]) -> Option<Algorithm> {
     let mut algorithms = signer.public_key.algorithms();
     algorithms.find(|algorithm| {
-        let prepared = ToBeSigned::prepare(input, *algorithm);
-        prepared.is_ok_and(|input| signer.public_key.verifies(&input, signature))
+        let prepared = signer.prepare(input, *algorithm);
+        prepared.is_ok_and(|input| signer.verify(&input, signature.to_vec()).is_ok())
     })
 }
 

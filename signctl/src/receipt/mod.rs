@@ -1,5 +1,6 @@
 //! `signctl receipt verify`: an answer with a receipt, held against itself, far from the journal.
 
+mod proof;
 mod proven;
 mod witness;
 
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use signing_core::journal::Kind;
 use signing_core::{Algorithm, Digest, Hash, Input, Registry, SignatureFormat, ToBeSigned};
 
-use crate::show;
+use crate::{batch_signer, show};
 use proven::{Proven, Receipt};
 
 /// Receipts.
@@ -53,6 +54,7 @@ struct Verify {
 #[serde(deny_unknown_fields)]
 struct Answer {
     signature: String,
+    signature_format: Option<String>,
     signer_kid: String,
     algorithm: String,
     ts: String,
@@ -143,8 +145,9 @@ impl Answer {
         same("breakglass.session", session, "the record's", of("session"))?;
         same("breakglass.incident", incident, "the record's", of("incident"))?;
         let witness = witness::check(&self.audit, &outline, registry)?;
-        let signature =
-            self.check_signature(registry, of("signature"), of("input_digest"), input)?;
+        let batch = outline.data.get("batch");
+        let recorded = (of("signature"), batch, of("input_digest"));
+        let signature = self.check_signature(registry, recorded, input)?;
         let mut unproven = vec!["ts"];
         unproven.extend(self.breakglass.as_ref().map(|_| "breakglass.expires_at"));
         Ok(Fits {
@@ -162,8 +165,7 @@ impl Answer {
     fn check_signature(
         &self,
         registry: &Registry,
-        recorded: &str,
-        input_digest: &str,
+        (recorded, batch, input_digest): (&str, Option<&Value>, &str),
         input: Option<&[u8]>,
     ) -> Result<&'static str, String> {
         let signer = registry
@@ -173,7 +175,11 @@ impl Answer {
             .ok_or_else(|| format!("algorithm {:?} is unknown", self.algorithm))?;
         let recorded =
             STANDARD.decode(recorded).map_err(|_| "the record's signature is not base64")?;
-        let given = STANDARD.decode(&self.signature).map_err(|_| "signature is not base64")?;
+        let given = batch_signer::bytes(&self.signature)?;
+        if signer.batch.is_batch() || batch.is_some() {
+            let record = (batch, recorded.as_slice(), input_digest);
+            return proof::check(signer, (&given, self.signature_format.as_deref()), record, input);
+        }
         let as_given = SignatureFormat::P1363.read(algorithm, &given);
         if given != recorded && as_given.as_ref() != Some(&recorded) {
             return Err("signature is not the record's".to_owned());

@@ -108,6 +108,20 @@ impl Admits for Session {
             );
             return refused(Reason::BreakglassOutOfScope, detail);
         }
+        let (is_batch, asks_batch) =
+            (armed.signer.batch.is_batch(), grant.signer().batch.is_batch());
+        if is_batch != asks_batch {
+            // A client of either kind could not verify what the other kind answers.
+            let (of_key, of_signer) = match is_batch {
+                true => ("is a batch signer", "is not"),
+                false => ("is no batch signer", "is"),
+            };
+            let detail = format!(
+                "the emergency key of the break-glass session {session} {of_key}, and {} {of_signer}",
+                grant.signer().kid
+            );
+            return refused(Reason::BreakglassOutOfScope, detail);
+        }
         let own = armed.signer.algorithm();
         let algorithm = algorithm.unwrap_or(own);
         if armed.signer.signs_with(algorithm).is_err() {

@@ -31,7 +31,7 @@ pub use in_force::{FleetFrozen, Frozen, InForce, OpenIncident, Seal, SealedFor, 
 pub use key_id::KeyId;
 pub use keys::{AuditKeys, SignedBy};
 pub use record::{
-    ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, Drill,
+    ACTOR, Activation, Approved, BatchLeaf, BreakglassEnded, Claimed, DestructionOverdue, Drill,
     EarlierAttempt, EmergencyRefusals, EmergencySigned, Failed, FleetFreeze, FleetLink,
     FleetUnfreeze, Freeze, Gate, IncidentBegun, IncidentCaptured, IncidentEnded, IncidentItem,
     Init, Intent, KeyDestroyed, Kind, Outline, ProbeCall, Probes, Record, Refusals, Refused,

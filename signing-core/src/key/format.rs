@@ -1,4 +1,4 @@
-//! The two ways in which an ECDSA signature is written.
+//! How a signature is written: an ECDSA signature in two ways, a batch signer's as a proof.
 
 use spki::der::asn1::{AnyRef, UintRef};
 use spki::der::{Decode as _, Encode as _, Reader as _, Tag};
@@ -16,6 +16,8 @@ pub enum SignatureFormat {
     /// IEEE P1363: r and s, each as long as the curve's order, one after the other.
     /// What JOSE, WebCrypto and PKCS#11 use.
     P1363,
+    /// The text of a proof (c2sp.org/tlog-proof): what a batch signer answers, and no other does.
+    TlogProof,
 }
 
 impl SignatureFormat {
@@ -25,13 +27,14 @@ impl SignatureFormat {
         match self {
             Self::Der => "der",
             Self::P1363 => "p1363",
+            Self::TlogProof => "tlog-proof",
         }
     }
 
     /// Reads a name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Der, Self::P1363].into_iter().find(|format| format.name() == name)
+        [Self::Der, Self::P1363, Self::TlogProof].into_iter().find(|format| format.name() == name)
     }
 
     /// Whether a signature of `algorithm` can be written so.
@@ -48,6 +51,12 @@ impl SignatureFormat {
                      one form only: leave it out"
                 ),
             )),
+            (Self::TlogProof, _) => Err(Refusal::new(
+                Reason::InvalidRequest,
+                "\"signature_format\" \"tlog-proof\" is the form of batch signers' signatures; leave it \
+                 out, or name a batch signer"
+                    .to_owned(),
+            )),
         }
     }
 
@@ -56,7 +65,7 @@ impl SignatureFormat {
         match (self, half_bytes(algorithm)) {
             (Self::Der, _) => Some(signature.to_vec()),
             (Self::P1363, Some(half)) => p1363_from_der(signature, half),
-            (Self::P1363, None) => None,
+            (Self::P1363, None) | (Self::TlogProof, _) => None,
         }
     }
 
@@ -67,6 +76,8 @@ impl SignatureFormat {
             (Self::Der, _) => Some(signature.to_vec()),
             (Self::P1363, Some(half)) => der_from_p1363(signature, half),
             (Self::P1363, None) => None,
+            // It is compared as it is.
+            (Self::TlogProof, _) => Some(signature.to_vec()),
         }
     }
 }

@@ -4,6 +4,7 @@ use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, RsaEncoding};
 
 use super::{Algorithm, Digest, Hash};
+use crate::batch::LeafInput;
 use crate::refusal::{Reason, Refusal};
 use crate::request::Input;
 use crate::reserved;
@@ -28,6 +29,8 @@ pub(super) enum Form {
     Digest(Digest),
     /// The message itself (KMS `RAW`).
     Raw(Vec<u8>),
+    /// The input of one leaf of a batch. No key signs that, and no signature of one verifies over it.
+    Leaf(LeafInput),
 }
 
 impl ToBeSigned {
@@ -84,6 +87,20 @@ impl ToBeSigned {
         Ok(Self { algorithm, form })
     }
 
+    /// What a leaf of a batch has of an input.
+    pub(crate) fn from_leaf(leaf: LeafInput, algorithm: Algorithm) -> Self {
+        Self { algorithm, form: Form::Leaf(leaf) }
+    }
+
+    /// The input as a leaf of a batch has it, if it goes into one.
+    #[must_use]
+    pub fn leaf(&self) -> Option<&LeafInput> {
+        match &self.form {
+            Form::Leaf(leaf) => Some(leaf),
+            Form::Digest(_) | Form::Raw(_) => None,
+        }
+    }
+
     /// Prepares a message whoever wrote it: canaries come this way too.
     pub(crate) fn from_message(message: &[u8], algorithm: Algorithm) -> Result<Self, Refusal> {
         let form = match algorithm {
@@ -125,7 +142,7 @@ impl ToBeSigned {
     pub fn digest(&self) -> Option<&[u8]> {
         match &self.form {
             Form::Digest(digest) => Some(digest.bytes()),
-            Form::Raw(_) => None,
+            Form::Raw(_) | Form::Leaf(_) => None,
         }
     }
 
@@ -146,16 +163,27 @@ impl ToBeSigned {
         };
         match &self.form {
             Form::Digest(digest) => Some((padding, digest.imported())),
-            Form::Raw(_) => None,
+            Form::Raw(_) | Form::Leaf(_) => None,
         }
     }
 
-    /// The bytes given to the key: a digest or a message.
+    /// The bytes given to the key: a digest or a message; of a leaf none.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match &self.form {
             Form::Digest(digest) => digest.bytes(),
             Form::Raw(bytes) => bytes,
+            Form::Leaf(_) => &[],
+        }
+    }
+
+    /// What tells this input from every other one of its algorithm: a word for its form, and its bytes.
+    #[must_use]
+    pub fn identity(&self) -> (&'static str, &[u8]) {
+        match &self.form {
+            Form::Digest(digest) => ("digest", digest.bytes()),
+            Form::Raw(bytes) => ("raw", bytes),
+            Form::Leaf(leaf) => (leaf.given().word_of_leaf(), leaf.digest().bytes()),
         }
     }
 
@@ -166,6 +194,7 @@ impl ToBeSigned {
         match &self.form {
             Form::Digest(digest) => digest.clone(),
             Form::Raw(bytes) => Hash::Sha256.of(bytes),
+            Form::Leaf(leaf) => leaf.digest().clone(),
         }
     }
 

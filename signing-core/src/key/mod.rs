@@ -9,6 +9,7 @@ mod parts;
 mod public;
 mod rsa;
 mod signer;
+mod verified;
 
 pub use algorithm::{Algorithm, KeyKind, SIGNATURE_MAX_BYTES, names_of};
 pub use format::SignatureFormat;
@@ -16,4 +17,5 @@ pub use hash::{Digest, Hash, Hasher};
 pub use input::{ED25519_MESSAGE_MAX_BYTES, ToBeSigned};
 pub use parts::{spki_of_point, spki_of_rsa};
 pub use public::{KeyError, PublicKey};
-pub use signer::{BadSignature, Kid, KidError, Purpose, Signer, VerifiedSignature};
+pub use signer::{Batching, Kid, KidError, Purpose, Signer};
+pub use verified::{BadSignature, VerifiedSignature};

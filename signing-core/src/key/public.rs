@@ -199,6 +199,8 @@ impl PublicKey {
         parsed.is_some_and(|(_, key)| match input.form() {
             Form::Raw(message) => key.verify_sig(message, signature).is_ok(),
             Form::Digest(digest) => key.verify_digest_sig(digest.imported(), signature).is_ok(),
+            // What is signed is the note of a whole batch.
+            Form::Leaf(_) => false,
         })
     }
 

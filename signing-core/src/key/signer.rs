@@ -1,11 +1,14 @@
-//! A registered signer, and the proof that a signature is its own.
+//! A registered signer: its key, what it is for, and what its signatures are like.
 
 use std::fmt;
 
 use time::OffsetDateTime;
 
 use super::{Algorithm, PublicKey, SignatureFormat, ToBeSigned, names_of};
+use crate::batch::{KeyName, KeyNameError, LeafInput, Salt};
 use crate::refusal::{Reason, Refusal};
+use crate::request::Input;
+use crate::tree::TreeHash;
 
 /// The name of a registered key. Short and printable, since it stands in
 /// metrics, logs and file names' contents.
@@ -69,6 +72,19 @@ impl Purpose {
     }
 }
 
+/// Whether a signer signs batches (`"mode": "batch"`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Batching {
+    /// It signs each input by itself.
+    #[default]
+    No,
+    /// It signs batches and nothing else. In which deployment is not known here, so that nothing is
+    /// its signature: see [`crate::Registry::of_deployment`].
+    Unnamed,
+    /// It signs batches and nothing else, and its notes name it so.
+    Named(KeyName),
+}
+
 /// A registered signer: its name, its public key, what it is for, and until
 /// when it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +95,8 @@ pub struct Signer {
     pub public_key: PublicKey,
     /// What it is for.
     pub purpose: Purpose,
+    /// Whether it signs batches.
+    pub batch: Batching,
     /// It signs nothing from this instant on.
     pub not_after: Option<OffsetDateTime>,
     /// It was revoked at this instant.
@@ -106,6 +124,20 @@ impl Signer {
         Err(Refusal::new(Reason::AlgorithmNotSupported, detail).about(&self.kid))
     }
 
+    /// The same signer, as a deployment knows it.
+    ///
+    /// # Errors
+    /// [`KeyNameError`], of a batch signer that cannot have a name there.
+    pub fn in_deployment(&self, deployment: &str) -> Result<Self, KeyNameError> {
+        let batch = match self.batch {
+            Batching::No => Batching::No,
+            Batching::Unnamed | Batching::Named(_) => {
+                Batching::Named(KeyName::new(deployment, &self.kid)?)
+            }
+        };
+        Ok(Self { batch, ..self.clone() })
+    }
+
     /// Whether the registry lets it sign at `now`.
     ///
     /// # Errors
@@ -124,77 +156,84 @@ impl Signer {
         }
     }
 
-    /// Proves that `signature` over `input` is this signer's.
+    /// Prepares a caller's input for this signer: what its key is given to sign, or, for a batch
+    /// signer, what a leaf has of it.
     ///
     /// # Errors
-    /// [`BadSignature`] if it is not: doubt about an upstream, which seals.
-    pub fn verify(
+    /// As [`ToBeSigned::prepare`] and [`LeafInput::prepare`].
+    pub fn prepare(&self, input: &Input, algorithm: Algorithm) -> Result<ToBeSigned, Refusal> {
+        if self.batch.is_batch() {
+            let leaf = LeafInput::prepare(input)?;
+            return Ok(ToBeSigned::from_leaf(leaf, algorithm));
+        }
+        ToBeSigned::prepare(input, algorithm)
+    }
+
+    /// Whether `input` was prepared for such a signer: a batch signer signs nothing but leaves, and
+    /// leaves nobody else.
+    ///
+    /// # Errors
+    /// `invalid_request`.
+    pub fn takes(&self, input: &ToBeSigned) -> Result<(), Refusal> {
+        if input.leaf().is_some() == self.batch.is_batch() {
+            return Ok(());
+        }
+        let is = if self.batch.is_batch() { "is a batch signer" } else { "is no batch signer" };
+        let detail = format!(
+            "{} {is}, and the input was prepared otherwise; both sides have to read the same \
+             registry",
+            self.kid
+        );
+        Err(Refusal::new(Reason::InvalidRequest, detail).about(&self.kid))
+    }
+
+    /// The hash of the leaf of `input`. None: that was not prepared for a batch signer.
+    #[must_use]
+    pub fn leaf(&self, input: &ToBeSigned, salt: &Salt) -> Option<TreeHash> {
+        Some(input.leaf()?.hash(&self.kid, self.algorithm(), salt))
+    }
+
+    /// How a signature of it with `algorithm` is written if `asked` is: none: in its own form.
+    ///
+    /// # Errors
+    /// `invalid_request` if there is no such form of it.
+    pub fn format(
         &self,
-        input: &ToBeSigned,
-        signature: Vec<u8>,
-    ) -> Result<VerifiedSignature, BadSignature> {
-        if self.public_key.verifies(input, &signature) {
-            let (kid, algorithm) = (self.kid.clone(), input.algorithm());
-            Ok(VerifiedSignature { kid, algorithm, signature })
-        } else {
-            Err(BadSignature { signature_bytes: signature.len() })
+        asked: Option<SignatureFormat>,
+        algorithm: Algorithm,
+    ) -> Result<SignatureFormat, Refusal> {
+        match (self.batch.is_batch(), asked) {
+            (true, None | Some(SignatureFormat::TlogProof)) => Ok(SignatureFormat::TlogProof),
+            (true, Some(SignatureFormat::Der | SignatureFormat::P1363)) => {
+                let detail = format!(
+                    "{} is a batch signer: its signature is a proof (c2sp.org/tlog-proof@v1), which is no \
+                     signature to clients of this form; ask POST /v1/sign, without \"signature_format\"",
+                    self.kid
+                );
+                Err(Refusal::new(Reason::InvalidRequest, detail).about(&self.kid))
+            }
+            (false, asked) => {
+                let format = asked.unwrap_or_default();
+                format.fits(algorithm).map_err(|refusal| refusal.about(&self.kid))?;
+                Ok(format)
+            }
         }
     }
 }
 
-/// A signature that verified under its registered public key. There is no
-/// other way to make one than [`Signer::verify`]:
-///
-/// ```
-/// fn bytes(verified: signing_core::VerifiedSignature) -> Vec<u8> {
-///     verified.bytes().to_vec()
-/// }
-/// ```
-///
-/// ```compile_fail
-/// fn forge(kid: signing_core::Kid, signature: Vec<u8>) -> signing_core::VerifiedSignature {
-///     let algorithm = signing_core::Algorithm::Ed25519Sha512;
-///     signing_core::VerifiedSignature { kid, algorithm, signature }
-/// }
-/// ```
-#[derive(Debug)]
-pub struct VerifiedSignature {
-    kid: Kid,
-    algorithm: Algorithm,
-    signature: Vec<u8>,
-}
-
-impl VerifiedSignature {
-    /// The signer whose key it verified under.
+impl Batching {
+    /// Whether it signs batches and nothing else.
     #[must_use]
-    pub fn kid(&self) -> &Kid {
-        &self.kid
+    pub const fn is_batch(&self) -> bool {
+        !matches!(self, Self::No)
     }
 
-    /// The algorithm it verified with.
+    /// What its notes name its key by.
     #[must_use]
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+    pub const fn key_name(&self) -> Option<&KeyName> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::No | Self::Unnamed => None,
+        }
     }
-
-    /// The signature in its algorithm's own form: 64 bytes (Ed25519), ASN.1 DER
-    /// (ECDSA), as many bytes as the modulus (RSA).
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.signature
-    }
-
-    /// The signature in that format. None if its algorithm has no such form.
-    #[must_use]
-    pub fn bytes_in(&self, format: SignatureFormat) -> Option<Vec<u8>> {
-        format.write(self.algorithm, &self.signature)
-    }
-}
-
-/// An upstream answered a signature that does not verify.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a signature of {signature_bytes} bytes does not verify under the registered public key")]
-pub struct BadSignature {
-    /// Length of what was answered.
-    pub signature_bytes: usize,
 }

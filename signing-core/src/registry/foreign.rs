@@ -17,6 +17,7 @@ const OF_ENTRY: &[&str] = &[
     "deployedAt",
     "description",
     "purpose",
+    "mode",
     "notAfter",
     "revokedAt",
 ];

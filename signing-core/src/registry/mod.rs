@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 pub use foreign::{Foreign, foreign_keys};
 
 use crate::json;
-use crate::key::{Algorithm, Kid, PublicKey, Purpose, Signer};
+use crate::key::{Algorithm, Batching, KeyKind, Kid, PublicKey, Purpose, Signer};
 
 /// The registered signers: each kid once, each key once. Entries of algorithms
 /// that are not supported here are listed, and cannot be used.
@@ -49,6 +49,9 @@ pub struct Entry {
     /// `signing` (when absent), `breakglass` or `audit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
+    /// `batch`: it signs batches and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// RFC 3339: it signs nothing from then on.
     #[serde(default, rename = "notAfter", skip_serializing_if = "Option::is_none")]
     pub not_after: Option<String>,
@@ -63,6 +66,9 @@ pub struct Document {
     /// The entries, in any order.
     pub signers: Vec<Entry>,
 }
+
+/// The mode of a batch signer.
+const BATCH: &str = "batch";
 
 /// DER of an Ed25519 SubjectPublicKeyInfo up to its 32 bytes (RFC 8410 4).
 const ED25519_SPKI_PREFIX: [u8; 12] =
@@ -93,6 +99,22 @@ impl Registry {
             }
         }
         if mistakes.is_empty() { Ok(registry) } else { Err(mistakes) }
+    }
+
+    /// The same registry, as a deployment reads it: the notes of its batch signers name their keys after
+    /// it. Without this, nothing is a batch signer's signature.
+    ///
+    /// # Errors
+    /// One sentence for each batch signer that cannot have such a name.
+    pub fn of_deployment(mut self, deployment: &str) -> Result<Self, Vec<String>> {
+        let mut mistakes = Vec::new();
+        for (kid, signer) in &mut self.signers {
+            match signer.in_deployment(deployment) {
+                Ok(named) => *signer = Arc::new(named),
+                Err(error) => mistakes.push(format!("signer {:?}: {error}", kid.as_str())),
+            }
+        }
+        if mistakes.is_empty() { Ok(self) } else { Err(mistakes) }
     }
 
     /// The signer of that kid.
@@ -171,6 +193,7 @@ impl Entry {
             deployed_at: None,
             description: None,
             purpose: Some(signer.purpose.word().to_owned()),
+            mode: signer.batch.is_batch().then(|| BATCH.to_owned()),
             not_after: instant(signer.not_after),
             revoked_at: instant(signer.revoked_at),
         }
@@ -189,10 +212,37 @@ fn signer(entry: &Entry, kid: Kid, algorithm: Algorithm) -> Result<Signer, Strin
     Ok(Signer {
         kid,
         public_key: public_key(entry, algorithm)?,
+        batch: batching(entry, purpose, algorithm)?,
         purpose,
         not_after: instant("notAfter", entry.not_after.as_deref())?,
         revoked_at: instant("revokedAt", entry.revoked_at.as_deref())?,
     })
+}
+
+/// Whether it is a batch signer, which only a key can be whose notes others read, and which callers
+/// have signatures of.
+fn batching(entry: &Entry, purpose: Purpose, algorithm: Algorithm) -> Result<Batching, String> {
+    match entry.mode.as_deref() {
+        None => return Ok(Batching::No),
+        Some(BATCH) => {}
+        Some(other) => {
+            return Err(format!("mode {other:?} is unknown; write {BATCH:?}, or leave it out"));
+        }
+    }
+    if purpose == Purpose::Audit {
+        return Err(
+            "has the mode \"batch\" and the purpose \"audit\"; an audit key signs checkpoints \
+                    only: remove \"mode\""
+                .into(),
+        );
+    }
+    match algorithm.key_kind() {
+        KeyKind::Ed25519 | KeyKind::P256 => Ok(Batching::Unnamed),
+        KeyKind::P384 | KeyKind::Rsa => Err(format!(
+            "has the mode \"batch\" and the algorithm {algorithm}; a batch signer has an ed25519 or an \
+             ecdsa-p256-sha256 key"
+        )),
+    }
 }
 
 fn public_key(entry: &Entry, algorithm: Algorithm) -> Result<PublicKey, String> {

@@ -74,6 +74,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
             Record::EmergencySigned(EmergencySigned {
                 actor,
                 algorithm: "ECDSA_SHA_256",
+                batch: None,
                 caller: "spiffe://x/a",
                 incident,
                 input_digest: "sha256:00",

@@ -131,6 +131,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
             Record::Signed(Signed {
                 algorithm,
                 attempt: Some("0a-2"),
+                batch: None,
                 caller,
                 door,
                 earlier_attempts: vec![EarlierAttempt {

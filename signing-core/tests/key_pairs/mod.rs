@@ -1,7 +1,7 @@
 //! Key pairs of other implementations than the one that verifies.
 
 use p256::pkcs8::EncodePublicKey as _;
-use signing_core::key::{PublicKey, Purpose};
+use signing_core::key::{Batching, PublicKey, Purpose};
 use signing_core::{Algorithm, Kid, Signer};
 
 /// An Ed25519 key pair, and the registered signer it is.
@@ -23,6 +23,7 @@ fn signer(der: &[u8], algorithm: Algorithm) -> Signer {
         kid: Kid::parse("ledger").unwrap(),
         public_key: PublicKey::from_spki_der(der, algorithm).unwrap(),
         purpose: Purpose::Signing,
+        batch: Batching::No,
         not_after: None,
         revoked_at: None,
     }

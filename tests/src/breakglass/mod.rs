@@ -52,6 +52,7 @@ pub struct SignerBuilder<'s> {
     deployment: String,
     entries: Vec<Value>,
     algorithm: &'static str,
+    signs_batches: bool,
     min_outage_s: u64,
     approvers: String,
     caps: String,
@@ -82,6 +83,7 @@ impl<'s> SignerBuilder<'s> {
             deployment: "test".to_owned(),
             entries: Vec::new(),
             algorithm: "ed25519",
+            signs_batches: false,
             min_outage_s: 60,
             approvers: "hardware_required = false\n".to_owned(),
             caps: String::new(),
@@ -105,6 +107,13 @@ impl<'s> SignerBuilder<'s> {
         self.entries.push(json!({
             "signer_kid": kid, "algorithm": key.kind.algorithm(), "public_key_pem": key.public_key_pem,
         }));
+        self
+    }
+
+    /// An emergency key that signs batches, of one leaf each.
+    #[must_use]
+    pub fn batch(mut self) -> Self {
+        self.signs_batches = true;
         self
     }
 
@@ -225,13 +234,14 @@ impl<'s> SignerBuilder<'s> {
         };
         let mut audit = audit_entry(&self.path("audit.key"));
         audit["signer_kid"] = json!("signer-audit");
-        vec![
-            json!({
-                "signer_kid": EMERGENCY_KID, "algorithm": algorithm, "purpose": "breakglass",
-                "public_key_pem": fs::read_to_string(self.path("public.pem")).unwrap(),
-            }),
-            audit,
-        ]
+        let mut emergency = json!({
+            "signer_kid": EMERGENCY_KID, "algorithm": algorithm, "purpose": "breakglass",
+            "public_key_pem": fs::read_to_string(self.path("public.pem")).unwrap(),
+        });
+        if self.signs_batches {
+            emergency["mode"] = json!("batch");
+        }
+        vec![emergency, audit]
     }
 
     /// Writes its files and returns the config file's path.

@@ -43,6 +43,9 @@ impl ProxyBuilder<'_> {
             if self.prefer != "configured" {
                 writeln!(text, "prefer = \"{}\"", self.prefer).unwrap();
             }
+            for (_, lines) in self.of_signers.iter().filter(|(of, _)| of == kid) {
+                writeln!(text, "{lines}").unwrap();
+            }
             match self.upstreams.iter().find(|(name, _)| name == kid) {
                 Some((_, lines)) => text.push_str(lines),
                 None => text.push_str(&self.kms_upstream(key)),

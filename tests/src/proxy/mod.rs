@@ -4,7 +4,7 @@ mod config;
 mod running;
 mod signers;
 
-pub use signers::entry;
+pub use signers::{batch_entry, entry};
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,6 +44,8 @@ pub struct ProxyBuilder<'w> {
     sections: String,
     /// Of signers that are not in the KMS: their upstreams' lines.
     upstreams: Vec<(String, String)>,
+    /// More lines of a signer.
+    of_signers: Vec<(String, String)>,
     endpoint: String,
     directory: String,
     journal: String,
@@ -106,6 +108,7 @@ impl<'w> ProxyBuilder<'w> {
             breakglass: String::new(),
             sections: String::new(),
             upstreams: Vec::new(),
+            of_signers: Vec::new(),
             endpoint: world.kms.endpoint.clone(),
             directory: "proxy".to_owned(),
             journal: "journal".to_owned(),

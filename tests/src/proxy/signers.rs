@@ -16,6 +16,19 @@ impl ProxyBuilder<'_> {
         self
     }
 
+    /// Serves `key` as the batch signer `kid`.
+    #[must_use]
+    pub fn batch_signer(self, kid: &str, key: &Key) -> Self {
+        self.signer(kid, key).registered(batch_entry(kid, key))
+    }
+
+    /// More lines of the signer `kid` in the config file.
+    #[must_use]
+    pub fn of_signer(mut self, kid: &str, lines: &str) -> Self {
+        self.of_signers.push((kid.to_owned(), lines.to_owned()));
+        self
+    }
+
     /// Serves `key` as `kid`, but registers the public key of `registered`.
     #[must_use]
     pub fn signer_registered_as(mut self, kid: &str, key: &Key, registered: &Key) -> Self {
@@ -115,6 +128,14 @@ impl ProxyBuilder<'_> {
         self.registry.push(entry);
         self
     }
+}
+
+/// A registry entry of `key` as a batch signer's.
+#[must_use]
+pub fn batch_entry(kid: &str, key: &Key) -> Value {
+    let mut entry = entry(kid, key);
+    entry["mode"] = json!("batch");
+    entry
 }
 
 /// A registry entry of `key`.

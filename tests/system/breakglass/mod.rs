@@ -117,7 +117,7 @@ fn verifies(keys: &[(String, Vec<u8>)], kid: &str, message: &[u8], signature: &[
     UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok()
 }
 
-async fn connected(proxy: &Proxy<'_>) {
+pub(crate) async fn connected(proxy: &Proxy<'_>) {
     metric_is(proxy, "breakglass_signer_connected", 1.0).await;
 }
 

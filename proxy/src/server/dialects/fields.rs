@@ -7,6 +7,7 @@ use signing_core::{Hash, Input, SignRequest, SignatureFormat};
 
 use super::{
     Dialect, Refusal, VerifyDialect, VerifyRequest, algorithm, base64, hex_digest, invalid, parse,
+    signature as read_signature,
 };
 
 type Read = Result<(Dialect, SignRequest), Refusal>;
@@ -136,8 +137,8 @@ pub(super) fn verify_payload_b64(body: &[u8]) -> Result<VerifyRequest, Refusal> 
         input: Input::Message(base64("payload_b64", &payload_b64)?),
         signer: signer_id,
         algorithm: named.as_deref().map(algorithm).transpose()?,
-        format: SignatureFormat::Der,
-        signature: base64("signature_b64", &signature_b64)?,
+        format: None,
+        signature: read_signature("signature_b64", &signature_b64)?,
     })
 }
 
@@ -154,8 +155,8 @@ pub(super) fn verify_digest_hex(body: &[u8]) -> Result<VerifyRequest, Refusal> {
     let Fields { digest_hex, signature_b64, signature, signer_id, algorithm: named } = parse(body)?;
     let digest = hex_digest("digest_hex", &digest_hex, &Hash::ALL)?;
     let signature = match (signature_b64, signature) {
-        (Some(text), None) => base64("signature_b64", &text)?,
-        (None, Some(text)) => base64("signature", &text)?,
+        (Some(text), None) => read_signature("signature_b64", &text)?,
+        (None, Some(text)) => read_signature("signature", &text)?,
         _ => return Err(invalid("send exactly one of \"signature_b64\" and \"signature\"")),
     };
     Ok(VerifyRequest {
@@ -163,7 +164,7 @@ pub(super) fn verify_digest_hex(body: &[u8]) -> Result<VerifyRequest, Refusal> {
         input: Input::Digest(digest),
         signer: signer_id,
         algorithm: named.as_deref().map(algorithm).transpose()?,
-        format: SignatureFormat::Der,
+        format: None,
         signature,
     })
 }
@@ -188,7 +189,8 @@ pub(super) fn request(
         input,
         signer,
         algorithm: named.map(algorithm).transpose()?,
-        format: SignatureFormat::Der,
+        // A proof has no place in these answers.
+        format: Some(SignatureFormat::Der),
         justification: None,
     })
 }

@@ -57,7 +57,7 @@ pub(super) fn read_sign(body: &[u8]) -> Result<(Dialect, SignRequest), Refusal> 
         input: input(&sign.message, sign.message_type.as_deref(), algorithm)?,
         signer: Some(sign.key_id),
         algorithm: Some(algorithm),
-        format: SignatureFormat::Der,
+        format: Some(SignatureFormat::Der),
         justification: None,
     };
     Ok((Dialect::Kms { dry_run: sign.dry_run }, request))
@@ -72,7 +72,7 @@ pub(super) fn read_verify(body: &[u8]) -> Result<VerifyRequest, Refusal> {
         input: input(&verify.message, verify.message_type.as_deref(), algorithm)?,
         signer: Some(verify.key_id),
         algorithm: Some(algorithm),
-        format: SignatureFormat::Der,
+        format: None,
         signature: base64("Signature", &verify.signature)?,
     })
 }

@@ -21,6 +21,7 @@ use release::Release;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use signing_core::batch::is_proof;
 use signing_core::{
     Algorithm, Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, Signer, json,
 };
@@ -39,7 +40,7 @@ pub(super) const KMS: &str = "/";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// `/v1/sign`.
-    Native { format: SignatureFormat },
+    Native { format: Option<SignatureFormat> },
     /// `/sign {"hash"}` and `/sign {"data"}`.
     Kid,
     /// `/sign {"payload_b64"}`.
@@ -74,7 +75,7 @@ pub(super) struct VerifyRequest {
     pub(super) input: Input,
     pub(super) signer: Option<String>,
     pub(super) algorithm: Option<Algorithm>,
-    pub(super) format: SignatureFormat,
+    pub(super) format: Option<SignatureFormat>,
     pub(super) signature: Vec<u8>,
 }
 
@@ -281,6 +282,11 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
         let error = short(&error.to_string());
         invalid(format!("the body is not the JSON expected here: {error}"))
     })
+}
+
+/// Reads a signature: base64, or the text of a batch signer's proof.
+fn signature(field: &str, text: &str) -> Result<Vec<u8>, Refusal> {
+    if is_proof(text.as_bytes()) { Ok(text.as_bytes().to_vec()) } else { base64(field, text) }
 }
 
 /// Decodes standard, padded base64.

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use signing_core::{Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat};
 
 use super::answers::mode;
-use super::{Dialect, VerifyDialect, VerifyRequest, algorithm, base64, invalid, parse, short};
+use super::{
+    Dialect, VerifyDialect, VerifyRequest, algorithm, base64, invalid, parse, short, signature,
+};
 use crate::breakglass::emergency::Witness;
 
 /// Longest justification, in characters: it stands in every record.
@@ -44,6 +46,9 @@ struct Verify {
 #[derive(Serialize)]
 pub(in crate::server) struct Signed<'s> {
     signature: String,
+    /// Of a batch signer, whose signature is the text of a proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature_format: Option<&'static str>,
     signer_kid: &'s str,
     algorithm: &'static str,
     ts: String,
@@ -109,18 +114,25 @@ pub(super) fn read_verify(
         signer: verify.signer_kid,
         algorithm: verify.algorithm.as_deref().map(algorithm).transpose()?,
         format: format(verify.signature_format.as_deref())?,
-        signature: base64("signature", &verify.signature)?,
+        signature: signature("signature", &verify.signature)?,
     })
 }
 
 pub(super) fn signed<'s>(
     (release, witness): (&'s Release, Option<&'s Witness>),
-    format: SignatureFormat,
+    format: Option<SignatureFormat>,
     request_id: &'s str,
 ) -> Option<Signed<'s>> {
     let (signature, durable, session) = (release.signature(), release.durable(), release.session());
+    let format = format.unwrap_or(signature.own_format());
+    let bytes = signature.bytes_in(format)?;
+    let (text, signature_format) = match format {
+        SignatureFormat::TlogProof => (String::from_utf8(bytes).ok()?, Some(format.name())),
+        SignatureFormat::Der | SignatureFormat::P1363 => (STANDARD.encode(bytes), None),
+    };
     Some(Signed {
-        signature: STANDARD.encode(signature.bytes_in(format)?),
+        signature: text,
+        signature_format,
         signer_kid: signature.kid().as_str(),
         algorithm: signature.algorithm().name(),
         ts: rfc3339_millis(wall_now()),
@@ -208,13 +220,14 @@ fn named_hash(name: &str) -> Result<Hash, Refusal> {
     })
 }
 
-fn format(name: Option<&str>) -> Result<SignatureFormat, Refusal> {
-    name.map_or(Ok(SignatureFormat::Der), |name| {
+fn format(name: Option<&str>) -> Result<Option<SignatureFormat>, Refusal> {
+    let read = |name| {
         SignatureFormat::parse(name).ok_or_else(|| {
             let name = short(name);
-            invalid(format!("\"signature_format\" {name:?} is not one of der, p1363"))
+            invalid(format!("\"signature_format\" {name:?} is not one of der, p1363, tlog-proof"))
         })
-    })
+    };
+    name.map(read).transpose()
 }
 
 fn justification(text: String) -> Result<String, Refusal> {

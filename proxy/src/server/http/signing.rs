@@ -100,8 +100,10 @@ async fn try_sign(
     drop(body);
     if let Dialect::Kms { dry_run: true } = dialect {
         let gates = plane.monitor.gates();
-        let SignRequest { signer, algorithm, .. } = &sign_request;
-        gates.rulebook().authorize(caller, signer.as_deref(), *algorithm, wall_now())?;
+        let SignRequest { signer, algorithm, format, .. } = &sign_request;
+        let named = signer.as_deref();
+        let grant = gates.rulebook().authorize(caller, named, *algorithm, wall_now())?;
+        grant.signer().format(*format, grant.algorithm())?;
         return Ok((kms::dry_run(), None));
     }
 

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Extend, JournalHead};
 use crate::FreezeId;
+use crate::batch::{self, Given};
 use crate::breakglass::claim::OutageClaim;
-use crate::key::{Algorithm, Digest, ToBeSigned};
+use crate::key::{Algorithm, Digest, Hash, ToBeSigned};
 use crate::refusal::{Reason as RefusalReason, Refusal};
 use crate::request;
 
@@ -100,6 +101,18 @@ pub enum Input {
     Message(String),
     /// Base64 of the digest, for all others.
     Digest(String),
+    /// What a leaf has of the input, for a batch key.
+    Leaf(LeafInput),
+}
+
+/// The input of one leaf.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeafInput {
+    /// In which form the caller gave the input.
+    pub given: Given,
+    /// Base64 of the message's SHA-256, or of the digest that was given.
+    pub sha256: String,
 }
 
 /// End the session. Answered by `ended`, after `session_ended` to whoever activated it.
@@ -159,9 +172,13 @@ impl Input {
     /// What was prepared, for the wire.
     #[must_use]
     pub fn of(prepared: &ToBeSigned) -> Self {
-        match prepared.digest() {
-            Some(digest) => Self::Digest(STANDARD.encode(digest)),
-            None => Self::Message(STANDARD.encode(prepared.bytes())),
+        match (prepared.leaf(), prepared.digest()) {
+            (Some(leaf), _) => Self::Leaf(LeafInput {
+                given: leaf.given(),
+                sha256: STANDARD.encode(leaf.digest().bytes()),
+            }),
+            (None, Some(digest)) => Self::Digest(STANDARD.encode(digest)),
+            (None, None) => Self::Message(STANDARD.encode(prepared.bytes())),
         }
     }
 
@@ -169,6 +186,7 @@ impl Input {
     ///
     /// # Errors
     /// As [`ToBeSigned::prepare`]: a wrong length, a canary. `invalid_request` if it is not base64.
+    /// Whether it fits the key is for [`crate::Signer::takes`] to say.
     pub fn prepare(&self, algorithm: Algorithm) -> Result<ToBeSigned, Refusal> {
         let decode = |text: &str| {
             STANDARD.decode(text).map_err(|error| {
@@ -182,6 +200,11 @@ impl Input {
             Self::Message(text) => request::Input::Message(decode(text)?),
             Self::Digest(text) => {
                 request::Input::Digest(Digest::new(algorithm.digest_hash(), &decode(text)?)?)
+            }
+            Self::Leaf(LeafInput { given, sha256 }) => {
+                let digest = Digest::new(Hash::Sha256, &decode(sha256)?)?;
+                let leaf = batch::LeafInput::stated(*given, &digest)?;
+                return Ok(ToBeSigned::from_leaf(leaf, algorithm));
             }
         };
         ToBeSigned::prepare(&input, algorithm)

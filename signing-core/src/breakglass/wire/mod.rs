@@ -43,8 +43,8 @@ pub use answer::{
     SessionEnded, SessionState, Signed, State, Stated, Unsealed, Welcome,
 };
 pub use ask::{
-    Activate, Ask, Destroy, End, Hello, Input, JUSTIFICATION_MAX_BYTES, REASON_MAX_BYTES, Sign,
-    Status,
+    Activate, Ask, Destroy, End, Hello, Input, JUSTIFICATION_MAX_BYTES, LeafInput,
+    REASON_MAX_BYTES, Sign, Status,
 };
 pub use extend::{Extend, Extends, Shown};
 pub use reason::Reason;

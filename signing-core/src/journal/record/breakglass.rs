@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::FreezeId;
 
-use super::Refused;
+use super::{BatchLeaf, Refused};
 
 /// Who acts in the emergency signer's records.
 pub const ACTOR: &str = "service:signing-breakglass";
@@ -133,6 +133,9 @@ pub struct EmergencySigned<'r> {
     pub actor: &'r str,
     /// AWS KMS's name.
     pub algorithm: &'r str,
+    /// Of a batch key: the only leaf of its batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchLeaf>,
     /// Who asked, as the proxy says.
     pub caller: &'r str,
     /// The session's incident.
@@ -156,7 +159,8 @@ pub struct EmergencySigned<'r> {
     pub session: &'r str,
     /// Why there is the session.
     pub session_justification: &'r str,
-    /// Base64 of the signature, in its algorithm's own form.
+    /// Base64 of the signature, in its algorithm's own form; of a batch key, of the signature over the
+    /// batch's note.
     pub signature: &'r str,
     /// With which key: the emergency key's kid.
     pub signer_kid: &'r str,

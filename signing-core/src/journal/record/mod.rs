@@ -4,6 +4,7 @@
 //! keys are sorted: no white space, no floats. So every struct here has its fields in
 //! the order of their names.
 
+mod batch;
 mod breakglass;
 mod fleet;
 mod incident;
@@ -15,6 +16,7 @@ use time::OffsetDateTime;
 
 use super::frame::BODY_MAX_BYTES;
 
+pub use batch::BatchLeaf;
 pub use breakglass::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, EmergencyRefusals,
     EmergencySigned, KeyDestroyed, SessionActivated, SessionEnded, SessionRefused, SignerLogRecord,

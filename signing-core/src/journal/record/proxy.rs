@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::BatchLeaf;
 use crate::FreezeId;
 use crate::journal::{FleetFrozen, Frozen, KnownLog, OpenIncident, Seal};
 
@@ -161,6 +162,9 @@ pub struct Signed<'r> {
     /// The id of the call that the answer is of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<&'r str>,
+    /// Of a batch signer: which leaf of which batch it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchLeaf>,
     /// Who asked.
     pub caller: &'r str,
     /// Through which door: `mtls` or `local`.
@@ -187,7 +191,8 @@ pub struct Signed<'r> {
     /// In a break-glass session: its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<&'r str>,
-    /// Base64 of the signature, in its algorithm's own form.
+    /// Base64 of the signature, in its algorithm's own form; of a batch signer, of the signature over
+    /// the batch's note.
     pub signature: &'r str,
     /// With which key.
     pub signer_kid: &'r str,
