@@ -15,6 +15,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a harness says how far it is")]
 
 pub mod alone;
+pub mod batch;
 pub mod breakglass;
 pub mod ceiling;
 pub mod child;

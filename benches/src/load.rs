@@ -142,6 +142,30 @@ pub async fn run(
     connections: usize,
     (warm_up, counting): (Duration, Duration),
 ) -> anyhow::Result<Sample> {
+    let (sample, _) = measured(target, tls, connections, (warm_up, counting), false).await?;
+    Ok(sample)
+}
+
+/// The same, and every answer that counts, to be looked at after.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_and_keep(
+    target: &Target,
+    tls: &TlsConnector,
+    connections: usize,
+    times: (Duration, Duration),
+) -> anyhow::Result<(Sample, Vec<Vec<u8>>)> {
+    measured(target, tls, connections, times, true).await
+}
+
+async fn measured(
+    target: &Target,
+    tls: &TlsConnector,
+    connections: usize,
+    (warm_up, counting): (Duration, Duration),
+    keeps: bool,
+) -> anyhow::Result<(Sample, Vec<Vec<u8>>)> {
     let mut streams = Vec::new();
     for _ in 0..connections {
         streams.push(connect(target, tls).await?);
@@ -149,15 +173,17 @@ pub async fn run(
     let (phase, shared) = (Arc::new(Phase::default()), Arc::new(target.clone()));
     let mut asking = JoinSet::new();
     for stream in streams {
-        asking.spawn(ask_until_over(stream, Arc::clone(&shared), Arc::clone(&phase)));
+        asking.spawn(ask_until_over(stream, Arc::clone(&shared), Arc::clone(&phase), keeps));
     }
     let timed = phase.run(warm_up, counting, ProcessClock::of(target.pid)?).await?;
-    let mut latencies = Vec::new();
+    let (mut latencies, mut answers) = (Vec::new(), Vec::new());
     while let Some(asked) = asking.join_next().await {
-        latencies.extend(asked??);
+        let (took, kept) = asked??;
+        latencies.extend(took);
+        answers.extend(kept);
     }
     ensure!(!latencies.is_empty(), "{} answered nothing in time", target.address);
-    Ok(sample(latencies, timed))
+    Ok((sample(latencies, timed), answers))
 }
 
 /// Sends the request once and returns the whole answer.
@@ -216,10 +242,12 @@ async fn ask_until_over(
     mut stream: Box<dyn Stream>,
     target: Arc<Target>,
     phase: Arc<Phase>,
-) -> anyhow::Result<Vec<u64>> {
+    keeps: bool,
+) -> anyhow::Result<(Vec<u64>, Vec<Vec<u8>>)> {
     let expected = format!("HTTP/1.1 {} ", target.status).into_bytes();
     let aside = target.aside.map(|status| format!("HTTP/1.1 {status} ").into_bytes());
-    let (mut latencies, mut answer) = (Vec::new(), Vec::with_capacity(4096));
+    let (mut latencies, mut kept) = (Vec::new(), Vec::new());
+    let mut answer = Vec::with_capacity(4096);
     while !phase.is_over() {
         let asked = Instant::now();
         stream.write_all(&target.request).await?;
@@ -236,9 +264,12 @@ async fn ask_until_over(
         }
         if phase.counts() {
             latencies.push(u64::try_from(took.as_nanos())?);
+            if keeps {
+                kept.push(answer.clone());
+            }
         }
     }
-    Ok(latencies)
+    Ok((latencies, kept))
 }
 
 /// Reads one answer, which says its length.

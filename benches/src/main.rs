@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use benches::batch::{self, Batched};
 use benches::breakglass::{self, Breakglass};
 use benches::hop_loop::{self, HopLoop};
 use benches::hsm::{self, Hsm, HsmLoop};
@@ -72,6 +73,9 @@ enum Server {
     /// Measures a break-glass session instead: both processes beside the sum of the parts.
     #[command(after_help = "Example: benches/run.sh --seconds 2 breakglass")]
     Breakglass(Breakglass),
+    /// Measures a batch signer instead: verifiable signatures for each core, beyond KMS's quota.
+    #[command(after_help = "Example: benches/run.sh --seconds 5 batch")]
+    Batch(Batched),
     /// The bare way to an emergency signer.
     #[command(hide = true)]
     HopLoop(HopLoop),
@@ -111,6 +115,13 @@ fn main() -> anyhow::Result<()> {
             let (seconds, rounds) = arguments.time()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let report = runtime.block_on(breakglass::measure(args, seconds, rounds))?;
+            print!("{report}");
+            write_json(&report, &arguments)
+        }
+        Some(Server::Batch(args)) => {
+            let (seconds, rounds) = arguments.time()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let report = runtime.block_on(batch::measure(args, seconds, rounds))?;
             print!("{report}");
             write_json(&report, &arguments)
         }
