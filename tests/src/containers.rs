@@ -26,7 +26,7 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 lock_type = "file"
 tmp_dir = "HERE/tmp"
-static_dir = "HERE/static"
+static_dir = "HERE/graph/libpod"
 volume_path = "HERE/volumes"
 "#;
 const STORAGE: &str =

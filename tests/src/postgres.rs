@@ -142,7 +142,10 @@ impl Postgres {
     /// The same, of statements that may fail.
     #[must_use]
     pub fn psql(&self, statements: &str) -> std::process::Output {
+        // Its socket is named after its port.
+        let port = self.settings.iter().find_map(|setting| setting.strip_prefix("port="));
         system("psql")
+            .env("PGPORT", port.unwrap_or("5432"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"])
             .arg(self.scratch.dir())
             .args(["-c", statements, "postgres"])

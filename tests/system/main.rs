@@ -93,6 +93,7 @@ mod own_side;
 mod packaging;
 mod passphrases;
 mod pipeline_examples;
+mod pods;
 mod positional;
 mod proxies;
 mod rates;

@@ -31,10 +31,19 @@ fn has_no_rights(pid: &str, uid: u32) {
 
 /// The same with these capabilities.
 fn has_only_rights(pid: &str, uid: u32, capabilities: u64) {
+    is_confined(pid, (uid, uid), capabilities);
+}
+
+/// The process `pid` has only this user and this group, and no right.
+pub(crate) fn has_no_rights_in_group(pid: &str, uid: u32, gid: u32) {
+    is_confined(pid, (uid, gid), 0);
+}
+
+fn is_confined(pid: &str, (uid, gid): (u32, u32), capabilities: u64) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let fields: BTreeMap<_, _> = status.lines().filter_map(|line| line.split_once(":\t")).collect();
-    for kind in ["Uid", "Gid"] {
-        assert_eq!(fields[kind], [uid.to_string().as_str(); 4].join("\t"), "{kind}");
+    for (kind, id) in [("Uid", uid), ("Gid", gid)] {
+        assert_eq!(fields[kind], [id.to_string().as_str(); 4].join("\t"), "{kind}");
     }
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert_eq!(fields[set], format!("{capabilities:016x}"), "{set}");
