@@ -11,7 +11,6 @@ use signing_core::breakglass::room_bytes;
 use signing_core::breakglass::wire::{EmergencyKey, KeyState, State};
 use signing_core::key::Purpose;
 use signing_core::{Registry, registry};
-use text::counted;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
@@ -268,10 +267,8 @@ fn copies(evidence: &Evidence) -> Met {
     });
     let different: Vec<_> = different.collect();
     if different.is_empty() {
-        return Ok(format!(
-            "{} have the same entries",
-            counted(evidence.copies.len(), "copy").replace("copys", "copies")
-        ));
+        let places: Vec<_> = evidence.copies.iter().map(|(at, _)| at.as_str()).collect();
+        return Ok(format!("the same entries as --signers: {}", places.join(", ")));
     }
     Err(different.join("; "))
 }

@@ -4,7 +4,6 @@ use approvers::quorum;
 use serde_json::{Value, json};
 use signing_core::breakglass::Request;
 use signing_core::breakglass::activation::{Approval, missing_roles};
-use text::counted;
 use time::OffsetDateTime;
 
 use super::risks::{Level, Risk, shown, span};
@@ -211,8 +210,7 @@ fn by(approval: &Approval) -> String {
 
 /// A field and its values, one below the other; many are counted first.
 fn row(name: &str, values: &[String]) -> Vec<String> {
-    let counted =
-        (values.len() > 2).then(|| counted(values.len(), "entry").replace("entrys", "entries"));
+    let counted = (values.len() > 2).then(|| format!("{} of them:", values.len()));
     let values = counted.iter().chain(values);
     let lines = values.enumerate().map(|(at, value)| {
         let name = if at == 0 { name } else { "" };
