@@ -330,6 +330,10 @@ fn lacks(report: &mut Report, keys: &Keys, known: &Known) {
     let unlogged = regions.iter().filter(|region| !report.logged.contains_key(**region));
     report.unlogged = unlogged.map(|region| (*region).clone()).collect();
     let (from, until) = known.wanted;
+    // Before its first record a journal that is whole has nothing to tell.
+    let is_whole = known.journals.iter().all(|journal| journal.first_seq == 1);
+    let begin = report.compared.filter(|_| is_whole).map(|compared| compared.from);
+    let from = from.map(|from| begin.map_or(from, |begin| from.max(begin)));
     if let (Some(from), Some(compared)) = (from, report.compared)
         && compared.from > from
     {

@@ -93,6 +93,13 @@ fn what_is_missing_is_no_answer_and_what_others_chose_makes_no_line() {
         assert_eq!(report.compared.map(|span| (span.from, span.to)), compared);
         assert!(!report.is_good());
     }
+    // What somebody asks for is there, or its journal had not begun yet.
+    for (first_seq, wanted, uncovered) in
+        [(1, (Some(-5), Some(1000)), 0), (1, (None, Some(1001)), 1), (9, (Some(-5), None), 1)]
+    {
+        let known = Known { wanted, ..known(journal(first_seq, 0, 1000, true)) };
+        assert_eq!(compare().finish(known).unwrap().uncovered.len(), uncovered, "{wanted:?}");
+    }
     // Replaced while it is compared, or before.
     for (since, missing) in [(0, 0), (500, 1)] {
         let replaced = vec![("old".to_owned(), since)];
