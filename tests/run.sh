@@ -27,7 +27,7 @@ wanted="curl:curl openssl:openssl prometheus:prometheus promtool:prometheus setp
   nsenter:util-linux ip:iproute2 nft:nftables faketime:faketime prlimit:util-linux unshare:util-linux
   systemd-analyze:systemd systemd-creds:systemd psql:postgresql-client pgrep:procps buildah:buildah
   podman:podman runc:runc conmon:conmon catatonit:catatonit
-  node:nodejs npm:npm go:golang-go javac:default-jdk-headless tmux:tmux"
+  node:nodejs npm:npm go:golang-go javac:default-jdk-headless tmux:tmux chromium:chromium"
 [ "$campaign" = no ] || wanted="$wanted c++:g++ nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
 missing=""
 for pair in $wanted; do

@@ -9,6 +9,7 @@ mod faults;
 mod heads;
 mod journals;
 mod liar;
+mod look;
 mod operator;
 mod preflight;
 mod receipts;

@@ -8,6 +8,7 @@ use system_tests::breakglass::{EMERGENCY_KID, succeeds};
 use system_tests::programs::ours;
 use system_tests::{Kind, Scratch, World, journal};
 
+use super::look::looks;
 use super::{KID, Site, activated, end, over, records};
 use crate::ALICE;
 
@@ -149,6 +150,8 @@ async fn a_report_tells_an_incident_from_copies_of_both_journals() {
         "{entry}"
     );
     assert!(entry.contains("- [ ] somebody answers for each credential"), "{entry}");
+
+    looks(&desk.path("inc-7.html"));
 
     // Markdown says the same, and no report replaces another one.
     let markdown = std::fs::read_to_string(desk.path("inc-7.md")).unwrap();
