@@ -152,6 +152,11 @@ impl Reading {
                 let to = at.min(last.saturating_add(LOST_AFTER_S));
                 self.lost(seq, last.saturating_sub(LOST_BEFORE_S), to, None);
             }
+            // A canary that is under way then may be counted too late for the last record of its kind.
+            Kind::Stop => {
+                let from = at.saturating_sub(LOST_BEFORE_S);
+                self.lost(seq, from, at.saturating_add(LOST_BEFORE_S), None);
+            }
             Kind::Init => {
                 self.replaces = log_of(outline.text("replaces")).map(|log| (log.to_owned(), at));
             }
@@ -408,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_start_after_no_end_tells_of_lost_calls() {
+    fn a_stop_and_a_start_after_no_stop_tell_of_lost_calls() {
         let kinds = |kinds: &[Kind]| {
             let records = (0..).zip(kinds).map(|(minute, kind)| (minute, *kind, json!({})));
             let (reading, _, journal) = read(&records.collect::<Vec<_>>());
@@ -416,12 +421,12 @@ mod tests {
         };
         assert_eq!(
             kinds(&[Kind::Init, Kind::Start, Kind::Stop, Kind::Segment, Kind::Start]),
-            (0, false)
+            (1, false)
         );
-        assert_eq!(kinds(&[Kind::Start, Kind::Stop]), (0, true));
+        assert_eq!(kinds(&[Kind::Start, Kind::Stop]), (1, true));
         assert_eq!(
             kinds(&[Kind::Init, Kind::Start, Kind::Gate, Kind::Start, Kind::Stop]),
-            (1, true)
+            (2, true)
         );
         let (reading, ..) = read(&[(0, Kind::Gate, json!({})), (1, Kind::Start, json!({}))]);
         let Loss { from, to, most, .. } = &reading.losses[0];
