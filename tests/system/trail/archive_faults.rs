@@ -129,6 +129,7 @@ async fn a_refusal_of_the_bucket_is_named_by_its_code_and_no_secret_is_in_any_li
             "refuses the credentials (SignatureDoesNotMatch)",
         ),
         ("400 Bad Request", "ExpiredToken", "refuses the credentials (ExpiredToken)"),
+        ("301 Moved Permanently", "PermanentRedirect", "is in another region (PermanentRedirect)"),
         ("503 Slow Down", "SlowDown", "is throttling (SlowDown)"),
         ("404 Not Found", "NoSuchBucket", "audit-archive does not exist"),
         ("500 Internal", "InternalError", "answers 500 InternalError"),
@@ -238,7 +239,7 @@ async fn what_is_written_over_hidden_or_added_in_the_bucket_is_found_and_the_fir
 
     // An object of nobody's: no checkpoint of it can be signed, and it is not locked.
     let log = lines.rsplit('/').next().unwrap().split('-').next().unwrap();
-    let foreign = format!("prod/audit/2020/01/01/{log}-1-2.jsonl");
+    let foreign = format!("prod/audit/2020/01/01/{log}-1-9999.jsonl");
     archived.bucket.put(&foreign, &was).await;
     let (_, said) = archived.signctl(&trail, "verify", &[]);
     assert!(said.contains("not locked in COMPLIANCE mode"), "{said}");

@@ -21,6 +21,9 @@ pub enum ArchiveError {
         "archive.bucket: {0} does not exist in this region and account; make it with Object Lock, or correct the name"
     )]
     NoBucket(String),
+    /// The bucket is elsewhere.
+    #[error("archive.region: {0} is in another region ({1}); name the region of the bucket")]
+    Region(String, String),
     /// No answer in time.
     #[error("{operation}: no answer within {millis} ms (archive.timeout_ms)")]
     Slow {
@@ -93,6 +96,7 @@ impl ArchiveError {
         match self {
             Self::Unlocked(_) => "unlocked",
             Self::NoBucket(_) => "no_bucket",
+            Self::Region(..) => "region",
             Self::Slow { .. } => "slow",
             Self::Unreachable { .. } => "unreachable",
             Self::NoCredentials { .. } => "no_credentials",
@@ -176,6 +180,10 @@ fn of_answer(operation: &'static str, bucket: &str, status: u16, code: &str) -> 
     Failed::Error(match (status, &*code) {
         (_, "NoSuchBucket") => ArchiveError::NoBucket(bucket.to_owned()),
         (_, "ObjectLockConfigurationNotFoundError") => ArchiveError::Unlocked(bucket.to_owned()),
+        (301 | 307, _) | (_, "AuthorizationHeaderMalformed") => {
+            let code = if code.is_empty() { status.to_string() } else { code };
+            ArchiveError::Region(bucket.to_owned(), code)
+        }
         (412, _) => return Failed::Exists,
         (404, _) => return Failed::Absent,
         (429 | 503, _) => ArchiveError::Throttled { operation, code },
