@@ -23,6 +23,9 @@ use crate::source::{Makes, Source, SourceError, look};
 /// How often it looks for more.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// How often the sink is asked where the journals are while nothing is shipped.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+
 /// A journal on its way.
 struct Journal {
     owner: Owner,
@@ -90,6 +93,7 @@ impl Shipping {
             // What came of the last transaction is unknown: the sink says where it is.
             journal.source = None;
         }
+        let mut asked = now();
         loop {
             let mut is_idle = true;
             for index in 0..self.journals.len() {
@@ -100,8 +104,29 @@ impl Shipping {
             }
             if is_idle {
                 sleep(LOOK_EVERY).await;
+                if now() >= asked.after(ASK_EVERY) {
+                    if let Err(error) = self.ask_again(&session).await {
+                        return error;
+                    }
+                    asked = now();
+                }
             }
         }
+    }
+
+    /// Asks the sink where the journals are: a database that was restored, or a session that ended, would else be
+    /// noticed only when there is something to ship.
+    async fn ask_again(&mut self, session: &Session) -> Result<(), DatabaseError> {
+        for journal in &mut self.journals {
+            let Some(source) = &journal.source else { continue };
+            let position = session.position(source.log()).await?;
+            if journal.seen != Some(position) {
+                journal.notice(position, &self.log);
+                // It is read again from there.
+                journal.source = None;
+            }
+        }
+        Ok(())
     }
 
     /// One turn of one journal; whether anything was written.
