@@ -9,9 +9,8 @@ use approvers::{Approvers, spki};
 use audit::{AuditKey, WriterKeys};
 use host::environment::Environment;
 use host::files;
-use signing_core::key::{KeyKind, PublicKey, Purpose};
+use signing_core::key::{Batching, KeyKind, PublicKey, Purpose};
 use signing_core::registry::Entry;
-use signing_core::key::Batching;
 use signing_core::{Kid, Registry, Signer};
 
 use crate::config::{Config, ConfigError};

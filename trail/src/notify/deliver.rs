@@ -249,7 +249,9 @@ impl Delivering {
     }
 
     fn publish(&self, state: &State) {
-        let text = |body: &Map<String, Value>| body.get("at").and_then(Value::as_str).map(|at| age(at, wall_now()));
+        let text = |body: &Map<String, Value>| {
+            body.get("at").and_then(Value::as_str).map(|at| age(at, wall_now()))
+        };
         let lag = state.pending.first().and_then(text).unwrap_or_default();
         let trouble = self.refusal.clone().or_else(|| self.unwritten.clone());
         let trouble = trouble.or_else(|| self.journals.trouble());
