@@ -88,6 +88,8 @@ fn i5_each_clause_alone_refuses_and_says_what_to_do() {
         (Clause::Request, |world| world.draft.under_freeze = Some("none".into())),
         (Clause::ReplacesUnknown, |world| world.draft.replaces = vec!["nobody".into()]),
         (Clause::ReplacesUnknown, |world| world.draft.replaces = vec!["emergency".into()]),
+        (Clause::ModeMismatch, |world| world.signs_batches("payments")),
+        (Clause::ModeMismatch, |world| world.signs_batches("emergency")),
         (Clause::NonceUsed, |world| {
             let nonce = Request::parse(&world.document()).unwrap().nonce();
             world.used.insert(nonce);

@@ -133,18 +133,23 @@ impl World {
     }
 
     pub(crate) fn revoke(&mut self, kid: &str) {
-        self.registry = registry(Some(kid));
+        self.registry = registry(Some((kid, "revokedAt", "2026-01-01T00:00:00Z")));
+    }
+
+    pub(crate) fn signs_batches(&mut self, kid: &str) {
+        self.registry = registry(Some((kid, "mode", "batch")));
     }
 }
 
-fn registry(revoked: Option<&str>) -> Registry {
+/// The registry, with one more member in one entry.
+fn registry(more: Option<(&str, &str, &str)>) -> Registry {
     let entries =
         [("payments", 1, "signing"), ("ledger", 2, "signing"), ("emergency", 3, "breakglass")];
     let entries = entries.map(|(kid, seed, purpose)| {
         let mut entry = entry(kid, seed);
         entry["purpose"] = purpose.into();
-        if revoked == Some(kid) {
-            entry["revokedAt"] = "2026-01-01T00:00:00Z".into();
+        if let Some((_, name, value)) = more.filter(|(whose, ..)| *whose == kid) {
+            entry[name] = value.into();
         }
         entry
     });

@@ -106,6 +106,7 @@ impl<'s> SignerBuilder<'s> {
     pub fn replaces(mut self, kid: &str, key: &Key) -> Self {
         self.entries.push(json!({
             "signer_kid": kid, "algorithm": key.kind.algorithm(), "public_key_pem": key.public_key_pem,
+            "mode": self.signs_batches.then_some("batch"),
         }));
         self
     }

@@ -64,6 +64,7 @@ async fn the_emergency_signer_makes_a_tree_of_one_leaf() {
 async fn an_emergency_key_of_the_other_mode_signs_nothing_for_it() {
     let world = World::new();
     let key = world.kms.key(Kind::Ed25519);
+    // The emergency signer's own registry does not say that the signer is one of batches: else it begins no session.
     let (_emergency, proxy) = in_session(&world, &key, world.signer()).await;
     let refused = proxy.client(ALICE).await.sign_message(KID, b"pay 7").await;
     assert_eq!((refused.status, refused.reason()), (503, "breakglass_out_of_scope"), "{refused:?}");

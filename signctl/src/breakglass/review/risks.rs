@@ -1,7 +1,7 @@
 //! What an approver has to look at first, by a request and the approver's own copies. Each risk has a word:
 //! programs read it, and the page for approvers explains it.
 
-use signing_core::breakglass::Request;
+use signing_core::breakglass::{Request, activation};
 use signing_core::key::{Purpose, Signer};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
@@ -169,12 +169,19 @@ fn scope(request: &Request, known: &Known, found: &mut Found) {
         );
     }
     let Ok(registry) = &known.registry else { return };
+    let emergency = registry.get(request.emergency_kid().as_str());
     for kid in request.replaces() {
-        if !registry.get(kid.as_str()).is_some_and(|signer| signer.purpose == Purpose::Signing) {
+        let registered = registry.get(kid.as_str());
+        let Some(signer) = registered.filter(|signer| signer.purpose == Purpose::Signing) else {
             found.stop(
                 "replaces_unknown",
                 format!("\"replaces\" names {kid}, which is no signing key of your registry"),
             );
+            continue;
+        };
+        if let Some(why) = emergency.and_then(|emergency| activation::other_mode(emergency, signer))
+        {
+            found.stop("mode_mismatch", why);
         }
     }
 }

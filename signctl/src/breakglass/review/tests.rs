@@ -136,6 +136,8 @@ fn a_request_that_is_right_has_no_risk_and_each_risk_has_one_cause() {
         }),
         ("replaces_unknown", stop, |case| case.draft.replaces = vec!["nobody".to_owned()]),
         ("replaces_unknown", stop, |case| case.draft.replaces = vec!["emergency".to_owned()]),
+        ("mode_mismatch", stop, |case| case.entries[0]["mode"] = "batch".into()),
+        ("mode_mismatch", stop, |case| case.entries[1]["mode"] = "batch".into()),
         ("key_unknown", stop, |case| case.draft.emergency_kid = "nobody".to_owned()),
         ("key_unknown", stop, |case| case.draft.emergency_kid = "ledger".to_owned()),
         ("key_mismatch", stop, |case| case.draft.emergency_key_sha256 = "0".repeat(64)),

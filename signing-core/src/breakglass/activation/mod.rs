@@ -66,6 +66,7 @@ clauses! {
     KeyNotRegistered "key_not_registered" "The registry has the key for break-glass."
     KeyNotUsable "key_not_usable" "The registry has neither revoked the key, nor is its time over."
     ReplacesUnknown "replaces_unknown" "It stands in for registered signing keys."
+    ModeMismatch "mode_mismatch" "It stands in for signers that sign as it does: in batches, or each input by itself."
     NonceUsed "nonce_used" "The document was not used before, and is no older than what the signer remembers."
     Sealed "sealed" "The signer is not sealed."
     ClockBehind "clock_behind" "The signer's clock is not behind what it recorded."
@@ -300,15 +301,37 @@ fn usable(signer: &Signer, now: OffsetDateTime) -> Result<(), NotActivated> {
 }
 
 fn replaces(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated> {
+    let emergency = evidence.registry.get(request.emergency_kid().as_str());
     for kid in request.replaces() {
         let registered = evidence.registry.get(kid.as_str());
-        if !registered.is_some_and(|signer| signer.purpose == Purpose::Signing) {
+        let Some(signer) = registered.filter(|signer| signer.purpose == Purpose::Signing) else {
             let why =
                 format!("\"replaces\" names {kid}, which the registry has not as a signing key");
             return Err(no(Clause::ReplacesUnknown, why));
+        };
+        // A client of either kind cannot verify what the other kind signs: the session would sign nothing.
+        if let Some(why) = emergency.and_then(|emergency| other_mode(emergency, signer)) {
+            return Err(no(Clause::ModeMismatch, why));
         }
     }
     Ok(())
+}
+
+/// Why an emergency key cannot stand in for that signer: one of them signs batches, and the other does not.
+#[must_use]
+pub fn other_mode(emergency: &Signer, replaced: &Signer) -> Option<String> {
+    let (key, kid) = (&emergency.kid, &replaced.kid);
+    match (emergency.batch.is_batch(), replaced.batch.is_batch()) {
+        (true, false) => Some(format!(
+            "the emergency key {key} signs batches, and {kid} does not; name another emergency key, or another \
+             signer in \"replaces\""
+        )),
+        (false, true) => Some(format!(
+            "{kid} signs batches, and the emergency key {key} does not; name another emergency key, or another \
+             signer in \"replaces\""
+        )),
+        (true, true) | (false, false) => None,
+    }
 }
 
 /// Why a clock that shows `now` is not believed, if `latest` was recorded or shown before: a
