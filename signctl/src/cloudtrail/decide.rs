@@ -1,5 +1,6 @@
 //! The decisions, without IO: which call of a journal is which call in KMS's log, and what it means where one of the
-//! two is missing. One call in a journal accounts for one call in the log at most: a `User-Agent` can be copied.
+//! two is missing. One call in a journal accounts for one call in the log at most: a `User-Agent` can be copied. The
+//! leaves of a batch have a record each, and are one call.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,6 +47,7 @@ pub struct Paired {
 /// and time.
 #[must_use]
 pub fn pair(calls: Vec<Call>, events: Vec<Event>, keys: &Keys) -> Paired {
+    let calls = one_each(calls);
     let mut paired = Paired::default();
     let mut rest: Vec<Event> = Vec::new();
     for event in events {
@@ -89,6 +91,42 @@ pub fn pair(calls: Vec<Call>, events: Vec<Event>, keys: &Keys) -> Paired {
     }
     paired.events = rest;
     paired
+}
+
+/// One of each call: the leaves of a batch have a record each, and share the call. A leaf whose record knows no number
+/// of the call, since the process was killed, is of the call that another leaf names.
+fn one_each(calls: Vec<Call>) -> Vec<Call> {
+    let mut each: Vec<Call> = Vec::new();
+    let (numbered, open): (Vec<_>, Vec<_>) =
+        calls.into_iter().partition(|call| call.attempt.number > 0);
+    for call in numbered.into_iter().chain(open) {
+        let is_same = |other: &&mut Call| {
+            let whose = |it: &Call| (it.journal, it.attempt.order);
+            whose(other) == whose(&call)
+                && other.kid == call.kid
+                && (call.attempt.number == 0 || other.attempt.number == call.attempt.number)
+                && (call.request_id.is_empty() || other.request_id == call.request_id)
+        };
+        match each.iter_mut().find(is_same) {
+            Some(other) => {
+                (other.from, other.to) = (other.from.min(call.from), other.to.max(call.to));
+                if rank(call.claim) < rank(other.claim) && call.attempt.number > 0 {
+                    (other.claim, other.outcome) = (call.claim, call.outcome);
+                }
+            }
+            None => each.push(call),
+        }
+    }
+    each
+}
+
+/// What says most of a call comes first: one leaf that verified is enough.
+const fn rank(claim: Claim) -> u8 {
+    match claim {
+        Claim::Signed => 0,
+        Claim::Open => 1,
+        Claim::NotSigned => 2,
+    }
 }
 
 /// Whether two records are of one call.
@@ -244,6 +282,10 @@ mod tests {
         }
     }
 
+    fn leaves(count: u64, claim: Claim, number: u8, request_id: &str) -> Vec<Call> {
+        (0..count).map(|seq| Call { seq, ..call(claim, number, request_id) }).collect()
+    }
+
     fn event(number: u8, request_id: &str, error: Option<&str>) -> Event {
         Event {
             at: 1001,
@@ -301,6 +343,21 @@ mod tests {
                 vec![unnamed],
                 vec![Event { region: "us-1".to_owned(), ..event(1, "r", None) }],
                 (0, 1, 1, 0),
+            ),
+            // The leaves of a batch share its call, also those whose outcome a kill left open.
+            (leaves(40, Claim::Signed, 1, "r"), vec![event(1, "r", None)], (1, 0, 0, 0)),
+            (leaves(8, Claim::Open, 0, ""), vec![event(1, "r", None)], (1, 0, 0, 0)),
+            (
+                [leaves(3, Claim::Signed, 1, "r"), leaves(5, Claim::Open, 0, "")].concat(),
+                vec![event(1, "r", None)],
+                (1, 0, 0, 0),
+            ),
+            (leaves(4, Claim::Signed, 1, "r"), vec![], (0, 1, 0, 0)),
+            // What was tried twice was two calls.
+            (
+                vec![call(Claim::NotSigned, 1, "r"), call(Claim::Signed, 2, "x")],
+                vec![event(1, "r", Some("KMSInternalException")), event(2, "x", None)],
+                (2, 0, 0, 0),
             ),
         ] {
             assert_eq!(paired(&calls, &events), expected, "{calls:?} {events:?}");
