@@ -34,8 +34,8 @@ type Signer struct {
 var algorithms = map[string]string{"ed25519": "ED25519_SHA_512", "ecdsa-p256-sha256": "ECDSA_SHA_256"}
 
 // Extra, index, path, note, key name, size, root, key name, signature.
-var form = regexp.MustCompile(`\Ac2sp\.org/tlog-proof@v1\nextra (\S+)\nindex (\d+)\n((?:\S+\n)*)\n` +
-	`((\S+)/[0-9a-f]{32}\n(\d+)\n(\S+)\n)\n\x{2014} (\S+) (\S+)\n\z`)
+var form = regexp.MustCompile(`\Ac2sp\.org/tlog-proof@v1\nextra ([!-~]+)\nindex (\d+)\n((?:[!-~]+\n)*)\n` +
+	`(([!-~]+)/[0-9a-f]{32}\n(\d+)\n([!-~]+)\n)\n\x{2014} ([!-~]+) ([!-~]+)\n\z`)
 
 func sum(parts ...[]byte) []byte {
 	hash := sha256.Sum256(bytes.Join(parts, nil))

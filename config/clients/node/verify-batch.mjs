@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 const algorithms = { 'ed25519': 'ED25519_SHA_512', 'ecdsa-p256-sha256': 'ECDSA_SHA_256' };
 // Extra, index, path, note, key name, size, root, key name, signature.
-const PROOF = new RegExp('^c2sp\\.org/tlog-proof@v1\nextra (\\S+)\nindex (\\d+)\n((?:\\S+\n)*)\n'
-  + '((\\S+)/[0-9a-f]{32}\n(\\d+)\n(\\S+)\n)\n\u2014 (\\S+) (\\S+)\n$');
+const PROOF = new RegExp('^c2sp\\.org/tlog-proof@v1\nextra ([!-~]+)\nindex (\\d+)\n((?:[!-~]+\n)*)\n'
+  + '(([!-~]+)/[0-9a-f]{32}\n(\\d+)\n([!-~]+)\n)\n\u2014 ([!-~]+) ([!-~]+)\n$');
 
 const need = (holds, why) => { if (!holds) throw new Error(why); };
 const sha256 = (...parts) => createHash('sha256').update(Buffer.concat(parts)).digest();

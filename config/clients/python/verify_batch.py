@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 ALGORITHMS = {"ed25519": "ED25519_SHA_512", "ecdsa-p256-sha256": "ECDSA_SHA_256"}
 PROOF = re.compile(  # extra, index, path, note, key name, size, root, key name, signature
-    r"c2sp\.org/tlog-proof@v1\nextra (\S+)\nindex (\d+)\n((?:\S+\n)*)\n"
-    "((\\S+)/[0-9a-f]{32}\n(\\d+)\n(\\S+)\n)\n\u2014 (\\S+) (\\S+)\n", re.ASCII)
+    r"c2sp\.org/tlog-proof@v1\nextra ([!-~]+)\nindex (\d+)\n((?:[!-~]+\n)*)\n"
+    "(([!-~]+)/[0-9a-f]{32}\n(\\d+)\n([!-~]+)\n)\n\u2014 ([!-~]+) ([!-~]+)\n", re.ASCII)
 
 
 def need(holds: object, why: str) -> None:
@@ -42,7 +42,7 @@ def verify(proof: str, kid: str, deployment: str, form: str, given: bytes, signe
     key, name = load_pem_public_key(signer["public_key_pem"].encode()), f"{deployment}/batch/{kid}"
     found = PROOF.fullmatch(proof)
     need(found and found[5] == found[8] == name, "no proof of this key")
-    index, size, path = int(found[2]), int(found[6]), [decoded(line) for line in found[3].split()]
+    index, size, path = int(found[2]), int(found[6]), [decoded(line) for line in found[3].splitlines()]
     need(str(index) == found[2] and str(size) == found[6] and index < size, "no such leaf")
     random, texts = decoded(found[1]), (kid, ALGORITHMS[signer["algorithm"]], form)
     need(len(random) == 32 and all(len(sibling) == 32 for sibling in path), "a wrong length")

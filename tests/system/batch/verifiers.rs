@@ -138,6 +138,9 @@ fn forged(good: &str, other: &str) -> Vec<(&'static str, String)> {
         ("wrong signature", with(at, &format!("{name} {}", STANDARD.encode(&bytes)))),
         ("a raw signature", STANDARD.encode(&bytes[4..])),
         ("more behind it", format!("{good}\n")),
+        ("another blank in the path", with(3, &format!("{}\u{2003}", lines[3]))),
+        ("an old blank in the path", with(3, &format!("{}\u{b}", lines[3]))),
+        ("a blank before the path", with(3, &format!("\u{85}{}", lines[3]))),
         ("nothing", String::new()),
     ]
 }
