@@ -60,6 +60,28 @@ impl SigningRoom {
         })
     }
 
+    /// The route that was chosen a while ago, if its upstream is open still; else another.
+    ///
+    /// # Errors
+    /// Why nobody is asked.
+    pub(super) fn still(
+        &self,
+        kid: &Kid,
+        route: Route,
+        deadline: Moment,
+    ) -> Result<Route, Refusal> {
+        let (gates, now) = (self.monitor.gates(), now());
+        gates.check(kid, now)?;
+        let mut open = gates.gate(kid).into_iter().flat_map(|gate| gate.serving(now));
+        if open.any(|at| at == route.upstream()) {
+            return Ok(route);
+        }
+        self.other_route(kid, route.upstream(), deadline).ok_or_else(|| {
+            let detail = "its upstream has shut, and no other one takes it";
+            Refusal::new(Reason::UpstreamUnhealthy, detail).about(kid)
+        })
+    }
+
     /// Asks the upstream of `route`. If it certainly signed nothing, and another one is open,
     /// asks that one, within the budget for second attempts.
     pub(crate) async fn ask(

@@ -129,19 +129,20 @@ async fn call(room: Arc<SigningRoom>, kid: Kid, batch: Gathering, busy: Busy) {
     let deadline = leaves.iter().map(|leaf| leaf.deadline).max().unwrap_or_default();
     let (announced, waiting): (Vec<_>, Vec<_>) =
         leaves.into_iter().map(|leaf| (leaf.announced, leaf.answer)).unzip();
-    // It gathered under a gate that was open then. What cannot be released is not asked for.
-    let checked = room.monitor.gates().check(&kid, now()).map(drop);
+    // It gathered under a gate that was open then. What cannot be released is not asked for, and nobody is asked
+    // who has shut since.
+    let checked = room.still(&kid, route, deadline);
     let order = BatchOrder::new(signer, attempts, announced);
     let outcome = match (checked, order) {
         (Err(why), _) => {
             let detail = format!("the gate shut while a batch gathered, which was not sent: {why}");
             Outcome::NotSent(Refusal::new(Reason::GateClosedInFlight, detail).about(&kid))
         }
-        (Ok(()), None) => {
+        (Ok(_), None) => {
             let detail = "a batch has no leaf, or its signer is no batch signer; it was not sent";
             Outcome::NotSent(Refusal::new(Reason::Internal, detail).about(&kid))
         }
-        (Ok(()), Some(order)) => {
+        (Ok(route), Some(order)) => {
             let asked = room.ask((&kid, true), &order, route, deadline).await;
             let called = asked.called;
             let (outcome, call) = room.judge_batch(&kid, order, asked);
