@@ -53,8 +53,12 @@ pub fn init(
     let directory = config.journal_dir.clone();
     let new = match if_absent {
         None => None,
-        // Where the directories are is not certain then: the load below says what is wrong.
-        Some(_) if !mistakes.is_empty() => None,
+        // Where the directories are is not certain then. The load says what is wrong. If nothing is wrong any more,
+        // the file was replaced in between, and nobody has asked whether a journal may be made.
+        Some(_) if !mistakes.is_empty() => {
+            Materials::load(file, environment)?;
+            bail!("{}: it was changed while it was read; run this again", file.display())
+        }
         Some(IfAbsent { replica, answer }) => {
             let state = Store::new(&config.state_dir).file();
             match decide_by((&directory, &state), replica, "breakglass-signer", answer) {
