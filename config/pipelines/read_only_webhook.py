@@ -84,7 +84,7 @@ class State:
         """Whether the event is done: the flag is set, and that is on disk."""
         if event["id"] in self.done:
             return True
-        word, instance = event.get("event"), str(event.get("instance"))
+        word, instance, frozen = event.get("event"), str(event.get("instance")), self.frozen
         if word in ("frozen", "unfrozen"):
             # What is in force after it: a freeze can end while another one stands.
             data = event.get("data")
@@ -92,15 +92,21 @@ class State:
             after = {**self.frozen, instance: is_frozen}
             if not set_flag(any(after.values())):
                 return False
-            self.frozen = after
-        self.done = [*self.done, event["id"]][-DONE_MAX:]
-        self.write()
+            frozen = after
+        done = [*self.done, event["id"]][-DONE_MAX:]
+        # Nothing is known here that is not on disk.
+        try:
+            self.write(frozen, done)
+        except OSError as error:
+            print(f"not kept; signing-trail sends it again: {error}", file=sys.stderr)
+            return False
+        self.frozen, self.done = frozen, done
         return True
 
-    def write(self):
+    def write(self, frozen, done):
         beside = f"{self.file}.new"
         with open(beside, "w", encoding="utf-8") as opened:
-            json.dump({"frozen": self.frozen, "done": self.done}, opened)
+            json.dump({"frozen": frozen, "done": done}, opened)
             opened.flush()
             os.fsync(opened.fileno())
         os.replace(beside, self.file)
