@@ -19,6 +19,8 @@ pub(super) struct Annotations {
     log: String,
     /// Whether the journal is here from its first record on.
     is_whole: bool,
+    /// The newest record whose row was looked at. A later one may get its verdict meanwhile.
+    last: u64,
     expected: Vec<Expected>,
 }
 
@@ -28,8 +30,8 @@ struct Expected {
 }
 
 impl Annotations {
-    pub(super) fn of(log: &str, is_whole: bool) -> Self {
-        Self { log: log.to_owned(), is_whole, expected: Vec::new() }
+    pub(super) fn of(log: &str, is_whole: bool, last: u64) -> Self {
+        Self { log: log.to_owned(), is_whole, last, expected: Vec::new() }
     }
 
     /// A record that has a row.
@@ -56,7 +58,9 @@ impl Annotations {
         let mut is_told = false;
         let held = loop {
             // Without a table nobody was ever asked.
-            let Some(held) = runtime.block_on(annotated(place, &self.log))? else { return Ok(()) };
+            let Some(held) = runtime.block_on(annotated(place, &self.log, self.last))? else {
+                return Ok(());
+            };
             let has_all = self.expected.iter().all(|one| held.contains(&one.row_id));
             if has_all || began.elapsed() >= wait {
                 break held;

@@ -344,7 +344,7 @@ impl Journal<'_> {
         let known = self.known(positions).unwrap_or_else(Position::begin);
         let mut source = begin(position)?;
         let mut first = position.shipped + 1;
-        let mut annotations = Annotations::of(&origin, oldest == 1);
+        let mut annotations = Annotations::of(&origin, oldest == 1, known.shipped);
         loop {
             source.read(ROWS_MAX)?;
             let mut is_end = true;

@@ -85,21 +85,24 @@ impl Place {
     }
 }
 
-/// The ids of the rows of `log` that have a verdict; none: no policy service was ever configured.
+/// The ids of the rows of `log`, up to that of record `last`, that have a verdict; none: no policy service was ever
+/// configured.
 ///
 /// # Errors
 /// [`DatabaseError`].
 pub async fn annotated(
     place: &Place,
     log: &str,
+    last: u64,
 ) -> Result<Option<BTreeSet<String>>, DatabaseError> {
     let client = place.connect().await?;
     let table = place.annotations();
     if !place.is_there(&client, &table).await? {
         return Ok(None);
     }
-    let sql = format!("SELECT row_id FROM {table} WHERE log = $1");
-    let rows = place.within(client.query(&sql, &[&log])).await?;
+    let sql = format!("SELECT row_id FROM {table} WHERE log = $1 AND seq <= $2");
+    let last = i64::try_from(last).unwrap_or(i64::MAX);
+    let rows = place.within(client.query(&sql, &[&log, &last])).await?;
     let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     Ok(Some(ids))
 }
