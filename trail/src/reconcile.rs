@@ -155,12 +155,6 @@ impl Rows {
         }
     }
 
-    /// What the trail itself named as gone before it was shipped.
-    #[must_use]
-    pub fn named_gaps(&self) -> &[(String, u64, u64)] {
-        &self.gaps
-    }
-
     /// The end: what is left is of no record of these logs, or of one before the oldest that is there.
     pub fn finish(self, logs: &[(String, u64)], found: &mut Found) {
         for subject in &self.twice {

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use crate::archive::events::Events;
 use crate::archive::ship::Archiving;
 use crate::check::Parts;
+use crate::event::Owner;
 use crate::fleet::Agent;
 use crate::metrics::{Metrics, Sink};
 use crate::notify::{Deliveries, Notifying};
@@ -74,6 +75,10 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
     let mut sinks = vec![Sink::Postgres];
     sinks.extend(parts.config.archive.as_ref().map(|_| Sink::Archive));
     let metrics = Metrics::new(&sinks, parts.config.journals.iter().map(|(owner, _)| *owner));
+    if parts.config.archive.as_ref().is_some_and(|archive| archive.per_event) {
+        // Its series are there before it first succeeds or fails: only the emergency signer has such objects.
+        metrics.update(Sink::ArchiveEvents, Owner::Signer, |_| {});
+    }
     let listens = listener.local_addr()?.to_string();
     log.info("serving", json!({"metrics": listens, "signer_kid": parts.kid}));
     let gauges = Gauges::default();

@@ -79,12 +79,20 @@ impl Shipping {
                 }
                 Err(error) => error,
             };
-            if failed.is_final() && !has_begun {
+            if failed.is_final() && !has_begun && self.must_end(&failed) {
                 return failed;
             }
             self.failed(&failed);
             sleep(back_off.next()).await;
         }
+    }
+
+    /// Whether that ends the process. A database that forgets does. Whatever else is wrong with it keeps neither the
+    /// archive nor a notification back.
+    fn must_end(&self, failed: &DatabaseError) -> bool {
+        let config = &self.parts.config;
+        let is_alone = config.archive.is_none() && config.notify.webhooks.is_empty();
+        is_alone || matches!(failed, DatabaseError::Forgets { .. })
     }
 
     /// Ships in one session, until it fails.

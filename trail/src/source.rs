@@ -85,6 +85,9 @@ pub struct Write {
     pub at: String,
 }
 
+/// Writes that wait in memory at most, most of which have no row: a journal may be weeks ahead of its sink.
+const WRITES_MAX: usize = 100_000;
+
 /// What is made of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Makes {
@@ -113,6 +116,8 @@ pub struct Source {
     lines: Vec<String>,
     opened_at: Option<String>,
     ready: VecDeque<Write>,
+    /// Rows and lines in `ready`.
+    rows: usize,
     /// The checkpoint that the position is.
     taken: Option<SignedCheckpoint>,
     /// The newest checkpoint that was read.
@@ -161,6 +166,7 @@ impl Source {
             lines: Vec::new(),
             opened_at: None,
             ready: VecDeque::new(),
+            rows: 0,
             taken: None,
             newest: None,
             durable: 0,
@@ -189,13 +195,13 @@ impl Source {
         Ok(walk.header().map_or(TreeHash::empty(), |header| header.before().root))
     }
 
-    /// Reads on until there are `rows_max` rows or lines, or to the end.
+    /// Reads on until there are `rows_max` rows or lines or so many writes as may wait, or to the end.
     ///
     /// # Errors
     /// [`SourceError`].
     pub fn read(&mut self, rows_max: usize) -> Result<(), SourceError> {
         let mut looked_again = false;
-        while self.rows() < rows_max {
+        while self.rows < rows_max && self.ready.len() < WRITES_MAX {
             match self.walk.step()? {
                 Way::Record(place) => self.record(place)?,
                 Way::Sealed(seal) => self.sealed(seal)?,
@@ -258,6 +264,7 @@ impl Source {
     pub fn take_write(&mut self) -> Option<Write> {
         let may = |write: &mut Write| write.size() <= self.durable;
         let write = self.ready.pop_front_if(may)?;
+        self.rows -= write.rows();
         let said = *write.checkpoint.checkpoint();
         self.position = Position { shipped: said.size, root: said.root, ..self.position };
         Some(write)
@@ -266,13 +273,10 @@ impl Source {
     /// The sink holds everything up to `position`.
     pub fn shipped(&mut self, position: Position) {
         while let Some(write) = self.ready.pop_front_if(|write| write.size() <= position.shipped) {
+            self.rows -= write.rows();
             self.taken = Some(write.checkpoint);
         }
         self.position = position;
-    }
-
-    fn rows(&self) -> usize {
-        self.ready.iter().map(|write| write.events.len() + write.lines.len()).sum()
     }
 
     fn record(&mut self, place: Place) -> Result<(), SourceError> {
@@ -339,7 +343,9 @@ impl Source {
         } else if head.size > self.position.shipped {
             let at = self.opened_at.take().unwrap_or_default();
             let lines = std::mem::take(&mut self.lines);
-            self.ready.push_back(Write { events, lines, checkpoint, at });
+            let write = Write { events, lines, checkpoint, at };
+            self.rows += write.rows();
+            self.ready.push_back(write);
         }
         Ok(())
     }
@@ -374,6 +380,10 @@ impl Source {
 }
 
 impl Write {
+    fn rows(&self) -> usize {
+        self.events.len() + self.lines.len()
+    }
+
     /// The newest record that it has.
     #[must_use]
     pub fn size(&self) -> u64 {

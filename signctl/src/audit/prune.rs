@@ -62,7 +62,7 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
         .collect();
     lines.push(match (prunable.len(), flags.remove) {
         (0, _) => format!(
-            "nothing to remove: the database holds up to record {covered}, and {keep} segments stay"
+            "nothing to remove: what the sinks hold ends with record {covered}, and {keep} segments stay"
         ),
         (count, true) => format!("removed: {}", text::counted(count, "segment")),
         (count, false) => {
