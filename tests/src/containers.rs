@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use nix::sys::statvfs::{FsFlags, statvfs};
+
 use crate::programs::{ours, repository, system};
 use crate::scratch::Scratch;
 
@@ -31,6 +33,23 @@ volume_path = "HERE/volumes"
 "#;
 const STORAGE: &str =
     "[storage]\ndriver = \"vfs\"\ngraphroot = \"HERE/graph\"\nrunroot = \"HERE/run\"\n";
+
+/// For a shell in a mount namespace of its own: what version 1 of cgroups is mounted on becomes its own too. All
+/// of a machine shares that directory otherwise, and who makes it read-only, as a systemd does, does so for all. `$CGROUPS` is
+/// an empty directory.
+pub const OWN_CGROUPS: &str = r#"
+if [ "$(stat -f -c %T /sys/fs/cgroup)" = tmpfs ]; then
+  mount -t tmpfs -o mode=755 tmpfs "$CGROUPS"
+  for one in /sys/fs/cgroup/*/; do
+    # A directory of no hierarchy is somebody's leftover.
+    mountpoint --quiet "$one" || continue
+    here="$CGROUPS/$(basename "$one")"
+    mkdir "$here"
+    mount --bind "$one" "$here"
+  done
+  mount --rbind "$CGROUPS" /sys/fs/cgroup
+fi
+"#;
 
 impl Default for Engine {
     fn default() -> Self {
@@ -62,7 +81,17 @@ impl Engine {
     /// `podman`, which says nothing of a machine without systemd.
     #[must_use]
     pub fn podman(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command("podman");
+        let mut command = if is_read_only("/sys/fs/cgroup") {
+            let mut command = self.command("unshare");
+            command.args(["--mount", "--propagation", "slave", "bash", "-c"]);
+            command.arg(format!("set -e\n{OWN_CGROUPS}\nexec podman \"$@\"")).arg("podman");
+            let own = self.scratch.path("cgroups");
+            fs::create_dir_all(&own).unwrap();
+            command.env("CGROUPS", own);
+            command
+        } else {
+            self.command("podman")
+        };
         command.args(["--log-level", "fatal"]).args(arguments);
         command
     }
@@ -121,6 +150,11 @@ impl Engine {
         assert!(built.status.success() && !said.contains("HEALTHCHECK is not"), "{said}");
         root
     }
+}
+
+/// Whether nothing can be made in a directory, also by root.
+fn is_read_only(directory: &str) -> bool {
+    statvfs(directory).is_ok_and(|it| it.flags().contains(FsFlags::ST_RDONLY))
 }
 
 impl Drop for Engine {

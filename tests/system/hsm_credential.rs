@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
+use system_tests::containers::OWN_CGROUPS;
 use system_tests::programs::{ours, system};
 use system_tests::softhsm::PIN;
 use system_tests::{Key, Kind, ProxyBuilder, Scratch, SoftHsm, World};
@@ -147,7 +148,8 @@ for program in signing-proxy pkcs11-worker; do
   : >/run/$program
   mount --bind "$BUILT/$program" /run/$program
 done
-mkdir -p /run/systemd/system
+mkdir -p /run/systemd/system "$CGROUPS"
+OWN_CGROUPS
 cp "$UNIT" /run/systemd/system/proxy.service
 : >"$LOG"
 tail --follow=name "$LOG" &
@@ -186,7 +188,8 @@ async fn a_real_systemd_hands_the_pin_over_plain_and_encrypted() {
         );
         let mut boot = system("unshare");
         boot.args(["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--cgroup"]);
-        boot.args(["--uts", "--ipc", "bash", "-c", BOOT]);
+        boot.args(["--uts", "--ipc", "bash", "-c", &BOOT.replace("OWN_CGROUPS", OWN_CGROUPS)]);
+        boot.env("CGROUPS", "/run/cgroups");
         boot.env("UNIT", world.scratch.write("proxy.service", unit)).env("LOG", path("log"));
         boot.env("BUILT", ours("signing-proxy").parent().unwrap());
         boot.env("PIN_FILE", path("secret/pin")).env("SEALED", path("secret/sealed"));
