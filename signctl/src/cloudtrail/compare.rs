@@ -144,7 +144,7 @@ impl Compare {
             |found| {
                 let rest = match found {
                     Found::Group(calls, events) => work.group(calls, events),
-                    Found::More(event) => Paired { events: vec![event], ..Paired::default() },
+                    Found::More(event) => Paired { events: vec![*event], ..Paired::default() },
                 };
                 for call in rest.calls {
                     if call.request_id.is_empty() {
@@ -390,7 +390,7 @@ enum Found {
     /// Calls, and records of KMS's log, that may be of each other.
     Group(Vec<Call>, Vec<Event>),
     /// A record above the limit of its group.
-    More(Event),
+    More(Box<Event>),
 }
 
 /// Goes through entries of which those with the same beginning are together. `ends` says where it ends.
@@ -419,7 +419,7 @@ fn groups(
         } else if events.len() < GROUP_MAX {
             events.push(read(what)?);
         } else {
-            found(Found::More(read(what)?))?;
+            found(Found::More(Box::new(read(what)?)))?;
         }
     }
     found(Found::Group(calls, events))

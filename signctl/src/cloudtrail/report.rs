@@ -236,8 +236,10 @@ impl Report {
         });
         let unrecorded = self.unrecorded.iter().map(|(record, found)| {
             let mut found = found.to_json();
-            found["by"] = json!(record);
-            found["explained"] = json!(self.explained.contains(record));
+            if let Some(found) = found.as_object_mut() {
+                found.insert("by".to_owned(), json!(record));
+                found.insert("explained".to_owned(), json!(self.explained.contains(record)));
+            }
             found
         });
         let refused = self.refused.iter().map(|((is_ours, who, code), refused)| {
