@@ -1,6 +1,13 @@
 //! KMS's own log against journals that are made up from a printed seed: each kind of finding, mixtures of them, and a
 //! million calls within a bound of memory.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and says its seed"
+)]
+
 mod world;
 
 use std::collections::BTreeMap;

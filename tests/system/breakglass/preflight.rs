@@ -1,7 +1,7 @@
 //! `signctl breakglass preflight` and `unlock --check`: what would fail in an outage is found before it, and
 //! neither arms anything.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
@@ -35,7 +35,7 @@ impl<'s> Ground<'s> {
     }
 
     /// The words for a registry and more flags.
-    fn words(&self, registry: &PathBuf, more: &[&str]) -> Vec<String> {
+    fn words(&self, registry: &Path, more: &[&str]) -> Vec<String> {
         let path = |path: PathBuf| path.display().to_string();
         let mut words: Vec<String> =
             ["--json", "breakglass", "preflight", "--operator-socket"].map(str::to_owned).into();
@@ -45,7 +45,7 @@ impl<'s> Ground<'s> {
             path(self.signer.builder.path("breakglass-signer.toml")),
         ]);
         words.extend(["--signer-journal".to_owned(), path(self.signer.builder.journal())]);
-        words.extend(["--signers".to_owned(), path(registry.clone())]);
+        words.extend(["--signers".to_owned(), registry.display().to_string()]);
         words.extend(more.iter().map(ToString::to_string));
         words
     }

@@ -302,8 +302,9 @@ impl Site {
     pub(super) async fn serving(&self, container: &str, key: &str) -> String {
         eventually(&format!("{container} serves"), || {
             let logs = self.logs(container);
-            let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            let newest = lines.filter(|line| line["message"] == "serving").last();
+            let mut lines =
+                logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let newest = lines.rfind(|line| line["message"] == "serving");
             let found = newest.and_then(|line| Some(line[key].as_str()?.to_owned()));
             std::future::ready(found)
         })
