@@ -186,7 +186,7 @@ fn certificates_and_lists_that_are_soon_or_already_over_are_noted() {
     world.scratch.write("proxy/server.pem", early.certificate_pem);
     world.scratch.write("proxy/server.key", early.key_pem);
     let notes = notes(&config);
-    assert!(notes.iter().any(|note| note.contains("server.pem is valid from")), "{notes:#?}");
+    assert!(notes.iter().any(|note| note.contains("server.pem is valid only from")), "{notes:#?}");
 }
 
 #[test]

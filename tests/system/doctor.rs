@@ -186,7 +186,7 @@ async fn what_is_wrong_with_a_token_is_named_with_what_to_do() {
     eventually("the token is missed", || async {
         let (_, report) = doctor(&proxy);
         let (state, detail) = of(&report, "key");
-        let words = ["insert it or correct the label", "look at the token, at its library's"];
+        let words = ["insert it or correct the label", "look at the token, at the configuration"];
         let is_said = words.iter().all(|words| detail.contains(words));
         (state == "failed" && is_said).then_some(())
     })

@@ -61,7 +61,7 @@ Look:
   curl -s http://{metrics}/health
   curl -s http://{metrics}/metrics
   {signctl} --socket {dir}/run/admin.sock status
-  {signctl} --socket {dir}/run/admin.sock watch
+Or look at it live, in a second terminal: {signctl} --socket {dir}/run/admin.sock watch
 
 Look at what was recorded, and check all of it (with --follow, tail goes on):
   {signctl} audit tail --journal {dir}/journal

@@ -163,7 +163,7 @@ fn an_authority_that_admits_nobody_or_not_for_long_is_noted() {
         (
             "not valid yet",
             Pki::made("x", |params| params.not_before = now + DAY).ca_pem,
-            &["is valid from"],
+            &["is valid only from"],
         ),
         ("soon", until(now + DAY * 9, "x").ca_pem, &["days from now: its clients are refused"]),
         ("soon", until(now + Duration::MINUTE, "x").ca_pem, &["less than an hour from now"]),

@@ -79,7 +79,7 @@ async fn a_destruction_that_fails_leaves_the_key_revoked_and_says_so() {
     std::fs::create_dir(&key).unwrap();
     let (code, said) = destroy(&proxy, EMERGENCY_KID, file.to_str().unwrap());
     assert!(code == 1 && said.contains("emergency IS revoked in"), "{said}");
-    assert!(said.contains("run the same again"), "{said}");
+    assert!(said.contains("run the same command again"), "{said}");
     assert!(std::fs::read_to_string(&file).unwrap().contains("revokedAt"));
 }
 
