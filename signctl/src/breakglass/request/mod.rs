@@ -125,8 +125,7 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
         draft.expires_at
     )];
     lines.extend(notes(&draft, &known, now).into_iter().map(|note| format!("note: {note}")));
-    lines
-        .push("A different person signs these exact bytes for each role:".to_owned());
+    lines.push("A different person signs these exact bytes for each role:".to_owned());
     lines.extend(roles.iter().map(|role| {
         format!(
             "  {role}: signctl breakglass approve {file} --key KEY   # writes {file}.{}.sig",
