@@ -47,7 +47,7 @@ pub fn decide_by(
     )
 }
 
-/// Reads an answer. None: there is none.
+/// Reads an answer. None: there is no answer.
 ///
 /// # Errors
 /// If it cannot be read, or is not what was written.

@@ -212,7 +212,7 @@ impl Refused {
     }
 }
 
-/// Decides. `answer` is what the sinks said; an error: why there is none.
+/// Decides. `answer` is what the sinks said; an error: why there is no answer.
 #[must_use]
 pub fn decide(
     found: Found,

@@ -36,7 +36,7 @@ async fn it_shows_an_open_gate_freezes_for_a_typed_reason_and_says_when_the_prox
     assert_eq!(screen.trim_end().lines().last(), Some("f freeze · q leave"), "{screen}");
     terminal.shows("probing -> open").await;
 
-    // Escape leaves, and an empty reason is none.
+    // Escape leaves, and an empty reason does not count.
     terminal.press(&["f"]);
     terminal.shows("FREEZE stops all signing at once.").await;
     terminal.press(&["Enter"]);

@@ -97,7 +97,7 @@ fn compared(known: &Known) -> anyhow::Result<&Who> {
     }
 }
 
-/// Asks. Whatever is not a whole `yes` is none.
+/// Asks. Only a whole `yes` counts as one.
 fn is_yes(document: &Document) -> anyhow::Result<bool> {
     let request = &document.request;
     out::say(&format!(
@@ -212,7 +212,7 @@ fn write(file: &Path, armored: &[u8]) -> anyhow::Result<()> {
         OpenOptions::new().write(true).create_new(true).mode(0o644).open(file).with_context(no)?;
     let written = out.write_all(armored).and_then(|()| out.sync_all());
     if written.is_err() {
-        // Half an approval is none.
+        // Half an approval does not count.
         let _ = fs::remove_file(file);
     }
     written.with_context(no)

@@ -206,7 +206,7 @@ fn who(identity: Option<&Value>) -> (String, String) {
     (clip(principal), clip(issuer))
 }
 
-/// An id as our records have it: cut at 64 characters. What has other characters is none.
+/// An id as our records have it: cut at 64 characters. Text with other characters is no id.
 fn plain(id: &str) -> String {
     UpstreamRequestId::read(id).map(|id| id.as_str().to_owned()).unwrap_or_default()
 }

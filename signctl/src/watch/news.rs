@@ -13,7 +13,7 @@ use crate::show;
 
 /// How often the status is asked for.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
-/// A status that does not come within this is none.
+/// A status that takes longer does not count.
 const STATUS_WITHIN: Duration = Duration::from_secs(3);
 /// How long a question for events waits at the proxy, in seconds.
 const EVENTS_WAIT_S: u64 = 20;

@@ -117,7 +117,7 @@ impl SignedBatch {
     }
 }
 
-/// The proof of a batch signer's key, read and verified whole. None: it is none.
+/// The proof of a batch signer's key, read and verified whole. None: it is no proof.
 pub(crate) fn verify(
     signer: &Signer,
     name: &KeyName,

@@ -134,7 +134,7 @@ async fn what_fails_on_the_way_is_said_and_the_same_command_goes_on() {
     assert!(code == 1 && said.contains("--out /nowhere/out.json"), "{said}");
     let (code, said) = register(&proxy, &public, &registry, &out, &ours);
     assert!(code == 0 && out.exists(), "{said}");
-    // An entry of another purpose is none of an emergency key.
+    // An entry of another purpose does not register an emergency key.
     let entry = json!({"signer_kid": "k", "algorithm": "ed25519", "purpose": "audit",
                        "public_key_pem": std::fs::read_to_string(&other).unwrap()});
     let entry = site.world.scratch.write("entry.json", entry.to_string());

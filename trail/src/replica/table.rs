@@ -31,7 +31,7 @@ pub(super) struct Row {
 pub(super) struct Counted {
     /// Volumes that were found empty, and are still refused.
     pub(super) refused: i64,
-    /// When the newest replica was registered, in seconds; none: there is none.
+    /// When the newest replica was registered, in seconds; none: no replica was registered.
     pub(super) newest: Option<f64>,
 }
 

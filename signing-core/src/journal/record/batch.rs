@@ -38,7 +38,7 @@ impl BatchLeaf {
         }
     }
 
-    /// Reads it out of a record. None: it is none.
+    /// Reads it out of a record. None: the record has no such leaf.
     #[must_use]
     pub fn parse(value: &Value) -> Option<Self> {
         let text = |name: &str| Some(value.get(name)?.as_str()?.to_owned());
@@ -53,7 +53,7 @@ impl BatchLeaf {
         (leaf.index < leaf.size).then_some(leaf)
     }
 
-    /// What the batch's key was given to sign. None: the root is none.
+    /// What the batch's key was given to sign. None: the root has another form.
     #[must_use]
     pub fn note_to_be_signed(&self, key: &PublicKey) -> Option<ToBeSigned> {
         let root = STANDARD.encode(hex::decode(&self.root).ok()?);
