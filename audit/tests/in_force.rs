@@ -7,7 +7,7 @@ use std::fs;
 use audit::scan::segments;
 use signing_core::journal::{Gate, InForce, Record, Unfreeze, Unseal};
 
-use filled::fill_segments;
+use filled::{fill_segments, note};
 use support::{Scratch, open, small_journal, start};
 
 mod filled;
@@ -32,8 +32,8 @@ fn i7_a_freeze_and_a_seal_of_a_segment_that_was_moved_away_are_in_force() {
         Record::Freeze(signing_core::journal::Freeze { by: "a", id: None, reason: "INC-1" });
     let (detail, from, signer_kid, to) = ("doubt", "open", "k", "sealed");
     let seal = Record::Gate(Gate { detail, from, signer_kid, to, upstream: None });
-    journal.note(&freeze).unwrap();
-    journal.note(&seal).unwrap();
+    note(&journal, &freeze);
+    note(&journal, &seal);
     fill_segments(&journal, &scratch.0, 4);
     journal.stop("the test").unwrap();
     for old in &segments(&scratch.0).unwrap()[..3] {
@@ -44,19 +44,14 @@ fn i7_a_freeze_and_a_seal_of_a_segment_that_was_moved_away_are_in_force() {
     let in_force = opened.in_force().clone();
     let journal = support::start_with(opened, &in_force);
     assert_eq!(in_force.seals.values().next().unwrap().detail, "doubt");
-    journal
-        .note(&Record::Unfreeze(Unfreeze {
-            by: "b",
-            frozen_by: "a",
-            frozen_for: "INC-1",
-            frozen_id: None,
-            reason: "over",
-        }))
-        .unwrap();
+    let (by, reason) = ("b", "over");
+    let (frozen_by, frozen_for, frozen_id) = ("a", "INC-1", None);
+    let unfreeze = Unfreeze { by, frozen_by, frozen_for, frozen_id, reason };
+    note(&journal, &Record::Unfreeze(unfreeze));
     fill_segments(&journal, &scratch.0, 2);
-    let (by, sealed_for) = ("b", "doubt");
+    let sealed_for = "doubt";
     let unseal = Unseal { by, reason: "r", sealed_for, signer_kid: Some("k") };
-    journal.note(&Record::Unseal(unseal)).unwrap();
+    note(&journal, &Record::Unseal(unseal));
     journal.stop("the test").unwrap();
     assert_eq!(found(&scratch), (None, 0));
 }

@@ -1,6 +1,7 @@
 //! A journal of several segments.
 
 use std::path::Path;
+use std::thread;
 
 use audit::scan::segments;
 use audit::{Journal, Trouble};
@@ -10,9 +11,16 @@ use signing_core::journal::{Record, Reload};
 pub(crate) fn fill_segments(journal: &Journal, path: &Path, count: usize) {
     let by = "x".repeat(8 * 1024);
     while segments(path).unwrap().len() < count {
-        match journal.note(&Record::Reload(Reload { by: &by, generation: 1, registry_sha256: "" }))
-        {
-            Ok(()) | Err(Trouble::Stalled(_)) => {}
+        note(journal, &Record::Reload(Reload { by: &by, generation: 1, registry_sha256: "" }));
+    }
+}
+
+/// Writes one record, which may have to wait for a segment that is being prepared.
+pub(crate) fn note(journal: &Journal, record: &Record<'_>) {
+    loop {
+        match journal.note(record) {
+            Ok(()) => return,
+            Err(Trouble::Stalled(_)) => thread::yield_now(),
             Err(trouble) => panic!("{trouble}"),
         }
     }
