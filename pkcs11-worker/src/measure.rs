@@ -3,12 +3,13 @@
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use signing_core::key::SIGNATURE_MAX_BYTES;
-use signing_core::worker::{Call, Start};
+use signing_core::worker::{Call, FileIdentity, Leave, Start};
 use signing_core::{Algorithm, json};
 
 use crate::sign::sign;
@@ -25,7 +26,8 @@ pub(crate) fn measure(start: &str, time: Duration) -> Result<(), Box<dyn Error +
     let start: Start = json::from_file(&std::fs::read(start)?)?;
     let algorithm =
         Algorithm::parse(&start.algorithm).ok_or_else(|| invalid("no such algorithm"))?;
-    let token = Token::open(&start, &mut Alone).map_err(io::Error::from)?;
+    let token = Token::open(&start, &mut Alone { pin_file: Path::new(&start.pin_file) })
+        .map_err(io::Error::from)?;
     let sessions: Result<Vec<_>, _> = (0..start.threads.max(1)).map(|_| token.session()).collect();
     let sessions = sessions.map_err(io::Error::from)?;
     let call = Call { id: 0, algorithm, input: vec![7; algorithm.digest_hash().digest_bytes()] };
@@ -61,11 +63,14 @@ pub(crate) fn measure(start: &str, time: Duration) -> Result<(), Box<dyn Error +
 }
 
 /// No proxy is there, and no other worker.
-struct Alone;
+struct Alone<'a> {
+    pin_file: &'a Path,
+}
 
-impl Proxy for Alone {
-    fn may_log_in(&mut self) -> io::Result<()> {
-        Ok(())
+impl Proxy for Alone<'_> {
+    fn may_log_in(&mut self) -> io::Result<Leave> {
+        let metadata = std::fs::metadata(self.pin_file).ok();
+        Ok(Leave { pin_file: metadata.as_ref().map(FileIdentity::of) })
     }
 
     fn logged_in(&mut self) -> io::Result<()> {

@@ -9,7 +9,7 @@ use cryptoki::session::Session;
 use signing_core::evidence::Fault;
 use signing_core::json;
 use signing_core::worker::{
-    Answered, Call, FRAME_MAX_BYTES, Failure, Start, Started, receive, send,
+    Answered, Call, FRAME_MAX_BYTES, Failure, Leave, Start, Started, receive, send,
 };
 
 use crate::key::Key;
@@ -56,10 +56,11 @@ struct Asked<'a> {
 }
 
 impl Proxy for Asked<'_> {
-    fn may_log_in(&mut self) -> io::Result<()> {
+    fn may_log_in(&mut self) -> io::Result<Leave> {
         say(self.socket, &Started::LogsIn)?;
-        // Whatever comes is the leave: a proxy that refuses hangs up.
-        receive(self.input)?.map(drop).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        // A proxy that refuses hangs up.
+        let leave = receive(self.input)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        json::from_slice(&leave).map_err(io::Error::other)
     }
 
     fn logged_in(&mut self) -> io::Result<()> {

@@ -9,7 +9,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use signing_core::Algorithm;
 use signing_core::evidence::Fault;
-use signing_core::worker::{Login, Start, printable};
+use signing_core::worker::{Leave, Login, Start, printable};
 
 use crate::key::{self, Key};
 use crate::trouble::Trouble;
@@ -17,8 +17,8 @@ use crate::{fault, pin, slots};
 
 /// Who is asked before a login, and told of it: a token counts wrong PINs, whoever brings them.
 pub(crate) trait Proxy {
-    /// Waits until no other worker logs in.
-    fn may_log_in(&mut self) -> io::Result<()>;
+    /// Waits until no other worker logs in, and hears which PIN may be brought.
+    fn may_log_in(&mut self) -> io::Result<Leave>;
 
     /// The token let us in.
     fn logged_in(&mut self) -> io::Result<()>;
@@ -64,8 +64,8 @@ impl Token {
             .get_token_info(slot)
             .map_err(|error| Trouble::new("the token does not say what it is", &error))?;
         if info.login_required() {
-            proxy.may_log_in().map_err(Trouble::proxy)?;
-            log_in(&library, &keeper, &info, Path::new(&start.pin_file))?;
+            let leave = proxy.may_log_in().map_err(Trouble::proxy)?;
+            log_in(&library, &keeper, &info, Path::new(&start.pin_file), leave)?;
             proxy.logged_in().map_err(Trouble::proxy)?;
         }
         let key = key::find(&keeper, start, algorithm)?;
@@ -86,6 +86,7 @@ fn log_in(
     session: &Session,
     info: &TokenInfo,
     pin_file: &Path,
+    leave: Leave,
 ) -> Result<(), Trouble> {
     let refused = |detail: &str| {
         let detail = detail.to_owned();
@@ -103,7 +104,7 @@ fn log_in(
     if !info.user_pin_initialized() {
         return refused("the token's user has no PIN yet; have its security officer set one");
     }
-    let pin = pin::read(pin_file)?;
+    let pin = pin::read(pin_file, leave)?;
     match session.login(UserType::User, Some(&pin)) {
         Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
         Err(error) => Err(not_let_in(library, session, info, &error)),

@@ -4,7 +4,7 @@
 //! ```text
 //! proxy   -> Start (JSON)                    once
 //! worker  -> Started (JSON): LogsIn          before a login, which waits for
-//! proxy   -> nothing (0 bytes)               the leave to log in
+//! proxy   -> Leave (JSON)                    the leave to log in
 //! worker  -> Started (JSON): LoggedIn        if it was let in
 //! worker  -> Started (JSON): Ready or Failed once
 //! proxy   -> id (8 bytes) algorithm (1) input        again and again, without waiting
@@ -15,7 +15,9 @@
 //! The worker runs a vendor's code: nothing that it says is believed. A signature is
 //! verified like any other, and a frame that is none ends the worker.
 
+use std::fs::Metadata;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +59,40 @@ pub struct Start {
     pub threads: usize,
     /// The registered algorithm, by its name; an RSA key serves all of its kind.
     pub algorithm: String,
+}
+
+/// The leave to log in, with the one PIN that the proxy answers for. What a token refused is brought
+/// again only from another file, so the worker logs in with what it reads from this one or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leave {
+    /// The PIN's file as the proxy saw it; none if it was not there.
+    pub pin_file: Option<FileIdentity>,
+}
+
+/// What tells whether a file was written again: its place, size and time, never its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified_s: i64,
+    modified_ns: i64,
+}
+
+impl FileIdentity {
+    /// Of the file that this was asked of.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified_s: metadata.mtime(),
+            modified_ns: metadata.mtime_nsec(),
+        }
+    }
 }
 
 /// How the start goes.

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use signing_core::Moment;
+use signing_core::worker::{FileIdentity, Leave};
 
 use super::super::UpstreamError;
 
@@ -43,33 +44,16 @@ struct Logins {
 
 #[derive(Debug)]
 struct Failed {
-    with: Option<Identity>,
+    with: Option<FileIdentity>,
     error: UpstreamError,
     /// The next attempt with the same file; none: only with another one.
     next: Option<Moment>,
     doubtful: usize,
 }
 
-/// What tells whether a file was written again: its place, size and time. Its words are the
-/// worker's business alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: SystemTime,
-}
-
 /// Of that file; none while it is not there.
-pub(super) fn identity(file: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(file).ok()?;
-    Some(Identity {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        bytes: metadata.len(),
-        modified: metadata.modified().ok()?,
-    })
+pub(super) fn identity(file: &Path) -> Option<FileIdentity> {
+    Some(FileIdentity::of(&std::fs::metadata(file).ok()?))
 }
 
 /// What a login came to, if it failed.
@@ -86,7 +70,7 @@ pub(super) enum Fails {
 pub(super) struct NotNow {
     pub(super) error: UpstreamError,
     /// With this file of the PIN.
-    pub(super) with: Option<Identity>,
+    pub(super) with: Option<FileIdentity>,
     /// Until then; none: until the file is another one.
     pub(super) until: Option<Moment>,
 }
@@ -98,7 +82,7 @@ pub(super) struct Turn<'l> {
     token: Token,
     number: u64,
     pin_file: PathBuf,
-    with: Option<Identity>,
+    with: Option<FileIdentity>,
 }
 
 impl Ledger {
@@ -131,7 +115,7 @@ impl Ledger {
             let waited = self.changed.wait_timeout(tokens, LOOK_EVERY);
             tokens = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        // Looked at before the worker reads the file: a change in between is another chance.
+        // The worker brings the PIN of this very file or none: a change in between is another chance.
         let with = identity(pin_file);
         let logins = tokens.entry(token.clone()).or_default();
         if let Some(not_now) = logins.refused(pin_file, with, now()) {
@@ -154,7 +138,7 @@ impl Logins {
         self.under_way.is_some_and(|(_, since)| now.since(since) < TURN_MAX)
     }
 
-    fn refused(&self, pin_file: &Path, with: Option<Identity>, now: Moment) -> Option<NotNow> {
+    fn refused(&self, pin_file: &Path, with: Option<FileIdentity>, now: Moment) -> Option<NotNow> {
         let failed = self.failed.get(pin_file).filter(|failed| failed.with == with)?;
         let until = failed.next;
         let is_refused = until.is_none_or(|next| now < next);
@@ -163,6 +147,11 @@ impl Logins {
 }
 
 impl Turn<'_> {
+    /// What the worker is told: with which file it may log in.
+    pub(super) fn leave(&self) -> Leave {
+        Leave { pin_file: self.with }
+    }
+
     /// The token let it in.
     pub(super) fn succeeded(self) {
         if let Some(logins) = self.ledger.tokens().get_mut(&self.token) {

@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use host::clock::now;
 use signing_core::evidence::Fault;
-use signing_core::worker::Answered;
+use signing_core::worker::{Answered, FileIdentity};
 use signing_core::{Algorithm, Moment};
 
 use super::super::UpstreamError;
 use super::calls::{Calls, Took};
-use super::ledger::{Identity, Ledger, NotNow, identity};
+use super::ledger::{Ledger, NotNow, identity};
 use super::life::Life;
 use super::line::Line;
 use super::process::Process;
@@ -47,7 +47,7 @@ struct Ended {
 /// Until when, and with which file of the PIN, nobody logs in.
 #[derive(Clone, Copy, Debug)]
 struct Held {
-    with: Option<Identity>,
+    with: Option<FileIdentity>,
     /// None: until someone has acted.
     until: Option<Moment>,
 }

@@ -29,10 +29,11 @@ impl Supervisor {
             match self.heard(reader, began)? {
                 Started::LogsIn => {
                     let asked = now();
-                    turn = Some(self.turn()?);
+                    let leave = turn.insert(self.turn()?).leave();
                     // What others' logins took is not this worker's time.
                     began = began.after(now().since(asked));
-                    send(&mut socket, &[]).map_err(died)?;
+                    let leave = serde_json::to_vec(&leave).map_err(|error| died(error.into()))?;
+                    send(&mut socket, &leave).map_err(died)?;
                 }
                 Started::LoggedIn => {
                     if let Some(turn) = turn.take() {
