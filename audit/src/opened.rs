@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use signing_core::journal::{
     AuditKeys, Failed, Head, InForce, Layout, Outline, Record, Start, Told,
 };
-use signing_core::tree::{LogId, Recent};
+use signing_core::tree::{LogId, Recent, SignedCheckpoint};
 use tokio::sync::Notify;
 
 use crate::directory::Directory;
@@ -22,7 +22,7 @@ use crate::older::Progress;
 use crate::queue::Queue;
 use crate::recovery::{self, Claim, Found};
 use crate::segment::Segment;
-use crate::stated::Statement;
+use crate::stated::{Statement, stated};
 use crate::torn::Cut;
 use crate::writer::{IDLE, Since, Spared, Writer, prepare_segments};
 
@@ -66,7 +66,7 @@ impl From<AuditKey> for WriterKeys {
 impl Opened {
     /// Opens the journal in `path` and reads what is there; `registered` are the keys that may
     /// have signed its checkpoints. A torn write is cut, unless `known`, the newest head that is
-    /// known from elsewhere, says that it was on disk.
+    /// known from elsewhere, says that it was on disk, or the writer itself stated so while it was idle.
     ///
     /// # Errors
     /// [`OpenError`]. [`OpenError::Behind`]: it does not hold what is known: it is an older copy,
@@ -78,7 +78,12 @@ impl Opened {
         known: Claim,
     ) -> Result<Self, OpenError> {
         let directory = Directory::open(path)?;
-        let found = recovery::recover(&directory, registered, known)?;
+        // What an idle writer stated is known, too, without anything from elsewhere.
+        let stated = stated(path).map_err(OpenError::io(path))?;
+        let stated = stated.as_ref().map(SignedCheckpoint::checkpoint);
+        let stated = stated.map(|stated| (stated.log, Head::of(stated)));
+        let known = [known, stated];
+        let found = recovery::recover(&directory, registered, &known)?;
         let WriterKeys { key, previous } = keys;
         let signs = found.custody.key();
         if found.custody.was_replaced(key.id()) {
@@ -92,7 +97,7 @@ impl Opened {
             None => None,
         };
         let opened = Self { directory, found, key, previous };
-        known.map_or(Ok(()), |(log, head)| opened.holds(log, head))?;
+        known.iter().flatten().try_for_each(|(log, head)| opened.holds(*log, *head))?;
         Ok(opened)
     }
 

@@ -61,16 +61,17 @@ impl Found {
 /// What is known of a journal from elsewhere: how far it was on disk.
 pub(crate) type Claim = Option<(LogId, Head)>;
 
-/// Reads the journal in `directory`, and cuts a torn write, unless `claim` says that it was on
-/// disk.
+/// Reads the journal in `directory`, and cuts a torn write, unless one of `claims` says that it was
+/// on disk.
 pub(crate) fn recover(
     directory: &Directory,
     keys: &AuditKeys,
-    claim: Claim,
+    claims: &[Claim],
 ) -> Result<Found, OpenError> {
     let mut found = look(directory, keys)?;
-    let claimed = claim.filter(|(claimed, _)| *claimed == found.growing.log());
-    let claimed = claimed.map_or(0, |(_, head)| head.size);
+    let log = found.growing.log();
+    let of_this = claims.iter().flatten().filter(|(claimed, _)| *claimed == log);
+    let claimed = of_this.map(|(_, head)| head.size).max().unwrap_or(0);
     found.cut = torn::cut(&found.segment, &found.growing, found.end, claimed)?;
     Ok(found)
 }

@@ -13,13 +13,14 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use audit::scan::segments;
+use audit::verify::{Options, verify};
 use audit::{Journal, OpenError, Opened};
 use signing_core::journal::{AuditKeys, Failed, Freeze, Head, Intent, Record};
 use signing_core::tree::{LogId, TreeHash};
 
 use batch::Next;
 use places::places;
-use support::{Scratch, key, open, small_journal, start, writable};
+use support::{STATED, Scratch, key, open, small_journal, start, writable};
 
 #[path = "support/batch.rs"]
 mod batch;
@@ -128,6 +129,33 @@ fn what_is_known_from_elsewhere_to_have_been_on_disk_is_never_cut() {
     let otherwise = Head { root: TreeHash::empty(), ..head };
     let error = open_knowing(&scratch.0, log, otherwise).unwrap_err();
     assert!(matches!(error, OpenError::Behind { .. }), "{error}");
+}
+
+#[test]
+fn what_an_idle_writer_stated_to_be_on_disk_is_never_cut_and_missed_by_verify() {
+    let scratch = Scratch::new("stated");
+    let (end, _) = with_batch(&scratch.0, 1);
+    let segment = segments(&scratch.0).unwrap().remove(0).path;
+    // Its stop states all that is there.
+    start(open(&scratch.0).unwrap()).stop("the test").unwrap();
+    let whole = fs::read(&segment).unwrap();
+    let stated = fs::read(scratch.0.join(STATED)).unwrap();
+    // The end is gone, at the first byte of a write or inside it: alone, that looks like a crash.
+    for kept in [0, 2000] {
+        let mut cut = whole.clone();
+        cut[usize::try_from(end).unwrap() + kept..].fill(0);
+        fs::write(&segment, &cut).unwrap();
+        fs::write(scratch.0.join(STATED), &stated).unwrap();
+        let defect = verify(&scratch.0, &Options::default(), |_| ()).unwrap().defect.unwrap();
+        assert!(defect.what.contains("the writer's own statement"), "{defect}");
+        match (kept, open(&scratch.0).unwrap_err()) {
+            (0, OpenError::Behind { .. }) | (_, OpenError::Damaged { .. }) => {}
+            (_, error) => panic!("{kept}: {error}"),
+        }
+        assert_eq!(fs::read(&segment).unwrap(), cut, "{kept}: it was cut");
+        fs::remove_file(scratch.0.join(STATED)).unwrap();
+        assert_eq!(open(&scratch.0).unwrap().cut().is_some(), kept > 0);
+    }
 }
 
 #[test]

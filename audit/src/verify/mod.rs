@@ -20,6 +20,8 @@ use signing_core::Registry;
 use signing_core::journal::{Custody, Head, Leaf};
 use signing_core::tree::LogId;
 
+use crate::scan::segments;
+use crate::stated::{NAME as STATEMENT, stated};
 use crate::walk::{Defect, Stop, Torn, Walk, newest};
 use batch::{Batch, Checked};
 use clock::Follower;
@@ -125,9 +127,16 @@ pub fn verify(
     options: &Options<'_>,
     mut progress: impl FnMut(Progress),
 ) -> Result<Report, VerifyError> {
+    // Read first: what a live writer states later is no claim on what is read here.
+    let stated = whole(directory)?;
     let last = newest(directory)?.size;
     let newest_only = options.limit.map_or(1, |limit| last.saturating_sub(limit) + 1);
-    let wanted = options.heads.iter().map(|kept| kept.head.size);
+    let oldest =
+        segments(directory).map_err(unreadable(directory))?.first().map(|first| first.first_seq);
+    let stated = stated.filter(|stated| oldest.is_some_and(|oldest| stated.head.size >= oldest));
+    let heads: Vec<_> = options.heads.iter().cloned().chain(stated).collect();
+    let options = &Options { heads: &heads, ..*options };
+    let wanted = heads.iter().map(|kept| kept.head.size);
     let wanted = wanted.chain(options.receipt.map(|leaf| leaf.seq));
     let from = wanted.fold(newest_only, |from, seq| from.min(seq.max(1)));
     let walk = Walk::open(directory, from)?;
@@ -174,6 +183,21 @@ pub fn verify(
         _ => {}
     }
     Ok(report)
+}
+
+/// What the writer itself stated to be on disk, beside the segments: an end that is cut off at a
+/// write's first byte looks like the end of a journal, and in the middle of a write like a crash.
+fn whole(directory: &Path) -> Result<Option<KeptHead>, Stop> {
+    let stated = stated(directory).map_err(unreadable(directory))?;
+    Ok(stated.map(|stated| KeptHead {
+        whose: format!("the writer's own statement (the file {STATEMENT})"),
+        log: None,
+        head: Head::of(stated.checkpoint()),
+    }))
+}
+
+fn unreadable(directory: &Path) -> impl Fn(std::io::Error) -> Stop {
+    move |error| Stop::Directory { path: directory.to_owned(), error }
 }
 
 /// Runs the reader and the workers; `fold` gets what was checked in the order of the

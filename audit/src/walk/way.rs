@@ -68,7 +68,7 @@ pub enum Way {
     Torn(Torn),
 }
 
-/// A torn write, which is no defect: nobody was told of it.
+/// A torn write, which is no defect: nothing here says that it was on disk, so nobody was told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torn {
     /// The first record of which not all is there.
@@ -84,8 +84,8 @@ impl fmt::Display for Torn {
         let Self { record, file, at } = self;
         write!(
             f,
-            "a write was torn at record {record} in {} at byte {at}, before anyone was told of it: \
-             the next start cuts it and records that",
+            "the journal ends in the middle of a write, at record {record} in {} at byte {at}, as after a \
+             crash: the next start cuts that write and records the cut",
             file.display()
         )
     }
