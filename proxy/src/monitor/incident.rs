@@ -29,7 +29,10 @@ impl Writer {
                 let why = if incident == open.incident {
                     format!("the incident {name} is open already")
                 } else {
-                    format!("the incident {name} is open; end it first: signctl incident end")
+                    format!(
+                        "the incident {name} is open; go on under that name: signctl incident begin --id \
+                         {name}; or, if its leader agrees, end it first: signctl incident end"
+                    )
                 };
                 disk::tell(reply, Outcome::Nothing(why));
             }

@@ -212,7 +212,13 @@ fn report(
         format!("this SHA-256: {}", said_of("NOT RECORDED in the journal", recorded)),
     ]);
     let missing = bundle.parts.iter().filter_map(Part::missing);
-    lines.extend(missing.map(|(what, why)| format!("NOT CAPTURED: {what}: {why}")));
+    let missing: Vec<_> =
+        missing.map(|(what, why)| format!("NOT CAPTURED: {what}: {why}")).collect();
+    if !missing.is_empty() {
+        let again = "this bundle lacks what is not captured: set that right and run this command again, \
+                     with the same --id";
+        lines.extend(missing.into_iter().chain([again.to_owned()]));
+    }
     lines.push("next, by section of the runbook:".to_owned());
     lines.push(words::next(checklist));
     lines.join("\n")

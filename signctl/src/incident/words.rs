@@ -5,11 +5,15 @@ use signing_core::incident::{Item, State, left};
 
 use crate::show::{Said, noted, table};
 
+const NO_INCIDENT: &str =
+    "no incident is open; to begin one: signctl incident begin --id ID --reason TEXT";
+
 /// What is open, and the runbook over what is known.
 pub(super) fn status(incident: &Incident) -> Said {
-    let open = incident.open.as_ref().map_or_else(|| "no incident is open".to_owned(), headline);
+    // The runbook is about an incident: without one, its lines would ask for what nobody has to do.
+    let Some(open) = &incident.open else { return Said::done(NO_INCIDENT.to_owned()) };
     let is_good = left(&incident.checklist).next().is_none();
-    Said { words: format!("{open}\n{}", rows(&incident.checklist)), is_good }
+    Said { words: format!("{}\n{}", headline(open), rows(&incident.checklist)), is_good }
 }
 
 /// That it ended, or what is left.
@@ -86,6 +90,8 @@ mod tests {
             )
         );
         assert!(status(&incident(State::Ask)).is_good);
+        let said = status(&Incident { open: None, ..incident(State::Open) });
+        assert_eq!((said.words.as_str(), said.is_good), (NO_INCIDENT, true));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(super) fn unnamed(
     names: &[String],
     rotated: &[Rotated],
     all: Option<&str>,
+    is_answered: impl Fn(&str) -> bool,
 ) -> Result<Answered, String> {
     if let Some(Rotated { name, .. }) = rotated.iter().find(|one| !names.contains(&one.name)) {
         return Err(format!("--rotated {name:?}: no such credential was used; signctl audit used"));
@@ -35,8 +36,9 @@ pub(super) fn unnamed(
     let (mut rest, mut said) = (Vec::new(), Vec::new());
     for name in names {
         let who = rotated.iter().rev().find(|one| one.name == *name).map(|one| one.who.as_str());
-        match who.or(all) {
+        match who.or(all.filter(|_| !is_answered(name))) {
             Some(who) => said.push((name.clone(), who.to_owned())),
+            None if is_answered(name) => {}
             None => rest.push(name.clone()),
         }
     }
@@ -54,18 +56,30 @@ mod tests {
     #[test]
     fn each_credential_has_somebody_who_answers_for_it_or_is_left() {
         let alice = rotated("upstream kms eu k=alice, by hand").unwrap();
-        let (rest, said) = unnamed(&names(), std::slice::from_ref(&alice), None).unwrap();
+        let (rest, said) =
+            unnamed(&names(), std::slice::from_ref(&alice), None, |_| false).unwrap();
         assert_eq!(rest, ["operator uid 0"]);
         assert_eq!(said, [("upstream kms eu k".to_owned(), "alice, by hand".to_owned())]);
-        let (rest, said) = unnamed(&names(), &[alice], Some("bob")).unwrap();
+        let (rest, said) = unnamed(&names(), &[alice], Some("bob"), |_| false).unwrap();
         assert!(rest.is_empty());
-        assert_eq!(said.first().unwrap(), &("operator uid 0".to_owned(), "bob".to_owned()));
+        let bob = [("operator uid 0".to_owned(), "bob".to_owned())];
+        assert_eq!(said.first(), bob.first());
+        // Who answers for all the others does not take the place of an answer; who names one does.
+        let answered = |name: &str| name == "upstream kms eu k";
+        assert_eq!(unnamed(&names(), &[], Some("bob"), answered).unwrap(), (vec![], bob.to_vec()));
+        let carol = rotated("upstream kms eu k=carol").unwrap();
+        let (rest, said) = unnamed(&names(), &[carol], None, answered).unwrap();
+        assert_eq!((rest.len(), said.len()), (1, 1));
     }
 
     #[test]
     fn an_answer_for_what_was_not_used_is_a_mistake() {
         let odd = rotated("upstream kms us k=alice").unwrap();
-        assert!(unnamed(&names(), &[odd], Some("bob")).unwrap_err().contains("no such credential"));
+        assert!(
+            unnamed(&names(), &[odd], Some("bob"), |_| false)
+                .unwrap_err()
+                .contains("no such credential")
+        );
         for odd in ["alice", "=alice", "k=", "k= "] {
             assert!(rotated(odd).is_err(), "{odd}");
         }

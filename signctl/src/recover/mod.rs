@@ -43,7 +43,7 @@ pub(crate) struct Flags {
     /// Who replaced a credential, or why it stays; NAME as `signctl audit used` shows it. Repeatable.
     #[arg(long, value_name = "NAME=WHO", value_parser = credentials::rotated)]
     rotated: Vec<Rotated>,
-    /// The same for all credentials that --rotated does not name.
+    /// The same for all credentials that nobody has answered for yet.
     #[arg(long, value_name = "WHO")]
     all_rotated: Option<String>,
     /// Who compares, and when, what cannot be compared now: the rows of signing-trail without --database-url, KMS's own
@@ -112,7 +112,8 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
             format!("INCIDENT {id} has ended. Next: section 6 of the runbook")
         } else {
             format!(
-                "INCIDENT {id} is open; left, by section of the runbook:\n{}",
+                "INCIDENT {id} is open; do what is left, then run signctl recover again; by section of the \
+                 runbook:\n{}",
                 words::next(&last.checklist)
             )
         });
@@ -157,13 +158,13 @@ fn replaced(flags: &Flags, socket: &Path, id: &str, is_recorded: bool) -> Step {
     let used = audit::used(&journal, with(flags, socket)?, id);
     let (_, used) = used.map_err(|error| format!("{error:#}"))?;
     let names = used.names();
-    let (rest, said) = unnamed(&names, &flags.rotated, flags.all_rotated.as_deref())?;
+    let answered = |name: &str| used.is_answered(name);
+    let (rest, said) = unnamed(&names, &flags.rotated, flags.all_rotated.as_deref(), answered)?;
     for (name, who) in &said {
         let detail = format!("{name}: {who}");
         let item = Done { section: ANSWERS.to_owned(), detail, done: false };
         made(client::post(socket, path::INCIDENT_ITEM, &item), "")?;
     }
-    let rest: Vec<_> = rest.into_iter().filter(|name| !used.is_answered(name)).collect();
     if !rest.is_empty() {
         let rest = rest.join("; ");
         return Err(format!(

@@ -83,6 +83,8 @@ pub fn left(items: &[Item]) -> impl Iterator<Item = &Item> {
 pub fn checklist(facts: &Facts) -> Vec<Item> {
     let Facts { not_well, frozen, captured, session, keys_due, .. } = facts;
     let (provider_well, well) = (not_well.is_empty(), facts.is_well());
+    let verified =
+        ["5.2", "5.3"].iter().all(|section| facts.said.iter().any(|said| said == section));
     let item = |section: &str, what: &str, state, how: String| Item {
         section: section.to_owned(),
         what: what.to_owned(),
@@ -149,9 +151,12 @@ pub fn checklist(facts: &Facts) -> Vec<Item> {
                 "the outage is long enough: signctl breakglass request, if signatures cannot wait"
                     .to_owned(),
             ),
-            (None, false) => {
-                item("4", "Break-glass", State::NotNeeded, "no outage is long enough".to_owned())
-            }
+            (None, false) => item(
+                "4",
+                "Break-glass",
+                State::NotNeeded,
+                "no outage is long enough now".to_owned(),
+            ),
         },
         item(
             "4.5",
@@ -180,10 +185,22 @@ pub fn checklist(facts: &Facts) -> Vec<Item> {
             "5.2",
             "Replace the credentials that were used",
             State::Open,
-            "signctl audit used names them; signctl recover".to_owned(),
+            "signctl recover --reason ... asks for each; signctl audit used names them".to_owned(),
         ),
-        item("5.3", "Verify the whole journal", State::Open, "signctl recover".to_owned()),
+        item(
+            "5.3",
+            "Verify the whole journal",
+            State::Open,
+            "signctl recover --reason ... --signers FILE".to_owned(),
+        ),
         match (session, frozen) {
+            // A command that is shown here is run: nothing signs again before its time.
+            (Some(_), _) | (None, true) if !provider_well || !verified => item(
+                "5.4",
+                "Let deploys and services go on",
+                State::Open,
+                "later: signctl recover does it, after 5.1 to 5.3".to_owned(),
+            ),
             (Some(_), _) => item(
                 "5.4",
                 "Let deploys and services go on",
@@ -218,7 +235,7 @@ pub fn checklist(facts: &Facts) -> Vec<Item> {
     let said = |item: &&mut Item| facts.said.contains(&item.section);
     for item in items.iter_mut().filter(said) {
         item.state = State::Done;
-        "somebody said so: signctl audit tail --type incident_item".clone_into(&mut item.how);
+        "recorded; by whom: signctl audit tail --type incident_item".clone_into(&mut item.how);
     }
     items
 }
@@ -332,6 +349,25 @@ mod tests {
             };
             assert_eq!(["2.2", "2.3", "6"].map(of), [State::Ask; 3]);
         }
+    }
+
+    #[test]
+    fn nothing_that_signs_again_is_shown_before_its_time() {
+        let how = |facts: &Facts| {
+            let items = checklist(facts);
+            items.into_iter().find(|item| item.section == "5.4").unwrap().how
+        };
+        let session = Some("s".to_owned());
+        let well = Facts { outage: Extent::None, not_well: Vec::new(), ..out() };
+        for facts in [out(), Facts { session: session.clone(), ..out() }] {
+            assert!(how(&facts).starts_with("later: "), "{facts:?}");
+        }
+        for session in [None, session.clone()] {
+            let unsaid = Facts { said: vec!["5.2".to_owned()], session, ..well.clone() };
+            assert!(how(&unsaid).starts_with("later: "), "{unsaid:?}");
+        }
+        assert!(how(&well).starts_with("signctl unfreeze"));
+        assert!(how(&Facts { session, ..well }).starts_with("signctl breakglass end"));
     }
 
     #[test]
