@@ -58,7 +58,7 @@ pub(in crate::server) fn exception(reason: Reason, fault: Option<Fault>) -> &'st
 /// A refusal, as KMS would say it. All have status 400.
 pub(in crate::server) fn refusal(refusal: &Refusal, fault: Option<Fault>) -> Response<Answer> {
     let mut message = format!("{}: {}", refusal.reason, refusal.detail);
-    if matches!(refusal.reason, Reason::DeadlineExceeded | Reason::Indeterminate) {
+    if refusal.reason == Reason::Indeterminate {
         message.push_str(". The input may have been signed all the same");
     }
     let kind = exception(refusal.reason, fault);
