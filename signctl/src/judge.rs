@@ -95,7 +95,7 @@ pub(crate) fn what_to_do(reason: &str) -> &'static str {
             "a key is disabled, denied, revoked or over: see `signctl status` on its host"
         }
         "server_certificate" => {
-            "its certificate has expired or does not count yet: renew it, then `signctl reload` on its host"
+            "its certificate has expired or does not count yet: renew it; the proxy reads it by itself, or with watch = false by `signctl reload` on its host"
         }
         "client_authorities" => {
             "none of its client authorities counts now: renew client_ca_file, then `signctl reload` on its host"

@@ -43,16 +43,18 @@ impl Verdict {
     }
 }
 
+/// What becomes of a file of `[server.tls]` that is replaced.
+const READS: &str =
+    "The proxy reads the file by itself within seconds (with watch = false: signctl reload)";
+
 pub(super) fn server_certificate(certificate: &Dated, now: OffsetDateTime) -> Verdict {
     let component = Component::ServerCertificate;
     match told_of(certificate, now) {
         Some((what, false)) => Verdict::failed(
             component,
-            format!("{what}: callers refuse it; put a valid one there, then: signctl reload"),
+            format!("{what}: callers refuse it; put a valid one and its key there. {READS}"),
         ),
-        Some((what, true)) => {
-            Verdict::degraded(component, format!("{what}; renew it, then: signctl reload"))
-        }
+        Some((what, true)) => Verdict::degraded(component, format!("{what}; renew it. {READS}")),
         None => Verdict::ok(component),
     }
 }
@@ -66,7 +68,7 @@ pub(super) fn client_authorities(authorities: &[Dated], now: OffsetDateTime) -> 
     let told = wrong.into_iter().map(|(what, counts)| {
         let consequence = if counts { "" } else { ": its clients are refused" };
         let detail =
-            format!("{what}{consequence}; put its successor into the file, then: signctl reload");
+            format!("{what}{consequence}; put its successor into the file. {READS}");
         (level, detail)
     });
     Verdict::of(Component::ClientAuthorities, told.collect())
@@ -80,7 +82,7 @@ pub(super) fn revocation_lists(lists: &[Dated], now: OffsetDateTime) -> Verdict 
     let told = due.filter_map(|list| told_of(list, now)).map(|(what, _)| {
         let detail = format!(
             "{what}: clients are refused unless another current list of their issuer is there; \
-             fetch the current list, then: signctl reload"
+             fetch the current list. {READS}"
         );
         (Level::Degraded, detail)
     });
