@@ -49,6 +49,7 @@ mod fences;
 mod fleet;
 mod found_by_check;
 mod freeze;
+mod game_day;
 mod gate;
 mod guards;
 mod handshakes;

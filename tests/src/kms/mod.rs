@@ -19,7 +19,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -77,6 +77,8 @@ pub struct Kms {
     pub region: &'static str,
     keys: Arc<Mutex<BTreeMap<String, Arc<Held>>>>,
     clients: Clients,
+    /// The `Date` of its answers, if it is not the time.
+    date: Arc<Mutex<Option<HeaderValue>>>,
     /// Whether it can be reached.
     reachable: watch::Sender<bool>,
     /// Whether it has done what it was told.
@@ -161,6 +163,11 @@ impl Kms {
         self.clients.let_in(keys, else_code);
     }
 
+    /// Has every answer carry that `Date`, of RFC 9110; none: the time.
+    pub fn show_date(&self, date: Option<&str>) {
+        *self.date.lock().unwrap() = date.map(|date| HeaderValue::from_str(date).unwrap());
+    }
+
     /// How often somebody was not let in.
     #[must_use]
     pub fn refused(&self) -> u64 {
@@ -171,6 +178,14 @@ impl Kms {
     #[must_use]
     pub fn private_key_pem(key: &Key) -> String {
         pem(concat!("PRIVATE", " KEY"), &key.held().pair.private_key_der())
+    }
+
+    async fn answered(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        let mut response = self.respond(request).await?;
+        if let Some(date) = self.date.lock().unwrap().clone() {
+            response.headers_mut().insert("date", date);
+        }
+        Ok(response)
     }
 
     async fn respond(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
@@ -233,7 +248,7 @@ impl Held {
         };
         let mut response = answer(200, Bytes::from(body.to_string()));
         if fault == Some(Fault::ResetMidAnswer) {
-            response.headers_mut().insert("x-cut-here", http::HeaderValue::from_static("1"));
+            response.headers_mut().insert("x-cut-here", HeaderValue::from_static("1"));
         }
         Ok(response)
     }

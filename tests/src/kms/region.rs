@@ -31,7 +31,8 @@ impl Kms {
         let (done, settled) = watch::channel(true);
         let endpoint = format!("http://{address}");
         let clients = Clients::default();
-        let kms = Self { endpoint, region, keys: Arc::default(), clients, reachable, settled };
+        let (keys, date) = (Arc::default(), Arc::default());
+        let kms = Self { endpoint, region, keys, clients, date, reachable, settled };
         let serving = kms.clone();
         let body = move || {
             let runtime =
@@ -90,7 +91,7 @@ impl Kms {
     async fn connection(self, stream: tokio::net::TcpStream) {
         let service = service_fn(move |request| {
             let kms = self.clone();
-            async move { kms.respond(request).await }
+            async move { kms.answered(request).await }
         });
         // A reset is an error of the service: hyper closes the connection.
         let _ = http1::Builder::new().serve_connection(TokioIo::new(Cut(stream)), service).await;
