@@ -14,7 +14,8 @@ use signing_core::breakglass::wire::operator::{
     Ask, NO_PASSPHRASE, PASSPHRASE_MAX_BYTES, Unlocked,
 };
 use signing_core::breakglass::wire::{
-    self, Answer, Clock, Destroy, End, FRAME_MAX_BYTES, REASON_MAX_BYTES, Reason, Refused, Stated,
+    self, Answer, Attested, Clock, Destroy, End, FRAME_MAX_BYTES, REASON_MAX_BYTES, Reason,
+    Refused, Stated,
 };
 use signing_core::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -91,8 +92,9 @@ pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32, place
             let answer = unsealed(&service, &reason, &by).await;
             say(&mut stream, &answer).await;
         }
-        Ok(Ok(Came::Ask(Ask::Destroy { emergency_kid, reason }))) => {
-            let answer = destroyed(&service, emergency_kid, &reason, &by).await;
+        Ok(Ok(Came::Ask(Ask::Destroy { emergency_kid, reason, attested }))) => {
+            let key = (emergency_kid, attested);
+            let answer = destroyed(&service, key, &reason, &by).await;
             say(&mut stream, &answer).await;
         }
         Ok(Err(_)) | Err(_) => {
@@ -174,12 +176,17 @@ async fn unsealed(service: &Rc<Service>, reason: &str, by: &str) -> Answer {
 
 /// Destroys a key, due or not. What began is finished, though whoever asked hangs up or the disk
 /// takes longer: the key is refused before anything waits for the disk, and due until it is gone.
-async fn destroyed(service: &Rc<Service>, emergency_kid: String, reason: &str, by: &str) -> Answer {
+async fn destroyed(
+    service: &Rc<Service>,
+    (emergency_kid, attested): (String, Vec<Attested>),
+    reason: &str,
+    by: &str,
+) -> Answer {
     let reason = match one_line(reason) {
         Ok(reason) => reason,
         Err(why) => return refused(Reason::Invalid, why),
     };
-    let ask = Destroy { id: ID, emergency_kid, reason, by: here(by) };
+    let ask = Destroy { id: ID, emergency_kid, reason, attested, by: here(by) };
     let destroying = spawn_local({
         let service = Rc::clone(service);
         async move { service.destroy(Via::Operator, &ask).await }

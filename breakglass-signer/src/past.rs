@@ -7,6 +7,7 @@ use std::path::Path;
 
 use audit::walk::{Stop, Walk, Way};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use signing_core::journal::{Kind, Outline};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -24,6 +25,19 @@ pub struct Past {
     /// Keys that a session used or whose destruction began, and when they have to be gone. One
     /// stays here until its file is gone and that is recorded.
     pub due: BTreeMap<String, Due>,
+    /// Keys whose file is gone, with copies of which nobody has attested that they are destroyed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies: BTreeMap<String, Copies>,
+}
+
+/// Copies of a key, out of this process's reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Copies {
+    /// When they have to be destroyed.
+    pub due: Due,
+    /// Their names.
+    pub left: BTreeSet<String>,
 }
 
 /// What only the journal says.
@@ -134,13 +148,17 @@ impl Past {
             self.due.entry(text("emergency_kid")).or_insert(due);
             *unended = None;
         } else if kind == Kind::DestructionOverdue {
-            if let Some(due) = self.due.get_mut(&text("emergency_kid")) {
+            if let Some(due) = self.due_of_mut(&text("emergency_kid")) {
                 due.told = true;
             }
         } else if kind == Kind::KeyDestroyed {
             let kid = text("emergency_kid");
             self.refuse(&kid, &text("emergency_key_sha256"));
-            self.gone(&kid);
+            let copies = outline.data.get("copies").and_then(Value::as_array).into_iter().flatten();
+            let copies = copies.filter_map(Value::as_str).map(str::to_owned);
+            self.gone(&kid, copies.collect(), &outline.at);
+        } else if kind == Kind::CopyDestroyed {
+            self.attested(&text("emergency_kid"), &text("copy"));
         }
     }
 
@@ -149,8 +167,42 @@ impl Past {
         self.destroyed.extend([kid.to_owned(), sha256.to_owned()]);
     }
 
-    /// A key's file is gone, and the record of that is on disk: nothing is due any more.
-    pub fn gone(&mut self, kid: &str) {
+    /// A key's file is gone, and the record of that is on disk since `at`: what is due from here on are its
+    /// copies.
+    pub fn gone(&mut self, kid: &str, copies: BTreeSet<String>, at: &str) {
+        let due = self.due_of(kid).cloned();
+        let due = due.unwrap_or_else(|| Due { at: at.to_owned(), told: false });
         self.due.remove(kid);
+        if !copies.is_empty() {
+            self.copies.insert(kid.to_owned(), Copies { due, left: copies });
+        }
+    }
+
+    /// Somebody attests that a copy is destroyed, and the record of that is on disk.
+    pub fn attested(&mut self, kid: &str, copy: &str) {
+        if let Some(copies) = self.copies.get_mut(kid) {
+            copies.left.remove(copy);
+            if copies.left.is_empty() {
+                self.copies.remove(kid);
+            }
+        }
+    }
+
+    /// When a key, or the last of its copies, has to be destroyed.
+    #[must_use]
+    pub fn due_of(&self, kid: &str) -> Option<&Due> {
+        self.due.get(kid).or_else(|| self.copies.get(kid).map(|copies| &copies.due))
+    }
+
+    /// The same, to note that it was told.
+    pub fn due_of_mut(&mut self, kid: &str) -> Option<&mut Due> {
+        let copies = self.copies.get_mut(kid).map(|copies| &mut copies.due);
+        self.due.get_mut(kid).or(copies)
+    }
+
+    /// Every key that is due, or has copies that are.
+    pub fn all_due(&self) -> impl Iterator<Item = (&String, &Due)> {
+        let copies = self.copies.iter().map(|(kid, copies)| (kid, &copies.due));
+        self.due.iter().chain(copies)
     }
 }

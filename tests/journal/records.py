@@ -52,7 +52,8 @@ FIELDS = {
     "emergency_refusals": "actor incident? justification? over_s refused session?",
     "session_ended": "actor by destruction_due detail emergency_kid incident justification reason session signatures",
     "destruction_overdue": "actor destruction_due emergency_kid",
-    "key_destroyed": "actor by emergency_key_sha256 emergency_kid overwritten reason",
+    "key_destroyed": "actor by copies? emergency_key_sha256 emergency_kid overwritten reason",
+    "copy_destroyed": "actor attested_by by copy emergency_kid reason",
     "unlock": "actor by outcome",
 }
 NUMBERS = {"cut_bytes", "first_seq", "open_intents", "oldest_open", "intent", "signed", "generation", "over_s",
@@ -112,7 +113,7 @@ class Records:
     def __init__(self, registry, first, signer):
         # `signer` gives the DER of the audit key that signed the checkpoint of the record that is judged.
         self.registry, self.first, self.signer, self.seq = registry, first, signer, first - 1
-        self.session, self.nonces, self.destroyed, self.restarted = None, set(), set(), False
+        self.session, self.nonces, self.destroyed, self.copies, self.restarted = None, set(), set(), set(), False
         self.open, self.signed, self.withheld, self.types = {}, {}, {}, {}
         # What an operator has to end: the freeze, and the seals by signer.
         self.freeze, self.seals = None, {}
@@ -421,9 +422,16 @@ class Records:
     def on_key_destroyed(self, data, _):
         need(self.session is None or self.session["emergency_kid"] != data["emergency_kid"], "a session uses it")
         self.destroyed.add(data["emergency_kid"])
+        for copy in data.get("copies", []):
+            self.copies.add((data["emergency_kid"], copy))
+
+    def on_copy_destroyed(self, data, _):
+        copy = (data["emergency_kid"], data["copy"])
+        need(copy in self.copies or not self.is_whole(), f"{copy} is no copy that is left")
+        self.copies.discard(copy)
 
     def on_unlock(self, data, _):
-        need(data["outcome"] in ("brought", "used", "failed", "expired"), f"outcome {data['outcome']}")
+        need(data["outcome"] in ("brought", "used", "failed", "expired", "opened", "not_opened"), f"outcome {data['outcome']}")
 
     def on_withheld(self, data, _):
         number = data["signed"]

@@ -47,6 +47,8 @@ pub struct Config {
     pub rules: ApprovalRules,
     /// The emergency keys' files.
     pub keys: BTreeMap<Kid, PathBuf>,
+    /// Where copies of each are, by a name: they are out of this process's reach.
+    pub copies: BTreeMap<Kid, Vec<String>>,
     /// Limits, whatever is approved.
     pub caps: Caps,
     /// How long an outage has to be.

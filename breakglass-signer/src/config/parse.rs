@@ -1,6 +1,6 @@
 //! From a file's text and the environment to a [`Config`], mistake by mistake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +17,10 @@ use super::{Config, Socket};
 pub(super) const PREFIX: &str = "BREAKGLASS_SIGNER__";
 /// The longest path of a unix socket, in bytes (unix(7)).
 const SOCKET_PATH_MAX_BYTES: usize = 107;
+/// Copies of one emergency key.
+const COPIES_MAX: usize = 16;
+/// Longest name of a copy.
+const COPY_MAX_BYTES: usize = 64;
 /// A shorter outage is none, but under development.
 const MIN_OUTAGE_S: u64 = 300;
 
@@ -53,7 +57,7 @@ pub(super) fn parse(
     registry.finish();
     let Settings { file: approvers_file, roles, rules } =
         Settings::of_breakglass(root.section("approvers"), directory);
-    let keys = keys(root.sections("emergency_keys"), directory, &mistakes);
+    let (keys, copies) = keys(root.sections("emergency_keys"), directory, &mistakes);
     let caps = caps(root.section("caps"));
     let min_outage = min_outage(root.section("outage"), development);
     let mut destruction = root.section("destruction");
@@ -91,6 +95,7 @@ pub(super) fn parse(
         roles,
         rules,
         keys,
+        copies,
         caps,
         min_outage,
         destruction_within: Duration::from_secs(within_s),
@@ -148,9 +153,13 @@ fn socket(mut section: Section, directory: &Path, name: &str, default: Option<&[
     Socket { path, allowed_uids }
 }
 
-fn keys(sections: Vec<Section>, directory: &Path, mistakes: &Mistakes) -> BTreeMap<Kid, PathBuf> {
-    let mut keys = BTreeMap::new();
+/// The keys' files, and the names of their copies.
+type Keys = (BTreeMap<Kid, PathBuf>, BTreeMap<Kid, Vec<String>>);
+
+fn keys(sections: Vec<Section>, directory: &Path, mistakes: &Mistakes) -> Keys {
+    let (mut keys, mut copies) = (BTreeMap::new(), BTreeMap::new());
     for mut section in sections {
+        let named = named_copies(&mut section);
         let kid = section.required("kid", "name the key as the registry does");
         let path = file(
             &mut section,
@@ -163,6 +172,7 @@ fn keys(sections: Vec<Section>, directory: &Path, mistakes: &Mistakes) -> BTreeM
                 section.mistake("kid", format!("is {kid}, which another entry is too; keep one"));
             }
             Ok(kid) => {
+                copies.insert(kid.clone(), named);
                 keys.insert(kid, path);
             }
             Err(error) if !kid.is_empty() => section.mistake("kid", format!("is {kid:?}: {error}")),
@@ -173,7 +183,33 @@ fn keys(sections: Vec<Section>, directory: &Path, mistakes: &Mistakes) -> BTreeM
     if keys.is_empty() {
         mistakes.add("emergency_keys: the list is empty; add [[emergency_keys]] with kid and file");
     }
-    keys
+    (keys, copies)
+}
+
+/// Somebody has to write each name on a command line, before `=`.
+fn named_copies(section: &mut Section) -> Vec<String> {
+    let copies = section.texts("copies");
+    let is_odd = |copy: &&String| {
+        copy.trim() != copy.as_str()
+            || !(1..=COPY_MAX_BYTES).contains(&copy.len())
+            || copy.contains(['=', ',', ';'])
+            || copy.contains(char::is_control)
+    };
+    if let Some(odd) = copies.iter().find(is_odd) {
+        let what = format!(
+            "holds {odd:?}, expected names of 1 to {COPY_MAX_BYTES} bytes without = , ; such as \"laptop in the safe of Security\""
+        );
+        section.mistake("copies", what);
+    }
+    let different: BTreeSet<_> = copies.iter().collect();
+    if different.len() < copies.len() {
+        section.mistake("copies", "names a copy twice; give each copy a name of its own");
+    }
+    if copies.len() > COPIES_MAX {
+        let what = format!("holds {}, expected at most {COPIES_MAX}", copies.len());
+        section.mistake("copies", what);
+    }
+    copies
 }
 
 fn caps(mut section: Section) -> Caps {

@@ -3,12 +3,16 @@
 //! The proxy alone may only finish what a session began: a key that is due has to go anyway. Whoever
 //! wants a key gone earlier is an operator of this signer, past the proxy.
 
+use std::collections::BTreeSet;
+
 use audit::Durable;
 use host::clock::{now, rfc3339_seconds, wall_now};
 use serde_json::json;
 use signing_core::Kid;
-use signing_core::breakglass::wire::{Destroy, Destroyed, REASON_MAX_BYTES, Reason, Refused};
-use signing_core::journal::{ACTOR, KeyDestroyed, Record};
+use signing_core::breakglass::wire::{
+    Attested, Destroy, Destroyed, REASON_MAX_BYTES, Reason, Refused,
+};
+use signing_core::journal::{ACTOR, CopyDestroyed, KeyDestroyed, Record};
 
 use super::{Armory, Service, one_line, record_of, refused};
 use crate::keyfile;
@@ -80,6 +84,19 @@ impl Service {
         let refuse = |why: String| Undone::Refused(refused(ask.id, Reason::OutOfScope, why));
         let no = |reason, detail: String| Undone::Failed(refused(ask.id, reason, detail));
         Kid::parse(kid).map_err(|error| refuse(format!("emergency_kid: {error}")))?;
+        let left = self.copies_left(&self.armory.borrow(), kid);
+        known(&left, &ask.attested).map_err(refuse)?;
+        let is_gone = self.armory.borrow().past.copies.contains_key(kid);
+        if is_gone {
+            if ask.attested.is_empty() {
+                return Err(refuse(format!(
+                    "the file of {kid} is gone, and nobody has attested that its copies are destroyed: \
+                     --attest COPY=WHO for each of: {}",
+                    left.join(", ")
+                )));
+            }
+            return self.attest(ask, false, None).await;
+        }
         let held = self.held(kid).map_err(refuse)?;
         let sha256 = held.signer.public_key.sha256_hex();
         {
@@ -112,14 +129,53 @@ impl Service {
             );
             no(Reason::AuditUnavailable, why)
         })?;
-        self.armory.borrow_mut().past.gone(kid);
+        let copies = self.copies_of(kid).iter().cloned().collect();
+        self.armory.borrow_mut().past.gone(kid, copies, &rfc3339_seconds(wall_now()));
         self.save();
-        Ok(Destroyed {
-            id: ask.id,
-            emergency_kid: kid.clone(),
-            overwritten,
-            record: record_of(&durable),
-        })
+        self.attest(ask, overwritten, Some(&durable)).await
+    }
+
+    /// Notes what somebody attests, one record for each copy. `newest`: the record before them. If one is not
+    /// recorded, that copy and those behind it are left, and are attested again.
+    async fn attest(
+        &self,
+        ask: &Destroy,
+        overwritten: bool,
+        newest: Option<&Durable>,
+    ) -> Result<Destroyed, Undone> {
+        let kid = &ask.emergency_kid;
+        let (by, reason) = (one_line(&ask.by, 256), one_line(&ask.reason, REASON_MAX_BYTES));
+        let mut record = newest.map(record_of);
+        for Attested { copy, by: who } in &ask.attested {
+            let attested_by = one_line(who, REASON_MAX_BYTES);
+            let attesting = Record::CopyDestroyed(CopyDestroyed {
+                actor: ACTOR,
+                attested_by: &attested_by,
+                by: &by,
+                copy,
+                emergency_kid: kid,
+                reason: &reason,
+            });
+            let recorded = match self.journal.begin_append(&attesting) {
+                Ok(appending) => appending.durable().await,
+                Err(trouble) => Err(trouble),
+            };
+            let durable = recorded.map_err(|trouble| {
+                let why = format!(
+                    "that the copy {copy:?} of {kid} is destroyed is not recorded, so it stays due: \
+                     {trouble}; attest it again once the journal can be written"
+                );
+                Undone::Failed(refused(ask.id, Reason::AuditUnavailable, why))
+            })?;
+            self.armory.borrow_mut().past.attested(kid, copy);
+            record = Some(record_of(&durable));
+        }
+        self.save();
+        let record = record.ok_or_else(|| {
+            Undone::Refused(refused(ask.id, Reason::Invalid, "nothing was attested"))
+        })?;
+        let copies_left = self.copies_left(&self.armory.borrow(), kid);
+        Ok(Destroyed { id: ask.id, emergency_kid: kid.clone(), overwritten, copies_left, record })
     }
 
     /// The key's file, or why there is none.
@@ -147,6 +203,7 @@ impl Service {
         let record = Record::KeyDestroyed(KeyDestroyed {
             actor: ACTOR,
             by: &by,
+            copies: self.copies_of(&ask.emergency_kid).iter().map(String::as_str).collect(),
             emergency_key_sha256: sha256,
             emergency_kid: &ask.emergency_kid,
             overwritten,
@@ -154,6 +211,24 @@ impl Service {
         });
         self.journal.begin_append(&record)?.durable().await
     }
+}
+
+/// Whether each copy is one that is left, named once, and somebody answers for it.
+fn known(left: &[String], attested: &[Attested]) -> Result<(), String> {
+    let mut named = BTreeSet::new();
+    for Attested { copy, by } in attested {
+        if !left.contains(copy) {
+            let left = if left.is_empty() { "none".to_owned() } else { left.join(", ") };
+            return Err(format!("there is no copy {copy:?} that is left; left are: {left}"));
+        }
+        if !named.insert(copy) {
+            return Err(format!("the copy {copy:?} is attested twice; name it once"));
+        }
+        if by.trim().is_empty() {
+            return Err(format!("nobody attests that the copy {copy:?} is destroyed: COPY=WHO"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the destruction of that key may begin, or go on.

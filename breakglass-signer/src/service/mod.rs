@@ -270,11 +270,34 @@ impl Service {
             let state = state_of(armory, held, wall);
             answer(armory, kid.as_str(), Some(&held.signer), state, wall)
         });
-        let orphans = armory.past.due.keys().filter(|kid| !self.materials.holds(kid)).map(|kid| {
-            let signer = self.materials.registry.get(kid);
-            answer(armory, kid, signer.map(AsRef::as_ref), KeyState::Missing, wall)
-        });
-        held.chain(orphans).collect()
+        let orphans =
+            armory.past.all_due().filter(|(kid, _)| !self.materials.holds(kid)).map(|(kid, _)| {
+                let signer = self.materials.registry.get(kid);
+                let is_gone = armory.past.copies.contains_key(kid);
+                let state = if is_gone { KeyState::Destroyed } else { KeyState::Missing };
+                answer(armory, kid, signer.map(AsRef::as_ref), state, wall)
+            });
+        let keys = held.chain(orphans);
+        keys.map(|key| KeyAnswer { copies_left: self.copies_left(armory, &key.kid), ..key })
+            .collect()
+    }
+
+    /// The copies of a key of which nobody has attested that they are destroyed: all, before its own file is.
+    fn copies_left(&self, armory: &Armory, kid: &str) -> Vec<String> {
+        let past = &armory.past;
+        let is_gone = past.destroyed.contains(kid) && !past.due.contains_key(kid);
+        match past.copies.get(kid) {
+            Some(copies) => copies.left.iter().cloned().collect(),
+            None if is_gone => Vec::new(),
+            None => self.copies_of(kid).to_vec(),
+        }
+    }
+
+    /// The copies that the configuration names.
+    fn copies_of(&self, kid: &str) -> &[String] {
+        let copies = &self.materials.config.copies;
+        let found = copies.iter().find(|(held, _)| held.as_str() == kid);
+        found.map_or(&[], |(_, copies)| copies.as_slice())
     }
 
     /// Notes what has to be known for ever. The journal holds it too, so that a failure here
@@ -373,7 +396,7 @@ fn answer(
     state: KeyState,
     wall: OffsetDateTime,
 ) -> KeyAnswer {
-    let due = armory.past.due.get(kid);
+    let due = armory.past.due_of(kid);
     // Empty: not even the registry knows it any more.
     let text = |of: fn(&Signer) -> String| signer.map(of).unwrap_or_default();
     KeyAnswer {
@@ -384,6 +407,7 @@ fn answer(
         state,
         destruction_due: due.map(|due| due.at.clone()),
         destruction_overdue: due.is_some_and(|due| due.is_over(wall)),
+        copies_left: Vec::new(),
     }
 }
 

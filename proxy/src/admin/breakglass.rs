@@ -69,13 +69,14 @@ pub(super) async fn destroy(
     peer: Peer,
     request: &Request<Bytes>,
 ) -> Result<Response<Answer>, Refusal> {
-    let Destroy { emergency_kid, reason } = read(request)?;
+    let Destroy { emergency_kid, reason, attested } = read(request)?;
     let reason = one_line(&reason)?;
     let kid = Kid::parse(&emergency_kid)
         .map_err(|error| Refusal::new(Reason::InvalidRequest, error.to_string()))?;
     let (breakglass, by) = (Arc::clone(&admin.breakglass), peer.name().await);
     let destroyed =
-        finished(async move { breakglass.destroy(kid.as_str(), &reason, &by).await }).await?;
+        finished(async move { breakglass.destroy(kid.as_str(), &reason, attested, &by).await })
+            .await?;
     Ok(answer(destroyed, What::Destroyed(false)))
 }
 

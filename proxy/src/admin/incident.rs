@@ -6,7 +6,6 @@ use http::{Request, Response, StatusCode};
 use signing_core::admin::incident::{Begin, Captured, Done, End, Incident, Open};
 use signing_core::admin::{Level, ProxyStatus, Status};
 use signing_core::breakglass::is_out;
-use signing_core::breakglass::wire::KeyState;
 use signing_core::gate::{Cause, State};
 use signing_core::incident::{ASKED, Facts, IncidentId, Item, checklist, left};
 use signing_core::journal::OpenIncident;
@@ -133,7 +132,7 @@ fn facts(admin: &Admin) -> Facts {
     let not_known = gates.gates().filter(|(_, gate)| is_not_known(&gate.state));
     let failed = health.conditions.into_iter().filter(|one| one.state == Level::Failed);
     let keys = emergency_keys.into_iter().flatten();
-    let due = keys.filter(|key| key.destruction_due.is_some() && key.state != KeyState::Destroyed);
+    let due: Vec<_> = keys.filter(|key| key.destruction_due.is_some()).collect();
     Facts {
         outage: health.outage,
         not_well: not_well.map(|signer| signer.signer_kid).collect(),
@@ -143,7 +142,8 @@ fn facts(admin: &Admin) -> Facts {
         captured: admin.monitor.incident().is_some_and(|open| open.captured.is_some()),
         long_enough: gates.gates().any(|(kid, _)| is_out(&gates, kid, min, now).is_ok()),
         session: gates.armed(now, wall).map(|armed| armed.session.clone()),
-        keys_due: due.map(|key| key.kid).collect(),
+        copies_left: due.iter().flat_map(|key| key.copies_left.clone()).collect(),
+        keys_due: due.into_iter().map(|key| key.kid).collect(),
         said: admin.monitor.incident().map(|open| open.done.clone()).unwrap_or_default(),
     }
 }

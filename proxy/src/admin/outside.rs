@@ -54,7 +54,7 @@ pub fn asked(to: &str, body: &[u8]) -> Result<Asked, Refusal> {
             Asked { reason: because(reason)?, ..Asked::default() }
         }
         path::DESTROY => {
-            let Destroy { emergency_kid, reason } = parsed(body)?;
+            let Destroy { emergency_kid, reason, .. } = parsed(body)?;
             let reason = because(reason)?;
             let kid = Kid::parse(&emergency_kid).map_err(|error| invalid(error.to_string()))?;
             Asked { kid: Some(kid), reason, request: None }

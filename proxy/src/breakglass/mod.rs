@@ -312,18 +312,35 @@ impl Breakglass {
     ///
     /// # Errors
     /// [`Refused`]; the key is as it was.
-    pub async fn destroy(&self, kid: &str, reason: &str, by: &str) -> Result<Destroyed, Refused> {
+    pub async fn destroy(
+        &self,
+        kid: &str,
+        reason: &str,
+        attested: Vec<wire::Attested>,
+        by: &str,
+    ) -> Result<Destroyed, Refused> {
         let _one = self.one.lock().await;
         let (kid, reason, by) = (kid.to_owned(), reason.to_owned(), by.to_owned());
-        let ask = move |id| Ask::Destroy(wire::Destroy { id, emergency_kid: kid, reason, by });
+        let ask =
+            move |id| Ask::Destroy(wire::Destroy { id, emergency_kid: kid, reason, attested, by });
         match self.emergency.command(ask).await {
             Ok(Answer::Destroyed(wire::Destroyed {
-                emergency_kid, overwritten, record, ..
+                emergency_kid,
+                overwritten,
+                copies_left,
+                record,
+                ..
             })) => {
                 // What it says of itself is old now; the next look comes soon.
                 let _ = self.emergency.refresh().await;
                 let signer_record = record.to_text();
-                Ok(Destroyed { destroyed: true, emergency_kid, overwritten, signer_record })
+                Ok(Destroyed {
+                    destroyed: true,
+                    emergency_kid,
+                    overwritten,
+                    copies_left,
+                    signer_record,
+                })
             }
             Ok(Answer::Refused(wire::Refused { reason, detail, .. })) => {
                 Err(Refused::new(reason, detail))

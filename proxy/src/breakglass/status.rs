@@ -70,6 +70,7 @@ impl Breakglass {
                 state: key.state,
                 destruction_due: key.destruction_due.clone(),
                 destruction_overdue: key.destruction_due.as_ref().map(|_| key.destruction_overdue),
+                copies_left: key.copies_left.clone(),
             });
             status.emergency_keys = Some(keys.collect());
             status.emergency_cannot_arm.clone_from(&known.state.cannot_arm);

@@ -93,6 +93,9 @@ pub(crate) fn words(outline: &Outline) -> String {
         "key_destroyed" => {
             format!("{} by {}: {}", text("emergency_kid"), text("by"), text("reason"))
         }
+        "copy_destroyed" => {
+            format!("{} of {}: {}", text("copy"), text("emergency_kid"), text("attested_by"))
+        }
         "unlock" => format!("{} by {}", text("outcome"), text("by")),
         "activation" | "breakglass_ended" => {
             format!("{} {} by {}: {}", text("session"), text("reason"), text("by"), text("detail"))

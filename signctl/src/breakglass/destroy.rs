@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use signing_core::admin::breakglass::{Breakglass, Destroy};
 use signing_core::admin::{Problem, path};
-use signing_core::breakglass::wire::KeyState;
+use signing_core::breakglass::wire::{Attested, KeyState};
 
 use super::operator;
 use crate::client::{self, Reply};
@@ -26,6 +26,10 @@ pub(crate) struct Flags {
     /// The registry to revoke it in.
     #[arg(long, value_name = "FILE")]
     signers: Option<PathBuf>,
+    /// Somebody attests that a copy of the key is destroyed: its name as `signctl breakglass status` shows it, who
+    /// says so, and how. Repeatable; recorded. The key stays due until each copy is attested.
+    #[arg(long, value_name = "COPY=WHO", value_parser = attested)]
+    attest: Vec<Attested>,
     /// Have the emergency signer itself destroy it, past the proxy: also a key that is not due, since
     /// no session used it.
     #[arg(long, value_name = "PATH", conflicts_with = "socket")]
@@ -34,11 +38,34 @@ pub(crate) struct Flags {
     pub(super) socket: Socket,
 }
 
+/// Reads `COPY=WHO`. No name of a copy holds `=`.
+pub(crate) fn attested(text: &str) -> Result<Attested, String> {
+    match text.split_once('=') {
+        Some((copy, by)) if !copy.trim().is_empty() && !by.trim().is_empty() => {
+            Ok(Attested { copy: copy.trim().to_owned(), by: by.trim().to_owned() })
+        }
+        _ => Err("expected COPY=WHO, COPY as `signctl breakglass status` shows it".to_owned()),
+    }
+}
+
 /// Revokes it, then has the signer destroy it.
 pub(super) fn run(flags: &Flags, socket: &Path) -> anyhow::Result<Reply> {
-    let Flags { kid, reason, signers, operator_socket, .. } = flags;
+    let Flags { kid, reason, signers, attest, operator_socket, .. } = flags;
+    let asked = (kid.as_str(), reason.as_str(), attest.as_slice());
+    destroy(asked, signers.as_deref(), operator_socket.as_deref(), socket)
+}
+
+/// Destroys the key, for that reason, with what somebody attests of its copies.
+pub(super) fn destroy(
+    (kid, reason, attest): (&str, &str, &[Attested]),
+    signers: Option<&Path>,
+    operator_socket: Option<&Path>,
+    socket: &Path,
+) -> anyhow::Result<Reply> {
     let ask = || {
-        let body = Destroy { emergency_kid: kid.clone(), reason: reason.clone() };
+        let (emergency_kid, reason, attested) =
+            (kid.to_owned(), reason.to_owned(), attest.to_vec());
+        let body = Destroy { emergency_kid, reason, attested };
         match operator_socket {
             Some(signer) => operator::destroy(signer, body),
             None => client::post(socket, path::DESTROY, &body),

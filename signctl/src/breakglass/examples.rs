@@ -56,6 +56,7 @@ pub(super) fn key(kid: &str, sha256: &str, state: KeyState) -> EmergencyKey {
         state,
         destruction_due: None,
         destruction_overdue: false,
+        copies_left: Vec::new(),
     }
 }
 

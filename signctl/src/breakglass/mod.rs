@@ -22,6 +22,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use signing_core::admin::breakglass::{AcceptSigner, Activate, End};
 use signing_core::admin::path;
+use signing_core::breakglass::wire::Attested;
 
 use crate::client::{self, Reply};
 use crate::show::{self, Said};
@@ -163,10 +164,11 @@ enum Verb {
     /// Destroy an emergency key that a session used: its file is overwritten and removed. With
     /// --signers it is revoked in the registry first, for good: that is what verifiers look at. Refused
     /// before anything is changed if it is no emergency key, the signer does not hold it, a session
-    /// uses it, or nobody answers. A key that no session used is not due: with --operator-socket the
+    /// uses it, or nobody answers. It stays due until somebody attests that each of its copies is destroyed
+    /// (--attest), also later. A key that no session used is not due: with --operator-socket the
     /// signer itself destroys it.
     #[command(
-        after_help = "Example: signctl breakglass destroy breakglass-2026 --reason \"after INC-7\" --signers /etc/signing-proxy/signers.json && signctl reload\n         signctl breakglass destroy breakglass-2026 --reason \"the passphrase leaked\" --operator-socket /run/breakglass-signer/operator.sock"
+        after_help = "Example: signctl breakglass destroy breakglass-2026 --reason \"after INC-7\" --signers /etc/signing-proxy/signers.json --attest \"laptop in the safe=alice, shredded 07:10\" && signctl reload\n         signctl breakglass destroy breakglass-2026 --reason \"the passphrase leaked\" --operator-socket /run/breakglass-signer/operator.sock"
     )]
     Destroy(destroy::Flags),
 }
@@ -233,6 +235,17 @@ pub(crate) fn unsealed(reply: &Reply) -> anyhow::Result<Said> {
 /// Has the emergency signer itself end its seal.
 pub(crate) fn unseal(socket: &std::path::Path, reason: &str) -> anyhow::Result<Reply> {
     operator::unseal(socket, reason)
+}
+
+pub(crate) use destroy::attested;
+
+/// Has a key destroyed that is due, revoked in that registry first.
+pub(crate) fn destroy(
+    (kid, reason, attest): (&str, &str, &[Attested]),
+    signers: &std::path::Path,
+    socket: &std::path::Path,
+) -> anyhow::Result<Reply> {
+    destroy::destroy((kid, reason, attest), Some(signers), None, socket)
 }
 
 /// What helps if the proxy does not.

@@ -125,11 +125,21 @@ pub(super) fn unseal(socket: &Path, reason: &str) -> anyhow::Result<Reply> {
 
 /// Has the signer destroy a key, due or not.
 pub(super) fn destroy(socket: &Path, asked: Destroy) -> anyhow::Result<Reply> {
-    let Destroy { emergency_kid, reason } = asked;
-    match ask(socket, &Ask::Destroy { emergency_kid, reason })? {
-        Answer::Destroyed(wire::Destroyed { emergency_kid, overwritten, record, .. }) => {
+    let Destroy { emergency_kid, reason, attested } = asked;
+    match ask(socket, &Ask::Destroy { emergency_kid, reason, attested })? {
+        Answer::Destroyed(wire::Destroyed {
+            emergency_kid,
+            overwritten,
+            copies_left,
+            record,
+            ..
+        }) => {
             let signer_record = record.to_text();
-            Reply::of(OK, &Destroyed { destroyed: true, emergency_kid, overwritten, signer_record })
+            let destroyed = true;
+            Reply::of(
+                OK,
+                &Destroyed { destroyed, emergency_kid, overwritten, copies_left, signer_record },
+            )
         }
         Answer::Refused(refused) => not_done(What::Destroyed(false), refused),
         other => unexpected(other),

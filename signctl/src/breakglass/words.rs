@@ -39,11 +39,22 @@ pub(super) fn unsealed(SignerUnsealed { sealed_for, .. }: &SignerUnsealed) -> Sa
 }
 
 /// A key that is destroyed.
-pub(super) fn destroyed(Destroyed { emergency_kid, overwritten, .. }: &Destroyed) -> Said {
+pub(super) fn destroyed(destroyed: &Destroyed) -> Said {
+    let Destroyed { emergency_kid, overwritten, copies_left, .. } = destroyed;
     let how = if *overwritten { "overwritten and removed" } else { "removed" };
-    Said::done(format!(
-        "the key {emergency_kid} is destroyed: its file was {how}, and it is refused for ever"
-    ))
+    let left = if copies_left.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "\nit STAYS DUE until somebody attests that each copy is destroyed; run the same again with --attest \
+             COPY=WHO for: {}",
+            copies_left.join(", ")
+        )
+    };
+    let words = format!(
+        "the key {emergency_kid} is destroyed: its file was {how}, and it is refused for ever{left}"
+    );
+    Said { words, is_good: copies_left.is_empty() }
 }
 
 /// How all is.
@@ -107,7 +118,12 @@ fn refused(RefusedSigner { instance, head, known, why }: &RefusedSigner) -> Stri
 fn key(key: &EmergencyKey) -> String {
     let due = key.destruction_due.as_ref().map(|due| format!(", to be destroyed by {due}"));
     let late = if key.destruction_overdue { ": OVERDUE" } else { "" };
-    format!("  {}  {}{}{late}", key.kid, key.state.word(), due.unwrap_or_default())
+    let copies = if key.copies_left.is_empty() {
+        String::new()
+    } else {
+        format!("; copies: {}", key.copies_left.join(", "))
+    };
+    format!("  {}  {}{}{late}{copies}", key.kid, key.state.word(), due.unwrap_or_default())
 }
 
 /// A session as the emergency signer has it.

@@ -3,6 +3,7 @@
 //! the session, the freeze, the incident. What it cannot do it says, and it ends nothing before its turn.
 
 mod credentials;
+mod destruction;
 mod provider;
 mod reconcile;
 
@@ -14,9 +15,11 @@ use host::out;
 use serde_json::json;
 use signing_core::admin::incident::{Done, End, Incident};
 use signing_core::admin::{Health, Nothing, ProxyStatus, Unfreeze, breakglass, doctor, path};
+use signing_core::breakglass::wire::Attested;
 use signing_core::incident::{State, left};
 
 use crate::audit::{self, ANSWERS, KmsLog};
+use crate::breakglass::attested;
 use crate::client::{self, Reply};
 use crate::database::{Database, Table};
 use crate::incident::{self, words};
@@ -50,6 +53,13 @@ pub(crate) struct Flags {
     /// log without --cloudtrail. Recorded.
     #[arg(long, value_name = "WHO")]
     not_reconciled: Option<String>,
+    /// Destroy each emergency key that a session used, as `signctl breakglass destroy` with --signers does: nothing
+    /// takes that back. It comes after the end of the session.
+    #[arg(long)]
+    destroy: bool,
+    /// Somebody attests that a copy of such a key is destroyed: COPY as `signctl breakglass status` shows it. Repeatable.
+    #[arg(long, value_name = "COPY=WHO", value_parser = attested, requires = "destroy")]
+    attest: Vec<Attested>,
     #[command(flatten)]
     database: Option<Database>,
     #[command(flatten)]
@@ -81,6 +91,12 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     // Nothing is loosened while the provider is in doubt.
     if is_healthy {
         steps.extend(ended_session(flags, socket).map(|step| ("5.4", step)));
+        // An end that failed leaves a key that a session uses, which nobody destroys.
+        if flags.destroy {
+            let asked = (flags.reason.as_str(), flags.attest.as_slice());
+            let destroyed = destruction::destroyed(asked, &flags.signers, socket);
+            steps.extend(destroyed.into_iter().map(|step| ("4.5", step)));
+        }
     }
     let now = shown(socket)?;
     let rest: Vec<_> = left(&now.checklist).filter(|item| item.section != "5.4").collect();

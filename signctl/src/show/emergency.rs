@@ -47,16 +47,26 @@ pub(super) fn in_health(health: &Health) -> Option<String> {
 
 /// Emergency keys that are to be destroyed, and a signer that is not there.
 pub(crate) fn keys(proxy: &ProxyStatus) -> Vec<String> {
-    let there =
-        proxy.emergency_keys.iter().flatten().filter(|key| key.state != KeyState::Destroyed);
-    let due = there.filter_map(|EmergencyKey { kid, destruction_due, destruction_overdue, .. }| {
+    let there = proxy.emergency_keys.iter().flatten();
+    let due = there.filter_map(|key| {
+        let EmergencyKey { kid, state, destruction_due, destruction_overdue, copies_left } = key;
         let due = destruction_due.as_ref()?;
+        let is_gone = *state == KeyState::Destroyed;
+        if is_gone && copies_left.is_empty() {
+            return None;
+        }
+        let left = if is_gone { "with its last copy " } else { "" };
+        let attest = if copies_left.is_empty() {
+            String::new()
+        } else {
+            format!(" --attest COPY=WHO for each of its copies: {}", copies_left.join(", "))
+        };
         let what = match destruction_overdue {
             Some(true) => "is OVERDUE for destruction since",
             Some(false) | None => "has to be destroyed by",
         };
         Some(format!(
-            "emergency key {kid} {what} {due}: signctl breakglass destroy {kid} --reason ... --signers FILE"
+            "emergency key {kid} {left}{what} {due}: signctl breakglass destroy {kid} --reason ... --signers FILE{attest}"
         ))
     });
     let mut lines: Vec<_> = due.collect();
@@ -95,6 +105,7 @@ mod tests {
             state,
             destruction_due: due.map(|(at, _)| at.to_owned()),
             destruction_overdue: due.map(|(_, overdue)| overdue),
+            copies_left: Vec::new(),
         }
     }
 

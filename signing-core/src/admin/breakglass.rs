@@ -42,6 +42,9 @@ pub struct Destroy {
     pub emergency_kid: String,
     /// Why, one line.
     pub reason: String,
+    /// Copies of it of which somebody attests that they are destroyed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attested: Vec<wire::Attested>,
 }
 
 /// A session is in force.
@@ -124,6 +127,9 @@ pub struct Destroyed {
     pub emergency_kid: String,
     /// Whether its file was overwritten; else it was gone, or could only be removed.
     pub overwritten: bool,
+    /// Its copies of which nobody has attested that they are destroyed: it stays due until somebody has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies_left: Vec<String>,
     /// The signer's record, `log:seq:leaf`.
     pub signer_record: String,
 }

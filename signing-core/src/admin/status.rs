@@ -124,4 +124,7 @@ pub struct EmergencyKey {
     /// Whether that time is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destruction_overdue: Option<bool>,
+    /// Its copies of which nobody has attested that they are destroyed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies_left: Vec<String>,
 }

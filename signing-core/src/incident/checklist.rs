@@ -29,6 +29,8 @@ pub struct Facts {
     pub session: Option<String>,
     /// Emergency keys that a session used and that are not destroyed, by kid.
     pub keys_due: Vec<String>,
+    /// Copies of those keys of which nobody has attested that they are destroyed.
+    pub copies_left: Vec<String>,
     /// The sections of which somebody said that they are done.
     pub said: Vec<String>,
 }
@@ -165,8 +167,16 @@ pub fn checklist(facts: &Facts) -> Vec<Item> {
             if keys_due.is_empty() {
                 "no session used one".to_owned()
             } else {
+                let attest = if facts.copies_left.is_empty() {
+                    String::new()
+                } else {
+                    format!(
+                        " --attest COPY=WHO for each of its copies: {}",
+                        named(&facts.copies_left)
+                    )
+                };
                 format!(
-                    "signctl breakglass destroy {} --reason ... --signers FILE",
+                    "signctl breakglass destroy {} --reason ... --signers FILE{attest}",
                     named(keys_due)
                 )
             },
@@ -284,6 +294,7 @@ mod tests {
             long_enough: false,
             session: None,
             keys_due: Vec::new(),
+            copies_left: Vec::new(),
             said: ["5.2", "5.3"].map(str::to_owned).to_vec(),
         }
     }
@@ -312,6 +323,12 @@ mod tests {
         assert_eq!(open(&well), ["5.4"]);
         let due = Facts { keys_due: vec!["e".to_owned()], frozen: false, ..well.clone() };
         assert_eq!(open(&due), ["4.5"]);
+        let copies = Facts { copies_left: vec!["laptop".to_owned()], ..due.clone() };
+        let of = |facts: &Facts| {
+            checklist(facts).into_iter().find(|one| one.section == "4.5").unwrap().how
+        };
+        assert!(of(&copies).ends_with("--attest COPY=WHO for each of its copies: laptop"));
+        assert!(!of(&due).contains("--attest"));
         let session = Some("s".to_owned());
         assert_eq!(open(&Facts { session, frozen: false, ..well.clone() }), ["5.4"]);
         assert!(open(&Facts { frozen: false, ..well }).is_empty());

@@ -31,11 +31,11 @@ pub use in_force::{FleetFrozen, Frozen, InForce, OpenIncident, Seal, SealedFor, 
 pub use key_id::KeyId;
 pub use keys::{AuditKeys, SignedBy};
 pub use record::{
-    ACTOR, Activation, Approved, BatchLeaf, BreakglassEnded, Claimed, DestructionOverdue, Drill,
-    EarlierAttempt, EmergencyRefusals, EmergencySigned, Failed, FleetFreeze, FleetLink,
-    FleetUnfreeze, Freeze, Gate, IncidentBegun, IncidentCaptured, IncidentEnded, IncidentItem,
-    Init, Intent, KeyDestroyed, Kind, Outline, ProbeCall, Probes, Record, Refusals, Refused,
-    Reload, Segment, SessionActivated, SessionEnded, SessionRefused, Signed, SignerLogRecord,
-    Start, Stop, TimingUs, Unfreeze, Unlock, Unseal, Withheld, instant,
+    ACTOR, Activation, Approved, BatchLeaf, BreakglassEnded, Claimed, CopyDestroyed,
+    DestructionOverdue, Drill, EarlierAttempt, EmergencyRefusals, EmergencySigned, Failed,
+    FleetFreeze, FleetLink, FleetUnfreeze, Freeze, Gate, IncidentBegun, IncidentCaptured,
+    IncidentEnded, IncidentItem, Init, Intent, KeyDestroyed, Kind, Outline, ProbeCall, Probes,
+    Record, Refusals, Refused, Reload, Segment, SessionActivated, SessionEnded, SessionRefused,
+    Signed, SignerLogRecord, Start, Stop, TimingUs, Unfreeze, Unlock, Unseal, Withheld, instant,
 };
 pub use signer_logs::{How, KnownLog, NotBelieved, SignerLog, SignerLogs};

@@ -1,9 +1,9 @@
 //! The records of break-glass.
 
 use signing_core::journal::{
-    ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, EmergencyRefusals,
-    EmergencySigned, KeyDestroyed, Record, Refused, SessionActivated, SessionEnded, SessionRefused,
-    SignerLogRecord, Unlock,
+    ACTOR, Activation, Approved, BreakglassEnded, Claimed, CopyDestroyed, DestructionOverdue,
+    EmergencyRefusals, EmergencySigned, KeyDestroyed, Record, Refused, SessionActivated,
+    SessionEnded, SessionRefused, SignerLogRecord, Unlock,
 };
 
 use super::FREEZE;
@@ -136,12 +136,36 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
             Record::KeyDestroyed(KeyDestroyed {
                 actor,
                 by,
+                copies: Vec::new(),
                 emergency_key_sha256: "01",
                 emergency_kid,
                 overwritten: true,
                 reason: "over",
             }),
             r#"{"actor":"service:signing-breakglass","by":"uid 0","emergency_key_sha256":"01","emergency_kid":"e","overwritten":true,"reason":"over"}"#,
+        ),
+        (
+            Record::KeyDestroyed(KeyDestroyed {
+                actor,
+                by,
+                copies: vec!["laptop"],
+                emergency_key_sha256: "01",
+                emergency_kid,
+                overwritten: true,
+                reason: "over",
+            }),
+            r#"{"actor":"service:signing-breakglass","by":"uid 0","copies":["laptop"],"emergency_key_sha256":"01","emergency_kid":"e","overwritten":true,"reason":"over"}"#,
+        ),
+        (
+            Record::CopyDestroyed(CopyDestroyed {
+                actor,
+                attested_by: "alice",
+                by,
+                copy: "laptop",
+                emergency_kid,
+                reason: "over",
+            }),
+            r#"{"actor":"service:signing-breakglass","attested_by":"alice","by":"uid 0","copy":"laptop","emergency_kid":"e","reason":"over"}"#,
         ),
         (
             Record::Unlock(Unlock { actor, by, outcome: "used" }),

@@ -1,9 +1,12 @@
 //! A key is due until it is gone: what fails, is taken away or leads elsewhere is no destruction.
 
+use std::process::Command;
+
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use system_tests::Tail;
-use system_tests::breakglass::{EMERGENCY_KID, Signer, Wire, succeeds};
-use system_tests::programs::system;
+use system_tests::breakglass::{EMERGENCY_KID, Signer, SignerBuilder, Wire, succeeds};
+use system_tests::programs::{ours, system};
+use system_tests::{Process, Tail};
 
 use super::Site;
 use super::session::checked;
@@ -155,4 +158,83 @@ async fn a_key_that_can_not_be_opened_is_not_said_to_be_sealed() {
     std::fs::rename(&file, signer.builder.path("aside.pem")).unwrap();
     std::fs::create_dir(&file).unwrap();
     assert_eq!(key(&mut proxy).await["state"], "missing");
+}
+
+/// A signer whose configuration names copies of its key; it is connected to.
+async fn with_copies(builder: &SignerBuilder<'_>) -> (Process, Wire) {
+    let config = builder.write();
+    let keys = r#"[{kid = "emergency", file = "emergency.pem", copies = ["laptop", "safe"]}]"#;
+    let mut command = builder.verb("serve", &config);
+    command.env("BREAKGLASS_SIGNER__EMERGENCY_KEYS", keys);
+    let process = Process::start(command);
+    process.says("\"serving\"").await;
+    let mut proxy = Wire::connect(&builder.path("signer.sock")).await;
+    proxy.ask(json!({"hello": {"version": 1, "deployment": "test"}})).await;
+    (process, proxy)
+}
+
+/// Asks for the destruction, and attests that those copies are destroyed.
+async fn attest(proxy: &mut Wire, copies: &[&str]) -> Value {
+    let attested = copies.iter().map(|copy| json!({"copy": copy, "by": "alice"}));
+    let attested: Vec<_> = attested.collect();
+    let ask = json!({"emergency_kid": EMERGENCY_KID, "reason": "after", "by": "uid 0", "attested": attested});
+    proxy.ask(json!({"destroy": ask})).await
+}
+
+#[tokio::test]
+async fn i12_a_key_is_due_until_each_of_its_copies_is_attested_by_name() {
+    let site = Site::new();
+    let signer = site.signer().start().await;
+    let mut proxy = signer.connect().await;
+    ended(&signer, &mut proxy).await;
+    let builder = signer.builder.clone();
+    signer.stop().await;
+    let (mut process, mut proxy) = with_copies(&builder).await;
+    let state = key(&mut proxy).await;
+    assert_eq!(state["copies_left"], json!(["laptop", "safe"]), "{state}");
+    let file = builder.path("emergency.pem");
+    for (copies, words) in
+        [(&["desk"][..], "left are: laptop, safe"), (&["safe", "safe"], "attested twice")]
+    {
+        let no = attest(&mut proxy, copies).await;
+        assert!(no["refused"]["detail"].as_str().unwrap().contains(words), "{no}");
+        assert!(file.exists(), "nothing is destroyed by a command that is refused");
+    }
+    let done = attest(&mut proxy, &["laptop"]).await;
+    let left = (&done["destroyed"]["overwritten"], &done["destroyed"]["copies_left"]);
+    assert_eq!(left, (&json!(true), &json!(["safe"])), "{done}");
+    let no = attest(&mut proxy, &[]).await;
+    assert!(no["refused"]["detail"].as_str().unwrap().contains("for each of: safe"), "{no}");
+    process.signal(Signal::SIGTERM);
+    process.ended().await;
+    // The journal knows of the copy, whatever becomes of the configuration's entry and the state.
+    for is_state_kept in [true, false] {
+        if !is_state_kept {
+            std::fs::remove_file(builder.path("state/breakglass-signer.json")).unwrap();
+            let config = builder.write();
+            let mut rebuild = Command::new(ours("breakglass-signer"));
+            rebuild.args(["state", "rebuild", "--config"]).arg(&config).args(["--reason", "lost"]);
+            succeeds(&mut rebuild);
+        }
+        let signer = builder.clone().start().await;
+        let mut proxy = signer.connect().await;
+        let state = key(&mut proxy).await;
+        assert_eq!(
+            (&state["state"], &state["copies_left"]),
+            (&json!("destroyed"), &json!(["safe"])),
+            "{state}"
+        );
+        assert!(state["destruction_due"].is_string(), "{state}");
+        if is_state_kept {
+            signer.stop().await;
+            continue;
+        }
+        let done = attest(&mut proxy, &["safe"]).await;
+        assert_eq!(done["destroyed"]["copies_left"], Value::Null, "{done}");
+        let state = key(&mut proxy).await;
+        assert!(state["destruction_due"].is_null(), "{state}");
+        let found = checked(&signer, &[], Tail::Whole);
+        assert_eq!(found["types"]["copy_destroyed"], 2, "{found}");
+        assert_eq!(found["types"]["key_destroyed"], 1, "{found}");
+    }
 }

@@ -184,8 +184,14 @@ pub(crate) fn of_record(of: &Of<'_>, standing: &mut Standing) -> Vec<Notice> {
         }
         Kind::KeyDestroyed => {
             let words = format!("Emergency key {} is destroyed", of.text("emergency_kid"));
-            let data =
-                of.data(&["emergency_kid", "emergency_key_sha256", "by", "reason", "overwritten"]);
+            let data = of.data(&[
+                "emergency_kid",
+                "emergency_key_sha256",
+                "by",
+                "copies",
+                "reason",
+                "overwritten",
+            ]);
             vec![of.notice(Name::KeyDestroyed, words, data)]
         }
         Kind::IncidentBegun => {
@@ -216,6 +222,7 @@ pub(crate) fn of_record(of: &Of<'_>, standing: &mut Standing) -> Vec<Notice> {
         | Kind::SessionRefused
         | Kind::EmergencySigned
         | Kind::EmergencyRefusals
+        | Kind::CopyDestroyed
         | Kind::Unlock
         | Kind::IncidentCaptured
         | Kind::IncidentItem
@@ -256,6 +263,7 @@ pub(crate) const fn is_heard(kind: Kind) -> bool {
         | Kind::SessionRefused
         | Kind::EmergencySigned
         | Kind::EmergencyRefusals
+        | Kind::CopyDestroyed
         | Kind::Unlock
         | Kind::IncidentCaptured
         | Kind::IncidentItem

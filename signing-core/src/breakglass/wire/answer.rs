@@ -113,6 +113,9 @@ pub struct EmergencyKey {
     pub destruction_due: Option<String>,
     /// Whether that time is over.
     pub destruction_overdue: bool,
+    /// Its copies of which nobody has attested that they are destroyed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies_left: Vec<String>,
 }
 
 /// Whether an emergency key can be used.
@@ -236,7 +239,10 @@ pub struct Destroyed {
     pub emergency_kid: String,
     /// Whether its file was overwritten; else it was gone, or could only be removed.
     pub overwritten: bool,
-    /// Its `key_destroyed` record.
+    /// Its copies of which nobody has attested that they are destroyed: it stays due until somebody has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies_left: Vec<String>,
+    /// Its `key_destroyed` record, or the newest `copy_destroyed`.
     pub record: JournalRecord,
 }
 

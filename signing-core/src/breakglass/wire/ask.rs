@@ -128,7 +128,8 @@ pub struct End {
 }
 
 /// Destroy an emergency key that is due since a session used it, and that none uses now: its file is
-/// overwritten and removed, and the kid is refused for ever. Answered by `destroyed`. A key that is
+/// overwritten and removed, and the kid is refused for ever. It stays due until somebody attests that
+/// each of its copies is destroyed: asked for again, only that is noted. Answered by `destroyed`. A key that is
 /// not due is `refused`: [`super::operator::Ask::Destroy`]. Revoking it in the registry is the
 /// operator's other half.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +141,20 @@ pub struct Destroy {
     pub emergency_kid: String,
     /// Why, one line.
     pub reason: String,
+    /// Copies of it of which somebody attests that they are destroyed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attested: Vec<Attested>,
     /// Who asked the proxy.
+    pub by: String,
+}
+
+/// Somebody attests that a copy of an emergency key, which nobody reaches from here, is destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attested {
+    /// Which copy, as the signer's configuration names it.
+    pub copy: String,
+    /// Who attests it, and how it was destroyed: one line.
     pub by: String,
 }
 

@@ -43,7 +43,7 @@ pub use answer::{
     SessionEnded, SessionState, Signed, State, Stated, Unsealed, Welcome,
 };
 pub use ask::{
-    Activate, Ask, Destroy, End, Hello, Input, JUSTIFICATION_MAX_BYTES, LeafInput,
+    Activate, Ask, Attested, Destroy, End, Hello, Input, JUSTIFICATION_MAX_BYTES, LeafInput,
     REASON_MAX_BYTES, Sign, Status,
 };
 pub use extend::{Extend, Extends, Shown};

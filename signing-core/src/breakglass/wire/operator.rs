@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Attested;
+
 /// Longest passphrase.
 pub const PASSPHRASE_MAX_BYTES: usize = 1024;
 /// Said in place of a passphrase's length: an [`Ask`] follows.
@@ -44,6 +46,9 @@ pub enum Ask {
         emergency_kid: String,
         /// Why, one line.
         reason: String,
+        /// Copies of it of which somebody attests that they are destroyed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attested: Vec<Attested>,
     },
 }
 

@@ -229,12 +229,32 @@ pub struct KeyDestroyed<'r> {
     pub actor: &'r str,
     /// Who asked the proxy, as the proxy says.
     pub by: &'r str,
+    /// Where copies of it are, by the configuration: somebody has to attest that each is destroyed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<&'r str>,
     /// SHA-256 of its DER SubjectPublicKeyInfo, in hex.
     pub emergency_key_sha256: &'r str,
     /// Which one.
     pub emergency_kid: &'r str,
     /// Whether its file was overwritten before it was removed.
     pub overwritten: bool,
+    /// The reason that the operator gave.
+    pub reason: &'r str,
+}
+
+/// Somebody attests that a copy of a destroyed key, which this process cannot reach, is destroyed.
+#[derive(Clone, Debug, Serialize)]
+pub struct CopyDestroyed<'r> {
+    /// [`ACTOR`].
+    pub actor: &'r str,
+    /// Who attests it, and how the copy was destroyed.
+    pub attested_by: &'r str,
+    /// Who asked the proxy, as the proxy says.
+    pub by: &'r str,
+    /// Which copy: one of those that the key's `key_destroyed` lists.
+    pub copy: &'r str,
+    /// The key.
+    pub emergency_kid: &'r str,
     /// The reason that the operator gave.
     pub reason: &'r str,
 }

@@ -18,9 +18,9 @@ use super::frame::BODY_MAX_BYTES;
 
 pub use batch::BatchLeaf;
 pub use breakglass::{
-    ACTOR, Activation, Approved, BreakglassEnded, Claimed, DestructionOverdue, EmergencyRefusals,
-    EmergencySigned, KeyDestroyed, SessionActivated, SessionEnded, SessionRefused, SignerLogRecord,
-    Unlock,
+    ACTOR, Activation, Approved, BreakglassEnded, Claimed, CopyDestroyed, DestructionOverdue,
+    EmergencyRefusals, EmergencySigned, KeyDestroyed, SessionActivated, SessionEnded,
+    SessionRefused, SignerLogRecord, Unlock,
 };
 pub use fleet::{FleetFreeze, FleetLink, FleetUnfreeze};
 pub use incident::{IncidentBegun, IncidentCaptured, IncidentEnded, IncidentItem};
@@ -88,6 +88,7 @@ kinds! {
     SessionEnded "session_ended" true "A break-glass session ended, and its key was wiped."
     DestructionOverdue "destruction_overdue" true "An emergency key that a session used should have been destroyed."
     KeyDestroyed "key_destroyed" true "An emergency key was destroyed."
+    CopyDestroyed "copy_destroyed" true "Somebody attested that a copy of a destroyed key is destroyed."
     Unlock "unlock" false "A passphrase for an emergency key was brought, used, or let go."
     Activation "activation" false "The proxy asked its emergency signer for a session."
     BreakglassEnded "breakglass_ended" true "The proxy left a break-glass session."
@@ -131,6 +132,7 @@ impl Kind {
             | Self::SessionEnded
             | Self::DestructionOverdue
             | Self::KeyDestroyed
+            | Self::CopyDestroyed
             | Self::Unlock
             | Self::Activation
             | Self::BreakglassEnded
@@ -179,6 +181,7 @@ pub enum Record<'r> {
     SessionEnded(SessionEnded<'r>),
     DestructionOverdue(DestructionOverdue<'r>),
     KeyDestroyed(KeyDestroyed<'r>),
+    CopyDestroyed(CopyDestroyed<'r>),
     Unlock(Unlock<'r>),
     Activation(Activation<'r>),
     BreakglassEnded(BreakglassEnded<'r>),
@@ -228,6 +231,7 @@ impl Record<'_> {
             Self::SessionEnded(_) => Kind::SessionEnded,
             Self::DestructionOverdue(_) => Kind::DestructionOverdue,
             Self::KeyDestroyed(_) => Kind::KeyDestroyed,
+            Self::CopyDestroyed(_) => Kind::CopyDestroyed,
             Self::Unlock(_) => Kind::Unlock,
             Self::Activation(_) => Kind::Activation,
             Self::BreakglassEnded(_) => Kind::BreakglassEnded,
