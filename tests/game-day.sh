@@ -83,7 +83,7 @@ SIGNING_PROXY__SIGNERS=$(of_json kms.json 'it["signers"]')
 # Whoever compares with KMS's own log has to know the keys too.
 export SIGNING_PROXY__SIGNERS
 AWS_ACCESS_KEY_ID=game AWS_SECRET_ACCESS_KEY=day SSL_CERT_FILE=$work/ca.pem \
-  BREAKGLASS_SIGNER__EMERGENCY_KEYS='[{kid = "emergency-dev", file = "breakglass/keys/emergency-dev.pem"}]' \
+  BREAKGLASS_SIGNER__EMERGENCY_KEYS='[{kid = "emergency-dev", file = "breakglass/keys/emergency-dev.pem", copies = ["laptop"]}]' \
   "$programs/signing-proxy" dev --dir dev --listen 127.0.0.1:0 --metrics 127.0.0.1:0 --min-outage 1s \
   >ready 2>dev.log &
 dev_pid=$!
@@ -193,9 +193,12 @@ recover=(signctl recover --reason 'KMS is back' --signers dev/signers.json --wit
 types 1 "${recover[@]}"
 has 'the session has ended'
 has 'Destroy the emergency key'
-types 0 signctl breakglass destroy emergency-dev --reason 'INC-42 is over' --signers dev/signers.json
-pastes 'the kid of the emergency key' 'what recover says'
-types 0 "${recover[@]}"
+has 'each of its copies: laptop'
+# The key's own file alone is not enough.
+types 1 "${recover[@]}" --destroy
+has 'the emergency key emergency-dev is destroyed; who attests that its copies are too'
+types 0 "${recover[@]}" --destroy --attest 'laptop=alice, disk shredded 06:40'
+pastes 'the name of the copy' 'what recover says'
 has 'has ended. Next: section 6'
 
 world 'afterwards, on another machine: copies of both journals, and the log of KMS, which has come by now'
@@ -210,7 +213,7 @@ types 0 signctl report --incident INC-42 --signers dev/signers.json --journal co
   --cloudtrail AWSLogs --config dev/signing-proxy.toml --grace 0 --out inc-42
 has 'nobody signed around the journals'
 has 'none only in KMS'
-for part in INC-42 emergency-dev security@dev.localhost finance@dev.localhost 'KMS is back'; do
+for part in INC-42 emergency-dev 'laptop: alice, disk shredded 06:40' security@dev.localhost finance@dev.localhost 'KMS is back'; do
   grep -q "$part" inc-42.md && grep -q "$part" inc-42.html || fail "the report does not say: $part"
 done
 

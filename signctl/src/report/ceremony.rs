@@ -71,6 +71,21 @@ pub(super) struct Key {
     pub(super) is_overdue: bool,
     /// When, by whom, and how.
     pub(super) destroyed: Option<String>,
+    /// Its copies, by name: who attests that each is destroyed, and when.
+    pub(super) copies: BTreeMap<String, Option<String>>,
+}
+
+impl Key {
+    /// Its copies of which nobody attests that they are destroyed.
+    pub(super) fn copies_left(&self) -> Vec<&str> {
+        let left = self.copies.iter().filter(|(_, who)| who.is_none());
+        left.map(|(copy, _)| copy.as_str()).collect()
+    }
+
+    /// Whether it is destroyed, with each copy.
+    pub(super) fn is_gone(&self) -> bool {
+        self.destroyed.is_some() && self.copies_left().is_empty()
+    }
 }
 
 /// All of it.
@@ -121,6 +136,15 @@ impl Ceremony {
                         if overwritten { "its file was overwritten" } else { "NOT overwritten" };
                     let (at, by, reason) = (&outline.at, text("by"), text("reason"));
                     key.destroyed = Some(format!("{at} by {by}: {reason} ({how})"));
+                    let copies = outline.data.get("copies").and_then(Value::as_array);
+                    let copies = copies.into_iter().flatten().filter_map(Value::as_str);
+                    key.copies.extend(copies.map(|copy| (copy.to_owned(), None)));
+                }
+            }
+            Kind::CopyDestroyed => {
+                if let Some(key) = self.keys.get_mut(&text("emergency_kid")) {
+                    let who = format!("{} at {}", text("attested_by"), outline.at);
+                    key.copies.insert(text("copy"), Some(who));
                 }
             }
             _ => {}

@@ -60,7 +60,7 @@ pub(super) fn release_checklist(
         ),
     ];
     lines.extend(keys.iter().map(|(kid, key)| {
-        format!("- [{}] the emergency key {kid} is destroyed", tick(key.destroyed.is_some()))
+        format!("- [{}] the emergency key {kid} is destroyed, with each copy", tick(key.is_gone()))
     }));
     lines.extend(
         [

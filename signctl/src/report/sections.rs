@@ -97,6 +97,12 @@ fn overview(window: &Window, facts: &Facts, verified: &Verified) -> Vec<Block> {
                 "The emergency key {kid} is NOT destroyed. It is due: {due}"
             )));
         }
+        if !key.copies_left().is_empty() {
+            blocks.push(Block::Alarm(format!(
+                "Nobody attests that these copies of the emergency key {kid} are destroyed: {}",
+                key.copies_left().join(", ")
+            )));
+        }
     }
     blocks.extend(facts.bundles.iter().map(|sha256| {
         Block::Text(format!(
@@ -261,14 +267,25 @@ fn emergency(window: &Window, facts: &Facts) -> anyhow::Result<Vec<Block>> {
 fn destruction(facts: &Facts) -> Vec<Block> {
     let rows = facts.ceremony.keys.iter().map(|(kid, key)| {
         let overdue = if key.is_overdue { "yes" } else { "no" };
+        let copies = key.copies.iter().map(|(copy, who)| match who {
+            Some(who) => format!("{copy}: {who}"),
+            None => format!("{copy}: NOT attested"),
+        });
+        let copies: Vec<_> = copies.collect();
+        let copies = if copies.is_empty() { "-".to_owned() } else { copies.join("; ") };
         vec![
             kid.clone(),
             key.due.clone().unwrap_or_else(|| "not yet".to_owned()),
             overdue.to_owned(),
             key.destroyed.clone().unwrap_or_else(|| "NOT destroyed".to_owned()),
+            copies,
         ]
     });
-    table(&["key", "due", "was overdue", "destroyed"], rows.collect(), "No session used a key.")
+    table(
+        &["key", "due", "was overdue", "destroyed", "its copies"],
+        rows.collect(),
+        "No session used a key.",
+    )
 }
 
 fn requests(window: &Window, facts: &Facts) -> anyhow::Result<Vec<Block>> {
