@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds what is delivered: the programs, each with the list of its dependencies inside
-# (cargo-auditable) and an SBOM beside it (cargo-cyclonedx). Two builds of the same
+# (cargo-auditable) and an SBOM beside it (cargo-cyclonedx), and, under share, their man
+# pages and completions for shells. Two builds of the same
 # sources with the same tool chain give the same bytes, wherever they are built.
 #   packaging/build.sh [OUT]     OUT is made anew; default: target/package. A directory
 #                                that holds anything but an earlier build is left alone.
@@ -67,5 +68,6 @@ for program in "${programs[@]}"; do
   printf '%s\n' "${sbom//"$PWD"//src}" >"$out/$program.cdx.json"
 done
 rm -f ./*/*_bin.cdx.json
-(cd "$out" && sha256sum -- * >SHA256SUMS)
+packaging/manual.sh "$out" "$out/share"
+(cd "$out" && find . -type f ! -name SHA256SUMS -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum -- >SHA256SUMS)
 cat "$out/SHA256SUMS"

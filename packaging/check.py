@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Checks what packaging/build.sh made: that both lists of dependencies of each program,
-the SBOM beside it and the one inside it, are true.
+the SBOM beside it and the one inside it, are true, and that each program has its man pages
+and, where it has verbs, its completions.
 
     packaging/check.py [BUILT]     default: target/package
 """
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +25,8 @@ PROGRAMS = {"signing-proxy": ["aws-sdk-kms", "signing-core"], "signctl": ["hyper
             "signing-trail": ["tokio-postgres", "audit"]}
 # The package of a program, where it has another name.
 PACKAGES = {"signing-trail": "trail"}
+# The one without verbs: nothing to complete.
+WITHOUT_VERBS = ["pkcs11-worker"]
 # What must never be linked into a program: the emergency signer has no HTTP stack, no SDK,
 # and only the trail and signctl speak to a database and to a bucket.
 UNWANTED = {"breakglass-signer": ["hyper", "h2", "rustls", "aws-sdk-kms", "signing-proxy", "tokio-postgres", "aws-sdk-s3"],
@@ -47,6 +52,40 @@ def main():
             print(f"{place}: {len(found)} packages, among them all {len(linked)} linked ones")
         no_path_of_this_machine(program, whole(built / program))
         no_path_of_this_machine(f"{program}.cdx.json", (built / f"{program}.cdx.json").read_bytes())
+        print(f"{program}: {manual(built / 'share', program)} man pages")
+    is_whole(built)
+
+
+def manual(share, program):
+    """The man page of the program and of each of its verbs, and completions; how many pages."""
+    pages, left = set(), [program]
+    while left:
+        page = left.pop()
+        pages.add(page)
+        path = share / f"man/man1/{page}.1"
+        text = path.read_text()
+        for begin in ["NAME", "SYNOPSIS", "DESCRIPTION"]:
+            assert f".SH {begin}\n" in text, f"{path} has no {begin}"
+        # Each verb that a page names has a page.
+        plain = text.replace("\\-", "-")
+        left += re.findall(rf"^({re.escape(page)}-[a-z0-9-]+)\(1\)$", plain, re.MULTILINE)
+        if shutil.which("groff"):
+            formatted = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z", path], check=True, capture_output=True, text=True)
+            assert not formatted.stderr, formatted.stderr
+    if program not in WITHOUT_VERBS:
+        assert len(pages) > 3, f"{program} has few pages: {pages}"
+        for place in [f"bash-completion/completions/{program}", f"zsh/site-functions/_{program}",
+                      f"fish/vendor_completions.d/{program}.fish"]:
+            assert (share / place).stat().st_size > 500, f"{place} is short"
+    return len(pages)
+
+
+def is_whole(built):
+    """The list of files has every file, as it is."""
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=built, check=True)
+    listed = {line.split(maxsplit=1)[1] for line in (built / "SHA256SUMS").read_text().splitlines()}
+    there = {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()}
+    assert listed == there - {"SHA256SUMS"}, f"SHA256SUMS: {sorted(listed ^ there)}"
 
 
 def linked_into(package):

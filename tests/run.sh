@@ -25,7 +25,7 @@ wanted="curl:curl openssl:openssl prometheus:prometheus promtool:prometheus setp
   mount:mount softhsm2-util:softhsm2 swtpm:swtpm tpm2-abrmd:tpm2-abrmd dbus-daemon:dbus-daemon
   tpm2_getcap:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcsslotd:opencryptoki pkcs11-tool:opensc
   nsenter:util-linux ip:iproute2 nft:nftables faketime:faketime prlimit:util-linux unshare:util-linux
-  systemd-analyze:systemd systemd-creds:systemd psql:postgresql-client pgrep:procps buildah:buildah
+  systemd-analyze:systemd systemd-creds:systemd psql:postgresql-client pgrep:procps groff:groff-base buildah:buildah
   podman:podman runc:runc conmon:conmon catatonit:catatonit
   node:nodejs npm:npm go:golang-go javac:default-jdk-headless tmux:tmux chromium:chromium"
 [ "$campaign" = no ] || wanted="$wanted c++:g++ nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"

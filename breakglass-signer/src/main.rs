@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use breakglass_signer::check::{self, Found};
 use breakglass_signer::init::{IfAbsent, Made};
 use breakglass_signer::key::Kind;
@@ -10,7 +11,7 @@ use breakglass_signer::lifeline::Lifeline;
 use breakglass_signer::materials::Materials;
 use breakglass_signer::signals::Signals;
 use breakglass_signer::{init, keygen, rebuild, sandbox, serve};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use host::checked::Checked;
 use host::environment::Environment;
 use host::out;
@@ -105,6 +106,15 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Write the man pages of this program, and its completions for shells, as a package has them.
+    #[command(
+        after_help = "Example: breakglass-signer manual --out ./share && man ./share/man/man1/breakglass-signer.1"
+    )]
+    Manual {
+        /// The directory; it is laid out as /usr/share is.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -152,6 +162,7 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Serve { .. } => {}
         Verb::Check { config, json } => return check(&config, &environment, json),
+        Verb::Manual { out } => return write_manual(&out),
         Verb::Init { config, json, replica, answer, .. } => {
             let if_absent = replica.zip(answer);
             let if_absent = if_absent.map(|(replica, answer)| IfAbsent { replica, answer });
@@ -175,6 +186,15 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
             out::deliver_json(&serde_json::to_value(&entry)?)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes what a package has for readers and for shells.
+fn write_manual(share: &Path) -> anyhow::Result<ExitCode> {
+    let share_dir = share.display();
+    manual::write(Arguments::command(), share)
+        .with_context(|| format!("--out {share_dir}: it cannot be written"))?;
+    out::report(&format!("{share_dir}: man pages and completions are written"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use host::checked::Checked;
 use host::hardening::harden;
 use host::out;
@@ -106,6 +106,15 @@ enum Verb {
         #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = dev::min_outage)]
         min_outage: Duration,
     },
+    /// Write the man pages of this program, and its completions for shells, as a package has them.
+    #[command(
+        after_help = "Example: signing-proxy manual --out ./share && man ./share/man/man1/signing-proxy.1"
+    )]
+    Manual {
+        /// The directory; it is laid out as /usr/share is.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -147,6 +156,10 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
         Verb::State { verb: StateVerb::Rebuild { config, reason } } => {
             held.end_process(End::BySignal);
             return rebuild_state(&config, &environment, &reason);
+        }
+        Verb::Manual { out } => {
+            held.end_process(End::BySignal);
+            return write_manual(&out);
         }
         Verb::Serve { config } => serve(held, &environment, Hangup::Reloads, |environment| {
             let materials = Materials::load(&config, environment)?;
@@ -214,6 +227,15 @@ fn make_journal(
 fn rebuild_state(file: &Path, env: &Environment, reason: &str) -> anyhow::Result<ExitCode> {
     let materials = Materials::load(file, env)?;
     out::report(&init::rebuild(&materials, reason)?.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes what a package has for readers and for shells.
+fn write_manual(share: &Path) -> anyhow::Result<ExitCode> {
+    let share_dir = share.display();
+    manual::write(Arguments::command(), share)
+        .with_context(|| format!("--out {share_dir}: it cannot be written"))?;
+    out::report(&format!("{share_dir}: man pages and completions are written"))?;
     Ok(ExitCode::SUCCESS)
 }
 

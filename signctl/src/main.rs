@@ -24,8 +24,10 @@ mod signers;
 mod socket;
 mod watch;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use host::out;
@@ -101,7 +103,7 @@ enum Verb {
         reason: Option<String>,
         /// A signed statement, which ends freezes of the fleet; its signature is in FILE.sig.
         #[arg(long, value_name = "FILE", conflicts_with = "reason")]
-        statement: Option<std::path::PathBuf>,
+        statement: Option<PathBuf>,
         #[command(flatten)]
         socket: Socket,
     },
@@ -126,7 +128,7 @@ enum Verb {
         audit: bool,
         /// The emergency signer's seal, past the proxy.
         #[arg(long, value_name = "PATH", conflicts_with_all = ["kid", "audit", "socket"])]
-        operator_socket: Option<std::path::PathBuf>,
+        operator_socket: Option<PathBuf>,
         /// What was found and done; recorded.
         #[arg(long)]
         reason: String,
@@ -191,6 +193,15 @@ enum Verb {
         /// The shell.
         shell: Shell,
     },
+    /// Write the man pages of this program, and its completions for shells, as a package has them.
+    #[command(
+        after_help = "Example: signctl manual --out ./share && man ./share/man/man1/signctl.1"
+    )]
+    Manual {
+        /// The directory; it is laid out as /usr/share is.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -250,6 +261,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Verb::Report(flags) => return report::run(flags, arguments.json),
         Verb::Signers(flags) => return signers::run(flags, arguments.json),
         Verb::Completions { shell } => return completions(*shell),
+        Verb::Manual { out } => return write_manual(out),
         Verb::Unseal { operator_socket: Some(signer), reason, .. } => {
             (breakglass::unseal(signer, reason)?, breakglass::unsealed)
         }
@@ -268,9 +280,17 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// Made from the description by which the arguments are read, so that both are the same.
 fn completions(shell: Shell) -> anyhow::Result<ExitCode> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "signctl", &mut script);
+    let script = manual::completions(Arguments::command(), shell);
     out::show(&String::from_utf8(script)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes what a package has for readers and for shells.
+fn write_manual(share: &Path) -> anyhow::Result<ExitCode> {
+    let share_dir = share.display();
+    manual::write(Arguments::command(), share)
+        .with_context(|| format!("--out {share_dir}: it cannot be written"))?;
+    out::report(&format!("{share_dir}: man pages and completions are written"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -314,7 +334,8 @@ impl Verb {
             | Self::Sign(_)
             | Self::Verify(_)
             | Self::Signers(_)
-            | Self::Completions { .. } => {
+            | Self::Completions { .. }
+            | Self::Manual { .. } => {
                 before.unused();
                 Socket::default()
             }

@@ -81,6 +81,7 @@ mod limits;
 mod links;
 mod local_door;
 mod log_levels;
+mod manual;
 mod matrix;
 mod metrics;
 mod ministack;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::anyhow;
-use clap::{Parser, Subcommand, ValueEnum};
+use anyhow::{Context as _, anyhow};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use host::checked::Checked;
 use host::environment::Environment;
 use host::hardening;
@@ -85,6 +85,15 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Write the man pages of this program, and its completions for shells, as a package has them.
+    #[command(
+        after_help = "Example: signing-trail manual --out ./share && man ./share/man/man1/signing-trail.1"
+    )]
+    Manual {
+        /// The directory; it is laid out as /usr/share is.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 /// The owner of a journal.
@@ -125,6 +134,10 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
             held.end_process(End::BySignal);
             check(&config, &environment, json)
         }
+        Verb::Manual { out } => {
+            held.end_process(End::BySignal);
+            write_manual(&out)
+        }
         Verb::Register { config: file, journal, answer } => {
             held.end_process(End::BySignal);
             let (config, mistakes) = Config::draft(&file, &environment)?;
@@ -159,6 +172,15 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
             Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
+}
+
+/// Writes what a package has for readers and for shells.
+fn write_manual(share: &Path) -> anyhow::Result<ExitCode> {
+    let share_dir = share.display();
+    manual::write(Arguments::command(), share)
+        .with_context(|| format!("--out {share_dir}: it cannot be written"))?;
+    out::report(&format!("{share_dir}: man pages and completions are written"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
