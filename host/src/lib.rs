@@ -2,8 +2,8 @@
 //! them, names without blanks around them, bounded files, secret files whose errors hold nothing of
 //! theirs, unix sockets that nobody else can stand in for and who can reach them, places that no peer
 //! takes from others, passphrases, users' names, what is printed, what a check found, what they deny
-//! themselves before a secret, what others may do to their files, what the machine lacks for a moment, the
-//! clock, the thread that writes the log, and how often a log line is written that a peer can cause.
+//! themselves before a secret, what others may do to their files, what the machine lacks for a moment, what the kernel says
+//! of this process, the clock, the thread that writes the log, and how often a log line is written that a peer can cause.
 
 pub mod access;
 pub mod checked;
@@ -20,6 +20,7 @@ pub mod modes;
 pub mod out;
 pub mod passphrase;
 pub mod places;
+pub mod process;
 pub mod secret;
 pub mod section;
 pub mod shortage;

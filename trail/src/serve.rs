@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use host::log::Log;
+use host::process::Process;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -86,6 +87,7 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
         metrics: metrics.clone(),
         gauges: gauges.clone(),
         deliveries: notifying.deliveries(),
+        process: Process::started(),
     };
     let listening = listen(listener, shown);
     let notifying = notifying.run(Arc::clone(&parts), metrics.clone(), log.clone());
@@ -135,11 +137,15 @@ struct Shown {
     metrics: Metrics,
     gauges: Gauges,
     deliveries: Deliveries,
+    process: Process,
 }
 
 impl Shown {
     fn render(&self) -> String {
-        self.metrics.render() + &self.gauges.render() + &self.deliveries.render()
+        self.metrics.render()
+            + &self.gauges.render()
+            + &self.deliveries.render()
+            + &self.process.metrics()
     }
 }
 

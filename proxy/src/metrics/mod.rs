@@ -5,6 +5,7 @@ mod activity;
 mod audit;
 mod breakglass;
 mod doors;
+mod make;
 mod names;
 mod resets;
 mod tls;
@@ -16,10 +17,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use host::clock::{now, wall_now};
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use host::process::Process;
+use metrics::{Counter, Gauge, Histogram};
+use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use mtls::ServerTls;
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Extent, Place, Slots, Snapshot, State};
@@ -29,6 +29,7 @@ use upstream::Quota;
 use self::audit::AuditMetrics;
 use self::breakglass::BreakglassMetrics;
 use self::doors::DoorMetrics;
+use self::make::{Make, recorder};
 use self::names::*;
 use self::workers::WorkerMetrics;
 use crate::breakglass::emergency::Emergency;
@@ -40,15 +41,6 @@ use ::audit::Journal;
 pub use self::activity::Activity;
 pub use self::audit::JournalObserver;
 pub use self::resets::{ResetReason, Resets};
-
-/// Seconds: from a refusal on loopback to a stuck upstream.
-const BUCKETS: [f64; 15] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    10.0,
-];
-
-/// Counts: of a batch.
-const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// The stages of one request, as in `Server-Timing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,6 +108,7 @@ pub struct Metrics {
     audit: AuditMetrics,
     breakglass: BreakglassMetrics,
     workers: Vec<WorkerMetrics>,
+    process: Process,
 }
 
 struct OfSigner {
@@ -157,15 +150,6 @@ impl Metrics {
     pub fn new(signers: Vec<Measured>, workers: &[Worker], slots: Slots) -> Self {
         let recorder = recorder();
         let handle = recorder.handle();
-        for (name, kind, help) in DESCRIPTIONS {
-            let (name, help) = ((*name).into(), (*help).into());
-            match kind {
-                Kind::Counter => recorder.describe_counter(name, None, help),
-                Kind::Gauge => recorder.describe_gauge(name, None, help),
-                Kind::Histogram => recorder.describe_histogram(name, Some(Unit::Seconds), help),
-                Kind::Sizes => recorder.describe_histogram(name, None, help),
-            }
-        }
         let make = Make(&recorder);
         make.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let stages = ["queue", "upstream", "verify", "audit", "total"]
@@ -196,6 +180,7 @@ impl Metrics {
             audit: AuditMetrics::new(&make),
             breakglass: BreakglassMetrics::new(&make),
             workers,
+            process: Process::started(),
             handle,
             recorder,
         }
@@ -222,6 +207,7 @@ impl Metrics {
         self.inflight.set(self.slots.taken() as f64);
         let mut text = self.handle.render();
         text.push_str(&self.tls.load());
+        text.push_str(&self.process.metrics());
         text
     }
 
@@ -384,25 +370,7 @@ impl PerReason {
     }
 }
 
-/// Makes handles; the recorder keeps one series per name and labels.
-struct Make<'r>(&'r PrometheusRecorder);
-
 impl Make<'_> {
-    const METADATA: Metadata<'static> =
-        Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
-
-    fn counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
-        self.0.register_counter(&key(name, labels), &Self::METADATA)
-    }
-
-    fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
-        self.0.register_gauge(&key(name, labels), &Self::METADATA)
-    }
-
-    fn histogram(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Histogram {
-        self.0.register_histogram(&key(name, labels), &Self::METADATA)
-    }
-
     fn signer(&self, Measured { kid, upstreams }: Measured) -> (Kid, OfSigner) {
         let label = ("signer_kid", kid.as_str());
         let upstream = |(place, quota): (Arc<Place>, Option<Arc<Quota>>)| {
@@ -452,26 +420,6 @@ fn request_labels(reason: Option<Reason>, kid: &str) -> [(&'static str, &str); 4
     let result = result_word(reason.map_or(RequestResult::Signed, RequestResult::Refused));
     let word = reason.map_or("", Reason::word);
     [("result", result), ("reason", word), ("signer_kid", kid), ("mode", "normal")]
-}
-
-fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
-    let labels: Vec<Label> =
-        labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
-    Key::from_parts(name, labels)
-}
-
-fn recorder() -> PrometheusRecorder {
-    let builder = PrometheusBuilder::new();
-    // Only an empty list of buckets is refused. Without buckets, histograms would
-    // be summaries; that costs precision, and nothing else.
-    let seconds = Matcher::Prefix(String::new());
-    let builder = builder.set_buckets_for_metric(seconds, &BUCKETS).and_then(|builder| {
-        builder.set_buckets_for_metric(Matcher::Full(AUDIT_BATCH.to_owned()), &SIZES)
-    });
-    match builder {
-        Ok(builder) => builder.build_recorder(),
-        Err(_) => PrometheusBuilder::new().build_recorder(),
-    }
 }
 
 fn one_if(condition: bool) -> f64 {
