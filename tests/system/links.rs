@@ -14,12 +14,12 @@ use crate::tidy::{files, text};
 const FLAGS_OF_OTHERS: [&str; 4] = ["--campaign", "--format", "--stop-timeout", "--tmpfs"];
 
 /// Every page but the one that names what was there then.
-fn pages() -> Vec<PathBuf> {
+pub(crate) fn pages() -> Vec<PathBuf> {
     files(".md").into_iter().filter(|page| !page.ends_with("CHANGELOG.md")).collect()
 }
 
 /// A page's prose and its blocks of code.
-fn prose_and_code(page: &Path) -> (String, String) {
+pub(crate) fn prose_and_code(page: &Path) -> (String, String) {
     let (mut prose, mut code, mut in_code) = (String::new(), String::new(), false);
     for line in text(page).lines() {
         let fence = line.trim_start().starts_with("```");
@@ -34,7 +34,7 @@ fn prose_and_code(page: &Path) -> (String, String) {
 }
 
 /// What stands in backticks.
-fn spans(prose: &str) -> Vec<String> {
+pub(crate) fn spans(prose: &str) -> Vec<String> {
     let spans = prose.split('`').skip(1).step_by(2);
     spans.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }

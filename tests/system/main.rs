@@ -87,6 +87,7 @@ mod metrics;
 mod ministack;
 mod misspelt;
 mod modes;
+mod named_items;
 mod notifications;
 mod openapi;
 mod output;
