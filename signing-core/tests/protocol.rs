@@ -93,7 +93,7 @@ impl Model {
     fn new(thresholds: &Thresholds) -> Self {
         let watched = KIDS.map(|name| {
             let place = |at| Arc::new(Place { provider: "aws-kms", region: format!("r-{at}") });
-            Watched { kid: kid(name), upstreams: (0..UPSTREAMS).map(place).collect() }
+            Watched { kid: kid(name), upstreams: (0..UPSTREAMS).map(place).collect(), made_in: 1 }
         });
         let (registry, policy) = book([0; KIDS.len()]);
         let book = Arc::new(Rulebook::new(registry, policy));

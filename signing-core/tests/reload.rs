@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use signing_core::evidence::{Evidence, Observation, Source};
-use signing_core::gate::{Gates, Slots, State, Thresholds, WindowLimits};
+use signing_core::evidence::{Evidence, Fault, Observation, Source};
+use signing_core::gate::{Gates, Slots, State, Thresholds, Watched, WindowLimits};
 use signing_core::policy::Rules;
 use signing_core::{Algorithm, Caller, Kid, Moment, Policy, Reason, Registry, Rulebook};
 use time::OffsetDateTime;
@@ -317,6 +317,74 @@ fn i2_a_reload_opens_no_gate() {
     let next = rulebook.succeeded_by(Text::usual().registry(), Text::usual().policy()).unwrap();
     gates.reload(Arc::new(next), thresholds(Duration::from_secs(600)));
     assert_eq!(gates.state(&kid("ledger")).cloned(), before);
+}
+
+/// A signer with upstreams that were made for that generation.
+fn watched(name: &str, made_in: u64) -> Watched {
+    Watched { made_in, ..Watched::from(kid(name)) }
+}
+
+fn hear(gates: &mut Gates, name: &str, evidence: Evidence, seconds: u64) {
+    let (source, started, at) = (Source::Canary, at(seconds), at(seconds));
+    let heard = Observation { upstream: 0, source, started, at, count: 1, evidence };
+    gates.observe(&kid(name), &heard);
+}
+
+#[test]
+fn i1_what_was_admitted_by_upstreams_that_are_gone_does_not_leave() {
+    let mut house = House::new();
+    let gone = house.admit(house.grant("one", "ledger")).unwrap();
+    let changed = house.admit(house.grant("one", "payouts")).unwrap();
+    let both = BTreeSet::from([kid("ledger"), kid("payouts")]);
+    house.gates.replace(&both, [watched("payouts", 2)], at(101));
+    // Its gate is shut, and open again by the canary of another upstream.
+    assert_eq!(house.admit(house.grant("one", "payouts")).unwrap_err(), Reason::Starting);
+    hear(&mut house.gates, "payouts", Evidence::Signed, 102);
+    let gates = house.gates.snapshot();
+    for permit in [gone, changed] {
+        assert_eq!(gates.release(permit, at(103)).unwrap_err().reason, Reason::GateClosedInFlight);
+    }
+    assert!(house.admit(house.grant("one", "payouts")).is_ok());
+    assert_eq!(house.admit(house.grant("one", "ledger")).unwrap_err(), Reason::KeyUnavailable);
+    assert!(!house.gates.is_watched(&kid("ledger"), 1));
+    assert!(
+        house.gates.is_watched(&kid("payouts"), 2) && !house.gates.is_watched(&kid("payouts"), 1)
+    );
+}
+
+#[test]
+fn i2_a_signer_that_comes_back_starts_shut_and_the_others_stay_open() {
+    let mut house = House::new();
+    let untouched = house.admit(house.grant("one", "payouts")).unwrap();
+    house.gates.replace(&BTreeSet::from([kid("ledger")]), [], at(101));
+    house.gates.replace(&BTreeSet::new(), [watched("ledger", 3)], at(102));
+    assert_eq!(house.admit(house.grant("one", "ledger")).unwrap_err(), Reason::Starting);
+    assert!(house.gates.snapshot().release(untouched, at(103)).is_ok());
+    // What began before proves nothing about it.
+    hear(&mut house.gates, "ledger", Evidence::Signed, 101);
+    assert_eq!(house.admit(house.grant("one", "ledger")).unwrap_err(), Reason::Starting);
+}
+
+#[test]
+fn i11_other_upstreams_neither_reset_nor_run_the_outage_clock() {
+    let mut house = House::new();
+    let elapsed = |gates: &Gates, seconds: u64| {
+        gates.snapshot().gate(&kid("ledger")).unwrap().outage.elapsed(at(seconds))
+    };
+    let fails = || Evidence::Failed { fault: Fault::Unavailable, detail: "down".to_owned() };
+    for seconds in 101..=104 {
+        hear(&mut house.gates, "ledger", fails(), seconds);
+    }
+    let began = elapsed(&house.gates, 110);
+    assert!(began > Duration::ZERO);
+    house.gates.replace(&BTreeSet::from([kid("ledger")]), [watched("ledger", 2)], at(110));
+    assert_eq!(elapsed(&house.gates, 200), began, "nobody knows yet whether it is out");
+    for seconds in 201..=204 {
+        hear(&mut house.gates, "ledger", fails(), seconds);
+    }
+    assert!(elapsed(&house.gates, 210) > began);
+    hear(&mut house.gates, "ledger", Evidence::Signed, 211);
+    assert_eq!(elapsed(&house.gates, 220), Duration::ZERO, "only an open gate sets it back");
 }
 
 fn any_text() -> impl Strategy<Value = Text> {

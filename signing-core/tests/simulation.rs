@@ -166,7 +166,8 @@ impl Simulation {
         let mut random = Random(seed);
         let upstreams = 1 + usize::try_from(random.below(3)).unwrap();
         let place = |at| Arc::new(Place { provider: "aws-kms", region: format!("r-{at}") });
-        let watched = Watched { kid: kid(), upstreams: (0..upstreams).map(place).collect() };
+        let watched =
+            Watched { kid: kid(), upstreams: (0..upstreams).map(place).collect(), made_in: 1 };
         let gates = Gates::new(Thresholds::default(), [watched], rulebook(), at(0));
         let traffic = Traffic::new(gates.watched(), Thresholds::default().window.slow_call);
         let moods = (0..upstreams).map(|_| moods(&mut random, FAULTS_UNTIL)).collect();

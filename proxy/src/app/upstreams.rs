@@ -96,7 +96,7 @@ impl Upstreams {
             }
             let watched = places.iter().map(|(place, _)| Arc::clone(place)).collect();
             all.data.insert(kid.clone(), Served::new(reached, signer.prefer, switch));
-            all.watched.push(Watched { kid: kid.clone(), upstreams: watched });
+            all.watched.push(Watched { kid: kid.clone(), upstreams: watched, made_in: 1 });
             all.measured.push(Measured { kid: kid.clone(), upstreams: places });
         }
         all.workers = workers.into();

@@ -9,7 +9,7 @@ use super::epoch::Epoch;
 use super::freeze::Freeze;
 use super::machine::{State, Thresholds};
 use super::outage::OutageClock;
-use super::signer::{is_full_outage, whole};
+use super::signer::{Gate, Watched};
 use super::snapshot::{GateView, Snapshot};
 use super::upstream::{Place, UpstreamGate};
 use super::window::Tally;
@@ -29,15 +29,6 @@ pub struct Transition {
     pub to: State,
 }
 
-/// A signer to be watched, and its upstreams.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watched {
-    /// Which signer.
-    pub kid: Kid,
-    /// Where its upstreams are, at least one.
-    pub upstreams: Vec<Arc<Place>>,
-}
-
 /// An upstream of a signer went from one state to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamChange {
@@ -49,17 +40,6 @@ pub struct UpstreamChange {
     pub from: State,
     /// The state it is in.
     pub to: State,
-}
-
-/// One signer's gate.
-#[derive(Clone, Debug)]
-struct Gate {
-    upstreams: Vec<UpstreamGate>,
-    /// Of the whole.
-    state: State,
-    epoch: Epoch,
-    trusted_from: Moment,
-    outage: OutageClock,
 }
 
 /// The gates of all signers, and what stops them all.
@@ -81,13 +61,6 @@ pub struct Gates {
     changes: Vec<UpstreamChange>,
 }
 
-impl From<Kid> for Watched {
-    /// One upstream.
-    fn from(kid: Kid) -> Self {
-        Self { kid, upstreams: vec![Arc::default()] }
-    }
-}
-
 impl Gates {
     /// Gates for `signers`, all shut, for what `rulebook` grants.
     #[must_use]
@@ -98,18 +71,8 @@ impl Gates {
         now: Moment,
     ) -> Self {
         let gate = |watched: Watched| {
-            let gate = Gate {
-                upstreams: watched
-                    .upstreams
-                    .into_iter()
-                    .map(|place| UpstreamGate::starting(place, now))
-                    .collect(),
-                state: State::starting(now),
-                epoch: Epoch::FIRST,
-                trusted_from: now,
-                outage: OutageClock::default(),
-            };
-            (watched.kid, gate)
+            let kid = watched.kid.clone();
+            (kid, Gate::starting(watched, Epoch::FIRST, OutageClock::default(), now))
         };
         let gates = signers.into_iter().map(|signer| gate(signer.into())).collect();
         let newest_epoch = Epoch::FIRST;
@@ -132,8 +95,40 @@ impl Gates {
         let watched = |(kid, gate): (&Kid, &Gate)| Watched {
             kid: kid.clone(),
             upstreams: gate.upstreams.iter().map(|upstream| Arc::clone(&upstream.place)).collect(),
+            made_in: gate.made_in,
         };
         self.gates.iter().map(watched)
+    }
+
+    /// Whether it watches `kid` with the upstreams that were made for that generation.
+    #[must_use]
+    pub fn is_watched(&self, kid: &Kid, made_in: u64) -> bool {
+        self.gates.get(kid).is_some_and(|gate| gate.made_in == made_in)
+    }
+
+    /// Stops to watch the signers that are `gone`, and watches `new` ones, of which some may have been gone
+    /// just before with other upstreams. The gate of each new one starts shut: its own canary opens it. What an old
+    /// gate admitted is not released. How long a signer has been out goes on to count, since another upstream
+    /// proves nothing yet (I11).
+    pub fn replace(
+        &mut self,
+        gone: &BTreeSet<Kid>,
+        new: impl IntoIterator<Item = Watched>,
+        now: Moment,
+    ) {
+        self.newest_epoch = self.newest_epoch.next();
+        let mut outages: BTreeMap<Kid, OutageClock> = BTreeMap::new();
+        for kid in gone {
+            outages.extend(self.gates.remove(kid).map(|gate| (kid.clone(), gate.outage)));
+        }
+        // What was not told yet of upstreams that are gone is told no more.
+        self.changes.retain(|change| !gone.contains(&change.kid));
+        for watched in new {
+            let kid = watched.kid.clone();
+            let mut outage = outages.remove(&kid).unwrap_or_default();
+            outage.pause(now);
+            self.gates.insert(kid, Gate::starting(watched, self.newest_epoch, outage, now));
+        }
     }
 
     /// Takes an observation about an upstream of `kid` into account. Of its transitions the
@@ -371,11 +366,11 @@ impl Gates {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let view = |(kid, gate): (&Kid, &Gate)| {
-            let Gate { upstreams, state, epoch, trusted_from, outage } = gate;
+            let Gate { upstreams, made_in, state, epoch, trusted_from, outage } = gate;
             let upstreams = upstreams.iter().map(UpstreamGate::view).collect();
             let (state, epoch, trusted_from) = (state.clone(), *epoch, *trusted_from);
-            let outage = *outage;
-            (kid.clone(), GateView { state, epoch, trusted_from, upstreams, outage })
+            let (outage, made_in) = (*outage, *made_in);
+            (kid.clone(), GateView { state, epoch, trusted_from, upstreams, made_in, outage })
         };
         Snapshot::new(
             (self.freeze.clone(), self.fleet_stop.clone()),
@@ -427,36 +422,6 @@ impl Gates {
         }
         if let Some(session) = &mut self.session {
             session.epoch = self.newest_epoch;
-        }
-    }
-}
-
-impl Gate {
-    /// Makes the whole follow from its upstreams; the states before and after, if the answer
-    /// could change.
-    fn settle(&mut self, newest_epoch: &mut Epoch) -> Option<(State, State)> {
-        let to = whole(&self.upstreams, &self.state);
-        let from = std::mem::replace(&mut self.state, to.clone());
-        // Renewing a lease or another cause of the same state changes no answer;
-        // every other change does, shut and open again in one step included.
-        if to.answers_as(&from) {
-            return None;
-        }
-        *newest_epoch = newest_epoch.next();
-        self.epoch = *newest_epoch;
-        if matches!(from, State::Sealed { .. }) {
-            self.trusted_from = to.since();
-        }
-        Some((from, to))
-    }
-
-    fn count_outage(&mut self, now: Moment, is_drill: bool) {
-        if matches!(self.state, State::Open { .. }) {
-            self.outage.reset();
-        } else if is_full_outage(&self.upstreams) && !is_drill {
-            self.outage.run(now);
-        } else {
-            self.outage.pause(now);
         }
     }
 }

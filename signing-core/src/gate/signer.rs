@@ -1,10 +1,15 @@
 //! A signer's gate out of its upstreams': any one that is open serves, and doubt about one
 //! is doubt about all.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::epoch::Epoch;
 use super::machine::{Cause, State};
-use super::upstream::{UpstreamGate, is_outage};
+use super::outage::OutageClock;
+use super::upstream::{Place, UpstreamGate, is_outage};
+use crate::key::Kid;
 use crate::moment::Moment;
 
 /// How much of a signer is out.
@@ -17,6 +22,78 @@ pub enum Extent {
     Partial,
     /// None is.
     Full,
+}
+
+/// A signer to be watched, and its upstreams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Which signer.
+    pub kid: Kid,
+    /// Where its upstreams are, at least one.
+    pub upstreams: Vec<Arc<Place>>,
+    /// The generation of the configuration for which its upstreams were made: of another generation, they
+    /// are others.
+    pub made_in: u64,
+}
+
+/// One signer's gate.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    pub(super) upstreams: Vec<UpstreamGate>,
+    pub(super) made_in: u64,
+    /// Of the whole.
+    pub(super) state: State,
+    pub(super) epoch: Epoch,
+    pub(super) trusted_from: Moment,
+    pub(super) outage: OutageClock,
+}
+
+impl Gate {
+    pub(super) fn starting(
+        Watched { upstreams, made_in, .. }: Watched,
+        epoch: Epoch,
+        outage: OutageClock,
+        now: Moment,
+    ) -> Self {
+        let upstreams = upstreams.into_iter().map(|place| UpstreamGate::starting(place, now));
+        let (upstreams, state) = (upstreams.collect(), State::starting(now));
+        Self { upstreams, made_in, state, epoch, trusted_from: now, outage }
+    }
+
+    /// Makes the whole follow from its upstreams; the states before and after, if the answer
+    /// could change.
+    pub(super) fn settle(&mut self, newest_epoch: &mut Epoch) -> Option<(State, State)> {
+        let to = whole(&self.upstreams, &self.state);
+        let from = std::mem::replace(&mut self.state, to.clone());
+        // Renewing a lease or another cause of the same state changes no answer;
+        // every other change does, shut and open again in one step included.
+        if to.answers_as(&from) {
+            return None;
+        }
+        *newest_epoch = newest_epoch.next();
+        self.epoch = *newest_epoch;
+        if matches!(from, State::Sealed { .. }) {
+            self.trusted_from = to.since();
+        }
+        Some((from, to))
+    }
+
+    pub(super) fn count_outage(&mut self, now: Moment, is_drill: bool) {
+        if matches!(self.state, State::Open { .. }) {
+            self.outage.reset();
+        } else if is_full_outage(&self.upstreams) && !is_drill {
+            self.outage.run(now);
+        } else {
+            self.outage.pause(now);
+        }
+    }
+}
+
+impl From<Kid> for Watched {
+    /// One upstream.
+    fn from(kid: Kid) -> Self {
+        Self { kid, upstreams: vec![Arc::default()], made_in: 1 }
+    }
 }
 
 impl Extent {

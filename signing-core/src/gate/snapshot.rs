@@ -31,6 +31,8 @@ pub struct GateView {
     pub trusted_from: Moment,
     /// Its upstreams, in the order of the configuration.
     pub upstreams: Vec<UpstreamView>,
+    /// The generation of the configuration for which these were made.
+    pub made_in: u64,
     /// How long it has been out.
     pub outage: OutageClock,
 }

@@ -36,7 +36,7 @@ pub(crate) fn nothing() -> Arc<Rulebook> {
 
 pub(crate) fn watched(upstreams: usize) -> Watched {
     let place = |at| Arc::new(Place { provider: "aws-kms", region: format!("region-{at}") });
-    Watched { kid: kid(), upstreams: (0..upstreams).map(place).collect() }
+    Watched { kid: kid(), upstreams: (0..upstreams).map(place).collect(), made_in: 1 }
 }
 
 pub(crate) fn failed(fault: Fault) -> Evidence {

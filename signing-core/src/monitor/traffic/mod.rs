@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::evidence::{Evidence, Fault, Observation, Source};
@@ -14,7 +14,7 @@ use crate::moment::Moment;
 /// Evidence of traffic that the writer has not folded into the gates yet.
 #[derive(Debug)]
 pub struct Traffic {
-    signers: BTreeMap<Kid, Vec<OfUpstream>>,
+    signers: BTreeMap<Kid, Arc<OfSigner>>,
     /// A call that took longer is slow; in nanoseconds.
     slow_call: AtomicU64,
 }
@@ -42,6 +42,13 @@ pub struct Folded {
     pub tally: Tally,
 }
 
+/// A signer's upstreams, as they were made for one generation of the configuration.
+#[derive(Debug)]
+struct OfSigner {
+    made_in: u64,
+    upstreams: Vec<OfUpstream>,
+}
+
 #[derive(Debug, Default)]
 struct OfUpstream {
     /// When the newest successful call began, in nanoseconds since boot; 0: none.
@@ -65,14 +72,25 @@ struct Failures {
 impl Traffic {
     /// None yet; calls that take longer than `slow_call` are slow.
     pub fn new(signers: impl Iterator<Item = Watched>, slow_call: Duration) -> Self {
-        let of_signer = |watched: Watched| {
-            let upstreams = watched.upstreams.iter().map(|_| OfUpstream::default()).collect();
-            (watched.kid, upstreams)
+        let nothing = Self { signers: BTreeMap::new(), slow_call: AtomicU64::default() };
+        nothing.set_slow_call(slow_call);
+        nothing.succeeded_by(signers)
+    }
+
+    /// The same for these signers. What was reported of upstreams that stay is not lost, also what is
+    /// reported meanwhile: both hold it.
+    #[must_use]
+    pub fn succeeded_by(&self, signers: impl Iterator<Item = Watched>) -> Self {
+        let of_signer = |Watched { kid, upstreams, made_in }: Watched| {
+            let kept = self.signers.get(&kid).filter(|kept| kept.made_in == made_in);
+            let of_signer = kept.map(Arc::clone).unwrap_or_else(|| {
+                let upstreams = upstreams.iter().map(|_| OfUpstream::default()).collect();
+                Arc::new(OfSigner { made_in, upstreams })
+            });
+            (kid, of_signer)
         };
-        let signers = signers.map(of_signer).collect();
-        let traffic = Self { signers, slow_call: AtomicU64::default() };
-        traffic.set_slow_call(slow_call);
-        traffic
+        let slow_call = AtomicU64::new(self.slow_call.load(Ordering::Relaxed));
+        Self { signers: signers.map(of_signer).collect(), slow_call }
     }
 
     /// From now on calls that take longer than that are slow.
@@ -91,7 +109,8 @@ impl Traffic {
         at: Moment,
         evidence: Evidence,
     ) -> Urgency {
-        let Some(of_upstream) = self.signers.get(kid).and_then(|all| all.get(upstream)) else {
+        let of_upstream = self.signers.get(kid).and_then(|all| all.upstreams.get(upstream));
+        let Some(of_upstream) = of_upstream else {
             return Urgency::NextFold;
         };
         let observation = |evidence| {
@@ -140,14 +159,14 @@ impl Traffic {
     /// When the newest successful call to an upstream of `kid` began.
     #[must_use]
     pub fn newest_success(&self, kid: &Kid, upstream: usize) -> Option<Moment> {
-        self.signers.get(kid)?.get(upstream)?.newest_success()
+        self.signers.get(kid)?.upstreams.get(upstream)?.newest_success()
     }
 
     /// Takes what was reported, as observations known at `now`: successes
     /// first, so that a failure reported with them weighs in full.
     pub fn take(&self, now: Moment) -> Vec<Folded> {
-        let of_signer = |(kid, upstreams): (&Kid, &Vec<OfUpstream>)| {
-            let folded = upstreams.iter().enumerate();
+        let of_signer = |(kid, of_signer): (&Kid, &Arc<OfSigner>)| {
+            let folded = of_signer.upstreams.iter().enumerate();
             let folded = folded.map(|(at, of_upstream)| of_upstream.take(kid, at, now));
             folded.collect::<Vec<_>>()
         };

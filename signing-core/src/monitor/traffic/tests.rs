@@ -204,3 +204,19 @@ fn failures_and_doubt_are_folded_in_at_once_and_successes_wait() {
         assert_eq!(urgency(failed(fault)), Urgency::AtOnce, "{fault:?} again");
     }
 }
+
+#[test]
+fn upstreams_that_stay_keep_what_was_reported_and_others_begin_with_nothing() {
+    let before = traffic();
+    before.tell(1, 2, Evidence::Signed);
+    let same = before.succeeded_by([Watched::from(kid())].into_iter());
+    // Whoever holds the old one still is heard.
+    before.tell(3, 4, Evidence::Signed);
+    assert_eq!(same.newest_success(&kid(), 0), Some(at(3)));
+    assert_eq!(same.folded(5).tally.signed, 2);
+    let other = Watched { made_in: 2, ..Watched::from(kid()) };
+    let other = same.succeeded_by([other].into_iter());
+    before.tell(6, 7, Evidence::Signed);
+    assert_eq!(other.newest_success(&kid(), 0), None);
+    assert!(other.succeeded_by(std::iter::empty()).take(at(8)).is_empty());
+}
