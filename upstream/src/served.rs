@@ -2,7 +2,7 @@
 //! much may be asked of each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use signing_core::Moment;
@@ -27,6 +27,8 @@ pub struct Latency {
 #[derive(Debug)]
 pub struct Route {
     upstream: usize,
+    /// Of which upstreams.
+    made_in: u64,
 }
 
 /// Why no upstream is asked.
@@ -43,7 +45,8 @@ pub enum NoRoute {
 pub struct Reached {
     /// The upstream.
     pub upstream: Arc<Upstream>,
-    quota: Option<Arc<Quota>>,
+    /// How much may be asked of it.
+    pub quota: Arc<Quota>,
     /// How long it takes to sign.
     pub latency: Latency,
 }
@@ -52,7 +55,10 @@ pub struct Reached {
 #[derive(Debug)]
 pub struct Served {
     reached: Vec<Reached>,
-    prefer: Prefer,
+    /// The generation of the configuration for which they were made.
+    made_in: u64,
+    /// [`Prefer::Fastest`], which may change at any time.
+    prefers_fastest: AtomicBool,
     /// What a drill switches.
     pub switch: FaultSwitch,
 }
@@ -62,6 +68,12 @@ impl Route {
     #[must_use]
     pub fn upstream(&self) -> usize {
         self.upstream
+    }
+
+    /// The generation of the configuration for which that upstream was made.
+    #[must_use]
+    pub fn made_in(&self) -> u64 {
+        self.made_in
     }
 }
 
@@ -85,16 +97,29 @@ impl Latency {
 impl Reached {
     /// An upstream that was not asked yet.
     #[must_use]
-    pub fn new(upstream: Upstream, quota: Option<Arc<Quota>>) -> Self {
+    pub fn new(upstream: Upstream, quota: Arc<Quota>) -> Self {
         Self { upstream: Arc::new(upstream), quota, latency: Latency::default() }
     }
 }
 
 impl Served {
-    /// Serves `reached`.
+    /// Serves `reached`, which were made for that generation of the configuration.
     #[must_use]
-    pub fn new(reached: Vec<Reached>, prefer: Prefer, switch: FaultSwitch) -> Self {
-        Self { reached, prefer, switch }
+    pub fn new(reached: Vec<Reached>, prefer: Prefer, switch: FaultSwitch, made_in: u64) -> Self {
+        let served = Self { reached, made_in, prefers_fastest: AtomicBool::new(false), switch };
+        served.set_prefer(prefer);
+        served
+    }
+
+    /// From now on that one is asked first.
+    pub fn set_prefer(&self, prefer: Prefer) {
+        self.prefers_fastest.store(prefer == Prefer::Fastest, Ordering::Relaxed);
+    }
+
+    /// The generation of the configuration for which they were made.
+    #[must_use]
+    pub fn made_in(&self) -> u64 {
+        self.made_in
     }
 
     /// Its upstreams, in the order of the configuration.
@@ -102,10 +127,10 @@ impl Served {
         self.reached.iter()
     }
 
-    /// The upstream of a route.
+    /// The upstream of a route, if it is one of these.
     #[must_use]
     pub fn get(&self, route: &Route) -> Option<&Reached> {
-        self.reached.get(route.upstream)
+        self.reached.get(route.upstream).filter(|_| route.made_in == self.made_in)
     }
 
     /// Chooses among the upstreams that are `open` the one that is preferred, serves a request in
@@ -120,15 +145,15 @@ impl Served {
         now: Moment,
     ) -> Result<Route, NoRoute> {
         let open = open.filter_map(|at| Some((at, self.reached.get(at)?)));
-        match self.prefer {
-            Prefer::Configured => first_with_room(open, deadline, now),
-            Prefer::Fastest => {
-                let mut open: Vec<_> = open.collect();
-                // One that was not asked yet is asked: nothing else would measure it.
-                open.sort_by_key(|(_, reached)| reached.latency.nanos());
-                first_with_room(open.into_iter(), deadline, now)
-            }
-        }
+        let upstream = if self.prefers_fastest.load(Ordering::Relaxed) {
+            let mut open: Vec<_> = open.collect();
+            // One that was not asked yet is asked: nothing else would measure it.
+            open.sort_by_key(|(_, reached)| reached.latency.nanos());
+            first_with_room(open.into_iter(), deadline, now)
+        } else {
+            first_with_room(open, deadline, now)
+        };
+        upstream.map(|upstream| Route { upstream, made_in: self.made_in })
     }
 }
 
@@ -136,15 +161,15 @@ fn first_with_room<'r>(
     open: impl Iterator<Item = (usize, &'r Reached)>,
     deadline: Moment,
     now: Moment,
-) -> Result<Route, NoRoute> {
+) -> Result<usize, NoRoute> {
     let mut no_route = NoRoute::NoQuota;
     for (upstream, reached) in open {
         if !reached.upstream.has_room(deadline, now) {
             no_route = NoRoute::NoRoom;
             continue;
         }
-        if reached.quota.as_ref().is_none_or(|quota| quota.spend(now)) {
-            return Ok(Route { upstream });
+        if reached.quota.spend(now) {
+            return Ok(upstream);
         }
     }
     Err(no_route)

@@ -83,19 +83,19 @@ impl Upstreams {
                 let Some((for_callers, for_canaries, reached_by)) = made else { continue };
                 let at = places.len();
                 all.patients.push(Patient { kid: kid.clone(), at, reached: reached_by });
-                let quota = requests_per_second_max.map(|quota| Arc::new(Quota::new(quota)));
+                let quota = Arc::new(Quota::new(*requests_per_second_max));
                 let [for_callers, for_canaries] = [for_callers, for_canaries]
                     .map(|provider| Upstream::new(provider, switch.clone()));
                 let place = Arc::clone(for_callers.place());
-                let for_callers = Reached::new(for_callers, quota.clone());
+                let for_callers = Reached::new(for_callers, Arc::clone(&quota));
                 let latency = for_callers.latency.clone();
                 reached.push(for_callers);
-                let (kid, upstream, quota_of) = (kid.clone(), for_canaries, quota.clone());
+                let (kid, upstream, quota_of) = (kid.clone(), for_canaries, Arc::clone(&quota));
                 all.monitor.push(Probed { kid, at, upstream, quota: quota_of, latency });
                 places.push((place, quota));
             }
             let watched = places.iter().map(|(place, _)| Arc::clone(place)).collect();
-            all.data.insert(kid.clone(), Served::new(reached, signer.prefer, switch));
+            all.data.insert(kid.clone(), Served::new(reached, signer.prefer, switch, 1));
             all.watched.push(Watched { kid: kid.clone(), upstreams: watched, made_in: 1 });
             all.measured.push(Measured { kid: kid.clone(), upstreams: places });
         }

@@ -1,29 +1,33 @@
 //! What callers asked for and what upstreams answered, counted since the start: for the status, which a person
 //! watches. Prometheus has the same from the metrics. Nothing decides by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use signing_core::admin::{self, RefusedFor, UpstreamCalls};
 use signing_core::evidence::{Evidence, Fault};
 use signing_core::gate::Place;
 use signing_core::{Kid, Moment, Reason};
 use upstream::Quota;
 
+/// A signer and its upstreams, with their quotas.
+type Upstreams<'s> = (&'s Kid, &'s [(Arc<Place>, Arc<Quota>)]);
+
 /// Counts since the start.
 #[derive(Debug)]
 pub struct Activity {
     signed: AtomicU64,
     refused: BTreeMap<Reason, AtomicU64>,
-    signers: BTreeMap<Kid, Vec<Calls>>,
+    signers: ArcSwap<BTreeMap<Kid, Arc<Vec<Calls>>>>,
 }
 
 /// Calls to one upstream.
 #[derive(Debug)]
 struct Calls {
     place: Arc<Place>,
-    quota: Option<Arc<Quota>>,
+    quota: Arc<Quota>,
     signed: AtomicU64,
     failed: AtomicU64,
     throttled: AtomicU64,
@@ -32,23 +36,36 @@ struct Calls {
 impl Activity {
     /// Of these signers, whose upstreams stand in the order of the configuration.
     #[must_use]
-    pub fn new<'s>(
-        signers: impl Iterator<Item = (&'s Kid, &'s [(Arc<Place>, Option<Arc<Quota>>)])>,
-    ) -> Self {
-        let calls = |(place, quota): &(Arc<Place>, Option<Arc<Quota>>)| Calls {
+    pub fn new<'s>(signers: impl Iterator<Item = Upstreams<'s>>) -> Self {
+        let none = Self {
+            signed: AtomicU64::new(0),
+            refused: Reason::ALL.iter().map(|reason| (*reason, AtomicU64::new(0))).collect(),
+            signers: ArcSwap::default(),
+        };
+        none.replace(&BTreeSet::new(), signers);
+        none
+    }
+
+    /// Counts for `new` signers instead of those that are `gone`.
+    pub(super) fn replace<'s>(
+        &self,
+        gone: &BTreeSet<Kid>,
+        new: impl Iterator<Item = Upstreams<'s>>,
+    ) {
+        let calls = |(place, quota): &(Arc<Place>, Arc<Quota>)| Calls {
             place: Arc::clone(place),
-            quota: quota.clone(),
+            quota: Arc::clone(quota),
             signed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
         };
-        let of_signer =
-            |(kid, upstreams): (&Kid, &[_])| (kid.clone(), upstreams.iter().map(calls).collect());
-        Self {
-            signed: AtomicU64::new(0),
-            refused: Reason::ALL.iter().map(|reason| (*reason, AtomicU64::new(0))).collect(),
-            signers: signers.map(of_signer).collect(),
-        }
+        let mut signers = BTreeMap::clone(&self.signers.load());
+        signers.retain(|kid, _| !gone.contains(kid));
+        let of_signer = |(kid, upstreams): Upstreams<'s>| {
+            (kid.clone(), Arc::new(upstreams.iter().map(calls).collect()))
+        };
+        signers.extend(new.map(of_signer));
+        self.signers.store(Arc::new(signers));
     }
 
     /// Counts a signature that left.
@@ -65,7 +82,8 @@ impl Activity {
 
     /// Counts a call to an upstream.
     pub fn called(&self, kid: &Kid, upstream: usize, evidence: &Evidence) {
-        let signer = self.signers.get(kid);
+        let signers = self.signers.load();
+        let signer = signers.get(kid);
         let Some(calls) = signer.and_then(|calls| calls.get(upstream)) else { return };
         match evidence {
             Evidence::Signed => one_more(&calls.signed),
@@ -94,10 +112,10 @@ impl Activity {
             signed: count(&calls.signed),
             failed: count(&calls.failed),
             throttled: count(&calls.throttled),
-            quota_left_percent: calls.quota.as_ref().map(|quota| percent(quota.headroom(now))),
+            quota_left_percent: quota_left(&calls.quota, now),
         };
-        let upstreams = self
-            .signers
+        let signers = self.signers.load();
+        let upstreams = signers
             .iter()
             .flat_map(|(kid, upstreams)| upstreams.iter().map(move |one| calls(kid, one)));
         admin::Activity {
@@ -106,6 +124,10 @@ impl Activity {
             upstreams: upstreams.collect(),
         }
     }
+}
+
+fn quota_left(quota: &Quota, now: Moment) -> Option<u8> {
+    quota.is_limited().then(|| percent(quota.headroom(now)))
 }
 
 fn one_more(count: &AtomicU64) {
@@ -129,9 +151,10 @@ mod tests {
     fn each_call_counts_once_and_a_reason_that_never_was_is_not_there() {
         let kid = Kid::parse("ec").unwrap();
         let place = |region: &str| Arc::new(Place { provider: "aws-kms", region: region.into() });
-        let quota = Arc::new(Quota::new(10));
+        let quota = Arc::new(Quota::new(Some(10)));
+        let unlimited = Arc::new(Quota::new(None));
         let upstreams =
-            [(place("eu-west-1"), Some(Arc::clone(&quota))), (place("eu-north-1"), None)];
+            [(place("eu-west-1"), Arc::clone(&quota)), (place("eu-north-1"), unlimited)];
         let activity = Activity::new([(&kid, &upstreams[..])].into_iter());
         let failed = |fault| Evidence::Failed { fault, detail: "d".into() };
         activity.called(&kid, 0, &Evidence::Signed);

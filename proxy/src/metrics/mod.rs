@@ -8,11 +8,12 @@ mod doors;
 mod make;
 mod names;
 mod resets;
+mod signers;
 mod tls;
 mod workers;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -22,16 +23,15 @@ use metrics::{Counter, Gauge, Histogram};
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use mtls::ServerTls;
 use signing_core::evidence::Evidence;
-use signing_core::gate::{Extent, Place, Slots, Snapshot, State};
+use signing_core::gate::{Slots, Snapshot, State};
 use signing_core::{Door, Kid, Moment, Reason};
-use upstream::Quota;
 
 use self::audit::AuditMetrics;
 use self::breakglass::BreakglassMetrics;
 use self::doors::DoorMetrics;
 use self::make::{Make, recorder};
 use self::names::*;
-use self::workers::WorkerMetrics;
+use self::signers::{PerReason, Signers, labels};
 use crate::breakglass::emergency::Emergency;
 use crate::conditions::{self, Condition};
 use crate::health::Health;
@@ -41,6 +41,7 @@ use ::audit::Journal;
 pub use self::activity::Activity;
 pub use self::audit::JournalObserver;
 pub use self::resets::{ResetReason, Resets};
+pub use self::signers::Measured;
 
 /// The stages of one request, as in `Server-Timing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +82,7 @@ pub enum RequestResult {
 pub struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    signers: BTreeMap<Kid, OfSigner>,
+    signers: Signers,
     /// Requests refused before a signer was known, or for one that is not configured.
     no_signer: PerReason,
     doors: DoorMetrics,
@@ -107,42 +108,8 @@ pub struct Metrics {
     slots: Slots,
     audit: AuditMetrics,
     breakglass: BreakglassMetrics,
-    workers: Vec<WorkerMetrics>,
     process: Process,
 }
-
-struct OfSigner {
-    signed: Counter,
-    refused: PerReason,
-    health: Gauge,
-    states: [(&'static str, Gauge); 4],
-    outage: Gauge,
-    extents: [(Extent, Gauge); 3],
-    upstreams: Vec<OfUpstream>,
-    kid: Kid,
-}
-
-struct OfUpstream {
-    place: Arc<Place>,
-    /// Of calls that were answered with a signature; made with the first.
-    call_signed: OnceLock<Histogram>,
-    health: Gauge,
-    /// Where a quota is configured.
-    headroom: Option<(Gauge, Arc<Quota>)>,
-}
-
-/// A signer to be measured: its upstreams, with their quotas.
-#[derive(Debug)]
-pub struct Measured {
-    /// The signer's kid: the label `signer_kid`.
-    pub kid: Kid,
-    /// In the order of the configuration.
-    pub upstreams: Vec<(Arc<Place>, Option<Arc<Quota>>)>,
-}
-
-/// One counter per reason, made when it first counts.
-#[derive(Default)]
-struct PerReason(BTreeMap<Reason, OnceLock<Counter>>);
 
 impl Metrics {
     /// Registers the metrics of `signers` and of the workers of their tokens.
@@ -156,9 +123,7 @@ impl Metrics {
             .map(|stage| (stage, make.histogram(REQUEST_DURATION, &[("stage", stage)])));
         let measured = signers.iter().map(|signer| (&signer.kid, signer.upstreams.as_slice()));
         let activity = Activity::new(measured);
-        let signers = signers.into_iter().map(|signer| make.signer(signer)).collect();
-        let workers = workers.iter().cloned();
-        let workers = workers.map(|worker| WorkerMetrics::new(&make, worker)).collect();
+        let signers = Signers::new(&make, signers, workers);
         Self {
             signers,
             no_signer: PerReason::new(),
@@ -179,7 +144,6 @@ impl Metrics {
             slots,
             audit: AuditMetrics::new(&make),
             breakglass: BreakglassMetrics::new(&make),
-            workers,
             process: Process::started(),
             handle,
             recorder,
@@ -202,13 +166,21 @@ impl Metrics {
             gates.armed(now(), wall_now()),
         );
         self.audit.space(journal, now());
-        self.workers.iter().for_each(WorkerMetrics::show);
+        self.signers.show_workers();
         #[expect(clippy::cast_precision_loss, reason = "a count of slots is far below 2^52")]
         self.inflight.set(self.slots.taken() as f64);
-        let mut text = self.handle.render();
+        let mut text = self.signers.without_retired(self.handle.render());
         text.push_str(&self.tls.load());
         text.push_str(&self.process.metrics());
         text
+    }
+
+    /// Measures `new` signers instead of those that are `gone`, and the workers of all tokens. Series of what is gone are
+    /// not shown any more; of a signer that comes back they go on from where they were.
+    pub fn replace(&self, gone: &BTreeSet<Kid>, new: Vec<Measured>, workers: &[Worker]) {
+        let measured = new.iter().map(|signer| (&signer.kid, signer.upstreams.as_slice()));
+        self.activity.replace(gone, measured);
+        self.signers.replace(&Make(&self.recorder), gone, new, workers);
     }
 
     /// Folds samples, so that memory stays flat while nobody scrapes. Call it
@@ -246,9 +218,7 @@ impl Metrics {
             }
             for (metrics, upstream) in metrics.upstreams.iter().zip(&signer.upstreams) {
                 metrics.health.set(one_if(upstream.ok));
-                if let Some((gauge, quota)) = &metrics.headroom {
-                    gauge.set(quota.headroom(now));
-                }
+                metrics.show_quota(&Make(&self.recorder), signer.kid, now);
             }
             for (word, gauge) in &metrics.states {
                 gauge.set(one_if(*word == signer.state));
@@ -270,7 +240,8 @@ impl Metrics {
         }
         self.activity.called(kid, upstream, evidence);
         let signer = self.signers.get(kid);
-        let Some(upstream) = signer.and_then(|signer| signer.upstreams.get(upstream)) else {
+        let Some(upstream) = signer.as_deref().and_then(|signer| signer.upstreams.get(upstream))
+        else {
             return;
         };
         let [provider, region] = labels(&upstream.place);
@@ -298,7 +269,7 @@ impl Metrics {
             RequestResult::Refused(reason) => self.activity.refused(reason),
         }
         let signer = kid.and_then(|kid| self.signers.get(kid));
-        match (result, signer) {
+        match (result, signer.as_deref()) {
             (RequestResult::Signed, Some(signer)) => signer.signed.increment(1),
             // With an emergency key, or not at all: the types of the pipeline say so.
             (RequestResult::Signed, None) => {
@@ -356,53 +327,6 @@ impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
-}
-
-impl PerReason {
-    fn new() -> Self {
-        Self(Reason::ALL.iter().map(|reason| (*reason, OnceLock::new())).collect())
-    }
-
-    fn count(&self, reason: Reason, make: impl FnOnce() -> Counter) {
-        if let Some(counter) = self.0.get(&reason) {
-            counter.get_or_init(make).increment(1);
-        }
-    }
-}
-
-impl Make<'_> {
-    fn signer(&self, Measured { kid, upstreams }: Measured) -> (Kid, OfSigner) {
-        let label = ("signer_kid", kid.as_str());
-        let upstream = |(place, quota): (Arc<Place>, Option<Arc<Quota>>)| {
-            let [provider, region] = labels(&place);
-            let labels = [label, provider, region];
-            OfUpstream {
-                call_signed: OnceLock::new(),
-                health: self.gauge(UPSTREAM_HEALTH, &labels),
-                headroom: quota.map(|quota| (self.gauge(QUOTA_HEADROOM, &labels), quota)),
-                place,
-            }
-        };
-        let extent = |extent: Extent| {
-            (extent, self.gauge(OUTAGE_EXTENT, &[label, ("extent", extent.word())]))
-        };
-        let signer = OfSigner {
-            signed: self.counter(REQUESTS, &request_labels(None, kid.as_str())),
-            refused: PerReason::new(),
-            health: self.gauge(SIGNER_HEALTH, &[label]),
-            states: State::WORDS
-                .map(|state| (state, self.gauge(GATE_STATE, &[label, ("state", state)]))),
-            outage: self.gauge(OUTAGE, &[label]),
-            extents: [Extent::None, Extent::Partial, Extent::Full].map(extent),
-            upstreams: upstreams.into_iter().map(upstream).collect(),
-            kid: kid.clone(),
-        };
-        (kid, signer)
-    }
-}
-
-fn labels(place: &Place) -> [(&'static str, &str); 2] {
-    [("upstream", place.provider), ("region", &place.region)]
 }
 
 /// `signed`, `refused` or `error`.

@@ -84,7 +84,7 @@ pub struct Probed {
     /// The upstream.
     pub upstream: Upstream,
     /// What canaries are counted by.
-    pub quota: Option<Arc<Quota>>,
+    pub quota: Arc<Quota>,
     /// What canaries measure for whoever prefers the fastest.
     pub latency: Latency,
 }

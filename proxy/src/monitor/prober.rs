@@ -22,7 +22,7 @@ pub(super) struct Prober {
     /// The upstream's place in the signer's configuration.
     pub(super) at: usize,
     pub(super) upstream: Arc<Upstream>,
-    pub(super) quota: Option<Arc<Quota>>,
+    pub(super) quota: Arc<Quota>,
     pub(super) latency: Latency,
     pub(super) monitor: Monitor,
     pub(super) pace: watch::Receiver<Probe>,
@@ -98,9 +98,7 @@ impl Prober {
     async fn observe(&self, known: &mut Known, probe: &Probe) -> bool {
         let started = now();
         known.probing.begins(started);
-        if let Some(quota) = &self.quota {
-            quota.count(started);
-        }
+        self.quota.count(started);
         let Probed { evidence, began } = self.probe(known, probe, started).await;
         let at = now();
         self.metrics.observed_call(&self.kid, self.at, &evidence, at.since(began));
