@@ -5,10 +5,11 @@
 //! counts as an outage (I11). It ends by itself: after its time, when nobody waits for its
 //! report any more, when the proxy stops, and with the process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use audit::Journal;
 use host::clock::now;
 use signing_core::admin;
@@ -38,7 +39,7 @@ const RECORD_MAX: Duration = Duration::from_secs(5);
 pub struct Drills {
     monitor: Monitor,
     /// Each signer's switch, and whether all its keys are of the development provider.
-    signers: BTreeMap<Kid, (FaultSwitch, bool)>,
+    signers: ArcSwap<BTreeMap<Kid, (FaultSwitch, bool)>>,
     journal: Journal,
     /// Becomes true when the proxy stops.
     draining: watch::Receiver<bool>,
@@ -58,12 +59,7 @@ impl Drills {
     /// What can be drilled: what callers are served with.
     #[must_use]
     pub fn new(handles: &Handles, served: &BTreeMap<Kid, Served>) -> Self {
-        let switches = served.iter().map(|(kid, served)| {
-            let is_development =
-                served.iter().all(|one| one.upstream.place().provider == "development");
-            (kid.clone(), (served.switch.clone(), is_development))
-        });
-        let signers = switches.collect();
+        let signers = ArcSwap::from_pointee(switches(served).collect());
         Self {
             monitor: handles.monitor.clone(),
             signers,
@@ -71,6 +67,15 @@ impl Drills {
             draining: handles.draining.clone(),
             under_way: Arc::default(),
         }
+    }
+
+    /// What can be drilled from now on. A drill of a signer that is `gone` ends in its time, and says that the
+    /// signer did not recover.
+    pub fn replace(&self, gone: &BTreeSet<Kid>, new: &BTreeMap<Kid, Served>) {
+        let mut signers = BTreeMap::clone(&self.signers.load());
+        signers.retain(|kid, _| !gone.contains(kid));
+        signers.extend(switches(new));
+        self.signers.store(Arc::new(signers));
     }
 
     /// Runs one, for `by`, and reports.
@@ -89,7 +94,8 @@ impl Drills {
             let detail = format!("\"seconds\" must be 1 to {FAULT_MAX_S}");
             return Err(Refusal::new(Reason::InvalidRequest, detail));
         }
-        let is_development = self.signers.get(&kid).is_some_and(|(_, development)| *development);
+        let signers = self.signers.load_full();
+        let is_development = signers.get(&kid).is_some_and(|(_, development)| *development);
         if !is_development && !understood {
             let detail = "its provider is a real one: callers are refused while the drill lasts; \
                           if that is meant, say so with --i-understand";
@@ -143,12 +149,13 @@ impl Drills {
     }
 
     fn which(&self, named: Option<&str>) -> Result<Kid, Refusal> {
-        let mut kids = self.signers.keys();
+        let signers = self.signers.load();
+        let mut kids = signers.keys();
         let found = match (named, kids.next(), kids.next()) {
-            (Some(named), _, _) => self.signers.keys().find(|kid| kid.as_str() == named),
+            (Some(named), _, _) => signers.keys().find(|kid| kid.as_str() == named),
             (None, Some(only), None) => Some(only),
             (None, _, _) => {
-                let kids: Vec<_> = self.signers.keys().map(Kid::as_str).collect();
+                let kids: Vec<_> = signers.keys().map(Kid::as_str).collect();
                 let detail =
                     format!("there are several signers: name one: --signer {}", kids.join(" | "));
                 return Err(Refusal::new(Reason::InvalidRequest, detail));
@@ -167,7 +174,8 @@ impl Drills {
         let ends_early = ends_early(nobody_waits, self.draining.clone());
         tokio::pin!(ends_early);
         let mut report = Report::default();
-        let Some((switch, _)) = self.signers.get(kid) else { return report };
+        let signers = self.signers.load_full();
+        let Some((switch, _)) = signers.get(kid) else { return report };
         if self.monitor.set_drill(Some(kid.clone())).await.is_err() {
             return report;
         }
@@ -245,6 +253,15 @@ impl Drills {
         let _ = self.journal.note(&record);
         tracing::warn!(target: "admin", signer_kid = %kid, by, ?report, "the drill ended");
     }
+}
+
+/// Each signer's switch, and whether all its keys are of the development provider.
+fn switches(served: &BTreeMap<Kid, Served>) -> impl Iterator<Item = (Kid, (FaultSwitch, bool))> {
+    served.iter().map(|(kid, served)| {
+        let is_development =
+            served.iter().all(|one| one.upstream.place().provider == "development");
+        (kid.clone(), (served.switch.clone(), is_development))
+    })
 }
 
 impl Report {

@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::server::{Answer, Connections, json_answer, problem_with_mistakes};
-use crate::workers::Worker;
+use crate::workers::{Worker, Workers};
 use peer::Peer;
 
 pub use accept::serve;
@@ -76,9 +76,9 @@ pub struct Admin {
     /// The proxy's own side.
     conditions: Arc<Conditions>,
     /// Looks at the upstreams.
-    doctor: Doctor,
+    doctor: Arc<Doctor>,
     /// Of tokens.
-    workers: Arc<[Worker]>,
+    workers: Arc<Workers>,
     /// The fleet; none: it is of none.
     fleet: Option<Fleet>,
     /// Runs drills.
@@ -95,9 +95,9 @@ impl Admin {
         config: &Config,
         reloader: Arc<Reloader>,
         (breakglass, fleet): (Arc<Breakglass>, Option<Fleet>),
-        doctor: Doctor,
+        doctor: Arc<Doctor>,
         drills: Arc<Drills>,
-        workers: Arc<[Worker]>,
+        workers: Arc<Workers>,
     ) -> Self {
         Self {
             access: config.admin.clone(),
@@ -260,7 +260,7 @@ fn status(admin: &Admin) -> Status {
         activity: admin.metrics.activity.message(now()),
         audit: journal(&admin.journal, gates.audit_stop()),
         fleet: fleet::in_status(admin),
-        workers: admin.workers.iter().map(Worker::message).collect(),
+        workers: admin.workers.all().iter().map(Worker::message).collect(),
         emergency_signer_connected: None,
         emergency_keys: None,
         emergency_cannot_arm: Vec::new(),

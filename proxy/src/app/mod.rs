@@ -26,7 +26,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::admin::Admin;
 use crate::app::signals::Signals;
-use crate::app::upstreams::Upstreams;
+use crate::app::upstreams::{UpstreamMaker, Upstreams};
 use crate::breakglass::Breakglass;
 use crate::breakglass::emergency::{Emergency, Settings};
 use crate::caller_rates::CallerRates;
@@ -45,7 +45,7 @@ use crate::observe::Observed;
 use crate::reload::Reloader;
 use crate::server::{self, Connections, DataPlane};
 use crate::sign::SigningRoom;
-use crate::workers::Worker;
+use crate::workers::Workers;
 use admin_thread::AdminThread;
 use journal::OnDisk;
 use listeners::Listeners;
@@ -65,7 +65,7 @@ pub struct App {
     drain: watch::Sender<bool>,
     drain_timeout: Duration,
     admin_socket: Arc<std::sync::Mutex<Bound>>,
-    workers: Arc<[Worker]>,
+    workers: Arc<Workers>,
     /// Taken by the one who waits.
     signals: Option<Signals>,
     /// Resolves if the admin thread ends; taken by the one who waits.
@@ -110,9 +110,11 @@ impl App {
         let listen = listeners.data.local_addr()?;
         let metrics_listen = listeners.metrics.local_addr()?;
         let data = Builder::new_multi_thread().thread_name("data").enable_all().build()?;
-        let upstreams = data.block_on(Upstreams::new(&config, &registry, development_keys))?;
+        let mut maker = UpstreamMaker::default();
+        let kids = config.signers.keys().cloned().collect();
+        let making = maker.make(&config, &registry, development_keys, (&kids, 1));
         let Upstreams { data: served, monitor: probed, watched, measured, patients, workers } =
-            upstreams;
+            data.block_on(making)?;
 
         // Handles on what all share.
         let slots = Slots::new(config.server.requests_in_flight_max)
@@ -168,7 +170,8 @@ impl App {
         let certificates = (Arc::clone(&tls), Arc::clone(&reloader));
         let plane = DataPlane::new(&handles, &config.server, Arc::clone(&room), tls, rates);
         let breakglass = Arc::new(Breakglass::new(&handles, config.breakglass.min_outage));
-        let doctor = Doctor::new(&handles, patients, probes.clone());
+        let doctor = Arc::new(Doctor::new(&handles, patients, probes.clone()));
+        let workers = Arc::new(Workers::new(workers));
         let admin = Admin::new(
             &handles,
             &config,

@@ -45,7 +45,7 @@ impl App {
         });
         self.end_the_session();
         self.end_the_journal(if stopped.is_ok() { "told to" } else { "the monitor died" });
-        self.workers.iter().for_each(|worker| worker.life.end());
+        self.workers.all().iter().for_each(|worker| worker.life.end());
         // A look that hangs holds it; the next start replaces what is left.
         if let Ok(socket) = self.admin_socket.try_lock() {
             socket.remove();

@@ -1,7 +1,7 @@
-//! The upstreams of all signers, built once: clients for callers, clients for canaries, and
-//! what the gates and the metrics have to know of each.
+//! The upstreams of signers, built at the start and for a reload: clients for callers, clients for
+//! canaries, and what the gates and the metrics have to know of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,27 +37,36 @@ pub struct Upstreams {
     /// For the doctor.
     pub patients: Vec<Patient>,
     /// For metrics and status.
-    pub workers: Arc<[Worker]>,
+    pub workers: Vec<Worker>,
 }
 
-impl Upstreams {
-    /// Prepares the clients of every configured signer. Nothing is sent yet, but workers of
-    /// tokens start.
+/// Makes upstreams. What it remembers outlives a reload: wrong PINs, and who gives credentials.
+#[derive(Debug, Default)]
+pub struct UpstreamMaker {
+    ledger: Arc<Ledger>,
+    chains: CredentialChains,
+}
+
+impl UpstreamMaker {
+    /// Prepares the clients of those configured signers that are among `kids`, for that generation of the
+    /// configuration. Nothing is sent yet, but workers of tokens start; they end with their clients. To be called where
+    /// callers' requests run.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub async fn new(
+    pub async fn make(
+        &mut self,
         config: &Config,
         registry: &Registry,
         mut development_keys: BTreeMap<Kid, DevelopmentKey>,
-    ) -> io::Result<Self> {
-        let (data, monitor) = (BTreeMap::new(), Vec::new());
+        (kids, made_in): (&BTreeSet<Kid>, u64),
+    ) -> io::Result<Upstreams> {
+        let Self { ledger, chains } = self;
+        let (data, monitor, workers) = (BTreeMap::new(), Vec::new(), Vec::new());
         let (watched, measured, patients) = (Vec::new(), Vec::new(), Vec::new());
-        let mut workers = Vec::new();
-        let ledger = Arc::new(Ledger::default());
-        let mut chains = CredentialChains::default();
-        let mut all = Self { data, monitor, watched, measured, patients, workers: Arc::from([]) };
-        for (kid, signer) in &config.signers {
+        let mut all = Upstreams { data, monitor, watched, measured, patients, workers };
+        let wanted = config.signers.iter().filter(|(kid, _)| kids.contains(kid));
+        for (kid, signer) in wanted {
             // Materials hold a registered key for every configured signer; one without
             // would have no gate, and nothing would be signed with it.
             let Some(registered) = registry.get(kid.as_str()) else { continue };
@@ -71,8 +80,8 @@ impl Upstreams {
                         Some(kms_pair(kms, algorithm, &chain, config.probe.timeout).await)
                     }
                     config::Upstream::Pkcs11(token) => {
-                        let (made, worker) = token_pair(kid, token, algorithm, &ledger)?;
-                        workers.push(worker);
+                        let (made, worker) = token_pair(kid, token, algorithm, ledger)?;
+                        all.workers.push(worker);
                         Some(made)
                     }
                     config::Upstream::Development { key_file } => {
@@ -95,11 +104,10 @@ impl Upstreams {
                 places.push((place, quota));
             }
             let watched = places.iter().map(|(place, _)| Arc::clone(place)).collect();
-            all.data.insert(kid.clone(), Served::new(reached, signer.prefer, switch, 1));
-            all.watched.push(Watched { kid: kid.clone(), upstreams: watched, made_in: 1 });
+            all.data.insert(kid.clone(), Served::new(reached, signer.prefer, switch, made_in));
+            all.watched.push(Watched { kid: kid.clone(), upstreams: watched, made_in });
             all.measured.push(Measured { kid: kid.clone(), upstreams: places });
         }
-        all.workers = workers.into();
         Ok(all)
     }
 }

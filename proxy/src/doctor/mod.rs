@@ -8,10 +8,11 @@ mod served;
 mod step;
 mod tunnel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use host::clock::{now, wall_now};
 use release::{CanaryOrder, Operation, Probes, Purpose};
 use signing_core::canary::NONCE_BYTES;
@@ -44,7 +45,7 @@ const VISIT_MAX: Duration = Duration::from_secs(40);
 #[derive(Debug)]
 pub struct Doctor {
     monitor: Monitor,
-    patients: Vec<Arc<Patient>>,
+    patients: ArcSwap<Vec<Arc<Patient>>>,
     conditions: Arc<Conditions>,
     /// Where its canaries are counted.
     probes: Probes,
@@ -81,7 +82,18 @@ impl Doctor {
     pub fn new(handles: &Handles, patients: Vec<Patient>, probes: Probes) -> Self {
         let (monitor, conditions) = (handles.monitor.clone(), Arc::clone(&handles.conditions));
         let patients = patients.into_iter().map(Arc::new).collect();
+        let patients = ArcSwap::from_pointee(patients);
         Self { monitor, patients, conditions, probes, visiting: Mutex::default() }
+    }
+
+    /// Will look at `new` patients, and at none of a signer that is `gone`. A visit under way is not
+    /// disturbed.
+    pub fn replace(&self, gone: &BTreeSet<Kid>, new: Vec<Patient>) {
+        let mut patients = Vec::clone(&self.patients.load());
+        patients.retain(|patient| !gone.contains(&patient.kid));
+        patients.extend(new.into_iter().map(Arc::new));
+        patients.sort_by(|one, other| (&one.kid, one.at).cmp(&(&other.kid, other.at)));
+        self.patients.store(Arc::new(patients));
     }
 
     /// Looks at every upstream.
@@ -92,7 +104,8 @@ impl Doctor {
         let _visiting = self.visiting.try_lock().map_err(|_| Busy)?;
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut looking = JoinSet::new();
-        for (place, patient) in self.patients.iter().map(Arc::clone).enumerate() {
+        let patients = self.patients.load_full();
+        for (place, patient) in patients.iter().map(Arc::clone).enumerate() {
             let gates = self.monitor.gates();
             let signer = gates.rulebook().registry().get(patient.kid.as_str()).map(Arc::clone);
             let (places, monitor) = (Arc::clone(&places), self.monitor.clone());
@@ -102,7 +115,7 @@ impl Doctor {
                 (place, patient.examine(signer, &monitor, &probes).await)
             });
         }
-        let mut found: Vec<Option<Examined>> = self.patients.iter().map(|_| None).collect();
+        let mut found: Vec<Option<Examined>> = patients.iter().map(|_| None).collect();
         let collecting = async {
             while let Some(examined) = looking.join_next().await {
                 // One that panicked is one that was not looked at.
@@ -115,11 +128,11 @@ impl Doctor {
         };
         // Whatever is missing after that says so; the tasks end with the set.
         let _ = tokio::time::timeout(VISIT_MAX, collecting).await;
-        let upstreams = self.patients.iter().zip(found);
+        let upstreams = patients.iter().zip(found);
         let upstreams = upstreams
             .map(|(patient, examined)| examined.unwrap_or_else(|| patient.not_looked_at()))
             .collect();
-        let signers = self.signers(&upstreams);
+        let signers = self.signers(&patients, &upstreams);
         Ok(Report { upstreams, signers, conditions: self.conditions.all() })
     }
 }
@@ -127,10 +140,10 @@ impl Doctor {
 impl Doctor {
     /// What the next request of each signer meets: a gate that lets it through, to an upstream that
     /// signed a canary.
-    fn signers(&self, examined: &Vec<Examined>) -> BTreeMap<Kid, bool> {
+    fn signers(&self, patients: &[Arc<Patient>], examined: &Vec<Examined>) -> BTreeMap<Kid, bool> {
         let gates = self.monitor.gates();
         let mut signers = BTreeMap::new();
-        for (patient, examined) in self.patients.iter().zip(examined) {
+        for (patient, examined) in patients.iter().zip(examined) {
             let (kid, at) = (&patient.kid, patient.at);
             let signs = gate::is_open(&gates, kid, at, (now(), wall_now()), examined.signed());
             *signers.entry(kid.clone()).or_default() |= signs;
