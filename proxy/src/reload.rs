@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigError, Draft, Environment};
 use crate::handles::Handles;
 use crate::materials::Materials;
 use crate::metrics::Metrics;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, OtherSigners};
 use crate::server::Connections;
 
 /// How long reading may take: a file system that hangs must not hang an operator.
@@ -257,7 +257,8 @@ impl Reloader {
         let registry_sha256 = next.registry().sha256_hex();
         self.record(by, generation, &registry_sha256).await.map_err(ReloadError::Unrecorded)?;
         let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
-        let touched = self.monitor.reload(Arc::new(next), thresholds, probe).await?;
+        let signers = OtherSigners::default();
+        let touched = self.monitor.reload(Arc::new(next), thresholds, probe, signers).await?;
         self.rates.replace(&config.caller_rates);
         let mut connections_cut = self.put_in_force(tls).await;
         if !touched.is_empty() {

@@ -100,7 +100,7 @@ impl UpstreamMaker {
                 let latency = for_callers.latency.clone();
                 reached.push(for_callers);
                 let (kid, upstream, quota_of) = (kid.clone(), for_canaries, Arc::clone(&quota));
-                all.monitor.push(Probed { kid, at, upstream, quota: quota_of, latency });
+                all.monitor.push(Probed { kid, at, made_in, upstream, quota: quota_of, latency });
                 places.push((place, quota));
             }
             let watched = places.iter().map(|(place, _)| Arc::clone(place)).collect();

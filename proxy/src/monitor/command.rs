@@ -6,18 +6,20 @@ use std::sync::Arc;
 use signing_core::breakglass::ProxyEnd;
 use signing_core::evidence::Observation;
 use signing_core::fleet::{Ending, FreezeId, Joining, Verified};
-use signing_core::gate::{Armed, Thresholds};
+use signing_core::gate::{Armed, Thresholds, Watched};
 use signing_core::incident::IncidentId;
 use signing_core::journal::{Frozen, OpenIncident, SealedFor};
 use signing_core::monitor::Probe;
 use signing_core::{Kid, Rulebook};
 use tokio::sync::oneshot;
 
+use super::Probed;
+
 /// What the writer may be told.
 #[derive(Debug)]
 pub(super) enum Command {
     /// A probe's result.
-    Observe { kid: Kid, observation: Observation },
+    Observe { kid: Kid, made_in: u64, observation: Observation },
     /// An operator's stop.
     Freeze { reason: String, by: String, reply: oneshot::Sender<Outcome> },
     /// Its end.
@@ -35,11 +37,12 @@ pub(super) enum Command {
     FleetHear { read: BTreeSet<FreezeId>, reply: oneshot::Sender<Outcome> },
     /// The end of a seal.
     Unseal { what: Sealed, reason: String, by: String, reply: oneshot::Sender<Outcome> },
-    /// Another rulebook, other thresholds, another way of probing.
+    /// Another rulebook, other thresholds, another way of probing, other signers.
     Reload {
         rulebook: Arc<Rulebook>,
         thresholds: Thresholds,
         probe: Probe,
+        signers: OtherSigners,
         reply: oneshot::Sender<BTreeSet<Kid>>,
     },
     /// An incident begins, is captured or ends.
@@ -56,6 +59,17 @@ pub(super) enum Command {
     Recorded { result: Result<(), String>, loosen: Loosen },
     /// What was stored, or why not; from the writer to itself.
     Stored { result: Result<(), String>, then: Then },
+}
+
+/// Signers that are watched no more, and new ones; of those that have other upstreams both.
+#[derive(Debug, Default)]
+pub struct OtherSigners {
+    /// Those that are gone.
+    pub gone: BTreeSet<Kid>,
+    /// For the gates.
+    pub watched: Vec<Watched>,
+    /// For the probers.
+    pub probed: Vec<Probed>,
 }
 
 /// What waits until a state is on disk.

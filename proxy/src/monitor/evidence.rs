@@ -1,8 +1,10 @@
 //! What callers' requests tell about the upstreams, and the writer that is woken at once when a
 //! call failed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use signing_core::evidence::Evidence;
 use signing_core::gate::Watched;
 use signing_core::monitor::{Traffic, Urgency};
@@ -12,17 +14,23 @@ use tokio::sync::Notify;
 /// Evidence of traffic that the writer has not folded into the gates yet.
 #[derive(Debug)]
 pub struct TrafficEvidence {
-    traffic: Traffic,
+    traffic: ArcSwap<Traffic>,
     urgent: Notify,
 }
 
 impl TrafficEvidence {
     pub(super) fn new(signers: impl Iterator<Item = Watched>, slow_call: Duration) -> Self {
-        Self { traffic: Traffic::new(signers, slow_call), urgent: Notify::new() }
+        let traffic = ArcSwap::from_pointee(Traffic::new(signers, slow_call));
+        Self { traffic, urgent: Notify::new() }
     }
 
-    pub(super) fn traffic(&self) -> &Traffic {
-        &self.traffic
+    pub(super) fn traffic(&self) -> Arc<Traffic> {
+        self.traffic.load_full()
+    }
+
+    /// Takes evidence of these signers from now on.
+    pub(super) fn watch(&self, signers: impl Iterator<Item = Watched>) {
+        self.traffic.store(Arc::new(self.traffic.load().succeeded_by(signers)));
     }
 
     /// Reports what a request saw of an upstream, whose call began at `started` and took
@@ -35,7 +43,7 @@ impl TrafficEvidence {
         at: Moment,
         evidence: Evidence,
     ) {
-        match self.traffic.report(kid, upstream, (started, took), at, evidence) {
+        match self.traffic.load().report(kid, upstream, (started, took), at, evidence) {
             Urgency::AtOnce => self.urgent.notify_one(),
             Urgency::NextFold => {}
         }

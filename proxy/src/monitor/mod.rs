@@ -8,7 +8,9 @@ mod evidence;
 mod fleet;
 mod incident;
 mod operator;
+mod owned;
 mod prober;
+mod probers;
 mod stops;
 mod store;
 mod writer;
@@ -32,8 +34,9 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot, watch};
 use upstream::{Latency, Quota, Upstream};
 
-pub use command::{IncidentChange, Outcome, Over, Presented, Sealed};
+pub use command::{IncidentChange, OtherSigners, Outcome, Over, Presented, Sealed};
 pub use evidence::TrafficEvidence;
+pub use owned::OfOwner;
 pub(crate) use prober::calls_for_warmth;
 pub use stops::Stops;
 pub use store::{Store, StoreError, Stored, Witness};
@@ -42,6 +45,7 @@ use crate::config::Environment;
 use crate::metrics::Metrics;
 use command::Command;
 use disk::Disk;
+use probers::Probers;
 use writer::Writer;
 
 /// How many commands and probe results may wait for the writer.
@@ -65,13 +69,7 @@ pub struct Monitor {
 #[derive(Debug)]
 pub struct MonitorTasks {
     writer: Writer,
-    /// Changing it, or only touching it, makes probers look.
-    pace: watch::Receiver<Probe>,
     upstreams: Vec<Probed>,
-    monitor: Monitor,
-    metrics: Arc<Metrics>,
-    /// Where canaries are counted.
-    probes: Probes,
 }
 
 /// An upstream of a signer, to be probed with a client of the monitor's own.
@@ -81,6 +79,8 @@ pub struct Probed {
     pub kid: Kid,
     /// Its place in the signer's configuration.
     pub at: usize,
+    /// The generation of the configuration for which it was made.
+    pub made_in: u64,
     /// The upstream.
     pub upstream: Upstream,
     /// What canaries are counted by.
@@ -134,6 +134,8 @@ impl Monitor {
             stops,
             shuts_within_ms: Arc::new(shuts_within_ms),
         };
+        // Changing the pace, or only touching it, makes probers look.
+        let probers = Probers::new(monitor.clone(), pace, Arc::clone(&metrics), probes);
         let saver = store.into_saver().map_err(StoreError::Thread)?;
         let writer = Writer {
             gates,
@@ -153,11 +155,10 @@ impl Monitor {
             fleet_name,
             shown_fleet,
             is_joining: false,
-            metrics: Arc::clone(&metrics),
+            metrics,
+            probers,
         };
-        let tasks =
-            MonitorTasks { writer, pace, upstreams, monitor: monitor.clone(), metrics, probes };
-        Ok((monitor, tasks))
+        Ok((monitor, MonitorTasks { writer, upstreams }))
     }
 
     /// The gates as they are now: one atomic load.
@@ -296,7 +297,7 @@ impl Monitor {
         self.ask(|reply| Command::Witness { reply }).await
     }
 
-    /// Puts a rulebook, thresholds and a way of probing in force, all at once;
+    /// Puts a rulebook, thresholds, a way of probing and other signers in force, all at once;
     /// returns the signers that are touched.
     ///
     /// # Errors
@@ -306,10 +307,11 @@ impl Monitor {
         rulebook: Arc<Rulebook>,
         thresholds: Thresholds,
         probe: Probe,
+        signers: OtherSigners,
     ) -> Result<BTreeSet<Kid>, MonitorGone> {
         let within = millis(probe.shuts_within(&thresholds));
-        let touched =
-            self.ask(|reply| Command::Reload { rulebook, thresholds, probe, reply }).await?;
+        let command = |reply| Command::Reload { rulebook, thresholds, probe, signers, reply };
+        let touched = self.ask(command).await?;
         self.shuts_within_ms.store(within, Ordering::Relaxed);
         Ok(touched)
     }
@@ -331,25 +333,12 @@ impl Monitor {
 
 impl MonitorTasks {
     /// Runs the writer and one prober per upstream on the current runtime. None of
-    /// them ends; when one does, by a panic, this returns, and the process has to.
+    /// them ends by itself; when one does, by a panic, this returns, and the process has to.
     pub async fn run(self) {
-        let Self { writer, pace, upstreams, monitor, metrics, probes } = self;
+        let Self { mut writer, upstreams } = self;
+        writer.probers.replace(&BTreeSet::new(), upstreams);
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(writer.run());
-        for Probed { kid, at, upstream, quota, latency } in upstreams {
-            let prober = prober::Prober {
-                kid,
-                at,
-                upstream: Arc::new(upstream),
-                quota,
-                latency,
-                monitor: monitor.clone(),
-                pace: pace.clone(),
-                metrics: Arc::clone(&metrics),
-                probes: probes.clone(),
-            };
-            tasks.spawn(prober.run());
-        }
         tasks.join_next().await;
     }
 }

@@ -15,10 +15,13 @@ use upstream::{Latency, Patience, Quota, Upstream, UpstreamError, random};
 
 use super::Monitor;
 use super::command::Command;
+use super::owned::OfOwner;
 use crate::metrics::Metrics;
 
 pub(super) struct Prober {
     pub(super) kid: Kid,
+    /// The generation of the configuration for which its upstream was made.
+    pub(super) made_in: u64,
     /// The upstream's place in the signer's configuration.
     pub(super) at: usize,
     pub(super) upstream: Arc<Upstream>,
@@ -55,7 +58,7 @@ impl Prober {
         let mut known: Option<Known> = None;
         let upstream = Arc::clone(&self.upstream);
         let calls = calls_for_warmth(&self.probes, &self.kid);
-        tokio::spawn(async move { upstream.keep_warm(calls).await });
+        let _warm = OfOwner(tokio::spawn(async move { upstream.keep_warm(calls).await }));
         loop {
             let probe = self.pace.borrow_and_update().clone();
             let next = match self.registered() {
@@ -121,7 +124,8 @@ impl Prober {
     async fn tell(&self, started: Moment, evidence: Evidence) -> bool {
         let (upstream, source) = (self.at, Source::Canary);
         let observation = Observation { upstream, source, started, at: now(), count: 1, evidence };
-        let command = Command::Observe { kid: self.kid.clone(), observation };
+        let command =
+            Command::Observe { kid: self.kid.clone(), made_in: self.made_in, observation };
         self.monitor.commands.send(command).await.is_ok()
     }
 
@@ -208,8 +212,8 @@ impl Prober {
         Some(Evidence::Doubt {
             detail: format!(
                 "the upstream's public key is not the registered one: it {found}; the registry \
-                 has SHA-256 {}; correct an alias in KMS and unseal; or correct key_id or signers.json, restart, \
-                 then unseal",
+                 has SHA-256 {}; correct an alias in KMS and unseal; or correct key_id, reload and unseal; or \
+                 correct signers.json, restart and unseal",
                 registered.sha256_hex()
             ),
         })

@@ -1,6 +1,7 @@
 //! The one writer of the gates: it alone changes them, has what must survive
 //! stored and recorded, and publishes snapshots. It never waits for a disk.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use signing_core::monitor::{self, FOLD_EVERY, News, Probe};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::command::{Command, Outcome, Over, Then};
+use super::command::{Command, OtherSigners, Outcome, Over, Then};
 use super::disk::{self, Disk};
 use super::evidence::TrafficEvidence;
+use super::probers::Probers;
 use super::stops::Stops;
 use super::store::Stored;
 use crate::metrics::Metrics;
@@ -52,6 +54,7 @@ pub(super) struct Writer {
     /// Folds until the journal's newest record is stored.
     pub(super) witness_in: u32,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) probers: Probers,
     /// What this member of a fleet knows.
     pub(super) fleet: Member,
     /// The fleet's name; empty: it is of none.
@@ -65,7 +68,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Runs until the process ends. If it dies, leases end (I2).
+    /// Runs until the process ends, or until a prober does, by a panic. If it dies, leases end (I2).
     pub(super) async fn run(mut self) {
         let mut fold = tokio::time::interval(FOLD_EVERY);
         fold.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -80,6 +83,7 @@ impl Writer {
                 },
                 () = journal.changed() => self.look_at_the_journal(),
                 () = evidence.urgent() => self.fold(),
+                () = self.probers.ended() => return,
                 _ = fold.tick() => {
                     self.look_at_the_journal();
                     self.fold();
@@ -93,7 +97,11 @@ impl Writer {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Observe { kid, observation } => {
+            Command::Observe { kid, made_in, observation } => {
+                // Of an upstream that a reload has taken out, it says nothing about the one there now.
+                if !self.gates.is_watched(&kid, made_in) {
+                    return;
+                }
                 let news = monitor::hear(&mut self.gates, &kid, observation, now());
                 self.publish_news(news);
             }
@@ -107,9 +115,10 @@ impl Writer {
             }
             Command::FleetHear { read, reply } => self.fleet_hear(&read, reply),
             Command::Unseal { what, reason, by, reply } => self.unseal(what, reason, by, reply),
-            Command::Reload { rulebook, thresholds, probe, reply } => {
+            Command::Reload { rulebook, thresholds, probe, signers, reply } => {
                 self.evidence.traffic().set_slow_call(thresholds.window.slow_call);
-                let touched = self.gates.reload(rulebook, thresholds);
+                let mut touched = self.gates.reload(rulebook, thresholds);
+                touched.extend(self.replace(signers));
                 let transitions = self.gates.tick(now());
                 self.publish(transitions);
                 self.pace.send_replace(probe);
@@ -145,6 +154,27 @@ impl Writer {
             Command::Recorded { result, loosen } => self.recorded(result, loosen),
             Command::Stored { result, then } => self.stored(result, then),
         }
+    }
+
+    /// Watches other signers; returns those that are gone, new, or have other upstreams.
+    fn replace(&mut self, signers: OtherSigners) -> BTreeSet<Kid> {
+        let OtherSigners { gone, watched, probed } = signers;
+        let mut touched = gone.clone();
+        touched.extend(watched.iter().map(|watched| watched.kid.clone()));
+        if touched.is_empty() {
+            return touched;
+        }
+        self.gates.replace(&gone, watched, now());
+        // A seal is a signer's, whatever its upstreams: only an operator ends it.
+        let seals = self.state.in_force.seals.iter().filter(|(kid, _)| touched.contains(*kid));
+        let seals: Vec<_> = seals.map(|(kid, seal)| (kid.clone(), seal.detail.clone())).collect();
+        for (kid, detail) in seals {
+            // Known and recorded already: it is no news.
+            self.gates.seal(&kid, &detail, now());
+        }
+        self.evidence.watch(self.gates.watched());
+        self.probers.replace(&gone, probed);
+        touched
     }
 
     /// In force first, on disk after: what ends signing waits for nothing.
@@ -185,7 +215,7 @@ impl Writer {
     }
 
     fn fold(&mut self) {
-        let news = monitor::fold(&mut self.gates, self.evidence.traffic(), now());
+        let news = monitor::fold(&mut self.gates, &self.evidence.traffic(), now());
         self.publish_news(news);
     }
 
