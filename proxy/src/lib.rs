@@ -26,5 +26,6 @@ mod peer_address;
 pub mod reload;
 pub mod server;
 pub mod sign;
+pub mod signers;
 pub mod tls_watch;
 pub mod workers;

@@ -10,6 +10,7 @@ mod start_error;
 mod stop;
 pub mod upstreams;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use crate::observe::Observed;
 use crate::reload::Reloader;
 use crate::server::{self, Connections, DataPlane};
 use crate::sign::SigningRoom;
+use crate::signers;
 use crate::workers::Workers;
 use admin_thread::AdminThread;
 use journal::OnDisk;
@@ -122,10 +124,7 @@ impl App {
         let metrics = Arc::new(Metrics::new(measured, &workers, slots.clone()));
         metrics.loaded(wall_now().unix_timestamp(), &tls);
         let journal_written = on_disk.written;
-        let batches = config.signers.iter().filter(|(kid, _)| {
-            registry.get(kid.as_str()).is_some_and(|signer| signer.batch.is_batch())
-        });
-        let batches = batches.map(|(kid, signer)| (kid.clone(), signer.batch)).collect();
+        let batches = signers::batches(&config, &registry);
         let events = Events::default();
         let (journal, heads, stored) = on_disk.start(&config, &metrics, &events)?;
         let (probes, rulebook) = (Probes::new(now()), Rulebook::new(registry, policy));
@@ -166,7 +165,7 @@ impl App {
         let sources =
             Sources::new(&handles, Arc::clone(&tls), Arc::clone(&reloader), log, journal_written);
         let drills = Arc::new(Drills::new(&handles, &served));
-        let room = Arc::new(SigningRoom::new(&handles, (served, batches), data.handle().clone()));
+        let room = Arc::new(SigningRoom::new(&handles, probes.clone(), data.handle().clone()));
         let certificates = (Arc::clone(&tls), Arc::clone(&reloader));
         let plane = DataPlane::new(&handles, &config.server, Arc::clone(&room), tls, rates);
         let breakglass = Arc::new(Breakglass::new(&handles, config.breakglass.min_outage));
@@ -203,8 +202,7 @@ impl App {
         .start()?;
         let plane = Arc::new(plane);
         let local = doors.serve(&data, &plane)?;
-        room.keep_warm(&probes, data.handle());
-        room.sign_batches(data.handle());
+        room.replace(&BTreeSet::new(), served, &batches);
         data.spawn(server::accept(data_listener, plane));
         Ok(Self {
             data,

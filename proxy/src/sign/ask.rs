@@ -19,6 +19,8 @@ const NO_ROOM: &str = "more requests wait for every open upstream than it signs 
 #[derive(Debug)]
 pub(crate) struct Asked {
     upstream: usize,
+    /// The generation of the configuration for which it was made.
+    made_in: u64,
     /// When the first upstream that was asked began its call.
     pub(crate) called: Moment,
     /// When this one did.
@@ -40,12 +42,14 @@ impl SigningRoom {
         deadline: Moment,
     ) -> Result<Route, Refusal> {
         let (kid, now) = (&permit.grant().signer().kid, now());
-        let served = self.upstreams.get(kid).zip(gates.gate(kid));
-        let Some((served, gate)) = served else {
-            // A signer without upstream has no gate, which admits nothing.
-            let detail = "an admitted signer has no upstream";
-            return Err(Refusal::new(Reason::Internal, detail).about(kid));
+        let signer = self.signers.get(kid).zip(gates.gate(kid));
+        let same = signer.filter(|(signer, gate)| signer.served.made_in() == gate.made_in);
+        let Some((signer, gate)) = same else {
+            // A signer without upstream has no gate, which admits nothing: a reload came in between.
+            let detail = "the configuration was reloaded since this was admitted; ask again";
+            return Err(Refusal::new(Reason::GateClosedInFlight, detail).about(kid));
         };
+        let served = &signer.served;
         // A lease may have ended since the permit was given: then no quota is in the way.
         gates.check(kid, now)?;
         served.route(gate.serving(now), deadline, now).map_err(|why| {
@@ -72,7 +76,12 @@ impl SigningRoom {
     ) -> Result<Route, Refusal> {
         let (gates, now) = (self.monitor.gates(), now());
         gates.check(kid, now)?;
-        let mut open = gates.gate(kid).into_iter().flat_map(|gate| gate.serving(now));
+        let gate = gates.gate(kid).filter(|gate| gate.made_in == route.made_in());
+        let Some(gate) = gate else {
+            let detail = "the configuration was reloaded, and its upstream is there no more";
+            return Err(Refusal::new(Reason::GateClosedInFlight, detail).about(kid));
+        };
+        let mut open = gate.serving(now);
         if open.any(|at| at == route.upstream()) {
             return Ok(route);
         }
@@ -153,8 +162,11 @@ impl SigningRoom {
     ) -> Asked {
         let asked = now();
         let patience = Patience::Caller { deadline };
-        let served = self.upstreams.get(kid);
+        // Held until it answers, whatever a reload takes out meanwhile.
+        let signer = self.signers.get(kid);
+        let served = signer.as_ref().map(|signer| &signer.served);
         let reached = served.and_then(|served| served.get(&route));
+        let made_in = route.made_in();
         let Answered { result, began } = match (served, reached) {
             // Another one is asked next, rather than this one again.
             (Some(served), Some(reached)) if served.iter().count() > 1 => {
@@ -162,7 +174,8 @@ impl SigningRoom {
             }
             (_, Some(reached)) => reached.upstream.sign(order, patience).await,
             (_, None) => {
-                let error = UpstreamError::failed(Fault::Unavailable, "no such upstream");
+                let why = "the configuration was reloaded before it was asked";
+                let error = UpstreamError::failed(Fault::Unavailable, why);
                 Answered { result: Err(error), began: asked }
             }
         };
@@ -172,15 +185,17 @@ impl SigningRoom {
             reached.latency.answered_in(answered.since(asked));
         }
         let answer = result.map_err(UpstreamError::into_evidence);
-        Asked { upstream: route.upstream(), called: began, began, answered, answer }
+        Asked { upstream: route.upstream(), made_in, called: began, began, answered, answer }
     }
 
     /// A route to another open upstream than `tried`, if its budget grants a second attempt.
     fn other_route(&self, kid: &Kid, tried: usize, deadline: Moment) -> Option<Route> {
         let (gates, now) = (self.monitor.gates(), now());
-        let served = self.upstreams.get(kid)?;
+        let signer = self.signers.get(kid)?;
+        let served = &signer.served;
         let budget = served.iter().nth(tried)?;
-        let mut others = gates.gate(kid)?.serving(now).filter(|at| *at != tried).peekable();
+        let gate = gates.gate(kid).filter(|gate| gate.made_in == served.made_in())?;
+        let mut others = gate.serving(now).filter(|at| *at != tried).peekable();
         others.peek()?;
         let is_granted = budget.upstream.grants_second_attempt(now);
         is_granted.then(|| served.route(others, deadline, now).ok())?
@@ -190,10 +205,15 @@ impl SigningRoom {
         &self,
         kid: &Kid,
         is_registered: bool,
-        Call { upstream, began, took }: Call,
+        Call { upstream, made_in, began, took }: Call,
         at: Moment,
         evidence: Evidence,
     ) {
+        let is_served = |gates: &Snapshot| gates.gate(kid).map(|gate| gate.made_in);
+        if is_served(&self.monitor.gates()) != Some(made_in) {
+            // Of an upstream that a reload has taken out, it says nothing about the one there now.
+            return;
+        }
         self.metrics.observed_call(kid, upstream, &evidence, took);
         // Of another algorithm than the registered one a denial says nothing.
         if is_registered || !evidence.is_denial() {
@@ -206,6 +226,7 @@ impl SigningRoom {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call {
     upstream: usize,
+    made_in: u64,
     began: Moment,
     took: Duration,
 }
@@ -219,8 +240,8 @@ impl Call {
 
 impl Asked {
     fn call(&self) -> Call {
-        let (upstream, began) = (self.upstream, self.began);
-        Call { upstream, began, took: self.answered.since(began) }
+        let (upstream, made_in, began) = (self.upstream, self.made_in, self.began);
+        Call { upstream, made_in, began, took: self.answered.since(began) }
     }
 }
 

@@ -10,8 +10,8 @@
 //! between. A batch goes when no call is in progress and its time to gather is over, or at once when it is
 //! full. Calls are made by tasks of their own: a caller that hangs up stops nobody's batch.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use host::clock::now;
 use release::{AnnouncedLeaf, BatchOrder, BatchOutcome, SigningOrder, Signs};
@@ -27,20 +27,17 @@ use crate::sign::SigningRoom;
 use crate::sign::answered::Answered;
 use crate::sign::ask::Call;
 
-/// The batches of each batch signer.
+/// The batches of one batch signer.
 #[derive(Debug)]
-pub(super) struct Batchers(BTreeMap<Kid, Arc<Batcher>>);
-
-#[derive(Debug)]
-struct Batcher {
-    limits: BatchLimits,
+pub(super) struct Batcher {
     state: Mutex<State>,
-    /// Wakes whoever makes the calls.
-    changed: Notify,
+    /// Wakes whoever makes the calls, also when nobody holds the batches any more.
+    changed: Arc<Notify>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    limits: BatchLimits,
     /// Calls in progress.
     calls: usize,
     /// Batches that were opened.
@@ -101,14 +98,30 @@ pub(crate) struct Place {
 #[derive(Debug)]
 struct Busy(Arc<Batcher>);
 
-/// Makes the calls of `kid`'s batches, for ever.
-pub(super) async fn run(room: Arc<SigningRoom>, kid: Kid) {
-    let Some(batcher) = room.batchers.0.get(&kid).map(Arc::clone) else { return };
+/// Makes the calls of `kid`'s batches, until the signer is gone and the last of them is.
+pub(super) fn run(
+    room: Arc<SigningRoom>,
+    kid: Kid,
+    batcher: &Arc<Batcher>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (changed, batcher) = (Arc::clone(&batcher.changed), Arc::downgrade(batcher));
+    async move { run_while_held(room, kid, changed, batcher).await }
+}
+
+async fn run_while_held(
+    room: Arc<SigningRoom>,
+    kid: Kid,
+    changed: Arc<Notify>,
+    batcher: Weak<Batcher>,
+) {
     loop {
-        let (ready, next) = batcher.ready(now());
+        let Some(held) = batcher.upgrade() else { return };
+        let (ready, next) = held.ready(now());
         for batch in ready {
-            tokio::spawn(call(Arc::clone(&room), kid.clone(), batch, Busy(Arc::clone(&batcher))));
+            tokio::spawn(call(Arc::clone(&room), kid.clone(), batch, Busy(Arc::clone(&held))));
         }
+        // Not held while nothing is to be done: the last one to hold it wakes this.
+        drop(held);
         let pause = async {
             match next {
                 Some(at) => tokio::time::sleep(at.since(now())).await,
@@ -116,7 +129,7 @@ pub(super) async fn run(room: Arc<SigningRoom>, kid: Kid) {
             }
         };
         tokio::select! {
-            () = batcher.changed.notified() => {}
+            () = changed.notified() => {}
             () = pause => {}
         }
     }
@@ -158,36 +171,29 @@ async fn call(room: Arc<SigningRoom>, kid: Kid, batch: Gathering, busy: Busy) {
     }
 }
 
-impl Batchers {
-    /// Of these signers, with their limits.
-    pub(super) fn new(signers: BTreeMap<Kid, BatchLimits>) -> Self {
-        let batcher = |limits| Batcher { limits, state: Mutex::default(), changed: Notify::new() };
-        Self(signers.into_iter().map(|(kid, limits)| (kid, Arc::new(batcher(limits)))).collect())
-    }
-
-    pub(super) fn kids(&self) -> impl Iterator<Item = &Kid> {
-        self.0.keys()
-    }
-
+impl Place {
     /// Takes a place in the batch that gathers, or opens one, which chooses its upstream by `route` and
     /// spends that one's quota.
     ///
     /// # Errors
     /// The refusal, at once, if nobody can be asked.
-    pub(super) fn place(
-        &self,
+    pub(super) fn take(
         room: &SigningRoom,
         signer: &Arc<Signer>,
         route: impl FnOnce() -> Result<Route, Refusal>,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<Self, Refusal> {
         let internal = |detail| Refusal::new(Reason::Internal, detail).about(&signer.kid);
-        let batcher = self.0.get(&signer.kid);
-        let batcher = batcher.ok_or_else(|| internal("a batch signer has no batches"))?;
+        let batcher = room.signers.get(&signer.kid).and_then(|signer| signer.batcher.clone());
+        let batcher = batcher.ok_or_else(|| {
+            let detail = "the configuration was reloaded since this was admitted; ask again";
+            Refusal::new(Reason::GateClosedInFlight, detail).about(&signer.kid)
+        })?;
         let mut salt = [0; SALT_BYTES];
         let drawn = aws_lc_rs::rand::fill(&mut salt);
         drawn.map_err(|_| internal("the system gives no randomness for a leaf"))?;
         let mut state = batcher.lock();
-        if state.batches.back().is_none_or(|newest| newest.places >= batcher.limits.leaves_max) {
+        let limits = state.limits;
+        if state.batches.back().is_none_or(|newest| newest.places >= limits.leaves_max) {
             let attempts = random::attempts()
                 .ok_or_else(|| internal("the system gives no randomness to name a batch with"))?;
             let route = route()?;
@@ -200,7 +206,7 @@ impl Batchers {
                 attempts,
                 route,
                 signs,
-                goes_at: now().after(batcher.limits.wait),
+                goes_at: now().after(limits.wait),
                 places: 0,
                 unsettled: 0,
                 leaves: Vec::new(),
@@ -211,25 +217,32 @@ impl Batchers {
         let batch = newest.ok_or_else(|| internal("a batch that was opened is gone"))?;
         batch.places += 1;
         batch.unsettled += 1;
-        Ok(Place {
-            batcher: Arc::clone(batcher),
-            number: batch.number,
-            attempts: batch.attempts,
-            signs: batch.signs.clone(),
-            salt: Salt::new(salt),
-            settled: false,
-        })
+        let (number, attempts, signs) = (batch.number, batch.attempts, batch.signs.clone());
+        drop(state);
+        Ok(Self { batcher, number, attempts, signs, salt: Salt::new(salt), settled: false })
     }
 }
 
 impl Batcher {
+    /// None gathers yet.
+    pub(super) fn new(limits: BatchLimits) -> Self {
+        let state = State { limits, calls: 0, opened: 0, batches: VecDeque::new() };
+        Self { state: Mutex::new(state), changed: Arc::default() }
+    }
+
+    /// Batches that are opened from now on gather within these.
+    pub(super) fn set_limits(&self, limits: BatchLimits) {
+        self.lock().limits = limits;
+        self.changed.notify_one();
+    }
+
     /// The batches that go now, of which each counts as a call from here on; and when to look again.
     fn ready(&self, now: Moment) -> (Vec<Gathering>, Option<Moment>) {
         let mut state = self.lock();
-        let State { calls, batches, .. } = &mut *state;
+        let State { limits, calls, batches, .. } = &mut *state;
         let (mut ready, mut next) = (Vec::new(), None);
         for batch in std::mem::take(batches) {
-            let is_full = batch.places >= self.limits.leaves_max;
+            let is_full = batch.places >= limits.leaves_max;
             let is_time = is_full || (*calls == 0 && now >= batch.goes_at);
             if batch.unsettled > 0 || !is_time {
                 if *calls == 0 && now < batch.goes_at {
@@ -247,6 +260,12 @@ impl Batcher {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock panics but for want of memory.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.changed.notify_one();
     }
 }
 
@@ -338,14 +357,14 @@ impl Place {
     fn join(&mut self, announced: AnnouncedLeaf, deadline: Moment) -> Option<(usize, Answering)> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.batcher.lock();
-        let calls = state.calls;
+        let (calls, limits) = (state.calls, state.limits);
         let batch = state.batch(self.number)?;
         self.settled = true;
         batch.unsettled -= 1;
         batch.leaves.push(Some(Leaf { announced, deadline, answer: sender }));
         let at = batch.leaves.len() - 1;
         // While a call is in progress, only a full batch goes.
-        let may_go = calls == 0 || batch.places >= self.batcher.limits.leaves_max;
+        let may_go = calls == 0 || batch.places >= limits.leaves_max;
         let wakes = batch.unsettled == 0 && may_go;
         drop(state);
         if wakes {

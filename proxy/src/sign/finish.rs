@@ -40,6 +40,11 @@ impl Finisher {
         Self { runtime, under_way }
     }
 
+    /// Where work goes on that is no caller's.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Waits for `work` of a request until its deadline. Whatever happens to the one who
     /// waits, `work` is run to its end. It comes in a box: by value it would be
     /// copied into each of the futures around it.

@@ -6,9 +6,10 @@ mod batch;
 pub mod finish;
 pub mod idempotency;
 pub mod request_context;
+mod signers;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,15 +26,15 @@ use tokio::runtime::Handle;
 use upstream::{Served, random};
 
 use crate::breakglass::emergency::{Emergency, Witness};
-use crate::config::BatchLimits;
+use crate::config::{self, BatchLimits};
 use crate::handles::Handles;
 use crate::metrics::{Metrics, Stages};
-use crate::monitor::{Monitor, calls_for_warmth};
+use crate::monitor::Monitor;
 use crate::sign::answered::Answered;
-use crate::sign::batch::Batchers;
 use crate::sign::finish::Finisher;
 use crate::sign::idempotency::{Claim, Claimed, Idempotency, Kept};
 use crate::sign::request_context::RequestContext;
+use crate::sign::signers::Signers;
 use crate::sign::source::Source;
 
 /// Everything the pipeline needs.
@@ -43,8 +44,8 @@ pub struct SigningRoom {
     monitor: Monitor,
     /// Requests in flight.
     slots: Slots,
-    /// The upstreams of each configured signer.
-    upstreams: BTreeMap<Kid, Served>,
+    /// The upstreams and the batches of each configured signer.
+    signers: Signers,
     /// The emergency signer.
     emergency: Emergency,
     /// Signatures given out lately, by idempotency key.
@@ -53,25 +54,19 @@ pub struct SigningRoom {
     journal: Journal,
     /// Counts.
     metrics: Arc<Metrics>,
-    /// Batches that gather, of each batch signer.
-    batchers: Batchers,
     /// Finishes what a client that hangs up left behind.
     finisher: Finisher,
 }
 
 impl SigningRoom {
-    /// A pipeline over these upstreams; `runtime` finishes what clients leave behind.
+    /// A pipeline without upstreams yet; `runtime`, which is no caller's, finishes what clients leave behind, keeps
+    /// connections ready and asks for the signatures of batches.
     #[must_use]
-    pub fn new(
-        handles: &Handles,
-        (upstreams, batches): (BTreeMap<Kid, Served>, BTreeMap<Kid, BatchLimits>),
-        runtime: Handle,
-    ) -> Self {
+    pub fn new(handles: &Handles, probes: Probes, runtime: Handle) -> Self {
         Self {
-            batchers: Batchers::new(batches),
+            signers: Signers::new(probes, runtime.clone()),
             monitor: handles.monitor.clone(),
             slots: handles.slots.clone(),
-            upstreams,
             emergency: handles.emergency.clone(),
             idempotency: Idempotency::default(),
             journal: handles.journal.clone(),
@@ -80,22 +75,30 @@ impl SigningRoom {
         }
     }
 
-    /// Keeps the connections of the upstreams' clients ready, as long as `runtime` lives.
-    pub fn keep_warm(&self, probes: &Probes, runtime: &Handle) {
-        for (kid, served) in &self.upstreams {
-            for reached in served.iter() {
-                let upstream = Arc::clone(&reached.upstream);
-                let calls = calls_for_warmth(probes, kid);
-                runtime.spawn(async move { upstream.keep_warm(calls).await });
-            }
+    /// Serves callers with these signers from now on, and with none that is `gone`. What an upstream that is gone was
+    /// asked already, it may answer still; it is asked nothing more.
+    pub fn replace(
+        self: &Arc<Self>,
+        gone: &BTreeSet<Kid>,
+        served: BTreeMap<Kid, Served>,
+        batches: &BTreeMap<Kid, BatchLimits>,
+    ) {
+        for (kid, batcher) in self.signers.replace(gone, served, batches) {
+            // A caller that hangs up stops nobody's batch.
+            self.finisher.runtime().spawn(batch::run(Arc::clone(self), kid, &batcher));
         }
     }
 
-    /// Asks for the signatures of batches on `runtime`, which is not a caller's: one that hangs up
-    /// stops nobody's batch.
-    pub fn sign_batches(self: &Arc<Self>, runtime: &Handle) {
-        for kid in self.batchers.kids() {
-            runtime.spawn(batch::run(Arc::clone(self), kid.clone()));
+    /// Changes what a signer may change while it serves: whom it prefers, how much each upstream may be asked, how its
+    /// batches gather.
+    pub fn adjust(&self, kid: &Kid, to: &config::Signer) {
+        let Some(signer) = self.signers.get(kid) else { return };
+        signer.served.set_prefer(to.prefer);
+        for (reached, to) in signer.served.iter().zip(&to.upstreams) {
+            reached.quota.set(to.requests_per_second_max);
+        }
+        if let Some(batcher) = &signer.batcher {
+            batcher.set_limits(to.batch);
         }
     }
 
@@ -296,8 +299,8 @@ async fn conclude<A: Source, L>(
         }
     };
     // An emergency key has no upstream here, and no drill.
-    if let Some(served) = room.upstreams.get(release.signature().kid()) {
-        served.switch.released(looked);
+    if let Some(signer) = room.signers.get(release.signature().kid()) {
+        signer.served.switch.released(looked);
     }
     if let Some(claim) = claim {
         let signature = release.signature().bytes().to_vec();

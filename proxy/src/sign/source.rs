@@ -76,7 +76,7 @@ impl Source for Upstream {
             return room.route(gates, permit, permit.deadline()).map(ByUpstream::Alone);
         }
         let route = || room.route(gates, permit, permit.deadline());
-        room.batchers.place(room, signer, route).map(ByUpstream::Batched)
+        Place::take(room, signer, route).map(ByUpstream::Batched)
     }
 
     fn attempts(chosen: &ByUpstream) -> Option<AttemptsId> {
@@ -113,7 +113,8 @@ impl Source for Upstream {
 impl SigningRoom {
     /// Who the upstream of that route is, for the records.
     pub(super) fn signs(&self, kid: &Kid, route: &Route) -> Option<Signs> {
-        let reached = self.upstreams.get(kid)?.get(route)?;
+        let signer = self.signers.get(kid)?;
+        let reached = signer.served.get(route)?;
         Some(Signs::Upstream(Arc::clone(reached.upstream.place())))
     }
 }
