@@ -1,4 +1,4 @@
-//! A reload: the configuration and its files are read again, and the rulebook,
+//! A reload: the configuration and its files are read again, and the rulebook, the signers,
 //! the thresholds and the TLS material in them take the place of those in force.
 //!
 //! All or nothing: every mistake is found before anything changes, and what
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use audit::Journal;
-use host::clock::{rfc3339, wall_now};
+use host::clock::{now, rfc3339, wall_now};
 use mtls::ServerTls;
 use signing_core::Kid;
 use signing_core::journal::{self, KeyId, Record};
@@ -22,11 +22,15 @@ use crate::config::{Config, ConfigError, Draft, Environment};
 use crate::handles::Handles;
 use crate::materials::Materials;
 use crate::metrics::Metrics;
-use crate::monitor::{Monitor, OtherSigners};
+use crate::monitor::Monitor;
 use crate::server::Connections;
+use crate::signers::{Change, SignersInForce};
 
 /// How long reading may take: a file system that hangs must not hang an operator.
 const READ_MAX: Duration = Duration::from_secs(5);
+
+/// How long it may take to make new upstreams; nothing is asked of them yet.
+const PREPARE_MAX: Duration = Duration::from_secs(5);
 
 /// How long its record may take.
 const RECORD_MAX: Duration = Duration::from_secs(5);
@@ -48,6 +52,8 @@ pub struct Reloader {
     connections: Connections,
     /// How often each caller may ask.
     rates: Arc<CallerRates>,
+    /// Every room that holds something of a signer.
+    signers: Arc<SignersInForce>,
     /// Where a reload is recorded before it is in force.
     journal: Journal,
     /// The key that signs its records.
@@ -100,8 +106,8 @@ impl Reloader {
         handles: &Handles,
         (file, environment, running): (PathBuf, Environment, Config),
         audit_key: KeyId,
-        tls: Arc<ArcSwap<ServerTls>>,
-        rates: Arc<CallerRates>,
+        (tls, rates): (Arc<ArcSwap<ServerTls>>, Arc<CallerRates>),
+        signers: Arc<SignersInForce>,
     ) -> Self {
         Self {
             file,
@@ -111,6 +117,7 @@ impl Reloader {
             tls,
             connections: handles.connections.clone(),
             rates,
+            signers,
             journal: handles.journal.clone(),
             audit_key,
             metrics: Arc::clone(&handles.metrics),
@@ -231,7 +238,10 @@ impl Reloader {
         let mut running = waited.map_err(|_| ReloadError::Busy)?;
         let materials = self.read(running.clone()).await?;
         let mut mistakes = running.takes_a_restart(&materials.config);
-        let Materials { config, registry, policy, tls, audit_key, .. } = materials;
+        let change = Change::between(&running, &materials.config);
+        mistakes.extend(self.needed_by_session(&change));
+        let Materials { config, registry, policy, tls, audit_key, development_keys, .. } =
+            materials;
         if audit_key.key.id() != self.audit_key {
             mistakes.push(format!(
                 "audit.key_file: {} holds another key than at the start, which takes a restart; \
@@ -251,13 +261,23 @@ impl Reloader {
             }
         };
 
+        let generation = next.generation();
+        let of_next = (config.clone(), next.registry().clone(), (development_keys, generation));
+        let preparing = self.signers.prepare(change, of_next.0, of_next.1, of_next.2);
+        let prepared = tokio::time::timeout(PREPARE_MAX, preparing).await;
+        let prepared = match prepared {
+            Ok(prepared) => prepared.map_err(|error| {
+                self.mistaken(vec![format!("signers: the upstreams cannot be made: {error}")])
+            })?,
+            Err(_) => return Err(ReloadError::TooSlow),
+        };
+
         // Nothing below is mistaken any more. Dying in between leaves nothing behind: the
         // next start reads the files whole.
-        let generation = next.generation();
         let registry_sha256 = next.registry().sha256_hex();
         self.record(by, generation, &registry_sha256).await.map_err(ReloadError::Unrecorded)?;
         let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
-        let signers = OtherSigners::default();
+        let signers = self.signers.replace(prepared, &config);
         let touched = self.monitor.reload(Arc::new(next), thresholds, probe, signers).await?;
         self.rates.replace(&config.caller_rates);
         let mut connections_cut = self.put_in_force(tls).await;
@@ -269,6 +289,23 @@ impl Reloader {
         *running = config;
         let signers_touched = touched.into_iter().collect();
         Ok(Reloaded { generation, registry_sha256, signers_touched, connections_cut })
+    }
+
+    /// One sentence for each signer that a break-glass session replaces and that would be taken out under it. A session was
+    /// approved for the signers that were there.
+    fn needed_by_session(&self, change: &Change) -> Vec<String> {
+        let gates = self.monitor.gates();
+        let Some(armed) = gates.armed(now(), wall_now()) else { return Vec::new() };
+        let needed = armed.replaces.iter().filter(|kid| change.gone.contains(*kid));
+        let needed = needed.map(|kid| {
+            format!(
+                "signers: {:?} would be taken out or get other upstreams, and the break-glass session {} replaces \
+                 it; end the session first, or put the signer back to reload the rest",
+                kid.as_str(),
+                armed.session
+            )
+        });
+        needed.collect()
     }
 
     /// Has the reload recorded: a configuration that nobody knows of is never in force.

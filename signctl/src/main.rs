@@ -110,7 +110,7 @@ enum Verb {
     /// All members of a fleet: status, freeze, unfreeze, forget.
     #[command(after_help = "Example: signctl fleet status --help")]
     Fleet(fleet::Flags),
-    /// Read the configuration again: TLS material, registry, callers, aliases, [gate].
+    /// Read the configuration again: TLS material, registry, signers, callers, aliases, [gate].
     /// All or nothing: with a mistake nothing changes, and every mistake is listed.
     #[command(after_help = "Example: signctl reload && signctl status")]
     Reload(Socket),

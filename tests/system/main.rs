@@ -116,6 +116,7 @@ mod security_page;
 mod shares;
 mod sign;
 mod signctl_gate;
+mod signers_reload;
 mod socket_access;
 mod sockets;
 mod start_pages;

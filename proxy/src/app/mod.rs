@@ -46,7 +46,7 @@ use crate::observe::Observed;
 use crate::reload::Reloader;
 use crate::server::{self, Connections, DataPlane};
 use crate::sign::SigningRoom;
-use crate::signers;
+use crate::signers::{self, SignersInForce};
 use crate::workers::Workers;
 use admin_thread::AdminThread;
 use journal::OnDisk;
@@ -158,19 +158,31 @@ impl App {
             Arc::new(ArcSwap::from_pointee(tls)),
             Arc::new(CallerRates::new(&config.caller_rates)),
         );
+        let room = Arc::new(SigningRoom::new(&handles, probes.clone(), data.handle().clone()));
+        let drills = Arc::new(Drills::new(&handles, &served));
+        let doctor = Arc::new(Doctor::new(&handles, patients, probes.clone()));
+        let workers = Arc::new(Workers::new(workers));
+        let rooms = SignersInForce::new(
+            &handles,
+            (maker, data.handle().clone()),
+            Arc::clone(&room),
+            (Arc::clone(&doctor), Arc::clone(&drills)),
+            Arc::clone(&workers),
+        );
         let source = (config_file, environment.clone(), config.clone());
-        let reloader =
-            Reloader::new(&handles, source, audit_key_id, Arc::clone(&tls), Arc::clone(&rates));
+        let reloader = Reloader::new(
+            &handles,
+            source,
+            audit_key_id,
+            (Arc::clone(&tls), Arc::clone(&rates)),
+            Arc::new(rooms),
+        );
         let reloader = Arc::new(reloader);
         let sources =
             Sources::new(&handles, Arc::clone(&tls), Arc::clone(&reloader), log, journal_written);
-        let drills = Arc::new(Drills::new(&handles, &served));
-        let room = Arc::new(SigningRoom::new(&handles, probes.clone(), data.handle().clone()));
         let certificates = (Arc::clone(&tls), Arc::clone(&reloader));
         let plane = DataPlane::new(&handles, &config.server, Arc::clone(&room), tls, rates);
         let breakglass = Arc::new(Breakglass::new(&handles, config.breakglass.min_outage));
-        let doctor = Arc::new(Doctor::new(&handles, patients, probes.clone()));
-        let workers = Arc::new(Workers::new(workers));
         let admin = Admin::new(
             &handles,
             &config,

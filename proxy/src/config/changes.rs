@@ -20,11 +20,11 @@ impl Config {
             state_dir,
             // The handover to a new audit key is signed at the start only.
             audit: Audit { dir, key_file, previous_key_file: _, segment_bytes, reader_group },
-            signers: _,
             breakglass: Breakglass { min_outage, signer_socket, sign_timeout },
             fleet,
             // What a reload is for.
             registry_file: _,
+            signers: _,
             thresholds: _,
             probe: _,
             callers: _,
@@ -54,7 +54,6 @@ impl Config {
         changes.compare("breakglass.sign_timeout_ms", sign_timeout, &next.breakglass.sign_timeout);
         changes.compare("fleet", fleet, &next.fleet);
         changes.server(server, &next.server);
-        changes.signers(self, next);
         changes.0
     }
 }
@@ -174,22 +173,6 @@ impl Changes {
             ("drain_timeout_ms", drain_timeout, &next.drain_timeout),
         ] {
             self.compare(&format!("server.{key}"), &running.as_millis(), &next.as_millis());
-        }
-    }
-
-    fn signers(&mut self, running: &Config, next: &Config) {
-        let kids: BTreeSet<_> = running.signers.keys().chain(next.signers.keys()).collect();
-        for kid in kids {
-            let what = match (running.signers.get(kid), next.signers.get(kid)) {
-                (Some(before), Some(after)) if before == after => continue,
-                (Some(_), Some(_)) => "has other upstreams",
-                (None, _) => "is new",
-                (_, None) => "is gone",
-            };
-            self.0.push(format!(
-                "signers: {:?} {what}, which takes a restart; put [[signers]] back to reload the rest",
-                kid.as_str()
-            ));
         }
     }
 }

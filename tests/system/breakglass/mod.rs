@@ -18,6 +18,7 @@ mod report;
 mod request;
 mod rsa;
 mod scope;
+mod signers;
 mod status;
 mod switch;
 mod under_freeze;

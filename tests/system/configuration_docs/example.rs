@@ -117,6 +117,7 @@ impl Section {
         match self.name().as_str() {
             "server.tls" | "registry" | "gate" => "reload",
             "callers" | "callers.signers" | "aliases" => "reload",
+            "signers" | "signers.upstreams" => "reload",
             _ => "restart",
         }
     }
