@@ -31,6 +31,7 @@ pub mod refusal;
 pub mod registry;
 pub mod replica;
 pub mod request;
+pub mod required;
 mod reserved;
 pub mod rulebook;
 pub mod tree;

@@ -67,6 +67,14 @@ impl Trail {
         self
     }
 
+    /// A proxy hears at `socket` what is committed.
+    #[must_use]
+    pub fn required(mut self, socket: &Path) -> Self {
+        let uid = nix::unistd::getuid();
+        self.lines += &format!("[required]\nsocket = {socket:?}\nuids = [{uid}]\n");
+        self
+    }
+
     /// The replica that it belongs to.
     #[must_use]
     pub fn replica(mut self, name: &str) -> Self {

@@ -22,6 +22,7 @@ pub mod plan;
 pub mod postgres;
 pub mod reconcile;
 pub mod replica;
+mod required;
 pub mod row;
 pub mod serve;
 pub mod shape;

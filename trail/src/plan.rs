@@ -36,20 +36,23 @@ impl Position {
 pub enum Due {
     /// Nothing.
     Nothing,
+    /// The position alone: somebody waits for it, and no row is due.
+    Position,
     /// Rows of records alone.
     Rows,
     /// Rows of records, if any, and a row that covers all up to them.
     RowsAndCheckpoint,
 }
 
-/// What is due of a journal of which everything up to `available` may be shipped.
+/// What is due of a journal of which everything up to `available` may be shipped. `is_required`: whether somebody waits
+/// for it.
 #[must_use]
 pub fn due(
     position: Position,
     available: u64,
     has_rows: bool,
     last_checkpoint: Option<Moment>,
-    now: Moment,
+    (now, is_required): (Moment, bool),
 ) -> Due {
     if available <= position.covered {
         return Due::Nothing;
@@ -58,6 +61,7 @@ pub fn due(
     match (is_time, has_rows) {
         (true, _) => Due::RowsAndCheckpoint,
         (false, true) => Due::Rows,
+        (false, false) if is_required && available > position.shipped => Due::Position,
         (false, false) => Due::Nothing,
     }
 }
@@ -91,12 +95,29 @@ mod tests {
     #[test]
     fn a_checkpoint_row_is_due_once_a_second_and_other_rows_at_once() {
         let last = Some(second(10));
-        assert_eq!(due(position(5, 5), 5, false, None, second(99)), Due::Nothing);
-        assert_eq!(due(position(5, 5), 9, false, last, second(10)), Due::Nothing);
-        assert_eq!(due(position(5, 5), 9, true, last, second(10)), Due::Rows);
-        assert_eq!(due(position(9, 5), 9, false, last, second(10)), Due::Nothing);
-        assert_eq!(due(position(9, 5), 9, false, last, second(11)), Due::RowsAndCheckpoint);
-        assert_eq!(due(position(0, 0), 1, true, None, second(0)), Due::RowsAndCheckpoint);
+        assert_eq!(due(position(5, 5), 5, false, None, (second(99), false)), Due::Nothing);
+        assert_eq!(due(position(5, 5), 9, false, last, (second(10), false)), Due::Nothing);
+        assert_eq!(due(position(5, 5), 9, true, last, (second(10), false)), Due::Rows);
+        assert_eq!(due(position(9, 5), 9, false, last, (second(10), false)), Due::Nothing);
+        assert_eq!(
+            due(position(9, 5), 9, false, last, (second(11), false)),
+            Due::RowsAndCheckpoint
+        );
+        assert_eq!(due(position(0, 0), 1, true, None, (second(0), false)), Due::RowsAndCheckpoint);
+    }
+
+    #[test]
+    fn whoever_waits_for_a_commit_does_not_wait_for_the_next_row() {
+        let last = Some(second(10));
+        for (at, has_rows, expected) in [
+            (second(10), false, Due::Position),
+            (second(10), true, Due::Rows),
+            (second(11), false, Due::RowsAndCheckpoint),
+        ] {
+            assert_eq!(due(position(5, 5), 9, has_rows, last, (at, true)), expected);
+        }
+        assert_eq!(due(position(9, 5), 9, false, last, (second(10), true)), Due::Nothing);
+        assert_eq!(due(position(9, 9), 9, false, last, (second(99), true)), Due::Nothing);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use host::log::Log;
 use host::process::Process;
+use host::socket::SocketError;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -28,6 +29,7 @@ use crate::metrics::{Metrics, Sink};
 use crate::notify::{Deliveries, Notifying};
 use crate::postgres::DatabaseError;
 use crate::replica::{Gauges, Watch};
+use crate::required::{Doors, Required};
 use crate::ship::Shipping;
 
 /// Connections to the listener at once.
@@ -55,6 +57,9 @@ pub enum ServeError {
     /// Another process keeps the state of notifications.
     #[error("notify.state_dir: {0}")]
     Notify(String),
+    /// The socket for a proxy cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// The database cannot be used as it is.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -106,10 +111,20 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
     let writing_events = writing_events.map(|settings| {
         Events::new(Arc::clone(&parts), settings, metrics.clone(), log.clone()).run()
     });
-    let shipping = Shipping::new(Arc::clone(&parts), metrics, log.clone());
+    let required = config.required.as_ref().map(|_| Required::new());
+    let doors = match (&config.required, &required) {
+        (Some(settings), Some(required)) => {
+            let place = (settings.socket.as_path(), settings.uids.clone());
+            Some(Doors::bind(place, Arc::clone(&parts), required.clone(), log.clone())?)
+        }
+        _ => None,
+    };
+    let serving_proxies = doors.map(Doors::run);
+    let shipping = Shipping::new(Arc::clone(&parts), metrics, log.clone(), required);
     let ended = tokio::select! {
         error = shipping.run() => Err(error.into()),
         () = listening => Ok(()),
+        error = if_any(serving_proxies) => Err(error.into()),
         () = if_any(carrying) => Ok(()),
         () = if_any(watching) => Ok(()),
         () = notifying => Ok(()),

@@ -10,7 +10,7 @@ use host::log::Log;
 use serde_json::json;
 use signing_core::Moment;
 use signing_core::journal::AuditKeys;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::back_off::BackOff;
 use crate::check::Parts;
@@ -18,6 +18,7 @@ use crate::event::{Owner, of_checkpoint, of_gap};
 use crate::metrics::{Metrics, Sink};
 use crate::plan::{Due, Position, age, due};
 use crate::postgres::{DatabaseError, Session, Shipment, Shipped};
+use crate::required::Required;
 use crate::source::{Makes, Source, SourceError, look};
 
 /// How often it looks for more.
@@ -25,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How often the sink is asked where the journals are while nothing is shipped.
 const ASK_EVERY: Duration = Duration::from_secs(5);
+/// The same while a proxy waits for the sink: it hears each answer.
+const ASK_OFTEN: Duration = Duration::from_secs(1);
 
 /// A journal on its way.
 struct Journal {
@@ -45,10 +48,17 @@ pub(crate) struct Shipping {
     metrics: Metrics,
     log: Log,
     journals: Vec<Journal>,
+    /// Who waits for what is committed, if a proxy does.
+    required: Option<Required>,
 }
 
 impl Shipping {
-    pub(crate) fn new(parts: Arc<Parts>, metrics: Metrics, log: Log) -> Self {
+    pub(crate) fn new(
+        parts: Arc<Parts>,
+        metrics: Metrics,
+        log: Log,
+        required: Option<Required>,
+    ) -> Self {
         let journal = |(owner, path): &(Owner, PathBuf)| Journal {
             owner: *owner,
             path: path.clone(),
@@ -59,7 +69,7 @@ impl Shipping {
             back_off: BackOff::new(),
         };
         let journals = parts.config.journals.iter().map(journal).collect();
-        Self { parts, metrics, log, journals }
+        Self { parts, metrics, log, journals, required }
     }
 
     /// Ships until the process ends. It ends by itself only if the first session finds that waiting
@@ -75,10 +85,16 @@ impl Shipping {
                     }
                     has_begun = true;
                     back_off = BackOff::new();
+                    if let Some(required) = &self.required {
+                        required.sink_is_up();
+                    }
                     self.session(session).await
                 }
                 Err(error) => error,
             };
+            if let Some(required) = &self.required {
+                required.withdraw(false);
+            }
             if failed.is_final() && !has_begun && self.must_end(&failed) {
                 return failed;
             }
@@ -111,13 +127,20 @@ impl Shipping {
                 }
             }
             if is_idle {
-                sleep(LOOK_EVERY).await;
-                if now() >= asked.after(ASK_EVERY) {
-                    if let Err(error) = self.ask_again(&session).await {
-                        return error;
+                match &self.required {
+                    Some(required) => {
+                        // In time or told, it looks.
+                        let _ = timeout(LOOK_EVERY, required.wanted()).await;
                     }
-                    asked = now();
+                    None => sleep(LOOK_EVERY).await,
                 }
+            }
+            let every = if self.required.is_some() { ASK_OFTEN } else { ASK_EVERY };
+            if (is_idle || self.required.is_some()) && now() >= asked.after(every) {
+                if let Err(error) = self.ask_again(&session).await {
+                    return error;
+                }
+                asked = now();
             }
         }
     }
@@ -129,10 +152,14 @@ impl Shipping {
             let Some(source) = &journal.source else { continue };
             let position = session.position(source.log()).await?;
             if journal.seen != Some(position) {
-                journal.notice(position, &self.log);
+                journal.notice(position, (&self.log, self.required.as_ref()));
                 // It is read again from there.
                 journal.source = None;
             }
+        }
+        if let Some(required) = &self.required {
+            session.keeps().await?;
+            required.sink_answered();
         }
         Ok(())
     }
@@ -149,7 +176,7 @@ impl Shipping {
                 Err(stop) => Err(SourceError::from(stop)),
                 Ok((log, _)) => {
                     let position = session.position(log).await?;
-                    journal.notice(position, &self.log);
+                    journal.notice(position, (&self.log, self.required.as_ref()));
                     let keys = self.parts.audit_keys();
                     journal.open(keys, position)
                 }
@@ -170,7 +197,7 @@ impl Shipping {
                 }
             }
         };
-        let source = match read {
+        let source = match read.and_then(|source| self.hear(source)) {
             Ok(source) => source,
             Err(error) => {
                 self.unreadable(index, &error);
@@ -180,7 +207,7 @@ impl Shipping {
         let Some(journal) = self.journals.get_mut(index) else { return Ok(false) };
         journal.back_off = BackOff::new();
         journal.not_before = None;
-        let shipment = journal.shipment(&source, rows_max);
+        let shipment = journal.shipment(&source, rows_max, self.required.is_some());
         let Some((shipment, with_checkpoint)) = shipment else {
             self.tell(index, &source);
             if let Some(journal) = self.journals.get_mut(index) {
@@ -189,11 +216,19 @@ impl Shipping {
             return Ok(false);
         };
         let (to, gap) = (shipment.to, source.gap());
-        let shipped = session.ship(shipment, &self.parts.key, &self.parts.kid).await?;
+        // A row that does not exist yet cannot be moved.
+        let is_move = shipment.events.is_empty() && shipment.from.shipped > 0;
+        let shipped = if is_move {
+            session.advance(source.log(), shipment.from, to).await?
+        } else {
+            session.ship(shipment, &self.parts.key, &self.parts.kid).await?
+        };
         let mut source = source;
         let Some(journal) = self.journals.get_mut(index) else { return Ok(false) };
         match shipped {
-            Shipped::Elsewhere(position) => journal.notice(position, &self.log),
+            Shipped::Elsewhere(position) => {
+                journal.notice(position, (&self.log, self.required.as_ref()));
+            }
             Shipped::Committed => {
                 journal.seen = Some(to);
                 if with_checkpoint {
@@ -208,6 +243,7 @@ impl Shipping {
                     return Ok(true);
                 }
                 source.shipped(to);
+                self.say_committed(&mut source);
                 self.tell(index, &source);
                 if let Some(journal) = self.journals.get_mut(index) {
                     journal.source = Some(source);
@@ -215,6 +251,24 @@ impl Shipping {
             }
         }
         Ok(true)
+    }
+
+    /// Takes over what a proxy says is on disk, and says what the sink holds of it.
+    fn hear(&self, mut source: Source) -> Result<Source, SourceError> {
+        if let Some(required) = &self.required {
+            if let Some(head) = required.on_disk(source.log()) {
+                source.is_on_disk(head)?;
+            }
+            self.say_committed(&mut source);
+        }
+        Ok(source)
+    }
+
+    fn say_committed(&self, source: &mut Source) {
+        let passed = source.take_passed();
+        if let Some(required) = &self.required {
+            required.committed(source.log(), passed.into_iter());
+        }
     }
 
     /// Says how far a journal is.
@@ -271,18 +325,26 @@ impl Journal {
     }
 
     /// The sink says where the journal is. It never goes back by itself.
-    fn notice(&mut self, position: Position, log: &Log) {
+    fn notice(&mut self, position: Position, (log, required): (&Log, Option<&Required>)) {
         if let Some(seen) = self.seen.filter(|seen| position.shipped < seen.shipped) {
             log.error(
                 "the sink holds less than it did: it was restored or cut; what is missing is shipped again",
                 json!({"journal": self.owner.word(), "held": seen.shipped, "holds": position.shipped}),
             );
+            if let Some(required) = required {
+                required.withdraw(true);
+            }
         }
         self.seen = Some(position);
     }
 
     /// What is due, and whether a row is in it that covers all.
-    fn shipment(&self, source: &Source, rows_max: usize) -> Option<(Shipment, bool)> {
+    fn shipment(
+        &self,
+        source: &Source,
+        rows_max: usize,
+        is_required: bool,
+    ) -> Option<(Shipment, bool)> {
         let (log, owner, from) = (source.log(), self.owner, self.seen?);
         if let Some((first, last)) = source.gap() {
             let root = source.root_before().ok()?;
@@ -291,10 +353,11 @@ impl Journal {
             let events = vec![of_gap(owner, log, first, last)];
             return Some((Shipment { log, owner, events, from, to }, false));
         }
-        let is_due = due(from, source.available(), source.has_rows(), self.last_checkpoint, now());
+        let (available, has_rows) = (source.available(), source.has_rows());
+        let is_due = due(from, available, has_rows, self.last_checkpoint, (now(), is_required));
         let with_checkpoint = match is_due {
             Due::Nothing => return None,
-            Due::Rows => false,
+            Due::Position | Due::Rows => false,
             Due::RowsAndCheckpoint => true,
         };
         let batch = source.batch(rows_max)?;

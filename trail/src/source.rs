@@ -88,6 +88,9 @@ pub struct Write {
 /// Writes that wait in memory at most, most of which have no row: a journal may be weeks ahead of its sink.
 const WRITES_MAX: usize = 100_000;
 
+/// Heads that are kept for [`Source::take_passed`] at most.
+const PASSED_MAX: usize = 4096;
+
 /// What is made of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Makes {
@@ -124,6 +127,8 @@ pub struct Source {
     newest: Option<SignedCheckpoint>,
     /// The newest record that is known to be on disk.
     durable: u64,
+    /// Checkpoints that the sink holds, since they were last taken.
+    passed: VecDeque<Head>,
 }
 
 /// The log of a journal, and the oldest record that is here.
@@ -170,6 +175,7 @@ impl Source {
             taken: None,
             newest: None,
             durable: 0,
+            passed: VecDeque::new(),
         })
     }
 
@@ -270,10 +276,42 @@ impl Source {
         Some(write)
     }
 
+    /// Its writer says by itself that everything up to there is on disk.
+    ///
+    /// # Errors
+    /// [`SourceError::Other`] if what is there has another root.
+    pub fn is_on_disk(&mut self, head: Head) -> Result<(), SourceError> {
+        let write = self.ready.iter().rev().find(|write| write.size() == head.size);
+        match write.map(|write| Head::of(write.checkpoint.checkpoint())) {
+            Some(here) if here == head => self.durable = self.durable.max(head.size),
+            Some(here) => {
+                return Err(
+                    self.other(format!("has the root {} at record {}", here.root, head.size))
+                );
+            }
+            // It is not read yet, or shipped already.
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The journal's checkpoints that the sink holds, in their order, each once.
+    pub fn take_passed(&mut self) -> VecDeque<Head> {
+        std::mem::take(&mut self.passed)
+    }
+
+    fn pass(&mut self, head: Head) {
+        if self.passed.len() >= PASSED_MAX {
+            self.passed.pop_front();
+        }
+        self.passed.push_back(head);
+    }
+
     /// The sink holds everything up to `position`.
     pub fn shipped(&mut self, position: Position) {
         while let Some(write) = self.ready.pop_front_if(|write| write.size() <= position.shipped) {
             self.rows -= write.rows();
+            self.pass(Head::of(write.checkpoint.checkpoint()));
             self.taken = Some(write.checkpoint);
         }
         self.position = position;
@@ -338,6 +376,9 @@ impl Source {
         let events: Vec<_> = entries.iter().filter_map(event).collect();
         recent.forget();
         self.newest = Some(checkpoint.clone());
+        if head.size <= self.position.shipped {
+            self.pass(head);
+        }
         if head.size == self.position.shipped {
             self.taken = Some(checkpoint);
         } else if head.size > self.position.shipped {

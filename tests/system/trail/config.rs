@@ -49,6 +49,7 @@ fn the_example_has_every_key_and_is_loaded() {
         "[postgres]",
         "[archive]",
         "[fleet]",
+        "[required]",
         "[replica]",
         "[notify]",
         "[[notify.webhooks]]",

@@ -38,6 +38,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The fleet that the proxy on this machine is a member of.
     pub fleet: Option<Fleet>,
+    /// The socket of a proxy that releases nothing before the database holds its record.
+    pub required: Option<RequiredSocket>,
     /// What outlives the volume of the journals.
     pub replica: Option<ReplicaName>,
     /// Who is notified of what.
@@ -53,6 +55,15 @@ pub struct Fleet {
     pub socket: PathBuf,
     /// What freezes for some members only are held against: `region=eu-1`.
     pub labels: BTreeSet<String>,
+}
+
+/// Where a proxy hears what is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequiredSocket {
+    /// The path.
+    pub socket: PathBuf,
+    /// The users that may ask.
+    pub uids: Vec<u32>,
 }
 
 impl Config {

@@ -9,7 +9,7 @@ use host::section::{Mistakes, Section};
 use signing_core::replica::ReplicaName;
 use toml::Table;
 
-use super::{Config, Fleet, notify};
+use super::{Config, Fleet, RequiredSocket, notify};
 use crate::archive::place;
 use crate::event::Owner;
 use crate::postgres::{Place, TableName};
@@ -49,6 +49,7 @@ pub(super) fn parse(
     let archive = place::settings(root.section("archive"), directory, environment);
     let listen = listen(root.section("metrics"));
     let fleet = fleet(root.section("fleet"), directory);
+    let required = required(root.section("required"), directory);
     let replica = replica(root.section("replica"));
     let notify = notify::notify(root.section("notify"), directory);
     let policy = notify::policy(root.section("policy"), directory);
@@ -62,6 +63,7 @@ pub(super) fn parse(
         archive,
         listen,
         fleet,
+        required,
         replica,
         notify,
         policy,
@@ -141,6 +143,20 @@ fn fleet(mut section: Section, directory: &Path) -> Option<Fleet> {
     }
     section.finish();
     Some(Fleet { socket: socket?, labels })
+}
+
+/// None: no socket is named, so no signature waits for the trail.
+fn required(mut section: Section, directory: &Path) -> Option<RequiredSocket> {
+    let socket = section.text("socket").map(|socket| directory.join(socket));
+    let uids = section.ids("uids").unwrap_or_default();
+    if socket.is_some() && uids.is_empty() && section.sound(&["uids"]) {
+        section.mistake(
+            "uids",
+            "names nobody; write the numeric id of the user that signing-proxy runs as (id -u signing-proxy)",
+        );
+    }
+    section.finish();
+    Some(RequiredSocket { socket: socket?, uids })
 }
 
 /// None: no name is set.

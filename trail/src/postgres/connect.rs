@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Statement};
 
 use super::{DatabaseError, TableName};
 use crate::shape::Shape;
@@ -42,6 +42,8 @@ pub struct Session {
     pub(super) client: Client,
     pub(super) place: Place,
     pub(super) shape: Shape,
+    /// Moves a position without rows.
+    pub(super) advance: Statement,
 }
 
 impl Place {
@@ -139,6 +141,17 @@ impl Place {
         Ok((client, told))
     }
 
+    async fn keeps(&self, client: &Client) -> Result<(), DatabaseError> {
+        for name in ["fsync", "synchronous_commit"] {
+            let row = self.within(client.query_one(&format!("SHOW {name}"), &[])).await?;
+            let value: String = row.try_get(0)?;
+            if value == "off" {
+                return Err(DatabaseError::Forgets { name, value });
+            }
+        }
+        Ok(())
+    }
+
     /// What `step` comes to, within the deadline.
     pub(crate) async fn within<T>(
         &self,
@@ -180,15 +193,18 @@ impl Session {
     /// our rows.
     pub async fn open(place: &Place) -> Result<Self, DatabaseError> {
         let client = place.connect().await?;
-        for (name, forgets) in [("fsync", &["off"]), ("synchronous_commit", &["off"])] {
-            let row = place.within(client.query_one(&format!("SHOW {name}"), &[])).await?;
-            let value: String = row.try_get(0)?;
-            if forgets.contains(&value.as_str()) {
-                return Err(DatabaseError::Forgets { name, value });
-            }
-        }
+        place.keeps(&client).await?;
         place.make_tables(&client).await?;
         let shape = place.shape(&client).await?;
-        Ok(Self { client, place: place.clone(), shape })
+        let advance = place.within(client.prepare(&place.advance())).await?;
+        Ok(Self { client, place: place.clone(), shape, advance })
+    }
+
+    /// Looks whether the database still keeps what it commits: a setting may change while it runs.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Forgets`].
+    pub async fn keeps(&self) -> Result<(), DatabaseError> {
+        self.place.keeps(&self.client).await
     }
 }

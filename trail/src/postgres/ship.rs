@@ -50,6 +50,41 @@ impl Session {
         self.place.position(&self.client, log).await
     }
 
+    /// Moves the position without rows, in one statement. Dying in it: it has happened or not, and whoever comes next
+    /// reads the position.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]; whether it moved is unknown then.
+    pub async fn advance(
+        &self,
+        log: LogId,
+        from: Position,
+        to: Position,
+    ) -> Result<Shipped, DatabaseError> {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let (origin, table) = (log.origin(), self.place.table.to_string());
+        let (from_root, to_root) = (from.root.to_base64(), to.root.to_base64());
+        let (shipped, covered, missing) =
+            (number(from.shipped), number(from.covered), number(from.missing));
+        let values: [&(dyn ToSql + Sync); 9] = [
+            &origin,
+            &table,
+            &shipped,
+            &from_root,
+            &covered,
+            &missing,
+            &number(to.shipped),
+            &to_root,
+            &self.place.lock_key,
+        ];
+        let moved = self.place.within(self.client.execute(&self.advance, &values)).await?;
+        if moved == 1 {
+            Ok(Shipped::Committed)
+        } else {
+            Ok(Shipped::Elsewhere(self.position(log).await?))
+        }
+    }
+
     /// Brings rows in one transaction.
     ///
     /// Dying before COMMIT is sent: nothing is written, and the lock goes with the connection. Dying
@@ -89,6 +124,16 @@ impl Session {
 }
 
 impl Place {
+    /// [`Session::advance`] as a statement. The lock is that of every writer of rows: none is at work meanwhile.
+    pub(super) fn advance(&self) -> String {
+        format!(
+            "UPDATE {} SET shipped = $7, root = $8, written_at = now()
+             FROM (SELECT pg_advisory_xact_lock($9)) AS lock
+             WHERE log = $1 AND audit_table = $2 AND shipped = $3 AND root = $4 AND covered = $5 AND missing = $6",
+            self.positions()
+        )
+    }
+
     pub(super) fn positions(&self) -> String {
         format!("{}.{}", quote(&self.schema), quote("trail_positions"))
     }

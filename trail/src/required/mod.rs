@@ -1,0 +1,170 @@
+//! A sink that is required: the proxy on this machine releases nothing until it hears here that the database has
+//! committed the record. What is said here is only what the loop that ships has seen committed.
+
+mod serve;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use signing_core::journal::Head;
+use signing_core::tree::LogId;
+use tokio::sync::{Notify, watch};
+
+pub(crate) use serve::Doors;
+
+/// Heads of one log that are remembered as committed.
+const COMMITTED_MAX: usize = 4096;
+
+/// Shared between the loop that ships and the connections of proxies. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Required(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    logs: Mutex<BTreeMap<LogId, Log>>,
+    /// Told when a proxy says that something more is on disk.
+    wanted: Notify,
+    sink: watch::Sender<SinkState>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    /// The newest head that a proxy said is on disk.
+    on_disk: Option<Head>,
+    /// The newest heads of the journal that the sink holds.
+    committed: VecDeque<Head>,
+}
+
+/// How the sink is, for connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct SinkState {
+    /// Whether it is reached.
+    is_up: bool,
+    /// Another one whenever what was said to be committed counts no more.
+    generation: u64,
+    /// Another one whenever more is committed.
+    committed: u64,
+    /// Another one whenever the sink has answered.
+    answered: u64,
+}
+
+impl Required {
+    pub(crate) fn new() -> Self {
+        let (sink, _) = watch::channel(SinkState::default());
+        Self(Arc::new(Shared { logs: Mutex::default(), wanted: Notify::new(), sink }))
+    }
+
+    /// The sink is reached, and nothing is known of what it holds.
+    pub(crate) fn sink_is_up(&self) {
+        self.0.sink.send_modify(|state| state.is_up = true);
+    }
+
+    /// The sink is lost, or holds less than it did: whoever was told something has to ask again.
+    pub(crate) fn withdraw(&self, is_up: bool) {
+        for log in self.logs().values_mut() {
+            log.committed.clear();
+        }
+        self.0.sink.send_modify(|state| {
+            state.is_up = is_up;
+            state.generation += 1;
+        });
+    }
+
+    /// The sink has just answered.
+    pub(crate) fn sink_answered(&self) {
+        self.0.sink.send_modify(|state| state.answered += 1);
+    }
+
+    /// Waits until a proxy says that something more is on disk.
+    pub(crate) async fn wanted(&self) {
+        self.0.wanted.notified().await;
+    }
+
+    /// The newest head that a proxy said is on disk.
+    pub(crate) fn on_disk(&self, log: LogId) -> Option<Head> {
+        self.logs().get(&log)?.on_disk
+    }
+
+    /// These heads are committed, in their order.
+    pub(crate) fn committed(&self, log: LogId, heads: impl Iterator<Item = Head>) {
+        let mut logs = self.logs();
+        let committed = &mut logs.entry(log).or_default().committed;
+        let before = committed.back().copied();
+        for head in heads {
+            if committed.len() >= COMMITTED_MAX {
+                committed.pop_front();
+            }
+            committed.push_back(head);
+        }
+        let has_grown = committed.back().copied() != before;
+        drop(logs);
+        if has_grown {
+            self.0.sink.send_modify(|state| state.committed += 1);
+        }
+    }
+
+    /// A proxy says that everything up to there is on disk.
+    fn told(&self, log: LogId, head: Head) {
+        let mut logs = self.logs();
+        // Whose checkpoint verified is one of the journals': there are few.
+        let known = logs.entry(log).or_default();
+        if known.on_disk.is_none_or(|newest| newest.size < head.size) {
+            known.on_disk = Some(head);
+        }
+        drop(logs);
+        self.0.wanted.notify_one();
+    }
+
+    fn holds(&self, log: LogId, head: Head) -> bool {
+        let logs = self.logs();
+        let committed = logs.get(&log).map(|log| &log.committed);
+        committed.is_some_and(|committed| committed.iter().rev().any(|held| *held == head))
+    }
+
+    fn logs(&self) -> MutexGuard<'_, BTreeMap<LogId, Log>> {
+        self.0.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signing_core::tree::TreeHash;
+
+    use super::*;
+
+    const LOG: LogId = LogId::new([1; 16]);
+
+    fn head(size: u64) -> Head {
+        Head { size, root: TreeHash::leaf(&size.to_be_bytes()) }
+    }
+
+    #[test]
+    fn what_is_committed_is_held_until_the_sink_goes_back() {
+        let required = Required::new();
+        assert!(!required.holds(LOG, head(1)));
+        required.committed(LOG, [head(1), head(5)].into_iter());
+        assert!(required.holds(LOG, head(1)) && required.holds(LOG, head(5)));
+        assert!(!required.holds(LOG, head(2)) && !required.holds(LogId::new([2; 16]), head(1)));
+        assert!(!required.holds(LOG, Head { root: TreeHash::empty(), ..head(5) }));
+        required.withdraw(true);
+        assert!(!required.holds(LOG, head(5)));
+    }
+
+    #[test]
+    fn what_a_proxy_says_is_on_disk_never_goes_back() {
+        let required = Required::new();
+        assert_eq!(required.on_disk(LOG), None);
+        required.told(LOG, head(5));
+        required.told(LOG, head(4));
+        assert_eq!(required.on_disk(LOG), Some(head(5)));
+    }
+
+    #[test]
+    fn so_many_heads_are_remembered() {
+        let required = Required::new();
+        let last = COMMITTED_MAX as u64 + 1;
+        required.committed(LOG, (1..=last).map(head));
+        assert!(!required.holds(LOG, head(1)) && required.holds(LOG, head(2)));
+        assert!(required.holds(LOG, head(last)));
+    }
+}

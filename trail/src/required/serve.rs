@@ -1,0 +1,248 @@
+//! The socket on which a proxy hears what is committed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use host::log::Log;
+use host::socket::{self, Bound, Found, SocketError};
+use serde_json::json;
+use signing_core::journal::{AuditKeys, Head};
+use signing_core::required::{self, FromProxy, FromTrail};
+use signing_core::tree::{LogId, SignedCheckpoint};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{interval, timeout};
+
+use super::{Required, SinkState};
+use crate::check::Parts;
+use crate::metrics::Sink;
+
+/// Connections at once: a proxy has one.
+const CONNECTIONS_MAX: usize = 8;
+/// How long the greeting, and any write, may take.
+const STEP_MAX: Duration = Duration::from_secs(5);
+/// How often the path is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The pause after the system gave no connection.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Heads of one connection that wait to be committed.
+const PENDING_MAX: usize = 4096;
+
+/// The bound socket.
+pub(crate) struct Doors {
+    listener: StdListener,
+    bound: Bound,
+    parts: Arc<Parts>,
+    uids: Vec<u32>,
+    required: Required,
+    log: Log,
+}
+
+/// A proxy that has greeted.
+struct Proxy {
+    required: Required,
+    parts: Arc<Parts>,
+    keys: AuditKeys,
+    /// What it said is on disk, and waits to be committed, by log; sizes grow.
+    pending: BTreeMap<LogId, VecDeque<Head>>,
+    /// The newest that it was told, by log.
+    told: BTreeMap<LogId, Head>,
+}
+
+impl Doors {
+    /// Binds the socket.
+    ///
+    /// # Errors
+    /// [`SocketError`].
+    pub(crate) fn bind(
+        (path, uids): (&Path, Vec<u32>),
+        parts: Arc<Parts>,
+        required: Required,
+        log: Log,
+    ) -> Result<Self, SocketError> {
+        let (listener, bound) = socket::bind("required.socket", path)?;
+        Ok(Self { listener, bound, parts, uids, required, log })
+    }
+
+    /// Serves until the process ends.
+    pub(crate) async fn run(mut self) -> std::io::Error {
+        let mut listener = match UnixListener::from_std(self.listener) {
+            Ok(listener) => listener,
+            Err(error) => return error,
+        };
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut look = interval(LOOK_EVERY);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = look.tick() => {
+                    if let Found::BoundAgain(again) = self.bound.look()
+                        && let Ok(again) = UnixListener::from_std(again)
+                    {
+                        self.log.warn("the required socket was removed, and is bound again", json!({}));
+                        listener = again;
+                    }
+                    continue;
+                }
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            };
+            // A peer that the kernel does not name is nobody.
+            let uid = stream.peer_cred().map(|peer| peer.uid());
+            if !uid.as_ref().is_ok_and(|uid| self.uids.contains(uid)) {
+                let uid = uid.map_or_else(|error| error.to_string(), |uid| uid.to_string());
+                self.log.warn(
+                    "required.uids does not name who connects to required.socket",
+                    json!({"uid": uid}),
+                );
+                continue;
+            }
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let (parts, required, log) =
+                (Arc::clone(&self.parts), self.required.clone(), self.log.clone());
+            tokio::spawn(async move {
+                let why = serve(stream, parts, required).await;
+                log.info(
+                    "the connection of a proxy that requires this sink ended",
+                    json!({"error": why}),
+                );
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Serves a proxy until the connection is of no more use, and says why.
+async fn serve(mut stream: UnixStream, parts: Arc<Parts>, required: Required) -> String {
+    let mut state = required.0.sink.subscribe();
+    let mut read = Vec::new();
+    let greeting = async {
+        match next::<FromProxy>(&mut stream, &mut read).await? {
+            FromProxy::Hello { version: required::VERSION } => Ok(()),
+            FromProxy::Hello { version } => Err(format!(
+                "it speaks version {version} of the lines; run the same release of both"
+            )),
+            FromProxy::OnDisk { .. } => Err("it does not greet".to_owned()),
+        }
+    };
+    let greeted = timeout(STEP_MAX, greeting).await;
+    if let Err(why) = greeted.unwrap_or_else(|_| Err("it does not greet".to_owned())) {
+        let _ = write(&mut stream, &FromTrail::Refused { detail: why.clone() }).await;
+        return why;
+    }
+    let began = *state.borrow_and_update();
+    if !began.is_up {
+        let detail = "the database is not reached".to_owned();
+        let _ = write(&mut stream, &FromTrail::Refused { detail: detail.clone() }).await;
+        return detail;
+    }
+    let hello =
+        FromTrail::Hello { version: required::VERSION, sink: Sink::Postgres.word().to_owned() };
+    if let Err(why) = write(&mut stream, &hello).await {
+        return why;
+    }
+    let keys = parts.audit_keys();
+    let mut proxy =
+        Proxy { required, parts, keys, pending: BTreeMap::new(), told: BTreeMap::new() };
+    match proxy.go_on(&mut stream, (&mut read, &mut state), began).await {
+        Ok(never) => match never {},
+        Err(why) => why,
+    }
+}
+
+impl Proxy {
+    async fn go_on(
+        &mut self,
+        stream: &mut UnixStream,
+        (read, state): (&mut Vec<u8>, &mut watch::Receiver<SinkState>),
+        began: SinkState,
+    ) -> Result<std::convert::Infallible, String> {
+        let mut answered = began.answered;
+        loop {
+            tokio::select! {
+                message = next::<FromProxy>(stream, read) => match message? {
+                    FromProxy::OnDisk { note } => self.on_disk(&note)?,
+                    FromProxy::Hello { .. } => return Err("it greets twice".to_owned()),
+                },
+                changed = state.changed() => changed.map_err(|_| "the trail stops".to_owned())?,
+            }
+            let now = *state.borrow_and_update();
+            if !now.is_up || now.generation != began.generation {
+                let detail = "the database was lost, or holds less than it did".to_owned();
+                let _ = write(stream, &FromTrail::Refused { detail: detail.clone() }).await;
+                return Err(detail);
+            }
+            for (log, head) in self.committed() {
+                write(stream, &FromTrail::committed(log, head)).await?;
+                self.told.insert(log, head);
+            }
+            if now.answered != answered {
+                answered = now.answered;
+                for (log, head) in self.told.clone() {
+                    write(stream, &FromTrail::committed(log, head)).await?;
+                }
+            }
+        }
+    }
+
+    /// What the proxy says is on disk. Only an audit key of the registry says that.
+    fn on_disk(&mut self, note: &str) -> Result<(), String> {
+        let checkpoint = SignedCheckpoint::parse(note).map_err(|error| error.to_string())?;
+        if self.keys.verify(&checkpoint).is_err() {
+            // The key of a journal may have been renewed.
+            self.keys = self.parts.audit_keys();
+            self.keys.verify(&checkpoint).map_err(|error| error.to_string())?;
+        }
+        let said = checkpoint.checkpoint();
+        let pending = self.pending.entry(said.log).or_default();
+        if pending.len() >= PENDING_MAX {
+            return Err("it tells more than is committed in time".to_owned());
+        }
+        pending.push_back(Head::of(said));
+        self.required.told(said.log, Head::of(said));
+        Ok(())
+    }
+
+    /// What it waits for and is committed: the newest of each log.
+    fn committed(&mut self) -> Vec<(LogId, Head)> {
+        let mut all = Vec::new();
+        for (log, pending) in &mut self.pending {
+            let newest = pending.iter().rposition(|head| self.required.holds(*log, *head));
+            if let Some(at) = newest
+                && let Some(head) = pending.drain(..=at).next_back()
+            {
+                all.push((*log, head));
+            }
+        }
+        all
+    }
+}
+
+/// The next message. Cancel safe: what was read stays in the buffer.
+async fn next<T: serde::de::DeserializeOwned>(
+    stream: &mut UnixStream,
+    read: &mut Vec<u8>,
+) -> Result<T, String> {
+    loop {
+        if let Some(message) = required::take(read)? {
+            return Ok(message);
+        }
+        let bytes = stream.read_buf(read).await.map_err(|error| error.to_string())?;
+        if bytes == 0 {
+            return Err("it closed the connection".to_owned());
+        }
+    }
+}
+
+async fn write(stream: &mut UnixStream, message: &FromTrail) -> Result<(), String> {
+    let line = required::line(message);
+    let written = timeout(STEP_MAX, stream.write_all(&line)).await;
+    let late = || "it does not read what it is told".to_owned();
+    written.map_err(|_| late())?.map_err(|error| error.to_string())
+}
