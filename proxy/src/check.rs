@@ -83,6 +83,9 @@ fn places(file: &Path, config: &Config) -> Vec<Place> {
     if let Some(socket) = &config.breakglass.signer_socket {
         places.push(Place::new("breakglass.signer_socket", directory_of(socket), What::Directory));
     }
+    if let Some(socket) = &config.trail.required_socket {
+        places.push(Place::new("trail.required_socket", directory_of(socket), What::Directory));
+    }
     for door in &config.server.local {
         if let LocalListen::Unix(path) = &door.listen {
             places.push(Place::new("server.local.listen", directory_of(path), What::Directory));

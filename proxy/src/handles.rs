@@ -11,6 +11,7 @@ use crate::conditions::Conditions;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
+use crate::required::Required;
 use crate::server::Connections;
 
 /// One of each.
@@ -26,6 +27,8 @@ pub struct Handles {
     pub metrics: Arc<Metrics>,
     /// The emergency signer.
     pub emergency: Emergency,
+    /// The sink of the trail without which nothing is released.
+    pub required: Required,
     /// Requests in flight.
     pub slots: Slots,
     /// Open connections of the data plane.

@@ -24,6 +24,7 @@ pub mod monitor;
 pub mod observe;
 mod peer_address;
 pub mod reload;
+pub mod required;
 pub mod server;
 pub mod sign;
 pub mod signers;

@@ -2,7 +2,7 @@
 //! and only this crate makes them, so that skipping a step does not compile.
 //!
 //! ```text
-//! Permit --announce--> SigningOrder --prove--> Proven --record--> Recorded --release--> Release
+//! Permit --announce--> SigningOrder --prove--> Proven --record--> Recorded --committed--> Committed --release--> Release
 //! ```
 //!
 //! Whoever signs, an upstream or the emergency signer, sees an [`Order`] and answers bytes that
@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use audit::Journal;
-//! use release::{Context, Provenance, Release, Signs, announce};
+//! use release::{Context, Provenance, Release, RequiredSink, Signs, announce};
 //! use signing_core::evidence::Evidence;
 //! use signing_core::gate::{Permit, Snapshot};
 //! use signing_core::{AttemptsId, Moment, Refusal, ToBeSigned};
@@ -21,11 +21,13 @@
 //!     (attempts, signs): (AttemptsId, Option<Signs>),
 //!     answer: Result<Vec<u8>, Evidence>,
 //!     (gates, now, wall): (&Snapshot, Moment, time::OffsetDateTime),
+//!     sink: &RequiredSink,
 //! ) -> Result<Release, Refusal> {
 //!     let order = announce(journal, permit, input, context, (attempts, signs))?;
 //!     let proven = order.prove(answer).map_err(|failed| failed.record(journal))?;
 //!     let recorded = proven.record(journal, provenance).await?;
-//!     recorded.release(gates, now, wall).map_err(|withheld| withheld.record(journal))
+//!     let committed = recorded.committed(sink).map_err(|late| late.not_committed().record(journal))?;
+//!     committed.release(gates, now, wall).map_err(|withheld| withheld.record(journal))
 //! }
 //! ```
 //!
@@ -34,7 +36,26 @@
 //! ```compile_fail
 //! fn forge(proven: release::Proven, durable: audit::Durable) -> release::Recorded {
 //!     let release::Proven { permit, intent, signature, .. } = proven;
-//!     release::Recorded { permit, about: intent.about, signature, durable }
+//!     release::Recorded { permit, about: intent.about, signature, durable, witnessed: None }
+//! }
+//! ```
+//!
+//! A signature is released of which the required sink of the trail was not asked:
+//!
+//! ```compile_fail
+//! use signing_core::{Moment, gate::Snapshot};
+//! fn forge(
+//!     recorded: release::Recorded,
+//!     gates: &Snapshot,
+//!     (now, wall): (Moment, time::OffsetDateTime),
+//! ) -> Result<release::Release, release::Withheld> {
+//!     recorded.release(gates, now, wall)
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! fn forge(recorded: release::Recorded) -> release::Committed {
+//!     release::Committed(recorded)
 //! }
 //! ```
 //!
@@ -107,6 +128,7 @@ mod order;
 mod probes;
 mod record;
 mod release;
+mod required;
 
 pub use attempts::{Attempts, Signs};
 pub use batch::{AnnouncedLeaf, BatchOrder, BatchOutcome};
@@ -114,4 +136,5 @@ pub use intent::Context;
 pub use order::{CanaryOrder, Failed, Order, Proven, SigningOrder, announce};
 pub use probes::{Operation, ProbeCalls, Probes, Purpose};
 pub use record::{Provenance, Recorded};
-pub use release::{Release, Withheld};
+pub use release::{Committed, Release, Withheld};
+pub use required::{Lie, RequiredSink, SinkTrouble, Stated};

@@ -7,6 +7,7 @@ use signing_core::breakglass::wire::JournalRecord;
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Admitted, Permit};
 use signing_core::journal::{self, BatchLeaf, Record, TimingUs, clip};
+use signing_core::tree::LogId;
 use signing_core::{Refusal, VerifiedSignature};
 
 use crate::attempts::Signs;
@@ -25,13 +26,15 @@ pub struct Provenance<'r> {
 }
 
 /// A proven order whose record is on disk, with its intent before it (I1, I6): it may be
-/// released. Made by [`Proven::record`] only, out of the journal's answer to this very outcome.
+/// released once a required sink of the trail holds that record too. Made by [`Proven::record`] only, out of the journal's answer to this very outcome.
 #[derive(Debug)]
 pub struct Recorded<P: Admitted = Permit> {
     pub(crate) permit: P,
     pub(crate) about: About,
     pub(crate) signature: VerifiedSignature,
     pub(crate) durable: Durable,
+    /// The emergency signer's own record of it, if it made it.
+    pub(crate) witnessed: Option<(LogId, u64)>,
 }
 
 impl<P: Admitted> Proven<P> {
@@ -51,6 +54,8 @@ impl<P: Admitted> Proven<P> {
         let bytes = proved.map_or(signature.bytes(), |proved| &proved.note_signature);
         let text = STANDARD.encode(bytes);
         let signer_record = provenance.witnessed.map(JournalRecord::to_text);
+        let witnessed = provenance.witnessed;
+        let witnessed = witnessed.and_then(|one| Some((LogId::parse(&one.log)?, one.seq)));
         let session = permit.session();
         let signs = made.signs(about.signs.as_ref());
         let record = Record::Signed(journal::Signed {
@@ -76,7 +81,7 @@ impl<P: Admitted> Proven<P> {
             upstream_request_id: made.request_id(),
         });
         match journal.outcome(seq, &record, about.proves).await {
-            Ok(durable) => Ok(Recorded { permit, about, signature, durable }),
+            Ok(durable) => Ok(Recorded { permit, about, signature, durable, witnessed }),
             Err(trouble) => Err(unavailable(&trouble).about(&about.signer_kid)),
         }
     }

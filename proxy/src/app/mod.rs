@@ -44,6 +44,7 @@ use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::observe::Observed;
 use crate::reload::Reloader;
+use crate::required::Required;
 use crate::server::{self, Connections, DataPlane};
 use crate::sign::SigningRoom;
 use crate::signers::{self, SignersInForce};
@@ -137,6 +138,7 @@ impl App {
             (config.probe.clone(), config.thresholds.window.slow_call),
             (Arc::clone(&metrics), probes.clone()),
         )?;
+        let required = Required::start(config.trail.required(), journal.clone(), data.handle());
         let (emergency, notices) = Emergency::start(signer, heads, data.handle());
         let (drain, draining) = watch::channel(false);
         let connections = Connections::new(&config.server, Arc::clone(&metrics));
@@ -147,6 +149,7 @@ impl App {
             events,
             metrics,
             emergency,
+            required,
             slots,
             connections,
             conditions,

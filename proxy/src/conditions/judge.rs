@@ -3,6 +3,7 @@
 use host::clock::rfc3339;
 use host::log_thread::LogState;
 use mtls::Dated;
+use release::SinkTrouble;
 use signing_core::Moment;
 use signing_core::fleet::{Member, OnLoss};
 use time::{Duration, OffsetDateTime};
@@ -142,6 +143,21 @@ pub(super) fn fleet(member: &Member, now: Moment) -> Verdict {
              machine, its log, and its database"
         ),
     )
+}
+
+/// Without the word of a required sink no signature leaves: callers are refused.
+pub(super) fn required_trail(trouble: Option<&SinkTrouble>) -> Verdict {
+    let component = Component::RequiredTrail;
+    match trouble {
+        Some(why) => Verdict::failed(
+            component,
+            format!(
+                "nothing is signed, since the required sink of the trail does not take records: {why}; look at \
+                 signing-trail on this machine, its log, and its database"
+            ),
+        ),
+        None => Verdict::ok(component),
+    }
 }
 
 pub(super) fn log(state: LogState) -> Verdict {
@@ -318,6 +334,10 @@ mod tests {
             assert_eq!(verdict.level, Level::Degraded, "{verdict:?}");
             assert!(verdict.detail.contains("; "), "{verdict:?}");
         }
+        let silent = required_trail(Some(&SinkTrouble::Silent));
+        assert_eq!(silent.level, Level::Failed);
+        assert!(silent.detail.contains("; "), "{silent:?}");
+        assert_eq!(required_trail(None).level, Level::Ok);
         for verdict in
             [admin_socket(None), emergency_signer(None, None), log(LogState::Written), reload(None)]
         {

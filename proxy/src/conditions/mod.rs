@@ -31,6 +31,8 @@ pub enum Component {
     EmergencySigner,
     /// The word of the fleet, where one is configured.
     Fleet,
+    /// The sink of the trail without which nothing is released, where one is required.
+    RequiredTrail,
     /// Where log lines go.
     Log,
     /// The files of `[server.tls]` that are there now.
@@ -64,13 +66,14 @@ pub struct Conditions {
 
 impl Component {
     /// Every component, in the order in which they are shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ServerCertificate,
         Self::ClientAuthorities,
         Self::RevocationLists,
         Self::AdminSocket,
         Self::EmergencySigner,
         Self::Fleet,
+        Self::RequiredTrail,
         Self::Log,
         Self::TlsFiles,
         Self::Reload,
@@ -87,6 +90,7 @@ impl Component {
             Self::AdminSocket => "admin_socket",
             Self::EmergencySigner => "emergency_signer",
             Self::Fleet => "fleet",
+            Self::RequiredTrail => "required_trail",
             Self::Log => "log",
             Self::TlsFiles => "tls_files",
             Self::Reload => "reload",

@@ -19,6 +19,7 @@ use crate::handles::Handles;
 use crate::log::Log;
 use crate::monitor::Monitor;
 use crate::reload::Reloader;
+use crate::required::Required;
 use mtls::ServerTls;
 
 /// How often every component is looked at.
@@ -39,6 +40,8 @@ pub struct Sources {
     emergency: Emergency,
     /// What is heard of the fleet.
     monitor: Monitor,
+    /// The required sink.
+    required: Required,
     /// The log.
     log: Log,
     /// When this machine last wrote the journal before the start.
@@ -56,7 +59,8 @@ impl Sources {
         journal_written: Option<OffsetDateTime>,
     ) -> Self {
         let (emergency, monitor) = (handles.emergency.clone(), handles.monitor.clone());
-        Self { tls, reloader, emergency, monitor, log, journal_written }
+        let required = handles.required.clone();
+        Self { tls, reloader, emergency, monitor, required, log, journal_written }
     }
 }
 
@@ -106,6 +110,7 @@ fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Op
         judge::admin_socket(lost.as_deref().map(String::as_str)),
         judge::emergency_signer(connected, refused_log.as_ref().map(|log| log.why.as_str())),
         judge::fleet(&sources.monitor.fleet(), now()),
+        judge::required_trail(sources.required.trouble().as_ref()),
         judge::log(sources.log.state()),
         judge::tls_files(refused_files.as_deref().map(String::as_str)),
         judge::reload(refused.as_deref().map(String::as_str)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use super::{Admin, Audit, Breakglass, Config, Draft, Server};
+use super::{Admin, Audit, Breakglass, Config, Draft, Server, Trail};
 
 impl Config {
     /// One sentence for each setting in which `next` differs from this configuration
@@ -22,6 +22,7 @@ impl Config {
             audit: Audit { dir, key_file, previous_key_file: _, segment_bytes, reader_group },
             breakglass: Breakglass { min_outage, signer_socket, sign_timeout },
             fleet,
+            trail: Trail { required_socket, uid, commit_timeout },
             // What a reload is for.
             registry_file: _,
             signers: _,
@@ -53,6 +54,9 @@ impl Config {
         changes.compare("breakglass.signer_socket", signer_socket, &next.breakglass.signer_socket);
         changes.compare("breakglass.sign_timeout_ms", sign_timeout, &next.breakglass.sign_timeout);
         changes.compare("fleet", fleet, &next.fleet);
+        changes.compare("trail.required_socket", required_socket, &next.trail.required_socket);
+        changes.compare("trail.uid", uid, &next.trail.uid);
+        changes.compare("trail.commit_timeout_ms", commit_timeout, &next.trail.commit_timeout);
         changes.server(server, &next.server);
         changes.0
     }

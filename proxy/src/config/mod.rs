@@ -17,6 +17,7 @@ mod local;
 mod parse;
 mod pkcs11;
 mod places;
+mod trail;
 mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +70,8 @@ pub struct Config {
     pub breakglass: Breakglass,
     /// The fleet that this proxy is a member of.
     pub fleet: Option<Fleet>,
+    /// The trail, as far as its sink is required.
+    pub trail: Trail,
     /// Who may use them.
     pub callers: BTreeMap<Caller, Rules>,
     /// How often those of them may ask that have a limit.
@@ -256,6 +259,39 @@ pub struct Fleet {
     pub rules: signing_core::fleet::Rules,
     /// Who may end its freezes.
     pub approvers: approvers::Settings,
+}
+
+/// What is said of the trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trail {
+    /// The socket of a trail without whose word nothing is released; none: nothing waits for it.
+    pub required_socket: Option<PathBuf>,
+    /// The user that it has to run as.
+    pub uid: Option<u32>,
+    /// How long a release waits for the word that its record is committed.
+    pub commit_timeout: Duration,
+}
+
+impl Trail {
+    /// The trail whose sink is required, if one is.
+    #[must_use]
+    pub fn required(&self) -> Option<RequiredTrail> {
+        let Self { required_socket, uid, commit_timeout } = self.clone();
+        // Without a user no configuration is taken: nobody has this one.
+        let uid = uid.unwrap_or(u32::MAX);
+        Some(RequiredTrail { socket: required_socket?, uid, commit_timeout })
+    }
+}
+
+/// A trail without whose word nothing is released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequiredTrail {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// The user that it has to run as.
+    pub uid: u32,
+    /// How long a release waits for the word that its record is committed.
+    pub commit_timeout: Duration,
 }
 
 /// A signer's upstreams, which all hold its one key.

@@ -30,6 +30,7 @@ use crate::config::{self, BatchLimits};
 use crate::handles::Handles;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
+use crate::required::Required;
 use crate::sign::answered::Answered;
 use crate::sign::finish::Finisher;
 use crate::sign::idempotency::{Claim, Claimed, Idempotency, Kept};
@@ -52,6 +53,8 @@ pub struct SigningRoom {
     idempotency: Idempotency,
     /// Where intents and outcomes are recorded.
     journal: Journal,
+    /// What has to hold a record before its signature leaves.
+    required: Required,
     /// Counts.
     metrics: Arc<Metrics>,
     /// Finishes what a client that hangs up left behind.
@@ -70,6 +73,7 @@ impl SigningRoom {
             emergency: handles.emergency.clone(),
             idempotency: Idempotency::default(),
             journal: handles.journal.clone(),
+            required: handles.required.clone(),
             metrics: Arc::clone(&handles.metrics),
             finisher: Finisher::new(runtime),
         }
@@ -210,6 +214,8 @@ fn begin<A: Source>(
     request: &SignRequest,
     context: &RequestContext,
 ) -> Result<Begun<A>, Refusal> {
+    // Before anybody is asked: what nobody could release is not signed.
+    room.required.check().map_err(|refusal| refusal.about(&permit.signer().kid))?;
     let claimed = match &context.idempotency_key {
         Some(key) => {
             let format = permit.signer().format(request.format, permit.algorithm())?;
@@ -218,8 +224,9 @@ fn begin<A: Source>(
         }
         None => None,
     };
-    // A kept signature may be asked for again with its receipt.
-    let proves = context.proves || claimed.is_some();
+    // A kept signature may be asked for again with its receipt. A required sink is told of the emergency signer's
+    // record by the checkpoint of its proof.
+    let proves = context.proves || claimed.is_some() || room.required.is_required();
     let choose = || A::choose(room, gates, &permit, request, proves);
     let from = match claimed {
         Some(Claimed::Kept(kept)) => From::Kept(kept),
@@ -255,7 +262,7 @@ async fn finish<A: Source, L: Send + 'static>(
     finished.map_err(|refusal| refusal.about(&kid))
 }
 
-/// From the order to the release: signed, proven, recorded, released.
+/// From the order to the release: signed, proven, recorded, committed where a sink is required, released.
 async fn conclude<A: Source, L>(
     room: Arc<SigningRoom>,
     Begun { order, from }: Begun<A>,
@@ -285,13 +292,18 @@ async fn conclude<A: Source, L>(
         Ok(proven) => proven.record(&room.journal, provenance).await?,
         Err(failed) => return Err(failed.record(&room.journal)),
     };
+    // A freeze is not held up by this wait: the gate is looked at after it.
+    let committed = match room.required.commit(recorded, witnessed.as_ref()).await {
+        Ok(committed) => committed,
+        Err(withheld) => return Err(withheld.record(&room.journal)),
+    };
     let on_disk = now();
 
     // Entered before the gate is asked: a freeze either is seen by this look at
     // the gate, or waits for this answer.
     let leaving = leaving();
     let looked = now();
-    let release = match recorded.release(&room.monitor.gates(), looked, wall_now()) {
+    let release = match committed.release(&room.monitor.gates(), looked, wall_now()) {
         Ok(release) => release,
         Err(withheld) => {
             drop(leaving);

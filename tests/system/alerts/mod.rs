@@ -38,6 +38,7 @@ const SITUATIONS: &[(&str, &str)] = &[
     ("KmsSlow", "KMS takes 1.5 s"),
     ("KmsThrottled", "KMS throttles"),
     ("ReloadRefused", "a registry that is no JSON, and a reload"),
+    ("RequiredTrailDown", "nobody has started the trail that it requires"),
     ("RevocationListExpiresSoon", "a list has five hours"),
     ("ServerCertificateExpired", "a certificate of three seconds"),
     ("ServerCertificateExpiresSoon", "a certificate of a day"),

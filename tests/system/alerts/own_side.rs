@@ -53,6 +53,12 @@ pub(super) async fn fire(prometheus: &Prometheus) {
     std::fs::remove_file(&proxy.socket).unwrap();
     std::fs::create_dir(&proxy.socket).unwrap();
     prometheus.fires("ComponentDegraded", INSTANCE).await;
+
+    let table = "[trail]\nrequired_socket = \"trail.sock\"\nuid = 0\n";
+    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).directory("requiring");
+    let requiring = builder.tables(table).start_shut().await;
+    prometheus.scrape("requiring", &requiring.metrics).await;
+    prometheus.fires("RequiredTrailDown", "requiring").await;
 }
 
 /// Puts a server certificate there that ends after so long.

@@ -256,6 +256,8 @@ fn a_key_takes_effect_when_the_page_says_so() {
             "server.local.callers.anyone",
             "audit.previous_key_file",
             "audit.reader_group",
+            "trail.required_socket",
+            "trail.uid",
             "fleet.approvers.unfreeze_roles",
             "fleet.approvers.roles.role",
             "fleet.approvers.roles.principals",
