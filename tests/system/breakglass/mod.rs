@@ -78,6 +78,15 @@ impl Site {
         (signer, proxy)
     }
 
+    /// Both, with these tables in the proxy's configuration; nobody waits until all is well.
+    pub(crate) async fn both_with(&self, tables: &str) -> (Signer<'_>, Proxy<'_>) {
+        let signer = self.signer().start().await;
+        let builder = self.proxy(signer.builder.registry_entries()).tables(tables);
+        let proxy = builder.start_shut().await;
+        connected(&proxy).await;
+        (signer, proxy)
+    }
+
     /// Stops the KMS's key, and waits until the outage is long enough.
     pub(crate) async fn out(&self, proxy: &Proxy<'_>) {
         self.key.break_with(Fault::Bare503);

@@ -6,6 +6,8 @@ mod config;
 mod faults;
 mod proves;
 mod prunes;
+mod required;
+mod required_faults;
 mod shared;
 mod ships;
 
