@@ -22,6 +22,7 @@ mod scope;
 mod show;
 mod signers;
 mod socket;
+mod status;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -60,7 +61,7 @@ enum Verb {
     /// force. Exit 0 only if callers of every signer are served: by its own key or, in a session, by
     /// the emergency key; what must not pass on an emergency key asks `signctl gate`.
     #[command(after_help = "Example: signctl status --json | jq .signers")]
-    Status(Socket),
+    Status(status::Flags),
     /// Show gates, upstreams, refusals, quota, journal and newest events live, in a terminal. It only looks, but for one
     /// key: `f` freezes, after a reason is typed.
     #[command(
@@ -219,9 +220,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let socket = arguments.verb.socket(&arguments.socket).path();
     let socket = socket.as_path();
     let (reply, say): (Reply, fn(&Reply) -> anyhow::Result<Said>) = match &arguments.verb {
-        Verb::Status(_) => (client::get(socket, path::STATUS)?, |reply| {
-            Ok(show::status(&reply.read()?, &reply.read()?))
-        }),
+        Verb::Status(flags) => return status::run(flags, socket, arguments.json),
         Verb::Health { url } => (client::get_url(url)?, |reply| {
             // `/livez` and `/readyz` name no signers.
             reply.read().map(|health| show::health(&health)).or_else(|error| {
@@ -274,7 +273,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     };
     // What the status says as well needs no reader; a look without a reader was for nothing.
-    let is_look = matches!(arguments.verb, Verb::Status(_) | Verb::Health { .. });
+    let is_look = matches!(arguments.verb, Verb::Health { .. });
     show::reply(&reply, arguments.json, is_look, say)
 }
 
@@ -314,7 +313,7 @@ impl Verb {
                 before.unused();
                 Socket::default()
             }
-            Self::Status(socket)
+            Self::Status(status::Flags { socket, .. })
             | Self::Freeze { socket, .. }
             | Self::Unfreeze { socket, .. }
             | Self::Reload(socket)

@@ -10,6 +10,7 @@ mod required;
 mod required_faults;
 mod shared;
 mod ships;
+mod status;
 
 use std::path::PathBuf;
 
