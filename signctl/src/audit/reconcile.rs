@@ -29,8 +29,10 @@ use crate::database::{Database, Table, runtime};
 
 /// How often it looks for rows that it waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long it waits, unless somebody says otherwise.
+/// How long it waits for rows, unless somebody says otherwise.
 const WAIT_S: u64 = 10;
+/// The same for objects: one ends half a minute after its first record, by default.
+const WAIT_FOR_OBJECTS_S: u64 = 60;
 /// Rows that are read at once.
 const ROWS_MAX: usize = 1_000;
 
@@ -56,9 +58,10 @@ pub(super) struct Held {
     /// The registry that holds the audit keys.
     #[arg(long, value_name = "FILE")]
     signers: PathBuf,
-    /// How long to wait for the rows of what is in the journals now; 0 compares what is there.
-    #[arg(long, value_name = "SECONDS", default_value_t = WAIT_S)]
-    wait: u64,
+    /// How long to wait for the rows and objects of what is in the journals now; 0 compares what is there. Default: 10
+    /// for rows, 60 for objects.
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u64>,
     #[command(flatten)]
     table: Table,
     #[command(flatten)]
@@ -154,7 +157,7 @@ pub(crate) fn rows(
     let (registry, mut found) = (registry(signers)?, Found::default());
     let held = Held {
         signers: signers.to_owned(),
-        wait: WAIT_S,
+        wait: None,
         table: table.clone(),
         archive: None,
         per_event: false,
@@ -225,7 +228,7 @@ impl Held {
             let (log, annotations) =
                 journal.against(registry, &mut rows, &positions, *target, found)?;
             logs.push(log);
-            annotations.hold(&runtime, &place, Duration::from_secs(self.wait), found)?;
+            annotations.hold(&runtime, &place, self.wait_for_rows(), found)?;
         }
         let (mut archived, mut reaches) = (None, Vec::new());
         if let Some(flags) = &self.archive {
@@ -234,13 +237,20 @@ impl Held {
                 .map(|(journal, target)| Asked::new(journal.path, journal.owner, target))
                 .collect::<Result<_, _>>()?;
             let by = By { flags, registry, per_event: self.per_event };
-            let wait = Duration::from_secs(self.wait);
+            let wait = Duration::from_secs(self.wait.unwrap_or(WAIT_FOR_OBJECTS_S));
             let held = by.hold(&runtime, asked, &mut rows, wait, found)?;
             archived = Some(held.records);
             reaches = held.reaches;
         }
         rows.finish(&logs, found);
         Ok(Outcome { positions, archived, reaches })
+    }
+
+    const fn wait_for_rows(&self) -> Duration {
+        Duration::from_secs(match self.wait {
+            Some(seconds) => seconds,
+            None => WAIT_S,
+        })
     }
 
     /// Waits a while until the rows hold what the journals hold now: the trail is a moment behind. What
@@ -264,11 +274,12 @@ impl Held {
             let are_there = all.all(|(journal, target)| {
                 journal.known(&known).is_some_and(|position| position.covered >= *target)
             });
-            if are_there || began.elapsed() >= Duration::from_secs(self.wait) {
+            if are_there || began.elapsed() >= self.wait_for_rows() {
                 return Ok(targets);
             }
             if !is_told {
-                out::say(&format!("waiting up to {} s for the newest rows", self.wait));
+                let most = self.wait_for_rows().as_secs();
+                out::say(&format!("waiting up to {most} s for the newest rows"));
                 is_told = true;
             }
             std::thread::sleep(LOOK_EVERY);
