@@ -28,6 +28,9 @@ const SIGNERS: [(&str, Algorithm); 3] = [
 const AUDIT: [(&str, Algorithm); 2] =
     [("dev-audit", Algorithm::Ed25519Sha512), ("dev-breakglass-audit", Algorithm::Ed25519Sha512)];
 
+/// The key with which the trail signs rows, where there is a trail.
+const TRAIL: (&str, Algorithm) = ("dev-trail-audit", Algorithm::Ed25519Sha512);
+
 /// The callers that get a certificate: file name and SPIFFE URI.
 const CALLERS: [(&str, &str); 2] =
     [("client", "spiffe://dev.localhost/client"), ("operator", "spiffe://dev.localhost/operator")];
@@ -162,27 +165,7 @@ impl Material {
         let signers = SIGNERS.map(|signer| (signer, Purpose::Signing));
         let audit = AUDIT.map(|signer| (signer, Purpose::Audit));
         for ((kid, algorithm), purpose) in signers.into_iter().chain(audit) {
-            let file = self.key_file(kid);
-            if !file.exists() {
-                self.is_not_away(&file)?;
-                let key = DevelopmentKey::generate(algorithm)?;
-                self.write(&format!("keys/{kid}.pem"), key.to_pem()?.as_bytes())?;
-            }
-            let key = DevelopmentKey::load(&file)?;
-            let unusable = |why: String| MaterialError::Unusable { path: file.clone(), why };
-            let signer = Signer {
-                kid: Kid::parse(kid).map_err(|error| unusable(error.to_string()))?,
-                public_key: PublicKey::from_spki_der(key.public_key_der(), algorithm)
-                    .map_err(|error| unusable(error.to_string()))?,
-                purpose,
-                batch: Batching::No,
-                not_after: None,
-                revoked_at: None,
-            };
-            self.write(&format!("keys/{kid}.pub.pem"), signer.public_key.to_pem().as_bytes())?;
-            let description =
-                Some("development only: its private key lies in a plain file".to_owned());
-            entries.push(Entry { description, ..Entry::publish(&signer) });
+            entries.push(self.entry(kid, algorithm, purpose)?);
         }
         let others = self.entries()?.into_iter();
         let is_other = |other: &Entry| {
@@ -191,6 +174,49 @@ impl Material {
         let others: Vec<_> = others.filter(is_other).collect();
         entries.extend(others);
         self.write_entries(entries)
+    }
+
+    /// The trail's audit key, made if it is missing, and registered: its file.
+    ///
+    /// # Errors
+    /// [`MaterialError`].
+    pub fn trail_key(&self) -> Result<PathBuf, MaterialError> {
+        let (kid, algorithm) = TRAIL;
+        let entry = self.entry(kid, algorithm, Purpose::Audit)?;
+        let mut entries = self.entries()?;
+        entries.retain(|other| other.signer_kid != entry.signer_kid);
+        entries.push(entry);
+        self.write_entries(entries)?;
+        Ok(self.key_file(kid))
+    }
+
+    /// What the registry says of a key, which is made if it is missing.
+    fn entry(
+        &self,
+        kid: &str,
+        algorithm: Algorithm,
+        purpose: Purpose,
+    ) -> Result<Entry, MaterialError> {
+        let file = self.key_file(kid);
+        if !file.exists() {
+            self.is_not_away(&file)?;
+            let key = DevelopmentKey::generate(algorithm)?;
+            self.write(&format!("keys/{kid}.pem"), key.to_pem()?.as_bytes())?;
+        }
+        let key = DevelopmentKey::load(&file)?;
+        let unusable = |why: String| MaterialError::Unusable { path: file.clone(), why };
+        let signer = Signer {
+            kid: Kid::parse(kid).map_err(|error| unusable(error.to_string()))?,
+            public_key: PublicKey::from_spki_der(key.public_key_der(), algorithm)
+                .map_err(|error| unusable(error.to_string()))?,
+            purpose,
+            batch: Batching::No,
+            not_after: None,
+            revoked_at: None,
+        };
+        self.write(&format!("keys/{kid}.pub.pem"), signer.public_key.to_pem().as_bytes())?;
+        let description = Some("development only: its private key lies in a plain file".to_owned());
+        Ok(Entry { description, ..Entry::publish(&signer) })
     }
 
     /// A key that was moved away to try an outage is not replaced by another one.

@@ -90,7 +90,7 @@ enum Verb {
     },
     /// Serve on this machine with made-up certificates and development keys.
     #[command(
-        after_help = "Example: signing-proxy dev\n         signing-proxy dev --min-outage 10s     # to try a break-glass"
+        after_help = "Example: signing-proxy dev\n         signing-proxy dev --min-outage 10s     # to try a break-glass\n         signing-proxy dev --trail postgres://postgres@%2Fvar%2Frun%2Fpostgresql/audit"
     )]
     Dev {
         /// Where everything is made and kept.
@@ -105,6 +105,12 @@ enum Verb {
         /// How long an outage has to last before break-glass: 10s, 2m, 1h.
         #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = dev::min_outage)]
         min_outage: Duration,
+        /// Run the trail too, which carries both journals to this database: postgres://USER@HOST/DATABASE.
+        #[arg(long, value_name = "URL")]
+        trail: Option<String>,
+        /// Where the trail shows its metrics and status; port 0 picks one.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9465", requires = "trail")]
+        trail_metrics: SocketAddr,
     },
     /// Write the man pages of this program, and its completions for shells, as a package has them.
     #[command(
@@ -172,17 +178,18 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
                 Ok(())
             }))
         }),
-        Verb::Dev { dir, listen, metrics, min_outage } => {
-            let places = dev::Places { dir, listen, metrics, min_outage };
+        Verb::Dev { dir, listen, metrics, min_outage, trail, trail_metrics } => {
+            let places = dev::Places { dir, listen, metrics, min_outage, trail, trail_metrics };
             serve(held, &environment, Hangup::Stops, |environment| {
                 let prepared = dev::prepare(&places)?;
                 let materials = Materials::load(&prepared.config_file, environment)?;
                 dev::journal(&materials)?;
+                let trail = prepared.start_trail().map_err(anyhow::Error::msg)?;
                 let signer = prepared.start_signer();
                 let config = prepared.config_file.clone();
                 Ok((config, materials, move |app: &mut App| {
                     dev::announce(&prepared, app, signer.as_ref().map_err(String::as_str))?;
-                    Ok(signer)
+                    Ok((signer, trail))
                 }))
             })
         }

@@ -38,7 +38,7 @@ pub(crate) fn processes_in(scratch: &Scratch) -> Vec<u32> {
 }
 
 /// The indented blocks of what `dev` prints: each is to be pasted.
-fn printed_blocks(output: &str) -> Vec<String> {
+pub(crate) fn printed_blocks(output: &str) -> Vec<String> {
     let mut blocks = vec![String::new()];
     for line in output.lines() {
         match line.strip_prefix("  ") {

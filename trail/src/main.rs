@@ -43,6 +43,10 @@ enum Verb {
         /// The config file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Stop when standard input, a pipe, is closed: so it never outlives what started it, as
+        /// `signing-proxy dev` does.
+        #[arg(long)]
+        while_stdin_open: bool,
     },
     /// List every mistake of a configuration and of the files it names; exit 1 if there is one.
     #[command(
@@ -117,14 +121,14 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
     let runtime = || Builder::new_current_thread().enable_all().build();
     match verb {
-        Verb::Serve { config } => {
+        Verb::Serve { config, while_stdin_open } => {
             // Before a secret is read.
             hardening::harden()?;
             let parts = Parts::load(&config, &environment)?;
             // The handlers that replace these are the first thing that it does.
             held.let_through();
             let runtime = runtime()?;
-            let served = runtime.block_on(serve::serve(parts));
+            let served = runtime.block_on(serve::serve(parts, while_stdin_open));
             // A look-up of a name or a file that hangs holds nobody up.
             runtime.shutdown_background();
             served?;

@@ -1,7 +1,7 @@
 //! `serve`: the loop that ships, and a listener for metrics and the status.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::archive::events::Events;
 use crate::archive::ship::Archiving;
@@ -69,7 +69,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn serve(parts: Parts) -> Result<(), ServeError> {
+pub async fn serve(parts: Parts, while_stdin_open: bool) -> Result<(), ServeError> {
     let log = Log::start()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -130,12 +130,28 @@ pub async fn serve(parts: Parts) -> Result<(), ServeError> {
         () = notifying => Ok(()),
         never = if_any(archiving) => match never {},
         never = if_any(writing_events) => match never {},
+        () = if_any(while_stdin_open.then(stdin_closed)) => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
     log.info("stopped", json!({}));
     log.flush();
     ended
+}
+
+/// Waits until standard input is closed: then whoever started this process is gone, or wants it to stop.
+async fn stdin_closed() {
+    let (closed, is_closed) = oneshot::channel::<()>();
+    let waiting = std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        let mut some = [0; 64];
+        // What is written there says nothing.
+        while matches!(std::io::stdin().lock().read(&mut some), Ok(1..)) {}
+        drop(closed);
+    });
+    if waiting.is_ok() {
+        // Nothing is ever sent: the end of the thread is the word.
+        let _ = is_closed.await;
+    }
 }
 
 /// What is configured runs; what is not never ends.

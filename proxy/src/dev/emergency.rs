@@ -2,20 +2,14 @@
 //! keys and journal, so that this process never holds an emergency key (I4).
 
 use std::io::{self, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use development::{EmergencyKey, Material, MaterialError};
 use host::clock::now;
-use host::signals::spawn_held;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
+use super::child::{Running, beside_me};
 use super::{Places, config};
 use crate::app::App;
 
@@ -24,8 +18,6 @@ pub(super) const DEVELOPMENT_PASSPHRASE: &str = "development-passphrase";
 /// The emergency signer's configuration.
 pub(super) const CONFIG: &str = "breakglass-signer.toml";
 const PROGRAM: &str = "breakglass-signer";
-/// How long it may take to end before it is killed.
-const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// What the emergency signer runs with.
 #[derive(Debug)]
@@ -44,22 +36,6 @@ pub(super) struct Ready {
     pub(super) kids: Vec<String>,
     /// How long an outage has to last.
     pub(super) min_outage: Duration,
-}
-
-/// The emergency signer's process; it ends with this value, and with this process.
-#[derive(Debug)]
-pub struct Running {
-    /// Closing it stops the signer, whoever closes it: also the kernel, for a process that died.
-    lifeline: Option<ChildStdin>,
-    stopping: Arc<AtomicBool>,
-    /// Closed once it ended.
-    ended: Receiver<()>,
-    pid: Pid,
-}
-
-/// A program of ours, which lies beside this one.
-pub(super) fn beside_me(name: &str) -> Option<PathBuf> {
-    Some(std::env::current_exe().ok()?.with_file_name(name))
 }
 
 impl Emergency {
@@ -111,74 +87,31 @@ impl Emergency {
 
     /// Starts it, watched.
     pub(super) fn start(&self) -> Result<Running, String> {
-        let mut command = self.verb("serve");
-        command.arg("--while-stdin-open").stdin(Stdio::piped()).stdout(Stdio::null());
-        // Ctrl-C at a terminal is for this process, which then stops the other one in its turn.
-        command.process_group(0);
-        let failed = |error: io::Error| format!("{PROGRAM} does not start: {error}");
-        let mut child = spawn_held(&mut command).map_err(failed)?;
-        let lifeline = child.stdin.take();
-        let pid = i32::try_from(child.id()).map(Pid::from_raw);
-        let pid = pid.map_err(|error| failed(io::Error::other(error)))?;
-        let stopping = Arc::new(AtomicBool::new(false));
-        let (is_over, ended) = sync_channel(1);
-        let told_to = Arc::clone(&stopping);
         let again = format!("{} serve --config {}", self.program.display(), self.config.display());
-        let watch = move || {
-            watch(child, &told_to, &again);
-            drop(is_over);
-        };
-        let watched = std::thread::Builder::new().name("signer-watch".into()).spawn(watch);
-        // Without a watcher the lifeline is dropped here, and the signer ends.
-        watched.map_err(failed)?;
-        Ok(Running { lifeline, stopping, ended, pid })
+        Running::start(PROGRAM, self.verb("serve"), move |how| {
+            tracing::error!(
+                target: "breakglass", how, again,
+                "THE EMERGENCY SIGNER ENDED: no break-glass until it is started again, by the command `again`"
+            );
+        })
     }
-}
 
-impl Running {
     /// Waits until the proxy is connected to it.
     pub(super) fn wait_until_connected(
-        &self,
+        running: &Running,
         app: &mut App,
         patience: Duration,
     ) -> Result<(), String> {
         let deadline = now().after(patience);
         while app.emergency().known().is_none() && !app.is_stop_asked() {
-            match self.ended.recv_timeout(Duration::from_millis(20)) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => {
-                    return Err(format!("{PROGRAM} ended; above it says why"));
-                }
+            if running.has_ended_within(Duration::from_millis(20)) {
+                return Err(format!("{PROGRAM} ended; above it says why"));
             }
             if now() >= deadline {
                 return Err(format!("{PROGRAM} is not connected; the log above says why"));
             }
         }
         Ok(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        self.lifeline = None;
-        if self.ended.recv_timeout(STOP_MAX) == Err(RecvTimeoutError::Timeout) {
-            // It is not waited for yet, so the number is still its own.
-            let _ = kill(self.pid, Signal::SIGKILL);
-            let _ = self.ended.recv_timeout(STOP_MAX);
-        }
-    }
-}
-
-/// Waits for its end, and says so if nobody asked for it.
-fn watch(mut child: Child, told_to: &AtomicBool, again: &str) {
-    let ended = child.wait();
-    if !told_to.load(Ordering::SeqCst) {
-        let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
-        tracing::error!(
-            target: "breakglass", how, again,
-            "THE EMERGENCY SIGNER ENDED: no break-glass until it is started again, by the command `again`"
-        );
     }
 }
 

@@ -1,12 +1,15 @@
 //! What `dev` prints for a person: every indented block can be pasted as it stands.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use development::Material;
 
 use super::MIN_OUTAGE;
-use super::emergency::{DEVELOPMENT_PASSPHRASE, Ready, beside_me};
+use super::child::beside_me;
+use super::emergency::{DEVELOPMENT_PASSPHRASE, Ready};
+use super::trail;
 use crate::app::App;
 
 /// What a person pastes, whose gates are open or not.
@@ -14,15 +17,20 @@ pub(super) fn guide(
     material: &Material,
     app: &App,
     healthy: bool,
-    breakglass: Result<&Ready, &str>,
+    (breakglass, trail): (Result<&Ready, &str>, Option<SocketAddr>),
 ) -> String {
     let dir = quoted(&material.dir);
     let url = format!("https://{}", app.listen);
     let metrics = app.metrics_listen;
     let signctl = beside_me("signctl").map_or_else(|| "signctl".into(), |path| quoted(&path));
+    let breakglass_is_here = breakglass.is_ok();
     let breakglass = match breakglass {
         Ok(ready) => walk(material, ready, &signctl, &url, &format!("{metrics}")),
         Err(why) => format!("NO BREAK-GLASS HERE: {why}"),
+    };
+    let evidence = match trail {
+        Some(status) => carried(&dir, &signctl, status, breakglass_is_here),
+        None => "With --trail postgres://... both journals are also carried to a database (docs/start/trail.md).".to_owned(),
     };
     let state = if healthy {
         "Every gate is open."
@@ -71,10 +79,31 @@ Stop all signing, and allow it again:
   {signctl} --socket {dir}/run/admin.sock freeze --reason "trying it out"
   {signctl} --socket {dir}/run/admin.sock unfreeze --reason "tried it"
 
+{evidence}
+
 {breakglass}
 
 Ctrl-C stops it all. The next `dev` on {dir} uses the same keys and certificates.
 "#
+    )
+}
+
+/// What the trail carried to the database, and how to check it.
+fn carried(dir: &str, signctl: &str, status: SocketAddr, has_signer: bool) -> String {
+    let config = trail::CONFIG;
+    let trail =
+        beside_me("signing-trail").map_or_else(|| "signing-trail".into(), |path| quoted(&path));
+    let with = if has_signer { format!(" --with {dir}/breakglass/journal") } else { String::new() };
+    // The URL may hold a password: it is read from the file where it stands.
+    let database = format!("DB=$(sed -n 's/^url = \"\\(.*\\)\"$/\\1/p' {dir}/{config})");
+    format!(
+        r#"The trail carries both journals to the database. How far it is, what is there, and check all of it (again after a
+break-glass: each emergency signature has a row of service:signing-breakglass):
+  {database}
+  {trail} status --metrics {status}
+  psql "$DB" -c "SELECT created_at, actor_id, event_type, payload->>'justification' AS why FROM signing_proxy.audit_events ORDER BY created_at"
+  {signctl} audit reconcile --journal {dir}/journal{with} --database-url "$DB" --signers {dir}/signers.json
+  {signctl} audit verify --database-url "$DB" --signers {dir}/signers.json"#
     )
 }
 

@@ -1,10 +1,12 @@
 //! `signing-proxy dev`: the whole product on one machine with one command, on
 //! material made up for it.
 
+mod child;
 mod config;
 mod emergency;
 mod environment;
 mod guide;
+mod trail;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,9 +17,10 @@ use development::{Material, MaterialError};
 use host::out;
 use serde_json::json;
 
-pub use self::emergency::Running;
+pub use self::child::Running;
 
 use self::emergency::Emergency;
+use self::trail::Trail;
 use crate::app::App;
 use crate::config::Config;
 use crate::init::{InitError, init};
@@ -45,6 +48,10 @@ pub struct Places {
     pub metrics: SocketAddr,
     /// How long an outage has to last before break-glass.
     pub min_outage: Duration,
+    /// The database that the trail carries both journals to.
+    pub trail: Option<String>,
+    /// Where the trail shows its status.
+    pub trail_metrics: SocketAddr,
 }
 
 /// What `dev` runs with.
@@ -55,6 +62,8 @@ pub struct Prepared {
     material: Material,
     /// What break-glass runs with, or why there is none.
     emergency: Result<Emergency, String>,
+    /// What the trail runs with, where one is asked for, or why there is none.
+    trail: Option<Result<Trail, String>>,
 }
 
 /// Reads `10s`, `2m` or `1h`.
@@ -81,7 +90,14 @@ pub fn prepare(places: &Places) -> Result<Prepared, MaterialError> {
     let emergency = Emergency::prepare(&material, places)?;
     let text = config::proxy(&material, places, emergency.is_ok());
     material.write(CONFIG, text.as_bytes())?;
-    Ok(Prepared { config_file: material.path(CONFIG), material, emergency })
+    let trail = match &places.trail {
+        Some(url) => {
+            let place = (url.as_str(), places.trail_metrics);
+            Some(Trail::prepare(&material, place, emergency.is_ok())?)
+        }
+        None => None,
+    };
+    Ok(Prepared { config_file: material.path(CONFIG), material, emergency, trail })
 }
 
 impl Prepared {
@@ -91,6 +107,15 @@ impl Prepared {
     /// Why there is no break-glass.
     pub fn start_signer(&self) -> Result<Running, String> {
         self.emergency.as_ref().map_err(String::clone)?.start()
+    }
+
+    /// Starts the trail, where one is asked for.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn start_trail(&self) -> Result<Option<Running>, String> {
+        let Some(trail) = &self.trail else { return Ok(None) };
+        trail.as_ref().map_err(String::clone)?.start().map(Some)
     }
 }
 
@@ -126,7 +151,7 @@ pub fn announce(
     let healthy = app.wait_until_healthy(PATIENCE);
     let breakglass = match (running, &prepared.emergency) {
         (Ok(running), Ok(emergency)) => {
-            let connected = running.wait_until_connected(app, PATIENCE);
+            let connected = Emergency::wait_until_connected(running, app, PATIENCE);
             connected.map(|()| emergency.ready())
         }
         (Err(why), _) => Err(why.to_owned()),
@@ -136,7 +161,9 @@ pub fn announce(
         return Ok(());
     }
     let breakglass = breakglass.as_ref().map_err(String::as_str);
-    out::say(&guide::guide(material, app, healthy, breakglass));
+    let trail = prepared.trail.as_ref().and_then(|trail| trail.as_ref().ok());
+    let trail = trail.map(|trail| trail.status);
+    out::say(&guide::guide(material, app, healthy, (breakglass, trail)));
     let path = |name: &str| material.path(name).display().to_string();
     let ready = json!({
         "url": format!("https://{}", app.listen),
@@ -165,6 +192,10 @@ pub fn announce(
             "min_outage_s": ready.min_outage.as_secs(),
             "journal": path("breakglass/journal"),
             "config": path(emergency::CONFIG),
+        })),
+        "trail": trail.map(|status| json!({
+            "config": path(trail::CONFIG),
+            "status_url": format!("http://{status}/status"),
         })),
     });
     // Who started it may not look. What serves is not stopped for that.

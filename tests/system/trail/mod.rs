@@ -3,6 +3,7 @@
 mod archive;
 mod archive_faults;
 mod config;
+mod dev;
 mod faults;
 mod proves;
 mod prunes;
