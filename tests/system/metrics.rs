@@ -29,6 +29,26 @@ const NAMES: &[&str] = &[
     "signing_proxy_tls_certificate_expiry_timestamp_seconds",
 ];
 
+/// What every program on this kind of machine can say of its process.
+const OF_PROCESS: [&str; 7] = [
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_virtual_memory_bytes",
+    "process_start_time_seconds",
+    "process_open_fds",
+    "process_max_fds",
+    "process_threads",
+];
+
+/// Each of these is shown, and is more than nothing.
+pub(crate) fn show_the_process(text: &str) {
+    for name in OF_PROCESS {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value: f64 = value.unwrap_or_else(|| panic!("{name} is missing")).parse().unwrap();
+        assert!(value > 0.0, "{name} is {value}");
+    }
+}
+
 #[tokio::test]
 async fn promtool_accepts_the_metrics_and_every_name_is_there() {
     let world = World::new();
@@ -53,6 +73,7 @@ async fn promtool_accepts_the_metrics_and_every_name_is_there() {
     ] {
         assert!(text.contains(sample), "{sample} is missing in\n{text}");
     }
+    show_the_process(&text);
     promtool_accepts(&text);
     are_as_the_page_says(&text);
 }

@@ -6,7 +6,9 @@ use system_tests::postgres::Postgres;
 use super::{KID, journal_of, newest, proxy_in, trail_of, trail_of_both};
 use crate::ALICE;
 use crate::breakglass::{Site, activated, end};
+use crate::metrics::{promtool_accepts, show_the_process};
 use system_tests::World;
+use system_tests::client::plain;
 
 #[tokio::test]
 async fn signatures_are_covered_by_checkpoint_rows_and_an_idle_journal_is_shipped_whole() {
@@ -35,6 +37,9 @@ async fn signatures_are_covered_by_checkpoint_rows_and_an_idle_journal_is_shippe
     );
     let (output, status) = trail.status().await;
     assert!(output.status.success(), "{status}");
+    let metrics = plain(&trail.metrics().await, "/metrics").await.text;
+    show_the_process(&metrics);
+    promtool_accepts(&metrics);
 }
 
 #[tokio::test]
