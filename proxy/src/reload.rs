@@ -269,7 +269,12 @@ impl Reloader {
             Ok(prepared) => prepared.map_err(|error| {
                 self.mistaken(vec![format!("signers: the upstreams cannot be made: {error}")])
             })?,
-            Err(_) => return Err(ReloadError::TooSlow),
+            Err(_) => {
+                let seconds = PREPARE_MAX.as_secs();
+                let why =
+                    format!("signers: making the upstreams took more than {seconds} s; try again");
+                return Err(self.mistaken(vec![why]));
+            }
         };
 
         // Nothing below is mistaken any more. Dying in between leaves nothing behind: the
