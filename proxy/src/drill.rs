@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use audit::Journal;
 use host::clock::now;
 use signing_core::admin;
+use signing_core::breakglass::APPROVALS_MAX;
 use signing_core::gate::{Extent, State};
 use signing_core::journal::{self, Record};
 use signing_core::{Kid, Moment, Reason, Refusal};
@@ -33,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 const SEEN_WITHIN: Duration = Duration::from_millis(400);
 /// How long its first record may take.
 const RECORD_MAX: Duration = Duration::from_secs(5);
+/// Longest text of a rehearsal, in bytes.
+const SAID_MAX_BYTES: usize = 512;
 
 /// What can be drilled, and whether something is.
 #[derive(Debug)]
@@ -87,7 +90,7 @@ impl Drills {
         asked: admin::Drill,
         by: String,
     ) -> Result<admin::DrillReport, Refusal> {
-        let admin::Drill { signer_kid, seconds, i_understand: understood } = asked;
+        let admin::Drill { signer_kid, seconds, i_understand: understood, .. } = asked;
         let kid = self.which(signer_kid.as_deref())?;
         let seconds = seconds.unwrap_or(FAULT_DEFAULT_S);
         if !(1..=FAULT_MAX_S).contains(&seconds) {
@@ -219,6 +222,43 @@ impl Drills {
         }
     }
 
+    /// Records that a break-glass ceremony is rehearsed, for `by`. Nothing else comes of it: no gate hears of it.
+    ///
+    /// # Errors
+    /// If it is too long, or cannot be recorded.
+    pub async fn rehearsed(&self, asked: &admin::Rehearsal, by: &str) -> Result<(), Refusal> {
+        let admin::Rehearsal { ok, detail, approved_by } = asked;
+        let is_odd = |text: &str| text.len() > SAID_MAX_BYTES || text.contains(char::is_control);
+        if approved_by.len() > APPROVALS_MAX
+            || is_odd(detail)
+            || approved_by.iter().any(|who| is_odd(who))
+        {
+            let why = format!(
+                "\"detail\" and each of \"approved_by\", at most {APPROVALS_MAX}, are one line of at most {SAID_MAX_BYTES} bytes"
+            );
+            return Err(Refusal::new(Reason::InvalidRequest, why));
+        }
+        let record = Record::Rehearsal(journal::Rehearsal {
+            approved_by: approved_by.iter().map(String::as_str).collect(),
+            by,
+            detail,
+            ok: *ok,
+            phase: if ok.is_some() { "end" } else { "begin" },
+        });
+        self.recorded(&record).await.map_err(|why| Refusal::new(Reason::AuditUnavailable, why))?;
+        tracing::warn!(target: "admin", detail, ok, by, "a rehearsal of break-glass");
+        Ok(())
+    }
+
+    /// Waits until it is on disk.
+    async fn recorded(&self, record: &Record<'_>) -> Result<(), String> {
+        let appending = self.journal.begin_append(record).map_err(|trouble| trouble.to_string())?;
+        match tokio::time::timeout(RECORD_MAX, appending.durable()).await {
+            Ok(durable) => durable.map(|_| ()).map_err(|trouble| trouble.to_string()),
+            Err(_) => Err("the disk did not answer".to_owned()),
+        }
+    }
+
     /// Has its begin recorded first: what fails from now on has its explanation.
     async fn begin(&self, kid: &Kid, by: &str) -> Result<(), Refusal> {
         let record = Record::Drill(journal::Drill {
@@ -230,12 +270,7 @@ impl Drills {
             time_to_refuse_ms: None,
         });
         let refused = |why: String| Refusal::new(Reason::AuditUnavailable, why).about(kid);
-        let appending =
-            self.journal.begin_append(&record).map_err(|trouble| refused(trouble.to_string()))?;
-        match tokio::time::timeout(RECORD_MAX, appending.durable()).await {
-            Ok(durable) => durable.map_err(|trouble| refused(trouble.to_string()))?,
-            Err(_) => return Err(refused("the disk did not answer".to_owned())),
-        };
+        self.recorded(&record).await.map_err(refused)?;
         tracing::warn!(target: "admin", signer_kid = %kid, by, "a drill begins");
         Ok(())
     }

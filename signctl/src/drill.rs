@@ -11,6 +11,7 @@ use host::out;
 use signing_core::admin::{Drill, Health, SignerHealth, path};
 use text::counted;
 
+use crate::breakglass::Rehearsal;
 use crate::client::{self, Reply};
 use crate::socket::Socket;
 
@@ -32,6 +33,8 @@ pub(crate) struct Flags {
     #[arg(long)]
     i_understand: bool,
     #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+    #[command(flatten)]
     pub(crate) socket: Socket,
 }
 
@@ -39,8 +42,12 @@ pub(crate) struct Flags {
 /// program that asks for JSON is told nothing else.
 pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result<Reply> {
     let Flags { signer, seconds, i_understand, .. } = flags;
-    let body =
-        Drill { signer_kid: signer.clone(), seconds: Some(*seconds), i_understand: *i_understand };
+    let body = Drill {
+        signer_kid: signer.clone(),
+        seconds: Some(*seconds),
+        i_understand: *i_understand,
+        rehearsal: None,
+    };
     let is_terminal = io::stderr().is_terminal();
     if as_json && !is_terminal {
         return client::post(socket, path::DRILL, &body);

@@ -144,7 +144,7 @@ enum Verb {
     /// Make the upstreams of a signer fail for a while, inside the proxy, and report how fast it
     /// refused, whether anything slipped, and how it recovered. Exit 0 only if it held.
     #[command(
-        after_help = "Example: signctl drill --signer dev-ed25519\n\nCallers of that signer are refused while it lasts, so a signer that is not a development\none needs --i-understand."
+        after_help = "Example: signctl drill --signer dev-ed25519\n         signctl drill --breakglass\n\nCallers of that signer are refused while it lasts, so a signer that is not a development\none needs --i-understand."
     )]
     Drill(drill::Flags),
     /// Read the journal: tail, verify, export, key, used, reconcile.
@@ -246,6 +246,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Verb::Doctor(_) => (client::post(socket, path::DOCTOR, &Nothing {})?, |reply| {
             Ok(doctor::found(&reply.read()?))
         }),
+        Verb::Drill(flags) if flags.rehearsal.is_asked() => {
+            return breakglass::rehearse(&flags.rehearsal, socket, arguments.json);
+        }
         Verb::Drill(flags) => {
             (drill::run(flags, socket, arguments.json)?, |reply| Ok(show::drilled(&reply.read()?)))
         }

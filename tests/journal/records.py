@@ -34,6 +34,7 @@ FIELDS = {
     "incident_ended": "by incident left reason",
     "reload": "by generation registry_sha256",
     "drill": "by phase signer_kid slipped? time_to_recover_ms? time_to_refuse_ms?",
+    "rehearsal": "approved_by? by detail ok? phase",
     "probes": "calls left_out? over_s",
     "refusals": "over_s refused",
     "activation": "activated by detail emergency_kid? incident? reason session? signer_head? signer_instance? signer_record?"

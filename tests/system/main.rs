@@ -106,6 +106,7 @@ mod receipts;
 mod recover;
 mod regions;
 mod registry_edits;
+mod rehearsal;
 mod reload;
 mod replicas;
 mod revocation;

@@ -107,6 +107,7 @@ pub const fn has_row(kind: Kind) -> bool {
         | Kind::SessionEnded
         | Kind::DestructionOverdue
         | Kind::KeyDestroyed
+        | Kind::Rehearsal
         | Kind::CopyDestroyed
         | Kind::Unlock
         | Kind::Activation

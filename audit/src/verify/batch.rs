@@ -205,6 +205,7 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
         | Kind::SessionEnded
         | Kind::DestructionOverdue
         | Kind::KeyDestroyed
+        | Kind::Rehearsal
         | Kind::CopyDestroyed
         | Kind::Unlock
         | Kind::Activation

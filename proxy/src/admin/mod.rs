@@ -19,8 +19,8 @@ use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use signing_core::admin::{
-    self, Drill, Freeze, Frozen, JournalStatus, OlderSegments, ProxyStatus, Status, Unfreeze,
-    Unseal, Unsealed, path,
+    self, Drill, Freeze, Frozen, JournalStatus, OlderSegments, ProxyStatus, RehearsalRecorded,
+    Status, Unfreeze, Unseal, Unsealed, path,
 };
 use signing_core::gate::{AuditStop, Slots};
 use signing_core::{FreezeId, Kid, Moment, Reason, Refusal, json};
@@ -180,6 +180,10 @@ async fn respond(
         (path::DRILL, &Method::POST) => {
             let asked: Drill = read(&request)?;
             let (drills, by) = (Arc::clone(&admin.drills), peer.name().await);
+            if let Some(rehearsal) = &asked.rehearsal {
+                drills.rehearsed(rehearsal, &by).await?;
+                return Ok(json_answer(StatusCode::OK, &RehearsalRecorded { recorded: true }));
+            }
             let report = drills.run(asked, by).await?;
             Ok(json_answer(StatusCode::OK, &report))
         }

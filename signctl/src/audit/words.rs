@@ -93,6 +93,7 @@ pub(crate) fn words(outline: &Outline) -> String {
         "key_destroyed" => {
             format!("{} by {}: {}", text("emergency_kid"), text("by"), text("reason"))
         }
+        "rehearsal" => format!("{} by {}: {}", text("phase"), text("by"), text("detail")),
         "copy_destroyed" => {
             format!("{} of {}: {}", text("copy"), text("emergency_kid"), text("attested_by"))
         }

@@ -115,7 +115,7 @@ fn is_yes(document: &Document) -> anyhow::Result<bool> {
 
 /// Has `ssh-keygen` sign the bytes that were shown. They are in a directory of their own, so that nobody
 /// changes them meanwhile, and a `.sig` that lies beside the request is not asked about.
-fn signed(key: &Path, document: &Document) -> anyhow::Result<Vec<u8>> {
+pub(super) fn signed(key: &Path, document: &Document) -> anyhow::Result<Vec<u8>> {
     let scratch = Scratch::new()?;
     let file = scratch.0.join("request.json");
     fs::write(&file, &document.bytes)?;

@@ -8,6 +8,7 @@ mod examples;
 mod operator;
 mod preflight;
 mod register;
+mod rehearsal;
 mod request;
 mod review;
 mod unlock;
@@ -238,6 +239,7 @@ pub(crate) fn unseal(socket: &std::path::Path, reason: &str) -> anyhow::Result<R
 }
 
 pub(crate) use destroy::attested;
+pub(crate) use rehearsal::{Flags as Rehearsal, run as rehearse};
 
 /// Has a key destroyed that is due, revoked in that registry first.
 pub(crate) fn destroy(

@@ -155,6 +155,7 @@ const fn is_event(kind: Kind) -> bool {
         | Kind::SessionEnded
         | Kind::DestructionOverdue
         | Kind::KeyDestroyed
+        | Kind::Rehearsal
         | Kind::CopyDestroyed
         | Kind::Unlock
         | Kind::Activation

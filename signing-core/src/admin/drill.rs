@@ -13,6 +13,30 @@ pub struct Drill {
     /// Callers of a real key are refused meanwhile, and that is meant.
     #[serde(default)]
     pub i_understand: bool,
+    /// Instead: record that a break-glass ceremony is rehearsed. Nothing fails then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsal>,
+}
+
+/// That a break-glass ceremony is rehearsed, or was.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rehearsal {
+    /// At its end: whether every step was as it has to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ok: Option<bool>,
+    /// What it is, or what it came to: one line.
+    pub detail: String,
+    /// At its end: who approved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<String>,
+}
+
+/// A rehearsal is in the journal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RehearsalRecorded {
+    /// True.
+    pub recorded: bool,
 }
 
 /// What a drill showed.

@@ -23,7 +23,7 @@ mod status;
 pub use activity::{Activity, RefusedFor, UpstreamCalls};
 pub use commands::{Freeze, Frozen, Nothing, Reloaded, Unfreeze, Unseal, Unsealed};
 pub use condition::{Condition, Level};
-pub use drill::{Drill, DrillReport};
+pub use drill::{Drill, DrillReport, Rehearsal, RehearsalRecorded};
 pub use events::{Event, Events};
 pub use fleet::{FleetEnded, FleetFreeze, FleetHeartbeat, FleetMember, FleetStatement, HeldFreeze};
 pub use health::{

@@ -35,7 +35,8 @@ pub use record::{
     DestructionOverdue, Drill, EarlierAttempt, EmergencyRefusals, EmergencySigned, Failed,
     FleetFreeze, FleetLink, FleetUnfreeze, Freeze, Gate, IncidentBegun, IncidentCaptured,
     IncidentEnded, IncidentItem, Init, Intent, KeyDestroyed, Kind, Outline, ProbeCall, Probes,
-    Record, Refusals, Refused, Reload, Segment, SessionActivated, SessionEnded, SessionRefused,
-    Signed, SignerLogRecord, Start, Stop, TimingUs, Unfreeze, Unlock, Unseal, Withheld, instant,
+    Record, Refusals, Refused, Rehearsal, Reload, Segment, SessionActivated, SessionEnded,
+    SessionRefused, Signed, SignerLogRecord, Start, Stop, TimingUs, Unfreeze, Unlock, Unseal,
+    Withheld, instant,
 };
 pub use signer_logs::{How, KnownLog, NotBelieved, SignerLog, SignerLogs};

@@ -8,8 +8,8 @@ use signing_core::incident::IncidentId;
 use signing_core::journal::{
     Drill, EarlierAttempt, Failed, FleetFrozen, Freeze, Frozen, Gate, IncidentBegun,
     IncidentCaptured, IncidentEnded, IncidentItem, Init, Intent, KnownLog, OpenIncident, ProbeCall,
-    Probes, Record, Refusals, Refused, Reload, Seal, Segment, Signed, Start, Stop, TimingUs,
-    Unfreeze, Unseal, Withheld,
+    Probes, Record, Refusals, Refused, Rehearsal, Reload, Seal, Segment, Signed, Start, Stop,
+    TimingUs, Unfreeze, Unseal, Withheld,
 };
 use time::OffsetDateTime;
 
@@ -235,6 +235,16 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 time_to_refuse_ms: Some(7),
             }),
             r#"{"by":"uid 0","phase":"end","signer_kid":"k","slipped":0,"time_to_refuse_ms":7}"#,
+        ),
+        (
+            Record::Rehearsal(Rehearsal {
+                approved_by: vec!["alice (Security)"],
+                by: "uid 0",
+                detail: "held",
+                ok: Some(true),
+                phase: "end",
+            }),
+            r#"{"approved_by":["alice (Security)"],"by":"uid 0","detail":"held","ok":true,"phase":"end"}"#,
         ),
         (
             Record::Probes(Probes {

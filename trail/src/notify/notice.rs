@@ -214,6 +214,7 @@ pub(crate) fn of_record(of: &Of<'_>, standing: &mut Standing) -> Vec<Notice> {
         | Kind::Unseal
         | Kind::Reload
         | Kind::Drill
+        | Kind::Rehearsal
         | Kind::Probes
         | Kind::Refusals
         | Kind::Activation
@@ -257,6 +258,7 @@ pub(crate) const fn is_heard(kind: Kind) -> bool {
         | Kind::Unseal
         | Kind::Reload
         | Kind::Drill
+        | Kind::Rehearsal
         | Kind::Probes
         | Kind::Refusals
         | Kind::SignerLog

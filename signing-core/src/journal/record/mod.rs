@@ -27,7 +27,7 @@ pub use incident::{IncidentBegun, IncidentCaptured, IncidentEnded, IncidentItem}
 pub use outline::Outline;
 pub use proxy::{
     Drill, EarlierAttempt, Failed, Freeze, Gate, Init, Intent, ProbeCall, Probes, Refusals,
-    Refused, Reload, Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
+    Refused, Rehearsal, Reload, Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
 };
 
 /// Declares [`Kind`] as a table: variant, word, whether its record may use the
@@ -79,6 +79,7 @@ kinds! {
     Unseal "unseal" false "An operator asked to end a seal."
     Reload "reload" false "Another configuration is about to be put in force."
     Drill "drill" false "A drill began or ended."
+    Rehearsal "rehearsal" false "A break-glass ceremony was rehearsed with another key."
     Probes "probes" false "Calls to upstreams that no caller asked for."
     Refusals "refusals" false "Requests that were refused, counted, with a sample of each."
     SessionActivated "session_activated" false "A break-glass session is about to begin; its request is used up."
@@ -125,6 +126,7 @@ impl Kind {
             | Self::Unseal
             | Self::Reload
             | Self::Drill
+            | Self::Rehearsal
             | Self::Refusals
             | Self::SessionActivated
             | Self::SessionRefused
@@ -172,6 +174,7 @@ pub enum Record<'r> {
     Unseal(Unseal<'r>),
     Reload(Reload<'r>),
     Drill(Drill<'r>),
+    Rehearsal(Rehearsal<'r>),
     Probes(Probes<'r>),
     Refusals(Refusals<'r>),
     SessionActivated(SessionActivated<'r>),
@@ -222,6 +225,7 @@ impl Record<'_> {
             Self::Unseal(_) => Kind::Unseal,
             Self::Reload(_) => Kind::Reload,
             Self::Drill(_) => Kind::Drill,
+            Self::Rehearsal(_) => Kind::Rehearsal,
             Self::Probes(_) => Kind::Probes,
             Self::Refusals(_) => Kind::Refusals,
             Self::SessionActivated(_) => Kind::SessionActivated,

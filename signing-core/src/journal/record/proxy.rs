@@ -353,6 +353,23 @@ pub struct Drill<'r> {
     pub time_to_refuse_ms: Option<u64>,
 }
 
+/// A break-glass ceremony was rehearsed, with a key and a signer of its own. Nothing of this proxy took part.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rehearsal<'r> {
+    /// At its end: who approved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<&'r str>,
+    /// Who asked for it.
+    pub by: &'r str,
+    /// What it is, or what it came to.
+    pub detail: &'r str,
+    /// At its end: whether every step was as it has to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ok: Option<bool>,
+    /// `begin` or `end`.
+    pub phase: &'r str,
+}
+
 /// Requests that were refused before an intent, counted: refusals are no way to fill
 /// the disk.
 #[derive(Clone, Debug, Serialize)]
