@@ -1,6 +1,7 @@
 //! What the configuration's files hold: registry, policy, TLS, development
 //! keys. Read before anything is started, with every mistake at once.
 
+mod breakglass;
 mod notes;
 
 use std::collections::BTreeMap;

@@ -11,7 +11,7 @@ use signing_core::key::names_of;
 use time::{Duration, OffsetDateTime};
 use upstream::settings::{AwsKms, Pkcs11};
 
-use super::Materials;
+use super::{Materials, breakglass};
 use crate::config::{Admin, Config, Proof, Server, Signer, Upstream};
 use crate::server::SIGNED_MAX_BYTES;
 
@@ -33,6 +33,7 @@ pub(super) fn notes(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
     notes.extend(grants(materials, now));
     notes.extend(signers(materials, now));
     notes.extend(materials.tls.notes(now, SOON));
+    notes.extend(breakglass::notes(materials, now));
     notes
 }
 
