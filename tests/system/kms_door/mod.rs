@@ -2,6 +2,7 @@
 //! environment says.
 
 mod clients;
+mod command_line;
 mod emulator;
 mod refusals;
 mod sdk;
@@ -42,20 +43,23 @@ fn environment(command: &mut Command, place: &str, (id, secret): (&str, &str)) {
         .env("AWS_EC2_METADATA_DISABLED", "true");
 }
 
-/// AWS's own clients that are driven from a script: both read and write the same.
+/// AWS's own clients that are driven from outside: all are asked and answer in the same form.
 #[derive(Clone, Copy, Debug)]
 enum Sdk {
     Boto3,
+    CommandLine,
     Node,
 }
 
 impl Sdk {
-    const BOTH: [Self; 2] = [Self::Boto3, Self::Node];
+    /// Those that are driven from a script, one process for all calls.
+    const SCRIPTED: [Self; 2] = [Self::Boto3, Self::Node];
 
     /// What it gets for these calls: `[["sign", {...}], ...]`.
     fn ask(self, place: &str, key_pair: (&str, &str), calls: &Value) -> Vec<Value> {
         let mut program = match self {
             Self::Boto3 => journal::python("tests/kms/boto.py"),
+            Self::CommandLine => return command_line::ask(place, key_pair, calls),
             Self::Node => Command::new("node"),
         };
         environment(&mut program, place, key_pair);

@@ -27,6 +27,11 @@ async fn each_refusal_is_an_exception_that_the_node_sdk_does_not_send_again() {
     each_refusal_is_an_exception_that_is_not_sent_again(Sdk::Node).await;
 }
 
+#[tokio::test]
+async fn each_refusal_is_an_error_that_the_command_line_does_not_send_again() {
+    each_refusal_is_an_exception_that_is_not_sent_again(Sdk::CommandLine).await;
+}
+
 async fn each_refusal_is_an_exception_that_is_not_sent_again(sdk: Sdk) {
     let world = World::new();
     let [key, other] = [world.kms.key(Kind::P256), world.kms.key(Kind::P256)];
@@ -110,7 +115,7 @@ async fn throttling_is_the_one_refusal_that_is_sent_again() {
     let builder = world.proxy().rare_canaries().signer("ec", &key).caller("local:sdk", &["ec"]);
     let proxy = with_key_pair(&world, builder.rate("local:sdk", 1, 1)).start().await;
     let calls: Vec<_> = (0..4).map(|_| sign("ec", "ECDSA_SHA_256")).collect();
-    for sdk in Sdk::BOTH {
+    for sdk in Sdk::SCRIPTED {
         let answers = sdk.ask(&proxy.local[0], (ID, SECRET), &json!(calls));
         let requests: u64 = answers.iter().map(|answer| answer["requests"].as_u64().unwrap()).sum();
         assert!(requests > 4, "{sdk:?}: {answers:#?}");
@@ -119,4 +124,23 @@ async fn throttling_is_the_one_refusal_that_is_sent_again() {
             assert!(answer["ok"].is_object() || throttled, "{sdk:?}: {answer:#}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_command_line_sends_again_what_is_throttled() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let builder = world.proxy().rare_canaries().signer("ec", &key).caller("local:sdk", &["ec"]);
+    let proxy = with_key_pair(&world, builder).start().await;
+    key.break_with(Fault::Error("ThrottlingException", 400));
+    let calls = json!([sign("ec", "ECDSA_SHA_256")]);
+    let [answer] = &Sdk::CommandLine.ask(&proxy.local[0], (ID, SECRET), &calls)[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (&answer["error"], &answer["requests"]),
+        (&json!("ThrottlingException"), &json!(2)),
+        "{answer:#}"
+    );
+    assert!(answer["message"].as_str().unwrap().starts_with("upstream_throttled"), "{answer:#}");
 }
