@@ -87,6 +87,34 @@ pub trait Observer: fmt::Debug + Send {
     fn batch(&mut self, records: usize);
 }
 
+/// Two that hear the same.
+impl<A: Observer, B: Observer + ?Sized> Observer for (A, Box<B>) {
+    fn record(&mut self, kind: Kind) {
+        self.0.record(kind);
+        self.1.record(kind);
+    }
+    fn body(&mut self, kind: Kind, seq: u64, body: &[u8]) {
+        self.0.body(kind, seq, body);
+        self.1.body(kind, seq, body);
+    }
+    fn leaf(&mut self, leaf: Leaf) {
+        self.0.leaf(leaf);
+        self.1.leaf(leaf);
+    }
+    fn appended(&mut self, took: Duration) {
+        self.0.appended(took);
+        self.1.appended(took);
+    }
+    fn synced(&mut self, took: Duration) {
+        self.0.synced(took);
+        self.1.synced(took);
+    }
+    fn batch(&mut self, records: usize) {
+        self.0.batch(records);
+        self.1.batch(records);
+    }
+}
+
 impl Journal {
     /// Records that an upstream is about to be asked; waits for nothing.
     ///

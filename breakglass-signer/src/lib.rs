@@ -26,5 +26,4 @@ pub mod serve;
 pub mod service;
 pub mod signals;
 pub mod store;
-pub mod tree_file;
 pub mod unlock;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
+use audit::TreeFile;
 use audit::walk::{Stop, Walk, Way};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,7 +13,6 @@ use signing_core::journal::{Kind, Outline};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::tree_file::TreeFile;
 
 /// What has to be known for ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

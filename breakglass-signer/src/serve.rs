@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context as _, bail};
-use audit::{Clock, Identity, Opened, WriterKeys};
+use audit::{Clock, Identity, Opened, TreeFile, WriterKeys};
 use host::clock::{now, wall_now};
 use host::places::Places;
 use host::user::LocalUsers;
@@ -29,7 +29,6 @@ use crate::seal;
 use crate::service::{Known, Service};
 use crate::signals::Signals;
 use crate::store::Store;
-use crate::tree_file::TreeFile;
 use crate::{connection, operator};
 
 /// Connections of one user of `signer.socket`; a proxy needs one.

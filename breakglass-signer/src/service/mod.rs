@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
-use audit::{Durable, Journal};
+use audit::{Durable, Journal, TreeFile};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -39,7 +39,6 @@ use crate::log::Log;
 use crate::materials::{Held, Materials};
 use crate::past::Past;
 use crate::store::{Seal, Store, Stored};
-use crate::tree_file::TreeFile;
 use crate::unlock::Unlock;
 use refusals::Refusals;
 
