@@ -11,9 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use host::places::Place;
 use serde_json::json;
 use signing_core::breakglass::wire::{
-    self, Answer, Ask, FRAME_MAX_BYTES, Hello, Reason, RecordProof, Refused, Signed, Stated,
-    VERSION, Welcome,
+    self, Answer, Ask, Believed, FRAME_MAX_BYTES, Hello, Reason, RecordProof, Refused, Signed,
+    Stated, VERSION, Welcome,
 };
+use signing_core::tree::LogId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -69,13 +70,13 @@ async fn asks(
     let hello = tokio::time::timeout(HELLO_MAX, buffer.next(&mut read)).await;
     let first = hello.map_err(|_| io::Error::other("it did not say hello in time"))??;
     let Some(first) = first else { return Ok(()) };
-    let (answer, is_welcome) = greet(service, first);
+    let (answer, log) = greet(service, first);
     // A connection is for long: how many of a user's others have said hello is no reason to refuse.
     let _ = place.asked();
     send(out, answer).await?;
-    if !is_welcome {
-        return Ok(());
-    }
+    let Some(log) = log else { return Ok(()) };
+    // What it writes, once it has shown that this goes on from what is known.
+    let mut believed = None;
     loop {
         // Whoever does not read is not answered, and has nothing more taken.
         if out.is_closed() {
@@ -100,7 +101,7 @@ async fn asks(
                 Err(no) => send(out, Answer::Refused(no)).await?,
             },
             Ask::Activate(ask) => {
-                let activated = service.activate(connection, out, ask).await;
+                let activated = service.activate((connection, believed), out, ask).await;
                 send(out, activated.map_or_else(Answer::Refused, Answer::Activated)).await?;
             }
             Ask::End(ask) => {
@@ -111,9 +112,25 @@ async fn asks(
                 let destroyed = service.destroy(Via::Proxy, &ask).await;
                 send(out, destroyed.map_or_else(Answer::Refused, Answer::Destroyed)).await?;
             }
+            Ask::Show(ask) => {
+                let answer = match service.believe(log, &ask) {
+                    Ok(()) => {
+                        believed = Some(log);
+                        Answer::Believed(Believed { id: ask.id })
+                    }
+                    Err(no) => {
+                        if no.reason == Reason::LogRefused {
+                            believed = None;
+                        }
+                        Answer::Refused(no)
+                    }
+                };
+                send(out, answer).await?;
+            }
             Ask::Extend(ask) => send(out, Answer::Extends(service.extend(&ask))).await?,
             Ask::Status(ask) => {
-                let stated = Stated { id: ask.id, state: service.state() };
+                let stated =
+                    Stated { id: ask.id, state: service.state(), known: service.known_of(log) };
                 send(out, Answer::Status(stated)).await?;
             }
             Ask::Hello(ask) => {
@@ -125,11 +142,11 @@ async fn asks(
     }
 }
 
-/// The answer to the first ask, and whether the connection goes on.
-fn greet(service: &Service, first: Ask) -> (Answer, bool) {
+/// The answer to the first ask, and, if the connection goes on, the log that the proxy says it writes.
+fn greet(service: &Service, first: Ask) -> (Answer, Option<LogId>) {
     let id = first.id();
     let no = |reason, detail: String| {
-        (Answer::Refused(Refused { id, reason, detail, record: None }), false)
+        (Answer::Refused(Refused { id, reason, detail, record: None }), None)
     };
     let ours = &service.materials.config.deployment;
     match first {
@@ -145,10 +162,13 @@ fn greet(service: &Service, first: Ask) -> (Answer, bool) {
                 "the proxy belongs to the deployment {deployment:?}, and this signer to {ours:?}; make deployment.name the same"
             ),
         ),
-        Ask::Hello(_) => {
-            let welcome = Welcome { id, version: VERSION, state: service.state() };
-            (Answer::Welcome(welcome), true)
-        }
+        Ask::Hello(Hello { log, .. }) => match LogId::parse(&log) {
+            Some(log) => {
+                let (state, known) = (service.state(), service.known_of(log));
+                (Answer::Welcome(Welcome { id, version: VERSION, state, known }), Some(log))
+            }
+            None => no(Reason::Invalid, "log is no log of a journal".to_owned()),
+        },
         _ => no(Reason::Invalid, "the first request must be hello".to_owned()),
     }
 }

@@ -81,7 +81,7 @@ pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32, place
             say(&mut stream, &Answer::Clock(clock)).await;
         }
         Ok(Ok(Came::Ask(Ask::Status {}))) => {
-            let stated = Stated { id: ID, state: service.state() };
+            let stated = Stated { id: ID, state: service.state(), known: None };
             say(&mut stream, &Answer::Status(stated)).await;
         }
         Ok(Ok(Came::Ask(Ask::End { reason }))) => {
@@ -90,6 +90,10 @@ pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32, place
         }
         Ok(Ok(Came::Ask(Ask::Unseal { reason }))) => {
             let answer = unsealed(&service, &reason, &by).await;
+            say(&mut stream, &answer).await;
+        }
+        Ok(Ok(Came::Ask(Ask::AcceptProxy { reason }))) => {
+            let answer = accepted(&service, &reason, &by).await;
             say(&mut stream, &answer).await;
         }
         Ok(Ok(Came::Ask(Ask::Destroy { emergency_kid, reason, attested }))) => {
@@ -169,6 +173,29 @@ async fn unsealed(service: &Rc<Service>, reason: &str, by: &str) -> Answer {
             Reason::AuditUnavailable,
             "the signer's disk does not answer: it stays sealed until the end of the seal is recorded; look \
              again: signctl breakglass status --operator-socket PATH"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Accepts a proxy's log. What began is finished, though the disk takes longer than whoever asked waits.
+async fn accepted(service: &Rc<Service>, reason: &str, by: &str) -> Answer {
+    let reason = match one_line(reason) {
+        Ok(reason) => reason,
+        Err(why) => return refused(Reason::Invalid, why),
+    };
+    let by = here(by);
+    let accepting = spawn_local({
+        let service = Rc::clone(service);
+        async move { service.accept_proxy(ID, &reason, &by).await }
+    });
+    match tokio::time::timeout(END_MAX, accepting).await {
+        Ok(Ok(Ok(accepted))) => Answer::AcceptedProxy(accepted),
+        Ok(Ok(Err(no))) => Answer::Refused(no),
+        Ok(Err(_)) | Err(_) => refused(
+            Reason::AuditUnavailable,
+            "the signer's disk does not answer: the proxy stays refused until that is recorded; look again: \
+             signctl breakglass status --operator-socket PATH"
                 .to_owned(),
         ),
     }

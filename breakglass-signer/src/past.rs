@@ -9,10 +9,9 @@ use audit::TreeFile;
 use audit::walk::{Stop, Walk, Way};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use signing_core::journal::{Kind, Outline};
+use signing_core::journal::{Kind, Outline, PeerLogs};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-
 
 /// What has to be known for ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +21,9 @@ pub struct Past {
     pub nonces: BTreeSet<String>,
     /// Keys whose destruction began, and that are refused: kids, and SHA-256 in hex.
     pub destroyed: BTreeSet<String>,
+    /// How far the logs of proxies go, as far as this signer has seen.
+    #[serde(default, skip_serializing_if = "PeerLogs::is_empty")]
+    pub proxies: PeerLogs,
     /// Keys that a session used or whose destruction began, and when they have to be gone. One
     /// stays here until its file is gone and that is recorded.
     pub due: BTreeMap<String, Due>,
@@ -129,6 +131,8 @@ impl Past {
     }
 
     fn take(&mut self, kind: Kind, outline: &Outline, unended: &mut Option<Unended>) {
+        // Its form is checked by who verifies the journal; what cannot be read says nothing.
+        let _ = self.proxies.hear_of_proxies(kind, outline);
         let text = |name| outline.text(name).unwrap_or_default().to_owned();
         if kind == Kind::SessionActivated {
             self.nonces.insert(text("nonce"));

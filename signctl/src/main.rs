@@ -160,7 +160,7 @@ enum Verb {
     /// Check an answer with a receipt, far from the journal.
     #[command(after_help = "Example: signctl receipt verify --help")]
     Receipt(receipt::Flags),
-    /// Break-glass: preflight, register, request, show, approve, unlock, activate, status, end, accept-signer, destroy.
+    /// Break-glass: preflight, register, request, show, approve, unlock, activate, status, end, accept-signer, accept-proxy, destroy.
     #[command(after_help = "Example: signctl breakglass request --help")]
     Breakglass(breakglass::Flags),
     /// An incident: begin, status, end.

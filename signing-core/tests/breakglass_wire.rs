@@ -48,9 +48,9 @@ fn framed(json: &str) -> Vec<u8> {
 #[test]
 fn messages_look_as_the_page_says() {
     let mut out = Vec::new();
-    let hello = Hello { id: 1, version: 1, deployment: "d".to_owned() };
+    let hello = Hello { id: 1, version: 2, deployment: "d".to_owned(), log: "0".to_owned() };
     wire::write(&Ask::Hello(hello), &mut out).unwrap();
-    assert_eq!(json(&out), r#"{"hello":{"id":1,"version":1,"deployment":"d"}}"#);
+    assert_eq!(json(&out), r#"{"hello":{"id":1,"version":2,"deployment":"d","log":"0"}}"#);
     out.clear();
     let refused = |reason| Refused { id: 2, reason, detail: "no".to_owned(), record: None };
     wire::write(&Answer::Refused(refused(Reason::OutOfScope)), &mut out).unwrap();

@@ -6,8 +6,8 @@ use signing_core::fleet::HELD_MAX;
 use signing_core::incident::{ASKED, IncidentId};
 use signing_core::journal::{
     Approved, FleetFreeze, FleetUnfreeze, Freeze, Frozen, Gate, Head, How, InForce, IncidentBegun,
-    IncidentCaptured, IncidentEnded, IncidentItem, OpenIncident, Record, SealedFor, Segment,
-    SignerLog, SignerLogs, Told, Unfreeze, Unseal,
+    IncidentCaptured, IncidentEnded, IncidentItem, OpenIncident, PeerLog, PeerLogs, Record,
+    SealedFor, Segment, Told, Unfreeze, Unseal,
 };
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{FreezeId, Kid};
@@ -184,11 +184,11 @@ proptest! {
         let seals = (0..count).map(|number| {
             (kid(&format!("{number:0>128}")), SealedFor { at, detail: odd.clone() })
         });
-        let mut signer_logs = SignerLogs::default();
+        let mut signer_logs = PeerLogs::default();
         for number in 0..12_u8 {
             let head = Head { size: u64::MAX, root: TreeHash::new([number; 32]) };
             let log = LogId::new([number; 16]);
-            let known = SignerLog { instance: hex::encode([number; 32]), log, head };
+            let known = PeerLog { instance: hex::encode([number; 32]), log, head };
             signer_logs.learn(known, How::Extends);
         }
         let incident = freezes.then(|| OpenIncident {

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use signing_core::journal::{
-    Head, How, InForce, Kind, NotBelieved, Record, SignerLog, SignerLogRecord, SignerLogs,
+    Head, How, InForce, Kind, NotBelieved, PeerLog, PeerLogs, Record, SignerLogRecord,
 };
 use signing_core::tree::{
     Checkpoint, ExtensionError, Frontier, LogId, TreeHash, node_place, prove_extension,
@@ -33,14 +33,14 @@ fn path(old: u64, new: u64, from: u64) -> Vec<TreeHash> {
     prove_extension(old, new, &mut { node }).unwrap()
 }
 
-fn log(instance: u8, checkpoint: &Checkpoint) -> SignerLog {
+fn log(instance: u8, checkpoint: &Checkpoint) -> PeerLog {
     let instance = hex::encode([instance; 32]);
-    SignerLog { instance, log: checkpoint.log, head: Head::of(checkpoint) }
+    PeerLog { instance, log: checkpoint.log, head: Head::of(checkpoint) }
 }
 
 #[test]
 fn i7_a_log_is_believed_if_it_goes_on_and_the_first_is() {
-    let mut known = SignerLogs::default();
+    let mut known = PeerLogs::default();
     assert_eq!(known.judge(&at(ONE, 5, 99), Some(&[])), Ok(How::First));
     known.learn(log(1, &at(ONE, 5, 99)), How::First);
     // On, and not at all.
@@ -60,7 +60,7 @@ fn i7_a_log_is_believed_if_it_goes_on_and_the_first_is() {
 
 #[test]
 fn i7_what_was_accepted_takes_the_place_of_its_log_and_its_instance() {
-    let mut known = SignerLogs::default();
+    let mut known = PeerLogs::default();
     known.learn(log(1, &at(ONE, 5, 99)), How::First);
     // An audit key that was renewed: of the log counts what is largest.
     known.learn(log(2, &at(ONE, 9, 99)), How::Extends);
@@ -81,7 +81,7 @@ fn i7_what_was_accepted_takes_the_place_of_its_log_and_its_instance() {
 #[test]
 fn records_tell_what_is_known() {
     let mut in_force = InForce::default();
-    let mut expected = SignerLogs::default();
+    let mut expected = PeerLogs::default();
     let known = [
         (log(1, &at(ONE, 5, 99)), How::First),
         (log(1, &at(ONE, 9, 99)), How::Extends),

@@ -44,6 +44,7 @@ FIELDS = {
     "fleet_unfreeze": "approved ends expires_at presented_by reason signature statement_b64",
     "fleet_link": "fleet state",
     "signer_log": "by how known? reason? signer_head signer_instance",
+    "proxy_log": "by how known? proxy_head proxy_instance reason?",
     "session_activated": "actor approvals approved approvers_sha256 by callers claimed emergency_key_sha256 emergency_kid"
     " expires_at incident justification max_signatures nonce outage_since proxy_freeze? proxy_head replaces request_b64 request_sha256 session"
     " under_freeze?",
@@ -216,6 +217,16 @@ class Records:
         gone = any if how == "accepted" else all
         self.logs = [one for one in self.logs if not gone(same(*one))] + [(instance, head)]
         self.logs = self.logs[-KNOWN:]
+
+    def on_proxy_log(self, data, _):
+        how = data["how"]
+        need(how in ("first", "extends", "accepted"), f"how {how!r}")
+        need(("reason" in data) == (how == "accepted"), "a reason is an operator's who accepts")
+        need(INSTANCE.fullmatch(data["proxy_instance"]), f"proxy_instance {data['proxy_instance']!r}")
+        is_place("proxy_head", data["proxy_head"])
+        is_place("known", data.get("known"))
+        if how == "extends" and "known" in data and log_of(data["known"]) == log_of(data["proxy_head"]):
+            need(size(data["proxy_head"]) >= size(data["known"]), f"it is behind {data['known']}")
 
     def on_activation(self, data, _):
         is_place("signer_head", data.get("signer_head"))

@@ -153,6 +153,12 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
         "",
         Unread::With(1),
     ),
+    (
+        "signctl breakglass accept-proxy",
+        "--reason why --operator-socket dev/run/operator.sock",
+        "",
+        Unread::Silent(1),
+    ),
     ("signctl breakglass destroy", "none --reason why --json --socket SOCKET", "", Unread::With(1)),
     ("signctl incident begin", INCIDENT, "", Unread::With(0)),
     ("signctl incident status", "--socket SOCKET", "", Unread::Quietly),

@@ -119,9 +119,10 @@ async fn a_list_in_the_place_of_an_ask_is_not_heard_by_the_emergency_signer() {
     let scratch = Scratch::new();
     let signer = SignerBuilder::new(&scratch).start().await;
     for ask in [
-        json!({"hello": [1, wire::VERSION, "test"]}),
+        json!({"hello": [1, wire::VERSION, "test", "0".repeat(32)]}),
         json!({"status": [1]}),
-        json!([{"hello": {"id": 1, "version": wire::VERSION, "deployment": "test"}}]),
+        json!([{"hello": {"id": 1, "version": wire::VERSION, "deployment": "test",
+            "log": "0".repeat(32)}}]),
     ] {
         let mut proxy = Wire::connect(&signer.socket()).await;
         proxy.send_bytes(ask.to_string().as_bytes()).await;
@@ -213,6 +214,11 @@ fn documents() -> Vec<(&'static str, Value, Read)> {
                 "id": 1, "request_b64": "e30=", "approvals_b64": [], "by": "b", "proxy_head": head(),
                 "outages": [{"signer_kid": "ec", "since": "2026-01-01T00:00:00Z", "seconds": 7}],
             }}),
+            frame::<wire::Ask>(),
+        ),
+        (
+            "a show of a log",
+            json!({"show": {"id": 1, "size": 1, "checkpoint": "c", "hashes": []}}),
             frame::<wire::Ask>(),
         ),
         ("an operator's ask", json!({"end": {"reason": "why"}}), frame::<wire::operator::Ask>()),

@@ -290,7 +290,9 @@ async fn i8_whatever_one_user_does_at_the_emergency_signers_sockets_another_is_h
         .await;
     let sockets = [signer.socket(), signer.operator_socket()];
     open_to_all(&world, &signer.builder.path(""), &sockets);
-    let hello = json!({"hello": {"id": 1, "version": 1, "deployment": "test"}}).to_string();
+    let hello =
+        json!({"hello": {"id": 1, "version": 2, "deployment": "test", "log": "0".repeat(32)}});
+    let hello = hello.to_string();
     let nearly = u32::try_from(hello.len()).unwrap().to_le_bytes();
     let nearly = [&nearly, &hello.as_bytes()[..hello.len() - 1]].concat();
     let mut proxy = signer.connect().await;

@@ -117,6 +117,7 @@ pub const fn has_row(kind: Kind) -> bool {
         | Kind::IncidentItem
         | Kind::IncidentEnded
         | Kind::SignerLog
+        | Kind::ProxyLog
         | Kind::FleetFreeze
         | Kind::FleetUnfreeze
         | Kind::FleetLink => true,

@@ -215,6 +215,7 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
         | Kind::IncidentItem
         | Kind::IncidentEnded
         | Kind::SignerLog
+        | Kind::ProxyLog
         | Kind::FleetFreeze
         | Kind::FleetUnfreeze
         | Kind::FleetLink => None,

@@ -22,6 +22,7 @@ use signing_core::breakglass::{
     RequestError, Session,
 };
 use signing_core::journal::{ACTOR, Approved, Claimed, Record, SessionActivated, SessionRefused};
+use signing_core::tree::LogId;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
@@ -57,13 +58,21 @@ impl Service {
     /// [`Refused`]; it is recorded.
     pub async fn activate(
         self: &Rc<Self>,
-        owner: u64,
+        (owner, believed): (u64, Option<LogId>),
         out: &mpsc::Sender<Out>,
         ask: Activate,
     ) -> Result<Activated, Refused> {
         let id = ask.id;
-        if ask.proxy_head.parse().is_none() {
-            return Err(refused(id, Reason::Invalid, "proxy_head is no head of a journal"));
+        let Some(proxy_log) = believed else {
+            let why = "the proxy has not shown on this connection that its log goes on from the one that this signer knows";
+            return Err(refused(id, Reason::LogRefused, why));
+        };
+        if ask.proxy_head.parse().is_none_or(|(log, _)| log != proxy_log) {
+            return Err(refused(
+                id,
+                Reason::Invalid,
+                "proxy_head is no head of the log that the proxy showed",
+            ));
         }
         let is_claim = |claim: &OutageClaim| {
             Kid::parse(&claim.signer_kid).is_ok()
@@ -81,7 +90,7 @@ impl Service {
         // One after the other: of two at once the first wins, and both are recorded.
         let _turn = self.activating.lock().await;
         let asked = self.decode(ask);
-        match self.begin(owner, out, &asked).await {
+        match self.begin((owner, proxy_log), out, &asked).await {
             Ok(activated) => Ok(activated),
             Err(no) => Err(self.no(&asked, no).await),
         }
@@ -118,7 +127,7 @@ impl Service {
 
     async fn begin(
         self: &Rc<Self>,
-        owner: u64,
+        (owner, proxy_log): (u64, LogId),
         out: &mpsc::Sender<Out>,
         asked: &Asked,
     ) -> Result<Activated, NotActivated> {
@@ -136,12 +145,16 @@ impl Service {
         let state = {
             let mut armory = self.armory.borrow_mut();
             armory.past.nonces.insert(session.request().nonce());
+            if let Some((log, head)) = asked.ask.proxy_head.parse() {
+                armory.past.proxies.advance(log, head);
+            }
             let active = Active {
                 max_signatures: session.remaining(),
                 session,
                 key,
                 owner,
                 out: out.clone(),
+                proxy_log,
                 signatures: 0,
                 activated_at: rfc3339_seconds(wall),
                 approved_by,

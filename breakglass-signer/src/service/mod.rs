@@ -5,6 +5,7 @@ mod activate;
 mod destroy;
 mod end;
 mod open_once;
+mod proxies;
 mod refusals;
 mod sign;
 mod tick;
@@ -26,6 +27,7 @@ use signing_core::breakglass::wire::{
     EmergencyKey as KeyAnswer, Extend, Extends, JournalHead, JournalRecord, KeyState, Reason,
     Refused, SessionState, State,
 };
+use signing_core::journal::AuditKeys;
 use signing_core::tree::LogId;
 use signing_core::{Moment, Signer};
 use time::OffsetDateTime;
@@ -40,6 +42,7 @@ use crate::materials::{Held, Materials};
 use crate::past::Past;
 use crate::store::{Seal, Store, Stored};
 use crate::unlock::Unlock;
+use proxies::RefusedLog;
 use refusals::Refusals;
 
 pub use destroy::Via;
@@ -67,6 +70,10 @@ pub struct Service {
     /// The latest time that is recorded, or that the clock has shown.
     latest: Cell<OffsetDateTime>,
     seal: RefCell<Option<Seal>>,
+    /// The keys that sign the proxies' journals.
+    audit_keys: AuditKeys,
+    /// The proxy that is refused for its log.
+    refused_proxy: RefCell<Option<RefusedLog>>,
     instance: String,
     armory: RefCell<Armory>,
     /// Held by the activation that is under way: one after the other, and the first wins.
@@ -111,6 +118,8 @@ struct Active {
     /// The connection that activated it, which alone may use it.
     owner: u64,
     out: mpsc::Sender<Out>,
+    /// The log of the proxy that it was activated for.
+    proxy_log: LogId,
     signatures: u64,
     max_signatures: u64,
     activated_at: String,
@@ -145,6 +154,8 @@ impl Service {
             asked: Bucket::default(),
         };
         Rc::new(Self {
+            audit_keys: AuditKeys::of_registry(&materials.registry),
+            refused_proxy: RefCell::default(),
             materials,
             journal,
             log,
@@ -202,6 +213,7 @@ impl Service {
             hardware_required: config.rules.hardware_required,
             development: config.development,
             sealed: self.seal.borrow().as_ref().map(|seal| seal.detail.clone()),
+            refused_proxy: self.refused_proxy(),
             cannot_arm: self.cannot_arm(&armory, wall),
         }
     }
@@ -221,6 +233,7 @@ impl Service {
         let sealed = self.seal.borrow();
         let mut found: Vec<_> =
             sealed.iter().map(|seal| format!("it is sealed: {}", seal.detail)).collect();
+        found.extend(self.refused_proxy.borrow().as_ref().map(RefusedLog::sentence));
         found.extend(arming::look(&self.materials, &armory.past, wall).mistakes);
         found.extend(activation::clock(wall, self.latest.get()).err().map(|no| no.sentence));
         let said = found.iter().take(SENTENCES_MAX).map(|why| one_line(why, SENTENCE_MAX_BYTES));

@@ -9,6 +9,7 @@ use signing_core::breakglass::Ask;
 use signing_core::breakglass::wire::{JUSTIFICATION_MAX_BYTES, Reason, Refused, Sign};
 use signing_core::journal::{ACTOR, EmergencySigned, Record};
 use signing_core::key::names_of;
+use signing_core::tree::LogId;
 use signing_core::{Algorithm, Caller, Kid};
 
 use super::{Armory, Service, refused};
@@ -40,9 +41,17 @@ impl Service {
     pub fn sign(&self, owner: u64, ask: &Sign) -> Result<Unreleased, Refused> {
         let mut armory = self.armory.borrow_mut();
         let signed = self.signed(&mut armory, owner, ask);
-        if let Err(no) = &signed {
-            let Armory { active, refusals, .. } = &mut *armory;
-            refusals.count(active.as_ref().map(|active| &active.session), ask, no);
+        match &signed {
+            // Its record is in the journal, and so is known at the next start too.
+            Ok(_) => {
+                if let Some((log, head)) = ask.proxy_head.parse() {
+                    armory.past.proxies.advance(log, head);
+                }
+            }
+            Err(no) => {
+                let Armory { active, refusals, .. } = &mut *armory;
+                refusals.count(active.as_ref().map(|active| &active.session), ask, no);
+            }
         }
         signed
     }
@@ -54,7 +63,8 @@ impl Service {
             let why = "no session is in force on this connection; activate one".to_owned();
             return Err(no(Reason::NoSession, why));
         };
-        let (caller, replaces) = read(ask).map_err(|why| no(Reason::Invalid, why))?;
+        let (caller, replaces) =
+            read(ask, active.proxy_log).map_err(|why| no(Reason::Invalid, why))?;
         let registered = active.key.registered();
         let algorithm = Algorithm::parse(&ask.algorithm)
             .filter(|algorithm| registered.signs_with(*algorithm).is_ok())
@@ -121,7 +131,7 @@ impl Service {
 }
 
 /// What the proxy says of a request, read again.
-fn read(ask: &Sign) -> Result<(Caller, Kid), String> {
+fn read(ask: &Sign, proxy_log: LogId) -> Result<(Caller, Kid), String> {
     let is_line = |text: &str, most: usize| text.len() <= most && !text.chars().any(|c| c == '\0');
     let caller = Caller::parse(&ask.caller).map_err(|error| error.to_string())?;
     let replaces = Kid::parse(&ask.signer_kid).map_err(|error| error.to_string())?;
@@ -133,8 +143,8 @@ fn read(ask: &Sign) -> Result<(Caller, Kid), String> {
     {
         return Err(format!("justification has to have at most {JUSTIFICATION_MAX_BYTES} bytes"));
     }
-    if ask.proxy_head.parse().is_none() {
-        return Err("proxy_head is no head of a journal".to_owned());
+    if ask.proxy_head.parse().is_none_or(|(log, _)| log != proxy_log) {
+        return Err("proxy_head is no head of the log that the proxy showed".to_owned());
     }
     Ok((caller, replaces))
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use audit::{Clock, Identity, Journal, OpenError, Opened, WriterKeys};
+use audit::{
+    Clock, FillError, Identity, Journal, Observer, OpenError, Opened, TreeFile, WriterKeys,
+};
 use host::clock::{now, wall_now};
 use signing_core::journal::AuditKeys;
 use signing_core::{Kid, Registry};
@@ -69,9 +71,15 @@ impl OnDisk {
             in_force: &state.in_force,
         };
         let clock = Clock { now, wall: wall_now };
-        let observer = Box::new(JournalObserver::new(Arc::clone(metrics), events.clone()));
+        let observer = JournalObserver::new(Arc::clone(metrics), events.clone());
+        let tree = tree(config, &opened)?;
+        let observer: Box<dyn Observer> = match &tree {
+            Some(tree) => Box::new((observer, tree.observer())),
+            None => Box::new(observer),
+        };
         let journal = opened.start(&identity, config.audit.segment_bytes, clock, observer)?;
-        let heads = Heads::new(journal.clone(), registered, state.in_force.signer_logs.clone());
+        let known = state.in_force.signer_logs.clone();
+        let heads = Heads::new(journal.clone(), tree, registered, known);
         Ok((journal, heads, (store, state)))
     }
 }
@@ -97,6 +105,16 @@ fn open_journal(
         None => tracing::info!(target: "audit", %log, seq, open_intents, "journal"),
     }
     Ok((kid, opened))
+}
+
+/// The nodes of the journal's tree, where there is an emergency signer to show them to.
+fn tree(config: &Config, opened: &Opened) -> Result<Option<TreeFile>, StartError> {
+    if config.breakglass.signer_socket.is_none() {
+        return Ok(None);
+    }
+    let tree = TreeFile::open(&config.state_dir).map_err(FillError::from)?;
+    tree.fill(&config.audit.dir, opened.head().size)?;
+    Ok(Some(tree))
 }
 
 /// When this machine last wrote one of the journal's files; None if that cannot be told.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use audit::{NotLetIn, OpenError};
+use audit::{FillError, NotLetIn, OpenError};
 
 use crate::admin::SocketError;
 use crate::monitor::StoreError;
@@ -30,6 +30,9 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error("audit.dir {0}")]
     Journal(OpenError),
+    /// What shows the emergency signer that the journal goes on cannot be kept.
+    #[error(transparent)]
+    Tree(#[from] FillError),
     /// The journal's readers cannot be let in.
     #[error(transparent)]
     Readers(#[from] NotLetIn),

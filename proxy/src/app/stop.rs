@@ -73,7 +73,7 @@ impl App {
 
     /// After the last release: records the stop, and stores how far the journal has come.
     fn end_the_journal(&self, reason: &str) {
-        let Handles { journal, monitor, .. } = &self.handles;
+        let Handles { journal, monitor, emergency, .. } = &self.handles;
         self.recorder.record();
         if let Err(trouble) = journal.stop(reason) {
             tracing::error!(target: "audit", %trouble, "the stop is not recorded");
@@ -82,6 +82,11 @@ impl App {
             // Nothing is lost if it is not: the journal is only watched less closely, and a
             // restart reads what the disk holds, sealed or not.
             let _ = tokio::time::timeout(WITNESS_MAX, monitor.store_witness()).await;
+            // What is not written of this is made of the journal again.
+            if let Some(heads) = emergency.heads().cloned() {
+                let kept = tokio::task::spawn_blocking(move || heads.keep());
+                let _ = tokio::time::timeout(WITNESS_MAX, kept).await;
+            }
         };
         self.data.block_on(stored);
     }

@@ -3,20 +3,24 @@
 //! journal, so that a restart forgets nothing; dying before a record of it is on disk leaves what was known
 //! before, which is still a beginning of the signer's log.
 
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use audit::Journal;
+use audit::{Journal, TreeFile};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::admin::breakglass::RefusedSigner;
-use signing_core::breakglass::wire::{self, Extends, Shown};
+use signing_core::breakglass::wire::{self, Extends, JournalHead, Show, Shown};
 use signing_core::breakglass::{ProxyReason, Refused};
 use signing_core::journal::{
-    AuditKeys, Head, How, KeyId, Record, SignerLog, SignerLogRecord, SignerLogs,
+    AuditKeys, Head, How, KeyId, PeerLog, PeerLogs, Record, SignerLogRecord,
 };
 use signing_core::tree::LogId;
 
+/// After so many records the signer is shown again that this log goes on, so that less has to be kept for it.
+const SHOWN_AGAIN_AFTER: u64 = 1 << 20;
 /// Who records what no operator asked for.
 const OURSELVES: &str = "this proxy";
 
@@ -27,13 +31,17 @@ pub struct Heads(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     journal: Journal,
+    /// What shows the signer that this log goes on.
+    tree: Option<TreeFile>,
+    /// How many records of it the signer is known to know.
+    known_there: AtomicU64,
     keys: AuditKeys,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    known: SignerLogs,
+    known: PeerLogs,
     /// The newest that is known is not in the journal yet.
     is_unrecorded: bool,
     refused: Option<RefusedLog>,
@@ -43,9 +51,9 @@ struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedLog {
     /// What it showed, signed by its audit key.
-    pub shown: SignerLog,
+    pub shown: PeerLog,
     /// What was known, of this log or what comes nearest to it.
-    pub known: Option<SignerLog>,
+    pub known: Option<PeerLog>,
     /// Why it is refused.
     pub why: String,
 }
@@ -84,9 +92,10 @@ impl Peer {
 impl Heads {
     /// What `known`, out of the journal, says; checkpoints are signed by one of `keys`.
     #[must_use]
-    pub fn new(journal: Journal, keys: AuditKeys, known: SignerLogs) -> Self {
+    pub fn new(journal: Journal, tree: Option<TreeFile>, keys: AuditKeys, known: PeerLogs) -> Self {
         let state = State { known, is_unrecorded: false, refused: None };
-        Self(Arc::new(Shared { journal, keys, state: Mutex::new(state) }))
+        let known_there = AtomicU64::new(0);
+        Self(Arc::new(Shared { journal, tree, known_there, keys, state: Mutex::new(state) }))
     }
 
     /// From which size on a signer of that log has to show that it goes on.
@@ -116,7 +125,7 @@ impl Heads {
             return Err("the checkpoint that it shows is of another log than it names".to_owned());
         }
         let head = Head::of(&newest);
-        let shown = SignerLog { instance: peer.instance.clone(), log: newest.log, head };
+        let shown = PeerLog { instance: peer.instance.clone(), log: newest.log, head };
         let mut state = self.lock();
         if state.known.of_log(newest.log).map_or(0, |known| known.head.size) != asked {
             return Ok(None);
@@ -140,8 +149,39 @@ impl Heads {
         }
     }
 
+    /// Which log this proxy writes.
+    pub(super) fn log(&self) -> LogId {
+        self.0.journal.log()
+    }
+
+    /// Shows the signer that this log goes on from what it knows of it. It reads files.
+    pub(super) fn show(&self, known: Option<&JournalHead>) -> Show {
+        let newest = self.0.journal.checkpoint();
+        let size = known.map_or(0, |known| known.size);
+        let tree = self.0.tree.as_ref();
+        let path = tree.and_then(|tree| tree.prove(size, newest.checkpoint().size));
+        Show::new(0, size, &newest, path.as_deref())
+    }
+
+    /// Hears how far the signer knows this log to go; whether that is so long ago that it is to be shown again.
+    pub(super) fn knows(&self, known: Option<&JournalHead>) -> bool {
+        let size = known.map_or(0, |known| known.size);
+        self.0.known_there.store(size, Ordering::Relaxed);
+        known.is_some() && self.0.journal.head().size.saturating_sub(size) >= SHOWN_AGAIN_AFTER
+    }
+
+    /// Writes what waits of the tree, and lets go of what nobody asks for any more. It waits for the disk.
+    ///
+    /// # Errors
+    /// If it cannot be written; it waits on then.
+    pub fn keep(&self) -> io::Result<()> {
+        let Some(tree) = &self.0.tree else { return Ok(()) };
+        tree.flush()?;
+        tree.forget(self.0.known_there.load(Ordering::Relaxed))
+    }
+
     /// Knows more from now on, and notes it.
-    fn learn(&self, state: &mut State, shown: SignerLog, how: How) {
+    fn learn(&self, state: &mut State, shown: PeerLog, how: How) {
         let known = state.known.of_log(shown.log).cloned();
         let is_new = known.as_ref() != Some(&shown);
         if !is_new && !state.is_unrecorded {
@@ -204,7 +244,7 @@ impl RefusedLog {
         RefusedSigner {
             instance: self.shown.instance.clone(),
             head: self.shown.to_text(),
-            known: self.known.as_ref().map(SignerLog::to_text),
+            known: self.known.as_ref().map(PeerLog::to_text),
             why: self.why.clone(),
         }
     }
@@ -219,11 +259,11 @@ struct LogRecord {
 }
 
 impl LogRecord {
-    fn new(shown: &SignerLog, known: Option<SignerLog>, how: How) -> Self {
+    fn new(shown: &PeerLog, known: Option<PeerLog>, how: How) -> Self {
         Self {
             instance: shown.instance.clone(),
             head: shown.to_text(),
-            known: known.as_ref().map(SignerLog::to_text),
+            known: known.as_ref().map(PeerLog::to_text),
             how,
         }
     }

@@ -18,6 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often the signer is asked how it is.
 const REFRESH_EVERY: Duration = Duration::from_secs(5);
 
+/// How often the nodes of the tree are written.
+const KEPT_EVERY: Duration = Duration::from_secs(1);
 /// How often it may not say how it is before it counts as gone.
 const SILENCES_MAX: u32 = 4;
 
@@ -27,6 +29,7 @@ pub async fn keep(breakglass: Arc<Breakglass>, mut notices: mpsc::Receiver<Notic
     tokio::select! {
         () = watch(&breakglass) => {}
         () = hear(&breakglass, &mut notices) => {}
+        () = keep_tree(&breakglass) => {}
     }
 }
 
@@ -77,6 +80,28 @@ async fn watch(breakglass: &Breakglass) {
             let over = breakglass.over(ProxyEnd::SignerGone, why, "this proxy");
             breakglass.over_here(armed.session.clone(), over).await;
         }
+    }
+}
+
+/// Keeps what shows the signer that this proxy's log goes on. While its disk does not answer nothing is
+/// shown, and so no new connection is believed.
+async fn keep_tree(breakglass: &Breakglass) {
+    let Some(heads) = breakglass.emergency.heads() else { return std::future::pending().await };
+    let mut every = tokio::time::interval(KEPT_EVERY);
+    let mut said = String::new();
+    loop {
+        every.tick().await;
+        let heads = heads.clone();
+        let kept = tokio::task::spawn_blocking(move || heads.keep()).await;
+        let why = match kept {
+            Ok(Ok(())) => String::new(),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        if why != said && !why.is_empty() {
+            tracing::error!(target: "breakglass", why, "state.dir: the nodes of the journal's tree cannot be kept");
+        }
+        said = why;
     }
 }
 

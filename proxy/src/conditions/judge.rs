@@ -68,8 +68,7 @@ pub(super) fn client_authorities(authorities: &[Dated], now: OffsetDateTime) -> 
     let level = if admit_nobody == authorities.len() { Level::Failed } else { Level::Degraded };
     let told = wrong.into_iter().map(|(what, counts)| {
         let consequence = if counts { "" } else { ": its clients are refused" };
-        let detail =
-            format!("{what}{consequence}; put its successor into the file. {READS}");
+        let detail = format!("{what}{consequence}; put its successor into the file. {READS}");
         (level, detail)
     });
     Verdict::of(Component::ClientAuthorities, told.collect())

@@ -101,8 +101,9 @@ pub(crate) fn words(outline: &Outline) -> String {
         "activation" | "breakglass_ended" => {
             format!("{} {} by {}: {}", text("session"), text("reason"), text("by"), text("detail"))
         }
-        "signer_log" => {
-            let log = text("signer_head");
+        "signer_log" | "proxy_log" => {
+            let log =
+                text(if outline.r#type == "signer_log" { "signer_head" } else { "proxy_head" });
             format!(
                 "{} by {}: {log}, after {} {}",
                 text("how"),

@@ -91,6 +91,7 @@ fn signer() -> State {
         audit_kid: "audit".to_owned(),
         head: JournalHead { log: "0".repeat(32), size: 1, root: "0".repeat(64) },
         sealed: None,
+        refused_proxy: None,
         session: None,
         keys: vec![key("e", "1", KeyState::Sealed), key("old", "2", KeyState::Destroyed)],
         unlocked: false,

@@ -43,7 +43,7 @@ impl Flags {
     pub(crate) fn socket(&self, before: &Socket) -> Socket {
         let before = self.socket.or(before);
         let of_verb = match &self.verb {
-            Verb::Show(_) | Verb::Approve(_) | Verb::Unlock(_) => None,
+            Verb::Show(_) | Verb::Approve(_) | Verb::Unlock(_) | Verb::AcceptProxy { .. } => None,
             Verb::Status { operator_socket, socket }
             | Verb::End { operator_socket, socket, .. } => {
                 operator_socket.is_none().then_some(socket)
@@ -162,6 +162,25 @@ enum Verb {
         #[command(flatten)]
         socket: Socket,
     },
+    /// Have the emergency signer accept the proxy that it refuses since the proxy's log does not go on from the one
+    /// that the signer knows: its journal was created anew, or lost its newest records. Look first: it may also
+    /// have been put back on purpose, so that signatures are in no journal.
+    #[command(
+        after_help = "Example: signctl breakglass status --operator-socket /run/breakglass-signer/operator.sock     # why it is refused\n         signctl breakglass accept-proxy --reason \"INC-9: its disk was replaced\""
+    )]
+    AcceptProxy {
+        /// What was found, in one line; recorded with both heads.
+        #[arg(long)]
+        reason: String,
+        /// The emergency signer's own socket.
+        #[arg(
+            long,
+            value_name = "PATH",
+            env = "SIGNCTL_OPERATOR_SOCKET",
+            default_value = "/run/breakglass-signer/operator.sock"
+        )]
+        operator_socket: PathBuf,
+    },
     /// Destroy an emergency key that a session used: its file is overwritten and removed. With
     /// --signers it is revoked in the registry first, for good: that is what verifiers look at. Refused
     /// before anything is changed if it is no emergency key, the signer does not hold it, a session
@@ -219,6 +238,11 @@ pub(crate) fn run(
             let body = AcceptSigner { reason: reason.clone() };
             (client::post(socket, path::ACCEPT_SIGNER, &body)?, |reply| {
                 Ok(words::accepted(&reply.read()?))
+            })
+        }
+        Verb::AcceptProxy { reason, operator_socket } => {
+            (operator::accept_proxy(operator_socket, reason)?, |reply| {
+                Ok(words::proxy_accepted(&reply.read()?))
             })
         }
         Verb::Destroy(flags) => {

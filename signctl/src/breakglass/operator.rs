@@ -12,7 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use signing_core::admin::breakglass::{
-    Destroy, Destroyed, End, Ended, NotDone, SignerUnsealed, What,
+    Destroy, Destroyed, End, Ended, NotDone, ProxyAccepted, SignerUnsealed, What,
 };
 use signing_core::breakglass::wire::operator::{Ask, NO_PASSPHRASE, Unlocked};
 use signing_core::breakglass::wire::{self, Answer, Refused, SessionState, State, Stated};
@@ -118,6 +118,20 @@ pub(super) fn unseal(socket: &Path, reason: &str) -> anyhow::Result<Reply> {
         Answer::Unsealed(wire::Unsealed { sealed_for, record, .. }) => {
             let signer_record = record.to_text();
             Reply::of(OK, &SignerUnsealed { unsealed: true, sealed_for, signer_record })
+        }
+        other => unexpected(other),
+    }
+}
+
+/// Has the signer accept the proxy that it refuses for its log.
+pub(super) fn accept_proxy(socket: &Path, reason: &str) -> anyhow::Result<Reply> {
+    match ask(socket, &Ask::AcceptProxy { reason: reason.to_owned() })? {
+        Answer::AcceptedProxy(wire::AcceptedProxy { proxy, record, .. }) => {
+            let wire::RefusedProxy { instance, head, known, why } = proxy;
+            let signer_record = record.to_text();
+            let accepted =
+                ProxyAccepted { accepted: true, instance, head, known, why, signer_record };
+            Reply::of(OK, &accepted)
         }
         other => unexpected(other),
     }

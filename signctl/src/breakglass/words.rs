@@ -2,7 +2,8 @@
 
 use signing_core::admin::FreezeInForce;
 use signing_core::admin::breakglass::{
-    Accepted, Activated, Breakglass, Destroyed, Ended, RefusedSigner, Session, SignerUnsealed,
+    Accepted, Activated, Breakglass, Destroyed, Ended, ProxyAccepted, RefusedSigner, Session,
+    SignerUnsealed,
 };
 use signing_core::breakglass::wire::{EmergencyKey, SessionState, State};
 
@@ -29,6 +30,14 @@ pub(super) fn accepted(Accepted { instance, head, known, .. }: &Accepted) -> Sai
     Said::done(format!(
         "accepted: the emergency signer {instance} with the log {head}\nknown before: {}\nthe proxy connects \
          to it by itself",
+        known.as_deref().unwrap_or("-")
+    ))
+}
+
+/// A proxy that its signer accepts.
+pub(super) fn proxy_accepted(ProxyAccepted { instance, head, known, .. }: &ProxyAccepted) -> Said {
+    Said::done(format!(
+        "accepted: the proxy {instance} with the log {head}\nknown before: {}\nthe proxy connects by itself",
         known.as_deref().unwrap_or("-")
     ))
 }

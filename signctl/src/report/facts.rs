@@ -165,6 +165,7 @@ const fn is_event(kind: Kind) -> bool {
         | Kind::IncidentItem
         | Kind::IncidentEnded
         | Kind::SignerLog
+        | Kind::ProxyLog
         | Kind::FleetFreeze
         | Kind::FleetUnfreeze
         | Kind::FleetLink => true,

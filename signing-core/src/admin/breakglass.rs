@@ -104,6 +104,24 @@ pub struct Accepted {
     pub why: String,
 }
 
+/// The proxy that its emergency signer refused for its log is accepted there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProxyAccepted {
+    /// True.
+    pub accepted: bool,
+    /// Which one: the SHA-256 of its audit key, in hex.
+    pub instance: String,
+    /// What it showed of its log, `log:size:root`: this goes on from now on.
+    pub head: String,
+    /// What was known before, `log:size:root`, if anything was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<String>,
+    /// Why it was refused.
+    pub why: String,
+    /// The signer's record of it, `log:seq:leaf`.
+    pub signer_record: String,
+}
+
 /// The emergency signer that is refused for its log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedSigner {

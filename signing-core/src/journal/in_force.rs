@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::clip;
+use super::peer_logs::{KnownLog, PeerLogs};
 use super::record::{Kind, Outline};
-use super::signer_logs::{KnownLog, SignerLogs};
 use crate::incident::{ASKED, IncidentId};
 use crate::{FreezeId, Kid};
 
@@ -32,7 +32,7 @@ pub struct InForce {
     /// The seals, by signer.
     pub seals: BTreeMap<Kid, SealedFor>,
     /// The logs of emergency signers.
-    pub signer_logs: SignerLogs,
+    pub signer_logs: PeerLogs,
 }
 
 /// A freeze.
@@ -282,7 +282,7 @@ impl InForce {
             Some(incident) => Some(OpenIncident::deserialize(incident).ok()?),
             None => None,
         };
-        let (seals, signer_logs) = (seals.collect::<Option<_>>()?, SignerLogs::told(outline)?);
+        let (seals, signer_logs) = (seals.collect::<Option<_>>()?, PeerLogs::told(outline)?);
         Some(Self { freeze, fleet: fleet.collect(), incident, seals, signer_logs })
     }
 }

@@ -15,8 +15,8 @@ mod header;
 mod in_force;
 mod key_id;
 mod keys;
+mod peer_logs;
 mod record;
-mod signer_logs;
 
 pub use clip::clip;
 pub use clock::clock_behind;
@@ -30,13 +30,13 @@ pub use header::{HEADER_BYTES, Header, HeaderError};
 pub use in_force::{FleetFrozen, Frozen, InForce, OpenIncident, Seal, SealedFor, Told};
 pub use key_id::KeyId;
 pub use keys::{AuditKeys, SignedBy};
+pub use peer_logs::{How, KnownLog, NotBelieved, PeerLog, PeerLogs};
 pub use record::{
     ACTOR, Activation, Approved, BatchLeaf, BreakglassEnded, Claimed, CopyDestroyed,
     DestructionOverdue, Drill, EarlierAttempt, EmergencyRefusals, EmergencySigned, Failed,
     FleetFreeze, FleetLink, FleetUnfreeze, Freeze, Gate, IncidentBegun, IncidentCaptured,
     IncidentEnded, IncidentItem, Init, Intent, KeyDestroyed, Kind, Outline, ProbeCall, Probes,
-    Record, Refusals, Refused, Rehearsal, Reload, Segment, SessionActivated, SessionEnded,
-    SessionRefused, Signed, SignerLogRecord, Start, Stop, TimingUs, Unfreeze, Unlock, Unseal,
-    Withheld, instant,
+    ProxyLogRecord, Record, Refusals, Refused, Rehearsal, Reload, Segment, SessionActivated,
+    SessionEnded, SessionRefused, Signed, SignerLogRecord, Start, Stop, TimingUs, Unfreeze, Unlock,
+    Unseal, Withheld, instant,
 };
-pub use signer_logs::{How, KnownLog, NotBelieved, SignerLog, SignerLogs};

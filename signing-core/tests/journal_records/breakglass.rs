@@ -2,8 +2,8 @@
 
 use signing_core::journal::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, CopyDestroyed, DestructionOverdue,
-    EmergencyRefusals, EmergencySigned, KeyDestroyed, Record, Refused, SessionActivated,
-    SessionEnded, SessionRefused, SignerLogRecord, Unlock,
+    EmergencyRefusals, EmergencySigned, KeyDestroyed, ProxyLogRecord, Record, Refused,
+    SessionActivated, SessionEnded, SessionRefused, SignerLogRecord, Unlock,
 };
 
 use super::FREEZE;
@@ -210,6 +210,17 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 signer_instance: "04",
             }),
             r#"{"by":"uid 0","how":"accepted","known":"l:2:r","reason":"restored","signer_head":"l:3:r","signer_instance":"04"}"#,
+        ),
+        (
+            Record::ProxyLog(ProxyLogRecord {
+                by,
+                how: "accepted",
+                known: Some("l:2:r"),
+                proxy_head: "l:3:r",
+                proxy_instance: "04",
+                reason: Some("restored"),
+            }),
+            r#"{"by":"uid 0","how":"accepted","known":"l:2:r","proxy_head":"l:3:r","proxy_instance":"04","reason":"restored"}"#,
         ),
     ];
     let whole = |data: &'static str| -> &'static str { data.replace("APPROVED", APPROVED).leak() };

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -108,10 +110,27 @@ pub fn activation(bytes: &[u8], approvals: &[Vec<u8>], request: &Value) -> Value
     }})
 }
 
-/// Some head of some proxy's journal.
+/// The head of the journal of the proxy that this client is.
 #[must_use]
 pub fn proxy_head() -> Value {
     json!({"log": "0".repeat(32), "size": 7, "root": "a".repeat(64)})
+}
+
+/// The checkpoint of that head, signed by the audit key in `file`.
+#[must_use]
+pub fn checkpoint(file: &Path) -> String {
+    let pem = std::fs::read_to_string(file).unwrap();
+    let der: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let der = STANDARD.decode(der).unwrap();
+    let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).unwrap();
+    let head = proxy_head();
+    let origin = format!("signing-journal/{}", head["log"].as_str().unwrap());
+    let root = STANDARD.encode(hex::decode(head["root"].as_str().unwrap()).unwrap());
+    let text = format!("{origin}\n{}\n{root}\n", head["size"]);
+    // c2sp.org/signed-note: the key's id is made of its name, its kind and its bytes.
+    let id = [origin.as_bytes(), b"\n\x01", key.public_key().as_ref()].concat();
+    let signed = [&digest(&SHA256, &id).as_ref()[..4], key.sign(text.as_bytes()).as_ref()].concat();
+    format!("{text}\n\u{2014} {origin} {}\n", STANDARD.encode(signed))
 }
 
 /// Base64 of 16 random bytes.

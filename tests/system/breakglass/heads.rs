@@ -1,11 +1,12 @@
 //! A signer whose log does not go on from the one that the proxy knows: it was put back to an older
 //! state, however far it went since, or is another one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use system_tests::breakglass::{Signer, SignerBuilder};
 use system_tests::journal::Tail;
+use system_tests::programs::ours;
 use system_tests::{Proxy, eventually, journal};
 
 use super::{KID, Site, activate, activated, connected, end, metric_is, records, refused, status};
@@ -20,19 +21,27 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Keeps what a signer that is stopped has on its disk.
-fn keep(signer: &SignerBuilder<'_>, name: &str) {
+/// Keeps what a process that is stopped has on its disk.
+pub(super) fn keep_parts(at: impl Fn(&str) -> PathBuf, name: &str) {
     for part in ["state", "journal"] {
-        copy(&signer.path(part), &signer.path(&format!("{name}-{part}")));
+        copy(&at(part), &at(&format!("{name}-{part}")));
     }
 }
 
 /// Puts it back.
-fn put_back(signer: &SignerBuilder<'_>, name: &str) {
+pub(super) fn put_parts_back(at: impl Fn(&str) -> PathBuf, name: &str) {
     for part in ["state", "journal"] {
-        std::fs::remove_dir_all(signer.path(part)).unwrap();
-        copy(&signer.path(&format!("{name}-{part}")), &signer.path(part));
+        std::fs::remove_dir_all(at(part)).unwrap();
+        copy(&at(&format!("{name}-{part}")), &at(part));
     }
+}
+
+fn keep(signer: &SignerBuilder<'_>, name: &str) {
+    keep_parts(|part| signer.path(part), name);
+}
+
+fn put_back(signer: &SignerBuilder<'_>, name: &str) {
+    put_parts_back(|part| signer.path(part), name);
 }
 
 /// How many records its journal has.
@@ -178,7 +187,7 @@ async fn i7_a_signer_made_anew_or_another_instance_is_refused_and_the_first_is_r
     let _ = std::fs::remove_file(&socket);
     std::os::unix::fs::symlink(other.socket(), &socket).unwrap();
     let said = refused_signer(&proxy).await;
-    assert!(said["why"].as_str().unwrap().contains("not one that this proxy knows"), "{said}");
+    assert!(said["why"].as_str().unwrap().contains("not one that is known here"), "{said}");
     assert_eq!(said["instance"], json!(other.instance));
     std::fs::remove_file(&socket).unwrap();
 
@@ -194,7 +203,7 @@ async fn i7_a_signer_made_anew_or_another_instance_is_refused_and_the_first_is_r
     }
     let signer = builder.clone().start().await;
     let said = refused_signer(&proxy).await;
-    assert!(said["why"].as_str().unwrap().contains("not one that this proxy knows"), "{said}");
+    assert!(said["why"].as_str().unwrap().contains("not one that is known here"), "{said}");
     let accepted =
         proxy.admin("POST", "/v1/breakglass/accept-signer", json!({"reason": "new disk"})).await;
     assert_eq!(accepted.status, 200, "{}", accepted.text);
@@ -213,6 +222,13 @@ async fn i7_a_log_is_shown_to_go_on_from_a_record_that_was_moved_away() {
     connected(&proxy).await;
     // What it knows is in the first segment.
     proxy.stop().await;
+    // Another proxy than the one that the signer knows has to be accepted first.
+    let (mut wire, known) = signer.greet().await;
+    let no = wire.ask(signer.shows(&known)).await;
+    assert_eq!(no["refused"]["reason"], "log_refused", "{no}");
+    let mut accept = std::process::Command::new(ours("signctl"));
+    accept.args(["breakglass", "accept-proxy", "--reason", "a second proxy", "--operator-socket"]);
+    assert!(accept.arg(signer.operator_socket()).status().unwrap().success());
     let mut wire = signer.connect().await;
     let mut request = signer.request();
     request["max_signatures"] = json!(10_000);

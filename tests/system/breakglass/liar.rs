@@ -99,7 +99,7 @@ async fn tell(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lies: Arc<Mutex<L
                 Lie::OtherAuditKey => {
                     welcome["state"]["audit_public_key"] = json!(STANDARD.encode([7; 44]));
                 }
-                Lie::OtherVersion => welcome["version"] = json!(2),
+                Lie::OtherVersion => welcome["version"] = json!(3),
                 Lie::OtherInstance => welcome["state"]["instance"] = json!("5a".repeat(32)),
                 _ => {}
             }

@@ -12,6 +12,7 @@ mod liar;
 mod look;
 mod operator;
 mod preflight;
+mod proxy_heads;
 mod receipts;
 mod register;
 mod report;

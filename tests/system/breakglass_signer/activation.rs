@@ -238,9 +238,12 @@ async fn i5_an_approvers_file_that_changed_refuses_until_a_restart() {
 async fn what_is_no_hello_or_no_message_ends_the_connection() {
     let site = Site::new();
     let signer = site.signer().start().await;
+    let log = "0".repeat(32);
     for (first, expected) in [
-        (json!({"hello": {"id": 1, "version": 2, "deployment": "test"}}), "mismatch"),
-        (json!({"hello": {"id": 1, "version": 1, "deployment": "other"}}), "mismatch"),
+        (json!({"hello": {"id": 1, "version": 1, "deployment": "test"}}), "mismatch"),
+        (json!({"hello": {"id": 1, "version": 3, "deployment": "test", "log": log}}), "mismatch"),
+        (json!({"hello": {"id": 1, "version": 2, "deployment": "other", "log": log}}), "mismatch"),
+        (json!({"hello": {"id": 1, "version": 2, "deployment": "test", "log": "x"}}), "invalid"),
         (sign("s", KID, b"x"), "invalid"),
     ] {
         let mut wire = Wire::connect(&signer.socket()).await;

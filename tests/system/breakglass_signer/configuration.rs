@@ -211,7 +211,7 @@ async fn i4_a_proxy_of_the_signers_own_user_is_refused_but_under_development() {
     let site = Site::new();
     let signer = site.signer().production().min_outage_s(300).start().await;
     let mut wire = Wire::connect(&signer.socket()).await;
-    wire.send(json!({"hello": {"version": 1, "deployment": "test"}})).await;
+    wire.send(signer.hello()).await;
     assert!(wire.next().await.is_none());
     signer.process.says("another user than this signer").await;
 }

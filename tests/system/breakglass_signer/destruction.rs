@@ -135,7 +135,8 @@ async fn i12_a_due_key_is_told_without_its_entry() {
     process.says("\"serving\"").await;
     process.says("put the entry back, destroy it").await;
     let mut proxy = Wire::connect(&builder.path("signer.sock")).await;
-    proxy.ask(json!({"hello": {"version": 1, "deployment": "test"}})).await;
+    let log = "0".repeat(32);
+    proxy.ask(json!({"hello": {"version": 2, "deployment": "test", "log": log}})).await;
     let status = proxy.ask(json!({"status": {}})).await;
     let keys = status["status"]["state"]["keys"].as_array().unwrap();
     let orphan = keys.iter().find(|key| key["kid"] == EMERGENCY_KID).unwrap();

@@ -312,7 +312,7 @@ async fn a_hostile_proxy_that_takes_every_place_and_floods_them_keeps_no_operato
     }
     // One more has no place.
     let mut more = Wire::connect(&signer.socket()).await;
-    more.send(json!({"hello": {"version": 1, "deployment": "test"}})).await;
+    more.send(signer.hello()).await;
     assert!(more.next().await.is_none());
     let began = Instant::now();
     let (good, held) = operator(&signer, &["status"]).await;

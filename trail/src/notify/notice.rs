@@ -220,6 +220,7 @@ pub(crate) fn of_record(of: &Of<'_>, standing: &mut Standing) -> Vec<Notice> {
         | Kind::Activation
         | Kind::BreakglassEnded
         | Kind::SignerLog
+        | Kind::ProxyLog
         | Kind::SessionRefused
         | Kind::EmergencySigned
         | Kind::EmergencyRefusals
@@ -262,6 +263,7 @@ pub(crate) const fn is_heard(kind: Kind) -> bool {
         | Kind::Probes
         | Kind::Refusals
         | Kind::SignerLog
+        | Kind::ProxyLog
         | Kind::SessionRefused
         | Kind::EmergencySigned
         | Kind::EmergencyRefusals

@@ -32,6 +32,8 @@ const PENDING_MAX: usize = 16 * 1024;
 const GREETING: u64 = 0;
 /// The id of the first look at its log.
 const FIRST_LOOK: u64 = 1;
+/// The id of the first show of this proxy's log.
+const FIRST_SHOW: u64 = 2;
 
 /// An ask on its way.
 #[derive(Debug)]
@@ -91,6 +93,7 @@ fn set_id(ask: &mut Ask, number: u64) {
     match ask {
         Ask::Hello(wire::Hello { id, .. })
         | Ask::Extend(wire::Extend { id, .. })
+        | Ask::Show(wire::Show { id, .. })
         | Ask::Activate(wire::Activate { id, .. })
         | Ask::Sign(wire::Sign { id, .. })
         | Ask::End(wire::End { id, .. })
@@ -136,13 +139,16 @@ impl Connector {
             let (half, mut writer) = stream.into_split();
             let mut reader = Frames { half, buffer: Vec::new(), taken: 0 };
             let deployment = self.settings.deployment.clone();
+            let log = self.heads.log().to_string();
             let hello =
-                Ask::Hello(wire::Hello { id: GREETING, version: wire::VERSION, deployment });
+                Ask::Hello(wire::Hello { id: GREETING, version: wire::VERSION, deployment, log });
             let mut bytes = Vec::new();
             wire::write(&hello, &mut bytes).map_err(io::Error::other)?;
             writer.write_all(&bytes).await?;
-            let mut state = match reader.next().await? {
-                Answer::Welcome(wire::Welcome { state, version: wire::VERSION, .. }) => state,
+            let (mut state, known) = match reader.next().await? {
+                Answer::Welcome(wire::Welcome { state, version: wire::VERSION, known, .. }) => {
+                    (state, known)
+                }
                 Answer::Welcome(wire::Welcome { version, .. }) => {
                     let ours = wire::VERSION;
                     return Err(io::Error::other(format!(
@@ -168,6 +174,22 @@ impl Connector {
             if let Some(head) = head.map_err(io::Error::other)? {
                 state.head = JournalHead::new(peer.log(), head);
             }
+            // It believes this proxy no more than this proxy believes it.
+            let heads = self.heads.clone();
+            let shown = tokio::task::spawn_blocking(move || heads.show(known.as_ref()));
+            let shown = Ask::Show(wire::Show { id: FIRST_SHOW, ..shown.await? });
+            bytes.clear();
+            wire::write(&shown, &mut bytes).map_err(io::Error::other)?;
+            writer.write_all(&bytes).await?;
+            match reader.next().await? {
+                Answer::Believed(_) => {}
+                Answer::Refused(wire::Refused { detail, .. }) => {
+                    return Err(io::Error::other(format!("it refuses this proxy: {detail}")));
+                }
+                _ => {
+                    return Err(io::Error::other("it does not say whether it believes this proxy"));
+                }
+            }
             let instance = &state.instance;
             tracing::info!(target: "breakglass", instance, "the emergency signer is connected");
             self.known.store(Some(Arc::new(Known::new(state, now(), connection))));
@@ -182,7 +204,7 @@ impl Connector {
     /// when what waits is dropped.
     async fn serve(&mut self, connected: Connected) -> io::Error {
         let Connected { mut reader, mut writer, peer } = connected;
-        let (mut pending, mut next_id) = (Pending::new(), FIRST_LOOK + 1);
+        let (mut pending, mut next_id) = (Pending::new(), FIRST_SHOW + 1);
         let mut out = Vec::new();
         loop {
             tokio::select! {
@@ -329,11 +351,13 @@ fn id_of(answer: &Answer) -> Option<u64> {
     match answer {
         Answer::Welcome(wire::Welcome { id, .. })
         | Answer::Extends(wire::Extends { id, .. })
+        | Answer::Believed(wire::Believed { id })
         | Answer::Activated(wire::Activated { id, .. })
         | Answer::Signed(wire::Signed { id, .. })
         | Answer::Ended(wire::Ended { id, .. })
         | Answer::Destroyed(wire::Destroyed { id, .. })
         | Answer::Unsealed(wire::Unsealed { id, .. })
+        | Answer::AcceptedProxy(wire::AcceptedProxy { id, .. })
         | Answer::Clock(wire::Clock { id, .. })
         | Answer::Opened(wire::Opened { id, .. })
         | Answer::Status(wire::Stated { id, .. })

@@ -64,9 +64,11 @@ impl EmergencyError {
             Word::RateLimited | Word::Overloaded => Reason::Overloaded,
             Word::InputRefused => Reason::InvalidRequest,
             Word::AuditUnavailable => Reason::AuditUnavailable,
-            Word::KeyFailed | Word::Invalid | Word::Mismatch | Word::Activation(_) => {
-                Reason::BreakglassSignerUnavailable
-            }
+            Word::KeyFailed
+            | Word::Invalid
+            | Word::LogRefused
+            | Word::Mismatch
+            | Word::Activation(_) => Reason::BreakglassSignerUnavailable,
         };
         let detail = match ended {
             Some(ended) => format!("the break-glass session is over: {}", ended.detail),

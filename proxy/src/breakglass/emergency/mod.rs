@@ -279,8 +279,11 @@ impl Emergency {
         let _one = client.one.lock().await;
         let before = client.known.load_full().ok_or(AskError::NotConnected)?;
         match client.ask(|id| Ask::Status(wire::Status { id }), STATUS_MAX).await? {
-            Answer::Status(wire::Stated { mut state, .. }) => {
+            Answer::Status(wire::Stated { mut state, known: known_there, .. }) => {
                 state.head = client.look().await?;
+                if client.heads.knows(known_there.as_ref()) {
+                    client.show(known_there).await?;
+                }
                 let connection = before.connection;
                 let known = Arc::new(Known::new(state, now(), connection));
                 // What another connection knows is not written over, nor that there is none.
@@ -307,6 +310,23 @@ impl Client {
         let shown = shown.parse().ok_or(AskError::Nonsense)?;
         let newest = shown.checkpoint.checkpoint();
         Ok(JournalHead::new(newest.log, Head::of(newest)))
+    }
+
+    /// Shows that this proxy's log goes on from there. That more is known by now says nothing: it is shown
+    /// again later.
+    async fn show(&self, known: Option<JournalHead>) -> Result<(), AskError> {
+        let heads = self.heads.clone();
+        let shown = tokio::task::spawn_blocking(move || heads.show(known.as_ref())).await;
+        let shown = shown.map_err(|_| AskError::Lost)?;
+        match self.ask(|id| Ask::Show(wire::Show { id, ..shown }), STATUS_MAX).await? {
+            Answer::Believed(_) => Ok(()),
+            Answer::Refused(refused) if refused.reason == wire::Reason::Invalid => Ok(()),
+            Answer::Refused(refused) => {
+                tracing::error!(target: "breakglass", why = refused.detail, "the emergency signer refuses this proxy");
+                Ok(())
+            }
+            _ => Err(AskError::Nonsense),
+        }
     }
 
     async fn ask(

@@ -13,11 +13,13 @@ use crate::FreezeId;
 pub enum Answer {
     Welcome(Welcome),
     Extends(Extends),
+    Believed(Believed),
     Activated(Activated),
     Signed(Signed),
     Ended(Ended),
     Destroyed(Destroyed),
     Unsealed(Unsealed),
+    AcceptedProxy(AcceptedProxy),
     Clock(Clock),
     Opened(Opened),
     Status(Stated),
@@ -35,6 +37,45 @@ pub struct Welcome {
     pub version: u32,
     /// All there is to know.
     pub state: State,
+    /// How far the signer knows the proxy's log to go; none: it does not know it. The proxy has to show
+    /// that its log goes on from there (`show`), before it is given a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<JournalHead>,
+}
+
+/// To `show`: the proxy's log goes on from what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Believed {
+    /// The ask's.
+    pub id: u64,
+}
+
+/// To [`super::operator::Ask::AcceptProxy`]: a proxy's log is accepted, and that is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptedProxy {
+    /// The ask's.
+    pub id: u64,
+    /// What was refused until then.
+    pub proxy: RefusedProxy,
+    /// Its record.
+    pub record: JournalRecord,
+}
+
+/// A proxy that is refused for its log: it does not go on from the one that the signer knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefusedProxy {
+    /// Whose log it is: SHA-256 of the DER of the proxy's audit public key, in hex.
+    pub instance: String,
+    /// What it showed, signed by that key: `log:size:root`.
+    pub head: String,
+    /// What was known: `log:size:root`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<String>,
+    /// Why it is refused.
+    pub why: String,
 }
 
 /// To `status`.
@@ -45,6 +86,9 @@ pub struct Stated {
     pub id: u64,
     /// All there is to know.
     pub state: State,
+    /// How far the signer knows the log of the proxy that asks to go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<JournalHead>,
 }
 
 /// The signer at one moment.
@@ -89,6 +133,9 @@ pub struct State {
     /// Why the signer is sealed: no session begins until an operator has ended that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<String>,
+    /// The proxy that is refused for its log, until another one is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_proxy: Option<RefusedProxy>,
     /// Why no session could begin here, whatever is approved: one sentence each. Empty: one could.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cannot_arm: Vec<String>,

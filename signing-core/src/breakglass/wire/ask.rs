@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Extend, JournalHead};
+use super::{Extend, JournalHead, Show};
 use crate::FreezeId;
 use crate::batch::{self, Given};
 use crate::breakglass::claim::OutageClaim;
@@ -24,6 +24,7 @@ pub const JUSTIFICATION_MAX_BYTES: usize = 2048;
 pub enum Ask {
     Hello(Hello),
     Extend(Extend),
+    Show(Show),
     Activate(Activate),
     Sign(Sign),
     End(End),
@@ -41,6 +42,9 @@ pub struct Hello {
     pub version: u32,
     /// The proxy's deployment, which has to be the signer's.
     pub deployment: String,
+    /// The log that the proxy writes: 32 hex digits. An older version named none.
+    #[serde(default)]
+    pub log: String,
 }
 
 /// Begin a session. Answered by `activated`, or `refused` with one clause.
@@ -173,6 +177,7 @@ impl Ask {
         match self {
             Self::Hello(Hello { id, .. })
             | Self::Extend(Extend { id, .. })
+            | Self::Show(Show { id, .. })
             | Self::Activate(Activate { id, .. })
             | Self::Sign(Sign { id, .. })
             | Self::End(End { id, .. })

@@ -1,6 +1,7 @@
-//! How the proxy sees that the signer's log only grew: it names the size it knows, and the signer shows
-//! that its log goes on from there. So a signer that was put back to an older state is found, however far
-//! it went since.
+//! How each side sees that the other's log only grew: it names the size it knows, and the other shows that its
+//! log goes on from there. So a process that was put back to an older state is found, however far it went
+//! since. The proxy asks the signer (`extend`, answered by `extends`); the signer names what it knows in its
+//! `welcome` and its `status`, and the proxy shows its log (`show`, answered by `believed` or `refused`).
 
 use serde::{Deserialize, Serialize};
 
@@ -26,13 +27,28 @@ pub struct Extends {
     pub id: u64,
     /// A signed note (c2sp.org/tlog-checkpoint).
     pub checkpoint: String,
-    /// The consistency proof (RFC 6962, section 2.1.2), each hash in base64. None: the signer's log is
-    /// another one, has fewer records, or its nodes from then are gone.
+    /// The consistency proof (RFC 6962, section 2.1.2), each hash in base64. None: the log is another one than
+    /// the one that is known, has fewer records, or its nodes from then are gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hashes: Option<Vec<String>>,
 }
 
-/// What such an answer shows; whether it is so is for [`crate::journal::SignerLogs::judge`] to say.
+/// My log goes on from what you know of it. Answered by `believed`, or `refused`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Show {
+    /// Repeated by the answer.
+    pub id: u64,
+    /// How many records the signer said that it knows, from which on the proof is; 0: none.
+    pub size: u64,
+    /// The newest checkpoint of which all is on disk: a signed note.
+    pub checkpoint: String,
+    /// The proof, as in [`Extends`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hashes: Option<Vec<String>>,
+}
+
+/// What either shows; whether it is so is for [`crate::journal::PeerLogs::judge`] to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// The newest checkpoint.
@@ -53,21 +69,49 @@ impl Extends {
     /// The answer with that checkpoint and proof.
     #[must_use]
     pub fn new(id: u64, checkpoint: &SignedCheckpoint, path: Option<&[TreeHash]>) -> Self {
-        let hashes = path.map(|path| path.iter().map(TreeHash::to_base64).collect());
-        Self { id, checkpoint: checkpoint.note().to_owned(), hashes }
+        Self { id, checkpoint: checkpoint.note().to_owned(), hashes: path.map(written) }
     }
 
     /// Reads it. None if it is no such answer.
     #[must_use]
     pub fn parse(&self) -> Option<Shown> {
-        let checkpoint = SignedCheckpoint::parse(&self.checkpoint).ok()?;
-        let path = match &self.hashes {
+        Shown::parse(&self.checkpoint, self.hashes.as_deref())
+    }
+}
+
+impl Show {
+    /// That checkpoint, and the proof from `size` on. Its number is set when it is sent.
+    #[must_use]
+    pub fn new(
+        id: u64,
+        size: u64,
+        checkpoint: &SignedCheckpoint,
+        path: Option<&[TreeHash]>,
+    ) -> Self {
+        Self { id, size, checkpoint: checkpoint.note().to_owned(), hashes: path.map(written) }
+    }
+
+    /// Reads it. None if it is no such message.
+    #[must_use]
+    pub fn parse(&self) -> Option<Shown> {
+        Shown::parse(&self.checkpoint, self.hashes.as_deref())
+    }
+}
+
+impl Shown {
+    fn parse(checkpoint: &str, hashes: Option<&[String]>) -> Option<Self> {
+        let checkpoint = SignedCheckpoint::parse(checkpoint).ok()?;
+        let path = match hashes {
             Some(hashes) if hashes.len() > EXTENSION_MAX => return None,
             Some(hashes) => Some(
                 hashes.iter().map(|hash| TreeHash::parse_base64(hash)).collect::<Option<_>>()?,
             ),
             None => None,
         };
-        Some(Shown { checkpoint, path })
+        Some(Self { checkpoint, path })
     }
+}
+
+fn written(path: &[TreeHash]) -> Vec<String> {
+    path.iter().map(TreeHash::to_base64).collect()
 }

@@ -10,8 +10,10 @@
 //!
 //! ```text
 //! proxy                                           signer
-//! {"hello":{"id":1,"version":1,"deployment":"payments-eu"}}
-//!                          {"welcome":{"id":1,"version":1,"state":{"instance":"9f..",...}}}
+//! {"hello":{"id":1,"version":2,"deployment":"payments-eu","log":".."}}
+//!                          {"welcome":{"id":1,"version":2,"state":{"instance":"9f..",...},"known":{"log":..,"size":7,"root":..}}}
+//! {"show":{"id":8,"size":7,"checkpoint":"signing-journal/..","hashes":[".."]}}
+//!                          {"believed":{"id":8}}
 //! {"extend":{"id":9,"log":"..","size":4}}
 //!                          {"extends":{"id":9,"checkpoint":"signing-journal/..","hashes":[".."]}}
 //! {"activate":{"id":2,"request_b64":"..","approvals_b64":["..",".."],"outages":[..],..}}
@@ -39,18 +41,19 @@ use crate::tree::{LogId, TreeHash};
 
 pub use super::claim::OutageClaim;
 pub use answer::{
-    Activated, Answer, Clock, Destroyed, EmergencyKey, Ended, KeyState, Opened, Refused,
-    SessionEnded, SessionState, Signed, State, Stated, Unsealed, Welcome,
+    AcceptedProxy, Activated, Answer, Believed, Clock, Destroyed, EmergencyKey, Ended, KeyState,
+    Opened, Refused, RefusedProxy, SessionEnded, SessionState, Signed, State, Stated, Unsealed,
+    Welcome,
 };
 pub use ask::{
     Activate, Ask, Attested, Destroy, End, Hello, Input, JUSTIFICATION_MAX_BYTES, LeafInput,
     REASON_MAX_BYTES, Sign, Status,
 };
-pub use extend::{Extend, Extends, Shown};
+pub use extend::{Extend, Extends, Show, Shown};
 pub use reason::Reason;
 
 /// The version that this program speaks.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Longest JSON of a frame.
 pub const FRAME_MAX_BYTES: usize = 64 * 1024;
 /// Bytes before it.

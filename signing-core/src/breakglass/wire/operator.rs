@@ -39,6 +39,11 @@ pub enum Ask {
         /// What was found and done, one line.
         reason: String,
     },
+    /// Accept the proxy that is refused for its log. Answered by `accepted_proxy`, or `refused`.
+    AcceptProxy {
+        /// What was found and done, one line.
+        reason: String,
+    },
     /// Destroy an emergency key that no session uses, due or not. Answered by `destroyed`, or
     /// `refused`.
     Destroy {

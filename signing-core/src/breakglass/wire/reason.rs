@@ -12,6 +12,8 @@ pub enum Reason {
     Invalid,
     /// The peer asks for another deployment, or speaks another version.
     Mismatch,
+    /// The proxy has not shown that its log goes on from the one that the signer knows.
+    LogRefused,
     /// No session is in force, or another one.
     NoSession,
     /// The session does not cover the caller, the signer or the algorithm.
@@ -40,6 +42,7 @@ impl Reason {
         match self {
             Self::Invalid => "invalid",
             Self::Mismatch => "mismatch",
+            Self::LogRefused => "log_refused",
             Self::NoSession => "no_session",
             Self::OutOfScope => "out_of_scope",
             Self::QuotaExhausted => "quota_exhausted",

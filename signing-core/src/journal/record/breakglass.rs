@@ -347,3 +347,23 @@ pub struct SignerLogRecord<'r> {
     /// Whose: SHA-256 of the DER of the signer's audit public key, in hex.
     pub signer_instance: &'r str,
 }
+
+/// The emergency signer's journal: how far a proxy's log goes. From then on that log has to go on from
+/// there.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProxyLogRecord<'r> {
+    /// Who: an operator who accepted it, or this signer.
+    pub by: &'r str,
+    /// Why it is believed: `first`, `extends` or `accepted`.
+    pub how: &'r str,
+    /// What was known before, of this log or of what it takes the place of: `log:size:root`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<&'r str>,
+    /// How far it goes, by a checkpoint of its audit key: `log:size:root`.
+    pub proxy_head: &'r str,
+    /// Whose: SHA-256 of the DER of the proxy's audit public key, in hex.
+    pub proxy_instance: &'r str,
+    /// Why an operator accepted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'r str>,
+}

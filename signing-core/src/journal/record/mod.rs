@@ -19,8 +19,8 @@ use super::frame::BODY_MAX_BYTES;
 pub use batch::BatchLeaf;
 pub use breakglass::{
     ACTOR, Activation, Approved, BreakglassEnded, Claimed, CopyDestroyed, DestructionOverdue,
-    EmergencyRefusals, EmergencySigned, KeyDestroyed, SessionActivated, SessionEnded,
-    SessionRefused, SignerLogRecord, Unlock,
+    EmergencyRefusals, EmergencySigned, KeyDestroyed, ProxyLogRecord, SessionActivated,
+    SessionEnded, SessionRefused, SignerLogRecord, Unlock,
 };
 pub use fleet::{FleetFreeze, FleetLink, FleetUnfreeze};
 pub use incident::{IncidentBegun, IncidentCaptured, IncidentEnded, IncidentItem};
@@ -98,6 +98,7 @@ kinds! {
     IncidentItem "incident_item" false "Somebody said what was done for an incident."
     IncidentEnded "incident_ended" false "An incident ended."
     SignerLog "signer_log" false "How far the emergency signer's log goes, as the proxy knows it."
+    ProxyLog "proxy_log" false "How far a proxy's log goes, as the emergency signer knows it."
     FleetFreeze "fleet_freeze" true "A freeze of the whole fleet was obeyed here."
     FleetUnfreeze "fleet_unfreeze" false "A signed statement ends freezes of the fleet here."
     FleetLink "fleet_link" false "What this member hears of its fleet changed."
@@ -116,7 +117,8 @@ impl Kind {
             | Self::EmergencySigned
             | Self::Segment
             | Self::Probes
-            | Self::SignerLog => false,
+            | Self::SignerLog
+            | Self::ProxyLog => false,
             Self::Init
             | Self::Start
             | Self::Stop
@@ -193,6 +195,7 @@ pub enum Record<'r> {
     IncidentItem(IncidentItem<'r>),
     IncidentEnded(IncidentEnded<'r>),
     SignerLog(SignerLogRecord<'r>),
+    ProxyLog(ProxyLogRecord<'r>),
     FleetFreeze(FleetFreeze<'r>),
     FleetUnfreeze(FleetUnfreeze<'r>),
     FleetLink(FleetLink<'r>),
@@ -244,6 +247,7 @@ impl Record<'_> {
             Self::IncidentItem(_) => Kind::IncidentItem,
             Self::IncidentEnded(_) => Kind::IncidentEnded,
             Self::SignerLog(_) => Kind::SignerLog,
+            Self::ProxyLog(_) => Kind::ProxyLog,
             Self::FleetFreeze(_) => Kind::FleetFreeze,
             Self::FleetUnfreeze(_) => Kind::FleetUnfreeze,
             Self::FleetLink(_) => Kind::FleetLink,
