@@ -1,6 +1,7 @@
 //! The journal: the only durable IO of records. What a record is and how a write is covered by a
 //! checkpoint stands in `signing_core::journal`; this room brings it to the disk and back.
 
+mod claims;
 pub mod compare;
 mod directory;
 mod error;
@@ -28,6 +29,7 @@ pub mod verify;
 pub mod walk;
 mod writer;
 
+pub use claims::{Claims, Known, NoKnownHead};
 pub use directory::init;
 pub use error::{OpenError, Trouble};
 pub use journal::{Appending, Clock, IntentSeq, Journal, Observer, file_system_free};

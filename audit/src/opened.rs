@@ -14,13 +14,14 @@ use signing_core::journal::{
 use signing_core::tree::{LogId, Recent, SignedCheckpoint};
 use tokio::sync::Notify;
 
+use crate::claims::{Claims, Known};
 use crate::directory::Directory;
 use crate::error::{OpenError, Trouble};
 use crate::journal::{Clock, Journal, Observer, Shared};
 use crate::key::AuditKey;
 use crate::older::Progress;
 use crate::queue::Queue;
-use crate::recovery::{self, Claim, Found};
+use crate::recovery::{self, Found};
 use crate::segment::Segment;
 use crate::stated::{Statement, stated};
 use crate::torn::Cut;
@@ -65,25 +66,25 @@ impl From<AuditKey> for WriterKeys {
 
 impl Opened {
     /// Opens the journal in `path` and reads what is there; `registered` are the keys that may
-    /// have signed its checkpoints. A torn write is cut, unless `known`, the newest head that is
-    /// known from elsewhere, says that it was on disk, or the writer itself stated so while it was idle.
+    /// have signed its checkpoints. A torn write is cut, unless one of `claims` says that it was on disk, or
+    /// the writer itself stated so while it was idle.
     ///
     /// # Errors
     /// [`OpenError`]. [`OpenError::Behind`]: it does not hold what is known: it is an older copy,
     /// or was cut short.
-    pub fn open(
+    pub fn open<'c>(
         path: &Path,
         keys: WriterKeys,
         registered: &AuditKeys,
-        known: Claim,
+        claims: impl Into<Claims<'c>>,
     ) -> Result<Self, OpenError> {
         let directory = Directory::open(path)?;
-        // What an idle writer stated is known, too, without anything from elsewhere.
+        let mut claims = claims.into();
         let stated = stated(path).map_err(OpenError::io(path))?;
-        let stated = stated.as_ref().map(SignedCheckpoint::checkpoint);
-        let stated = stated.map(|stated| (stated.log, Head::of(stated)));
-        let known = [known, stated];
-        let found = recovery::recover(&directory, registered, &known)?;
+        claims
+            .known
+            .extend(stated.as_ref().map(SignedCheckpoint::checkpoint).map(Known::of_writer));
+        let found = recovery::recover(&directory, registered, &mut claims)?;
         let WriterKeys { key, previous } = keys;
         let signs = found.custody.key();
         if found.custody.was_replaced(key.id()) {
@@ -97,7 +98,7 @@ impl Opened {
             None => None,
         };
         let opened = Self { directory, found, key, previous };
-        known.iter().flatten().try_for_each(|(log, head)| opened.holds(*log, *head))?;
+        claims.known.iter().try_for_each(|known| opened.holds(known))?;
         Ok(opened)
     }
 
@@ -138,23 +139,23 @@ impl Opened {
     }
 
     /// Checks that it holds what was once all of it.
-    fn holds(&self, log: LogId, known: Head) -> Result<(), OpenError> {
+    fn holds(&self, known: &Known) -> Result<(), OpenError> {
         let path = self.directory.path();
-        let found = if log != self.log() {
+        let found = if known.log != self.log() {
             format!("this is the log {}", self.log())
         } else if known.size > self.head().size {
             format!("this one ends with record {}", self.head().size)
         } else {
+            let Some(root) = known.root else { return Ok(()) };
             match recovery::find(path, known.size)? {
-                Some(head) if head == known => return Ok(()),
+                Some(head) if head.root == root => return Ok(()),
                 // The segment it was in may have been moved away, as old ones may.
                 None if known.size < self.found.first_seq() => return Ok(()),
                 Some(_) => "what it holds up to there is something else".to_owned(),
                 None => "it has no checkpoint there".to_owned(),
             }
         };
-        let expected = format!("record {} of log {log} with root {}", known.size, known.root);
-        Err(OpenError::Behind { path: path.to_owned(), expected, found })
+        Err(OpenError::Behind { path: path.to_owned(), expected: known.to_string(), found })
     }
 
     /// Begins to write: the start is recorded, and every open intent concluded as

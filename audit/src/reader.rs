@@ -87,7 +87,7 @@ impl Reader {
     /// If the file cannot be read.
     pub(crate) fn tail(&self, before: &Growing, end: u64) -> io::Result<Tail> {
         let (file, bytes) = (self.frames.file(), self.header().segment_bytes);
-        Place { file, bytes, before, end, claimed: 0 }.judge()
+        Place { file, bytes, before, end, claimed: None }.judge()
     }
 
     /// Goes back to where it keeps, when this was all that was read, and reads anew from there.

@@ -20,6 +20,7 @@ use signing_core::journal::{
 use signing_core::json;
 use signing_core::tree::{LogId, SignedCheckpoint};
 
+use crate::claims::Claims;
 use crate::directory::Directory;
 use crate::error::OpenError;
 use crate::linkage;
@@ -58,20 +59,21 @@ impl Found {
     }
 }
 
-/// What is known of a journal from elsewhere: how far it was on disk.
-pub(crate) type Claim = Option<(LogId, Head)>;
-
-/// Reads the journal in `directory`, and cuts a torn write, unless one of `claims` says that it was
-/// on disk.
+/// Reads the journal in `directory`, and cuts a torn write, unless one of `claims` says that it was on disk.
+/// Who is to be asked is asked only before something is cut.
 pub(crate) fn recover(
     directory: &Directory,
     keys: &AuditKeys,
-    claims: &[Claim],
+    claims: &mut Claims<'_>,
 ) -> Result<Found, OpenError> {
     let mut found = look(directory, keys)?;
     let log = found.growing.log();
-    let of_this = claims.iter().flatten().filter(|(claimed, _)| *claimed == log);
-    let claimed = of_this.map(|(_, head)| head.size).max().unwrap_or(0);
+    if let Some(ask) = claims.ask.take()
+        && torn::is_torn(&found.segment, &found.growing, found.end)?
+    {
+        claims.known.extend(ask(log));
+    }
+    let claimed = claims.newest(log);
     found.cut = torn::cut(&found.segment, &found.growing, found.end, claimed)?;
     Ok(found)
 }

@@ -17,6 +17,7 @@ use signing_core::journal::{
     BODY_MAX_BYTES, FRAME_ALIGNMENT, FRAME_MAX_BYTES, Frame, Growing, Grown, HEADER_BYTES, Shape,
 };
 
+use crate::claims::Known;
 use crate::remains::{self, Numbers};
 use crate::scan::read_at;
 use crate::writer::{BATCH_MAX, UNSYNCED_MAX};
@@ -72,7 +73,7 @@ pub(crate) struct Place<'f> {
     /// Where that ends.
     pub(crate) end: u64,
     /// The newest record that somebody outside the file knows to have been on disk.
-    pub(crate) claimed: u64,
+    pub(crate) claimed: Option<&'f Known>,
 }
 
 /// Why something is no torn write, or an error of the file.
@@ -146,8 +147,9 @@ impl Place<'_> {
         }
         self.claims_nothing(at, used)?;
         self.is_rest(at, used)?;
-        if self.claimed > self.newest() {
-            return Err(no(self.newest() + 1, self.end, &knows(self.claimed)));
+        if let Some(known) = self.claimed.filter(|known| known.size > self.newest()) {
+            let why = format!("{}: {} says so", knows(known.size), known.by);
+            return Err(no(self.newest() + 1, self.end, &why));
         }
         Ok(Tail::Torn)
     }

@@ -5,6 +5,7 @@ use std::io;
 use aws_lc_rs::digest::{Context, SHA256};
 use signing_core::journal::Growing;
 
+use crate::claims::Known;
 use crate::error::OpenError;
 use crate::segment::Segment;
 use crate::tail::{Junk, Place, Tail};
@@ -21,13 +22,19 @@ pub struct Cut {
 /// Read or written at once; whole sectors.
 const PIECE_BYTES: u64 = 1 << 20;
 
+/// Whether what stands from `end` on, behind all of `before`, would be cut.
+pub(crate) fn is_torn(segment: &Segment, before: &Growing, end: u64) -> Result<bool, OpenError> {
+    let place = Place { file: segment.file(), bytes: segment.bytes(), before, end, claimed: None };
+    place.judge().map(|tail| tail == Tail::Torn).map_err(OpenError::io(segment.path()))
+}
+
 /// Cuts what stands from `end` on, behind all of `before`, if it is a torn write. `claimed` is
 /// the newest record that is known from elsewhere to have been on disk.
 pub(crate) fn cut(
     segment: &Segment,
     before: &Growing,
     end: u64,
-    claimed: u64,
+    claimed: Option<&Known>,
 ) -> Result<Option<Cut>, OpenError> {
     let io = || OpenError::io(segment.path());
     let place = Place { file: segment.file(), bytes: segment.bytes(), before, end, claimed };

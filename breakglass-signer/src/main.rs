@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use audit::{Known, NoKnownHead};
 use breakglass_signer::check::{self, Found};
 use breakglass_signer::init::{IfAbsent, Made};
 use breakglass_signer::key::Kind;
@@ -42,6 +43,11 @@ enum Verb {
         /// The config file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// How far the journal was on disk, as somebody else knows: the head of a receipt, of the other journal or of
+        /// `signctl audit verify`, or the log and the record that a sink holds. A journal that is behind it is
+        /// refused, and a tail that it covers is not cut. May be said several times.
+        #[arg(long = "known-head", value_name = "LOG:SIZE[:ROOT]", value_parser = known_head)]
+        known_heads: Vec<Known>,
         /// Stop when standard input, a pipe, is closed: so it never outlives what started it, as
         /// `signing-proxy dev` does.
         #[arg(long)]
@@ -134,6 +140,11 @@ enum StateVerb {
     },
 }
 
+/// What `--known-head` says.
+fn known_head(text: &str) -> Result<Known, NoKnownHead> {
+    Known::parse(text, "--known-head")
+}
+
 fn main() -> ExitCode {
     let held = Held::back();
     match Arguments::try_parse() {
@@ -145,12 +156,13 @@ fn main() -> ExitCode {
 fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
     let verb = match verb {
-        Verb::Serve { config, while_stdin_open } => {
+        Verb::Serve { config, known_heads, while_stdin_open } => {
             let signals = Signals::listen(held)?;
             // Before a secret is read.
             sandbox::harden()?;
             let lifeline = while_stdin_open.then(Lifeline::of_stdin).transpose()?;
-            let materials = Materials::load(&config, &environment)?;
+            let mut materials = Materials::load(&config, &environment)?;
+            materials.0.known_heads = known_heads;
             // Before it is confined.
             let open = check::open(&config, &materials.0.config).open;
             serve::serve(materials, &open, lifeline, signals)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use approvers::{Approvers, spki};
-use audit::{AuditKey, WriterKeys};
+use audit::{AuditKey, Known, WriterKeys};
 use host::environment::Environment;
 use host::files;
 use signing_core::key::{Batching, KeyKind, PublicKey, Purpose};
@@ -32,6 +32,8 @@ pub struct Materials {
     pub audit_kid: Kid,
     /// The emergency keys, still sealed.
     pub keys: BTreeMap<Kid, Held>,
+    /// How far the journal was on disk, as whoever starts this says.
+    pub known_heads: Vec<Known>,
 }
 
 /// An emergency key in its file.
@@ -77,7 +79,16 @@ impl Materials {
             (Some(audit_kid), Some(keys)) if mistakes.is_empty() => {
                 let audit_public = audit_key.public().clone();
                 let keys_of_writer = WriterKeys { key: audit_key, previous };
-                let held = Self { config, registry, approvers, audit_public, audit_kid, keys };
+                let known_heads = Vec::new();
+                let held = Self {
+                    config,
+                    registry,
+                    approvers,
+                    audit_public,
+                    audit_kid,
+                    keys,
+                    known_heads,
+                };
                 Ok((held, keys_of_writer))
             }
             _ => Err(ConfigError { file: file.to_owned(), mistakes }),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context as _, bail};
-use audit::{Clock, Identity, Opened, TreeFile, WriterKeys};
+use audit::{Claims, Clock, Identity, Opened, TreeFile, WriterKeys};
 use host::clock::{now, wall_now};
 use host::places::Places;
 use host::user::LocalUsers;
@@ -128,7 +128,11 @@ fn run(
     let known = stored.witness.as_ref().map(|witness| {
         witness.parse().context("state.dir: the head of the journal in it cannot be read")
     });
-    let opened = Opened::open(&config.journal_dir, audit_keys, &keys, known.transpose()?)?;
+    // The proxy connects here, so it cannot be asked: its journal can (`signctl audit verify --with`).
+    let known = known.transpose()?.map(audit::Known::of_state);
+    let known = materials.known_heads.iter().cloned().chain(known).collect();
+    let claims = Claims { known, ask: None };
+    let opened = Opened::open(&config.journal_dir, audit_keys, &keys, claims)?;
     let mut past = stored.past;
     let tree = TreeFile::open(&config.state_dir).context("state.dir: the nodes of the tree")?;
     let told = past.read(&config.journal_dir, Some(&tree))?;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use audit::{Known, NoKnownHead};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use host::checked::Checked;
 use host::hardening::harden;
@@ -47,6 +48,11 @@ enum Verb {
         /// The config file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// How far the journal was on disk, as somebody else knows: the head of a receipt, of the other journal or of
+        /// `signctl audit verify`, or the log and the record that a sink holds. A journal that is behind it is
+        /// refused, and a tail that it covers is not cut. May be said several times.
+        #[arg(long = "known-head", value_name = "LOG:SIZE[:ROOT]", value_parser = known_head)]
+        known_heads: Vec<Known>,
     },
     /// List every mistake of a configuration and of the files it names; exit 1 if there is one.
     /// Without a mistake, list what deserves attention all the same; exit 0.
@@ -140,6 +146,11 @@ enum StateVerb {
     },
 }
 
+/// What `--known-head` says.
+fn known_head(text: &str) -> Result<Known, NoKnownHead> {
+    Known::parse(text, "--known-head")
+}
+
 fn main() -> ExitCode {
     let held = Held::back();
     match Arguments::try_parse() {
@@ -167,8 +178,9 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
             held.end_process(End::BySignal);
             return write_manual(&out);
         }
-        Verb::Serve { config } => serve(held, &environment, Hangup::Reloads, |environment| {
-            let materials = Materials::load(&config, environment)?;
+        Verb::Serve { config, known_heads } => serve(held, &environment, Hangup::Reloads, |environment| {
+            let mut materials = Materials::load(&config, environment)?;
+            materials.known_heads = known_heads;
             for what in check::open(&config, &materials.config).open {
                 tracing::warn!(target: "config", what, "open to others");
             }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use audit::{
-    Clock, FillError, Identity, Journal, Observer, OpenError, Opened, TreeFile, WriterKeys,
+    Claims, Clock, FillError, Identity, Journal, Known, Observer, OpenError, Opened, TreeFile,
+    WriterKeys,
 };
 use host::clock::{now, wall_now};
 use signing_core::journal::AuditKeys;
@@ -13,6 +14,7 @@ use signing_core::{Kid, Registry};
 use time::OffsetDateTime;
 
 use super::StartError;
+use crate::breakglass;
 use crate::breakglass::heads::Heads;
 use crate::config::{Config, Environment};
 use crate::events::Events;
@@ -37,11 +39,12 @@ impl OnDisk {
         config: &Config,
         audit_key: RegisteredAuditKey,
         registry: &Registry,
-        environment: &Environment,
+        (environment, known): (&Environment, Vec<Known>),
     ) -> Result<Self, StartError> {
         let (store, stored) = Store::open(&config.state_dir)?;
         let registered = AuditKeys::of_registry(registry);
-        let (audit_kid, opened) = open_journal(config, audit_key, &registered, stored.as_ref())?;
+        let (audit_kid, opened) =
+            open_journal(config, audit_key, &registered, (stored.as_ref(), known))?;
         if let Some(group) = config.audit.reader_group {
             audit::let_in(&config.audit.dir, group)?;
         }
@@ -89,12 +92,15 @@ fn open_journal(
     config: &Config,
     audit_key: RegisteredAuditKey,
     registered: &AuditKeys,
-    stored: Option<&Stored>,
+    (stored, mut known): (Option<&Stored>, Vec<Known>),
 ) -> Result<(Kid, Opened), OpenError> {
     let RegisteredAuditKey { key, previous, kid } = audit_key;
     let keys = WriterKeys { key, previous };
-    let known = stored.and_then(|stored| stored.witness).map(|Witness { log, head }| (log, head));
-    let opened = Opened::open(&config.audit.dir, keys, registered, known)?;
+    let witness = stored.and_then(|stored| stored.witness);
+    known.extend(witness.map(|Witness { log, head }| Known::of_state((log, head))));
+    let ask = |log| breakglass::emergency::known_of(config, log);
+    let claims = Claims { known, ask: Some(&ask) };
+    let opened = Opened::open(&config.audit.dir, keys, registered, claims)?;
     let (log, seq) = (opened.log(), opened.head().size);
     let open_intents = opened.open_intents();
     match opened.cut() {

@@ -103,11 +103,12 @@ impl App {
             audit_key,
             fleet,
             development_keys,
+            known_heads,
         } = materials;
         let (audit_key_id, signer) = (audit_key.key.id(), Settings::of(&config, &registry));
 
         // What can fail for good is claimed first, and the sockets before any thread.
-        let on_disk = OnDisk::open(&config, audit_key, &registry, environment)?;
+        let on_disk = OnDisk::open(&config, audit_key, &registry, (environment, known_heads))?;
         let listeners = Listeners::bind(&config)?;
         let doors = local_doors::bind(&config.server.local, local_doors)?;
         let listen = listeners.data.local_addr()?;

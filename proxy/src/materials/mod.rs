@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use approvers::{Approvers, Settings};
-use audit::AuditKey;
+use audit::{AuditKey, Known};
 use development::DevelopmentKey;
 use host::clock::wall_now;
 use mtls::ServerTls;
@@ -42,6 +42,8 @@ pub struct Materials {
     pub fleet: Option<Fleet>,
     /// The development provider's keys, if there are any.
     pub development_keys: BTreeMap<Kid, DevelopmentKey>,
+    /// How far the journal was on disk, as whoever starts this says.
+    pub known_heads: Vec<Known>,
 }
 
 /// The audit key, and the name that the registry gives it.
@@ -85,6 +87,7 @@ impl Materials {
                     audit_key,
                     fleet,
                     development_keys,
+                    known_heads: Vec::new(),
                     config,
                 })
             }

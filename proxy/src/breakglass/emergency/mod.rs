@@ -3,6 +3,7 @@
 
 mod connection;
 mod errors;
+mod known;
 mod witness;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use crate::config::Config;
 use connection::{Connector, Job};
 
 pub use errors::{AskError, EmergencyError};
+pub use known::known_of;
 pub use witness::Witness;
 
 /// What may wait to be heard about sessions.
