@@ -33,3 +33,4 @@ pub mod rounds;
 pub mod scene;
 pub mod stage;
 pub mod statistics;
+pub mod trail;

@@ -16,6 +16,7 @@ use benches::parts::Part;
 use benches::report::{Report, load_average};
 use benches::rounds::{self, Plan};
 use benches::stage::Stage;
+use benches::trail::{self, Trailed};
 use benches::{ceiling, kms_process};
 use clap::{Parser, Subcommand};
 
@@ -76,6 +77,9 @@ enum Server {
     /// Measures a batch signer instead: verifiable signatures for each core, beyond KMS's quota.
     #[command(after_help = "Example: benches/run.sh --seconds 5 batch")]
     Batch(Batched),
+    /// Measures the trail instead: its rows, what it costs the proxy, and a signature that waits for it.
+    #[command(after_help = "Example: benches/run.sh --seconds 5 trail")]
+    Trail(Trailed),
     /// The bare way to an emergency signer.
     #[command(hide = true)]
     HopLoop(HopLoop),
@@ -122,6 +126,13 @@ fn main() -> anyhow::Result<()> {
             let (seconds, rounds) = arguments.time()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let report = runtime.block_on(batch::measure(args, seconds, rounds))?;
+            print!("{report}");
+            write_json(&report, &arguments)
+        }
+        Some(Server::Trail(args)) => {
+            let (seconds, rounds) = arguments.time()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let report = runtime.block_on(trail::measure(args, seconds, rounds))?;
             print!("{report}");
             write_json(&report, &arguments)
         }
