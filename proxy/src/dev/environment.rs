@@ -1,4 +1,4 @@
-//! What `dev` writes for callers on this machine: variables, as a shell and `signctl sign` read them.
+//! What `dev` writes for whoever works on this machine: variables, as a shell and `signctl` read them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -25,6 +25,8 @@ pub(super) fn of_caller(material: &Material, listen: SocketAddr) -> Result<Strin
         ("SIGNING_PROXY_CLIENT_KEY", path("pki/client.key")),
         ("SIGNCTL_SIGNERS", path("signers.json")),
         ("SIGNCTL_SOCKET", path("run/admin.sock")),
+        ("SIGNCTL_OPERATOR_SOCKET", path("run/operator.sock")),
+        ("SIGNCTL_JOURNAL", path("journal")),
     ];
     let lines =
         lines.map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")));

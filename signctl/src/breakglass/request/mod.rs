@@ -117,9 +117,10 @@ pub(crate) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
         return Ok(ExitCode::SUCCESS);
     }
     let mut lines = vec![format!(
-        "{file}: request {} for incident {}, to sign for {} from {} until {}",
+        "{file}: request {} for incident {}: the key {} signs for {} from {} until {}",
         draft.id,
         draft.incident,
+        draft.emergency_kid,
         draft.replaces.join(", "),
         draft.not_before,
         draft.expires_at
