@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use host::places::Place;
 use serde_json::json;
 use signing_core::breakglass::wire::{
-    self, Answer, Ask, Believed, FRAME_MAX_BYTES, Hello, Reason, RecordProof, Refused, Signed,
-    Stated, VERSION, Welcome,
+    self, Activate, Answer, Ask, Believed, FRAME_MAX_BYTES, Hello, Reason, RecordProof, Refused,
+    Signed, Stated, VERSION, Welcome,
 };
 use signing_core::tree::LogId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,6 +20,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
+use crate::operator::AT_THE_OPERATOR_SOCKET;
 use crate::service::{Service, Unreleased, Via};
 
 /// Answers that may wait for their records; more asks are not read meanwhile.
@@ -83,6 +84,14 @@ async fn asks(
             return Err(io::Error::other("it does not read its answers"));
         }
         let Some(ask) = buffer.next(&mut read).await? else { return Ok(()) };
+        if claims_the_operator_socket(&ask) {
+            let detail =
+                "by says that this came from the operator socket, and it came from the proxy";
+            let (reason, detail) = (Reason::Invalid, detail.to_owned());
+            let no = Refused { id: ask.id(), reason, detail, record: None };
+            send(out, Answer::Refused(no)).await?;
+            continue;
+        }
         match ask {
             Ask::Sign(ask) => match service.sign(connection, &ask) {
                 Ok(unreleased) => {
@@ -140,6 +149,19 @@ async fn asks(
             }
         }
     }
+}
+
+/// Whether a proxy names somebody as only the operator socket does.
+fn claims_the_operator_socket(ask: &Ask) -> bool {
+    let by = match ask {
+        Ask::Activate(Activate { by, .. })
+        | Ask::End(wire::End { by, .. })
+        | Ask::Destroy(wire::Destroy { by, .. }) => by,
+        Ask::Hello(_) | Ask::Extend(_) | Ask::Show(_) | Ask::Sign(_) | Ask::Status(_) => {
+            return false;
+        }
+    };
+    by.contains(AT_THE_OPERATOR_SOCKET)
 }
 
 /// The answer to the first ask, and, if the connection goes on, the log that the proxy says it writes.

@@ -233,8 +233,11 @@ async fn destroyed(
 
 /// The proxy's word for who asked it is a claim; the kernel's is none, and the record says so.
 fn here(by: &str) -> String {
-    format!("{by} at the operator socket")
+    format!("{by}{AT_THE_OPERATOR_SOCKET}")
 }
+
+/// What only this socket says of whoever asks: records tell by it whose word that is.
+pub(crate) const AT_THE_OPERATOR_SOCKET: &str = " at the operator socket";
 
 fn one_line(reason: &str) -> Result<String, String> {
     let reason = reason.trim();
