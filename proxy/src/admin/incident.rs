@@ -120,7 +120,8 @@ fn named(incident: &str) -> Result<IncidentId, Refusal> {
 }
 
 fn facts(admin: &Admin) -> Facts {
-    let Status { health, proxy: ProxyStatus { emergency_keys, .. } } = status(admin);
+    let Status { health, proxy: ProxyStatus { emergency_keys, emergency_signer_connected, .. } } =
+        status(admin);
     let gates = admin.monitor.gates();
     let (now, wall) = (now(), wall_now());
     let min = admin.breakglass.min_outage();
@@ -144,6 +145,7 @@ fn facts(admin: &Admin) -> Facts {
         session: gates.armed(now, wall).map(|armed| armed.session.clone()),
         copies_left: due.iter().flat_map(|key| key.copies_left.clone()).collect(),
         keys_due: due.into_iter().map(|key| key.kid).collect(),
+        keys_known: emergency_signer_connected.unwrap_or(true),
         said: admin.monitor.incident().map(|open| open.done.clone()).unwrap_or_default(),
     }
 }

@@ -21,6 +21,10 @@ pub(super) fn destroyed(
         Ok(known) => known,
         Err(error) => return vec![Err(format!("{error:#}"))],
     };
+    if known.configured && known.signer.is_none() {
+        let why = "the emergency signer does not say which keys are due; signctl breakglass status says why";
+        return vec![Err(why.to_owned())];
+    }
     let keys = known.signer.map(|signer| signer.keys).unwrap_or_default();
     let due: Vec<_> = keys.into_iter().filter(|key| key.destruction_due.is_some()).collect();
     match planned(&due, attest) {
@@ -43,6 +47,19 @@ fn planned<'k>(
     if let Some(one) = attest.iter().find(|one| !due.iter().any(|key| left(key, one))) {
         return Err(format!(
             "--attest {:?}: no key that is due has such a copy left; signctl breakglass status",
+            one.copy
+        ));
+    }
+    // One name, two keys: one file on that laptop may be gone, and the other not.
+    let of_several = |one: &&Attested| due.iter().filter(|key| left(key, one)).count() > 1;
+    if let Some(one) = attest.iter().find(of_several) {
+        let keys: Vec<_> =
+            due.iter().filter(|key| left(key, one)).map(|key| key.kid.as_str()).collect();
+        return Err(format!(
+            "--attest {:?}: {} each have a copy of that name; attest each by itself: signctl breakglass destroy \
+             KEY --attest {}=WHO",
+            one.copy,
+            keys.join(" and "),
             one.copy
         ));
     }
@@ -95,10 +112,12 @@ mod tests {
 
     #[test]
     fn each_key_gets_what_is_attested_of_its_own_copies_and_nothing_else_is_taken() {
-        let due = [key("a", &["laptop", "safe"]), key("b", &["laptop"]), key("c", &[])];
-        let planned = planned(&due, &[of("safe"), of("laptop")]).unwrap();
+        let due = [key("a", &["laptop", "safe"]), key("b", &["laptop", "usb"]), key("c", &[])];
+        let planned = planned(&due, &[of("safe"), of("usb")]).unwrap();
         let named: Vec<_> = planned.iter().map(|(kid, copies)| (*kid, copies.len())).collect();
-        assert_eq!(named, [("a", 2), ("b", 1), ("c", 0)]);
+        assert_eq!(named, [("a", 1), ("b", 1), ("c", 0)]);
+        let both = super::planned(&due, &[of("laptop")]).unwrap_err();
+        assert!(both.contains("a and b each have"), "{both}");
         assert!(super::planned(&due, &[of("other")]).unwrap_err().contains("no key that is due"));
     }
 }

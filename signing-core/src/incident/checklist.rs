@@ -29,6 +29,8 @@ pub struct Facts {
     pub session: Option<String>,
     /// Emergency keys that a session used and that are not destroyed, by kid.
     pub keys_due: Vec<String>,
+    /// Whether that is known: the emergency signer, if there is one, says so now.
+    pub keys_known: bool,
     /// Copies of those keys of which nobody has attested that they are destroyed.
     pub copies_left: Vec<String>,
     /// The sections of which somebody said that they are done.
@@ -83,7 +85,7 @@ pub fn left(items: &[Item]) -> impl Iterator<Item = &Item> {
 /// The runbook's lines, in its order.
 #[must_use]
 pub fn checklist(facts: &Facts) -> Vec<Item> {
-    let Facts { not_well, frozen, captured, session, keys_due, .. } = facts;
+    let Facts { not_well, frozen, captured, session, .. } = facts;
     let (provider_well, well) = (not_well.is_empty(), facts.is_well());
     let verified =
         ["5.2", "5.3"].iter().all(|section| facts.said.iter().any(|said| said == section));
@@ -160,27 +162,7 @@ pub fn checklist(facts: &Facts) -> Vec<Item> {
                 "no outage is long enough now".to_owned(),
             ),
         },
-        item(
-            "4.5",
-            "Destroy the emergency key",
-            if keys_due.is_empty() { State::NotNeeded } else { State::Open },
-            if keys_due.is_empty() {
-                "no session used one".to_owned()
-            } else {
-                let attest = if facts.copies_left.is_empty() {
-                    String::new()
-                } else {
-                    format!(
-                        " --attest COPY=WHO for each of its copies: {}",
-                        named(&facts.copies_left)
-                    )
-                };
-                format!(
-                    "signctl breakglass destroy {} --reason ... --signers FILE{attest}",
-                    named(keys_due)
-                )
-            },
-        ),
+        destruction(facts),
         item(
             "5.1",
             "The provider is healthy",
@@ -250,6 +232,30 @@ pub fn checklist(facts: &Facts) -> Vec<Item> {
     items
 }
 
+/// What nobody knows is not said to be done.
+fn destruction(facts: &Facts) -> Item {
+    let Facts { keys_due, keys_known, copies_left, .. } = facts;
+    let (state, how) = match (keys_known, keys_due.is_empty()) {
+        (false, _) => (
+            State::Open,
+            "not known: the emergency signer does not say which keys are due; signctl breakglass status"
+                .to_owned(),
+        ),
+        (true, true) => (State::NotNeeded, "no session used one".to_owned()),
+        (true, false) => {
+            let keys = keys_due.join(", ");
+            let attest = if copies_left.is_empty() {
+                String::new()
+            } else {
+                format!(" --attest COPY=WHO for each of its copies: {}", copies_left.join(", "))
+            };
+            let how = format!("signctl breakglass destroy {keys} --reason ... --signers FILE{attest}");
+            (State::Open, how)
+        }
+    };
+    Item { section: "4.5".to_owned(), what: "Destroy the emergency key".to_owned(), state, how }
+}
+
 /// How much is out is known once every signer was tried: before that, "nothing is out" would be a guess.
 fn extent(facts: &Facts) -> Item {
     let Facts { outage, not_well, not_known, failed, .. } = facts;
@@ -294,6 +300,7 @@ mod tests {
             long_enough: false,
             session: None,
             keys_due: Vec::new(),
+            keys_known: true,
             copies_left: Vec::new(),
             said: ["5.2", "5.3"].map(str::to_owned).to_vec(),
         }
@@ -329,6 +336,8 @@ mod tests {
         };
         assert!(of(&copies).ends_with("--attest COPY=WHO for each of its copies: laptop"));
         assert!(!of(&due).contains("--attest"));
+        let not_known = Facts { keys_known: false, frozen: false, ..well.clone() };
+        assert_eq!(open(&not_known), ["4.5"]);
         let session = Some("s".to_owned());
         assert_eq!(open(&Facts { session, frozen: false, ..well.clone() }), ["5.4"]);
         assert!(open(&Facts { frozen: false, ..well }).is_empty());
