@@ -41,6 +41,12 @@ impl Evidence {
         }
     }
 
+    /// Whether only an operator can clear it. It is about the signer: its key, not one way to reach it.
+    #[must_use]
+    pub const fn is_doubt(&self) -> bool {
+        matches!(self, Self::Doubt { .. })
+    }
+
     /// Whether the upstream refuses to use the key. Asked with another algorithm than
     /// the registered one, which canaries prove, it says nothing about that: one caller
     /// whose algorithm is denied would shut the gate for all.

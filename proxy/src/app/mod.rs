@@ -198,6 +198,8 @@ impl App {
         );
         let recorder = Recorder::new(&handles, plane.refusals(), probes.clone());
 
+        // Before anybody could reload: what a reload puts there is not taken back.
+        room.replace(&BTreeSet::new(), served, &batches);
         // Whatever runs, runs from here on.
         let data_listener = {
             let _entered = data.enter();
@@ -218,7 +220,6 @@ impl App {
         .start()?;
         let plane = Arc::new(plane);
         let local = doors.serve(&data, &plane)?;
-        room.replace(&BTreeSet::new(), served, &batches);
         data.spawn(server::accept(data_listener, plane));
         Ok(Self {
             data,

@@ -97,10 +97,14 @@ impl Writer {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Observe { kid, made_in, observation } => {
-                // Of an upstream that a reload has taken out, it says nothing about the one there now.
+            Command::Observe { kid, made_in, mut observation } => {
                 if !self.gates.is_watched(&kid, made_in) {
-                    return;
+                    // Of an upstream that a reload has taken out, it says nothing about the one there now. A doubt
+                    // is of the signer: whatever its upstreams are now, it seals (I10).
+                    if !observation.evidence.is_doubt() {
+                        return;
+                    }
+                    observation.upstream = 0;
                 }
                 let news = monitor::hear(&mut self.gates, &kid, observation, now());
                 self.publish_news(news);
@@ -116,6 +120,8 @@ impl Writer {
             Command::FleetHear { read, reply } => self.fleet_hear(&read, reply),
             Command::Unseal { what, reason, by, reply } => self.unseal(what, reason, by, reply),
             Command::Reload { rulebook, thresholds, probe, signers, reply } => {
+                // What was seen of the upstreams before counts for them, a doubt above all.
+                self.fold();
                 self.evidence.traffic().set_slow_call(thresholds.window.slow_call);
                 let mut touched = self.gates.reload(rulebook, thresholds);
                 touched.extend(self.replace(signers));

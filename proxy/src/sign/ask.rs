@@ -175,7 +175,8 @@ impl SigningRoom {
             (_, Some(reached)) => reached.upstream.sign(order, patience).await,
             (_, None) => {
                 let why = "the configuration was reloaded before it was asked";
-                let error = UpstreamError::failed(Fault::Unavailable, why);
+                // It is no upstream's failure: nobody was asked.
+                let error = UpstreamError::failed(Fault::Overloaded, why);
                 Answered { result: Err(error), began: asked }
             }
         };
@@ -211,7 +212,11 @@ impl SigningRoom {
     ) {
         let is_served = |gates: &Snapshot| gates.gate(kid).map(|gate| gate.made_in);
         if is_served(&self.monitor.gates()) != Some(made_in) {
-            // Of an upstream that a reload has taken out, it says nothing about the one there now.
+            // Of an upstream that a reload has taken out, it says nothing about the one there now. A doubt is
+            // of the signer: whatever its upstreams are now, it seals (I10).
+            if evidence.is_doubt() {
+                self.monitor.evidence().report(kid, 0, (began, took), at, evidence);
+            }
             return;
         }
         self.metrics.observed_call(kid, upstream, &evidence, took);

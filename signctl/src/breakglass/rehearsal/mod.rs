@@ -19,9 +19,10 @@ use serde_json::json;
 use signing_core::admin::{Drill, Rehearsal, path};
 use signing_core::breakglass::wire::operator::Unlocked;
 use signing_core::breakglass::wire::{
-    self, Answer, Ask, Input, JournalHead, OutageClaim, Signed, State, Welcome,
+    self, Answer, Ask, Input, JournalHead, OutageClaim, Show, Signed, State, Welcome,
 };
 use signing_core::breakglass::{APPROVAL_MAX_BYTES, Draft, TYPE};
+use signing_core::journal::Head;
 use signing_core::key::ToBeSigned;
 use signing_core::{Algorithm, Registry, request};
 use time::OffsetDateTime;
@@ -142,11 +143,20 @@ fn rehearsed(
         .unwrap_or_else(|| PathBuf::from(format!("rehearsal-{}", wall_now().unix_timestamp())));
     let mut stage = Stage::set((&flags.signers, &flags.signer_config), dir)?;
     let mut peer = Peer::connect(&stage.socket("signer.sock"))?;
-    let hello = wire::Hello { id: 0, version: wire::VERSION, deployment: stage.deployment.clone() };
+    let hello = wire::Hello {
+        id: 0,
+        version: wire::VERSION,
+        deployment: stage.deployment.clone(),
+        log: stage.proxy_log.checkpoint().log.to_string(),
+    };
     let Answer::Welcome(Welcome { state, .. }) =
         peer.ask(|id| Ask::Hello(wire::Hello { id, ..hello }))?
     else {
         bail!("it did not answer a hello");
+    };
+    let Answer::Believed(_) = peer.ask(|id| Ask::Show(Show::new(id, 0, &stage.proxy_log, None)))?
+    else {
+        bail!("it did not say that it believes the log of the proxy");
     };
     steps.push(("key", format!("a key {KID} was made, and is in no registry but the rehearsal's")));
     let (document, not_before) = requested(&stage, &state)?;
@@ -310,15 +320,16 @@ fn activation(
         approvals_b64: approvals.iter().map(|armored| STANDARD.encode(armored)).collect(),
         outages: vec![claim],
         freeze: None,
-        proxy_head: no_head(),
+        proxy_head: head(stage),
         by: by(),
     };
     move |id| Ask::Activate(wire::Activate { id, ..activate.clone() })
 }
 
-/// No journal of a proxy takes part.
-fn no_head() -> JournalHead {
-    JournalHead { log: "0".repeat(32), size: 0, root: "0".repeat(64) }
+/// What stands for the proxy's journal.
+fn head(stage: &Stage) -> JournalHead {
+    let checkpoint = stage.proxy_log.checkpoint();
+    JournalHead::new(checkpoint.log, Head::of(checkpoint))
 }
 
 /// Has it sign, and checks each signature.
@@ -341,7 +352,7 @@ fn sign(peer: &mut Peer, stage: &Stage, session: &str) -> anyhow::Result<()> {
             algorithm: algorithm.name().to_owned(),
             input: Input::of(&prepared),
             justification: None,
-            proxy_head: no_head(),
+            proxy_head: head(stage),
             proves: false,
         };
         let Answer::Signed(Signed { signature, .. }) =

@@ -11,10 +11,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use audit::AuditKey;
+use audit::walk::{Walk, Way};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use host::clock::wall_now;
 use host::{files, section};
 use serde_json::{Value, json};
+use signing_core::journal::{Init, Record};
 use signing_core::key::{Batching, Purpose};
 use signing_core::registry::Entry;
+use signing_core::tree::SignedCheckpoint;
 use signing_core::{Kid, Registry, Signer};
 use toml::Table;
 use toml::Value as Toml;
@@ -23,6 +29,8 @@ use zeroize::Zeroizing;
 /// The key of every rehearsal. No registry that a consumer takes has it.
 pub(super) const KID: &str = "rehearsal";
 const AUDIT_KID: &str = "rehearsal-audit";
+const PROXY_AUDIT_KID: &str = "rehearsal-proxy-audit";
+const SEGMENT_BYTES: u64 = 1 << 20;
 const PROGRAM: &str = "breakglass-signer";
 /// How long the signer may take to start, and to end.
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
@@ -37,6 +45,8 @@ pub(super) struct Stage {
     pub(super) deployment: String,
     /// A registered signing key that the rehearsal's stands in for.
     pub(super) replaces: Kid,
+    /// The log of the proxy that asks, which the signer has to believe.
+    pub(super) proxy_log: SignedCheckpoint,
     /// Opens the rehearsal's key, and nothing else.
     pub(super) passphrase: Zeroizing<String>,
     child: Option<Child>,
@@ -83,16 +93,19 @@ impl Stage {
             .map_err(|_| anyhow!("the system gives no randomness"))?;
         let passphrase = Zeroizing::new(hex::encode(secret));
         let (config, deployment) = rehearsed(&config, signer_config, (&shown, &private.0))?;
+        let proxy_key = audit_key(&private.0, "proxy-audit.pem")?;
+        let proxy_log = log_of(&proxy_key, (&private.0.join("proxy-journal"), &deployment))?;
         let mut stage = Self {
             shown: fs::canonicalize(shown)?,
             private,
             deployment,
             replaces,
+            proxy_log,
             passphrase,
             child: None,
         };
         let key = stage.keygen()?;
-        stage.register(&real, key)?;
+        stage.register(&real, key, &proxy_key)?;
         write(&stage.config(), document(&config).as_bytes())?;
         stage.start()?;
         Ok(stage)
@@ -132,25 +145,17 @@ impl Stage {
         serde_json::from_slice(&output.stdout).context("what keygen printed is no entry")
     }
 
-    /// Writes the registry: the real signing keys, the rehearsal's key, and its audit key.
-    fn register(&self, real: &Registry, key: Value) -> anyhow::Result<()> {
-        let file = self.private.0.join("audit.pem");
-        AuditKey::create(&file)?;
-        let audit = Signer {
-            kid: Kid::parse(AUDIT_KID)?,
-            public_key: AuditKey::load(&file)?.public().clone(),
-            purpose: Purpose::Audit,
-            batch: Batching::No,
-            not_after: None,
-            revoked_at: None,
-        };
+    /// Writes the registry: the real signing keys, the rehearsal's key, and the audit keys of both sides.
+    fn register(&self, real: &Registry, key: Value, proxy: &AuditKey) -> anyhow::Result<()> {
+        let audit = audit_entry(AUDIT_KID, &audit_key(&self.private.0, "audit.pem")?)?;
+        let proxy = audit_entry(PROXY_AUDIT_KID, proxy)?;
         let signing = real.iter().filter(|signer| signer.purpose == Purpose::Signing);
         let mut entries: Vec<Value> = Vec::new();
         for signer in signing {
             entries.push(serde_json::to_value(Entry::publish(signer))?);
         }
         entries.push(key);
-        entries.push(serde_json::to_value(Entry::publish(&audit))?);
+        entries.extend([audit, proxy]);
         let text = serde_json::to_vec_pretty(&json!({"signers": entries}))?;
         write(&self.registry(), &text)
     }
@@ -222,6 +227,49 @@ impl Drop for Stage {
     }
 }
 
+/// Makes an audit key in that file.
+fn audit_key(directory: &Path, name: &str) -> anyhow::Result<AuditKey> {
+    let file = directory.join(name);
+    AuditKey::create(&file)?;
+    Ok(AuditKey::load(&file)?)
+}
+
+fn audit_entry(kid: &str, key: &AuditKey) -> anyhow::Result<Value> {
+    let signer = Signer {
+        kid: Kid::parse(kid)?,
+        public_key: key.public().clone(),
+        purpose: Purpose::Audit,
+        batch: Batching::No,
+        not_after: None,
+        revoked_at: None,
+    };
+    Ok(serde_json::to_value(Entry::publish(&signer))?)
+}
+
+/// A journal of one record, as a proxy would have it.
+fn log_of(
+    key: &AuditKey,
+    (journal, deployment): (&Path, &str),
+) -> anyhow::Result<SignedCheckpoint> {
+    let record = Record::Init(Init {
+        audit_key: &STANDARD.encode(key.public().spki_der()),
+        audit_kid: PROXY_AUDIT_KID,
+        by: &host::user::ourselves(),
+        deployment,
+        new_replica: None,
+        replaces: None,
+    });
+    audit::init(journal, SEGMENT_BYTES, key, &record, wall_now())?;
+    let mut walk = Walk::open(journal, 1)?;
+    loop {
+        match walk.step()? {
+            Way::Sealed(seal) => return Ok(seal.checkpoint),
+            Way::Record(_) => {}
+            Way::End | Way::Torn(_) => bail!("the rehearsal's journal has no checkpoint"),
+        }
+    }
+}
+
 /// The rehearsal's configuration, and its deployment's name: the approvers are the real ones.
 fn rehearsed(
     real: &Table,
@@ -248,7 +296,7 @@ fn rehearsed(
         "operator": {"socket": in_private("operator.sock"), "allowed_uids": [uid]},
         "state": {"dir": in_private("state")},
         "audit": {
-            "dir": in_private("journal"), "key_file": in_private("audit.pem"), "segment_bytes": 1 << 20,
+            "dir": in_private("journal"), "key_file": in_private("audit.pem"), "segment_bytes": SEGMENT_BYTES,
         },
         "approvers": serde_json::to_value(approvers)?,
         "registry": {"file": registry},
