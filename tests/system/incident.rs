@@ -88,7 +88,7 @@ async fn an_incident_freezes_captures_survives_a_restart_and_ends_when_nothing_i
 
     // Frozen still, so it does not end, unless somebody says so.
     let (code, said, _) = proxy.signctl(&["incident", "end", "--reason", "well"]);
-    assert!(code == 1 && said.contains("5.4") && said.contains("signctl unfreeze"), "{said}");
+    assert!(code == 1 && said.contains("5.4") && said.contains("later: signctl recover"), "{said}");
     proxy.admin("POST", "/v1/unfreeze", json!({"reason": "well"})).await;
     proxy.healthy().await;
     // Nor while credentials and verification are nobody's.
