@@ -58,7 +58,10 @@ impl FaultProxy {
             runtime.block_on(async {
                 // Bound for as long as it lives: nobody else is given the port while it does
                 // not listen.
-                let keeper = bind("127.0.0.1:0".parse().unwrap());
+                // Alone at first: of two that may share a port the kernel gives the same one to both.
+                let keeper = TcpSocket::new_v4().unwrap();
+                keeper.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+                keeper.set_reuseaddr(true).unwrap();
                 let address = keeper.local_addr().unwrap();
                 let listener = listen(address, 1024);
                 started.send(address).unwrap();
