@@ -1,15 +1,30 @@
 //! Reading the files that a configuration names: bounded, and only real files, so
 //! that a mistaken path costs a sentence and not the process.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use signing_core::worker::FileIdentity;
 
 /// More than any registry, certificate or revocation list has.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// The byte order mark.
 const MARK: char = '\u{feff}';
+
+/// What tells whether the file that this was asked of was written again.
+#[must_use]
+pub fn identity(metadata: &Metadata) -> FileIdentity {
+    FileIdentity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        bytes: metadata.len(),
+        modified_s: metadata.mtime(),
+        modified_ns: metadata.mtime_nsec(),
+    }
+}
 
 /// Reads `file` whole.
 ///

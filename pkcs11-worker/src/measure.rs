@@ -6,10 +6,11 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use host::files;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use signing_core::key::SIGNATURE_MAX_BYTES;
-use signing_core::worker::{Call, FileIdentity, Leave, Start};
+use signing_core::worker::{Call, Leave, Start};
 use signing_core::{Algorithm, json};
 
 use crate::sign::sign;
@@ -70,7 +71,7 @@ struct Alone<'a> {
 impl Proxy for Alone<'_> {
     fn may_log_in(&mut self) -> io::Result<Leave> {
         let metadata = std::fs::metadata(self.pin_file).ok();
-        Ok(Leave { pin_file: metadata.as_ref().map(FileIdentity::of) })
+        Ok(Leave { pin_file: metadata.as_ref().map(files::identity) })
     }
 
     fn logged_in(&mut self) -> io::Result<()> {

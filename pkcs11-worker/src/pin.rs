@@ -5,8 +5,9 @@ use std::io::Read as _;
 use std::path::Path;
 
 use cryptoki::types::AuthPin;
+use host::files;
 use signing_core::evidence::Fault;
-use signing_core::worker::{FileIdentity, Leave, Login};
+use signing_core::worker::{Leave, Login};
 use zeroize::Zeroizing;
 
 use crate::trouble::Trouble;
@@ -18,7 +19,7 @@ const PIN_MAX_BYTES: u64 = 1024;
 /// one that is written at this moment would bring one PIN to the token twice.
 pub(crate) fn read(file: &Path, leave: Leave) -> Result<AuthPin, Trouble> {
     let unchanged = |opened: &File| {
-        let now = opened.metadata().ok().as_ref().map(FileIdentity::of);
+        let now = opened.metadata().ok().as_ref().map(files::identity);
         let detail = || format!("pin_file {} is being written; it is read again", file.display());
         let written = || Trouble::key(detail());
         (now == leave.pin_file).then_some(()).ok_or_else(written)
@@ -66,7 +67,7 @@ mod tests {
     #[test]
     fn a_pin_is_read_of_the_file_that_was_seen_and_of_no_other() {
         let file = std::env::temp_dir().join(format!("pin-{}", std::process::id()));
-        let leave = || Leave { pin_file: file.metadata().ok().as_ref().map(FileIdentity::of) };
+        let leave = || Leave { pin_file: file.metadata().ok().as_ref().map(files::identity) };
         let login = |leave| read(&file, leave).map(drop).map_err(|trouble| trouble.login);
         let missing = leave();
         assert_eq!(login(missing), Err(Login::Pin));

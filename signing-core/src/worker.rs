@@ -15,9 +15,7 @@
 //! The worker runs a vendor's code: nothing that it says is believed. A signature is
 //! verified like any other, and a frame that is none ends the worker.
 
-use std::fs::Metadata;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,25 +72,16 @@ pub struct Leave {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileIdentity {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified_s: i64,
-    modified_ns: i64,
-}
-
-impl FileIdentity {
-    /// Of the file that this was asked of.
-    #[must_use]
-    pub fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified_s: metadata.mtime(),
-            modified_ns: metadata.mtime_nsec(),
-        }
-    }
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// `st_size`.
+    pub bytes: u64,
+    /// The seconds of `st_mtim`.
+    pub modified_s: i64,
+    /// Its nanoseconds within the second.
+    pub modified_ns: i64,
 }
 
 /// How the start goes.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use host::files;
 use signing_core::Moment;
 use signing_core::worker::{FileIdentity, Leave};
 
@@ -53,7 +54,7 @@ struct Failed {
 
 /// Of that file; none while it is not there.
 pub(super) fn identity(file: &Path) -> Option<FileIdentity> {
-    Some(FileIdentity::of(&std::fs::metadata(file).ok()?))
+    Some(files::identity(&std::fs::metadata(file).ok()?))
 }
 
 /// What a login came to, if it failed.
