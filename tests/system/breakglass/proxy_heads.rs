@@ -216,3 +216,54 @@ async fn i7_a_proxys_log_is_shown_to_go_on_from_a_record_that_was_moved_away() {
     let proxy = proxies.start().await;
     connected(&proxy).await;
 }
+
+#[tokio::test]
+async fn i7_a_tail_that_the_signer_or_whoever_starts_it_knows_is_not_cut() {
+    let site = Site::new();
+    let signer = site.signer().start().await;
+    let proxies = site.proxy(signer.builder.registry_entries());
+    let at = |part: &str| site.world.scratch.path(&format!("proxy/{part}"));
+    proxies.clone().start().await.stop().await;
+    keep_parts(at, "older");
+    let segment = journal::segments(&proxies.journal()).pop().unwrap();
+    let end = usize::try_from(journal::frames(&segment).last().unwrap().to).unwrap();
+    let proxy = proxies.clone().start().await;
+    connected(&proxy).await;
+    proxy.stop().await;
+    let newer = std::fs::read(&segment).unwrap();
+    let known = size(&proxies);
+
+    // The disk as it was, with the beginning of the next record behind it.
+    let torn_to = (end + 64).next_multiple_of(512);
+    let put_back_torn = || {
+        put_parts_back(at, "older");
+        let mut bytes = std::fs::read(&segment).unwrap();
+        bytes[end..torn_to].copy_from_slice(&newer[end..torn_to]);
+        std::fs::write(&segment, &bytes).unwrap();
+        bytes
+    };
+    let torn = put_back_torn();
+    let said = proxies.clone().try_start(None).await.err().unwrap();
+    assert!(said.contains("the emergency signer says so"), "{said}");
+    assert!(std::fs::read(&segment).unwrap() == torn, "it was cut");
+    // Nobody who answers knows it, but whoever starts it has the position of a sink.
+    signer.stop().await;
+    let log = known_log(&segment);
+    let mut command = proxies.command();
+    command.args(["--known-head", &format!("{log}:{known}")]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("--known-head says so"), "{said}");
+    assert!(std::fs::read(&segment).unwrap() == torn, "it was cut");
+    // As before, without anybody who knows.
+    let proxy = proxies.clone().start().await;
+    proxy.process.says("the emergency signer does not say what it knows of it").await;
+    proxy.process.says("a torn write was cut").await;
+}
+
+/// The log of the journal that begins with this segment, by the first line of its header's checkpoint.
+fn known_log(segment: &std::path::Path) -> String {
+    let bytes = std::fs::read(segment).unwrap();
+    let text = String::from_utf8_lossy(&bytes[..4096]).into_owned();
+    text.split_once("signing-journal/").unwrap().1[..32].to_owned()
+}
