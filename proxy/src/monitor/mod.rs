@@ -297,6 +297,15 @@ impl Monitor {
         self.ask(|reply| Command::Witness { reply }).await
     }
 
+    /// Ends all canaries, also one that is under way, so that what was asked can be recorded whole. Every lease
+    /// runs out then: for a process that stops.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn quiet(&self) -> Result<(), MonitorGone> {
+        self.ask(|reply| Command::Quiet { reply }).await
+    }
+
     /// Puts a rulebook, thresholds, a way of probing and other signers in force, all at once;
     /// returns the signers that are touched.
     ///

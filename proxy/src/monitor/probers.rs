@@ -58,6 +58,14 @@ impl Probers {
         }
     }
 
+    /// Ends all of them, and waits until each has let go of its calls.
+    pub(super) async fn end(&mut self) {
+        self.running.clear();
+        self.tasks.shutdown().await;
+        // What they had started for themselves is dropped on this runtime, too, in its turn.
+        tokio::task::yield_now().await;
+    }
+
     /// Waits until one ends that was not told to: by a panic, or since nobody wants to know any more.
     pub(super) async fn ended(&mut self) {
         loop {

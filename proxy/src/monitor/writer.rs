@@ -78,6 +78,10 @@ impl Writer {
             tokio::select! {
                 biased;
                 command = self.inbox.recv() => match command {
+                    Some(Command::Quiet { reply }) => {
+                        self.probers.end().await;
+                        disk::tell(reply, ());
+                    }
                     Some(command) => self.obey(command),
                     None => return,
                 },
@@ -157,6 +161,8 @@ impl Writer {
                 self.look_at_the_journal();
                 self.save(self.state.clone(), Then::Tell { reply });
             }
+            // It waits for tasks, so the loop itself obeys it.
+            Command::Quiet { .. } => {}
             Command::Recorded { result, loosen } => self.recorded(result, loosen),
             Command::Stored { result, then } => self.stored(result, then),
         }

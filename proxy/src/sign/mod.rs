@@ -93,6 +93,11 @@ impl SigningRoom {
         }
     }
 
+    /// Serves nobody any more, and keeps no connection ready: for a process that stops.
+    pub fn retire(&self) {
+        self.signers.clear();
+    }
+
     /// Changes what a signer may change while it serves: whom it prefers, how much each upstream may be asked, how its
     /// batches gather.
     pub fn adjust(&self, kid: &Kid, to: &config::Signer) {

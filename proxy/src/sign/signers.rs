@@ -42,6 +42,11 @@ impl Signers {
         self.all.load().get(kid).map(Arc::clone)
     }
 
+    /// Takes all of them out.
+    pub(super) fn clear(&self) {
+        self.all.store(Arc::default());
+    }
+
     /// Takes those out that are `gone`, and takes new ones in; returns the batchers that nobody makes calls for
     /// yet.
     pub(super) fn replace(
