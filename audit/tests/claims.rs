@@ -1,7 +1,12 @@
 //! Claims and tails: what anybody knows to have been on disk is not cut, whatever the tail looks like, and what
 //! nobody knows is cut as before.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::cell::Cell;
 use std::fs;

@@ -10,8 +10,11 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
+/// A shell, and where a program's completions for it go: the directory, and the file by the program's name.
+type Completion = (Shell, &'static str, fn(&str) -> String);
+
 /// Where completions belong below `/usr/share`, and what such a file is called.
-const COMPLETIONS: [(Shell, &str, fn(&str) -> String); 3] = [
+const COMPLETIONS: [Completion; 3] = [
     (Shell::Bash, "bash-completion/completions", str::to_owned),
     (Shell::Zsh, "zsh/site-functions", |program| format!("_{program}")),
     (Shell::Fish, "fish/vendor_completions.d", |program| format!("{program}.fish")),

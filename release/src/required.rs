@@ -191,7 +191,7 @@ impl Claims {
         // Of another log only those wait that want it: its trail may be missing while no session is in force.
         let oldest = logs.get(&self.own).and_then(|log| log.stated.front());
         let is_late = oldest.is_some_and(|(_, at)| now.since(*at) > self.patience);
-        is_late.then(|| SinkTrouble::Late(self.patience.as_millis()))
+        is_late.then_some(SinkTrouble::Late(self.patience.as_millis()))
     }
 }
 

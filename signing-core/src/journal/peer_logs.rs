@@ -208,15 +208,14 @@ impl PeerLogs {
     /// known log in another one. None if its fields cannot be read.
     #[must_use]
     pub fn hear_of_proxies(&mut self, kind: Kind, outline: &Outline) -> Option<()> {
-        match kind {
-            Kind::ProxyLog => self.hear_of(outline, ["proxy_instance", "proxy_head"]),
-            Kind::SessionActivated | Kind::EmergencySigned => {
-                let (log, head) = head_of(outline.text("proxy_head")?)?;
-                self.advance(log, head);
-                Some(())
-            }
-            _ => Some(()),
+        if kind == Kind::ProxyLog {
+            return self.hear_of(outline, ["proxy_instance", "proxy_head"]);
         }
+        if matches!(kind, Kind::SessionActivated | Kind::EmergencySigned) {
+            let (log, head) = head_of(outline.text("proxy_head")?)?;
+            self.advance(log, head);
+        }
+        Some(())
     }
 
     fn hear_of(&mut self, outline: &Outline, [instance, head]: [&str; 2]) -> Option<()> {

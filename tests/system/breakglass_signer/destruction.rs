@@ -170,7 +170,7 @@ async fn with_copies(builder: &SignerBuilder<'_>) -> (Process, Wire) {
     let process = Process::start(command);
     process.says("\"serving\"").await;
     let mut proxy = Wire::connect(&builder.path("signer.sock")).await;
-    proxy.ask(json!({"hello": {"version": 1, "deployment": "test"}})).await;
+    proxy.ask(json!({"hello": {"version": 2, "deployment": "test", "log": "0".repeat(32)}})).await;
     (process, proxy)
 }
 

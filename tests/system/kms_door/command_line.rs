@@ -28,7 +28,7 @@ pub(super) fn ask(place: &str, key_pair: (&str, &str), calls: &Value) -> Vec<Val
         }
     };
     let mut results = thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(&work)).collect();
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
     });
     results.sort_by_key(|(number, _)| *number);
