@@ -21,7 +21,7 @@ use signing_core::journal::{Init, Record};
 use signing_core::key::{Batching, Purpose};
 use signing_core::registry::Entry;
 use signing_core::tree::SignedCheckpoint;
-use signing_core::{Kid, Registry, Signer};
+use signing_core::{Kid, Registry, Signer, json};
 use toml::Table;
 use toml::Value as Toml;
 use zeroize::Zeroizing;
@@ -142,7 +142,7 @@ impl Stage {
         if !output.status.success() {
             bail!("{PROGRAM} keygen: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        serde_json::from_slice(&output.stdout).context("what keygen printed is no entry")
+        json::from_slice(&output.stdout).context("what keygen printed is no entry")
     }
 
     /// Writes the registry: the real signing keys, the rehearsal's key, and the audit keys of both sides.
