@@ -13,7 +13,7 @@ use super::{KID, Site, activate, activated, connected, end, metric_is, records, 
 use crate::ALICE;
 use crate::audit_tools::audit;
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -152,3 +152,47 @@ async fn a_database_that_was_restored_to_an_earlier_state_is_said_and_filled_aga
         trail.signctl("reconcile", &postgres, &["--journal", journal.to_str().unwrap()]);
     assert_eq!(code, 0, "{said}");
 }
+
+#[tokio::test]
+async fn a_journal_that_was_put_back_and_grew_past_what_the_sink_holds_is_not_shipped() {
+    let world = World::new();
+    let key = world.kms.key(system_tests::Kind::P256);
+    let builder = world.proxy().signer(KID, &key).caller(ALICE, &[KID]);
+    let at = |part: &str| world.scratch.path(part);
+    let copied = |from: &str, to: &str| {
+        let mut copy = std::process::Command::new("cp");
+        assert!(copy.arg("-a").arg(at(from)).arg(at(to)).status().unwrap().success());
+    };
+    builder.clone().start().await.stop().await;
+    for part in ["state", "journal"] {
+        copied(&format!("proxy/{part}"), &format!("older-{part}"));
+    }
+    let signs = async |count: usize| {
+        let proxy = builder.clone().start().await;
+        let alice = proxy.client(ALICE).await;
+        for _ in 0..count {
+            assert_eq!(alice.sign_message(KID, b"hello").await.status, 200);
+        }
+        proxy.stop().await;
+    };
+    signs(3).await;
+    let postgres = Postgres::start().await;
+    let mut trail = trail_of(&world, &postgres);
+    trail.start();
+    let shipped = newest(&journal_of(&world));
+    trail.holds("signing-proxy", shipped).await;
+    trail.kill().await;
+    let rows = || postgres.sql("SELECT count(*) FROM signing_proxy.audit_events");
+    let before = rows();
+    for part in ["state", "journal"] {
+        fs::remove_dir_all(at(&format!("proxy/{part}"))).unwrap();
+        copied(&format!("older-{part}"), &format!("proxy/{part}"));
+    }
+    signs(20).await;
+    assert!(newest(&journal_of(&world)) > shipped);
+    trail.start();
+    trail.process().says("has the root").await;
+    assert_eq!(rows(), before);
+    let (output, _) = trail.status().await;
+    assert_eq!(output.status.code(), Some(1));
+}

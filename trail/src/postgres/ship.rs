@@ -227,8 +227,16 @@ impl Place {
             .map(|column| rows.iter().map(|row| value(column.field, row)).collect())
             .collect();
         let values: Vec<_> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-        self.within(transaction.execute(&sql, &values)).await?;
-        Ok(())
+        let count = self.within(transaction.execute(&sql, &values)).await?;
+        if count == rows.len() as u64 {
+            return Ok(());
+        }
+        // A trigger or a rule of a shared table that leaves rows out: nothing of this is committed.
+        let why = format!(
+            "it took {count} of {} rows; remove the trigger or rule that leaves rows out",
+            rows.len()
+        );
+        Err(DatabaseError::Table { table: self.table.to_string(), why: vec![why] })
     }
 
     async fn move_to(
