@@ -60,9 +60,9 @@ pub struct Prepared {
     /// The configuration it wrote.
     pub config_file: PathBuf,
     material: Material,
-    /// What break-glass runs with, or why there is none.
+    /// What break-glass runs with, or why there is no break-glass.
     emergency: Result<Emergency, String>,
-    /// What the trail runs with, where one is asked for, or why there is none.
+    /// What the trail runs with, where one is asked for, or why it does not run.
     trail: Option<Result<Trail, String>>,
 }
 

@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::hours(4);
 /// As far may a clock be behind its journal.
 const BEHIND_MAX: Duration = Duration::seconds(60);
 
-/// What there is; what could not be found out is none.
+/// What there is. `None`: it could not be found out.
 #[derive(Clone, Copy, Debug)]
 struct Facts<'f> {
     registry: &'f Registry,

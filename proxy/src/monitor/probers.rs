@@ -72,7 +72,7 @@ impl Probers {
             match self.tasks.join_next().await {
                 Some(Err(error)) if error.is_cancelled() => {}
                 Some(_) => return,
-                // There is none at this moment.
+                // No prober runs at this moment.
                 None => std::future::pending().await,
             }
         }

@@ -79,7 +79,7 @@ impl SigningRoom {
         }
     }
 
-    /// Serves callers with these signers from now on, and with none that is `gone`. What an upstream that is gone was
+    /// Serves callers with these signers from now on, and no longer with those that are `gone`. What an upstream that is gone was
     /// asked already, it may answer still; it is asked nothing more.
     pub fn replace(
         self: &Arc<Self>,

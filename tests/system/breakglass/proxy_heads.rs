@@ -143,7 +143,7 @@ async fn i7_a_proxy_that_shows_no_log_or_one_that_is_not_its_own_gets_no_session
     }
     assert!(records(&signer.builder.journal(), "session_activated").is_empty());
 
-    // Once it is known, a proof from another size says nothing, and no proof is none.
+    // Once it is known, a proof from another size says nothing, and a message without a proof proves nothing.
     let mut wire = signer.connect().await;
     let again = wire.ask(shows(&json!(right))).await;
     assert_eq!(again["refused"]["reason"], "invalid", "{again}");

@@ -15,7 +15,7 @@ use crate::config::Config;
 /// How long each step may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What it knows; none if there is none, it does not answer, or does not know the log.
+/// What it knows. `None`: no signer is configured, it does not answer, or it does not know the log.
 #[must_use]
 pub fn known_of(config: &Config, log: LogId) -> Option<Known> {
     let socket = config.breakglass.signer_socket.as_deref()?;

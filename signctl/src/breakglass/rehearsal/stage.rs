@@ -41,7 +41,7 @@ pub(super) struct Stage {
     /// Where approvers find the request, and leave their approvals.
     pub(super) shown: PathBuf,
     private: Private,
-    /// The deployment, which is none.
+    /// The name of the deployment, which no real signer has.
     pub(super) deployment: String,
     /// A registered signing key that the rehearsal's stands in for.
     pub(super) replaces: Kid,
@@ -290,7 +290,7 @@ fn rehearsed(
     let uid = i64::from(nix::unistd::geteuid().as_raw());
     let registry = fs::canonicalize(shown)?.join("signers.json").display().to_string();
     let config = json!({
-        // One user is all there is; and the shortest outage, since there is none.
+        // One user runs all of it. There is no outage, so the shortest one has to do.
         "deployment": {"name": deployment, "environment": "development"},
         "signer": {"socket": in_private("signer.sock"), "allowed_uids": [uid]},
         "operator": {"socket": in_private("operator.sock"), "allowed_uids": [uid]},
