@@ -27,6 +27,7 @@ pub fn look(materials: &Materials, past: &Past, now: OffsetDateTime) -> Found {
     let mut found = Found { mistakes, notes };
     keys(materials, past, now, &mut found);
     replaceable(materials, &mut found);
+    proxy(materials, &mut found);
     found
 }
 
@@ -69,6 +70,18 @@ fn replaceable(materials: &Materials, found: &mut Found) {
         found.mistakes.push(format!(
             "registry.file: {} has no signing key, and a session stands in for one at least; use the \
              proxy's registry",
+            materials.config.registry_file.display()
+        ));
+    }
+}
+
+/// No proxy whose log could be believed.
+fn proxy(materials: &Materials, found: &mut Found) {
+    let mut audit = materials.registry.iter().filter(|key| key.purpose == Purpose::Audit);
+    if audit.all(|key| key.kid == materials.audit_kid) {
+        found.mistakes.push(format!(
+            "registry.file: {} has no audit key of a proxy, so each proxy is refused for its log; copy the entry with \
+             \"purpose\": \"audit\" from the proxy's registry",
             materials.config.registry_file.display()
         ));
     }

@@ -162,6 +162,20 @@ const ROWS: &[Row] = &[
         },
         &["registry.file:", "no signing key"],
     ),
+    (
+        "there is no proxy whose log could be believed",
+        |builder| {
+            let file = builder.path("signers.json");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let mut registry: Value = serde_json::from_str(&text).unwrap();
+            let is_a_proxys = |entry: &Value| {
+                entry["purpose"] == "audit" && entry["signer_kid"] != "signer-audit"
+            };
+            registry["signers"].as_array_mut().unwrap().retain(|entry| !is_a_proxys(entry));
+            std::fs::write(file, registry.to_string()).unwrap();
+        },
+        &["registry.file:", "no audit key of a proxy", "copy the entry"],
+    ),
 ];
 
 #[tokio::test]
