@@ -1,4 +1,5 @@
-//! What the rooms hold of each other: handles, cheap to clone. Each room takes those that it needs.
+//! What the rooms hold of each other: handles, cheap to clone. Each room takes those that it needs; what stands
+//! below them is given its own by name.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::required::Required;
-use crate::server::Connections;
+use crate::server::{self, Connections};
+use crate::sign;
 
 /// One of each.
 #[derive(Clone, Debug)]
@@ -37,4 +39,31 @@ pub struct Handles {
     pub conditions: Arc<Conditions>,
     /// True once the proxy shuts down.
     pub draining: watch::Receiver<bool>,
+}
+
+impl Handles {
+    /// What the pipeline takes.
+    #[must_use]
+    pub fn for_pipeline(&self) -> sign::Parts {
+        sign::Parts {
+            monitor: self.monitor.clone(),
+            slots: self.slots.clone(),
+            emergency: self.emergency.clone(),
+            journal: self.journal.clone(),
+            required: self.required.clone(),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
+    /// What the data plane takes.
+    #[must_use]
+    pub fn for_data_plane(&self) -> server::Parts {
+        server::Parts {
+            monitor: self.monitor.clone(),
+            metrics: Arc::clone(&self.metrics),
+            connections: self.connections.clone(),
+            conditions: Arc::clone(&self.conditions),
+            draining: self.draining.clone(),
+        }
+    }
 }

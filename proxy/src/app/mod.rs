@@ -162,7 +162,11 @@ impl App {
             Arc::new(ArcSwap::from_pointee(tls)),
             Arc::new(CallerRates::new(&config.caller_rates)),
         );
-        let room = Arc::new(SigningRoom::new(&handles, probes.clone(), data.handle().clone()));
+        let room = Arc::new(SigningRoom::new(
+            handles.for_pipeline(),
+            probes.clone(),
+            data.handle().clone(),
+        ));
         let drills = Arc::new(Drills::new(&handles, &served));
         let doctor = Arc::new(Doctor::new(&handles, patients, probes.clone()));
         let workers = Arc::new(Workers::new(workers));
@@ -185,8 +189,14 @@ impl App {
         let sources =
             Sources::new(&handles, Arc::clone(&tls), Arc::clone(&reloader), log, journal_written);
         let certificates = (Arc::clone(&tls), Arc::clone(&reloader));
-        let plane = DataPlane::new(&handles, &config.server, Arc::clone(&room), tls, rates);
-        let breakglass = Arc::new(Breakglass::new(&handles, config.breakglass.min_outage));
+        let plane =
+            DataPlane::new(handles.for_data_plane(), &config.server, Arc::clone(&room), tls, rates);
+        let breakglass = Arc::new(Breakglass::new(
+            handles.emergency.clone(),
+            handles.monitor.clone(),
+            handles.journal.clone(),
+            config.breakglass.min_outage,
+        ));
         let admin = Admin::new(
             &handles,
             &config,

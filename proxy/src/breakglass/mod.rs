@@ -29,7 +29,6 @@ use signing_core::{Kid, Moment, Signer};
 use tokio::sync::Mutex;
 
 use crate::breakglass::emergency::Emergency;
-use crate::handles::Handles;
 use crate::monitor::{Monitor, Over};
 use record::ActivationRecord;
 
@@ -56,14 +55,13 @@ pub struct Breakglass {
 impl Breakglass {
     /// Ceremonies, each for signers that were out for `min_outage`.
     #[must_use]
-    pub fn new(handles: &Handles, min_outage: Duration) -> Self {
-        Self {
-            emergency: handles.emergency.clone(),
-            monitor: handles.monitor.clone(),
-            journal: handles.journal.clone(),
-            min_outage,
-            one: Mutex::default(),
-        }
+    pub fn new(
+        emergency: Emergency,
+        monitor: Monitor,
+        journal: Journal,
+        min_outage: Duration,
+    ) -> Self {
+        Self { emergency, monitor, journal, min_outage, one: Mutex::default() }
     }
 
     /// How long each replaced signer has to have been out.

@@ -61,7 +61,6 @@ pub use registry_answer::RegistryAnswer;
 use crate::caller_rates::CallerRates;
 use crate::conditions::Conditions;
 use crate::config;
-use crate::handles::Handles;
 use crate::metrics::{Metrics, ResetReason};
 use crate::monitor::Monitor;
 use crate::server::refusals::Refusals;
@@ -80,6 +79,21 @@ use watched::Watched;
 /// How often a connection's driver looks at its limits.
 const PACE_MIN: Duration = Duration::from_millis(50);
 const PACE_MAX: Duration = Duration::from_secs(1);
+
+/// What the data plane is built of: handles on what others use too.
+#[derive(Debug)]
+pub struct Parts {
+    /// The gates, and the rulebook in force.
+    pub monitor: Monitor,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Open connections.
+    pub connections: Connections,
+    /// The proxy's own side, for health.
+    pub conditions: Arc<Conditions>,
+    /// True once the proxy shuts down.
+    pub draining: watch::Receiver<bool>,
+}
 
 /// What all connections share.
 #[derive(Debug)]
@@ -118,24 +132,25 @@ impl DataPlane {
     /// What serves callers through `room`.
     #[must_use]
     pub fn new(
-        handles: &Handles,
+        parts: Parts,
         limits: &config::Server,
         room: Arc<SigningRoom>,
         tls: Arc<ArcSwap<ServerTls>>,
         rates: Arc<CallerRates>,
     ) -> Self {
+        let Parts { monitor, metrics, connections, conditions, draining } = parts;
         Self {
             tls,
             limits: limits.clone(),
-            monitor: handles.monitor.clone(),
-            metrics: Arc::clone(&handles.metrics),
+            monitor,
+            metrics,
             room,
-            connections: handles.connections.clone(),
+            connections,
             places: Semaphore::new(limits.connections_max),
             registry: RegistryAnswer::default(),
             rates,
-            conditions: Arc::clone(&handles.conditions),
-            draining: handles.draining.clone(),
+            conditions,
+            draining,
             refusals: Arc::default(),
             handshake_log: LogLimit::default(),
             refusal_log: LogLimit::default(),

@@ -27,7 +27,6 @@ use upstream::{Served, random};
 
 use crate::breakglass::emergency::{Emergency, Witness};
 use crate::config::{self, BatchLimits};
-use crate::handles::Handles;
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
 use crate::required::Required;
@@ -37,6 +36,23 @@ use crate::sign::idempotency::{Claim, Claimed, Idempotency, Kept};
 use crate::sign::request_context::RequestContext;
 use crate::sign::signers::Signers;
 use crate::sign::source::Source;
+
+/// What the pipeline is built of: handles on what others use too.
+#[derive(Debug)]
+pub struct Parts {
+    /// The gates, their evidence, and the rulebook in force.
+    pub monitor: Monitor,
+    /// Requests in flight.
+    pub slots: Slots,
+    /// The emergency signer.
+    pub emergency: Emergency,
+    /// Where intents and outcomes are recorded.
+    pub journal: Journal,
+    /// What has to hold a record before its signature leaves.
+    pub required: Required,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
 
 /// Everything the pipeline needs.
 #[derive(Debug)]
@@ -65,16 +81,17 @@ impl SigningRoom {
     /// A pipeline without upstreams yet; `runtime`, which is no caller's, finishes what clients leave behind, keeps
     /// connections ready and asks for the signatures of batches.
     #[must_use]
-    pub fn new(handles: &Handles, probes: Probes, runtime: Handle) -> Self {
+    pub fn new(parts: Parts, probes: Probes, runtime: Handle) -> Self {
+        let Parts { monitor, slots, emergency, journal, required, metrics } = parts;
         Self {
             signers: Signers::new(probes, runtime.clone()),
-            monitor: handles.monitor.clone(),
-            slots: handles.slots.clone(),
-            emergency: handles.emergency.clone(),
+            monitor,
+            slots,
+            emergency,
             idempotency: Idempotency::default(),
-            journal: handles.journal.clone(),
-            required: handles.required.clone(),
-            metrics: Arc::clone(&handles.metrics),
+            journal,
+            required,
+            metrics,
             finisher: Finisher::new(runtime),
         }
     }
