@@ -9,7 +9,7 @@ use signing_core::journal::OpenIncident;
 use signing_core::{Kid, Mode, Moment, Refusal};
 use time::OffsetDateTime;
 
-use crate::conditions::{self, Condition};
+use crate::conditions::{self, Condition, Reader};
 
 /// Whether signing works, for all and for each.
 #[derive(Debug)]
@@ -62,17 +62,6 @@ pub struct UpstreamHealth<'g> {
     /// Whether it has proven itself within the lease.
     pub ok: bool,
     state: &'g State,
-}
-
-/// Who reads it: on the unauthenticated listener, no incident text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
-    /// Anyone who reaches the listener.
-    Anonymous,
-    /// A caller with a client certificate.
-    Caller,
-    /// An operator on the admin socket.
-    Operator,
 }
 
 impl<'g> Health<'g> {
@@ -212,7 +201,7 @@ impl SignerHealth<'_> {
             outage_counts: was_out.then_some(self.outage_runs),
             reason: self.refusal.as_ref().map(|refusal| refusal.reason.word().to_owned()),
             lease_ms_left: lease_ms_left.map(|left| u64::try_from(left).unwrap_or(u64::MAX)),
-            detail: reader.told(self.gate),
+            detail: told(reader, self.gate),
         }
     }
 }
@@ -226,14 +215,12 @@ impl UpstreamHealth<'_> {
             ok: self.ok,
             state: if is_lease_over { "shut" } else { self.state.word() }.to_owned(),
             for_s: now.since(self.state.since()).as_secs(),
-            detail: reader.told(self.state),
+            detail: told(reader, self.state),
         }
     }
 }
 
-impl Reader {
-    /// Why a gate is not open, for an operator.
-    fn told(self, state: &State) -> Option<String> {
-        (self == Self::Operator).then(|| state.told()).flatten()
-    }
+/// Why a gate is not open, for an operator.
+fn told(reader: Reader, state: &State) -> Option<String> {
+    (reader == Reader::Operator).then(|| state.told()).flatten()
 }

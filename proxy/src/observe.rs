@@ -22,10 +22,10 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 
 use crate::breakglass::emergency::Emergency;
-use crate::conditions::Conditions;
+use crate::conditions::{Conditions, Reader};
 use crate::handles::Handles;
-use crate::health::{Health, Reader};
-use crate::metrics::Metrics;
+use crate::health::Health;
+use crate::metrics::{EmergencySigner, Metrics};
 use crate::monitor::Monitor;
 use crate::peer_address::PeerAddress;
 use crate::server::{Answer, json_answer, problem, status_of};
@@ -164,8 +164,11 @@ fn respond(observed: &Observed, request: &Request<Incoming>, has_room: bool) -> 
     let health = Health::of(&gates, &conditions, now(), wall_now());
     match path {
         "/metrics" => {
-            let Observed { journal, emergency, .. } = observed;
-            metrics(&observed.metrics.render(&gates, &conditions, journal, emergency))
+            let known = observed.emergency.known();
+            let signer = known
+                .as_deref()
+                .map(|known| EmergencySigner { state: &known.state, remaining: known.remaining() });
+            metrics(&observed.metrics.render(&gates, &conditions, &observed.journal, signer))
         }
         "/health" => {
             let open = observed.monitor.incident();

@@ -26,13 +26,13 @@ use signing_core::gate::{AuditStop, Slots};
 use signing_core::{FreezeId, Kid, Moment, Reason, Refusal, json};
 
 use crate::breakglass::Breakglass;
-use crate::conditions::Conditions;
+use crate::conditions::{Conditions, Reader};
 use crate::config::{self, Config};
 use crate::doctor::{Busy, Doctor};
 use crate::drill::Drills;
 use crate::events::Events;
 use crate::handles::Handles;
-use crate::health::{Health, Reader};
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};

@@ -11,10 +11,19 @@ use host::clock::rfc3339;
 use signing_core::admin;
 use time::OffsetDateTime;
 
-use crate::health::Reader;
-
 pub use signing_core::admin::Level;
 pub use watch::{Sources, watch, watch_socket};
+
+/// Who reads it: on the unauthenticated listener, no incident text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// Anyone who reaches the listener.
+    Anonymous,
+    /// A caller with a client certificate.
+    Caller,
+    /// An operator on the admin socket.
+    Operator,
+}
 
 /// What has a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +115,20 @@ impl Conditions {
         self.all.load_full()
     }
 
+    /// Puts the condition of every component in force.
+    pub fn set(&self, all: Vec<Condition>) {
+        self.all.store(Arc::new(all));
+    }
+
     /// Says that nobody reaches the admin socket through its path, and why; None: they do.
     pub fn admin_socket_lost(&self, why: Option<String>) {
         self.admin_socket_lost.store(why.map(Arc::new));
+    }
+
+    /// Why nobody reaches the admin socket through its path.
+    #[must_use]
+    pub fn why_admin_socket_lost(&self) -> Option<Arc<String>> {
+        self.admin_socket_lost.load_full()
     }
 }
 

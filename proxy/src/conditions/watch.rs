@@ -99,7 +99,7 @@ fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Op
     let tls = sources.tls.load();
     let awake = time::Duration::try_from(now().since(start.boot)).unwrap_or(time::Duration::MAX);
     let set = (wall - start.wall).checked_sub(awake).unwrap_or(time::Duration::MAX);
-    let lost = conditions.admin_socket_lost.load();
+    let lost = conditions.why_admin_socket_lost();
     let refused = sources.reloader.refusal();
     let refused_files = sources.reloader.certificates_refusal();
     let refused_log = sources.emergency.heads().and_then(Heads::refused);
@@ -107,7 +107,7 @@ fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Op
         judge::server_certificate(tls.certificate(), wall),
         judge::client_authorities(tls.authorities(), wall),
         judge::revocation_lists(tls.revocation_lists(), wall),
-        judge::admin_socket(lost.as_deref().map(String::as_str)),
+        judge::admin_socket(lost.as_ref().map(|why| why.as_str())),
         judge::emergency_signer(connected, refused_log.as_ref().map(|log| log.why.as_str())),
         judge::fleet(&sources.monitor.fleet(), now()),
         judge::required_trail(sources.required.trouble().as_ref()),
@@ -116,9 +116,9 @@ fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Op
         judge::reload(refused.as_deref().map(String::as_str)),
         judge::clock(wall, sources.journal_written, set),
     ];
-    let before = conditions.all.load();
+    let before = conditions.all();
     let all = verdicts.map(|verdict| condition(verdict, &before, wall));
-    conditions.all.store(Arc::new(all.into()));
+    conditions.set(all.into());
 }
 
 /// The condition that follows from a verdict. A change of its level is said once.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use signing_core::Kid;
 use signing_core::admin::{Level, doctor};
 
-use crate::conditions::Condition;
-use crate::health::Reader;
+use crate::conditions::{Condition, Reader};
 
 pub use signing_core::admin::doctor::{Check, State};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use metrics::{Counter, Gauge};
-use signing_core::breakglass::wire::SessionState;
+use signing_core::breakglass::wire::{self, SessionState};
 use signing_core::gate::{Armed, Snapshot};
 use signing_core::{Kid, Moment, Reason};
 use time::OffsetDateTime;
@@ -12,7 +12,15 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Make;
 use super::names::*;
-use crate::breakglass::emergency::Known;
+
+/// What the emergency signer that is connected says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct EmergencySigner<'s> {
+    /// Its state.
+    pub state: &'s wire::State,
+    /// Signatures that its session has left.
+    pub remaining: Option<u64>,
+}
 
 /// The session's metrics.
 #[derive(Debug)]
@@ -72,17 +80,16 @@ impl BreakglassMetrics {
     pub(super) fn signer(
         &self,
         make: &Make<'_>,
-        known: Option<&Known>,
+        said: Option<EmergencySigner<'_>>,
         in_force: Option<&std::sync::Arc<Armed>>,
     ) {
-        self.connected.set(super::one_if(known.is_some()));
-        let Some(known) = known else { return };
-        let state = &known.state;
+        self.connected.set(super::one_if(said.is_some()));
+        let Some(EmergencySigner { state, remaining }) = said else { return };
         let ours = |session: &&SessionState| {
             in_force.is_some_and(|armed| armed.session == session.session)
         };
         if state.session.as_ref().filter(ours).is_some()
-            && let Some(left) = known.remaining()
+            && let Some(left) = remaining
         {
             self.remaining.set(left as f64);
         }

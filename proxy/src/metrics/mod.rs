@@ -32,7 +32,6 @@ use self::doors::DoorMetrics;
 use self::make::{Make, recorder};
 use self::names::*;
 use self::signers::{PerReason, Signers, labels};
-use crate::breakglass::emergency::Emergency;
 use crate::conditions::{self, Condition};
 use crate::health::Health;
 use crate::workers::Worker;
@@ -40,6 +39,7 @@ use ::audit::Journal;
 
 pub use self::activity::Activity;
 pub use self::audit::JournalObserver;
+pub use self::breakglass::EmergencySigner;
 pub use self::resets::{ResetReason, Resets};
 pub use self::signers::Measured;
 
@@ -157,14 +157,10 @@ impl Metrics {
         gates: &Snapshot,
         conditions: &[Condition],
         journal: &Journal,
-        emergency: &Emergency,
+        emergency: Option<EmergencySigner<'_>>,
     ) -> String {
         self.gates(gates, conditions);
-        self.breakglass.signer(
-            &Make(&self.recorder),
-            emergency.known().as_deref(),
-            gates.armed(now(), wall_now()),
-        );
+        self.breakglass.signer(&Make(&self.recorder), emergency, gates.armed(now(), wall_now()));
         self.audit.space(journal, now());
         self.signers.show_workers();
         #[expect(clippy::cast_precision_loss, reason = "a count of slots is far below 2^52")]

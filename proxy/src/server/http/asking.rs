@@ -9,7 +9,8 @@ use serde_json::Value;
 use signing_core::{Door, Refusal, Signer};
 
 use super::exchange::Exchange;
-use crate::health::{Health, Reader};
+use crate::conditions::Reader;
+use crate::health::Health;
 use crate::server::answer::{self, Answer, json_answer, status_of};
 use crate::server::dialects::{self, VerifyDialect};
 use crate::server::kms::{self, OfKeys};
