@@ -2,26 +2,17 @@
 //! limit, and none for anybody else, so that no stranger makes it grow.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use configuration::Rate;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use host::clock::now;
 use signing_core::{Caller, Reason, Refusal};
-
-/// How often one caller may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// Requests per second, over any longer time.
-    pub requests_per_second_max: NonZeroU32,
-    /// Requests at once, after a pause.
-    pub burst_max: NonZeroU32,
-}
 
 /// The buckets in force. A reload replaces them.
 #[derive(Debug)]
@@ -98,6 +89,8 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     fn rates(all: &[(&str, u32, u32)]) -> BTreeMap<Caller, Rate> {

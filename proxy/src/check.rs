@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use audit::Presence;
+use configuration::{
+    Config, ConfigError, Draft, Environment, LocalListen, Members, Proof, Setting, Upstream,
+};
 use host::access::{self, Allowed};
 use host::modes::{self, Place, What};
 
-use crate::config::{
-    self, Config, ConfigError, Draft, Environment, LocalListen, Members, Proof, Setting, Upstream,
-};
 use crate::log;
 use crate::materials::Materials;
 
@@ -31,7 +31,8 @@ pub struct Found {
 /// Looks.
 #[must_use]
 pub fn look(file: &Path, environment: &Environment) -> Found {
-    let mut found = Found { notes: config::environment_notes(environment), ..Found::default() };
+    let mut found =
+        Found { notes: configuration::environment_notes(environment), ..Found::default() };
     found.notes.extend(log::note(environment));
     match Materials::load(file, environment) {
         Ok(materials) => found.notes.extend(materials.notes()),

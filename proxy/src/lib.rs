@@ -9,7 +9,6 @@ pub mod breakglass;
 pub mod caller_rates;
 pub mod check;
 pub mod conditions;
-pub mod config;
 pub mod dev;
 pub mod doctor;
 pub mod drill;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use audit::Journal;
+use configuration::{Config, ConfigError, Draft, Environment};
 use host::clock::{now, rfc3339, wall_now};
 use mtls::ServerTls;
 use signing_core::Kid;
@@ -18,7 +19,6 @@ use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
 use crate::caller_rates::CallerRates;
-use crate::config::{Config, ConfigError, Draft, Environment};
 use crate::handles::Handles;
 use crate::materials::Materials;
 use crate::metrics::Metrics;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use system_tests::programs::repository;
 
 /// Crates of which the root is a room; those of the others hold rooms.
-const ROOMS: [&str; 8] = [
+const ROOMS: [&str; 9] = [
     "approvers",
+    "configuration",
     "development",
     "host",
     "pkcs11-worker",

@@ -59,6 +59,7 @@ fn rooms_know_only_the_rooms_below_them() {
         ("mtls/src", &["hyper", "std::net", "tokio::net", "aws_sdk", "audit::", "signing_proxy::"]),
         ("host/src", &["tokio", "hyper", "aws_sdk", "std::net", "signing_proxy::"]),
         ("approvers/src", &["tokio", "hyper", "aws_sdk", "std::net", "signing_proxy::"]),
+        ("configuration/src", &["tokio", "hyper::", "std::fs", "aws_sdk", "signing_proxy::"]),
         ("development/src", &["tokio", "hyper::", "aws_sdk", "signing_proxy::"]),
         ("pkcs11-worker/src", &["tokio", "hyper::", "std::net", "aws_sdk", "signing_proxy::"]),
         ("proxy/src", &["cryptoki::", "aws_sdk", "aws_config", "aws_smithy"]),

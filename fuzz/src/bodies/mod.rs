@@ -11,6 +11,7 @@ use std::path::Path;
 use std::str::from_utf8;
 use std::time::Duration;
 
+use configuration::Environment;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use signing_core::journal::{Frame, HEADER_BYTES, Header, Outline};
 use signing_core::key::{Batching, PublicKey, Purpose};
@@ -19,7 +20,6 @@ use signing_core::{
     Algorithm, Caller, Canary, Digest, Door, Hash, Input, Kid, Moment, Registry, SignatureFormat,
     Signer, ToBeSigned, batch,
 };
-use signing_proxy::config::{self, Environment};
 use signing_proxy::monitor::Stored;
 use signing_proxy::server::outside;
 use signing_proxy::sign::request_context::{self, RequestContext};
@@ -149,7 +149,7 @@ fn registry(bytes: &[u8]) {
 fn config_toml(bytes: &[u8]) {
     let Ok(text) = from_utf8(bytes) else { return };
     let environment = Environment::from_iter([]);
-    if let Ok(mistakes) = config::mistakes(text, Path::new("/nowhere"), &environment) {
+    if let Ok(mistakes) = configuration::mistakes(text, Path::new("/nowhere"), &environment) {
         assert!(mistakes.iter().all(|mistake| mistake.contains(": ")), "{mistakes:?}");
     }
 }

@@ -25,7 +25,6 @@ use tokio::task::yield_now;
 
 use super::peer::Peer;
 use super::{Admin, respond};
-use crate::config;
 use crate::server::{Answer, problem};
 
 /// Connections of one user.
@@ -57,7 +56,7 @@ struct Logs {
 }
 
 impl Rooms {
-    fn new(access: &config::Admin) -> Self {
+    fn new(access: &configuration::Admin) -> Self {
         // Root and the socket's owner beside those who are named: they may come by their group.
         let always = [0, geteuid().as_raw()];
         let named = access.everybody().into_iter().flat_map(|(_, _, members)| &members.uids);

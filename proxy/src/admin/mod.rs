@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use audit::{Journal, Older};
 use bytes::Bytes;
+use configuration::Config;
 use host::clock::{now, wall_now};
 use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
@@ -27,7 +28,6 @@ use signing_core::{FreezeId, Kid, Moment, Reason, Refusal, json};
 
 use crate::breakglass::Breakglass;
 use crate::conditions::{Conditions, Reader};
-use crate::config::{self, Config};
 use crate::doctor::{Busy, Doctor};
 use crate::drill::Drills;
 use crate::events::Events;
@@ -52,7 +52,7 @@ const STORE_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Admin {
     /// Who may use it.
-    access: config::Admin,
+    access: configuration::Admin,
     /// The name of the deployment.
     deployment: String,
     /// The gates.
@@ -344,5 +344,5 @@ fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 }
 
 fn one_line(reason: &str) -> Result<String, Refusal> {
-    config::reason(reason).map_err(|why| Refusal::new(Reason::InvalidRequest, why))
+    configuration::reason(reason).map_err(|why| Refusal::new(Reason::InvalidRequest, why))
 }

@@ -7,8 +7,6 @@ use host::user;
 use signing_core::admin::Role;
 use tokio::net::unix::UCred;
 
-use crate::config;
-
 /// How long a user's name is looked up; a directory service may be down.
 const LOOKUP_MAX: Duration = Duration::from_secs(1);
 /// Where seconds count: files answer at once, a directory service that is well nearly so.
@@ -35,7 +33,7 @@ impl Peer {
     }
 
     /// By the peer's user and primary group: the kernel tells no others.
-    pub(super) fn roles(self, access: &config::Admin) -> Vec<Role> {
+    pub(super) fn roles(self, access: &configuration::Admin) -> Vec<Role> {
         access.roles_of(self.uid, self.gid)
     }
 

@@ -8,6 +8,7 @@ use audit::{
     Claims, Clock, FillError, Identity, Journal, Known, Observer, OpenError, Opened, TreeFile,
     WriterKeys,
 };
+use configuration::{Config, Environment};
 use host::clock::{now, wall_now};
 use signing_core::journal::AuditKeys;
 use signing_core::{Kid, Registry};
@@ -16,7 +17,6 @@ use time::OffsetDateTime;
 use super::StartError;
 use crate::breakglass;
 use crate::breakglass::heads::Heads;
-use crate::config::{Config, Environment};
 use crate::events::Events;
 use crate::materials::RegisteredAuditKey;
 use crate::metrics::{JournalObserver, Metrics};

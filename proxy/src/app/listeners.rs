@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 
+use configuration::Config;
 use host::socket::{self, Bound};
 
 use super::StartError;
-use crate::config::Config;
 
 /// The bound sockets.
 pub(super) struct Listeners {

@@ -3,12 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
+use configuration::{Local, LocalListen};
 use host::socket::Bound;
 use tokio::runtime::Runtime;
 
 use super::StartError;
 use super::listeners::listen;
-use crate::config::{Local, LocalListen};
 use crate::server::{DataPlane, LocalDoor, LocalListener, accept_local};
 
 /// Doors that are bound and not served.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use configuration::{Config, Environment};
 use host::clock::{now, wall_now};
 use host::socket::Bound;
 use release::Probes;
@@ -32,7 +33,6 @@ use crate::breakglass::Breakglass;
 use crate::breakglass::emergency::{Emergency, Settings};
 use crate::caller_rates::CallerRates;
 use crate::conditions::Sources;
-use crate::config::{Config, Environment};
 use crate::doctor::Doctor;
 use crate::drill::Drills;
 use crate::events::Events;

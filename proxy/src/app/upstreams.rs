@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use configuration::Config;
 use development::DevelopmentKey;
 use signing_core::gate::Watched;
 use signing_core::{Algorithm, Kid, Registry};
@@ -17,7 +18,6 @@ use upstream::{
     Pkcs11Clients, Provider, Quota, Reached, Served, Upstream,
 };
 
-use crate::config::{self, Config};
 use crate::doctor::{self, Patient, ServedKms};
 use crate::metrics::Measured;
 use crate::monitor::Probed;
@@ -72,19 +72,19 @@ impl UpstreamMaker {
             let Some(registered) = registry.get(kid.as_str()) else { continue };
             let (mut reached, mut places) = (Vec::new(), Vec::new());
             let switch = FaultSwitch::default();
-            for config::Reached { upstream, requests_per_second_max } in &signer.upstreams {
+            for configuration::Reached { upstream, requests_per_second_max } in &signer.upstreams {
                 let algorithm = registered.algorithm();
                 let made = match upstream {
-                    config::Upstream::AwsKms(kms) => {
+                    configuration::Upstream::AwsKms(kms) => {
                         let chain = chains.of(kms);
                         Some(kms_pair(kms, algorithm, &chain, config.probe.timeout).await)
                     }
-                    config::Upstream::Pkcs11(token) => {
+                    configuration::Upstream::Pkcs11(token) => {
                         let (made, worker) = token_pair(kid, token, algorithm, ledger)?;
                         all.workers.push(worker);
                         Some(made)
                     }
-                    config::Upstream::Development { key_file } => {
+                    configuration::Upstream::Development { key_file } => {
                         let key = development_keys.remove(kid);
                         key.map(|key| development_pair(kid, key, key_file))
                     }

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use configuration::Config;
 use development::{Material, MaterialError};
 use host::out;
 use serde_json::json;
@@ -22,7 +23,6 @@ pub use self::child::Running;
 use self::emergency::Emergency;
 use self::trail::Trail;
 use crate::app::App;
-use crate::config::Config;
 use crate::init::{InitError, init};
 use crate::materials::Materials;
 use crate::monitor::Store;

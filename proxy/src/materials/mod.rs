@@ -19,8 +19,8 @@ use signing_core::{Algorithm, Kid, Policy, Registry, json};
 use time::OffsetDateTime;
 
 use crate::admin::Fleet;
-use crate::config::{self, Config, ConfigError, Draft, Environment, FLEET_APPROVERS, Upstream};
 use crate::server::LocalDoor;
+use configuration::{Config, ConfigError, Draft, Environment, FLEET_APPROVERS, Upstream};
 use host::files;
 
 /// A configuration with all its files read.
@@ -259,7 +259,7 @@ fn audit_key(
 
 /// Reads who may end the fleet's freezes. A file that is not named is the configuration's mistake.
 fn fleet(config: &Config) -> Result<Option<Fleet>, Vec<String>> {
-    let Some(config::Fleet { name, approvers: Settings { file, roles, rules }, .. }) =
+    let Some(configuration::Fleet { name, approvers: Settings { file, roles, rules }, .. }) =
         &config.fleet
     else {
         return Ok(None);

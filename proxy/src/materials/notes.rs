@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use configuration::{Admin, Config, Proof, Server, Signer, Upstream};
 use host::clock::rfc3339;
 use signing_core::Kid;
 use signing_core::admin::path;
@@ -12,7 +13,6 @@ use time::{Duration, OffsetDateTime};
 use upstream::settings::{AwsKms, Pkcs11};
 
 use super::{Materials, breakglass};
-use crate::config::{Admin, Config, Proof, Server, Signer, Upstream};
 use crate::server::SIGNED_MAX_BYTES;
 
 /// How long before its end a certificate or a key deserves attention.

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use audit::Journal;
+use configuration::Environment;
 use host::clock::{now, wall_now};
 use release::Probes;
 use signing_core::fleet::{Member, Rules as FleetRules, Verified};
@@ -41,7 +42,6 @@ pub(crate) use prober::calls_for_warmth;
 pub use stops::Stops;
 pub use store::{Store, StoreError, Stored, Witness};
 
-use crate::config::Environment;
 use crate::metrics::Metrics;
 use command::Command;
 use disk::Disk;

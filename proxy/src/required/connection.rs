@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use configuration::RequiredTrail;
 use host::clock::now;
 use release::{SinkTrouble, Stated};
 use signing_core::journal::Head;
@@ -15,7 +16,6 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::Shared;
-use crate::config::RequiredTrail;
 
 /// How long connecting and the greeting may take.
 const GREETING_MAX: Duration = Duration::from_secs(5);

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use signing_core::{Caller, Reason, Refusal};
 
 use super::share::{Share, Shares};
-use crate::config;
 
 const OF_CALLER: &str = "bodies_per_caller_max_bytes";
 
@@ -31,12 +30,12 @@ pub(super) struct Body {
 }
 
 impl Bodies {
-    pub(super) fn of_all(limits: &config::Server) -> Arc<Share> {
+    pub(super) fn of_all(limits: &configuration::Server) -> Arc<Share> {
         Share::new("bodies_max_bytes", limits.bodies_max_bytes)
     }
 
     /// Of another caller; everybody's are `all`.
-    pub(super) fn of_caller(limits: &config::Server, all: &Arc<Share>) -> Self {
+    pub(super) fn of_caller(limits: &configuration::Server, all: &Arc<Share>) -> Self {
         let own = Share::new(OF_CALLER, limits.bodies_per_caller_max_bytes);
         Self(Arc::new(Shares([own, Arc::clone(all)])))
     }

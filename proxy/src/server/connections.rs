@@ -24,7 +24,6 @@ use super::let_in::LetIn;
 use super::share::Share;
 use super::shared::Shared;
 use super::stream::Stream;
-use crate::config;
 use crate::metrics::{Metrics, ResetReason};
 use crate::monitor::Stops;
 
@@ -43,7 +42,7 @@ const PACE_MAX: Duration = Duration::from_millis(20);
 /// All open connections.
 #[derive(Clone, Debug)]
 pub struct Connections {
-    limits: Arc<config::Server>,
+    limits: Arc<configuration::Server>,
     metrics: Arc<Metrics>,
     open: Arc<Mutex<Open>>,
     /// What all answers take memory from.
@@ -84,7 +83,7 @@ pub(super) struct Listed {
 impl Connections {
     /// None yet.
     #[must_use]
-    pub fn new(limits: &config::Server, metrics: Arc<Metrics>) -> Self {
+    pub fn new(limits: &configuration::Server, metrics: Arc<Metrics>) -> Self {
         Self {
             limits: Arc::new(limits.clone()),
             metrics,

@@ -18,7 +18,6 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::answer::Answer;
 use super::http_date::http_date;
 use super::request_body::RequestBody;
-use crate::config;
 
 /// What a client may send ahead of our reading, in each stream and in all of a connection.
 const WINDOW_BYTES: u32 = 1 << 20;
@@ -71,7 +70,7 @@ where
     F: Fn(Request<RequestBody>) -> A + Unpin,
     A: Future<Output = Response<Answer>> + Send + 'static,
 {
-    pub(super) fn new(io: IO, limits: &config::Server, answer: F) -> Self {
+    pub(super) fn new(io: IO, limits: &configuration::Server, answer: F) -> Self {
         let headers = u32::try_from(limits.headers_max_bytes.saturating_mul(2));
         let mut builder = server::Builder::new();
         builder

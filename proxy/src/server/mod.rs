@@ -60,7 +60,6 @@ pub use registry_answer::RegistryAnswer;
 
 use crate::caller_rates::CallerRates;
 use crate::conditions::Conditions;
-use crate::config;
 use crate::metrics::{Metrics, ResetReason};
 use crate::monitor::Monitor;
 use crate::server::refusals::Refusals;
@@ -101,7 +100,7 @@ pub struct DataPlane {
     /// Certificates, keys and authorities in force: a reload replaces them.
     tls: Arc<ArcSwap<ServerTls>>,
     /// Limits.
-    limits: config::Server,
+    limits: configuration::Server,
     /// The gates, and the rulebook in force.
     monitor: Monitor,
     /// Counts.
@@ -133,7 +132,7 @@ impl DataPlane {
     #[must_use]
     pub fn new(
         parts: Parts,
-        limits: &config::Server,
+        limits: &configuration::Server,
         room: Arc<SigningRoom>,
         tls: Arc<ArcSwap<ServerTls>>,
         rates: Arc<CallerRates>,
@@ -290,7 +289,7 @@ async fn drive<C: Future>(
     mut serving: Pin<&mut C>,
     shut_down: impl Fn(Pin<&mut C>),
     connection: &Connection,
-    limits: &config::Server,
+    limits: &configuration::Server,
 ) -> Ended {
     let grace = limits.request_timeout + limits.write_timeout;
     let pace = limits.write_timeout.min(limits.header_read_timeout) / 2;
@@ -334,7 +333,7 @@ async fn drive<C: Future>(
     }
 }
 
-fn http1(limits: &config::Server) -> hyper::server::conn::http1::Builder {
+fn http1(limits: &configuration::Server) -> hyper::server::conn::http1::Builder {
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         // By the driver, which looks at times anyway: hyper would arm a timer for

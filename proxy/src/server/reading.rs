@@ -14,7 +14,6 @@ use signing_core::{Caller, Reason, Refusal};
 use super::DataPlane;
 use super::bodies::{Bodies, Body};
 use super::request_body::RequestBody;
-use crate::config;
 
 /// Headers of one request. hyper itself takes 100, on its stack: more would cost an
 /// allocation of 16 KiB for each request.
@@ -38,7 +37,7 @@ impl<'b> Unread<'b> {
     /// As [`Self::take`].
     pub(super) async fn ahead(
         &mut self,
-        limits: &config::Server,
+        limits: &configuration::Server,
         bodies: &Bodies,
     ) -> Result<&[u8], Refusal> {
         let read = read(self.body, limits, bodies, None).await?;
@@ -51,7 +50,7 @@ impl<'b> Unread<'b> {
     /// The refusal, if a limit is reached or it does not arrive.
     pub(super) async fn take(
         &mut self,
-        limits: &config::Server,
+        limits: &configuration::Server,
         bodies: &Bodies,
         caller: &Caller,
     ) -> Result<Body, Refusal> {
@@ -65,7 +64,7 @@ impl<'b> Unread<'b> {
 /// Reads a body within its limits, and within what those of its caller and all together may take.
 async fn read(
     body: &mut RequestBody,
-    limits: &config::Server,
+    limits: &configuration::Server,
     bodies: &Bodies,
     caller: Option<&Caller>,
 ) -> Result<Body, Refusal> {

@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use configuration::BatchLimits;
 use host::clock::now;
 use release::{AnnouncedLeaf, BatchOrder, BatchOutcome, SigningOrder, Signs};
 use signing_core::batch::{SALT_BYTES, Salt};
@@ -22,7 +23,6 @@ use signing_core::{AttemptsId, Kid, Moment, Reason, Refusal, Signer};
 use tokio::sync::{Notify, oneshot};
 use upstream::{Route, random};
 
-use crate::config::BatchLimits;
 use crate::sign::SigningRoom;
 use crate::sign::answered::Answered;
 use crate::sign::ask::Call;

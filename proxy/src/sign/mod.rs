@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
+use configuration::BatchLimits;
 use host::clock::{now, wall_now};
 use release::{Probes, Provenance, Release, SigningOrder, announce};
 use signing_core::gate::{Admitted as _, Permit, Slots, Snapshot};
@@ -26,7 +27,6 @@ use tokio::runtime::Handle;
 use upstream::{Served, random};
 
 use crate::breakglass::emergency::{Emergency, Witness};
-use crate::config::{self, BatchLimits};
 use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
 use crate::required::Required;
@@ -117,7 +117,7 @@ impl SigningRoom {
 
     /// Changes what a signer may change while it serves: whom it prefers, how much each upstream may be asked, how its
     /// batches gather.
-    pub fn adjust(&self, kid: &Kid, to: &config::Signer) {
+    pub fn adjust(&self, kid: &Kid, to: &configuration::Signer) {
         let Some(signer) = self.signers.get(kid) else { return };
         signer.served.set_prefer(to.prefer);
         for (reached, to) in signer.served.iter().zip(&to.upstreams) {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use configuration::BatchLimits;
 use release::Probes;
 use signing_core::Kid;
 use tokio::runtime::Handle;
 use upstream::Served;
 
-use crate::config::BatchLimits;
 use crate::monitor::{OfOwner, calls_for_warmth};
 use crate::sign::batch::Batcher;
 

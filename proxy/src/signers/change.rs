@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use configuration::{Config, Signer};
 use signing_core::Kid;
-
-use crate::config::{Config, Signer};
 
 /// Signers by what becomes of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

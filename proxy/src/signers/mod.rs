@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use configuration::{BatchLimits, Config};
 use development::DevelopmentKey;
 use signing_core::{Kid, Registry};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 use crate::app::upstreams::{UpstreamMaker, Upstreams};
-use crate::config::{BatchLimits, Config};
 use crate::doctor::Doctor;
 use crate::drill::Drills;
 use crate::handles::Handles;

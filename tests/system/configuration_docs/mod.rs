@@ -9,7 +9,8 @@ mod example;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use signing_proxy::config::{Config, Environment};
+use configuration::{Config, Environment};
+
 use signing_proxy::materials::Materials;
 use system_tests::audit_key::example_registry;
 use system_tests::programs::repository;
@@ -311,7 +312,7 @@ fn every_variable_that_the_programs_read_is_on_the_page() {
     let page = std::fs::read_to_string(repository().join(PAGE)).unwrap();
     let sources = [
         "host/src/environment.rs",
-        "proxy/src/config/aws_kms.rs",
+        "configuration/src/aws_kms.rs",
         "upstream/src/settings/proxies.rs",
         "signctl/src/main.rs",
         "signctl/src/breakglass/unlock.rs",

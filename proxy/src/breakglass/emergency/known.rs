@@ -7,10 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use audit::Known;
+use configuration::Config;
 use signing_core::breakglass::wire::{self, Answer, Ask, FRAME_MAX_BYTES};
 use signing_core::tree::LogId;
-
-use crate::config::Config;
 
 /// How long each step may take.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -14,6 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use configuration::Config;
 use host::clock::now;
 use release::{Order as _, SigningOrder, Signs};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
@@ -25,7 +26,6 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 
 use super::heads::Heads;
-use crate::config::Config;
 use connection::{Connector, Job};
 
 pub use errors::{AskError, EmergencyError};

@@ -1,12 +1,12 @@
 //! A dialect by configuration: `[[dialects]]` says which field is the digest, and which field the
 //! answer repeats.
 
+use configuration::AddedDialect;
 use serde_json::{Map, Value};
 use signing_core::{Hash, Input, Refusal, SignRequest};
 
 use super::fields::request;
 use super::{Dialect, hex_digest, invalid, parse};
-use crate::config::AddedDialect;
 
 /// `/sign {DIGEST_FIELD: hex, ECHO_FIELD?}`: a digest, by the default signer.
 pub(super) fn read(body: &[u8], added: &AddedDialect) -> Result<(Dialect, SignRequest), Refusal> {

@@ -13,6 +13,7 @@ mod native;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use configuration::AddedDialect;
 use host::clock::rfc3339;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING};
@@ -27,7 +28,6 @@ use signing_core::{
 };
 
 use crate::breakglass::emergency::Witness;
-use crate::config::AddedDialect;
 
 pub(super) use answers::{public_key_der, public_key_pem};
 pub(super) use fields::public_key_of;
@@ -337,7 +337,7 @@ fn invalid(detail: impl Into<String>) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ASKED;
+    use configuration::ASKED;
 
     #[test]
     fn no_dialect_by_configuration_takes_an_input_field_of_another() {

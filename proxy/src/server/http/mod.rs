@@ -25,7 +25,6 @@ use super::reading::{self, Unread};
 use super::request_body::RequestBody;
 use super::route::{self, Resource};
 use super::shared::Shared;
-use crate::config;
 use crate::sign::request_context;
 use exchange::{Exchange, Words};
 
@@ -74,7 +73,7 @@ async fn identify(
     calls: Result<Calls, NotProven>,
     head: &Parts,
     unread: &mut Unread<'_>,
-    limits: &config::Server,
+    limits: &configuration::Server,
     shared: &Shared,
 ) -> Identity {
     let signed = match calls {

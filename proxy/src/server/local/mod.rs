@@ -17,7 +17,6 @@ use time::OffsetDateTime;
 use super::connections::Listed;
 use super::dialects;
 use super::handshakes::Handshake;
-use crate::config;
 use claim::Claim;
 use proofs::{Proofs, Shown};
 use sigv4::Secret;
@@ -75,7 +74,7 @@ impl LocalDoor {
     ///
     /// # Errors
     /// Every mistake of the files that they name.
-    pub fn load(doors: &[config::Local]) -> Result<Vec<Arc<Self>>, Vec<String>> {
+    pub fn load(doors: &[configuration::Local]) -> Result<Vec<Arc<Self>>, Vec<String>> {
         let (mut loaded, mut mistakes) = (Vec::new(), Vec::new());
         for door in doors {
             match Proofs::load(&door.callers) {

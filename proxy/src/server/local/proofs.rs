@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+use configuration::{LocalCaller, Proof};
 use host::secret;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -15,7 +16,6 @@ use time::OffsetDateTime;
 
 use super::claim::Claim;
 use super::fault::{Fault, NotProven};
-use crate::config::{LocalCaller, Proof};
 
 /// The scheme of a token (RFC 6750 2.1).
 const BEARER: &str = "bearer ";

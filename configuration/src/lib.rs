@@ -1,8 +1,9 @@
-//! The configuration: read at start and at each reload, checked whole, then
-//! immutable.
+//! The configuration of the proxy: read at start and at each reload, checked whole, then
+//! immutable. For every crate of the proxy, and for the tests that hold the pages against it. It knows
+//! none of them: it reads one file and the environment, and nothing that the file names.
 //!
-//! `Draft::load` finds every mistake of the file; [`crate::materials`] finds
-//! those of the files it names, and makes a [`Config`] of a draft without any.
+//! [`Draft::load`] finds every mistake of the file; the proxy's `materials` find
+//! those of the files it names, and make a [`Config`] of a draft without any.
 //! Configuration can tighten the rules, never loosen them: there is no key that
 //! makes the proxy sign while a proof is missing (I3).
 
@@ -32,16 +33,16 @@ use signing_core::policy::Rules;
 use signing_core::{Caller, Kid};
 use upstream::settings::{AwsKms, Pkcs11, Prefer, Proxies};
 
-use crate::caller_rates::Rate;
 use host::{files, section};
 
 pub use dialects::{ANSWERED, ASKED, AddedDialect};
-pub(crate) use fleet::APPROVERS as FLEET_APPROVERS;
+pub use fleet::APPROVERS as FLEET_APPROVERS;
+pub use grants::Rate;
 pub use host::environment::{Environment, reason};
 pub use host::mistakes::ConfigError;
 pub use local::{Local, LocalCaller, LocalListen, Proof};
 
-/// A whole configuration. The files it names are read by [`crate::materials`].
+/// A whole configuration. The files it names are read by the proxy's `materials`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Name of this deployment.
@@ -81,17 +82,16 @@ pub struct Config {
 }
 
 /// What a config file says, mistaken or not. Nothing runs on it:
-/// [`crate::materials::Materials::load`] takes the configuration out once it is
-/// without mistakes, and so are its files.
+/// the proxy's `materials` take the configuration out once it is without mistakes, and so are its files.
 #[derive(Clone, Debug)]
-pub(crate) struct Draft {
+pub struct Draft {
     /// Where a value is mistaken, its default stands here; where a file is not
     /// named, an empty path; where an upstream is mistaken, nothing.
-    pub(crate) config: Config,
+    pub config: Config,
     /// Every kid under `[[signers]]`, also of mistaken upstreams.
-    pub(crate) kids: BTreeSet<Kid>,
+    pub kids: BTreeSet<Kid>,
     /// One sentence each: the key, the value, the fix.
-    pub(crate) mistakes: Vec<String>,
+    pub mistakes: Vec<String>,
 }
 
 /// What kind of place the proxy runs in. Production is the default; the others
@@ -195,7 +195,8 @@ impl Members {
 
 impl Admin {
     /// The keys of `[admin]` that say who has a role.
-    pub(crate) const fn keys(role: Role) -> (&'static str, &'static str) {
+    #[must_use]
+    pub const fn keys(role: Role) -> (&'static str, &'static str) {
         match role {
             Role::Observer => ("observer_uids", "observer_gids"),
             Role::Operator => ("operator_uids", "operator_gids"),
@@ -215,7 +216,8 @@ impl Admin {
     }
 
     /// Everybody who may use the socket, with the key that says so.
-    pub(crate) fn everybody(&self) -> Vec<(&'static str, &'static str, &Members)> {
+    #[must_use]
+    pub fn everybody(&self) -> Vec<(&'static str, &'static str, &Members)> {
         let roles = self.roles.iter().map(|(role, members)| {
             let (uids, gids) = Self::keys(*role);
             (uids, gids, members)
@@ -363,7 +365,7 @@ impl Draft {
     /// # Errors
     /// Only if nothing can be made of the file at all: it cannot be read, or
     /// is not TOML. Every other mistake is in the draft.
-    pub(crate) fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+    pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let error = |mistake| ConfigError { file: file.to_owned(), mistakes: vec![mistake] };
         let text = files::read_text(file)
             .map_err(|why| error(format!("cannot be read: {why}; name a config file")))?;

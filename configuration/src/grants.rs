@@ -6,11 +6,19 @@ use std::num::NonZeroU32;
 use signing_core::policy::Rules;
 use signing_core::{Algorithm, Caller, Kid};
 
-use crate::caller_rates::Rate;
 use host::section::{Mistakes, Section};
 
 /// The most that a rate or a burst may be: no limit at all on any machine.
 const RATE_MAX: u64 = 1_000_000;
+
+/// How often one caller may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests per second, over any longer time.
+    pub requests_per_second_max: NonZeroU32,
+    /// Requests at once, after a pause.
+    pub burst_max: NonZeroU32,
+}
 
 /// What `[[callers]]` say.
 #[derive(Default)]

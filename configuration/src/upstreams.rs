@@ -182,7 +182,7 @@ impl Upstreams<'_> {
 
 impl Signer {
     /// Those of its upstreams that are in AWS KMS.
-    pub(crate) fn kms(&self) -> impl Iterator<Item = &AwsKms> {
+    pub fn kms(&self) -> impl Iterator<Item = &AwsKms> {
         self.upstreams.iter().filter_map(|reached| match &reached.upstream {
             Upstream::AwsKms(kms) => Some(kms),
             Upstream::Pkcs11(_) | Upstream::Development { .. } => None,
@@ -192,7 +192,8 @@ impl Signer {
 
 impl Upstream {
     /// Its provider, and where it is: the labels of metrics. `local` where there is no region.
-    pub(crate) fn place(&self) -> (&'static str, &str) {
+    #[must_use]
+    pub fn place(&self) -> (&'static str, &str) {
         match self {
             Self::AwsKms(kms) => ("aws-kms", &kms.region),
             Self::Pkcs11(token) => ("pkcs11", &token.token_label),

@@ -10,7 +10,7 @@ use signing_core::fleet::{FLEET_MAX_BYTES, OnLoss, Rules};
 use super::Fleet;
 
 /// The section's name where mistakes are reported.
-pub(crate) const APPROVERS: &str = "fleet.approvers";
+pub const APPROVERS: &str = "fleet.approvers";
 /// Who ends freezes, if the configuration names nobody.
 const ROLE: &str = "Security";
 

@@ -65,7 +65,8 @@ impl Config {
 impl Draft {
     /// What of a mistaken file would take a restart, leaving out the settings that are
     /// mistaken themselves: only a default stands in their place.
-    pub(crate) fn takes_a_restart(&self, running: &Config) -> Vec<String> {
+    #[must_use]
+    pub fn takes_a_restart(&self, running: &Config) -> Vec<String> {
         let section = |sentence: &str| sentence.split([':', '[', ' ']).next().map(str::to_owned);
         let mistaken: BTreeSet<_> = self.mistakes.iter().map(|mistake| section(mistake)).collect();
         let mut changes = running.takes_a_restart(&self.config);
