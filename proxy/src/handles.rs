@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use audit::Journal;
 use signing_core::gate::Slots;
+use telemetry::conditions::Conditions;
+use telemetry::events::Events;
+use telemetry::metrics::Metrics;
 use tokio::sync::watch;
 
 use crate::breakglass::emergency::Emergency;
-use crate::conditions::Conditions;
-use crate::events::Events;
-use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::required::Required;
 use crate::server::{self, Connections};

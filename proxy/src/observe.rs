@@ -17,15 +17,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use signing_core::{Reason, Refusal};
+use telemetry::conditions::{Conditions, Reader};
+use telemetry::health::Health;
+use telemetry::metrics::{EmergencySigner, Metrics};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 
 use crate::breakglass::emergency::Emergency;
-use crate::conditions::{Conditions, Reader};
 use crate::handles::Handles;
-use crate::health::Health;
-use crate::metrics::{EmergencySigner, Metrics};
 use crate::monitor::Monitor;
 use crate::peer_address::PeerAddress;
 use crate::server::{Answer, json_answer, problem, status_of};

@@ -15,13 +15,13 @@ use host::clock::{now, rfc3339, wall_now};
 use mtls::ServerTls;
 use signing_core::Kid;
 use signing_core::journal::{self, KeyId, Record};
+use telemetry::metrics::Metrics;
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
 use crate::caller_rates::CallerRates;
 use crate::handles::Handles;
 use crate::materials::Materials;
-use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::server::Connections;
 use crate::signers::{Change, SignersInForce};

@@ -10,7 +10,7 @@ use system_tests::Scratch;
 use system_tests::programs::{repository, system};
 
 use crate::dev::dev;
-use crate::tidy::text;
+use crate::tidy::{OF_THE_PROXY, text};
 
 const PAGE: &str = "docs/reference/api.md";
 const REFUSALS: &str = "docs/reference/refusals.md";
@@ -174,8 +174,8 @@ fn code() -> String {
         }
     }
     let mut text = String::new();
-    for room in ["signing-core/src", "proxy/src"] {
-        walk(&repository().join(room), &mut text);
+    for room in ["signing-core"].iter().chain(&OF_THE_PROXY) {
+        walk(&repository().join(room).join("src"), &mut text);
     }
     text
 }

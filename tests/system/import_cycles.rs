@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use system_tests::programs::repository;
 
 /// Crates of which the root is a room; those of the others hold rooms.
-const ROOMS: [&str; 9] = [
+const ROOMS: [&str; 10] = [
     "approvers",
     "configuration",
     "development",
@@ -16,6 +16,7 @@ const ROOMS: [&str; 9] = [
     "release",
     "signctl",
     "sigv4",
+    "telemetry",
     "upstream",
 ];
 const HOUSES: [&str; 5] = ["audit", "breakglass-signer", "proxy", "signing-core", "trail"];

@@ -166,7 +166,7 @@ fn are_as_the_page_says(shown: &str) {
 /// The names that the programs' sources give their metrics.
 pub(crate) fn named_in_the_code() -> BTreeSet<String> {
     let source = |path: &str| read(&programs::repository().join(path));
-    let proxy = source("proxy/src/metrics/names.rs");
+    let proxy = source("telemetry/src/metrics/names.rs");
     let proxy = proxy.split("/// Name, unit and help").next().unwrap().to_owned();
     let trail = ["metrics.rs", "replica/gauges.rs", "notify/metrics.rs"];
     let trail: String = trail.iter().map(|file| source(&format!("trail/src/{file}"))).collect();

@@ -9,10 +9,10 @@ use http::{Request, Response, StatusCode};
 use signing_core::admin::{self, Event};
 use signing_core::journal::Outline;
 use signing_core::{Reason, Refusal};
+use telemetry::events::Newer;
 
 use super::Admin;
 use super::peer::Peer;
-use crate::events::Newer;
 use crate::server::{Answer, json_answer};
 
 /// How long a question may wait, in seconds: less than a connection may last.
@@ -120,7 +120,7 @@ impl Look {
     }
 
     fn message(self, admin: &Admin) -> admin::Events {
-        let event = |event: &crate::events::Event| {
+        let event = |event: &telemetry::events::Event| {
             // Records of this process have the form that is read here.
             let (Outline { at, data, r#type }, _) = Outline::parse(&event.body)?;
             Some(Event { seq: event.seq, at, r#type, data })

@@ -25,19 +25,19 @@ use signing_core::admin::{
 };
 use signing_core::gate::{AuditStop, Slots};
 use signing_core::{FreezeId, Kid, Moment, Reason, Refusal, json};
+use telemetry::conditions::{Conditions, Reader};
+use telemetry::events::Events;
+use telemetry::health::Health;
+use telemetry::metrics::Metrics;
+use telemetry::workers::{Worker, Workers};
 
 use crate::breakglass::Breakglass;
-use crate::conditions::{Conditions, Reader};
 use crate::doctor::{Busy, Doctor};
 use crate::drill::Drills;
-use crate::events::Events;
 use crate::handles::Handles;
-use crate::health::Health;
-use crate::metrics::Metrics;
 use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::server::{Answer, Connections, json_answer, problem_with_mistakes};
-use crate::workers::{Worker, Workers};
 use peer::Peer;
 
 pub use accept::serve;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use arc_swap::ArcSwap;
 use host::socket::Bound;
 use mtls::ServerTls;
+use telemetry::conditions::Conditions;
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 
@@ -14,7 +15,7 @@ use super::recorder::Recorder;
 use crate::admin::{self, Admin};
 use crate::breakglass::emergency::Notice;
 use crate::breakglass::{self, Breakglass};
-use crate::conditions::{self, Conditions, Sources};
+use crate::conditions::{self, Sources};
 use crate::monitor::{MonitorTasks, Stops};
 use crate::observe::{self, Observed};
 use crate::reload::Reloader;

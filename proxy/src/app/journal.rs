@@ -12,14 +12,14 @@ use configuration::{Config, Environment};
 use host::clock::{now, wall_now};
 use signing_core::journal::AuditKeys;
 use signing_core::{Kid, Registry};
+use telemetry::events::Events;
+use telemetry::metrics::{JournalObserver, Metrics};
 use time::OffsetDateTime;
 
 use super::StartError;
 use crate::breakglass;
 use crate::breakglass::heads::Heads;
-use crate::events::Events;
 use crate::materials::RegisteredAuditKey;
-use crate::metrics::{JournalObserver, Metrics};
 use crate::monitor::{Store, StoreError, Stored, Witness};
 
 /// Freeze and seals in force, and the journal, which nobody writes yet.

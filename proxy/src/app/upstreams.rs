@@ -11,6 +11,8 @@ use configuration::Config;
 use development::DevelopmentKey;
 use signing_core::gate::Watched;
 use signing_core::{Algorithm, Kid, Registry};
+use telemetry::metrics::Measured;
+use telemetry::workers::Worker;
 use tokio::runtime::Handle;
 use upstream::settings::{AwsKms, Pkcs11};
 use upstream::{
@@ -19,9 +21,7 @@ use upstream::{
 };
 
 use crate::doctor::{self, Patient, ServedKms};
-use crate::metrics::Measured;
 use crate::monitor::Probed;
-use crate::workers::Worker;
 
 /// The upstreams of both runtimes.
 #[derive(Debug)]

@@ -6,9 +6,8 @@ use mtls::Dated;
 use release::SinkTrouble;
 use signing_core::Moment;
 use signing_core::fleet::{Member, OnLoss};
+use telemetry::conditions::{Component, Level};
 use time::{Duration, OffsetDateTime};
-
-use super::{Component, Level};
 
 /// What expires sooner than this is said beforehand.
 const SOON: Duration = Duration::days(14);

@@ -12,7 +12,6 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use super::judge::{self, Verdict};
-use super::{Condition, Conditions, Level};
 use crate::breakglass::emergency::Emergency;
 use crate::breakglass::heads::Heads;
 use crate::handles::Handles;
@@ -21,6 +20,7 @@ use crate::monitor::Monitor;
 use crate::reload::Reloader;
 use crate::required::Required;
 use mtls::ServerTls;
+use telemetry::conditions::{Condition, Conditions, Level};
 
 /// How often every component is looked at.
 const EVERY: Duration = Duration::from_secs(1);

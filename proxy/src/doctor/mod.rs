@@ -19,11 +19,11 @@ use signing_core::canary::NONCE_BYTES;
 use signing_core::evidence::{Evidence, Fault};
 use signing_core::key::PublicKey;
 use signing_core::{Canary, Kid, Signer};
+use telemetry::conditions::Conditions;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use upstream::{FoundKey, NO_CREDENTIALS, Patience, Provider, Upstream, UpstreamError, random};
 
-use crate::conditions::Conditions;
 use crate::handles::Handles;
 use crate::monitor::Monitor;
 use report::Checks;

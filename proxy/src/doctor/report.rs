@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use signing_core::Kid;
 use signing_core::admin::{Level, doctor};
-
-use crate::conditions::{Condition, Reader};
+use telemetry::conditions::{Condition, Reader};
 
 pub use signing_core::admin::doctor::{Check, State};
 

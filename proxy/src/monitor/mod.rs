@@ -30,6 +30,7 @@ use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
 use signing_core::journal::{Frozen, InForce, OpenIncident, SealedFor, clock_behind};
 use signing_core::monitor::Probe;
 use signing_core::{FreezeId, Kid, Rulebook};
+use telemetry::metrics::Metrics;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -42,7 +43,6 @@ pub(crate) use prober::calls_for_warmth;
 pub use stops::Stops;
 pub use store::{Store, StoreError, Stored, Witness};
 
-use crate::metrics::Metrics;
 use command::Command;
 use disk::Disk;
 use probers::Probers;

@@ -10,13 +10,13 @@ use signing_core::evidence::{Evidence, Fault, Observation, Source};
 use signing_core::key::PublicKey;
 use signing_core::monitor::{Next, Probe, Probing};
 use signing_core::{Canary, Kid, Moment, Signer};
+use telemetry::metrics::Metrics;
 use tokio::sync::watch;
 use upstream::{Latency, Patience, Quota, Upstream, UpstreamError, random};
 
 use super::Monitor;
 use super::command::Command;
 use super::owned::OfOwner;
-use crate::metrics::Metrics;
 
 pub(super) struct Prober {
     pub(super) kid: Kid,

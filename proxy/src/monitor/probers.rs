@@ -6,12 +6,12 @@ use std::sync::Arc;
 use release::Probes;
 use signing_core::Kid;
 use signing_core::monitor::Probe;
+use telemetry::metrics::Metrics;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::prober::Prober;
 use super::{Monitor, Probed};
-use crate::metrics::Metrics;
 
 #[derive(Debug)]
 pub(super) struct Probers {

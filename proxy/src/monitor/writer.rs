@@ -16,6 +16,7 @@ use signing_core::gate::{
 };
 use signing_core::journal::{self, OpenIncident, Record, SealedFor, clip};
 use signing_core::monitor::{self, FOLD_EVERY, News, Probe};
+use telemetry::metrics::Metrics;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -25,7 +26,6 @@ use super::evidence::TrafficEvidence;
 use super::probers::Probers;
 use super::stops::Stops;
 use super::store::Stored;
-use crate::metrics::Metrics;
 
 /// How often what could not be stored is tried again, in folds.
 pub(super) const RETRY_AFTER_FOLDS: u32 = 10;

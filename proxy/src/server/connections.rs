@@ -13,6 +13,7 @@ use std::time::Duration;
 use host::clock::now;
 use mtls::ServerTls;
 use signing_core::{Caller, Reason, Refusal};
+use telemetry::metrics::{Metrics, ResetReason};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -24,7 +25,6 @@ use super::let_in::LetIn;
 use super::share::Share;
 use super::shared::Shared;
 use super::stream::Stream;
-use crate::metrics::{Metrics, ResetReason};
 use crate::monitor::Stops;
 
 /// How long a stop waits for signatures released before it to be delivered; a connection that

@@ -47,6 +47,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mtls::{ServerTls, Shaken};
 use signing_core::Moment;
+use telemetry::conditions::Conditions;
+use telemetry::metrics::{Metrics, ResetReason};
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::server::TlsStream;
@@ -59,8 +61,6 @@ pub use local::LocalDoor;
 pub use registry_answer::RegistryAnswer;
 
 use crate::caller_rates::CallerRates;
-use crate::conditions::Conditions;
-use crate::metrics::{Metrics, ResetReason};
 use crate::monitor::Monitor;
 use crate::server::refusals::Refusals;
 use crate::sign::SigningRoom;

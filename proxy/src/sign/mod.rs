@@ -22,12 +22,12 @@ use signing_core::journal::TimingUs;
 use signing_core::{
     Algorithm, Caller, Grant, Kid, Moment, Reason, Refusal, SignRequest, Signer, ToBeSigned,
 };
+use telemetry::metrics::{Metrics, Stages};
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use upstream::{Served, random};
 
 use crate::breakglass::emergency::{Emergency, Witness};
-use crate::metrics::{Metrics, Stages};
 use crate::monitor::Monitor;
 use crate::required::Required;
 use crate::sign::answered::Answered;

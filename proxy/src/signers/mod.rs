@@ -10,6 +10,8 @@ use std::sync::Arc;
 use configuration::{BatchLimits, Config};
 use development::DevelopmentKey;
 use signing_core::{Kid, Registry};
+use telemetry::metrics::Metrics;
+use telemetry::workers::Workers;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
@@ -17,10 +19,8 @@ use crate::app::upstreams::{UpstreamMaker, Upstreams};
 use crate::doctor::Doctor;
 use crate::drill::Drills;
 use crate::handles::Handles;
-use crate::metrics::Metrics;
 use crate::monitor::OtherSigners;
 use crate::sign::SigningRoom;
-use crate::workers::Workers;
 
 pub use change::Change;
 

@@ -7,10 +7,10 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use serde_json::Value;
 use signing_core::{Door, Refusal, Signer};
+use telemetry::conditions::Reader;
+use telemetry::health::Health;
 
 use super::exchange::Exchange;
-use crate::conditions::Reader;
-use crate::health::Health;
 use crate::server::answer::{self, Answer, json_answer, status_of};
 use crate::server::dialects::{self, VerifyDialect};
 use crate::server::kms::{self, OfKeys};

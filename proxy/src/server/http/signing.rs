@@ -7,9 +7,9 @@ use host::clock::{now, wall_now};
 use http::request::Parts;
 use http::{HeaderName, Response};
 use signing_core::{Door, Kid, Mode, Reason, Refusal, SignRequest};
+use telemetry::metrics::{Metrics, RequestResult, Stages};
 
 use super::exchange::{Exchange, Words};
-use crate::metrics::{Metrics, RequestResult, Stages};
 use crate::server::answer::{self, Answer, Held};
 use crate::server::dialects::{self, Dialect};
 use crate::server::in_flight::{RECEIPT_MAX_BYTES, Reserved, SIGNED_MAX_BYTES};
