@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use audit::Journal;
 use host::clock::now;
+use monitor::Monitor;
 use signing_core::admin;
 use signing_core::breakglass::APPROVALS_MAX;
 use signing_core::gate::{Extent, State};
@@ -21,7 +22,6 @@ use tokio::sync::{Mutex, oneshot, watch};
 use upstream::{FaultSwitch, Served};
 
 use crate::handles::Handles;
-use crate::monitor::Monitor;
 
 /// The whole of it, recovery included: less than an admin connection lives.
 const WHOLE_MAX: Duration = Duration::from_secs(55);

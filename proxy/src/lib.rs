@@ -16,7 +16,6 @@ pub mod handles;
 pub mod init;
 pub mod log;
 pub mod materials;
-pub mod monitor;
 pub mod observe;
 mod peer_address;
 pub mod reload;

@@ -15,6 +15,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use monitor::Monitor;
 use serde_json::json;
 use signing_core::{Reason, Refusal};
 use telemetry::conditions::{Conditions, Reader};
@@ -26,7 +27,6 @@ use tokio::task::yield_now;
 
 use crate::breakglass::emergency::Emergency;
 use crate::handles::Handles;
-use crate::monitor::Monitor;
 use crate::peer_address::PeerAddress;
 use crate::server::{Answer, json_answer, problem, status_of};
 

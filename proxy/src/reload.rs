@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use audit::Journal;
 use configuration::{Config, ConfigError, Draft, Environment};
 use host::clock::{now, rfc3339, wall_now};
+use monitor::Monitor;
 use mtls::ServerTls;
 use signing_core::Kid;
 use signing_core::journal::{self, KeyId, Record};
@@ -22,7 +23,6 @@ use tokio::task::JoinError;
 use crate::caller_rates::CallerRates;
 use crate::handles::Handles;
 use crate::materials::Materials;
-use crate::monitor::Monitor;
 use crate::server::Connections;
 use crate::signers::{Change, SignersInForce};
 
@@ -96,7 +96,7 @@ pub enum ReloadError {
     Unrecorded(String),
     /// The monitor does not answer.
     #[error("nothing changed: {0}")]
-    Gone(#[from] crate::monitor::MonitorGone),
+    Gone(#[from] monitor::MonitorGone),
 }
 
 impl Reloader {

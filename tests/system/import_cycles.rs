@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use system_tests::programs::repository;
 
 /// Crates of which the root is a room; those of the others hold rooms.
-const ROOMS: [&str; 10] = [
+const ROOMS: [&str; 11] = [
     "approvers",
     "configuration",
     "development",
     "host",
+    "monitor",
     "pkcs11-worker",
     "release",
     "signctl",

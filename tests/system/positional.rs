@@ -12,7 +12,6 @@ use signing_core::breakglass::{Request, wire};
 use signing_core::journal::Outline;
 use signing_core::worker::{Start, Started};
 use signing_core::{Registry, json};
-use signing_proxy::monitor;
 use system_tests::breakglass::{SignerBuilder, Wire};
 use system_tests::programs::{ours, repository};
 use system_tests::proxy::entry;

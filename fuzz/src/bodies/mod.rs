@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use configuration::Environment;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use monitor::Stored;
 use signing_core::journal::{Frame, HEADER_BYTES, Header, Outline};
 use signing_core::key::{Batching, PublicKey, Purpose};
 use signing_core::tree::{Inclusion, SignedCheckpoint};
@@ -20,7 +21,6 @@ use signing_core::{
     Algorithm, Caller, Canary, Digest, Door, Hash, Input, Kid, Moment, Registry, SignatureFormat,
     Signer, ToBeSigned, batch,
 };
-use signing_proxy::monitor::Stored;
 use signing_proxy::server::outside;
 use signing_proxy::sign::request_context::{self, RequestContext};
 

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use host::clock::{now, rfc3339, wall_now};
 use http::{Request, Response, StatusCode};
+use monitor::{Outcome, Presented};
 use signing_core::admin::{
     FleetEnded, FleetFreeze, FleetHeartbeat, FleetMember, FleetStatement, Frozen, HeldFreeze,
 };
@@ -19,7 +20,6 @@ use signing_core::{Reason, Refusal};
 
 use super::peer::Peer;
 use super::{Admin, answer, gone, one_line, read, settled, still_frozen};
-use crate::monitor::{Outcome, Presented};
 use crate::server::{Answer, json_answer};
 
 /// The fleet that this proxy is a member of.

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use configuration::Config;
 use host::clock::{now, wall_now};
 use http::{Method, Request, Response, StatusCode};
+use monitor::{Monitor, Outcome, Sealed};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use signing_core::admin::{
@@ -35,7 +36,6 @@ use crate::breakglass::Breakglass;
 use crate::doctor::{Busy, Doctor};
 use crate::drill::Drills;
 use crate::handles::Handles;
-use crate::monitor::{Monitor, Outcome, Sealed};
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use crate::server::{Answer, Connections, json_answer, problem_with_mistakes};
 use peer::Peer;
@@ -227,7 +227,7 @@ async fn respond(
 /// can still arrive.
 async fn settled(
     admin: &Admin,
-    freezing: impl Future<Output = Result<Outcome, crate::monitor::MonitorGone>>,
+    freezing: impl Future<Output = Result<Outcome, monitor::MonitorGone>>,
 ) -> Result<(Outcome, usize), Refusal> {
     let reset_before = admin.connections.reset_by_stops();
     let outcome = match tokio::time::timeout(STORE_PATIENCE, freezing).await {
@@ -331,7 +331,7 @@ fn reload(reloaded: Result<Reloaded, ReloadError>) -> Response<Answer> {
     problem_with_mistakes(&Refusal::new(reason, error.to_string()), mistakes)
 }
 
-fn gone(error: crate::monitor::MonitorGone) -> Refusal {
+fn gone(error: monitor::MonitorGone) -> Refusal {
     Refusal::new(Reason::Internal, error.to_string())
 }
 

@@ -1,5 +1,6 @@
 //! Bodies from outside, read as the admin socket reads them, without one: what is fuzzed.
 
+use monitor::Sealed;
 use signing_core::admin::breakglass::{Activate, Destroy, End};
 use signing_core::admin::{Drill, Freeze, Unseal, path};
 use signing_core::breakglass::Request;
@@ -7,7 +8,6 @@ use signing_core::{Kid, Reason, Refusal};
 
 use super::{one_line, parsed, sealed};
 use crate::breakglass::read_request;
-use crate::monitor::Sealed;
 
 /// What a body asks for, as far as it can be said without the state of the proxy.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use arc_swap::ArcSwap;
 use host::socket::Bound;
+use monitor::{MonitorTasks, Stops};
 use mtls::ServerTls;
 use telemetry::conditions::Conditions;
 use tokio::runtime::Builder;
@@ -16,7 +17,6 @@ use crate::admin::{self, Admin};
 use crate::breakglass::emergency::Notice;
 use crate::breakglass::{self, Breakglass};
 use crate::conditions::{self, Sources};
-use crate::monitor::{MonitorTasks, Stops};
 use crate::observe::{self, Observed};
 use crate::reload::Reloader;
 use crate::server::{self, Connections};

@@ -10,6 +10,7 @@ use audit::{
 };
 use configuration::{Config, Environment};
 use host::clock::{now, wall_now};
+use monitor::{Store, StoreError, Stored, Witness};
 use signing_core::journal::AuditKeys;
 use signing_core::{Kid, Registry};
 use telemetry::events::Events;
@@ -20,7 +21,6 @@ use super::StartError;
 use crate::breakglass;
 use crate::breakglass::heads::Heads;
 use crate::materials::RegisteredAuditKey;
-use crate::monitor::{Store, StoreError, Stored, Witness};
 
 /// Freeze and seals in force, and the journal, which nobody writes yet.
 pub(super) struct OnDisk {

@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use audit::{FillError, NotLetIn, OpenError};
+use monitor::StoreError;
 
 use crate::admin::SocketError;
-use crate::monitor::StoreError;
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]

@@ -4,13 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use monitor::Over;
 use signing_core::breakglass::End;
 use tokio::sync::oneshot;
 
 use super::App;
 use super::signals::{Hangup, Signals};
 use crate::handles::Handles;
-use crate::monitor::Over;
 
 /// How long a stop waits until it is stored how far the journal has come.
 const WITNESS_MAX: Duration = Duration::from_secs(2);

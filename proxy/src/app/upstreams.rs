@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use configuration::Config;
 use development::DevelopmentKey;
+use monitor::Probed;
 use signing_core::gate::Watched;
 use signing_core::{Algorithm, Kid, Registry};
 use telemetry::metrics::Measured;
@@ -21,7 +22,6 @@ use upstream::{
 };
 
 use crate::doctor::{self, Patient, ServedKms};
-use crate::monitor::Probed;
 
 /// The upstreams of both runtimes.
 #[derive(Debug)]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::{now, wall_now};
+use monitor::Over;
 use signing_core::Kid;
 use signing_core::breakglass::{End, ProxyEnd};
 use tokio::sync::mpsc;
 
 use super::Breakglass;
 use crate::breakglass::emergency::{AskError, Notice};
-use crate::monitor::Over;
 
 /// How often the session's time is looked at; requests look by themselves.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

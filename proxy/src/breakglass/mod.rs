@@ -18,6 +18,7 @@ use audit::Journal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::{now, rfc3339, wall_now};
+use monitor::{Monitor, Over};
 use signing_core::admin::breakglass::{Accepted, Destroyed, Ended, RefusedSigner};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
 use signing_core::breakglass::{
@@ -29,7 +30,6 @@ use signing_core::{Kid, Moment, Signer};
 use tokio::sync::Mutex;
 
 use crate::breakglass::emergency::Emergency;
-use crate::monitor::{Monitor, Over};
 use record::ActivationRecord;
 
 pub use keeper::keep;

@@ -16,9 +16,9 @@ use crate::breakglass::emergency::Emergency;
 use crate::breakglass::heads::Heads;
 use crate::handles::Handles;
 use crate::log::Log;
-use crate::monitor::Monitor;
 use crate::reload::Reloader;
 use crate::required::Required;
+use monitor::Monitor;
 use mtls::ServerTls;
 use telemetry::conditions::{Condition, Conditions, Level};
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use configuration::Config;
 use development::{Material, MaterialError};
 use host::out;
+use monitor::Store;
 use serde_json::json;
 
 pub use self::child::Running;
@@ -25,7 +26,6 @@ use self::trail::Trail;
 use crate::app::App;
 use crate::init::{InitError, init};
 use crate::materials::Materials;
-use crate::monitor::Store;
 
 const CONFIG: &str = "signing-proxy.toml";
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use host::clock::{now, wall_now};
+use monitor::Monitor;
 use release::{CanaryOrder, Operation, Probes, Purpose};
 use signing_core::canary::NONCE_BYTES;
 use signing_core::evidence::{Evidence, Fault};
@@ -25,7 +26,6 @@ use tokio::task::JoinSet;
 use upstream::{FoundKey, NO_CREDENTIALS, Patience, Provider, Upstream, UpstreamError, random};
 
 use crate::handles::Handles;
-use crate::monitor::Monitor;
 use report::Checks;
 
 pub use endpoint::date;

@@ -9,11 +9,11 @@ use audit::{AuditKey, OpenError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::wall_now;
+use monitor::{Store, StoreError, Witness};
 use signing_core::journal::{self, Record};
 use signing_core::replica::{Decision, NewReplica, Refused, ReplicaName};
 
 use crate::materials::{Materials, RegisteredAuditKey};
-use crate::monitor::{Store, StoreError, Witness};
 
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 

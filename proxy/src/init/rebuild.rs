@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use audit::OpenError;
 use host::clock::wall_now;
+use monitor::{Store, StoreError, Stored, Witness, freeze_id};
 use signing_core::journal::{AuditKeys, Frozen};
 use text::counted;
 
 use crate::materials::Materials;
-use crate::monitor::{Store, StoreError, Stored, Witness, freeze_id};
 
 /// What was made.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use host::clock::now;
+use monitor::Stops;
 use mtls::ServerTls;
 use signing_core::{Caller, Reason, Refusal};
 use telemetry::metrics::{Metrics, ResetReason};
@@ -25,7 +26,6 @@ use super::let_in::LetIn;
 use super::share::Share;
 use super::shared::Shared;
 use super::stream::Stream;
-use crate::monitor::Stops;
 
 /// How long a stop waits for signatures released before it to be delivered; a connection that
 /// still carries one then is reset.

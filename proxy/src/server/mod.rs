@@ -45,6 +45,7 @@ use host::clock::{now, wall_now};
 use host::log_limit::LogLimit;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use monitor::Monitor;
 use mtls::{ServerTls, Shaken};
 use signing_core::Moment;
 use telemetry::conditions::Conditions;
@@ -61,7 +62,6 @@ pub use local::LocalDoor;
 pub use registry_answer::RegistryAnswer;
 
 use crate::caller_rates::CallerRates;
-use crate::monitor::Monitor;
 use crate::server::refusals::Refusals;
 use crate::sign::SigningRoom;
 use connection::{Connection, Told};

@@ -16,6 +16,7 @@ use std::time::Duration;
 use audit::Journal;
 use configuration::BatchLimits;
 use host::clock::{now, wall_now};
+use monitor::Monitor;
 use release::{Probes, Provenance, Release, SigningOrder, announce};
 use signing_core::gate::{Admitted as _, Permit, Slots, Snapshot};
 use signing_core::journal::TimingUs;
@@ -28,7 +29,6 @@ use tokio::runtime::Handle;
 use upstream::{Served, random};
 
 use crate::breakglass::emergency::{Emergency, Witness};
-use crate::monitor::Monitor;
 use crate::required::Required;
 use crate::sign::answered::Answered;
 use crate::sign::finish::Finisher;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use configuration::BatchLimits;
+use monitor::{OfOwner, calls_for_warmth};
 use release::Probes;
 use signing_core::Kid;
 use tokio::runtime::Handle;
 use upstream::Served;
 
-use crate::monitor::{OfOwner, calls_for_warmth};
 use crate::sign::batch::Batcher;
 
 /// Those in force.

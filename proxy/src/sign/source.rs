@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use host::clock::now;
+use monitor::Over;
 use release::{Failed, SigningOrder, Signs};
 use signing_core::breakglass::ProxyEnd;
 use signing_core::breakglass::wire::JournalHead;
@@ -13,7 +14,6 @@ use signing_core::{AttemptsId, Kid, Refusal, SignRequest};
 use upstream::Route;
 
 use crate::breakglass::emergency::EmergencyError;
-use crate::monitor::Over;
 use crate::sign::answered::Answered;
 use crate::sign::batch::Place;
 use crate::sign::{SigningRoom, ask};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use configuration::{BatchLimits, Config};
 use development::DevelopmentKey;
+use monitor::OtherSigners;
 use signing_core::{Kid, Registry};
 use telemetry::metrics::Metrics;
 use telemetry::workers::Workers;
@@ -19,7 +20,6 @@ use crate::app::upstreams::{UpstreamMaker, Upstreams};
 use crate::doctor::Doctor;
 use crate::drill::Drills;
 use crate::handles::Handles;
-use crate::monitor::OtherSigners;
 use crate::sign::SigningRoom;
 
 pub use change::Change;

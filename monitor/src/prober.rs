@@ -244,7 +244,7 @@ fn no_randomness() -> Evidence {
 }
 
 /// The calls of whoever keeps a client warm, each time it asks.
-pub(crate) fn calls_for_warmth(
+pub fn calls_for_warmth(
     probes: &Probes,
     kid: &Kid,
 ) -> impl Fn() -> Option<ProbeCalls> + Send + Sync + 'static {

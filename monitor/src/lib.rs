@@ -1,6 +1,13 @@
 //! The monitor: probes and traffic become observations, observations become
 //! gate snapshots. It lives on the admin runtime with upstream clients of its
 //! own, so that load cannot starve it into an outage.
+//!
+//! It alone changes gates, freezes, seals and the session in force; whoever signs, serves or commands
+//! holds a [`Monitor`] and asks. It knows no door, no pipeline and no configuration file: what it is to
+//! hold to comes as values.
+
+// The future of a canary holds those of the SDK, which are nested deeper than the compiler's default.
+#![recursion_limit = "256"]
 
 mod command;
 mod disk;
@@ -22,8 +29,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use audit::Journal;
-use configuration::Environment;
 use host::clock::{now, wall_now};
+use host::environment::Environment;
 use release::Probes;
 use signing_core::fleet::{Member, Rules as FleetRules, Verified};
 use signing_core::gate::{Armed, Freeze, Gates, Snapshot, Thresholds};
@@ -39,7 +46,7 @@ use upstream::{Latency, Quota, Upstream};
 pub use command::{IncidentChange, OtherSigners, Outcome, Over, Presented, Sealed};
 pub use evidence::TrafficEvidence;
 pub use owned::OfOwner;
-pub(crate) use prober::calls_for_warmth;
+pub use prober::calls_for_warmth;
 pub use stops::Stops;
 pub use store::{Store, StoreError, Stored, Witness};
 
@@ -311,7 +318,7 @@ impl Monitor {
     ///
     /// # Errors
     /// [`MonitorGone`]; nothing changed then.
-    pub(crate) async fn reload(
+    pub async fn reload(
         &self,
         rulebook: Arc<Rulebook>,
         thresholds: Thresholds,
@@ -326,7 +333,8 @@ impl Monitor {
     }
 
     /// How long a gate without traffic may stay open while all fails, as it is configured now.
-    pub(crate) fn shuts_within(&self) -> Duration {
+    #[must_use]
+    pub fn shuts_within(&self) -> Duration {
         Duration::from_millis(self.shuts_within_ms.load(Ordering::Relaxed))
     }
 
@@ -387,7 +395,8 @@ impl Stored {
 }
 
 /// A name for a freeze that begins. A system that gives no randomness stops no freeze: nothing names it then.
-pub(crate) fn freeze_id() -> Option<FreezeId> {
+#[must_use]
+pub fn freeze_id() -> Option<FreezeId> {
     let mut random = [0; FreezeId::BYTES];
     aws_lc_rs::rand::fill(&mut random).ok().map(|()| FreezeId::new(random))
 }
