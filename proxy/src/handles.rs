@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use audit::Journal;
+use breakglass::emergency::Emergency;
 use monitor::Monitor;
 use signing_core::gate::Slots;
 use telemetry::conditions::Conditions;
@@ -11,7 +12,6 @@ use telemetry::events::Events;
 use telemetry::metrics::Metrics;
 use tokio::sync::watch;
 
-use crate::breakglass::emergency::Emergency;
 use crate::required::Required;
 use crate::server::{self, Connections};
 use crate::sign;

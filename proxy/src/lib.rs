@@ -5,7 +5,6 @@
 
 pub mod admin;
 pub mod app;
-pub mod breakglass;
 pub mod caller_rates;
 pub mod check;
 pub mod conditions;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
+use breakglass::emergency::Emergency;
 use host::clock::{now, wall_now};
 use host::log_limit::LogLimit;
 use host::places::{Place, Places};
@@ -25,7 +26,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 
-use crate::breakglass::emergency::Emergency;
 use crate::handles::Handles;
 use crate::peer_address::PeerAddress;
 use crate::server::{Answer, json_answer, problem, status_of};

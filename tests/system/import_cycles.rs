@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use system_tests::programs::repository;
 
 /// Crates of which the root is a room; those of the others hold rooms.
-const ROOMS: [&str; 11] = [
+const ROOMS: [&str; 12] = [
     "approvers",
+    "breakglass",
     "configuration",
     "development",
     "host",

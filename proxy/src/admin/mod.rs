@@ -12,6 +12,7 @@ mod peer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::breakglass::Breakglass;
 use audit::{Journal, Older};
 use bytes::Bytes;
 use configuration::Config;
@@ -32,7 +33,6 @@ use telemetry::health::Health;
 use telemetry::metrics::Metrics;
 use telemetry::workers::{Worker, Workers};
 
-use crate::breakglass::Breakglass;
 use crate::doctor::{Busy, Doctor};
 use crate::drill::Drills;
 use crate::handles::Handles;

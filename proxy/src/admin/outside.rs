@@ -1,5 +1,6 @@
 //! Bodies from outside, read as the admin socket reads them, without one: what is fuzzed.
 
+use breakglass::read_request;
 use monitor::Sealed;
 use signing_core::admin::breakglass::{Activate, Destroy, End};
 use signing_core::admin::{Drill, Freeze, Unseal, path};
@@ -7,7 +8,6 @@ use signing_core::breakglass::Request;
 use signing_core::{Kid, Reason, Refusal};
 
 use super::{one_line, parsed, sealed};
-use crate::breakglass::read_request;
 
 /// What a body asks for, as far as it can be said without the state of the proxy.
 #[derive(Debug, Default)]

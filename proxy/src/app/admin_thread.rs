@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, mpsc};
 
 use arc_swap::ArcSwap;
+use breakglass::Breakglass;
+use breakglass::emergency::Notice;
 use host::socket::Bound;
 use monitor::{MonitorTasks, Stops};
 use mtls::ServerTls;
@@ -14,8 +16,6 @@ use tokio::sync::{oneshot, watch};
 
 use super::recorder::Recorder;
 use crate::admin::{self, Admin};
-use crate::breakglass::emergency::Notice;
-use crate::breakglass::{self, Breakglass};
 use crate::conditions::{self, Sources};
 use crate::observe::{self, Observed};
 use crate::reload::Reloader;

@@ -8,6 +8,7 @@ use audit::{
     Claims, Clock, FillError, Identity, Journal, Known, Observer, OpenError, Opened, TreeFile,
     WriterKeys,
 };
+use breakglass::heads::Heads;
 use configuration::{Config, Environment};
 use host::clock::{now, wall_now};
 use monitor::{Store, StoreError, Stored, Witness};
@@ -18,8 +19,6 @@ use telemetry::metrics::{JournalObserver, Metrics};
 use time::OffsetDateTime;
 
 use super::StartError;
-use crate::breakglass;
-use crate::breakglass::heads::Heads;
 use crate::materials::RegisteredAuditKey;
 
 /// Freeze and seals in force, and the journal, which nobody writes yet.

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use breakglass::Breakglass;
+use breakglass::emergency::{Emergency, Settings};
 use configuration::{Config, Environment};
 use host::clock::{now, wall_now};
 use host::socket::Bound;
@@ -34,8 +36,6 @@ use tokio::sync::{oneshot, watch};
 use crate::admin::Admin;
 use crate::app::signals::Signals;
 use crate::app::upstreams::{UpstreamMaker, Upstreams};
-use crate::breakglass::Breakglass;
-use crate::breakglass::emergency::{Emergency, Settings};
 use crate::caller_rates::CallerRates;
 use crate::conditions::Sources;
 use crate::doctor::Doctor;

@@ -12,12 +12,12 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use super::judge::{self, Verdict};
-use crate::breakglass::emergency::Emergency;
-use crate::breakglass::heads::Heads;
 use crate::handles::Handles;
 use crate::log::Log;
 use crate::reload::Reloader;
 use crate::required::Required;
+use breakglass::emergency::Emergency;
+use breakglass::heads::Heads;
 use monitor::Monitor;
 use mtls::ServerTls;
 use telemetry::conditions::{Condition, Conditions, Level};

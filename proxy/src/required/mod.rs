@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use audit::Journal;
+use breakglass::emergency::Witness;
 use configuration::RequiredTrail;
 use host::clock::now;
 use release::{Committed, Recorded, RequiredSink, SinkTrouble, Withheld};
@@ -17,7 +18,6 @@ use signing_core::tree::{Inclusion, LogId, SignedCheckpoint};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use crate::breakglass::emergency::Witness;
 use connection::Connection;
 
 /// The required sink of the trail, if there is one. Cheap to clone.

@@ -1,10 +1,9 @@
 //! What came of asking whoever signs.
 
+use breakglass::emergency::Witness;
 use release::{Failed, Proven};
 use signing_core::Moment;
 use signing_core::gate::{Admits, Permit};
-
-use crate::breakglass::emergency::Witness;
 
 /// What became of an order, and when.
 pub(crate) struct Answered<A: Admits> {

@@ -11,11 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use breakglass::emergency::Witness;
 use http::{HeaderMap, HeaderName};
 use signing_core::gate::Admitted;
 use signing_core::{Caller, Moment, Reason, Refusal, SignatureFormat, ToBeSigned};
-
-use crate::breakglass::emergency::Witness;
 
 /// The header.
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
+use breakglass::emergency::{Emergency, Witness};
 use configuration::BatchLimits;
 use host::clock::{now, wall_now};
 use monitor::Monitor;
@@ -28,7 +29,6 @@ use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use upstream::{Served, random};
 
-use crate::breakglass::emergency::{Emergency, Witness};
 use crate::required::Required;
 use crate::sign::answered::Answered;
 use crate::sign::finish::Finisher;

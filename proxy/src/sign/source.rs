@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use breakglass::emergency::EmergencyError;
 use host::clock::now;
 use monitor::Over;
 use release::{Failed, SigningOrder, Signs};
@@ -13,7 +14,6 @@ use signing_core::gate::{Admits, Admitted as _, Permit, Session, Snapshot, Upstr
 use signing_core::{AttemptsId, Kid, Refusal, SignRequest};
 use upstream::Route;
 
-use crate::breakglass::emergency::EmergencyError;
 use crate::sign::answered::Answered;
 use crate::sign::batch::Place;
 use crate::sign::{SigningRoom, ask};

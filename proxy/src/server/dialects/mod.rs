@@ -13,6 +13,7 @@ mod native;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use breakglass::emergency::Witness;
 use configuration::AddedDialect;
 use host::clock::rfc3339;
 use http::HeaderMap;
@@ -26,8 +27,6 @@ use signing_core::batch::is_proof;
 use signing_core::{
     Algorithm, Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, Signer, json,
 };
-
-use crate::breakglass::emergency::Witness;
 
 pub(super) use answers::{public_key_der, public_key_pem};
 pub(super) use fields::public_key_of;

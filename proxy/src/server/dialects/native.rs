@@ -3,6 +3,7 @@
 use audit::Durable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use breakglass::emergency::Witness;
 use host::clock::{rfc3339, rfc3339_millis, wall_now};
 use release::Release;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,6 @@ use super::answers::mode;
 use super::{
     Dialect, VerifyDialect, VerifyRequest, algorithm, base64, invalid, parse, short, signature,
 };
-use crate::breakglass::emergency::Witness;
 
 /// Longest justification, in characters: it stands in every record.
 const JUSTIFICATION_MAX_CHARS: usize = 1024;

@@ -4,7 +4,7 @@ use signing_core::FreezeId;
 use signing_core::breakglass::{Refused, Request, wire};
 use signing_core::journal::{self, clip};
 
-use crate::breakglass::emergency::Known;
+use crate::emergency::Known;
 
 /// An activation's record, with what it borrows.
 pub(super) struct ActivationRecord {

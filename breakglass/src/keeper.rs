@@ -11,7 +11,7 @@ use signing_core::breakglass::{End, ProxyEnd};
 use tokio::sync::mpsc;
 
 use super::Breakglass;
-use crate::breakglass::emergency::{AskError, Notice};
+use crate::emergency::{AskError, Notice};
 
 /// How often the session's time is looked at; requests look by themselves.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

@@ -4,6 +4,10 @@
 //! The signer judges approvals, key, times and quota (I5). What is judged here comes first and
 //! consumes nothing: not frozen, no other session, and the proxy's own outage clock, which is a
 //! necessary condition and is handed on as a claim.
+//!
+//! For the pipeline, which asks [`emergency`] for signatures of announced orders alone, and for the admin
+//! socket, which begins and ends sessions. It knows neither of them, and no upstream: it can switch to the
+//! emergency key, and never release what that key signs.
 
 pub mod emergency;
 pub mod heads;
@@ -29,7 +33,7 @@ use signing_core::journal::Record;
 use signing_core::{Kid, Moment, Signer};
 use tokio::sync::Mutex;
 
-use crate::breakglass::emergency::Emergency;
+use crate::emergency::Emergency;
 use record::ActivationRecord;
 
 pub use keeper::keep;
@@ -354,7 +358,7 @@ impl Breakglass {
         &self,
         reason: &str,
         by: &str,
-    ) -> Result<Answer, crate::breakglass::emergency::AskError> {
+    ) -> Result<Answer, crate::emergency::AskError> {
         let (reason, by) = (reason.to_owned(), by.to_owned());
         self.emergency.command(move |id| Ask::End(wire::End { id, reason, by })).await
     }
@@ -381,7 +385,11 @@ fn claim(gates: &Snapshot, kid: &Kid) -> Option<wire::OutageClaim> {
     })
 }
 
-pub(crate) fn read_request(request_b64: &str) -> Result<Request, Refused> {
+/// Reads a request document, base64 as the admin socket carries it.
+///
+/// # Errors
+/// [`Refused`]: too long, not base64, or no request.
+pub fn read_request(request_b64: &str) -> Result<Request, Refused> {
     let invalid = |why: String| Refused::new(Clause::Request, why);
     if request_b64.len() > REQUEST_MAX_BYTES * 2 {
         return Err(invalid(format!("a request has at most {REQUEST_MAX_BYTES} bytes")));

@@ -197,7 +197,7 @@ impl Emergency {
     ///
     /// # Errors
     /// [`EmergencyError`]: what is known, and what the caller is told.
-    pub(crate) async fn sign(
+    pub async fn sign(
         &self,
         order: &SigningOrder<EmergencyPermit>,
         (justification, proves): (Option<String>, bool),
@@ -263,7 +263,7 @@ impl Emergency {
 
     /// Has it end its session, without waiting for it: should it not hear, the end of its
     /// connection or the expiry says the same.
-    pub(crate) fn ends(&self, reason: &str) {
+    pub fn ends(&self, reason: &str) {
         let (emergency, reason) = (self.clone(), reason.to_owned());
         tokio::spawn(async move {
             let by = "this proxy".to_owned();

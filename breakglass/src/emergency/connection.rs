@@ -15,7 +15,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{AskError, Known, Notice, Settings};
-use crate::breakglass::heads::{Heads, Peer};
+use crate::heads::{Heads, Peer};
 
 /// How long connecting and the first answer may take.
 const GREETING_MAX: Duration = Duration::from_secs(5);
