@@ -6,15 +6,14 @@ use std::sync::Arc;
 use audit::Journal;
 use breakglass::emergency::Emergency;
 use monitor::Monitor;
+use sign::required::Required;
 use signing_core::gate::Slots;
 use telemetry::conditions::Conditions;
 use telemetry::events::Events;
 use telemetry::metrics::Metrics;
 use tokio::sync::watch;
 
-use crate::required::Required;
 use crate::server::{self, Connections};
-use crate::sign;
 
 /// One of each.
 #[derive(Clone, Debug)]

@@ -18,8 +18,6 @@ pub mod materials;
 pub mod observe;
 mod peer_address;
 pub mod reload;
-pub mod required;
 pub mod server;
-pub mod sign;
 pub mod signers;
 pub mod tls_watch;

@@ -15,11 +15,11 @@ use super::judge::{self, Verdict};
 use crate::handles::Handles;
 use crate::log::Log;
 use crate::reload::Reloader;
-use crate::required::Required;
 use breakglass::emergency::Emergency;
 use breakglass::heads::Heads;
 use monitor::Monitor;
 use mtls::ServerTls;
+use sign::required::Required;
 use telemetry::conditions::{Condition, Conditions, Level};
 
 /// How often every component is looked at.

@@ -164,7 +164,8 @@ mod tests {
         }
         let mut found = Vec::new();
         let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        for room in ["src", "../monitor/src", "../breakglass/src", "../upstream/src"] {
+        for room in ["src", "../monitor/src", "../breakglass/src", "../sign/src", "../upstream/src"]
+        {
             walk(&here.join(room), &mut found);
         }
         assert!(found.len() > 10, "{found:?}");

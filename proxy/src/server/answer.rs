@@ -10,12 +10,12 @@ use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, R
 use http::{HeaderName, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
+use sign::request_context::REQUEST_ID;
 use signing_core::gate::Slot;
 use signing_core::{Reason, Refusal};
 
 use super::connection::Connection;
 use super::in_flight::{InFlight, Reserved};
-use crate::sign::request_context::REQUEST_ID;
 
 /// A whole answer in one frame, and what lives until it is written.
 #[derive(Debug, Default)]

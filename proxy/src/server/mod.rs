@@ -47,6 +47,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use monitor::Monitor;
 use mtls::{ServerTls, Shaken};
+use sign::SigningRoom;
 use signing_core::Moment;
 use telemetry::conditions::Conditions;
 use telemetry::metrics::{Metrics, ResetReason};
@@ -63,7 +64,6 @@ pub use registry_answer::RegistryAnswer;
 
 use crate::caller_rates::CallerRates;
 use crate::server::refusals::Refusals;
-use crate::sign::SigningRoom;
 use connection::{Connection, Told};
 use entrance::Entrance;
 use expiry::Expiry;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use configuration::{BatchLimits, Config};
 use development::DevelopmentKey;
 use monitor::OtherSigners;
+use sign::SigningRoom;
 use signing_core::{Kid, Registry};
 use telemetry::metrics::Metrics;
 use telemetry::workers::Workers;
@@ -20,7 +21,6 @@ use crate::app::upstreams::{UpstreamMaker, Upstreams};
 use crate::doctor::Doctor;
 use crate::drill::Drills;
 use crate::handles::Handles;
-use crate::sign::SigningRoom;
 
 pub use change::Change;
 

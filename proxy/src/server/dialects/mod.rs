@@ -13,7 +13,6 @@ mod native;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use breakglass::emergency::Witness;
 use configuration::AddedDialect;
 use host::clock::rfc3339;
 use http::HeaderMap;
@@ -23,6 +22,7 @@ use release::Release;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use sign::Witness;
 use signing_core::batch::is_proof;
 use signing_core::{
     Algorithm, Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, Signer, json,

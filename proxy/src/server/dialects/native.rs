@@ -3,10 +3,10 @@
 use audit::Durable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use breakglass::emergency::Witness;
 use host::clock::{rfc3339, rfc3339_millis, wall_now};
 use release::Release;
 use serde::{Deserialize, Serialize};
+use sign::Witness;
 use signing_core::{Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat};
 
 use super::answers::mode;

@@ -11,6 +11,7 @@ use http::header::{ALLOW, CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use serde_json::json;
+use sign::request_context;
 use signing_core::{Reason, Refusal};
 
 use super::DataPlane;
@@ -25,7 +26,6 @@ use super::reading::{self, Unread};
 use super::request_body::RequestBody;
 use super::route::{self, Resource};
 use super::shared::Shared;
-use crate::sign::request_context;
 use exchange::{Exchange, Words};
 
 pub(super) async fn respond(

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use host::clock::{now, wall_now};
 use http::request::Parts;
 use http::{HeaderName, Response};
+use sign::request_context::{self, RECEIPT, RequestContext};
 use signing_core::{Door, Kid, Mode, Reason, Refusal, SignRequest};
 use telemetry::metrics::{Metrics, RequestResult, Stages};
 
@@ -15,8 +16,6 @@ use crate::server::dialects::{self, Dialect};
 use crate::server::in_flight::{RECEIPT_MAX_BYTES, Reserved, SIGNED_MAX_BYTES};
 use crate::server::kms;
 use crate::server::reading::Unread;
-use crate::sign;
-use crate::sign::request_context::{self, RECEIPT, RequestContext};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// `breakglass`, where an answer has no place to say so.

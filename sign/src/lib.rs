@@ -1,4 +1,11 @@
 //! The pipeline: one function that reads like I1.
+//!
+//! For the doors, which hand in a [`SignRequest`] of a caller and get a [`Signed`] or a refusal, at
+//! whatever door and in whatever dialect. It knows no door and no configuration file. It is the only crate
+//! that has upstreams or the emergency signer sign for callers.
+
+// The future of a signature holds those of the SDK, which are nested deeper than the compiler's default.
+#![recursion_limit = "256"]
 
 mod answered;
 mod ask;
@@ -6,6 +13,7 @@ mod batch;
 pub mod finish;
 pub mod idempotency;
 pub mod request_context;
+pub mod required;
 mod signers;
 mod source;
 
@@ -14,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Journal;
-use breakglass::emergency::{Emergency, Witness};
+use breakglass::emergency::Emergency;
 use configuration::BatchLimits;
 use host::clock::{now, wall_now};
 use monitor::Monitor;
@@ -29,13 +37,15 @@ use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use upstream::{Served, random};
 
+use crate::answered::Answered;
+use crate::finish::Finisher;
+use crate::idempotency::{Claim, Claimed, Idempotency, Kept};
+use crate::request_context::RequestContext;
 use crate::required::Required;
-use crate::sign::answered::Answered;
-use crate::sign::finish::Finisher;
-use crate::sign::idempotency::{Claim, Claimed, Idempotency, Kept};
-use crate::sign::request_context::RequestContext;
-use crate::sign::signers::Signers;
-use crate::sign::source::Source;
+use crate::signers::Signers;
+use crate::source::Source;
+
+pub use breakglass::emergency::Witness;
 
 /// What the pipeline is built of: handles on what others use too.
 #[derive(Debug)]

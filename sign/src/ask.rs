@@ -9,7 +9,7 @@ use signing_core::gate::{Permit, Snapshot};
 use signing_core::{Kid, Moment, Reason, Refusal};
 use upstream::{Answered, NoRoute, Patience, Route, UpstreamError};
 
-use crate::sign::SigningRoom;
+use crate::SigningRoom;
 
 /// What a caller is told whose request no upstream would answer in time.
 const NO_ROOM: &str = "more requests wait for every open upstream than it signs in time; this one was \

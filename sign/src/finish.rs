@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::sign::request_context::RequestContext;
+use crate::request_context::RequestContext;
 
 /// Knows the runtime on which abandoned work goes on, and how much is under way.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 use signing_core::{Door, Moment, Reason, Refusal, SignRequest};
 use upstream::random;
 
-use crate::sign::idempotency;
+use crate::idempotency;
 
 /// `X-Request-Id`, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

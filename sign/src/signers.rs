@@ -12,7 +12,7 @@ use signing_core::Kid;
 use tokio::runtime::Handle;
 use upstream::Served;
 
-use crate::sign::batch::Batcher;
+use crate::batch::Batcher;
 
 /// Those in force.
 #[derive(Debug)]

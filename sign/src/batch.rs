@@ -23,9 +23,9 @@ use signing_core::{AttemptsId, Kid, Moment, Reason, Refusal, Signer};
 use tokio::sync::{Notify, oneshot};
 use upstream::{Route, random};
 
-use crate::sign::SigningRoom;
-use crate::sign::answered::Answered;
-use crate::sign::ask::Call;
+use crate::SigningRoom;
+use crate::answered::Answered;
+use crate::ask::Call;
 
 /// The batches of one batch signer.
 #[derive(Debug)]

@@ -14,9 +14,9 @@ use signing_core::gate::{Admits, Admitted as _, Permit, Session, Snapshot, Upstr
 use signing_core::{AttemptsId, Kid, Refusal, SignRequest};
 use upstream::Route;
 
-use crate::sign::answered::Answered;
-use crate::sign::batch::Place;
-use crate::sign::{SigningRoom, ask};
+use crate::answered::Answered;
+use crate::batch::Place;
+use crate::{SigningRoom, ask};
 
 /// Who signs what a gate or a session admitted.
 pub(crate) trait Source: Admits {
