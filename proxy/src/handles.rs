@@ -6,14 +6,13 @@ use std::sync::Arc;
 use audit::Journal;
 use breakglass::emergency::Emergency;
 use monitor::Monitor;
+use server::Connections;
 use sign::required::Required;
 use signing_core::gate::Slots;
 use telemetry::conditions::Conditions;
 use telemetry::events::Events;
 use telemetry::metrics::Metrics;
 use tokio::sync::watch;
-
-use crate::server::{self, Connections};
 
 /// One of each.
 #[derive(Clone, Debug)]

@@ -1,11 +1,12 @@
-//! The signing proxy: fails closed, proves every signature before it leaves.
+//! The process `signing-proxy`: what it is put together of, and how it starts, is commanded, reloads and
+//! stops. It fails closed, and proves every signature before it leaves.
 //!
-//! Read [`app`] for how it is put together, the crate [`release`] for what is proven, and
-//! [`sign`] for the order in which.
+//! It knows every other crate of the proxy, and none of them knows it. Read [`app`] for how they are put
+//! together, the crate [`release`] for what is proven, [`sign`] for the order in which, [`server`] for the
+//! doors and [`monitor`] for the gates.
 
 pub mod admin;
 pub mod app;
-pub mod caller_rates;
 pub mod check;
 pub mod conditions;
 pub mod dev;
@@ -16,8 +17,6 @@ pub mod init;
 pub mod log;
 pub mod materials;
 pub mod observe;
-mod peer_address;
 pub mod reload;
-pub mod server;
 pub mod signers;
 pub mod tls_watch;

@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use monitor::Monitor;
 use serde_json::json;
+use server::{Answer, PeerAddress, json_answer, problem, status_of};
 use signing_core::{Reason, Refusal};
 use telemetry::conditions::{Conditions, Reader};
 use telemetry::health::Health;
@@ -27,8 +28,6 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 
 use crate::handles::Handles;
-use crate::peer_address::PeerAddress;
-use crate::server::{Answer, json_answer, problem, status_of};
 
 /// Connections at once, and of these from one source. Whoever can connect can take places: on
 /// loopback every local user, under every address of 127.0.0.0/8.

@@ -14,16 +14,15 @@ use configuration::{Config, ConfigError, Draft, Environment};
 use host::clock::{now, rfc3339, wall_now};
 use monitor::Monitor;
 use mtls::ServerTls;
+use server::{CallerRates, Connections};
 use signing_core::Kid;
 use signing_core::journal::{self, KeyId, Record};
 use telemetry::metrics::Metrics;
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
-use crate::caller_rates::CallerRates;
 use crate::handles::Handles;
 use crate::materials::Materials;
-use crate::server::Connections;
 use crate::signers::{Change, SignersInForce};
 
 /// How long reading may take: a file system that hangs must not hang an operator.

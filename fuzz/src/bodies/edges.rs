@@ -4,6 +4,7 @@ use std::str::from_utf8;
 
 use http::{Request, Uri};
 use serde_json::Value;
+use server::outside;
 use signctl::cloudtrail::event::{self, Event, Logged};
 use signctl::cloudtrail::read::{NotRead, RECORD_MAX_BYTES, records};
 use signctl::endpoint::{self, Verdict};
@@ -12,7 +13,6 @@ use signctl::judge::judge;
 use signctl::target::Target;
 use signing_core::Kid;
 use signing_proxy::admin::outside as admin;
-use signing_proxy::server::outside;
 use time::OffsetDateTime;
 
 use super::{breakglass, choose, header_map};

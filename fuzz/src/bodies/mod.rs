@@ -14,6 +14,7 @@ use std::time::Duration;
 use configuration::Environment;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use monitor::Stored;
+use server::outside;
 use sign::request_context::{self, RequestContext};
 use signing_core::journal::{Frame, HEADER_BYTES, Header, Outline};
 use signing_core::key::{Batching, PublicKey, Purpose};
@@ -22,7 +23,6 @@ use signing_core::{
     Algorithm, Caller, Canary, Digest, Door, Hash, Input, Kid, Moment, Registry, SignatureFormat,
     Signer, ToBeSigned, batch,
 };
-use signing_proxy::server::outside;
 
 /// A target: what it does with bytes. It panics if something does not hold.
 pub type Body = fn(&[u8]);

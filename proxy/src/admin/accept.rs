@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::geteuid;
+use server::{Answer, problem};
 use signing_core::admin::{Role, path, who_may};
 use signing_core::{Reason, Refusal};
 use tokio::net::{UnixListener, UnixStream};
@@ -25,7 +26,6 @@ use tokio::task::yield_now;
 
 use super::peer::Peer;
 use super::{Admin, respond};
-use crate::server::{Answer, problem};
 
 /// Connections of one user.
 const PER_USER_MAX: usize = 32;

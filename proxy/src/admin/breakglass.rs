@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use serde::Serialize;
+use server::{Answer, json_answer};
 use signing_core::admin::breakglass::{
     AcceptSigner, Activate, Activated, Destroy, End, NotDone, What,
 };
@@ -13,7 +14,6 @@ use signing_core::{Kid, Reason, Refusal};
 
 use super::peer::Peer;
 use super::{Admin, one_line, read};
-use crate::server::{Answer, json_answer};
 
 pub(super) async fn activate(
     admin: &Admin,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
+use server::{Answer, json_answer};
 use signing_core::admin::{self, Event};
 use signing_core::journal::Outline;
 use signing_core::{Reason, Refusal};
@@ -13,7 +14,6 @@ use telemetry::events::Newer;
 
 use super::Admin;
 use super::peer::Peer;
-use crate::server::{Answer, json_answer};
 
 /// How long a question may wait, in seconds: less than a connection may last.
 const WAIT_MAX_S: u64 = 30;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use host::clock::{now, rfc3339, wall_now};
 use http::{Request, Response, StatusCode};
 use monitor::{Outcome, Presented};
+use server::{Answer, json_answer};
 use signing_core::admin::{
     FleetEnded, FleetFreeze, FleetHeartbeat, FleetMember, FleetStatement, Frozen, HeldFreeze,
 };
@@ -20,7 +21,6 @@ use signing_core::{Reason, Refusal};
 
 use super::peer::Peer;
 use super::{Admin, answer, gone, one_line, read, settled, still_frozen};
-use crate::server::{Answer, json_answer};
 
 /// The fleet that this proxy is a member of.
 #[derive(Debug)]

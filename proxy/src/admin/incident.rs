@@ -4,6 +4,7 @@ use bytes::Bytes;
 use host::clock::{now, rfc3339, wall_now};
 use http::{Request, Response, StatusCode};
 use monitor::{IncidentChange, Outcome};
+use server::{Answer, json_answer};
 use signing_core::admin::incident::{Begin, Captured, Done, End, Incident, Open};
 use signing_core::admin::{Level, ProxyStatus, Status};
 use signing_core::breakglass::is_out;
@@ -14,7 +15,6 @@ use signing_core::{Reason, Refusal};
 
 use super::peer::Peer;
 use super::{Admin, answer, gone, one_line, read, status};
-use crate::server::{Answer, json_answer};
 
 /// What is open, and what is left to do.
 pub(super) fn show(admin: &Admin) -> Response<Answer> {

@@ -21,6 +21,7 @@ use http::{Method, Request, Response, StatusCode};
 use monitor::{Monitor, Outcome, Sealed};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use server::{Answer, Connections, json_answer, problem_with_mistakes};
 use signing_core::admin::{
     self, Drill, Freeze, Frozen, JournalStatus, OlderSegments, ProxyStatus, RehearsalRecorded,
     Status, Unfreeze, Unseal, Unsealed, path,
@@ -37,7 +38,6 @@ use crate::doctor::{Busy, Doctor};
 use crate::drill::Drills;
 use crate::handles::Handles;
 use crate::reload::{ReloadError, Reloaded, Reloader};
-use crate::server::{Answer, Connections, json_answer, problem_with_mistakes};
 use peer::Peer;
 
 pub use accept::serve;

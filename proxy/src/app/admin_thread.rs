@@ -10,6 +10,7 @@ use breakglass::emergency::Notice;
 use host::socket::Bound;
 use monitor::{MonitorTasks, Stops};
 use mtls::ServerTls;
+use server::Connections;
 use telemetry::conditions::Conditions;
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
@@ -19,7 +20,6 @@ use crate::admin::{self, Admin};
 use crate::conditions::{self, Sources};
 use crate::observe::{self, Observed};
 use crate::reload::Reloader;
-use crate::server::{self, Connections};
 use crate::tls_watch;
 
 /// The admin thread: monitor, admin socket, metrics and health, on a runtime of

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use configuration::{Local, LocalListen};
 use host::socket::Bound;
+use server::{DataPlane, LocalDoor, LocalListener, accept_local};
 use tokio::runtime::Runtime;
 
 use super::StartError;
 use super::listeners::listen;
-use crate::server::{DataPlane, LocalDoor, LocalListener, accept_local};
 
 /// Doors that are bound and not served.
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use audit::Journal;
 use host::clock::now;
 use release::Probes;
+use server::refusals::Refusals;
 
 use crate::handles::Handles;
-use crate::server::refusals::Refusals;
 
 /// How often it is recorded, if there is anything.
 const RECORD_EVERY: Duration = Duration::from_secs(10);

@@ -19,9 +19,9 @@ use signing_core::{Algorithm, Kid, Policy, Registry, json};
 use time::OffsetDateTime;
 
 use crate::admin::Fleet;
-use crate::server::LocalDoor;
 use configuration::{Config, ConfigError, Draft, Environment, FLEET_APPROVERS, Upstream};
 use host::files;
+use server::LocalDoor;
 
 /// A configuration with all its files read.
 #[derive(Debug)]

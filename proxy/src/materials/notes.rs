@@ -6,6 +6,7 @@ use std::path::Path;
 
 use configuration::{Admin, Config, Proof, Server, Signer, Upstream};
 use host::clock::rfc3339;
+use server::SIGNED_MAX_BYTES;
 use signing_core::Kid;
 use signing_core::admin::path;
 use signing_core::key::names_of;
@@ -13,7 +14,6 @@ use time::{Duration, OffsetDateTime};
 use upstream::settings::{AwsKms, Pkcs11};
 
 use super::{Materials, breakglass};
-use crate::server::SIGNED_MAX_BYTES;
 
 /// How long before its end a certificate or a key deserves attention.
 const SOON: Duration = Duration::days(30);

@@ -1,7 +1,7 @@
 //! What cannot be served is a mistake that names the file and the list.
 
 use rcgen::KeyUsagePurpose;
-use signing_proxy::server::outside;
+use server::outside;
 use system_tests::{Kind, List, Pki, Point, Profile, World};
 use time::Duration;
 

@@ -58,7 +58,7 @@ impl Socket {
         let Kernel::Tcp(tcp) = self.kernel else { return };
         if let Err(error) = tcp.set_zero_linger() {
             // A TCP socket takes this in every state.
-            tracing::error!(%error, "a connection is closed, not reset: the kernel may go on sending");
+            tracing::error!(target: "signing_proxy", %error, "a connection is closed, not reset: the kernel may go on sending");
         }
     }
 }

@@ -170,7 +170,7 @@ pub(super) fn verify_digest_hex(body: &[u8]) -> Result<VerifyRequest, Refusal> {
 }
 
 /// `/publicKey {"signerId"}`: whose key is asked for.
-pub(in crate::server) fn public_key_of(body: &[u8]) -> Result<String, Refusal> {
+pub(crate) fn public_key_of(body: &[u8]) -> Result<String, Refusal> {
     #[derive(Deserialize)]
     struct Fields {
         #[serde(rename = "signerId")]

@@ -44,7 +44,7 @@ struct Verify {
 /// The answer to a request to sign. A struct, since a tree of values would take an
 /// allocation for each name and each text.
 #[derive(Serialize)]
-pub(in crate::server) struct Signed<'s> {
+pub(crate) struct Signed<'s> {
     signature: String,
     /// Of a batch signer, whose signature is the text of a proof.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,10 +1,18 @@
 //! The data plane: accept within limits, TLS, HTTP, dialects. It never sees an
 //! upstream.
+//!
+//! For callers, at every door. It proves who calls and reads what is asked; who may and what may leave, the
+//! pipeline decides ([`sign`]). It changes no gate, and can neither reach the emergency signer nor open a
+//! file of the configuration.
+
+// A request's future holds the pipeline's, and so those of the SDK, which are nested deeper than the compiler's default.
+#![recursion_limit = "256"]
 
 mod accept;
 mod answer;
 mod answers;
 mod bodies;
+mod caller_rates;
 mod connection;
 mod connections;
 mod dialects;
@@ -21,6 +29,7 @@ mod local;
 mod loopback_peer;
 mod openapi;
 pub mod outside;
+mod peer_address;
 mod reading;
 pub mod refusals;
 mod registry_answer;
@@ -57,13 +66,14 @@ use tokio_rustls::server::TlsStream;
 
 pub use accept::{LocalListener, accept, accept_local};
 pub use answer::{Answer, json_answer, problem, problem_with_mistakes, status_of};
+pub use caller_rates::CallerRates;
 pub use connections::{Connections, settle_after_stops};
 pub use in_flight::SIGNED_MAX_BYTES;
 pub use local::LocalDoor;
+pub use peer_address::PeerAddress;
 pub use registry_answer::RegistryAnswer;
 
-use crate::caller_rates::CallerRates;
-use crate::server::refusals::Refusals;
+use crate::refusals::Refusals;
 use connection::{Connection, Told};
 use entrance::Entrance;
 use expiry::Expiry;

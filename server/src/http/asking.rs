@@ -11,11 +11,11 @@ use telemetry::conditions::Reader;
 use telemetry::health::Health;
 
 use super::exchange::Exchange;
-use crate::server::answer::{self, Answer, json_answer, status_of};
-use crate::server::dialects::{self, VerifyDialect};
-use crate::server::kms::{self, OfKeys};
-use crate::server::reading::Unread;
-use crate::server::verify;
+use crate::answer::{self, Answer, json_answer, status_of};
+use crate::dialects::{self, VerifyDialect};
+use crate::kms::{self, OfKeys};
+use crate::reading::Unread;
+use crate::verify;
 
 /// Whether a signature verifies, and under which key.
 pub(super) async fn verify(

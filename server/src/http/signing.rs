@@ -11,11 +11,11 @@ use signing_core::{Door, Kid, Mode, Reason, Refusal, SignRequest};
 use telemetry::metrics::{Metrics, RequestResult, Stages};
 
 use super::exchange::{Exchange, Words};
-use crate::server::answer::{self, Answer, Held};
-use crate::server::dialects::{self, Dialect};
-use crate::server::in_flight::{RECEIPT_MAX_BYTES, Reserved, SIGNED_MAX_BYTES};
-use crate::server::kms;
-use crate::server::reading::Unread;
+use crate::answer::{self, Answer, Held};
+use crate::dialects::{self, Dialect};
+use crate::in_flight::{RECEIPT_MAX_BYTES, Reserved, SIGNED_MAX_BYTES};
+use crate::kms;
+use crate::reading::Unread;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// `breakglass`, where an answer has no place to say so.

@@ -104,7 +104,7 @@ async fn accept_all<S>(
                     handshakes.give_way();
                 }
                 if let Some(left_out) = accept_log.pass(now()) {
-                    tracing::warn!(%error, left_out, "accept failed");
+                    tracing::warn!(target: "signing_proxy", %error, left_out, "accept failed");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -230,6 +230,6 @@ fn not_shaken(why: NotShaken, peer: SocketAddr, plane: &DataPlane) {
         }
     };
     if let Some(left_out) = plane.handshake_log.pass(now()) {
-        tracing::warn!(%peer, why, left_out, "handshake failed");
+        tracing::warn!(target: "signing_proxy", %peer, why, left_out, "handshake failed");
     }
 }

@@ -7,14 +7,14 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use signing_core::{Caller, Door, Refusal};
 
-use crate::server::DataPlane;
-use crate::server::answer::{self, Answer, json_answer, problem};
-use crate::server::bodies::Body;
-use crate::server::connection::Connection;
-use crate::server::dialects;
-use crate::server::kms;
-use crate::server::local::Fault;
-use crate::server::reading::Unread;
+use crate::DataPlane;
+use crate::answer::{self, Answer, json_answer, problem};
+use crate::bodies::Body;
+use crate::connection::Connection;
+use crate::dialects;
+use crate::kms;
+use crate::local::Fault;
+use crate::reading::Unread;
 
 /// One request on one connection.
 pub(super) struct Exchange {

@@ -6,14 +6,14 @@ use serde_json::json;
 use signing_core::{Reason, Refusal};
 
 use super::CONTENT_TYPE_JSON;
-use crate::server::answer::{self, Answer};
-use crate::server::local::Fault;
+use crate::answer::{self, Answer};
+use crate::local::Fault;
 
 /// `x-amzn-RequestId`, with every answer of KMS.
 const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// The exception of a refusal. `fault` says more of a proof that failed.
-pub(in crate::server) fn exception(reason: Reason, fault: Option<Fault>) -> &'static str {
+pub(crate) fn exception(reason: Reason, fault: Option<Fault>) -> &'static str {
     match reason {
         Reason::InvalidRequest
         | Reason::InvalidDigest
@@ -56,7 +56,7 @@ pub(in crate::server) fn exception(reason: Reason, fault: Option<Fault>) -> &'st
 }
 
 /// A refusal, as KMS would say it. All have status 400.
-pub(in crate::server) fn refusal(refusal: &Refusal, fault: Option<Fault>) -> Response<Answer> {
+pub(crate) fn refusal(refusal: &Refusal, fault: Option<Fault>) -> Response<Answer> {
     let mut message = format!("{}: {}", refusal.reason, refusal.detail);
     if refusal.reason == Reason::Indeterminate {
         message.push_str(". The input may have been signed all the same");
@@ -66,12 +66,12 @@ pub(in crate::server) fn refusal(refusal: &Refusal, fault: Option<Fault>) -> Res
 }
 
 /// An exception that is no refusal of ours: KMS says it too.
-pub(in crate::server) fn said(status: StatusCode, kind: &str, message: &str) -> Response<Answer> {
+pub(crate) fn said(status: StatusCode, kind: &str, message: &str) -> Response<Answer> {
     let body = json!({"__type": kind, "message": message});
     answer::refusal_of_kind(status, CONTENT_TYPE_JSON, &body)
 }
 
 /// Names the request as KMS does.
-pub(in crate::server) fn name(response: &mut Response<Answer>, request_id: &str) {
+pub(crate) fn name(response: &mut Response<Answer>, request_id: &str) {
     answer::set(response, AMZN_REQUEST_ID, request_id);
 }

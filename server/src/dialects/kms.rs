@@ -43,7 +43,7 @@ struct OfKey {
 /// The answer of `Sign`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(in crate::server) struct Signed<'s> {
+pub(crate) struct Signed<'s> {
     key_id: &'s str,
     signature: String,
     signing_algorithm: &'static str,
@@ -78,7 +78,7 @@ pub(super) fn read_verify(body: &[u8]) -> Result<VerifyRequest, Refusal> {
 }
 
 /// Which key an operation is about.
-pub(in crate::server) fn read_key_id(body: &[u8]) -> Result<String, Refusal> {
+pub(crate) fn read_key_id(body: &[u8]) -> Result<String, Refusal> {
     parse(body).map(|OfKey { key_id }| key_id)
 }
 

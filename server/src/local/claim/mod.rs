@@ -24,8 +24,8 @@ const NAME_MAX_BYTES: usize = 128;
 
 /// What an `Authorization` header says, without a proof of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) struct Claim {
-    pub(in crate::server) access_key_id: String,
+pub(crate) struct Claim {
+    pub(crate) access_key_id: String,
     /// `20261125`.
     day: String,
     region: String,
@@ -42,7 +42,7 @@ impl Claim {
     ///
     /// # Errors
     /// [`NotProven`] if it is of another form than KMS's clients send.
-    pub(in crate::server) fn read(head: &Parts) -> Result<Option<Self>, NotProven> {
+    pub(crate) fn read(head: &Parts) -> Result<Option<Self>, NotProven> {
         let Parts { method, uri, headers, .. } = head;
         if is_presigned(uri.query().unwrap_or_default()) {
             return Err(incomplete(
@@ -91,7 +91,7 @@ impl Claim {
     ///
     /// # Errors
     /// [`NotProven`]. It never says what the signature should be.
-    pub(in crate::server) fn check(
+    pub(crate) fn check(
         &self,
         secret: &Secret,
         head: &Parts,

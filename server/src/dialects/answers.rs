@@ -56,12 +56,12 @@ pub(super) fn mode(session: Option<&Arc<Armed>>) -> &'static str {
 }
 
 /// `GET /public-key?kid=`.
-pub(in crate::server) fn public_key_pem(signer: &Signer) -> Value {
+pub(crate) fn public_key_pem(signer: &Signer) -> Value {
     json!({"publicKeyPem": signer.public_key.to_pem(), "signer_kid": signer.kid.as_str()})
 }
 
 /// `GET /publicKeys/{kid}` and `POST /publicKey {"signerId"}`.
-pub(in crate::server) fn public_key_der(signer: &Signer) -> Value {
+pub(crate) fn public_key_der(signer: &Signer) -> Value {
     json!({
         "publicKey": STANDARD.encode(signer.public_key.spki_der()),
         "signerId": signer.kid.as_str(),

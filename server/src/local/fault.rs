@@ -4,7 +4,7 @@ use signing_core::{Reason, Refusal};
 
 /// What is wrong with a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Fault {
+pub(crate) enum Fault {
     /// There is none.
     Missing,
     /// It is not of the form that is taken.
@@ -17,9 +17,9 @@ pub(in crate::server) enum Fault {
 
 /// No caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) struct NotProven {
-    pub(in crate::server) fault: Fault,
-    pub(in crate::server) refusal: Refusal,
+pub(crate) struct NotProven {
+    pub(crate) fault: Fault,
+    pub(crate) refusal: Refusal,
 }
 
 impl NotProven {

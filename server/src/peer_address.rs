@@ -4,13 +4,17 @@ use std::net::IpAddr;
 
 /// An IPv4 address, or the /64 that one IPv6 host can have to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum PeerAddress {
+pub enum PeerAddress {
+    /// The whole address.
     V4([u8; 4]),
+    /// The network: the first 64 bits.
     V6([u16; 4]),
 }
 
 impl PeerAddress {
-    pub(crate) fn of(address: IpAddr) -> Self {
+    /// That of a peer.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
         // A listener on [::] shows IPv4 clients as IPv6 addresses (RFC 4291 2.5.5.2).
         match address.to_canonical() {
             IpAddr::V4(v4) => Self::V4(v4.octets()),
