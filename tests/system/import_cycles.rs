@@ -1,4 +1,8 @@
 //! Files of a room that import each other are one file in two places: a reader can begin with neither.
+//!
+//! A room's table of contents (`mod.rs`, `lib.rs`) and the files below it are not counted against each other.
+//! The table has what its files share, and calls them; a file may take a shared type from it. Where to begin is
+//! clear then: at the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
