@@ -14,6 +14,8 @@ use signing_core::journal::{
 const ENDING: &str = ".journal";
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
+/// The same of who looks whether the file went on: a few records, and the longest of them whole.
+const LOOK_BYTES: usize = 4 * FRAME_MAX_BYTES;
 
 /// A segment's file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +103,8 @@ pub struct Frames {
     kept: Option<usize>,
     /// Where in the file the buffer begins.
     buffer_at: u64,
+    /// How many bytes are read next.
+    read_next: usize,
 }
 
 /// A step through a segment.
@@ -152,7 +156,8 @@ impl Frames {
             return Err(SegmentError::Size { path: path(), found, expected });
         }
         let buffer_at = HEADER_BYTES as u64;
-        Ok(Self { file, header, buffer: Vec::new(), start: 0, kept: None, buffer_at })
+        let (buffer, read_next) = (Vec::new(), CHUNK_BYTES);
+        Ok(Self { file, header, buffer, start: 0, kept: None, buffer_at, read_next })
     }
 
     /// Its header.
@@ -234,6 +239,7 @@ impl Frames {
         self.buffer_at = self.position();
         self.buffer.clear();
         (self.start, self.kept) = (0, None);
+        self.read_next = LOOK_BYTES;
     }
 
     /// Whether something stands where the next frame begins.
@@ -317,7 +323,8 @@ impl Frames {
         self.start -= gone;
         self.kept = self.kept.map(|_| 0);
         let filled = self.buffer.len();
-        self.buffer.resize(filled + CHUNK_BYTES, 0);
+        // Who finds more than a few records reads on in large pieces.
+        self.buffer.resize(filled + std::mem::replace(&mut self.read_next, CHUNK_BYTES), 0);
         let place = self.buffer.get_mut(filled..).unwrap_or_default();
         let read = read_at(&self.file, place, self.buffer_at + filled as u64)?;
         self.buffer.truncate(filled + read);

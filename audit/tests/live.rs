@@ -9,7 +9,7 @@ use std::thread;
 
 use audit::scan::{Frames, Step, segments};
 use audit::verify::{Options, verify};
-use audit::walk::{Walk, Way};
+use audit::walk::{Stop, Walk, Way};
 use audit::{Journal, Trouble};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ use serde_json::json;
 use signing_core::Registry;
 use signing_core::journal::{Frame, Freeze, Record};
 
-use support::{Scratch, key, open, small_journal, start, writable};
+use support::{SEGMENT_BYTES, Scratch, key, open, small_journal, start, writable};
 
 mod support;
 
@@ -87,8 +87,11 @@ fn verifying_the_newest_records_finds_no_defect_in_a_live_journal() {
 fn following_a_live_journal_finds_every_record_and_no_defect() {
     let mut walk = None;
     let mut next = 1;
+    let mut steps: usize = 0;
     beside_writers("live-follow", |path| {
         let walk = walk.get_or_insert_with(|| Walk::open(path, 1).unwrap());
+        steps += 1;
+        walk.trust_rest(!steps.is_multiple_of(7));
         match walk.step().unwrap() {
             Way::Record(place) => {
                 assert_eq!(place.leaf.seq, next);
@@ -99,6 +102,20 @@ fn following_a_live_journal_finds_every_record_and_no_defect() {
         }
     });
     assert!(next > 1000, "it came no further than record {next}");
+}
+
+#[test]
+fn what_stands_behind_zeros_is_found_by_whoever_looks_through_them() {
+    let scratch = Scratch::new("live-zeros");
+    let segment = small_journal(&scratch.0);
+    let mut walk = Walk::open(&scratch.0, 1).unwrap();
+    while walk.step().unwrap() != Way::End {}
+    writable(&segment).write_all_at(b"junk", SEGMENT_BYTES - 4).unwrap();
+    walk.trust_rest(true);
+    walk.look_again().unwrap();
+    assert_eq!(walk.step().unwrap(), Way::End);
+    walk.trust_rest(false);
+    assert!(matches!(walk.step(), Err(Stop::Defect(_))));
 }
 
 #[test]

@@ -4,8 +4,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use audit::walk::{Place, Seal, Stop, Walk, Way};
+use host::clock::now;
+use signing_core::Moment;
 use signing_core::journal::{AuditKeys, FrameError, Head, Leaf, Outline};
 use signing_core::tree::{Inclusion, LogId, Recent, SignedCheckpoint, TreeHash};
 
@@ -88,6 +91,9 @@ pub struct Write {
 /// Writes that wait in memory at most, most of which have no row: a journal may be weeks ahead of its sink.
 const WRITES_MAX: usize = 100_000;
 
+/// How often the unused rest of the newest segment is looked through for what does not belong there.
+const LOOK_THROUGH_EVERY: Duration = Duration::from_secs(10);
+
 /// Heads that are kept for [`Source::take_passed`] at most.
 const PASSED_MAX: usize = 4096;
 
@@ -131,6 +137,8 @@ pub struct Source {
     passed: VecDeque<Head>,
     /// Whether what is here up to the position is what the sink holds, as far as it is here.
     is_the_same: bool,
+    /// When the rest of the newest segment was last looked through.
+    looked_through: Option<Moment>,
 }
 
 /// The log of a journal, and the oldest record that is here.
@@ -179,6 +187,7 @@ impl Source {
             durable: 0,
             passed: VecDeque::new(),
             is_the_same: false,
+            looked_through: None,
         })
     }
 
@@ -210,12 +219,18 @@ impl Source {
     /// [`SourceError`].
     pub fn read(&mut self, rows_max: usize) -> Result<(), SourceError> {
         let mut looked_again = false;
+        let is_recent = |at| now().since(at) < LOOK_THROUGH_EVERY;
+        self.walk.trust_rest(self.looked_through.is_some_and(is_recent));
         while self.rows < rows_max && self.ready.len() < WRITES_MAX {
             match self.walk.step()? {
                 Way::Record(place) => self.record(place)?,
                 Way::Sealed(seal) => self.sealed(seal)?,
                 Way::End | Way::Torn(_) if !looked_again => {
                     looked_again = true;
+                    if !self.looked_through.is_some_and(is_recent) {
+                        self.looked_through = Some(now());
+                        self.walk.trust_rest(true);
+                    }
                     self.walk.look_again()?;
                 }
                 Way::End | Way::Torn(_) => {

@@ -52,6 +52,10 @@ pub struct Walk {
     passed: Option<Head>,
     /// Bytes passed in segments before the open one.
     bytes_before: u64,
+    /// Whether the rest of the open segment was looked through, and was zeros.
+    rest_was_zeros: bool,
+    /// Whether it is believed to be so still.
+    trusts_rest: bool,
 }
 
 impl Walk {
@@ -72,6 +76,8 @@ impl Walk {
             read: VecDeque::new(),
             passed: None,
             bytes_before: 0,
+            rest_was_zeros: false,
+            trusts_rest: false,
         })
     }
 
@@ -179,6 +185,13 @@ impl Walk {
         Ok(())
     }
 
+    /// Whether an end that was found once is believed by the place of the next record alone. An end is else found by
+    /// reading the rest of the segment, which is set aside whole: whoever looks again and again for more would do
+    /// nothing else. Who trusts looks through it from time to time, or does not find what stands behind zeros.
+    pub fn trust_rest(&mut self, trusts: bool) {
+        self.trusts_rest = trusts;
+    }
+
     /// Whether something stands where the next record begins.
     #[must_use]
     pub fn has_more(&self) -> bool {
@@ -229,6 +242,11 @@ impl Walk {
         let file = self.segments.get(self.index).map_or(&*self.directory, |file| &*file.path);
         let io = |error| unreadable(file, error);
         let Some(reader) = &mut self.reader else { return Ok(Look::Way(Way::End)) };
+        let is_last = self.index + 1 >= self.segments.len();
+        let is_trusted = is_last && self.trusts_rest && self.rest_was_zeros;
+        if is_trusted && !reader.frames.has_more().map_err(io)? {
+            return Ok(Look::Way(Way::End));
+        }
         let before = reader.growing().clone();
         reader.frames.look_anew().map_err(io)?;
         reader.frames.keep();
@@ -256,7 +274,6 @@ impl Walk {
             }
         };
         let nonzero = reader.frames.first_nonzero(at).map_err(io)?;
-        let is_last = self.index + 1 >= self.segments.len();
         let next = reader.growing().size() + 1;
         let (record, what) = match (broken, nonzero) {
             (Some(broken), _) => broken,
@@ -267,7 +284,10 @@ impl Walk {
                 (next, "it is empty".to_owned())
             }
             (None, None) if at != begin => (next - 1, "no checkpoint is behind it".to_owned()),
-            (None, None) if is_last => return Ok(Look::Way(Way::End)),
+            (None, None) if is_last => {
+                self.rest_was_zeros = true;
+                return Ok(Look::Way(Way::End));
+            }
             (None, None) => {
                 self.close();
                 self.index += 1;
@@ -341,7 +361,7 @@ impl Walk {
 
     fn close(&mut self) {
         self.bytes_before = self.bytes();
-        self.reader = None;
+        (self.reader, self.rest_was_zeros) = (None, false);
     }
 
     fn defect(&self, record: u64, at: u64, what: String) -> Defect {

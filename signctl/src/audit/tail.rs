@@ -15,6 +15,8 @@ use super::words::{plain, words};
 
 /// How often it looks for more.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// After how many looks the unused rest of the newest segment is read through for what does not belong there.
+const LOOK_THROUGH_AFTER: u32 = 100;
 
 /// What to show.
 #[derive(clap::Args)]
@@ -55,6 +57,7 @@ fn show(
     let last = newest(journal)?.size;
     let Begin { from, mut skip, stopped } = begin(journal, flags, last)?;
     let mut walk = Walk::open(journal, from)?;
+    let mut looks = 0;
     loop {
         let place = match walk.step()? {
             Way::Record(place) => place,
@@ -63,6 +66,9 @@ fn show(
             Way::End | Way::Torn(_) if flags.follow => {
                 out.flush()?;
                 std::thread::sleep(LOOK_EVERY);
+                // The rest of the segment, which may be large, is read through only now and then.
+                looks = (looks + 1) % LOOK_THROUGH_AFTER;
+                walk.trust_rest(looks != 0);
                 walk.look_again()?;
                 continue;
             }
