@@ -29,6 +29,10 @@ pub fn shippable(value: &Value) -> Value {
 }
 
 fn shippable_text(text: &str) -> String {
+    // Each of them has one of these bytes; most texts have none.
+    if !text.bytes().any(|byte| matches!(byte, b'<' | b'>' | b'&' | 0 | 0xe2)) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -77,7 +81,14 @@ fn write_value(out: &mut String, value: &Value) {
 
 fn write_object(out: &mut String, members: &Map<String, Value>) {
     let mut members: Vec<_> = members.iter().collect();
-    members.sort_by(|(left, _), (right, _)| left.encode_utf16().cmp(right.encode_utf16()));
+    members.sort_by(|(left, _), (right, _)| {
+        // Of ASCII the bytes have the same order.
+        if left.is_ascii() && right.is_ascii() {
+            left.cmp(right)
+        } else {
+            left.encode_utf16().cmp(right.encode_utf16())
+        }
+    });
     out.push('{');
     for (index, (key, value)) in members.into_iter().enumerate() {
         if index > 0 {
@@ -92,21 +103,29 @@ fn write_object(out: &mut String, members: &Map<String, Value>) {
 
 fn write_text(out: &mut String, text: &str) {
     out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            control if u32::from(control) < 0x20 => {
+    let mut rest = text;
+    // What needs no escape is copied as a whole.
+    let needs_escape = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    while let Some(at) = rest.bytes().position(needs_escape) {
+        let (plain, from) = rest.split_at(at);
+        out.push_str(plain);
+        let mut characters = from.chars();
+        match characters.next() {
+            Some('"') => out.push_str("\\\""),
+            Some('\\') => out.push_str("\\\\"),
+            Some('\u{8}') => out.push_str("\\b"),
+            Some('\u{c}') => out.push_str("\\f"),
+            Some('\n') => out.push_str("\\n"),
+            Some('\r') => out.push_str("\\r"),
+            Some('\t') => out.push_str("\\t"),
+            Some(control) => {
                 let _ = write!(out, "\\u{:04x}", u32::from(control));
             }
-            other => out.push(other),
+            None => {}
         }
+        rest = characters.as_str();
     }
+    out.push_str(rest);
     out.push('"');
 }
 

@@ -1,6 +1,7 @@
 //! What `serve` needs of its configuration and of the files that it names, every mistake at once.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use host::environment::Environment;
 use host::files;
@@ -20,7 +21,7 @@ pub struct Parts {
     /// The configuration.
     pub config: Config,
     /// The trail's audit key.
-    pub key: RowKey,
+    pub key: Arc<RowKey>,
     /// Its name in the registry.
     pub kid: String,
     /// The registry, as it was at the start.
@@ -62,7 +63,9 @@ impl Parts {
         }
         mistakes.extend(notify::mistakes(&config));
         match kid {
-            Some(kid) if mistakes.is_empty() => Ok(Self { config, key, kid, registry }),
+            Some(kid) if mistakes.is_empty() => {
+                Ok(Self { config, key: Arc::new(key), kid, registry })
+            }
             _ => Err(error(mistakes)),
         }
     }

@@ -1,6 +1,6 @@
 //! The chain of a table: each row holds the hash of the row before it, and the trail signs its own.
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -50,8 +50,10 @@ pub struct Row {
 /// which a first row has none.
 #[must_use]
 pub fn hash(payload: &str, prev: Option<&[u8; 32]>) -> [u8; 32] {
-    let prev = prev.map_or(&[][..], |prev| prev);
-    let hashed = digest(&SHA256, &[payload.as_bytes(), prev].concat());
+    let mut hashing = Context::new(&SHA256);
+    hashing.update(payload.as_bytes());
+    hashing.update(prev.map_or(&[][..], |prev| prev));
+    let hashed = hashing.finish();
     let mut bytes = [0; 32];
     bytes.copy_from_slice(hashed.as_ref());
     bytes
@@ -87,10 +89,10 @@ pub fn head_of(
     Ok(Head::Row { hash: hash(&canonical(payload), prev.as_ref()), at })
 }
 
-/// Links events to a table's head, one behind the other. Times increase strictly, also where the
-/// clock is behind the newest row.
+/// Links events to a table's head, one behind the other; the rows, and the head that the last of them is. Times
+/// increase strictly, also where the clock is behind the newest row.
 #[must_use]
-pub fn link(events: Vec<Event>, head: Head, now: OffsetDateTime, key: &RowKey) -> Vec<Row> {
+pub fn link(events: Vec<Event>, head: Head, now: OffsetDateTime, key: &RowKey) -> (Vec<Row>, Head) {
     let mut head = head;
     let mut rows = Vec::with_capacity(events.len());
     for event in events {
@@ -98,7 +100,7 @@ pub fn link(events: Vec<Event>, head: Head, now: OffsetDateTime, key: &RowKey) -
         rows.push(row.0);
         head = row.1;
     }
-    rows
+    (rows, head)
 }
 
 fn link_one(event: Event, head: &Head, now: OffsetDateTime, key: &RowKey) -> (Row, Head) {
@@ -151,7 +153,7 @@ mod tests {
     fn rows_are_linked_and_their_times_increase_though_the_clock_is_behind() {
         let key = RowKey::of_seed([7; 32]);
         let head = Head::Row { hash: [1; 32], at: at(100) };
-        let rows = link(vec![event("x"), event("y")], head, at(50), &key);
+        let (rows, newest) = link(vec![event("x"), event("y")], head, at(50), &key);
         let [first, second] = &*rows else { panic!("{rows:?}") };
         assert_eq!(first.prev_hash, Some(hex::encode([1; 32])));
         assert_eq!(second.prev_hash.as_ref(), Some(&first.hash));
@@ -160,6 +162,8 @@ mod tests {
         assert!(second.payload.contains(r#""created_at":"1970-01-01T00:01:40.000002Z""#));
         let expected = hash(&second.payload, parse_hash(&first.hash).as_ref());
         assert_eq!(second.hash, hex::encode(expected));
+        let Head::Row { hash: newest, at: newest_at } = newest else { panic!("{newest:?}") };
+        assert_eq!((newest, instant(newest_at)), (expected, second.created_at.clone()));
     }
 
     #[test]

@@ -185,17 +185,10 @@ impl Shipping {
         let rows_max = self.parts.config.batch_rows;
         let read = match opened {
             Err(error) => Err(error),
-            Ok(source) => {
-                let reading = tokio::task::spawn_blocking(move || {
-                    let mut source = source;
-                    source.read(rows_max).map(|()| source)
-                });
-                // It panics only where it would have panicked here.
-                match reading.await {
-                    Ok(read) => read,
-                    Err(_) => return Ok(false),
-                }
-            }
+            Ok(source) => match read_on(source, rows_max).await {
+                Some(read) => read,
+                None => return Ok(false),
+            },
         };
         let source = match read.and_then(|source| self.hear(source)) {
             Ok(source) => source,
@@ -215,15 +208,26 @@ impl Shipping {
             }
             return Ok(false);
         };
-        let (to, gap) = (shipment.to, source.gap());
-        // A row that does not exist yet cannot be moved.
-        let is_move = shipment.events.is_empty() && shipment.from.shipped > 0;
-        let shipped = if is_move {
-            session.advance(source.log(), shipment.from, to).await?
-        } else {
-            session.ship(shipment, &self.parts.key, &self.parts.kid).await?
+        let (log, to, gap) = (shipment.log, shipment.to, source.gap());
+        let parts = Arc::clone(&self.parts);
+        let shipping = async {
+            // A row that does not exist yet cannot be moved.
+            if shipment.events.is_empty() && shipment.from.shipped > 0 {
+                session.advance(log, shipment.from, to).await
+            } else {
+                session.ship(shipment, &parts.key, &parts.kid).await
+            }
         };
-        let mut source = source;
+        // Who is behind reads the next batch while the database takes this one.
+        let reading = async {
+            if source.has(rows_max) {
+                read_on(source, 2 * rows_max).await
+            } else {
+                Some(Ok(source))
+            }
+        };
+        let (shipped, read) = tokio::join!(shipping, reading);
+        let (shipped, read) = (shipped?, read.transpose());
         let Some(journal) = self.journals.get_mut(index) else { return Ok(false) };
         match shipped {
             Shipped::Elsewhere(position) => {
@@ -242,6 +246,14 @@ impl Shipping {
                     // It is read from behind the gap.
                     return Ok(true);
                 }
+                let mut source = match read {
+                    Ok(Some(source)) => source,
+                    Ok(None) => return Ok(true),
+                    Err(error) => {
+                        self.unreadable(index, &error);
+                        return Ok(true);
+                    }
+                };
                 source.shipped(to);
                 self.say_committed(&mut source);
                 self.tell(index, &source);
@@ -317,6 +329,12 @@ impl Shipping {
             });
         }
     }
+}
+
+/// Reads on, on a thread for that. None: it panicked, and there is nothing left to go on with.
+async fn read_on(mut source: Source, rows_max: usize) -> Option<Result<Source, SourceError>> {
+    let reading = tokio::task::spawn_blocking(move || source.read(rows_max).map(|()| source));
+    reading.await.ok()
 }
 
 impl Journal {

@@ -11,8 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
 
+use super::statements::Statements;
 use super::{DatabaseError, TableName};
 use crate::shape::Shape;
 use crate::tls::Tls;
@@ -42,8 +43,7 @@ pub struct Session {
     pub(super) client: Client,
     pub(super) place: Place,
     pub(super) shape: Shape,
-    /// Moves a position without rows.
-    pub(super) advance: Statement,
+    pub(super) statements: Statements,
 }
 
 impl Place {
@@ -131,25 +131,56 @@ impl Place {
             tokio::spawn(hear(connection, Arc::clone(&told)));
             client
         };
-        // What hangs there ends there too, and lets go of the table.
+        // What hangs there ends there too, and lets go of the table. What is committed is on disk, whatever a role or a
+        // database has set; waiting for a standby to show it as well is no less.
         let millis = self.timeout.as_millis();
         let set = format!(
             "SET TIME ZONE 'UTC'; SET statement_timeout = {millis}; SET lock_timeout = {millis}; \
-             SET idle_in_transaction_session_timeout = {millis}"
+             SET idle_in_transaction_session_timeout = {millis}; \
+             SELECT set_config('synchronous_commit', 'on', false)
+               WHERE current_setting('synchronous_commit') <> 'remote_apply'"
         );
         self.within(client.batch_execute(&set)).await?;
         Ok((client, told))
     }
 
+    /// Looks whether the database keeps what it commits, by its settings, also where this session does not use them.
     async fn keeps(&self, client: &Client) -> Result<(), DatabaseError> {
-        for name in ["fsync", "synchronous_commit"] {
-            let row = self.within(client.query_one(&format!("SHOW {name}"), &[])).await?;
-            let value: String = row.try_get(0)?;
-            if value == "off" {
-                return Err(DatabaseError::Forgets { name, value });
-            }
-        }
-        Ok(())
+        let sql = "SELECT name FROM pg_settings WHERE name = ANY($1) AND 'off' IN (setting, reset_val) LIMIT 1";
+        let names = ["fsync", "synchronous_commit"];
+        let Some(row) = self.within(client.query_opt(sql, &[&names.as_slice()])).await? else {
+            return Ok(());
+        };
+        let off: String = row.try_get(0)?;
+        let name = names.into_iter().find(|name| *name == off).unwrap_or("fsync");
+        Err(DatabaseError::Forgets { name, value: "off".to_owned() })
+    }
+
+    /// Looks whether the tables keep it.
+    async fn are_logged(&self, client: &Client) -> Result<(), DatabaseError> {
+        let Some(unlogged) = self.first_unlogged(client).await? else { return Ok(()) };
+        let why = format!(
+            "{unlogged} is UNLOGGED, so a crash of the database empties it; ALTER TABLE {unlogged} SET LOGGED"
+        );
+        Err(DatabaseError::Table { table: self.table.to_string(), why: vec![why] })
+    }
+
+    /// What of the rows, their partitions and the positions a crash of the database empties.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub(super) async fn first_unlogged(
+        &self,
+        client: &Client,
+    ) -> Result<Option<String>, DatabaseError> {
+        // A table that is no partition and has none is in no partition tree.
+        let sql = "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relpersistence <> 'p' AND c.oid IN (
+                     SELECT to_regclass(n) FROM unnest($1::text[]) n
+                     UNION SELECT t.relid FROM unnest($1::text[]) n, pg_partition_tree(to_regclass(n)) t)
+                   ORDER BY 1 LIMIT 1";
+        let tables = vec![self.table.quoted(), self.positions()];
+        let found = self.within(client.query_opt(sql, &[&tables])).await?;
+        Ok(found.map(|row| row.try_get(0)).transpose()?)
     }
 
     /// What `step` comes to, within the deadline.
@@ -195,16 +226,18 @@ impl Session {
         let client = place.connect().await?;
         place.keeps(&client).await?;
         place.make_tables(&client).await?;
+        place.are_logged(&client).await?;
         let shape = place.shape(&client).await?;
-        let advance = place.within(client.prepare(&place.advance())).await?;
-        Ok(Self { client, place: place.clone(), shape, advance })
+        let statements = place.prepare(&client, &shape).await?;
+        Ok(Self { client, place: place.clone(), shape, statements })
     }
 
-    /// Looks whether the database still keeps what it commits: a setting may change while it runs.
+    /// Looks whether the database still keeps what it commits: a setting or a table may change while it runs.
     ///
     /// # Errors
-    /// [`DatabaseError::Forgets`].
+    /// [`DatabaseError::Forgets`], [`DatabaseError::Table`].
     pub async fn keeps(&self) -> Result<(), DatabaseError> {
-        self.place.keeps(&self.client).await
+        self.place.keeps(&self.client).await?;
+        self.place.are_logged(&self.client).await
     }
 }

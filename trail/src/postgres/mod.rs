@@ -7,6 +7,7 @@ mod events;
 mod names;
 mod read;
 mod ship;
+mod statements;
 mod table;
 
 pub use annotations::{Annotation, annotated};
@@ -60,6 +61,9 @@ pub enum DatabaseError {
     /// The URL or its files are wrong.
     #[error("{0}")]
     Place(String),
+    /// The process stops.
+    #[error("the process stops")]
+    Stopped,
 }
 
 impl DatabaseError {
@@ -73,7 +77,7 @@ impl DatabaseError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Database(_) => "database",
+            Self::Database(_) | Self::Stopped => "database",
             Self::Late(_) => "late",
             Self::Forgets { .. } => "settings",
             Self::Table { .. } | Self::Head { .. } | Self::Position(_) => "table",

@@ -1,70 +1,23 @@
 //! One journal's files, read from a position on: what a later checkpoint states to be on disk, under
 //! checkpoints that the registry's audit keys signed. Nothing in the files is changed.
 
+mod error;
+
 use std::collections::VecDeque;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use audit::walk::{Place, Seal, Stop, Walk, Way};
 use host::clock::now;
 use signing_core::Moment;
-use signing_core::journal::{AuditKeys, FrameError, Head, Leaf, Outline};
+use signing_core::journal::{AuditKeys, Head, Leaf, Outline};
 use signing_core::tree::{Inclusion, LogId, Recent, SignedCheckpoint, TreeHash};
 
 use crate::event::{Entry, Event, Owner, has_row, of_record};
 use crate::lines;
 use crate::plan::{Position, gap};
 
-/// Why a journal cannot be shipped on.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// Its files cannot be read, or are not as they were written.
-    #[error(transparent)]
-    Stop(#[from] Stop),
-    /// What an idle writer states cannot be read.
-    #[error("{}: {error}", path.display())]
-    Stated {
-        /// The directory.
-        path: PathBuf,
-        /// What the system answered.
-        error: io::Error,
-    },
-    /// A checkpoint is not by an audit key of the registry.
-    #[error(
-        "{}: the checkpoint of record {size}: {error}; put the journal's audit key into the registry, or find out who wrote it",
-        path.display()
-    )]
-    Checkpoint {
-        /// The directory.
-        path: PathBuf,
-        /// Its size.
-        size: u64,
-        /// What is wrong with it.
-        error: FrameError,
-    },
-    /// The sink has records that are not here, or other ones.
-    #[error(
-        "{}: the sink holds record {} with the root {}, and the journal {here}; it was cut short, rewritten or replaced by a copy: bring the right one back",
-        path.display(), known.size, known.root
-    )]
-    Other {
-        /// The directory.
-        path: PathBuf,
-        /// What the sink knows.
-        known: Head,
-        /// What is here.
-        here: String,
-    },
-    /// A body is no record.
-    #[error("{}: record {seq} is no record that this version knows: use a later version", path.display())]
-    Unknown {
-        /// The directory.
-        path: PathBuf,
-        /// The record's number.
-        seq: u64,
-    },
-}
+pub use error::SourceError;
 
 /// The records of one or more writes.
 #[derive(Clone, Debug)]
@@ -89,13 +42,16 @@ pub struct Write {
 }
 
 /// Writes that wait in memory at most, most of which have no row: a journal may be weeks ahead of its sink.
-const WRITES_MAX: usize = 100_000;
+pub(crate) const WRITES_MAX: usize = 100_000;
 
 /// How often the unused rest of the newest segment is looked through for what does not belong there.
 const LOOK_THROUGH_EVERY: Duration = Duration::from_secs(10);
 
-/// Heads that are kept for [`Source::take_passed`] at most.
-const PASSED_MAX: usize = 4096;
+/// How often whoever is behind looks how far the journal goes: the lag is not what was read ahead.
+const LOOK_AHEAD_EVERY: Duration = Duration::from_secs(5);
+
+/// Heads that are kept for [`Source::take_passed`] at most: all of a batch.
+const PASSED_MAX: usize = WRITES_MAX;
 
 /// What is made of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +93,10 @@ pub struct Source {
     passed: VecDeque<Head>,
     /// Whether what is here up to the position is what the sink holds, as far as it is here.
     is_the_same: bool,
+    /// Whether the journal went no further when it was read.
+    is_at_end: bool,
+    /// The newest record that is there, and when that was looked for; none where all was read.
+    end: Option<(Moment, u64)>,
     /// When the rest of the newest segment was last looked through.
     looked_through: Option<Moment>,
 }
@@ -187,6 +147,8 @@ impl Source {
             durable: 0,
             passed: VecDeque::new(),
             is_the_same: false,
+            is_at_end: false,
+            end: None,
             looked_through: None,
         })
     }
@@ -219,6 +181,7 @@ impl Source {
     /// [`SourceError`].
     pub fn read(&mut self, rows_max: usize) -> Result<(), SourceError> {
         let mut looked_again = false;
+        self.is_at_end = false;
         let is_recent = |at| now().since(at) < LOOK_THROUGH_EVERY;
         self.walk.trust_rest(self.looked_through.is_some_and(is_recent));
         while self.rows < rows_max && self.ready.len() < WRITES_MAX {
@@ -235,11 +198,33 @@ impl Source {
                 }
                 Way::End | Way::Torn(_) => {
                     self.at_end()?;
+                    (self.is_at_end, self.end) = (true, None);
                     break;
                 }
             }
         }
+        if !self.is_at_end && !self.end.is_some_and(|(at, _)| now().since(at) < LOOK_AHEAD_EVERY) {
+            self.end = Some((now(), audit::walk::newest(&self.path)?.size));
+        }
         Ok(())
+    }
+
+    /// Whether the journal went no further when it was last read.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.is_at_end
+    }
+
+    /// Whether nothing that was read waits here, to be taken out or to be on disk.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.ready.is_empty() && self.opened_at.is_none()
+    }
+
+    /// Whether so many rows or lines wait: there is more to read.
+    #[must_use]
+    pub fn has(&self, rows: usize) -> bool {
+        self.rows >= rows
     }
 
     /// Everything up to here may be shipped.
@@ -249,10 +234,12 @@ impl Source {
         may.map_or(self.position.shipped, Write::size)
     }
 
-    /// The newest record that was read.
+    /// The newest record of the journal, as far as it was read or, by whoever is behind, last looked for.
     #[must_use]
     pub fn newest(&self) -> u64 {
-        self.newest.as_ref().map_or(self.position.shipped, |newest| newest.checkpoint().size)
+        let read = self.newest.as_ref();
+        let read = read.map_or(self.position.shipped, |newest| newest.checkpoint().size);
+        read.max(self.end.map_or(0, |(_, end)| end))
     }
 
     /// Whether any record that may be shipped has a row of its own.
