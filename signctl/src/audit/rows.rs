@@ -46,15 +46,16 @@ pub(super) fn run(
     }
     let found = verifier.into_inner().map(|verifier| verifier.finish(&reading.positions));
     let found = found.unwrap_or_default();
+    let unlogged = reading.unlogged.as_deref();
     if as_json {
-        out::report_json(&in_json(&found))?;
+        out::report_json(&in_json(&found, unlogged))?;
     } else {
-        out::report(&text::lines(&readable(&found, limit)))?;
+        out::report(&text::lines(&readable(&found, unlogged, limit)))?;
     }
     Ok(if found.defect.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn in_json(found: &Found) -> serde_json::Value {
+fn in_json(found: &Found, unlogged: Option<&str>) -> serde_json::Value {
     let defect = found.defect.as_ref().map(
         |defect| json!({"row": defect.row, "what": defect.what, "sentence": defect.to_string()}),
     );
@@ -66,10 +67,11 @@ fn in_json(found: &Found) -> serde_json::Value {
         "foreign_forks": found.forks,
         "foreign_forks_at": found.named,
         "defect": defect,
+        "unlogged": unlogged,
     })
 }
 
-fn readable(found: &Found, limit: Option<u64>) -> String {
+fn readable(found: &Found, unlogged: Option<&str>, limit: Option<u64>) -> String {
     let mut lines = Vec::new();
     match &found.defect {
         None => {
@@ -90,6 +92,11 @@ fn readable(found: &Found, limit: Option<u64>) -> String {
             "foreign writers forked the chain {} times, which is no defect of the trail: at {}",
             found.forks,
             found.named.join(", ")
+        ));
+    }
+    if let Some(table) = unlogged {
+        lines.push(format!(
+            "NOTE: {table} is UNLOGGED: a crash of the database empties it; ALTER TABLE {table} SET LOGGED"
         ));
     }
     lines.join("\n")

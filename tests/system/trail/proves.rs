@@ -86,6 +86,31 @@ async fn a_row_that_a_superuser_deletes_is_named() {
 }
 
 #[tokio::test]
+async fn a_position_that_somebody_else_wrote_is_found() {
+    let (world, postgres) = (World::new(), Postgres::start().await);
+    let (mut trail, journal) = shipped(&world, &postgres).await;
+    trail.kill().await;
+    let journal = ["--journal", journal.to_str().unwrap(), "--wait", "0"];
+    postgres.sql("CREATE TABLE kept AS SELECT * FROM signing_proxy.trail_positions");
+    for (change, expected) in [
+        ("root = encode(sha256('x'), 'base64')", "the position was changed"),
+        ("shipped = shipped - 1", "the position was changed"),
+        ("covered = covered - 1", "rows are missing at the end"),
+    ] {
+        postgres.sql(&format!("UPDATE signing_proxy.trail_positions SET {change}"));
+        let (code, said) = trail.signctl("verify", &postgres, &[]);
+        assert!(code == 1 && said.contains(expected), "{change}: {said}");
+        postgres.sql(
+            "TRUNCATE signing_proxy.trail_positions; INSERT INTO signing_proxy.trail_positions SELECT * FROM kept",
+        );
+    }
+    // A position that is ahead is that of records that the rows do not show: the journal knows them.
+    postgres.sql("UPDATE signing_proxy.trail_positions SET shipped = shipped + 1");
+    let (code, said) = trail.signctl("reconcile", &postgres, &journal);
+    assert_eq!(code, 1, "{said}");
+}
+
+#[tokio::test]
 async fn every_random_change_of_the_rows_is_found() {
     let (world, postgres) = (World::new(), Postgres::start().await);
     let (mut trail, journal) = shipped(&world, &postgres).await;

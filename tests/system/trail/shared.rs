@@ -114,3 +114,25 @@ async fn a_table_without_a_time_or_a_signer_is_refused_and_the_error_says_so() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_table_that_a_crash_of_the_database_empties_is_refused_and_noted() {
+    let world = World::new();
+    let _proxy = proxy_in(&world).await;
+    let postgres = Postgres::start().await;
+    let mut trail = trail_of(&world, &postgres);
+    trail.start();
+    trail.holds("signing-proxy", 1).await;
+    trail.kill().await;
+    for table in ["audit_events", "trail_positions"] {
+        postgres.sql(&format!("ALTER TABLE signing_proxy.{table} SET UNLOGGED"));
+        let (code, said) = trail.signctl("verify", &postgres, &[]);
+        let note = format!("NOTE: signing_proxy.{table} is UNLOGGED");
+        assert!(code == 0 && said.contains(&note), "{said}");
+        trail.start();
+        assert_eq!(trail.process().ended().await.code(), Some(1));
+        let said = trail.process().output();
+        assert!(said.contains(&format!("ALTER TABLE signing_proxy.{table} SET LOGGED")), "{said}");
+        postgres.sql(&format!("ALTER TABLE signing_proxy.{table} SET LOGGED"));
+    }
+}

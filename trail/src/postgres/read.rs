@@ -22,6 +22,8 @@ pub struct Reading {
     pub rows: u64,
     /// How far the trail brought each log; empty: it has no positions.
     pub positions: Vec<(String, Position)>,
+    /// What of it, or of its positions, a crash of the database empties.
+    pub unlogged: Option<String>,
 }
 
 /// Reads the table, or its newest `limit` rows, oldest first, and gives each row to `take` until that
@@ -43,7 +45,8 @@ pub async fn read(
     let counted = format!("SELECT count(*) FROM {table}");
     let rows: i64 = place.within(transaction.query_one(&counted, &[])).await?.try_get(0)?;
     let positions = place.all_positions(transaction.client()).await?;
-    let reading = Reading { shape, rows: u64::try_from(rows).unwrap_or(0), positions };
+    let unlogged = place.first_unlogged(transaction.client()).await?;
+    let reading = Reading { shape, rows: u64::try_from(rows).unwrap_or(0), positions, unlogged };
     begin(&reading);
     let (selected, time) = (place.selected(&reading.shape), quote(&reading.shape.time));
     let newest = limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
-use signing_core::journal::{AuditKeys, Outline};
+use signing_core::journal::{AuditKeys, Head, Outline};
 use signing_core::tree::{Inclusion, SignedCheckpoint, TreeHash};
 
 use crate::canonical::shippable;
@@ -21,6 +21,8 @@ struct Log {
     /// The newest record that had a row of its own.
     newest: u64,
     is_seen: bool,
+    /// The newest checkpoint that rows show, of a checkpoint row or of a record's proof.
+    head: Option<Head>,
 }
 
 /// What was seen of every log.
@@ -55,35 +57,52 @@ impl Logs {
                 self.keys
                     .verify(&checkpoint)
                     .map_err(|error| format!("its checkpoint: {error}"))?;
-                self.cover(&origin, first, last)
+                let head = Head::of(checkpoint.checkpoint());
+                self.cover(&origin, first, last)?;
+                self.knows(origin, head);
+                Ok(())
             }
             GAP => self.cover(&origin, number("first")?, number("last")?),
             _ => {
                 let seq = number("seq")?;
-                is_record(&self.keys, payload, seq)?;
-                let log = self.logs.entry(origin).or_default();
+                let head = is_record(&self.keys, payload, seq)?;
+                let log = self.logs.entry(origin.clone()).or_default();
                 if log.newest >= seq {
                     return Err(format!("record {seq} has a row twice, or out of order"));
                 }
                 log.newest = seq;
+                self.knows(origin, head);
                 Ok(())
             }
         }
     }
 
-    /// What the positions say and no row shows.
+    /// What the positions say and no row shows, or what no position says that is the trail's.
     pub(super) fn finish(&self, positions: &[(String, Position)]) -> Option<String> {
         positions.iter().find_map(|(origin, position)| {
-            let log = self.logs.get(origin).filter(|log| log.is_seen);
+            let log = self.logs.get(origin);
+            let seen = log.filter(|log| log.is_seen);
+            let says = log.and_then(|log| log.against(origin, position));
             // The newest rows alone may hold nothing of a log that is idle.
-            let covered = if self.is_whole { log.map_or(0, |log| log.covered) } else { log?.covered };
-            (covered != position.covered).then(|| {
+            let covered = match seen {
+                None if !self.is_whole => return says,
+                seen => seen.map_or(0, |log| log.covered),
+            };
+            let is_short = (covered != position.covered).then(|| {
                 format!(
                     "the trail covered record {} of {origin}, and the rows cover {covered}: rows are missing at the end",
                     position.covered
                 )
-            })
+            });
+            is_short.or(says)
         })
+    }
+
+    fn knows(&mut self, origin: String, head: Head) {
+        let newest = &mut self.logs.entry(origin).or_default().head;
+        if newest.is_none_or(|newest| newest.size < head.size) {
+            *newest = Some(head);
+        }
     }
 
     fn cover(&mut self, origin: &str, first: u64, last: u64) -> Result<(), String> {
@@ -101,12 +120,32 @@ impl Logs {
     }
 }
 
-/// The bytes, the leaf, the proof and what the payload says are of one record.
+impl Log {
+    /// What a position says that the rows contradict. Nobody signs positions: whoever writes to the database may write them.
+    fn against(&self, origin: &str, position: &Position) -> Option<String> {
+        let head = self.head?;
+        if head.size == position.shipped && head.root != position.root {
+            return Some(format!(
+                "the position of {origin} has the root {} at record {}, and the signed checkpoint there {}: the position was changed",
+                position.root, head.size, head.root
+            ));
+        }
+        let newest = self.newest.max(self.covered);
+        (position.shipped < newest).then(|| {
+            format!(
+                "the position of {origin} is record {}, and the rows hold record {newest}: the position was changed, and the trail would ship again",
+                position.shipped
+            )
+        })
+    }
+}
+
+/// The bytes, the leaf, the proof and what the payload says are of one record; the checkpoint of the proof.
 pub(crate) fn is_record(
     keys: &AuditKeys,
     payload: &Map<String, Value>,
     seq: u64,
-) -> Result<(), String> {
+) -> Result<Head, String> {
     let text = |name: &str| payload.get(name).and_then(Value::as_str).unwrap_or_default();
     let body = STANDARD.decode(text("record")).map_err(|_| "its record is no base64".to_owned())?;
     let leaf = TreeHash::leaf(&body);
@@ -125,5 +164,9 @@ pub(crate) fn is_record(
     let is_told = payload.get("data") == Some(&shippable(&outline.data))
         && outline.at == text("recorded_at")
         && outline.r#type == text("record_type");
-    if is_told { Ok(()) } else { Err("its payload says other than its record".to_owned()) }
+    if is_told {
+        Ok(Head::of(said))
+    } else {
+        Err("its payload says other than its record".to_owned())
+    }
 }
