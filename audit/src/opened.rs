@@ -36,6 +36,8 @@ pub struct Identity<'i> {
     pub audit_kid: &'i str,
     /// The program's version.
     pub version: &'i str,
+    /// The user of the trail without whose word nothing leaves; none: nothing waits for a trail.
+    pub required_trail: Option<&'i str>,
     /// The freeze and the seals in force.
     pub in_force: &'i InForce,
 }
@@ -241,6 +243,7 @@ impl Opened {
             freeze,
             incident,
             open_intents: open.len() as u64,
+            required_trail: identity.required_trail,
             seals,
             signer_logs,
             version: identity.version,

@@ -122,6 +122,7 @@ fn journal(args: &JournalLoop) -> anyhow::Result<Journal> {
         deployment: "bench",
         audit_kid: "bench",
         version: "bench",
+        required_trail: None,
         in_force: &InForce::default(),
     };
     let clock = Clock { now: host::clock::now, wall: host::clock::wall_now };

@@ -144,6 +144,7 @@ fn run(
         deployment: &config.deployment,
         audit_kid: materials.audit_kid.as_str(),
         version: env!("CARGO_PKG_VERSION"),
+        required_trail: None,
         in_force: &InForce::default(),
     };
     let clock = Clock { now, wall: wall_now };

@@ -17,7 +17,7 @@ use signing_core::breakglass::{ProxyReason, Refused};
 use signing_core::journal::{
     AuditKeys, Head, How, KeyId, PeerLog, PeerLogs, Record, SignerLogRecord,
 };
-use signing_core::tree::LogId;
+use signing_core::tree::{LogId, SignedCheckpoint};
 
 /// After so many records the signer is shown again that this log goes on, so that less has to be kept for it.
 const SHOWN_AGAIN_AFTER: u64 = 1 << 20;
@@ -44,6 +44,8 @@ struct State {
     known: PeerLogs,
     /// The newest that is known is not in the journal yet.
     is_unrecorded: bool,
+    /// What the signer that is believed showed last.
+    newest: Option<SignedCheckpoint>,
     refused: Option<RefusedLog>,
 }
 
@@ -93,7 +95,7 @@ impl Heads {
     /// What `known`, out of the journal, says; checkpoints are signed by one of `keys`.
     #[must_use]
     pub fn new(journal: Journal, tree: Option<TreeFile>, keys: AuditKeys, known: PeerLogs) -> Self {
-        let state = State { known, is_unrecorded: false, refused: None };
+        let state = State { known, is_unrecorded: false, newest: None, refused: None };
         let known_there = AtomicU64::new(0);
         Self(Arc::new(Shared { journal, tree, known_there, keys, state: Mutex::new(state) }))
     }
@@ -133,6 +135,7 @@ impl Heads {
         match state.known.judge(&newest, path.as_deref()) {
             Ok(how) => {
                 state.refused = None;
+                state.newest = Some(checkpoint);
                 self.learn(&mut state, shown, how);
                 Ok(Some(head))
             }
@@ -147,6 +150,12 @@ impl Heads {
                 ))
             }
         }
+    }
+
+    /// What the signer that was believed last showed of its log, which was on its disk.
+    #[must_use]
+    pub fn newest(&self) -> Option<SignedCheckpoint> {
+        self.lock().newest.clone()
     }
 
     /// Which log this proxy writes.

@@ -41,7 +41,8 @@ impl<P: Admitted> Recorded<P> {
     /// The same, not committed yet: wait for the trail's next word, but not for ever.
     #[expect(clippy::result_large_err, reason = "moved until the sink holds it")]
     pub fn committed(self, sink: &RequiredSink) -> Result<Committed<P>, Self> {
-        let is_held = sink.holds(self.durable.log(), self.durable.seq());
+        let log = self.durable.log();
+        let is_held = sink.is_of(log) && sink.holds(log, self.durable.seq());
         let is_witness_held = match (self.permit.session(), self.witnessed) {
             (None, _) => true,
             (Some(_), Some((log, seq))) => sink.holds(log, seq),

@@ -17,7 +17,12 @@ const STATED_MAX: usize = 1024;
 
 /// The sink, if one is required. Shared between the releases that wait and the connection to the trail.
 #[derive(Debug)]
-pub struct RequiredSink(Option<Mutex<Claims>>);
+pub struct RequiredSink {
+    /// This process's own log: of no other journal does it say anything.
+    own: LogId,
+    /// None: no sink is required.
+    claims: Option<Mutex<Claims>>,
+}
 
 #[derive(Debug)]
 struct Claims {
@@ -76,23 +81,19 @@ pub enum SinkTrouble {
 }
 
 impl RequiredSink {
-    /// No sink is required.
+    /// The sink of the log `own`, as the configuration of the process has it: `patience` is how long a record may take to
+    /// be committed; none: no sink is required.
     #[must_use]
-    pub const fn none() -> Self {
-        Self(None)
-    }
-
-    /// A required sink of the log `own`, in which a record has to be committed within `patience`.
-    #[must_use]
-    pub fn new(own: LogId, patience: Duration) -> Self {
-        let link = Link::Down { why: "it has not been reached yet".to_owned() };
-        Self(Some(Mutex::new(Claims { own, patience, link })))
+    pub fn new(own: LogId, patience: Option<Duration>) -> Self {
+        let link = || Link::Down { why: "it has not been reached yet".to_owned() };
+        let claims = patience.map(|patience| Mutex::new(Claims { own, patience, link: link() }));
+        Self { own, claims }
     }
 
     /// Whether one is required.
     #[must_use]
     pub const fn is_required(&self) -> bool {
-        self.0.is_some()
+        self.claims.is_some()
     }
 
     /// A trail is connected, and has said nothing of any record yet.
@@ -143,6 +144,15 @@ impl RequiredSink {
         Ok(())
     }
 
+    /// The trail says that its sink answers, and nothing more.
+    pub fn alive(&self, now: Moment) {
+        if let Some(mut claims) = self.claims()
+            && let Link::Up { heard, .. } = &mut claims.link
+        {
+            *heard = now;
+        }
+    }
+
     /// Why nothing would be released now, if so. It is looked at before anybody is asked to sign.
     #[must_use]
     pub fn trouble(&self, now: Moment) -> Option<SinkTrouble> {
@@ -162,6 +172,29 @@ impl RequiredSink {
         }
     }
 
+    /// The same in a session, in which the emergency signer's own record has to be committed too: `signer` is its log, as
+    /// far as it is known.
+    ///
+    /// # Errors
+    /// `audit_unavailable`, at once.
+    pub fn check_session(&self, signer: Option<LogId>, now: Moment) -> Result<(), Refusal> {
+        self.check(now)?;
+        let Some(claims) = self.claims() else { return Ok(()) };
+        let trouble = signer.map_or(Some(SinkTrouble::Behind), |log| claims.trouble_of(log, now));
+        match trouble {
+            None => Ok(()),
+            Some(_) => Err(refusal(
+                "the required sink of the trail does not take the emergency signer's records now, and nothing is \
+                 signed in a session without it",
+            )),
+        }
+    }
+
+    /// Whether it is the sink of that journal.
+    pub(crate) fn is_of(&self, log: LogId) -> bool {
+        self.own == log
+    }
+
     /// Whether the sink has committed that record of that log. Always, if no sink is required.
     pub(crate) fn holds(&self, log: LogId, seq: u64) -> bool {
         let Some(claims) = self.claims() else { return true };
@@ -172,25 +205,31 @@ impl RequiredSink {
 
     fn claims(&self) -> Option<MutexGuard<'_, Claims>> {
         // Nothing under this lock panics but for want of memory.
-        self.0.as_ref().map(|claims| claims.lock().unwrap_or_else(PoisonError::into_inner))
+        self.claims.as_ref().map(|claims| claims.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Claims {
     fn trouble(&self, now: Moment) -> Option<SinkTrouble> {
-        let (logs, heard) = match &self.link {
+        let heard = match &self.link {
             Link::Down { why } => return Some(SinkTrouble::Down(why.clone())),
-            Link::Up { logs, heard } => (logs, *heard),
+            Link::Up { heard, .. } => *heard,
         };
         if now.since(heard) > SILENT_AFTER {
             return Some(SinkTrouble::Silent);
         }
-        if logs.get(&self.own).is_none_or(|log| log.held.is_none()) {
-            return Some(SinkTrouble::Behind);
-        }
         // Of another log only those wait that want it: its trail may be missing while no session is in force.
-        let oldest = logs.get(&self.own).and_then(|log| log.stated.front());
-        let is_late = oldest.is_some_and(|(_, at)| now.since(*at) > self.patience);
+        self.trouble_of(self.own, now)
+    }
+
+    /// Why no record of `log` would be committed in time.
+    fn trouble_of(&self, log: LogId, now: Moment) -> Option<SinkTrouble> {
+        let Link::Up { logs, .. } = &self.link else { return None };
+        let Some(log) = logs.get(&log).filter(|log| log.held.is_some()) else {
+            return Some(SinkTrouble::Behind);
+        };
+        let is_late = |at: Moment| now.since(at) > self.patience;
+        let is_late = log.stated.front().is_some_and(|(_, at)| is_late(*at));
         is_late.then_some(SinkTrouble::Late(self.patience.as_millis()))
     }
 }
@@ -218,16 +257,45 @@ mod tests {
     }
 
     fn connected() -> RequiredSink {
-        let sink = RequiredSink::new(OWN, PATIENCE);
+        let sink = RequiredSink::new(OWN, Some(PATIENCE));
         sink.connected(ms(0));
         sink
     }
 
     #[test]
     fn where_no_sink_is_required_everything_is_held() {
-        let sink = RequiredSink::none();
+        let sink = RequiredSink::new(OWN, None);
         assert!(!sink.is_required() && sink.holds(OWN, 7));
-        assert!(sink.check(ms(0)).is_ok());
+        assert!(sink.check(ms(0)).is_ok() && sink.check_session(None, ms(0)).is_ok());
+        // It says nothing of another journal.
+        assert!(sink.is_of(OWN) && !sink.is_of(OTHER));
+    }
+
+    #[test]
+    fn in_a_session_the_log_of_the_emergency_signer_has_to_be_held_before_anybody_signs() {
+        let sink = connected();
+        sink.state(OWN, head(5), ms(0));
+        sink.hear(OWN, head(5), ms(0)).unwrap();
+        assert!(sink.check(ms(1)).is_ok());
+        assert!(sink.check_session(None, ms(1)).is_err());
+        assert!(sink.check_session(Some(OTHER), ms(1)).is_err());
+        sink.state(OTHER, head(3), ms(1));
+        assert!(sink.check_session(Some(OTHER), ms(1)).is_err());
+        sink.hear(OTHER, head(3), ms(2)).unwrap();
+        assert!(sink.check_session(Some(OTHER), ms(2)).is_ok());
+        sink.state(OTHER, head(4), ms(3));
+        assert!(sink.check_session(Some(OTHER), ms(1_503)).is_ok());
+        assert!(sink.check_session(Some(OTHER), ms(1_504)).is_err());
+        assert!(sink.check(ms(1_504)).is_ok());
+    }
+
+    #[test]
+    fn a_trail_that_catches_up_and_says_so_is_behind_and_not_silent() {
+        let sink = connected();
+        sink.state(OWN, head(5), ms(0));
+        sink.alive(ms(5_000));
+        assert_eq!(sink.trouble(ms(9_000)), Some(SinkTrouble::Behind));
+        assert_eq!(sink.trouble(ms(10_001)), Some(SinkTrouble::Silent));
     }
 
     #[test]

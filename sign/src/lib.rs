@@ -247,7 +247,7 @@ fn begin<A: Source>(
     context: &RequestContext,
 ) -> Result<Begun<A>, Refusal> {
     // Before anybody is asked: what nobody could release is not signed.
-    room.required.check().map_err(|refusal| refusal.about(&permit.signer().kid))?;
+    room.required.check(&permit).map_err(|refusal| refusal.about(&permit.signer().kid))?;
     let claimed = match &context.idempotency_key {
         Some(key) => {
             let format = permit.signer().format(request.format, permit.algorithm())?;

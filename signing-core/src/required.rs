@@ -3,11 +3,12 @@
 //! ```text
 //! proxy -> trail   {"hello": {"version": 1}}              trail -> proxy   {"hello": {"version": 1, "sink": "postgres"}}
 //!                  {"on_disk": {"note": "<signed checkpoint>"}}            {"committed": {"log", "size", "root"}}
+//!                                                                         {"alive": {}}
 //!                                                                         {"refused": {"detail"}}
 //! ```
 //!
 //! The proxy says what is on disk. The trail answers once the sink has committed everything up to that very
-//! checkpoint, says its newest answer again once it has asked the sink, and closes the connection when that is
+//! checkpoint, says its newest answer again once it has asked the sink, or `alive` before there is one, and closes the connection when that is
 //! true no more.
 
 use serde::de::DeserializeOwned;
@@ -58,6 +59,8 @@ pub enum FromTrail {
         /// The root: 64 hex digits.
         root: String,
     },
+    /// The sink answers, and nothing that the proxy named is committed yet.
+    Alive {},
     /// It serves nobody now.
     Refused {
         /// Why, for an operator.

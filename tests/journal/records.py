@@ -17,7 +17,7 @@ CALLED = f"{UPSTREAM} earlier_attempts? upstream_request_id?"
 # The table of the page: what each type's `data` has; a ? marks what may be absent.
 FIELDS = {
     "init": "audit_key audit_kid by deployment new_replica? replaces?",
-    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq fleet? freeze? incident? open_intents seals signer_logs? version",
+    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq fleet? freeze? incident? open_intents required_trail? seals signer_logs? version",
     "stop": "reason",
     "segment": "fleet? freeze? incident? oldest_open? seals signer_logs?",
     "intent": f"{REQUEST} {UPSTREAM} justification? traceparent?",

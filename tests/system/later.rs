@@ -22,8 +22,13 @@ fn record(journal: &Path, audit_kid: &str) {
     let opened = Opened::open(journal, key().into(), &keys, None).unwrap();
     let wall = || OffsetDateTime::now_utc() + time::Duration::hours(2);
     let clock = Clock { now: || Moment::from_nanos(1), wall };
-    let identity =
-        Identity { deployment: "test", audit_kid, version: "1", in_force: &InForce::default() };
+    let identity = Identity {
+        deployment: "test",
+        audit_kid,
+        version: "1",
+        required_trail: None,
+        in_force: &InForce::default(),
+    };
     let journal = opened.start(&identity, 1 << 20, clock, Box::new(Unheard)).unwrap();
     journal.stop("the test").unwrap();
 }

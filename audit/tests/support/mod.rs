@@ -69,7 +69,7 @@ pub(crate) fn start(opened: Opened) -> Journal {
 /// With what is in force.
 pub(crate) fn start_with(opened: Opened, in_force: &InForce) -> Journal {
     let (deployment, audit_kid, version) = ("d", "audit", "1");
-    let identity = Identity { deployment, audit_kid, version, in_force };
+    let identity = Identity { deployment, audit_kid, version, required_trail: None, in_force };
     opened.start(&identity, SEGMENT_BYTES, CLOCK, Box::new(Deaf)).unwrap()
 }
 

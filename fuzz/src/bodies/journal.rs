@@ -92,6 +92,7 @@ fn write() -> Written {
         deployment: "d",
         audit_kid: "audit",
         version: "1",
+        required_trail: None,
         in_force: &InForce::default(),
     };
     let clock = Clock { now: || Moment::from_nanos(1), wall: || OffsetDateTime::UNIX_EPOCH };

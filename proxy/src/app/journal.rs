@@ -66,10 +66,12 @@ impl OnDisk {
         events: &Events,
     ) -> Result<(Journal, Heads, (Store, Stored)), StartError> {
         let Self { store, state, opened, audit_kid, registered, .. } = self;
+        let required = config.trail.required().map(|trail| format!("uid {}", trail.uid));
         let identity = Identity {
             deployment: &config.deployment,
             audit_kid: audit_kid.as_str(),
             version: env!("CARGO_PKG_VERSION"),
+            required_trail: required.as_deref(),
             in_force: &state.in_force,
         };
         let clock = Clock { now, wall: wall_now };

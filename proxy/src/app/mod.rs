@@ -138,7 +138,8 @@ impl App {
             (config.probe.clone(), config.thresholds.window.slow_call),
             (Arc::clone(&metrics), probes.clone()),
         )?;
-        let required = Required::start(config.trail.required(), journal.clone(), data.handle());
+        let told = (journal.clone(), heads.clone());
+        let required = Required::start(config.trail.required(), told, data.handle());
         let (emergency, notices) = Emergency::start(signer, heads, data.handle());
         let (drain, draining) = watch::channel(false);
         let connections = Connections::new(&config.server, Arc::clone(&metrics));

@@ -96,7 +96,9 @@ impl Connection {
             FromTrail::Refused { detail } => {
                 Err(io::Error::other(format!("it serves nobody: {detail}")))
             }
-            FromTrail::Committed { .. } => Err(io::Error::other("it does not greet")),
+            FromTrail::Committed { .. } | FromTrail::Alive {} => {
+                Err(io::Error::other("it does not greet"))
+            }
         }
     }
 
@@ -138,6 +140,10 @@ impl Connection {
     fn hear(&self, message: FromTrail) -> io::Result<()> {
         let (log, size, root) = match message {
             FromTrail::Committed { log, size, root } => (log, size, root),
+            FromTrail::Alive {} => {
+                self.shared.sink.alive(now());
+                return Ok(());
+            }
             FromTrail::Refused { detail } => {
                 return Err(io::Error::other(format!("it stops: {detail}")));
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use audit::Journal;
 use breakglass::emergency::Witness;
+use breakglass::heads::Heads;
 use configuration::RequiredTrail;
 use host::clock::now;
 use release::{Committed, Recorded, RequiredSink, SinkTrouble, Withheld};
@@ -28,6 +29,8 @@ pub struct Required(Arc<Shared>);
 struct Shared {
     sink: RequiredSink,
     journal: Journal,
+    /// What the emergency signer showed of its log.
+    signer: Heads,
     /// How long a release waits.
     patience: Duration,
     /// The newest checkpoints of the emergency signer's log that came with signatures.
@@ -41,14 +44,16 @@ struct Shared {
 impl Required {
     /// What a configuration requires; `runtime` keeps the trail connected.
     #[must_use]
-    pub fn start(settings: Option<RequiredTrail>, journal: Journal, runtime: &Handle) -> Self {
-        let patience = settings.as_ref().map_or(Duration::ZERO, |settings| settings.commit_timeout);
-        let sink = match &settings {
-            Some(_) => RequiredSink::new(journal.log(), patience),
-            None => RequiredSink::none(),
-        };
+    pub fn start(
+        settings: Option<RequiredTrail>,
+        (journal, signer): (Journal, Heads),
+        runtime: &Handle,
+    ) -> Self {
+        let patience = settings.as_ref().map(|settings| settings.commit_timeout);
+        let sink = RequiredSink::new(journal.log(), patience);
+        let patience = patience.unwrap_or_default();
         let (witnessed, wanted, (heard, _)) = (Mutex::default(), Notify::new(), watch::channel(0));
-        let shared = Arc::new(Shared { sink, journal, patience, witnessed, wanted, heard });
+        let shared = Arc::new(Shared { sink, journal, signer, patience, witnessed, wanted, heard });
         if let Some(settings) = settings {
             runtime.spawn(Connection::new(settings, Arc::clone(&shared)).run());
         }
@@ -67,12 +72,18 @@ impl Required {
         self.0.sink.trouble(now())
     }
 
-    /// Whether a release could be waited for: looked at before anybody is asked to sign.
+    /// Whether a release of `permit` could be waited for: looked at before anybody is asked to sign.
     ///
     /// # Errors
     /// `audit_unavailable`, at once.
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
-        self.0.sink.check(now())
+    pub(crate) fn check(&self, permit: &impl Admitted) -> Result<(), Refusal> {
+        match permit.session() {
+            None => self.0.sink.check(now()),
+            Some(_) => {
+                let newest = self.0.signer.newest();
+                self.0.sink.check_session(newest.map(|newest| newest.checkpoint().log), now())
+            }
+        }
     }
 
     /// Waits until the sink holds the record, and of a session also the emergency signer's own. Without a
@@ -126,9 +137,11 @@ impl Shared {
         self.wanted.notify_one();
     }
 
-    /// What the trail can be told: what this journal has on disk, and what came of the emergency signer's.
+    /// What the trail can be told: what this journal has on disk, and what came of the emergency signer's. What that
+    /// one showed by itself is told too, so that the sink is known to take its records before a session begins.
     fn on_disk(&self) -> Vec<SignedCheckpoint> {
         let mut all = vec![self.journal.checkpoint()];
+        all.extend(self.signer.newest());
         all.extend(self.witnessed().values().cloned());
         all
     }

@@ -74,11 +74,12 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 freeze: Some(frozen()),
                 incident: Some(incident()),
                 open_intents: 2,
+                required_trail: Some("uid 998"),
                 seals: seals(),
                 signer_logs: signer_logs(),
                 version: "0.1.0",
             }),
-            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"fleet":[{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","freeze_id":"01010101010101010101010101010101","reason":"why"}],"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"incident":{"at":"2026-11-26T05:00:00.000000Z","by":"uid 0","incident":"INC-1","reason":"why"},"open_intents":2,"seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}],"signer_logs":[{"signer_head":"00:1:11","signer_instance":"22"}],"version":"0.1.0"}"#,
+            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"fleet":[{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","freeze_id":"01010101010101010101010101010101","reason":"why"}],"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"incident":{"at":"2026-11-26T05:00:00.000000Z","by":"uid 0","incident":"INC-1","reason":"why"},"open_intents":2,"required_trail":"uid 998","seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}],"signer_logs":[{"signer_head":"00:1:11","signer_instance":"22"}],"version":"0.1.0"}"#,
         ),
         (Record::Stop(Stop { reason: "SIGTERM" }), r#"{"reason":"SIGTERM"}"#),
         (

@@ -50,6 +50,7 @@ fn fill(proxy: &ProxyBuilder<'_>) {
         deployment: "test",
         audit_kid: AUDIT_KID,
         version: "1",
+        required_trail: None,
         in_force: &InForce::default(),
     };
     let journal = opened.start(&identity, SEGMENT_BYTES, clock, Box::new(Unheard)).unwrap();

@@ -78,6 +78,9 @@ async fn a_signature_leaves_only_once_the_database_holds_its_record() {
     for _ in 0..20 {
         assert!(signed(&alice).await <= held(&postgres, "signing-proxy"));
     }
+    let starts = journal::read(&journal_of(&world), "start");
+    let required = format!("uid {}", nix::unistd::getuid());
+    assert_eq!(starts[0]["record"]["data"]["required_trail"], required, "{starts:?}");
     // Rows come as ever: checkpoints cover each record once.
     proxy.stop().await;
     trail.holds("signing-proxy", newest(&journal_of(&world))).await;
@@ -166,6 +169,8 @@ async fn a_trail_that_lacks_the_emergency_signers_journal_lets_no_session_sign()
     site.out(&proxy).await;
     activated(&signer, &proxy, &signer.request()).await;
     refused(&proxy.client(ALICE).await).await;
+    // It is refused before the emergency key is asked.
+    assert!(journal::read(&signer.builder.journal(), "emergency_signed").is_empty());
     assert_eq!(end(&proxy).await.status, 200);
 }
 

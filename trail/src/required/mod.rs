@@ -3,17 +3,20 @@
 
 mod serve;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use signing_core::journal::Head;
-use signing_core::tree::LogId;
+use signing_core::tree::{LogId, TreeHash};
 use tokio::sync::{Notify, watch};
+
+use crate::source::WRITES_MAX;
 
 pub(crate) use serve::Doors;
 
-/// Heads of one log that are remembered as committed.
-const COMMITTED_MAX: usize = 4096;
+/// Heads of one log that are remembered as committed: more than a batch may have, or what a proxy told before could be
+/// forgotten with the very batch that commits it.
+const COMMITTED_MAX: usize = 2 * WRITES_MAX;
 
 /// Shared between the loop that ships and the connections of proxies. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,8 +34,8 @@ struct Shared {
 struct Log {
     /// The newest head that a proxy said is on disk.
     on_disk: Option<Head>,
-    /// The newest heads of the journal that the sink holds.
-    committed: VecDeque<Head>,
+    /// The newest heads of the journal that the sink holds, by size.
+    committed: BTreeMap<u64, TreeHash>,
 }
 
 /// How the sink is, for connections.
@@ -89,14 +92,16 @@ impl Required {
     pub(crate) fn committed(&self, log: LogId, heads: impl Iterator<Item = Head>) {
         let mut logs = self.logs();
         let committed = &mut logs.entry(log).or_default().committed;
-        let before = committed.back().copied();
+        let newest =
+            |of: &BTreeMap<u64, TreeHash>| of.last_key_value().map(|(size, root)| (*size, *root));
+        let before = newest(committed);
         for head in heads {
             if committed.len() >= COMMITTED_MAX {
-                committed.pop_front();
+                committed.pop_first();
             }
-            committed.push_back(head);
+            committed.insert(head.size, head.root);
         }
-        let has_grown = committed.back().copied() != before;
+        let has_grown = newest(committed) != before;
         drop(logs);
         if has_grown {
             self.0.sink.send_modify(|state| state.committed += 1);
@@ -117,8 +122,15 @@ impl Required {
 
     fn holds(&self, log: LogId, head: Head) -> bool {
         let logs = self.logs();
-        let committed = logs.get(&log).map(|log| &log.committed);
-        committed.is_some_and(|committed| committed.iter().rev().any(|held| *held == head))
+        let held = logs.get(&log).and_then(|log| log.committed.get(&head.size));
+        held.is_some_and(|root| *root == head.root)
+    }
+
+    /// Whether `head` is older than all that is remembered: nobody can say any more whether it was committed.
+    fn has_forgotten(&self, log: LogId, head: Head) -> bool {
+        let logs = self.logs();
+        let oldest = logs.get(&log).and_then(|log| log.committed.first_key_value());
+        oldest.is_some_and(|(oldest, _)| head.size < *oldest)
     }
 
     fn logs(&self) -> MutexGuard<'_, BTreeMap<LogId, Log>> {
@@ -128,8 +140,6 @@ impl Required {
 
 #[cfg(test)]
 mod tests {
-    use signing_core::tree::TreeHash;
-
     use super::*;
 
     const LOG: LogId = LogId::new([1; 16]);
@@ -166,5 +176,7 @@ mod tests {
         required.committed(LOG, (1..=last).map(head));
         assert!(!required.holds(LOG, head(1)) && required.holds(LOG, head(2)));
         assert!(required.holds(LOG, head(last)));
+        // Who waits for the one that is forgotten is told so, and begins anew.
+        assert!(required.has_forgotten(LOG, head(1)) && !required.has_forgotten(LOG, head(2)));
     }
 }

@@ -178,12 +178,15 @@ impl Proxy {
                 let _ = write(stream, &FromTrail::Refused { detail: detail.clone() }).await;
                 return Err(detail);
             }
-            for (log, head) in self.committed() {
+            for (log, head) in self.committed()? {
                 write(stream, &FromTrail::committed(log, head)).await?;
                 self.told.insert(log, head);
             }
             if now.answered != answered {
                 answered = now.answered;
+                if self.told.is_empty() {
+                    write(stream, &FromTrail::Alive {}).await?;
+                }
                 for (log, head) in self.told.clone() {
                     write(stream, &FromTrail::committed(log, head)).await?;
                 }
@@ -209,8 +212,9 @@ impl Proxy {
         Ok(())
     }
 
-    /// What it waits for and is committed: the newest of each log.
-    fn committed(&mut self) -> Vec<(LogId, Head)> {
+    /// What it waits for and is committed: the newest of each log. If that cannot be known any more, the proxy has to
+    /// begin anew: it would wait for ever.
+    fn committed(&mut self) -> Result<Vec<(LogId, Head)>, String> {
         let mut all = Vec::new();
         for (log, pending) in &mut self.pending {
             let newest = pending.iter().rposition(|head| self.required.holds(*log, *head));
@@ -219,8 +223,11 @@ impl Proxy {
             {
                 all.push((*log, head));
             }
+            if pending.front().is_some_and(|head| self.required.has_forgotten(*log, *head)) {
+                return Err("what it told is so old that it is forgotten".to_owned());
+            }
         }
-        all
+        Ok(all)
     }
 }
 

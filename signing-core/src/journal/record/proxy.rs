@@ -53,6 +53,9 @@ pub struct Start<'r> {
     pub incident: Option<OpenIncident>,
     /// Intents without outcome; each is concluded by a `failed` record that follows.
     pub open_intents: u64,
+    /// The user of the trail without whose word no signature leaves: `uid 998`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub required_trail: Option<&'r str>,
     /// The seals in force.
     pub seals: Vec<Seal<'r>>,
     /// The logs of emergency signers that are known.
