@@ -133,6 +133,7 @@ async fn a_refusal_of_the_bucket_is_named_by_its_code_and_no_secret_is_in_any_li
         ("503 Slow Down", "SlowDown", "is throttling (SlowDown)"),
         ("404 Not Found", "NoSuchBucket", "audit-archive does not exist"),
         ("500 Internal", "InternalError", "answers 500 InternalError"),
+        ("507 Insufficient Storage", "StorageFull", "answers 507 StorageFull"),
     ] {
         let address = answering(status, code).await;
         let mut trail = trail_of(&world, &archived.postgres).archive(

@@ -22,13 +22,16 @@ use http_body_util::{BodyExt as _, Limited};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
+use super::bounded::{ANSWER_MAX_BYTES, Bounded};
 use super::error::{ArchiveError, Failed};
 use super::place::Place;
 
-/// The largest object that is read back: an object that the trail writes is far smaller.
-const OBJECT_MAX_BYTES: usize = 64 << 20;
 /// Keys in one answer, as S3 has it.
 const PAGE: i32 = 1_000;
+/// What a listing is called.
+const LIST: &str = "ListObjectsV2";
+/// Pages of one listing at most: a day of one log has a few hundred, with an object each second.
+const PAGES_MAX: usize = 10_000;
 
 /// A bucket, and the place of the archive in it.
 #[derive(Clone, Debug)]
@@ -112,7 +115,7 @@ impl Bucket {
         let https = https.tls_provider(aws_lc).tls_context(context).build_https();
         let shared = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(place.region.clone()))
-            .http_client(https)
+            .http_client(Bounded(https))
             .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .load()
@@ -157,7 +160,7 @@ impl Bucket {
     /// The keys and directories in a directory, all of them; with `flat`, keys of directories below too.
     pub(super) async fn list(&self, under: &str, flat: bool) -> Result<Page, ArchiveError> {
         let mut all = Page::default();
-        loop {
+        for _ in 0..PAGES_MAX {
             let page = self.page(under, flat, all.next.take()).await?;
             all.keys.extend(page.keys);
             all.directories.extend(page.directories);
@@ -166,6 +169,8 @@ impl Bucket {
                 return Ok(all);
             }
         }
+        let code = "a listing without an end".to_owned();
+        Err(ArchiveError::Refused { operation: LIST, status: 200, code })
     }
 
     async fn page(
@@ -174,7 +179,6 @@ impl Bucket {
         flat: bool,
         next: Option<String>,
     ) -> Result<Page, ArchiveError> {
-        const OPERATION: &str = "ListObjectsV2";
         let asked = self
             .client
             .list_objects_v2()
@@ -184,8 +188,7 @@ impl Bucket {
             .max_keys(PAGE)
             .set_continuation_token(next)
             .send();
-        let answer =
-            self.within(OPERATION, asked).await.map_err(|failed| failed.error(OPERATION))?;
+        let answer = self.within(LIST, asked).await.map_err(|failed| failed.error(LIST))?;
         let below = |key: &str| key.strip_prefix(&*self.prefix).map(str::to_owned);
         Ok(Page {
             keys: answer.contents().iter().filter_map(|object| below(object.key()?)).collect(),
@@ -355,7 +358,7 @@ impl Bucket {
                 Ok(answer) => answer,
                 Err(error) => return Err(Failed::of(OPERATION, &self.name, &error)),
             };
-            let body = Limited::new(answer.body.into_inner(), OBJECT_MAX_BYTES).collect().await;
+            let body = Limited::new(answer.body.into_inner(), ANSWER_MAX_BYTES).collect().await;
             body.map(http_body_util::Collected::to_bytes).map_err(|error| {
                 let words = text::clipped(&error.to_string(), 200);
                 Failed::Error(ArchiveError::Unreachable { operation: OPERATION, words })

@@ -4,6 +4,7 @@
 //! The bucket itself says how far each journal is, so that nothing else has to be kept. [`cut`] decides where an object
 //! ends, [`name`] what it is called; [`bucket`] makes the calls. [`read`] and [`verify`] are for whoever checks it.
 
+mod bounded;
 pub mod bucket;
 pub mod cut;
 pub mod error;

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::bucket::{Bucket, Object};
 use super::error::ArchiveError;
-use super::objects::Objects;
+use super::objects::{Objects, Rest};
 use super::place::Settings;
 use crate::back_off::BackOff;
 use crate::check::Parts;
@@ -160,7 +160,12 @@ impl Archiving {
             let Some(write) = source.take_write() else { break };
             objects.take(write, now());
         }
-        let brought = match objects.due(wall_now(), now()) {
+        let rest = match (source.is_at_end() && objects.takes(), source.is_drained()) {
+            (false, _) => Rest::More,
+            (true, false) => Rest::Unstated,
+            (true, true) => Rest::Nothing,
+        };
+        let brought = match objects.due(rest, (wall_now(), now())) {
             None => Ok(false),
             Some([records, checkpoint]) => {
                 let days = self.settings.retention_days;

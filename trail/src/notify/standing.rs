@@ -28,6 +28,9 @@ pub(crate) struct Due {
     at: String,
     /// Whether it was said that the key is overdue.
     told: bool,
+    /// Of a key that is destroyed: its copies that nobody has attested to be destroyed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    copies: BTreeSet<String>,
 }
 
 impl Standing {
@@ -64,7 +67,7 @@ impl Standing {
                 self.fleet = texts("fleet", |one| one.get("freeze_id")?.as_str());
             }
             Kind::SessionEnded => {
-                let due = Due { at: text("destruction_due"), told: false };
+                let due = Due { at: text("destruction_due"), told: false, copies: BTreeSet::new() };
                 // An earlier session's date stands: the key was not destroyed since.
                 self.keys.entry(text("emergency_kid")).or_insert(due);
             }
@@ -74,7 +77,24 @@ impl Standing {
                 }
             }
             Kind::KeyDestroyed => {
-                self.keys.remove(&text("emergency_kid"));
+                // With copies left it stays due: whoever has one can still sign.
+                let (kid, copies) = (text("emergency_kid"), texts("copies", Value::as_str));
+                if copies.is_empty() {
+                    self.keys.remove(&kid);
+                } else {
+                    // Of a key that no session used, from here on.
+                    let due = Due { at: outline.at.clone(), told: false, copies: BTreeSet::new() };
+                    self.keys.entry(kid).or_insert(due).copies = copies;
+                }
+            }
+            Kind::CopyDestroyed => {
+                let kid = text("emergency_kid");
+                if let Some(due) = self.keys.get_mut(&kid)
+                    && due.copies.remove(&text("copy"))
+                    && due.copies.is_empty()
+                {
+                    self.keys.remove(&kid);
+                }
             }
             _ => {}
         }
@@ -123,6 +143,23 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_destroyed_stays_due_until_its_last_copy_is() {
+        let mut standing = Standing::default();
+        let hear = |standing: &mut Standing, kind, data| standing.hear(kind, &outline(data));
+        let due = json!({"emergency_kid": "k", "destruction_due": "2026-11-12T00:00:00Z"});
+        hear(&mut standing, Kind::SessionEnded, due);
+        let destroyed = json!({"emergency_kid": "k", "copies": ["safe", "tape"]});
+        hear(&mut standing, Kind::KeyDestroyed, destroyed);
+        let attested = |copy| json!({"emergency_kid": "k", "copy": copy});
+        hear(&mut standing, Kind::CopyDestroyed, attested("safe"));
+        hear(&mut standing, Kind::CopyDestroyed, attested("safe"));
+        let day = OffsetDateTime::parse("2026-11-13T00:00:00Z", &Rfc3339).unwrap();
+        assert!(standing.clone().take_overdue(day).is_some());
+        hear(&mut standing, Kind::CopyDestroyed, attested("tape"));
+        assert_eq!(standing, Standing::default());
+    }
+
+    #[test]
     fn a_key_is_overdue_once_from_its_first_date_until_it_is_destroyed() {
         let mut standing = Standing::default();
         let day = |day: u32| {
@@ -136,6 +173,7 @@ mod tests {
         assert_eq!(standing.take_overdue(day(13)), Some(due));
         assert_eq!(standing.take_overdue(day(14)), None);
         standing.hear(Kind::KeyDestroyed, &ended(""));
+        assert_eq!(standing, Standing::default());
         standing.hear(Kind::SessionEnded, &ended("2026-11-12T00:00:00Z"));
         standing.hear(Kind::DestructionOverdue, &ended(""));
         assert_eq!(standing.take_overdue(day(14)), None, "the signer said so itself");
