@@ -111,11 +111,15 @@ enum Verb {
         /// How long an outage has to last before break-glass: 10s, 2m, 1h.
         #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = dev::min_outage)]
         min_outage: Duration,
-        /// Run the trail too, which carries both journals to this database: postgres://USER@HOST/DATABASE.
-        #[arg(long, value_name = "URL")]
+        /// Run the trail too, which carries both journals to this database: postgres://USER@HOST/DATABASE. Every user of
+        /// this machine can read a command line: bring a password by the environment or by --trail-file.
+        #[arg(long, value_name = "URL", env = "SIGNING_PROXY_DEV_TRAIL", hide_env_values = true)]
         trail: Option<String>,
+        /// The same, with the URL in a file.
+        #[arg(long, value_name = "FILE", conflicts_with = "trail")]
+        trail_file: Option<PathBuf>,
         /// Where the trail shows its metrics and status; port 0 picks one.
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9465", requires = "trail")]
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9465")]
         trail_metrics: SocketAddr,
     },
     /// Write the man pages of this program, and its completions for shells, as a package has them.
@@ -190,7 +194,15 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
                 Ok(())
             }))
         }),
-        Verb::Dev { dir, listen, metrics, min_outage, trail, trail_metrics } => {
+        Verb::Dev { dir, listen, metrics, min_outage, trail, trail_file, trail_metrics } => {
+            let trail = match trail_file {
+                None => trail,
+                Some(file) => {
+                    let url = host::files::read_text(&file);
+                    let url = url.with_context(|| format!("--trail-file {}", file.display()))?;
+                    Some(url.trim().to_owned())
+                }
+            };
             let places = dev::Places { dir, listen, metrics, min_outage, trail, trail_metrics };
             serve(held, &environment, Hangup::Stops, |environment| {
                 let prepared = dev::prepare(&places)?;

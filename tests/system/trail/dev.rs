@@ -68,11 +68,30 @@ async fn ten_emergency_signatures_are_rows_and_a_row_that_is_deleted_is_named() 
 #[tokio::test]
 async fn a_database_that_cannot_be_one_is_refused_before_anything_runs() {
     let scratch = Scratch::new();
-    let mut command = Command::new(ours("signing-proxy"));
-    command.args(["dev", "--dir", "dev", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
-    command.args(["--trail", "postgres://u@db.internal/d?sslmode=disable"]);
-    let output = command.current_dir(scratch.dir()).output().unwrap();
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("--trail: ") && said.contains("postgres.url"), "{said}");
+    let refused = |command: &mut Command| {
+        let output = command.current_dir(scratch.dir()).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("--trail: ") && said.contains("postgres.url"), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    };
+    // With a password it is no argument: who lists processes reads those.
+    let dev = || {
+        let mut command = Command::new(ours("signing-proxy"));
+        command.args([
+            "dev",
+            "--dir",
+            "dev",
+            "--listen",
+            "127.0.0.1:0",
+            "--metrics",
+            "127.0.0.1:0",
+        ]);
+        command
+    };
+    let url = "postgres://u:s3cret@db.internal/d?sslmode=disable";
+    refused(dev().args(["--trail", "postgres://u@db.internal/d?sslmode=disable"]));
+    refused(dev().env("SIGNING_PROXY_DEV_TRAIL", url));
+    let file = scratch.write("url", format!("{url}\n"));
+    refused(dev().arg("--trail-file").arg(file));
 }
