@@ -9,7 +9,7 @@ use audit::walk::{self, Place, Seal, Stop, Walk, Way};
 use signing_core::journal::{AuditKeys, Head, Kind, Outline};
 use signing_core::tree::{LogId, SignedCheckpoint, TreeHash};
 
-use crate::source::{SourceError, look};
+use crate::source::{Ends, SourceError, look};
 
 /// How far a journal was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,7 @@ pub(crate) struct Feed {
     durable: u64,
     has_entered: bool,
     is_at_end: bool,
+    ends: Ends,
 }
 
 /// What is there of a journal.
@@ -100,6 +101,7 @@ impl Feed {
             durable: 0,
             has_entered: false,
             is_at_end: false,
+            ends: Ends::default(),
         })
     }
 
@@ -136,6 +138,7 @@ impl Feed {
     pub(crate) fn read(&mut self, records_max: u32, keys: &AuditKeys) -> Result<(), SourceError> {
         let mut looked_again = false;
         self.is_at_end = false;
+        self.ends.begin(&mut self.walk);
         for _ in 0..records_max {
             self.pass();
             if self.front().is_some() {
@@ -146,6 +149,7 @@ impl Feed {
                 Way::Sealed(seal) => self.sealed(seal, keys)?,
                 Way::End | Way::Torn(_) if !looked_again => {
                     looked_again = true;
+                    self.ends.found(&mut self.walk);
                     self.walk.look_again()?;
                 }
                 Way::End | Way::Torn(_) => {

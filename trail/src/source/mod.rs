@@ -1,6 +1,7 @@
 //! One journal's files, read from a position on: what a later checkpoint states to be on disk, under
 //! checkpoints that the registry's audit keys signed. Nothing in the files is changed.
 
+mod ends;
 mod error;
 
 use std::collections::VecDeque;
@@ -17,6 +18,7 @@ use crate::event::{Entry, Event, Owner, has_row, of_record};
 use crate::lines;
 use crate::plan::{Position, gap};
 
+pub(crate) use ends::Ends;
 pub use error::SourceError;
 
 /// The records of one or more writes.
@@ -43,9 +45,6 @@ pub struct Write {
 
 /// Writes that wait in memory at most, most of which have no row: a journal may be weeks ahead of its sink.
 pub(crate) const WRITES_MAX: usize = 100_000;
-
-/// How often the unused rest of the newest segment is looked through for what does not belong there.
-const LOOK_THROUGH_EVERY: Duration = Duration::from_secs(10);
 
 /// How often whoever is behind looks how far the journal goes: the lag is not what was read ahead.
 const LOOK_AHEAD_EVERY: Duration = Duration::from_secs(5);
@@ -97,8 +96,7 @@ pub struct Source {
     is_at_end: bool,
     /// The newest record that is there, and when that was looked for; none where all was read.
     end: Option<(Moment, u64)>,
-    /// When the rest of the newest segment was last looked through.
-    looked_through: Option<Moment>,
+    ends: Ends,
 }
 
 /// The log of a journal, and the oldest record that is here.
@@ -149,7 +147,7 @@ impl Source {
             is_the_same: false,
             is_at_end: false,
             end: None,
-            looked_through: None,
+            ends: Ends::default(),
         })
     }
 
@@ -182,18 +180,14 @@ impl Source {
     pub fn read(&mut self, rows_max: usize) -> Result<(), SourceError> {
         let mut looked_again = false;
         self.is_at_end = false;
-        let is_recent = |at| now().since(at) < LOOK_THROUGH_EVERY;
-        self.walk.trust_rest(self.looked_through.is_some_and(is_recent));
+        self.ends.begin(&mut self.walk);
         while self.rows < rows_max && self.ready.len() < WRITES_MAX {
             match self.walk.step()? {
                 Way::Record(place) => self.record(place)?,
                 Way::Sealed(seal) => self.sealed(seal)?,
                 Way::End | Way::Torn(_) if !looked_again => {
                     looked_again = true;
-                    if !self.looked_through.is_some_and(is_recent) {
-                        self.looked_through = Some(now());
-                        self.walk.trust_rest(true);
-                    }
+                    self.ends.found(&mut self.walk);
                     self.walk.look_again()?;
                 }
                 Way::End | Way::Torn(_) => {
