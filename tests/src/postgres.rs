@@ -124,7 +124,13 @@ impl Postgres {
     #[must_use]
     pub fn url(&self) -> String {
         let directory = self.scratch.dir().display().to_string().replace('/', "%2F");
-        format!("postgres://postgres@{directory}/postgres")
+        let port = self.port().map_or(String::new(), |port| format!(":{port}"));
+        format!("postgres://postgres@{directory}{port}/postgres")
+    }
+
+    /// Its socket is named after its port, if that is not the usual one.
+    fn port(&self) -> Option<&str> {
+        self.settings.iter().find_map(|setting| setting.strip_prefix("port="))
     }
 
     /// What `psql` prints for statements, unaligned and without headings.
@@ -142,10 +148,8 @@ impl Postgres {
     /// The same, of statements that may fail.
     #[must_use]
     pub fn psql(&self, statements: &str) -> std::process::Output {
-        // Its socket is named after its port.
-        let port = self.settings.iter().find_map(|setting| setting.strip_prefix("port="));
         system("psql")
-            .env("PGPORT", port.unwrap_or("5432"))
+            .env("PGPORT", self.port().unwrap_or("5432"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"])
             .arg(self.scratch.dir())
             .args(["-c", statements, "postgres"])

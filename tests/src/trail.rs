@@ -60,6 +60,14 @@ impl Trail {
         self
     }
 
+    /// Reaches the database there, with this deadline of a step.
+    #[must_use]
+    pub fn url(mut self, postgres: &Postgres, url: &str, timeout_ms: u32) -> Self {
+        self.lines = self.lines.replace(&format!("{:?}", postgres.url()), &format!("{url:?}"));
+        self.lines = self.lines.replace("timeout_ms = 5000", &format!("timeout_ms = {timeout_ms}"));
+        self
+    }
+
     /// The agent of the proxy behind that socket, with these labels.
     #[must_use]
     pub fn fleet(mut self, socket: &Path, labels: &[&str]) -> Self {

@@ -64,7 +64,7 @@ impl Site {
     }
 
     /// A proxy that asks the signer of this world, and has `registered` in its registry too.
-    fn proxy(&self, registered: Vec<Value>) -> ProxyBuilder<'_> {
+    pub(crate) fn proxy(&self, registered: Vec<Value>) -> ProxyBuilder<'_> {
         let lines = format!("signer_socket = \"{SOCKET}\"\nmin_outage_s = 1\n");
         let builder = self.world.proxy().signer(KID, &self.key).signer(OTHER, &self.other);
         let builder = builder.caller(ALICE, &[KID, OTHER]).caller(BOB, &[KID]).breakglass(&lines);

@@ -3,8 +3,10 @@
 mod archive;
 mod archive_faults;
 mod config;
+mod database_faults;
 mod dev;
 mod faults;
+mod kills;
 mod proves;
 mod prunes;
 mod required;

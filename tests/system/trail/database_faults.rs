@@ -1,0 +1,139 @@
+//! What the trail does when the database or the way to it fails: it says what is wrong, keeps no signature waiting,
+//! and ships each record once.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use system_tests::postgres::Postgres;
+use system_tests::trail::Trail;
+use system_tests::{Chance, FaultProxy, Trouble, World, eventually, is_campaign};
+
+use super::{KID, journal_of, newest, proxy_in, trail_of};
+use crate::ALICE;
+
+/// A database that is also reached over TCP, and a way to it that makes trouble.
+async fn database() -> (Postgres, FaultProxy) {
+    // Nobody else is given it at once.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (listen, port) = ("listen_addresses=127.0.0.1", format!("port={port}"));
+    let postgres = Postgres::start_with(&[listen, &port]).await;
+    let way = FaultProxy::start(&format!("127.0.0.1:{}", port.trim_start_matches("port=")));
+    (postgres, way)
+}
+
+/// A trail of the proxy's journal whose database is reached over `way`, as `user`.
+fn trail_over(world: &World, postgres: &Postgres, way: &FaultProxy, user: &str) -> Trail {
+    let url = format!("postgres://{user}@{}/postgres?sslmode=disable", way.address);
+    trail_of(world, postgres).url(postgres, &url, 1_000)
+}
+
+/// Nothing is missing, and nothing is there twice.
+async fn is_whole(trail: &Trail, postgres: &Postgres, world: &World) {
+    let journal = journal_of(world);
+    trail.holds("signing-proxy", newest(&journal)).await;
+    let (code, said) =
+        trail.signctl("reconcile", postgres, &["--journal", journal.to_str().unwrap()]);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = trail.signctl("verify", postgres, &[]);
+    assert_eq!(code, 0, "{said}");
+}
+
+#[tokio::test]
+async fn each_fault_of_the_way_to_the_database_is_named_and_no_signature_waits() {
+    let world = World::new();
+    let proxy = proxy_in(&world).await;
+    let (postgres, way) = database().await;
+    let mut trail = trail_over(&world, &postgres, &way, "postgres");
+    trail.start();
+    trail.holds("signing-proxy", 1).await;
+    let alice = proxy.client(ALICE).await;
+    for (trouble, named) in [
+        (Trouble::Refuse, "connect"),
+        (Trouble::BlackHole, "did not answer within 1000 ms"),
+        (Trouble::Delay(Duration::from_millis(1_500)), "did not answer within 1000 ms"),
+        (Trouble::Drip(Duration::from_millis(200)), "did not answer within 1000 ms"),
+        (Trouble::Truncate(20), "c"),
+        (Trouble::Reset(20), "c"),
+    ] {
+        way.set(trouble);
+        eventually(&format!("{trouble:?} named"), || async {
+            assert_eq!(alice.sign_message(KID, b"hello").await.status, 200);
+            let of = trail.of("postgres", "signing-proxy").await;
+            of["trouble"].as_str()?.contains(named).then_some(())
+        })
+        .await;
+        way.set(Trouble::None);
+        trail.holds("signing-proxy", newest(&journal_of(&world))).await;
+        assert!(trail.of("postgres", "signing-proxy").await["trouble"].is_null());
+    }
+    proxy.stop().await;
+    is_whole(&trail, &postgres, &world).await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_ships_each_record_once() {
+    let world = World::new();
+    let proxy = proxy_in(&world).await;
+    let (postgres, way) = database().await;
+    let mut trail = trail_over(&world, &postgres, &way, "postgres");
+    trail.start();
+    trail.holds("signing-proxy", 1).await;
+    let mut chance = Chance::of("answers of the database that are cut");
+    for _ in 0..(if is_campaign() { 300 } else { 4 }) {
+        // A row of its own, and so a transaction: after so many bytes of answers the connection is cut, also after
+        // the COMMIT was sent and before its answer.
+        let bytes = chance.below(3_000);
+        let cuts = [Trouble::Truncate(bytes), Trouble::Reset(bytes)];
+        way.set(cuts[chance.below(2)]);
+        assert_eq!(proxy.signctl(&["freeze", "--reason", "r"]).0, 0);
+        assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
+        let hits = way.hits();
+        eventually("it is tried", || async { (way.hits() > hits).then_some(()) }).await;
+    }
+    way.set(Trouble::None);
+    proxy.stop().await;
+    is_whole(&trail, &postgres, &world).await;
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_or_is_full_is_named_and_filled_later() {
+    let world = World::new();
+    let proxy = proxy_in(&world).await;
+    let postgres = Postgres::start().await;
+    let mut trail = trail_of(&world, &postgres);
+    trail.start();
+    trail.holds("signing-proxy", 1).await;
+    let troubled = async |trail: &Trail, named: &str| {
+        eventually(&format!("{named} named"), || async {
+            assert_eq!(proxy.signctl(&["freeze", "--reason", "r"]).0, 0);
+            assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
+            let of = trail.of("postgres", "signing-proxy").await;
+            of["trouble"].as_str()?.contains(named).then_some(())
+        })
+        .await;
+    };
+    // As PostgreSQL says it with a full disk: could not extend file, disk_full.
+    postgres.sql(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
+         CREATE TRIGGER full_disk BEFORE INSERT ON signing_proxy.audit_events EXECUTE FUNCTION full_disk()",
+    );
+    troubled(&trail, "No space left on device").await;
+    postgres.sql("DROP TRIGGER full_disk ON signing_proxy.audit_events");
+    trail.holds("signing-proxy", newest(&journal_of(&world))).await;
+    // A user that is unknown, and one that may not write.
+    trail.kill().await;
+    postgres.sql("CREATE ROLE reader LOGIN; GRANT USAGE ON SCHEMA signing_proxy TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA signing_proxy TO reader");
+    for (user, named) in
+        [("nobody", "role \"nobody\" does not exist"), ("reader", "permission denied")]
+    {
+        let url = postgres.url().replace("postgres@", &format!("{user}@"));
+        let mut refused = trail_of(&world, &postgres).url(&postgres, &url, 1_000);
+        refused.start();
+        troubled(&refused, named).await;
+        refused.kill().await;
+    }
+    trail.start();
+    proxy.stop().await;
+    is_whole(&trail, &postgres, &world).await;
+}
