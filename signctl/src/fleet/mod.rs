@@ -15,7 +15,7 @@ use host::clock::{rfc3339, wall_now};
 use host::environment::reason;
 use host::out;
 use nix::unistd::{User, getuid};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use signctl::failure::Failure;
 use signing_core::FreezeId;
 use signing_core::admin::HeldFreeze;
@@ -213,27 +213,25 @@ pub(crate) fn stop(why: &str, labels: &[String], place: &Place) -> anyhow::Resul
     let id = session.post_freeze(why, labels)?;
     let asked = Asked::Freeze(id);
     let (members, _) = session.settled(&asked, labels)?;
-    let missed = members.iter().filter(|member| !member.did(&asked));
-    let missed = missed.map(|member| member.line(&member.answer(&asked))).collect();
-    Ok(Stopped { id, members: members.len(), missed })
+    Ok(Stopped { id, asked, members })
 }
 
 /// How the members are, as `signctl fleet status --json` says it.
 ///
 /// # Errors
 /// The database does not say.
-pub(crate) fn status_of(place: &Place) -> anyhow::Result<Value> {
+pub(crate) fn status_of(place: &Place) -> anyhow::Result<Map<String, Value>> {
     let members = Session::at(place)?.members(&[])?;
-    let members = members.iter().map(|member| member.to_json(member.state()));
-    Ok(json!({"members": members.collect::<Vec<_>>()}))
+    let members = members.iter().map(|member| member.to_json(member.state())).collect();
+    Ok(Map::from_iter([("members".to_owned(), members)]))
 }
 
-/// A freeze of the fleet, and whom it did not reach.
+/// A freeze of the fleet, and what became of it at each member.
 #[derive(Debug)]
 pub(crate) struct Stopped {
     id: FreezeId,
-    members: usize,
-    missed: Vec<String>,
+    asked: Asked,
+    members: Vec<Member>,
 }
 
 impl Stopped {
@@ -242,14 +240,36 @@ impl Stopped {
     /// # Errors
     /// The same, where a member is not frozen or none is known.
     pub(crate) fn said(&self) -> Result<String, String> {
-        let Self { id, members, missed } = self;
-        if *members == 0 {
+        let Self { id, asked, members } = self;
+        if members.is_empty() {
             return Err(format!("freeze {id} is posted, and {NO_MEMBER}"));
         }
-        let frozen = members.saturating_sub(missed.len());
-        let all = text::counted(*members, "member");
+        let missed = members.iter().filter(|member| !member.did(asked));
+        let missed: Vec<_> = missed.map(|member| member.line(&member.answer(asked))).collect();
+        let frozen = members.len().saturating_sub(missed.len());
+        let all = text::counted(members.len(), "member");
         let said = format!("{frozen} of {all} frozen (freeze {id})");
         if missed.is_empty() { Ok(said) } else { Err(format!("{said}; {}", missed.join("; "))) }
+    }
+
+    /// A line for each member, and what to do about those that are not known to be frozen.
+    pub(crate) fn table(&self) -> String {
+        let Self { asked, members, .. } = self;
+        let table = members::table(members, |member| member.answer(asked));
+        if members.iter().all(|member| member.did(asked)) {
+            return table;
+        }
+        format!(
+            "{table}\nwho is not frozen: go to that machine and run signctl freeze --reason TEXT. The freeze of the fleet \
+             is in the database, and is obeyed as soon as that member's agent reads it"
+        )
+    }
+
+    /// For programs.
+    pub(crate) fn to_json(&self) -> Value {
+        let Self { id, asked, members } = self;
+        let members = members.iter().map(|member| member.to_json(member.answer(asked)));
+        json!({"id": id, "members": members.collect::<Vec<_>>()})
     }
 }
 

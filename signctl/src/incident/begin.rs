@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use host::out;
-use serde_json::json;
+use serde_json::{Value, json};
 use signing_core::admin::incident::{Begin, Captured, Incident};
 use signing_core::admin::{Freeze, Frozen, Health, path};
 use signing_core::incident::{IncidentId, Item};
@@ -18,7 +18,7 @@ use super::bundle::{self, Bundle, Part, Sources};
 use super::words;
 use crate::client::{self, CONFLICT, Reply};
 use crate::database::{Database, Table};
-use crate::fleet;
+use crate::fleet::{self, Stopped};
 use crate::socket::Socket;
 
 /// How long all of it may take, unless told otherwise.
@@ -77,7 +77,10 @@ pub(super) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
         id,
         flags.out.as_deref(),
         &flags.sources,
-        place,
+        place.map(|place| {
+            let answer = stopped.as_ref().and_then(|stopped| stopped.as_ref().ok());
+            (place, answer.map(Stopped::to_json))
+        }),
         until(began, Duration::from_secs(flags.within), Instant::now()),
     )?;
     let captured = Captured { incident: id.to_string(), sha256: bundle.sha256.clone() };
@@ -89,13 +92,13 @@ pub(super) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     let now = client::get(socket, path::INCIDENT).and_then(|reply| reply.read::<Incident>());
     let checklist = now.map(|now| now.checklist).unwrap_or_default();
     let whole = bundle.parts.iter().all(Part::is_captured);
-    let fleet_is_good = stopped.as_ref().is_none_or(Result::is_ok);
+    let fleet_is_good = stopped.as_ref().is_none_or(|stopped| said(stopped).is_ok());
     let is_good = frozen.is_ok() && fleet_is_good && opened.is_ok() && recorded.is_ok() && whole;
     if as_json {
         let parts = bundle.parts.iter().map(Part::to_json).collect::<Vec<_>>();
         out::report_json(&json!({
             "incident": id, "freeze": said_of("NOT FROZEN as it should be", &frozen),
-            "fleet": stopped.as_ref().map(of_fleet),
+            "fleet": stopped.as_ref().map(of_fleet), "fleet_freeze": stopped.as_ref().map(in_json),
             "begun": said_of("NOT BEGUN as it should be", &opened),
             "bundle": bundle.directory.display().to_string(), "sha256": bundle.sha256,
             "recorded": recorded.is_ok(), "parts": parts, "checklist": checklist,
@@ -175,14 +178,28 @@ fn freeze(flags: &Flags, socket: &Path) -> Result<String, String> {
     }
 }
 
-/// What became of the freeze of the fleet, or why it is not in force everywhere.
-fn stop_fleet(flags: &Flags, place: &Place) -> Result<String, String> {
+/// What became of the freeze of the fleet, or why nobody knows.
+fn stop_fleet(flags: &Flags, place: &Place) -> Result<Stopped, String> {
     let why = format!("{}: {}", flags.id, flags.reason);
-    fleet::stop(&why, &[], place).map_err(|error| format!("{error:#}"))?.said()
+    fleet::stop(&why, &[], place).map_err(|error| format!("{error:#}"))
 }
 
-fn of_fleet(stopped: &Result<String, String>) -> String {
-    said_of("NOT FROZEN everywhere", stopped)
+fn said(stopped: &Result<Stopped, String>) -> Result<String, String> {
+    stopped.as_ref().map_err(Clone::clone).and_then(Stopped::said)
+}
+
+fn of_fleet(stopped: &Result<Stopped, String>) -> String {
+    said_of("NOT FROZEN everywhere", &said(stopped))
+}
+
+/// The same without the members that the table shows.
+fn headline(stopped: &Result<Stopped, String>) -> String {
+    let whole = of_fleet(stopped);
+    whole.split_once("; ").map_or_else(|| whole.clone(), |(first, _)| first.to_owned())
+}
+
+fn in_json(stopped: &Result<Stopped, String>) -> Value {
+    stopped.as_ref().map_or(Value::Null, Stopped::to_json)
 }
 
 fn said_of(not: &str, done: &Result<String, String>) -> String {
@@ -195,13 +212,18 @@ fn said_of(not: &str, done: &Result<String, String>) -> String {
 fn report(
     id: &IncidentId,
     [frozen, opened, recorded]: [&Result<String, String>; 3],
-    stopped: Option<&Result<String, String>>,
+    stopped: Option<&Result<Stopped, String>>,
     bundle: &Bundle,
     checklist: &[Item],
 ) -> String {
     let mut lines =
         vec![format!("INCIDENT {id}: {}", said_of("NOT FROZEN as it should be", frozen))];
-    lines.extend(stopped.map(|stopped| format!("fleet: {}", of_fleet(stopped))));
+    if let Some(stopped) = stopped {
+        lines.push(match stopped {
+            Ok(known) => format!("fleet: {}\n{}", headline(stopped), known.table()),
+            Err(_) => format!("fleet: {}", of_fleet(stopped)),
+        });
+    }
     lines.extend([
         format!("incident: {}", said_of("NOT BEGUN as it should be", opened)),
         format!(

@@ -15,7 +15,7 @@ use aws_lc_rs::digest;
 use clap::Args;
 use host::clock::{rfc3339_seconds, wall_now};
 use http::Uri;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use signing_core::admin::{Nothing, ProxyStatus, path};
 use signing_core::incident::IncidentId;
 use trail::postgres::Place;
@@ -114,7 +114,7 @@ pub(super) fn capture(
     incident: &IncidentId,
     out: Option<&Path>,
     sources: &Sources,
-    fleet: Option<Place>,
+    fleet: Option<(Place, Option<Value>)>,
     until: Instant,
 ) -> anyhow::Result<Bundle> {
     let at = rfc3339_seconds(wall_now());
@@ -178,11 +178,20 @@ fn jobs(socket: &Path, sources: &Sources) -> Vec<(&'static str, Job)> {
     ]
 }
 
-/// How every member of the fleet is.
-fn of_fleet(place: Place) -> (&'static str, Job) {
+/// How every member of the fleet is, and what became of its freeze at each, if that is known.
+fn of_fleet((place, frozen): (Place, Option<Value>)) -> (&'static str, Job) {
     let capture = move || {
-        let members = fleet::status_of(&place).and_then(|members| pretty(&members));
-        Some(Part::of("fleet", members.map(|bytes| vec![("fleet.json".to_owned(), bytes)])))
+        let (mut members, why) = match fleet::status_of(&place) {
+            Ok(members) => (members, None),
+            Err(error) => (Map::new(), Some(error)),
+        };
+        let wrong = match (&frozen, why) {
+            (None, Some(error)) => return Some(Part::of("fleet", Err(error))),
+            (_, why) => why.map(|error| format!("{error:#}")),
+        };
+        members.insert("freeze".to_owned(), frozen.unwrap_or_default());
+        let file = pretty(&members.into()).map(|bytes| vec![("fleet.json".to_owned(), bytes)]);
+        Some(Part { wrong, ..Part::of("fleet", file) })
     };
     ("fleet", Box::new(capture))
 }

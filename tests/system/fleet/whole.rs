@@ -10,7 +10,7 @@ use system_tests::programs::ours;
 use super::{Fleet, who};
 
 /// `signctl gate --fleet`: its exit status and what it says of the fleet.
-fn gate(fleet: &Fleet<'_>, more: &[&str]) -> (i32, Value) {
+pub(super) fn gate(fleet: &Fleet<'_>, more: &[&str]) -> (i32, Value) {
     let mut command = Command::new(ours("signctl"));
     command.args(["gate", "--json", "--fleet", "--database-url", &fleet.postgres.url()]).args(more);
     let output =
@@ -20,8 +20,41 @@ fn gate(fleet: &Fleet<'_>, more: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), said["fleet"].clone())
 }
 
+/// `signctl incident begin --fleet` at the first member: its exit status, what it says, and what its bundle
+/// keeps of the fleet.
+pub(super) fn begin(world: &World, fleet: &Fleet<'_>, out: &str) -> (i32, Value, Value) {
+    let proxy = &fleet.proxies[0];
+    let at = |name: &str| proxy.socket.with_file_name(name).display().to_string();
+    let (out, url) = (world.scratch.path(out), fleet.postgres.url());
+    let metrics = format!("http://{}/metrics", proxy.metrics);
+    let (code, said, errors) = proxy.signctl(&[
+        "incident",
+        "begin",
+        "--json",
+        "--id",
+        "INC-42",
+        "--reason",
+        "it fails",
+        "--fleet",
+        "--database-url",
+        &url,
+        "--config",
+        &at("signing-proxy.toml"),
+        "--signers",
+        &at("signers.json"),
+        "--metrics-url",
+        &metrics,
+        "--out",
+        out.to_str().unwrap(),
+    ]);
+    let said: Value =
+        serde_json::from_str(&said).unwrap_or_else(|_| panic!("{code}: {said}{errors}"));
+    let members = std::fs::read_to_string(out.join("fleet.json")).unwrap_or_default();
+    (code, said, serde_json::from_str::<Value>(&members).unwrap_or_default())
+}
+
 #[track_caller]
-fn stops(gated: (i32, Value), reason: &str, words: &[&str]) {
+pub(super) fn stops(gated: (i32, Value), reason: &str, words: &[&str]) {
     let (code, said) = gated;
     assert_eq!((code, &said["reason"]), (2, &json!(reason)), "{said}");
     let detail = said["detail"].as_str().unwrap();
@@ -66,37 +99,7 @@ async fn a_gate_of_the_fleet_passes_only_if_every_member_is_heard_of_and_signs()
 async fn an_incident_of_the_fleet_freezes_every_member_and_keeps_how_each_is() {
     let (world, people) = (World::new(), People::new());
     let mut fleet = Fleet::start(&world, &people, &[""; 3]).await;
-    let begin = |fleet: &Fleet<'_>, out: &str| {
-        let proxy = &fleet.proxies[0];
-        let at = |name: &str| proxy.socket.with_file_name(name).display().to_string();
-        let (out, url) = (world.scratch.path(out), fleet.postgres.url());
-        let metrics = format!("http://{}/metrics", proxy.metrics);
-        let (code, said, errors) = proxy.signctl(&[
-            "incident",
-            "begin",
-            "--json",
-            "--id",
-            "INC-42",
-            "--reason",
-            "it fails",
-            "--fleet",
-            "--database-url",
-            &url,
-            "--config",
-            &at("signing-proxy.toml"),
-            "--signers",
-            &at("signers.json"),
-            "--metrics-url",
-            &metrics,
-            "--out",
-            out.to_str().unwrap(),
-        ]);
-        let said: Value =
-            serde_json::from_str(&said).unwrap_or_else(|_| panic!("{code}: {said}{errors}"));
-        let members = std::fs::read_to_string(out.join("fleet.json")).unwrap_or_default();
-        (code, said, serde_json::from_str::<Value>(&members).unwrap_or_default())
-    };
-    let (code, said, members) = begin(&fleet, "first");
+    let (code, said, members) = begin(&world, &fleet, "first");
     assert_eq!(code, 0, "{said}");
     assert!(
         said["fleet"].as_str().unwrap().starts_with("3 of 3 members frozen (freeze "),
@@ -104,6 +107,7 @@ async fn an_incident_of_the_fleet_freezes_every_member_and_keeps_how_each_is() {
     );
     assert_eq!(fleet.signed().await, [false; 3]);
     assert_eq!(who(&members, "refuses").len(), 3, "{members}");
+    assert_eq!(who(&members["freeze"], "frozen").len(), 3, "the bundle says who obeyed: {members}");
     for member in 0..3 {
         let freeze = &fleet.records(member, "fleet_freeze")[0]["record"]["data"];
         assert_eq!(freeze["reason"], "INC-42: it fails", "{freeze}");
@@ -112,7 +116,7 @@ async fn an_incident_of_the_fleet_freezes_every_member_and_keeps_how_each_is() {
     // Whom nobody heard of is named, and the rest is done all the same.
     fleet.trails.pop().unwrap().kill().await;
     fleet.age(2);
-    let (code, said, members) = begin(&fleet, "second");
+    let (code, said, members) = begin(&world, &fleet, "second");
     let told = said["fleet"].as_str().unwrap();
     assert!(code == 1 && told.contains("2 of 3 members frozen"), "{said}");
     assert!(told.contains("silent: its agent has said nothing"), "{said}");
@@ -121,10 +125,13 @@ async fn an_incident_of_the_fleet_freezes_every_member_and_keeps_how_each_is() {
         (json!(true), 1),
         "{said}"
     );
+    let freeze = &said["fleet_freeze"];
+    assert_eq!((who(freeze, "frozen").len(), who(freeze, "silent").len()), (2, 1), "{said}");
+    assert_eq!(&members["freeze"], freeze);
 
     // Without a database this proxy is frozen still, and the evidence is captured.
     fleet.postgres.kill().await;
-    let (code, said, members) = begin(&fleet, "third");
+    let (code, said, members) = begin(&world, &fleet, "third");
     assert_eq!((code, &said["recorded"], &members), (1, &json!(true), &Value::Null), "{said}");
     assert!(said["fleet"].as_str().unwrap().starts_with("NOT FROZEN everywhere: "), "{said}");
     let missing = said["parts"].as_array().unwrap().iter().find(|part| part["part"] == "fleet");
