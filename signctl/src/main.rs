@@ -8,6 +8,7 @@ mod batch_signer;
 mod breakglass;
 mod caller;
 mod client;
+mod copies;
 mod database;
 mod doctor;
 mod drill;

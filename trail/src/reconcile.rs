@@ -1,10 +1,12 @@
 //! A journal held against its rows: each record that has to have a row has exactly one, with what the
 //! journal says, and each row is of a record that is there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::canonical::canonical;
 use crate::event::{CHECKPOINT, Event, GAP, has_object};
@@ -18,6 +20,8 @@ const NAMED: usize = 20;
 pub struct Found {
     /// Rows that are as their record or checkpoint is.
     pub matched: u64,
+    /// Rows of records that are newer than a copy of the journal.
+    pub newer: u64,
     /// Differences.
     pub gaps: u64,
     /// The first of them.
@@ -32,6 +36,18 @@ impl Found {
         self.gaps += 1;
         if self.named.len() < NAMED {
             self.named.push(what);
+        }
+    }
+
+    /// Adds what was found elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.matched += other.matched;
+        self.newer += other.newer;
+        self.gaps += other.gaps;
+        let left = NAMED.saturating_sub(self.named.len());
+        self.named.extend(other.named.iter().take(left).cloned());
+        if let Some(annotated) = other.annotated {
+            self.annotated = Some(self.annotated.unwrap_or_default() + annotated);
         }
     }
 }
@@ -52,6 +68,8 @@ struct Row {
     fingerprint: [u8; 32],
     /// The first record that a checkpoint's row covers.
     first: Option<u64>,
+    /// When its record was written, else the row; none: it does not say.
+    at: Option<OffsetDateTime>,
 }
 
 /// What a row is about.
@@ -77,7 +95,9 @@ impl Rows {
             self.with_object.insert(id.clone(), fingerprint(payload));
         }
         let first = payload.get("first").and_then(Value::as_u64);
-        let row = Row { fingerprint: fingerprint(payload), first };
+        let recorded = payload.get("recorded_at").and_then(Value::as_str);
+        let recorded = recorded.and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+        let row = Row { fingerprint: fingerprint(payload), first, at: recorded.or(row.at) };
         if self.rows.insert(subject.clone(), row).is_some() {
             self.twice.push(subject);
         }
@@ -155,30 +175,49 @@ impl Rows {
         }
     }
 
-    /// The end: what is left is of no record of these logs, or of one before the oldest that is there.
-    pub fn finish(self, logs: &[(String, u64)], found: &mut Found) {
-        for subject in &self.twice {
+    /// The end of a journal whose oldest record here is `oldest`: what is left is of no record of it, or of
+    /// one before that. `copied`: the journal is a copy that ends with that record, and was begun then; rows
+    /// of later records are newer.
+    pub fn finish(
+        &self,
+        log: &str,
+        oldest: u64,
+        copied: Option<(u64, OffsetDateTime)>,
+        found: &mut Found,
+    ) {
+        for subject in self.twice.iter().filter(|subject| subject.log == log) {
             found.gap(format!("{subject} has a row twice"));
         }
-        for (log, first, last) in &self.gaps {
+        for (_, first, last) in self.gaps.iter().filter(|(of, ..)| of == log) {
             found.gap(format!(
                 "records {first} to {last} of {log} were gone before they were shipped"
             ));
         }
-        let mut left: Vec<_> = self
-            .rows
-            .keys()
-            .filter(|subject| {
-                let is_there = |(log, oldest): &(String, u64)| {
-                    *log == subject.log && subject.number >= *oldest
-                };
-                subject.event_type != GAP && logs.iter().any(is_there)
-            })
-            .collect();
-        left.sort_by_key(|subject| subject.number);
-        for subject in left {
-            found.gap(format!("{subject} has a row, and the journal has no such record"));
+        let is_left = |(subject, _): &(&Subject, &Row)| {
+            subject.event_type != GAP && subject.log == log && subject.number >= oldest
+        };
+        let mut left: Vec<_> = self.rows.iter().filter(is_left).collect();
+        left.sort_by_key(|(subject, _)| subject.number);
+        for (subject, row) in left {
+            let is_newer = copied.is_some_and(|(last, at)| {
+                subject.number > last && row.at.is_some_and(|it| it >= at)
+            });
+            if is_newer {
+                found.newer += 1;
+            } else {
+                found.gap(format!("{subject} has a row, and the journal has no such record"));
+            }
         }
+    }
+
+    /// How many rows are left of each log: all of a journal that nobody held against them.
+    #[must_use]
+    pub fn left(&self) -> BTreeMap<&str, u64> {
+        let mut left = BTreeMap::new();
+        for subject in self.rows.keys() {
+            *left.entry(subject.log.as_str()).or_default() += 1;
+        }
+        left
     }
 }
 

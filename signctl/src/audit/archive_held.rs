@@ -18,6 +18,7 @@ use trail::reconcile::{Found, Rows};
 use trail::source::look;
 
 use super::archived::{Heard, Shows};
+use super::finds::Finds;
 use crate::archive::ArchiveFlags;
 
 /// How often it looks for objects that it waits for.
@@ -92,20 +93,21 @@ impl By<'_> {
         mut asked: Vec<Asked>,
         rows: &mut Rows,
         wait: Duration,
-        found: &mut Found,
+        finds: &mut Finds,
     ) -> anyhow::Result<HeldBy> {
         let archive = self.flags.open(runtime)?;
         self.arrival(runtime, &archive, &asked, wait)?;
         let (mut records, mut failed) = (0, None);
         let heard = |heard: Heard<'_>| match heard {
             Heard::Record(log, leaf) => {
-                let Some(asked) = asked.iter_mut().find(|asked| asked.log == log) else { return };
+                let mut all = asked.iter_mut().zip(&mut finds.of);
+                let Some((asked, found)) = all.find(|(asked, _)| asked.log == log) else { return };
                 match asked.hear(leaf, found) {
                     Ok(one) => records += one,
                     Err(error) => failed = failed.take().or(Some(error)),
                 }
             }
-            Heard::Event(payload) => rows.archived(payload, found),
+            Heard::Event(payload) => rows.archived(payload, &mut finds.rest),
         };
         let verifier = Verifier::new(self.registry, true);
         let archived = runtime.block_on(archive.verify(verifier, &mut Shows::new(heard)))?;
@@ -113,12 +115,12 @@ impl By<'_> {
             return Err(error);
         }
         for what in &archived.named {
-            found.gap(format!("archive: {what}"));
+            finds.rest.gap(format!("archive: {what}"));
         }
         let named = u64::try_from(archived.named.len()).unwrap_or(u64::MAX);
-        found.gaps += archived.defects.saturating_sub(named);
+        finds.rest.gaps += archived.defects.saturating_sub(named);
         let mut reaches = Vec::new();
-        for Asked { owner, log, target, .. } in &asked {
+        for (Asked { owner, log, target, .. }, found) in asked.iter().zip(&mut finds.of) {
             let reach = archived.logs.get(log).map_or(0, |reach| reach.last);
             if reach < *target {
                 let (from, word) = (reach + 1, owner.word());
@@ -127,7 +129,7 @@ impl By<'_> {
             reaches.push(reach);
         }
         if self.per_event {
-            rows.not_archived(found);
+            rows.not_archived(&mut finds.rest);
         }
         Ok(HeldBy { records, reaches })
     }

@@ -93,14 +93,14 @@ impl KmsLog {
         self.also.iter().map(PathBuf::as_path)
     }
 
-    /// Compares KMS's log with the proxy's journal, the emergency signer's beside it, and those of other proxies.
+    /// Compares KMS's log with the journals of proxies, of their emergency signers, and of other proxies.
     /// `place`: a database that knows the members of a fleet. `wanted`: from when to when it has to reach.
     ///
     /// # Errors
     /// If a journal cannot be read. What else cannot be read is in the report.
     pub(crate) fn compare(
         &self,
-        (journal, signer): (&Path, Option<&Path>),
+        (proxies, signers): (&[&Path], &[&Path]),
         place: Option<&postgres::Place>,
         wanted: (Option<i64>, Option<i64>),
     ) -> anyhow::Result<Report> {
@@ -116,11 +116,11 @@ impl KmsLog {
             ..Known::default()
         };
         let mut deployments = BTreeSet::new();
-        for path in std::iter::once(journal).chain(self.also()) {
+        for path in proxies.iter().copied().chain(self.also()) {
             read_journal(path, &mut compare, &mut known, &mut deployments)
                 .with_context(|| path.display().to_string())?;
         }
-        if let Some(signer) = signer {
+        for signer in signers {
             // It asks no KMS, and names the journals of the proxies that it knows.
             let mut reading = Reading::new(0, &look(signer)?.0.to_string());
             each(signer, |kind, record| {
@@ -318,7 +318,7 @@ fn unread(known: &mut Known, what: &str) {
 }
 
 /// Reads the name of a log, with or without `signing-journal/`.
-fn log(text: &str) -> Result<String, String> {
+pub(super) fn log(text: &str) -> Result<String, String> {
     let log = LogId::parse_origin(text).or_else(|| LogId::parse(text));
     let log = log.ok_or("expected a log: 32 hex digits, as signctl audit key shows it")?;
     Ok(log.to_string())

@@ -5,6 +5,7 @@ mod archive_held;
 mod archived;
 mod each;
 mod export;
+mod finds;
 mod key;
 mod kms_log;
 mod newest;
@@ -103,6 +104,7 @@ enum Verb {
         after_help = "Example: signctl audit reconcile --database-url postgres://auditor@db/audit --signers signers.json\n         \
                       signctl audit reconcile --database-url postgres://auditor@db/audit --signers signers.json --with /var/lib/breakglass-signer/journal \\\n         \
                         --archive s3://audit-archive/prod --archive-region eu-central-1 --wait 60\n         \
+                      signctl audit reconcile --database-url postgres://auditor@db/audit --signers signers.json --members copies\n         \
                       signctl audit reconcile --signers signers.json --cloudtrail AWSLogs --config /etc/signing-proxy/signing-proxy.toml\n         \
                       signctl audit reconcile --signers signers.json --cloudtrail logs/*.json.gz --also /mnt/copy-of-b --key arn:aws:kms:eu-central-1:111122223333:key/mrk-9f8e"
     )]

@@ -39,7 +39,8 @@ pub(super) fn reconciled(
         let place = place.transpose().map_err(said)?;
         let from = OffsetDateTime::parse(&since, &Rfc3339).map_err(|error| error.to_string())?;
         let wanted = (Some(from.unix_timestamp()), None);
-        let report = flags.kms_log.compare((journal, signer), place.as_ref(), wanted);
+        let signers: Vec<_> = signer.into_iter().collect();
+        let report = flags.kms_log.compare((&[journal], &signers), place.as_ref(), wanted);
         let report = report.map_err(said)?;
         if !report.is_good() {
             let why = report.lacks().into_iter().next();

@@ -89,8 +89,9 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     let wanted = flags.about.wanted().context("--incident, --session or --since")?;
     let (window, facts, mut verified) = read(flags, &wanted)?;
     if flags.kms_log.is_given() {
-        let journals = (flags.journal.as_path(), flags.with.as_deref());
+        let signers: Vec<_> = flags.with.as_deref().into_iter().collect();
         let wanted = (Some(window.since.unix_timestamp()), None);
+        let journals = (&[flags.journal.as_path()][..], &signers[..]);
         verified.kms = Some(flags.kms_log.compare(journals, None, wanted)?);
     }
     let page = page(&wanted, &window, &facts, &verified)?;

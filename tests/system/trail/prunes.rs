@@ -47,7 +47,8 @@ async fn the_oldest_segments_go_when_the_rows_hold_them_and_none_while_there_is_
     assert_eq!(code, 0, "{said}");
     assert_eq!(segments(&journal), before[3..]);
 
-    // What is left is whole, and goes on.
+    // What is left is whole, and goes on. The connection of before may have been idle for too long.
+    let alice = proxy.client(ALICE).await;
     assert_eq!(alice.sign_message(KID, b"hello").await.status, 200);
     trail.holds("signing-proxy", newest(&journal)).await;
     let (code, said) = trail.signctl("reconcile", &postgres, &["--journal", path]);

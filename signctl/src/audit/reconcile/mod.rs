@@ -1,40 +1,31 @@
 //! `signctl audit reconcile`: journal = the other journal = rows = archive, and nobody signed around the journals by
-//! KMS's own log.
+//! KMS's own log. Of one proxy, or of all members of a fleet.
+
+mod hold;
+mod journal;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use audit::compare::compare;
-use audit::verify::{Options, verify};
+use anyhow::bail;
 use host::out;
 use serde_json::{Value, json};
 use signctl::cloudtrail::report::Report;
-use signing_core::Registry;
-use signing_core::journal::AuditKeys;
-use tokio::runtime::Runtime;
-use trail::event::{Event, Owner};
-use trail::plan::Position;
-use trail::postgres::{Place, positions, read};
-use trail::reconcile::{Found, Rows};
-use trail::source::{Makes, Source, look};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use trail::event::Owner;
+use trail::reconcile::Found;
 
-use super::annotations::Annotations;
-use super::archive_held::{Asked, By};
+use super::finds::Finds;
 use super::kms_log::{self, KmsLog};
 use super::registry;
-use crate::archive::ArchiveFlags;
-use crate::database::{Database, Table, runtime};
+use crate::copies;
+use crate::database::{Database, Table};
+use crate::show::table;
 
-/// How often it looks for rows that it waits for.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long it waits for rows, unless somebody says otherwise.
-const WAIT_S: u64 = 10;
-/// The same for objects: one ends half a minute after its first record, by default.
-const WAIT_FOR_OBJECTS_S: u64 = 60;
-/// Rows that are read at once.
-const ROWS_MAX: usize = 1_000;
+pub(super) use hold::Held;
+use hold::{Given, Outcome, sound};
+use journal::Journal;
 
 /// What to hold against what.
 #[derive(clap::Args)]
@@ -42,6 +33,18 @@ pub(super) struct Flags {
     /// The emergency signer's journal; --journal is the proxy's.
     #[arg(long, value_name = "DIR")]
     with: Option<PathBuf>,
+    /// Journals of all members of a fleet, in place of --journal and --with: a directory that holds a directory
+    /// for each member, with copies of its journals. With --database-url every journal that has rows there, and
+    /// every member that the fleet knows, has to be in it.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["with", "also"])]
+    members: Option<PathBuf>,
+    /// A journal that is left out of --members, by its log: its rows are not compared; repeatable.
+    #[arg(long, value_name = "LOG", value_parser = kms_log::log, requires = "members")]
+    without: Vec<String>,
+    /// When copying into --members began (RFC 3339), if the members run on: rows of records since then that are
+    /// not in a copy yet are counted, and are no gap. Without it each of them is one.
+    #[arg(long, value_name = "TIME", value_parser = instant, requires = "members")]
+    copied: Option<OffsetDateTime>,
     #[command(flatten)]
     held: Held,
     #[command(flatten)]
@@ -52,40 +55,6 @@ pub(super) struct Flags {
     reach: kms_log::Reach,
 }
 
-/// How journals are held against rows, and whose word counts.
-#[derive(clap::Args)]
-pub(super) struct Held {
-    /// The registry that holds the audit keys.
-    #[arg(long, value_name = "FILE")]
-    signers: PathBuf,
-    /// How long to wait for the rows and objects of what is in the journals now; 0 compares what is there. Default: 10
-    /// for rows, 60 for objects.
-    #[arg(long, value_name = "SECONDS")]
-    wait: Option<u64>,
-    #[command(flatten)]
-    table: Table,
-    #[command(flatten)]
-    archive: Option<ArchiveFlags>,
-    /// Every row of the emergency signer has an object of its own: archive.per_event of signing-trail.
-    #[arg(long, requires = "archive")]
-    per_event: bool,
-}
-
-/// What came of it.
-struct Outcome {
-    positions: Vec<(String, Position)>,
-    /// Records of the archive that are as the journals say, if one was named.
-    archived: Option<u64>,
-    /// Of each journal, up to which record the archive holds it.
-    reaches: Vec<u64>,
-}
-
-/// A journal, as far as it is known to be on disk.
-struct Journal<'p> {
-    owner: Owner,
-    path: &'p Path,
-}
-
 pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     if flags.database.is_none() && !flags.kms_log.is_given() {
         bail!("nothing to hold the journals against: name --database-url, --cloudtrail or both");
@@ -93,42 +62,64 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     if flags.database.is_none() && flags.held.archive.is_some() {
         bail!("--archive: the objects are held against rows too; name --database-url as well");
     }
-    let signer = flags.with.as_deref().map(|path| Journal { owner: Owner::Signer, path });
-    let proxy = Journal { owner: Owner::Proxy, path: journal };
-    let journals: Vec<_> = [proxy].into_iter().chain(signer).collect();
-    let registry = registry(&flags.held.signers)?;
-    let mut found = Found::default();
-    sound(&registry, &journals, &mut found)?;
+    let members = flags.members.as_deref().map(copies::members).transpose()?;
+    let journals = match &members {
+        None => of_one(journal, flags.with.as_deref()),
+        Some(members) => members.iter().flat_map(of_member).collect(),
+    };
+    let (registry, mut finds) = (registry(&flags.held.signers)?, Finds::of(journals.len()));
+    sound(&registry, &journals, &mut finds)?;
+    let given = Given { journals: &journals, without: &flags.without, copied: flags.copied };
     let held = flags
         .database
         .as_ref()
-        .map(|database| flags.held.hold(database, &registry, &journals, &mut found));
-    let archived = held.transpose()?.and_then(|held| held.archived);
+        .map(|database| flags.held.hold(database, &registry, given, &mut finds));
+    let held = held.transpose()?;
     let mut kms = None;
     if flags.kms_log.is_given() {
         for path in flags.kms_log.also() {
-            Journal { owner: Owner::Proxy, path }.is_sound(&registry, &mut found)?;
+            let also = Journal { owner: Owner::Proxy, path, member: None };
+            also.is_sound(&registry, &mut finds.rest)?;
         }
         let place = flags.database.as_ref().map(|database| database.place(&flags.held.table));
-        let (signer, reach) = (flags.with.as_deref(), flags.reach.seconds());
-        kms = Some(flags.kms_log.compare((journal, signer), place.transpose()?.as_ref(), reach)?);
+        let of = |owner| {
+            let of = journals.iter().filter(move |journal| journal.owner == owner);
+            of.map(|journal| journal.path).collect::<Vec<_>>()
+        };
+        let (proxies, signers, reach) =
+            (of(Owner::Proxy), of(Owner::Signer), flags.reach.seconds());
+        kms = Some(flags.kms_log.compare(
+            (&proxies, &signers),
+            place.transpose()?.as_ref(),
+            reach,
+        )?);
     }
+    let found = finds.all();
     let is_good = found.gaps == 0 && kms.as_ref().is_none_or(Report::is_good);
+    let archived = held.as_ref().and_then(|held| held.archived);
+    let by_member = members.is_some().then(|| by_member(&journals, &finds, held.as_ref()));
     if as_json {
         let kms = kms.as_ref().map(Report::to_json);
+        let members: Option<Vec<_>> =
+            by_member.as_ref().map(|rows| rows.iter().map(ByMember::to_json).collect());
         out::report_json(&json!({
             "ok": is_good, "matched": found.matched, "archived": archived, "gaps": found.gaps, "gap": found.named,
-            "annotated": found.annotated, "kms": kms,
+            "annotated": found.annotated, "kms": kms, "members": members, "gap_of_no_member": finds.rest.named,
         }))?;
     } else {
-        let mut lines: Vec<_> = found.named.iter().map(|what| format!("GAP: {what}")).collect();
-        let named = u64::try_from(lines.len()).unwrap_or(u64::MAX);
-        if found.gaps > named {
-            lines.push(format!("and {} more", found.gaps - named));
-        }
+        let mut lines = match &by_member {
+            None => gaps("GAP", &found),
+            Some(rows) => in_words(rows, &finds.rest),
+        };
         if flags.database.is_some() || found.gaps > 0 {
             let verdict = if found.gaps == 0 { "no gap" } else { "NOT WHOLE" };
             lines.push(format!("{verdict}: {} rows are as the journals say", found.matched));
+        }
+        if found.newer > 0 {
+            let newer = text::counted(found.newer, "row");
+            lines.push(format!(
+                "{newer} are of records that are newer than the copies: not compared"
+            ));
         }
         if let Some(archived) = archived {
             lines.push(format!("{archived} records of the archive are as the journals say"));
@@ -142,6 +133,70 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What was found of a journal of a member.
+struct ByMember<'f> {
+    member: &'f str,
+    owner: Owner,
+    log: String,
+    /// Its newest record; none: it was held against no rows.
+    records: Option<u64>,
+    found: &'f Found,
+}
+
+fn by_member<'f>(
+    journals: &[Journal<'f>],
+    finds: &'f Finds,
+    held: Option<&Outcome>,
+) -> Vec<ByMember<'f>> {
+    let targets = held.map(|held| held.targets.iter().copied().map(Some));
+    let targets = targets.into_iter().flatten().chain(std::iter::repeat(None));
+    let of = journals.iter().zip(&finds.of).zip(targets).map(|((journal, found), records)| {
+        let log = journal.origin().unwrap_or_else(|_| "unknown".to_owned());
+        let member = journal.member.unwrap_or_default();
+        ByMember { member, owner: journal.owner, log, records, found }
+    });
+    of.collect()
+}
+
+impl ByMember<'_> {
+    fn to_json(&self) -> Value {
+        let Self { member, owner, log, records, found } = self;
+        json!({
+            "member": member, "journal": owner.word(), "log": log, "records": records,
+            "matched": found.matched, "newer": found.newer, "gaps": found.gaps, "gap": found.named,
+        })
+    }
+}
+
+/// A line for each journal, and under it each gap with its member.
+fn in_words(rows: &[ByMember<'_>], rest: &Found) -> Vec<String> {
+    let head = ["MEMBER", "JOURNAL", "RECORDS", "ROWS", "NEWER", "GAPS", "LOG"].map(str::to_owned);
+    let cells = rows.iter().map(|ByMember { member, owner, log, records, found }| {
+        vec![
+            (*member).to_owned(),
+            owner.word().to_owned(),
+            records.map_or_else(|| "-".to_owned(), |records| records.to_string()),
+            found.matched.to_string(),
+            found.newer.to_string(),
+            found.gaps.to_string(),
+            log.clone(),
+        ]
+    });
+    let all: Vec<_> = std::iter::once(head.to_vec()).chain(cells).collect();
+    let of = rows.iter().flat_map(|row| gaps(&format!("GAP of {}", row.member), row.found));
+    std::iter::once(table(&all)).chain(of).chain(gaps("GAP", rest)).collect()
+}
+
+/// A line for each gap that is named, and how many more there are.
+fn gaps(head: &str, found: &Found) -> Vec<String> {
+    let mut lines: Vec<_> = found.named.iter().map(|what| format!("{head}: {what}")).collect();
+    let named = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+    if found.gaps > named {
+        lines.push(format!("{head}: and {} more", found.gaps - named));
+    }
+    lines
+}
+
 /// Holds the journals against their rows for a recovery: how many rows are as the journals say, or the first gap.
 ///
 /// # Errors
@@ -151,18 +206,11 @@ pub(crate) fn rows(
     signers: &Path,
     (database, table): (&Database, &Table),
 ) -> anyhow::Result<Result<String, String>> {
-    let signer = signer.map(|path| Journal { owner: Owner::Signer, path });
-    let proxy = Journal { owner: Owner::Proxy, path: journal };
-    let journals: Vec<_> = [proxy].into_iter().chain(signer).collect();
-    let (registry, mut found) = (registry(signers)?, Found::default());
-    let held = Held {
-        signers: signers.to_owned(),
-        wait: None,
-        table: table.clone(),
-        archive: None,
-        per_event: false,
-    };
-    held.hold(database, &registry, &journals, &mut found)?;
+    let journals = of_one(journal, signer);
+    let (registry, mut finds) = (registry(signers)?, Finds::of(journals.len()));
+    let held = Held::rows_only(signers.to_owned(), table.clone());
+    held.hold(database, &registry, Given::all(&journals), &mut finds)?;
+    let found = finds.all();
     Ok(match found.named.first() {
         None => Ok(format!("{} rows are as the journals say", found.matched)),
         Some(gap) => {
@@ -171,15 +219,25 @@ pub(crate) fn rows(
     })
 }
 
-/// Whether the journals are as they were written, and name each other rightly.
-fn sound(registry: &Registry, journals: &[Journal<'_>], found: &mut Found) -> anyhow::Result<()> {
-    for journal in journals {
-        journal.is_sound(registry, found)?;
-    }
-    if let [proxy, signer] = journals {
-        each_names_the_other(proxy.path, signer.path, found)?;
-    }
-    Ok(())
+/// Reads a moment.
+fn instant(text: &str) -> Result<OffsetDateTime, String> {
+    let at = OffsetDateTime::parse(text, &Rfc3339);
+    at.map_err(|_| "expected RFC 3339, such as 2026-11-26T05:15:00Z".to_owned())
+}
+
+/// The journals of one proxy.
+fn of_one<'p>(journal: &'p Path, signer: Option<&'p Path>) -> Vec<Journal<'p>> {
+    let signer = signer.map(|path| Journal { owner: Owner::Signer, path, member: None });
+    let proxy = Journal { owner: Owner::Proxy, path: journal, member: None };
+    [proxy].into_iter().chain(signer).collect()
+}
+
+/// The journals of a member, the proxy's first.
+fn of_member(member: &copies::Member) -> impl Iterator<Item = Journal<'_>> {
+    let copies = [(Owner::Proxy, &member.proxy), (Owner::Signer, &member.signer)];
+    copies.into_iter().filter_map(|(owner, copied)| {
+        Some(Journal { owner, path: &copied.as_ref()?.path, member: Some(&member.name) })
+    })
 }
 
 impl Held {
@@ -190,199 +248,14 @@ impl Held {
         journal: &Path,
         database: &Database,
     ) -> anyhow::Result<(Found, u64)> {
-        let journal = Journal { owner: Owner::Proxy, path: journal };
-        let (registry, mut found) = (registry(&self.signers)?, Found::default());
-        let journals = std::slice::from_ref(&journal);
-        sound(&registry, journals, &mut found)?;
+        let journals = of_one(journal, None);
+        let (registry, mut finds) = (registry(&self.signers)?, Finds::of(journals.len()));
+        sound(&registry, &journals, &mut finds)?;
         let Outcome { positions, reaches, .. } =
-            self.hold(database, &registry, journals, &mut found)?;
-        let covered = journal.known(&positions).map_or(0, |position| position.covered);
+            self.hold(database, &registry, Given::all(&journals), &mut finds)?;
+        let known = journals.first().and_then(|journal| journal.known(&positions));
+        let covered = known.map_or(0, |position| position.covered);
         let archived = reaches.first().copied().unwrap_or(u64::MAX);
-        Ok((found, covered.min(archived)))
-    }
-
-    fn hold(
-        &self,
-        database: &Database,
-        registry: &Registry,
-        journals: &[Journal<'_>],
-        found: &mut Found,
-    ) -> anyhow::Result<Outcome> {
-        let place = database.place(&self.table)?;
-        let runtime = runtime()?;
-        let targets = self.arrival(&runtime, &place, journals, registry)?;
-        // The rows first: what is shipped from here on is not asked for.
-        let mut rows = Rows::default();
-        let reading = runtime.block_on(read(
-            &place,
-            None,
-            |_| {},
-            |row| {
-                rows.take(row);
-                true
-            },
-        ))?;
-        let positions = reading.positions;
-        let mut logs = Vec::new();
-        for (journal, target) in journals.iter().zip(&targets) {
-            let (log, annotations) =
-                journal.against(registry, &mut rows, &positions, *target, found)?;
-            logs.push(log);
-            annotations.hold(&runtime, &place, self.wait_for_rows(), found)?;
-        }
-        let (mut archived, mut reaches) = (None, Vec::new());
-        if let Some(flags) = &self.archive {
-            let journals = journals.iter().zip(targets);
-            let asked: Vec<_> = journals
-                .map(|(journal, target)| Asked::new(journal.path, journal.owner, target))
-                .collect::<Result<_, _>>()?;
-            let by = By { flags, registry, per_event: self.per_event };
-            let wait = Duration::from_secs(self.wait.unwrap_or(WAIT_FOR_OBJECTS_S));
-            let held = by.hold(&runtime, asked, &mut rows, wait, found)?;
-            archived = Some(held.records);
-            reaches = held.reaches;
-        }
-        rows.finish(&logs, found);
-        Ok(Outcome { positions, archived, reaches })
-    }
-
-    const fn wait_for_rows(&self) -> Duration {
-        Duration::from_secs(match self.wait {
-            Some(seconds) => seconds,
-            None => WAIT_S,
-        })
-    }
-
-    /// Waits a while until the rows hold what the journals hold now: the trail is a moment behind. What
-    /// each journal holds now, as far as it is known to be on disk.
-    fn arrival(
-        &self,
-        runtime: &Runtime,
-        place: &Place,
-        journals: &[Journal<'_>],
-        registry: &Registry,
-    ) -> anyhow::Result<Vec<u64>> {
-        let mut known = runtime.block_on(positions(place))?;
-        let mut targets = Vec::new();
-        for journal in journals {
-            targets.push(journal.on_disk(registry, &known)?);
-        }
-        let began = Instant::now();
-        let mut is_told = false;
-        loop {
-            let mut all = journals.iter().zip(&targets);
-            let are_there = all.all(|(journal, target)| {
-                journal.known(&known).is_some_and(|position| position.covered >= *target)
-            });
-            if are_there || began.elapsed() >= self.wait_for_rows() {
-                return Ok(targets);
-            }
-            if !is_told {
-                let most = self.wait_for_rows().as_secs();
-                out::say(&format!("waiting up to {most} s for the newest rows"));
-                is_told = true;
-            }
-            std::thread::sleep(LOOK_EVERY);
-            known = runtime.block_on(positions(place))?;
-        }
-    }
-}
-
-fn each_names_the_other(proxy: &Path, signer: &Path, found: &mut Found) -> anyhow::Result<()> {
-    for (one, other) in [(proxy, signer), (signer, proxy)] {
-        let from = look(one)?.1;
-        if let Some(defect) = compare(one, from, other)?.defect {
-            found.gap(defect.to_string());
-        }
-    }
-    Ok(())
-}
-
-impl Journal<'_> {
-    fn is_sound(&self, registry: &Registry, found: &mut Found) -> anyhow::Result<()> {
-        let options = Options { limit: None, registry: Some(registry), heads: &[], receipt: None };
-        let report = verify(self.path, &options, |_| {})?;
-        if let Some(defect) = report.defect {
-            found.gap(defect.to_string());
-        }
-        Ok(())
-    }
-
-    fn known(&self, positions: &[(String, Position)]) -> Option<Position> {
-        let origin = look(self.path).ok()?.0.origin();
-        positions.iter().find(|(log, _)| *log == origin).map(|(_, position)| *position)
-    }
-
-    /// The newest record that is known to be on disk.
-    fn on_disk(&self, registry: &Registry, known: &[(String, Position)]) -> anyhow::Result<u64> {
-        let keys = AuditKeys::of_registry(registry);
-        let position = self.known(known).unwrap_or_else(Position::begin);
-        let mut source = Source::open(self.path, self.owner, keys, Makes::Rows, position)?;
-        let mut size = position.shipped;
-        loop {
-            source.read(ROWS_MAX)?;
-            let mut is_end = true;
-            while let Some(write) = source.take_write() {
-                (is_end, size) = (false, write.checkpoint.checkpoint().size);
-            }
-            if is_end {
-                return Ok(size);
-            }
-        }
-    }
-
-    /// Holds the journal against its rows; its log, the oldest record that is here, and what the policy
-    /// service was to be asked about.
-    fn against(
-        &self,
-        registry: &Registry,
-        rows: &mut Rows,
-        positions: &[(String, Position)],
-        target: u64,
-        found: &mut Found,
-    ) -> anyhow::Result<((String, u64), Annotations)> {
-        let keys = AuditKeys::of_registry(registry);
-        let begin =
-            |position| Source::open(self.path, self.owner, keys.clone(), Makes::Rows, position);
-        let (log, oldest) = look(self.path).context(self.owner.word())?;
-        let origin = log.origin();
-        let mut position = Position::begin();
-        if oldest > 1 {
-            // What was moved away is not here to be held against anything.
-            position.shipped = oldest - 1;
-            position.root = begin(position)?.root_before()?;
-        }
-        let known = self.known(positions).unwrap_or_else(Position::begin);
-        let mut source = begin(position)?;
-        let mut first = position.shipped + 1;
-        let mut annotations = Annotations::of(&origin, oldest == 1, known.shipped);
-        loop {
-            source.read(ROWS_MAX)?;
-            let mut is_end = true;
-            while let Some(write) = source.take_write() {
-                is_end = false;
-                let size = write.checkpoint.checkpoint().size;
-                let seq = |event: &Event| event.payload.get("seq").and_then(Value::as_u64);
-                for event in write.events {
-                    if seq(&event).is_some_and(|seq| seq <= known.shipped) {
-                        rows.record(&event, found);
-                        annotations.expect(self.owner, &event);
-                    }
-                }
-                let begins = oldest > 1 && first == oldest;
-                let note = write.checkpoint.note();
-                if rows.checkpoint(&origin, size, note, (first, begins), found) {
-                    first = size + 1;
-                }
-            }
-            if is_end {
-                break;
-            }
-        }
-        if known.covered < target {
-            let (from, word) = (known.covered + 1, self.owner.word());
-            found.gap(format!("records {from} to {target} of {word} are not covered by a row"));
-        }
-        Ok(((origin, oldest), annotations))
+        Ok((finds.all(), covered.min(archived)))
     }
 }

@@ -1,0 +1,140 @@
+//! A journal that is held against its rows.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use audit::compare::compare;
+use audit::verify::{Options, verify};
+use serde_json::Value;
+use signing_core::Registry;
+use signing_core::journal::AuditKeys;
+use trail::event::{Event, Owner};
+use trail::plan::Position;
+use trail::reconcile::{Found, Rows};
+use trail::source::{Makes, Source, look};
+
+use super::super::annotations::Annotations;
+
+/// Rows that are read at once.
+const ROWS_MAX: usize = 1_000;
+
+/// A journal, as far as it is known to be on disk.
+#[derive(Clone, Copy)]
+pub(super) struct Journal<'p> {
+    pub(super) owner: Owner,
+    pub(super) path: &'p Path,
+    /// Whose it is, where journals of several members are given.
+    pub(super) member: Option<&'p str>,
+}
+
+/// Whether two journals name each other rightly; what is not so is a gap of the one that names.
+pub(super) fn each_names_the_other(
+    (proxy, of_proxy): (&Path, &mut Found),
+    (signer, of_signer): (&Path, &mut Found),
+) -> anyhow::Result<()> {
+    for (one, other, found) in [(proxy, signer, of_proxy), (signer, proxy, of_signer)] {
+        let from = look(one)?.1;
+        if let Some(defect) = compare(one, from, other)?.defect {
+            found.gap(defect.to_string());
+        }
+    }
+    Ok(())
+}
+
+impl Journal<'_> {
+    /// Its log, as rows name it.
+    pub(super) fn origin(&self) -> anyhow::Result<String> {
+        Ok(look(self.path).context(self.owner.word())?.0.origin())
+    }
+
+    pub(super) fn is_sound(&self, registry: &Registry, found: &mut Found) -> anyhow::Result<()> {
+        let options = Options { limit: None, registry: Some(registry), heads: &[], receipt: None };
+        let report = verify(self.path, &options, |_| {})?;
+        if let Some(defect) = report.defect {
+            found.gap(defect.to_string());
+        }
+        Ok(())
+    }
+
+    pub(super) fn known(&self, positions: &[(String, Position)]) -> Option<Position> {
+        let origin = look(self.path).ok()?.0.origin();
+        positions.iter().find(|(log, _)| *log == origin).map(|(_, position)| *position)
+    }
+
+    /// The newest record that is known to be on disk.
+    pub(super) fn on_disk(
+        &self,
+        registry: &Registry,
+        known: &[(String, Position)],
+    ) -> anyhow::Result<u64> {
+        let keys = AuditKeys::of_registry(registry);
+        let position = self.known(known).unwrap_or_else(Position::begin);
+        let mut source = Source::open(self.path, self.owner, keys, Makes::Rows, position)?;
+        let mut size = position.shipped;
+        loop {
+            source.read(ROWS_MAX)?;
+            let mut is_end = true;
+            while let Some(write) = source.take_write() {
+                (is_end, size) = (false, write.checkpoint.checkpoint().size);
+            }
+            if is_end {
+                return Ok(size);
+            }
+        }
+    }
+
+    /// Holds the journal against its rows; its log, the oldest record that is here, and what the policy
+    /// service was to be asked about.
+    pub(super) fn against(
+        &self,
+        registry: &Registry,
+        rows: &mut Rows,
+        positions: &[(String, Position)],
+        target: u64,
+        found: &mut Found,
+    ) -> anyhow::Result<((String, u64), Annotations)> {
+        let keys = AuditKeys::of_registry(registry);
+        let begin =
+            |position| Source::open(self.path, self.owner, keys.clone(), Makes::Rows, position);
+        let (log, oldest) = look(self.path).context(self.owner.word())?;
+        let origin = log.origin();
+        let mut position = Position::begin();
+        if oldest > 1 {
+            // What was moved away is not here to be held against anything.
+            position.shipped = oldest - 1;
+            position.root = begin(position)?.root_before()?;
+        }
+        let known = self.known(positions).unwrap_or_else(Position::begin);
+        let mut source = begin(position)?;
+        let mut first = position.shipped + 1;
+        let mut annotations = Annotations::of(&origin, oldest == 1, known.shipped);
+        loop {
+            source.read(ROWS_MAX)?;
+            let mut is_end = true;
+            while let Some(write) = source.take_write() {
+                is_end = false;
+                let size = write.checkpoint.checkpoint().size;
+                let seq = |event: &Event| event.payload.get("seq").and_then(Value::as_u64);
+                for event in write.events {
+                    if seq(&event).is_some_and(|seq| seq <= known.shipped) {
+                        rows.record(&event, found);
+                        annotations.expect(self.owner, &event);
+                    }
+                }
+                let begins = oldest > 1 && first == oldest;
+                let note = write.checkpoint.note();
+                if rows.checkpoint(&origin, size, note, (first, begins), found) {
+                    first = size + 1;
+                }
+            }
+            if is_end {
+                break;
+            }
+        }
+        if known.covered < target {
+            let (from, word) = (known.covered + 1, self.owner.word());
+            found.gap(format!("records {from} to {target} of {word} are not covered by a row"));
+        }
+        Ok(((origin, oldest), annotations))
+    }
+}
