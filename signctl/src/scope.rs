@@ -65,20 +65,18 @@ impl Window {
     }
 }
 
-/// Finds the window, from every record of both journals.
+/// Finds the window, from every record of all journals.
 #[derive(Debug)]
 pub(crate) struct Finder {
     wanted: Wanted,
-    /// Gates that are not open, with the moment since when.
-    not_open: BTreeMap<String, OffsetDateTime>,
-    begun: Option<OffsetDateTime>,
-    ended: Option<OffsetDateTime>,
-    /// The session's names that belong to it.
-    sessions: BTreeSet<String>,
-    /// The beginnings and ends of these.
+    /// Gates that are not open, of each journal, with the moment since when.
+    not_open: BTreeMap<(usize, String), OffsetDateTime>,
+    /// Of each journal that has it: when the incident began, with its outage, and when it ended.
+    incidents: BTreeMap<usize, (OffsetDateTime, Option<OffsetDateTime>)>,
+    /// The beginnings and ends of the sessions that belong to it.
     session_from: Option<OffsetDateTime>,
     session_to: Option<OffsetDateTime>,
-    in_force: BTreeSet<String>,
+    in_force: BTreeSet<(usize, String)>,
     first: Option<OffsetDateTime>,
     last: Option<OffsetDateTime>,
 }
@@ -88,9 +86,7 @@ impl Finder {
         Self {
             wanted,
             not_open: BTreeMap::new(),
-            begun: None,
-            ended: None,
-            sessions: BTreeSet::new(),
+            incidents: BTreeMap::new(),
             session_from: None,
             session_to: None,
             in_force: BTreeSet::new(),
@@ -99,8 +95,8 @@ impl Finder {
         }
     }
 
-    /// Takes what a record says.
-    pub(crate) fn note(&mut self, kind: Kind, outline: &Outline) {
+    /// Takes what a record of that journal says. Each journal is read from its beginning on, one after the other.
+    pub(crate) fn note(&mut self, journal: usize, kind: Kind, outline: &Outline) {
         let Some(at) = moment(&outline.at) else { return };
         self.first = Some(self.first.map_or(at, |first| first.min(at)));
         self.last = Some(self.last.map_or(at, |last| last.max(at)));
@@ -111,35 +107,38 @@ impl Finder {
             Wanted::Since(_) => false,
         };
         match kind {
-            Kind::Gate if text("upstream").is_none() => self.gate(at, outline),
+            Kind::Gate if text("upstream").is_none() => self.gate(journal, at, outline),
             Kind::IncidentBegun if is_ours => {
-                // Of several of that name, the newest.
-                let out = self.not_open.values().min().copied();
-                self.begun = Some(out.map_or(at, |out| out.min(at)));
-                self.ended = None;
+                // Of several of that name in one journal, the newest. An outage counts where somebody saw it.
+                let mine = self.not_open.iter().filter(|((of, _), _)| *of == journal);
+                let out = mine.map(|(_, since)| *since).min();
+                self.incidents.insert(journal, (out.map_or(at, |out| out.min(at)), None));
             }
-            Kind::IncidentEnded if is_ours => self.ended = Some(at),
+            Kind::IncidentEnded if is_ours => {
+                if let Some((_, ended)) = self.incidents.get_mut(&journal) {
+                    *ended = Some(at);
+                }
+            }
             Kind::SessionActivated if is_ours => {
                 let since = text("outage_since").and_then(moment).map_or(at, |since| since.min(at));
                 self.session_from = Some(self.session_from.map_or(since, |from| from.min(since)));
                 let session = text("session").unwrap_or_default();
-                self.sessions.insert(session.to_owned());
-                self.in_force.insert(session.to_owned());
+                self.in_force.insert((journal, session.to_owned()));
             }
             Kind::SessionEnded if is_ours => {
                 self.session_to = Some(self.session_to.map_or(at, |to| to.max(at)));
-                self.in_force.remove(text("session").unwrap_or_default());
+                self.in_force.remove(&(journal, text("session").unwrap_or_default().to_owned()));
             }
             _ => {}
         }
     }
 
-    fn gate(&mut self, at: OffsetDateTime, outline: &Outline) {
-        let kid = outline.text("signer_kid").unwrap_or_default();
+    fn gate(&mut self, journal: usize, at: OffsetDateTime, outline: &Outline) {
+        let gate = (journal, outline.text("signer_kid").unwrap_or_default().to_owned());
         if outline.text("to") == Some("open") {
-            self.not_open.remove(kid);
+            self.not_open.remove(&gate);
         } else {
-            self.not_open.entry(kid.to_owned()).or_insert(at);
+            self.not_open.entry(gate).or_insert(at);
         }
     }
 
@@ -151,13 +150,13 @@ impl Finder {
         let (from, to) = match &self.wanted {
             Wanted::Since(at) => (moment(at), None),
             Wanted::Session(_) => (self.session_from, self.over()),
-            Wanted::Incident(_) => match self.begun {
+            Wanted::Incident(_) => match self.incident() {
                 // A session of an incident that nobody began with a command.
                 None => (self.session_from, self.over()),
-                Some(begun) => {
+                Some((begun, ended)) => {
                     let from = self.session_from.map_or(begun, |from| from.min(begun));
                     let session = self.session_to;
-                    let to = self.ended.map(|ended| session.map_or(ended, |to| to.max(ended)));
+                    let to = ended.map(|ended| session.map_or(ended, |to| to.max(ended)));
                     (Some(from), to)
                 }
             },
@@ -173,6 +172,13 @@ impl Finder {
             to: to.map_or(last, |to| edge(to, MARGIN).min(last)).max(from),
             is_over: to.is_some() || matches!(self.wanted, Wanted::Since(_)),
         })
+    }
+
+    /// When the incident first began anywhere, and when it had ended everywhere.
+    fn incident(&self) -> Option<(OffsetDateTime, Option<OffsetDateTime>)> {
+        let begun = self.incidents.values().map(|(begun, _)| *begun).min()?;
+        let ended: Option<Vec<_>> = self.incidents.values().map(|(_, ended)| *ended).collect();
+        Some((begun, ended.and_then(|ended| ended.into_iter().max())))
     }
 
     /// When its last session ended, if none is in force.
@@ -221,7 +227,7 @@ mod tests {
         let mut finder = Finder::new(wanted);
         for (minute, kind, data) in records {
             let (data, r#type) = (data.clone(), kind.word().to_owned());
-            finder.note(*kind, &Outline { at: at(*minute), data, r#type });
+            finder.note(0, *kind, &Outline { at: at(*minute), data, r#type });
         }
         let window = finder.found()?;
         Ok((instant(window.from), instant(window.to), window.is_over))
@@ -257,6 +263,30 @@ mod tests {
     }
 
     #[test]
+    fn an_incident_of_several_members_lasts_until_it_has_ended_at_each_and_gates_are_of_one_member()
+    {
+        let begun = json!({"incident": "INC-1"});
+        let shut = json!({"signer_kid": "k", "from": "open", "to": "shut"});
+        let mut finder = Finder::new(Wanted::Incident("INC-1".to_owned()));
+        for (journal, minute, kind, data) in [
+            // The gate of another member is out for long, and nobody began an incident there.
+            (0, 1, Kind::Gate, shut.clone()),
+            (1, 10, Kind::Gate, shut),
+            (1, 12, Kind::IncidentBegun, begun.clone()),
+            (1, 20, Kind::IncidentEnded, begun.clone()),
+            (2, 13, Kind::IncidentBegun, begun.clone()),
+            (2, 30, Kind::IncidentEnded, begun.clone()),
+            (3, 59, Kind::Stop, json!({})),
+        ] {
+            let (data, r#type) = (data, kind.word().to_owned());
+            finder.note(journal, kind, &Outline { at: at(minute), data, r#type });
+        }
+        let window = finder.found().unwrap();
+        assert_eq!((instant(window.from), instant(window.to)), (at(8), at(32)));
+        assert!(window.is_over);
+    }
+
+    #[test]
     fn a_session_reaches_from_its_outage_to_its_end() {
         let session = |id: &str| Wanted::Session(id.to_owned());
         assert_eq!(found(session("INC-1-00"), &story()), Ok((at(7), at(37), true)));
@@ -271,7 +301,7 @@ mod tests {
         let mut finder = Finder::new(Wanted::Incident("INC-1".to_owned()));
         for (minute, kind, data) in &story()[..5] {
             let (data, r#type) = (data.clone(), kind.word().to_owned());
-            finder.note(*kind, &Outline { at: at(*minute), data, r#type });
+            finder.note(0, *kind, &Outline { at: at(*minute), data, r#type });
         }
         let window = finder.found().unwrap();
         assert_eq!((instant(window.from), instant(window.since)), (at(8), at(10)));

@@ -136,8 +136,9 @@ fn read(flags: &Flags, wanted: &Wanted) -> anyhow::Result<(Window, Facts, Verifi
     let found = found.map(|found| format!("{found}, under {keys}"));
     let mut finder = Finder::new(wanted.clone());
     let mut unread = None;
-    for (_, directory) in &journals {
-        let read = audit::each(directory, |kind, record| finder.note(kind, &record.outline));
+    for (number, (_, directory)) in journals.iter().enumerate() {
+        let read =
+            audit::each(directory, |kind, record| finder.note(number, kind, &record.outline));
         unread = unread.or(said(directory, read));
     }
     let window = finder.found().map_err(|why| match &unread {

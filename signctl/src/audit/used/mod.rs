@@ -113,8 +113,8 @@ fn began(journal: &Path, signer: Option<&Path>, id: Option<&str>) -> anyhow::Res
         bail!("the journal holds no beginning of an incident; name --since");
     };
     let mut finder = Finder::new(Wanted::Incident(newest));
-    for journal in std::iter::once(journal).chain(signer) {
-        each(journal, |kind, record| finder.note(kind, &record.outline))?;
+    for (number, journal) in std::iter::once(journal).chain(signer).enumerate() {
+        each(journal, |kind, record| finder.note(number, kind, &record.outline))?;
     }
     let window = finder.found().map_err(|why| anyhow!(why))?;
     Ok((instant(window.since), begun))
