@@ -181,7 +181,8 @@ enum Verb {
     /// file that needs nothing else, and the same in Markdown. Exit 0 only if the journals verify.
     #[command(
         after_help = "Example: signctl report --incident INC-42 --signers signers.json --with /var/lib/breakglass-signer/journal\n         \
-                      signctl report --since 2026-11-26T05:15:00Z --journal copy/journal --out report"
+                      signctl report --since 2026-11-26T05:15:00Z --journal copy/journal --out report\n         \
+                      signctl report --incident INC-42 --signers signers.json --members copies"
     )]
     Report(report::Flags),
     /// The registry: list, add, revoke.

@@ -1,40 +1,28 @@
-//! All that a report needs of the records of both journals, in one pass. Pure but for the reading, which is the
+//! All that a report needs of the records of all journals, in one pass. Pure but for the reading, which is the
 //! caller's.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use signing_core::journal::{Kind, Outline};
 
-use super::ceremony::Ceremony;
-use super::health::Health;
+use super::ceremony::{Emergency, Key, Session};
+use super::health::Outage;
 use super::load::Load;
+use super::member::{Journal, Member};
 use crate::audit::{Uses, words};
 use crate::scope::{Wanted, Window, moment};
 
 /// The section of the runbook under which a recovery records it.
 const RECONCILED: &str = "5.3";
-/// So many lines the timeline has at most. What is more is counted.
+/// So many lines the timeline has at most, and so many are kept of each journal. What is more is counted.
 const LINES_MAX: usize = 5000;
-
-/// Whose journal a record is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Journal {
-    Proxy,
-    Signer,
-}
-
-impl Journal {
-    /// Its name in a table.
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::Proxy => "proxy",
-            Self::Signer => "emergency signer",
-        }
-    }
-}
 
 /// A line of the timeline.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) at: String,
+    /// The number of its member.
+    pub(super) member: usize,
     pub(super) journal: Journal,
     pub(super) seq: u64,
     pub(super) kind: &'static str,
@@ -45,13 +33,15 @@ pub(super) struct Line {
 /// All of it.
 #[derive(Default)]
 pub(super) struct Facts {
-    pub(super) deployment: String,
+    /// The members, in the order of their names.
+    pub(super) members: Vec<Member>,
     pub(super) timeline: Vec<Line>,
+    /// How many lines are from each journal: none takes the place of those of another.
+    kept: BTreeMap<(usize, Journal), usize>,
     /// Lines that are not in the timeline, since it is full.
     pub(super) left_out: u64,
-    pub(super) health: Health,
+    /// What callers asked for and got, of all members together.
     pub(super) load: Load,
-    pub(super) ceremony: Ceremony,
     pub(super) uses: Uses,
     /// The bundles that were captured, by the SHA-256 of their list.
     pub(super) bundles: Vec<String>,
@@ -59,11 +49,24 @@ pub(super) struct Facts {
     pub(super) reconciled: Vec<String>,
 }
 
+/// Whose record it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Of {
+    /// The number of the member.
+    pub(super) member: usize,
+    pub(super) journal: Journal,
+}
+
 impl Facts {
+    /// Of these members nothing is known yet.
+    pub(super) fn of(members: Vec<Member>) -> Self {
+        Self { members, ..Self::default() }
+    }
+
     /// Takes a record. `row`: the name of its row in a database of the trail.
     pub(super) fn note(
         &mut self,
-        journal: Journal,
+        Of { member: number, journal }: Of,
         seq: u64,
         kind: Kind,
         outline: &Outline,
@@ -72,25 +75,27 @@ impl Facts {
     ) {
         let (wanted, window) = about;
         let Some(at) = moment(&outline.at) else { return };
+        let Some(member) = self.members.get_mut(number) else { return };
         let is_within = window.holds(at);
         if let (Kind::Start | Kind::Init, Some(deployment)) = (kind, outline.text("deployment")) {
-            deployment.clone_into(&mut self.deployment);
+            deployment.clone_into(&mut member.deployment);
         }
         match journal {
             // What was so before follows, and nothing after counts.
-            Journal::Proxy if at <= window.to => self.health.note(at, kind, outline),
+            Journal::Proxy if at <= window.to => member.health.note(at, kind, outline),
             Journal::Proxy => {}
             Journal::Signer => {
                 let is_ours = match wanted {
                     Wanted::Session(name) => outline.text("session") == Some(name),
                     Wanted::Incident(_) | Wanted::Since(_) => is_within,
                 };
-                self.ceremony.note(seq, kind, outline, row, is_ours);
+                member.ceremony.note(seq, kind, outline, row, is_ours);
             }
         }
         if !is_within {
             return;
         }
+        member.load.note(at, kind, outline, window);
         self.load.note(at, kind, outline, window);
         // As a recovery asks for them: what was used before is not this incident's.
         if at >= window.since {
@@ -99,33 +104,82 @@ impl Facts {
         if kind == Kind::IncidentItem && outline.text("section") == Some(RECONCILED) {
             let (by, detail) = (outline.text("by"), outline.text("detail"));
             let [by, detail] = [by, detail].map(Option::unwrap_or_default);
-            self.reconciled.push(format!("{} by {by}: {detail}", outline.at));
+            let said = format!("{} by {by}: {detail}", outline.at);
+            self.reconciled.extend(self.members.get(number).map(|member| member.of(&said)));
         }
         if kind == Kind::IncidentCaptured {
             self.bundles.extend(outline.text("sha256").map(str::to_owned));
         }
         if is_event(kind) {
-            self.line(journal, seq, kind, outline);
+            self.line(Of { member: number, journal }, seq, kind, outline);
         }
     }
 
-    fn line(&mut self, journal: Journal, seq: u64, kind: Kind, outline: &Outline) {
-        if self.timeline.len() >= LINES_MAX {
+    fn line(&mut self, Of { member, journal }: Of, seq: u64, kind: Kind, outline: &Outline) {
+        let kept = self.kept.entry((member, journal)).or_default();
+        if *kept >= LINES_MAX {
             self.left_out += 1;
             return;
         }
+        *kept += 1;
         let whose = [outline.text("signer_kid"), outline.text("upstream")];
         let whose: Vec<_> = whose.into_iter().flatten().collect();
         let what = format!("{} {}", whose.join(" "), words(outline));
-        let what = what.trim().to_owned();
-        self.timeline.push(Line { at: outline.at.clone(), journal, seq, kind: kind.word(), what });
+        let (at, kind, what) = (outline.at.clone(), kind.word(), what.trim().to_owned());
+        self.timeline.push(Line { at, member, journal, seq, kind, what });
     }
 
-    /// Puts the lines of both journals in the order of their times, and of one journal in that of its numbers.
+    /// Whether it is about members that have names.
+    pub(super) fn is_fleet(&self) -> bool {
+        self.members.iter().any(|member| member.name.is_some())
+    }
+
+    /// The deployments of all members, each once.
+    pub(super) fn deployment(&self) -> String {
+        let names: BTreeSet<_> = self.members.iter().map(|it| it.deployment.as_str()).collect();
+        let names = names.into_iter().filter(|name| !name.is_empty());
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The outages within the time, by member.
+    pub(super) fn outages<'f>(
+        &'f self,
+        window: &'f Window,
+    ) -> impl Iterator<Item = (&'f Member, &'f Outage)> {
+        let of = |member: &'f Member| member.health.outages.iter().map(move |one| (member, one));
+        self.members.iter().flat_map(of).filter(|(_, outage)| window.holds(outage.shut))
+    }
+
+    /// The sessions, by member.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = (&Member, &Session)> {
+        self.members.iter().flat_map(|member| {
+            member.ceremony.sessions.iter().map(move |session| (member, session))
+        })
+    }
+
+    /// The signatures by emergency keys, by member.
+    pub(super) fn signatures(&self) -> impl Iterator<Item = (&Member, &Emergency)> {
+        self.members
+            .iter()
+            .flat_map(|member| member.ceremony.signatures.iter().map(move |one| (member, one)))
+    }
+
+    /// The emergency keys that sessions used, by member.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&Member, &String, &Key)> {
+        self.members.iter().flat_map(|member| {
+            member.ceremony.keys.iter().map(move |(kid, key)| (member, kid, key))
+        })
+    }
+
+    /// Puts the lines of all journals in the order of their times, and of one journal in that of its numbers.
     pub(super) fn sort(&mut self) {
         self.timeline.sort_by(|one, other| {
-            (&one.at, one.journal, one.seq).cmp(&(&other.at, other.journal, other.seq))
+            let other = (&other.at, other.member, other.journal, other.seq);
+            (&one.at, one.member, one.journal, one.seq).cmp(&other)
         });
+        let more = self.timeline.len().saturating_sub(LINES_MAX);
+        self.left_out = self.left_out.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+        self.timeline.truncate(LINES_MAX);
     }
 }
 
@@ -187,11 +241,12 @@ mod tests {
             is_over: true,
         };
         let wanted = Wanted::Incident("I".to_owned());
-        let mut facts = Facts::default();
+        let mut facts = Facts::of(vec![Member::default()]);
         let mut note = |journal, minute: u8, kind: Kind, data| {
             let at = format!("2026-11-26T05:{minute:02}:00.000000Z");
             let outline = Outline { at, data, r#type: kind.word().to_owned() };
-            facts.note(journal, 1, kind, &outline, "row", (&wanted, &window));
+            let of = Of { member: 0, journal };
+            facts.note(of, 1, kind, &outline, "row", (&wanted, &window));
         };
         let gate = |to: &str| json!({"signer_kid": "k", "from": "shut", "to": to, "detail": "d"});
         note(Journal::Proxy, 1, Kind::Gate, gate("open"));
@@ -211,8 +266,8 @@ mod tests {
             lines[1..],
             [("unlock", "brought by uid 1"), ("freeze", "by uid 0 (root): why")]
         );
-        assert_eq!(facts.health.states.values().next().unwrap().len(), 1);
-        assert_eq!(facts.ceremony.signatures.len(), 1);
+        assert_eq!(facts.members[0].health.states.values().next().unwrap().len(), 1);
+        assert_eq!(facts.signatures().count(), 1);
         assert!(!facts.uses.is_answered("uid 1"));
         let names: Vec<_> = facts.uses.iter().map(|(one, _)| one.name.clone()).collect();
         assert!(names.contains(&"uid 0 (root)".to_owned()), "{names:?}");

@@ -3,15 +3,18 @@
 
 mod ceremony;
 mod facts;
+mod fleet;
 mod forms;
 mod health;
 mod html;
 mod load;
 mod markdown;
+mod member;
 mod page;
 mod picture;
 mod sections;
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -29,9 +32,11 @@ use signing_core::tree::LogId;
 use trail::uuid;
 
 use crate::audit::{self, KmsLog, Record};
+use crate::copies;
 use crate::scope::{Finder, Wanted, Window};
 
-use facts::{Facts, Journal};
+use facts::{Facts, Of};
+use member::{Journal, Member};
 use sections::{Verified, page};
 
 /// What to report, from which journals.
@@ -51,6 +56,10 @@ pub(crate) struct Flags {
     /// signatures.
     #[arg(long, value_name = "DIR")]
     with: Option<PathBuf>,
+    /// Journals of all members of a fleet, in place of --journal and --with: a directory that holds a directory
+    /// for each member, with copies of its journals. The report names the member of each line.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["with", "also"])]
+    members: Option<PathBuf>,
     /// The registry that holds the audit keys; else the keys that the journals name, which proves less.
     #[arg(long, value_name = "FILE")]
     signers: Option<PathBuf>,
@@ -87,12 +96,16 @@ impl About {
 
 pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     let wanted = flags.about.wanted().context("--incident, --session or --since")?;
-    let (window, facts, mut verified) = read(flags, &wanted)?;
+    let sources = flags.sources()?;
+    let (window, facts, mut verified) = read(&sources, flags.signers.as_deref(), &wanted)?;
     if flags.kms_log.is_given() {
-        let signers: Vec<_> = flags.with.as_deref().into_iter().collect();
+        let of = |owner| {
+            let of = sources.iter().filter(move |source| source.journal == owner);
+            of.map(|source| source.path.as_path()).collect::<Vec<_>>()
+        };
+        let (proxies, signers) = (of(Journal::Proxy), of(Journal::Signer));
         let wanted = (Some(window.since.unix_timestamp()), None);
-        let journals = (&[flags.journal.as_path()][..], &signers[..]);
-        verified.kms = Some(flags.kms_log.compare(journals, None, wanted)?);
+        verified.kms = Some(flags.kms_log.compare((&proxies, &signers), None, wanted)?);
     }
     let page = page(&wanted, &window, &facts, &verified)?;
     let at = rfc3339_seconds(wall_now()).replace(':', "");
@@ -107,55 +120,125 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
         out::report_json(&json!({
             "html": html, "markdown": markdown, "verified": wrong.is_none(), "defect": wrong,
             "over": window.is_over, "kms": verified.kms.as_ref().map(Report::to_json),
+            "members": facts.is_fleet().then(|| fleet::to_json(&window, &facts)),
         }))?;
     } else {
         let wrong = wrong.map(|wrong| format!("\nNOT PROVEN: {wrong}")).unwrap_or_default();
         let kms = verified.kms.as_ref().map(|kms| format!("\nKMS's log: {}", kms.verdict()));
         let kms = kms.unwrap_or_default();
-        out::report(&format!("{html}\n{markdown}{wrong}{kms}"))?;
+        let members = facts.is_fleet().then(|| fleet::in_words(&window, &facts));
+        let members = members.map(|members| format!("\n{members}")).unwrap_or_default();
+        out::report(&format!("{html}\n{markdown}{members}{wrong}{kms}"))?;
     }
     Ok(if verified.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads both journals twice: from when to when it is about, then what was so.
-fn read(flags: &Flags, wanted: &Wanted) -> anyhow::Result<(Window, Facts, Verified)> {
-    let journals: Vec<_> =
-        [(Journal::Proxy, Some(flags.journal.as_path())), (Journal::Signer, flags.with.as_deref())]
-            .into_iter()
-            .filter_map(|(journal, directory)| Some((journal, directory?)))
-            .collect();
-    // A defect is in the report, and does not keep it from being written.
-    let found =
-        audit::verified_whole(&flags.journal, flags.signers.as_deref(), flags.with.as_deref());
-    let found = found.map_err(|error| format!("{error:#}")).and_then(|found| found);
-    let keys = if flags.signers.is_some() {
-        "the registry's keys"
-    } else {
-        "the keys that they name themselves, which proves less"
-    };
-    let found = found.map(|found| format!("{found}, under {keys}"));
+/// A journal to read.
+struct Source {
+    /// The number of its member, and the member's name if there are several.
+    member: usize,
+    name: Option<String>,
+    journal: Journal,
+    path: PathBuf,
+}
+
+impl Flags {
+    /// The journals, those of one member side by side, its proxy's first.
+    fn sources(&self) -> anyhow::Result<Vec<Source>> {
+        let Some(directory) = &self.members else {
+            let both =
+                [(Journal::Proxy, Some(&self.journal)), (Journal::Signer, self.with.as_ref())];
+            let given = both.into_iter().filter_map(|(journal, path)| Some((journal, path?)));
+            let source = |(journal, path): (_, &PathBuf)| Source {
+                member: 0,
+                name: None,
+                journal,
+                path: path.clone(),
+            };
+            return Ok(given.map(source).collect());
+        };
+        let members = copies::members(directory)?.into_iter().enumerate();
+        let sources = members.flat_map(|(member, copies::Member { name, proxy, signer })| {
+            let both = [(Journal::Proxy, proxy), (Journal::Signer, signer)];
+            let given = both.into_iter().filter_map(|(journal, copied)| Some((journal, copied?)));
+            given.map(move |(journal, copied)| Source {
+                member,
+                name: Some(name.clone()),
+                journal,
+                path: copied.path,
+            })
+        });
+        Ok(sources.collect())
+    }
+}
+
+/// Reads all journals twice: from when to when it is about, then what was so.
+fn read(
+    sources: &[Source],
+    signers: Option<&Path>,
+    wanted: &Wanted,
+) -> anyhow::Result<(Window, Facts, Verified)> {
+    let found = verified(sources, signers);
     let mut finder = Finder::new(wanted.clone());
     let mut unread = None;
-    for (number, (_, directory)) in journals.iter().enumerate() {
-        let read =
-            audit::each(directory, |kind, record| finder.note(number, kind, &record.outline));
-        unread = unread.or(said(directory, read));
+    for (number, Source { path, .. }) in sources.iter().enumerate() {
+        let read = audit::each(path, |kind, record| finder.note(number, kind, &record.outline));
+        unread = unread.or(said(path, read));
     }
     let window = finder.found().map_err(|why| match &unread {
         Some(unread) => anyhow!("{why}; and {unread}"),
         None => anyhow!("{why}"),
     })?;
-    let mut facts = Facts::default();
-    for (journal, directory) in &journals {
-        let read = audit::each(directory, |kind, record| {
+    let names: BTreeMap<_, _> = sources.iter().map(|it| (it.member, it.name.clone())).collect();
+    let mut facts = Facts::of(names.into_values().map(Member::named).collect());
+    for Source { member, journal, path, .. } in sources {
+        let mut log = None;
+        let read = audit::each(path, |kind, record| {
             let row = row(kind, record);
             let (seq, about) = (record.place.leaf.seq, (wanted, &window));
-            facts.note(*journal, seq, kind, &record.outline, &row, about);
+            let of = Of { member: *member, journal: *journal };
+            facts.note(of, seq, kind, &record.outline, &row, about);
+            log.get_or_insert_with(|| record.log.clone());
         });
-        unread = unread.or(said(directory, read));
+        if let (Some(of), Some(log)) = (facts.members.get_mut(*member), log) {
+            of.logs.push((*journal, log));
+        }
+        unread = unread.or(said(path, read));
     }
     facts.sort();
     Ok((window, facts, Verified { found, unread, kms: None }))
+}
+
+/// What verifying the journals found: how much was verified, under which keys; or the first defect, of each
+/// member that has one. A defect is in the report, and does not keep it from being written.
+fn verified(sources: &[Source], signers: Option<&Path>) -> Result<String, String> {
+    let keys = match signers {
+        Some(_) => "the registry's keys",
+        None => "the keys that they name themselves, which proves less",
+    };
+    let (mut found, mut defects, mut members) = (Vec::new(), Vec::new(), 0_usize);
+    let mut rest = sources.iter().peekable();
+    while let Some(one) = rest.next() {
+        let with = rest.next_if(|next| next.member == one.member);
+        let with = with.map(|source| source.path.as_path());
+        let verified = audit::verified_whole(&one.path, signers, with);
+        members += 1;
+        match verified.map_err(|error| format!("{error:#}")).and_then(|found| found) {
+            Ok(verified) => found.push(verified),
+            Err(defect) => {
+                let of = |name: &String| format!("{name}: {defect}");
+                defects.push(one.name.as_ref().map_or_else(|| defect.clone(), of));
+            }
+        }
+    }
+    match (defects.is_empty(), found.as_slice()) {
+        (false, _) => Err(defects.join("; ")),
+        (true, [one]) if members == 1 => Ok(format!("{one}, under {keys}")),
+        (true, _) => {
+            let all = text::counted(members, "member");
+            Ok(format!("those of {all} are verified, under {keys}"))
+        }
+    }
 }
 
 /// Why a journal could not be read whole.

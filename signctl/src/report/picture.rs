@@ -31,7 +31,7 @@ impl Svg {
 }
 
 /// A state's height in its lane, of 1, and its shade.
-fn state(name: &str) -> (f64, RGBColor) {
+pub(super) fn state(name: &str) -> (f64, RGBColor) {
     match name {
         "open" => (0.25, RGBColor(208, 208, 208)),
         "probing" => (0.5, RGBColor(136, 136, 136)),
@@ -47,15 +47,41 @@ pub(super) fn lanes<'h>(
     lanes: impl Iterator<Item = (&'h Lane, &'h Vec<(OffsetDateTime, String)>)>,
 ) -> anyhow::Result<Svg> {
     let lanes: Vec<_> = lanes.take(LANES_MAX).collect();
-    let count = u32::try_from(lanes.len()).unwrap_or(1).max(1);
-    let rows = f64::from(count);
+    let names = lanes.iter().map(|(lane, _)| lane.name()).collect::<Vec<_>>();
+    rows(window, &names, |row| {
+        let states = lanes.get(row).map_or(&[][..], |(_, states)| states.as_slice());
+        let bars = stretches(window, states).map(|(from, to, name)| {
+            let (height, shade) = state(name);
+            Bar { from, to, low: 0.0, high: height, shade }
+        });
+        bars.collect()
+    })
+}
+
+/// A piece of a row: from when to when, in seconds, and at which height, of 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Bar {
+    pub(super) from: f64,
+    pub(super) to: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
+    pub(super) shade: RGBColor,
+}
+
+/// Rows over time, each with its name and its bars.
+pub(super) fn rows(
+    window: &Window,
+    names: &[String],
+    bars: impl Fn(usize) -> Vec<Bar>,
+) -> anyhow::Result<Svg> {
+    let count = u32::try_from(names.len()).unwrap_or(1).max(1);
     draw(LANE_HEIGHT * count + 60, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .margin_right(30)
             .x_label_area_size(30)
             .y_label_area_size(230)
-            .build_cartesian_2d(0.0..length(window), 0.0..rows)
+            .build_cartesian_2d(0.0..length(window), 0.0..f64::from(count))
             .map_err(failed)?;
         chart
             .configure_mesh()
@@ -66,15 +92,14 @@ pub(super) fn lanes<'h>(
             .label_style(FONT)
             .draw()
             .map_err(failed)?;
-        for (row, (lane, states)) in lanes.iter().enumerate() {
+        for (row, name) in names.iter().enumerate() {
             let base = f64::from(u32::try_from(row).unwrap_or(u32::MAX)) + 0.1;
-            let bars = stretches(window, states).map(|(from, to, name)| {
-                let (height, shade) = state(name);
-                Rectangle::new([(from, base), (to, base + height)], shade.filled())
+            let bars = bars(row).into_iter().map(|Bar { from, to, low, high, shade }| {
+                Rectangle::new([(from, base + low), (to, base + high)], shade.filled())
             });
             chart.draw_series(bars).map_err(failed)?;
             let (_, y) = chart.backend_coord(&(0.0, base + 0.6));
-            let name = Text::new(label(&lane.name()), (8, y), FONT.into_font());
+            let name = Text::new(label(name), (8, y), FONT.into_font());
             area.draw(&name).map_err(failed)?;
         }
         Ok(())
@@ -82,7 +107,7 @@ pub(super) fn lanes<'h>(
 }
 
 /// The stretches of a lane within the window: from, to, and the state.
-fn stretches<'s>(
+pub(super) fn stretches<'s>(
     window: &'s Window,
     states: &'s [(OffsetDateTime, String)],
 ) -> impl Iterator<Item = (f64, f64, &'s str)> {
@@ -201,7 +226,8 @@ fn clock(window: &Window, x: f64) -> String {
     shown(at).get(11..19).unwrap_or_default().to_owned()
 }
 
-fn length(window: &Window) -> f64 {
+/// How long it is, in seconds.
+pub(super) fn length(window: &Window) -> f64 {
     seconds(window.to - window.from).max(1.0)
 }
 
@@ -213,7 +239,7 @@ fn seconds(duration: Duration) -> f64 {
     clippy::cast_precision_loss,
     reason = "a length of a picture is shown, not each unit of it"
 )]
-fn number(count: u64) -> f64 {
+pub(super) fn number(count: u64) -> f64 {
     count as f64
 }
 

@@ -3,11 +3,16 @@
 use signctl::cloudtrail::report::Report;
 
 use super::facts::{Facts, Line};
+use super::fleet;
 use super::forms::{release_checklist, root_cause, sign_off, summary};
 use super::health::Outage;
+use super::member::Member;
 use super::page::{Block, Checked, Page, Section};
 use super::picture::{self, LANES_MAX};
 use crate::scope::{Wanted, Window, lasted, shown};
+
+/// The part about each member; a report about one proxy has no such part.
+const MEMBERS: &str = "Members";
 
 /// What verifying the journals found.
 #[derive(Debug)]
@@ -44,8 +49,9 @@ pub(super) fn page(
         journals: verified.is_verified(),
         kms: verified.kms.as_ref().is_some_and(Report::is_good),
     };
-    let sections = vec![
+    let mut sections = vec![
         Section { title: "Summary", blocks: overview(window, facts, verified) },
+        Section { title: MEMBERS, blocks: fleet::members(window, facts)? },
         Section { title: "Outages", blocks: outages(window, facts)? },
         Section { title: "Approvals", blocks: approvals(facts) },
         Section { title: "Emergency signatures", blocks: emergency(window, facts)? },
@@ -64,7 +70,10 @@ pub(super) fn page(
             blocks: vec![Block::Lines(root_cause(wanted, window, facts, verified.kms.as_ref()))],
         },
     ];
-    Ok(Page { title: format!("{}: {}", wanted.title(), facts.deployment), sections })
+    if !facts.is_fleet() {
+        sections.retain(|section| section.title != MEMBERS);
+    }
+    Ok(Page { title: format!("{}: {}", wanted.title(), facts.deployment()), sections })
 }
 
 fn overview(window: &Window, facts: &Facts, verified: &Verified) -> Vec<Block> {
@@ -72,7 +81,8 @@ fn overview(window: &Window, facts: &Facts, verified: &Verified) -> Vec<Block> {
     let is_over = if window.is_over { "" } else { " It is NOT over yet." };
     let mut blocks = vec![
         Block::Text(format!(
-            "From {from} to {to}, in UTC by the clocks of both processes.{is_over}"
+            "From {from} to {to}, in UTC by the clocks of {}.{is_over}",
+            if facts.is_fleet() { "all members" } else { "both processes" }
         )),
         Block::Text(format!("Outages: {}.", summary(window, facts))),
     ];
@@ -87,21 +97,21 @@ fn overview(window: &Window, facts: &Facts, verified: &Verified) -> Vec<Block> {
             "A part of the journals could NOT be read and is missing here: {unread}"
         )));
     }
-    for (kid, key) in &facts.ceremony.keys {
+    for (member, kid, key) in facts.keys() {
         if key.destroyed.is_none() {
             let due = key
                 .due
                 .as_deref()
                 .unwrap_or("the end of its session and the time that is configured");
-            blocks.push(Block::Alarm(format!(
-                "The emergency key {kid} is NOT destroyed. It is due: {due}"
-            )));
+            let said = format!("The emergency key {kid} is NOT destroyed. It is due: {due}");
+            blocks.push(Block::Alarm(member.of(&said)));
         }
         if !key.copies_left().is_empty() {
-            blocks.push(Block::Alarm(format!(
-                "Nobody attests that these copies of the emergency key {kid} are destroyed: {}",
-                key.copies_left().join(", ")
-            )));
+            let copies = key.copies_left().join(", ");
+            let said = format!(
+                "Nobody attests that these copies of the emergency key {kid} are destroyed: {copies}"
+            );
+            blocks.push(Block::Alarm(member.of(&said)));
         }
     }
     blocks.extend(facts.bundles.iter().map(|sha256| {
@@ -140,9 +150,10 @@ fn reconciled(facts: &Facts, verified: &Verified) -> Vec<Block> {
 
 fn outages(window: &Window, facts: &Facts) -> anyhow::Result<Vec<Block>> {
     let known = |at: Option<time::OffsetDateTime>| at.map_or_else(|| "unknown".to_owned(), shown);
-    let row = |outage: &Outage| {
+    let row = |(member, outage): (&Member, &Outage)| {
         let drill = if outage.is_drill { " (a drill)" } else { "" };
         vec![
+            member.cell(),
             format!("{}{drill}", outage.signer_kid),
             known(outage.last_good),
             known(outage.first_failed),
@@ -155,10 +166,11 @@ fn outages(window: &Window, facts: &Facts) -> anyhow::Result<Vec<Block>> {
             outage.why.clone(),
         ]
     };
-    let rows: Vec<_> =
-        facts.health.outages.iter().filter(|one| window.holds(one.shut)).map(row).collect();
-    let mut blocks = table(
+    let rows = facts.outages(window).map(row).collect();
+    let mut blocks = by_member(
+        facts,
         &[
+            "member",
             "signer",
             "last good",
             "first failed",
@@ -176,8 +188,8 @@ fn outages(window: &Window, facts: &Facts) -> anyhow::Result<Vec<Block>> {
          beginning of the time that its record covers. So the time to refuse is an upper bound."
             .to_owned(),
     ));
-    let states = &facts.health.states;
-    if !states.is_empty() {
+    let states = facts.members.first().filter(|_| !facts.is_fleet()).map(|it| &it.health.states);
+    if let Some(states) = states.filter(|states| !states.is_empty()) {
         let more = states.len().saturating_sub(LANES_MAX);
         let more = if more == 0 {
             String::new()
@@ -196,10 +208,9 @@ fn outages(window: &Window, facts: &Facts) -> anyhow::Result<Vec<Block>> {
 }
 
 fn approvals(facts: &Facts) -> Vec<Block> {
-    let sessions = &facts.ceremony.sessions;
     let mut blocks = Vec::new();
-    for session in sessions {
-        blocks.push(Block::Text(format!(
+    for (member, session) in facts.sessions() {
+        blocks.push(Block::Text(member.of(&format!(
             "{} was activated at {} by {}: {}. Scope: {}. The approvers attest an outage since {}. The proxy claimed: {}.",
             session.name,
             session.at,
@@ -208,7 +219,7 @@ fn approvals(facts: &Facts) -> Vec<Block> {
             session.scope(),
             session.outage_since,
             if session.claimed.is_empty() { "nothing" } else { &session.claimed },
-        )));
+        ))));
         let rows = session.approvals.iter().map(|approval| {
             vec![
                 approval.principal.clone(),
@@ -234,9 +245,9 @@ fn approvals(facts: &Facts) -> Vec<Block> {
 }
 
 fn emergency(window: &Window, facts: &Facts) -> anyhow::Result<Vec<Block>> {
-    let signatures = &facts.ceremony.signatures;
-    let rows = signatures.iter().map(|one| {
+    let rows = facts.signatures().map(|(member, one)| {
         vec![
+            member.cell(),
             one.seq.to_string(),
             one.at.clone(),
             one.caller.clone(),
@@ -246,15 +257,25 @@ fn emergency(window: &Window, facts: &Facts) -> anyhow::Result<Vec<Block>> {
             one.session.clone(),
         ]
     });
-    let head =
-        &["record", "at", "caller", "what was signed", "key, in place of", "request", "session"];
+    let rows: Vec<_> = rows.collect();
+    let any = !rows.is_empty();
+    let head = &[
+        "member",
+        "record",
+        "at",
+        "caller",
+        "what was signed",
+        "key, in place of",
+        "request",
+        "session",
+    ];
     let mut blocks = vec![Block::Text(format!(
         "{} by the emergency signer's journal, {} by the proxy's.",
-        signatures.len(),
+        rows.len(),
         facts.load.signed_in_session
     ))];
-    blocks.extend(table(head, rows.collect(), "None."));
-    if !signatures.is_empty() {
+    blocks.extend(by_member(facts, head, rows, "None."));
+    if any {
         let caption = "Emergency signatures in each sixtieth of the time.".to_owned();
         blocks.push(Block::Picture(
             caption,
@@ -265,7 +286,7 @@ fn emergency(window: &Window, facts: &Facts) -> anyhow::Result<Vec<Block>> {
 }
 
 fn destruction(facts: &Facts) -> Vec<Block> {
-    let rows = facts.ceremony.keys.iter().map(|(kid, key)| {
+    let rows = facts.keys().map(|(member, kid, key)| {
         let overdue = if key.is_overdue { "yes" } else { "no" };
         let copies = key.copies.iter().map(|(copy, who)| match who {
             Some(who) => format!("{copy}: {who}"),
@@ -274,6 +295,7 @@ fn destruction(facts: &Facts) -> Vec<Block> {
         let copies: Vec<_> = copies.collect();
         let copies = if copies.is_empty() { "-".to_owned() } else { copies.join("; ") };
         vec![
+            member.cell(),
             kid.clone(),
             key.due.clone().unwrap_or_else(|| "not yet".to_owned()),
             overdue.to_owned(),
@@ -281,8 +303,9 @@ fn destruction(facts: &Facts) -> Vec<Block> {
             copies,
         ]
     });
-    table(
-        &["key", "due", "was overdue", "destroyed", "its copies"],
+    by_member(
+        facts,
+        &["member", "key", "due", "was overdue", "destroyed", "its copies"],
         rows.collect(),
         "No session used a key.",
     )
@@ -349,10 +372,12 @@ fn timeline(facts: &Facts) -> Vec<Block> {
     let row = |line: &Line| {
         let (at, journal, kind) =
             (line.at.clone(), line.journal.word().to_owned(), line.kind.to_owned());
-        vec![at, format!("{journal} {}", line.seq), kind, line.what.clone()]
+        let member = facts.members.get(line.member).map(Member::cell).unwrap_or_default();
+        vec![member, at, format!("{journal} {}", line.seq), kind, line.what.clone()]
     };
     let rows = facts.timeline.iter().map(row).collect();
-    let mut blocks = table(&["at", "record", "type", "what"], rows, "Nothing happened.");
+    let head = &["member", "at", "record", "type", "what"];
+    let mut blocks = by_member(facts, head, rows, "Nothing happened.");
     if facts.left_out > 0 {
         blocks.push(Block::Alarm(format!(
             "{} more records are NOT here; signctl audit export has all of them.",
@@ -360,6 +385,22 @@ fn timeline(facts: &Facts) -> Vec<Block> {
         )));
     }
     blocks
+}
+
+/// Rows that begin with their member. Where there is one only, nobody needs its name.
+fn by_member(
+    facts: &Facts,
+    head: &'static [&'static str],
+    mut rows: Vec<Vec<String>>,
+    none: &str,
+) -> Vec<Block> {
+    if facts.is_fleet() {
+        return table(head, rows, none);
+    }
+    for row in &mut rows {
+        row.drain(..1);
+    }
+    table(head.get(1..).unwrap_or_default(), rows, none)
 }
 
 fn table(head: &'static [&'static str], rows: Vec<Vec<String>>, none: &str) -> Vec<Block> {
