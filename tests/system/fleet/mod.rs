@@ -3,6 +3,7 @@
 mod loss;
 mod many;
 mod member;
+mod runbook;
 mod three;
 mod whole;
 
