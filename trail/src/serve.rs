@@ -24,7 +24,7 @@ use crate::archive::events::Events;
 use crate::archive::ship::Archiving;
 use crate::check::Parts;
 use crate::event::Owner;
-use crate::fleet::Agent;
+use crate::fleet::{Agent, Gauges as AgentGauges};
 use crate::metrics::{Metrics, Sink};
 use crate::notify::{Deliveries, Notifying};
 use crate::postgres::DatabaseError;
@@ -88,9 +88,12 @@ pub async fn serve(parts: Parts, while_stdin_open: bool) -> Result<(), ServeErro
     let listens = listener.local_addr()?.to_string();
     log.info("serving", json!({"metrics": listens, "signer_kid": parts.kid}));
     let gauges = Gauges::default();
+    let has_agent = parts.config.fleet.is_some();
+    let agent = if has_agent { AgentGauges::of_agent() } else { AgentGauges::default() };
     let shown = Shown {
         metrics: metrics.clone(),
         gauges: gauges.clone(),
+        agent: agent.clone(),
         deliveries: notifying.deliveries(),
         process: Process::started(),
     };
@@ -102,7 +105,8 @@ pub async fn serve(parts: Parts, while_stdin_open: bool) -> Result<(), ServeErro
         Watch::new(place, name, journals, gauges, log.clone()).run()
     });
     let carrying = config.fleet.clone().map(|fleet| {
-        Agent::new(config.postgres.clone(), fleet, metrics.clone(), log.clone()).run()
+        let gauges = (metrics.clone(), agent);
+        Agent::new(config.postgres.clone(), fleet, gauges, log.clone()).run()
     });
     let archiving = config.archive.clone().map(|settings| {
         Archiving::new(Arc::clone(&parts), settings, metrics.clone(), log.clone()).run()
@@ -167,6 +171,7 @@ async fn if_any<F: Future>(runs: Option<F>) -> F::Output {
 struct Shown {
     metrics: Metrics,
     gauges: Gauges,
+    agent: AgentGauges,
     deliveries: Deliveries,
     process: Process,
 }
@@ -175,6 +180,7 @@ impl Shown {
     fn render(&self) -> String {
         self.metrics.render()
             + &self.gauges.render()
+            + &self.agent.render()
             + &self.deliveries.render()
             + &self.process.metrics()
     }

@@ -5,6 +5,7 @@ mod many;
 mod member;
 mod runbook;
 mod three;
+mod user;
 mod whole;
 
 use std::process::Command;
@@ -92,12 +93,7 @@ impl<'w> Fleet<'w> {
 
     /// `signctl fleet`: its exit status, and what it said.
     fn signctl(&self, words: &[&str]) -> (i32, Value) {
-        let mut command = Command::new(ours("signctl"));
-        command.arg("fleet").args(words).args(["--json", "--database-url", &self.postgres.url()]);
-        let output = command.output().unwrap();
-        let said = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|_| String::from_utf8_lossy(&output.stderr).into_owned().into());
-        (output.status.code().unwrap(), said)
+        signctl(&self.postgres, words)
     }
 
     /// Freezes, and says by which id.
@@ -153,6 +149,16 @@ impl<'w> Fleet<'w> {
             proxy.stop().await;
         }
     }
+}
+
+/// `signctl fleet` with a database: its exit status, and what it said.
+fn signctl(postgres: &Postgres, words: &[&str]) -> (i32, Value) {
+    let mut command = Command::new(ours("signctl"));
+    command.arg("fleet").args(words).args(["--json", "--database-url", &postgres.url()]);
+    let output = command.output().unwrap();
+    let said = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| String::from_utf8_lossy(&output.stderr).into_owned().into());
+    (output.status.code().unwrap(), said)
 }
 
 /// Why each of the members does what says so.

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
+use super::gauges::{Gauges, Word};
 use super::members::{MemberRow, part};
 use super::proxy::{Proxy, Reply, one_line, typed};
 use super::statements::{CHANNEL, FreezeRow, StatementRow, Words};
@@ -40,6 +41,7 @@ pub(crate) struct Agent {
     /// What freezes for some members only are held against: `region=eu-1`.
     labels: BTreeSet<String>,
     metrics: Metrics,
+    gauges: Gauges,
     log: Log,
     /// Rows that the proxy did not take, by their ids.
     refused: BTreeMap<String, Refused>,
@@ -72,13 +74,19 @@ enum TurnError {
 
 impl Agent {
     /// An agent of the proxy behind the socket.
-    pub(crate) fn new(place: Place, fleet: Fleet, metrics: Metrics, log: Log) -> Self {
+    pub(crate) fn new(
+        place: Place,
+        fleet: Fleet,
+        (metrics, gauges): (Metrics, Gauges),
+        log: Log,
+    ) -> Self {
         let Fleet { socket, labels } = fleet;
         Self {
             place,
             proxy: Proxy { socket },
             labels,
             metrics,
+            gauges,
             log,
             refused: BTreeMap::new(),
             scopes: BTreeMap::new(),
@@ -112,6 +120,7 @@ impl Agent {
         loop {
             match self.turn(client).await {
                 Ok(()) => {
+                    self.gauges.blocked(false);
                     if self.problem.take().is_some() {
                         self.log.info("the fleet is carried again", json!({}));
                     }
@@ -125,6 +134,7 @@ impl Agent {
     }
 
     fn log_problem(&mut self, why: String) {
+        self.gauges.blocked(true);
         if self.problem.as_ref() != Some(&why) {
             self.log.error("the fleet is not carried", json!({"error": why}));
             self.problem = Some(why);
@@ -133,6 +143,7 @@ impl Agent {
 
     async fn turn(&mut self, client: &Client) -> Result<(), TurnError> {
         let words = self.place.fleet_words(client).await?;
+        self.gauges.read();
         let status = self.proxy.status().await.map_err(TurnError::Proxy)?;
         let known: Option<FleetMember> = typed(part(&status, "/fleet")).ok();
         let labels = self.all_labels(&status);
@@ -147,6 +158,9 @@ impl Agent {
         // All that was read has been presented: only now may this be said.
         let read = own.iter().map(|freeze| freeze.id.to_string()).collect();
         let heard = self.proxy.hear(read).await;
+        if heard.is_ok() {
+            self.gauges.told();
+        }
         let after = self.proxy.status().await.map_err(TurnError::Proxy)?;
         let member: Option<FleetMember> = typed(part(&after, "/fleet")).ok();
         self.instance = part(&after, "/audit/log").as_str().unwrap_or_default().to_owned();
@@ -191,7 +205,7 @@ impl Agent {
         let (reason, by) = (one_line(&freeze.reason), one_line(&freeze.by));
         let order = FleetFreeze { id: id.clone(), reason, by };
         let reply = self.proxy.post(path::FLEET_FREEZE, &order).await;
-        self.keep_refusal(id, reply.map_err(TurnError::Proxy)?);
+        self.keep_refusal(id, Word::Freeze, reply.map_err(TurnError::Proxy)?);
         Ok(())
     }
 
@@ -218,13 +232,16 @@ impl Agent {
             signature_b64: STANDARD.encode(&row.signature),
         };
         let reply = self.proxy.post(path::FLEET_STATEMENT, &presented).await;
-        self.keep_refusal(row.id.clone(), reply.map_err(TurnError::Proxy)?);
+        self.keep_refusal(row.id.clone(), Word::Statement, reply.map_err(TurnError::Proxy)?);
         Ok(())
     }
 
-    fn keep_refusal(&mut self, row: String, reply: Reply) {
+    fn keep_refusal(&mut self, row: String, word: Word, reply: Reply) {
         match reply.refusal() {
-            Some(why) => self.refused.insert(row, Refused { at: now(), why }),
+            Some(why) => {
+                self.gauges.refused(word);
+                self.refused.insert(row, Refused { at: now(), why })
+            }
             None => self.refused.remove(&row),
         };
     }

@@ -2,10 +2,12 @@
 //! machine. It decides nothing: the proxy obeys a freeze, and verifies what ends one.
 
 mod agent;
+mod gauges;
 mod members;
 mod proxy;
 mod statements;
 
 pub(crate) use agent::Agent;
+pub(crate) use gauges::Gauges;
 pub use members::{MemberRow, part};
 pub use statements::{FreezeRow, StatementRow, Words};
