@@ -43,6 +43,7 @@ pub mod leak;
 pub mod memory;
 pub mod ministack;
 pub mod moto;
+pub mod network;
 pub mod openssl;
 pub mod pki;
 pub mod postgres;

@@ -53,6 +53,18 @@ impl Trail {
         Self { scratch, lines, process: None }
     }
 
+    /// The database is reached there, and each step has so long.
+    #[must_use]
+    pub fn through(mut self, url: &str, timeout_ms: u64) -> Self {
+        let is_own =
+            |line: &&str| !line.starts_with("timeout_ms = ") && !line.starts_with("url = ");
+        let lines: String =
+            self.lines.lines().filter(is_own).flat_map(|line| [line, "\n"]).collect();
+        let place = format!("[postgres]\ntimeout_ms = {timeout_ms}\nurl = {url:?}");
+        self.lines = lines.replace("[postgres]", &place);
+        self
+    }
+
     /// More lines of `[postgres]`.
     #[must_use]
     pub fn postgres(mut self, lines: &str) -> Self {

@@ -3,6 +3,7 @@
 mod loss;
 mod many;
 mod member;
+mod partition;
 mod runbook;
 mod three;
 mod user;
@@ -33,9 +34,21 @@ impl<'w> Fleet<'w> {
     /// Starts a member for each of these lines of `[fleet]`, with the labels `at=0`, `at=1` and so on;
     /// all of them sign then, and say so.
     async fn start(world: &'w World, people: &People, lines: &[&str]) -> Self {
+        Self::start_with(world, people, lines, &[], |_, trail| trail).await
+    }
+
+    /// The same with more settings of the database, and with a change of each agent.
+    async fn start_with(
+        world: &'w World,
+        people: &People,
+        lines: &[&str],
+        settings: &[&str],
+        change: impl Fn(usize, Trail) -> Trail,
+    ) -> Self {
         let key = world.kms.key(Kind::P256);
         // Each member has two sessions: of what is shipped, and of its agent.
-        let postgres = Postgres::start_with(&["max_connections=400"]).await;
+        let settings = [&["max_connections=400"], settings].concat();
+        let postgres = Postgres::start_with(&settings).await;
         let mut fleet = Self {
             postgres,
             builders: Vec::new(),
@@ -50,8 +63,9 @@ impl<'w> Fleet<'w> {
             let (journal, directory) = (builder.journal(), world.scratch.path(&name));
             fleet.proxies.push(builder.clone().start_shut().await);
             let registry = directory.join("signers.json");
-            let mut trail = Trail::new(&[("proxy", &journal)], &registry, &fleet.postgres)
+            let trail = Trail::new(&[("proxy", &journal)], &registry, &fleet.postgres)
                 .fleet(&directory.join("admin.sock"), &[&format!("at={number}")]);
+            let mut trail = change(number, trail);
             trail.start();
             fleet.trails.push(trail);
             fleet.builders.push(builder);

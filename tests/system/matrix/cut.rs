@@ -1,9 +1,9 @@
 //! The network to the KMS is cut: packets dropped, or answered with resets. In a network
 //! namespace of its own, where nothing else is, and which ends with its process.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use system_tests::network::{inside, run};
 use system_tests::programs::system;
 use system_tests::{Kind, World, eventually};
 
@@ -15,16 +15,12 @@ const LEASE: Duration = Duration::from_secs(3);
 const GATE: &str = "lease_ms = 3000\nprobe_interval_ms = 100\nprobe_timeout_ms = 1500\n\
                     recovery_probe_interval_ms = 20\nrecovery_min_ms = 0\nsuccesses_to_open = 2";
 
-/// Set where the test runs in its namespace.
-const INSIDE: &str = "IN_A_NETWORK_OF_ITS_OWN";
-
 #[tokio::test]
 async fn i2_a_region_that_is_cut_off_shuts_the_gate_within_its_lease_and_opens_it_again() {
     let me = "matrix::cut::i2_a_region_that_is_cut_off_shuts_the_gate_within_its_lease_and_opens_it_again";
-    if !inside(me) {
+    if !inside(me, 120) {
         return;
     }
-    run(&["ip", "link", "set", "lo", "up"]);
     run(&["nft", "add table inet cut"]);
     run(&["nft", "add chain inet cut in { type filter hook input priority 0; }"]);
     let world = World::new();
@@ -68,35 +64,9 @@ async fn i2_a_region_that_is_cut_off_shuts_the_gate_within_its_lease_and_opens_i
     proxy.stop().await;
 }
 
-/// Runs the test `name` once more in a network namespace of its own; true in there.
-fn inside(name: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let output = system("unshare")
-        .args(["--net", "timeout", "--kill-after=5", "120"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", name])
-        .env(INSIDE, "1")
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("1 passed"), "{said}");
-    print!("{said}");
-    false
-}
-
 /// Whether the rule saw a packet.
 fn met() -> bool {
     let output = system("nft").args(["list", "chain", "inet", "cut", "in"]).output().unwrap();
     let rules = String::from_utf8_lossy(&output.stdout).into_owned();
     rules.contains("counter packets") && !rules.contains("counter packets 0 ")
-}
-
-fn run(words: &[&str]) {
-    let mut command: Command = system(words[0]);
-    let output = command.args(&words[1..]).output().unwrap();
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
