@@ -6,7 +6,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 use system_tests::fleet::{People, SECURITY};
 use system_tests::programs::ours;
-use system_tests::{World, is_campaign, journal};
+use system_tests::{World, eventually, is_campaign, journal};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::whole::{begin, gate, stops};
 use super::{Fleet, who};
@@ -23,8 +25,8 @@ struct Desk {
 }
 
 impl Desk {
-    fn gather(world: &World, fleet: &Fleet<'_>) -> Self {
-        let copies = world.scratch.path("copies");
+    fn gather(world: &World, fleet: &Fleet<'_>, name: &str) -> Self {
+        let copies = world.scratch.path(name);
         let mut entries = Vec::new();
         for (number, builder) in fleet.builders.iter().enumerate() {
             let member = copies.join(format!("member-{number:02}"));
@@ -106,11 +108,31 @@ async fn an_incident_of_all_members_begins_ends_is_reconciled_and_is_one_report(
     fleet.all_sign().await;
     assert_eq!(gate(&fleet, &[]).0, 0);
 
+    // Members run on while they are copied: what is newer is said, and is no gap only if somebody knows when.
+    let begun = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
+    let desk = Desk::gather(&world, &fleet, "early");
+    for number in 0..count {
+        let body = json!({"reason": format!("after the copy, {number}")});
+        let frozen = fleet.proxies[number].admin("POST", "/v1/freeze", body).await;
+        assert_eq!(frozen.status, 200, "{frozen:?}");
+    }
+    eventually("the rows are ahead of every copy", || async {
+        let ahead = "SELECT count(*) FROM signing_proxy.audit_events WHERE payload->'data'->>'reason' LIKE 'after the copy%'";
+        (fleet.postgres.sql(ahead) == count.to_string()).then_some(())
+    })
+    .await;
+    let (code, said) = desk.reconcile(&["--wait", "0", "--copied", &begun]);
+    assert_eq!((code, &said["gap"]), (0, &json!([])), "{said}");
+    let all = said["members"].as_array().unwrap();
+    assert!(all.iter().all(|one| one["newer"].as_u64() > Some(0)), "{said}");
+    let (code, said) = desk.reconcile(&["--wait", "0"]);
+    assert!(code == 1 && said["gaps"].as_u64() >= Some(1), "{said}");
+
     // All journals, on one machine; the rows of all of them are in one table.
     for proxy in std::mem::take(&mut fleet.proxies) {
         proxy.stop().await;
     }
-    let desk = Desk::gather(&world, &fleet);
+    let desk = Desk::gather(&world, &fleet, "copies");
     let (code, said) = desk.reconcile(&["--wait", "60"]);
     assert_eq!((code, &said["gaps"], &said["gap"]), (0, &json!(0), &json!([])), "{said}");
     let all = said["members"].as_array().unwrap();

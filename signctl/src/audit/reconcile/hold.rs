@@ -137,7 +137,8 @@ impl Held {
     ) -> anyhow::Result<Outcome> {
         let place = database.place(&self.table)?;
         let runtime = runtime()?;
-        let targets = self.arrival(&runtime, &place, (journals, registry), finds)?;
+        let targets =
+            self.arrival(&runtime, &place, (journals, registry, copied.is_some()), finds)?;
         // The rows first: what is shipped from here on is not asked for.
         let mut rows = Rows::default();
         let reading = runtime.block_on(read(
@@ -197,13 +198,13 @@ impl Held {
         &self,
         runtime: &Runtime,
         place: &Place,
-        (journals, registry): (&[Journal<'_>], &Registry),
+        (journals, registry, are_copies): (&[Journal<'_>], &Registry, bool),
         finds: &mut Finds,
     ) -> anyhow::Result<Vec<u64>> {
         let mut known = runtime.block_on(positions(place))?;
         let mut targets = Vec::new();
         for (journal, found) in journals.iter().zip(&mut finds.of) {
-            let on_disk = journal.on_disk(registry, &known);
+            let on_disk = journal.on_disk(registry, &known, are_copies);
             targets.push(or_gap(journal, found, on_disk)?.unwrap_or_default());
         }
         let began = Instant::now();

@@ -61,15 +61,27 @@ impl Journal<'_> {
         positions.iter().find(|(log, _)| *log == origin).map(|(_, position)| *position)
     }
 
-    /// The newest record that is known to be on disk.
+    /// The newest record that is known to be on disk. What the rows hold has to be there, unless the journal
+    /// is a copy that may be older than they are.
     pub(super) fn on_disk(
         &self,
         registry: &Registry,
         known: &[(String, Position)],
+        is_copy: bool,
     ) -> anyhow::Result<u64> {
-        let keys = AuditKeys::of_registry(registry);
-        let position = self.known(known).unwrap_or_else(Position::begin);
-        let mut source = Source::open(self.path, self.owner, keys, Makes::Rows, position)?;
+        let known = self.known(known).unwrap_or_else(Position::begin);
+        if is_copy {
+            let size = self.end(registry, self.beginning(registry)?)?;
+            if size < known.shipped {
+                return Ok(size);
+            }
+        }
+        self.end(registry, known)
+    }
+
+    /// The newest record that is known to be on disk, read from a position on.
+    fn end(&self, registry: &Registry, position: Position) -> anyhow::Result<u64> {
+        let mut source = self.source(registry, position)?;
         let mut size = position.shipped;
         loop {
             source.read(ROWS_MAX)?;
@@ -83,6 +95,23 @@ impl Journal<'_> {
         }
     }
 
+    /// The position before the oldest record that is here. What was moved away is not here to be held
+    /// against anything.
+    fn beginning(&self, registry: &Registry) -> anyhow::Result<Position> {
+        let (_, oldest) = look(self.path).context(self.owner.word())?;
+        let mut position = Position::begin();
+        if oldest > 1 {
+            position.shipped = oldest - 1;
+            position.root = self.source(registry, position)?.root_before()?;
+        }
+        Ok(position)
+    }
+
+    fn source(&self, registry: &Registry, position: Position) -> anyhow::Result<Source> {
+        let keys = AuditKeys::of_registry(registry);
+        Ok(Source::open(self.path, self.owner, keys, Makes::Rows, position)?)
+    }
+
     /// Holds the journal against its rows; its log, the oldest record that is here, and what the policy
     /// service was to be asked about.
     pub(super) fn against(
@@ -93,19 +122,11 @@ impl Journal<'_> {
         target: u64,
         found: &mut Found,
     ) -> anyhow::Result<((String, u64), Annotations)> {
-        let keys = AuditKeys::of_registry(registry);
-        let begin =
-            |position| Source::open(self.path, self.owner, keys.clone(), Makes::Rows, position);
         let (log, oldest) = look(self.path).context(self.owner.word())?;
         let origin = log.origin();
-        let mut position = Position::begin();
-        if oldest > 1 {
-            // What was moved away is not here to be held against anything.
-            position.shipped = oldest - 1;
-            position.root = begin(position)?.root_before()?;
-        }
+        let position = self.beginning(registry)?;
         let known = self.known(positions).unwrap_or_else(Position::begin);
-        let mut source = begin(position)?;
+        let mut source = self.source(registry, position)?;
         let mut first = position.shipped + 1;
         let mut annotations = Annotations::of(&origin, oldest == 1, known.shipped);
         loop {
