@@ -53,7 +53,9 @@ impl Material {
             let key = PrivateKey::from_openssh(text).map_err(|_| KeyError::from(damaged()))?;
             let public = key.public_key().to_openssh().map_err(|_| KeyError::Encoding)?;
             self.write(&format!("{name}.pub"), format!("{public}\n").as_bytes())?;
-            lines += &format!("{principal} namespaces=\"breakglass@signing-proxy\" {public}\n");
+            lines += &format!(
+                "{principal} namespaces=\"breakglass@signing-proxy,fleet@signing-proxy\" {public}\n"
+            );
         }
         self.write("approvers/allowed_signers", lines.as_bytes())
     }

@@ -113,14 +113,27 @@ enum Verb {
         min_outage: Duration,
         /// Run the trail too, which carries both journals to this database: postgres://USER@HOST/DATABASE. Every user of
         /// this machine can read a command line: bring a password by the environment or by --trail-file.
-        #[arg(long, value_name = "URL", env = "SIGNING_PROXY_DEV_TRAIL", hide_env_values = true)]
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "SIGNING_PROXY_DEV_TRAIL",
+            hide_env_values = true,
+            group = "database"
+        )]
         trail: Option<String>,
         /// The same, with the URL in a file.
-        #[arg(long, value_name = "FILE", conflicts_with = "trail")]
+        #[arg(long, value_name = "FILE", group = "database")]
         trail_file: Option<PathBuf>,
         /// Where the trail shows its metrics and status; port 0 picks one.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9465")]
         trail_metrics: SocketAddr,
+        /// Be a member of the fleet of this name: of all `dev` and others whose trails write to the same database.
+        #[arg(long, value_name = "NAME", requires = "database")]
+        fleet: Option<String>,
+        /// The allowed_signers file of those who may end a freeze of the fleet: that of another `dev`, so that one
+        /// person's signature counts at each [default: approvers/allowed_signers in --dir]
+        #[arg(long, value_name = "FILE", requires = "fleet")]
+        fleet_approvers: Option<PathBuf>,
     },
     /// Write the man pages of this program, and its completions for shells, as a package has them.
     #[command(
@@ -194,7 +207,17 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
                 Ok(())
             }))
         }),
-        Verb::Dev { dir, listen, metrics, min_outage, trail, trail_file, trail_metrics } => {
+        Verb::Dev {
+            dir,
+            listen,
+            metrics,
+            min_outage,
+            trail,
+            trail_file,
+            trail_metrics,
+            fleet,
+            fleet_approvers,
+        } => {
             let trail = match trail_file {
                 None => trail,
                 Some(file) => {
@@ -203,7 +226,9 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
                     Some(url.trim().to_owned())
                 }
             };
-            let places = dev::Places { dir, listen, metrics, min_outage, trail, trail_metrics };
+            let fleet = fleet.map(|name| dev::Fleet { name, approvers: fleet_approvers });
+            let places =
+                dev::Places { dir, listen, metrics, min_outage, trail, trail_metrics, fleet };
             serve(held, &environment, Hangup::Stops, |environment| {
                 let prepared = dev::prepare(&places)?;
                 let materials = Materials::load(&prepared.config_file, environment)?;

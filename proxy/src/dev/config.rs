@@ -1,10 +1,11 @@
 //! The configurations that `dev` writes: the proxy's and the emergency signer's.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use development::{EmergencyKey, Material};
 
-use super::Places;
+use super::{Fleet, Places};
 
 /// The proxy's; with break-glass where there is an emergency signer.
 pub(super) fn proxy(material: &Material, places: &Places, has_signer: bool) -> String {
@@ -76,6 +77,9 @@ min_outage_s = {min_outage_s}
 "#
         );
     }
+    if let Some(fleet) = &places.fleet {
+        text.push_str(&member(material, fleet));
+    }
     for (kid, _) in material.signers() {
         let _ = write!(
             text,
@@ -87,6 +91,31 @@ kid = "{kid}"
 provider = "development"
 key_file = "keys/{kid}.pem"
 "#
+        );
+    }
+    text
+}
+
+/// The fleet that it is a member of, whose freezes people of the role Security end.
+fn member(material: &Material, Fleet { name, approvers }: &Fleet) -> String {
+    let own = || PathBuf::from("approvers/allowed_signers");
+    // Relative paths of a configuration are beside it, and this one is from where `dev` was started.
+    let file = approvers
+        .as_ref()
+        .map_or_else(own, |file| std::path::absolute(file).unwrap_or_else(|_| file.clone()));
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    let mut text = format!(
+        "\n# docs/operating/fleet.md\n[fleet]\nname = {}\n\n[fleet.approvers]\nfile = {}\n\
+         # Their keys lie in plain files.\nhardware_required = false\n",
+        quoted(name),
+        quoted(&file.to_string_lossy())
+    );
+    for approver in material.approvers() {
+        let (role, principal) = (approver.role, approver.principal);
+        // Writing to a String does not fail.
+        let _ = write!(
+            text,
+            "[[fleet.approvers.roles]]\nrole = \"{role}\"\nprincipals = [\"{principal}\"]\n"
         );
     }
     text

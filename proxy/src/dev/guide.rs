@@ -17,7 +17,7 @@ pub(super) fn guide(
     material: &Material,
     app: &App,
     healthy: bool,
-    (breakglass, trail): (Result<&Ready, &str>, Option<SocketAddr>),
+    (breakglass, (trail, is_in_fleet)): (Result<&Ready, &str>, (Option<SocketAddr>, bool)),
 ) -> String {
     let dir = quoted(&material.dir);
     let url = format!("https://{}", app.listen);
@@ -32,6 +32,8 @@ pub(super) fn guide(
         Some(status) => carried(&dir, &signctl, status, breakglass_is_here),
         None => "With --trail postgres://... both journals are also carried to a database (docs/start/trail.md).".to_owned(),
     };
+    let fleet = if is_in_fleet { fleet(material, &signctl) } else { String::new() };
+    let evidence = format!("{evidence}{fleet}");
     let state = if healthy {
         "Every gate is open."
     } else {
@@ -104,6 +106,24 @@ break-glass: each emergency signature has a row of service:signing-breakglass):
   psql "$DB" -c "SELECT created_at, actor_id, event_type, payload->>'justification' AS why FROM signing_proxy.audit_events ORDER BY created_at"
   {signctl} audit reconcile --journal {dir}/journal{with} --database-url "$DB" --signers {dir}/signers.json
   {signctl} audit verify --database-url "$DB" --signers {dir}/signers.json"#
+    )
+}
+
+/// All members of the fleet, stopped by one command and started by a person's signature.
+fn fleet(material: &Material, signctl: &str) -> String {
+    let dir = quoted(&material.dir);
+    let key = material.approvers().find(|approver| approver.role == "Security");
+    let key = key.map(|approver| quoted(&approver.key_file)).unwrap_or_default();
+    format!(
+        r#"
+
+This proxy is a member of a fleet. All members at once (another member: `dev --fleet` with the same name and database, and
+--fleet-approvers {dir}/approvers/allowed_signers):
+  {signctl} fleet status --database-url "$DB"
+  {signctl} fleet freeze --reason "INC-2: KMS signs wrongly" --database-url "$DB"
+  {signctl} fleet statement --reason "INC-2: KMS is well again" --out {dir}/statement.json --database-url "$DB"
+  ssh-keygen -Y sign -n fleet@signing-proxy -f {key} {dir}/statement.json
+  {signctl} fleet unfreeze --statement {dir}/statement.json --database-url "$DB""#
     )
 }
 

@@ -52,6 +52,17 @@ pub struct Places {
     pub trail: Option<String>,
     /// Where the trail shows its status.
     pub trail_metrics: SocketAddr,
+    /// The fleet that it is a member of.
+    pub fleet: Option<Fleet>,
+}
+
+/// A fleet, and who may end its freezes.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// Its name.
+    pub name: String,
+    /// Their allowed_signers file; none: that of this `dev`.
+    pub approvers: Option<PathBuf>,
 }
 
 /// What `dev` runs with.
@@ -64,6 +75,8 @@ pub struct Prepared {
     emergency: Result<Emergency, String>,
     /// What the trail runs with, where one is asked for, or why it does not run.
     trail: Option<Result<Trail, String>>,
+    /// Whether it is a member of a fleet.
+    is_in_fleet: bool,
 }
 
 /// Reads `10s`, `2m` or `1h`.
@@ -93,11 +106,13 @@ pub fn prepare(places: &Places) -> Result<Prepared, MaterialError> {
     let trail = match &places.trail {
         Some(url) => {
             let place = (url.as_str(), places.trail_metrics);
-            Some(Trail::prepare(&material, place, emergency.is_ok())?)
+            let is_in_fleet = places.fleet.is_some();
+            Some(Trail::prepare(&material, place, (emergency.is_ok(), is_in_fleet))?)
         }
         None => None,
     };
-    Ok(Prepared { config_file: material.path(CONFIG), material, emergency, trail })
+    let (config_file, is_in_fleet) = (material.path(CONFIG), places.fleet.is_some());
+    Ok(Prepared { config_file, material, emergency, trail, is_in_fleet })
 }
 
 impl Prepared {
@@ -163,7 +178,8 @@ pub fn announce(
     let breakglass = breakglass.as_ref().map_err(String::as_str);
     let trail = prepared.trail.as_ref().and_then(|trail| trail.as_ref().ok());
     let trail = trail.map(|trail| trail.status);
-    out::say(&guide::guide(material, app, healthy, (breakglass, trail)));
+    let with = (trail, prepared.is_in_fleet);
+    out::say(&guide::guide(material, app, healthy, (breakglass, with)));
     let path = |name: &str| material.path(name).display().to_string();
     let ready = json!({
         "url": format!("https://{}", app.listen),

@@ -27,7 +27,7 @@ impl Trail {
     pub(super) fn prepare(
         material: &Material,
         (url, status): (&str, SocketAddr),
-        has_signer: bool,
+        (has_signer, is_in_fleet): (bool, bool),
     ) -> Result<Result<Self, String>, MaterialError> {
         let Some(program) = beside_me(PROGRAM).filter(|program| program.exists()) else {
             let why = format!(
@@ -42,11 +42,12 @@ impl Trail {
         };
         let key = material.trail_key()?;
         let signer = if has_signer { "signer = \"breakglass/journal\"\n" } else { "" };
+        let fleet = if is_in_fleet { "\n[fleet]\nsocket = \"run/admin.sock\"\n" } else { "" };
         let text = format!(
             "# Written by `signing-proxy dev --trail` at each start; changes here are lost.\n\n\
              [journals]\nproxy = \"journal\"\n{signer}\n\
              [audit]\nkey_file = \"keys/{}\"\n\n[registry]\nfile = \"signers.json\"\n\n\
-             [metrics]\nlisten = \"{status}\"\n\n[postgres]\nurl = \"{}\"\n",
+             [metrics]\nlisten = \"{status}\"\n\n[postgres]\nurl = \"{}\"\n{fleet}",
             key.file_name().unwrap_or_default().display(),
             url.replace('\\', "\\\\").replace('"', "\\\""),
         );
