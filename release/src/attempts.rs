@@ -114,6 +114,17 @@ impl Attempts {
         Made { newest: made.pop(), earlier: made }
     }
 
+    /// Nobody knows whether calls were made: the records have what the ids of all of them would begin with.
+    pub(crate) fn unknown(&self, intended: Option<&Signs>) -> Made {
+        let newest = intended.map(|signs| Attempt {
+            id: self.id.to_string(),
+            signs: signs.clone(),
+            request_id: None,
+            answer: Answer::None,
+        });
+        Made { newest, earlier: Vec::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Attempt>> {
         // Nothing under this lock panics but for want of memory.
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
@@ -169,5 +180,22 @@ impl Made {
             upstream_request_id: attempt.request_id(),
         });
         earlier.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_found_by_what_its_ids_begin_with() {
+        let attempts = Attempts::new(AttemptsId::new([7; 16]));
+        let lost = attempts.unknown(Some(&Signs::EmergencySigner));
+        assert_eq!(lost.attempt(), Some("07".repeat(16).as_str()));
+        assert!(attempts.id.number(1).to_string().starts_with(lost.attempt().unwrap_or_default()));
+        assert_eq!(lost.signs(None), Some(&Signs::EmergencySigner));
+        assert!(lost.earlier().is_empty());
+        // A kept signature was given out again: nobody was called.
+        assert_eq!(attempts.unknown(None).attempt(), None);
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use signing_core::batch::{Batch, BatchId, Salt, SignedBatch};
-use signing_core::evidence::Evidence;
+use signing_core::evidence::{Evidence, Fault};
 use signing_core::gate::Admitted;
 use signing_core::tree::TreeHash;
 use signing_core::{AttemptsId, Signer, ToBeSigned};
@@ -63,6 +63,16 @@ impl<P: Admitted> SigningOrder<P> {
                 |_| Evidence::Doubt { detail: "a leaf of a batch is another input's".into() };
             signed.prove((input, salt), index).map_err(other)
         })
+    }
+
+    /// Gives this order up, of whose batch nothing is known any more. A call may have been made: the record
+    /// names it by what the ids of all calls of the batch begin with, as that of an intent which a start
+    /// concludes.
+    #[must_use]
+    pub fn lost(self, detail: &str) -> Failed {
+        let made = Arc::new(self.attempts.unknown(self.intent.about.signs.as_ref()));
+        let evidence = Evidence::Failed { fault: Fault::Indeterminate, detail: detail.to_owned() };
+        self.fail(made, evidence)
     }
 }
 

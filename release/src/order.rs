@@ -41,9 +41,9 @@ pub(crate) mod sealed {
 #[derive(Debug)]
 pub struct SigningOrder<P: Admitted = Permit> {
     permit: P,
-    intent: Intent,
+    pub(crate) intent: Intent,
     input: ToBeSigned,
-    attempts: Attempts,
+    pub(crate) attempts: Attempts,
 }
 
 /// A canary of the monitor. It can hold no caller's bytes, and its signature
@@ -133,15 +133,18 @@ impl<P: Admitted> SigningOrder<P> {
         made: Arc<Made>,
         verify: impl FnOnce(&Signer, &ToBeSigned) -> Result<VerifiedSignature, Evidence>,
     ) -> Result<Proven<P>, Failed> {
-        let Self { permit, intent, input, .. } = self;
-        let signer = permit.signer();
-        match verify(signer, &input) {
-            Ok(signature) => Ok(Proven { permit, intent, made, signature }),
-            Err(evidence) => {
-                let refusal = refusal(&evidence).about(&signer.kid);
-                Err(Failed { intent, made, evidence, refusal })
+        match verify(self.permit.signer(), &self.input) {
+            Ok(signature) => {
+                let Self { permit, intent, .. } = self;
+                Ok(Proven { permit, intent, made, signature })
             }
+            Err(evidence) => Err(self.fail(made, evidence)),
         }
+    }
+
+    pub(crate) fn fail(self, made: Arc<Made>, evidence: Evidence) -> Failed {
+        let refusal = refusal(&evidence).about(&self.permit.signer().kid);
+        Failed { intent: self.intent, made, evidence, refusal }
     }
 }
 

@@ -332,10 +332,7 @@ impl Place {
                 let detail = "the deadline passed while its batch gathered; it was not sent";
                 not_sent(order, Refusal::new(Reason::DeadlineExceeded, detail).about(&kid))
             }
-            Heard::Lost => {
-                let detail = "the call of its batch ended without an answer".to_owned();
-                order.prove(Err(Evidence::Failed { fault: Fault::Indeterminate, detail }))
-            }
+            Heard::Lost => Err(order.lost("the call of its batch ended without an answer")),
         };
         Answered { verdict, witnessed: None, called, answered, verified: now() }
     }
