@@ -314,6 +314,8 @@ pub struct BatchLimits {
     pub leaves_max: usize,
     /// How long a batch that could go waits for more leaves.
     pub wait: Duration,
+    /// How long a call in progress holds a batch that is not full.
+    pub hold: Duration,
 }
 
 /// An upstream, and how much may be asked of it.

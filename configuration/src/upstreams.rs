@@ -96,9 +96,11 @@ impl Upstreams<'_> {
         };
         let leaves_max = section.number("batch_leaves_max", 1024, 1..=4096);
         let wait_ms = section.number("batch_wait_ms", 0, 0..=1000);
+        let hold_ms = section.number("batch_hold_ms", 250, 1..=60_000);
         let batch = BatchLimits {
             leaves_max: usize::try_from(leaves_max).unwrap_or(1024),
             wait: Duration::from_millis(wait_ms),
+            hold: Duration::from_millis(hold_ms),
         };
         let mut upstreams: Vec<Reached> = Vec::new();
         let mut readable = true;

@@ -8,9 +8,10 @@
 //! A request takes its place first, so that its intent names the call that will be made. The call begins
 //! once everyone who has a place has announced the intent, or has given the place back; nothing waits in
 //! between. A batch goes when no call is in progress and its time to gather is over, or at once when it is
-//! full. Calls are made by tasks of their own: a caller that hangs up stops nobody's batch.
+//! full. A call that has taken long holds the next batch no more: an upstream that hangs in one call may
+//! answer the next. Calls are made by tasks of their own: a caller that hangs up stops nobody's batch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use configuration::BatchLimits;
@@ -27,6 +28,9 @@ use crate::SigningRoom;
 use crate::answered::Answered;
 use crate::ask::Call;
 
+/// Calls in progress for one signer, also if every one of them hangs. The upstream's own time-out ends each.
+const CALLS_MAX: usize = 16;
+
 /// The batches of one batch signer.
 #[derive(Debug)]
 pub(super) struct Batcher {
@@ -38,8 +42,8 @@ pub(super) struct Batcher {
 #[derive(Debug)]
 struct State {
     limits: BatchLimits,
-    /// Calls in progress.
-    calls: usize,
+    /// Calls in progress, by the number of their batch: when each began.
+    calls: BTreeMap<u64, Moment>,
     /// Batches that were opened.
     opened: u64,
     /// Oldest first; only the newest may still have places. Each place belongs to a request in flight,
@@ -96,7 +100,7 @@ pub(crate) struct Place {
 
 /// A call in progress.
 #[derive(Debug)]
-struct Busy(Arc<Batcher>);
+struct Busy(Arc<Batcher>, u64);
 
 /// Makes the calls of `kid`'s batches, until the signer is gone and the last of them is.
 pub(super) fn run(
@@ -118,7 +122,8 @@ async fn run_while_held(
         let Some(held) = batcher.upgrade() else { return };
         let (ready, next) = held.ready(now());
         for batch in ready {
-            tokio::spawn(call(Arc::clone(&room), kid.clone(), batch, Busy(Arc::clone(&held))));
+            let busy = Busy(Arc::clone(&held), batch.number);
+            tokio::spawn(call(Arc::clone(&room), kid.clone(), batch, busy));
         }
         // Not held while nothing is to be done: the last one to hold it wakes this.
         drop(held);
@@ -226,7 +231,7 @@ impl Place {
 impl Batcher {
     /// None gathers yet.
     pub(super) fn new(limits: BatchLimits) -> Self {
-        let state = State { limits, calls: 0, opened: 0, batches: VecDeque::new() };
+        let state = State { limits, calls: BTreeMap::new(), opened: 0, batches: VecDeque::new() };
         Self { state: Mutex::new(state), changed: Arc::default() }
     }
 
@@ -239,22 +244,20 @@ impl Batcher {
     /// The batches that go now, of which each counts as a call from here on; and when to look again.
     fn ready(&self, now: Moment) -> (Vec<Gathering>, Option<Moment>) {
         let mut state = self.lock();
-        let State { limits, calls, batches, .. } = &mut *state;
         let (mut ready, mut next) = (Vec::new(), None);
-        for batch in std::mem::take(batches) {
-            let is_full = batch.places >= limits.leaves_max;
-            let is_time = is_full || (*calls == 0 && now >= batch.goes_at);
-            if batch.unsettled > 0 || !is_time {
-                if *calls == 0 && now < batch.goes_at {
-                    next = Some(batch.goes_at);
-                }
-                batches.push_back(batch);
+        for batch in std::mem::take(&mut state.batches) {
+            let goes_at = state.goes_at(&batch);
+            if batch.unsettled > 0 || goes_at.is_none_or(|at| now < at) {
+                next = next.into_iter().chain(goes_at).filter(|at| now < *at).min();
+                state.batches.push_back(batch);
             } else if batch.leaves.iter().any(Option::is_some) {
-                *calls += 1;
+                state.calls.insert(batch.number, now);
                 ready.push(batch);
             }
         }
-        (ready, next)
+        // Also for batches that gather from now on: whoever joins one wakes nobody until then.
+        let held_until = state.held_until().filter(|at| now < *at);
+        (ready, next.into_iter().chain(held_until).min())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -270,6 +273,29 @@ impl Drop for Batcher {
 }
 
 impl State {
+    /// Until when the calls in progress hold a batch that is not full. None: there is no such call.
+    fn held_until(&self) -> Option<Moment> {
+        self.calls.values().max().map(|began| began.after(self.limits.hold))
+    }
+
+    /// From when on that batch may go. None: only once a call has ended.
+    fn goes_at(&self, batch: &Gathering) -> Option<Moment> {
+        if self.calls.len() >= CALLS_MAX {
+            return None;
+        }
+        if batch.places >= self.limits.leaves_max {
+            return Some(Moment::default());
+        }
+        self.held_until().into_iter().chain([batch.goes_at]).max()
+    }
+
+    /// Whether a batch that just became whole may go, as far as that depends on calls.
+    fn may_wake(&self, number: u64) -> bool {
+        let batch = self.batches.iter().find(|batch| batch.number == number);
+        let is_full = batch.is_some_and(|batch| batch.places >= self.limits.leaves_max);
+        is_full || self.held_until().is_none_or(|at| at <= now())
+    }
+
     fn batch(&mut self, number: u64) -> Option<&mut Gathering> {
         self.batches.iter_mut().find(|batch| batch.number == number)
     }
@@ -354,15 +380,15 @@ impl Place {
     fn join(&mut self, announced: AnnouncedLeaf, deadline: Moment) -> Option<(usize, Answering)> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.batcher.lock();
-        let (calls, limits) = (state.calls, state.limits);
         let batch = state.batch(self.number)?;
         self.settled = true;
         batch.unsettled -= 1;
         batch.leaves.push(Some(Leaf { announced, deadline, answer: sender }));
         let at = batch.leaves.len() - 1;
-        // While a call is in progress, only a full batch goes.
-        let may_go = calls == 0 || batch.places >= limits.leaves_max;
-        let wakes = batch.unsettled == 0 && may_go;
+        let is_whole = batch.unsettled == 0;
+        // While a call is in progress, only a full batch goes; whoever makes the calls knows when that call holds
+        // the next one no more.
+        let wakes = is_whole && state.may_wake(self.number);
         drop(state);
         if wakes {
             self.batcher.changed.notify_one();
@@ -402,7 +428,7 @@ enum Heard {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.lock().calls -= 1;
+        self.0.lock().calls.remove(&self.1);
         self.0.changed.notify_one();
     }
 }

@@ -5,8 +5,8 @@ use serde_json::json;
 use system_tests::{Fault, Kind, Operation, World, eventually};
 
 use super::{
-    ALICE, KID, answers, ask, ask_with, builder, data, gathered, intents, message, proof, proves,
-    signer,
+    ALICE, KID, answers, ask, ask_with, builder, data, gathered, holding, intents, message, proof,
+    proves, signer,
 };
 use signing_core::Input;
 
@@ -201,4 +201,70 @@ async fn what_a_kill_cuts_off_in_a_call_is_concluded_for_each_leaf() {
     assert_eq!(called.count(), 1);
     let answer = again.client(ALICE).await.sign_message(KID, b"hi").await;
     proves(&signer(&key), &Input::Message(b"hi".to_vec()), proof(&answer));
+}
+
+/// Calls of one signer that may be in progress (`CALLS_MAX` in `proxy/src/sign/batch.rs`).
+const CALLS_MAX: u64 = 16;
+
+#[tokio::test]
+async fn a_call_that_hangs_holds_the_next_batch_for_a_while_only() {
+    let world = World::new();
+    let key = world.kms.key(Kind::Ed25519);
+    let proxy = holding(&world, &key, 20).start().await;
+    let client = proxy.http2_client(ALICE).await;
+    let before = key.calls(Operation::Sign);
+    key.break_with(Fault::Hold);
+    let mut asking = ask(&client, 0..1);
+    let called = |count: u64| {
+        let key = key.clone();
+        async move {
+            eventually("the next call", || {
+                let made = key.calls(Operation::Sign) - before;
+                std::future::ready((made == count).then_some(()))
+            })
+            .await;
+        }
+    };
+    called(1).await;
+    // Each goes beside those before it, up to the most that may be in progress.
+    for count in 2..=CALLS_MAX {
+        let at = usize::try_from(count).unwrap();
+        asking.extend(ask(&client, at..at + 1));
+        called(count).await;
+    }
+    // From here on they gather, and share the next call.
+    asking.extend(ask(&client, 20..30));
+    intents(&world, usize::try_from(CALLS_MAX).unwrap() + 10).await;
+    assert_eq!(key.calls(Operation::Sign) - before, CALLS_MAX);
+    key.mend();
+    let signer = signer(&key);
+    for (at, answer) in answers(asking).await {
+        proves(&signer, &Input::Message(message(at)), proof(&answer));
+    }
+    assert_eq!(key.calls(Operation::Sign) - before, CALLS_MAX + 1);
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_fails_its_own_leaves_alone() {
+    let world = World::new();
+    let key = world.kms.key(Kind::Ed25519);
+    let proxy = holding(&world, &key, 20).start().await;
+    let client = proxy.http2_client(ALICE).await;
+    let before = key.calls(Operation::Sign);
+    key.break_with(Fault::Hang);
+    let hung = ask_with(&client, 0, &[("signing-deadline-ms", "3000")]);
+    eventually("the call that hangs", || {
+        std::future::ready((key.calls(Operation::Sign) - before == 1).then_some(()))
+    })
+    .await;
+    key.mend();
+    let signer = signer(&key);
+    for (at, answer) in answers(ask(&client, 1..4)).await {
+        proves(&signer, &Input::Message(message(at)), proof(&answer));
+    }
+    // Its caller hears at its own deadline, though the call hangs for much longer.
+    let (_, answer) = hung.await.unwrap();
+    let answer = answer.unwrap();
+    assert_eq!((answer.status, answer.reason()), (504, "indeterminate"), "{answer:?}");
+    assert!(data(&world, "failed").is_empty(), "what came of the call is not known yet");
 }

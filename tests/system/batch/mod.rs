@@ -29,7 +29,13 @@ const DEPLOYMENT: &str = "test";
 
 /// A proxy to be, with a batch signer that no canary disturbs, and time for a call that is held.
 fn builder<'w>(world: &'w World, key: &Key) -> ProxyBuilder<'w> {
+    holding(world, key, 60_000)
+}
+
+/// The same; a call holds the next batch for so long.
+fn holding<'w>(world: &'w World, key: &Key, hold_ms: u64) -> ProxyBuilder<'w> {
     let builder = world.proxy().rare_canaries().batch_signer(KID, key).caller(ALICE, &[KID]);
+    let builder = builder.of_signer(KID, &format!("batch_hold_ms = {hold_ms}"));
     builder.server("request_timeout_ms = 60000").kms("call_timeout_ms = 50000")
 }
 
