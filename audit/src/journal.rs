@@ -271,11 +271,12 @@ impl Journal {
             .unzip();
         let push = Push { kind, body, at: now, closes, waits };
         let segment = |oldest_open, in_force: &InForce| {
-            let Told { fleet, freeze, incident, seals, signer_logs } = in_force.tell();
+            let Told { fleet, freeze, incident, key_modes, seals, signer_logs } = in_force.tell();
             Record::Segment(SegmentRecord {
                 fleet,
                 freeze,
                 incident,
+                key_modes,
                 oldest_open,
                 seals,
                 signer_logs,

@@ -192,7 +192,8 @@ impl Opened {
             Segment::prepare(&path, segment_bytes)
                 .map_err(|error| Trouble::of_next_segment(segment_bytes, &error)),
         );
-        let Told { fleet, freeze, incident, seals, signer_logs } = identity.in_force.tell();
+        let Told { fleet, freeze, incident, key_modes, seals, signer_logs } =
+            identity.in_force.tell();
         let audit_key = STANDARD.encode(key.public().spki_der());
         let shared = Arc::new(Shared {
             queue,
@@ -242,6 +243,7 @@ impl Opened {
             fleet,
             freeze,
             incident,
+            key_modes,
             open_intents: open.len() as u64,
             required_trail: identity.required_trail,
             seals,

@@ -16,7 +16,7 @@ use std::sync::mpsc::{self, SyncSender};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use signing_core::fleet::{FreezeId, Memory};
-use signing_core::journal::{Frozen, Head, InForce, OpenIncident, PeerLogs, SealedFor};
+use signing_core::journal::{Frozen, Head, InForce, KeyModes, OpenIncident, PeerLogs, SealedFor};
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{Kid, json};
 use tokio::sync::oneshot;
@@ -280,6 +280,7 @@ impl Stored {
                 fleet: on_disk.fleet.held,
                 incident: on_disk.incident,
                 seals,
+                key_modes: KeyModes::default(),
                 signer_logs: PeerLogs::default(),
             },
             audit_seal: on_disk.audit_seal,

@@ -16,7 +16,7 @@ use monitor::Monitor;
 use mtls::ServerTls;
 use server::{CallerRates, Connections};
 use signing_core::Kid;
-use signing_core::journal::{self, KeyId, Record};
+use signing_core::journal::{self, KeyId, KeyModes, Record, ToldModes};
 use telemetry::metrics::Metrics;
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
@@ -41,8 +41,8 @@ pub struct Reloader {
     file: PathBuf,
     /// The process's environment, which does not change.
     environment: Environment,
-    /// The configuration in force. One reload at a time holds it.
-    running: Mutex<Config>,
+    /// The configuration in force, and in which mode keys were registered. One reload at a time holds them.
+    running: Mutex<Running>,
     /// Where the rulebook is in force.
     monitor: Monitor,
     /// Where the TLS material is in force.
@@ -63,6 +63,13 @@ pub struct Reloader {
     refusal: ArcSwapOption<String>,
     /// Why the files of `[server.tls]` that are there now are not in force, if that is to be said.
     certificates_refusal: ArcSwapOption<String>,
+}
+
+/// What the next reload is held against.
+#[derive(Debug)]
+struct Running {
+    config: Config,
+    key_modes: KeyModes,
 }
 
 /// What a reload did.
@@ -103,15 +110,15 @@ impl Reloader {
     #[must_use]
     pub fn new(
         handles: &Handles,
-        (file, environment, running): (PathBuf, Environment, Config),
-        audit_key: KeyId,
+        (file, environment, config): (PathBuf, Environment, Config),
+        (audit_key, key_modes): (KeyId, KeyModes),
         (tls, rates): (Arc<ArcSwap<ServerTls>>, Arc<CallerRates>),
         signers: Arc<SignersInForce>,
     ) -> Self {
         Self {
             file,
             environment,
-            running: Mutex::new(running),
+            running: Mutex::new(Running { config, key_modes }),
             monitor: handles.monitor.clone(),
             tls,
             connections: handles.connections.clone(),
@@ -166,7 +173,7 @@ impl Reloader {
     /// [`ReloadError::Busy`].
     pub async fn certificate_files(&self) -> Result<mtls::Files, ReloadError> {
         let waited = tokio::time::timeout(READ_MAX, self.running.lock()).await;
-        Ok(waited.map_err(|_| ReloadError::Busy)?.server.tls.clone())
+        Ok(waited.map_err(|_| ReloadError::Busy)?.config.server.tls.clone())
     }
 
     /// Puts what was read of these files in force, and nothing else: a configuration that somebody is editing is not put
@@ -183,7 +190,7 @@ impl Reloader {
         let tls = read.map_err(|mistakes| self.mistaken(mistakes))?;
         let waited = tokio::time::timeout(READ_MAX, self.running.lock()).await;
         let running = waited.map_err(|_| ReloadError::Busy)?;
-        if running.server.tls != *files {
+        if running.config.server.tls != *files {
             // A reload came in between, which names others and has read them.
             return Err(ReloadError::Busy);
         }
@@ -193,7 +200,7 @@ impl Reloader {
             let rulebook = gates.rulebook();
             (rulebook.generation(), rulebook.registry().sha256_hex())
         };
-        let recorded = self.record(by, generation, &registry_sha256).await;
+        let recorded = self.record(by, generation, None, &registry_sha256).await;
         recorded.map_err(ReloadError::Unrecorded)?;
         let connections_cut = self.put_in_force(tls).await;
         self.metrics.tls(&self.tls.load());
@@ -235,9 +242,9 @@ impl Reloader {
     async fn try_reload(&self, by: &str) -> Result<Reloaded, ReloadError> {
         let waited = tokio::time::timeout(READ_MAX, self.running.lock()).await;
         let mut running = waited.map_err(|_| ReloadError::Busy)?;
-        let materials = self.read(running.clone()).await?;
-        let mut mistakes = running.takes_a_restart(&materials.config);
-        let change = Change::between(&running, &materials.config);
+        let materials = self.read(running.config.clone()).await?;
+        let mut mistakes = running.config.takes_a_restart(&materials.config);
+        let change = Change::between(&running.config, &materials.config);
         mistakes.extend(self.needed_by_session(&change));
         let Materials { config, registry, policy, tls, audit_key, development_keys, .. } =
             materials;
@@ -248,13 +255,17 @@ impl Reloader {
                 config.audit.key_file.display()
             ));
         }
+        let file = config.registry_file.display().to_string();
+        let named = |mistake: String| format!("registry.file: {file}: {mistake}");
+        let key_modes = running.key_modes.with(&registry).unwrap_or_else(|changed| {
+            mistakes.extend(changed.into_iter().map(named));
+            KeyModes::default()
+        });
         let rulebook = Arc::clone(self.monitor.gates().rulebook());
         let next = match rulebook.succeeded_by(registry, policy) {
             Ok(next) if mistakes.is_empty() => next,
             Ok(_) => return Err(self.mistaken(mistakes)),
             Err(changed_keys) => {
-                let file = config.registry_file.display();
-                let named = |mistake| format!("registry.file: {file}: {mistake}");
                 mistakes.extend(changed_keys.into_iter().map(named));
                 return Err(self.mistaken(mistakes));
             }
@@ -279,7 +290,9 @@ impl Reloader {
         // Nothing below is mistaken any more. Dying in between leaves nothing behind: the
         // next start reads the files whole.
         let registry_sha256 = next.registry().sha256_hex();
-        self.record(by, generation, &registry_sha256).await.map_err(ReloadError::Unrecorded)?;
+        let recorded = self.record(by, generation, key_modes.tell(), &registry_sha256).await;
+        recorded.map_err(ReloadError::Unrecorded)?;
+        running.key_modes = key_modes;
         let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
         let signers = self.signers.replace(prepared, &config);
         let touched = self.monitor.reload(Arc::new(next), thresholds, probe, signers).await?;
@@ -290,7 +303,7 @@ impl Reloader {
             connections_cut += self.connections.settle().await;
         }
         self.metrics.loaded(wall_now().unix_timestamp(), &self.tls.load());
-        *running = config;
+        running.config = config;
         let signers_touched = touched.into_iter().collect();
         Ok(Reloaded { generation, registry_sha256, signers_touched, connections_cut })
     }
@@ -313,8 +326,14 @@ impl Reloader {
     }
 
     /// Has the reload recorded: a configuration that nobody knows of is never in force.
-    async fn record(&self, by: &str, generation: u64, registry_sha256: &str) -> Result<(), String> {
-        let record = Record::Reload(journal::Reload { by, generation, registry_sha256 });
+    async fn record(
+        &self,
+        by: &str,
+        generation: u64,
+        key_modes: Option<ToldModes>,
+        registry_sha256: &str,
+    ) -> Result<(), String> {
+        let record = Record::Reload(journal::Reload { by, generation, key_modes, registry_sha256 });
         let appending =
             self.journal.begin_append(&record).map_err(|trouble| trouble.to_string())?;
         match tokio::time::timeout(RECORD_MAX, appending.durable()).await {

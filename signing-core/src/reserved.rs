@@ -1,5 +1,6 @@
 //! What no caller may have signed, whatever the key: bytes that mean something to this product.
 
+use crate::batch::begins_like_a_note;
 use crate::breakglass::NAMESPACE;
 use crate::canary;
 use crate::refusal::{Reason, Refusal};
@@ -8,14 +9,16 @@ use crate::refusal::{Reason, Refusal};
 /// (PROTOCOL.sshsig of OpenSSH).
 const SSHSIG: &[u8] = b"SSHSIG";
 
-/// Refuses a caller's message that could be taken for a canary, or for an approval of a
-/// break-glass request. Keys are disjoint (I4), and both are refused by the registry alone: this
-/// holds where two copies of a registry differ.
+/// Refuses a caller's message that could be taken for a canary, for an approval of a
+/// break-glass request, or for the note of a batch. Keys are disjoint (I4), and all of it is refused by
+/// the registry alone: this holds where two copies of a registry differ, and over time.
 pub(crate) fn refuse(message: &[u8]) -> Result<(), Refusal> {
     let what = if message.starts_with(canary::PREFIX) {
         "with the prefix of the proxy's own canaries"
     } else if is_approval(message) {
         "like an approval of a break-glass request"
+    } else if begins_like_a_note(message) {
+        "like the note of a batch"
     } else {
         return Ok(());
     };

@@ -216,7 +216,9 @@ fn a_raw_signature_under_a_batch_key_and_a_proof_under_any_other_are_refused() {
     let line = note.trim_end().rsplit(' ').next().unwrap();
     let signature = STANDARD.decode(line).unwrap()[4..].to_vec();
     let over_note = Input::Message(text.into_bytes());
-    assert!(signer.verify(&prepared(&signer, &over_note), signature).is_err());
+    assert!(signer.prepare(&over_note, signer.algorithm()).is_err());
+    let digest = Input::Digest(Hash::Sha256.of(b"of the note"));
+    assert!(signer.verify(&prepared(&signer, &digest), signature).is_err());
     // A proof under the same key without the mode, and under a kid of the same key.
     let of_plain = ToBeSigned::prepare(&message(0), Algorithm::Ed25519Sha512).unwrap();
     assert!(plain.verify(&of_plain, good.clone().into_bytes()).is_err());

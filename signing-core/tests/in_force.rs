@@ -6,8 +6,8 @@ use signing_core::fleet::HELD_MAX;
 use signing_core::incident::{ASKED, IncidentId};
 use signing_core::journal::{
     Approved, FleetFreeze, FleetUnfreeze, Freeze, Frozen, Gate, Head, How, InForce, IncidentBegun,
-    IncidentCaptured, IncidentEnded, IncidentItem, OpenIncident, PeerLog, PeerLogs, Record,
-    SealedFor, Segment, Told, Unfreeze, Unseal,
+    IncidentCaptured, IncidentEnded, IncidentItem, KeyModes, OpenIncident, PeerLog, PeerLogs,
+    Record, Reload, SealedFor, Segment, Told, ToldModes, Unfreeze, Unseal,
 };
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{FreezeId, Kid};
@@ -139,11 +139,12 @@ fn whoever_knows_more_adds_and_nobody_takes_away() {
 }
 
 fn again(in_force: &InForce) -> InForce {
-    let Told { fleet, freeze, incident, seals, signer_logs } = in_force.tell();
+    let Told { fleet, freeze, incident, key_modes, seals, signer_logs } = in_force.tell();
     let record = Record::Segment(Segment {
         fleet,
         freeze,
         incident,
+        key_modes,
         oldest_open: Some(u64::MAX),
         seals,
         signer_logs,
@@ -169,6 +170,14 @@ fn more_seals_than_a_record_lists_are_told_as_a_freeze() {
     let more = again(&sealing(listed + 1));
     assert_eq!(more.seals.len(), listed);
     assert!(reason(&more).unwrap().starts_with(&(listed + 1).to_string()), "{more:?}");
+}
+
+/// As many as one journal knows.
+fn many_keys() -> KeyModes {
+    let single = (0..192_u64).map(|number| format!("{number:016x}")).collect();
+    let told = ToldModes { batch: Vec::new(), single };
+    let record = Reload { by: "a", generation: 2, key_modes: Some(told), registry_sha256: "0a" };
+    heard(&[Record::Reload(record)]).key_modes
 }
 
 proptest! {
@@ -204,11 +213,12 @@ proptest! {
             (FreezeId::new((number as u128).to_be_bytes()), frozen)
         });
         let (fleet, seals) = (fleet.collect(), seals.collect());
-        let found = InForce { freeze, fleet, incident, seals, signer_logs };
+        let found = InForce { freeze, fleet, incident, key_modes: many_keys(), seals, signer_logs };
         let again = again(&found);
         prop_assert!(again.freeze.is_some() == freezes || count > again.seals.len());
         prop_assert_eq!(again.incident.is_some(), freezes);
         prop_assert_eq!(&again.signer_logs, &found.signer_logs);
+        prop_assert_eq!(&again.key_modes, &found.key_modes);
         prop_assert!(again.fleet.keys().eq(found.fleet.keys()));
         prop_assert!(again.seals.keys().eq(found.seals.keys().take(again.seals.len())));
     }

@@ -243,6 +243,32 @@ fn a_message_that_begins_like_a_canary_is_refused() {
 }
 
 #[test]
+fn no_caller_signs_what_could_be_the_note_of_a_batch() {
+    let id = "0123456789abcdef0123456789abcdef";
+    let root = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
+    let note = |name: &str, id: &str| format!("{name}/{id}\n3\n{root}\n");
+    let long = format!("{}/batch/{}", "d".repeat(128), "k".repeat(128));
+    for algorithm in [ED25519, ECDSA] {
+        for name in ["test/batch/bulk", "a/b/batch/c/d", "x/batch//batch/y", &long] {
+            let said = note(name, id).into_bytes();
+            assert_eq!(refusal(Input::Message(said), algorithm), Reason::InvalidRequest, "{name}");
+        }
+        // Whatever follows the first line.
+        let said = format!("test/batch/bulk/{id}\n").into_bytes();
+        assert_eq!(refusal(Input::Message(said), algorithm), Reason::InvalidRequest);
+        for near in [
+            note("test/batches/bulk", id),
+            note("test/batch/bulk", &id.to_uppercase()),
+            note("test/batch/bulk", &id[1..]),
+            format!("test/batch/bulk/{id}"),
+            format!("\n{}", note("test/batch/bulk", id)),
+        ] {
+            assert_eq!(message(near.as_bytes(), algorithm).algorithm(), algorithm, "{near}");
+        }
+    }
+}
+
+#[test]
 fn a_canary_is_signed_and_verified_like_a_message() {
     let canary = Canary::new(&Kid::parse("ledger").unwrap(), [7; 48]);
     let (edwards, edwards_signer) = ed25519(1);

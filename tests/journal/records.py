@@ -10,6 +10,7 @@ from tree import Defect, need
 AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 ATTEMPT = re.compile(r"[0-9a-f]{32}")
+KEY = re.compile(r"[0-9a-f]{16}")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 REQUEST = "algorithm caller door input_digest mode request_id signer_kid"
 UPSTREAM = "attempt? region? upstream?"
@@ -17,9 +18,9 @@ CALLED = f"{UPSTREAM} earlier_attempts? upstream_request_id?"
 # The table of the page: what each type's `data` has; a ? marks what may be absent.
 FIELDS = {
     "init": "audit_key audit_kid by deployment new_replica? replaces?",
-    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq fleet? freeze? incident? open_intents required_trail? seals signer_logs? version",
+    "start": "audit_key audit_kid cut_bytes cut_sha256? deployment first_seq fleet? freeze? incident? key_modes? open_intents required_trail? seals signer_logs? version",
     "stop": "reason",
-    "segment": "fleet? freeze? incident? oldest_open? seals signer_logs?",
+    "segment": "fleet? freeze? incident? key_modes? oldest_open? seals signer_logs?",
     "intent": f"{REQUEST} {UPSTREAM} justification? traceparent?",
     "signed": f"{REQUEST} {CALLED} batch? incident? intent replayed session? signature signer_record? timing_us",
     "failed": f"{REQUEST} {CALLED} detail intent reason",
@@ -32,7 +33,7 @@ FIELDS = {
     "incident_captured": "by incident sha256",
     "incident_item": "by detail done incident section",
     "incident_ended": "by incident left reason",
-    "reload": "by generation registry_sha256",
+    "reload": "by generation key_modes? registry_sha256",
     "drill": "by phase signer_kid slipped? time_to_recover_ms? time_to_refuse_ms?",
     "rehearsal": "approved_by? by detail ok? phase",
     "probes": "calls left_out? over_s",
@@ -70,6 +71,8 @@ HELD = 16
 FREEZE_ID = re.compile(r"[0-9a-f]{32}")
 # So many logs of emergency signers are known.
 KNOWN = 8
+# So many keys are known that could sign batches.
+KEYS = 192
 INSTANCE = re.compile(r"[0-9a-f]{64}")
 PLACE = re.compile(r"[0-9a-f]{32}:(0|[1-9]\d*):[0-9a-f]{64}")
 ENDS = {"expired", "quota_exhausted", "operator", "proxy_gone", "restarted", "journal"}
@@ -125,6 +128,7 @@ class Records:
         self.fleet = set()
         # The logs of emergency signers that are known: instance and head, the newest last.
         self.logs = []
+        self.key_modes = {}
 
     def judge(self, seq, body, is_first_of_segment, leaf):
         self.seq = seq
@@ -179,6 +183,9 @@ class Records:
         need(not self.is_whole() or told[2] == self.logs, f"the known logs are {self.logs}")
         need(self.incident is None or "incident" in data, "the incident has no end")
         self.incident = data.get("incident")
+        modes = self.modes(data)
+        need(self.key_modes.items() <= modes.items(), f"the modes of keys were {self.key_modes}")
+        self.key_modes = modes
         need(self.fleet <= told[3], f"freezes of the fleet without an end: {sorted(self.fleet - told[3])}")
         self.freeze, self.seals, self.logs, self.fleet = told
 
@@ -262,6 +269,19 @@ class Records:
         need(ids == sorted(set(ids)) and len(ids) <= HELD and ("fleet" not in data or ids), f"fleet of {ids}")
         return freeze, {seal["signer_kid"]: seal["at"] for seal in seals}, logs, set(ids)
 
+    def modes(self, data):
+        told = data.get("key_modes", {})
+        need(told.keys() <= {"batch", "single"} and ("key_modes" not in data or told), f"key_modes: {told}")
+        for keys in told.values():
+            need(keys and keys == sorted(set(keys)) and all(KEY.fullmatch(key) for key in keys), f"key_modes: {told}")
+        modes = {key: mode for mode, keys in told.items() for key in keys}
+        need(len(modes) == sum(map(len, told.values())) <= KEYS, f"key_modes: {told}")
+        return modes
+
+    def on_reload(self, data, _):
+        for key, mode in self.modes(data).items():
+            need(self.key_modes.setdefault(key, mode) == mode, f"the key {key} has another mode than before")
+
     def on_freeze(self, data, _):
         self.freeze = data | {"at": self.at}
 
@@ -313,8 +333,9 @@ class Records:
             need((data.get("incident") is None) == (self.incident is None), f"the open incident is {self.incident}")
             need((data.get("incident") or {}).get("done") == mine.get("done"), f"of the open incident is done {mine.get('done')}")
             need(fleet == self.fleet, f"the freezes of the fleet are {sorted(self.fleet)}")
+            need(self.modes(data) == self.key_modes, f"the modes of keys are {self.key_modes}")
         self.freeze, self.seals, self.logs, self.fleet = freeze, seals, logs, fleet
-        self.incident = data.get("incident")
+        self.incident, self.key_modes = data.get("incident"), self.modes(data)
         oldest = min(self.open, default=None)
         need(not self.is_whole() or data.get("oldest_open") == oldest, f"oldest_open is {oldest}")
 

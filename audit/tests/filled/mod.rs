@@ -11,7 +11,15 @@ use signing_core::journal::{Record, Reload};
 pub(crate) fn fill_segments(journal: &Journal, path: &Path, count: usize) {
     let by = "x".repeat(8 * 1024);
     while segments(path).unwrap().len() < count {
-        note(journal, &Record::Reload(Reload { by: &by, generation: 1, registry_sha256: "" }));
+        note(
+            journal,
+            &Record::Reload(Reload {
+                by: &by,
+                generation: 1,
+                key_modes: None,
+                registry_sha256: "",
+            }),
+        );
     }
 }
 

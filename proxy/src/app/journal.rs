@@ -12,7 +12,7 @@ use breakglass::heads::Heads;
 use configuration::{Config, Environment};
 use host::clock::{now, wall_now};
 use monitor::{Store, StoreError, Stored, Witness};
-use signing_core::journal::AuditKeys;
+use signing_core::journal::{AuditKeys, KeyModes};
 use signing_core::{Kid, Registry};
 use telemetry::events::Events;
 use telemetry::metrics::{JournalObserver, Metrics};
@@ -49,12 +49,19 @@ impl OnDisk {
         }
         let stored = stored.ok_or_else(|| StoreError::Missing(store.file()))?;
         let state = stored.clone().with(opened.in_force()).frozen_by(environment);
-        let state = state.sealed_by_clock(opened.written_at(), wall_now());
+        let mut state = state.sealed_by_clock(opened.written_at(), wall_now());
+        let key_modes = state.in_force.key_modes.with(registry).map_err(StartError::KeyModes)?;
+        state.in_force.key_modes = key_modes;
         if state != stored {
             store.save(&state)?;
         }
         let written = newest_write(&config.audit.dir);
         Ok(Self { store, state, opened, audit_kid, registered, written })
+    }
+
+    /// In which mode keys were registered, with those of the registry.
+    pub(super) fn key_modes(&self) -> KeyModes {
+        self.state.in_force.key_modes.clone()
     }
 
     /// Starts the journal's writer; returns the journal, what it says of the emergency signer's log, and

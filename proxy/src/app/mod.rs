@@ -124,7 +124,7 @@ impl App {
             .per_caller(config.server.requests_in_flight_per_caller_max);
         let metrics = Arc::new(Metrics::new(measured, &workers, slots.clone()));
         metrics.loaded(wall_now().unix_timestamp(), &tls);
-        let journal_written = on_disk.written;
+        let (journal_written, key_modes) = (on_disk.written, on_disk.key_modes());
         let batches = signers::batches(&config, &registry);
         let events = Events::default();
         let (journal, heads, stored) = on_disk.start(&config, &metrics, &events)?;
@@ -181,7 +181,7 @@ impl App {
         let reloader = Reloader::new(
             &handles,
             source,
-            audit_key_id,
+            (audit_key_id, key_modes),
             (Arc::clone(&tls), Arc::clone(&rates)),
             Arc::new(rooms),
         );

@@ -30,6 +30,9 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error("audit.dir {0}")]
     Journal(OpenError),
+    /// Keys of the registry had another mode before, by the journal.
+    #[error("registry.file: {}", .0.join("; "))]
+    KeyModes(Vec<String>),
     /// What shows the emergency signer that the journal goes on cannot be kept.
     #[error(transparent)]
     Tree(#[from] FillError),

@@ -20,5 +20,6 @@ pub(crate) use gathered::verify;
 pub use gathered::{Batch, Proved, SignedBatch};
 pub use leaf::{Given, LeafInput, SALT_BYTES, Salt};
 pub use name::{BatchId, DEPLOYMENT_MAX_BYTES, KeyName, KeyNameError};
+pub(crate) use note::begins_like_a_note;
 pub use note::verifier_key;
 pub use proof::{BatchProof, is_proof, stated_deployment};

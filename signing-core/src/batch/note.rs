@@ -5,7 +5,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::name::{BatchId, KeyName};
+use super::name::{BETWEEN, BatchId, DEPLOYMENT_MAX_BYTES, KeyName};
 use crate::key::{PublicKey, ToBeSigned};
 use crate::tree::TreeHash;
 
@@ -14,6 +14,8 @@ const KEY_ID_BYTES: usize = 4;
 const ED25519: u8 = 1;
 /// An ECDSA signature on P-256 in DER has at most 72 bytes.
 const SIGNATURE_MAX_BYTES: usize = 72;
+/// No first line of a note is longer: a deployment, a kid of at most 128 bytes, and a batch id.
+const ORIGIN_MAX_BYTES: usize = DEPLOYMENT_MAX_BYTES + BETWEEN.len() + 128 + 33;
 
 /// What a note states.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +87,17 @@ impl SignedNote {
         self.key == key_id(&self.note.name, key)
             && input.is_some_and(|input| key.verifies(&input, &self.signature))
     }
+}
+
+/// Whether a message begins as the note of a batch does, of whatever key in whatever deployment: a key that
+/// signed it could have signed a batch. A verifier takes no note with another first line.
+pub(crate) fn begins_like_a_note(message: &[u8]) -> bool {
+    let Some(end) = message.iter().take(ORIGIN_MAX_BYTES + 1).position(|b| *b == b'\n') else {
+        return false;
+    };
+    let origin = message.get(..end).and_then(|line| std::str::from_utf8(line).ok());
+    let parts = origin.and_then(|origin| origin.rsplit_once('/'));
+    parts.is_some_and(|(name, id)| name.contains(BETWEEN) && BatchId::parse(id).is_some())
 }
 
 /// What a note names a key by. For Ed25519 the name is hashed too; for ECDSA it is not, as clients

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::clip;
+use super::key_modes::{KeyModes, ToldModes};
 use super::peer_logs::{KnownLog, PeerLogs};
 use super::record::{Kind, Outline};
 use crate::incident::{ASKED, IncidentId};
@@ -29,6 +30,8 @@ pub struct InForce {
     pub fleet: BTreeMap<FreezeId, Frozen>,
     /// The incident that is open.
     pub incident: Option<OpenIncident>,
+    /// In which mode keys were registered.
+    pub key_modes: KeyModes,
     /// The seals, by signer.
     pub seals: BTreeMap<Kid, SealedFor>,
     /// The logs of emergency signers.
@@ -189,6 +192,10 @@ impl InForce {
                 }
             }
             Kind::IncidentEnded => self.incident = None,
+            Kind::Reload => {
+                let told = KeyModes::told(&Outline::parse(body)?.0)?;
+                self.key_modes = std::mem::take(&mut self.key_modes).and(told);
+            }
             Kind::SignerLog => self.signer_logs.hear(&Outline::parse(body)?.0)?,
             _ => {}
         }
@@ -210,6 +217,7 @@ impl InForce {
         for (kid, seal) in other.seals {
             self.seals.entry(kid).or_insert(seal);
         }
+        self.key_modes = self.key_modes.and(other.key_modes);
         self.signer_logs = self.signer_logs.and(other.signer_logs);
         self
     }
@@ -237,6 +245,7 @@ impl InForce {
                 reason: beginning(&open.reason, LISTED_DETAIL_BYTES).to_owned(),
                 ..open.clone()
             }),
+            key_modes: self.key_modes.tell(),
             seals: seals.collect(),
             signer_logs: self.signer_logs.tell(),
         }
@@ -283,7 +292,8 @@ impl InForce {
             None => None,
         };
         let (seals, signer_logs) = (seals.collect::<Option<_>>()?, PeerLogs::told(outline)?);
-        Some(Self { freeze, fleet: fleet.collect(), incident, seals, signer_logs })
+        let (fleet, key_modes) = (fleet.collect(), KeyModes::told(outline)?);
+        Some(Self { freeze, fleet, incident, key_modes, seals, signer_logs })
     }
 }
 
@@ -300,6 +310,8 @@ pub struct Told<'r> {
     pub freeze: Option<Frozen>,
     /// The incident that is open.
     pub incident: Option<OpenIncident>,
+    /// In which mode keys were registered.
+    pub key_modes: Option<ToldModes>,
     /// The seals.
     pub seals: Vec<Seal<'r>>,
     /// The logs of emergency signers.

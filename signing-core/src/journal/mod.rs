@@ -14,6 +14,7 @@ mod head;
 mod header;
 mod in_force;
 mod key_id;
+mod key_modes;
 mod keys;
 mod peer_logs;
 mod record;
@@ -29,6 +30,7 @@ pub use head::{Growing, Grown, Head, Layout, Leaf};
 pub use header::{HEADER_BYTES, Header, HeaderError};
 pub use in_force::{FleetFrozen, Frozen, InForce, OpenIncident, Seal, SealedFor, Told};
 pub use key_id::KeyId;
+pub use key_modes::{KeyModes, ToldModes};
 pub use keys::{AuditKeys, SignedBy};
 pub use peer_logs::{How, KnownLog, NotBelieved, PeerLog, PeerLogs};
 pub use record::{

@@ -9,7 +9,7 @@ use signing_core::journal::{
     Drill, EarlierAttempt, Failed, FleetFrozen, Freeze, Frozen, Gate, IncidentBegun,
     IncidentCaptured, IncidentEnded, IncidentItem, Init, Intent, KnownLog, OpenIncident, ProbeCall,
     Probes, Record, Refusals, Refused, Rehearsal, Reload, Seal, Segment, Signed, Start, Stop,
-    TimingUs, Unfreeze, Unseal, Withheld,
+    TimingUs, ToldModes, Unfreeze, Unseal, Withheld,
 };
 use time::OffsetDateTime;
 
@@ -73,13 +73,17 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 fleet: fleet(),
                 freeze: Some(frozen()),
                 incident: Some(incident()),
+                key_modes: Some(ToldModes {
+                    batch: vec!["00".repeat(8)],
+                    single: vec!["01".repeat(8), "02".repeat(8)],
+                }),
                 open_intents: 2,
                 required_trail: Some("uid 998"),
                 seals: seals(),
                 signer_logs: signer_logs(),
                 version: "0.1.0",
             }),
-            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"fleet":[{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","freeze_id":"01010101010101010101010101010101","reason":"why"}],"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"incident":{"at":"2026-11-26T05:00:00.000000Z","by":"uid 0","incident":"INC-1","reason":"why"},"open_intents":2,"required_trail":"uid 998","seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}],"signer_logs":[{"signer_head":"00:1:11","signer_instance":"22"}],"version":"0.1.0"}"#,
+            r#"{"audit_key":"AA==","audit_kid":"a","cut_bytes":9,"cut_sha256":"00","deployment":"d","first_seq":1,"fleet":[{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","freeze_id":"01010101010101010101010101010101","reason":"why"}],"freeze":{"at":"2026-11-26T05:00:00.000001Z","by":"uid 0 (root)","reason":"why"},"incident":{"at":"2026-11-26T05:00:00.000000Z","by":"uid 0","incident":"INC-1","reason":"why"},"key_modes":{"batch":["0000000000000000"],"single":["0101010101010101","0202020202020202"]},"open_intents":2,"required_trail":"uid 998","seals":[{"at":"2026-11-26T05:00:00.000000Z","detail":"d","signer_kid":"k"}],"signer_logs":[{"signer_head":"00:1:11","signer_instance":"22"}],"version":"0.1.0"}"#,
         ),
         (Record::Stop(Stop { reason: "SIGTERM" }), r#"{"reason":"SIGTERM"}"#),
         (
@@ -87,6 +91,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 fleet: vec![],
                 freeze: Some(frozen()),
                 incident: None,
+                key_modes: None,
                 oldest_open: Some(5),
                 seals: seals(),
                 signer_logs: vec![],
@@ -98,6 +103,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 fleet: vec![],
                 freeze: None,
                 incident: None,
+                key_modes: None,
                 oldest_open: None,
                 seals: vec![],
                 signer_logs: vec![],
@@ -223,7 +229,12 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
             r#"{"by":"uid 0","reason":"mended","sealed_for":"doubt","signer_kid":"k"}"#,
         ),
         (
-            Record::Reload(Reload { by: "uid 0", generation: 2, registry_sha256: "0a" }),
+            Record::Reload(Reload {
+                by: "uid 0",
+                generation: 2,
+                key_modes: None,
+                registry_sha256: "0a",
+            }),
             r#"{"by":"uid 0","generation":2,"registry_sha256":"0a"}"#,
         ),
         (

@@ -1,6 +1,7 @@
 //! Batch signers: one call of the KMS for many callers, every rule for each of them.
 
 mod faults;
+mod modes;
 mod session;
 mod tools;
 mod verifiers;
@@ -40,11 +41,9 @@ fn holding<'w>(world: &'w World, key: &Key, hold_ms: u64) -> ProxyBuilder<'w> {
 }
 
 /// What the key itself signs, by the hand of whoever has it.
-fn by_hand(world: &World, key: &Key, message: &[u8]) -> Vec<u8> {
+fn by_hand(world: &World, key: &Key, input: &ToBeSigned) -> Vec<u8> {
     let file = world.scratch.write("by-hand.pem", Kms::private_key_pem(key));
-    let (private, signer) = (DevelopmentKey::load(&file).unwrap(), signer(key));
-    let input = Input::Message(message.to_vec());
-    private.sign(&ToBeSigned::prepare(&input, signer.algorithm()).unwrap()).unwrap()
+    DevelopmentKey::load(&file).unwrap().sign(input).unwrap()
 }
 
 /// The signer as this deployment's registry has it.

@@ -9,11 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use signing_core::Hash;
+use signing_core::journal::BatchLeaf;
 use system_tests::programs::{repository, system};
 use system_tests::proxy::batch_entry;
 use system_tests::{Key, Kind, World, journal};
 
-use super::{ALICE, DEPLOYMENT, KID, answers, builder, by_hand, gathered, message, proof};
+use super::{ALICE, DEPLOYMENT, KID, answers, builder, by_hand, gathered, message, proof, signer};
 
 /// Which message the proof is of.
 const AT: usize = 3;
@@ -84,9 +85,17 @@ fn signed_by_hand(world: &World, key: &Key, name: &str, index: u64, leaf: &[u8])
     let mut bytes = b"\0signing-proxy batch v1\0".to_vec();
     bytes.extend(salt);
     bytes.extend(leaf);
-    let root = STANDARD.encode(Hash::Sha256.of(&bytes).bytes());
-    let note = format!("{name}/{}\n1\n{root}\n", "5a".repeat(16));
-    let signature = by_hand(world, key, note.as_bytes());
+    let (root, origin) = (Hash::Sha256.of(&bytes), format!("{name}/{}", "5a".repeat(16)));
+    let leaf = BatchLeaf {
+        index: 0,
+        leaf: hex::encode(root.bytes()),
+        origin: origin.clone(),
+        root: hex::encode(root.bytes()),
+        size: 1,
+    };
+    let note = leaf.note_to_be_signed(&signer(key).public_key).unwrap();
+    let signature = by_hand(world, key, &note);
+    let note = format!("{origin}\n1\n{}\n", STANDARD.encode(root.bytes()));
     let raw = STANDARD.decode(key.public_key_pem.lines().nth(1).unwrap()).unwrap();
     let id = Hash::Sha256.of(&[name.as_bytes(), b"\n\x01", &raw[raw.len() - 32..]].concat());
     let line = STANDARD.encode([&id.bytes()[..4], &signature].concat());

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::BatchLeaf;
 use crate::FreezeId;
-use crate::journal::{FleetFrozen, Frozen, KnownLog, OpenIncident, Seal};
+use crate::journal::{FleetFrozen, Frozen, KnownLog, OpenIncident, Seal, ToldModes};
 
 /// A log began.
 #[derive(Clone, Debug, Serialize)]
@@ -51,6 +51,9 @@ pub struct Start<'r> {
     /// The incident that is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<OpenIncident>,
+    /// In which mode the keys were registered that could sign batches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_modes: Option<ToldModes>,
     /// Intents without outcome; each is concluded by a `failed` record that follows.
     pub open_intents: u64,
     /// The user of the trail without whose word no signature leaves: `uid 998`.
@@ -84,6 +87,9 @@ pub struct Segment<'r> {
     /// The incident that is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<OpenIncident>,
+    /// In which mode the keys were registered that could sign batches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_modes: Option<ToldModes>,
     /// The oldest intent that had no outcome then: recovery reads from its segment on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_open: Option<u64>,
@@ -332,6 +338,9 @@ pub struct Reload<'r> {
     pub by: &'r str,
     /// How many configurations will have been in force since the start.
     pub generation: u64,
+    /// In which mode the keys of the registry are that could sign batches, and those known before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_modes: Option<ToldModes>,
     /// SHA-256 of the registry that verifiers are given from then on, in hex.
     pub registry_sha256: &'r str,
 }
