@@ -14,6 +14,7 @@ use signing_core::{Algorithm, Digest, Hash, Input, Registry, ToBeSigned};
 use super::SegmentPath;
 use super::clock::Timed;
 use super::keys::{Keys, named};
+use super::leaves::Leaf;
 use super::story::{Event, What};
 use crate::walk::Defect;
 
@@ -183,11 +184,19 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
     let number = |name| outline.number(name).ok_or_else(|| format!("it has no number `{name}`"));
     Ok(match kind {
         Kind::Intent => Some(What::Intent),
-        Kind::Signed => Some(What::Signed { intent: number("intent")? }),
+        Kind::Signed => {
+            let leaf = Leaf::of(outline)?.map(Box::new);
+            Some(What::Signed { intent: number("intent")?, leaf })
+        }
+        // Of one leaf, which says all by itself.
+        Kind::EmergencySigned => Leaf::of(outline).map(|_| None)?,
+        Kind::Start => {
+            let deployment = outline.text("deployment").unwrap_or_default().to_owned();
+            Some(What::Start { deployment })
+        }
         Kind::Failed => Some(What::Failed { intent: number("intent")? }),
         Kind::Withheld => Some(What::Withheld { signed: number("signed")? }),
         Kind::Init
-        | Kind::Start
         | Kind::Stop
         | Kind::Segment
         | Kind::Gate
@@ -200,7 +209,6 @@ fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
         | Kind::Refusals
         | Kind::SessionActivated
         | Kind::SessionRefused
-        | Kind::EmergencySigned
         | Kind::EmergencyRefusals
         | Kind::SessionEnded
         | Kind::DestructionOverdue

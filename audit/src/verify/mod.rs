@@ -8,6 +8,7 @@
 mod batch;
 mod clock;
 mod keys;
+mod leaves;
 mod reader;
 mod story;
 

@@ -1,13 +1,15 @@
 //! What records say of each other: every outcome has its intent, every intent at most one
-//! outcome, and what is withheld was signed.
+//! outcome, what is withheld was signed, and the leaves of a batch fit together.
 
 use std::collections::BTreeSet;
+
+use super::leaves::{Leaf, Leaves};
 
 /// A `withheld` names a `signed` record at most so far back; one further back is not judged.
 const WINDOW: usize = 1 << 17;
 
 /// A record that others name, or that names another.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Event {
     pub(super) seq: u64,
     /// Where it begins in its file.
@@ -16,10 +18,11 @@ pub(super) struct Event {
 }
 
 /// What it says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum What {
+    Start { deployment: String },
     Intent,
-    Signed { intent: u64 },
+    Signed { intent: u64, leaf: Option<Box<Leaf>> },
     Failed { intent: u64 },
     Withheld { signed: u64 },
 }
@@ -31,28 +34,33 @@ pub(super) struct Story {
     open: BTreeSet<u64>,
     /// The newest `signed` records that are not withheld, each at its number's remainder.
     signed: Vec<u64>,
+    leaves: Leaves,
 }
 
 impl Story {
     /// A story that begins at record `from`.
     pub(super) fn new(from: u64) -> Self {
-        Self { from, open: BTreeSet::new(), signed: vec![0; WINDOW] }
+        Self { from, open: BTreeSet::new(), signed: vec![0; WINDOW], leaves: Leaves::default() }
     }
 
     /// Takes the next record, or says what is wrong with it.
     pub(super) fn tell(&mut self, event: &Event) -> Result<(), String> {
-        match event.what {
+        match &event.what {
+            What::Start { deployment } => self.leaves.start(deployment),
             What::Intent => {
                 self.open.insert(event.seq);
             }
-            What::Failed { intent } => self.conclude(intent)?,
-            What::Signed { intent } => {
-                self.conclude(intent)?;
+            What::Failed { intent } => self.conclude(*intent)?,
+            What::Signed { intent, leaf } => {
+                self.conclude(*intent)?;
+                if let Some(leaf) = leaf {
+                    self.leaves.take(event.seq, leaf)?;
+                }
                 if let Some(slot) = self.slot(event.seq) {
                     *slot = event.seq;
                 }
             }
-            What::Withheld { signed } => self.withhold(signed, event.seq)?,
+            What::Withheld { signed } => self.withhold(*signed, event.seq)?,
         }
         Ok(())
     }
