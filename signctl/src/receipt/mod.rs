@@ -47,6 +47,9 @@ struct Verify {
     /// What was signed: the message, or the file of which a digest was signed.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// The deployment that a batch signer's proof has to be from; else it is only what the proof says.
+    #[arg(long, value_name = "NAME")]
+    deployment: Option<String>,
 }
 
 /// An answer, as far as it can be held against its record.
@@ -96,7 +99,7 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
     let registry = Registry::from_json(&registry)
         .map_err(|mistakes| anyhow!("--signers: {}", mistakes.join("; ")))?;
     let input = verify.input.as_deref().map(read).transpose()?;
-    let found = answer.check(&registry, input.as_deref());
+    let found = answer.check(&registry, input.as_deref(), verify.deployment.as_deref());
     match &found {
         Ok(fits) if as_json => out::report_json(&answer.to_json(fits))?,
         Ok(fits) => out::report(&answer.table(fits))?,
@@ -119,7 +122,7 @@ pub(crate) fn prove(answer: &[u8], registry: &Registry, input: &Input) -> Result
         Input::Message(message) => Some(message.as_slice()),
         Input::Digest(_) => None,
     };
-    answer.check(registry, message).map(|_| ())
+    answer.check(registry, message, None).map(|_| ())
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
@@ -128,7 +131,12 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
 
 impl Answer {
     /// Holds everything in it against everything else.
-    fn check(&self, registry: &Registry, input: Option<&[u8]>) -> Result<Fits, String> {
+    fn check(
+        &self,
+        registry: &Registry,
+        input: Option<&[u8]>,
+        deployment: Option<&str>,
+    ) -> Result<Fits, String> {
         let Proven { outline, size } = self.audit.proven("audit", Kind::Signed, registry)?;
         let of = |name: &str| outline.text(name).unwrap_or_default();
         for (what, here, there) in [
@@ -147,7 +155,7 @@ impl Answer {
         let witness = witness::check(&self.audit, &outline, registry)?;
         let batch = outline.data.get("batch");
         let recorded = (of("signature"), batch, of("input_digest"));
-        let signature = self.check_signature(registry, recorded, input)?;
+        let signature = self.check_signature(registry, recorded, (input, deployment))?;
         let mut unproven = vec!["ts"];
         unproven.extend(self.breakglass.as_ref().map(|_| "breakglass.expires_at"));
         Ok(Fits {
@@ -166,7 +174,7 @@ impl Answer {
         &self,
         registry: &Registry,
         (recorded, batch, input_digest): (&str, Option<&Value>, &str),
-        input: Option<&[u8]>,
+        (input, deployment): (Option<&[u8]>, Option<&str>),
     ) -> Result<&'static str, String> {
         let signer = registry
             .get(&self.signer_kid)
@@ -178,7 +186,8 @@ impl Answer {
         let given = batch_signer::bytes(&self.signature)?;
         if signer.batch.is_batch() || batch.is_some() {
             let record = (batch, recorded.as_slice(), input_digest);
-            return proof::check(signer, (&given, self.signature_format.as_deref()), record, input);
+            let given = (given.as_slice(), self.signature_format.as_deref());
+            return proof::check(signer, given, record, (input, deployment));
         }
         let as_given = SignatureFormat::P1363.read(algorithm, &given);
         if given != recorded && as_given.as_ref() != Some(&recorded) {

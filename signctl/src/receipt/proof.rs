@@ -13,7 +13,7 @@ pub(super) fn check(
     signer: &Signer,
     (given, format): (&[u8], Option<&str>),
     (batch, recorded, input_digest): (Option<&Value>, &[u8], &str),
-    input: Option<&[u8]>,
+    (input, deployment): (Option<&[u8]>, Option<&str>),
 ) -> Result<&'static str, String> {
     let kid = &signer.kid;
     same("signature_format", format.unwrap_or_default(), "a batch signer's", "tlog-proof")?;
@@ -28,7 +28,7 @@ pub(super) fn check(
         let of_input = hex::encode(Hash::Sha256.of(input).bytes());
         same("the digest of --input", &of_input, "the record's", digits)?;
     }
-    let signer = batch_signer::signer_of(signer, given, None)?;
+    let signer = batch_signer::signer_of(signer, given, deployment)?;
     // Either a message or its digest was given, and the leaf says which.
     let message = input.map(|input| Input::Message(input.to_vec()));
     let tried = message.into_iter().chain([Input::Digest(digest)]);
@@ -37,10 +37,14 @@ pub(super) fn check(
         signer.verify(&prepared, given.to_vec()).ok()
     });
     let Some(verified) = verified.next() else {
+        let there = deployment.map(|name| format!(" in the deployment {name}"));
+        let there = there.unwrap_or_default();
         return Err(match input {
-            Some(_) => format!("the proof is not {kid}'s, by --signers, of that input"),
+            Some(_) => {
+                format!("the proof is not {kid}'s{there}, by --signers, of that input")
+            }
             None => format!(
-                "the proof is not {kid}'s, by --signers, of the record's digest; if a message was signed, \
+                "the proof is not {kid}'s{there}, by --signers, of the record's digest; if a message was signed, \
                  give it with --input"
             ),
         });

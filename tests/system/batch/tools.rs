@@ -155,6 +155,16 @@ async fn signctl_believes_a_proof_only_once_it_has_verified_it() {
         let (ok, said) = caller.run(&words, b"");
         assert!(ok && said.contains("test/batch/bulk"), "{said}");
         caller.refuses(&["verify", file, "--answer", &receipt, "--deployment", "x"], "it is not");
+        for (deployment, fits) in [("test", true), ("x", false)] {
+            let words = ["receipt", "verify", &receipt, "--input", file, "--signers", registry];
+            let words = [&words[..], &["--deployment", deployment]].concat();
+            let (ok, said) = caller.run(&words, b"");
+            assert_eq!(ok, fits, "{said}");
+            assert!(fits || said.contains("in the deployment x"), "{said}");
+        }
+        caller.refuses(&["verify", "other", "--answer", &receipt], "NOT VERIFIED");
+        let words = ["receipt", "verify", &receipt, "--input", "other", "--signers", registry];
+        caller.refuses(&words, "DIFFERS");
     }
     // For people the signature is one line, which is taken wherever the proof is.
     let (ok, said) = caller.run(&["sign", "message", "--deployment", "test"], b"");
