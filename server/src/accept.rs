@@ -199,7 +199,8 @@ async fn shake_hands(
     let _ = socket.set_nodelay(true);
     let failed = |error: io::Error| NotShaken::Failed(tls.why(&error));
     let other_took_the_place = place.other_took_it();
-    let shaking = async {
+    // In a box, which goes with it: what serves the connection after it lives for long.
+    let shaking = Box::pin(async {
         let socket = Socket::tcp(socket);
         let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(failed)?;
         if !place.greeted(now()) {
@@ -207,7 +208,7 @@ async fn shake_hands(
         }
         let (shaken, until) = mtls::handshake(hello.into_stream(Arc::clone(&tls.config))).await;
         Ok((shaken.map_err(failed)?, until))
-    };
+    });
     tokio::select! {
         biased;
         () = other_took_the_place => Err(NotShaken::NoPlace),

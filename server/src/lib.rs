@@ -262,7 +262,9 @@ async fn speak(
         drive(serving, go, connection, limits).await
     } else {
         let service = service_fn(move |request| {
-            let answering = answer(RequestBody::of_http1(request));
+            // hyper keeps room for it as long as the connection is open: in a box it is there while a request is
+            // answered, and not on a connection that idles.
+            let answering = Box::pin(answer(RequestBody::of_http1(request)));
             async move { Ok::<_, Infallible>(answering.await) }
         });
         let serving = pin!(http1(limits).serve_connection(TokioIo::new(io), service));
