@@ -9,13 +9,16 @@ use host::clock::{rfc3339, wall_now};
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sign::request_context::REQUEST_ID;
 use signing_core::gate::Slot;
 use signing_core::{Reason, Refusal};
 
 use super::connection::Connection;
 use super::in_flight::{InFlight, Reserved};
+
+/// What an answer's JSON has room for at first.
+const JSON_BYTES: usize = 640;
 
 /// A whole answer in one frame, and what lives until it is written.
 #[derive(Debug, Default)]
@@ -142,7 +145,7 @@ fn problem_with(
         wall_now().checked_sub(age).map(rfc3339)
     });
     let body = Problem {
-        kind: format!("urn:signing-proxy:refusal:{reason}"),
+        kind: Urn(reason),
         title: reason.title(),
         status: reason.status(),
         detail: &refusal.detail,
@@ -173,7 +176,7 @@ fn problem_with(
 #[derive(Serialize)]
 struct Problem<'r> {
     #[serde(rename = "type")]
-    kind: String,
+    kind: Urn,
     title: &'r str,
     status: u16,
     detail: &'r str,
@@ -185,6 +188,15 @@ struct Problem<'r> {
     since: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mistakes: Option<&'r [String]>,
+}
+
+/// What names the kind of a refusal.
+struct Urn(Reason);
+
+impl Serialize for Urn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("urn:signing-proxy:refusal:{}", self.0))
+    }
 }
 
 /// Counts an answer among those in flight until its client has taken it.
@@ -246,8 +258,13 @@ pub(super) fn with_type(
     kind: &'static str,
     body: &impl Serialize,
 ) -> Response<Answer> {
+    // Room for every refusal, so that it is allocated once.
+    let mut json = Vec::with_capacity(JSON_BYTES);
     // Strings and numbers under names that are strings: nothing here fails to be JSON.
-    whole(status, kind, serde_json::to_vec(body).unwrap_or_default())
+    if serde_json::to_writer(&mut json, body).is_err() {
+        json.clear();
+    }
+    whole(status, kind, json)
 }
 
 fn whole(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Answer> {

@@ -24,7 +24,7 @@ pub struct Refusals {
 #[derive(Debug)]
 struct Tallies {
     since: Moment,
-    by_kind: BTreeMap<(Reason, Option<Kid>), Tally>,
+    by_kind: BTreeMap<Reason, BTreeMap<Option<Kid>, Tally>>,
 }
 
 #[derive(Debug)]
@@ -45,9 +45,9 @@ impl Default for Refusals {
 impl Refusals {
     /// Counts one.
     pub fn count(&self, refusal: &Refusal, caller: &str, request_id: &str) {
-        let kind = (refusal.reason, refusal.signer_kid.clone());
         let mut tallies = self.lock();
-        match tallies.by_kind.get_mut(&kind) {
+        let of_reason = tallies.by_kind.entry(refusal.reason).or_default();
+        match of_reason.get_mut(&refusal.signer_kid) {
             Some(tally) => tally.count += 1,
             None => {
                 let tally = Tally {
@@ -56,7 +56,7 @@ impl Refusals {
                     detail: clip(&refusal.detail).to_owned(),
                     request_id: request_id.to_owned(),
                 };
-                tallies.by_kind.insert(kind, tally);
+                of_reason.insert(refusal.signer_kid.clone(), tally);
             }
         }
     }
@@ -71,15 +71,12 @@ impl Refusals {
                 tallies.since = now;
                 return;
             }
-            let refused = tallies.by_kind.iter().take(KINDS_MAX).map(Tally::refused).collect();
+            let refused: Vec<_> = tallies.kinds().take(KINDS_MAX).map(Tally::refused).collect();
             let over_s = now.since(tallies.since).as_secs();
             if journal.note(&Record::Refusals(journal::Refusals { over_s, refused })).is_err() {
                 return;
             }
-            let recorded: Vec<_> = tallies.by_kind.keys().take(KINDS_MAX).cloned().collect();
-            for kind in recorded {
-                tallies.by_kind.remove(&kind);
-            }
+            tallies.forget(KINDS_MAX);
         }
     }
 
@@ -89,8 +86,27 @@ impl Refusals {
     }
 }
 
+impl Tallies {
+    /// By reason, and then by signer.
+    fn kinds(&self) -> impl Iterator<Item = (Reason, &Option<Kid>, &Tally)> {
+        let all = self.by_kind.iter();
+        all.flat_map(|(reason, of)| of.iter().map(move |(kid, tally)| (*reason, kid, tally)))
+    }
+
+    /// Forgets the first of these, so many.
+    fn forget(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(mut first) = self.by_kind.first_entry() else { return };
+            first.get_mut().pop_first();
+            if first.get().is_empty() {
+                first.remove();
+            }
+        }
+    }
+}
+
 impl Tally {
-    fn refused<'t>(((reason, kid), tally): (&'t (Reason, Option<Kid>), &'t Self)) -> Refused<'t> {
+    fn refused<'t>((reason, kid, tally): (Reason, &'t Option<Kid>, &'t Self)) -> Refused<'t> {
         Refused {
             caller: &tally.caller,
             count: tally.count,
