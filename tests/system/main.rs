@@ -118,6 +118,7 @@ mod shares;
 mod sign;
 mod signctl_gate;
 mod signers_reload;
+mod soak;
 mod socket_access;
 mod sockets;
 mod start_pages;
