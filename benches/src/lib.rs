@@ -21,6 +21,7 @@ pub mod ceiling;
 pub mod child;
 pub mod cpu;
 pub mod doors;
+pub mod doorway;
 pub mod hop_loop;
 pub mod hsm;
 pub mod journal_loop;

@@ -198,6 +198,31 @@ pub async fn once(target: &Target, tls: &TlsConnector) -> anyhow::Result<Vec<u8>
     Ok(answer)
 }
 
+/// A connection on which the request was answered once, and nothing happens any more.
+///
+/// # Errors
+/// If it breaks, or the answer has another status than expected.
+pub async fn kept(target: &Target, tls: &TlsConnector) -> anyhow::Result<impl Sized> {
+    let mut stream = connect(target, tls).await?;
+    stream.write_all(&target.request).await?;
+    let mut answer = Vec::new();
+    read_answer(stream.as_mut(), &mut answer).await?;
+    let expected = format!("HTTP/1.1 {} ", target.status);
+    ensure!(answer.starts_with(expected.as_bytes()), "expected {}", target.status);
+    Ok(stream)
+}
+
+/// A connection.
+///
+/// # Errors
+/// If there is none.
+pub async fn stream(
+    target: &Target,
+    tls: &TlsConnector,
+) -> anyhow::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static> {
+    connect(target, tls).await
+}
+
 /// A POST of JSON.
 #[must_use]
 pub fn post(path: &str, body: &str) -> Vec<u8> {
@@ -214,6 +239,14 @@ pub fn post(path: &str, body: &str) -> Vec<u8> {
 /// # Errors
 /// If the material does not fit together.
 pub fn tls(pki: &Pki) -> anyhow::Result<TlsConnector> {
+    tls_of(pki, "http/1.1")
+}
+
+/// The same, for that protocol (ALPN).
+///
+/// # Errors
+/// As [`tls`].
+pub fn tls_of(pki: &Pki, protocol: &str) -> anyhow::Result<TlsConnector> {
     let Certificate { certificate_pem, key_pem, .. } = pki.issue(&Profile::client(CALLER));
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(pki.ca_pem.as_bytes())?)?;
@@ -225,7 +258,7 @@ pub fn tls(pki: &Pki) -> anyhow::Result<TlsConnector> {
             vec![CertificateDer::from_pem_slice(certificate_pem.as_bytes())?],
             PrivateKeyDer::from_pem_slice(key_pem.as_bytes())?,
         )?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
@@ -295,7 +328,7 @@ fn whole_length(answer: &[u8]) -> anyhow::Result<Option<usize>> {
     let name = b"\r\ncontent-length: ";
     let at = head
         .windows(name.len())
-        .position(|window| window == name)
+        .position(|window| window.eq_ignore_ascii_case(name))
         .context("an answer without a content-length")?;
     let digits = head.get(at + name.len()..).unwrap_or_default();
     let length = digits
@@ -312,6 +345,9 @@ mod tests {
     #[test]
     fn an_answer_ends_where_its_length_says() {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\ndate: x\r\n\r\n";
+        assert_eq!(whole_length(answer).unwrap(), Some(answer.len() + 12));
+        // As nginx writes it.
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n";
         assert_eq!(whole_length(answer).unwrap(), Some(answer.len() + 12));
         assert_eq!(whole_length(b"HTTP/1.1 200 OK\r\n").unwrap(), None);
         assert!(whole_length(b"HTTP/1.1 200 OK\r\n\r\n").is_err());

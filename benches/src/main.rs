@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use benches::batch::{self, Batched};
 use benches::breakglass::{self, Breakglass};
+use benches::doorway::{self, Doorway};
 use benches::hop_loop::{self, HopLoop};
 use benches::hsm::{self, Hsm, HsmLoop};
 use benches::journal_loop::{self, JournalLoop};
@@ -80,6 +81,9 @@ enum Server {
     /// Measures the trail instead: its rows, what it costs the proxy, and a signature that waits for it.
     #[command(after_help = "Example: benches/run.sh --seconds 5 trail")]
     Trail(Trailed),
+    /// Measures what connections cost instead: HTTP/2, handshakes, and the memory of those that idle.
+    #[command(after_help = "Example: benches/run.sh --seconds 2 --rounds 3 doorway")]
+    Doorway(Doorway),
     /// The bare way to an emergency signer.
     #[command(hide = true)]
     HopLoop(HopLoop),
@@ -133,6 +137,13 @@ fn main() -> anyhow::Result<()> {
             let (seconds, rounds) = arguments.time()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let report = runtime.block_on(trail::measure(args, seconds, rounds))?;
+            print!("{report}");
+            write_json(&report, &arguments)
+        }
+        Some(Server::Doorway(args)) => {
+            let (seconds, rounds) = arguments.time()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let report = runtime.block_on(doorway::measure(args, seconds, rounds))?;
             print!("{report}");
             write_json(&report, &arguments)
         }
