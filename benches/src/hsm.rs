@@ -248,21 +248,32 @@ pub async fn run(args: &HsmLoop) -> anyhow::Result<Looped> {
 }
 
 /// The worker of the same build.
-fn worker() -> std::io::Result<PathBuf> {
+///
+/// # Errors
+/// If this program does not find itself.
+pub fn worker() -> std::io::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("pkcs11-worker"))
 }
 
 impl Looped {
-    fn per_second(self) -> f64 {
+    /// Signatures in a second.
+    #[must_use]
+    pub fn per_second(self) -> f64 {
         float(self.signatures) / self.seconds
     }
 
-    fn cpu_us(self) -> f64 {
+    /// CPU time of a signature, in microseconds.
+    #[must_use]
+    pub fn cpu_us(self) -> f64 {
         self.cpu_seconds * 1e6 / float(self.signatures.max(1))
     }
 }
 
-fn looped(mut command: Command, token: &SoftHsm) -> anyhow::Result<Looped> {
+/// What a process measures of its own loop.
+///
+/// # Errors
+/// What it ended with.
+pub fn looped(mut command: Command, token: &SoftHsm) -> anyhow::Result<Looped> {
     let output = command.envs(token.environment()).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "{:?} ended with {}", command.get_program(), output.status);
     Ok(serde_json::from_slice(&output.stdout)?)

@@ -29,6 +29,7 @@ pub mod kms_loop;
 pub mod kms_process;
 pub mod load;
 pub mod parts;
+pub mod peers;
 pub mod report;
 pub mod rounds;
 pub mod scene;

@@ -14,6 +14,7 @@ use benches::hsm::{self, Hsm, HsmLoop};
 use benches::journal_loop::{self, JournalLoop};
 use benches::kms_loop::{self, KmsLoop};
 use benches::parts::Part;
+use benches::peers::{self, Peers};
 use benches::report::{Report, load_average};
 use benches::rounds::{self, Plan};
 use benches::stage::Stage;
@@ -84,6 +85,9 @@ enum Server {
     /// Measures what connections cost instead: HTTP/2, handshakes, and the memory of those that idle.
     #[command(after_help = "Example: benches/run.sh --seconds 2 --rounds 3 doorway")]
     Doorway(Doorway),
+    /// Measures the proxy beside what others would take in its place, or have in front of it.
+    #[command(after_help = "Example: benches/run.sh --seconds 2 --rounds 3 peers")]
+    Peers(Peers),
     /// The bare way to an emergency signer.
     #[command(hide = true)]
     HopLoop(HopLoop),
@@ -144,6 +148,13 @@ fn main() -> anyhow::Result<()> {
             let (seconds, rounds) = arguments.time()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let report = runtime.block_on(doorway::measure(args, seconds, rounds))?;
+            print!("{report}");
+            write_json(&report, &arguments)
+        }
+        Some(Server::Peers(args)) => {
+            let (seconds, rounds) = arguments.time()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let report = runtime.block_on(peers::measure(args, seconds, rounds))?;
             print!("{report}");
             write_json(&report, &arguments)
         }

@@ -99,14 +99,28 @@ async fn one(
     part: Part,
     connections: usize,
 ) -> anyhow::Result<Sample> {
+    if matches!(part, Part::Outage) || part.connections().is_some() {
+        return scene.run(part, connections, (plan.warm_up, plan.counting)).await;
+    }
+    on_stage(stage, tls, plan, part, connections).await
+}
+
+/// Measures a part that the stage has.
+///
+/// # Errors
+/// If it does not answer as it should.
+pub async fn on_stage(
+    stage: &Stage,
+    tls: &TlsConnector,
+    plan: &Plan,
+    part: Part,
+    connections: usize,
+) -> anyhow::Result<Sample> {
     if let Part::KmsLoop(curve) = part {
         return kms_loop(stage, plan, curve, connections);
     }
     if let Part::Journal | Part::BareSync = part {
         return journal_loop(stage, plan, part, connections);
-    }
-    if matches!(part, Part::Outage) || part.connections().is_some() {
-        return scene.run(part, connections, (plan.warm_up, plan.counting)).await;
     }
     let target = stage.target(part).context("nothing to load")?;
     if part == Part::Refusal {

@@ -148,6 +148,12 @@ impl Stage {
         })
     }
 
+    /// Where its files are: the proxy's certificates, among others.
+    #[must_use]
+    pub fn files(&self) -> &Scratch {
+        &self.scratch
+    }
+
     /// The audit key, for a journal beside the proxy's.
     #[must_use]
     pub fn audit_key(&self) -> PathBuf {
