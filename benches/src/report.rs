@@ -13,6 +13,10 @@ use crate::statistics::Spread;
 
 /// The refusal path, as a part of the ceiling: at least.
 const REFUSAL_MIN: f64 = 0.8;
+/// The same where several ask at once.
+const REFUSALS_MIN: f64 = 0.9;
+/// The p50 of a single caller's signature, over those of what it cannot do without: at most.
+const SINGLE_P50_MAX: f64 = 1.15;
 /// The sign path's CPU, over the sum of its unavoidable parts: at most.
 const SIGN_MAX: f64 = 1.2;
 /// Records on disk, for each fdatasync that the disk does one after the other: at least,
@@ -152,15 +156,16 @@ fn ratios(measured: &Measured, connections: usize) -> Vec<Ratio> {
     let of_parts = |part: Part, parts: &str, ratio: Spread| {
         at_most(format!("CPU: {} / ({parts})", part.name()), SIGN_MAX, ratio)
     };
+    let refusal_min = if connections > 1 { REFUSALS_MIN } else { REFUSAL_MIN };
     let mut ratios = vec![
         at_least(
             "requests/s: refusal / its ceiling",
-            REFUSAL_MIN,
+            refusal_min,
             quotients(&rate(Part::Refusal), &[&rate(Part::CeilingOfRefusals)]),
         ),
         at_least(
             "CPU: ceiling / refusal",
-            REFUSAL_MIN,
+            refusal_min,
             quotients(&cpu(Part::CeilingOfRefusals), &[&cpu(Part::Refusal)]),
         ),
     ];
@@ -203,6 +208,15 @@ fn ratios(measured: &Measured, connections: usize) -> Vec<Ratio> {
             "ceiling + upstream call + verification + journal",
             quotients(&cpu(called), &[&ceiling, &call, verify_us, &append]),
         ));
+    }
+    if connections == 1 {
+        let p50 = |part| values(part, |sample| sample.p50_us);
+        for curve in Curve::ALL {
+            let (signed, called) = (Part::Kms(curve), Part::KmsLoop(curve));
+            let parts = [&p50(Part::CeilingOfSignatures), &p50(called), &p50(Part::BareSync)];
+            let what = format!("p50: {} / (ceiling + upstream call + sync)", signed.name());
+            ratios.push(at_most(what, SINGLE_P50_MAX, quotients(&p50(signed), &parts)));
+        }
     }
     let native = cpu(Part::Development(Curve::P256));
     for (part, door, max) in [
