@@ -1,26 +1,26 @@
 //! An OpenSSH key as a SubjectPublicKeyInfo, to be compared with the registry's keys (I4).
 
 use aws_lc_rs::digest;
-use signing_core::key::{Algorithm, spki_of_point, spki_of_rsa};
+use signing_core::key::{KeyKind, spki_of_point, spki_of_rsa};
 use ssh_key::public::{EcdsaPublicKey, KeyData};
 
 /// SHA-256, in hex, of the key's DER SubjectPublicKeyInfo. None: no registry holds such keys.
 #[must_use]
 pub fn sha256_of(key: &KeyData) -> Option<String> {
-    // A curve is of one kind of key: which algorithm of that kind is asked for is all the same.
     let der = match key {
-        KeyData::Ed25519(key) => spki_of_point(Algorithm::Ed25519Sha512, key.as_ref()),
-        KeyData::SkEd25519(key) => {
-            spki_of_point(Algorithm::Ed25519Sha512, key.public_key().as_ref())
-        }
+        KeyData::Ed25519(key) => spki_of_point(KeyKind::Ed25519, key.as_ref()),
+        KeyData::SkEd25519(key) => spki_of_point(KeyKind::Ed25519, key.public_key().as_ref()),
         KeyData::Ecdsa(EcdsaPublicKey::NistP256(point)) => {
-            spki_of_point(Algorithm::EcdsaSha256, point.as_bytes())
+            spki_of_point(KeyKind::P256, point.as_bytes())
         }
         KeyData::SkEcdsaSha2NistP256(key) => {
-            spki_of_point(Algorithm::EcdsaSha256, key.ec_point().as_bytes())
+            spki_of_point(KeyKind::P256, key.ec_point().as_bytes())
         }
         KeyData::Ecdsa(EcdsaPublicKey::NistP384(point)) => {
-            spki_of_point(Algorithm::EcdsaSha384, point.as_bytes())
+            spki_of_point(KeyKind::P384, point.as_bytes())
+        }
+        KeyData::Ecdsa(EcdsaPublicKey::NistP521(point)) => {
+            spki_of_point(KeyKind::P521, point.as_bytes())
         }
         KeyData::Rsa(key) => spki_of_rsa(key.n().as_bytes(), key.e().as_bytes()),
         _ => None,

@@ -12,6 +12,7 @@ use development::DevelopmentKey;
 use serde::Serialize;
 use serde_json::{Value, json};
 use signing_core::Algorithm;
+use signing_core::key::KeyKind;
 use system_tests::breakglass::SOCKET;
 use system_tests::client::admin;
 use system_tests::{Fault, Kind, World, eventually};
@@ -161,7 +162,7 @@ pub async fn measure(args: &Breakglass, seconds: f64, rounds: usize) -> anyhow::
 
 fn alone() -> anyhow::Result<Alone> {
     let algorithm = Algorithm::Ed25519Sha512;
-    let key = DevelopmentKey::generate(algorithm)?;
+    let key = DevelopmentKey::generate(KeyKind::Ed25519)?;
     let pem = system_tests::kms::pem("PUBLIC KEY", key.public_key_der());
     let entry = json!({"signer_kid": "alone", "algorithm": "ed25519", "public_key_pem": pem});
     Alone::new(key, algorithm, &json!({"signers": [entry]}).to_string(), "alone")

@@ -12,7 +12,7 @@ use host::clock::now;
 use release::{CanaryOrder, Operation, Probes, Purpose};
 use serde::{Deserialize, Serialize};
 use signing_core::worker::Start;
-use signing_core::{Algorithm, AttemptsId, Canary, Registry};
+use signing_core::{AttemptsId, Canary, Registry};
 use system_tests::{Kind, SoftHsm, softhsm};
 use tokio::task::JoinSet;
 use upstream::settings::Pkcs11;
@@ -124,7 +124,7 @@ pub fn measure(hsm: &Hsm, seconds: f64, rounds: usize) -> anyhow::Result<Report>
                 key_id: None,
                 pin_file: token.pin_file().display().to_string(),
                 threads,
-                algorithm: kind.algorithm().to_owned(),
+                algorithm: kind.registry_algorithm().to_owned(),
             };
             Ok(files.write(&format!("start-{threads}.json"), serde_json::to_vec(&start)?))
         };
@@ -176,10 +176,10 @@ pub fn measure(hsm: &Hsm, seconds: f64, rounds: usize) -> anyhow::Result<Report>
 /// If the worker does not serve, or a call fails.
 pub async fn run(args: &HsmLoop) -> anyhow::Result<Looped> {
     let start: Start = serde_json::from_slice(&std::fs::read(&args.start)?)?;
-    let algorithm = Algorithm::parse(&start.algorithm).context("no such algorithm")?;
     let registry = Registry::from_json(&std::fs::read_to_string(&args.registry)?)
         .map_err(|mistakes| anyhow::anyhow!(mistakes.join("; ")))?;
     let signer = Arc::clone(registry.get("key").context("the registry has no key")?);
+    let name = signer.public_key.registry_name();
     let config = Pkcs11 {
         module: start.module.into(),
         token_label: start.token_label,
@@ -192,7 +192,7 @@ pub async fn run(args: &HsmLoop) -> anyhow::Result<Looped> {
         worker_file: Some(worker()?),
     };
     let provider = Provider::Pkcs11(
-        Pkcs11Clients::new(&config, algorithm, "key", &Arc::new(Ledger::default()))?.data,
+        Pkcs11Clients::new(&config, name, "key", &Arc::new(Ledger::default()))?.data,
     );
     let upstream = Arc::new(Upstream::new(provider, FaultSwitch::default()));
     let probes = Probes::new(now());

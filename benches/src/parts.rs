@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 use signing_core::Algorithm;
+use signing_core::key::KeyKind;
 
 use crate::scene::SLOTS;
 
@@ -17,6 +18,15 @@ pub enum Curve {
 impl Curve {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Ed25519, Self::P256];
+
+    /// The kind of its keys.
+    #[must_use]
+    pub fn kind(self) -> KeyKind {
+        match self {
+            Self::Ed25519 => KeyKind::Ed25519,
+            Self::P256 => KeyKind::P256,
+        }
+    }
 
     /// Its algorithm.
     #[must_use]

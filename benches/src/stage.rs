@@ -252,7 +252,7 @@ fn request(part: Part) -> Vec<u8> {
 }
 
 fn development_keys() -> anyhow::Result<Vec<(Curve, DevelopmentKey)>> {
-    let key = |curve: Curve| Ok((curve, DevelopmentKey::generate(curve.algorithm())?));
+    let key = |curve: Curve| Ok((curve, DevelopmentKey::generate(curve.kind())?));
     Curve::ALL.into_iter().map(key).collect()
 }
 
@@ -260,7 +260,7 @@ fn registry(keys: &[(Curve, DevelopmentKey)], kms: &KmsAt, audit: Value) -> Valu
     let entry = |kid: &str, curve: Curve, pem: &str| {
         json!({
             "signer_kid": kid,
-            "algorithm": curve.algorithm().registry_name(),
+            "algorithm": curve.algorithm().registry_name(curve.kind()),
             "public_key_pem": pem,
         })
     };

@@ -251,10 +251,11 @@ fn held(config: &Config, registry: &Registry) -> Result<BTreeMap<Kid, Held>, Vec
                     .to_owned(),
             ),
             Some(signer) => {
-                let algorithm = signer.algorithm();
-                if algorithm.key_kind() == KeyKind::P384 {
+                let kind = signer.public_key.kind();
+                if !matches!(kind, KeyKind::Ed25519 | KeyKind::P256 | KeyKind::Rsa) {
                     mistake(format!(
-                        "is registered with {algorithm}; emergency keys are Ed25519, P-256 or RSA"
+                        "is registered with a key of kind {}; emergency keys are Ed25519, P-256 or RSA",
+                        kind.name()
                     ));
                 }
                 // One that was destroyed is not there, and stays registered.

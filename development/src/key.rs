@@ -8,10 +8,12 @@ use aws_lc_rs::rsa;
 use aws_lc_rs::signature::KeyPair as _;
 use ed25519_dalek::Signer as _;
 use host::secret::{self, Fault, Form, Found, SecretError, Wanted};
+use ml_dsa::{Keypair as _, MlDsa44, MlDsa65, MlDsa87};
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::pkcs8::{
     DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding, SecretDocument,
 };
+use signing_core::key::KeyKind;
 use signing_core::{Algorithm, ToBeSigned};
 use zeroize::Zeroizing;
 
@@ -27,7 +29,13 @@ pub struct DevelopmentKey {
 enum Private {
     Ed25519(ed25519_dalek::SigningKey),
     P256(p256::ecdsa::SigningKey),
+    Secp256k1(k256::ecdsa::SigningKey),
+    P384(p384::ecdsa::SigningKey),
+    P521(p521::ecdsa::SigningKey),
     Rsa(rsa::KeyPair),
+    MlDsa44(ml_dsa::SigningKey<MlDsa44>),
+    MlDsa65(ml_dsa::SigningKey<MlDsa65>),
+    MlDsa87(ml_dsa::SigningKey<MlDsa87>),
 }
 
 /// Why there is no key.
@@ -42,8 +50,8 @@ pub enum KeyError {
     /// A key cannot be written down.
     #[error("the key cannot be encoded")]
     Encoding,
-    /// There is no such development key, or the input was prepared for another one.
-    #[error("no development key signs so with {0}; they are Ed25519, P-256 and RSA")]
+    /// The input was prepared for another key.
+    #[error("the development key does not sign so with {0}")]
     OtherAlgorithm(Algorithm),
 }
 
@@ -51,27 +59,13 @@ impl DevelopmentKey {
     /// A fresh key; an RSA key has 2048 bits, which are made soonest.
     ///
     /// # Errors
-    /// [`KeyError::NoRandomness`], [`KeyError::Encoding`],
-    /// [`KeyError::OtherAlgorithm`] unless it is Ed25519, P-256 or RSA.
-    pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
+    /// [`KeyError::NoRandomness`], [`KeyError::Encoding`].
+    pub fn generate(kind: KeyKind) -> Result<Self, KeyError> {
         loop {
-            let mut seed = Zeroizing::new([0_u8; 32]);
-            aws_lc_rs::rand::fill(seed.as_mut_slice()).map_err(|_| KeyError::NoRandomness)?;
-            let private = match algorithm {
-                Algorithm::Ed25519Sha512 => {
-                    Some(Private::Ed25519(ed25519_dalek::SigningKey::from_bytes(&seed)))
-                }
-                // One seed in 2^32 is no scalar of the curve: then another is drawn.
-                Algorithm::EcdsaSha256 => {
-                    p256::ecdsa::SigningKey::from_slice(seed.as_slice()).ok().map(Private::P256)
-                }
-                Algorithm::RsaPkcs1(_) | Algorithm::RsaPss(_) => {
-                    let key = rsa::KeyPair::generate(rsa::KeySize::Rsa2048);
-                    Some(Private::Rsa(key.map_err(|_| KeyError::NoRandomness)?))
-                }
-                Algorithm::EcdsaSha384 => return Err(KeyError::OtherAlgorithm(algorithm)),
-            };
-            if let Some(private) = private {
+            // As many bytes as the longest scalar has.
+            let mut random = Zeroizing::new([0_u8; 66]);
+            aws_lc_rs::rand::fill(random.as_mut_slice()).map_err(|_| KeyError::NoRandomness)?;
+            if let Some(private) = Private::from_random(kind, &mut random)? {
                 return Self::new(private);
             }
         }
@@ -84,22 +78,24 @@ impl DevelopmentKey {
     pub fn load(file: &Path) -> Result<Self, KeyError> {
         let wanted = Wanted::DevelopmentKey;
         let key = secret::private_key(file, wanted)?;
-        let der = key.der.as_slice();
-        let ed25519 = ed25519_dalek::SigningKey::from_pkcs8_der(der).ok().map(Private::Ed25519);
-        let p256 = || p256::ecdsa::SigningKey::from_pkcs8_der(der).ok().map(Private::P256);
-        let rsa = || rsa::KeyPair::from_pkcs8(der).ok().map(Private::Rsa);
         let fault = match key.form {
             Form::Pkcs8 => Fault::Damaged,
             Form::Pkcs1 | Form::Sec1 | Form::Sealed => Fault::Holds(Found::PrivateKey),
         };
         let other = || SecretError::new(file, wanted, fault);
-        Self::new(ed25519.or_else(p256).or_else(rsa).ok_or_else(other)?)
+        Self::new(Private::read(key.der.as_slice()).ok_or_else(other)?)
     }
 
     fn new(private: Private) -> Result<Self, KeyError> {
         let der = match &private {
             Private::Ed25519(key) => key.verifying_key().to_public_key_der(),
             Private::P256(key) => key.verifying_key().to_public_key_der(),
+            Private::Secp256k1(key) => key.verifying_key().to_public_key_der(),
+            Private::P384(key) => key.verifying_key().to_public_key_der(),
+            Private::P521(key) => key.verifying_key().to_public_key_der(),
+            Private::MlDsa44(key) => key.verifying_key().to_public_key_der(),
+            Private::MlDsa65(key) => key.verifying_key().to_public_key_der(),
+            Private::MlDsa87(key) => key.verifying_key().to_public_key_der(),
             Private::Rsa(key) => {
                 let der = key.public_key().as_der().map_err(|_| KeyError::Encoding)?;
                 let public_key_der = der.as_ref().to_vec();
@@ -118,6 +114,12 @@ impl DevelopmentKey {
         let pem = match &self.private {
             Private::Ed25519(key) => key.to_pkcs8_pem(LineEnding::LF),
             Private::P256(key) => key.to_pkcs8_pem(LineEnding::LF),
+            Private::Secp256k1(key) => key.to_pkcs8_pem(LineEnding::LF),
+            Private::P384(key) => key.to_pkcs8_pem(LineEnding::LF),
+            Private::P521(key) => key.to_pkcs8_pem(LineEnding::LF),
+            Private::MlDsa44(key) => key.to_pkcs8_pem(LineEnding::LF),
+            Private::MlDsa65(key) => key.to_pkcs8_pem(LineEnding::LF),
+            Private::MlDsa87(key) => key.to_pkcs8_pem(LineEnding::LF),
             Private::Rsa(key) => {
                 let der = key.as_der().map_err(|_| KeyError::Encoding)?;
                 let document = SecretDocument::try_from(der.as_ref());
@@ -141,14 +143,35 @@ impl DevelopmentKey {
     /// [`KeyError::OtherAlgorithm`].
     pub fn sign(&self, input: &ToBeSigned) -> Result<Vec<u8>, KeyError> {
         let other = || KeyError::OtherAlgorithm(input.algorithm());
-        match (&self.private, input.algorithm(), input.digest()) {
+        let (algorithm, message) = (input.algorithm(), input.bytes());
+        match (&self.private, algorithm, input.digest()) {
             (Private::Ed25519(key), Algorithm::Ed25519Sha512, None) => {
-                Ok(key.sign(input.bytes()).to_bytes().to_vec())
+                Ok(key.sign(message).to_bytes().to_vec())
             }
             (Private::P256(key), Algorithm::EcdsaSha256, Some(digest)) => {
-                let signature: p256::ecdsa::Signature =
-                    key.sign_prehash(digest).map_err(|_| other())?;
-                Ok(signature.to_der().as_bytes().to_vec())
+                let signed: Result<p256::ecdsa::Signature, _> = key.sign_prehash(digest);
+                signed.map(|it| it.to_der().as_bytes().to_vec()).map_err(|_| other())
+            }
+            (Private::Secp256k1(key), Algorithm::EcdsaSha256, Some(digest)) => {
+                let signed: Result<k256::ecdsa::Signature, _> = key.sign_prehash(digest);
+                signed.map(|it| it.to_der().as_bytes().to_vec()).map_err(|_| other())
+            }
+            (Private::P384(key), Algorithm::EcdsaSha384, Some(digest)) => {
+                let signed: Result<p384::ecdsa::Signature, _> = key.sign_prehash(digest);
+                signed.map(|it| it.to_der().as_bytes().to_vec()).map_err(|_| other())
+            }
+            (Private::P521(key), Algorithm::EcdsaSha512, Some(digest)) => {
+                let signed: Result<p521::ecdsa::Signature, _> = key.sign_prehash(digest);
+                signed.map(|it| it.to_der().as_bytes().to_vec()).map_err(|_| other())
+            }
+            (Private::MlDsa44(key), Algorithm::MlDsaShake256, None) => {
+                key.try_sign(message).map(|it| it.encode().to_vec()).map_err(|_| other())
+            }
+            (Private::MlDsa65(key), Algorithm::MlDsaShake256, None) => {
+                key.try_sign(message).map(|it| it.encode().to_vec()).map_err(|_| other())
+            }
+            (Private::MlDsa87(key), Algorithm::MlDsaShake256, None) => {
+                key.try_sign(message).map(|it| it.encode().to_vec()).map_err(|_| other())
             }
             (Private::Rsa(key), _, Some(_)) => {
                 let (padding, digest) = input.for_rsa().ok_or_else(other)?;
@@ -161,8 +184,109 @@ impl DevelopmentKey {
     }
 }
 
+impl Private {
+    /// None: the random bytes are no scalar of the curve (one in 2^32 of P-256, fewer of the others).
+    fn from_random(kind: KeyKind, random: &mut [u8; 66]) -> Result<Option<Self>, KeyError> {
+        let (seed, _) = random.split_first_chunk::<32>().ok_or(KeyError::NoRandomness)?;
+        let of_32 = seed.as_slice();
+        let ml_dsa_seed = || ml_dsa::Seed::from(*seed);
+        Ok(match kind {
+            KeyKind::Ed25519 => Some(Self::Ed25519(ed25519_dalek::SigningKey::from_bytes(seed))),
+            KeyKind::P256 => p256::ecdsa::SigningKey::from_slice(of_32).ok().map(Self::P256),
+            KeyKind::Secp256k1 => {
+                k256::ecdsa::SigningKey::from_slice(of_32).ok().map(Self::Secp256k1)
+            }
+            KeyKind::P384 => {
+                let of_48 = random.get(..48).unwrap_or_default();
+                p384::ecdsa::SigningKey::from_slice(of_48).ok().map(Self::P384)
+            }
+            KeyKind::P521 => {
+                // 521 bits.
+                random[0] &= 1;
+                p521::ecdsa::SigningKey::from_slice(random).ok().map(Self::P521)
+            }
+            KeyKind::Rsa => {
+                let key = rsa::KeyPair::generate(rsa::KeySize::Rsa2048);
+                Some(Self::Rsa(key.map_err(|_| KeyError::NoRandomness)?))
+            }
+            KeyKind::MlDsa44 => Some(Self::MlDsa44(ml_dsa::SigningKey::from_seed(&ml_dsa_seed()))),
+            KeyKind::MlDsa65 => Some(Self::MlDsa65(ml_dsa::SigningKey::from_seed(&ml_dsa_seed()))),
+            KeyKind::MlDsa87 => Some(Self::MlDsa87(ml_dsa::SigningKey::from_seed(&ml_dsa_seed()))),
+        })
+    }
+
+    /// Reads a PKCS#8 document: its AlgorithmIdentifier fits one kind of key only. An ML-DSA key is
+    /// read in its short form, the seed (RFC 9881, 6).
+    fn read(der: &[u8]) -> Option<Self> {
+        let ed25519 = || ed25519_dalek::SigningKey::from_pkcs8_der(der).ok().map(Self::Ed25519);
+        let p256 = || p256::ecdsa::SigningKey::from_pkcs8_der(der).ok().map(Self::P256);
+        let secp256k1 = || k256::ecdsa::SigningKey::from_pkcs8_der(der).ok().map(Self::Secp256k1);
+        let p384 = || p384::ecdsa::SigningKey::from_pkcs8_der(der).ok().map(Self::P384);
+        let p521 = || p521::ecdsa::SigningKey::from_pkcs8_der(der).ok().map(Self::P521);
+        let rsa = || rsa::KeyPair::from_pkcs8(der).ok().map(Self::Rsa);
+        let ml_dsa_44 = || ml_dsa::SigningKey::from_pkcs8_der(der).ok().map(Self::MlDsa44);
+        let ml_dsa_65 = || ml_dsa::SigningKey::from_pkcs8_der(der).ok().map(Self::MlDsa65);
+        let ml_dsa_87 = || ml_dsa::SigningKey::from_pkcs8_der(der).ok().map(Self::MlDsa87);
+        ed25519()
+            .or_else(p256)
+            .or_else(secp256k1)
+            .or_else(p384)
+            .or_else(p521)
+            .or_else(rsa)
+            .or_else(ml_dsa_44)
+            .or_else(ml_dsa_65)
+            .or_else(ml_dsa_87)
+    }
+}
+
 impl fmt::Debug for DevelopmentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DevelopmentKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signing_core::key::PublicKey;
+    use signing_core::{Hash, Input};
+
+    use super::*;
+
+    #[test]
+    fn a_key_of_every_kind_reads_back_and_signs_what_its_public_key_verifies() {
+        let directory = tempdir();
+        for kind in KeyKind::ALL {
+            let made = DevelopmentKey::generate(kind).unwrap();
+            let file = directory.join(format!("{kind:?}.pem"));
+            std::fs::write(&file, made.to_pem().unwrap().as_bytes()).unwrap();
+            let key = DevelopmentKey::load(&file).unwrap();
+            assert_eq!(key.public_key_der(), made.public_key_der(), "{kind:?}");
+            for algorithm in kind.algorithms() {
+                let public_key = PublicKey::from_spki_der(key.public_key_der(), algorithm).unwrap();
+                assert_eq!(public_key.kind(), kind);
+                let digest = algorithm.digest_hash().of(b"a message");
+                for input in [Input::Message(b"a message".to_vec()), Input::Digest(digest)] {
+                    let input = ToBeSigned::prepare(&input, algorithm).unwrap();
+                    let signature = key.sign(&input).unwrap();
+                    assert!(public_key.verifies(&input, &signature), "{kind:?} {algorithm}");
+                }
+            }
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_key_does_not_sign_what_was_prepared_for_another() {
+        let key = DevelopmentKey::generate(KeyKind::Secp256k1).unwrap();
+        let input = Input::Digest(Hash::Sha512.of(b"a message"));
+        let input = ToBeSigned::prepare(&input, Algorithm::EcdsaSha512).unwrap();
+        assert!(matches!(key.sign(&input), Err(KeyError::OtherAlgorithm(_))));
+    }
+
+    fn tempdir() -> std::path::PathBuf {
+        let name = format!("development-key-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
     }
 }

@@ -10,7 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
-use signing_core::key::{Batching, Hash, PublicKey, Purpose};
+use signing_core::key::{Batching, Hash, KeyKind, PublicKey, Purpose};
 use signing_core::registry::{Document, Entry};
 use signing_core::{Algorithm, Kid, Signer, json};
 use time::OffsetDateTime;
@@ -200,7 +200,9 @@ impl Material {
         let file = self.key_file(kid);
         if !file.exists() {
             self.is_not_away(&file)?;
-            let key = DevelopmentKey::generate(algorithm)?;
+            // Each algorithm of this file has one kind of key, or is meant with the first.
+            let kind = algorithm.key_kinds().next().unwrap_or(KeyKind::Ed25519);
+            let key = DevelopmentKey::generate(kind)?;
             self.write(&format!("keys/{kid}.pem"), key.to_pem()?.as_bytes())?;
         }
         let key = DevelopmentKey::load(&file)?;

@@ -7,7 +7,7 @@ use signing_core::key::{KeyKind, spki_of_point, spki_of_rsa};
 use signing_core::worker::Start;
 
 use crate::names;
-use crate::trouble::Trouble;
+use crate::token_error::TokenError;
 
 /// A key on the token.
 #[derive(Clone, Debug)]
@@ -21,14 +21,18 @@ pub(crate) struct Key {
 }
 
 /// Finds the key that `start` names.
-pub(crate) fn find(session: &Session, start: &Start, algorithm: Algorithm) -> Result<Key, Trouble> {
+pub(crate) fn find(
+    session: &Session,
+    start: &Start,
+    (algorithm, kind): (Algorithm, KeyKind),
+) -> Result<Key, TokenError> {
     let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
     if let Some(label) = &start.key_label {
         template.push(Attribute::Label(label.clone().into_bytes()));
     }
     if let Some(id) = &start.key_id {
         let id = hex::decode(id).map_err(|_| {
-            Trouble::key(format!("key_id {id:?} is not an even number of hex digits"))
+            TokenError::key(format!("key_id {id:?} is not an even number of hex digits"))
         })?;
         template.push(Attribute::Id(id));
     }
@@ -41,14 +45,14 @@ pub(crate) fn find(session: &Session, start: &Start, algorithm: Algorithm) -> Re
                 [] => "it shows this user no private key at all".to_owned(),
                 all => format!("it holds {}", described(session, all)),
             };
-            return Err(Trouble::key(format!(
+            return Err(TokenError::key(format!(
                 "the token {:?} holds no private key with {named}; correct it, or make the key; \
                  {there}",
                 start.token_label
             )));
         }
         several => {
-            return Err(Trouble::key(format!(
+            return Err(TokenError::key(format!(
                 "the token {:?} holds {} private keys with {named}; name both key_label and \
                  key_id: {}",
                 start.token_label,
@@ -58,30 +62,32 @@ pub(crate) fn find(session: &Session, start: &Start, algorithm: Algorithm) -> Re
         }
     };
     let private = Held::read(session, handle)?;
-    let kind = algorithm.key_kind();
-    if private.key_type != Some(key_type(kind)) {
-        return Err(Trouble::key(format!(
+    let Some(key_type) = key_type(kind) else {
+        return Err(TokenError::key(kind.signs_on_tokens().err().unwrap_or_default()));
+    };
+    if private.key_type != Some(key_type) {
+        return Err(TokenError::key(format!(
             "the key with {named} is of another kind than {algorithm} needs; correct signers.json, \
              or name another key"
         )));
     }
     if private.signs == Some(false) {
-        return Err(Trouble::key(format!(
+        return Err(TokenError::key(format!(
             "the key with {named} may not sign (CKA_SIGN is false); name another key"
         )));
     }
     if private.always_authenticate == Some(true) {
-        return Err(Trouble::key(format!(
+        return Err(TokenError::key(format!(
             "the key with {named} wants the PIN for every signature (CKA_ALWAYS_AUTHENTICATE), \
              which is not supported; make one without"
         )));
     }
     let spki_der = public(session, &private)?
-        .and_then(|public| public.spki(algorithm))
+        .and_then(|public| public.spki(kind))
         // Some tokens hold the public half with the private key.
-        .or_else(|| private.spki(algorithm))
+        .or_else(|| private.spki(kind))
         .ok_or_else(|| {
-            Trouble::key(format!(
+            TokenError::key(format!(
                 "the token holds no public key of {algorithm} that belongs to the private key with \
                  {named}; import it with the same CKA_ID"
             ))
@@ -103,11 +109,11 @@ struct Held {
 }
 
 impl Held {
-    fn read(session: &Session, object: ObjectHandle) -> Result<Self, Trouble> {
+    fn read(session: &Session, object: ObjectHandle) -> Result<Self, TokenError> {
         let of_any = [AttributeType::KeyType, AttributeType::Id, AttributeType::Label];
         let mut held = Self::default();
         held.take(session, object, &of_any)
-            .map_err(|error| Trouble::new("the key does not say what it is", &error))?;
+            .map_err(|error| TokenError::new("the key does not say what it is", &error))?;
         // One by one: tokens differ in what they do about an attribute that they lack.
         for wanted in [
             AttributeType::Sign,
@@ -144,19 +150,19 @@ impl Held {
         Ok(())
     }
 
-    fn spki(&self, algorithm: Algorithm) -> Option<Vec<u8>> {
-        match algorithm.key_kind() {
+    /// Of which curve it is, the registry says: on another curve the point is none, or the first
+    /// signature does not verify.
+    fn spki(&self, kind: KeyKind) -> Option<Vec<u8>> {
+        match kind {
             KeyKind::Rsa => spki_of_rsa(self.modulus.as_ref()?, self.exponent.as_ref()?),
-            KeyKind::Ed25519 | KeyKind::P256 | KeyKind::P384 => {
-                spki_of_point(algorithm, self.point.as_ref()?)
-            }
+            of_a_point => spki_of_point(of_a_point, self.point.as_ref()?),
         }
     }
 }
 
 /// The public key with the private key's id, or without one, with its label. Which key it
 /// really is tells the first signature.
-fn public(session: &Session, private: &Held) -> Result<Option<Held>, Trouble> {
+fn public(session: &Session, private: &Held) -> Result<Option<Held>, TokenError> {
     let same = if private.id.is_empty() {
         Attribute::Label(private.label.clone())
     } else {
@@ -170,10 +176,10 @@ fn public(session: &Session, private: &Held) -> Result<Option<Held>, Trouble> {
     }
 }
 
-fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Trouble> {
+fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, TokenError> {
     session
         .find_objects(template)
-        .map_err(|error| Trouble::new("the token does not look for the key", &error))
+        .map_err(|error| TokenError::new("the token does not look for the key", &error))
 }
 
 /// The names of keys, as the configuration would write them.
@@ -198,10 +204,12 @@ fn named(start: &Start) -> String {
     label.into_iter().chain(id).collect::<Vec<_>>().join(" and ")
 }
 
-fn key_type(kind: KeyKind) -> KeyType {
+/// None: PKCS#11 has such keys from version 3.2 on only.
+fn key_type(kind: KeyKind) -> Option<KeyType> {
     match kind {
-        KeyKind::Ed25519 => KeyType::EC_EDWARDS,
-        KeyKind::P256 | KeyKind::P384 => KeyType::EC,
-        KeyKind::Rsa => KeyType::RSA,
+        KeyKind::Ed25519 => Some(KeyType::EC_EDWARDS),
+        KeyKind::P256 | KeyKind::Secp256k1 | KeyKind::P384 | KeyKind::P521 => Some(KeyType::EC),
+        KeyKind::Rsa => Some(KeyType::RSA),
+        KeyKind::MlDsa44 | KeyKind::MlDsa65 | KeyKind::MlDsa87 => None,
     }
 }

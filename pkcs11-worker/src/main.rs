@@ -10,7 +10,7 @@ mod serve;
 mod sign;
 mod slots;
 mod token;
-mod trouble;
+mod token_error;
 
 use std::error::Error;
 use std::fs::File;

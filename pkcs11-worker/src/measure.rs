@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use host::files;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use signing_core::key::SIGNATURE_MAX_BYTES;
 use signing_core::worker::{Call, Leave, Start};
 use signing_core::{Algorithm, json};
 
@@ -43,7 +42,7 @@ pub(crate) fn measure(start: &str, time: Duration) -> Result<(), Box<dyn Error +
                     while began.elapsed() < time {
                         let signature = sign(&session, key.handle, key.kind, call)
                             .map_err(|failure| io::Error::other(failure.detail))?;
-                        if signature.len() > SIGNATURE_MAX_BYTES {
+                        if signature.len() > signing_core::worker::SIGNATURE_MAX_BYTES {
                             return Err(io::Error::other("a signature is too long"));
                         }
                         signed += 1;

@@ -10,23 +10,23 @@ use signing_core::evidence::Fault;
 use signing_core::worker::{Leave, Login};
 use zeroize::Zeroizing;
 
-use crate::trouble::Trouble;
+use crate::token_error::TokenError;
 
 /// No PIN is longer, passwords of network HSMs included.
 const PIN_MAX_BYTES: u64 = 1024;
 
 /// Reads the PIN: the file's text without its last line end. Only of the file that `leave` names:
 /// one that is written at this moment would bring one PIN to the token twice.
-pub(crate) fn read(file: &Path, leave: Leave) -> Result<AuthPin, Trouble> {
+pub(crate) fn read(file: &Path, leave: Leave) -> Result<AuthPin, TokenError> {
     let unchanged = |opened: &File| {
         let now = opened.metadata().ok().as_ref().map(files::identity);
         let detail = || format!("pin_file {} is being written; it is read again", file.display());
-        let written = || Trouble::key(detail());
+        let written = || TokenError::key(detail());
         (now == leave.pin_file).then_some(()).ok_or_else(written)
     };
     let unusable = |why: String| {
         let detail = format!("pin_file {} {why}", file.display());
-        Trouble { fault: Fault::KeyUnavailable, detail, login: Login::Pin }
+        TokenError { fault: Fault::KeyUnavailable, detail, login: Login::Pin }
     };
     let mut text = Zeroizing::new(String::with_capacity(PIN_MAX_BYTES as usize + 1));
     let opened = File::open(file);
@@ -68,7 +68,7 @@ mod tests {
     fn a_pin_is_read_of_the_file_that_was_seen_and_of_no_other() {
         let file = std::env::temp_dir().join(format!("pin-{}", std::process::id()));
         let leave = || Leave { pin_file: file.metadata().ok().as_ref().map(files::identity) };
-        let login = |leave| read(&file, leave).map(drop).map_err(|trouble| trouble.login);
+        let login = |leave| read(&file, leave).map(drop).map_err(|failed| failed.login);
         let missing = leave();
         assert_eq!(login(missing), Err(Login::Pin));
         std::fs::write(&file, "").unwrap();

@@ -15,7 +15,7 @@ use signing_core::worker::{
 use crate::key::Key;
 use crate::sign::sign;
 use crate::token::{Proxy, Token};
-use crate::trouble::Trouble;
+use crate::token_error::TokenError;
 
 /// Serves the proxy at the other end of `socket`.
 pub(crate) fn serve(socket: &UnixStream) -> io::Result<()> {
@@ -30,7 +30,7 @@ pub(crate) fn serve(socket: &UnixStream) -> io::Result<()> {
     });
     let (token, sessions) = match opened {
         Ok(opened) => opened,
-        Err(trouble) => return say(socket, &trouble.started()),
+        Err(failed) => return say(socket, &failed.started()),
     };
     say(socket, &Started::Ready { spki_hex: hex::encode(&token.key.spki_der) })?;
     let worker = Worker {
@@ -115,8 +115,8 @@ fn left() -> Failure {
     Failure { fault: Fault::Unavailable, detail, last: true }
 }
 
-impl From<Trouble> for io::Error {
-    fn from(trouble: Trouble) -> Self {
-        Self::other(trouble.detail)
+impl From<TokenError> for io::Error {
+    fn from(failed: TokenError) -> Self {
+        Self::other(failed.detail)
     }
 }

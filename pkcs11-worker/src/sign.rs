@@ -6,8 +6,8 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use signing_core::evidence::Fault;
-use signing_core::key::{KeyKind, SIGNATURE_MAX_BYTES};
-use signing_core::worker::{Call, Failure};
+use signing_core::key::KeyKind;
+use signing_core::worker::{Call, Failure, SIGNATURE_MAX_BYTES};
 use signing_core::{Algorithm, Hash, SignatureFormat};
 
 use crate::fault;
@@ -22,11 +22,11 @@ pub(crate) fn sign(
 ) -> Result<Vec<u8>, Failure> {
     let Call { algorithm, input, .. } = call;
     let rejected = |detail: String| Failure { fault: Fault::Rejected, detail, last: false };
-    if algorithm.key_kind() != kind {
+    if !algorithm.key_kinds().any(|other| other == kind) {
         return Err(rejected(format!("the key does not sign with {algorithm}")));
     }
     let hash = algorithm.digest_hash();
-    if kind != KeyKind::Ed25519 && input.len() != hash.digest_bytes() {
+    if !algorithm.signs_messages() && input.len() != hash.digest_bytes() {
         return Err(rejected(format!("{} bytes are no {}", input.len(), hash.name())));
     }
     let asked = |mechanism: &Mechanism<'_>, data: &[u8]| {
@@ -43,7 +43,7 @@ pub(crate) fn sign(
             let scheme = EddsaParams::new(EddsaSignatureScheme::Pure);
             asked(&Mechanism::Eddsa(scheme), input)
         }
-        Algorithm::EcdsaSha256 | Algorithm::EcdsaSha384 => {
+        Algorithm::EcdsaSha256 | Algorithm::EcdsaSha384 | Algorithm::EcdsaSha512 => {
             let pair = asked(&Mechanism::Ecdsa, input)?;
             // What is no pair goes on as it is: it does not verify, and that seals the signer.
             Ok(SignatureFormat::P1363.read(*algorithm, &pair).unwrap_or(pair))
@@ -60,6 +60,8 @@ pub(crate) fn sign(
             let s_len = salt_bytes.into();
             asked(&Mechanism::RsaPkcsPss(PkcsPssParams { hash_alg, mgf, s_len }), input)
         }
+        // No such key was found.
+        Algorithm::MlDsaShake256 => Err(rejected(format!("no token signs with {algorithm}"))),
     }
 }
 

@@ -8,13 +8,13 @@ use signing_core::worker::{Login, printable};
 
 use crate::fault;
 use crate::names::several;
-use crate::trouble::Trouble;
+use crate::token_error::TokenError;
 
 /// The slot of the token with that label.
-pub(crate) fn find(library: &Pkcs11, label: &str) -> Result<Slot, Trouble> {
+pub(crate) fn find(library: &Pkcs11, label: &str) -> Result<Slot, TokenError> {
     let slots = library
         .get_slots_with_token()
-        .map_err(|error| Trouble::new("the library lists no slots", &error))?;
+        .map_err(|error| TokenError::new("the library lists no slots", &error))?;
     let read: Vec<_> = slots
         .iter()
         .map(|slot| {
@@ -25,10 +25,10 @@ pub(crate) fn find(library: &Pkcs11, label: &str) -> Result<Slot, Trouble> {
     let mut found = read.iter().filter(|(_, named)| named.as_deref() == Ok(label));
     match (found.next(), found.next()) {
         (Some((slot, _)), None) => Ok(*slot),
-        (Some(_), Some(_)) => Err(Trouble::key(format!(
+        (Some(_), Some(_)) => Err(TokenError::key(format!(
             "token_label {label:?}: several tokens have it; give each a label of its own"
         ))),
-        (None, _) => Err(Trouble {
+        (None, _) => Err(TokenError {
             // Taken out, or what the library speaks with does not answer.
             fault: Fault::Unavailable,
             detail: absent(label, &read),

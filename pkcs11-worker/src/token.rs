@@ -12,7 +12,7 @@ use signing_core::evidence::Fault;
 use signing_core::worker::{Leave, Login, Start, printable};
 
 use crate::key::{self, Key};
-use crate::trouble::Trouble;
+use crate::token_error::TokenError;
 use crate::{fault, pin, slots};
 
 /// Who is asked before a login, and told of it: a token counts wrong PINs, whoever brings them.
@@ -42,12 +42,12 @@ pub(crate) struct Token {
 
 impl Token {
     /// Loads the library, finds the token, logs in once `proxy` lets it, and finds the key.
-    pub(crate) fn open(start: &Start, proxy: &mut impl Proxy) -> Result<Self, Trouble> {
-        let Some(algorithm) = Algorithm::parse(&start.algorithm) else {
-            return Err(Trouble::key(format!("no such algorithm: {:?}", start.algorithm)));
+    pub(crate) fn open(start: &Start, proxy: &mut impl Proxy) -> Result<Self, TokenError> {
+        let Some((algorithm, Some(kind))) = Algorithm::parse_with_kind(&start.algorithm) else {
+            return Err(TokenError::key(format!("no such algorithm: {:?}", start.algorithm)));
         };
         let library = Pkcs11::new(&start.module).map_err(|error| {
-            Trouble::key(format!(
+            TokenError::key(format!(
                 "module {} cannot be loaded: {}; name the vendor's library",
                 start.module,
                 printable(&error.to_string())
@@ -55,27 +55,27 @@ impl Token {
         })?;
         library
             .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
-            .map_err(|error| Trouble::new(NO_START, &error))?;
+            .map_err(|error| TokenError::new(NO_START, &error))?;
         let slot = slots::find(&library, &start.token_label)?;
         let keeper = library
             .open_ro_session(slot)
-            .map_err(|error| Trouble::new("the token opens no session", &error))?;
+            .map_err(|error| TokenError::new("the token opens no session", &error))?;
         let info = library
             .get_token_info(slot)
-            .map_err(|error| Trouble::new("the token does not say what it is", &error))?;
+            .map_err(|error| TokenError::new("the token does not say what it is", &error))?;
         if info.login_required() {
-            let leave = proxy.may_log_in().map_err(Trouble::proxy)?;
+            let leave = proxy.may_log_in().map_err(TokenError::proxy)?;
             log_in(&library, &keeper, &info, Path::new(&start.pin_file), leave)?;
-            proxy.logged_in().map_err(Trouble::proxy)?;
+            proxy.logged_in().map_err(TokenError::proxy)?;
         }
-        let key = key::find(&keeper, start, algorithm)?;
+        let key = key::find(&keeper, start, (algorithm, kind))?;
         Ok(Self { library, slot, _keeper: keeper, key })
     }
 
     /// A session for one thread, which is the only one to use it.
-    pub(crate) fn session(&self) -> Result<Session, Trouble> {
+    pub(crate) fn session(&self) -> Result<Session, TokenError> {
         self.library.open_ro_session(self.slot).map_err(|error| {
-            Trouble::new("the token opens no session for each of the threads", &error)
+            TokenError::new("the token opens no session for each of the threads", &error)
         })
     }
 }
@@ -87,10 +87,10 @@ fn log_in(
     info: &TokenInfo,
     pin_file: &Path,
     leave: Leave,
-) -> Result<(), Trouble> {
+) -> Result<(), TokenError> {
     let refused = |detail: &str| {
         let detail = detail.to_owned();
-        Err(Trouble { fault: Fault::KeyUnavailable, detail, login: Login::Pin })
+        Err(TokenError { fault: Fault::KeyUnavailable, detail, login: Login::Pin })
     };
     if info.user_pin_locked() {
         return refused("the PIN is locked; have the token's security officer set it anew");
@@ -113,23 +113,28 @@ fn log_in(
 
 /// What a failed login tells. Whatever its code is: a token that says now that wrong PINs were
 /// tried, and did not before, has counted this one.
-fn not_let_in(library: &Pkcs11, session: &Session, before: &TokenInfo, error: &Error) -> Trouble {
-    let mut trouble = Trouble::new("the token does not let us in", error);
+fn not_let_in(
+    library: &Pkcs11,
+    session: &Session,
+    before: &TokenInfo,
+    error: &Error,
+) -> TokenError {
+    let mut failed = TokenError::new("the token does not let us in", error);
     let after = session.get_session_info().and_then(|info| library.get_token_info(info.slot_id()));
     let was_counted = after.is_ok_and(|after| attempts(&after) > attempts(before));
-    trouble.login = if was_counted { Login::Pin } else { fault::of_login(error) };
-    match trouble.login {
+    failed.login = if was_counted { Login::Pin } else { fault::of_login(error) };
+    match failed.login {
         Login::Pin if was_counted => {
-            trouble.fault = Fault::KeyUnavailable;
-            trouble.detail.push_str("; the token counted this as a wrong PIN");
+            failed.fault = Fault::KeyUnavailable;
+            failed.detail.push_str("; the token counted this as a wrong PIN");
         }
-        Login::Doubtful => trouble.detail.push_str(
+        Login::Doubtful => failed.detail.push_str(
             "; it may have counted this as a wrong PIN, so it is tried three times at most, \
              the last after minutes: fix the cause, then touch pin_file",
         ),
         Login::Pin | Login::Other => {}
     }
-    trouble
+    failed
 }
 
 /// How far the token is from locking the PIN, as far as its flags say.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use signing_core::batch::is_proof;
-use signing_core::key::KeyKind;
 use signing_core::{Algorithm, Caller, Refusal, Rulebook, Signer};
 
 use super::dialects::VerifyRequest;
@@ -31,6 +30,7 @@ pub(super) async fn verify<'r>(
 ) -> Result<Found<'r>, Refusal> {
     if let Some(name) = request.signer.as_deref() {
         let signer = rulebook.find(caller, Some(name))?;
+        signer.is_of(request.key_kind)?;
         let algorithm = request.algorithm.unwrap_or_else(|| signer.algorithm());
         return Ok(Found { verified: holds(signer, algorithm, request)?, signer: Some(signer) });
     }
@@ -48,7 +48,7 @@ pub(super) async fn verify<'r>(
             .public_key
             .algorithms()
             .filter(|algorithm| request.algorithm.is_none_or(|named| named == *algorithm));
-        for algorithm in algorithms {
+        for algorithm in algorithms.filter(|_| signer.is_of(request.key_kind).is_ok()) {
             match holds(signer, algorithm, request) {
                 Ok(true) => return Ok(Found { verified: true, signer: Some(signer) }),
                 Ok(false) => was_tried = true,
@@ -80,11 +80,15 @@ fn has_form(signer: &Signer, algorithm: Algorithm, signature: &[u8]) -> bool {
     if signer.batch.is_batch() {
         return is_proof(signature);
     }
-    match algorithm.key_kind() {
-        KeyKind::Ed25519 => signature.len() == 64,
+    match algorithm {
+        Algorithm::Ed25519Sha512 => signature.len() == 64,
         // A SEQUENCE in DER.
-        KeyKind::P256 | KeyKind::P384 => signature.first() == Some(&0x30),
+        Algorithm::EcdsaSha256 | Algorithm::EcdsaSha384 | Algorithm::EcdsaSha512 => {
+            signature.first() == Some(&0x30)
+        }
         // As long as a modulus of 2048 to 4096 bits.
-        KeyKind::Rsa => (256..=512).contains(&signature.len()),
+        Algorithm::RsaPkcs1(_) | Algorithm::RsaPss(_) => (256..=512).contains(&signature.len()),
+        // Of the parameter sets (FIPS 204, table 2).
+        Algorithm::MlDsaShake256 => [2420, 3309, 4627].contains(&signature.len()),
     }
 }

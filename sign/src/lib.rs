@@ -185,6 +185,7 @@ pub async fn sign<L: Send + 'static>(
         return finish(room, begun, context, leaving).await;
     }
     let grant = gates.rulebook().authorize(caller, signer, algorithm, wall)?;
+    grant.signer().is_of(request.key_kind)?;
     let input = prepare(&request, grant.signer(), grant.algorithm())?;
     let permit = gates.admit(grant, &room.slots, now, context.deadline)?;
     let begun = begin(room, &gates, permit, input, &request, context)?;

@@ -14,7 +14,7 @@ use host::{files, out};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
-use signing_core::key::PublicKey;
+use signing_core::key::{KeyKind, PublicKey};
 use signing_core::registry::{Entry, Foreign, foreign_keys};
 use signing_core::{Algorithm, Registry, json};
 use time::format_description::well_known::Rfc3339;
@@ -66,9 +66,9 @@ pub(crate) struct Key {
     /// Its kid.
     #[arg(long, requires = "public_key")]
     kid: Option<String>,
-    /// Its algorithm: ed25519, ecdsa-p256-sha256 and so on, or AWS KMS's name.
-    #[arg(long, requires = "public_key", value_parser = algorithm)]
-    algorithm: Option<Algorithm>,
+    /// Its algorithm: ed25519, ecdsa-p256-sha256, ml-dsa-65 and so on, or AWS KMS's name.
+    #[arg(long, requires = "public_key", value_parser = algorithm_and_kind)]
+    algorithm: Option<(Algorithm, Option<KeyKind>)>,
     /// It signs batches and nothing else ("mode": "batch"): a key that signed nothing before.
     #[arg(long, requires = "public_key")]
     batch: bool,
@@ -185,15 +185,22 @@ impl Key {
     /// Its entry; `purpose` is that of a public key.
     pub(crate) fn entry(&self, purpose: &str) -> anyhow::Result<Value> {
         let Self { entry, public_key, kid, algorithm, batch } = self;
-        if let (Some(file), Some(algorithm)) = (public_key, *algorithm) {
+        if let (Some(file), Some((algorithm, kind))) = (public_key, *algorithm) {
             let shown = file.display();
             let pem = given("--public-key", file)?;
             // Written anew, so that nothing else that the file has gets into the registry.
             let key = PublicKey::from_pem(&pem, algorithm)
                 .map_err(|error| anyhow!("--public-key {shown} {error}"))?;
+            if kind.is_some_and(|kind| kind != key.kind()) {
+                bail!(
+                    "--public-key {shown} is a key of kind {}: name --algorithm {}, or another file",
+                    key.kind().name(),
+                    key.registry_name()
+                );
+            }
             let mut entry = json!({
                 "signer_kid": kid,
-                "algorithm": algorithm.registry_name(),
+                "algorithm": key.registry_name(),
                 "public_key_pem": key.to_pem(),
                 "purpose": purpose,
             });
@@ -214,6 +221,12 @@ impl Key {
 pub(crate) fn algorithm(name: &str) -> Result<Algorithm, String> {
     Algorithm::parse(name)
         .ok_or_else(|| format!("--algorithm {name:?} is not one of {}", Algorithm::all_names()))
+}
+
+/// The same, with the kind of key that the name is about.
+fn algorithm_and_kind(name: &str) -> Result<(Algorithm, Option<KeyKind>), String> {
+    let known = Algorithm::parse_with_kind(name);
+    known.ok_or_else(|| algorithm(name).err().unwrap_or_default())
 }
 
 /// Reads what a flag names.

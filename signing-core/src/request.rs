@@ -1,6 +1,6 @@
 //! A request to sign, in the native form that every dialect is turned into.
 
-use crate::key::{Algorithm, Digest, Hash, SignatureFormat};
+use crate::key::{Algorithm, Digest, Hash, KeyKind, SignatureFormat};
 use crate::refusal::Refusal;
 use crate::reserved;
 
@@ -33,6 +33,8 @@ pub struct SignRequest {
     pub signer: Option<String>,
     /// The algorithm the caller names. None: the signer's own.
     pub algorithm: Option<Algorithm>,
+    /// The kind of key that the algorithm's name is about, if it is about one.
+    pub key_kind: Option<KeyKind>,
     /// How the signature is to be written. None: in the signer's own form, which of a batch signer
     /// is a proof.
     pub format: Option<SignatureFormat>,

@@ -20,7 +20,10 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Fault;
-use crate::key::{Algorithm, ED25519_MESSAGE_MAX_BYTES, SIGNATURE_MAX_BYTES};
+use crate::key::{Algorithm, RAW_MESSAGE_MAX_BYTES};
+
+/// No signature of a token is longer: RSA-4096. ML-DSA keys are not asked of tokens.
+pub const SIGNATURE_MAX_BYTES: usize = 512;
 
 /// The longest frame, without its length.
 pub const FRAME_MAX_BYTES: usize = 8192;
@@ -34,7 +37,7 @@ const START_DETAIL_MAX_BYTES: usize = 1200;
 /// Bytes of a frame before the input or the signature.
 const HEAD_BYTES: usize = 9;
 
-const _: () = assert!(HEAD_BYTES + ED25519_MESSAGE_MAX_BYTES <= FRAME_MAX_BYTES);
+const _: () = assert!(HEAD_BYTES + RAW_MESSAGE_MAX_BYTES <= FRAME_MAX_BYTES);
 const _: () = assert!(HEAD_BYTES + SIGNATURE_MAX_BYTES <= FRAME_MAX_BYTES);
 // As JSON, where a character may take six bytes.
 const _: () = assert!(6 * START_DETAIL_MAX_BYTES + 256 <= FRAME_MAX_BYTES);
@@ -55,7 +58,8 @@ pub struct Start {
     pub pin_file: String,
     /// How many threads sign, each with a session of its own.
     pub threads: usize,
-    /// The registered algorithm, by its name; an RSA key serves all of its kind.
+    /// The registered algorithm, by its name in registries, which tells the curve too; an RSA key
+    /// serves all of its kind.
     pub algorithm: String,
 }
 

@@ -131,6 +131,7 @@ fn a_message_that_is_too_long_is_not_sent_in_part() {
 #[test]
 fn what_was_prepared_is_prepared_again_and_a_canary_never() {
     let message = SignRequest {
+        key_kind: None,
         input: request::Input::Message(b"pay".to_vec()),
         signer: None,
         algorithm: None,

@@ -7,7 +7,7 @@ use ed25519_dalek::Signer as _;
 use p256::ecdsa::Signature as P256Signature;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use proptest::prelude::*;
-use signing_core::key::{BadSignature, ED25519_MESSAGE_MAX_BYTES};
+use signing_core::key::{BadSignature, RAW_MESSAGE_MAX_BYTES};
 use signing_core::{Algorithm, Canary, Digest, Hash, Input, Kid, Reason, Signer, ToBeSigned};
 
 use key_pairs::{ed25519, p256};
@@ -59,7 +59,7 @@ proptest! {
     #[test]
     fn i1_what_ed25519_dalek_signs_verifies(
         seed in any::<u8>(),
-        said in proptest::collection::vec(any::<u8>(), 1..=ED25519_MESSAGE_MAX_BYTES),
+        said in proptest::collection::vec(any::<u8>(), 1..=RAW_MESSAGE_MAX_BYTES),
         hash in any::<[u8; 32]>(),
     ) {
         let (private, signer) = ed25519(seed);

@@ -3,9 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use ml_dsa::Keypair as _;
 use p256::pkcs8::EncodePublicKey as _;
-use signing_core::Algorithm;
-use signing_core::key::{KeyError, PublicKey};
+use signing_core::key::{KeyError, KeyKind, PublicKey};
+use signing_core::{Algorithm, Input, ToBeSigned};
 
 const ED25519: Algorithm = Algorithm::Ed25519Sha512;
 const ECDSA: Algorithm = Algorithm::EcdsaSha256;
@@ -151,10 +152,11 @@ fn a_key_of_another_kind_than_registered_is_refused() {
     for id in [ID_ED448, ID_P256, ID_RSA] {
         assert!(is_other_kind(read(&spki(id, &ed25519_point()), ED25519)), "{id}");
     }
-    for id in [ID_P384, ID_SECP256K1, ID_EC_WITHOUT_CURVE, ID_EC_IMPLICIT_CURVE, ID_RSA, ID_ED25519]
-    {
+    for id in [ID_P384, ID_EC_WITHOUT_CURVE, ID_EC_IMPLICIT_CURVE, ID_RSA, ID_ED25519] {
         assert!(is_other_kind(read(&spki(id, &p256_point(false)), ECDSA)), "{id}");
     }
+    // A point of P-256 under the name of the other curve that this algorithm has.
+    assert!(is_no_point(read(&spki(ID_SECP256K1, &p256_point(false)), ECDSA)));
 }
 
 #[test]
@@ -164,6 +166,53 @@ fn a_p384_key_is_no_p256_key() {
     assert!(is_other_kind(refused));
     // And neither is its point under the name of P-256.
     assert!(is_no_point(read(&spki(ID_P256, &point), ECDSA)));
+}
+
+#[test]
+fn the_curve_of_a_key_says_its_kind_where_an_algorithm_has_two() {
+    let secp256k1 = k256::ecdsa::SigningKey::from_slice(&[1; 32]).unwrap();
+    let der = secp256k1.verifying_key().to_public_key_der().unwrap();
+    assert_eq!(read(der.as_bytes(), ECDSA).unwrap().kind(), KeyKind::Secp256k1);
+    let [_, (p256, _)] = good();
+    assert_eq!(read(&p256, ECDSA).unwrap().kind(), KeyKind::P256);
+    let p521 =
+        p521::ecdsa::SigningKey::from_slice(&[[0, 1].as_slice(), &[1; 64]].concat()).unwrap();
+    let der = p521.verifying_key().to_public_key_der().unwrap();
+    assert!(is_other_kind(read(der.as_bytes(), ECDSA)));
+    let key = read(der.as_bytes(), Algorithm::EcdsaSha512).unwrap();
+    assert_eq!((key.kind(), key.registry_name()), (KeyKind::P521, "ecdsa-p521-sha512"));
+}
+
+#[test]
+fn an_ml_dsa_key_has_the_length_of_its_parameter_set_and_no_parameters() {
+    const ML_DSA: Algorithm = Algorithm::MlDsaShake256;
+    let key = ml_dsa::SigningKey::<ml_dsa::MlDsa44>::from_seed(&ml_dsa::Seed::from([1; 32]));
+    let der = key.verifying_key().to_public_key_der().unwrap().into_vec();
+    let read_key = read(&der, ML_DSA).unwrap();
+    assert_eq!((read_key.kind(), read_key.spki_der()), (KeyKind::MlDsa44, der.as_slice()));
+    assert!(is_other_kind(read(&der, ECDSA)));
+    // The same bytes under the name of another parameter set: 2.16.840.1.101.3.4.3.17 ends there.
+    let mut other = der.clone();
+    let at = other.windows(3).position(|window| window == [4, 3, 17]).unwrap();
+    other[at + 2] = 18;
+    assert_eq!(read(&other, ML_DSA), Err(KeyError::MlDsa));
+    other[at + 2] = 20;
+    assert!(is_other_kind(read(&other, ML_DSA)));
+}
+
+/// FIPS 204: mu, made by the implementation of the keys above.
+#[test]
+fn what_stands_for_a_message_before_an_ml_dsa_key_is_what_another_implementation_makes() {
+    let key = ml_dsa::SigningKey::<ml_dsa::MlDsa65>::from_seed(&ml_dsa::Seed::from([2; 32]));
+    let der = key.verifying_key().to_public_key_der().unwrap();
+    let read_key = read(der.as_bytes(), Algorithm::MlDsaShake256).unwrap();
+    let message = vec![7; 10_000];
+    let mu = read_key.external_mu(&message).unwrap();
+    let signature = key.expanded_key().sign_mu_deterministic(&mu.into()).encode();
+    let input = ToBeSigned::prepare(&Input::Message(message), Algorithm::MlDsaShake256).unwrap();
+    assert!(read_key.verifies(&input, &signature));
+    let [(ed25519, _), _] = good();
+    assert_eq!(read(&ed25519, ED25519).unwrap().external_mu(b"m"), None);
 }
 
 #[test]

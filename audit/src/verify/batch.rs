@@ -253,7 +253,8 @@ fn callers_signature(signed: &Outline, registry: Option<&Registry>) -> Result<bo
             format!("the signature in it is not {kid}'s, by the registry, over its batch's note")
         });
     }
-    if algorithm == Algorithm::Ed25519Sha512 {
+    // What they sign is the message, which no record holds.
+    if algorithm.signs_messages() {
         return Ok(false);
     }
     let no_digest =

@@ -103,18 +103,20 @@ fn pem(kind: &str, der: &[u8]) -> String {
 
 /// A public key in the parts that a token holds: what comes of them is one encoding, or no key.
 pub(super) fn token_key(bytes: &[u8]) {
-    let Some((algorithm, held)) = choose(Algorithm::ALL, bytes) else { return };
-    let spki = match algorithm.key_kind() {
+    let Some((kind, held)) = choose(&KeyKind::ALL, bytes) else { return };
+    let spki = match kind {
         KeyKind::Rsa => {
             let Some((length, numbers)) = held.split_first_chunk::<2>() else { return };
             let at = usize::from(u16::from_be_bytes(*length)).min(numbers.len());
             let (modulus, exponent) = numbers.split_at(at);
             spki_of_rsa(modulus, exponent)
         }
-        KeyKind::Ed25519 | KeyKind::P256 | KeyKind::P384 => spki_of_point(*algorithm, held),
+        of_a_point => spki_of_point(*of_a_point, held),
     };
     let Some(spki) = spki else { return };
-    if let Ok(key) = PublicKey::from_spki_der(&spki, *algorithm) {
+    let Some(algorithm) = kind.algorithms().next() else { return };
+    if let Ok(key) = PublicKey::from_spki_der(&spki, algorithm) {
         assert_eq!(key.spki_der(), spki, "another encoding was taken");
+        assert_eq!(key.kind(), *kind);
     }
 }

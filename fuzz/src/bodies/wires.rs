@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use signing_core::Algorithm;
 use signing_core::breakglass::wire::operator::Unlocked;
 use signing_core::breakglass::wire::{self, Answer, Ask, FrameError};
-use signing_core::key::SIGNATURE_MAX_BYTES;
+use signing_core::worker::SIGNATURE_MAX_BYTES;
 use signing_core::worker::{
     Answered, Call, FRAME_MAX_BYTES, Frames, Start, Started, fault_of_word, receive,
 };

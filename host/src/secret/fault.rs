@@ -227,7 +227,9 @@ impl Wanted {
             Self::AuditKey => {
                 "a PKCS#8 PEM of an Ed25519 key (what `openssl genpkey -algorithm ed25519` makes)"
             }
-            Self::DevelopmentKey => "a PKCS#8 PEM of an Ed25519, P-256 or RSA key",
+            Self::DevelopmentKey => {
+                "a PKCS#8 PEM of an Ed25519, ECDSA, RSA or ML-DSA key (ML-DSA as a seed)"
+            }
             Self::SealedKey => {
                 "an encrypted PKCS#8 PEM (what breakglass-signer keygen and openssl genpkey -aes256 \
                  make)"

@@ -11,7 +11,8 @@ use configuration::Config;
 use development::DevelopmentKey;
 use monitor::Probed;
 use signing_core::gate::Watched;
-use signing_core::{Algorithm, Kid, Registry};
+use signing_core::key::PublicKey;
+use signing_core::{Kid, Registry};
 use telemetry::metrics::Measured;
 use telemetry::workers::Worker;
 use tokio::runtime::Handle;
@@ -73,14 +74,14 @@ impl UpstreamMaker {
             let (mut reached, mut places) = (Vec::new(), Vec::new());
             let switch = FaultSwitch::default();
             for configuration::Reached { upstream, requests_per_second_max } in &signer.upstreams {
-                let algorithm = registered.algorithm();
+                let public_key = &registered.public_key;
                 let made = match upstream {
                     configuration::Upstream::AwsKms(kms) => {
                         let chain = chains.of(kms);
-                        Some(kms_pair(kms, algorithm, &chain, config.probe.timeout).await)
+                        Some(kms_pair(kms, public_key, &chain, config.probe.timeout).await)
                     }
                     configuration::Upstream::Pkcs11(token) => {
-                        let (made, worker) = token_pair(kid, token, algorithm, ledger)?;
+                        let (made, worker) = token_pair(kid, token, public_key, ledger)?;
                         all.workers.push(worker);
                         Some(made)
                     }
@@ -117,11 +118,12 @@ type Made = (Provider, Provider, doctor::Reached);
 
 async fn kms_pair(
     kms: &AwsKms,
-    algorithm: Algorithm,
+    public_key: &PublicKey,
     credentials: &CredentialChain,
     canary_max: Duration,
 ) -> Made {
-    let KmsClients { data, monitor } = KmsClients::new(kms, algorithm, credentials).await;
+    let KmsClients { data, monitor } =
+        KmsClients::new(kms, &Arc::new(public_key.clone()), credentials).await;
     let served = ServedKms {
         config: kms.clone(),
         callers: Arc::new(looked_at(Provider::AwsKms(data.clone()))),
@@ -137,11 +139,11 @@ async fn kms_pair(
 fn token_pair(
     kid: &Kid,
     token: &Pkcs11,
-    algorithm: Algorithm,
+    public_key: &PublicKey,
     ledger: &Arc<Ledger>,
 ) -> io::Result<(Made, Worker)> {
     let Pkcs11Clients { data, monitor, life } =
-        Pkcs11Clients::new(token, algorithm, kid.as_str(), ledger)?;
+        Pkcs11Clients::new(token, public_key.registry_name(), kid.as_str(), ledger)?;
     let looked_at = doctor::Reached::Here(Box::new(looked_at(Provider::Pkcs11(monitor.clone()))));
     let worker = Worker { kid: kid.clone(), token_label: token.token_label.clone(), life };
     Ok(((Provider::Pkcs11(data), Provider::Pkcs11(monitor), looked_at), worker))

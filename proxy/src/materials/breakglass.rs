@@ -170,7 +170,7 @@ fn written(directory: &Path) -> Option<OffsetDateTime> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use signing_core::key::{Batching, PublicKey};
+    use signing_core::key::{Batching, KeyKind, PublicKey};
     use signing_core::registry::Entry;
     use signing_core::{Algorithm, Signer};
 
@@ -179,7 +179,7 @@ mod tests {
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
     fn entry(kid: &str, purpose: Purpose) -> Value {
-        let key = development::DevelopmentKey::generate(Algorithm::Ed25519Sha512).unwrap();
+        let key = development::DevelopmentKey::generate(KeyKind::Ed25519).unwrap();
         let public_key =
             PublicKey::from_spki_der(key.public_key_der(), Algorithm::Ed25519Sha512).unwrap();
         let kid = Kid::parse(kid).unwrap();

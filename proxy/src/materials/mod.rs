@@ -68,6 +68,7 @@ impl Materials {
         let registry = registry((&config.registry_file, &config.deployment), kids.iter());
         if let Ok(registry) = &registry {
             mistakes.extend(ungrantable(&config, registry));
+            mistakes.extend(not_on_a_token(&config, registry));
             mistakes.extend(too_long_to_answer(&config, registry));
         }
         let tls = tls(&config.server.tls, wall_now());
@@ -161,6 +162,18 @@ fn unusable(kid: &Kid, registry: &Document, file: &Path) -> Option<String> {
         "signers: {name:?} is registered in {file} for another purpose than signing, {purpose:?}; \
          keys of different purposes are disjoint, so name another key"
     ))
+}
+
+/// Signers on a token whose keys no token is asked for.
+fn not_on_a_token(config: &Config, registry: &Registry) -> Vec<String> {
+    let on_tokens = config.signers.iter().filter(|(_, signer)| {
+        signer.upstreams.iter().any(|reached| matches!(reached.upstream, Upstream::Pkcs11(_)))
+    });
+    let mistake = |(kid, _): (&Kid, _)| {
+        let kind = registry.get(kid.as_str())?.public_key.kind();
+        kind.signs_on_tokens().err().map(|why| format!("signers: {:?}: {why}", kid.as_str()))
+    };
+    on_tokens.filter_map(mistake).collect()
 }
 
 /// Grants of algorithms with which the signer's key does not sign.

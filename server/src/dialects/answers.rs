@@ -72,8 +72,12 @@ pub(crate) fn public_key_der(signer: &Signer) -> Value {
 
 /// The name that dialects' clients know an algorithm by.
 fn algorithm_word(algorithm: Algorithm) -> &'static str {
-    match algorithm.key_kind() {
-        KeyKind::Ed25519 | KeyKind::Rsa => algorithm.registry_name(),
-        KeyKind::P256 | KeyKind::P384 => algorithm.name(),
+    match algorithm {
+        Algorithm::Ed25519Sha512 => algorithm.registry_name(KeyKind::Ed25519),
+        Algorithm::RsaPkcs1(_) | Algorithm::RsaPss(_) => algorithm.registry_name(KeyKind::Rsa),
+        Algorithm::EcdsaSha256
+        | Algorithm::EcdsaSha384
+        | Algorithm::EcdsaSha512
+        | Algorithm::MlDsaShake256 => algorithm.name(),
     }
 }

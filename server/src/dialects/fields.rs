@@ -132,11 +132,13 @@ pub(super) fn verify_payload_b64(body: &[u8]) -> Result<VerifyRequest, Refusal> 
         algorithm: Option<String>,
     }
     let Fields { payload_b64, signature_b64, signer_id, algorithm: named } = parse(body)?;
+    let (algorithm, key_kind) = algorithm(named.as_deref())?;
     Ok(VerifyRequest {
         dialect: VerifyDialect::PayloadB64,
         input: Input::Message(base64("payload_b64", &payload_b64)?),
         signer: signer_id,
-        algorithm: named.as_deref().map(algorithm).transpose()?,
+        algorithm,
+        key_kind,
         format: None,
         signature: read_signature("signature_b64", &signature_b64)?,
     })
@@ -153,6 +155,7 @@ pub(super) fn verify_digest_hex(body: &[u8]) -> Result<VerifyRequest, Refusal> {
         algorithm: Option<String>,
     }
     let Fields { digest_hex, signature_b64, signature, signer_id, algorithm: named } = parse(body)?;
+    let (algorithm, key_kind) = algorithm(named.as_deref())?;
     let digest = hex_digest("digest_hex", &digest_hex, &Hash::ALL)?;
     let signature = match (signature_b64, signature) {
         (Some(text), None) => read_signature("signature_b64", &text)?,
@@ -163,7 +166,8 @@ pub(super) fn verify_digest_hex(body: &[u8]) -> Result<VerifyRequest, Refusal> {
         dialect: VerifyDialect::DigestHex,
         input: Input::Digest(digest),
         signer: signer_id,
-        algorithm: named.as_deref().map(algorithm).transpose()?,
+        algorithm,
+        key_kind,
         format: None,
         signature,
     })
@@ -185,10 +189,12 @@ pub(super) fn request(
     signer: Option<String>,
     named: Option<&str>,
 ) -> Result<SignRequest, Refusal> {
+    let (algorithm, key_kind) = algorithm(named)?;
     Ok(SignRequest {
         input,
         signer,
-        algorithm: named.map(algorithm).transpose()?,
+        algorithm,
+        key_kind,
         // A proof has no place in these answers.
         format: Some(SignatureFormat::Der),
         justification: None,

@@ -57,6 +57,7 @@ pub(super) fn read_sign(body: &[u8]) -> Result<(Dialect, SignRequest), Refusal> 
         input: input(&sign.message, sign.message_type.as_deref(), algorithm)?,
         signer: Some(sign.key_id),
         algorithm: Some(algorithm),
+        key_kind: None,
         format: Some(SignatureFormat::Der),
         justification: None,
     };
@@ -72,6 +73,7 @@ pub(super) fn read_verify(body: &[u8]) -> Result<VerifyRequest, Refusal> {
         input: input(&verify.message, verify.message_type.as_deref(), algorithm)?,
         signer: Some(verify.key_id),
         algorithm: Some(algorithm),
+        key_kind: None,
         format: None,
         signature: base64("Signature", &verify.signature)?,
     })
@@ -114,9 +116,15 @@ fn input(message: &str, kind: Option<&str>, algorithm: Algorithm) -> Result<Inpu
     }
     match kind.unwrap_or("RAW") {
         "RAW" => Ok(Input::Message(bytes)),
-        "DIGEST" if algorithm == Algorithm::Ed25519Sha512 => {
-            Err(invalid("ED25519_SHA_512 takes MessageType RAW only; a digest is its message then"))
-        }
+        "DIGEST" if algorithm.signs_messages() => Err(invalid(format!(
+            "{algorithm} takes MessageType RAW only; a digest is its message then"
+        ))),
+        // Verifying needs the message, and what is not verified is not answered (I1).
+        "EXTERNAL_MU" if algorithm == Algorithm::MlDsaShake256 => Err(invalid(
+            "MessageType EXTERNAL_MU is not served: the proxy verifies every signature over the message \
+             itself. Send the message as RAW; one of more than 4096 bytes goes to POST /v1/sign, without \
+             MessageType",
+        )),
         "DIGEST" => Ok(Input::Digest(Digest::new(algorithm.digest_hash(), &bytes)?)),
         other => {
             let other = short(other);

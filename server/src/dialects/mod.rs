@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use sign::Witness;
 use signing_core::batch::is_proof;
+use signing_core::key::KeyKind;
 use signing_core::{
     Algorithm, Digest, Hash, Input, Reason, Refusal, SignRequest, SignatureFormat, Signer, json,
 };
@@ -74,6 +75,7 @@ pub(super) struct VerifyRequest {
     pub(super) input: Input,
     pub(super) signer: Option<String>,
     pub(super) algorithm: Option<Algorithm>,
+    pub(super) key_kind: Option<KeyKind>,
     pub(super) format: Option<SignatureFormat>,
     pub(super) signature: Vec<u8>,
 }
@@ -295,15 +297,17 @@ fn base64(field: &str, text: &str) -> Result<Vec<u8>, Refusal> {
         .map_err(|error| invalid(format!("\"{field}\" is not standard padded base64: {error}")))
 }
 
-/// Reads the name of an algorithm.
-fn algorithm(name: &str) -> Result<Algorithm, Refusal> {
-    Algorithm::parse(name).ok_or_else(|| {
-        let name = short(name);
-        Refusal::new(
-            Reason::AlgorithmNotSupported,
-            format!("\"algorithm\" {name:?} is not one of {}", Algorithm::all_names()),
-        )
-    })
+/// Reads the name of an algorithm, if there is one, and the kind of key that it is about.
+fn algorithm(name: Option<&str>) -> Result<(Option<Algorithm>, Option<KeyKind>), Refusal> {
+    let Some(name) = name else { return Ok((None, None)) };
+    match Algorithm::parse_with_kind(name) {
+        Some((algorithm, kind)) => Ok((Some(algorithm), kind)),
+        None => {
+            let (name, known) = (short(name), Algorithm::all_names());
+            let detail = format!("\"algorithm\" {name:?} is not one of {known}");
+            Err(Refusal::new(Reason::AlgorithmNotSupported, detail))
+        }
+    }
 }
 
 /// A digest in hex, whose length says which hash made it.

@@ -92,10 +92,12 @@ pub(super) fn read_sign(
     json_only(content_type)?;
     let sign: Sign = parse(body)?;
     let format = format(sign.signature_format.as_deref())?;
+    let (algorithm, key_kind) = algorithm(sign.algorithm.as_deref())?;
     let request = SignRequest {
         input: input(sign.digest, sign.digest_algorithm.as_deref(), sign.message)?,
         signer: sign.signer_kid,
-        algorithm: sign.algorithm.as_deref().map(algorithm).transpose()?,
+        algorithm,
+        key_kind,
         format,
         justification: sign.justification.map(justification).transpose()?,
     };
@@ -108,11 +110,13 @@ pub(super) fn read_verify(
 ) -> Result<VerifyRequest, Refusal> {
     json_only(content_type)?;
     let verify: Verify = parse(body)?;
+    let (algorithm, key_kind) = algorithm(verify.algorithm.as_deref())?;
     Ok(VerifyRequest {
         dialect: VerifyDialect::Native,
         input: input(verify.digest, verify.digest_algorithm.as_deref(), verify.message)?,
         signer: verify.signer_kid,
-        algorithm: verify.algorithm.as_deref().map(algorithm).transpose()?,
+        algorithm,
+        key_kind,
         format: format(verify.signature_format.as_deref())?,
         signature: signature("signature", &verify.signature)?,
     })

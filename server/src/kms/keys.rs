@@ -79,10 +79,15 @@ fn algorithms(signer: &Signer) -> Vec<&'static str> {
 
 /// KMS's `KeySpec`.
 fn spec(signer: &Signer) -> String {
-    match signer.algorithm().key_kind() {
+    match signer.public_key.kind() {
         KeyKind::Ed25519 => "ECC_NIST_EDWARDS25519".to_owned(),
         KeyKind::P256 => "ECC_NIST_P256".to_owned(),
+        KeyKind::Secp256k1 => "ECC_SECG_P256K1".to_owned(),
         KeyKind::P384 => "ECC_NIST_P384".to_owned(),
+        KeyKind::P521 => "ECC_NIST_P521".to_owned(),
+        KeyKind::MlDsa44 => "ML_DSA_44".to_owned(),
+        KeyKind::MlDsa65 => "ML_DSA_65".to_owned(),
+        KeyKind::MlDsa87 => "ML_DSA_87".to_owned(),
         KeyKind::Rsa => format!("RSA_{}", rsa_bits(signer.public_key.spki_der())),
     }
 }

@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::{Value, json};
-use signing_core::key::ED25519_MESSAGE_MAX_BYTES;
+use signing_core::key::RAW_MESSAGE_MAX_BYTES;
 use signing_core::{Digest, Hash, Input};
 
 /// The input.
@@ -23,6 +23,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "HEX", value_parser = digest)]
     digest: Option<Digest>,
 }
+
+/// The longest message that is sent: three quarters of the longest body that a proxy can be set to
+/// take, since it goes as base64.
+const MESSAGE_MAX_BYTES: usize = 12 << 20;
 
 /// As much of the input as says how to send it.
 pub(super) enum Given {
@@ -61,10 +65,10 @@ impl Flags {
             let opened = File::open(file).with_context(|| name.clone())?;
             (name, Box::new(opened))
         };
-        let most = u64::try_from(ED25519_MESSAGE_MAX_BYTES)?.saturating_add(1);
+        let most = u64::try_from(RAW_MESSAGE_MAX_BYTES)?.saturating_add(1);
         let mut beginning = Vec::new();
         rest.by_ref().take(most).read_to_end(&mut beginning).with_context(|| name.clone())?;
-        if beginning.len() > ED25519_MESSAGE_MAX_BYTES {
+        if beginning.len() > RAW_MESSAGE_MAX_BYTES {
             return Ok(Given::Long(Long { name, beginning, rest }));
         }
         let name = format!("{name} ({} bytes, {})", beginning.len(), Hash::Sha256.of(&beginning));
@@ -93,6 +97,23 @@ impl Long {
             Whole { name, input: Input::Digest(digest) }
         });
         Ok(whole.collect())
+    }
+
+    /// All of it as a message, for a key that signs messages of any length.
+    pub(super) fn whole(mut self) -> anyhow::Result<Whole> {
+        let most = u64::try_from(MESSAGE_MAX_BYTES)?.saturating_add(1);
+        let mut message = std::mem::take(&mut self.beginning);
+        self.rest.take(most).read_to_end(&mut message).with_context(|| self.name.clone())?;
+        if message.len() > MESSAGE_MAX_BYTES {
+            bail!(
+                "{} has more than {MESSAGE_MAX_BYTES} bytes, and no proxy takes that much; have its digest \
+                 signed (--digest): verifiers then verify over the digest's bytes",
+                self.name
+            );
+        }
+        let name =
+            format!("{} ({} bytes, {})", self.name, message.len(), Hash::Sha256.of(&message));
+        Ok(Whole { name, input: Input::Message(message) })
     }
 
     /// Its name.
@@ -126,8 +147,8 @@ fn digest(text: &str) -> Result<Digest, String> {
 /// Why an Ed25519 signer does not sign a long input.
 pub(super) fn too_long(name: &str) -> anyhow::Error {
     anyhow!(
-        "{name} has more than {ED25519_MESSAGE_MAX_BYTES} bytes, and an Ed25519 signer signs at most that \
+        "{name} has more than {RAW_MESSAGE_MAX_BYTES} bytes, and an Ed25519 signer signs at most that \
          much; have its digest signed (--digest \"$(sha256sum FILE | cut -d ' ' -f 1)\": verifiers then \
-         verify over the digest's 32 bytes), or use an ECDSA or RSA signer"
+         verify over the digest's 32 bytes), or use an ECDSA, RSA or ML-DSA signer"
     )
 }

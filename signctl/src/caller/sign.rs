@@ -13,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use signing_core::batch::is_proof;
-use signing_core::key::{KeyKind, Signer};
+use signing_core::key::Signer;
 use signing_core::{Algorithm, Mode};
 
 use super::answer::{self, Answer, Asked};
@@ -119,8 +119,10 @@ impl Sign {
             }
         };
         // A batch signer's leaf says that it is a digest's, as its verifier sees.
-        if algorithm.key_kind() == KeyKind::Ed25519 && !is_batch {
-            return Err(input::too_long(long.name()));
+        match algorithm {
+            Algorithm::Ed25519Sha512 if !is_batch => return Err(input::too_long(long.name())),
+            Algorithm::MlDsaShake256 => return long.whole(),
+            _ => {}
         }
         let digests = long.digests(&[algorithm.digest_hash()])?;
         digests.into_iter().next().ok_or_else(|| anyhow!("no digest was made"))

@@ -201,7 +201,7 @@ impl Answer {
             same("the digest of --input", &digest, "the record's", digits)?;
         }
         let (to_verify, checked) = match (algorithm, input) {
-            (Algorithm::Ed25519Sha512, Some(input)) => {
+            (algorithm, Some(input)) if algorithm.signs_messages() => {
                 let message = Input::Message(input.to_vec());
                 if self.verifies(signer, &message, algorithm, &recorded) {
                     return Ok("verified, over the input");
@@ -211,6 +211,9 @@ impl Answer {
             }
             (Algorithm::Ed25519Sha512, None) => {
                 return Ok("the record's; Ed25519 signs the message, so give it with --input");
+            }
+            (Algorithm::MlDsaShake256, None) => {
+                return Ok("the record's; ML-DSA signs the message, so give it with --input");
             }
             (_, given) => {
                 let bytes = hex::decode(digits).ok();

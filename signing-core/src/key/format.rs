@@ -3,7 +3,7 @@
 use spki::der::asn1::{AnyRef, UintRef};
 use spki::der::{Decode as _, Encode as _, Reader as _, Tag};
 
-use super::{Algorithm, KeyKind};
+use super::Algorithm;
 use crate::refusal::{Reason, Refusal};
 
 /// How the pair (r, s) of an ECDSA signature is written. Other algorithms have
@@ -84,10 +84,15 @@ impl SignatureFormat {
 
 /// Bytes of r and of s; None where a signature is no such pair.
 const fn half_bytes(algorithm: Algorithm) -> Option<usize> {
-    match algorithm.key_kind() {
-        KeyKind::P256 => Some(32),
-        KeyKind::P384 => Some(48),
-        KeyKind::Ed25519 | KeyKind::Rsa => None,
+    match algorithm {
+        // The same for both curves.
+        Algorithm::EcdsaSha256 => Some(32),
+        Algorithm::EcdsaSha384 => Some(48),
+        Algorithm::EcdsaSha512 => Some(66),
+        Algorithm::Ed25519Sha512
+        | Algorithm::RsaPkcs1(_)
+        | Algorithm::RsaPss(_)
+        | Algorithm::MlDsaShake256 => None,
     }
 }
 
@@ -122,14 +127,18 @@ mod tests {
     fn only_ecdsa_has_two_forms() {
         for algorithm in Algorithm::ALL {
             assert!(SignatureFormat::Der.fits(*algorithm).is_ok());
-            let is_ecdsa = matches!(algorithm, Algorithm::EcdsaSha256 | Algorithm::EcdsaSha384);
+            let is_ecdsa = algorithm.name().starts_with("ECDSA_");
             assert_eq!(SignatureFormat::P1363.fits(*algorithm).is_ok(), is_ecdsa, "{algorithm}");
         }
     }
 
     #[test]
     fn p1363_and_der_are_each_others_inverse_whatever_the_leading_bytes() {
-        for (algorithm, half) in [(Algorithm::EcdsaSha256, 32), (Algorithm::EcdsaSha384, 48)] {
+        for (algorithm, half) in [
+            (Algorithm::EcdsaSha256, 32),
+            (Algorithm::EcdsaSha384, 48),
+            (Algorithm::EcdsaSha512, 66),
+        ] {
             for first in [0x00, 0x01, 0x7f, 0x80, 0xff] {
                 for zeros in [0, 1, 5, half - 1] {
                     let mut r = vec![0; half];

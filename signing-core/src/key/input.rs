@@ -9,9 +9,9 @@ use crate::refusal::{Reason, Refusal};
 use crate::request::Input;
 use crate::reserved;
 
-/// The longest message AWS KMS takes as `RAW`.
+/// The longest message AWS KMS takes as `RAW`. Ed25519 has no other form of a message.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>
-pub const ED25519_MESSAGE_MAX_BYTES: usize = 4096;
+pub const RAW_MESSAGE_MAX_BYTES: usize = 4096;
 
 /// The bytes a key signs, in the form its algorithm takes. Made only by
 /// [`ToBeSigned::prepare`], so that lengths are right and no caller's input is
@@ -40,15 +40,17 @@ impl ToBeSigned {
     /// | --- | --- | --- |
     /// | ECDSA, RSA | that digest | its digest, computed here |
     /// | Ed25519 | the SHA-256 digest's bytes as the message | the message |
+    /// | ML-DSA | the SHA-256 digest's bytes as the message | the message, of any length |
     ///
     /// # Errors
     /// `invalid_digest` if another hash made it, `message_too_large` if
     /// Ed25519's message is over 4096 bytes, `invalid_request` for what begins
-    /// like a canary or an approval and for an empty Ed25519 message, which KMS does not take.
+    /// like a canary or an approval and for an empty message of Ed25519 or ML-DSA, which KMS does
+    /// not take.
     pub fn prepare(input: &Input, algorithm: Algorithm) -> Result<Self, Refusal> {
         match input {
             Input::Digest(digest) => {
-                // Ed25519 signs the digest's own bytes.
+                // Ed25519 and ML-DSA sign the digest's own bytes.
                 reserved::refuse(digest.bytes())?;
                 Self::from_digest(digest, algorithm)
             }
@@ -73,16 +75,12 @@ impl ToBeSigned {
                 ),
             ));
         }
-        let form = match algorithm {
-            Algorithm::Ed25519Sha512 => {
-                // A digest's bytes are the message here.
-                reserved::refuse(digest.bytes())?;
-                Form::Raw(digest.bytes().to_vec())
-            }
-            Algorithm::EcdsaSha256
-            | Algorithm::EcdsaSha384
-            | Algorithm::RsaPkcs1(_)
-            | Algorithm::RsaPss(_) => Form::Digest(digest.clone()),
+        let form = if algorithm.signs_messages() {
+            // A digest's bytes are the message here.
+            reserved::refuse(digest.bytes())?;
+            Form::Raw(digest.bytes().to_vec())
+        } else {
+            Form::Digest(digest.clone())
         };
         Ok(Self { algorithm, form })
     }
@@ -103,31 +101,27 @@ impl ToBeSigned {
 
     /// Prepares a message whoever wrote it: canaries come this way too.
     pub(crate) fn from_message(message: &[u8], algorithm: Algorithm) -> Result<Self, Refusal> {
-        let form = match algorithm {
-            Algorithm::Ed25519Sha512 if message.is_empty() => {
-                return Err(Refusal::new(
-                    Reason::InvalidRequest,
-                    format!(
-                        "the message is empty; {algorithm} signs 1 to {ED25519_MESSAGE_MAX_BYTES} bytes"
-                    ),
-                ));
-            }
-            Algorithm::Ed25519Sha512 if message.len() > ED25519_MESSAGE_MAX_BYTES => {
-                return Err(Refusal::new(
-                    Reason::MessageTooLarge,
-                    format!(
-                        "the message has {} bytes; {algorithm} signs at most \
-                         {ED25519_MESSAGE_MAX_BYTES}: send its digest, or use an ECDSA or RSA signer",
-                        message.len()
-                    ),
-                ));
-            }
-            Algorithm::Ed25519Sha512 => Form::Raw(message.to_vec()),
-            Algorithm::EcdsaSha256
-            | Algorithm::EcdsaSha384
-            | Algorithm::RsaPkcs1(_)
-            | Algorithm::RsaPss(_) => Form::Digest(algorithm.digest_hash().of(message)),
-        };
+        if !algorithm.signs_messages() {
+            let form = Form::Digest(algorithm.digest_hash().of(message));
+            return Ok(Self { algorithm, form });
+        }
+        if message.is_empty() {
+            let detail = format!("the message is empty; {algorithm} signs 1 byte at least");
+            return Err(Refusal::new(Reason::InvalidRequest, detail));
+        }
+        // KMS signs a longer one of ML-DSA by what stands for it (see `PublicKey::external_mu`).
+        let is_limited = algorithm == Algorithm::Ed25519Sha512;
+        if is_limited && message.len() > RAW_MESSAGE_MAX_BYTES {
+            return Err(Refusal::new(
+                Reason::MessageTooLarge,
+                format!(
+                    "the message has {} bytes; {algorithm} signs at most \
+                     {RAW_MESSAGE_MAX_BYTES}: send its digest, or use an ECDSA, RSA or ML-DSA signer",
+                    message.len()
+                ),
+            ));
+        }
+        let form = Form::Raw(message.to_vec());
         Ok(Self { algorithm, form })
     }
 
@@ -157,9 +151,11 @@ impl ToBeSigned {
             Algorithm::RsaPss(Hash::Sha256) => &signature::RSA_PSS_SHA256,
             Algorithm::RsaPss(Hash::Sha384) => &signature::RSA_PSS_SHA384,
             Algorithm::RsaPss(Hash::Sha512) => &signature::RSA_PSS_SHA512,
-            Algorithm::Ed25519Sha512 | Algorithm::EcdsaSha256 | Algorithm::EcdsaSha384 => {
-                return None;
-            }
+            Algorithm::Ed25519Sha512
+            | Algorithm::EcdsaSha256
+            | Algorithm::EcdsaSha384
+            | Algorithm::EcdsaSha512
+            | Algorithm::MlDsaShake256 => return None,
         };
         match &self.form {
             Form::Digest(digest) => Some((padding, digest.imported())),

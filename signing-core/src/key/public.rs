@@ -3,27 +3,15 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
-use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
-use spki::der::asn1::AnyRef;
+use aws_lc_rs::signature::ParsedPublicKey;
 use spki::der::{Decode, Encode};
 use spki::{Document, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use super::input::{Form, ToBeSigned};
-use super::{Algorithm, Hash, KeyKind, rsa};
-
-/// id-Ed25519 (RFC 8410).
-pub(super) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-/// id-ecPublicKey (RFC 5480).
-pub(super) const EC_PUBLIC_KEY: ObjectIdentifier =
-    ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-/// secp256r1 (RFC 5480).
-pub(super) const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-/// secp384r1 (RFC 5480).
-pub(super) const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-/// secp521r1 (RFC 5480): named, and not supported.
-const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
-/// rsaEncryption (RFC 3279 2.3.1).
-pub(super) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+use super::kind::describe;
+use super::ml_dsa::{KeyHash, MU_BYTES};
+use super::verifier::verifier;
+use super::{Algorithm, KeyKind, rsa};
 
 /// A public key of a registered signer, in its one canonical encoding.
 /// Equality compares that encoding and the registered algorithm.
@@ -31,6 +19,9 @@ pub(super) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 pub struct PublicKey {
     spki_der: Vec<u8>,
     algorithm: Algorithm,
+    kind: KeyKind,
+    /// Of an ML-DSA key: the hash of its bytes, which every message is hashed behind.
+    ml_dsa: Option<KeyHash>,
     /// Once for each algorithm that a key of this kind signs with.
     parsed: Vec<(Algorithm, ParsedPublicKey)>,
 }
@@ -52,7 +43,7 @@ pub enum KeyError {
         /// What the registry says.
         algorithm: &'static str,
         /// What that needs.
-        needed: &'static str,
+        needed: String,
     },
     /// The point has the wrong length or form, is not on its curve (NIST), or is
     /// of small order (Ed25519): under such a key anyone can sign.
@@ -61,6 +52,9 @@ pub enum KeyError {
     /// The RSA key is malformed, or of a size or exponent that is not taken.
     #[error("holds an RSA key that {0}")]
     Rsa(String),
+    /// The ML-DSA key has not the length that its parameter set gives.
+    #[error("holds no ML-DSA key of its parameter set's length")]
+    MlDsa,
 }
 
 /// A PEM with its base64 in lines of 64 (RFC 7468): `base64` writes lines of 76, and what came
@@ -124,34 +118,35 @@ impl PublicKey {
             .subject_public_key
             .as_bytes()
             .ok_or_else(|| KeyError::Spki("its bit string has unused bits".into()))?;
-        let kind = algorithm.key_kind();
         let (oid, parameters) = (spki.algorithm.oid, spki.algorithm.parameters);
         let curve = parameters.and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
-        let kind_fits = match kind {
-            KeyKind::Ed25519 => oid == ED25519 && parameters.is_none(),
-            KeyKind::P256 => oid == EC_PUBLIC_KEY && curve == Some(P256),
-            KeyKind::P384 => oid == EC_PUBLIC_KEY && curve == Some(P384),
-            KeyKind::Rsa => oid == RSA && parameters.is_some_and(AnyRef::is_null),
-        };
-        if !kind_fits {
+        let is_of = |kind: &KeyKind| kind.is_said_by(oid, parameters, curve);
+        let Some(kind) = algorithm.key_kinds().find(is_of) else {
             return Err(KeyError::OtherKind {
                 found: describe(oid, curve),
-                algorithm: algorithm.registry_name(),
-                needed: kind_needed(kind),
+                algorithm: algorithm.name(),
+                needed: kinds_needed(algorithm),
             });
-        }
+        };
         check_canonical(point, kind)?;
-        let parse = |algorithm| Ok((algorithm, ParsedPublicKey::new(verifier(algorithm), point)?));
+        let parse =
+            |algorithm| Ok((algorithm, ParsedPublicKey::new(verifier(algorithm, kind), point)?));
         let parsed = kind
             .algorithms()
             .map(parse)
             .collect::<Result<_, aws_lc_rs::error::KeyRejected>>()
             .map_err(|_| match kind {
                 KeyKind::Rsa => KeyError::Rsa("cannot be used".to_owned()),
-                KeyKind::Ed25519 | KeyKind::P256 | KeyKind::P384 => KeyError::Point,
+                KeyKind::MlDsa44 | KeyKind::MlDsa65 | KeyKind::MlDsa87 => KeyError::MlDsa,
+                KeyKind::Ed25519
+                | KeyKind::P256
+                | KeyKind::Secp256k1
+                | KeyKind::P384
+                | KeyKind::P521 => KeyError::Point,
             })?;
         let spki_der = spki.to_der().map_err(|error| KeyError::Spki(error.to_string()))?;
-        Ok(Self { spki_der, algorithm, parsed })
+        let ml_dsa = kind.is_ml_dsa().then(|| KeyHash::of(point));
+        Ok(Self { spki_der, algorithm, kind, ml_dsa, parsed })
     }
 
     /// DER SubjectPublicKeyInfo.
@@ -182,6 +177,25 @@ impl PublicKey {
         self.algorithm
     }
 
+    /// Its kind, which its SubjectPublicKeyInfo says.
+    #[must_use]
+    pub fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// The name that registries use for its algorithm and kind.
+    #[must_use]
+    pub fn registry_name(&self) -> &'static str {
+        self.algorithm.registry_name(self.kind)
+    }
+
+    /// The 64 bytes that stand for `message` before this ML-DSA key (FIPS 204, 6.2, mu; KMS
+    /// `EXTERNAL_MU`). None: it is of another kind.
+    #[must_use]
+    pub fn external_mu(&self, message: &[u8]) -> Option<[u8; MU_BYTES]> {
+        self.ml_dsa.as_ref().map(|key| key.mu(message))
+    }
+
     /// Every algorithm that a key of its kind signs with; RSA has several.
     pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> + '_ {
         self.parsed.iter().map(|(algorithm, _)| *algorithm)
@@ -192,7 +206,8 @@ impl PublicKey {
     ///
     /// ECDSA signatures are strict DER; high S is valid (KMS does not
     /// normalise). Ed25519 refuses S >= L (RFC 8032 5.1.7). RSA signatures are as
-    /// long as the modulus; PSS has a salt as long as its hash.
+    /// long as the modulus; PSS has a salt as long as its hash. ML-DSA signatures have the one
+    /// length of their parameter set.
     #[must_use]
     pub fn verifies(&self, input: &ToBeSigned, signature: &[u8]) -> bool {
         let parsed = self.parsed.iter().find(|(algorithm, _)| *algorithm == input.algorithm());
@@ -240,12 +255,18 @@ fn check_canonical(key: &[u8], kind: KeyKind) -> Result<(), KeyError> {
     let uncompressed = |bytes| {
         (key.len() == bytes && key.first() == Some(&0x04)).then_some(()).ok_or(KeyError::Point)
     };
+    let ml_dsa = |bytes| (key.len() == bytes).then_some(()).ok_or(KeyError::MlDsa);
     match kind {
-        KeyKind::P256 => uncompressed(65),
+        KeyKind::P256 | KeyKind::Secp256k1 => uncompressed(65),
         KeyKind::P384 => uncompressed(97),
+        KeyKind::P521 => uncompressed(133),
         KeyKind::Ed25519 if is_canonical_edwards(key) => Ok(()),
         KeyKind::Ed25519 => Err(KeyError::Point),
         KeyKind::Rsa => rsa::check(key).map_err(KeyError::Rsa),
+        // Every string of that length is a key (FIPS 204, 7.2).
+        KeyKind::MlDsa44 => ml_dsa(1312),
+        KeyKind::MlDsa65 => ml_dsa(1952),
+        KeyKind::MlDsa87 => ml_dsa(2592),
     }
 }
 
@@ -298,37 +319,7 @@ const fn with_ends(first: u8, middle: u8, last: u8) -> [u8; 32] {
     bytes
 }
 
-fn verifier(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
-    match algorithm {
-        Algorithm::Ed25519Sha512 => &signature::ED25519,
-        Algorithm::EcdsaSha256 => &signature::ECDSA_P256_SHA256_ASN1,
-        Algorithm::EcdsaSha384 => &signature::ECDSA_P384_SHA384_ASN1,
-        Algorithm::RsaPkcs1(Hash::Sha256) => &signature::RSA_PKCS1_2048_8192_SHA256,
-        Algorithm::RsaPkcs1(Hash::Sha384) => &signature::RSA_PKCS1_2048_8192_SHA384,
-        Algorithm::RsaPkcs1(Hash::Sha512) => &signature::RSA_PKCS1_2048_8192_SHA512,
-        Algorithm::RsaPss(Hash::Sha256) => &signature::RSA_PSS_2048_8192_SHA256,
-        Algorithm::RsaPss(Hash::Sha384) => &signature::RSA_PSS_2048_8192_SHA384,
-        Algorithm::RsaPss(Hash::Sha512) => &signature::RSA_PSS_2048_8192_SHA512,
-    }
-}
-
-fn kind_needed(kind: KeyKind) -> &'static str {
-    match kind {
-        KeyKind::Ed25519 => "an Ed25519 key (RFC 8410)",
-        KeyKind::P256 => "a P-256 key (RFC 5480)",
-        KeyKind::P384 => "a P-384 key (RFC 5480)",
-        KeyKind::Rsa => "an RSA key (rsaEncryption, RFC 3279)",
-    }
-}
-
-fn describe(oid: ObjectIdentifier, curve: Option<ObjectIdentifier>) -> String {
-    match (oid, curve) {
-        (ED25519, _) => "Ed25519".into(),
-        (EC_PUBLIC_KEY, Some(P256)) => "P-256".into(),
-        (EC_PUBLIC_KEY, Some(P384)) => "P-384".into(),
-        (EC_PUBLIC_KEY, Some(P521)) => "P-521, which is not supported".into(),
-        (EC_PUBLIC_KEY, Some(curve)) => format!("EC curve {curve}"),
-        (RSA, _) => "RSA".into(),
-        (oid, _) => oid.to_string(),
-    }
+/// `a P-256 key (RFC 5480) or a secp256k1 key (SEC 2)`.
+fn kinds_needed(algorithm: Algorithm) -> String {
+    algorithm.key_kinds().map(KeyKind::described).collect::<Vec<_>>().join(" or ")
 }

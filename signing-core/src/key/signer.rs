@@ -4,7 +4,7 @@ use std::fmt;
 
 use time::OffsetDateTime;
 
-use super::{Algorithm, PublicKey, SignatureFormat, ToBeSigned, names_of};
+use super::{Algorithm, KeyKind, PublicKey, SignatureFormat, ToBeSigned, names_of};
 use crate::batch::{KeyName, KeyNameError, LeafInput, Salt};
 use crate::refusal::{Reason, Refusal};
 use crate::request::Input;
@@ -122,6 +122,27 @@ impl Signer {
         }
         let detail = format!("{} signs with {}, not {algorithm}", self.kid, names_of(&known));
         Err(Refusal::new(Reason::AlgorithmNotSupported, detail).about(&self.kid))
+    }
+
+    /// Whether its key is of the kind that a name such as `ecdsa-secp256k1-sha256` is about. None: the
+    /// name was about no kind.
+    ///
+    /// # Errors
+    /// `algorithm_not_supported` if it is of another kind.
+    pub fn is_of(&self, named: Option<KeyKind>) -> Result<(), Refusal> {
+        let (kid, kind) = (&self.kid, self.public_key.kind());
+        match named {
+            Some(named) if named != kind => {
+                let (kind, named) = (kind.name(), named.name());
+                let detail = format!(
+                    "{kid} has a key of kind {kind}, and the algorithm that was named is one of {named} keys: \
+                     name {:?}, or leave it out",
+                    self.public_key.registry_name()
+                );
+                Err(Refusal::new(Reason::AlgorithmNotSupported, detail).about(kid))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The same signer, as a deployment knows it.

@@ -89,7 +89,7 @@ impl VerifiedSignature {
     }
 
     /// The signature in its algorithm's own form: 64 bytes (Ed25519), ASN.1 DER
-    /// (ECDSA), as many bytes as the modulus (RSA); of a batch signer the text of a proof.
+    /// (ECDSA), as many bytes as the modulus (RSA), as many as the parameter set says (ML-DSA); of a batch signer the text of a proof.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.signature

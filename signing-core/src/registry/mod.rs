@@ -160,11 +160,20 @@ impl Registry {
         if self.entries.contains_key(&kid) {
             return Err("appears twice; a kid names one key".into());
         }
-        let Some(algorithm) = Algorithm::parse(&entry.algorithm) else {
+        let Some((algorithm, kind)) = Algorithm::parse_with_kind(&entry.algorithm) else {
             self.entries.insert(kid, entry);
             return Ok(());
         };
         let signer = signer(&entry, kid.clone(), algorithm)?;
+        let found = signer.public_key.kind();
+        if kind.is_some_and(|kind| kind != found) {
+            return Err(format!(
+                "has a key of kind {}, but its algorithm is {:?}; write {:?}, or register the other key",
+                found.name(),
+                entry.algorithm,
+                signer.public_key.registry_name()
+            ));
+        }
         let twin =
             self.iter().find(|other| other.public_key.spki_der() == signer.public_key.spki_der());
         if let Some(twin) = twin {
@@ -187,7 +196,7 @@ impl Entry {
         let instant = |at: Option<OffsetDateTime>| at.and_then(|at| at.format(&Rfc3339).ok());
         Self {
             signer_kid: signer.kid.to_string(),
-            algorithm: signer.algorithm().registry_name().to_owned(),
+            algorithm: signer.public_key.registry_name().to_owned(),
             public_key_pem: Some(signer.public_key.to_pem()),
             public_key: None,
             deployed_at: None,
@@ -209,10 +218,11 @@ fn signer(entry: &Entry, kid: Kid, algorithm: Algorithm) -> Result<Signer, Strin
             return Err(format!("purpose {other:?} is not one of signing, breakglass, audit"));
         }
     };
+    let public_key = public_key(entry, algorithm)?;
     Ok(Signer {
         kid,
-        public_key: public_key(entry, algorithm)?,
-        batch: batching(entry, purpose, algorithm)?,
+        batch: batching(entry, purpose, public_key.kind())?,
+        public_key,
         purpose,
         not_after: instant("notAfter", entry.not_after.as_deref())?,
         revoked_at: instant("revokedAt", entry.revoked_at.as_deref())?,
@@ -221,7 +231,7 @@ fn signer(entry: &Entry, kid: Kid, algorithm: Algorithm) -> Result<Signer, Strin
 
 /// Whether it is a batch signer, which only a key can be whose notes others read, and which callers
 /// have signatures of.
-fn batching(entry: &Entry, purpose: Purpose, algorithm: Algorithm) -> Result<Batching, String> {
+fn batching(entry: &Entry, purpose: Purpose, kind: KeyKind) -> Result<Batching, String> {
     match entry.mode.as_deref() {
         None => return Ok(Batching::No),
         Some(BATCH) => {}
@@ -236,11 +246,19 @@ fn batching(entry: &Entry, purpose: Purpose, algorithm: Algorithm) -> Result<Bat
                 .into(),
         );
     }
-    match algorithm.key_kind() {
+    match kind {
         KeyKind::Ed25519 | KeyKind::P256 => Ok(Batching::Unnamed),
-        KeyKind::P384 | KeyKind::Rsa => Err(format!(
-            "has the mode \"batch\" and the algorithm {algorithm}; a batch signer has an ed25519 or an \
-             ecdsa-p256-sha256 key"
+        // Signed notes have no form of their signatures that others verify.
+        KeyKind::Secp256k1
+        | KeyKind::P384
+        | KeyKind::P521
+        | KeyKind::Rsa
+        | KeyKind::MlDsa44
+        | KeyKind::MlDsa65
+        | KeyKind::MlDsa87 => Err(format!(
+            "has the mode \"batch\" and a key of kind {}; a batch signer has an ed25519 or an \
+             ecdsa-p256-sha256 key",
+            kind.name()
         )),
     }
 }

@@ -131,7 +131,7 @@ async fn no_reload_says_a_byte_of_a_damaged_key_in_its_answer_or_in_the_log() {
 fn said_by_worker(hsm: &SoftHsm, scratch: &Scratch) -> Said {
     let start = json!({
         "module": hsm.module, "token_label": hsm.label, "key_label": "ec", "key_id": null,
-        "pin_file": hsm.pin_file(), "threads": 1, "algorithm": "ECDSA_SHA_256",
+        "pin_file": hsm.pin_file(), "threads": 1, "algorithm": "ecdsa-p256-sha256",
     });
     let start = scratch.write("start.json", start.to_string());
     let mut worker = Command::new(ours("pkcs11-worker"));

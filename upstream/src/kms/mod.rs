@@ -33,7 +33,8 @@ use host::clock::{now, wall_now};
 use release::{Order, ProbeCalls};
 use signing_core::evidence::Fault;
 use signing_core::gate::Place;
-use signing_core::{Algorithm, AttemptId, Hash, Moment};
+use signing_core::key::{PublicKey, RAW_MESSAGE_MAX_BYTES};
+use signing_core::{Algorithm, AttemptId, Hash, Moment, ToBeSigned};
 
 use self::call::{Called, by_sdk, named};
 use self::faults::CallFailed;
@@ -54,7 +55,8 @@ pub struct KmsUpstream {
     credentials: CredentialChain,
     key_id: String,
     region: String,
-    algorithm: Algorithm,
+    /// The registered key.
+    public_key: Arc<PublicKey>,
     call_timeout: Duration,
     retries: Arc<RetryBudget>,
     /// The ARN of the key that was compared with the registered one and equalled
@@ -87,10 +89,10 @@ pub struct KmsClients {
 }
 
 impl KmsClients {
-    /// Prepares both clients. Nothing is sent yet.
+    /// Prepares both clients for a registered key. Nothing is sent yet.
     pub async fn new(
         config: &settings::AwsKms,
-        algorithm: Algorithm,
+        public_key: &Arc<PublicKey>,
         credentials: &CredentialChain,
     ) -> Self {
         let retries = Arc::new(RetryBudget::new(config.retries_per_second_max));
@@ -101,7 +103,7 @@ impl KmsClients {
             credentials: credentials.clone(),
             key_id: config.key_id.clone(),
             region: config.region.clone(),
-            algorithm,
+            public_key: Arc::clone(public_key),
             call_timeout,
             retries,
             arn: Arc::clone(&arn),
@@ -201,9 +203,11 @@ impl KmsUpstream {
         place: &Arc<Place>,
     ) -> Result<Vec<u8>, UpstreamError> {
         let (input, attempts) = (order.input(), order.attempts());
-        let (bytes, kind) = match input.digest() {
-            Some(digest) => (digest, MessageType::Digest),
-            None => (input.bytes(), MessageType::Raw),
+        let mu = self.external_mu(input)?;
+        let (bytes, kind) = match (input.digest(), &mu) {
+            (Some(digest), _) => (digest, MessageType::Digest),
+            (None, Some(mu)) => (mu.as_slice(), MessageType::ExternalMu),
+            (None, None) => (input.bytes(), MessageType::Raw),
         };
         let algorithm = spec(input.algorithm());
         let message = Message { bytes, kind: &kind, algorithm: &algorithm };
@@ -219,6 +223,17 @@ impl KmsUpstream {
             Some(signature) => Ok(signature),
             None => Err(UpstreamError::Doubt { detail: "Sign answered no signature".into() }),
         }
+    }
+
+    /// What stands for a message that is too long for KMS, which only ML-DSA has. What comes back is
+    /// verified over the message itself.
+    fn external_mu(&self, input: &ToBeSigned) -> Result<Option<[u8; 64]>, UpstreamError> {
+        if input.digest().is_some() || input.bytes().len() <= RAW_MESSAGE_MAX_BYTES {
+            return Ok(None);
+        }
+        self.public_key.external_mu(input.bytes()).map(Some).ok_or_else(|| {
+            UpstreamError::failed(Fault::Rejected, "the message is too long for such a key")
+        })
     }
 
     async fn sign_call(&self, message: Message<'_>, attempt: AttemptId) -> Called<Signed> {
@@ -257,14 +272,11 @@ impl KmsUpstream {
                 format!("the key's usage is {:?}, not SIGN_VERIFY", answer.key_usage()),
             ));
         }
-        if !answer.signing_algorithms().contains(&spec(self.algorithm)) {
+        let algorithm = self.public_key.algorithm();
+        if !answer.signing_algorithms().contains(&spec(algorithm)) {
             return Err(UpstreamError::failed(
                 Fault::KeyUnavailable,
-                format!(
-                    "the key signs with {:?}, not {}",
-                    answer.signing_algorithms(),
-                    self.algorithm
-                ),
+                format!("the key signs with {:?}, not {algorithm}", answer.signing_algorithms(),),
             ));
         }
         match (answer.public_key, answer.key_id) {
@@ -384,11 +396,13 @@ fn spec(algorithm: Algorithm) -> SigningAlgorithmSpec {
         Algorithm::Ed25519Sha512 => SigningAlgorithmSpec::Ed25519Sha512,
         Algorithm::EcdsaSha256 => SigningAlgorithmSpec::EcdsaSha256,
         Algorithm::EcdsaSha384 => SigningAlgorithmSpec::EcdsaSha384,
+        Algorithm::EcdsaSha512 => SigningAlgorithmSpec::EcdsaSha512,
         Algorithm::RsaPkcs1(Hash::Sha256) => SigningAlgorithmSpec::RsassaPkcs1V15Sha256,
         Algorithm::RsaPkcs1(Hash::Sha384) => SigningAlgorithmSpec::RsassaPkcs1V15Sha384,
         Algorithm::RsaPkcs1(Hash::Sha512) => SigningAlgorithmSpec::RsassaPkcs1V15Sha512,
         Algorithm::RsaPss(Hash::Sha256) => SigningAlgorithmSpec::RsassaPssSha256,
         Algorithm::RsaPss(Hash::Sha384) => SigningAlgorithmSpec::RsassaPssSha384,
         Algorithm::RsaPss(Hash::Sha512) => SigningAlgorithmSpec::RsassaPssSha512,
+        Algorithm::MlDsaShake256 => SigningAlgorithmSpec::MlDsaShake256,
     }
 }

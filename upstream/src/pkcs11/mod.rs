@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use host::clock::now;
 use release::{Order, Signs};
+use signing_core::Moment;
 use signing_core::evidence::Fault;
 use signing_core::gate::Place;
-use signing_core::{Algorithm, Moment};
 
 use super::retry::RetryBudget;
 use super::{FoundKey, Patience, UpstreamError};
@@ -62,12 +62,13 @@ const RETRIES_PER_SECOND_MAX: u32 = 10;
 
 impl Pkcs11Clients {
     /// Starts the supervisor of a worker, on a thread of its own; `ledger` is one for all of them.
+    /// `algorithm` is the registry's name for the key's algorithm and kind.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn new(
         config: &settings::Pkcs11,
-        algorithm: Algorithm,
+        algorithm: &'static str,
         name: &str,
         ledger: &Arc<Ledger>,
     ) -> std::io::Result<Self> {

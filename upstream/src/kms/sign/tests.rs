@@ -10,7 +10,8 @@ use arc_swap::ArcSwapOption;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
 use proptest::prelude::*;
-use signing_core::AttemptsId;
+use signing_core::key::{KeyKind, PublicKey};
+use signing_core::{Algorithm, AttemptsId};
 use tokio::runtime::Runtime;
 
 use super::*;
@@ -99,6 +100,12 @@ impl Came {
     }
 }
 
+/// Any P-256 key: what is asked depends on its kind.
+fn public_key() -> PublicKey {
+    let key = development::DevelopmentKey::generate(KeyKind::P256).unwrap();
+    PublicKey::from_spki_der(key.public_key_der(), Algorithm::EcdsaSha256).unwrap()
+}
+
 fn upstream(runtime: &Runtime, client: Client, endpoint: &str) -> KmsUpstream {
     let config = AwsKms {
         key_id: KEY_ID.to_owned(),
@@ -119,7 +126,7 @@ fn upstream(runtime: &Runtime, client: Client, endpoint: &str) -> KmsUpstream {
         credentials,
         key_id: config.key_id,
         region: config.region,
-        algorithm: signing_core::Algorithm::EcdsaSha256,
+        public_key: Arc::new(public_key()),
         call_timeout: config.call_timeout,
         retries: Arc::new(RetryBudget::new(0)),
         arn: Arc::new(ArcSwapOption::empty()),

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::now;
+use signing_core::Moment;
 use signing_core::evidence::Fault;
 use signing_core::worker::{Answered, FileIdentity};
-use signing_core::{Algorithm, Moment};
 
 use super::super::UpstreamError;
 use super::calls::{Calls, Took};
@@ -61,7 +61,8 @@ impl From<NotNow> for Ended {
 /// Supervises one worker until nobody needs it.
 struct Supervisor {
     config: settings::Pkcs11,
-    algorithm: Algorithm,
+    /// The registry's name for the key's algorithm and kind.
+    algorithm: &'static str,
     name: String,
     calls: Arc<Calls>,
     life: Arc<Life>,
@@ -71,7 +72,7 @@ struct Supervisor {
 /// Starts the supervisor's thread. The worker is its child and dies with the proxy.
 pub(super) fn start(
     config: settings::Pkcs11,
-    algorithm: Algorithm,
+    algorithm: &'static str,
     name: &str,
     calls: Arc<Calls>,
     life: Arc<Life>,

@@ -70,7 +70,7 @@ impl Supervisor {
             key_id: config.key_id.clone(),
             pin_file: config.pin_file.display().to_string(),
             threads: config.threads,
-            algorithm: self.algorithm.name().to_owned(),
+            algorithm: self.algorithm.to_owned(),
         }
     }
 

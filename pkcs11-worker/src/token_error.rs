@@ -10,7 +10,7 @@ use crate::fault;
 
 /// Why a token cannot be used.
 #[derive(Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct TokenError {
     /// What is known.
     pub(crate) fault: Fault,
     /// What is wrong and what to do.
@@ -19,7 +19,7 @@ pub(crate) struct Trouble {
     pub(crate) login: Login,
 }
 
-impl Trouble {
+impl TokenError {
     /// What someone has to set right.
     pub(crate) fn key(detail: impl Into<String>) -> Self {
         Self { fault: Fault::KeyUnavailable, detail: detail.into(), login: Login::Other }
