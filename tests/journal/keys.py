@@ -10,6 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 
 from tree import Defect, need
 
+# Their keys sign a message as it is, or a digest as the message that it is; a record has neither.
+SIGN_MESSAGES = {"ED25519_SHA_512", "ML_DSA_SHAKE_256"}
+
 
 def spki(key):
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -35,13 +38,13 @@ class Registry:
             self.audit[der] = kid
 
     def verify(self, kid, algorithm, signature, message=None, digest=None):
-        """Verifies under kid's key; Ed25519 over the message, all others over the digest."""
+        """Verifies under kid's key; Ed25519 and ML-DSA over the message, all others over the digest."""
         if not self.is_given:
             return
         need(kid in self.keys, f"signer {kid} is not in the registry")
         key = self.keys[kid]
         try:
-            if algorithm == "ED25519_SHA_512":
+            if algorithm in SIGN_MESSAGES:
                 key.verify(signature, message)
                 return
             hash_ = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512}[algorithm[-3:]]()

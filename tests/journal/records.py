@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 
-from keys import spki
+from keys import SIGN_MESSAGES, spki
 from tree import Defect, need
 
 AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -375,7 +375,7 @@ class Records:
             note = f"{batch['origin']}\n{batch['size']}\n{root}\n".encode()
             digest = hashlib.sha256(note).digest()
             self.registry.verify(data["signer_kid"], data["algorithm"], signature, message=note, digest=digest)
-        elif data["algorithm"] != "ED25519_SHA_512":
+        elif data["algorithm"] not in SIGN_MESSAGES:
             digest = bytes.fromhex(data["input_digest"].split(":")[1])
             self.registry.verify(data["signer_kid"], data["algorithm"], signature, digest=digest)
 
@@ -487,7 +487,7 @@ class Records:
         need(base64.b64decode(line["signature_b64"]) == signature, "another signature is recorded")
         message = base64.b64decode(line.get("message_b64", ""))
         digest = bytes.fromhex(line.get("digest_hex", ""))
-        if algorithm == "ED25519_SHA_512":
+        if algorithm in SIGN_MESSAGES:
             # It signs a digest as the message of 32 bytes that it is.
             message = digest or message
             said = "sha256:" + hashlib.sha256(message).hexdigest()

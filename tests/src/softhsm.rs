@@ -69,7 +69,10 @@ impl SoftHsm {
         openssl.arg("genpkey").arg("-out").arg(&private).args(match kind {
             Kind::Ed25519 => ["-algorithm", "ed25519"].as_slice(),
             Kind::P256 => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            Kind::Secp256k1 => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"],
             Kind::P384 => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+            Kind::P521 => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
+            Kind::MlDsa44 | Kind::MlDsa65 | Kind::MlDsa87 => panic!("SoftHSM has no ML-DSA"),
             Kind::Rsa2048 | Kind::Rsa3072 | Kind::Rsa4096 => {
                 &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]
             }

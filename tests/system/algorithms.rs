@@ -1,11 +1,13 @@
 //! Every algorithm through the KMS: openssl verifies what comes back, for
 //! messages and for digests, in both formats.
 
+use std::process::Command;
+
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use system_tests::{Client, Fault, Key, Kind, Operation, Proxy, World, openssl};
+use system_tests::{Client, Fault, Key, Kind, Operation, Proxy, World, openssl, programs};
 
 use crate::ALICE;
 
@@ -17,7 +19,12 @@ async fn with_every_kind(world: &World) -> (Proxy<'_>, Vec<(&'static str, Key)>)
     let keys: Vec<_> = [
         ("ed", Kind::Ed25519),
         ("p256", Kind::P256),
+        ("secp256k1", Kind::Secp256k1),
         ("p384", Kind::P384),
+        ("p521", Kind::P521),
+        ("ml44", Kind::MlDsa44),
+        ("ml65", Kind::MlDsa65),
+        ("ml87", Kind::MlDsa87),
         ("rsa2048", Kind::Rsa2048),
         ("rsa4096", Kind::Rsa4096),
     ]
@@ -82,8 +89,8 @@ pub(crate) async fn openssl_verifies_every_algorithm(alice: &Client, kid: &str, 
             "message": STANDARD.encode(MESSAGE),
         });
         let digest = digest_request(kid, algorithm, hash_of(algorithm));
-        // Ed25519 signs the bytes of a digest; everything else signs the digest itself.
-        let signed_as_message = *algorithm == "ED25519_SHA_512";
+        // Ed25519 and ML-DSA sign the bytes of a digest; everything else signs the digest itself.
+        let signed_as_message = key.kind.signs_messages();
         let sha256 = hash("sha256", MESSAGE);
         let over_digest = if signed_as_message { sha256.as_slice() } else { MESSAGE };
         for (request, signed) in [(message, MESSAGE), (digest, over_digest)] {
@@ -196,9 +203,16 @@ async fn p1363_is_the_same_pair_in_fixed_width_and_verify_takes_both() {
         assert!(openssl::verifies(key, MESSAGE, &der.signature()), "{kid}");
         let fixed = alice.post("/v1/sign", &request("p1363")).await;
         let half = match key.kind {
-            Kind::P256 => 32,
+            Kind::P256 | Kind::Secp256k1 => 32,
             Kind::P384 => 48,
-            Kind::Ed25519 | Kind::Rsa2048 | Kind::Rsa3072 | Kind::Rsa4096 => {
+            Kind::P521 => 66,
+            Kind::Ed25519
+            | Kind::Rsa2048
+            | Kind::Rsa3072
+            | Kind::Rsa4096
+            | Kind::MlDsa44
+            | Kind::MlDsa65
+            | Kind::MlDsa87 => {
                 assert_eq!((fixed.status, fixed.reason()), (400, "invalid_request"), "{kid}");
                 continue;
             }
@@ -224,7 +238,95 @@ fn der_of(fixed: &[u8]) -> Vec<u8> {
     };
     let (r, s) = fixed.split_at(fixed.len() / 2);
     let pair = [integer(r), integer(s)].concat();
-    [&[0x30, u8::try_from(pair.len()).unwrap()], pair.as_slice()].concat()
+    let length = u8::try_from(pair.len()).unwrap();
+    // The long form from 128 bytes on, which a pair of P-521 has.
+    let head = if length < 0x80 { vec![0x30, length] } else { vec![0x30, 0x81, length] };
+    [head, pair].concat()
+}
+
+/// KMS takes at most 4096 bytes as they are; of ML-DSA the proxy then sends what stands for them.
+/// What comes back is verified over the message.
+#[tokio::test]
+async fn i1_ml_dsa_signs_a_message_that_kms_does_not_take_as_it_is() {
+    let world = World::new();
+    let (proxy, keys) = with_every_kind(&world).await;
+    let alice = proxy.client(ALICE).await;
+    for (kid, key) in &keys {
+        for length in [4096, 4097, 100_000] {
+            let message = vec![7_u8; length];
+            let answer = alice.sign_message(kid, &message).await;
+            if key.kind == Kind::Ed25519 && length > 4096 {
+                assert_eq!((answer.status, answer.reason()), (400, "message_too_large"), "{kid}");
+                continue;
+            }
+            assert_eq!(answer.status, 200, "{kid} {length}: {answer:?}");
+            assert!(openssl::verifies(key, &message, &answer.signature()), "{kid} {length}");
+        }
+        let empty = alice.sign_message(kid, b"").await;
+        if key.kind.signs_messages() {
+            assert_eq!((empty.status, empty.reason()), (400, "invalid_request"), "{kid}");
+        } else {
+            assert!(openssl::verifies(key, b"", &empty.signature()), "{kid}");
+        }
+    }
+    // An auditor finds nothing wrong with the records of any of them.
+    let (journal, registry) = ("proxy/journal", "proxy/signers.json");
+    let [journal, registry] = [journal, registry].map(|path| world.scratch.path(path));
+    proxy.stop().await;
+    let mut verify = Command::new(programs::ours("signctl"));
+    verify.args(["audit", "verify", "--journal"]).arg(journal).arg("--signers").arg(registry);
+    let output = verify.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Whatever the kind of key: what does not verify is never given out, and seals.
+#[tokio::test]
+async fn i1_a_bad_signature_of_a_new_curve_or_of_ml_dsa_seals_its_signer() {
+    let world = World::new();
+    let kinds = [
+        ("secp256k1", Kind::Secp256k1, Fault::PaddedSignature),
+        ("p521", Kind::P521, Fault::WrongKey),
+        ("ml44", Kind::MlDsa44, Fault::ShortSignature),
+        ("ml65", Kind::MlDsa65, Fault::CorruptSignature),
+        ("ml87", Kind::MlDsa87, Fault::WrongKey),
+    ];
+    let keys = kinds.map(|(kid, kind, fault)| (kid, world.kms.key(kind), fault));
+    let kids = keys.each_ref().map(|(kid, ..)| *kid);
+    let builder =
+        keys.iter().fold(world.proxy(), |builder, (kid, key, _)| builder.signer(kid, key));
+    let proxy = builder.rare_canaries().caller(ALICE, &kids).start().await;
+    let alice = proxy.client(ALICE).await;
+    for (kid, key, fault) in &keys {
+        assert_eq!(alice.sign_message(kid, MESSAGE).await.status, 200, "{kid}");
+        key.break_with(fault.clone());
+        let answer = alice.sign_message(kid, MESSAGE).await;
+        assert_eq!((answer.status, answer.reason()), (503, "signature_rejected"), "{kid}");
+        key.mend();
+        let answer = alice.sign_message(kid, MESSAGE).await;
+        assert_eq!((answer.status, answer.reason()), (503, "sealed"), "{kid}");
+    }
+}
+
+/// `ECDSA_SHA_256` is of two curves, so a name with a curve in it has to name the key's own.
+#[tokio::test]
+async fn a_name_that_says_another_curve_or_parameter_set_than_the_keys_is_refused() {
+    let world = World::new();
+    let (proxy, keys) = with_every_kind(&world).await;
+    let alice = proxy.client(ALICE).await;
+    for (kid, key) in &keys {
+        for word in ["ecdsa-p256-sha256", "ecdsa-secp256k1-sha256", "ml-dsa-44", "ml-dsa-87"] {
+            let request = json!({"signer_kid": kid, "algorithm": word, "message": "aGk="});
+            let answer = alice.post("/v1/sign", &request).await;
+            if word == key.kind.registry_algorithm() {
+                assert_eq!(answer.status, 200, "{kid} {word}: {answer:?}");
+                let mut request = request;
+                request["signature"] = answer.body["signature"].clone();
+                assert_eq!(alice.post("/v1/verify", &request).await.body["verified"], true);
+            } else {
+                assert_eq!((answer.status, answer.reason()), (400, "algorithm_not_supported"));
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -91,15 +91,22 @@ async fn what_it_says_is_signed_verifies_by_openssl_and_by_its_own_verify() {
     let world = World::new();
     let (ed, p384, rsa) =
         (world.kms.key(Kind::Ed25519), world.kms.key(Kind::P384), world.kms.key(Kind::Rsa2048));
-    let (proxy, caller) = with_keys(&world, &[("ed", &ed), ("p384", &p384), ("rsa", &rsa)]).await;
+    let ml65 = world.kms.key(Kind::MlDsa65);
+    let keys = [("ed", &ed), ("p384", &p384), ("rsa", &rsa), ("ml65", &ml65)];
+    let (proxy, caller) = with_keys(&world, &keys).await;
     let long = vec![7_u8; 3 << 20];
     caller.write("short", b"hello");
     caller.write("long", &long);
+    // ML-DSA signs it as it is: it has to fit into a request.
+    let longer = vec![7_u8; 100_000];
+    caller.write("longer", &longer);
     for (kid, key, file, message) in [
         ("ed", &ed, "short", &b"hello"[..]),
         ("p384", &p384, "short", b"hello"),
         ("p384", &p384, "long", &long),
         ("rsa", &rsa, "long", &long),
+        ("ml65", &ml65, "short", b"hello"),
+        ("ml65", &ml65, "longer", &longer),
     ] {
         let receipt = format!("{kid}-{file}.receipt");
         let said = caller.json(&["sign", file, "--signer", kid, "--receipt", &receipt]);
@@ -137,7 +144,8 @@ async fn what_it_says_is_signed_verifies_by_openssl_and_by_its_own_verify() {
     // What is not signed says why, and what to do.
     let digits = "--digest \"$(sha256sum FILE";
     caller.refuses(&["sign", "long", "--signer", "ed"], digits);
-    caller.refuses(&["sign", "long"], "use an ECDSA or RSA signer");
+    caller.refuses(&["sign", "long"], "use an ECDSA, RSA or ML-DSA signer");
+    caller.refuses(&["sign", "long", "--signer", "ml65"], "body_too_large");
     caller.refuses(&["sign", "short", "--signer", "none"], "signer_unknown");
     caller.refuses(&["sign", "short", "--receipt", "rsa-long.receipt"], "name a new file");
     caller.refuses(&["sign", "--digest", "abcd"], "64, 96 or 128 hex digits");

@@ -11,15 +11,24 @@ use crate::algorithms::openssl_verifies_every_algorithm;
 async fn i1_openssl_verifies_every_algorithm_of_every_kind_of_key_on_a_token() {
     let world = World::new();
     let hsm = SoftHsm::new("payments");
-    let keys: Vec<(&str, Key)> =
-        [("ed", Kind::Ed25519), ("p256", Kind::P256), ("p384", Kind::P384), ("rsa", Kind::Rsa2048)]
-            .map(|(kid, kind)| (kid, hsm.key(kid, kind)))
-            .into();
+    let keys: Vec<(&str, Key)> = [
+        ("ed", Kind::Ed25519),
+        ("p256", Kind::P256),
+        ("secp256k1", Kind::Secp256k1),
+        ("p384", Kind::P384),
+        ("p521", Kind::P521),
+        ("rsa", Kind::Rsa2048),
+    ]
+    .map(|(kid, kind)| (kid, hsm.key(kid, kind)))
+    .into();
     let kms = world.kms.key(Kind::P256);
     let builder = keys.iter().fold(world.proxy().signer("kms", &kms), |builder, (kid, key)| {
         builder.token(kid, &hsm, key, "threads = 2")
     });
-    let proxy = builder.caller(ALICE, &["kms", "ed", "p256", "p384", "rsa"]).start().await;
+    let proxy = builder
+        .caller(ALICE, &["kms", "ed", "p256", "secp256k1", "p384", "p521", "rsa"])
+        .start()
+        .await;
     let alice = proxy.client(ALICE).await;
     for (kid, key) in &keys {
         openssl_verifies_every_algorithm(&alice, kid, key).await;

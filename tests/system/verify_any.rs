@@ -34,8 +34,15 @@ async fn sign_data_signs_the_decoded_bytes_for_callers_that_mean_these() {
 #[tokio::test]
 async fn a_signature_without_a_signers_name_is_found_under_every_registered_key() {
     let world = World::new();
-    let kinds =
-        [("ed", Kind::Ed25519), ("p256", Kind::P256), ("p384", Kind::P384), ("rsa", Kind::Rsa2048)];
+    let kinds = [
+        ("ed", Kind::Ed25519),
+        ("p256", Kind::P256),
+        ("secp256k1", Kind::Secp256k1),
+        ("p384", Kind::P384),
+        ("p521", Kind::P521),
+        ("rsa", Kind::Rsa2048),
+        ("ml65", Kind::MlDsa65),
+    ];
     let keys = kinds.map(|(kid, kind)| (kid, world.kms.key(kind)));
     let kids = keys.each_ref().map(|(kid, _)| *kid);
     let builder = keys.iter().fold(world.proxy(), |builder, (kid, key)| builder.signer(kid, key));

@@ -27,7 +27,7 @@ use tokio::sync::{Notify, watch};
 
 use answers::{answer, error, with_id};
 use clients::{Clients, access_key};
-use pair::Pair;
+use pair::{Given, Pair};
 use received::Log;
 
 pub use pair::Kind;
@@ -343,12 +343,13 @@ fn sign(held: &Held, input: &Value, fault: Option<&Fault>) -> Result<Value, &'st
         .decode(input["Message"].as_str().unwrap_or_default())
         .map_err(|_| "SerializationException")?;
     let pair = if fault == Some(&Fault::WrongKey) { &held.other } else { &held.pair };
-    let is_digest = match input["MessageType"].as_str() {
-        Some("DIGEST") => true,
-        Some("RAW") | None => false,
+    let given = match input["MessageType"].as_str() {
+        Some("DIGEST") => Given::Digest,
+        Some("EXTERNAL_MU") => Given::ExternalMu,
+        Some("RAW") | None => Given::Raw,
         Some(_) => return Err("ValidationException"),
     };
-    let mut signature = pair.sign(algorithm, &message, is_digest)?;
+    let mut signature = pair.sign(algorithm, &message, given)?;
     match fault {
         Some(Fault::CorruptSignature) => {
             let middle = signature.len() / 2;

@@ -95,6 +95,45 @@ async fn the_rust_sdk_signs_verifies_fetches_and_describes() {
     assert!(kms.list_aliases().send().await.unwrap().aliases().is_empty());
 }
 
+/// What the SDK knows of every curve and parameter set, the door says of its signers.
+#[tokio::test]
+async fn the_rust_sdk_signs_with_every_curve_and_parameter_set() {
+    let world = World::new();
+    let kinds = [Kind::Secp256k1, Kind::P521, Kind::MlDsa44, Kind::MlDsa65, Kind::MlDsa87];
+    let keys = kinds.map(|kind| (kind.registry_algorithm(), world.kms.key(kind)));
+    let kids = keys.each_ref().map(|(kid, _)| *kid);
+    let builder = keys.iter().fold(world.proxy(), |builder, (kid, key)| builder.signer(kid, key));
+    let builder = builder.caller("local:sdk", &kids);
+    let proxy = with_key_pair(&world, builder).start().await;
+    let kms = client(&proxy.local[0]);
+    for (kid, key) in &keys {
+        let algorithm = SigningAlgorithmSpec::from(key.kind.algorithm());
+        let ask = |message: &[u8], kind| {
+            let sign = kms.sign().key_id(*kid).message_type(kind).message(Blob::new(message));
+            sign.signing_algorithm(algorithm.clone()).send()
+        };
+        let signed = ask(b"hello", MessageType::Raw).await.unwrap();
+        let signature = signed.signature().unwrap();
+        assert!(openssl::verifies(key, b"hello", signature.as_ref()), "{kid}");
+        let verify = kms.verify().key_id(*kid).signing_algorithm(algorithm.clone());
+        let verify = verify.message(Blob::new("hello")).signature(signature.clone());
+        assert!(verify.send().await.unwrap().signature_valid(), "{kid}");
+        let public = kms.get_public_key().key_id(*kid).send().await.unwrap();
+        assert_eq!(public.key_spec().map(KeySpec::as_str), Some(key.kind.key_spec()));
+        assert_eq!(public.signing_algorithms(), [algorithm.clone()]);
+        let described = kms.describe_key().key_id(*kid).send().await.unwrap();
+        let described = described.key_metadata().unwrap();
+        assert_eq!(described.key_spec().map(KeySpec::as_str), Some(key.kind.key_spec()));
+        // Mu stands for a message that the proxy does not see, so that it could not verify.
+        let error = ask(&[7; 64], MessageType::ExternalMu).await.unwrap_err();
+        assert_eq!(error.code(), Some("ValidationException"), "{kid}: {error:?}");
+        if key.kind.signs_messages() {
+            let error = ask(&[7; 32], MessageType::Digest).await.unwrap_err();
+            assert_eq!(error.code(), Some("ValidationException"), "{kid}: {error:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_rust_sdk_gets_each_refusal_at_once() {
     let world = World::new();
