@@ -81,6 +81,8 @@ venv ministack tests/requirements.txt
 venv moto tests/requirements-moto.txt
 # It holds the API's description against a running proxy.
 venv schemathesis tests/requirements-openapi.txt
+# It reads the spans that the proxy sends.
+venv opentelemetry-proto tests/requirements-traces.txt
 # KMS's own client for Node.
 node_modules=target/tools/node
 if ! cmp -s tests/node/package-lock.json "$node_modules/package-lock.json"; then

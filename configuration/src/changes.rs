@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use super::{Admin, Audit, Breakglass, Config, Draft, Server, Trail};
+use super::{Admin, Audit, Breakglass, Config, Draft, Server, Traces, Trail};
 
 impl Config {
     /// One sentence for each setting in which `next` differs from this configuration
@@ -23,6 +23,7 @@ impl Config {
             breakglass: Breakglass { min_outage, signer_socket, sign_timeout },
             fleet,
             trail: Trail { required_socket, uid, commit_timeout },
+            traces: Traces { endpoint, sample_percent, queue_max, timeout },
             // What a reload is for.
             registry_file: _,
             signers: _,
@@ -57,6 +58,10 @@ impl Config {
         changes.compare("trail.required_socket", required_socket, &next.trail.required_socket);
         changes.compare("trail.uid", uid, &next.trail.uid);
         changes.compare("trail.commit_timeout_ms", commit_timeout, &next.trail.commit_timeout);
+        changes.compare("traces.endpoint", endpoint, &next.traces.endpoint);
+        changes.compare("traces.sample_percent", sample_percent, &next.traces.sample_percent);
+        changes.compare("traces.queue_max", queue_max, &next.traces.queue_max);
+        changes.compare("traces.timeout_ms", timeout, &next.traces.timeout);
         changes.server(server, &next.server);
         changes.0
     }

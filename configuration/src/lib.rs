@@ -18,6 +18,7 @@ mod local;
 mod parse;
 mod pkcs11;
 mod places;
+mod traces;
 mod trail;
 mod upstreams;
 
@@ -41,6 +42,7 @@ pub use grants::Rate;
 pub use host::environment::{Environment, reason};
 pub use host::mistakes::ConfigError;
 pub use local::{Local, LocalCaller, LocalListen, Proof};
+pub use traces::{Traces, TracesEndpoint};
 
 /// A whole configuration. The files it names are read by the proxy's `materials`.
 #[derive(Clone, Debug)]
@@ -73,6 +75,8 @@ pub struct Config {
     pub fleet: Option<Fleet>,
     /// The trail, as far as its sink is required.
     pub trail: Trail,
+    /// Where the spans of requests go.
+    pub traces: Traces,
     /// Who may use them.
     pub callers: BTreeMap<Caller, Rules>,
     /// How often those of them may ask that have a limit.

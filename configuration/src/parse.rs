@@ -14,9 +14,9 @@ use super::gate;
 use super::grants;
 use super::local;
 use super::places::{clash, too_long_for_a_socket};
-use super::trail;
 use super::upstreams::Upstreams;
 use super::{Admin, Audit, Breakglass, Config, Draft, Members, Server, Setting};
+use super::{traces, trail};
 use host::environment::Environment;
 use host::section::{Mistakes, Section};
 
@@ -54,6 +54,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
     let (thresholds, probe) = gate::read(root.section("gate"));
     let breakglass = breakglass(root.section("breakglass"), directory);
     let fleet = fleet::read(root.section("fleet"), directory);
+    let traces = traces::read(root.section("traces"));
     let trail = trail::read(root.section("trail"), directory, server.request_timeout);
     let upstreams = Upstreams { directory, environment, setting, asking: &asking };
     let (signers, kids) = upstreams.signers(root.sections("signers"), &mistakes);
@@ -76,6 +77,7 @@ pub(super) fn parse(mut table: Table, directory: &Path, environment: &Environmen
         breakglass,
         fleet,
         trail,
+        traces,
         callers: callers.rules,
         caller_rates: callers.rates,
         aliases,

@@ -7,6 +7,7 @@ use audit::Journal;
 use breakglass::emergency::Emergency;
 use monitor::Monitor;
 use server::Connections;
+use server::traces::Traces;
 use sign::required::Required;
 use signing_core::gate::Slots;
 use telemetry::conditions::Conditions;
@@ -35,6 +36,8 @@ pub struct Handles {
     pub connections: Connections,
     /// The proxy's own side.
     pub conditions: Arc<Conditions>,
+    /// Where the spans of requests go.
+    pub traces: Traces,
     /// True once the proxy shuts down.
     pub draining: watch::Receiver<bool>,
 }
@@ -61,6 +64,7 @@ impl Handles {
             metrics: Arc::clone(&self.metrics),
             connections: self.connections.clone(),
             conditions: Arc::clone(&self.conditions),
+            traces: self.traces.clone(),
             draining: self.draining.clone(),
         }
     }

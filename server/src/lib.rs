@@ -40,6 +40,7 @@ mod share;
 mod shared;
 mod socket;
 mod stream;
+pub mod traces;
 mod verify;
 mod watched;
 
@@ -74,6 +75,7 @@ pub use peer_address::PeerAddress;
 pub use registry_answer::RegistryAnswer;
 
 use crate::refusals::Refusals;
+use crate::traces::Traces;
 use connection::{Connection, Told};
 use entrance::Entrance;
 use expiry::Expiry;
@@ -100,6 +102,8 @@ pub struct Parts {
     pub connections: Connections,
     /// The proxy's own side, for health.
     pub conditions: Arc<Conditions>,
+    /// Where the spans of requests go.
+    pub traces: Traces,
     /// True once the proxy shuts down.
     pub draining: watch::Receiver<bool>,
 }
@@ -127,6 +131,8 @@ pub struct DataPlane {
     rates: Arc<CallerRates>,
     /// The proxy's own side, for health.
     conditions: Arc<Conditions>,
+    /// Where the spans of requests go.
+    traces: Traces,
     /// True once the proxy shuts down.
     draining: watch::Receiver<bool>,
     /// Refusals on their way to the journal.
@@ -147,7 +153,7 @@ impl DataPlane {
         tls: Arc<ArcSwap<ServerTls>>,
         rates: Arc<CallerRates>,
     ) -> Self {
-        let Parts { monitor, metrics, connections, conditions, draining } = parts;
+        let Parts { monitor, metrics, connections, conditions, traces, draining } = parts;
         Self {
             tls,
             limits: limits.clone(),
@@ -159,6 +165,7 @@ impl DataPlane {
             registry: RegistryAnswer::default(),
             rates,
             conditions,
+            traces,
             draining,
             refusals: Arc::default(),
             handshake_log: LogLimit::default(),

@@ -121,6 +121,7 @@ mod signers_reload;
 mod soak;
 mod socket_access;
 mod sockets;
+mod spans;
 mod start_pages;
 mod state_file;
 mod systemd;

@@ -84,6 +84,7 @@ fn every_package_of_python_is_pinned_by_version_and_hash() {
         ("ministack", "requirements.txt"),
         ("schemathesis", "requirements-openapi.txt"),
         ("moto", "requirements-moto.txt"),
+        ("opentelemetry-proto", "requirements-traces.txt"),
     ] {
         assert!(read("tests/run.sh").contains(&format!("venv {name} tests/{file}")), "{name}");
         let text = read(&format!("tests/{file}")).replace("\\\n", " ");

@@ -24,6 +24,7 @@ use host::clock::{now, wall_now};
 use host::socket::Bound;
 use monitor::Monitor;
 use release::Probes;
+use server::traces::Traces;
 use server::{CallerRates, Connections, DataPlane};
 use sign::SigningRoom;
 use sign::required::Required;
@@ -138,6 +139,7 @@ impl App {
             (config.probe.clone(), config.thresholds.window.slow_call),
             (Arc::clone(&metrics), probes.clone()),
         )?;
+        let traces = Traces::start(&config.traces, &config.deployment, &metrics.trace_spans)?;
         let told = (journal.clone(), heads.clone());
         let required = Required::start(config.trail.required(), told, data.handle());
         let (emergency, notices) = Emergency::start(signer, heads, data.handle());
@@ -154,6 +156,7 @@ impl App {
             slots,
             connections,
             conditions,
+            traces,
             draining,
         };
 

@@ -27,6 +27,7 @@ pub(super) fn notes(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
     let mut notes = limits(&config.server);
     notes.extend(upstreams(config));
     notes.extend(proxies(config));
+    notes.extend(traces(config));
     notes.extend(nobody(&config.admin));
     notes.extend(directories(config));
     notes.extend(local_doors(config));
@@ -35,6 +36,15 @@ pub(super) fn notes(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
     notes.extend(materials.tls.notes(now, SOON));
     notes.extend(breakglass::notes(materials, now));
     notes
+}
+
+/// Names of callers and signers leave this machine readable.
+fn traces(config: &Config) -> Option<String> {
+    let endpoint = config.traces.endpoint.as_ref().filter(|endpoint| !endpoint.is_loopback())?;
+    Some(format!(
+        "traces.endpoint: is {endpoint}, and the spans with the names of callers and signers go there without \
+         TLS: name a collector on this machine, or make sure that nobody reads that network"
+    ))
 }
 
 fn limits(server: &Server) -> Vec<String> {

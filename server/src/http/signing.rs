@@ -16,6 +16,7 @@ use crate::dialects::{self, Dialect};
 use crate::in_flight::{RECEIPT_MAX_BYTES, Reserved, SIGNED_MAX_BYTES};
 use crate::kms;
 use crate::reading::Unread;
+use crate::traces::Begun;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// `breakglass`, where an answer has no place to say so.
@@ -29,7 +30,16 @@ pub(super) async fn sign(
 ) -> Response<Answer> {
     let (metrics, door) = (&exchange.plane.metrics, exchange.door);
     let mut unanswered = Unanswered { metrics, door, would_be: Some(Reason::InvalidRequest) };
-    match try_sign(exchange, head, body, &mut unanswered).await {
+    let mut span = exchange.plane.traces.begin(&head.headers);
+    if let Some(span) = &mut span {
+        let caller = exchange.caller.as_ref().map(|caller| caller.as_str()).unwrap_or_default();
+        span.asked(door, caller, &exchange.request_id);
+    }
+    let answered = try_sign(exchange, head, body, (&mut unanswered, &mut span)).await;
+    if let Some(mut span) = span {
+        span.ended(answered.as_ref().err());
+    }
+    match answered {
         Ok((response, kid)) => {
             unanswered.answered();
             if let Some(kid) = kid {
@@ -74,7 +84,7 @@ async fn try_sign(
     exchange: &Exchange,
     head: &Parts,
     body: &mut Unread<'_>,
-    unanswered: &mut Unanswered<'_>,
+    (unanswered, span): (&mut Unanswered<'_>, &mut Option<Begun>),
 ) -> Result<(Response<Answer>, Option<Kid>), Refusal> {
     let (caller, plane) = (exchange.caller()?, &exchange.plane);
     if *plane.draining.borrow() {
@@ -121,6 +131,10 @@ async fn try_sign(
     })?;
     let total = now().since(context.received);
     plane.metrics.stages(&signed.stages, total);
+    if let Some(span) = span {
+        let mode = if signed.release.session().is_some() { Mode::Breakglass } else { Mode::Normal };
+        span.signed(kid.as_str(), signature.algorithm().name(), mode.word(), signed.stages);
+    }
     let mut response = exchange.good(&body);
     answer::set(&mut response, SERVER_TIMING, &server_timing(&signed.stages));
     if matches!(exchange.words, Words::Kms(_)) && signed.release.session().is_some() {

@@ -10,6 +10,7 @@ mod names;
 mod resets;
 mod signers;
 mod tls;
+mod traces;
 mod workers;
 
 use std::collections::BTreeSet;
@@ -42,6 +43,7 @@ pub use self::audit::JournalObserver;
 pub use self::breakglass::EmergencySigner;
 pub use self::resets::{ResetReason, Resets};
 pub use self::signers::Measured;
+pub use self::traces::TraceSpans;
 
 /// The stages of one request, as in `Server-Timing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,6 +107,8 @@ pub struct Metrics {
     pub resets: Resets,
     /// The same in a form that the status shows.
     pub activity: Activity,
+    /// Spans of requests.
+    pub trace_spans: TraceSpans,
     slots: Slots,
     audit: AuditMetrics,
     breakglass: BreakglassMetrics,
@@ -140,6 +144,7 @@ impl Metrics {
             handshakes_failed: make.counter(HANDSHAKES_FAILED, &[]),
             connections_refused: make.counter(CONNECTIONS_REFUSED, &[]),
             resets: Resets::new(&make),
+            trace_spans: TraceSpans::new(&make),
             activity,
             slots,
             audit: AuditMetrics::new(&make),

@@ -26,6 +26,7 @@ pub(super) const CONNECTIONS: &str = "signing_proxy_connections";
 pub(super) const HANDSHAKES_FAILED: &str = "signing_proxy_tls_handshakes_failed_total";
 pub(super) const CONNECTIONS_REFUSED: &str = "signing_proxy_connections_refused_total";
 pub(super) const CONNECTIONS_RESET: &str = "signing_proxy_connections_reset_total";
+pub(super) const TRACE_SPANS: &str = "signing_proxy_trace_spans_total";
 pub(super) const KMS_LATENCY: &str = "kms_sign_latency";
 pub(super) const KMS_ERRORS: &str = "kms_errors_total";
 pub(super) const WORKER_UP: &str = "pkcs11_worker_up";
@@ -123,6 +124,7 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
     (KMS_ERRORS, Kind::Counter, "Failed calls to the upstream, by kind."),
     (WORKER_UP, Kind::Gauge, "1 while a token's worker serves: logged in, with its key found."),
     (WORKER_RESTARTS, Kind::Counter, "Starts of a token's worker after the first."),
+    (TRACE_SPANS, Kind::Counter, "Spans of requests to sign, by whether the collector took them."),
     (
         WORKER_HANGS,
         Kind::Counter,

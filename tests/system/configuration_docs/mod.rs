@@ -259,6 +259,7 @@ fn a_key_takes_effect_when_the_page_says_so() {
             "audit.reader_group",
             "trail.required_socket",
             "trail.uid",
+            "traces.endpoint",
             "fleet.approvers.unfreeze_roles",
             "fleet.approvers.roles.role",
             "fleet.approvers.roles.principals",
