@@ -47,24 +47,26 @@ file = "signers.json"
 recovery_probe_interval_ms = 200
 recovery_min_ms = 400
 
-[[callers]]
-name = "spiffe://dev.localhost/client"
-default_signer = "dev-ed25519"
-[[callers.signers]]
-kid = "dev-ed25519"
-algorithms = ["ED25519_SHA_512"]
-[[callers.signers]]
-kid = "dev-p256"
-algorithms = ["ECDSA_SHA_256"]
-[[callers.signers]]
-kid = "dev-rsa"
-algorithms = [
-  "RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PKCS1_V1_5_SHA_384", "RSASSA_PKCS1_V1_5_SHA_512",
-  "RSASSA_PSS_SHA_256", "RSASSA_PSS_SHA_384", "RSASSA_PSS_SHA_512",
-]
 "#,
         uid = nix::unistd::geteuid()
     );
+    text.push_str(&grants("spiffe://dev.localhost/client"));
+    if has_local_door() {
+        // Writing to a String does not fail.
+        let _ = write!(
+            text,
+            r#"
+# Whoever runs as the same user needs no certificate here.
+[[server.local]]
+listen = "unix:{LOCAL_DOOR}"
+[[server.local.callers]]
+name = "dev"
+uid = {uid}
+"#,
+            uid = nix::unistd::geteuid()
+        );
+        text.push_str(&grants("local:dev"));
+    }
     if has_signer {
         let min_outage_s = places.min_outage.as_secs();
         // Writing to a String does not fail.
@@ -119,6 +121,37 @@ fn member(material: &Material, Fleet { name, approvers }: &Fleet) -> String {
         );
     }
     text
+}
+
+/// The socket of the local door.
+pub(super) const LOCAL_DOOR: &str = "run/local.sock";
+
+/// The user `nobody` is no proof of who calls.
+pub(super) fn has_local_door() -> bool {
+    nix::unistd::geteuid().as_raw() != 65_534
+}
+
+/// What a caller may use: every signer.
+fn grants(caller: &str) -> String {
+    format!(
+        r#"
+[[callers]]
+name = "{caller}"
+default_signer = "dev-ed25519"
+[[callers.signers]]
+kid = "dev-ed25519"
+algorithms = ["ED25519_SHA_512"]
+[[callers.signers]]
+kid = "dev-p256"
+algorithms = ["ECDSA_SHA_256"]
+[[callers.signers]]
+kid = "dev-rsa"
+algorithms = [
+  "RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PKCS1_V1_5_SHA_384", "RSASSA_PKCS1_V1_5_SHA_512",
+  "RSASSA_PSS_SHA_256", "RSASSA_PSS_SHA_384", "RSASSA_PSS_SHA_512",
+]
+"#
+    )
 }
 
 /// The emergency signer's.

@@ -8,6 +8,7 @@ use development::Material;
 
 use super::MIN_OUTAGE;
 use super::child::beside_me;
+use super::config::{LOCAL_DOOR, has_local_door};
 use super::emergency::{DEVELOPMENT_PASSPHRASE, Ready};
 use super::trail;
 use crate::app::App;
@@ -34,6 +35,16 @@ pub(super) fn guide(
     };
     let fleet = if is_in_fleet { fleet(material, &signctl) } else { String::new() };
     let evidence = format!("{evidence}{fleet}");
+    let local_door = if has_local_door() {
+        format!(
+            r#"Without a certificate, through the local door (a unix socket; the proxy asks the kernel which user calls):
+  curl -s --unix-socket {dir}/{LOCAL_DOOR} \
+    -H 'content-type: application/json' -d "{{\"message\":\"$(base64 -w0 < {dir}/message.txt)\"}}" http://localhost/v1/sign
+"#
+        )
+    } else {
+        "NO LOCAL DOOR HERE: the user nobody is no proof of who calls.\n".to_owned()
+    };
     let state = if healthy {
         "Every gate is open."
     } else {
@@ -67,6 +78,7 @@ The same with RSA: many clients of KMS ask for it by name:
   sed -n 's/.*"signature":"\([^"]*\)".*/\1/p' {dir}/signed.json | base64 -d > {dir}/signature.bin
   openssl dgst -sha256 -verify {dir}/keys/dev-rsa.pub.pem -signature {dir}/signature.bin {dir}/message.txt
 
+{local_door}
 Look:
   curl -s http://{metrics}/health
   curl -s http://{metrics}/metrics

@@ -187,6 +187,7 @@ pub fn announce(
         "health_url": format!("http://{}/health", app.metrics_listen),
         "healthy": healthy,
         "admin_socket": path("run/admin.sock"),
+        "local_door": config::has_local_door().then(|| path(config::LOCAL_DOOR)),
         "ca": path("pki/ca.pem"),
         "client_certificate": path("pki/client.pem"),
         "client_key": path("pki/client.key"),
