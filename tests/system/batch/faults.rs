@@ -203,7 +203,7 @@ async fn what_a_kill_cuts_off_in_a_call_is_concluded_for_each_leaf() {
     proves(&signer(&key), &Input::Message(b"hi".to_vec()), proof(&answer));
 }
 
-/// Calls of one signer that may be in progress (`CALLS_MAX` in `proxy/src/sign/batch.rs`).
+/// Calls of one signer that may be in progress (`CALLS_MAX` in `sign/src/batch.rs`).
 const CALLS_MAX: u64 = 16;
 
 #[tokio::test]
