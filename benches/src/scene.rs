@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use system_tests::{Fault, FaultProxy, Key, Kind, Proxy, Trouble, World};
+use system_tests::{Fault, FaultProxy, Key, Kind, NetworkFault, Proxy, World};
 use tokio_rustls::TlsConnector;
 
 use crate::load::{self, CALLER, Sample, Target};
@@ -61,7 +61,7 @@ impl<'w> Scene<'w> {
     ) -> anyhow::Result<Sample> {
         let (status, aside) = match part {
             Part::Outage => {
-                self.way.set(Trouble::BlackHole);
+                self.way.set(NetworkFault::BlackHole);
                 self.proxy.unhealthy_for("upstream_unhealthy").await;
                 (503, None)
             }
@@ -88,7 +88,7 @@ impl<'w> Scene<'w> {
             plain: false,
         };
         let sample = load::run(&target, &self.tls, connections, times).await;
-        self.way.set(Trouble::None);
+        self.way.set(NetworkFault::None);
         self.key.mend();
         self.proxy.healthy().await;
         sample.with_context(|| part.name())

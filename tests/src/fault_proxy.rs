@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 /// What happens to connections; what comes back from the target is the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum NetworkFault {
     /// Nothing: every byte passes.
     None,
     /// Every piece of an answer comes later by this.
@@ -40,7 +40,7 @@ pub struct FaultProxy {
     pub address: String,
     hits: Arc<AtomicU64>,
     /// A dropped sender ends its thread.
-    commands: mpsc::Sender<(Trouble, SyncSender<()>)>,
+    commands: mpsc::Sender<(NetworkFault, SyncSender<()>)>,
 }
 
 impl FaultProxy {
@@ -75,7 +75,7 @@ impl FaultProxy {
     }
 
     /// Makes this trouble from now on, also to what is connected already.
-    pub fn set(&self, trouble: Trouble) {
+    pub fn set(&self, trouble: NetworkFault) {
         let (done, is_done) = sync_channel(1);
         self.commands.try_send((trouble, done)).unwrap();
         is_done.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -99,14 +99,14 @@ impl Serving {
     async fn run(
         self,
         listener: TcpListener,
-        mut commands: mpsc::Receiver<(Trouble, SyncSender<()>)>,
+        mut commands: mpsc::Receiver<(NetworkFault, SyncSender<()>)>,
     ) {
-        let (trouble, watched) = watch::channel(Trouble::None);
+        let (trouble, watched) = watch::channel(NetworkFault::None);
         let mut listener = Some(listener);
         // Connections that nobody accepts: the kernel drops what comes after them.
         let mut filling = Vec::new();
         loop {
-            let accepts = *trouble.borrow() != Trouble::NoConnect;
+            let accepts = *trouble.borrow() != NetworkFault::NoConnect;
             let accepting = async {
                 match &listener {
                     Some(listener) if accepts => listener.accept().await,
@@ -124,17 +124,17 @@ impl Serving {
                     let Some((next, done)) = command else { return };
                     filling.clear();
                     let before = trouble.send_replace(next);
-                    let listens = |trouble| !matches!(trouble, Trouble::Refuse | Trouble::NoConnect);
+                    let listens = |trouble| !matches!(trouble, NetworkFault::Refuse | NetworkFault::NoConnect);
                     if before != next && !(listens(before) && listens(next)) {
                         // Two cannot listen on it.
                         drop(listener.take());
                         listener = match next {
-                            Trouble::Refuse => None,
-                            Trouble::NoConnect => Some(listen(self.address, 0)),
+                            NetworkFault::Refuse => None,
+                            NetworkFault::NoConnect => Some(listen(self.address, 0)),
                             _ => Some(listen(self.address, 1024)),
                         };
                     }
-                    if next == Trouble::NoConnect {
+                    if next == NetworkFault::NoConnect {
                         filling = fill(self.address).await;
                     }
                     done.send(()).unwrap();
@@ -172,7 +172,7 @@ async fn fill(address: SocketAddr) -> Vec<TcpStream> {
 /// One connection, both ends.
 struct Passing {
     hits: Arc<AtomicU64>,
-    trouble: watch::Receiver<Trouble>,
+    trouble: watch::Receiver<NetworkFault>,
 }
 
 impl Passing {
@@ -185,7 +185,7 @@ impl Passing {
         tokio::select! {
             () = self.asks(from_client, &mut to_server) => {}
             () = self.answers(from_server, &mut to_client) => {}
-            _ = trouble.wait_for(|now| matches!(now, Trouble::Refuse | Trouble::NoConnect)) => {
+            _ = trouble.wait_for(|now| matches!(now, NetworkFault::Refuse | NetworkFault::NoConnect)) => {
                 self.hit();
                 reset(&to_client, &to_server);
             }
@@ -211,24 +211,25 @@ impl Passing {
             let trouble = *self.trouble.borrow();
             let bytes = &buffer[..count];
             let passed = match trouble {
-                Trouble::None | Trouble::BlackHole | Trouble::Refuse | Trouble::NoConnect => {
-                    to.write_all(bytes).await
-                }
-                Trouble::Delay(delay) => {
+                NetworkFault::None
+                | NetworkFault::BlackHole
+                | NetworkFault::Refuse
+                | NetworkFault::NoConnect => to.write_all(bytes).await,
+                NetworkFault::Delay(delay) => {
                     self.hit();
                     tokio::time::sleep(delay).await;
                     to.write_all(bytes).await
                 }
-                Trouble::Drip(pace) => {
+                NetworkFault::Drip(pace) => {
                     self.hit();
                     drip(bytes, pace, to).await
                 }
-                Trouble::Truncate(after) => {
+                NetworkFault::Truncate(after) => {
                     self.hit();
                     let _ = to.write_all(&bytes[..after.min(count)]).await;
                     return;
                 }
-                Trouble::Reset(after) => {
+                NetworkFault::Reset(after) => {
                     self.hit();
                     let _ = to.write_all(&bytes[..after.min(count)]).await;
                     reset(to, from.as_ref());
@@ -244,10 +245,10 @@ impl Passing {
     /// Waits while nothing passes.
     async fn out_of_the_hole(&self) {
         let mut trouble = self.trouble.clone();
-        if *trouble.borrow() == Trouble::BlackHole {
+        if *trouble.borrow() == NetworkFault::BlackHole {
             self.hit();
             // Ended by the end of the proxy, too.
-            let _ = trouble.wait_for(|now| *now != Trouble::BlackHole).await;
+            let _ = trouble.wait_for(|now| *now != NetworkFault::BlackHole).await;
         }
     }
 

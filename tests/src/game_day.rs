@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc2822;
 use time::{Duration, OffsetDateTime};
 
-use crate::fault_proxy::{FaultProxy, Trouble};
+use crate::fault_proxy::{FaultProxy, NetworkFault};
 use crate::kms::{Fault, Key, Kind, Kms, Operation};
 use crate::pki::{Certificate, Pki, Profile};
 use crate::tls_front::TlsFront;
@@ -204,7 +204,7 @@ impl GameDay {
         for region in &self.regions {
             match (&region.row.cause, &region.front) {
                 (Cause::Refused, _) => region.kms.cut().await,
-                (Cause::Dropped, Front::Faulty(proxy)) => proxy.set(Trouble::NoConnect),
+                (Cause::Dropped, Front::Faulty(proxy)) => proxy.set(NetworkFault::NoConnect),
                 (Cause::NoName, Front::Tls(front)) => {
                     self.name(false);
                     // Whoever is connected needs the name again.
@@ -232,7 +232,7 @@ impl GameDay {
         for Region { kms, front, .. } in &self.regions {
             kms.cut().await;
             if let Front::Faulty(proxy) = front {
-                proxy.set(Trouble::Refuse);
+                proxy.set(NetworkFault::Refuse);
             }
         }
     }
@@ -246,7 +246,7 @@ impl GameDay {
             key.mend();
             match front {
                 Front::Nothing => {}
-                Front::Faulty(proxy) => proxy.set(Trouble::None),
+                Front::Faulty(proxy) => proxy.set(NetworkFault::None),
                 Front::Tls(front) => front.show(&self.good),
             }
         }

@@ -70,7 +70,7 @@ pub use connect_proxy::ConnectProxy;
 pub use containers::Engine;
 pub use crowd::{LocalUser, Strangers};
 pub use deaf::{Deaf, Deafness};
-pub use fault_proxy::{FaultProxy, Trouble};
+pub use fault_proxy::{FaultProxy, NetworkFault};
 pub use imds::Imds;
 pub use journal::{Exchange, Tail};
 pub use kms::{Fault, Key, Kind, Kms, Logged, Operation, Received};

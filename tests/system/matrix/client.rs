@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use system_tests::client::tls;
 use system_tests::{
-    Client, FaultProxy, Kind, Profile, Protocol, Proxy, Trouble, World, eventually,
+    Client, FaultProxy, Kind, NetworkFault, Profile, Protocol, Proxy, World, eventually,
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -92,7 +92,7 @@ async fn i8_a_client_that_vanishes_keeps_neither_connection_nor_slot() {
         let client = connecting.await.unwrap();
         assert_eq!(asked(&client).await.unwrap().status, 200);
         // Neither end hears of the other any more, and neither is told so.
-        way.set(Trouble::BlackHole);
+        way.set(NetworkFault::BlackHole);
         let lost = client.clone();
         let lost = tokio::spawn(async move { asked(&lost).await });
         eventually("bytes in the hole", || async { (way.hits() > 0).then_some(()) }).await;
@@ -109,7 +109,7 @@ async fn i6_an_answer_that_is_cut_on_its_way_is_recorded_and_holds_up_nothing() 
     let proxy =
         world.proxy().rare_canaries().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
     let signed = r#"audit_records_total{type="signed"}"#;
-    for trouble in [Trouble::Reset(0), Trouble::Truncate(0), Trouble::Reset(30)] {
+    for trouble in [NetworkFault::Reset(0), NetworkFault::Truncate(0), NetworkFault::Reset(30)] {
         let way = FaultProxy::start(&proxy.listen);
         let certificate = world.pki.issue(&Profile::client(ALICE));
         let connecting =

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::json;
 use system_tests::programs::{libfaketime, system};
-use system_tests::{FaultProxy, Kind, Operation, Process, Trouble, World, eventually};
+use system_tests::{FaultProxy, Kind, NetworkFault, Operation, Process, World, eventually};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::net::TcpStream;
@@ -158,8 +158,8 @@ async fn a_name_that_does_not_resolve_shuts_the_gate_and_opens_it_once_it_does()
     // what had looked it up already: cut until nothing is left.
     fs::write(&hosts, "127.0.0.1 elsewhere\n").unwrap();
     eventually("its gate shut", || async {
-        way.set(Trouble::Refuse);
-        way.set(Trouble::None);
+        way.set(NetworkFault::Refuse);
+        way.set(NetworkFault::None);
         let health = proxy.health().await;
         (health.body["reason"] == "upstream_unhealthy").then_some(())
     })

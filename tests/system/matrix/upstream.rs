@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use system_tests::{
-    Client, Fault, FaultProxy, Key, Kind, Operation, Proxy, Trouble, World, eventually,
+    Client, Fault, FaultProxy, Key, Kind, NetworkFault, Operation, Proxy, World, eventually,
 };
 use tokio::task::JoinHandle;
 
@@ -28,7 +28,7 @@ const GATE: &str = "lease_ms = 3000\nprobe_interval_ms = 100\nprobe_timeout_ms =
 #[derive(Clone, Debug)]
 enum Made {
     /// On the way to the KMS.
-    OnTheWay(Trouble),
+    OnTheWay(NetworkFault),
     /// By the KMS itself.
     ByKms(Fault),
 }
@@ -50,16 +50,20 @@ fn rows() -> Vec<Row> {
     let error = |code| ByKms(Fault::Error(code, 400));
     let millis = Duration::from_millis;
     vec![
-        row("nobody listens", OnTheWay(Trouble::Refuse), UNHEALTHY),
-        row("connect time-out", OnTheWay(Trouble::NoConnect), UNHEALTHY),
-        row("operation time-out", OnTheWay(Trouble::BlackHole), UNHEALTHY),
-        row("answers later than the time-out", OnTheWay(Trouble::Delay(millis(2500))), UNHEALTHY),
-        row("reset before an answer", OnTheWay(Trouble::Reset(0)), UNHEALTHY),
-        row("reset mid-answer", OnTheWay(Trouble::Reset(60)), UNHEALTHY),
-        row("closed before an answer", OnTheWay(Trouble::Truncate(0)), UNHEALTHY),
-        row("closed mid-answer", OnTheWay(Trouble::Truncate(200)), UNHEALTHY),
+        row("nobody listens", OnTheWay(NetworkFault::Refuse), UNHEALTHY),
+        row("connect time-out", OnTheWay(NetworkFault::NoConnect), UNHEALTHY),
+        row("operation time-out", OnTheWay(NetworkFault::BlackHole), UNHEALTHY),
+        row(
+            "answers later than the time-out",
+            OnTheWay(NetworkFault::Delay(millis(2500))),
+            UNHEALTHY,
+        ),
+        row("reset before an answer", OnTheWay(NetworkFault::Reset(0)), UNHEALTHY),
+        row("reset mid-answer", OnTheWay(NetworkFault::Reset(60)), UNHEALTHY),
+        row("closed before an answer", OnTheWay(NetworkFault::Truncate(0)), UNHEALTHY),
+        row("closed mid-answer", OnTheWay(NetworkFault::Truncate(200)), UNHEALTHY),
         // A byte in 20 ms: each read is quick, the whole takes many seconds.
-        row("slow loris upstream", OnTheWay(Trouble::Drip(millis(20))), UNHEALTHY),
+        row("slow loris upstream", OnTheWay(NetworkFault::Drip(millis(20))), UNHEALTHY),
         row("an answer of the KMS that never comes", ByKms(Fault::Hang), UNHEALTHY),
         row("5xx without a code", ByKms(Fault::Bare503), UNHEALTHY),
         row("5xx", ByKms(Fault::Error("KMSInternalException", 500)), UNHEALTHY),
@@ -102,7 +106,7 @@ fn make(key: &Key, way: &FaultProxy, made: &Made) {
 }
 
 fn mend(key: &Key, way: &FaultProxy) {
-    way.set(Trouble::None);
+    way.set(NetworkFault::None);
     key.mend();
 }
 
@@ -172,7 +176,7 @@ async fn every_fault_is_refused(client: &str) {
         site.make(&made);
         site.proxy.unhealthy_for(reason).await;
         // It took effect: it was met, and no request gets through; each is told at once.
-        if !matches!(made, Made::OnTheWay(Trouble::Refuse | Trouble::NoConnect)) {
+        if !matches!(made, Made::OnTheWay(NetworkFault::Refuse | NetworkFault::NoConnect)) {
             assert!(site.met() > met, "{name} was never met");
         }
         let client = site.proxy.client(ALICE).await;
@@ -355,7 +359,7 @@ async fn a_flapping_upstream_opens_the_gate_only_once_it_has_been_well_for_a_whi
     let builder = world.proxy().gate(gate).kms(KMS).endpoint(&format!("http://{}", way.address));
     let proxy = builder.signer("ec", &key).caller(ALICE, &["ec"]).start().await;
     let traffic = Traffic::start(vec![proxy.client(ALICE).await]);
-    way.set(Trouble::Reset(0));
+    way.set(NetworkFault::Reset(0));
     proxy.unhealthy_for("upstream_unhealthy").await;
     let opened =
         r#"signing_proxy_gate_transitions_total{signer_kid="ec",from="probing",to="open"}"#;
@@ -363,17 +367,17 @@ async fn a_flapping_upstream_opens_the_gate_only_once_it_has_been_well_for_a_whi
     for _ in 0..8 {
         // Well until a canary got through, which takes less than recovery_min_ms.
         let calls = key.calls(Operation::Sign);
-        way.set(Trouble::None);
+        way.set(NetworkFault::None);
         eventually("a canary that gets through", || async {
             (key.calls(Operation::Sign) > calls).then_some(())
         })
         .await;
         let hits = way.hits();
-        way.set(Trouble::Reset(0));
+        way.set(NetworkFault::Reset(0));
         eventually("one that does not", || async { (way.hits() > hits).then_some(()) }).await;
     }
     assert_eq!(proxy.metric(opened).await, before, "it opened while the upstream flapped");
-    way.set(Trouble::None);
+    way.set(NetworkFault::None);
     proxy.healthy().await;
     assert!(proxy.metric(opened).await > before);
     all_verify(&key, &traffic.stop().await);

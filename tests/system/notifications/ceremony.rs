@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use system_tests::breakglass::EMERGENCY_KID;
 use system_tests::postgres::Postgres;
 use system_tests::trail::Trail;
-use system_tests::{FaultProxy, Manner, Pki, Receiver, Trouble, eventually};
+use system_tests::{FaultProxy, Manner, NetworkFault, Pki, Receiver, eventually};
 
 use super::{KEY_FILE, SIGNED, are_in_order, comes, events, journal_of, json_at, words};
 use crate::ALICE;
@@ -39,10 +39,10 @@ async fn a_ceremony_waits_for_no_receiver_and_every_event_arrives_later_in_order
     // Each is away in another way.
     let refused = Receiver::start();
     let refusing = FaultProxy::start(&refused.address);
-    refusing.set(Trouble::Refuse);
+    refusing.set(NetworkFault::Refuse);
     let unreached = Receiver::start();
     let dropping = FaultProxy::start(&unreached.address);
-    dropping.set(Trouble::BlackHole);
+    dropping.set(NetworkFault::BlackHole);
     let (hangs, fails, leads, closes, misses) = (
         Receiver::start(),
         Receiver::start(),
@@ -125,8 +125,8 @@ async fn a_ceremony_waits_for_no_receiver_and_every_event_arrives_later_in_order
 
     // All of them are back, after one more kill.
     trail.kill().await;
-    refusing.set(Trouble::None);
-    dropping.set(Trouble::None);
+    refusing.set(NetworkFault::None);
+    dropping.set(NetworkFault::None);
     for receiver in [&hangs, &fails, &leads, &closes, &misses] {
         receiver.mend();
     }

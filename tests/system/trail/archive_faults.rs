@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use system_tests::bucket::Bucket;
-use system_tests::{Chance, FaultProxy, Trouble, World, eventually, is_campaign, journal};
+use system_tests::{Chance, FaultProxy, NetworkFault, World, eventually, is_campaign, journal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -34,12 +34,12 @@ async fn killed_at_random_on_a_bad_way_to_the_bucket_there_is_no_gap_and_no_dupl
             assert_eq!(alice.sign_message(KID, b"hello").await.status, 200);
         }
         let trouble = [
-            Trouble::None,
-            Trouble::Reset(chance.below(400)),
-            Trouble::Truncate(chance.below(400)),
-            Trouble::Delay(Duration::from_millis(300)),
-            Trouble::BlackHole,
-            Trouble::Refuse,
+            NetworkFault::None,
+            NetworkFault::Reset(chance.below(400)),
+            NetworkFault::Truncate(chance.below(400)),
+            NetworkFault::Delay(Duration::from_millis(300)),
+            NetworkFault::BlackHole,
+            NetworkFault::Refuse,
         ];
         way.set(trouble[chance.below(trouble.len())]);
         // The moment of the kill is by chance; nothing is waited for.
@@ -49,7 +49,7 @@ async fn killed_at_random_on_a_bad_way_to_the_bucket_there_is_no_gap_and_no_dupl
             trail.start();
         }
     }
-    way.set(Trouble::None);
+    way.set(NetworkFault::None);
     let journal = journal_of(&world);
     proxy.stop().await;
     trail.archives("signing-proxy", newest(&journal)).await;
@@ -74,12 +74,12 @@ async fn each_fault_of_the_bucket_is_named_and_neither_the_rows_nor_a_signature_
     trail.archives("signing-proxy", 1).await;
     let alice = proxy.client(ALICE).await;
     for (trouble, named) in [
-        (Trouble::Refuse, "the bucket's endpoint cannot be reached"),
-        (Trouble::BlackHole, "no answer within 1000 ms"),
-        (Trouble::Delay(Duration::from_millis(1_500)), "no answer within 1000 ms"),
-        (Trouble::Drip(Duration::from_millis(200)), "no answer within 1000 ms"),
-        (Trouble::Truncate(20), "the bucket's endpoint cannot be reached"),
-        (Trouble::Reset(20), "the bucket's endpoint cannot be reached"),
+        (NetworkFault::Refuse, "the bucket's endpoint cannot be reached"),
+        (NetworkFault::BlackHole, "no answer within 1000 ms"),
+        (NetworkFault::Delay(Duration::from_millis(1_500)), "no answer within 1000 ms"),
+        (NetworkFault::Drip(Duration::from_millis(200)), "no answer within 1000 ms"),
+        (NetworkFault::Truncate(20), "the bucket's endpoint cannot be reached"),
+        (NetworkFault::Reset(20), "the bucket's endpoint cannot be reached"),
     ] {
         way.set(trouble);
         eventually(&format!("{trouble:?} named"), || async {
@@ -89,7 +89,7 @@ async fn each_fault_of_the_bucket_is_named_and_neither_the_rows_nor_a_signature_
         })
         .await;
         trail.holds("signing-proxy", newest(&journal_of(&world)) - 1).await;
-        way.set(Trouble::None);
+        way.set(NetworkFault::None);
         let last = newest(&journal_of(&world));
         trail.archives("signing-proxy", last).await;
     }

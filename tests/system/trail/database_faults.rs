@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use system_tests::postgres::Postgres;
 use system_tests::trail::Trail;
-use system_tests::{Chance, FaultProxy, Trouble, World, eventually, is_campaign};
+use system_tests::{Chance, FaultProxy, NetworkFault, World, eventually, is_campaign};
 
 use super::{KID, journal_of, newest, proxy_in, trail_of};
 use crate::ALICE;
@@ -48,12 +48,12 @@ async fn each_fault_of_the_way_to_the_database_is_named_and_no_signature_waits()
     trail.holds("signing-proxy", 1).await;
     let alice = proxy.client(ALICE).await;
     for (trouble, named) in [
-        (Trouble::Refuse, "connect"),
-        (Trouble::BlackHole, "did not answer within 1000 ms"),
-        (Trouble::Delay(Duration::from_millis(1_500)), "did not answer within 1000 ms"),
-        (Trouble::Drip(Duration::from_millis(200)), "did not answer within 1000 ms"),
-        (Trouble::Truncate(20), "c"),
-        (Trouble::Reset(20), "c"),
+        (NetworkFault::Refuse, "connect"),
+        (NetworkFault::BlackHole, "did not answer within 1000 ms"),
+        (NetworkFault::Delay(Duration::from_millis(1_500)), "did not answer within 1000 ms"),
+        (NetworkFault::Drip(Duration::from_millis(200)), "did not answer within 1000 ms"),
+        (NetworkFault::Truncate(20), "c"),
+        (NetworkFault::Reset(20), "c"),
     ] {
         way.set(trouble);
         eventually(&format!("{trouble:?} named"), || async {
@@ -62,7 +62,7 @@ async fn each_fault_of_the_way_to_the_database_is_named_and_no_signature_waits()
             of["trouble"].as_str()?.contains(named).then_some(())
         })
         .await;
-        way.set(Trouble::None);
+        way.set(NetworkFault::None);
         trail.holds("signing-proxy", newest(&journal_of(&world))).await;
         assert!(trail.of("postgres", "signing-proxy").await["trouble"].is_null());
     }
@@ -83,14 +83,14 @@ async fn a_commit_whose_answer_is_lost_ships_each_record_once() {
         // A row of its own, and so a transaction: after so many bytes of answers the connection is cut, also after
         // the COMMIT was sent and before its answer.
         let bytes = chance.below(3_000);
-        let cuts = [Trouble::Truncate(bytes), Trouble::Reset(bytes)];
+        let cuts = [NetworkFault::Truncate(bytes), NetworkFault::Reset(bytes)];
         way.set(cuts[chance.below(2)]);
         assert_eq!(proxy.signctl(&["freeze", "--reason", "r"]).0, 0);
         assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
         let hits = way.hits();
         eventually("it is tried", || async { (way.hits() > hits).then_some(()) }).await;
     }
-    way.set(Trouble::None);
+    way.set(NetworkFault::None);
     proxy.stop().await;
     is_whole(&trail, &postgres, &world).await;
 }

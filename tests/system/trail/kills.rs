@@ -12,7 +12,7 @@ use serde_json::json;
 use system_tests::breakglass::Signer;
 use system_tests::trail::Trail;
 use system_tests::{
-    Chance, Client, FaultProxy, Proxy, Trouble, World, eventually, is_campaign, journal,
+    Chance, Client, FaultProxy, NetworkFault, Proxy, World, eventually, is_campaign, journal,
 };
 
 use super::archive::Archived;
@@ -83,7 +83,8 @@ async fn whatever_is_killed_under_load_in_a_session_journals_rows_and_archive_ar
             archived.postgres.kill().await;
         }
         way.set(
-            [Trouble::None, Trouble::Reset(chance.below(400)), Trouble::Refuse][chance.below(3)],
+            [NetworkFault::None, NetworkFault::Reset(chance.below(400)), NetworkFault::Refuse]
+                [chance.below(3)],
         );
         if dies(1) {
             killed(&mut signer.process).await;
@@ -98,7 +99,7 @@ async fn whatever_is_killed_under_load_in_a_session_journals_rows_and_archive_ar
         if !archived.postgres.is_up() {
             archived.postgres.up().await;
         }
-        way.set(Trouble::None);
+        way.set(NetworkFault::None);
         if dies(1) {
             signer = signer.builder.start().await;
         }

@@ -31,7 +31,7 @@ pub(super) struct Palette {
 
 /// How a row looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+enum RowStyle {
     Plain,
     Title,
     Good,
@@ -43,7 +43,7 @@ enum Look {
 
 /// One row.
 struct Row {
-    look: Look,
+    look: RowStyle,
     text: String,
 }
 
@@ -52,15 +52,17 @@ impl Palette {
         Self { coloured }
     }
 
-    fn style(self, look: Look, is_old: bool) -> Style {
+    fn style(self, look: RowStyle, is_old: bool) -> Style {
         let coloured = |colour| if self.coloured { Style::new().fg(colour) } else { Style::new() };
         let style = match look {
-            Look::Plain => Style::new(),
-            Look::Title => Style::new().add_modifier(Modifier::BOLD),
-            Look::Good => coloured(Color::Green),
-            Look::Warns => coloured(Color::Yellow).add_modifier(Modifier::BOLD),
-            Look::Bad => coloured(Color::Red).add_modifier(Modifier::BOLD),
-            Look::Alarm => coloured(Color::Red).add_modifier(Modifier::BOLD | Modifier::REVERSED),
+            RowStyle::Plain => Style::new(),
+            RowStyle::Title => Style::new().add_modifier(Modifier::BOLD),
+            RowStyle::Good => coloured(Color::Green),
+            RowStyle::Warns => coloured(Color::Yellow).add_modifier(Modifier::BOLD),
+            RowStyle::Bad => coloured(Color::Red).add_modifier(Modifier::BOLD),
+            RowStyle::Alarm => {
+                coloured(Color::Red).add_modifier(Modifier::BOLD | Modifier::REVERSED)
+            }
         };
         if is_old { Style::new().add_modifier(Modifier::DIM) } else { style }
     }
@@ -109,7 +111,7 @@ fn middle(view: &View, now: Moment, is_old: bool, room: usize) -> Vec<Row> {
     let conditions = show::conditions(&seen.health.conditions);
     let numbers: Vec<_> = numbers
         .into_iter()
-        .chain(conditions.into_iter().map(|text| Row { look: Look::Warns, text }))
+        .chain(conditions.into_iter().map(|text| Row { look: RowStyle::Warns, text }))
         .collect();
     let mut rows = Vec::new();
     if let Some((_, since, _)) = view.silence(now) {
@@ -151,20 +153,20 @@ fn headline(view: &View, wall: OffsetDateTime, is_old: bool, width: usize) -> Ro
     let told =
         if is_old { "NOT KNOWN: the proxy does not answer".into() } else { text::line(&told) };
     let gap = width.saturating_sub(columns(&told) + columns(&time)).max(1);
-    Row { look: Look::Title, text: format!("{told}{}{time}", " ".repeat(gap)) }
+    Row { look: RowStyle::Title, text: format!("{told}{}{time}", " ".repeat(gap)) }
 }
 
 fn silent_banner(view: &View, silent: u64, since: OffsetDateTime, why: &str) -> Row {
     let what = if view.seen.is_some() { "NO ANSWER since" } else { "NO ANSWER YET, asked since" };
     let text = format!("{what} {} ({}): {why}", clock(since), show::age(silent));
-    Row { look: Look::Alarm, text }
+    Row { look: RowStyle::Alarm, text }
 }
 
 /// What is wrong or out of the ordinary, the worst first.
 fn banners(seen: &Seen, now: Moment) -> Vec<Row> {
     let Seen { health, proxy, at, .. } = seen;
     let mut rows = Vec::new();
-    let mut alarm = |text: String| rows.push(Row { look: Look::Alarm, text });
+    let mut alarm = |text: String| rows.push(Row { look: RowStyle::Alarm, text });
     if let Some(freeze) = &health.freeze {
         let of_fleet = if freeze.of_fleet { " BY THE FLEET" } else { "" };
         alarm(format!(
@@ -183,7 +185,7 @@ fn banners(seen: &Seen, now: Moment) -> Vec<Row> {
             ));
         }
     }
-    let mut warn = |text: String| rows.push(Row { look: Look::Warns, text });
+    let mut warn = |text: String| rows.push(Row { look: RowStyle::Warns, text });
     if let Some(open) = &proxy.incident {
         warn(format!(
             "INCIDENT {} since {} by {}: {}",
@@ -219,15 +221,15 @@ fn session_line(session: &SessionHealth, passed: u64) -> String {
 fn signer_rows(signers: &[SignerHealth]) -> Vec<Row> {
     let mut sorted: Vec<&SignerHealth> = signers.iter().collect();
     sorted.sort_by_key(|signer| (rank(signer), signer.signer_kid.clone()));
-    let mut looks = vec![Look::Title];
+    let mut looks = vec![RowStyle::Title];
     for signer in &sorted {
         looks.push(match rank(signer) {
-            0 => Look::Bad,
-            1 => Look::Warns,
-            _ => Look::Good,
+            0 => RowStyle::Bad,
+            1 => RowStyle::Warns,
+            _ => RowStyle::Good,
         });
         let several = signer.upstreams.iter().filter(|_| signer.upstreams.len() > 1);
-        looks.extend(several.map(|one| if one.ok { Look::Plain } else { Look::Bad }));
+        looks.extend(several.map(|one| if one.ok { RowStyle::Plain } else { RowStyle::Bad }));
     }
     let sorted: Vec<_> = sorted.into_iter().cloned().collect();
     let table = show::signers(&sorted);
@@ -244,7 +246,7 @@ fn rank(signer: &SignerHealth) -> u8 {
 
 /// Rates, refusals, quota, journal and trail.
 fn number_rows(view: &View, Seen { proxy, .. }: &Seen, is_old: bool) -> Vec<Row> {
-    let plain = |text: String| Row { look: Look::Plain, text };
+    let plain = |text: String| Row { look: RowStyle::Plain, text };
     let rates = match view.rates.per_second() {
         // A rate is of now, and nothing is known of now.
         Some([signed, refused]) if !is_old => {
@@ -264,7 +266,7 @@ fn number_rows(view: &View, Seen { proxy, .. }: &Seen, is_old: bool) -> Vec<Row>
         view.rates.refused().iter().map(|one| format!("{} {}", one.count, one.reason)).collect();
     rows.push(match refused.is_empty() {
         true => plain("refused    none".to_owned()),
-        false => Row { look: Look::Warns, text: format!("refused    {}", refused.join(", ")) },
+        false => Row { look: RowStyle::Warns, text: format!("refused    {}", refused.join(", ")) },
     });
     rows.extend(upstream_rows(&view.rates));
     rows.push(plain(journal(proxy)));
@@ -276,8 +278,8 @@ fn upstream_rows(rates: &Rates) -> Vec<Row> {
     let row = |(calls, lately): (&UpstreamCalls, Lately)| {
         let quota = calls.quota_left_percent.map(|left| format!("quota {left} % · "));
         let look = match (lately.throttled, lately.failed, calls.quota_left_percent) {
-            (0, 0, left) if left.is_none_or(|left| left >= 10) => Look::Plain,
-            _ => Look::Warns,
+            (0, 0, left) if left.is_none_or(|left| left >= 10) => RowStyle::Plain,
+            _ => RowStyle::Warns,
         };
         let text = format!(
             "calls      {} {}: {}{} throttled · {} failed · {} ok",
@@ -292,7 +294,7 @@ fn upstream_rows(rates: &Rates) -> Vec<Row> {
     };
     let mut rows: Vec<_> = rates.upstreams().into_iter().map(row).collect();
     // Those with something to say first; the order of the configuration otherwise.
-    rows.sort_by_key(|row| row.look != Look::Warns);
+    rows.sort_by_key(|row| row.look != RowStyle::Warns);
     rows
 }
 
@@ -308,9 +310,9 @@ fn journal(proxy: &ProxyStatus) -> String {
 fn trail_rows(trail: Option<&Result<Vec<String>, String>>) -> Vec<Row> {
     let row = |look, text: &str| Row { look, text: format!("trail      {text}") };
     match trail {
-        None => vec![row(Look::Plain, "not asked; --trail HOST:PORT names its metrics")],
-        Some(Err(why)) => vec![row(Look::Warns, &format!("NO ANSWER: {why}"))],
-        Some(Ok(lines)) => lines.iter().map(|line| row(Look::Plain, line)).collect(),
+        None => vec![row(RowStyle::Plain, "not asked; --trail HOST:PORT names its metrics")],
+        Some(Err(why)) => vec![row(RowStyle::Warns, &format!("NO ANSWER: {why}"))],
+        Some(Ok(lines)) => lines.iter().map(|line| row(RowStyle::Plain, line)).collect(),
     }
 }
 
@@ -319,13 +321,13 @@ fn event_rows(view: &View, rows: usize) -> Vec<Row> {
     let Some(room) = rows.checked_sub(1).filter(|room| *room > 0) else { return Vec::new() };
     let mut all = vec![match &view.events_trouble {
         None => titled("events".to_owned()),
-        Some(why) => Row { look: Look::Warns, text: format!("events: NONE COME: {why}") },
+        Some(why) => Row { look: RowStyle::Warns, text: format!("events: NONE COME: {why}") },
     }];
     let first = view.events.len().saturating_sub(room);
     all.extend(view.events.iter().skip(first).map(|event| {
         let look = match event.kind.as_str() {
-            "late" | "freeze" | "fleet_freeze" | "gate" | "refusals" => Look::Warns,
-            _ => Look::Plain,
+            "late" | "freeze" | "fleet_freeze" | "gate" | "refusals" => RowStyle::Warns,
+            _ => RowStyle::Plain,
         };
         Row { look, text: format!("{:<8}  {:<10}  {}", event.at, event.kind, event.words) }
     }));
@@ -339,12 +341,14 @@ fn last_rows(view: &View, width: usize) -> Vec<Row> {
         rows.extend(wrapped(message, width, 2).into_iter().map(titled));
     }
     match &view.mode {
-        Mode::Looks => rows.push(Row { look: Look::Plain, text: "f freeze · q leave".to_owned() }),
+        Mode::Looks => {
+            rows.push(Row { look: RowStyle::Plain, text: "f freeze · q leave".to_owned() })
+        }
         Mode::Freezes => rows.push(titled("freezing ...".to_owned())),
         Mode::Asks(reason) => {
             let text = "FREEZE stops all signing at once. Type why; Enter freezes, Esc leaves.";
-            rows.push(Row { look: Look::Alarm, text: text.to_owned() });
-            rows.push(Row { look: Look::Title, text: typed(reason, width) });
+            rows.push(Row { look: RowStyle::Alarm, text: text.to_owned() });
+            rows.push(Row { look: RowStyle::Title, text: typed(reason, width) });
         }
     }
     rows
@@ -361,7 +365,7 @@ fn typed(reason: &str, width: usize) -> String {
 }
 
 fn titled(text: String) -> Row {
-    Row { look: Look::Title, text }
+    Row { look: RowStyle::Title, text }
 }
 
 /// The first `most` of these; the last of them says how many are left out.
