@@ -300,7 +300,9 @@ async fn i1_a_bad_signature_of_a_new_curve_or_of_ml_dsa_seals_its_signer() {
         assert_eq!(alice.sign_message(kid, MESSAGE).await.status, 200, "{kid}");
         key.break_with(fault.clone());
         let answer = alice.sign_message(kid, MESSAGE).await;
-        assert_eq!((answer.status, answer.reason()), (503, "signature_rejected"), "{kid}");
+        // A canary that was still under way may have met the fault first, and sealed.
+        let is_withheld = ["signature_rejected", "sealed"].contains(&answer.reason());
+        assert!(answer.status == 503 && is_withheld, "{kid}: {answer:?}");
         key.mend();
         let answer = alice.sign_message(kid, MESSAGE).await;
         assert_eq!((answer.status, answer.reason()), (503, "sealed"), "{kid}");
