@@ -195,7 +195,7 @@ fn clean(report: &Report) -> String {
     let (whose, why) = match report.keys {
         Keys::Registered => (
             "the registry's audit keys",
-            "Ed25519 signs messages, which are not kept, or the signer is not in the registry",
+            "Ed25519 and ML-DSA sign messages, which are not kept, or the signer is not in the registry",
         ),
         Keys::SelfAsserted => ("audit keys that the journal names ITSELF", "give --signers"),
     };
