@@ -16,6 +16,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use host::checked::Checked;
 use host::environment::Environment;
 use host::out;
+use host::service_manager::ServiceManager;
 use host::signals::{End, Held};
 use signing_core::Kid;
 use signing_core::replica::ReplicaName;
@@ -165,7 +166,8 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
             materials.0.known_heads = known_heads;
             // Before it is confined.
             let open = check::open(&config, &materials.0.config).open;
-            serve::serve(materials, &open, lifeline, signals)?;
+            let manager = ServiceManager::of(&environment);
+            serve::serve(materials, &open, (lifeline, manager), signals)?;
             return Ok(ExitCode::SUCCESS);
         }
         verb => verb,

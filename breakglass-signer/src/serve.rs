@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use audit::{Claims, Clock, Identity, Opened, TreeFile, WriterKeys};
 use host::clock::{now, wall_now};
 use host::places::Places;
+use host::service_manager::ServiceManager;
 use host::user::LocalUsers;
 use nix::unistd::geteuid;
 use serde_json::json;
@@ -37,14 +38,15 @@ const PER_PROXY_MAX: usize = 8;
 const PER_OPERATOR_MAX: usize = 16;
 
 /// Serves until a signal, until the lifeline closes if there is one, or until it cannot go on. `open`
-/// is what others may do to its files, which is said first.
+/// is what others may do to its files, which is said first. `manager`, which was reached before this process denied itself to
+/// connect, hears of it.
 ///
 /// # Errors
 /// Why it did not start, or cannot go on.
 pub fn serve(
     (materials, audit_keys): (Materials, WriterKeys),
     open: &[String],
-    lifeline: Option<Lifeline>,
+    (lifeline, manager): (Option<Lifeline>, Result<ServiceManager, String>),
     signals: (Signals, Runtime),
 ) -> anyhow::Result<()> {
     let config = &materials.config;
@@ -89,7 +91,12 @@ pub fn serve(
             json!({}),
         ),
     }
-    let ended = run((materials, audit_keys, users), listeners, lifeline, signals, &log);
+    let manager = manager.unwrap_or_else(|error| {
+        log.error("systemd does not hear of this process", json!({"trouble": error}));
+        ServiceManager::default()
+    });
+    let lives = (lifeline, manager);
+    let ended = run((materials, audit_keys, users), listeners, lives, signals, &log);
     if let Err(error) = &ended {
         log.error("it cannot go on", json!({"error": format!("{error:#}")}));
     }
@@ -116,7 +123,7 @@ fn unreadable(materials: &Materials, log: &Log) {
 fn run(
     (materials, audit_keys, users): (Materials, WriterKeys, LocalUsers),
     listeners: (Door, Door),
-    lifeline: Option<Lifeline>,
+    (lifeline, manager): (Option<Lifeline>, ServiceManager),
     (signals, runtime): (Signals, Runtime),
     log: &Log,
 ) -> anyhow::Result<()> {
@@ -158,7 +165,7 @@ fn run(
     let service = Service::new(materials, journal.clone(), log.clone(), (store, tree), known);
     // Dying before the seal is stored: the next start finds the same clock and the same records.
     service.note_seal();
-    let tasks = tasks(&service, listeners, (signals, lifeline), told.unended);
+    let tasks = tasks(&service, listeners, (signals, lifeline, manager), told.unended);
     let ended = LocalSet::new().block_on(&runtime, tasks);
     let reason = if ended.is_ok() { "a signal" } else { "it cannot go on" };
     if let Err(trouble) = journal.stop(reason) {
@@ -171,7 +178,7 @@ fn run(
 async fn tasks(
     service: &Rc<Service>,
     (signer, operators): (Door, Door),
-    (mut signals, lifeline): (Signals, Option<Lifeline>),
+    (mut signals, lifeline, manager): (Signals, Option<Lifeline>, ServiceManager),
     unended: Option<Unended>,
 ) -> anyhow::Result<()> {
     let (mut signer, mut operators) = (Listening::new(signer)?, Listening::new(operators)?);
@@ -188,6 +195,8 @@ async fn tasks(
                "operator_socket": config.operator.path.display().to_string(),
                "instance": service.instance(), "deployment": config.deployment}),
     );
+    spawn_local(stay_alive(manager.clone()));
+    manager.serving();
     tokio::select! {
         () = service.tick() => bail!("the clock task ended"),
         () = accept_proxies(service, &mut signer) => bail!("signer.socket is not served any more"),
@@ -196,8 +205,19 @@ async fn tasks(
         () = signals.stop(&service.log) => {}
         closed = let_go(lifeline) => closed?,
     }
+    manager.stopping();
     service.end(End::Restarted, "breakglass-signer", End::Restarted.sentence()).await;
     Ok(())
+}
+
+/// Tells the watchdog that the one thread moves.
+async fn stay_alive(manager: ServiceManager) {
+    let Some(every) = manager.alive_every() else { return };
+    let mut beat = tokio::time::interval(every);
+    loop {
+        beat.tick().await;
+        manager.alive();
+    }
 }
 
 async fn let_go(lifeline: Option<Lifeline>) -> std::io::Result<()> {

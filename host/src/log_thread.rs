@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signing_core::Moment;
 
 use crate::clock::now;
+use crate::journald::{self, Level};
 
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 8192;
@@ -30,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct LogThread {
     queue: SyncSender<Item>,
     sink: Arc<Sink>,
+    /// Whether systemd's journal reads: it finds a line's level before the line.
+    is_journal: bool,
 }
 
 /// What becomes of lines.
@@ -72,11 +75,14 @@ impl LogThread {
         std::thread::Builder::new()
             .name("log".into())
             .spawn(move || write_all(&items, &written))?;
-        Ok(Self { queue, sink })
+        Ok(Self { queue, sink, is_journal: journald::takes_stderr() })
     }
 
     /// Has a line written, with its end; nothing waits for that.
-    pub fn write(&self, line: Vec<u8>) {
+    pub fn write(&self, level: Level, mut line: Vec<u8>) {
+        if self.is_journal {
+            line.splice(..0, level.prefix().bytes());
+        }
         // Full: the line is lost.
         let _ = self.queue.try_send(Item::Line(line));
     }

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use crate::journald::{self, Level};
+
 /// The command line cannot be read: `EX_USAGE` of sysexits.h. clap's own is 2, which says of
 /// `signctl gate` that the proxy is unhealthy.
 pub const USAGE: u8 = 64;
@@ -113,6 +115,16 @@ pub fn say(text: &str) {
     let _ = write_all(&mut io::stderr(), format!("{}\n", text::lines(text)).as_bytes());
 }
 
+/// Says why a program failed: each line with its level, where systemd's journal reads.
+fn say_error(text: &str) {
+    if !journald::takes_stderr() {
+        return say(text);
+    }
+    let lines = text::lines(text);
+    let led = |line| format!("{}{line}\n", Level::Error.prefix());
+    let _ = write_all(&mut io::stderr(), lines.lines().map(led).collect::<String>().as_bytes());
+}
+
 /// Shows something on standard error that the next text replaces, for a person at a terminal.
 pub fn say_for_now(text: &str) {
     let _ = write_all(&mut io::stderr(), format!("\r\u{1b}[K{}", text::line(text)).as_bytes());
@@ -196,7 +208,7 @@ where
         }
         cause = error.source();
     }
-    say(&format!("{program}: {error:#}"));
+    say_error(&format!("{program}: {error:#}"));
     ExitCode::FAILURE
 }
 

@@ -55,6 +55,8 @@ pub(super) enum Command {
     Drill { kid: Option<Kid>, reply: oneshot::Sender<()> },
     /// The journal's newest record is to be stored.
     Witness { reply: oneshot::Sender<Outcome> },
+    /// Is anybody there?
+    Answer { reply: oneshot::Sender<()> },
     /// Ask no upstream any more.
     Quiet { reply: oneshot::Sender<()> },
     /// What an operator loosens is in the journal, or why not; from the writer to itself.

@@ -304,6 +304,14 @@ impl Monitor {
         self.ask(|reply| Command::Witness { reply }).await
     }
 
+    /// Returns when the monitor has answered: for a watchdog.
+    ///
+    /// # Errors
+    /// [`MonitorGone`].
+    pub async fn answers(&self) -> Result<(), MonitorGone> {
+        self.ask(|reply| Command::Answer { reply }).await
+    }
+
     /// Ends all canaries, also one that is under way, so that what was asked can be recorded whole. Every lease
     /// runs out then: for a process that stops.
     ///

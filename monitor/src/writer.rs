@@ -161,6 +161,7 @@ impl Writer {
                 self.look_at_the_journal();
                 self.save(self.state.clone(), Then::Tell { reply });
             }
+            Command::Answer { reply } => disk::tell(reply, ()),
             // It waits for tasks, so the loop itself obeys it.
             Command::Quiet { .. } => {}
             Command::Recorded { result, loosen } => self.recorded(result, loosen),

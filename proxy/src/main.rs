@@ -12,6 +12,7 @@ use configuration::Environment;
 use host::checked::Checked;
 use host::hardening::harden;
 use host::out;
+use host::service_manager::ServiceManager;
 use host::signals::{End, Held};
 use signing_core::replica::ReplicaName;
 use signing_proxy::app::App;
@@ -310,6 +311,10 @@ where
     let log = Log::start().context("the log does not start")?;
     harden().context("core dumps cannot be forbidden")?;
     log.take_events();
+    let manager = ServiceManager::of(environment).unwrap_or_else(|trouble| {
+        tracing::error!(trouble, "systemd does not hear of this process");
+        ServiceManager::default()
+    });
     let (config, materials, announce) = prepare(environment)?;
     if signals.is_stop_asked() {
         tracing::info!("stopped before it served");
@@ -318,7 +323,7 @@ where
     }
     let mut app = App::start(config, materials, environment, log.clone(), signals)?;
     let kept = announce(&mut app)?;
-    let stopped = app.run_until_stopped(hangup);
+    let stopped = app.run_until_stopped(hangup, &manager);
     drop(kept);
     log.flush();
     Ok(stopped?)

@@ -10,6 +10,7 @@ use host::environment::Environment;
 use host::hardening;
 use host::mistakes::ConfigError;
 use host::out;
+use host::service_manager::ServiceManager;
 use host::signals::{End, Held};
 use signing_core::replica::Known;
 use text::counted;
@@ -128,7 +129,8 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
             // The handlers that replace these are the first thing that it does.
             held.let_through();
             let runtime = runtime()?;
-            let served = runtime.block_on(serve::serve(parts, while_stdin_open));
+            let manager = ServiceManager::of(&environment);
+            let served = runtime.block_on(serve::serve(parts, manager, while_stdin_open));
             // A look-up of a name or a file that hangs holds nobody up.
             runtime.shutdown_background();
             served?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use host::log::Log;
 use host::process::Process;
+use host::service_manager::ServiceManager;
 use host::socket::SocketError;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -65,12 +66,20 @@ pub enum ServeError {
     Database(#[from] DatabaseError),
 }
 
-/// Serves until SIGTERM or SIGINT. What is under way then is cut off: the sink knows how far it is.
+/// Serves until SIGTERM or SIGINT, of which `manager` hears. What is under way then is cut off: the sink knows how far it is.
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn serve(parts: Parts, while_stdin_open: bool) -> Result<(), ServeError> {
+pub async fn serve(
+    parts: Parts,
+    manager: Result<ServiceManager, String>,
+    while_stdin_open: bool,
+) -> Result<(), ServeError> {
     let log = Log::start()?;
+    let manager = manager.unwrap_or_else(|error| {
+        log.error("systemd does not hear of this process", json!({"trouble": error}));
+        ServiceManager::default()
+    });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let address = parts.config.listen;
@@ -125,6 +134,8 @@ pub async fn serve(parts: Parts, while_stdin_open: bool) -> Result<(), ServeErro
     };
     let serving_proxies = doors.map(Doors::run);
     let shipping = Shipping::new(Arc::clone(&parts), metrics, log.clone(), required);
+    tokio::spawn(stay_alive(manager.clone()));
+    manager.serving();
     let ended = tokio::select! {
         error = shipping.run() => Err(error.into()),
         () = listening => Ok(()),
@@ -138,9 +149,20 @@ pub async fn serve(parts: Parts, while_stdin_open: bool) -> Result<(), ServeErro
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
+    manager.stopping();
     log.info("stopped", json!({}));
     log.flush();
     ended
+}
+
+/// Tells the watchdog that the one thread moves. A database that hangs is no reason to be restarted.
+async fn stay_alive(manager: ServiceManager) {
+    let Some(every) = manager.alive_every() else { return };
+    let mut beat = tokio::time::interval(every);
+    loop {
+        beat.tick().await;
+        manager.alive();
+    }
 }
 
 /// Waits until standard input is closed: then whoever started this process is gone, or wants it to stop.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use host::service_manager::ServiceManager;
 use host::signals::{Held, is_ignored};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -97,13 +98,24 @@ pub(crate) struct Hangups {
 impl Hangups {
     /// Returns if a hangup stops the process; else it reloads at each, for ever. What
     /// came of it is in the log.
-    pub(crate) async fn act(&mut self, hangup: Hangup, reloader: &Arc<Reloader>) {
+    pub(crate) async fn act(
+        &mut self,
+        hangup: Hangup,
+        reloader: &Arc<Reloader>,
+        manager: &ServiceManager,
+    ) {
         while self.signal.recv().await.is_some() {
             match hangup {
                 Hangup::Stops if self.is_nohup => {}
                 Hangup::Stops => return,
                 Hangup::Reloads => {
-                    let _ = Arc::clone(reloader).reload("signal SIGHUP".to_owned()).await;
+                    manager.reloading();
+                    let reloaded = Arc::clone(reloader).reload("signal SIGHUP".to_owned()).await;
+                    manager.reloaded(&match reloaded {
+                        Ok(_) => "serving; the configuration was reloaded".to_owned(),
+                        // The log has every mistake.
+                        Err(_) => "serving; the newest reload was refused: see the log".to_owned(),
+                    });
                 }
             }
         }

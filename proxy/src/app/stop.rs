@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use monitor::Over;
+use host::service_manager::ServiceManager;
+use monitor::{Monitor, Over};
 use signing_core::breakglass::End;
 use tokio::sync::oneshot;
 
@@ -18,24 +19,27 @@ const WITNESS_MAX: Duration = Duration::from_secs(2);
 impl App {
     /// Waits for SIGTERM or SIGINT, then stops: no new connections, what is in
     /// flight is finished, at most for `drain_timeout_ms`. A second signal cuts
-    /// that short. Meanwhile SIGHUP does what `hangup` says.
+    /// that short. Meanwhile SIGHUP does what `hangup` says, and `manager` hears of it all.
     ///
     /// # Errors
     /// If the admin thread died.
-    pub fn run_until_stopped(mut self, hangup: Hangup) -> io::Result<()> {
+    pub fn run_until_stopped(mut self, hangup: Hangup, manager: &ServiceManager) -> io::Result<()> {
+        self.data.spawn(stay_alive(manager.clone(), self.handles.monitor.clone()));
+        manager.serving();
         let (signals, admin_ended) = (self.signals.take(), self.admin_ended.take());
         let signals = signals.map(Signals::into_parts);
         let stopped = self.data.block_on(async {
             let Some((mut stops, mut hangups)) = signals else { return Ok(()) };
             tokio::select! {
                 () = stops.next() => {}
-                () = hangups.act(hangup, &self.reloader) => {}
+                () = hangups.act(hangup, &self.reloader, manager) => {}
                 () = ended(admin_ended) => {
                     // Without monitor every lease ends and no operator is heard: better to
                     // be started anew than to refuse for ever.
                     return Err(io::Error::other("the monitor died; every gate is shut"));
                 }
             }
+            manager.stopping();
             tracing::info!(in_flight = self.room.finisher().under_way(), "draining");
             tokio::select! {
                 () = self.drain() => {}
@@ -105,6 +109,17 @@ impl App {
             let unfinished = self.room.finisher().under_way();
             tracing::warn!(connections_cut = cut, unfinished, "the drain deadline passed");
         }
+    }
+}
+
+/// Tells the watchdog that both runtimes move: this task is on one, and the monitor that has to answer is
+/// on the other. A disk or an upstream that hangs is no reason to be restarted.
+async fn stay_alive(manager: ServiceManager, monitor: Monitor) {
+    let Some(every) = manager.alive_every() else { return };
+    let mut beat = tokio::time::interval(every);
+    while monitor.answers().await.is_ok() {
+        manager.alive();
+        beat.tick().await;
     }
 }
 

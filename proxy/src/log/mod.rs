@@ -7,8 +7,9 @@ use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
 
 use host::environment::Environment;
+use host::journald;
 use host::log_thread::{LogState, LogThread};
-use tracing::Level;
+use tracing::{Level, Metadata};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
@@ -92,10 +93,17 @@ impl Log {
     }
 }
 
+/// Where one event goes.
+#[derive(Debug)]
+pub struct Written<'l> {
+    log: &'l Log,
+    level: journald::Level,
+}
+
 /// One event at a time, as tracing hands it over: whole.
-impl io::Write for Log {
+impl io::Write for Written<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes.to_vec());
+        self.log.0.write(self.level, bytes.to_vec());
         Ok(bytes.len())
     }
 
@@ -105,9 +113,19 @@ impl io::Write for Log {
 }
 
 impl<'w> MakeWriter<'w> for Log {
-    type Writer = Self;
+    type Writer = Written<'w>;
 
-    fn make_writer(&'w self) -> Self {
-        self.clone()
+    fn make_writer(&'w self) -> Written<'w> {
+        Written { log: self, level: journald::Level::Info }
+    }
+
+    fn make_writer_for(&'w self, event: &Metadata<'_>) -> Written<'w> {
+        let level = match *event.level() {
+            Level::ERROR => journald::Level::Error,
+            Level::WARN => journald::Level::Warn,
+            Level::INFO => journald::Level::Info,
+            Level::DEBUG | Level::TRACE => journald::Level::Debug,
+        };
+        Written { log: self, level }
     }
 }
