@@ -6,14 +6,12 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use host::file_system::name_of;
 use nix::errno::Errno;
 use nix::fcntl::{
     AT_FDCWD, FallocateFlags, PosixFadviseAdvice, RenameFlags, fallocate, posix_fadvise, renameat2,
 };
-use nix::sys::statfs::{
-    EXT4_SUPER_MAGIC, FUSE_SUPER_MAGIC, MSDOS_SUPER_MAGIC, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
-    Statfs, fstatfs,
-};
+use nix::sys::statfs::fstatfs;
 
 /// A segment in preparation: no part of the journal until it is renamed.
 const NEXT: &str = "next";
@@ -145,21 +143,7 @@ fn not_set_aside(file: &File, errno: Errno) -> io::Error {
         io::ErrorKind::Unsupported,
         format!(
             "this file system ({kind}) cannot set space aside (fallocate: {error}); put the \
-             journal on one that can, such as ext4, XFS or btrfs"
+             journal on one that can, such as ext4 with extents, XFS or btrfs"
         ),
     )
-}
-
-/// What a file system is called, or its number of `statfs(2)`.
-fn name_of(found: &Statfs) -> String {
-    let kind = found.filesystem_type();
-    let known = [
-        (NFS_SUPER_MAGIC, "NFS; before version 4.2 it cannot"),
-        (FUSE_SUPER_MAGIC, "FUSE"),
-        (MSDOS_SUPER_MAGIC, "FAT"),
-        (OVERLAYFS_SUPER_MAGIC, "overlayfs"),
-        (EXT4_SUPER_MAGIC, "ext2, ext3, or ext4 without extents"),
-    ];
-    let name = known.iter().find(|(known, _)| *known == kind).map(|(_, name)| (*name).to_owned());
-    name.unwrap_or_else(|| format!("type {:#x}", kind.0))
 }

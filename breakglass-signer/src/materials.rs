@@ -8,7 +8,7 @@ use std::sync::Arc;
 use approvers::{Approvers, spki};
 use audit::{AuditKey, Known, WriterKeys};
 use host::environment::Environment;
-use host::files;
+use host::{file_system, files};
 use signing_core::key::{Batching, KeyKind, PublicKey, Purpose};
 use signing_core::registry::Entry;
 use signing_core::{Kid, Registry, Signer};
@@ -53,6 +53,7 @@ impl Materials {
     /// Every mistake at once.
     pub fn load(file: &Path, environment: &Environment) -> Result<(Self, WriterKeys), ConfigError> {
         let (config, mut mistakes) = Config::draft(file, environment)?;
+        mistakes.extend(file_systems(&config).mistakes);
         let mut keep = |found: Vec<String>| mistakes.extend(found);
         let registry = registry(&config).map_err(&mut keep).ok();
         let approvers = named(&config.approvers_file).and_then(|file| {
@@ -136,6 +137,7 @@ impl Materials {
                     .to_owned(),
             );
         }
+        notes.extend(file_systems(config).notes);
         notes.extend(self.approvers.note());
         for (fingerprint, approver) in self.approvers.iter() {
             if approver.roles.is_empty() {
@@ -156,6 +158,12 @@ impl Materials {
         }
         notes
     }
+}
+
+/// What the file systems of the journal and of the state do to them.
+fn file_systems(config: &Config) -> file_system::Found {
+    let directories = [("audit.dir", &*config.journal_dir), ("state.dir", &*config.state_dir)];
+    file_system::look(&directories).under_development(config.development)
 }
 
 /// None: the configuration names no file, which is its mistake already.

@@ -9,6 +9,7 @@ pub mod access;
 pub mod checked;
 pub mod clock;
 pub mod environment;
+pub mod file_system;
 pub mod files;
 pub mod hardening;
 pub mod identifier;

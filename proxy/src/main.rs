@@ -199,6 +199,9 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
         Verb::Serve { config, known_heads } => serve(held, &environment, Hangup::Reloads, |environment| {
             let mut materials = Materials::load(&config, environment)?;
             materials.known_heads = known_heads;
+            for what in materials.file_system_notes() {
+                tracing::warn!(target: "config", what, "the journal may not be kept");
+            }
             for what in check::open(&config, &materials.config).open {
                 tracing::warn!(target: "config", what, "open to others");
             }

@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+
 /// A scratch directory.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
@@ -15,13 +17,14 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// Makes a new one under the system's temporary directory. Short, since a
+    /// Makes a new one under the system's temporary directory, or, if that is in memory, where no journal
+    /// may be, in `/var/tmp`. Short, since a
     /// unix socket's path has at most 107 bytes.
     #[must_use]
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("sp-{}-{number}", std::process::id()));
+        let dir = on_disk().join(format!("sp-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         Self(dir)
     }
@@ -48,6 +51,12 @@ impl Scratch {
         }
         path
     }
+}
+
+fn on_disk() -> PathBuf {
+    let usual = std::env::temp_dir();
+    let is_memory = statfs(&usual).is_ok_and(|it| it.filesystem_type() == TMPFS_MAGIC);
+    if is_memory { PathBuf::from("/var/tmp") } else { usual }
 }
 
 impl Drop for Scratch {

@@ -46,6 +46,7 @@ mod early_signals;
 mod events;
 mod expectations;
 mod fences;
+mod file_systems;
 mod fleet;
 mod found_by_check;
 mod freeze;

@@ -19,8 +19,8 @@ use signing_core::{Algorithm, Kid, Policy, Registry, json};
 use time::OffsetDateTime;
 
 use crate::admin::Fleet;
-use configuration::{Config, ConfigError, Draft, Environment, FLEET_APPROVERS, Upstream};
-use host::files;
+use configuration::{Config, ConfigError, Draft, Environment, FLEET_APPROVERS, Setting, Upstream};
+use host::{file_system, files};
 use server::LocalDoor;
 
 /// A configuration with all its files read.
@@ -71,6 +71,7 @@ impl Materials {
             mistakes.extend(not_on_a_token(&config, registry));
             mistakes.extend(too_long_to_answer(&config, registry));
         }
+        mistakes.extend(file_systems(&config).mistakes);
         let tls = tls(&config.server.tls, wall_now());
         let development_keys = development_keys(&config);
         let local_doors = LocalDoor::load(&config.server.local);
@@ -101,12 +102,25 @@ impl Materials {
         }
     }
 
+    /// What the file systems of the journal and of the state may do to them.
+    #[must_use]
+    pub fn file_system_notes(&self) -> Vec<String> {
+        file_systems(&self.config).notes
+    }
+
     /// What deserves attention although it is no mistake, one sentence each:
     /// the key, the value, what it leads to.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         notes::notes(self, wall_now())
     }
+}
+
+/// What the file systems of the journal and of the state do to them.
+fn file_systems(config: &Config) -> file_system::Found {
+    let directories = [("audit.dir", &*config.audit.dir), ("state.dir", &*config.state_dir)];
+    let found = file_system::look(&directories);
+    found.under_development(config.setting == Setting::Development)
 }
 
 /// Reads the registry, in which every one of `kids` has to be. An empty list of

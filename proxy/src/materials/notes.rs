@@ -30,6 +30,7 @@ pub(super) fn notes(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
     notes.extend(traces(config));
     notes.extend(nobody(&config.admin));
     notes.extend(directories(config));
+    notes.extend(materials.file_system_notes());
     notes.extend(local_doors(config));
     notes.extend(grants(materials, now));
     notes.extend(signers(materials, now));

@@ -69,9 +69,9 @@ fn a_file_system_that_cannot_set_space_aside_is_named_by_both_daemons() {
         assert!(!output.status.success(), "{said}");
         for words in [
             journal,
-            "this file system (ext2, ext3, or ext4 without extents) cannot set space aside",
+            "this file system (ext2, ext3 or ext4) cannot set space aside",
             "fallocate: Operation not supported",
-            "put the journal on one that can, such as ext4, XFS or btrfs",
+            "put the journal on one that can, such as ext4 with extents, XFS or btrfs",
         ] {
             assert!(said.contains(words), "{words}: {said}");
         }
