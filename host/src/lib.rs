@@ -14,6 +14,8 @@ pub mod files;
 pub mod hardening;
 pub mod identifier;
 pub mod journald;
+pub mod limits;
+pub mod listening;
 pub mod log;
 pub mod log_limit;
 pub mod log_thread;

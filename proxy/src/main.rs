@@ -11,6 +11,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use configuration::Environment;
 use host::checked::Checked;
 use host::hardening::harden;
+use host::limits::Limits;
 use host::out;
 use host::service_manager::ServiceManager;
 use host::signals::{End, Held};
@@ -204,6 +205,9 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
             }
             for what in check::open(&config, &materials.config).open {
                 tracing::warn!(target: "config", what, "open to others");
+            }
+            for what in materials.too_little(Limits::of_process()) {
+                tracing::warn!(target: "config", what, "less than it may need");
             }
             Ok((config, materials, |app: &mut App| -> anyhow::Result<()> {
                 let local = app.local.places.join(" ");

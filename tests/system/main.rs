@@ -82,6 +82,7 @@ mod limits;
 mod links;
 mod local_door;
 mod log_levels;
+mod machine_limits;
 mod manual;
 mod matrix;
 mod metrics;

@@ -48,7 +48,7 @@ pub enum ServeError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The listener cannot be had.
-    #[error("metrics.listen: {address}: {error}")]
+    #[error("metrics.listen: {address}: {error}{}", host::listening::fix(.address.is_ipv6(), .error))]
     Listen {
         /// The address.
         address: std::net::SocketAddr,

@@ -12,7 +12,7 @@ use crate::admin::SocketError;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("{key} {address}: {error}")]
+    #[error("{key} {address}: {error}{}", host::listening::fix(.address.is_ipv6(), .error))]
     Listen {
         /// The config key.
         key: &'static str,

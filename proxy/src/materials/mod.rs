@@ -3,6 +3,7 @@
 
 mod breakglass;
 mod notes;
+mod room;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +13,7 @@ use approvers::{Approvers, Settings};
 use audit::{AuditKey, Known};
 use development::DevelopmentKey;
 use host::clock::wall_now;
+use host::limits::Limits;
 use mtls::ServerTls;
 use signing_core::key::{Purpose, names_of};
 use signing_core::registry::Document;
@@ -100,6 +102,12 @@ impl Materials {
                 Err(ConfigError { file: file.to_owned(), mistakes })
             }
         }
+    }
+
+    /// What it may need, and these limits do not give it.
+    #[must_use]
+    pub fn too_little(&self, limits: Limits) -> Vec<String> {
+        room::notes(&self.config.server, limits)
     }
 
     /// What the file systems of the journal and of the state may do to them.

@@ -24,7 +24,9 @@ impl Kms {
     /// Starts one for another region.
     #[must_use]
     pub fn start_in(region: &'static str) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        // Where a machine has IPv6 only, on that.
+        let loopback = ["127.0.0.1:0", "[::1]:0"].map(|address| address.parse().unwrap());
+        let listener = std::net::TcpListener::bind(&loopback[..]).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let (reachable, told) = watch::channel(true);
