@@ -21,16 +21,19 @@ fi
 # kustomization.yaml is read by kustomize, never by a cluster. The kinds of the Prometheus operator have no schema in
 # Kubernetes: derive.py holds them against what they name.
 mapfile -t files < <(find config/kubernetes -name '*.yaml' ! -name kustomization.yaml ! -name podmonitor.yaml \
-  ! -name prometheusrule.yaml | sort)
+  ! -name prometheusrule.yaml ! -name unlock.yaml | sort)
 [ "${#files[@]}" -gt 0 ] || fail "there is nothing in config/kubernetes"
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+# A part of a container is checked within a pod.
+"$venv/bin/python" -B tests/kubernetes/derive.py --unlocking >"$scratch/unlocking.yaml"
+files+=("$scratch/unlocking.yaml")
 for version in "${versions[@]}"; do
   "$venv/bin/kubernetes-validate" --quiet --strict --kubernetes-version "$version" "${files[@]}"
   echo "  Kubernetes $version: ${#files[@]} files"
 done
 
 # So it does complain where there is something to complain about.
-scratch="$(mktemp -d)"
-trap 'rm -rf "$scratch"' EXIT
 for wrong in s/readOnlyRootFilesystem/readOnlyRootFileSystem/ 's/replicas: 2/replicas: two/' s/restartPolicy/restartpolicy/; do
   sed "$wrong" config/kubernetes/sidecar/statefulset.yaml >"$scratch/wrong.yaml"
   ! "$venv/bin/kubernetes-validate" --quiet --strict --kubernetes-version "${versions[0]}" "$scratch/wrong.yaml" \

@@ -2,6 +2,7 @@
 
     tests/kubernetes/derive.py            fails if a file is not what it is made of
     tests/kubernetes/derive.py --write    makes them anew
+    tests/kubernetes/derive.py --unlocking    prints a pod with the container of breakglass/unlock.yaml
 
 podman 4.3 differs from Kubernetes. Its pods are those of the StatefulSets with these changes, and no other:
 - It knows no StatefulSet: the pod NAME-0. It makes a volume for each claim, as NAME's claims are named, and gives it to the
@@ -54,6 +55,29 @@ def container(given):
         if not made["env"]:
             del made["env"]
     return made
+
+
+def keygen():
+    """The claim, which podman makes by itself, is left out. The volume belongs to the image's user: there is no fsGroup."""
+    path = KUBERNETES / "breakglass/keygen.yaml"
+    _, given = yaml.safe_load_all(path.read_text())
+    spec = {key: value for key, value in given["spec"].items() if key != "automountServiceAccountToken"}
+    spec["securityContext"] = {key: value for key, value in spec["securityContext"].items() if key != "fsGroup"}
+    spec["containers"] = [dict(one, imagePullPolicy="Never") for one in spec["containers"]]
+    metadata = {"name": given["metadata"]["name"]}
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    out = MADE.format("config/kubernetes/breakglass/keygen.yaml. docs/operating/kubernetes.md says how to play it")
+    return out + yaml.safe_dump(document, sort_keys=False, width=120)
+
+
+def unlocking():
+    """A pod with the container that `kubectl debug` makes of unlock.yaml, for the schemas."""
+    custom = yaml.safe_load((KUBERNETES / "breakglass/unlock.yaml").read_text())
+    assert set(custom) == {"securityContext", "volumeMounts"}, custom
+    volumes = [{"name": mount["name"], "emptyDir": {}} for mount in custom["volumeMounts"]]
+    debugger = {"name": "debugger", "image": "signing-proxy", "command": ["/usr/bin/signctl"], **custom}
+    spec = {"containers": [{"name": "other", "image": "other"}], "ephemeralContainers": [debugger], "volumes": volumes}
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "unlocking"}, "spec": spec})
 
 
 def volume_of(given):
@@ -113,7 +137,10 @@ def main():
         KUBERNETES / "monitoring/prometheusrule.yaml": rules(),
         KUBERNETES / "podman/sidecar.yaml": pod("sidecar"),
         KUBERNETES / "podman/gateway.yaml": pod("gateway"),
+        KUBERNETES / "podman/keygen.yaml": keygen(),
     }
+    if sys.argv[1:] == ["--unlocking"]:
+        return print(unlocking())
     for path, made in files.items():
         if sys.argv[1:] == ["--write"]:
             path.write_text(made)

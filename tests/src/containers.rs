@@ -96,6 +96,18 @@ impl Engine {
         command
     }
 
+    /// The line of shell that runs `podman` at a terminal.
+    #[must_use]
+    pub fn line(&self, arguments: &str) -> String {
+        let [conf, storage] =
+            ["containers.conf", "storage.conf"].map(|name| self.scratch.path(name));
+        format!(
+            "CONTAINERS_CONF={} CONTAINERS_STORAGE_CONF={} podman {arguments}",
+            conf.display(),
+            storage.display()
+        )
+    }
+
     /// Runs `podman` to its end.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Output {

@@ -115,6 +115,7 @@ socket = "/run/breakglass-signer/signer.sock"
 allowed_uids = [65532]
 [operator]
 socket = "/run/breakglass-signer/operator.sock"
+allowed_uids = [65530]
 [state]
 dir = "/var/lib/breakglass-signer"
 [audit]

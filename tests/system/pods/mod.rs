@@ -2,5 +2,6 @@
 //! user and volumes, a real database, and a KMS that can fail.
 
 mod gateway;
+mod keygen;
 mod sidecar;
 mod site;

@@ -1,13 +1,10 @@
 //! The pod of a service with its proxy as a sidecar.
 
 use std::fs;
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use system_tests::breakglass::{PASSPHRASE, Signer};
-use system_tests::programs::{ours, system};
+use system_tests::programs::system;
 use system_tests::{Fault, eventually};
 
 use super::site::{KID, Site};
@@ -72,6 +69,16 @@ async fn a_service_signs_through_its_sidecar_which_survives_what_pods_go_through
     let (status, refused) = signs(&site).await;
     assert_eq!((status, &refused["reason"]), (503, &json!("frozen")), "{refused}");
     site.answers("/livez", 200).await;
+
+    // Who is to hear of it does, and how far that went is in a volume of the trail's own.
+    eventually("the webhook hears of the freeze", || {
+        let heard =
+            site.receiver.accepted().iter().any(|sent| sent.json().to_string().contains("INC-1"));
+        std::future::ready(heard.then_some(()))
+    })
+    .await;
+    let kept = fs::read_dir(site.volume(&format!("trail-state-{POD}"))).unwrap().count();
+    assert!(kept > 0, "what the webhook was told is not kept");
 
     // The freeze outlives a proxy that is killed.
     let proxy = site.container("signing-proxy");
@@ -174,7 +181,7 @@ async fn in_session(site: &Site, instance: String) {
     // A restart for that would help nobody.
     site.answers("/livez", 200).await;
 
-    unlock(&site.volume("breakglass-run").join("operator.sock"));
+    unlock(site);
     let process = site.follow("breakglass-signer");
     let signer = Signer { builder: site.signer(), process, instance };
     let mut request = signer.request();
@@ -188,13 +195,17 @@ async fn in_session(site: &Site, instance: String) {
     signs_with(site, KID).await;
 }
 
-/// Brings the passphrase from the machine, as an operator does.
-fn unlock(socket: &Path) {
-    let mut signctl = Command::new(ours("signctl"));
-    signctl.args(["breakglass", "unlock", "--operator-socket"]).arg(socket);
-    signctl.stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = signctl.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(format!("{PASSPHRASE}\n").as_bytes()).unwrap();
-    let unlocked = child.wait_with_output().unwrap();
+/// Brings the passphrase in a container of its own, as the page says; the proxy's user is refused.
+fn unlock(site: &Site) {
+    let with = |user: &str| {
+        let volume = "breakglass-run:/run/breakglass-signer";
+        let container = ["--user", user, "--group-add", "65533", "--volume", volume];
+        let signctl = ["--entrypoint", "/usr/bin/signctl", "signing-proxy", "breakglass", "unlock"];
+        let words = [&container[..], &signctl].concat();
+        site.container_beside(&words, &format!("{PASSPHRASE}\n"))
+    };
+    let refused = with("65532:65532");
+    assert!(!refused.status.success(), "{refused:?}");
+    let unlocked = with("65530:65532");
     assert!(unlocked.status.success(), "{}", String::from_utf8_lossy(&unlocked.stderr));
 }

@@ -2,8 +2,9 @@
 //! have a person make them.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use system_tests::audit_key::audit_entry;
@@ -11,6 +12,7 @@ use system_tests::breakglass::SignerBuilder;
 use system_tests::client::plain;
 use system_tests::postgres::Postgres;
 use system_tests::programs::{repository, system};
+use system_tests::receiver::Receiver;
 use system_tests::{Engine, Key, Kind, Process, World, eventually};
 
 use crate::ALICE;
@@ -19,6 +21,8 @@ use crate::ALICE;
 pub(super) const KID: &str = "payments";
 /// The user of the service, as the sidecar's manifest has it.
 const SERVICE: u32 = 10001;
+/// What notifications are signed with.
+const HMAC_KEY: &str = "whsec_bm90IGEgc2VjcmV0OiBvZiBhIHRlc3Qgb25seQ==";
 const IMAGES: [(&str, &[&str]); 3] = [
     ("signing-proxy", &["signing-proxy", "signctl", "pkcs11-worker"]),
     ("breakglass-signer", &["breakglass-signer"]),
@@ -31,6 +35,8 @@ pub(super) struct Site {
     pub(super) world: World,
     pub(super) key: Key,
     pub(super) postgres: Postgres,
+    /// Hears what the trail notifies.
+    pub(super) receiver: Receiver,
     pod: &'static str,
     file: &'static str,
     /// Whether its files are those that the page's script makes.
@@ -65,7 +71,8 @@ impl Site {
         let settings: Vec<_> = settings.iter().map(String::as_str).collect();
         let (world, postgres) = (World::new(), Postgres::start_with(&settings).await);
         let key = world.kms.key(Kind::Ed25519);
-        let site = Self { engine, world, key, postgres, pod, file, is_of_page };
+        let receiver = Receiver::start();
+        let site = Self { engine, world, key, postgres, receiver, pod, file, is_of_page };
         site.service_image();
         (site, port)
     }
@@ -155,7 +162,9 @@ impl Site {
             .replace("\"journal\"", "\"/var/lib/breakglass-signer/journal\"\nreader_group = 65532")
             // Beside the journal: nobody hands it in.
             .replace("\"audit.key\"", "\"/var/lib/breakglass-signer/audit.key\"")
-            .replacen("allowed_uids = [0]", "allowed_uids = [65532]", 1);
+            .replacen("allowed_uids = [0]", "allowed_uids = [65532]", 1)
+            // No container of the pod has this user.
+            .replacen("allowed_uids = [0]", "allowed_uids = [65530]", 1);
         self.put("breakglass-signer", "breakglass-signer.toml", &text);
         for file in ["approvers", "emergency.pem"] {
             let from = config.with_file_name(file);
@@ -169,8 +178,11 @@ impl Site {
             "[journals]\nproxy = \"/var/lib/signing-proxy/journal\"\n\
              signer = \"/var/lib/breakglass-signer/journal\"\n[audit]\nkey_file = \"trail.key\"\n\
              [registry]\nfile = \"signers.json\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n[postgres]\n\
-             timeout_ms = 5000\nurl = \"postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable\"\n"
+             timeout_ms = 5000\nurl = \"postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable\"\n\
+             [[notify.webhooks]]\nname = \"ops\"\nform = \"json\"\nhmac_key_file = \"hmac.key\"\nurl = {:?}\n",
+            self.receiver.url("/ops")
         );
+        self.put("signing-trail", "hmac.key", HMAC_KEY);
         self.put("signing-trail", "signing-trail.toml", &text);
         let mut entry = audit_entry(&self.files("signing-trail").join("trail.key"));
         entry["signer_kid"] = json!("trail-audit");
@@ -258,6 +270,14 @@ impl Site {
         let _ = self.engine.said(&["play", "kube", "--down", &file]);
     }
 
+    /// A container beside those of the pod, without rights, which reads what is written to it.
+    pub(super) fn container_beside(&self, arguments: &[&str], input: &str) -> Output {
+        let confined = ["run", "--rm", "--interactive", "--read-only", "--cap-drop", "ALL"];
+        let mut command = self.engine.podman(&confined);
+        command.args(["--security-opt", "no-new-privileges"]).args(arguments);
+        fed(command, input)
+    }
+
     /// Runs podman.
     pub(super) fn podman(&self, arguments: &[&str]) -> String {
         self.engine.said(arguments)
@@ -340,6 +360,14 @@ impl Site {
             self.engine.said(&["volume", "inspect", "--format", "{{.Mountpoint}}", name]);
         PathBuf::from(mountpoint.trim())
     }
+}
+
+/// Runs a command to its end, which is given what to read.
+fn fed(mut command: Command, input: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
 }
 
 fn copy(from: &Path, to: &Path) {
