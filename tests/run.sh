@@ -4,7 +4,8 @@
 #   tests/run.sh --campaign  the fast tier with far more random cases, the journal's faults at
 #                            every call instead of a sample, a disk with real errors, each
 #                            parser fuzzed for an hour (FUZZ_SECONDS), and two builds of what
-#                            is delivered, which have to be the same bytes
+#                            is delivered, which have to be the same bytes; and the images,
+#                            built from the Dockerfile itself
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,7 +29,7 @@ wanted="curl:curl openssl:openssl prometheus:prometheus promtool:prometheus setp
   systemd-analyze:systemd systemd-creds:systemd psql:postgresql-client pgrep:procps groff:groff-base buildah:buildah
   podman:podman runc:runc conmon:conmon catatonit:catatonit
   node:nodejs npm:npm go:golang-go javac:default-jdk-headless tmux:tmux chromium:chromium"
-[ "$campaign" = no ] || wanted="$wanted c++:g++ nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
+[ "$campaign" = no ] || wanted="$wanted mmdebstrap:mmdebstrap c++:g++ nbdkit:nbdkit nbdfuse:libnbd-bin fusermount3:fuse3"
 missing=""
 for pair in $wanted; do
   command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
@@ -115,6 +116,9 @@ tests/kubernetes.sh
 if [ "$campaign" = yes ]; then
   step "fuzzing"
   tests/fuzz.sh
+
+  step "the images, from the Dockerfile itself"
+  tests/images.sh
 
   step "two builds, the same bytes"
   packaging/reproduce.sh
