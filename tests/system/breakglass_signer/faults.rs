@@ -97,6 +97,12 @@ async fn i6_a_strike_takes_effect_and_one_that_does_not_leaves_all_well() {
     assert!(!struck_at("fdatasync", Happens::Fails("EIO"), 60_000).await);
 }
 
+/// Whether that call sent a word without a signature or a session: `believed` waits for no record, since what is
+/// known of a proxy's log is only noted.
+fn is_short(line: &str) -> bool {
+    line.rsplit(" = ").next().and_then(|sent| sent.parse().ok()).is_some_and(|sent: u32| sent < 64)
+}
+
 #[tokio::test]
 async fn i6_a_signature_is_sent_after_its_record_is_synced() {
     let site = Site::new();
@@ -121,6 +127,7 @@ async fn i6_a_signature_is_sent_after_its_record_is_synced() {
             (dirty, synced) = (false, synced + 1);
         } else if (is("write") || is("sendto") || is("writev") || is("sendmsg"))
             && line.contains("signer.sock")
+            && !is_short(line)
         {
             assert!(!dirty, "sent before it was synced: {line}\n{trace}");
             sent += 1;
