@@ -87,4 +87,4 @@ pub use strace::{Happens, Strace, When};
 pub use tokens::OtherToken;
 pub use trace::{Place, Trace};
 pub use wait::eventually;
-pub use world::World;
+pub use world::{ALICE, World};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use system_tests::{Kind, World, openssl};
+use system_tests::{World, openssl};
 
 use crate::ALICE;
 use crate::config_files::{check, said};
@@ -15,9 +15,8 @@ const HASH: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b
 
 #[tokio::test]
 async fn a_control_panel_signs_with_its_own_fields() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.tables(PANEL).tables(BARE).start().await;
     let alice = proxy.client(ALICE).await;
     for id in [json!("up-7"), json!(7), json!({"a": [null]})] {
@@ -58,9 +57,8 @@ async fn a_control_panel_signs_with_its_own_fields() {
 
 #[test]
 fn a_field_that_has_a_meaning_already_is_a_mistake() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     let sound = std::fs::read_to_string(&config).unwrap();
     for (lines, wanted) in [
         ("", "dialects[0].digest_field: is missing"),

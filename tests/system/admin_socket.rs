@@ -3,24 +3,20 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use serde_json::{Value, json};
-use system_tests::{Kind, World, programs};
-
-use crate::ALICE;
+use system_tests::{World, programs};
 
 #[tokio::test]
 async fn the_socket_is_for_its_owner_and_group_only() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start_shut().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start_shut().await;
     let mode = std::fs::metadata(&proxy.socket).unwrap().mode() & 0o777;
     assert_eq!(mode, 0o660);
 }
 
 #[tokio::test]
 async fn a_peer_whose_uid_is_not_allowed_is_refused_by_the_kernels_word() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     // Let anyone connect: then SO_PEERCRED alone decides.
     for path in [world.scratch.dir(), &world.scratch.path("proxy")] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -44,9 +40,8 @@ async fn a_peer_whose_uid_is_not_allowed_is_refused_by_the_kernels_word() {
 
 #[tokio::test]
 async fn a_state_change_is_logged_with_uid_and_user_name() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     assert_eq!(proxy.signctl(&["freeze", "--reason", "INC-7"]).0, 0);
     let status = proxy.admin("GET", "/v1/status", json!(null)).await;
     assert_eq!(status.body["freeze"]["by"], "uid 0 (root)");
@@ -59,9 +54,8 @@ async fn a_state_change_is_logged_with_uid_and_user_name() {
 
 #[tokio::test]
 async fn bad_commands_change_nothing_and_say_what_to_do() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     for (method, path, body, status, reason) in [
         ("POST", "/v1/freeze", json!({}), 400, "invalid_request"),
         ("POST", "/v1/freeze", json!({"reason": ""}), 400, "invalid_request"),
@@ -93,9 +87,8 @@ async fn bad_commands_change_nothing_and_say_what_to_do() {
 
 #[tokio::test]
 async fn signctl_says_the_same_to_people_and_programs_and_exits_0_only_when_all_is_well() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let url = format!("http://{}/health", proxy.metrics);
     let (code, said, _) = proxy.signctl(&["status"]);
     // A mistyped name would read as none.
@@ -135,9 +128,8 @@ async fn signctl_without_a_proxy_says_what_to_look_at() {
 
 #[tokio::test]
 async fn a_socket_left_by_a_dead_proxy_is_replaced_and_anything_else_is_not() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.clone().start_shut().await;
     let socket = proxy.socket.clone();
     drop(proxy); // kill -9 leaves its socket

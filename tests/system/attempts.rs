@@ -211,10 +211,9 @@ async fn calls_that_no_caller_asked_for_are_recorded_together() {
 
 #[tokio::test]
 async fn a_canary_that_is_never_answered_is_recorded() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     key.break_with(Fault::Hang);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start_shut().await;
+    let proxy = world.proxy_of(&key).start_shut().await;
     eventually("a second canary", || async { (signs(&key) > 1).then_some(()) }).await;
     proxy.stop().await;
     let recorded = probes(&world);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use signing_core::tree::SignedCheckpoint;
 use system_tests::audit_key::{AUDIT_KID, audit_entry};
 use system_tests::journal::ask;
-use system_tests::{Exchange, Kind, ProxyBuilder, World};
+use system_tests::{Exchange, ProxyBuilder, World};
 
 use crate::ALICE;
 use crate::audit_tools::audit;
@@ -38,9 +38,8 @@ fn refused(builder: &ProxyBuilder<'_>) -> String {
 
 #[tokio::test]
 async fn i7_a_new_audit_key_takes_over_with_the_old_one_and_the_old_one_is_refused_then() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let mut received = vec![signs(&builder).await];
     let journal = builder.journal();
     let file = |name: &str| journal.with_file_name(name);

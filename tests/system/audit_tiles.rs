@@ -93,9 +93,8 @@ fn export(journal: &Path, directory: &Path, more: &[&str]) -> (i32, String) {
 
 #[tokio::test]
 async fn outside_clients_verify_the_tiles_each_record_and_that_the_log_only_grew() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let journal = builder.journal();
     let registry = world.scratch.path("proxy/signers.json");
     let with_registry = ["--signers", registry.to_str().unwrap()];

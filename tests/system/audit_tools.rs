@@ -57,9 +57,8 @@ pub(crate) async fn signs(builder: &ProxyBuilder<'_>, signatures: usize) -> Valu
 
 #[tokio::test]
 async fn tail_shows_records_as_they_happen_and_verify_is_clean_after_a_crash() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let journal = builder.journal();
     let mut proxy = builder.clone().start().await;
     let mut tail = Command::new(ours("signctl"))

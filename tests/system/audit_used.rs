@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use system_tests::{Fault, Kind, World, journal};
+use system_tests::{Fault, World, journal};
 
 use crate::ALICE;
 use crate::audit_tools::audit;
@@ -24,9 +24,8 @@ fn used(journal: &Path, more: &[&str]) -> Value {
 
 #[tokio::test]
 async fn what_was_used_since_an_incident_began_is_named_and_what_was_used_before_is_not() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).caller(BOB, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key).caller(BOB, &["ec"]);
     let proxy = builder.start().await;
     let journal = proxy.socket.with_file_name("journal");
     assert_eq!(proxy.client(BOB).await.sign_message("ec", b"before").await.status, 200);
@@ -56,9 +55,8 @@ async fn what_was_used_since_an_incident_began_is_named_and_what_was_used_before
 
 #[tokio::test]
 async fn an_incident_began_with_its_outage_for_credentials_too() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let directory = proxy.socket.with_file_name("journal");
     key.break_with(Fault::Bare503);
     proxy.unhealthy_for("upstream_unhealthy").await;

@@ -167,9 +167,8 @@ fn rows() -> Vec<Row> {
 
 #[tokio::test]
 async fn every_bad_request_gets_its_clear_refusal() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     for http2 in [false, true] {
         for row in rows() {
             // A connection each: what is left unread of a body closes HTTP/1.1's.
@@ -200,9 +199,8 @@ async fn every_bad_request_gets_its_clear_refusal() {
 
 #[tokio::test]
 async fn bad_headers_get_their_clear_refusal() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let alice = proxy.client(ALICE).await;
     let long = "x".repeat(17_000);
     for (name, header, expected) in [
@@ -252,9 +250,8 @@ const RAW: &[(&str, &str, &str)] = &[
 
 #[tokio::test]
 async fn what_is_no_http_is_refused_and_its_connection_closed() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let certificate = world.pki.issue(&Profile::client(ALICE));
     for (name, bytes, expected) in RAW {
         let mut stream =
@@ -313,9 +310,8 @@ const COMPRESSED: [(&str, &[u8]); 3] = [
 
 #[tokio::test]
 async fn a_compressed_body_is_refused_with_a_sentence_that_says_to_send_it_uncompressed() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let good = json!({"message": "aGk="}).to_string();
     for client in [proxy.client(ALICE).await, proxy.http2_client(ALICE).await] {
         let asked = async |path: &str, coding: Option<&str>, body: &[u8]| {

@@ -62,10 +62,8 @@ fn names() -> impl Iterator<Item = (&'static str, bool)> {
 
 #[tokio::test]
 async fn in_a_certificate_each_form_of_name_makes_only_its_own_kind_of_caller() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy =
-        world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).caller(BILLING, &["ec"]).start();
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).caller(BILLING, &["ec"]).start();
     let proxy = proxy.await;
     for (form, name, is_caller) in SANS {
         let text = Ia5String::try_from(name).unwrap();
@@ -140,9 +138,8 @@ fn only_other_uris() -> CustomExtension {
 
 #[tokio::test]
 async fn an_authority_whose_uris_are_constrained_names_no_spiffe_caller_by_a_dns_name() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let constrained = world.pki.authority("constrained", |params| {
         params.custom_extensions = vec![only_other_uris()];
     });

@@ -21,15 +21,8 @@ async fn outcome(
 
 #[tokio::test]
 async fn every_bad_certificate_is_refused_by_name() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world
-        .proxy()
-        .signer("ec", &key)
-        .caller(ALICE, &["ec"])
-        .caller("alice.example", &["ec"])
-        .start()
-        .await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).caller("alice.example", &["ec"]).start().await;
     let good = Profile::client(ALICE);
     let issue = |profile: Profile| world.pki.issue(&profile);
     let alerts = [
@@ -109,9 +102,8 @@ async fn a_name_with_a_nul_is_nobody() {
 
 #[tokio::test]
 async fn without_a_certificate_there_is_no_request() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let mut stream = tls(&proxy.listen, &world.pki.ca_pem, None, b"http/1.1").await.unwrap();
     let refused =
         system_tests::client::raw(&mut stream, b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -120,15 +112,10 @@ async fn without_a_certificate_there_is_no_request() {
 
 #[tokio::test]
 async fn a_revoked_certificate_is_refused_and_an_expired_list_shuts_everyone_out() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     let (good, revoked) =
         (world.pki.issue(&Profile::client(ALICE)), world.pki.issue(&Profile::client(ALICE)));
-    let builder = world
-        .proxy()
-        .signer("ec", &key)
-        .caller(ALICE, &["ec"])
-        .tls("client_crl_files = [\"crl.pem\"]");
+    let builder = world.proxy_of(&key).tls("client_crl_files = [\"crl.pem\"]");
     world.scratch.write("proxy/crl.pem", world.pki.revocation_list(&[&revoked], 7));
     let proxy = builder.clone().start().await;
     assert_eq!(outcome(&proxy, &world.pki, &good).await.unwrap().0, 200);
@@ -155,9 +142,8 @@ async fn a_revoked_certificate_is_refused_and_an_expired_list_shuts_everyone_out
 
 #[tokio::test]
 async fn a_resumed_session_is_not_offered() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let certificate = world.pki.issue(&Profile::client(ALICE));
     let (cert, key_file, ca) = (
         world.scratch.write("c.pem", &certificate.certificate_pem),
@@ -199,8 +185,7 @@ async fn a_resumed_session_is_not_offered() {
 
 #[tokio::test]
 async fn tls_1_2_is_refused_unless_the_configuration_takes_it() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     let certificate = world.pki.issue(&Profile::client(ALICE));
     let (cert, key_file) = (
         world.scratch.write("c.pem", &certificate.certificate_pem),
@@ -220,7 +205,7 @@ async fn tls_1_2_is_refused_unless_the_configuration_takes_it() {
             .unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let builder = world.proxy_of(&key);
     let strict = builder.clone().start_shut().await;
     assert_eq!(curl(&strict.listen), "000");
     drop(strict);
@@ -230,9 +215,8 @@ async fn tls_1_2_is_refused_unless_the_configuration_takes_it() {
 
 #[tokio::test]
 async fn the_key_exchange_is_a_post_quantum_hybrid_where_the_client_has_it() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start_shut().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start_shut().await;
     let certificate = world.pki.issue(&Profile::client(ALICE));
     let stream =
         tls(&proxy.listen, &world.pki.ca_pem, Some(&certificate), b"http/1.1").await.unwrap();

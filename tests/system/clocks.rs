@@ -2,15 +2,14 @@
 
 use crate::later::record_of_later;
 use serde_json::json;
-use system_tests::{Kind, World};
+use system_tests::World;
 
 use crate::ALICE;
 
 #[tokio::test]
 async fn a_proxy_whose_clock_is_behind_its_journal_signs_nothing_until_an_operator_looked() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     builder.clone().start().await.stop().await;
     record_of_later(&builder.journal(), "test-audit");
     let proxy = builder.clone().start_shut().await;

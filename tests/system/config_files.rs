@@ -80,9 +80,8 @@ fn the_example_configuration_documents_every_key() {
 
 #[test]
 fn every_mistake_is_told_at_once_with_key_value_and_fix() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     assert!(check(&config, &[]).status.success());
     let text = std::fs::read_to_string(&config).unwrap();
     let spoilt = text
@@ -199,9 +198,8 @@ fn mistakes_of_the_configuration_and_of_its_files_are_told_in_one_run() {
 
 #[test]
 fn a_registry_that_can_not_be_read_is_one_mistake_and_not_one_for_each_signer() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     for spoil in [
         |registry: &std::path::Path| std::fs::write(registry, "{\"signers\": 7}").unwrap(),
         |registry: &std::path::Path| std::fs::remove_file(registry).unwrap(),
@@ -300,9 +298,8 @@ fn a_value_that_is_mistaken_in_itself_is_in_no_relation() {
 
 #[test]
 fn a_server_certificate_that_is_over_is_a_mistake() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     let old = world.pki.issue(&Profile { days: (-9, -2), ..Profile::server() });
     world.scratch.write("proxy/server.pem", old.certificate_pem);
     world.scratch.write("proxy/server.key", old.key_pem);
@@ -317,9 +314,8 @@ fn a_server_certificate_that_is_over_is_a_mistake() {
 
 #[test]
 fn i3_http_endpoints_and_the_development_provider_are_refused_in_production() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     let production = [("SIGNING_PROXY__DEPLOYMENT__ENVIRONMENT", "production")];
     let output = check(&config, &production);
     assert!(!output.status.success());
@@ -340,9 +336,8 @@ fn i3_http_endpoints_and_the_development_provider_are_refused_in_production() {
 
 #[test]
 fn a_key_that_is_set_by_the_ecosystems_variables_needs_no_line_in_the_file() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     let text = std::fs::read_to_string(&config).unwrap();
     let without: Vec<_> = text
         .lines()

@@ -43,9 +43,8 @@ fn assert_notes(config: &Path, expected: &[&[&str]]) {
 
 #[test]
 fn a_good_configuration_has_no_notes() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     lasting(&world);
     assert_notes(&config, &[]);
     let output = check(&config, &[]);
@@ -191,9 +190,8 @@ fn certificates_and_lists_that_are_soon_or_already_over_are_noted() {
 
 #[test]
 fn what_is_missing_on_this_machine_or_reaches_nobody_is_noted() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     lasting(&world);
     let text = std::fs::read_to_string(&config).unwrap();
     let uid = format!("allowed_uids = [{}]", nix::unistd::geteuid());

@@ -124,10 +124,9 @@ async fn another_key_than_the_registered_one_is_named_and_not_asked() {
 
 #[tokio::test]
 async fn the_way_to_an_endpoint_is_followed_as_far_as_it_goes() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     // A server that is really there, with a certificate of an authority that nobody trusts.
-    let there = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let there = world.proxy_of(&key).start().await;
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let untrusted = format!("https://{}", there.listen.replace("127.0.0.1", "localhost"));
     let trusted = [("SSL_CERT_FILE", world.scratch.path("proxy/ca.pem").display().to_string())];

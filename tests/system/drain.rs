@@ -11,9 +11,8 @@ use crate::ALICE;
 #[tokio::test]
 async fn sigterm_finishes_what_is_in_flight_and_takes_nothing_new() {
     for http2 in [false, true] {
-        let world = World::new();
-        let key = world.kms.key(Kind::P256);
-        let mut proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+        let (world, key) = World::one_signer();
+        let mut proxy = world.proxy_of(&key).start().await;
         let client =
             if http2 { proxy.http2_client(ALICE).await } else { proxy.client(ALICE).await };
         key.break_with(Fault::Latency(Duration::from_millis(600)));

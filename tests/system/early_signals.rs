@@ -9,9 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use system_tests::programs::{ours, system};
-use system_tests::{Chance, Kind, Process, Scratch, World, eventually, is_campaign};
-
-use crate::ALICE;
+use system_tests::{Chance, Process, Scratch, World, eventually, is_campaign};
 
 /// How a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,9 +121,8 @@ async fn at_each_moment(command: &Command, signal: Signal, then: impl AsyncFn(Be
 
 #[tokio::test]
 async fn a_serving_proxy_stops_in_order() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let command = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).command();
+    let (world, key) = World::one_signer();
+    let command = world.proxy_of(&key).command();
     at_each_moment(&command, Signal::SIGTERM, async |mut begun, what| {
         begun.ends_with(0, what).await;
     })
@@ -134,9 +131,8 @@ async fn a_serving_proxy_stops_in_order() {
 
 #[tokio::test]
 async fn a_serving_proxy_reads_its_configuration_again_once_it_serves() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let command = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).command();
+    let (world, key) = World::one_signer();
+    let command = world.proxy_of(&key).command();
     at_each_moment(&command, Signal::SIGHUP, async |mut begun, what| {
         begun.process.says("\"reloaded\",\"by\":\"signal SIGHUP\"").await;
         begun.signal(Signal::SIGTERM);
@@ -181,9 +177,8 @@ async fn the_emergency_signer_stops_in_order_and_no_hangup_ends_it() {
 
 #[tokio::test]
 async fn what_signctl_waits_for_ends_at_a_signal() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let journal = builder.journal();
     let proxy = builder.start().await;
     let mut tail = Command::new(ours("signctl"));
@@ -230,9 +225,8 @@ async fn a_worker_is_not_stopped_by_what_stops_all_processes_of_a_unit() {
 
 #[tokio::test]
 async fn a_terminal_that_goes_does_not_stop_what_was_started_with_nohup() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let journal = builder.journal();
     let proxy = builder.start().await;
     let mut tail = system("nohup");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use system_tests::{Answer, Kind, Proxy, World, eventually};
+use system_tests::{Answer, Proxy, World, eventually};
 
 use crate::ALICE;
 
@@ -28,9 +28,8 @@ async fn unfreeze(proxy: &Proxy<'_>) {
 
 #[tokio::test]
 async fn events_are_those_after_a_position_and_what_a_request_makes_is_none() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let opened = || async {
         let all = ask(&proxy, "").await;
         let gate = all.body["events"].as_array()?.iter().rfind(|event| event["type"] == "gate")?;
@@ -67,9 +66,8 @@ async fn events_are_those_after_a_position_and_what_a_request_makes_is_none() {
 
 #[tokio::test]
 async fn a_question_waits_until_something_happens_and_only_so_long() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     // Until nothing of the start is on its way any more.
     let next = eventually("nothing happens", || async {
         let next = ask(&proxy, "").await.body["next"].as_u64().unwrap();
@@ -104,9 +102,8 @@ async fn until_unfrozen(proxy: &Proxy<'_>, mut after: u64) {
 
 #[tokio::test]
 async fn few_may_wait_and_whoever_waits_keeps_nobody_from_a_freeze() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     freeze(&proxy, "all is quiet").await;
     let size = || async { ask(&proxy, "").await.body["size"].as_u64().unwrap() };
     let after = size().await;
@@ -130,9 +127,8 @@ async fn few_may_wait_and_whoever_waits_keeps_nobody_from_a_freeze() {
 
 #[tokio::test]
 async fn a_late_reader_and_one_of_another_time_are_told() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.clone().start().await;
     freeze(&proxy, "first").await;
     let before = ask(&proxy, "").await;

@@ -4,10 +4,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use system_tests::World;
 use system_tests::programs::system;
-use system_tests::{Kind, World};
-
-use crate::ALICE;
 
 /// What is mounted at `$1`, or what the kernel says of every file system: its number as 8 bytes, the lowest first.
 #[derive(Clone, Copy, Debug)]
@@ -73,10 +71,8 @@ fn on(file_system: On, place: &Path, ours: &Command) -> (bool, String) {
 
 #[test]
 fn a_journal_that_would_be_forgotten_or_not_locked_is_refused_by_both_daemons_with_the_reason() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy =
-        world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).journal_in("../disk/journal");
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).journal_in("../disk/journal");
     let signer = world.signer().min_outage_s(300).replaces("ec", &key);
     let place = world.scratch.path("disk");
     std::fs::create_dir_all(&place).unwrap();

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
-use system_tests::{Fault, Kind, Operation, World, eventually};
+use system_tests::{Fault, Operation, World, eventually};
 
 use crate::ALICE;
 
 #[tokio::test]
 async fn the_very_next_request_after_a_freeze_is_refused() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let alice = proxy.client(ALICE).await;
     for _ in 0..20 {
         assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
@@ -31,9 +30,8 @@ async fn the_very_next_request_after_a_freeze_is_refused() {
 
 #[tokio::test]
 async fn i1_no_signature_arrives_after_a_freeze_was_answered() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     for round in 0..5 {
         let frozen = Arc::new(AtomicBool::new(false));
         let mut clients = Vec::new();
@@ -100,9 +98,8 @@ async fn i1_no_signature_arrives_after_a_freeze_was_answered() {
 
 #[tokio::test]
 async fn i1_a_signature_that_was_under_way_when_it_froze_is_withheld() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let alice = proxy.client(ALICE).await;
     key.break_with(Fault::Latency(std::time::Duration::from_millis(500)));
     let before = key.calls(Operation::Sign);
@@ -127,9 +124,8 @@ async fn i1_a_signature_that_was_under_way_when_it_froze_is_withheld() {
 
 #[tokio::test]
 async fn a_freeze_survives_a_restart_and_kill_9() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.clone().start().await;
     let (code, said, _) = proxy.signctl(&["freeze", "--reason", "INC-3"]);
     assert_eq!(code, 0, "{said}");
@@ -156,9 +152,8 @@ async fn the_environment_freezes_at_the_start() {
         ("SIGNING_DISABLED_REASON", "KMS outage", "KMS outage"),
         ("DEPLOY_BLOCK_SIGNING", "Yes", "DEPLOY_BLOCK_SIGNING is set"),
     ] {
-        let world = World::new();
-        let key = world.kms.key(Kind::P256);
-        let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+        let (world, key) = World::one_signer();
+        let builder = world.proxy_of(&key);
         let proxy = builder.clone().environment(variable, value).start_shut().await;
         proxy.unhealthy_for("frozen").await;
         let refused = proxy.client(ALICE).await.sign_message("ec", b"hi").await;
@@ -175,9 +170,8 @@ async fn the_environment_freezes_at_the_start() {
 
 #[tokio::test]
 async fn no_incident_text_on_the_listener_that_authenticates_nobody() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     proxy.admin("POST", "/v1/freeze", json!({"reason": "INC-4 secret words"})).await;
     let health = proxy.unhealthy_for("frozen").await;
     assert!(!health.text.contains("secret words"), "{}", health.text);
@@ -188,9 +182,8 @@ async fn no_incident_text_on_the_listener_that_authenticates_nobody() {
 
 #[tokio::test]
 async fn a_state_that_can_not_be_read_signs_nothing() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.clone().start().await;
     proxy.admin("POST", "/v1/freeze", json!({"reason": "INC-5"})).await;
     proxy.stop().await;
@@ -203,9 +196,8 @@ async fn a_state_that_can_not_be_read_signs_nothing() {
 
 #[tokio::test]
 async fn two_proxies_do_not_share_a_state_directory() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.clone().start().await;
     let output = builder
         .environment("SIGNING_PROXY__ADMIN__SOCKET", "other.sock")

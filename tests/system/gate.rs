@@ -67,9 +67,8 @@ async fn i2_every_upstream_fault_shuts_the_gate_and_its_end_opens_it_again() {
 
 #[tokio::test]
 async fn i8_a_shut_gate_refuses_without_waiting_for_a_hanging_upstream() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let alice = proxy.client(ALICE).await;
     key.break_with(Fault::Hang);
     proxy.unhealthy_for("upstream_unhealthy").await;
@@ -160,9 +159,8 @@ async fn failures_of_traffic_shut_the_gate_before_any_canary() {
 
 #[tokio::test]
 async fn successes_of_traffic_make_canaries_unnecessary() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let alice = proxy.client(ALICE).await;
     let (start, before) = (std::time::Instant::now(), key.calls(Operation::Sign));
     let mut signed = 0;
@@ -177,10 +175,9 @@ async fn successes_of_traffic_make_canaries_unnecessary() {
 
 #[tokio::test]
 async fn an_upstream_that_can_not_be_reached_at_the_start_is_no_reason_not_to_start() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     key.set(Operation::GetPublicKey, Fault::Reset);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start_shut().await;
+    let proxy = world.proxy_of(&key).start_shut().await;
     proxy.unhealthy_for("upstream_unhealthy").await;
     assert_eq!(
         proxy.client(ALICE).await.sign_message("ec", b"hi").await.reason(),
@@ -193,10 +190,9 @@ async fn an_upstream_that_can_not_be_reached_at_the_start_is_no_reason_not_to_st
 
 #[tokio::test]
 async fn i2_a_gate_is_shut_until_a_canary_has_verified() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     key.set(Operation::GetPublicKey, Fault::Hang);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start_shut().await;
+    let proxy = world.proxy_of(&key).start_shut().await;
     let answer = proxy.client(ALICE).await.sign_message("ec", b"hi").await;
     assert_eq!((answer.status, answer.reason()), (503, "starting"), "{answer:?}");
     assert_eq!(proxy.health().await.status, 503);
@@ -226,9 +222,8 @@ async fn one_bad_signer_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn work_goes_on_when_the_client_hangs_up_after_the_intent() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     key.break_with(Fault::Latency(Duration::from_millis(400)));
     let signed = r#"audit_records_total{type="signed"}"#;
     let before = proxy.metric(signed).await;

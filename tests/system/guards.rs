@@ -2,9 +2,8 @@
 
 use std::process::Command;
 
-use system_tests::{Kind, Scratch, World, programs};
+use system_tests::{Scratch, World, programs};
 
-use crate::ALICE;
 use crate::config_files::{check, said};
 
 /// Every way in which an environment asks for the real thing.
@@ -23,9 +22,8 @@ const UNREAL: &str = "[[signers]]\nkid = \"ed\"\n[[signers.upstreams]]\nprovider
 
 #[test]
 fn i3_every_guard_lists_everything_that_is_not_the_real_thing() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, format!("{text}{UNREAL}")).unwrap();
     for (variable, value) in GUARDS {
@@ -47,9 +45,8 @@ fn i3_every_guard_lists_everything_that_is_not_the_real_thing() {
 
 #[test]
 fn i3_a_guard_refuses_unreal_things_whatever_the_configuration_calls_itself() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, format!("{text}{UNREAL}")).unwrap();
     for environment in ["production", "test", "development"] {
@@ -65,9 +62,8 @@ fn i3_a_guard_refuses_unreal_things_whatever_the_configuration_calls_itself() {
 
 #[test]
 fn i3_guards_are_content_with_the_real_thing_and_silent_when_false() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     for value in ["0", "false", "no", "n", "off", "", " "] {
         let output = check(&config, &[("REQUIRE_KMS", value), ("REQUIRE_MTLS", value)]);
         assert!(output.status.success(), "{value:?}: {}", said(&output));
@@ -85,13 +81,12 @@ fn i3_guards_are_content_with_the_real_thing_and_silent_when_false() {
 
 #[test]
 fn i3_a_misspelt_guard_refuses_check_serve_and_dev_and_says_what_it_may_be() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     for variable in ["REQUIRE_KMS", "REQUIRE_SIGNING_PROXY", "REQUIRE_MTLS"] {
         let line = format!("{variable}: is \"enabled\", expected 1, true, yes, y or on");
-        let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+        let config = world.proxy_of(&key).write();
         let checked = check(&config, &[(variable, "enabled")]);
-        let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+        let proxy = world.proxy_of(&key);
         let served = proxy.environment(variable, "enabled").command().output().unwrap();
         let dev = Command::new(programs::ours("signing-proxy"))
             .args(["dev", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--dir"])
@@ -111,9 +106,8 @@ fn i3_a_misspelt_guard_refuses_check_serve_and_dev_and_says_what_it_may_be() {
 
 #[test]
 fn i3_mutual_tls_is_asked_for_by_what_is_missing() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     let text = std::fs::read_to_string(&config).unwrap();
     let files = [
         "certificate_file = \"server.pem\"",
@@ -131,10 +125,9 @@ fn i3_mutual_tls_is_asked_for_by_what_is_missing() {
 
 #[test]
 fn i3_serve_does_not_start_under_a_guard_without_the_real_thing() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     for (variable, value) in GUARDS {
-        let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+        let proxy = world.proxy_of(&key);
         let output = proxy.environment(variable, value).command().output().unwrap();
         let said = said(&output);
         assert_eq!(output.status.code(), Some(1), "{variable}: {said}");

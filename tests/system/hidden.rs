@@ -4,10 +4,8 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
+use system_tests::World;
 use system_tests::programs::ours;
-use system_tests::{Kind, World};
-
-use crate::ALICE;
 
 /// Bidirectional controls, zero-width ones, a line separator, a tag, a C1 control.
 const HIDDEN: &str = "\u{61c}\u{200b}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2028}\
@@ -21,9 +19,8 @@ fn assert_seen(what: &str, printed: &str) {
 
 #[tokio::test]
 async fn nothing_hidden_is_printed_or_logged() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let journal = builder.journal();
     let proxy = builder.start().await;
     let reason = format!("INC-9 {HIDDEN} end");

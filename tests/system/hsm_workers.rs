@@ -2,9 +2,8 @@
 //! in `signctl status`.
 
 use serde_json::{Value, json};
-use system_tests::{Kind, World, eventually};
+use system_tests::{World, eventually};
 
-use crate::ALICE;
 use crate::hsm_act::{Act, Fares};
 use crate::metrics::promtool_accepts;
 
@@ -71,9 +70,8 @@ async fn a_refused_pin_is_no_restart() {
 
 #[tokio::test]
 async fn where_there_is_no_token_there_is_no_worker() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     assert!(!proxy.metrics().await.contains("pkcs11_worker_"));
     let (_, said, _) = proxy.signctl(&["--json", "status"]);
     assert!(!said.contains("workers"), "{said}");

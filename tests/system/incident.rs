@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use system_tests::{Fault, Kind, Proxy, World, journal};
+use system_tests::{Fault, Proxy, World, journal};
 
 use crate::ALICE;
 
@@ -36,9 +36,8 @@ fn records(proxy: &Proxy<'_>, kind: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn an_incident_freezes_captures_survives_a_restart_and_ends_when_nothing_is_left() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.clone().start().await;
     let out = world.scratch.path("bundle");
     let (code, said) = begin(&proxy, &out, &["--id", "INC-42"]);
@@ -112,9 +111,8 @@ async fn an_incident_freezes_captures_survives_a_restart_and_ends_when_nothing_i
 
 #[tokio::test]
 async fn what_cannot_be_captured_is_said_and_the_rest_is_captured() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let out = world.scratch.path("bundle");
     let nowhere = ["--id", "INC-1", "--no-freeze", "--config", "/nowhere/x.toml"];
     let (code, said) = begin(&proxy, &out, &nowhere[..3]);
@@ -137,9 +135,8 @@ async fn what_cannot_be_captured_is_said_and_the_rest_is_captured() {
 
 #[tokio::test]
 async fn a_bundle_holds_no_secret_of_a_configuration_and_waits_for_no_source_that_hangs() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let config = world.scratch.path("planted.toml");
     let planted =
         "# token: hunter2\npassword = 'hunter2'\nurl = 'https://u:hunter2@kms/'\nkept = 'kms'\n";
@@ -174,9 +171,8 @@ async fn a_bundle_holds_no_secret_of_a_configuration_and_waits_for_no_source_tha
 
 #[tokio::test]
 async fn a_proxy_that_is_gone_leaves_the_rest_to_be_captured() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let out = world.scratch.path("bundle");
     let nobody = world.scratch.path("nobody.sock");
     let journal = proxy.socket.with_file_name("journal");
@@ -193,9 +189,8 @@ async fn a_proxy_that_is_gone_leaves_the_rest_to_be_captured() {
 
 #[tokio::test]
 async fn the_checklist_names_what_is_out_and_an_unfinished_end_is_recorded() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let begun = json!({"incident": "INC-1", "reason": "it fails"});
     let begun = proxy.admin("POST", "/v1/incident/begin", begun).await;
     assert_eq!(begun.status, 200, "{}", begun.text);
@@ -215,9 +210,8 @@ async fn the_checklist_names_what_is_out_and_an_unfinished_end_is_recorded() {
 
 #[tokio::test]
 async fn an_incident_is_named_in_a_way_that_fits_a_file_and_a_bundle_by_its_sha256() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     for (path, body) in [
         ("begin", json!({"incident": "../x", "reason": "why"})),
         ("begin", json!({"incident": "INC-1", "reason": "two\nlines"})),

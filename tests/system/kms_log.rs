@@ -178,9 +178,8 @@ async fn whoever_signs_around_the_proxy_is_named_and_everything_else_is_accounte
 
 #[tokio::test]
 async fn a_call_that_a_crash_left_unrecorded_is_named_with_the_start_until_somebody_explains_it() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let mut proxy = builder.clone().start().await;
     let directory = proxy.socket.parent().unwrap().to_owned();
     assert_eq!(proxy.client(ALICE).await.sign_message("ec", b"hi").await.status, 200);

@@ -6,9 +6,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use system_tests::programs::{ours, repository};
-use system_tests::{Kind, Process, Scratch, World};
+use system_tests::{Process, Scratch, World};
 
-use crate::ALICE;
 use crate::tidy::{files, is_of_the_proxy, text};
 
 const PAGE: &str = "docs/reference/logs.md";
@@ -24,8 +23,7 @@ fn said_of_it(log: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn what_cannot_be_read_silences_nothing() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     // Variables that are empty are taken out by the harness.
     for (setting, why) in [
         (" ", "is empty"),
@@ -34,7 +32,7 @@ async fn what_cannot_be_read_silences_nothing() {
         ("info,admin=debgu", "is not one of the levels"),
         ("signing_proxi=debug", "nothing logs as"),
     ] {
-        let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+        let builder = world.proxy_of(&key);
         let proxy = builder.environment("RUST_LOG", setting).start().await;
         let frozen = proxy.admin("POST", "/v1/freeze", json!({"reason": "seen"})).await;
         assert_eq!(frozen.status, 200);
@@ -48,7 +46,7 @@ async fn what_cannot_be_read_silences_nothing() {
         );
         proxy.stop().await;
     }
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let builder = world.proxy_of(&key);
     let proxy = builder.environment("RUST_LOG", "gate=debug").start().await;
     let log = proxy.process.says("\"serving\"").await;
     assert_eq!(said_of_it(&log), Vec::<String>::new());

@@ -128,9 +128,8 @@ async fn with_a_tenth_of_a_processor_no_gate_flaps_and_an_outage_is_seen_once() 
 
 #[tokio::test]
 async fn a_proxy_and_its_connections_take_no_more_memory_than_its_warnings_count_with() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let idle = proxy.process.resident_kib();
     let mut clients = Vec::new();
     // What the first ones bring into memory stays there for all.
@@ -224,9 +223,8 @@ async fn without_ipv6_it_serves_and_an_ipv6_address_is_a_clear_refusal() {
         return;
     }
     fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap();
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     for (variable, key) in [
         ("SIGNING_PROXY__SERVER__LISTEN", "server.listen"),
         ("SIGNING_PROXY__METRICS__LISTEN", "metrics.listen"),

@@ -136,5 +136,4 @@ mod usage;
 mod verify_any;
 mod watch;
 
-/// The one caller of most tests.
-const ALICE: &str = "spiffe://test/alice";
+use system_tests::ALICE;

@@ -51,9 +51,8 @@ pub(crate) fn show_the_process(text: &str) {
 
 #[tokio::test]
 async fn promtool_accepts_the_metrics_and_every_name_is_there() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let alice = proxy.client(ALICE).await;
     assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
     assert_eq!(alice.sign_message("none", b"hi").await.status, 404);
@@ -246,9 +245,8 @@ pub(crate) fn promtool_accepts(text: &str) {
 
 #[tokio::test]
 async fn no_label_takes_a_value_that_a_caller_chose() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let alice = proxy.client(ALICE).await;
     let before = proxy.metrics().await.lines().count();
     for number in 0..200 {

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use system_tests::programs::ours;
 use system_tests::{Kind, World};
 
-use crate::ALICE;
 use crate::config_files::said;
 
 /// How people and tools write `revokedAt` and the like; what has to be said of it.
@@ -70,9 +69,8 @@ fn edited(file: &Path, edit: impl Fn(&mut Value)) -> String {
 
 #[test]
 fn a_misspelt_key_of_the_registry_is_a_mistake_in_both_daemons() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).write();
     let signer = world.signer().replaces("ec", &key).write();
     let time = json!("2026-01-01T00:00:00Z");
     for (program, config) in [("signing-proxy", &proxy), ("breakglass-signer", &signer)] {
@@ -111,9 +109,8 @@ fn a_misspelt_key_of_the_registry_is_a_mistake_in_both_daemons() {
 
 #[tokio::test]
 async fn a_reload_with_a_misspelt_revocation_changes_nothing_and_says_so() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let file = world.scratch.path("proxy/signers.json");
     let time = json!("2026-01-01T00:00:00Z");
     fs::write(&file, edited(&file, |all| all["signers"][0]["revoked_at"] = time.clone())).unwrap();
@@ -123,9 +120,8 @@ async fn a_reload_with_a_misspelt_revocation_changes_nothing_and_says_so() {
 
 #[test]
 fn keys_of_third_party_tools_are_listed_as_ignored() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).write();
     let file = proxy.with_file_name("signers.json");
     let text = edited(&file, |all| {
         all["$schema"] = json!("https://example.com/registry");
@@ -212,9 +208,8 @@ fn a_misspelt_option_of_an_approver_is_a_mistake_that_names_the_right_one() {
 /// Every object of the state, with each of its keys misspelt: the start is refused.
 #[tokio::test]
 async fn a_misspelt_or_unknown_key_of_a_state_file_refuses_the_start() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = || world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = || world.proxy_of(&key);
     let proxy = builder().start().await;
     assert_eq!(proxy.signctl(&["freeze", "--reason", "INC-7"]).0, 0);
     proxy.stop().await;

@@ -72,9 +72,8 @@ fn finds(check: impl Fn() -> Command, places: &[(&str, PathBuf, u32, &str)], in_
 
 #[test]
 fn what_of_the_proxys_files_is_open_to_others_is_found_by_check() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let builder = builder.tls("client_crl_files = [\"list.crl\"]");
     world.scratch.write("proxy/list.crl", world.pki.revocation_list(&[], 7));
     let config = builder.write();

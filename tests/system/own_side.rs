@@ -96,9 +96,8 @@ fn server(world: &World, from: Duration, until: Duration) -> Certificate {
 
 #[tokio::test]
 async fn a_server_certificate_that_expires_under_way_shuts_health_until_it_is_renewed() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let component = "server_certificate";
     shows(&proxy, component, "ok").await;
     let day = Duration::days(1);
@@ -119,11 +118,10 @@ async fn a_server_certificate_that_expires_under_way_shuts_health_until_it_is_re
 
 #[tokio::test]
 async fn client_authorities_and_revocation_lists_that_expire_are_shown_until_they_are_renewed() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     let list = |until| world.pki.revocation_list_until(&[], OffsetDateTime::now_utc() + until);
     world.scratch.write("proxy/clients.crl", list(Duration::days(3)));
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let builder = world.proxy_of(&key);
     let proxy = builder.tls("client_crl_files = [\"clients.crl\"]").start().await;
     shows(&proxy, "client_authorities", "ok").await;
     shows(&proxy, "revocation_lists", "ok").await;
@@ -151,11 +149,10 @@ async fn client_authorities_and_revocation_lists_that_expire_are_shown_until_the
 
 #[tokio::test]
 async fn without_a_valid_client_authority_nobody_gets_in_and_health_says_so() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     let until = OffsetDateTime::now_utc() + Duration::seconds(8);
     let short = Pki::made("short", |params| params.not_after = until);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let builder = world.proxy_of(&key);
     let command = builder.command();
     world.scratch.write("proxy/ca.pem", &short.ca_pem);
     let proxy = builder.started(command).await;
@@ -167,9 +164,8 @@ async fn without_a_valid_client_authority_nobody_gets_in_and_health_says_so() {
 
 #[tokio::test]
 async fn a_refused_reload_is_shown_until_one_succeeds() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let mut proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let mut proxy = world.proxy_of(&key).start().await;
     let registry = file(&world, "signers.json");
     let good = std::fs::read_to_string(&registry).unwrap();
     for wrong in ["{", ""] {
@@ -191,9 +187,8 @@ async fn a_refused_reload_is_shown_until_one_succeeds() {
 
 #[tokio::test]
 async fn an_admin_socket_that_is_replaced_is_shown_until_it_is_back() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let series = "signing_proxy_component_ok{component=\"admin_socket\"}";
     // Status and doctor cannot be asked without it: health and metric say so.
     for replace in [
@@ -223,10 +218,9 @@ async fn an_admin_socket_that_is_replaced_is_shown_until_it_is_back() {
 
 #[tokio::test]
 async fn an_emergency_signer_that_is_gone_is_shown_until_it_is_back() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     let signer = world.signer().replaces("ec", &key).start().await;
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let builder = world.proxy_of(&key);
     let builder = signer
         .builder
         .registry_entries()
@@ -282,9 +276,8 @@ async fn a_log_that_is_closed_full_or_stuck_is_shown() {
 
 #[tokio::test]
 async fn a_wall_clock_that_is_set_is_shown_until_it_is_right() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let mut command = builder.command();
     let shift = world.scratch.write("shift", "+0s");
     command

@@ -51,9 +51,8 @@ fn positional(document: &Value) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_list_in_the_place_of_a_request_signs_and_verifies_nothing() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let client = proxy.client(ALICE).await;
     for (path, body) in [
         ("/v1/sign", json!([null, null, "aGVsbG8=", null, null, null, null])),
@@ -82,9 +81,8 @@ async fn a_list_in_the_place_of_a_request_signs_and_verifies_nothing() {
 
 #[tokio::test]
 async fn a_list_in_the_place_of_a_command_changes_nothing() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     for (path, body) in [
         ("/v1/freeze", json!(["stop"])),
         ("/v1/fleet/freeze", json!(["01010101010101010101010101010101", "stop", "somebody"])),

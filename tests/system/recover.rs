@@ -41,9 +41,8 @@ fn records(proxy: &Proxy<'_>, kind: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_recovery_ends_the_incident_once_everything_is_done_and_answered_for() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.clone().start().await;
     assert_eq!(gate(&proxy).0, 0);
     let begun = json!({"incident": "INC-1", "reason": "it fails"});
@@ -104,9 +103,8 @@ async fn a_recovery_ends_the_incident_once_everything_is_done_and_answered_for()
 
 #[tokio::test]
 async fn a_credential_that_nobody_answers_for_is_named_and_keeps_the_incident_open() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let begun = json!({"incident": "INC-1", "reason": "it fails"});
     assert_eq!(proxy.admin("POST", "/v1/incident/begin", begun).await.status, 200);
     assert_eq!(proxy.client(ALICE).await.sign_message("ec", b"hi").await.status, 200);

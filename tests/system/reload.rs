@@ -55,10 +55,8 @@ async fn refused(proxy: &Proxy<'_>) -> Vec<String> {
 
 #[tokio::test]
 async fn a_caller_that_is_taken_out_of_the_policy_is_refused_at_once_on_its_open_connection() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy =
-        world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).caller(BOB, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).caller(BOB, &["ec"]).start().await;
     let (alice, bob) = (proxy.client(ALICE).await, proxy.client(BOB).await);
     assert_eq!(bob.sign_message("ec", b"hi").await.status, 200);
     edit(&world, BOB, "carol.example");
@@ -235,9 +233,8 @@ async fn thresholds_and_aliases_count_from_the_reload_on() {
 
 #[tokio::test]
 async fn sighup_reloads_too_and_a_mistake_ends_nothing() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let alice = proxy.client(ALICE).await;
     edit(&world, "lease_ms = 4000", "lease_ms = 10");
     proxy.process.signal(Signal::SIGHUP);
@@ -304,10 +301,8 @@ async fn certificates_rotate_under_load_without_one_failed_request() {
 
 #[tokio::test]
 async fn a_client_that_is_not_let_in_any_more_is_cut_and_others_stay() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy =
-        world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).caller(BOB, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).caller(BOB, &["ec"]).start().await;
     let (alices, bobs) =
         (world.pki.issue(&Profile::client(ALICE)), world.pki.issue(&Profile::client(BOB)));
     let alice = proxy.client_with(&alices, Protocol::Http2).await;
@@ -418,9 +413,8 @@ async fn tls_1_2_that_is_switched_off_ends_the_connections_that_use_it() {
 
 #[tokio::test]
 async fn a_file_that_is_none_is_a_mistake_and_nothing_to_wait_for() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let registry = file(&world, "signers.json");
     std::fs::remove_file(&registry).unwrap();
     nix::unistd::mkfifo(&registry, nix::sys::stat::Mode::S_IRWXU).unwrap();

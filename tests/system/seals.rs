@@ -57,9 +57,8 @@ async fn i1_a_signature_that_does_not_verify_never_leaves() {
 
 #[tokio::test]
 async fn a_seal_survives_kill_9_and_its_end_does_too() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.clone().start().await;
     key.break_with(Fault::CorruptSignature);
     proxy.unhealthy_for("sealed").await;

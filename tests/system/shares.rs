@@ -182,9 +182,8 @@ async fn probe(proxy: &Proxy<'_>, source: &str, path: &str) -> Result<String, St
 
 #[tokio::test]
 async fn i8_half_open_connections_to_the_health_listener_keep_no_probe_out() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     for (count, sources) in [(70, 1), (300, 1), (300, 100), (600, 200)] {
         for (name, bytes) in [
             ("silent", &b""[..]),

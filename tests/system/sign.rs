@@ -98,9 +98,8 @@ async fn signers_lists_the_registry_in_the_form_that_verifiers_read() {
 
 #[tokio::test]
 async fn answers_carry_the_request_id_and_where_the_time_went() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let alice = proxy.client(ALICE).await;
     let body = json!({"message": "aGk="}).to_string();
     let send = |id: &'static str| {
@@ -162,9 +161,8 @@ async fn deny_by_default() {
 
 #[tokio::test]
 async fn an_impatient_caller_is_answered_in_time_and_is_no_evidence_against_the_upstream() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let alice = proxy.client(ALICE).await;
     key.break_with(system_tests::Fault::Latency(std::time::Duration::from_millis(300)));
     let headers = [("content-type", "application/json"), ("signing-deadline-ms", "5")];
@@ -181,9 +179,8 @@ async fn an_impatient_caller_is_answered_in_time_and_is_no_evidence_against_the_
 
 #[tokio::test]
 async fn what_can_be_got_can_be_asked_for_without_its_body() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     for client in [proxy.client(ALICE).await, proxy.http2_client(ALICE).await] {
         for path in ["/health", "/livez", "/readyz", "/v1/signers", "/public-key"] {
             let answer = client.send(Method::HEAD, path, &[], "").await.unwrap();

@@ -7,9 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use system_tests::programs::system;
-use system_tests::{Kind, World, eventually};
-
-use crate::ALICE;
+use system_tests::{World, eventually};
 
 /// A user of the machine that `check` runs on: name, user id, primary group, and whether `ops` lists it.
 type User = (&'static str, u32, u32, bool);
@@ -81,9 +79,8 @@ fn allow(config: &Path, lines: &str) {
 
 #[tokio::test]
 async fn whom_check_says_to_be_kept_out_cannot_connect_and_everybody_else_can() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let config = builder.write();
     let directory = config.with_file_name("run");
     fs::create_dir(&directory).unwrap();
@@ -122,9 +119,8 @@ async fn whom_check_says_to_be_kept_out_cannot_connect_and_everybody_else_can() 
 
 #[tokio::test]
 async fn before_the_socket_is_there_check_says_what_keeps_out_and_what_to_do() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     let directory = config.with_file_name("run");
     fs::create_dir(&directory).unwrap();
     chown(&directory, Some(7000), Some(OPS)).unwrap();
@@ -175,9 +171,8 @@ async fn before_the_socket_is_there_check_says_what_keeps_out_and_what_to_do() {
 
 #[tokio::test]
 async fn a_service_has_the_groups_of_its_unit_which_only_its_processes_show() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     let directory = config.with_file_name("run");
     fs::create_dir(&directory).unwrap();
     chown(&directory, Some(7000), Some(OPS)).unwrap();

@@ -7,8 +7,6 @@ use std::path::Path;
 use serde_json::json;
 use system_tests::{Kind, World, eventually};
 
-use crate::ALICE;
-
 /// Waits until a socket of mode 0660 is at `path`.
 async fn is_bound(path: &Path) {
     eventually(&format!("{} is bound", path.display()), || {
@@ -23,9 +21,8 @@ async fn is_bound(path: &Path) {
 
 #[tokio::test]
 async fn an_admin_socket_that_is_removed_is_bound_again_and_freezes() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     for round in ["once", "again"] {
         std::fs::remove_file(&proxy.socket).unwrap();
         is_bound(&proxy.socket).await;
@@ -38,9 +35,8 @@ async fn an_admin_socket_that_is_removed_is_bound_again_and_freezes() {
 
 #[tokio::test]
 async fn what_stands_in_place_of_the_admin_socket_is_left_alone_and_told_loudly() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     std::fs::remove_file(&proxy.socket).unwrap();
     std::fs::write(&proxy.socket, "not yours").unwrap();
     let series = "signing_proxy_component_ok{component=\"admin_socket\"}";

@@ -86,9 +86,8 @@ async fn i7_a_freeze_outlives_the_file_that_held_it() {
 
 #[tokio::test]
 async fn i7_a_file_that_says_less_than_the_journal_frees_nothing() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.clone().start().await;
     let alice = proxy.client(ALICE).await;
     assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);

@@ -100,9 +100,8 @@ fn only_a_verb_that_asks_the_admin_socket_takes_it() {
 
 #[test]
 fn one_is_not_many() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key);
     let output = proxy.verb("check", &proxy.write()).output().unwrap();
     assert!(said(&output).contains(": no mistakes; 1 signer, 1 caller\n"), "{}", said(&output));
 }

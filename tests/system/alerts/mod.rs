@@ -12,9 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use system_tests::programs::{repository, system};
 use system_tests::prometheus::shipped;
-use system_tests::{Kind, Prometheus, World};
-
-use crate::ALICE;
+use system_tests::{Prometheus, World};
 
 /// Every alert, and the situation that fires it.
 const SITUATIONS: &[(&str, &str)] = &[
@@ -66,9 +64,8 @@ const BY_SPEED: [&str; 5] =
 async fn every_alert_fires_in_its_situation_and_none_for_a_proxy_that_is_well() {
     let prometheus = Prometheus::start().await;
     prometheus.fires("SigningProxyMissing", "").await;
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let quiet = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let quiet = world.proxy_of(&key).start().await;
     prometheus.scrape("quiet", &quiet.metrics).await;
     tokio::join!(
         upstreams::fire(&prometheus),

@@ -1,12 +1,10 @@
 //! Certificates and lists that expire, a reload that is refused, a socket that is lost, clients that
 //! cannot connect.
 
-use system_tests::{Kind, Pki, Profile, Prometheus, Proxy, World};
+use system_tests::{Pki, Profile, Prometheus, Proxy, World};
 use time::{Duration, OffsetDateTime};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-
-use crate::ALICE;
 
 const INSTANCE: &str = "own-side";
 
@@ -16,12 +14,11 @@ fn reload(proxy: &Proxy<'_>) {
 }
 
 pub(super) async fn fire(prometheus: &Prometheus) {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
+    let (world, key) = World::one_signer();
     let now = OffsetDateTime::now_utc();
     let list = world.pki.revocation_list_until(&[], now + Duration::days(3));
     world.scratch.write("proxy/clients.crl", list);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let builder = world.proxy_of(&key);
     let proxy = builder.tls("client_crl_files = [\"clients.crl\"]").start().await;
     prometheus.scrape(INSTANCE, &proxy.metrics).await;
     prometheus
@@ -55,7 +52,7 @@ pub(super) async fn fire(prometheus: &Prometheus) {
     prometheus.fires("ComponentDegraded", INSTANCE).await;
 
     let table = "[trail]\nrequired_socket = \"trail.sock\"\nuid = 0\n";
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).directory("requiring");
+    let builder = world.proxy_of(&key).directory("requiring");
     let requiring = builder.tables(table).start_shut().await;
     prometheus.scrape("requiring", &requiring.metrics).await;
     prometheus.fires("RequiredTrailDown", "requiring").await;

@@ -19,9 +19,8 @@ pub(super) async fn fire(prometheus: &Prometheus) {
 }
 
 async fn outage(prometheus: &Prometheus) {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     prometheus.scrape("outage", &proxy.metrics).await;
     let alice = proxy.client(ALICE).await;
     assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
@@ -58,9 +57,8 @@ async fn one_of_two_regions(prometheus: &Prometheus) {
 }
 
 async fn key_and_throttling(prometheus: &Prometheus) {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     prometheus.scrape("key", &proxy.metrics).await;
     key.break_with(Fault::Error("ThrottlingException", 400));
     prometheus.fires("KmsThrottled", "key").await;

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use system_tests::breakglass::{EMERGENCY_KID, succeeds};
 use system_tests::programs::ours;
-use system_tests::{Kind, Scratch, World, journal};
+use system_tests::{Scratch, World, journal};
 
 use super::look::looks;
 use super::{KID, Site, activated, end, over, records};
@@ -174,9 +174,8 @@ async fn a_report_tells_an_incident_from_copies_of_both_journals() {
 
 #[tokio::test]
 async fn a_report_of_a_journal_with_a_defect_says_so_at_its_top_and_is_not_good() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     assert_eq!(proxy.client(ALICE).await.sign_message("ec", b"hi").await.status, 200);
     let directory = proxy.socket.with_file_name("journal");
     proxy.stop().await;

@@ -2,7 +2,7 @@
 //! https, and nobody but the proxy sees the certificate.
 
 use system_tests::programs::{repository, system};
-use system_tests::{Kind, Pki, World};
+use system_tests::{Pki, World};
 
 use super::{MESSAGE, Said, asked, start, with};
 use crate::ALICE;
@@ -10,9 +10,8 @@ use crate::caller_tool::Caller;
 
 #[tokio::test]
 async fn a_node_program_that_cannot_be_changed_signs_by_fetch_and_by_https() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let second = world.proxy().directory("second").signer("ec", &key).caller(ALICE, &["ec"]);
     let second = second.start().await;
     let input = world.scratch.write("message", MESSAGE);

@@ -21,9 +21,8 @@ async fn ask(client: &Client, target: &str, body: String) -> Answer {
 
 #[tokio::test]
 async fn with_a_certificate_a_signature_of_aws_is_not_looked_at() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     for client in [proxy.client(ALICE).await, proxy.http2_client(ALICE).await] {
         let plain = ask(&client, "TrentService.Sign", body()).await;
         assert_eq!(plain.status, 200, "{plain:?}");

@@ -5,14 +5,12 @@ use std::fmt::Write as _;
 use system_tests::{Kind, World};
 
 use super::SECRET;
-use crate::ALICE;
 use crate::config_files::{check, said};
 
 /// What `check` says of these doors.
 fn said_of(doors: &str, environment: &[(&str, &str)]) -> (bool, String) {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let config = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).write();
+    let (world, key) = World::one_signer();
+    let config = world.proxy_of(&key).write();
     let mut text = std::fs::read_to_string(&config).unwrap();
     write!(text, "\n{doors}").unwrap();
     std::fs::write(&config, text).unwrap();

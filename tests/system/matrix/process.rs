@@ -19,9 +19,8 @@ use crate::doctor::agreed;
 
 #[tokio::test]
 async fn out_of_descriptors_it_signs_for_who_is_in_and_takes_others_once_there_are_some() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let alice = proxy.client(ALICE).await;
     assert_eq!(asked(&alice).await.unwrap().status, 200);
     let pid = proxy.process.pid().to_string();
@@ -51,9 +50,8 @@ async fn out_of_descriptors_it_signs_for_who_is_in_and_takes_others_once_there_a
 
 #[tokio::test]
 async fn a_journal_without_descriptors_for_its_next_segment_names_them_and_not_a_full_disk() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.segment_bytes(1 << 20).start().await;
     let alice = proxy.client(ALICE).await;
     assert_eq!(asked(&alice).await.unwrap().status, 200);
@@ -226,9 +224,8 @@ async fn credentials_that_end_shut_the_gate_and_new_ones_open_it() {
 
 #[tokio::test]
 async fn a_state_directory_that_can_not_be_written_refuses_the_start() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let ours = builder.command();
     let state = world.scratch.path("proxy/state");
     let script =
@@ -247,9 +244,8 @@ async fn a_state_directory_that_can_not_be_written_refuses_the_start() {
 
 #[tokio::test]
 async fn i6_a_freeze_that_can_not_be_stored_is_in_force_and_stored_once_it_can_be() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.clone().start().await;
     let alice = proxy.client(ALICE).await;
     let stored = world.scratch.path("proxy/state/freeze-and-seals.json");

@@ -106,9 +106,8 @@ fn no_program_says_a_byte_of_a_key_that_was_named_in_the_wrong_place_or_is_damag
 
 #[tokio::test]
 async fn no_reload_says_a_byte_of_a_damaged_key_in_its_answer_or_in_the_log() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    let (world, key) = World::one_signer();
+    let builder = world.proxy_of(&key);
     let proxy = builder.environment("RUST_LOG", "trace").start().await;
     let mut chance = Chance::of("no_reload_says_a_byte_of_a_damaged_key");
     let file = world.scratch.path("proxy/server.key");

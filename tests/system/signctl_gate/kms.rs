@@ -5,10 +5,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use serde_json::json;
-use system_tests::{Kind, World};
+use system_tests::World;
 
 use super::{Pipeline, SIGNS, answering, assert_gate, gate, gate_json, http};
-use crate::ALICE;
 
 /// The URL of a server in clear that answers each path as told, until the test ends.
 fn at_paths(answers: impl Fn(&str) -> String + Send + 'static) -> String {
@@ -83,9 +82,8 @@ fn of_kms_only_an_answer_of_kms_or_of_what_says_that_it_is_well_is_evidence() {
 
 #[tokio::test]
 async fn a_kms_endpoint_that_is_the_signing_proxy_is_as_well_as_the_proxy_is() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let health = format!("http://{}", proxy.metrics);
     let alone = [("REQUIRE_KMS", "true"), ("KMS_ENDPOINT", health.as_str())];
     assert_gate(&alone, 0, &["reachable, a signing proxy, 1 signer"]);

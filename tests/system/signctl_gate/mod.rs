@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
-use system_tests::{Certificate, Kind, Pki, Profile, Proxy, World, programs};
+use system_tests::{Certificate, Pki, Profile, Proxy, World, programs};
 
 use crate::ALICE;
 
@@ -137,9 +137,8 @@ fn nobody() -> String {
 
 #[tokio::test]
 async fn a_healthy_proxy_and_a_kms_that_answers_let_the_pipeline_go_on() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let pipeline = Pipeline::of(&world, &proxy);
     let all = [
         ("KMS_ENDPOINT", world.kms.endpoint.as_str()),
@@ -269,9 +268,8 @@ fn a_url_that_can_not_be_trusted_is_not_asked_and_its_secrets_are_not_printed() 
 
 #[tokio::test]
 async fn a_frozen_proxy_stops_the_pipeline_until_it_is_unfrozen() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let pipeline = Pipeline::of(&world, &proxy);
     assert_eq!(proxy.admin("POST", "/v1/freeze", json!({"reason": "INC-3"})).await.status, 200);
     assert_gate(
@@ -288,9 +286,8 @@ async fn a_frozen_proxy_stops_the_pipeline_until_it_is_unfrozen() {
 
 #[tokio::test]
 async fn certificates_that_do_not_fit_stop_the_pipeline() {
-    let world = World::new();
-    let key = world.kms.key(Kind::P256);
-    let proxy = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]).start().await;
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
     let pipeline = Pipeline::of(&world, &proxy);
     let other = world.scratch.write("ci/other.pem", Pki::named("other").ca_pem);
     let other_key = world.pki.issue(&Profile::client(ALICE)).key_pem;
