@@ -14,6 +14,16 @@ const RAMFS: u32 = 0x8584_58f6;
 const CIFS: u32 = 0xff53_4d42;
 const SMB2: u32 = 0xfe53_4d42;
 const NINE_P: u32 = 0x0102_1997;
+/// File systems of other machines that `statfs` of the crate has no name for (`linux/magic.h`, and of their makers).
+const NETWORK: &[(u32, &str)] = &[
+    (CIFS, "SMB"),
+    (SMB2, "SMB"),
+    (NINE_P, "9p"),
+    (0x00c3_6400, "CephFS"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x4750_4653, "GPFS"),
+    (0x6b41_4653, "AFS"),
+];
 
 /// What a file system does to what is kept in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +110,7 @@ pub fn name_of(found: &Statfs) -> String {
     let name = known.iter().find(|(known, _)| *known == kind).map(|(_, name)| (*name).to_owned());
     name.unwrap_or_else(|| {
         let number = number_of(found);
-        let known = [(RAMFS, "ramfs"), (CIFS, "SMB"), (SMB2, "SMB"), (NINE_P, "9p")];
-        let name = known.iter().find(|(known, _)| *known == number);
+        let name = NETWORK.iter().chain(&[(RAMFS, "ramfs")]).find(|(known, _)| *known == number);
         name.map_or_else(
             || format!("a file system of type {number:#x}"),
             |(_, name)| (*name).to_owned(),
@@ -131,7 +140,7 @@ fn kind_of(number: u32) -> Kind {
         AFS_SUPER_MAGIC,
         CODA_SUPER_MAGIC,
         NCP_SUPER_MAGIC,
-    ]) || [CIFS, SMB2, NINE_P].contains(&number)
+    ]) || NETWORK.iter().any(|(known, _)| *known == number)
     {
         Kind::Network
     } else {
@@ -153,6 +162,10 @@ mod tests {
             (SMB2, Kind::Network),
             (0x517b, Kind::Network),
             (NINE_P, Kind::Network),
+            (0x00c3_6400, Kind::Network),
+            (0x0bd0_0bd0, Kind::Network),
+            (0x4750_4653, Kind::Network),
+            (0x6b41_4653, Kind::Network),
             (0x794c_7630, Kind::Layer),
             (0x6573_5546, Kind::Program),
             (0xef53, Kind::Disk),

@@ -290,9 +290,11 @@ impl Reloader {
         // Nothing below is mistaken any more. Dying in between leaves nothing behind: the
         // next start reads the files whole.
         let registry_sha256 = next.registry().sha256_hex();
-        let recorded = self.record(by, generation, key_modes.tell(), &registry_sha256).await;
-        recorded.map_err(ReloadError::Unrecorded)?;
+        let told = key_modes.tell();
+        // Before the record: one that fails may be on disk all the same, and these only refuse more.
         running.key_modes = key_modes;
+        let recorded = self.record(by, generation, told, &registry_sha256).await;
+        recorded.map_err(ReloadError::Unrecorded)?;
         let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
         let signers = self.signers.replace(prepared, &config);
         let touched = self.monitor.reload(Arc::new(next), thresholds, probe, signers).await?;

@@ -9,7 +9,8 @@ use super::connection::Connection;
 use super::shared::Shared;
 
 /// What an answer with a signature takes at most. It is kept for the answer before anybody is
-/// asked to sign, since a signature that has no room is made for nothing.
+/// asked to sign, since a signature that has no room is made for nothing. One of ML-DSA, of up to 4,627 bytes before
+/// base64, takes more, which counts once it is made.
 pub const SIGNED_MAX_BYTES: usize = 4 << 10;
 /// The same with a receipt, which has up to two records with their proofs. One with the longest
 /// justifications takes more, which counts once it is made.
