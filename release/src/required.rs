@@ -45,6 +45,8 @@ struct Log {
     stated: VecDeque<(Head, Moment)>,
     /// The newest head that the sink holds.
     held: Option<Head>,
+    /// The size of the newest head that the trail was told, whatever became of it.
+    told: Option<u64>,
 }
 
 /// What became of a head that the trail is to be told.
@@ -62,6 +64,17 @@ pub enum Stated {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it says that record {0} is committed under a root that this process did not tell it")]
 pub struct Lie(pub u64);
+
+/// The trail cannot say whether the sink holds a head without which nothing can be released, or that nobody told it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// It is of this process's own log.
+    #[error("it cannot say whether record {0} of this process's own log is committed")]
+    Own(u64),
+    /// It waits for no answer.
+    #[error("it cannot say whether record {0} is committed, which nobody asked")]
+    NotTold(u64),
+}
 
 /// Why nothing is released now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,13 +128,13 @@ impl RequiredSink {
         let Some(mut claims) = self.claims() else { return Stated::NotNow };
         let Link::Up { logs, .. } = &mut claims.link else { return Stated::NotNow };
         let log = logs.entry(log).or_default();
-        let newest = log.stated.back().map(|(head, _)| *head).or(log.held);
-        if newest.is_some_and(|newest| head.size <= newest.size) {
+        if log.told.is_some_and(|told| head.size <= told) {
             return Stated::Known;
         }
         if log.stated.len() >= STATED_MAX {
             return Stated::NotNow;
         }
+        log.told = Some(head.size);
         log.stated.push_back((head, now));
         Stated::New
     }
@@ -141,6 +154,24 @@ impl RequiredSink {
             known.held = Some(head);
         }
         *heard = now;
+        Ok(())
+    }
+
+    /// The trail cannot say whether the sink holds what it was told of `log` up to `head`. Whoever waits for that waits in
+    /// vain, until it holds a later head; of another log nobody else does.
+    ///
+    /// # Errors
+    /// [`Unknown`]: the connection is worth nothing.
+    pub fn pass_over(&self, log: LogId, head: Head) -> Result<(), Unknown> {
+        let not_told = Unknown::NotTold(head.size);
+        let mut claims = self.claims().ok_or(not_told)?;
+        if log == claims.own {
+            return Err(Unknown::Own(head.size));
+        }
+        let Link::Up { logs, .. } = &mut claims.link else { return Err(not_told) };
+        let known = logs.get_mut(&log).ok_or(not_told)?;
+        let at = known.stated.iter().position(|(stated, _)| *stated == head);
+        known.stated.drain(..=at.ok_or(not_told)?);
         Ok(())
     }
 
@@ -287,6 +318,33 @@ mod tests {
         assert!(sink.check_session(Some(OTHER), ms(1_503)).is_ok());
         assert!(sink.check_session(Some(OTHER), ms(1_504)).is_err());
         assert!(sink.check(ms(1_504)).is_ok());
+    }
+
+    #[test]
+    fn what_nobody_knows_of_another_log_keeps_only_those_back_who_wait_for_it() {
+        let sink = connected();
+        sink.state(OWN, head(5), ms(0));
+        sink.hear(OWN, head(5), ms(0)).unwrap();
+        for size in [3, 4, 6] {
+            assert_eq!(sink.state(OTHER, head(size), ms(0)), Stated::New);
+        }
+        assert_eq!(sink.pass_over(OTHER, head(5)), Err(Unknown::NotTold(5)));
+        assert_eq!(sink.pass_over(OTHER, head(4)), Ok(()));
+        // It is not told again, and nothing more is believed of it.
+        assert_eq!(sink.state(OTHER, head(4), ms(1)), Stated::Known);
+        assert_eq!(sink.hear(OTHER, head(4), ms(1)), Err(Lie(4)));
+        assert_eq!(sink.pass_over(OTHER, head(6)), Ok(()));
+        assert_eq!(sink.state(OTHER, head(6), ms(1)), Stated::Known);
+        assert!(sink.check(ms(4_000)).is_ok() && !sink.holds(OTHER, 1));
+        assert!(sink.check_session(Some(OTHER), ms(4_000)).is_err());
+        // A later head covers it.
+        assert_eq!(sink.state(OTHER, head(7), ms(4_000)), Stated::New);
+        sink.hear(OTHER, head(7), ms(4_000)).unwrap();
+        assert!(sink.holds(OTHER, 6) && sink.check_session(Some(OTHER), ms(4_000)).is_ok());
+        // Without its own log nothing goes on.
+        sink.state(OWN, head(6), ms(4_000));
+        assert_eq!(sink.pass_over(OWN, head(6)), Err(Unknown::Own(6)));
+        assert!(!sink.holds(OWN, 6));
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! What the proxy and the trail say to each other over the socket of a required sink: a line of JSON each.
 //!
 //! ```text
-//! proxy -> trail   {"hello": {"version": 1}}              trail -> proxy   {"hello": {"version": 1, "sink": "postgres"}}
+//! proxy -> trail   {"hello": {"version": 2}}              trail -> proxy   {"hello": {"version": 2, "sink": "postgres"}}
 //!                  {"on_disk": {"note": "<signed checkpoint>"}}            {"committed": {"log", "size", "root"}}
+//!                                                                         {"unknown": {"log", "size", "root", "detail"}}
 //!                                                                         {"alive": {}}
 //!                                                                         {"refused": {"detail"}}
 //! ```
 //!
 //! The proxy says what is on disk. The trail answers once the sink has committed everything up to that very
 //! checkpoint, says its newest answer again once it has asked the sink, or `alive` before there is one, and closes the connection when that is
-//! true no more.
+//! true no more. Of a checkpoint of which it cannot say that, since it is too old or not signed by an audit key of its registry,
+//! it says `unknown`, once: that one and what has no answer before it get none. It is for the proxy to know whether it can do
+//! without.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,7 +22,7 @@ use crate::json::{self, JsonError};
 use crate::tree::{LogId, TreeHash};
 
 /// Of these lines.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The longest line: a note with two signatures, escaped.
 pub const LINE_MAX_BYTES: usize = 2048;
 
@@ -59,6 +62,17 @@ pub enum FromTrail {
         /// The root: 64 hex digits.
         root: String,
     },
+    /// Nobody can say whether a checkpoint that the proxy named is committed, or one before it that has no answer yet.
+    Unknown {
+        /// The log: 32 hex digits.
+        log: String,
+        /// How many records.
+        size: u64,
+        /// The root: 64 hex digits.
+        root: String,
+        /// Why, for an operator.
+        detail: String,
+    },
     /// The sink answers, and nothing that the proxy named is committed yet.
     Alive {},
     /// It serves nobody now.
@@ -74,9 +88,16 @@ impl FromTrail {
     pub fn committed(log: LogId, head: Head) -> Self {
         Self::Committed { log: log.to_string(), size: head.size, root: head.root.to_string() }
     }
+
+    /// That nobody can say whether `log` is committed up to `head`.
+    #[must_use]
+    pub fn unknown(log: LogId, head: Head, detail: String) -> Self {
+        let (log, root) = (log.to_string(), head.root.to_string());
+        Self::Unknown { log, size: head.size, root, detail }
+    }
 }
 
-/// The log and the head of a [`FromTrail::Committed`]; None: they cannot be read.
+/// The log and the head of a [`FromTrail::Committed`] or [`FromTrail::Unknown`]; None: they cannot be read.
 #[must_use]
 pub fn head(log: &str, size: u64, root: &str) -> Option<(LogId, Head)> {
     Some((LogId::parse(log)?, Head { size, root: TreeHash::parse(root)? }))
@@ -128,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_or_too_long_is_refused() {
-        for bad in ["\n", "{}\n", "{\"hello\":{\"version\":1,\"more\":2}}\n", "[1]\n"] {
+        for bad in ["\n", "{}\n", "{\"hello\":{\"version\":2,\"more\":2}}\n", "[1]\n"] {
             assert!(take::<FromProxy>(&mut bad.as_bytes().to_vec()).is_err(), "{bad:?}");
         }
         assert!(take::<FromProxy>(&mut vec![b'x'; LINE_MAX_BYTES + 1]).is_err());

@@ -96,7 +96,7 @@ impl Connection {
             FromTrail::Refused { detail } => {
                 Err(io::Error::other(format!("it serves nobody: {detail}")))
             }
-            FromTrail::Committed { .. } | FromTrail::Alive {} => {
+            FromTrail::Committed { .. } | FromTrail::Unknown { .. } | FromTrail::Alive {} => {
                 Err(io::Error::other("it does not greet"))
             }
         }
@@ -140,6 +140,9 @@ impl Connection {
     fn hear(&self, message: FromTrail) -> io::Result<()> {
         let (log, size, root) = match message {
             FromTrail::Committed { log, size, root } => (log, size, root),
+            FromTrail::Unknown { log, size, root, detail } => {
+                return self.pass_over((log.as_str(), size, root.as_str()), &detail);
+            }
             FromTrail::Alive {} => {
                 self.shared.sink.alive(now());
                 return Ok(());
@@ -153,6 +156,19 @@ impl Connection {
             .ok_or_else(|| io::Error::other("what it says is committed cannot be read"))?;
         self.shared.sink.hear(log, head, now()).map_err(io::Error::other)?;
         self.shared.heard();
+        Ok(())
+    }
+
+    /// Of this proxy's own log that ends the connection. Of another one only those wait in vain who wait for it.
+    fn pass_over(&self, (log, size, root): (&str, u64, &str), why: &str) -> io::Result<()> {
+        let (log, head) = required::head(log, size, root)
+            .ok_or_else(|| io::Error::other("what it says that it does not know cannot be read"))?;
+        let passed = self.shared.sink.pass_over(log, head);
+        passed.map_err(|unknown| io::Error::other(format!("{unknown}: {why}")))?;
+        tracing::warn!(
+            target: "trail", log = %log, size, why,
+            "the trail cannot say whether a record of the emergency signer is committed"
+        );
         Ok(())
     }
 }

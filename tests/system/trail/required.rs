@@ -1,9 +1,11 @@
 //! Required mode: a signature leaves only once the database has committed its record.
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use serde_json::Value;
 use system_tests::postgres::Postgres;
 use system_tests::trail::Trail;
 use system_tests::{Answer, Chance, Client, Kind, Proxy, World, eventually, is_campaign, journal};
@@ -172,6 +174,27 @@ async fn a_trail_that_lacks_the_emergency_signers_journal_lets_no_session_sign()
     // It is refused before the emergency key is asked.
     assert!(journal::read(&signer.builder.journal(), "emergency_signed").is_empty());
     assert_eq!(end(&proxy).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_trail_whose_registry_lacks_the_emergency_signers_audit_key_is_no_obstacle_to_signing() {
+    let site = Site::new();
+    let (signer, proxy) = site.both_with(&table(&site.world, PATIENT)).await;
+    let postgres = Postgres::start().await;
+    let mut trail = required_trail(&site.world, &postgres);
+    let registry = trail.registry();
+    let mut known: Value = serde_json::from_slice(&fs::read(&registry).unwrap()).unwrap();
+    let signers = known["signers"].as_array_mut().unwrap();
+    let (before, gone) = (signers.len(), signer.builder.registry_entries());
+    let is_gone = |entry: &Value| gone.iter().any(|gone| gone["signer_kid"] == entry["signer_kid"]);
+    signers.retain(|entry| !is_gone(entry));
+    assert_eq!(signers.len(), before - gone.len());
+    fs::write(&registry, known.to_string()).unwrap();
+    trail.start();
+    let unknown = "the trail cannot say whether a record of the emergency signer is committed";
+    proxy.process.says(unknown).await;
+    proxy.healthy().await;
+    assert!(signed(&proxy.client(ALICE).await).await <= held(&postgres, "signing-proxy"));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use signing_core::required::VERSION;
 use system_tests::{Client, Kind, World, eventually, journal};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -13,6 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::required::{refused, requiring, socket_of, table};
 use super::{KID, journal_of};
 use crate::ALICE;
+use crate::breakglass::{Site, activated, end};
 
 /// Stands where the trail should.
 struct FakeTrail(UnixListener);
@@ -34,17 +36,18 @@ impl FakeTrail {
         loop {
             let (stream, _) = self.0.accept().await.unwrap();
             let mut connected = Connected::new(stream);
-            if connected.next().await != Some(json!({"hello": {"version": 1}})) {
+            if connected.next().await != Some(json!({"hello": {"version": VERSION}})) {
                 continue;
             }
-            connected.say(&json!({"hello": {"version": 1, "sink": "postgres"}})).await;
+            connected.say(&json!({"hello": {"version": VERSION, "sink": "postgres"}})).await;
             if let Some(head) = connected.head().await {
                 return (connected, head);
             }
         }
     }
 
-    /// Says yes to all that comes, as long as the test goes on, or until it is to hang.
+    /// Says yes to all that comes of the proxy's own log, and knows no other, as long as the test goes on, or until it is
+    /// to hang.
     fn commits_all(self) -> Arc<AtomicBool> {
         let hangs = Arc::new(AtomicBool::new(false));
         let is_told_to = Arc::clone(&hangs);
@@ -67,18 +70,14 @@ impl Connected {
     /// Answers, and says its newest answer again each second as a trail does, until the proxy hangs up.
     async fn commits_on(self, first: Value, hangs: &AtomicBool) {
         let Self { mut reader, mut writer } = self;
+        let own = first["log"].clone();
         let (mut newest, mut again) = (first, tokio::time::interval(Duration::from_secs(1)));
         loop {
             let mut next = std::pin::pin!(head(&mut reader));
-            newest = loop {
+            let told = loop {
                 tokio::select! {
                     head = &mut next => match head {
-                        Some(head) => {
-                            if !hangs.load(Ordering::SeqCst) {
-                                commits(&mut writer, &head).await;
-                            }
-                            break head;
-                        }
+                        Some(head) => break head,
                         None => return,
                     },
                     _ = again.tick() => if !hangs.load(Ordering::SeqCst) {
@@ -86,6 +85,14 @@ impl Connected {
                     },
                 }
             };
+            if told["log"] != own {
+                does_not_know(&mut writer, told).await;
+                continue;
+            }
+            if !hangs.load(Ordering::SeqCst) {
+                commits(&mut writer, &told).await;
+            }
+            newest = told;
         }
     }
 
@@ -126,6 +133,12 @@ async fn head(reader: &mut BufReader<OwnedReadHalf>) -> Option<Value> {
 
 async fn commits(writer: &mut OwnedWriteHalf, head: &Value) {
     let line = format!("{}\n", json!({"committed": head}));
+    let _ = writer.write_all(line.as_bytes()).await;
+}
+
+async fn does_not_know(writer: &mut OwnedWriteHalf, mut head: Value) {
+    head["detail"] = json!("it is forgotten");
+    let line = format!("{}\n", json!({"unknown": head}));
     let _ = writer.write_all(line.as_bytes()).await;
 }
 
@@ -202,6 +215,44 @@ async fn a_trail_that_claims_what_nobody_told_it_is_not_believed() {
     let _ = trail.commits_all();
     proxy.healthy().await;
     assert_eq!(alice.sign_message(KID, b"hello").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_the_trail_does_not_know_of_the_emergency_signers_log_keeps_only_sessions_back() {
+    let site = Site::new();
+    let _ = FakeTrail::at(&site.world).commits_all();
+    let (signer, proxy) = site.both_with(&table(&site.world, "commit_timeout_ms = 3000")).await;
+    let unknown = "the trail cannot say whether a record of the emergency signer is committed";
+    proxy.process.says(unknown).await;
+    proxy.healthy().await;
+    let alice = proxy.client(ALICE).await;
+    for _ in 0..5 {
+        let answer = alice.sign_message(KID, b"hello").await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    site.out(&proxy).await;
+    activated(&signer, &proxy, &signer.request()).await;
+    refused(&alice).await;
+    // It is refused before the emergency key is asked.
+    assert!(journal::read(&signer.builder.journal(), "emergency_signed").is_empty());
+    assert_eq!(end(&proxy).await.status, 200);
+    // All that went over one connection.
+    let log = proxy.process.says(unknown).await;
+    assert_eq!(log.matches("the trail of the required sink is connected").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_trail_that_does_not_know_the_proxys_own_log_lets_nothing_leave() {
+    let world = World::new();
+    let trail = FakeTrail::at(&world);
+    let proxy = requiring(&world, "commit_timeout_ms = 300").await;
+    let (mut forgets, mut own) = trail.greeted().await;
+    own["detail"] = json!("it is forgotten");
+    forgets.say(&json!({"unknown": own})).await;
+    // The proxy hangs up.
+    while forgets.next().await.is_some() {}
+    proxy.unhealthy_for("required_trail").await;
+    refused(&proxy.client(ALICE).await).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 mod serve;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use signing_core::journal::Head;
@@ -133,6 +133,12 @@ impl Required {
         oldest.is_some_and(|(oldest, _)| head.size < *oldest)
     }
 
+    /// The newest of `pending` that is forgotten, taken out with all before it; sizes grow.
+    fn take_forgotten(&self, log: LogId, pending: &mut VecDeque<Head>) -> Option<Head> {
+        let newest = pending.iter().rposition(|head| self.has_forgotten(log, *head))?;
+        pending.drain(..=newest).next_back()
+    }
+
     fn logs(&self) -> MutexGuard<'_, BTreeMap<LogId, Log>> {
         self.0.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,7 +182,22 @@ mod tests {
         required.committed(LOG, (1..=last).map(head));
         assert!(!required.holds(LOG, head(1)) && required.holds(LOG, head(2)));
         assert!(required.holds(LOG, head(last)));
-        // Who waits for the one that is forgotten is told so, and begins anew.
+        // Who waits for the one that is forgotten is told so.
         assert!(required.has_forgotten(LOG, head(1)) && !required.has_forgotten(LOG, head(2)));
+    }
+
+    #[test]
+    fn what_is_forgotten_waits_no_more_and_what_may_come_waits_on() {
+        let required = Required::new();
+        let mut pending: VecDeque<Head> = [1, 2, 9].map(head).into();
+        // Nothing is known yet.
+        assert_eq!(required.take_forgotten(LOG, &mut pending), None);
+        // After a restart: the segment that holds the position begins after record 4.
+        required.committed(LOG, [head(4), head(6)].into_iter());
+        assert_eq!(required.take_forgotten(LOG, &mut pending), Some(head(2)));
+        assert_eq!(pending, [head(9)]);
+        assert_eq!(required.take_forgotten(LOG, &mut pending), None);
+        // The end of the segment before is remembered.
+        assert!(required.holds(LOG, head(4)) && !required.has_forgotten(LOG, head(4)));
     }
 }

@@ -167,7 +167,9 @@ impl Proxy {
         loop {
             tokio::select! {
                 message = next::<FromProxy>(stream, read) => match message? {
-                    FromProxy::OnDisk { note } => self.on_disk(&note)?,
+                    FromProxy::OnDisk { note } => if let Some(unknown) = self.on_disk(&note)? {
+                        write(stream, &unknown).await?;
+                    },
                     FromProxy::Hello { .. } => return Err("it greets twice".to_owned()),
                 },
                 changed = state.changed() => changed.map_err(|_| "the trail stops".to_owned())?,
@@ -178,9 +180,13 @@ impl Proxy {
                 let _ = write(stream, &FromTrail::Refused { detail: detail.clone() }).await;
                 return Err(detail);
             }
-            for (log, head) in self.committed()? {
+            for (log, head) in self.committed() {
                 write(stream, &FromTrail::committed(log, head)).await?;
                 self.told.insert(log, head);
+            }
+            for (log, head) in self.forgotten() {
+                let detail = "it is so old that it is forgotten".to_owned();
+                write(stream, &FromTrail::unknown(log, head, detail)).await?;
             }
             if now.answered != answered {
                 answered = now.answered;
@@ -194,27 +200,30 @@ impl Proxy {
         }
     }
 
-    /// What the proxy says is on disk. Only an audit key of the registry says that.
-    fn on_disk(&mut self, note: &str) -> Result<(), String> {
+    /// What the proxy says is on disk. Only an audit key of the registry says that: without one there is an answer at once.
+    fn on_disk(&mut self, note: &str) -> Result<Option<FromTrail>, String> {
         let checkpoint = SignedCheckpoint::parse(note).map_err(|error| error.to_string())?;
+        let said = checkpoint.checkpoint();
         if self.keys.verify(&checkpoint).is_err() {
             // The key of a journal may have been renewed.
             self.keys = self.parts.audit_keys();
-            self.keys.verify(&checkpoint).map_err(|error| error.to_string())?;
+            if let Err(error) = self.keys.verify(&checkpoint) {
+                // With it, what waits before it gets no answer.
+                self.pending.remove(&said.log);
+                return Ok(Some(FromTrail::unknown(said.log, Head::of(said), error.to_string())));
+            }
         }
-        let said = checkpoint.checkpoint();
         let pending = self.pending.entry(said.log).or_default();
         if pending.len() >= PENDING_MAX {
             return Err("it tells more than is committed in time".to_owned());
         }
         pending.push_back(Head::of(said));
         self.required.told(said.log, Head::of(said));
-        Ok(())
+        Ok(None)
     }
 
-    /// What it waits for and is committed: the newest of each log. If that cannot be known any more, the proxy has to
-    /// begin anew: it would wait for ever.
-    fn committed(&mut self) -> Result<Vec<(LogId, Head)>, String> {
+    /// What it waits for and is committed: the newest of each log.
+    fn committed(&mut self) -> Vec<(LogId, Head)> {
         let mut all = Vec::new();
         for (log, pending) in &mut self.pending {
             let newest = pending.iter().rposition(|head| self.required.holds(*log, *head));
@@ -223,11 +232,18 @@ impl Proxy {
             {
                 all.push((*log, head));
             }
-            if pending.front().is_some_and(|head| self.required.has_forgotten(*log, *head)) {
-                return Err("what it told is so old that it is forgotten".to_owned());
-            }
         }
-        Ok(all)
+        all
+    }
+
+    /// What it would wait for for ever: the newest of each log of which nobody can say any more whether it is committed.
+    fn forgotten(&mut self) -> Vec<(LogId, Head)> {
+        let mut all = Vec::new();
+        for (log, pending) in &mut self.pending {
+            let forgotten = self.required.take_forgotten(*log, pending);
+            all.extend(forgotten.map(|head| (*log, head)));
+        }
+        all
     }
 }
 

@@ -325,7 +325,12 @@ impl Source {
             self.recent = header.map(|header| Recent::since(header.frontier.clone()));
             if let Some(header) = header {
                 let checkpoint = header.checkpoint.clone();
-                self.is_known(Head::of(checkpoint.checkpoint()))?;
+                let before = Head::of(checkpoint.checkpoint());
+                self.is_known(before)?;
+                // A proxy may wait for the end of the segment before, which is not read.
+                if before.size <= self.position.shipped {
+                    self.pass(before);
+                }
                 if checkpoint.checkpoint().size == self.position.shipped {
                     self.taken = Some(checkpoint.clone());
                 }
