@@ -1,6 +1,6 @@
 //! A key keeps its mode for good, as far as one journal reaches: what signed single inputs signs no batches later.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 use serde_json::{Value, json};
 use signing_core::Registry;

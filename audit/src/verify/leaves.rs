@@ -137,7 +137,6 @@ impl Leaves {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use serde_json::{Value, json};
 

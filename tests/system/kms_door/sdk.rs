@@ -120,7 +120,7 @@ async fn the_rust_sdk_signs_with_every_curve_and_parameter_set() {
         assert!(verify.send().await.unwrap().signature_valid(), "{kid}");
         let public = kms.get_public_key().key_id(*kid).send().await.unwrap();
         assert_eq!(public.key_spec().map(KeySpec::as_str), Some(key.kind.key_spec()));
-        assert_eq!(public.signing_algorithms(), [algorithm.clone()]);
+        assert_eq!(public.signing_algorithms(), std::slice::from_ref(&algorithm));
         let described = kms.describe_key().key_id(*kid).send().await.unwrap();
         let described = described.key_metadata().unwrap();
         assert_eq!(described.key_spec().map(KeySpec::as_str), Some(key.kind.key_spec()));
