@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value};
+use signing_core::journal::AuditKeys;
+use signing_core::tree::SignedCheckpoint;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -60,6 +62,10 @@ pub struct Rows {
     gaps: Vec<(String, u64, u64)>,
     /// Rows that may have an object of their own, by id: what each says.
     with_object: HashMap<String, [u8; 32]>,
+    /// The newest record that a checkpoint row names, by log.
+    reaches: HashMap<String, u64>,
+    /// When copies of journals were begun, and whose word counts for rows that go beyond their ends.
+    copied: Option<(OffsetDateTime, AuditKeys)>,
 }
 
 /// What is kept of a row.
@@ -70,6 +76,8 @@ struct Row {
     first: Option<u64>,
     /// When its record was written, else the row; none: it does not say.
     at: Option<OffsetDateTime>,
+    /// A checkpoint's row since the copies were begun whose checkpoint an audit key signed.
+    is_signed: bool,
 }
 
 /// What a row is about.
@@ -81,6 +89,12 @@ struct Subject {
 }
 
 impl Rows {
+    /// Rows of journals, or of copies that were begun then, on whose originals others write.
+    #[must_use]
+    pub fn of(copied: Option<(OffsetDateTime, AuditKeys)>) -> Self {
+        Self { copied, ..Self::default() }
+    }
+
     /// Takes a row; others' rows are passed over.
     pub fn take(&mut self, row: &Stored) {
         let Some(Value::Object(payload)) = &row.payload else { return };
@@ -97,10 +111,37 @@ impl Rows {
         let first = payload.get("first").and_then(Value::as_u64);
         let recorded = payload.get("recorded_at").and_then(Value::as_str);
         let recorded = recorded.and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
-        let row = Row { fingerprint: fingerprint(payload), first, at: recorded.or(row.at) };
+        let at = recorded.or(row.at);
+        let is_signed = self.copied.as_ref().is_some_and(|(began, keys)| {
+            at.is_some_and(|at| at >= *began) && subject.is_signed(payload, keys)
+        });
+        if subject.event_type == CHECKPOINT {
+            let reach = self.reaches.entry(subject.log.clone()).or_default();
+            *reach = subject.number.max(*reach);
+        }
+        let row = Row { fingerprint: fingerprint(payload), first, at, is_signed };
         if self.rows.insert(subject.clone(), row).is_some() {
             self.twice.push(subject);
         }
+    }
+
+    /// The newest record of a log that a checkpoint row names. That the row is the journal's is for
+    /// [`Rows::checkpoint`] to say.
+    #[must_use]
+    pub fn reach(&self, log: &str) -> u64 {
+        self.reaches.get(log).copied().unwrap_or_default()
+    }
+
+    /// Whether a signed checkpoint row covers the records from `first` to `last`, with which a copy ends, and
+    /// newer ones that are not in the copy. Never so of what is no copy.
+    #[must_use]
+    pub fn go_beyond(&self, log: &str, first: u64, last: u64) -> bool {
+        self.rows.iter().any(|(subject, row)| {
+            row.is_signed
+                && subject.log == log
+                && subject.number > last
+                && row.first.is_some_and(|covered| covered <= first)
+        })
     }
 
     /// A record of the journal that has a row, as the trail would tell it.
@@ -233,6 +274,18 @@ impl Subject {
         Self::numbered(log, event.event_type.clone(), &event.payload)
     }
 
+    /// Whether it is a checkpoint that an audit key signed, of that log and size.
+    fn is_signed(&self, payload: &Map<String, Value>, keys: &AuditKeys) -> bool {
+        let note = payload.get("checkpoint").and_then(Value::as_str).unwrap_or_default();
+        self.event_type == CHECKPOINT
+            && SignedCheckpoint::parse(note).is_ok_and(|checkpoint| {
+                let said = checkpoint.checkpoint();
+                said.size == self.number
+                    && said.log.origin() == self.log
+                    && keys.verify(&checkpoint).is_ok()
+            })
+    }
+
     fn numbered(log: String, event_type: String, payload: &Map<String, Value>) -> Option<Self> {
         let name = if [CHECKPOINT, GAP].contains(&&*event_type) { "last" } else { "seq" };
         let number = payload.get(name)?.as_u64()?;
@@ -257,4 +310,75 @@ fn fingerprint(payload: &Map<String, Value>) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(hashed.as_ref());
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::{Signer as _, SigningKey};
+    use serde_json::json;
+    use signing_core::tree::{Checkpoint, LogId, TreeHash};
+    use time::Duration;
+
+    use super::*;
+    use crate::key::RowKey;
+
+    const LOG: LogId = LogId::new([7; 16]);
+    const BEGAN: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    /// A checkpoint's row, signed by the key of that seed.
+    fn row((first, last): (u64, u64), size: u64, seed: [u8; 32], at: OffsetDateTime) -> Stored {
+        let sign = |text: &[u8]| SigningKey::from_bytes(&seed).sign(text).to_bytes();
+        let checkpoint = Checkpoint { log: LOG, size, root: TreeHash::empty() };
+        let note = checkpoint.sign(&[(RowKey::of_seed(seed).public(), &sign)]);
+        let payload = json!({
+            "event_type": CHECKPOINT, "log": LOG.origin(), "first": first, "last": last, "checkpoint": note.note(),
+        });
+        Stored {
+            id: None,
+            actor_id: None,
+            event_type: None,
+            payload: Some(payload),
+            prev_hash: None,
+            hash: None,
+            signature: None,
+            signers: Vec::new(),
+            at: Some(at),
+            other_at: None,
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_copy_is_covered_by_a_signed_row_that_goes_beyond_it_and_by_nothing_else() {
+        let (ours, others) = ([1; 32], [2; 32]);
+        let mut keys = AuditKeys::default();
+        keys.add(RowKey::of_seed(ours).public().clone());
+        let since = Some((BEGAN, keys));
+        for (copied, row, expected) in [
+            (since.clone(), row((6, 12), 12, ours, BEGAN), true),
+            (None, row((6, 12), 12, ours, BEGAN), false),
+            // It begins behind what is to be covered, or does not go beyond the copy.
+            (since.clone(), row((7, 12), 12, ours, BEGAN), false),
+            (since.clone(), row((6, 9), 9, ours, BEGAN), false),
+            // Nobody signed that, or it is older than the copy and would be in it.
+            (since.clone(), row((6, 12), 12, others, BEGAN), false),
+            (since.clone(), row((6, 12), 11, ours, BEGAN), false),
+            (since, row((6, 12), 12, ours, BEGAN - Duration::SECOND), false),
+        ] {
+            let mut rows = Rows::of(copied);
+            rows.take(&row);
+            assert_eq!(rows.go_beyond(&LOG.origin(), 6, 9), expected, "{row:?}");
+            assert!(!rows.go_beyond("signing-journal/other", 6, 9));
+        }
+    }
+
+    #[test]
+    fn rows_reach_as_far_as_the_newest_checkpoint_row_of_their_log() {
+        let mut rows = Rows::default();
+        assert_eq!(rows.reach(&LOG.origin()), 0);
+        for (first, last) in [(1, 5), (6, 9), (1, 3)] {
+            rows.take(&row((first, last), last, [1; 32], BEGAN));
+        }
+        assert_eq!(rows.reach(&LOG.origin()), 9);
+        assert_eq!(rows.reach("signing-journal/other"), 0);
+    }
 }

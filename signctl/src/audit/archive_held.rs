@@ -34,6 +34,8 @@ pub(super) struct Asked {
     /// The newest record that was read.
     read: Option<Leaf>,
     is_told: bool,
+    /// Why it cannot be read on.
+    failed: Option<anyhow::Error>,
 }
 
 /// What holds it, and whose word counts.
@@ -49,13 +51,15 @@ pub(super) struct HeldBy {
     pub(super) records: u64,
     /// Of each journal, up to which record the archive holds it.
     pub(super) reaches: Vec<u64>,
+    /// Of each journal, why it could not be read to its end.
+    pub(super) failed: Vec<Option<anyhow::Error>>,
 }
 
 impl Asked {
     pub(super) fn new(path: &Path, owner: Owner, target: u64) -> anyhow::Result<Self> {
         let (log, oldest) = look(path).context(owner.word())?;
         let walk = Walk::open(path, 1)?;
-        Ok(Self { owner, log, oldest, target, walk, read: None, is_told: false })
+        Ok(Self { owner, log, oldest, target, walk, read: None, is_told: false, failed: None })
     }
 
     /// Holds a record of the archive against the journal's. What was moved away is not here to be held against.
@@ -87,40 +91,46 @@ impl Asked {
 }
 
 impl By<'_> {
+    /// Holds the archive against the journals, in the order of `finds`; none: that one cannot be read.
     pub(super) fn hold(
         &self,
         runtime: &Runtime,
-        mut asked: Vec<Asked>,
+        mut asked: Vec<Option<Asked>>,
         rows: &mut Rows,
         wait: Duration,
         finds: &mut Finds,
     ) -> anyhow::Result<HeldBy> {
         let archive = self.flags.open(runtime)?;
         self.arrival(runtime, &archive, &asked, wait)?;
-        let (mut records, mut failed) = (0, None);
+        let mut records = 0;
         let heard = |heard: Heard<'_>| match heard {
             Heard::Record(log, leaf) => {
-                let mut all = asked.iter_mut().zip(&mut finds.of);
+                let all = asked.iter_mut().zip(&mut finds.of);
+                let mut all = all.filter_map(|(asked, found)| Some((asked.as_mut()?, found)));
                 let Some((asked, found)) = all.find(|(asked, _)| asked.log == log) else { return };
+                if asked.failed.is_some() {
+                    return;
+                }
                 match asked.hear(leaf, found) {
                     Ok(one) => records += one,
-                    Err(error) => failed = failed.take().or(Some(error)),
+                    Err(error) => asked.failed = Some(error),
                 }
             }
             Heard::Event(payload) => rows.archived(payload, &mut finds.rest),
         };
         let verifier = Verifier::new(self.registry, true);
         let archived = runtime.block_on(archive.verify(verifier, &mut Shows::new(heard)))?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
         for what in &archived.named {
             finds.rest.gap(format!("archive: {what}"));
         }
         let named = u64::try_from(archived.named.len()).unwrap_or(u64::MAX);
         finds.rest.gaps += archived.defects.saturating_sub(named);
         let mut reaches = Vec::new();
-        for (Asked { owner, log, target, .. }, found) in asked.iter().zip(&mut finds.of) {
+        for (asked, found) in asked.iter().zip(&mut finds.of) {
+            let Some(Asked { owner, log, target, .. }) = asked else {
+                reaches.push(0);
+                continue;
+            };
             let reach = archived.logs.get(log).map_or(0, |reach| reach.last);
             if reach < *target {
                 let (from, word) = (reach + 1, owner.word());
@@ -131,7 +141,8 @@ impl By<'_> {
         if self.per_event {
             rows.not_archived(&mut finds.rest);
         }
-        Ok(HeldBy { records, reaches })
+        let failed = asked.into_iter().map(|asked| asked.and_then(|asked| asked.failed));
+        Ok(HeldBy { records, reaches, failed: failed.collect() })
     }
 
     /// Waits a while until a bucket holds what the journals held: the trail gathers records for some seconds. What
@@ -140,14 +151,14 @@ impl By<'_> {
         &self,
         runtime: &Runtime,
         archive: &Archive,
-        asked: &[Asked],
+        asked: &[Option<Asked>],
         wait: Duration,
     ) -> anyhow::Result<()> {
         let Archive::Bucket(bucket) = archive else { return Ok(()) };
         let keys = AuditKeys::of_registry(self.registry);
         let began = Instant::now();
         let mut is_told = false;
-        for Asked { log, target, .. } in asked {
+        for Asked { log, target, .. } in asked.iter().flatten() {
             loop {
                 let head = runtime.block_on(bucket.find(*log, &keys)).map(|found| found.head.size);
                 if head.is_err()

@@ -1,9 +1,11 @@
 //! The archive: real objects in a bucket of `ministack`, the stricter of the emulators, which holds S3 Object Lock.
 
+use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
 use system_tests::bucket::Bucket;
+use system_tests::journal::segments;
 use system_tests::postgres::Postgres;
 use system_tests::programs::ours;
 use system_tests::trail::{CREDENTIALS, Trail};
@@ -127,6 +129,33 @@ async fn every_record_is_in_one_object_locked_with_its_checkpoint_and_as_audit_e
     assert_eq!(code, 0, "{said}");
     let (code, said) = archived.reconcile(&trail, &world, &[]);
     assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains(&format!("{last} records of the archive are as the journals say")),
+        "{said}"
+    );
+
+    // Of several members one is damaged: that is its gap, and the other is looked at to the end.
+    let members = world.scratch.path("members");
+    for member in ["damaged", "whole"] {
+        fs::create_dir_all(members.join(member)).unwrap();
+        let copied = Command::new("cp").arg("-r").arg(&journal).arg(members.join(member)).status();
+        assert!(copied.unwrap().success());
+    }
+    for segment in segments(&members.join("damaged/journal")) {
+        fs::write(segment, "no journal").unwrap();
+    }
+    let url = archived.postgres.url();
+    let (code, said) = signctl(
+        &trail,
+        "reconcile",
+        &[
+            &["--database-url", &*url, "--members", members.to_str().unwrap()][..],
+            &["--archive", files.to_str().unwrap()],
+        ]
+        .concat(),
+    );
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("GAP of damaged") && !said.contains("GAP of whole"), "{said}");
     assert!(
         said.contains(&format!("{last} records of the archive are as the journals say")),
         "{said}"

@@ -111,6 +111,44 @@ async fn a_position_that_somebody_else_wrote_is_found() {
 }
 
 #[tokio::test]
+async fn a_position_counts_for_nothing_that_no_row_shows() {
+    let (world, postgres) = (World::new(), Postgres::start().await);
+    let (mut trail, journal) = shipped(&world, &postgres).await;
+    let (last, journal) = (newest(&journal), journal.to_str().unwrap());
+    // The newest checkpoint row may be a moment behind.
+    let (code, said) = trail.signctl("reconcile", &postgres, &["--journal", journal]);
+    assert_eq!(code, 0, "{said}");
+    trail.kill().await;
+    postgres.sql(&format!("CREATE TABLE kept AS SELECT * FROM {TABLE}"));
+    let reconciled =
+        || trail.signctl("reconcile", &postgres, &["--journal", journal, "--wait", "0"]);
+    // The empty position, which holds no record against anything, and all is covered.
+    postgres.sql(
+        "UPDATE signing_proxy.trail_positions
+         SET shipped = 0, root = encode(sha256(''), 'base64'), covered = 1000000000",
+    );
+    // All rows are there: that alone takes nothing from them, and every record is compared.
+    let (code, said) = reconciled();
+    assert_eq!(code, 0, "{said}");
+    postgres.sql(&format!("DELETE FROM {TABLE} WHERE event_type <> 'signing.checkpoint'"));
+    let (code, said) = reconciled();
+    assert!(code == 1 && said.contains("has no row"), "{said}");
+    postgres.sql(&format!("DELETE FROM {TABLE}"));
+    let (code, said) = reconciled();
+    assert_eq!(code, 1, "{said}");
+    let gap = format!("GAP: records 1 to {last} of signing-proxy are not covered by a row");
+    assert!(said.contains(&gap), "{said}");
+    // The newest checkpoint row alone is gone: the journal goes on behind it.
+    postgres.sql(&format!(
+        "INSERT INTO {TABLE} SELECT * FROM kept WHERE event_type <> 'signing.checkpoint'
+         OR (payload->>'last')::bigint < {last}"
+    ));
+    let (code, said) = reconciled();
+    let gap = format!("to {last} of signing-proxy are not covered by a row");
+    assert!(code == 1 && said.contains(&gap), "{said}");
+}
+
+#[tokio::test]
 async fn every_random_change_of_the_rows_is_found() {
     let (world, postgres) = (World::new(), Postgres::start().await);
     let (mut trail, journal) = shipped(&world, &postgres).await;

@@ -54,4 +54,19 @@ async fn the_oldest_segments_go_when_the_rows_hold_them_and_none_while_there_is_
     let (code, said) = trail.signctl("reconcile", &postgres, &["--journal", path]);
     assert_eq!(code, 0, "{said}");
     proxy.stop().await;
+    trail.holds("signing-proxy", newest(&journal)).await;
+    trail.kill().await;
+
+    // The rows are gone, and the position, which nobody signs, says that all is covered: nothing is removed.
+    postgres.sql(
+        "DELETE FROM signing_proxy.audit_events;
+         UPDATE signing_proxy.trail_positions
+         SET shipped = 0, root = encode(sha256(''), 'base64'), covered = 1000000000",
+    );
+    let before = segments(&journal);
+    let remove = ["--journal", path, "--keep", "1", "--remove", "--wait", "0"];
+    let (code, said) = trail.signctl("prune", &postgres, &remove);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("nothing is removed") && said.contains("not covered by a row"), "{said}");
+    assert_eq!(segments(&journal), before);
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use host::out;
 use signing_core::Registry;
+use signing_core::journal::AuditKeys;
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 use trail::event::Owner;
@@ -14,9 +15,9 @@ use trail::plan::Position;
 use trail::postgres::{Place, positions, read};
 use trail::reconcile::{Found, Rows};
 
-use super::super::archive_held::{Asked, By};
+use super::super::archive_held::{Asked, By, HeldBy};
 use super::super::finds::Finds;
-use super::journal::{Journal, each_names_the_other};
+use super::journal::{Against, Journal, each_names_the_other};
 use crate::archive::ArchiveFlags;
 use crate::database::{Database, Table, runtime};
 
@@ -67,7 +68,8 @@ impl<'g> Given<'g> {
 
 /// What came of it.
 pub(super) struct Outcome {
-    pub(super) positions: Vec<(String, Position)>,
+    /// Of each journal, up to which record the rows that were read cover it.
+    pub(super) covered: Vec<u64>,
     /// The newest record of each journal.
     pub(super) targets: Vec<u64>,
     /// Records of the archive that are as the journals say, if one was named.
@@ -140,7 +142,7 @@ impl Held {
         let targets =
             self.arrival(&runtime, &place, (journals, registry, copied.is_some()), finds)?;
         // The rows first: what is shipped from here on is not asked for.
-        let mut rows = Rows::default();
+        let mut rows = Rows::of(copied.map(|at| (at, AuditKeys::of_registry(registry))));
         let reading = runtime.block_on(read(
             &place,
             None,
@@ -151,27 +153,34 @@ impl Held {
             },
         ))?;
         let positions = reading.positions;
-        let mut logs = Vec::new();
+        let (mut logs, mut covers) = (Vec::new(), Vec::new());
         for ((journal, target), found) in journals.iter().zip(&targets).zip(&mut finds.of) {
             let against = journal.against(registry, &mut rows, &positions, *target, found);
-            let Some((log, annotations)) = or_gap(journal, found, against)? else {
+            let Some(against) = or_gap(journal, found, against)? else {
                 logs.push(None);
+                covers.push(0);
                 continue;
             };
-            logs.push(Some(log));
+            let Against { log, oldest, covered, annotations } = against;
+            logs.push(Some((log, oldest)));
+            covers.push(covered);
             annotations.hold(&runtime, &place, self.wait_for_rows(), found)?;
         }
         let (mut archived, mut reaches) = (None, Vec::new());
         if let Some(flags) = &self.archive {
-            let asked = journals.iter().zip(&targets);
-            let asked: Vec<_> = asked
-                .map(|(journal, target)| Asked::new(journal.path, journal.owner, *target))
-                .collect::<Result<_, _>>()?;
+            let mut asked = Vec::new();
+            for ((journal, target), found) in journals.iter().zip(&targets).zip(&mut finds.of) {
+                let one = Asked::new(journal.path, journal.owner, *target);
+                asked.push(or_gap(journal, found, one)?);
+            }
             let by = By { flags, registry, per_event: self.per_event };
             let wait = Duration::from_secs(self.wait.unwrap_or(WAIT_FOR_OBJECTS_S));
             let held = by.hold(&runtime, asked, &mut rows, wait, finds)?;
-            archived = Some(held.records);
-            reaches = held.reaches;
+            let HeldBy { records, reaches: of_each, failed } = held;
+            for ((journal, failed), found) in journals.iter().zip(failed).zip(&mut finds.of) {
+                or_gap(journal, found, failed.map_or(Ok(()), Err))?;
+            }
+            (archived, reaches) = (Some(records), of_each);
         }
         for ((log, target), found) in logs.iter().zip(&targets).zip(&mut finds.of) {
             if let Some((log, oldest)) = log {
@@ -182,7 +191,7 @@ impl Held {
             let given: BTreeSet<_> = journals.iter().filter_map(|it| it.origin().ok()).collect();
             all_are_given(&runtime, &place, (&given, without), &rows, &positions, finds)?;
         }
-        Ok(Outcome { positions, targets, archived, reaches })
+        Ok(Outcome { covered: covers, targets, archived, reaches })
     }
 
     const fn wait_for_rows(&self) -> Duration {

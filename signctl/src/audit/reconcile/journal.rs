@@ -18,6 +18,17 @@ use super::super::annotations::Annotations;
 /// Rows that are read at once.
 const ROWS_MAX: usize = 1_000;
 
+/// A journal that was held against its rows.
+pub(super) struct Against {
+    pub(super) log: String,
+    /// The oldest record that is here.
+    pub(super) oldest: u64,
+    /// The newest record that the checkpoint rows cover which are as the journal says, and the position too.
+    pub(super) covered: u64,
+    /// What the policy service was to be asked about.
+    pub(super) annotations: Annotations,
+}
+
 /// A journal, as far as it is known to be on disk.
 #[derive(Clone, Copy)]
 pub(super) struct Journal<'p> {
@@ -112,8 +123,7 @@ impl Journal<'_> {
         Ok(Source::open(self.path, self.owner, keys, Makes::Rows, position)?)
     }
 
-    /// Holds the journal against its rows; its log, the oldest record that is here, and what the policy
-    /// service was to be asked about.
+    /// Holds the journal against its rows. Nobody signs positions: what one says only makes it stricter.
     pub(super) fn against(
         &self,
         registry: &Registry,
@@ -121,14 +131,16 @@ impl Journal<'_> {
         positions: &[(String, Position)],
         target: u64,
         found: &mut Found,
-    ) -> anyhow::Result<((String, u64), Annotations)> {
+    ) -> anyhow::Result<Against> {
         let (log, oldest) = look(self.path).context(self.owner.word())?;
         let origin = log.origin();
         let position = self.beginning(registry)?;
         let known = self.known(positions).unwrap_or_else(Position::begin);
         let mut source = self.source(registry, position)?;
         let mut first = position.shipped + 1;
-        let mut annotations = Annotations::of(&origin, oldest == 1, known.shipped);
+        // All up to here has its rows, whichever of the two says so.
+        let held = known.shipped.max(rows.reach(&origin));
+        let mut annotations = Annotations::of(&origin, oldest == 1, held);
         loop {
             source.read(ROWS_MAX)?;
             let mut is_end = true;
@@ -137,7 +149,7 @@ impl Journal<'_> {
                 let size = write.checkpoint.checkpoint().size;
                 let seq = |event: &Event| event.payload.get("seq").and_then(Value::as_u64);
                 for event in write.events {
-                    if seq(&event).is_some_and(|seq| seq <= known.shipped) {
+                    if seq(&event).is_some_and(|seq| seq <= held) {
                         rows.record(&event, found);
                         annotations.expect(self.owner, &event);
                     }
@@ -152,10 +164,13 @@ impl Journal<'_> {
                 break;
             }
         }
-        if known.covered < target {
-            let (from, word) = (known.covered + 1, self.owner.word());
+        let shown = first - 1;
+        let is_shown = shown >= target || rows.go_beyond(&origin, first, target);
+        if !is_shown || known.covered < target {
+            let shown = if is_shown { target } else { shown };
+            let (from, word) = (known.covered.min(shown) + 1, self.owner.word());
             found.gap(format!("records {from} to {target} of {word} are not covered by a row"));
         }
-        Ok(((origin, oldest), annotations))
+        Ok(Against { log: origin, oldest, covered: shown.min(known.covered), annotations })
     }
 }

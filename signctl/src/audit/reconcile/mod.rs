@@ -251,10 +251,9 @@ impl Held {
         let journals = of_one(journal, None);
         let (registry, mut finds) = (registry(&self.signers)?, Finds::of(journals.len()));
         sound(&registry, &journals, &mut finds)?;
-        let Outcome { positions, reaches, .. } =
+        let Outcome { covered, reaches, .. } =
             self.hold(database, &registry, Given::all(&journals), &mut finds)?;
-        let known = journals.first().and_then(|journal| journal.known(&positions));
-        let covered = known.map_or(0, |position| position.covered);
+        let covered = covered.first().copied().unwrap_or_default();
         let archived = reaches.first().copied().unwrap_or(u64::MAX);
         Ok((finds.all(), covered.min(archived)))
     }
