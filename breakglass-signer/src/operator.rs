@@ -65,7 +65,8 @@ pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32, place
             say(&mut stream, &unlocked(&service, passphrase, (uid, &by))).await;
         }
         Ok(Ok(Came::Open(emergency_kid, passphrase))) => {
-            let answer = match service.open_once(ID, &emergency_kid, passphrase, (uid, &by)) {
+            let opened = service.open_once(ID, &emergency_kid, passphrase, (uid, &by)).await;
+            let answer = match opened {
                 Ok(opened) => Answer::Opened(opened),
                 Err(no) => Answer::Refused(no),
             };

@@ -1,5 +1,5 @@
 //! The process: what it denies itself, what it reads, then its tasks, all on one thread
-//! beside the journal's. When any of them ends, so does the process.
+//! beside the journal's and those of `worker.rs`. When any of them ends, so does the process.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -26,6 +26,7 @@ use crate::log::Log;
 use crate::materials::Materials;
 use crate::past::Unended;
 use crate::sandbox::{self, Landlock};
+use crate::saver::Saver;
 use crate::seal;
 use crate::service::{Known, Service};
 use crate::signals::Signals;
@@ -162,16 +163,17 @@ fn run(
     // Once sealed it stays so: by the clock of a later start the doubt may have passed.
     let seal = stored.seal.or_else(|| seal::by_clock(wall_now(), latest));
     let known = Known { past, since, latest, users, seal };
-    let service = Service::new(materials, journal.clone(), log.clone(), (store, tree), known);
+    let saver = Saver::start(store, tree, log.clone())?;
+    let service = Service::new(materials, journal.clone(), log.clone(), saver, known)?;
     // Dying before the seal is stored: the next start finds the same clock and the same records.
-    service.note_seal();
+    runtime.block_on(service.note_seal());
     let tasks = tasks(&service, listeners, (signals, lifeline, manager), told.unended);
     let ended = LocalSet::new().block_on(&runtime, tasks);
     let reason = if ended.is_ok() { "a signal" } else { "it cannot go on" };
     if let Err(trouble) = journal.stop(reason) {
         log.error("the stop is not recorded", json!({"error": trouble.to_string()}));
     }
-    service.note_stop();
+    runtime.block_on(service.note_stop());
     ended
 }
 

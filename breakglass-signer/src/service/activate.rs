@@ -26,12 +26,13 @@ use signing_core::tree::LogId;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use super::{Active, Service, one_line, record_of, refused};
 use crate::connection::Out;
 use crate::key::{EmergencyKey, Unproven};
 use crate::keyfile::{self, KeyFileError};
-use crate::materials::Materials;
+use crate::materials::{Held, Materials};
 
 /// Activations in a row, and how often one more may be asked for: each is recorded.
 const BURST: u32 = 20;
@@ -210,8 +211,7 @@ impl Service {
                        signctl breakglass unlock; then activate again within five minutes";
             return Err(NotActivated::new(Clause::Locked, why));
         };
-        let opened = self.opened(kid, &passphrase);
-        drop(passphrase);
+        let opened = self.opened(kid, passphrase).await;
         let outcome = if opened.is_ok() { "used" } else { "failed" };
         self.note_unlock(&by, outcome);
         opened.map_err(|no| {
@@ -222,26 +222,17 @@ impl Service {
         })
     }
 
-    /// Opens the key, and has it prove that it is the registered one.
-    pub(super) fn opened(
+    /// Opens the key, and has it prove that it is the registered one, on another thread: that takes as
+    /// long as the key's file says. The passphrase is wiped after it.
+    pub(super) async fn opened(
         &self,
         kid: &Kid,
-        passphrase: &[u8],
+        passphrase: Zeroizing<Vec<u8>>,
     ) -> Result<EmergencyKey, NotActivated> {
-        let failed = |why: String| NotActivated::new(Clause::SelfTestFailed, why);
-        let held = self.materials.keys.get(kid);
+        let held = self.materials.keys.get(kid).cloned();
         let held = held.ok_or_else(|| failed(format!("there is no file for {kid}")))?;
-        let sealed = keyfile::load(&held.file).map_err(|error| failed(error.to_string()))?;
-        let der = sealed.open(passphrase).map_err(|error| match error {
-            KeyFileError::Passphrase(_) => {
-                NotActivated::new(Clause::PassphraseWrong, error.to_string())
-            }
-            other => failed(other.to_string()),
-        })?;
-        let unproven = Unproven::from_der(&der);
-        drop(der);
-        let proven = unproven.and_then(|key| key.prove(&held.signer));
-        proven.map_err(|error| failed(format!("the key in {}: {error}", held.file.display())))
+        let opening = self.opener.run(move || opened(&held, &passphrase));
+        opening.await.map_err(|busy| failed(format!("{kid} is not opened: {busy}")))?
     }
 
     async fn record(&self, asked: &Asked, activation: &Activation) -> Result<Durable, Trouble> {
@@ -321,4 +312,22 @@ impl Service {
         let reason = Reason::Activation(no.clause);
         Refused { record: recorded, ..refused(asked.ask.id, reason, detail) }
     }
+}
+
+fn opened(held: &Held, passphrase: &[u8]) -> Result<EmergencyKey, NotActivated> {
+    let sealed = keyfile::load(&held.file).map_err(|error| failed(error.to_string()))?;
+    let der = sealed.open(passphrase).map_err(|error| match error {
+        KeyFileError::Passphrase(_) => {
+            NotActivated::new(Clause::PassphraseWrong, error.to_string())
+        }
+        other => failed(other.to_string()),
+    })?;
+    let unproven = Unproven::from_der(&der);
+    drop(der);
+    let proven = unproven.and_then(|key| key.prove(&held.signer));
+    proven.map_err(|error| failed(format!("the key in {}: {error}", held.file.display())))
+}
+
+fn failed(why: String) -> NotActivated {
+    NotActivated::new(Clause::SelfTestFailed, why)
 }

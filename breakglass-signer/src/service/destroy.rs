@@ -4,6 +4,7 @@
 //! wants a key gone earlier is an operator of this signer, past the proxy.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use audit::Durable;
 use host::clock::{now, rfc3339_seconds, wall_now};
@@ -84,6 +85,7 @@ impl Service {
         let refuse = |why: String| Undone::Refused(refused(ask.id, Reason::OutOfScope, why));
         let no = |reason, detail: String| Undone::Failed(refused(ask.id, reason, detail));
         Kid::parse(kid).map_err(|error| refuse(format!("emergency_kid: {error}")))?;
+        let _alone = self.destroying.lock().await;
         let left = self.copies_left(&self.armory.borrow(), kid);
         known(&left, &ask.attested).map_err(refuse)?;
         let is_gone = self.armory.borrow().past.copies.contains_key(kid);
@@ -109,12 +111,14 @@ impl Service {
             // One that no session used is asked for too, once somebody began.
             armory.past.due.entry(kid.clone()).or_insert(Due { at, told: false });
         }
-        if let Err(error) = self.store.save(&self.stored()) {
+        if let Err(error) = self.saved().await {
             let why =
                 format!("that {kid} is destroyed cannot be noted, so its file stays: {error}");
             return Err(no(Reason::AuditUnavailable, why));
         }
-        let overwritten = keyfile::destroy(&held.file).map_err(|error| {
+        let file = held.file.clone();
+        let gone = self.destroyer.run(move || keyfile::destroy(&file)).await;
+        let overwritten = gone.map_err(io::Error::other).flatten().map_err(|error| {
             let why = format!(
                 "{} is not removed: {error}; the key is refused all the same, and stays due: mend \
                  that, and destroy it again",

@@ -1,5 +1,5 @@
-//! The signer's one state, on one thread: who asks what of it is in the files below. No
-//! borrow of it is held over a wait.
+//! The signer's one state, on one thread, which writes to no disk itself: who asks what of it is in
+//! the files below. No borrow of it is held over a wait.
 
 mod activate;
 mod destroy;
@@ -13,9 +13,11 @@ mod unseal;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
-use audit::{Durable, Journal, TreeFile};
+use audit::{Durable, Journal};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -40,8 +42,10 @@ use crate::keyfile;
 use crate::log::Log;
 use crate::materials::{Held, Materials};
 use crate::past::Past;
-use crate::store::{Seal, Store, Stored};
+use crate::saver::Saver;
+use crate::store::{Seal, Stored};
 use crate::unlock::Unlock;
+use crate::worker::Worker;
 use proxies::RefusedLog;
 use refusals::Refusals;
 
@@ -52,6 +56,8 @@ pub use sign::Unreleased;
 /// Sentences in the state about why nothing can be armed, and the length of each.
 const SENTENCES_MAX: usize = 8;
 const SENTENCE_MAX_BYTES: usize = 512;
+/// How long the beginning and the stop wait for the disk of the state.
+const SAVE_MAX: Duration = Duration::from_secs(10);
 
 /// The signer.
 #[derive(Debug)]
@@ -64,8 +70,11 @@ pub struct Service {
     pub log: Log,
     /// Who the peers are.
     pub users: LocalUsers,
-    store: Store,
-    tree: TreeFile,
+    saver: Saver,
+    /// Opens keys, which takes as long as their files say.
+    opener: Worker,
+    /// Overwrites and removes the files of keys.
+    destroyer: Worker,
     since: OffsetDateTime,
     /// The latest time that is recorded, or that the clock has shown.
     latest: Cell<OffsetDateTime>,
@@ -78,6 +87,8 @@ pub struct Service {
     armory: RefCell<Armory>,
     /// Held by the activation that is under way: one after the other, and the first wins.
     activating: Mutex<()>,
+    /// Held by the destruction that is under way: a key is gone once, and its copies are left once.
+    destroying: Mutex<()>,
     connections: Cell<u64>,
     strangers: RefCell<Bucket>,
     gave_way: RefCell<Bucket>,
@@ -136,14 +147,16 @@ struct Bucket {
 
 impl Service {
     /// The signer as it starts: nothing is armed.
-    #[must_use]
+    ///
+    /// # Errors
+    /// If the system gives no thread.
     pub fn new(
         materials: Materials,
         journal: Journal,
         log: Log,
-        (store, tree): (Store, TreeFile),
+        saver: Saver,
         Known { past, since, latest, users, seal }: Known,
-    ) -> Rc<Self> {
+    ) -> io::Result<Rc<Self>> {
         let der = materials.audit_public.spki_der();
         let instance = hex::encode(digest::digest(&digest::SHA256, der));
         let armory = Armory {
@@ -153,27 +166,29 @@ impl Service {
             refusals: Refusals::default(),
             asked: Bucket::default(),
         };
-        Rc::new(Self {
+        Ok(Rc::new(Self {
             audit_keys: AuditKeys::of_registry(&materials.registry),
             refused_proxy: RefCell::default(),
             materials,
             journal,
             log,
             users,
-            store,
-            tree,
+            saver,
+            opener: Worker::start("opener")?,
+            destroyer: Worker::start("destroyer")?,
             since,
             latest: Cell::new(latest),
             seal: RefCell::new(seal),
             instance,
             armory: RefCell::new(armory),
             activating: Mutex::new(()),
+            destroying: Mutex::new(()),
             connections: Cell::new(0),
             strangers: RefCell::default(),
             gave_way: RefCell::default(),
             refused_destructions: RefCell::default(),
             said_of_arming: RefCell::default(),
-        })
+        }))
     }
 
     /// A name for a new connection, never used again.
@@ -224,7 +239,7 @@ impl Service {
         let newest = self.journal.checkpoint();
         let stated = newest.checkpoint();
         let is_ours = LogId::parse(&ask.log) == Some(stated.log);
-        let path = if is_ours { self.tree.prove(ask.size, stated.size) } else { None };
+        let path = if is_ours { self.saver.tree().prove(ask.size, stated.size) } else { None };
         Extends::new(ask.id, &newest, path.as_deref())
     }
 
@@ -267,8 +282,8 @@ impl Service {
     }
 
     /// Notes the newest record once nothing is written any more.
-    pub fn note_stop(&self) {
-        self.save();
+    pub async fn note_stop(&self) {
+        self.save_in_time().await;
     }
 
     fn head(&self) -> JournalHead {
@@ -312,15 +327,26 @@ impl Service {
         found.map_or(&[], |(_, copies)| copies.as_slice())
     }
 
-    /// Notes what has to be known for ever. The journal holds it too, so that a failure here
-    /// is no reason to stop.
-    fn save(&self) {
-        let stored = self.stored();
-        if let Err(error) = self.store.save(&stored).and_then(|()| self.tree.flush()) {
-            self.log.error(
-                "the state cannot be stored",
-                serde_json::json!({"error": error.to_string()}),
-            );
+    /// Notes what has to be known for ever, a moment later and on another thread. The journal holds it
+    /// too, so that neither a failure here nor dying before it is on disk is a reason to stop.
+    fn save(&self) -> u64 {
+        self.saver.offer(self.stored())
+    }
+
+    /// As [`Self::save`], and returns once it is on disk.
+    ///
+    /// # Errors
+    /// Why it is not.
+    async fn saved(&self) -> Result<(), String> {
+        self.saver.saved(self.save()).await
+    }
+
+    /// As [`Self::saved`], where nobody serves meanwhile: a disk that hangs is not waited for without end.
+    async fn save_in_time(&self) {
+        // That it failed was said.
+        if tokio::time::timeout(SAVE_MAX, self.saved()).await.is_err() {
+            let why = format!("its disk has not answered for {} s", SAVE_MAX.as_secs());
+            self.saver.say(&why);
         }
     }
 

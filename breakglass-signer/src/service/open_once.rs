@@ -17,7 +17,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Refused`]: the key did not open, or was not tried.
-    pub fn open_once(
+    pub async fn open_once(
         &self,
         id: u64,
         kid: &str,
@@ -25,7 +25,7 @@ impl Service {
         (uid, by): (u32, &str),
     ) -> Result<Opened, Refused> {
         let because = |clause, why: &str| refused(id, Reason::Activation(clause), why);
-        // Opening takes as long as the key's file says, and a session's signatures would wait for it.
+        // Opening takes as long as the key's file says, and an activation would wait for it.
         let Ok(_turn) = self.activating.try_lock() else {
             let why = "an activation is under way, which opens the key itself; try again after it";
             return Err(refused(id, Reason::Overloaded, why));
@@ -51,8 +51,7 @@ impl Service {
             let why = "this user brought too many passphrases; wait a quarter of a minute";
             return Err(refused(id, Reason::Overloaded, why));
         }
-        let opened = self.opened(kid, &passphrase);
-        drop(passphrase);
+        let opened = self.opened(kid, passphrase).await;
         self.note_unlock(by, if opened.is_ok() { "opened" } else { "not_opened" });
         match opened {
             Ok(key) => {

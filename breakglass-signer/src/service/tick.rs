@@ -21,6 +21,7 @@ impl Service {
     /// Runs for ever.
     pub async fn tick(self: &Rc<Self>) {
         self.look_at_arming();
+        let mut saving = 0;
         for number in 1_u32.. {
             tokio::time::sleep(EVERY).await;
             self.look().await;
@@ -28,7 +29,10 @@ impl Service {
                 self.record_refusals();
                 self.look_for_overdue().await;
                 self.look_at_arming();
-                self.save();
+                if !self.saver.is_done(saving) {
+                    self.saver.say(&"its disk has not answered since the last time");
+                }
+                saving = self.save();
             }
         }
     }

@@ -32,7 +32,9 @@ impl Service {
         let durable = appending.durable().await.map_err(unrecorded)?;
         *self.seal.borrow_mut() = None;
         self.latest.set(wall_now());
-        self.save();
+        // The journal's records do not lift it at a start, so whoever asked hears of it once it is stored. That it
+        // cannot be is in the log.
+        let _ = self.saved().await;
         self.log.warn(
             "an operator ended the seal",
             json!({"by": by, "reason": reason, "sealed_for": sealed_for}),
@@ -41,11 +43,11 @@ impl Service {
     }
 
     /// Says that it is sealed, and stores it.
-    pub fn note_seal(&self) {
+    pub async fn note_seal(&self) {
         let detail = self.seal.borrow().as_ref().map(|seal| seal.detail.clone());
         if let Some(detail) = detail {
             self.log.error("sealed: no break-glass session begins", json!({"error": detail}));
-            self.save();
+            self.save_in_time().await;
         }
     }
 }

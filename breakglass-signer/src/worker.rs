@@ -1,0 +1,105 @@
+//! Threads beside the one that serves, for what waits for a disk or computes for long: meanwhile a
+//! session signs and ends, and the watchdog hears that the signer lives.
+
+use std::hint::black_box;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
+
+use tokio::sync::oneshot;
+use zeroize::Zeroize as _;
+
+/// Memory is locked, so a stack takes all of this at once.
+const STACK_BYTES: usize = 512 << 10;
+/// What is wiped of it after each thing: what opens a key leaves some of it there (I4), and no other call may
+/// come that overwrites that.
+const WIPED_BYTES: usize = 128 << 10;
+
+/// What a thread is given to do.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+/// One thread. It does one thing after the other; one more may wait.
+#[derive(Debug)]
+pub(crate) struct Worker(SyncSender<Job>);
+
+/// It was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "what was asked for before is not done yet: its disk does not answer, or it computes; try again later"
+)]
+pub(crate) struct Busy;
+
+impl Worker {
+    /// Starts it, confined as the thread that does.
+    pub(crate) fn start(name: &str) -> io::Result<Self> {
+        let (jobs, waiting) = mpsc::sync_channel::<Job>(1);
+        let body = move || {
+            while let Ok(job) = waiting.recv() {
+                // The next one is done all the same. Whoever waits for this one hears that it was not done.
+                let _ = catch_unwind(AssertUnwindSafe(job));
+                wipe_stack();
+            }
+        };
+        std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(body)?;
+        Ok(Self(jobs))
+    }
+
+    /// Begins it after the one that is under way.
+    pub(crate) fn begin(&self, job: Job) -> Result<(), TrySendError<Job>> {
+        self.0.try_send(job)
+    }
+
+    /// What comes of it. It is done to its end also if nobody waits for that any more.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        let (done, outcome) = oneshot::channel();
+        let job = move || {
+            let outcome = apart(work);
+            wipe_stack();
+            // Nobody may wait any more: then it is dropped here.
+            let _ = done.send(outcome);
+        };
+        self.begin(Box::new(job)).map_err(|_| Busy)?;
+        outcome.await.map_err(|_| Busy)
+    }
+}
+
+/// What it leaves on the stack is below the caller.
+#[inline(never)]
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+/// Overwrites what the calls before it left below the caller.
+#[inline(never)]
+fn wipe_stack() {
+    let mut left = [0_u8; WIPED_BYTES];
+    left.zeroize();
+    black_box(&left);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn i8_one_thing_is_done_and_one_waits_and_no_more() {
+        let worker = Worker::start("test").unwrap();
+        let (begun, has_begun) = mpsc::sync_channel::<()>(1);
+        let (release, gate) = mpsc::sync_channel::<()>(1);
+        let held = worker.begin(Box::new(move || {
+            begun.send(()).unwrap();
+            let _ = gate.recv();
+        }));
+        assert!(held.is_ok());
+        has_begun.recv().unwrap();
+        assert!(worker.begin(Box::new(|| ())).is_ok());
+        assert_eq!(worker.run(|| 7).await, Err(Busy));
+        release.send(()).unwrap();
+        while worker.run(|| 7).await != Ok(7) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
