@@ -197,7 +197,7 @@ impl Source {
                 }
             }
         }
-        if !self.is_at_end && !self.end.is_some_and(|(at, _)| now().since(at) < LOOK_AHEAD_EVERY) {
+        if !self.is_at_end && self.end.is_none_or(|(at, _)| now().since(at) >= LOOK_AHEAD_EVERY) {
             self.end = Some((now(), audit::walk::newest(&self.path)?.size));
         }
         Ok(())
