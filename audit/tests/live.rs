@@ -80,7 +80,7 @@ fn verifying_the_newest_records_finds_no_defect_in_a_live_journal() {
         assert_eq!(report.defect, None, "{report:?}");
         assert!(report.records <= 20, "it ends although the journal does not: {report:?}");
     });
-    assert!(runs > 20, "{runs} are too few to meet anything");
+    assert!(runs > 4, "{runs} are too few to meet anything");
 }
 
 #[test]
