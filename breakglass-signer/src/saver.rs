@@ -168,7 +168,10 @@ mod tests {
         assert!(held.is_ok());
         has_begun.recv().unwrap();
         let first = saver.offer(state("0"));
-        let newest = (1..100).map(|number| saver.offer(state(&number.to_string()))).last().unwrap();
+        let mut newest = first;
+        for number in 1..100 {
+            newest = saver.offer(state(&number.to_string()));
+        }
         assert!(!saver.is_done(first));
         assert_eq!(Store::peek(&directory).unwrap(), Stored::default());
         release.send(()).unwrap();

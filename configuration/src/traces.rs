@@ -60,12 +60,12 @@ impl TracesEndpoint {
         {
             return None;
         }
+        let port = match authority.as_str().strip_prefix(authority.host())?.strip_prefix(':') {
+            None => 80,
+            Some(port) => port.parse().ok()?,
+        };
         let path = if matches!(uri.path(), "" | "/") { "/v1/traces" } else { uri.path() };
-        Some(Self {
-            host: authority.host().to_owned(),
-            port: uri.port_u16().unwrap_or(80),
-            path: path.to_owned(),
-        })
+        Some(Self { host: authority.host().to_owned(), port, path: path.to_owned() })
     }
 
     /// Whether what is sent stays on this machine.
