@@ -13,7 +13,7 @@ pub(super) const DEFAULT: LevelFilter = LevelFilter::INFO;
 const SHOWN_MAX_BYTES: usize = 200;
 
 /// What a line's `target` begins with: our own, and the libraries' that log.
-const TARGETS: [&str; 20] = [
+const TARGETS: [&str; 21] = [
     "admin",
     "audit",
     "aws_",
@@ -33,6 +33,7 @@ const TARGETS: [&str; 20] = [
     "signing_core",
     "signing_proxy",
     "tokio",
+    "traces",
     "trail",
 ];
 
