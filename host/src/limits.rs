@@ -11,7 +11,7 @@ const MOUNTED: &str = "/sys/fs/cgroup";
 /// Version 1 says "no limit" by the largest number of pages that it can count.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// What this process may have; None: there is no limit, or none that can be read.
+/// What this process may have; None: there is no limit, or it cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
     /// Bytes of memory, of the tightest group above it.

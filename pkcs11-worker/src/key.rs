@@ -150,7 +150,7 @@ impl Held {
         Ok(())
     }
 
-    /// Of which curve it is, the registry says: on another curve the point is none, or the first
+    /// Of which curve it is, the registry says: on another curve it is no point, or the first
     /// signature does not verify.
     fn spki(&self, kind: KeyKind) -> Option<Vec<u8>> {
         match kind {

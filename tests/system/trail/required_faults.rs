@@ -292,7 +292,7 @@ async fn what_cannot_work_is_said_by_check() {
     assert_eq!(code, Some(1));
     assert!(said.contains("trail.uid") && said.contains("id -u signing-trail"), "{said}");
     assert!(said.contains("trail.commit_timeout_ms: is 5000"), "{said}");
-    // What looks like a required sink and is none.
+    // What looks like a required sink, and is not one.
     let (code, said) = check("[trail]\nuid = 7\n");
     assert_eq!(code, Some(1));
     assert!(said.contains("trail.uid: is set and required_socket is not"), "{said}");
