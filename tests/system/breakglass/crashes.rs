@@ -5,7 +5,9 @@ use serde_json::json;
 use system_tests::breakglass::Signer;
 use system_tests::{Answer, Client, eventually};
 
-use super::{KID, Site, activated, connected, end, ended_for, metric_is, over, records, status};
+use super::{
+    KID, Site, activated, connected, end, ended_at, ended_for, metric_is, over, records, status,
+};
 use crate::ALICE;
 
 /// Asks until something else than a signature comes, which has to come soon.
@@ -61,11 +63,7 @@ async fn i12_a_proxy_that_is_killed_or_stopped_ends_the_session_at_the_signer() 
         assert_eq!(proxy.client(ALICE).await.sign_message(KID, b"hi").await.status, 200);
         proxy.process.signal(signal);
         proxy.process.ended().await;
-        let ended = eventually("its end at the signer", || {
-            let ended = records(&signer.builder.journal(), "session_ended");
-            std::future::ready((ended.len() > number).then_some(ended))
-        })
-        .await;
+        let ended = ended_at(&signer, number + 1).await;
         assert_eq!(ended[number]["reason"], "proxy_gone", "{ended:?}");
         if signal == Signal::SIGTERM {
             ended_for(&site, "proxy_gone").await;

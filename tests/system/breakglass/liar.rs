@@ -7,13 +7,13 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use system_tests::Proxy;
 use system_tests::breakglass::Signer;
-use system_tests::{Proxy, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{KID, Site, activated, connected, ended_for, metric_is, over, records};
+use super::{KID, Site, activated, connected, ended_at, ended_for, metric_is, over, records};
 use crate::ALICE;
 
 /// What is changed.
@@ -236,7 +236,7 @@ async fn i10_a_signature_or_an_answer_that_is_not_believed_ends_the_session_and_
         // Over at the signer too.
         connected(&proxy).await;
         over(&proxy).await;
-        let ended = records(&signer.builder.journal(), "session_ended");
+        let ended = ended_at(&signer, 1).await;
         assert_eq!(ended.len(), 1, "{lie:?}: {ended:?}");
         let released = records(&site.world.scratch.path("proxy/journal"), "signed");
         let released = released.iter().filter(|data| data["mode"] == "breakglass").count();
@@ -354,11 +354,7 @@ async fn a_session_of_another_name_than_was_approved_is_not_switched_to() {
     liar.tells(Lie::None);
     // It was armed, and is disarmed.
     over(&proxy).await;
-    eventually("the end at the signer", || {
-        let ended = records(&signer.builder.journal(), "session_ended");
-        std::future::ready((ended.len() == 1).then_some(()))
-    })
-    .await;
+    assert_eq!(ended_at(&signer, 1).await.len(), 1);
     assert_eq!(
         proxy.client(ALICE).await.sign_message(KID, b"hi").await.reason(),
         "upstream_unhealthy"

@@ -199,6 +199,16 @@ async fn ended_for(site: &Site, reason: &str) -> Value {
     .await
 }
 
+/// The ends of so many sessions in the signer's journal, once they are there: the proxy knows that a session is
+/// over before that is on the signer's disk.
+async fn ended_at(signer: &Signer<'_>, count: usize) -> Vec<Value> {
+    eventually("the end at the signer", || {
+        let ended = records(&signer.builder.journal(), "session_ended");
+        std::future::ready((ended.len() >= count).then_some(ended))
+    })
+    .await
+}
+
 /// What the records of a type say.
 pub(crate) fn records(directory: &Path, kind: &str) -> Vec<Value> {
     let data = |record: Value| match &record["record"]["data"] {

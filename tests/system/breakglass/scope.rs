@@ -8,7 +8,7 @@ use system_tests::{Answer, Client, eventually};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::{BOB, KID, OTHER, Site, activated, ended_for, metric_is, over, records};
+use super::{BOB, KID, OTHER, Site, activated, ended_at, ended_for, metric_is, over, records};
 use crate::ALICE;
 
 /// Asks with these fields beside the message.
@@ -149,7 +149,7 @@ async fn i12_a_session_ends_at_its_expiry_in_both_processes() {
     );
     over(&proxy).await;
     ended_for(&site, "expired").await;
-    let ended = records(&signer.builder.journal(), "session_ended");
+    let ended = ended_at(&signer, 1).await;
     assert_eq!((ended.len(), &ended[0]["reason"]), (1, &json!("expired")));
 }
 

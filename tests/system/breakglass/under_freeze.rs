@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use system_tests::breakglass::EMERGENCY_KID;
 use system_tests::{Proxy, journal};
 
-use super::{KID, OTHER, Site, activate, activated, ended_for, over, records, refused, status};
+use super::{
+    KID, OTHER, Site, activate, activated, ended_at, ended_for, over, records, refused, status,
+};
 use crate::ALICE;
 
 /// Freezes; the name of the freeze.
@@ -64,7 +66,7 @@ async fn i5_a_session_signs_under_the_freeze_that_its_approvers_named_and_a_new_
     over(&proxy).await;
     let ended = ended_for(&site, "frozen").await;
     assert_eq!(ended["detail"], json!("frozen anew: stop that too"));
-    let ended = &records(&signer.builder.journal(), "session_ended")[0];
+    let ended = &ended_at(&signer, 1).await[0];
     assert_eq!(ended["reason"], "operator", "{ended}");
     // Nor does the end of the freeze bring it back.
     proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await;
