@@ -95,6 +95,12 @@ impl Rows {
         Self { copied, ..Self::default() }
     }
 
+    /// Whether they are held against copies, on whose originals others write.
+    #[must_use]
+    pub fn are_of_copies(&self) -> bool {
+        self.copied.is_some()
+    }
+
     /// Takes a row; others' rows are passed over.
     pub fn take(&mut self, row: &Stored) {
         let Some(Value::Object(payload)) = &row.payload else { return };

@@ -45,6 +45,9 @@ pub struct Options<'o> {
     pub heads: &'o [KeptHead],
     /// A record that has to be there: a receipt that was kept elsewhere.
     pub receipt: Option<Leaf>,
+    /// It is a copy of a journal on which others wrote meanwhile: what the writer stated may be newer than the
+    /// segments beside it, and is no claim on them.
+    pub is_copy: bool,
 }
 
 /// A head that was kept elsewhere: the journal went so far.
@@ -129,7 +132,7 @@ pub fn verify(
     mut progress: impl FnMut(Progress),
 ) -> Result<Report, VerifyError> {
     // Read first: what a live writer states later is no claim on what is read here.
-    let stated = whole(directory)?;
+    let stated = if options.is_copy { None } else { whole(directory)? };
     let last = newest(directory)?.size;
     let newest_only = options.limit.map_or(1, |limit| last.saturating_sub(limit) + 1);
     let oldest =

@@ -79,13 +79,18 @@ fn of<'v>(said: &'v Value, member: &str) -> &'v Value {
     all.iter().find(|one| one["member"] == member).unwrap_or_else(|| panic!("{member}: {said}"))
 }
 
+/// Waits until the gate opens: an agent says a moment after a member that its incident is over.
+async fn gate_opens(fleet: &Fleet<'_>) {
+    eventually("the gate opens", || async { (gate(fleet, &[]).0 == 0).then_some(()) }).await;
+}
+
 #[tokio::test]
 async fn an_incident_of_all_members_begins_ends_is_reconciled_and_is_one_report() {
     let count = if is_campaign() { MEMBERS_CAMPAIGN } else { MEMBERS };
     let (world, people) = (World::new(), People::new());
     let mut fleet = Fleet::start(&world, &people, &vec![""; count]).await;
     assert_eq!(fleet.signed().await, vec![true; count]);
-    assert_eq!(gate(&fleet, &[]).0, 0);
+    gate_opens(&fleet).await;
 
     let (code, said, members) = begin(&world, &fleet, "bundle");
     assert_eq!((code, who(&said["fleet_freeze"], "frozen").len()), (0, count), "{said}");
@@ -106,7 +111,7 @@ async fn an_incident_of_all_members_begins_ends_is_reconciled_and_is_one_report(
         assert_eq!(code, 0, "{words:?}: {said}{errors}");
     }
     fleet.all_sign().await;
-    assert_eq!(gate(&fleet, &[]).0, 0);
+    gate_opens(&fleet).await;
 
     // Members run on while they are copied: what is newer is said, and is no gap only if somebody knows when.
     let begun = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
@@ -121,12 +126,14 @@ async fn an_incident_of_all_members_begins_ends_is_reconciled_and_is_one_report(
         (fleet.postgres.sql(ahead) == count.to_string()).then_some(())
     })
     .await;
-    let (code, said) = desk.reconcile(&["--wait", "0", "--copied", &begun]);
+    // The rows of checkpoints come a moment after those of records.
+    let (code, said) = desk.reconcile(&["--wait", "30", "--copied", &begun]);
     assert_eq!((code, &said["gap"]), (0, &json!([])), "{said}");
     let all = said["members"].as_array().unwrap();
     assert!(all.iter().all(|one| one["newer"].as_u64() > Some(0)), "{said}");
     let (code, said) = desk.reconcile(&["--wait", "0"]);
     assert!(code == 1 && said["gaps"].as_u64() >= Some(1), "{said}");
+    its_files_are_copied_one_after_the_other(&desk, &fleet.builders[0].journal(), &begun).await;
 
     // All journals, on one machine; the rows of all of them are in one table.
     for proxy in std::mem::take(&mut fleet.proxies) {
@@ -146,6 +153,27 @@ async fn an_incident_of_all_members_begins_ends_is_reconciled_and_is_one_report(
     for mut trail in fleet.trails {
         trail.kill().await;
     }
+}
+
+/// What a writer stated is in a copy as it was before its segments were copied, or as it was after.
+async fn its_files_are_copied_one_after_the_other(desk: &Desk, live: &Path, begun: &str) {
+    let copy = desk.copies.join("member-00/journal");
+    let stated = copy.join("durable");
+    let is_whole = || {
+        let (code, said) = desk.reconcile(&["--wait", "0", "--copied", begun]);
+        assert_eq!((code, &said["gap"]), (0, &json!([])), "{said}");
+    };
+    std::fs::remove_file(&stated).unwrap();
+    is_whole();
+    eventually("the writer states more than the copy has", || async {
+        std::fs::copy(live.join("durable"), &stated).unwrap();
+        let mut verify = Command::new(ours("signctl"));
+        verify.args(["audit", "verify", "--journal"]).arg(&copy);
+        let output = verify.arg("--signers").arg(&desk.registry).output().unwrap();
+        (!output.status.success()).then_some(())
+    })
+    .await;
+    is_whole();
 }
 
 /// One timeline whose rows name their members, and totals by member.

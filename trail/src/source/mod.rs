@@ -88,6 +88,8 @@ pub struct Source {
     newest: Option<SignedCheckpoint>,
     /// The newest record that is known to be on disk.
     durable: u64,
+    /// Whether all that is here counts as on disk: nobody writes on.
+    is_copy: bool,
     /// Checkpoints that the sink holds, since they were last taken.
     passed: VecDeque<Head>,
     /// Whether what is here up to the position is what the sink holds, as far as it is here.
@@ -143,12 +145,20 @@ impl Source {
             taken: None,
             newest: None,
             durable: 0,
+            is_copy: false,
             passed: VecDeque::new(),
             is_the_same: false,
             is_at_end: false,
             end: None,
             ends: Ends::default(),
         })
+    }
+
+    /// The same of a copy: all that a checkpoint covers in it is on a disk, whether or not the writer had said so
+    /// when its files were copied, one after the other.
+    #[must_use]
+    pub fn as_copy(self) -> Self {
+        Self { is_copy: true, ..self }
     }
 
     /// Which log it is.
@@ -409,7 +419,8 @@ impl Source {
         let stated = audit::stated(&self.path)
             .map_err(|error| SourceError::Stated { path: self.path.clone(), error })?;
         let is_newest = |newest: &SignedCheckpoint| {
-            stated.as_ref().is_some_and(|stated| stated.checkpoint() == newest.checkpoint())
+            self.is_copy
+                || stated.as_ref().is_some_and(|stated| stated.checkpoint() == newest.checkpoint())
         };
         if let Some(newest) = self.newest.as_ref().filter(|newest| is_newest(newest)) {
             self.durable = self.durable.max(newest.checkpoint().size);

@@ -100,11 +100,11 @@ fn or_gap<T>(
 /// Whether the journals are as they were written, and those of one member name each other rightly.
 pub(super) fn sound(
     registry: &Registry,
-    journals: &[Journal<'_>],
+    (journals, are_copies): (&[Journal<'_>], bool),
     finds: &mut Finds,
 ) -> anyhow::Result<()> {
     for (journal, found) in journals.iter().zip(&mut finds.of) {
-        let sound = journal.is_sound(registry, found);
+        let sound = journal.is_sound(registry, are_copies, found);
         or_gap(journal, found, sound)?;
     }
     // A member's journals stand side by side, the proxy's first.

@@ -58,8 +58,13 @@ impl Journal<'_> {
         Ok(look(self.path).context(self.owner.word())?.0.origin())
     }
 
-    pub(super) fn is_sound(&self, registry: &Registry, found: &mut Found) -> anyhow::Result<()> {
-        let options = Options { limit: None, registry: Some(registry), heads: &[], receipt: None };
+    pub(super) fn is_sound(
+        &self,
+        registry: &Registry,
+        is_copy: bool,
+        found: &mut Found,
+    ) -> anyhow::Result<()> {
+        let options = Options { registry: Some(registry), is_copy, ..Options::default() };
         let report = verify(self.path, &options, |_| {})?;
         if let Some(defect) = report.defect {
             found.gap(defect.to_string());
@@ -137,6 +142,9 @@ impl Journal<'_> {
         let position = self.beginning(registry)?;
         let known = self.known(positions).unwrap_or_else(Position::begin);
         let mut source = self.source(registry, position)?;
+        if rows.are_of_copies() {
+            source = source.as_copy();
+        }
         let mut first = position.shipped + 1;
         // All up to here has its rows, whichever of the two says so.
         let held = known.shipped.max(rows.reach(&origin));

@@ -68,7 +68,7 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
         Some(members) => members.iter().flat_map(of_member).collect(),
     };
     let (registry, mut finds) = (registry(&flags.held.signers)?, Finds::of(journals.len()));
-    sound(&registry, &journals, &mut finds)?;
+    sound(&registry, (&journals, flags.copied.is_some()), &mut finds)?;
     let given = Given { journals: &journals, without: &flags.without, copied: flags.copied };
     let held = flags
         .database
@@ -79,7 +79,7 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     if flags.kms_log.is_given() {
         for path in flags.kms_log.also() {
             let also = Journal { owner: Owner::Proxy, path, member: None };
-            also.is_sound(&registry, &mut finds.rest)?;
+            also.is_sound(&registry, false, &mut finds.rest)?;
         }
         let place = flags.database.as_ref().map(|database| database.place(&flags.held.table));
         let of = |owner| {
@@ -250,7 +250,7 @@ impl Held {
     ) -> anyhow::Result<(Found, u64)> {
         let journals = of_one(journal, None);
         let (registry, mut finds) = (registry(&self.signers)?, Finds::of(journals.len()));
-        sound(&registry, &journals, &mut finds)?;
+        sound(&registry, (&journals, false), &mut finds)?;
         let Outcome { covered, reaches, .. } =
             self.hold(database, &registry, Given::all(&journals), &mut finds)?;
         let covered = covered.first().copied().unwrap_or_default();

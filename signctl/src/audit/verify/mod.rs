@@ -95,7 +95,8 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     });
     let heads: Vec<_> = kept.into_iter().chain(state.clone()).collect();
     let Flags { limit, receipt, .. } = *flags;
-    let options = Options { limit, registry: registry.as_ref(), heads: &heads, receipt };
+    let options =
+        Options { limit, registry: registry.as_ref(), heads: &heads, receipt, is_copy: false };
     let began = Instant::now();
     let report = with_progress(journal, &options, began)?;
     let seconds = began.elapsed().as_secs_f64();
@@ -120,8 +121,7 @@ pub(super) fn newest(
     limit: u64,
 ) -> anyhow::Result<(Value, Option<String>)> {
     let registry = signers.map(registry).transpose()?;
-    let options =
-        Options { limit: Some(limit), registry: registry.as_ref(), heads: &[], receipt: None };
+    let options = Options { limit: Some(limit), registry: registry.as_ref(), ..Options::default() };
     let began = Instant::now();
     let report = with_progress(journal, &options, began)?;
     let speed = per_second(report.records, began);
@@ -140,7 +140,7 @@ pub(super) fn whole(
     with: Option<&Path>,
 ) -> anyhow::Result<Result<String, String>> {
     let registry = signers.map(registry).transpose()?;
-    let options = Options { limit: None, registry: registry.as_ref(), heads: &[], receipt: None };
+    let options = Options { registry: registry.as_ref(), ..Options::default() };
     let report = with_progress(journal, &options, Instant::now())?;
     let with = with.map(|other| With::of(journal, &report, other, &options)).transpose()?;
     let mut verified = format!("{} records verified", report.records);
