@@ -6,9 +6,6 @@
 //! holds a [`Monitor`] and asks. It knows no door, no pipeline and no configuration file: what it is to
 //! hold to comes as values.
 
-// The future of a canary holds those of the SDK, which are nested deeper than the compiler's default.
-#![recursion_limit = "256"]
-
 mod command;
 mod disk;
 mod evidence;

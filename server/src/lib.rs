@@ -5,9 +5,6 @@
 //! pipeline decides ([`sign`]). It changes no gate, and can neither reach the emergency signer nor open a
 //! file of the configuration.
 
-// A request's future holds the pipeline's, and so those of the SDK, which are nested deeper than the compiler's default.
-#![recursion_limit = "256"]
-
 mod accept;
 mod answer;
 mod answers;

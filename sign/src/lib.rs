@@ -4,9 +4,6 @@
 //! whatever door and in whatever dialect. It knows no door and no configuration file. It is the only crate
 //! that has upstreams or the emergency signer sign for callers.
 
-// The future of a signature holds those of the SDK, which are nested deeper than the compiler's default.
-#![recursion_limit = "256"]
-
 mod answered;
 mod ask;
 mod batch;

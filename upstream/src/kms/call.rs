@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use aws_sdk_kms::config::http::HttpResponse;
@@ -37,19 +38,24 @@ where
 }
 
 /// A call that the SDK makes.
-pub(super) async fn by_sdk<T, E>(
+pub(super) fn by_sdk<'c, T, E>(
     attempt: AttemptId,
-    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-) -> Called<T>
+    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'c,
+) -> impl Future<Output = Called<T>> + Send + 'c
 where
-    T: RequestId,
-    E: ProvideErrorMetadata + StdError + 'static,
+    T: RequestId + Send + 'c,
+    E: ProvideErrorMetadata + StdError + Send + 'static,
 {
-    let answer = user_agent::naming(attempt, call).await;
-    let request_id = match &answer {
-        Ok(answer) => answer.request_id(),
-        Err(error) => error.request_id(),
-    };
-    let request_id = request_id.and_then(UpstreamRequestId::read);
-    Called { request_id, answer: answer.map_err(|error| CallFailed::of_sdk(&error)) }
+    // On the heap and without its type: the SDK's futures are large and nested deeply, and each future that
+    // held one would be so too, whoever signs.
+    let call: Pin<Box<dyn Future<Output = _> + Send + 'c>> = Box::pin(call);
+    async move {
+        let answer = user_agent::naming(attempt, call).await;
+        let request_id = match &answer {
+            Ok(answer) => answer.request_id(),
+            Err(error) => error.request_id(),
+        };
+        let request_id = request_id.and_then(UpstreamRequestId::read);
+        Called { request_id, answer: answer.map_err(|error| CallFailed::of_sdk(&error)) }
+    }
 }
