@@ -28,9 +28,32 @@ pub fn shippable(value: &Value) -> Value {
     }
 }
 
+/// The same of a value that nobody else needs: most have nothing that is changed, and are not copied.
+#[must_use]
+pub fn into_shippable(value: Value) -> Value {
+    match value {
+        Value::String(text) if is_shippable(&text) => Value::String(text),
+        Value::Array(items) => items.into_iter().map(into_shippable).collect(),
+        Value::Object(members) if members.keys().all(|key| is_shippable(key)) => {
+            let mut members = members;
+            for member in members.values_mut() {
+                *member = into_shippable(member.take());
+            }
+            Value::Object(members)
+        }
+        Value::Number(number) if is_exact(&number) => Value::Number(number),
+        Value::Null | Value::Bool(_) => value,
+        other => shippable(&other),
+    }
+}
+
+/// Each of what is changed has one of these bytes; most texts have none.
+fn is_shippable(text: &str) -> bool {
+    !text.bytes().any(|byte| matches!(byte, b'<' | b'>' | b'&' | 0 | 0xe2))
+}
+
 fn shippable_text(text: &str) -> String {
-    // Each of them has one of these bytes; most texts have none.
-    if !text.bytes().any(|byte| matches!(byte, b'<' | b'>' | b'&' | 0 | 0xe2)) {
+    if is_shippable(text) {
         return text.to_owned();
     }
     let mut out = String::with_capacity(text.len());
@@ -210,5 +233,7 @@ mod tests {
         let value = json!({"a<": "x<y>z&\u{2028}\u{2029}\0", "n": u64::MAX, "m": [7]});
         let expected = json!({"a\\u003c": "x\\u003cy\\u003ez\\u0026\\u2028\\u2029\\u0000", "n": "18446744073709551615", "m": [7]});
         assert_eq!(shippable(&value), expected);
+        let value = json!({"whole": value, "list": [value, 1, "&", null], "plain": {"x": ["y"]}});
+        assert_eq!(into_shippable(value.clone()), shippable(&value));
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use signing_core::journal::{Kind, Leaf, Outline};
 use signing_core::tree::{Inclusion, LogId, SignedCheckpoint};
 
-use crate::canonical::shippable;
+use crate::canonical::{into_shippable, shippable};
 use crate::uuid;
 
 /// Whose journal it is.
@@ -144,11 +144,11 @@ pub fn event_type(owner: Owner, kind: Kind) -> String {
 
 /// The event of a record, with the proof that it is in its journal.
 #[must_use]
-pub fn of_record(owner: Owner, log: LogId, entry: &Entry, proof: &Inclusion) -> Event {
+pub fn of_record(owner: Owner, log: LogId, entry: Entry, proof: &Inclusion) -> Event {
     let Entry { leaf, kind, outline, body } = entry;
     let mut payload = about(owner, log);
     // What an auditor looks for stands at the top, under the contract's names.
-    if *kind == Kind::EmergencySigned {
+    if kind == Kind::EmergencySigned {
         for (name, of) in [
             ("session", "session"),
             ("incident", "incident"),
@@ -173,13 +173,13 @@ pub fn of_record(owner: Owner, log: LogId, entry: &Entry, proof: &Inclusion) -> 
     put(&mut payload, "leaf", json!(leaf.hash.to_string()));
     put(&mut payload, "recorded_at", json!(outline.at));
     put(&mut payload, "record_type", json!(outline.r#type));
-    put(&mut payload, "data", shippable(&outline.data));
+    put(&mut payload, "data", into_shippable(outline.data));
     put(&mut payload, "record", json!(STANDARD.encode(body)));
     put(&mut payload, "proof", json!(proof.to_text()));
     Event {
         id: uuid::v5(log, &leaf.seq.to_string()),
         actor: owner.actor(),
-        event_type: event_type(owner, *kind),
+        event_type: event_type(owner, kind),
         payload,
     }
 }

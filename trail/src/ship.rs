@@ -112,7 +112,7 @@ impl Shipping {
     }
 
     /// Ships in one session, until it fails.
-    async fn session(&mut self, mut session: Session) -> DatabaseError {
+    async fn session(&mut self, session: Session) -> DatabaseError {
         for journal in &mut self.journals {
             // What came of the last transaction is unknown: the sink says where it is.
             journal.source = None;
@@ -121,7 +121,7 @@ impl Shipping {
         loop {
             let mut is_idle = true;
             for index in 0..self.journals.len() {
-                match self.step(index, &mut session).await {
+                match self.step(index, &session).await {
                     Ok(went_on) => is_idle &= !went_on,
                     Err(error) => return error,
                 }
@@ -165,7 +165,7 @@ impl Shipping {
     }
 
     /// One turn of one journal; whether anything was written.
-    async fn step(&mut self, index: usize, session: &mut Session) -> Result<bool, DatabaseError> {
+    async fn step(&mut self, index: usize, session: &Session) -> Result<bool, DatabaseError> {
         let Some(journal) = self.journals.get_mut(index) else { return Ok(false) };
         if journal.not_before.is_some_and(|at| now() < at) {
             return Ok(false);
@@ -200,7 +200,8 @@ impl Shipping {
         let Some(journal) = self.journals.get_mut(index) else { return Ok(false) };
         journal.back_off = BackOff::new();
         journal.not_before = None;
-        let shipment = journal.shipment(&source, rows_max, self.required.is_some());
+        let mut source = source;
+        let shipment = journal.shipment(&mut source, rows_max, self.required.is_some());
         let Some((shipment, with_checkpoint)) = shipment else {
             self.tell(index, &source);
             if let Some(journal) = self.journals.get_mut(index) {
@@ -359,7 +360,7 @@ impl Journal {
     /// What is due, and whether a row is in it that covers all.
     fn shipment(
         &self,
-        source: &Source,
+        source: &mut Source,
         rows_max: usize,
         is_required: bool,
     ) -> Option<(Shipment, bool)> {

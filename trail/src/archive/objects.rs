@@ -196,7 +196,7 @@ mod tests {
         let root = TreeHash::leaf(&seq.to_be_bytes());
         let checkpoint = Checkpoint { log: LOG, size: seq, root }.sign(&[]);
         let at = at.format(&Rfc3339).unwrap();
-        Write { events: Vec::new(), lines: vec!["line".to_owned()], checkpoint, at }
+        Write { events: Vec::new(), rows: 0, lines: vec!["line".to_owned()], checkpoint, at }
     }
 
     fn objects() -> Objects {

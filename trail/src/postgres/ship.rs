@@ -1,12 +1,14 @@
 //! One transaction: the lock, the position, the real head, the rows linked to it, the position moved.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use host::clock::wall_now;
 use signing_core::tree::{LogId, TreeHash};
 use time::OffsetDateTime;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, GenericClient, Statement, Transaction};
+use tokio_postgres::{Client, Statement};
 
 use super::connect::Session;
 use super::names::quote;
@@ -89,41 +91,54 @@ impl Session {
         }
     }
 
-    /// Brings rows in one transaction.
+    /// Brings rows in one transaction. Three times it waits for an answer: until it has the lock and knows what is
+    /// there, until the rows are in, and until they are committed.
     ///
     /// Dying before COMMIT is sent: nothing is written, and the lock goes with the connection. Dying
     /// after it, before the answer: the rows and the position are there or neither is. Whoever comes
     /// next waits for the lock, and so for the end of this transaction, and reads the position then.
     ///
     /// # Errors
-    /// [`DatabaseError`]; whether the rows are committed is unknown then.
+    /// [`DatabaseError`]; whether the rows are committed is unknown then, and a transaction may be open: the session is
+    /// of no more use.
     pub async fn ship(
-        &mut self,
+        &self,
         shipment: Shipment,
         key: &Arc<RowKey>,
         kid: &str,
     ) -> Result<Shipped, DatabaseError> {
         let Shipment { log, owner, events, from, to } = shipment;
         let Self { client, place, shape, statements } = self;
-        let transaction = place.within(client.transaction()).await?;
-        let lock = format!(
-            "SELECT pg_advisory_xact_lock({}); LOCK TABLE {} IN EXCLUSIVE MODE",
+        // What follows sees all that was committed before the lock was had, whatever the database's default is.
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({}); \
+             LOCK TABLE {} IN EXCLUSIVE MODE",
             place.lock_key,
             place.table.quoted()
         );
-        place.within(transaction.batch_execute(&lock)).await?;
-        let found = place.position_by(&transaction, &statements.position, log).await?;
+        // Sent at once in this order, which is the order in which the database does them.
+        let (began, found, head) = tokio::join!(
+            biased;
+            place.within(client.batch_execute(&begin)),
+            place.position_by(client, &statements.position, log),
+            async {
+                if events.is_empty() {
+                    Ok(Head::Empty)
+                } else {
+                    place.head(client, (shape, &statements.head)).await
+                }
+            },
+        );
+        began?;
+        let found = found?;
         if found != from {
-            place.within(transaction.rollback()).await?;
+            place.within(client.batch_execute("ROLLBACK")).await?;
             return Ok(Shipped::Elsewhere(found));
         }
-        if !events.is_empty() {
-            let head = place.head(&transaction, (shape, &statements.head)).await?;
-            let brings = Brings { place, shape, insert: &statements.insert, kid };
-            brings.all(&transaction, events, head, key).await?;
-        }
-        place.move_to(&transaction, &statements.move_to, (log, owner, to)).await?;
-        place.within(transaction.commit()).await?;
+        let brings = Brings { place, shape, client, insert: &statements.insert, kid };
+        let moving = place.move_to(client, &statements.move_to, (log, owner, to));
+        brings.all(events, head?, key, moving).await?;
+        place.within(client.batch_execute("COMMIT")).await?;
         Ok(Shipped::Committed)
     }
 }
@@ -132,57 +147,76 @@ impl Session {
 struct Brings<'s> {
     place: &'s Place,
     shape: &'s Shape,
+    client: &'s Client,
     insert: &'s Statement,
     kid: &'s str,
 }
 
 impl Brings<'_> {
-    /// Piece by piece: while the database takes one, the next is linked and signed.
+    /// Piece by piece: while the database takes one, the next is linked, signed and sent behind it. `last` is sent behind
+    /// all of them.
     async fn all(
         &self,
-        transaction: &Transaction<'_>,
         events: Vec<Event>,
         head: Head,
         key: &Arc<RowKey>,
+        last: impl Future<Output = Result<(), DatabaseError>>,
     ) -> Result<(), DatabaseError> {
         let at = wall_now();
         let mut waiting = pieces(events).into_iter();
         let first = waiting.next().unwrap_or_default();
         let (mut rows, mut head) = link(first, head, at, key);
+        let mut earlier = None;
         for next in waiting {
             let (key, before) = (Arc::clone(key), head);
             let linking = tokio::task::spawn_blocking(move || link(next, before, at, &key));
-            let (inserted, linked) = tokio::join!(self.rows(transaction, &rows), linking);
-            inserted?;
+            let mut inserting = Box::pin(self.rows(rows));
+            // It is sent by the first look at it.
+            let mut inserted = None;
+            poll_fn(|context| {
+                if let Poll::Ready(done) = inserting.as_mut().poll(context) {
+                    inserted = Some(done);
+                }
+                Poll::Ready(())
+            })
+            .await;
+            if let Some(earlier) = earlier.replace(inserting) {
+                earlier.await?;
+            }
+            if let Some(done) = inserted {
+                done?;
+                earlier = None;
+            }
             // It panics only where it would have panicked here: nothing of this is committed.
-            (rows, head) = linked.map_err(|_| DatabaseError::Stopped)?;
+            (rows, head) = linking.await.map_err(|_| DatabaseError::Stopped)?;
         }
-        self.rows(transaction, &rows).await
-    }
-
-    async fn rows(&self, transaction: &Transaction<'_>, rows: &[Row]) -> Result<(), DatabaseError> {
-        let Self { place, shape, insert, kid } = self;
-        let first = shape.first_is_empty.then_some("");
-        let value = |field: Field, row: &'_ Row| -> Option<String> {
-            match field {
-                Field::Id => Some(row.id.clone()),
-                Field::Actor => Some(row.actor_id.to_owned()),
-                Field::EventType => Some(row.event_type.clone()),
-                Field::Payload => Some(row.payload.clone()),
-                Field::PrevHash => row.prev_hash.clone().or_else(|| first.map(str::to_owned)),
-                Field::Hash => Some(row.hash.clone()),
-                Field::Signature => Some(row.signature.clone()),
-                Field::Signer => Some((*kid).to_owned()),
-                Field::CreatedAt => Some(row.created_at.clone()),
+        let earlier = async {
+            match earlier {
+                Some(earlier) => earlier.await,
+                None => Ok(()),
             }
         };
-        let values: Vec<Vec<Option<String>>> = shape
+        // The order is that in which they are sent, and what comes last may not hide why one before it failed.
+        let (earlier, inserted, last) = tokio::join!(biased; earlier, self.rows(rows), last);
+        earlier.and(inserted).and(last)
+    }
+
+    async fn rows(&self, rows: Vec<Row>) -> Result<(), DatabaseError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let Self { place, shape, client, insert, kid } = self;
+        let first = shape.first_is_empty.then_some("");
+        let values: Vec<Vec<Option<&str>>> = shape
             .written
             .iter()
-            .map(|column| rows.iter().map(|row| value(column.field, row)).collect())
+            .map(|column| {
+                let value = |row| value(column.field, row, (first, kid));
+                rows.iter().map(value).collect()
+            })
             .collect();
         let values: Vec<_> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-        let count = place.within(transaction.execute(*insert, &values)).await?;
+        let count = place.within(client.execute(*insert, &values)).await?;
         if count == rows.len() as u64 {
             return Ok(());
         }
@@ -195,15 +229,37 @@ impl Brings<'_> {
     }
 }
 
-/// Rows that are linked while those before them are inserted.
-const PIECE_ROWS: usize = 250;
+/// What a column of `row` holds. `first` is the hash before a first row.
+fn value<'r>(
+    field: Field,
+    row: &'r Row,
+    (first, kid): (Option<&'r str>, &'r str),
+) -> Option<&'r str> {
+    match field {
+        Field::Id => Some(&row.id),
+        Field::Actor => Some(row.actor_id),
+        Field::EventType => Some(&row.event_type),
+        Field::Payload => Some(&row.payload),
+        Field::PrevHash => row.prev_hash.as_deref().or(first),
+        Field::Hash => Some(&row.hash),
+        Field::Signature => Some(&row.signature),
+        Field::Signer => Some(kid),
+        Field::CreatedAt => Some(&row.created_at),
+    }
+}
+
+/// Rows that are linked while those before them are inserted. Two pieces at most are with the database.
+const PIECE_ROWS: usize = 125;
+/// The rows of the first piece, for which the database waits: each has twice as many as the one before, at most.
+const FIRST_ROWS: usize = 16;
 
 /// `events` in their order, in pieces.
 fn pieces(events: Vec<Event>) -> Vec<Vec<Event>> {
     let mut events = events.into_iter().peekable();
-    let mut pieces = Vec::new();
+    let (mut pieces, mut rows) = (Vec::new(), FIRST_ROWS);
     while events.peek().is_some() {
-        pieces.push(events.by_ref().take(PIECE_ROWS).collect());
+        pieces.push(events.by_ref().take(rows).collect());
+        rows = PIECE_ROWS.min(2 * rows);
     }
     pieces
 }
@@ -246,7 +302,7 @@ impl Place {
 
     async fn position_by(
         &self,
-        client: &impl GenericClient,
+        client: &Client,
         statement: &Statement,
         log: LogId,
     ) -> Result<Position, DatabaseError> {
@@ -278,10 +334,10 @@ impl Place {
 
     async fn head(
         &self,
-        transaction: &Transaction<'_>,
+        client: &Client,
         (shape, statement): (&Shape, &Statement),
     ) -> Result<Head, DatabaseError> {
-        let Some(row) = self.within(transaction.query_opt(statement, &[])).await? else {
+        let Some(row) = self.within(client.query_opt(statement, &[])).await? else {
             return Ok(Head::Empty);
         };
         let newest = stored(&row, shape)?;
@@ -323,7 +379,7 @@ impl Place {
 
     async fn move_to(
         &self,
-        transaction: &Transaction<'_>,
+        client: &Client,
         statement: &Statement,
         (log, owner, to): (LogId, Owner, Position),
     ) -> Result<(), DatabaseError> {
@@ -333,7 +389,7 @@ impl Place {
         let (origin, table, root) = (log.origin(), self.table.to_string(), to.root.to_base64());
         let values: [&(dyn ToSql + Sync); 7] =
             [&origin, &table, &owner.word(), &shipped, &root, &covered, &missing];
-        self.within(transaction.execute(statement, &values)).await?;
+        self.within(client.execute(statement, &values)).await?;
         Ok(())
     }
 

@@ -35,6 +35,8 @@ pub struct Batch {
 pub struct Write {
     /// Its rows; none where lines are made.
     pub events: Vec<Event>,
+    /// How many rows it has, whether or not they were taken out.
+    pub rows: usize,
     /// A line for each record, as `audit export` writes them; none where rows are made.
     pub lines: Vec<String>,
     /// The checkpoint.
@@ -250,7 +252,7 @@ impl Source {
     #[must_use]
     pub fn has_rows(&self) -> bool {
         let mut may = self.ready.iter().take_while(|write| write.size() <= self.durable);
-        may.any(|write| !write.events.is_empty())
+        may.any(|write| write.rows > 0)
     }
 
     /// When the oldest record was written that is not shipped.
@@ -259,20 +261,22 @@ impl Source {
         self.ready.front().map(|write| write.at.as_str()).or(self.opened_at.as_deref())
     }
 
-    /// What may be shipped, in about `rows_max` rows. It stays here until [`Source::shipped`].
-    /// None before there is a checkpoint.
+    /// What may be shipped, in about `rows_max` rows, which are taken out. Their writes stay here until
+    /// [`Source::shipped`]; whoever cannot ship them has to read anew. None before there is a checkpoint.
     #[must_use]
-    pub fn batch(&self, rows_max: usize) -> Option<Batch> {
+    pub fn batch(&mut self, rows_max: usize) -> Option<Batch> {
         let mut events = Vec::new();
-        let mut checkpoint = self.taken.clone();
-        for write in self.ready.iter().take_while(|write| write.size() <= self.durable) {
-            if !events.is_empty() && events.len() + write.events.len() > rows_max {
+        let mut checkpoint = self.taken.as_ref();
+        let durable = self.durable;
+        for write in self.ready.iter_mut().take_while(|write| write.size() <= durable) {
+            if !events.is_empty() && events.len() + write.rows > rows_max {
                 break;
             }
-            events.extend(write.events.iter().cloned());
-            checkpoint = Some(write.checkpoint.clone());
+            events.append(&mut write.events);
+            checkpoint = Some(&write.checkpoint);
         }
-        Some(Batch { events, checkpoint: checkpoint? })
+        let checkpoint = checkpoint?.clone();
+        Some(Batch { events, checkpoint })
     }
 
     /// The next write that may be shipped, taken out.
@@ -390,13 +394,13 @@ impl Source {
         let entries = std::mem::take(&mut self.open);
         let Some(recent) = &mut self.recent else { return Ok(()) };
         let (owner, log) = (self.owner, self.log);
-        let event = |entry: &Entry| {
+        let event = |entry: Entry| {
             let index = entry.leaf.seq - 1;
             let path = recent.path(index)?;
             let proof = Inclusion { index, path, checkpoint: checkpoint.clone() };
             Some(of_record(owner, log, entry, &proof))
         };
-        let events: Vec<_> = entries.iter().filter_map(event).collect();
+        let events: Vec<_> = entries.into_iter().filter_map(event).collect();
         recent.forget();
         self.newest = Some(checkpoint.clone());
         if head.size <= self.position.shipped {
@@ -407,7 +411,7 @@ impl Source {
         } else if head.size > self.position.shipped {
             let at = self.opened_at.take().unwrap_or_default();
             let lines = std::mem::take(&mut self.lines);
-            let write = Write { events, lines, checkpoint, at };
+            let write = Write { rows: events.len(), events, lines, checkpoint, at };
             self.rows += write.rows();
             self.ready.push_back(write);
         }
@@ -446,7 +450,7 @@ impl Source {
 
 impl Write {
     fn rows(&self) -> usize {
-        self.events.len() + self.lines.len()
+        self.rows + self.lines.len()
     }
 
     /// The newest record that it has.
