@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -132,14 +133,14 @@ pub async fn serve(
         }
         _ => None,
     };
-    let serving_proxies = doors.map(Doors::run);
     let shipping = Shipping::new(Arc::clone(&parts), metrics, log.clone(), required);
-    tokio::spawn(stay_alive(manager.clone()));
+    let shipping = ship_apart(shipping, doors, manager.clone())?;
     manager.serving();
     let ended = tokio::select! {
-        error = shipping.run() => Err(error.into()),
+        error = shipping => Err(error.unwrap_or_else(|_| {
+            io::Error::other("the thread that ships ended by itself").into()
+        })),
         () = listening => Ok(()),
-        error = if_any(serving_proxies) => Err(error.into()),
         () = if_any(carrying) => Ok(()),
         () = if_any(watching) => Ok(()),
         () = notifying => Ok(()),
@@ -155,7 +156,32 @@ pub async fn serve(
     ended
 }
 
-/// Tells the watchdog that the one thread moves. A database that hangs is no reason to be restarted.
+/// Ships, and serves proxies that wait for that, on a thread of its own: nothing else takes its turn, and a disk that
+/// hangs in it leaves the metrics to be read. It ends with an error alone.
+fn ship_apart(
+    shipping: Shipping,
+    doors: Option<Doors>,
+    manager: ServiceManager,
+) -> io::Result<oneshot::Receiver<ServeError>> {
+    let (ended, has_ended) = oneshot::channel();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("shipping".to_owned()).spawn(move || {
+        let error = runtime.block_on(async {
+            tokio::spawn(stay_alive(manager));
+            tokio::select! {
+                error = shipping.run() => error.into(),
+                error = if_any(doors.map(Doors::run)) => error.into(),
+            }
+        });
+        // Whoever heard it may be gone: then the process ends anyway.
+        let _ = ended.send(error);
+        // A look-up of a name or a file that hangs holds nobody up.
+        runtime.shutdown_background();
+    })?;
+    Ok(has_ended)
+}
+
+/// Tells the watchdog that the thread which ships moves. A database that hangs is no reason to be restarted.
 async fn stay_alive(manager: ServiceManager) {
     let Some(every) = manager.alive_every() else { return };
     let mut beat = tokio::time::interval(every);

@@ -185,7 +185,7 @@ impl Shipping {
         let rows_max = self.parts.config.batch_rows;
         let read = match opened {
             Err(error) => Err(error),
-            Ok(source) => match read_on(source, rows_max).await {
+            Ok(source) => match self.read(source, rows_max).await {
                 Some(read) => read,
                 None => return Ok(false),
             },
@@ -258,22 +258,37 @@ impl Shipping {
                 source.shipped(to);
                 self.say_committed(&mut source);
                 self.tell(index, &source);
+                // A proxy says when there is more: the way to its next record is not held up by a look for that.
+                let has_more = self.required.is_none() || !source.is_caught_up();
                 if let Some(journal) = self.journals.get_mut(index) {
                     journal.source = Some(source);
                 }
+                return Ok(has_more);
             }
         }
         Ok(true)
     }
 
+    /// Reads on, and up to what a proxy said is on disk at once: whoever waits for a few records is not kept by another
+    /// thread's turn. None: as [`read_on`].
+    async fn read(
+        &self,
+        mut source: Source,
+        rows_max: usize,
+    ) -> Option<Result<Source, SourceError>> {
+        let required = self.required.as_ref();
+        let said = required.and_then(|required| required.on_disk(source.log()));
+        if source.is_said(said) {
+            Some(source.read(rows_max).map(|()| source))
+        } else {
+            read_on(source, rows_max).await
+        }
+    }
+
     /// Takes over what a proxy says is on disk, and says what the sink holds of it.
     fn hear(&self, mut source: Source) -> Result<Source, SourceError> {
-        if let Some(required) = &self.required {
-            if let Some(head) = required.on_disk(source.log()) {
-                source.is_on_disk(head)?;
-            }
-            self.say_committed(&mut source);
-        }
+        source.is_on_disk()?;
+        self.say_committed(&mut source);
         Ok(source)
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use signing_core::journal::Head;
-use signing_core::tree::{LogId, TreeHash};
+use signing_core::tree::{LogId, SignedCheckpoint, TreeHash};
 use tokio::sync::{Notify, watch};
 
 use crate::source::WRITES_MAX;
@@ -32,8 +32,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Log {
-    /// The newest head that a proxy said is on disk.
-    on_disk: Option<Head>,
+    /// The newest checkpoint of which a proxy said that it is on disk. An audit key of the registry signed it.
+    on_disk: Option<SignedCheckpoint>,
     /// The newest heads of the journal that the sink holds, by size.
     committed: BTreeMap<u64, TreeHash>,
 }
@@ -83,9 +83,9 @@ impl Required {
         self.0.wanted.notified().await;
     }
 
-    /// The newest head that a proxy said is on disk.
-    pub(crate) fn on_disk(&self, log: LogId) -> Option<Head> {
-        self.logs().get(&log)?.on_disk
+    /// The newest checkpoint of which a proxy said that it is on disk, and that an audit key of the registry signed.
+    pub(crate) fn on_disk(&self, log: LogId) -> Option<SignedCheckpoint> {
+        self.logs().get(&log)?.on_disk.clone()
     }
 
     /// These heads are committed, in their order.
@@ -108,13 +108,14 @@ impl Required {
         }
     }
 
-    /// A proxy says that everything up to there is on disk.
-    fn told(&self, log: LogId, head: Head) {
+    /// A proxy says that everything up to `verified` is on disk.
+    fn told(&self, verified: SignedCheckpoint) {
         let mut logs = self.logs();
+        let said = *verified.checkpoint();
         // Whose checkpoint verified is one of the journals': there are few.
-        let known = logs.entry(log).or_default();
-        if known.on_disk.is_none_or(|newest| newest.size < head.size) {
-            known.on_disk = Some(head);
+        let known = &mut logs.entry(said.log).or_default().on_disk;
+        if known.as_ref().is_none_or(|newest| newest.checkpoint().size < said.size) {
+            *known = Some(verified);
         }
         drop(logs);
         self.0.wanted.notify_one();
@@ -146,6 +147,8 @@ impl Required {
 
 #[cfg(test)]
 mod tests {
+    use signing_core::tree::Checkpoint;
+
     use super::*;
 
     const LOG: LogId = LogId::new([1; 16]);
@@ -169,10 +172,11 @@ mod tests {
     #[test]
     fn what_a_proxy_says_is_on_disk_never_goes_back() {
         let required = Required::new();
+        let unsigned = |size| Checkpoint { log: LOG, size, root: TreeHash::empty() }.sign(&[]);
         assert_eq!(required.on_disk(LOG), None);
-        required.told(LOG, head(5));
-        required.told(LOG, head(4));
-        assert_eq!(required.on_disk(LOG), Some(head(5)));
+        required.told(unsigned(5));
+        required.told(unsigned(4));
+        assert_eq!(required.on_disk(LOG), Some(unsigned(5)));
     }
 
     #[test]

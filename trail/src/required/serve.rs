@@ -203,22 +203,22 @@ impl Proxy {
     /// What the proxy says is on disk. Only an audit key of the registry says that: without one there is an answer at once.
     fn on_disk(&mut self, note: &str) -> Result<Option<FromTrail>, String> {
         let checkpoint = SignedCheckpoint::parse(note).map_err(|error| error.to_string())?;
-        let said = checkpoint.checkpoint();
+        let said = *checkpoint.checkpoint();
         if self.keys.verify(&checkpoint).is_err() {
             // The key of a journal may have been renewed.
             self.keys = self.parts.audit_keys();
             if let Err(error) = self.keys.verify(&checkpoint) {
                 // With it, what waits before it gets no answer.
                 self.pending.remove(&said.log);
-                return Ok(Some(FromTrail::unknown(said.log, Head::of(said), error.to_string())));
+                return Ok(Some(FromTrail::unknown(said.log, Head::of(&said), error.to_string())));
             }
         }
         let pending = self.pending.entry(said.log).or_default();
         if pending.len() >= PENDING_MAX {
             return Err("it tells more than is committed in time".to_owned());
         }
-        pending.push_back(Head::of(said));
-        self.required.told(said.log, Head::of(said));
+        pending.push_back(Head::of(&said));
+        self.required.told(checkpoint);
         Ok(None)
     }
 

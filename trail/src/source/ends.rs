@@ -28,7 +28,8 @@ impl Ends {
         }
     }
 
-    fn is_recent(self) -> bool {
+    /// Whether it was done a short while ago.
+    pub(crate) fn is_recent(self) -> bool {
         self.0.is_some_and(|at| now().since(at) < LOOK_THROUGH_EVERY)
     }
 }
