@@ -24,3 +24,5 @@ for name in "$@"; do
   cargo install --locked --quiet --debug --root "$tools" --target-dir "$tools/build" \
     --version "=$version" "$name"
 done
+# Gigabytes that nobody needs any more.
+rm -rf "$tools/build"
