@@ -125,6 +125,7 @@ pub fn measure(hsm: &Hsm, seconds: f64, rounds: usize) -> anyhow::Result<Report>
                 pin_file: token.pin_file().display().to_string(),
                 threads,
                 algorithm: kind.registry_algorithm().to_owned(),
+                files_max: None,
             };
             Ok(files.write(&format!("start-{threads}.json"), serde_json::to_vec(&start)?))
         };

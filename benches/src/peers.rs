@@ -215,6 +215,7 @@ impl Others {
             pin_file: self.token.pin_file().display().to_string(),
             threads,
             algorithm: Kind::P256.algorithm().to_owned(),
+            files_max: None,
         };
         let files = Scratch::new();
         let start = files.write("start.json", serde_json::to_vec(&start)?);

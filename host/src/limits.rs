@@ -1,8 +1,9 @@
 //! What the machine lets this process have: memory and processors of its control group, and open
 //! files. Whoever gives less than a configuration may need hears of it before it is missed.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::{fs, io};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -10,6 +11,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 const MOUNTED: &str = "/sys/fs/cgroup";
 /// Version 1 says "no limit" by the largest number of pages that it can count.
 const NO_LIMIT: u64 = 1 << 60;
+
+/// The soft limit of open files that this process was started with, once it has raised it.
+static FILES_BEFORE: OnceLock<u64> = OnceLock::new();
 
 /// What this process may have; None: there is no limit, or it cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -91,9 +95,27 @@ fn thousandths(quota: Option<u64>, period: Option<u64>) -> Option<u64> {
     quota?.saturating_mul(1000).checked_div(period?)
 }
 
+/// The soft limit of open files that this process was started with; None: it never raised it, and
+/// its children have the same.
+#[must_use]
+pub fn files_before() -> Option<u64> {
+    FILES_BEFORE.get().copied()
+}
+
+/// Lowers this process's soft limit of open files to `most`. It can be raised again, and a lower
+/// one stays.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn lower_files(most: u64) -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, soft.min(most), hard)?)
+}
+
 fn files() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    // Whoever set the lower one meant programs that cannot count beyond it.
+    // Whoever set the lower one meant programs that cannot count beyond it, and a child may be one.
+    let _ = FILES_BEFORE.set(soft);
     let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
     Some(if raised { hard } else { soft })
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cryptoki::session::Session;
+use host::limits;
 use signing_core::evidence::Fault;
 use signing_core::json;
 use signing_core::worker::{
@@ -22,6 +23,10 @@ pub(crate) fn serve(socket: &UnixStream) -> io::Result<()> {
     let mut input = BufReader::with_capacity(8 * FRAME_MAX_BYTES, socket.try_clone()?);
     let first = receive(&mut input)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let start: Start = json::from_slice(&first).map_err(io::Error::other)?;
+    // Before any of the library's code runs.
+    if let Some(most) = start.files_max {
+        limits::lower_files(most)?;
+    }
     let mut proxy = Asked { socket, input: &mut input };
     let opened = Token::open(&start, &mut proxy).and_then(|token| {
         let threads = start.threads.max(1);

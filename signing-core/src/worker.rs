@@ -61,6 +61,10 @@ pub struct Start {
     /// The registered algorithm, by its name in registries, which tells the curve too; an RSA key
     /// serves all of its kind.
     pub algorithm: String,
+    /// The soft limit of open files for the library, which may not count beyond it; none: as the
+    /// worker was started. The proxy raises its own, and a child inherits that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_max: Option<u64>,
 }
 
 /// The leave to log in, with the one PIN that the proxy answers for. What a token refused is brought

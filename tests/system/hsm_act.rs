@@ -2,6 +2,7 @@
 //! calls at once, and the proof that it signs again without a restart.
 
 use nix::sys::signal::Signal;
+use system_tests::programs::system;
 use system_tests::softhsm::{is_stopped, signal, workers_of};
 use system_tests::{Answer, Client, Key, Kind, Proxy, ProxyBuilder, SoftHsm, World};
 use system_tests::{eventually, openssl};
@@ -57,6 +58,21 @@ impl<'w> Act<'w> {
     pub(crate) async fn watched(world: &'w World) -> Self {
         let (hsm, key) = token();
         let proxy = builder(world, &hsm, &key, LINES).start().await;
+        Self::of(hsm, key, proxy).await
+    }
+
+    /// The same, by a proxy that a shell with this soft and this hard limit of open files starts.
+    pub(crate) async fn with_files(world: &'w World, soft: u64, hard: u64) -> Self {
+        let (hsm, key) = token();
+        let builder = builder(world, &hsm, &key, LINES);
+        let ours = builder.command();
+        let mut command = system("prlimit");
+        command.arg(format!("--nofile={soft}:{hard}")).arg(ours.get_program());
+        command.args(ours.get_args()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap());
+        command.envs(ours.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        let proxy = builder.started(command).await;
+        proxy.healthy().await;
         Self::of(hsm, key, proxy).await
     }
 

@@ -68,6 +68,26 @@ async fn a_refused_pin_is_no_restart() {
     assert_eq!(act.fares().await, Fares { up: 0.0, restarts: 0.0, hangs: 0.0 });
 }
 
+/// The soft and the hard limit of open files of a process.
+fn files_of(pid: u32) -> (u64, u64) {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let numbers: Vec<_> = line.split_whitespace().map(|word| word.parse().ok()).collect();
+    (numbers[0].unwrap(), numbers[1].unwrap())
+}
+
+#[tokio::test]
+async fn the_library_gets_the_limit_of_open_files_from_before_the_proxy_raised_its_own() {
+    let world = World::new();
+    let act = Act::with_files(&world, 512, 4096).await;
+    assert_eq!(files_of(act.proxy.process.pid()), (4096, 4096));
+    let before = act.workers();
+    assert_eq!(files_of(before[0]), (512, 4096));
+    act.kill_worker();
+    act.recovers(&before).await;
+    assert_eq!(files_of(act.workers()[0]), (512, 4096));
+}
+
 #[tokio::test]
 async fn where_there_is_no_token_there_is_no_worker() {
     let (world, key) = World::one_signer();

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 
 use host::clock::now;
+use host::limits;
 use signing_core::evidence::Fault;
 use signing_core::worker::{Login, Start, Started, fault_of_word, send, start_detail};
 use signing_core::{Moment, json};
@@ -71,6 +72,7 @@ impl Supervisor {
             pin_file: config.pin_file.display().to_string(),
             threads: config.threads,
             algorithm: self.algorithm.to_owned(),
+            files_max: limits::files_before(),
         }
     }
 
