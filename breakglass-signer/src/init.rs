@@ -126,5 +126,9 @@ fn make(
     let witness = JournalHead::new(log, head);
     stored.witness = Some(witness.clone());
     store.save(&stored)?;
+    // Whoever reads it may look before `serve`, which does this again and says what is wrong.
+    if let Some(group) = config.reader_group {
+        let _ = audit::let_in(&config.journal_dir, group);
+    }
     Ok(witness)
 }

@@ -31,6 +31,29 @@ fn open_the_way(scratch: &Scratch, journal: &Path) {
     }
 }
 
+#[test]
+fn the_group_reads_a_journal_that_nobody_has_served_yet() {
+    let world = World::new();
+    let key = world.kms.key(Kind::P256);
+    let group = READERS.to_string();
+    let proxy = world.proxy().signer("payments", &key).caller(ALICE, &["payments"]);
+    let proxy = proxy.environment("SIGNING_PROXY__AUDIT__READER_GROUP", &group);
+    let signer = world.signer().replaces("payments", &key);
+    let signer = signer.environment("BREAKGLASS_SIGNER__AUDIT__READER_GROUP", &group);
+    for journal in [proxy.journal(), signer.journal()] {
+        assert!(!journal.exists());
+    }
+    // The commands that would serve them make the journals, and are not run.
+    let _ = (proxy.command(), signer.command());
+    for journal in [proxy.journal(), signer.journal()] {
+        open_the_way(&world.scratch, &journal);
+        let (read, said) = reads(&journal, READERS);
+        assert!(read, "{}: {said}", journal.display());
+        let (read, said) = reads(&journal, STRANGERS);
+        assert!(!read, "{}: {said}", journal.display());
+    }
+}
+
 #[tokio::test]
 async fn a_group_of_readers_reads_what_was_written_before_and_after_and_nobody_else_does() {
     let world = World::new();

@@ -110,6 +110,10 @@ fn make(materials: &Materials, new: Option<&NewReplica>) -> Result<Witness, Init
     let witness = Witness { log, head };
     state.witness = Some(witness);
     store.save(&state)?;
+    // Whoever reads it may look before the proxy serves, which does this again and says what is wrong.
+    if let Some(group) = config.audit.reader_group {
+        let _ = audit::let_in(directory, group);
+    }
     Ok(witness)
 }
 
