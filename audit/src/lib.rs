@@ -40,7 +40,7 @@ pub use presence::Presence;
 pub use queue::Space;
 pub use readers::{NotLetIn, let_in};
 pub use receipt::{Durable, Proof};
-pub use recovery::in_force;
+pub use recovery::{in_force, told};
 pub use stated::stated;
 pub use torn::Cut;
 pub use tree_file::{FillError, TreeFile};

@@ -88,6 +88,41 @@ pub fn in_force(path: &Path, keys: &AuditKeys) -> Result<(LogId, Head, InForce),
     Ok((growing.log(), growing.newest(), in_force))
 }
 
+/// What the journal in `path` tells is in force up to its newest checkpoint, also while somebody writes it. It takes no lock,
+/// changes nothing and checks no signature: for whoever looks before a start, which does all of that.
+///
+/// # Errors
+/// [`OpenError`], if it cannot be read.
+pub fn told(path: &Path) -> Result<InForce, OpenError> {
+    let files = segments(path).map_err(OpenError::io(path))?;
+    if files.is_empty() {
+        return Err(OpenError::NoJournal(path.to_owned()));
+    }
+    // A segment that was begun this moment has nothing yet that a checkpoint covers.
+    for file in files.iter().rev() {
+        if let Some(in_force) = told_in(file)? {
+            return Ok(in_force);
+        }
+    }
+    Ok(InForce::default())
+}
+
+/// The same of one segment. None: no checkpoint in it covers anything.
+fn told_in(file: &SegmentFile) -> Result<Option<InForce>, OpenError> {
+    let mut reader = Reader::open(file)?;
+    let (mut covered, mut heard, mut written_at) = (None, InForce::default(), String::new());
+    loop {
+        match reader.step().map_err(OpenError::io(&file.path))? {
+            Item::End(_) | Item::Broken { .. } => return Ok(covered),
+            Item::Record { at, leaf, body, .. } => {
+                follow(leaf.seq, body, &mut heard, &mut written_at)
+                    .ok_or_else(|| damaged(file, leaf.seq, at, FrameError::Body))?;
+            }
+            Item::Sealed { .. } => covered = Some(heard.clone()),
+        }
+    }
+}
+
 /// Reads the journal in `directory` up to its newest checkpoint.
 fn look(directory: &Directory, keys: &AuditKeys) -> Result<Found, OpenError> {
     let path = directory.path();

@@ -9,9 +9,10 @@ use configuration::{
 };
 use host::access::{self, Allowed};
 use host::modes::{self, Place, What};
+use signing_core::journal::InForce;
 
 use crate::log;
-use crate::materials::Materials;
+use crate::materials::{self, Materials};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -35,7 +36,10 @@ pub fn look(file: &Path, environment: &Environment) -> Found {
         Found { notes: configuration::environment_notes(environment), ..Found::default() };
     found.notes.extend(log::note(environment));
     match Materials::load(file, environment) {
-        Ok(materials) => found.notes.extend(materials.notes()),
+        Ok(materials) => {
+            found.notes.extend(materials.notes());
+            found.compare_key_modes(&materials);
+        }
         Err(ConfigError { mistakes, .. }) => found.mistakes = mistakes,
     }
     // Also of a configuration with mistakes: all of them at once.
@@ -55,6 +59,25 @@ pub fn look(file: &Path, environment: &Environment) -> Found {
     let init = format!("signing-proxy init --config {}", file.display());
     found.journal = Some(Presence::look(&config.audit.dir, &init));
     found
+}
+
+impl Found {
+    /// Keys that had the other mode before, by the journal: a start would refuse them.
+    fn compare_key_modes(&mut self, materials: &Materials) {
+        let config = &materials.config;
+        match audit::told(&config.audit.dir) {
+            Ok(InForce { key_modes, .. }) => {
+                let kept = materials::key_modes(&key_modes, config, &materials.registry);
+                self.mistakes.extend(kept.err().unwrap_or_default());
+            }
+            // That there is no journal is said elsewhere.
+            Err(_) if Presence::look(&config.audit.dir, "").is_there != Some(true) => {}
+            Err(error) => self.notes.push(format!(
+                "audit.dir {error}; so check cannot compare the modes of the registry's keys (\"mode\": \"batch\") with \
+                 those of the journal, as a start does: run check as root or as the user of the process"
+            )),
+        }
+    }
 }
 
 /// What of the configuration, its secrets and its directories is open to others.

@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
 use crate::handles::Handles;
-use crate::materials::Materials;
+use crate::materials::{self, Materials};
 use crate::signers::{Change, SignersInForce};
 
 /// How long reading may take: a file system that hangs must not hang an operator.
@@ -257,8 +257,9 @@ impl Reloader {
         }
         let file = config.registry_file.display().to_string();
         let named = |mistake: String| format!("registry.file: {file}: {mistake}");
-        let key_modes = running.key_modes.with(&registry).unwrap_or_else(|changed| {
-            mistakes.extend(changed.into_iter().map(named));
+        let key_modes = materials::key_modes(&running.key_modes, &config, &registry);
+        let key_modes = key_modes.unwrap_or_else(|changed| {
+            mistakes.extend(changed);
             KeyModes::default()
         });
         let rulebook = Arc::clone(self.monitor.gates().rulebook());

@@ -19,7 +19,7 @@ use telemetry::metrics::{JournalObserver, Metrics};
 use time::OffsetDateTime;
 
 use super::StartError;
-use crate::materials::RegisteredAuditKey;
+use crate::materials::{self, RegisteredAuditKey};
 
 /// Freeze and seals in force, and the journal, which nobody writes yet.
 pub(super) struct OnDisk {
@@ -50,8 +50,8 @@ impl OnDisk {
         let stored = stored.ok_or_else(|| StoreError::Missing(store.file()))?;
         let state = stored.clone().with(opened.in_force()).frozen_by(environment);
         let mut state = state.sealed_by_clock(opened.written_at(), wall_now());
-        let key_modes = state.in_force.key_modes.with(registry).map_err(StartError::KeyModes)?;
-        state.in_force.key_modes = key_modes;
+        let key_modes = materials::key_modes(&state.in_force.key_modes, config, registry);
+        state.in_force.key_modes = key_modes.map_err(StartError::KeyModes)?;
         if state != stored {
             store.save(&state)?;
         }

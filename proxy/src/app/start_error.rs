@@ -31,7 +31,7 @@ pub enum StartError {
     #[error("audit.dir {0}")]
     Journal(OpenError),
     /// Keys of the registry had another mode before, by the journal.
-    #[error("registry.file: {}", .0.join("; "))]
+    #[error("{}", .0.join("; "))]
     KeyModes(Vec<String>),
     /// What shows the emergency signer that the journal goes on cannot be kept.
     #[error(transparent)]

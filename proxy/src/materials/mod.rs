@@ -15,6 +15,7 @@ use development::DevelopmentKey;
 use host::clock::wall_now;
 use host::limits::Limits;
 use mtls::ServerTls;
+use signing_core::journal::KeyModes;
 use signing_core::key::{Purpose, names_of};
 use signing_core::registry::Document;
 use signing_core::{Algorithm, Kid, Policy, Registry, json};
@@ -122,6 +123,20 @@ impl Materials {
     pub fn notes(&self) -> Vec<String> {
         notes::notes(self, wall_now())
     }
+}
+
+/// In which mode keys were registered, once `registry` is in force too; `known` is what the journal tells.
+///
+/// # Errors
+/// One sentence for each signer whose key had the other mode before.
+pub fn key_modes(
+    known: &KeyModes,
+    config: &Config,
+    registry: &Registry,
+) -> Result<KeyModes, Vec<String>> {
+    let file = config.registry_file.display();
+    let named = |mistake: String| format!("registry.file: {file}: {mistake}");
+    known.with(registry).map_err(|changed| changed.into_iter().map(named).collect())
 }
 
 /// What the file systems of the journal and of the state do to them.

@@ -8,11 +8,18 @@ use super::{ALICE, KID, builder};
 
 const MAKE_A_NEW_KEY: &str = "make a new key";
 
+/// What the start says. `check` says the same before it.
 async fn does_not_start(builder: ProxyBuilder<'_>) -> String {
-    match builder.try_start(None).await {
+    let checked = builder.verb("check", &builder.write()).output().unwrap();
+    let checked = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
+    let said = match builder.try_start(None).await {
         Ok(_) => panic!("it starts"),
         Err(said) => said,
-    }
+    };
+    let mistake = checked.lines().find(|line| line.contains(MAKE_A_NEW_KEY)).unwrap_or(&checked);
+    let mistake = mistake.split_once("registry.file: ").unwrap_or_else(|| panic!("{checked}")).1;
+    assert!(said.contains(mistake), "{mistake} is not in {said}");
+    said
 }
 
 #[tokio::test]
@@ -29,9 +36,12 @@ async fn a_key_that_signed_single_inputs_is_no_batch_signers_after_a_restart() {
     let other = world.proxy().rare_canaries().batch_signer("other", &key).caller(ALICE, &["other"]);
     let said = does_not_start(other).await;
     assert!(said.contains(MAKE_A_NEW_KEY), "{said}");
-    // As it was, it serves on.
+    // As it was, it serves on, and check finds nothing also beside the proxy that writes the journal.
     let proxy = single().start().await;
     assert_eq!(proxy.client(ALICE).await.sign_message(KID, b"hi").await.status, 200);
+    let builder = single();
+    let checked = builder.verb("check", &builder.write()).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 
 #[tokio::test]
