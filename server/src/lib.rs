@@ -70,6 +70,7 @@ pub use in_flight::SIGNED_MAX_BYTES;
 pub use local::LocalDoor;
 pub use peer_address::PeerAddress;
 pub use registry_answer::RegistryAnswer;
+pub use traces::SPAN_MAX_BYTES;
 
 use crate::refusals::Refusals;
 use crate::traces::Traces;

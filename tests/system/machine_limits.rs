@@ -154,6 +154,9 @@ async fn i6_near_the_limit_of_its_memory_it_says_so_and_what_was_signed_is_recor
     let Some(group) = Group::new(&world, "memory") else { return };
     let key = world.kms.key(Kind::P256);
     let builder = world.proxy().signer("ec", &key).caller(ALICE, &["ec"]);
+    // Nobody listens there: spans wait, and count.
+    let traces = "[traces]\nendpoint = \"http://127.0.0.1:1/v1/traces\"\nqueue_max = 100000";
+    let builder = builder.tables(traces);
     let command = builder.command();
     group.memory(128 << 20);
     let mut proxy = builder.clone().started(group.around(&command)).await;
@@ -161,6 +164,8 @@ async fn i6_near_the_limit_of_its_memory_it_says_so_and_what_was_signed_is_recor
         .process
         .says("memory: the control group of this process has 128 MiB, and connections_max")
         .await;
+    // 256 MiB, and 3 KiB for each of 100000 spans.
+    proxy.process.says("and queue_max of [traces], may take 548 MiB together").await;
     proxy.healthy().await;
     // From here on only what can be given back, such as pages of files, makes room.
     let used = proxy.process.resident_kib() << 10;

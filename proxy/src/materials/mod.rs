@@ -108,7 +108,7 @@ impl Materials {
     /// What it may need, and these limits do not give it.
     #[must_use]
     pub fn too_little(&self, limits: Limits) -> Vec<String> {
-        room::notes(&self.config.server, limits)
+        room::notes(&self.config, limits)
     }
 
     /// What the file systems of the journal and of the state may do to them.

@@ -2,7 +2,8 @@
 
 use host::limits::Limits;
 
-use configuration::Server;
+use configuration::Config;
+use server::SPAN_MAX_BYTES;
 
 /// What the proxy has without a connection, and what one has, in bytes (docs/operating/topologies.md).
 const IDLE_BYTES: u64 = 64 << 20;
@@ -13,7 +14,8 @@ const FILES_BESIDE: u64 = 128;
 const PROCESSOR_THOUSANDTHS: u64 = 500;
 
 /// One sentence for each thing that is too little.
-pub(super) fn notes(server: &Server, limits: Limits) -> Vec<String> {
+pub(super) fn notes(config: &Config, limits: Limits) -> Vec<String> {
+    let Config { server, traces, .. } = config;
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let connections = count(server.connections_max);
     let mut notes = Vec::new();
@@ -21,10 +23,14 @@ pub(super) fn notes(server: &Server, limits: Limits) -> Vec<String> {
     let bytes = bytes.saturating_add(IDLE_BYTES);
     let bytes = bytes.saturating_add(count(server.bodies_max_bytes));
     let bytes = bytes.saturating_add(count(server.answers_max_bytes));
+    // Without a collector there is no queue.
+    let queue_max = traces.endpoint.as_ref().map_or(0, |_| traces.queue_max);
+    let bytes = bytes.saturating_add(count(queue_max).saturating_mul(count(SPAN_MAX_BYTES)));
+    let and_traces = if queue_max == 0 { "" } else { ", and queue_max of [traces]," };
     if let Some(limit) = limits.memory_bytes.filter(|limit| *limit < bytes) {
         notes.push(format!(
             "memory: the control group of this process has {} MiB, and connections_max, bodies_max_bytes and \
-             answers_max_bytes of [server] may take {} MiB together; the kernel ends the proxy at the limit: raise it, or \
+             answers_max_bytes of [server]{and_traces} may take {} MiB together; the kernel ends the proxy at the limit: raise it, or \
              lower these keys",
             limit >> 20,
             bytes >> 20

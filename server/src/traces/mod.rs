@@ -20,7 +20,7 @@ use telemetry::metrics::TraceSpans;
 
 use span::{Ids, Span};
 
-pub use span::Begun;
+pub use span::{Begun, SPAN_MAX_BYTES};
 
 /// Where spans go, or nowhere. A clone is the same.
 #[derive(Clone, Debug, Default)]

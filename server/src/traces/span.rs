@@ -10,6 +10,12 @@ use time::OffsetDateTime;
 
 use telemetry::metrics::Stages;
 
+/// What the span of one request takes in memory at most, in bytes, with the longest names.
+pub const SPAN_MAX_BYTES: usize = 3 << 10;
+
+/// Attributes of a span for which there is room at once.
+const ATTRIBUTES: usize = 8;
+
 /// Which span of which trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ids {
@@ -86,7 +92,7 @@ impl Begun {
         at: (OffsetDateTime, Moment),
         send: impl Fn(Span) + Send + Sync + 'static,
     ) -> Self {
-        let attributes = Vec::with_capacity(8);
+        let attributes = Vec::with_capacity(ATTRIBUTES);
         // What holds until it is told otherwise.
         let error = Some("client_gone");
         Self { ids, at, stages: None, attributes, error, send: Box::new(send) }
@@ -161,6 +167,28 @@ mod tests {
             assert!(of("03").is_some(), "other flags are of other things");
             assert_eq!((of("00"), of("02")), (None, None));
         }
+    }
+
+    #[test]
+    fn a_span_with_the_longest_names_takes_no_more_than_is_counted() {
+        let (sender, sent) = std::sync::mpsc::sync_channel(1);
+        let ids = Ids::new(None, 100).unwrap();
+        let at = (host::clock::wall_now(), now());
+        let mut begun = Begun::new(ids, at, move |span| sender.send(span).unwrap());
+        // A caller by its SPIFFE id, a request id, a kid.
+        begun.asked(Door::Mtls, &"c".repeat(2048), &"r".repeat(128));
+        begun.signed(
+            &"k".repeat(128),
+            "RSASSA_PKCS1_V1_5_SHA_256",
+            "breakglass",
+            Stages::default(),
+        );
+        drop(begun);
+        let Span { attributes, .. } = sent.recv().unwrap();
+        let texts: usize = attributes.iter().map(|(_, text)| text.capacity()).sum();
+        let places = attributes.capacity() * size_of::<(&str, String)>();
+        let bytes = size_of::<Span>() + places + texts;
+        assert!(bytes < SPAN_MAX_BYTES, "{bytes}");
     }
 
     #[test]
