@@ -176,6 +176,8 @@ pub async fn sign<L: Send + 'static>(
     if let Some(grant) = for_session(&gates, caller, &request, (now, wall)) {
         let at = (now, wall);
         let permit = gates.admit_emergency(grant, algorithm, &room.slots, at, context.deadline)?;
+        // Its own curve, as below: who names one of another curve could not verify the answer.
+        permit.signer().is_of(request.key_kind)?;
         let input = prepare(&request, permit.signer(), permit.algorithm())?;
         let begun = begin(room, &gates, permit, input, &request, context)?;
         drop(gates);

@@ -3,6 +3,7 @@
 
 mod ceremony;
 mod crashes;
+mod curve;
 mod destroy;
 mod end;
 mod faults;
