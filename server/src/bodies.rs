@@ -26,7 +26,7 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) struct Body {
     pub(super) bytes: Bytes,
-    pub(super) _kept: Kept,
+    pub(super) kept: Kept,
 }
 
 impl Bodies {
@@ -56,12 +56,24 @@ impl Bodies {
                     _ => "of all callers".to_owned(),
                 };
                 let detail = format!(
-                    "{key} is {max}, and request bodies {whose} that are being read take that: ask \
-                     again once some of them have arrived"
+                    "{key} is {max}, and request bodies {whose} that are being read, or whose long messages \
+                     are being signed, take that: ask again once some of them are done"
                 );
                 Err(Refusal::new(Reason::Overloaded, detail))
             }
         }
+    }
+}
+
+impl Body {
+    /// Its place without its bytes, for what was read of it.
+    pub(super) fn into_place(self) -> Kept {
+        let Self { bytes, mut kept } = self;
+        // One whose length was not announced has kept that of the longest.
+        let used = bytes.len().min(kept.bytes);
+        kept.of.0.remove(kept.bytes - used);
+        kept.bytes = used;
+        kept
     }
 }
 

@@ -8,13 +8,31 @@ use signing_core::{Reason, Refusal};
 use super::connection::Connection;
 use super::shared::Shared;
 
-/// What an answer with a signature takes at most. It is kept for the answer before anybody is
-/// asked to sign, since a signature that has no room is made for nothing. One of ML-DSA, of up to 4,627 bytes before
-/// base64, takes more, which counts once it is made.
-pub const SIGNED_MAX_BYTES: usize = 4 << 10;
+/// What an answer with a signature of at most [`SHORT_SIGNATURE_BYTES`] takes at most.
+const SIGNED_MAX_BYTES: usize = 4 << 10;
 /// The same with a receipt, which has up to two records with their proofs. One with the longest
 /// justifications takes more, which counts once it is made.
-pub(super) const RECEIPT_MAX_BYTES: usize = 16 << 10;
+const RECEIPT_MAX_BYTES: usize = 16 << 10;
+/// RSA-4096; only ML-DSA has longer ones.
+const SHORT_SIGNATURE_BYTES: usize = 512;
+
+/// What an answer with a signature of so many bytes takes at most. It is kept for the answer before anybody is asked to
+/// sign, since a signature that has no room is made for nothing.
+#[must_use]
+pub const fn signed_max(signature_bytes: usize) -> usize {
+    SIGNED_MAX_BYTES + base64(signature_bytes.saturating_sub(SHORT_SIGNATURE_BYTES))
+}
+
+/// The same with a receipt, whose records have the signature too.
+pub(super) const fn with_receipt_max(signature_bytes: usize) -> usize {
+    let more = base64(signature_bytes.saturating_sub(SHORT_SIGNATURE_BYTES));
+    RECEIPT_MAX_BYTES + more + 2 * base64(more)
+}
+
+/// How long so many bytes are in base64.
+const fn base64(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
+}
 
 /// Bytes kept for an answer that is not made yet.
 #[derive(Debug)]

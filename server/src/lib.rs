@@ -66,7 +66,7 @@ pub use accept::{LocalListener, accept, accept_local};
 pub use answer::{Answer, json_answer, problem, problem_with_mistakes, status_of};
 pub use caller_rates::CallerRates;
 pub use connections::{Connections, settle_after_stops};
-pub use in_flight::SIGNED_MAX_BYTES;
+pub use in_flight::signed_max;
 pub use local::LocalDoor;
 pub use peer_address::PeerAddress;
 pub use registry_answer::RegistryAnswer;

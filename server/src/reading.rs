@@ -85,7 +85,7 @@ async fn read(
         None => tokio::time::timeout(limits.body_read_timeout, reading).await,
     };
     match read {
-        Ok(Ok(body)) => Ok(Body { bytes: body.to_bytes(), _kept: kept }),
+        Ok(Ok(body)) => Ok(Body { bytes: body.to_bytes(), kept }),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Refusal::new(Reason::InvalidRequest, "the body broke off")),
         Err(_) => Err(Refusal::new(

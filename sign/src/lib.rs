@@ -26,6 +26,7 @@ use monitor::Monitor;
 use release::{Probes, Provenance, Release, SigningOrder, announce};
 use signing_core::gate::{Admitted as _, Permit, Slots, Snapshot};
 use signing_core::journal::TimingUs;
+use signing_core::key::RAW_MESSAGE_MAX_BYTES;
 use signing_core::{
     Algorithm, Caller, Grant, Kid, Moment, Reason, Refusal, SignRequest, Signer, ToBeSigned,
 };
@@ -156,16 +157,19 @@ pub struct Signed {
 /// Signs for `caller`, or says why not. It reads like I1: who may ask, whether the gate is open,
 /// what is announced, who signs, what verifies, what is on disk, whether the gate is still open.
 ///
+/// `place` is what the request's body takes of a budget: it lives as long as its message is needed.
+///
 /// `leaving` is called right before the last look at the gate; what it returns
 /// lives until the answer is written, so that a freeze can wait for it.
 ///
 /// # Errors
 /// The refusal.
-pub async fn sign<L: Send + 'static>(
+pub async fn sign<P: Send + 'static, L: Send + 'static>(
     room: &Arc<SigningRoom>,
     caller: &Arc<Caller>,
     request: SignRequest,
     context: &RequestContext,
+    place: P,
     leaving: impl FnOnce() -> L + Send + 'static,
 ) -> Result<(Signed, L), Refusal> {
     let (signer, algorithm) = (request.signer.as_deref(), request.algorithm);
@@ -179,16 +183,18 @@ pub async fn sign<L: Send + 'static>(
         // Its own curve, as below: who names one of another curve could not verify the answer.
         permit.signer().is_of(request.key_kind)?;
         let input = prepare(&request, permit.signer(), permit.algorithm())?;
+        let leaving = keeping(&input, place, leaving);
         let begun = begin(room, &gates, permit, input, &request, context)?;
-        drop(gates);
+        drop((gates, request));
         return finish(room, begun, context, leaving).await;
     }
     let grant = gates.rulebook().authorize(caller, signer, algorithm, wall)?;
     grant.signer().is_of(request.key_kind)?;
     let input = prepare(&request, grant.signer(), grant.algorithm())?;
+    let leaving = keeping(&input, place, leaving);
     let permit = gates.admit(grant, &room.slots, now, context.deadline)?;
     let begun = begin(room, &gates, permit, input, &request, context)?;
-    drop(gates);
+    drop((gates, request));
     finish(room, begun, context, leaving).await
 }
 
@@ -210,6 +216,20 @@ fn for_session(
         .or_else(|_| rulebook.authorize(caller, signer, None, wall))
         .ok()?;
     gates.goes_to_session(&grant.signer().kid, now, wall).then_some(grant)
+}
+
+/// Keeps `place` until the signature is about to leave, or is given up, if a long message is signed as it is: nothing else
+/// bounds how many bytes of such messages wait for upstreams.
+fn keeping<P: Send + 'static, L>(
+    input: &ToBeSigned,
+    place: P,
+    leaving: impl FnOnce() -> L + Send + 'static,
+) -> impl FnOnce() -> L + Send + 'static {
+    let place = (input.bytes().len() > RAW_MESSAGE_MAX_BYTES).then_some(place);
+    move || {
+        drop(place);
+        leaving()
+    }
 }
 
 /// The bytes that `signer` would sign, in a form that its signature can have.

@@ -21,6 +21,8 @@ pub struct Rulebook {
     /// Keys of kids that an earlier generation had and this one has not: a kid that
     /// comes back comes back with its key.
     retired: BTreeMap<Kid, Known>,
+    /// Of the registry, which every request to sign asks for.
+    signature_max_bytes: usize,
 }
 
 /// What verifiers know under a kid, and keep knowing.
@@ -34,7 +36,8 @@ impl Rulebook {
     /// The first generation.
     #[must_use]
     pub fn new(registry: Registry, policy: Policy) -> Self {
-        Self { generation: 1, registry, policy, retired: BTreeMap::new() }
+        let signature_max_bytes = registry.signature_max_bytes();
+        Self { generation: 1, registry, policy, retired: BTreeMap::new(), signature_max_bytes }
     }
 
     /// The generation that takes this one's place.
@@ -73,7 +76,9 @@ impl Rulebook {
         }
         let retired =
             all.into_iter().filter(|(kid, _)| registry.get(kid.as_str()).is_none()).collect();
-        Ok(Self { generation: self.generation + 1, registry, policy, retired })
+        let signature_max_bytes = registry.signature_max_bytes();
+        let generation = self.generation + 1;
+        Ok(Self { generation, registry, policy, retired, signature_max_bytes })
     }
 
     /// The signers about which `next` could decide otherwise: whose entry, grants,
@@ -93,6 +98,12 @@ impl Rulebook {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// How long a signature that callers get is at most, in bytes.
+    #[must_use]
+    pub fn signature_max_bytes(&self) -> usize {
+        self.signature_max_bytes
     }
 
     /// Every public key.

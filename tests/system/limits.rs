@@ -287,3 +287,82 @@ async fn bodies_together_take_no_more_memory_than_they_may() {
     })
     .await;
 }
+
+/// What ML-DSA signs as it is has to be kept until it is signed; of what others sign, a digest is enough.
+#[tokio::test]
+async fn a_long_message_takes_its_room_for_as_long_as_it_is_needed() {
+    let world = World::new();
+    let (ml, ec) = (world.kms.key(Kind::MlDsa44), world.kms.key(Kind::P256));
+    let server = "body_max_bytes = 20000\nbodies_max_bytes = 40000\nbodies_per_caller_max_bytes = 40000\n\
+                  request_timeout_ms = 25000";
+    let builder = world.proxy().rare_canaries().server(server).kms("call_timeout_ms = 20000");
+    let builder = builder.signer("ml", &ml).signer("ec", &ec).caller(ALICE, &["ml", "ec"]);
+    let proxy = builder.start().await;
+    let alice = proxy.http2_client(ALICE).await;
+    let ask = |kid: &'static str| {
+        let alice = alice.clone();
+        tokio::spawn(async move { alice.sign_message(kid, &[b'm'; 12_000]).await })
+    };
+    let in_flight = async |count: f64| {
+        eventually("so many in flight", || async {
+            let found = proxy.metric("signing_proxy_inflight_requests").await?;
+            ((found - count).abs() < 0.5).then_some(())
+        })
+        .await;
+    };
+    for (key, kid, room_for) in [(&ec, "ec", 3), (&ml, "ml", 2)] {
+        key.break_with(Fault::Hold);
+        let mut asked = Vec::new();
+        for count in 1..=room_for {
+            asked.push(ask(kid));
+            in_flight(f64::from(count)).await;
+        }
+        if kid == "ml" {
+            let refused = ask(kid).await.unwrap();
+            assert_eq!(refused.reason(), "overloaded", "{refused:?}");
+            assert!(refused.text.contains("bodies_"), "{refused:?}");
+        }
+        key.mend();
+        for answer in asked {
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        in_flight(0.0).await;
+    }
+    assert_eq!(ask("ml").await.unwrap().status, 200);
+}
+
+/// An answer with a signature of ML-DSA-87 has more than twice the bytes of one with any other.
+#[tokio::test]
+async fn room_for_an_answer_is_kept_for_the_longest_signature_of_the_registry() {
+    let world = World::new();
+    let key = world.kms.key(Kind::MlDsa87);
+    // The least, which has room for 16 answers with a short signature.
+    let server = "answers_per_connection_max_bytes = 65536\nrequest_timeout_ms = 25000";
+    let builder = world.proxy().rare_canaries().server(server).kms("call_timeout_ms = 20000");
+    let proxy = builder.signer("ml", &key).caller(ALICE, &["ml"]).start().await;
+    let alice = proxy.http2_client(ALICE).await;
+    key.break_with(Fault::Hold);
+    let ask = || {
+        let alice = alice.clone();
+        tokio::spawn(async move { alice.sign_message("ml", b"hi").await })
+    };
+    let mut asked = Vec::new();
+    for count in 1..=6 {
+        asked.push(ask());
+        eventually("one more in flight", || async {
+            let found = proxy.metric("signing_proxy_inflight_requests").await?;
+            ((found - f64::from(count)).abs() < 0.5).then_some(())
+        })
+        .await;
+    }
+    let refused = ask().await.unwrap();
+    assert_eq!(refused.reason(), "overloaded", "{refused:?}");
+    assert!(refused.text.contains("answers_per_connection_max_bytes"), "{refused:?}");
+    key.mend();
+    for answer in asked {
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.text.len() < 65_536 / 6, "{} bytes", answer.text.len());
+    }
+}

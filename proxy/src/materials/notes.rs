@@ -6,7 +6,7 @@ use std::path::Path;
 
 use configuration::{Admin, Config, Proof, Server, Signer, Upstream};
 use host::clock::rfc3339;
-use server::SIGNED_MAX_BYTES;
+use server::signed_max;
 use signing_core::Kid;
 use signing_core::admin::path;
 use signing_core::key::names_of;
@@ -24,7 +24,7 @@ const HEADERS_USUAL_BYTES: usize = 512;
 /// One sentence each: the key, the value, what it leads to.
 pub(super) fn notes(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
     let config = &materials.config;
-    let mut notes = limits(&config.server);
+    let mut notes = limits(&config.server, materials.registry.signature_max_bytes());
     notes.extend(upstreams(config));
     notes.extend(proxies(config));
     notes.extend(traces(config));
@@ -48,8 +48,10 @@ fn traces(config: &Config) -> Option<String> {
     ))
 }
 
-fn limits(server: &Server) -> Vec<String> {
+/// `signature_bytes`: the longest signature that is answered.
+fn limits(server: &Server, signature_bytes: usize) -> Vec<String> {
     let mut notes = Vec::new();
+    let signed_bytes = signed_max(signature_bytes);
     let (each, all) = (server.connections_per_caller_max, server.connections_max);
     if each > all {
         notes.push(format!(
@@ -80,7 +82,7 @@ fn limits(server: &Server) -> Vec<String> {
         ));
     }
     let (streams, room) = (server.http2_streams_max, server.answers_per_connection_max_bytes);
-    let fit = room / SIGNED_MAX_BYTES;
+    let fit = room / signed_bytes;
     if u64::from(streams) > fit as u64 {
         notes.push(format!(
             "server.answers_per_connection_max_bytes: is {room}, room for {fit} requests to sign at once \
@@ -88,7 +90,7 @@ fn limits(server: &Server) -> Vec<String> {
         ));
     }
     let (requests, room) = (server.requests_in_flight_max, server.answers_max_bytes);
-    let fit = room / SIGNED_MAX_BYTES;
+    let fit = room / signed_bytes;
     if requests > fit {
         notes.push(format!(
             "server.answers_max_bytes: is {room}, room for {fit} requests to sign at once, below \

@@ -13,7 +13,7 @@ use telemetry::metrics::{Metrics, RequestResult, Stages};
 use super::exchange::{Exchange, Words};
 use crate::answer::{self, Answer, Held};
 use crate::dialects::{self, Dialect};
-use crate::in_flight::{RECEIPT_MAX_BYTES, Reserved, SIGNED_MAX_BYTES};
+use crate::in_flight::{Reserved, signed_max, with_receipt_max};
 use crate::kms;
 use crate::reading::Unread;
 use crate::traces::Begun;
@@ -97,7 +97,8 @@ async fn try_sign(
     dialects::takes(head)?;
     // Before anything is kept of the body, or signed for it.
     let has_receipt = head.headers.contains_key(RECEIPT);
-    let longest = if has_receipt { RECEIPT_MAX_BYTES } else { SIGNED_MAX_BYTES };
+    let signature = plane.monitor.gates().rulebook().signature_max_bytes();
+    let longest = if has_receipt { with_receipt_max(signature) } else { signed_max(signature) };
     let reserved = Reserved::new(&exchange.connection, longest)?;
     let body = exchange.read(caller, body).await?;
     let named = (exchange.door, exchange.request_id.as_str());
@@ -106,7 +107,8 @@ async fn try_sign(
     let decodes = plane.monitor.gates().rulebook().decodes_sign_data(caller);
     let settings = (decodes, plane.limits.dialects.as_slice());
     let (dialect, sign_request) = dialects::read_sign(path, content_type, &body, settings)?;
-    drop(body);
+    // What was read of it may be needed for longer than its own bytes.
+    let place = body.into_place();
     if let Dialect::Kms { dry_run: true } = dialect {
         let gates = plane.monitor.gates();
         let SignRequest { signer, algorithm, format, .. } = &sign_request;
@@ -120,7 +122,7 @@ async fn try_sign(
     unanswered.would_be = Some(Reason::Indeterminate);
     let leaving = move || reserved.release();
     let (signed, in_flight) =
-        sign::sign(&plane.room, caller, sign_request, &context, leaving).await?;
+        sign::sign(&plane.room, caller, sign_request, &context, place, leaving).await?;
 
     let signature = signed.release.signature();
     let kid = signature.kid().clone();

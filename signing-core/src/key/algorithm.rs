@@ -222,4 +222,10 @@ mod tests {
         let kinds: std::collections::BTreeSet<_> = of_all.collect();
         assert_eq!(kinds, KeyKind::ALL.into_iter().collect());
     }
+
+    #[test]
+    fn no_kind_of_key_has_longer_signatures_than_the_longest() {
+        let longest = KeyKind::ALL.into_iter().map(KeyKind::signature_max_bytes).max();
+        assert_eq!(longest, Some(SIGNATURE_MAX_BYTES));
+    }
 }

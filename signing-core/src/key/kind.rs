@@ -3,6 +3,8 @@
 use spki::ObjectIdentifier;
 use spki::der::asn1::AnyRef;
 
+use super::SIGNATURE_MAX_BYTES;
+
 /// id-Ed25519 (RFC 8410).
 pub(super) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 /// id-ecPublicKey (RFC 5480).
@@ -75,6 +77,21 @@ impl KeyKind {
             Self::MlDsa44 => "ML-DSA-44",
             Self::MlDsa65 => "ML-DSA-65",
             Self::MlDsa87 => "ML-DSA-87",
+        }
+    }
+
+    /// How long a signature of such a key is at most, in bytes: ECDSA's in DER, RSA's of 4096 bits.
+    #[must_use]
+    pub const fn signature_max_bytes(self) -> usize {
+        match self {
+            Self::Ed25519 => 64,
+            Self::P256 | Self::Secp256k1 => 72,
+            Self::P384 => 104,
+            Self::P521 => 139,
+            Self::Rsa => 512,
+            Self::MlDsa44 => 2420,
+            Self::MlDsa65 => 3309,
+            Self::MlDsa87 => SIGNATURE_MAX_BYTES,
         }
     }
 

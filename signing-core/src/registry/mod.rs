@@ -129,6 +129,13 @@ impl Registry {
         self.signers.values()
     }
 
+    /// How long a signature that callers get is at most, in bytes.
+    #[must_use]
+    pub fn signature_max_bytes(&self) -> usize {
+        let signers = self.iter().filter(|signer| signer.purpose != Purpose::Audit);
+        signers.map(|signer| signer.public_key.kind().signature_max_bytes()).max().unwrap_or(0)
+    }
+
     /// Every entry, in the form that verifiers read.
     #[must_use]
     pub fn to_document(&self) -> Document {
