@@ -191,6 +191,8 @@ pub enum IncidentChange {
         incident: IncidentId,
         /// SHA-256 of the bundle's list, in hex.
         sha256: String,
+        /// The parts that it lacks.
+        missing: Vec<String>,
     },
     /// Somebody says what was done for a line of the runbook.
     Item {

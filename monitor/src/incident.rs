@@ -51,22 +51,24 @@ impl Writer {
                     captured: None,
                     done: Vec::new(),
                     incident,
+                    missing: Vec::new(),
                     reason,
                 });
                 self.publish_incident();
                 self.save_recorded(recording, reply);
             }
-            (IncidentChange::Captured { incident, sha256 }, Some(open))
+            (IncidentChange::Captured { incident, sha256, missing }, Some(open))
                 if incident == open.incident =>
             {
                 let record = Record::IncidentCaptured(IncidentCaptured {
                     by: &by,
                     incident: incident.as_str(),
+                    missing: missing.iter().map(String::as_str).collect(),
                     sha256: &sha256,
                 });
                 let recording = self.disk.record(&record);
                 self.state.in_force.incident =
-                    Some(OpenIncident { captured: Some(sha256), ..open });
+                    Some(OpenIncident { captured: Some(sha256), missing, ..open });
                 self.publish_incident();
                 self.save_recorded(recording, reply);
             }

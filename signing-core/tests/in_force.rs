@@ -204,6 +204,7 @@ proptest! {
             at,
             by: odd.clone(),
             captured: Some("0".repeat(64)),
+            missing: vec!["fleet".to_owned()],
             done: ASKED.map(str::to_owned).to_vec(),
             incident: IncidentId::parse(&"x".repeat(64)).unwrap(),
             reason: odd.clone(),
@@ -227,8 +228,10 @@ proptest! {
 #[test]
 fn an_incident_is_open_from_its_beginning_to_its_end_and_keeps_its_newest_bundle() {
     let begun = |incident| Record::IncidentBegun(IncidentBegun { by: "a", incident, reason: "r" });
-    let captured =
-        |incident, sha256| Record::IncidentCaptured(IncidentCaptured { by: "a", incident, sha256 });
+    let lacking = |incident, sha256, missing| {
+        Record::IncidentCaptured(IncidentCaptured { by: "a", incident, missing, sha256 })
+    };
+    let captured = |incident, sha256| lacking(incident, sha256, vec![]);
     let ended = || {
         let (by, incident, reason) = ("a", "I-1", "well");
         Record::IncidentEnded(IncidentEnded { by, incident, left: vec![], reason })
@@ -242,6 +245,11 @@ fn an_incident_is_open_from_its_beginning_to_its_end_and_keeps_its_newest_bundle
     assert_eq!(open(&[begun("I-1")]), Some((one(), None)));
     let twice = [begun("I-1"), captured("I-1", "00"), captured("I-1", "01")];
     assert_eq!(open(&twice), Some((one(), Some("01".to_owned()))));
+    // The newest bundle lacks what it lacks, whatever those before it had.
+    let missing = |records: &[Record<'_>]| heard(records).incident.unwrap().missing;
+    let lacks = lacking("I-1", "00", vec!["metrics", "status"]);
+    assert_eq!(missing(&[begun("I-1"), lacks.clone()]), ["metrics", "status"]);
+    assert_eq!(missing(&[begun("I-1"), lacks, captured("I-1", "01")]), Vec::<String>::new());
     // What is captured for another one is not this one's.
     assert_eq!(open(&[begun("I-1"), captured("I-2", "00")]), Some((one(), None)));
     assert_eq!(open(&[begun("I-1"), ended()]), None);

@@ -30,7 +30,7 @@ FIELDS = {
     "unfreeze": "by frozen_by frozen_for frozen_id? reason",
     "unseal": "by reason sealed_for signer_kid?",
     "incident_begun": "by incident reason",
-    "incident_captured": "by incident sha256",
+    "incident_captured": "by incident missing? sha256",
     "incident_item": "by detail done incident section",
     "incident_ended": "by incident left reason",
     "reload": "by generation key_modes? registry_sha256",
@@ -247,7 +247,7 @@ class Records:
             need(freeze.keys() - {"id"} == {"at", "by", "reason"} and AT.fullmatch(freeze["at"]), f"freeze: {freeze}")
         incident = data.get("incident")
         if incident is not None:
-            keys = incident.keys() - {"captured", "done"}
+            keys = incident.keys() - {"captured", "done", "missing"}
             need(keys == {"at", "by", "incident", "reason"} and AT.fullmatch(incident["at"]), f"incident: {incident}")
             done = incident.get("done", [])
             need(done == sorted(set(done) & ASKED) and ("done" not in incident or done), f"incident: {incident}")
@@ -295,7 +295,9 @@ class Records:
     def on_incident_captured(self, data, _):
         self.is_open(data)
         if self.incident is not None:
-            self.incident = self.incident | {"captured": data["sha256"]}
+            lacks = {name: data[name] for name in ["missing"] if name in data}
+            before = {name: value for name, value in self.incident.items() if name != "missing"}
+            self.incident = before | {"captured": data["sha256"]} | lacks
 
     def on_incident_item(self, data, _):
         self.is_open(data)
@@ -332,6 +334,7 @@ class Records:
             mine = self.incident or {}
             need((data.get("incident") is None) == (self.incident is None), f"the open incident is {self.incident}")
             need((data.get("incident") or {}).get("done") == mine.get("done"), f"of the open incident is done {mine.get('done')}")
+            need((data.get("incident") or {}).get("missing") == mine.get("missing"), f"its newest bundle lacks {mine.get('missing')}")
             need(fleet == self.fleet, f"the freezes of the fleet are {sorted(self.fleet)}")
             need(self.modes(data) == self.key_modes, f"the modes of keys are {self.key_modes}")
         self.freeze, self.seals, self.logs, self.fleet = freeze, seals, logs, fleet

@@ -130,6 +130,22 @@ async fn what_cannot_be_captured_is_said_and_the_rest_is_captured() {
         assert!(said.contains(part), "{said}");
     }
     assert!(out.join("status.json").exists() && out.join("SHA256SUMS").exists());
+    // The runbook says so too, also to whoever did not see that command, and with the one that captures it.
+    let (_, said, _) = proxy.signctl(&["incident", "status"]);
+    let row = said.lines().find(|row| row.starts_with("2.4 ")).unwrap_or_else(|| panic!("{said}"));
+    for words in [
+        "OPEN",
+        "the newest bundle lacks configuration, metrics; ",
+        "signctl incident begin --id INC-1 --no-freeze --reason TEXT",
+    ] {
+        assert!(row.contains(words), "{words}: {row}");
+    }
+    let captured = &records(&proxy, "incident_captured")[1];
+    assert_eq!(captured["missing"], json!(["configuration", "metrics"]), "{captured}");
+    let (code, said) = begin(&proxy, &world.scratch.path("whole"), &nowhere[..3]);
+    assert_eq!(code, 0, "{said}");
+    let open = status(&proxy).await["open"].clone();
+    assert_eq!((&open["captured"], &open["missing"]), (&said["sha256"], &Value::Null), "{open}");
     assert_eq!(proxy.client(ALICE).await.sign_message("ec", b"hi").await.status, 200);
 }
 
@@ -216,6 +232,7 @@ async fn an_incident_is_named_in_a_way_that_fits_a_file_and_a_bundle_by_its_sha2
         ("begin", json!({"incident": "../x", "reason": "why"})),
         ("begin", json!({"incident": "INC-1", "reason": "two\nlines"})),
         ("captured", json!({"incident": "INC-1", "sha256": "00"})),
+        ("captured", json!({"incident": "INC-1", "sha256": "0".repeat(64), "missing": ["x"]})),
         ("end", json!({"reason": ""})),
     ] {
         let answer = proxy.admin("POST", &format!("/v1/incident/{path}"), body.clone()).await;

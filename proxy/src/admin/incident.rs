@@ -9,7 +9,7 @@ use signing_core::admin::incident::{Begin, Captured, Done, End, Incident, Open};
 use signing_core::admin::{Level, ProxyStatus, Status};
 use signing_core::breakglass::is_out;
 use signing_core::gate::{Cause, State};
-use signing_core::incident::{ASKED, Facts, IncidentId, Item, checklist, left};
+use signing_core::incident::{ASKED, Facts, IncidentId, Item, PARTS, checklist, left};
 use signing_core::journal::OpenIncident;
 use signing_core::{Reason, Refusal};
 
@@ -36,14 +36,20 @@ pub(super) async fn captured(
     peer: Peer,
     request: &Request<Bytes>,
 ) -> Result<Response<Answer>, Refusal> {
-    let Captured { incident, sha256 } = read(request)?;
+    let Captured { incident, sha256, missing } = read(request)?;
     let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     if sha256.len() != 64 || !sha256.bytes().all(is_hex) {
         let why = "\"sha256\" is 64 hex digits in lower case";
         return Err(Refusal::new(Reason::InvalidRequest, why));
     }
+    let is_part = |part: &String| PARTS.contains(&part.as_str());
+    // In their order, each once: so a list of any length is one of a few words.
+    if !missing.iter().all(is_part) || !missing.is_sorted_by(|one, next| one < next) {
+        let why = format!("\"missing\" has, in this order, some of {}", PARTS.join(", "));
+        return Err(Refusal::new(Reason::InvalidRequest, why));
+    }
     let incident = named(&incident)?;
-    change(admin, peer, IncidentChange::Captured { incident, sha256 }).await
+    change(admin, peer, IncidentChange::Captured { incident, sha256, missing }).await
 }
 
 /// Takes down what was done for a line that only people know.
@@ -111,6 +117,7 @@ fn shown(open: &OpenIncident) -> Open {
         by: open.by.clone(),
         since: rfc3339(open.at),
         captured: open.captured.clone(),
+        missing: open.missing.clone(),
     }
 }
 
@@ -134,18 +141,22 @@ fn facts(admin: &Admin) -> Facts {
     let failed = health.conditions.into_iter().filter(|one| one.state == Level::Failed);
     let keys = emergency_keys.into_iter().flatten();
     let due: Vec<_> = keys.filter(|key| key.destruction_due.is_some()).collect();
+    let open = admin.monitor.incident();
+    let open = open.as_deref();
     Facts {
+        incident: open.map(|open| open.incident.to_string()),
+        not_captured: open.map(|open| open.missing.clone()).unwrap_or_default(),
         outage: health.outage,
         not_well: not_well.map(|signer| signer.signer_kid).collect(),
         not_known: not_known.map(|(kid, _)| kid.to_string()).collect(),
         failed: failed.map(|one| one.component).collect(),
         frozen: gates.freeze().is_some(),
-        captured: admin.monitor.incident().is_some_and(|open| open.captured.is_some()),
+        captured: open.is_some_and(|open| open.captured.is_some()),
         long_enough: gates.gates().any(|(kid, _)| is_out(&gates, kid, min, now).is_ok()),
         session: gates.armed(now, wall).map(|armed| armed.session.clone()),
         copies_left: due.iter().flat_map(|key| key.copies_left.clone()).collect(),
         keys_due: due.into_iter().map(|key| key.kid).collect(),
         keys_known: emergency_signer_connected.unwrap_or(true),
-        said: admin.monitor.incident().map(|open| open.done.clone()).unwrap_or_default(),
+        said: open.map(|open| open.done.clone()).unwrap_or_default(),
     }
 }

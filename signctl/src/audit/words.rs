@@ -114,7 +114,16 @@ pub(crate) fn words(outline: &Outline) -> String {
         }
         "incident_begun" => format!("{} by {}: {}", text("incident"), text("by"), text("reason")),
         "incident_captured" => {
-            format!("{} by {}, bundle {}", text("incident"), text("by"), text("sha256"))
+            let missing = data.get("missing").and_then(Value::as_array).into_iter().flatten();
+            let missing: Vec<_> = missing.filter_map(Value::as_str).collect();
+            let lacks = if missing.is_empty() { "" } else { ", which lacks " };
+            format!(
+                "{} by {}, bundle {}{lacks}{}",
+                text("incident"),
+                text("by"),
+                text("sha256"),
+                missing.join(", ")
+            )
         }
         "incident_item" => format!(
             "{} section {}{} by {}: {}",

@@ -83,7 +83,10 @@ pub(super) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
         }),
         until(began, Duration::from_secs(flags.within), Instant::now()),
     )?;
-    let captured = Captured { incident: id.to_string(), sha256: bundle.sha256.clone() };
+    let missing = bundle.parts.iter().filter_map(Part::missing);
+    let mut missing: Vec<_> = missing.map(|(part, _)| part.to_owned()).collect();
+    missing.sort_unstable();
+    let captured = Captured { incident: id.to_string(), sha256: bundle.sha256.clone(), missing };
     let recorded = client::post(socket, path::INCIDENT_CAPTURED, &captured);
     let recorded = recorded.map_err(|error| format!("{error:#}")).and_then(|reply| match reply {
         Reply { status: 200, .. } => Ok("recorded in the journal".to_owned()),

@@ -33,7 +33,7 @@ pub(crate) fn next(items: &[Item]) -> String {
 }
 
 fn headline(open: &Open) -> String {
-    let Open { incident, reason, by, since, captured } = open;
+    let Open { incident, reason, by, since, captured, .. } = open;
     let bundle = captured.as_ref().map(|sha256| format!("\nbundle {sha256}")).unwrap_or_default();
     format!("INCIDENT {incident} since {since} by {by}: {reason}{bundle}")
 }
@@ -67,6 +67,7 @@ mod tests {
                 by: "uid 0 (root)".to_owned(),
                 since: "2026-11-26T05:15:00Z".to_owned(),
                 captured: Some("00".to_owned()),
+                missing: Vec::new(),
             }),
             checklist: vec![Item {
                 section: "5.4".to_owned(),

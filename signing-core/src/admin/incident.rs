@@ -22,6 +22,9 @@ pub struct Captured {
     pub incident: String,
     /// SHA-256 of the bundle's list of files, in lower-case hex.
     pub sha256: String,
+    /// The parts that it lacks, by name, in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// `POST /v1/incident/item`: what was done for a line of the runbook that only people know.
@@ -74,4 +77,7 @@ pub struct Open {
     /// SHA-256 of the newest bundle's list of files, once the state was captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captured: Option<String>,
+    /// The parts that this bundle lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }

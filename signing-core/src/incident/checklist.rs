@@ -8,6 +8,19 @@ use crate::gate::Extent;
 /// The sections of which somebody may say that they are done: the proxy cannot see them.
 pub const ASKED: [&str; 5] = ["2.2", "2.3", "3", "5.2", "5.3"];
 
+/// The parts that a bundle has at most, by name.
+pub const PARTS: [&str; 9] = [
+    "breakglass",
+    "configuration",
+    "doctor",
+    "fleet",
+    "journal",
+    "metrics",
+    "signer-configuration",
+    "signer-journal",
+    "status",
+];
+
 /// What the proxy knows.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -21,8 +34,12 @@ pub struct Facts {
     pub failed: Vec<String>,
     /// Whether a freeze is in force.
     pub frozen: bool,
+    /// The incident that is open.
+    pub incident: Option<String>,
     /// Whether the state was captured for this incident.
     pub captured: bool,
+    /// The parts that its newest bundle lacks.
+    pub not_captured: Vec<String>,
     /// Whether an outage is long enough for break-glass.
     pub long_enough: bool,
     /// The break-glass session in force.
@@ -85,7 +102,7 @@ pub fn left(items: &[Item]) -> impl Iterator<Item = &Item> {
 /// The runbook's lines, in its order.
 #[must_use]
 pub fn checklist(facts: &Facts) -> Vec<Item> {
-    let Facts { not_well, frozen, captured, session, .. } = facts;
+    let Facts { not_well, frozen, session, .. } = facts;
     let (provider_well, well) = (not_well.is_empty(), facts.is_well());
     let verified =
         ["5.2", "5.3"].iter().all(|section| facts.said.iter().any(|said| said == section));
@@ -126,17 +143,7 @@ pub fn checklist(facts: &Facts) -> Vec<Item> {
             State::Ask,
             "name the incident".to_owned(),
         ),
-        item(
-            "2.4",
-            "Capture the state",
-            done_or(*captured, State::Open),
-            if *captured {
-                "the bundle is recorded"
-            } else {
-                "signctl incident begin, again with the same --id"
-            }
-            .to_owned(),
-        ),
+        captured(facts),
         item(
             "3",
             "Find the cause",
@@ -256,6 +263,25 @@ fn destruction(facts: &Facts) -> Item {
     Item { section: "4.5".to_owned(), what: "Destroy the emergency key".to_owned(), state, how }
 }
 
+/// A bundle that lacks a part is not all of the evidence. What is gone by now, the next bundle lacks too.
+fn captured(facts: &Facts) -> Item {
+    let Facts { captured, not_captured, .. } = facts;
+    let id = facts.incident.as_deref().unwrap_or("ID");
+    let again = format!("signctl incident begin --id {id} --no-freeze --reason TEXT");
+    let (state, how) = match (captured, not_captured.as_slice()) {
+        (false, _) => (State::Open, again),
+        (true, []) => (State::Done, "the bundle is recorded".to_owned()),
+        (true, missing) => {
+            let missing = missing.join(", ");
+            let how =
+                format!("the newest bundle lacks {missing}; capture all of it again: {again}");
+            (State::Open, how)
+        }
+    };
+    let (section, what) = ("2.4".to_owned(), "Capture the state".to_owned());
+    Item { section, what, state, how }
+}
+
 /// How much is out is known once every signer was tried: before that, "nothing is out" would be a guess.
 fn extent(facts: &Facts) -> Item {
     let Facts { outage, not_well, not_known, failed, .. } = facts;
@@ -296,7 +322,9 @@ mod tests {
             not_known: Vec::new(),
             failed: Vec::new(),
             frozen: true,
+            incident: Some("INC-42".to_owned()),
             captured: true,
+            not_captured: Vec::new(),
             long_enough: false,
             session: None,
             keys_due: Vec::new(),
@@ -317,6 +345,16 @@ mod tests {
         let expected =
             ["1", "2.1", "2.2", "2.3", "2.4", "3", "4", "4.5", "5.1", "5.2", "5.3", "5.4", "6"];
         assert_eq!(sections, expected);
+    }
+
+    #[test]
+    fn a_bundle_that_lacks_parts_is_left_with_the_command_that_captures_them() {
+        let not_captured = vec!["metrics".to_owned(), "signer-journal".to_owned()];
+        let facts = Facts { not_captured, ..out() };
+        let item = checklist(&facts).into_iter().find(|item| item.section == "2.4").unwrap();
+        let how = "the newest bundle lacks metrics, signer-journal; capture all of it again: \
+                   signctl incident begin --id INC-42 --no-freeze --reason TEXT";
+        assert_eq!((item.state, &*item.how), (State::Open, how));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use checklist::{ASKED, Facts, Item, State, checklist, left};
+pub use checklist::{ASKED, Facts, Item, PARTS, State, checklist, left};
 
 /// Names an incident: `INC-42`. It stands in records, in file names and on a command line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use super::clip;
 use super::key_modes::{KeyModes, ToldModes};
 use super::peer_logs::{KnownLog, PeerLogs};
 use super::record::{Kind, Outline};
-use crate::incident::{ASKED, IncidentId};
+use crate::incident::{ASKED, IncidentId, PARTS};
 use crate::{FreezeId, Kid};
 
 /// How many seals one record lists.
@@ -73,6 +73,11 @@ pub struct OpenIncident {
     pub done: Vec<String>,
     /// Its name.
     pub incident: IncidentId,
+    /// The parts that the newest bundle lacks, out of [`incident::PARTS`].
+    ///
+    /// [`incident::PARTS`]: crate::incident::PARTS
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     /// What was seen.
     pub reason: String,
 }
@@ -169,16 +174,20 @@ impl InForce {
                     captured: None,
                     done: Vec::new(),
                     incident,
+                    missing: Vec::new(),
                     reason,
                 });
             }
             Kind::IncidentCaptured => {
                 let (outline, _) = Outline::parse(body)?;
                 let (name, sha256) = (outline.text("incident")?, outline.text("sha256")?);
+                let missing = outline.data.get("missing").map(Vec::<String>::deserialize);
+                let mut missing = missing.transpose().ok()?.unwrap_or_default();
+                missing.retain(|part| PARTS.contains(&part.as_str()));
                 if let Some(open) =
                     self.incident.as_mut().filter(|open| open.incident.as_str() == name)
                 {
-                    open.captured = Some(sha256.to_owned());
+                    (open.captured, open.missing) = (Some(sha256.to_owned()), missing);
                 }
             }
             Kind::IncidentItem => {

@@ -27,7 +27,7 @@ fn frozen() -> Frozen {
 fn incident() -> OpenIncident {
     let (by, reason) = ("uid 0".to_owned(), "why".to_owned());
     let incident = IncidentId::parse("INC-1").unwrap();
-    OpenIncident { at: five(), by, captured: None, done: vec![], incident, reason }
+    OpenIncident { at: five(), by, captured: None, done: vec![], incident, missing: vec![], reason }
 }
 
 fn fleet() -> Vec<FleetFrozen> {
@@ -283,9 +283,10 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
             Record::IncidentCaptured(IncidentCaptured {
                 by: "uid 0",
                 incident: "INC-1",
+                missing: vec!["metrics"],
                 sha256: "00",
             }),
-            r#"{"by":"uid 0","incident":"INC-1","sha256":"00"}"#,
+            r#"{"by":"uid 0","incident":"INC-1","missing":["metrics"],"sha256":"00"}"#,
         ),
         (
             Record::IncidentItem(IncidentItem {

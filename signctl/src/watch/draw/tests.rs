@@ -169,6 +169,7 @@ fn what_stops_signing_stands_first_and_a_session_counts_down() {
         by: "uid 0".to_owned(),
         since: "2026-11-26T17:00:00Z".to_owned(),
         captured: None,
+        missing: Vec::new(),
     });
     let view = heard(health, proxy);
     let rows = rows(&view, at(3));

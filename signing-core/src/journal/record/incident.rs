@@ -20,6 +20,9 @@ pub struct IncidentCaptured<'r> {
     pub by: &'r str,
     /// For which incident.
     pub incident: &'r str,
+    /// The parts that the bundle lacks, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<&'r str>,
     /// SHA-256 of the bundle's `SHA256SUMS`, in hex: it names every file with its own.
     pub sha256: &'r str,
 }
