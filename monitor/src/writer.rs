@@ -177,7 +177,10 @@ impl Writer {
         if touched.is_empty() {
             return touched;
         }
-        self.gates.replace(&gone, watched, now());
+        for (kid, from) in self.gates.replace(&gone, watched, now()) {
+            let (from, detail) = (from.word(), "a reload gave the signer other upstreams");
+            self.record_gate(kid.as_str(), None, (from, "shut"), detail);
+        }
         // A seal is a signer's, whatever its upstreams: only an operator ends it.
         let seals = self.state.in_force.seals.iter().filter(|(kid, _)| touched.contains(*kid));
         let seals: Vec<_> = seals.map(|(kid, seal)| (kid.clone(), seal.detail.clone())).collect();
@@ -322,23 +325,26 @@ impl Writer {
 
     /// Records and logs a transition of a gate or, of several, of one upstream.
     fn tell_of(&self, kid: &Kid, upstream: Option<&Place>, from: &State, to: &State) {
-        let detail = to.told().unwrap_or_default();
-        let (from, to) = (from.word(), to.word());
         let upstream = upstream.map(ToString::to_string);
-        let upstream = upstream.as_deref();
-        let record = Record::Gate(journal::Gate {
-            detail: clip(&detail),
-            from,
-            signer_kid: kid.as_str(),
-            to,
-            upstream,
-        });
+        let detail = to.told().unwrap_or_default();
+        self.record_gate(kid.as_str(), upstream.as_deref(), (from.word(), to.word()), &detail);
+    }
+
+    fn record_gate(
+        &self,
+        signer_kid: &str,
+        upstream: Option<&str>,
+        (from, to): (&'static str, &'static str),
+        detail: &str,
+    ) {
+        let detail = clip(detail);
+        let record = Record::Gate(journal::Gate { detail, from, signer_kid, to, upstream });
         // A journal that does not take it stops all signing itself.
         let _ = self.journal.note(&record);
         if to == "sealed" {
-            tracing::error!(target: "gate", signer_kid = %kid, upstream, from, to, detail, "gate");
+            tracing::error!(target: "gate", signer_kid, upstream, from, to, detail, "gate");
         } else {
-            tracing::warn!(target: "gate", signer_kid = %kid, upstream, from, to, detail, "gate");
+            tracing::warn!(target: "gate", signer_kid, upstream, from, to, detail, "gate");
         }
     }
 

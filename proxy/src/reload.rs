@@ -16,7 +16,7 @@ use monitor::Monitor;
 use mtls::ServerTls;
 use server::{CallerRates, Connections};
 use signing_core::Kid;
-use signing_core::journal::{self, KeyId, KeyModes, Record, ToldModes};
+use signing_core::journal::{self, KeyId, KeyModes, Record, SignersChanged, ToldModes};
 use telemetry::metrics::Metrics;
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
@@ -200,7 +200,8 @@ impl Reloader {
             let rulebook = gates.rulebook();
             (rulebook.generation(), rulebook.registry().sha256_hex())
         };
-        let recorded = self.record(by, generation, None, &registry_sha256).await;
+        let signers = SignersChanged::default();
+        let recorded = self.record(by, generation, None, &registry_sha256, signers).await;
         recorded.map_err(ReloadError::Unrecorded)?;
         let connections_cut = self.put_in_force(tls).await;
         self.metrics.tls(&self.tls.load());
@@ -274,7 +275,7 @@ impl Reloader {
 
         let generation = next.generation();
         let of_next = (config.clone(), next.registry().clone(), (development_keys, generation));
-        let preparing = self.signers.prepare(change, of_next.0, of_next.1, of_next.2);
+        let preparing = self.signers.prepare(change.clone(), of_next.0, of_next.1, of_next.2);
         let prepared = tokio::time::timeout(PREPARE_MAX, preparing).await;
         let prepared = match prepared {
             Ok(prepared) => prepared.map_err(|error| {
@@ -294,7 +295,8 @@ impl Reloader {
         let told = key_modes.tell();
         // Before the record: one that fails may be on disk all the same, and these only refuse more.
         running.key_modes = key_modes;
-        let recorded = self.record(by, generation, told, &registry_sha256).await;
+        let named = change.recorded();
+        let recorded = self.record(by, generation, told, &registry_sha256, named).await;
         recorded.map_err(ReloadError::Unrecorded)?;
         let (thresholds, probe) = (config.thresholds.clone(), config.probe.clone());
         let signers = self.signers.replace(prepared, &config);
@@ -335,8 +337,10 @@ impl Reloader {
         generation: u64,
         key_modes: Option<ToldModes>,
         registry_sha256: &str,
+        signers: SignersChanged<'_>,
     ) -> Result<(), String> {
-        let record = Record::Reload(journal::Reload { by, generation, key_modes, registry_sha256 });
+        let reload = journal::Reload { by, generation, key_modes, registry_sha256, signers };
+        let record = Record::Reload(reload);
         let appending =
             self.journal.begin_append(&record).map_err(|trouble| trouble.to_string())?;
         match tokio::time::timeout(RECORD_MAX, appending.durable()).await {

@@ -7,7 +7,7 @@ use signing_core::incident::{ASKED, IncidentId};
 use signing_core::journal::{
     Approved, FleetFreeze, FleetUnfreeze, Freeze, Frozen, Gate, Head, How, InForce, IncidentBegun,
     IncidentCaptured, IncidentEnded, IncidentItem, KeyModes, OpenIncident, PeerLog, PeerLogs,
-    Record, Reload, SealedFor, Segment, Told, ToldModes, Unfreeze, Unseal,
+    Record, Reload, SealedFor, Segment, SignersChanged, Told, ToldModes, Unfreeze, Unseal,
 };
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{FreezeId, Kid};
@@ -176,7 +176,13 @@ fn more_seals_than_a_record_lists_are_told_as_a_freeze() {
 fn many_keys() -> KeyModes {
     let single = (0..192_u64).map(|number| format!("{number:016x}")).collect();
     let told = ToldModes { batch: Vec::new(), single };
-    let record = Reload { by: "a", generation: 2, key_modes: Some(told), registry_sha256: "0a" };
+    let record = Reload {
+        by: "a",
+        generation: 2,
+        key_modes: Some(told),
+        registry_sha256: "0a",
+        signers: SignersChanged::default(),
+    };
     heard(&[Record::Reload(record)]).key_modes
 }
 

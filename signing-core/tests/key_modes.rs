@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use signing_core::Registry;
-use signing_core::journal::{InForce, KeyModes, Record, Reload, ToldModes};
+use signing_core::journal::{InForce, KeyModes, Record, Reload, SignersChanged, ToldModes};
 use time::OffsetDateTime;
 
 use key_pairs::{ed25519, p256};
@@ -33,7 +33,13 @@ fn registry(entries: &[Value]) -> Registry {
 fn after(first: &[Value], next: &[Value]) -> Result<KeyModes, Vec<String>> {
     let known = KeyModes::default().with(&registry(first)).unwrap();
     // What the journal tells of it is what the next start knows.
-    let told = Reload { by: "a", generation: 2, key_modes: known.tell(), registry_sha256: "0a" };
+    let told = Reload {
+        by: "a",
+        generation: 2,
+        key_modes: known.tell(),
+        registry_sha256: "0a",
+        signers: SignersChanged::default(),
+    };
     let body = Record::Reload(told).encode(OffsetDateTime::UNIX_EPOCH).unwrap();
     let mut in_force = InForce::default();
     in_force
@@ -43,6 +49,7 @@ fn after(first: &[Value], next: &[Value]) -> Result<KeyModes, Vec<String>> {
                 generation: 2,
                 key_modes: None,
                 registry_sha256: "0a",
+                signers: SignersChanged::default(),
             })
             .kind(),
             &body,
@@ -89,6 +96,7 @@ fn a_journal_that_knows_too_many_keys_takes_no_new_batch_signer() {
         generation: 2,
         key_modes: Some(told),
         registry_sha256: "0a",
+        signers: SignersChanged::default(),
     });
     let mut in_force = InForce::default();
     in_force.hear(record.kind(), &record.encode(OffsetDateTime::UNIX_EPOCH).unwrap()).unwrap();

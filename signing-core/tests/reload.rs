@@ -336,7 +336,12 @@ fn i1_what_was_admitted_by_upstreams_that_are_gone_does_not_leave() {
     let gone = house.admit(house.grant("one", "ledger")).unwrap();
     let changed = house.admit(house.grant("one", "payouts")).unwrap();
     let both = BTreeSet::from([kid("ledger"), kid("payouts")]);
-    house.gates.replace(&both, [watched("payouts", 2)], at(101));
+    let shut = house.gates.replace(&both, [watched("payouts", 2)], at(101));
+    // That of the one that is gone is no gate any more.
+    assert_eq!(
+        shut.iter().map(|(kid, from)| (kid.as_str(), from.word())).collect::<Vec<_>>(),
+        [("payouts", "open")]
+    );
     // Its gate is shut, and open again by the canary of another upstream.
     assert_eq!(house.admit(house.grant("one", "payouts")).unwrap_err(), Reason::Starting);
     hear(&mut house.gates, "payouts", Evidence::Signed, 102);

@@ -33,7 +33,7 @@ FIELDS = {
     "incident_captured": "by incident missing? sha256",
     "incident_item": "by detail done incident section",
     "incident_ended": "by incident left reason",
-    "reload": "by generation key_modes? registry_sha256",
+    "reload": "by generation key_modes? registry_sha256 signers_added? signers_changed? signers_left_out? signers_removed?",
     "drill": "by phase signer_kid slipped? time_to_recover_ms? time_to_refuse_ms?",
     "rehearsal": "approved_by? by detail ok? phase",
     "probes": "calls left_out? over_s",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use system_tests::proxy::batch_entry;
 use system_tests::softhsm::workers_of;
 use system_tests::{
-    Fault, Kind, Operation, Proxy, ProxyBuilder, SoftHsm, World, eventually, openssl,
+    Fault, Kind, Operation, Proxy, ProxyBuilder, SoftHsm, World, eventually, journal, openssl,
 };
 
 use crate::ALICE;
@@ -291,4 +291,35 @@ async fn i10_a_seal_outlives_other_upstreams_and_a_signer_that_was_gone() {
     assert_eq!(reload(&proxy, &with(&alias)).await["signers_touched"], json!(["ec"]));
     proxy.healthy().await;
     assert_eq!(alice.sign_message("ec", b"hi").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_journal_names_the_signers_of_a_reload_and_the_gates_that_it_shuts() {
+    let world = World::new();
+    let [stays, goes, comes] = [(); 3].map(|()| world.kms.key(Kind::P256));
+    let moved = world.kms.alias("alias/new-name", &stays);
+    let base = || world.proxy().rare_canaries();
+    let before = base().signer("stays", &stays).signer("goes", &goes);
+    let proxy = before.caller(ALICE, &["stays", "goes"]).start().await;
+    let next = base().signer("stays", &moved).signer("comes", &comes);
+    reload(&proxy, &next.caller(ALICE, &["stays", "comes"])).await;
+    proxy.healthy().await;
+    let directory = proxy.socket.with_file_name("journal");
+    // Once it is stopped, all of it is on disk.
+    proxy.stop().await;
+    let data = |kind: &str| -> Vec<Value> {
+        let records = journal::read(&directory, kind);
+        records.into_iter().map(|line| line["record"]["data"].clone()).collect()
+    };
+    let reload = &data("reload")[0];
+    let named = ["signers_added", "signers_changed", "signers_removed"].map(|name| &reload[name]);
+    assert_eq!(named, [&json!(["comes"]), &json!(["stays"]), &json!(["goes"])], "{reload}");
+    let shut: Vec<_> = data("gate").into_iter().filter(|gate| gate["from"] == "open").collect();
+    assert_eq!(
+        shut,
+        [json!({
+            "detail": "a reload gave the signer other upstreams", "from": "open", "to": "shut",
+            "signer_kid": "stays",
+        })]
+    );
 }

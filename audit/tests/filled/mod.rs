@@ -5,7 +5,7 @@ use std::thread;
 
 use audit::scan::segments;
 use audit::{Journal, Trouble};
-use signing_core::journal::{Record, Reload};
+use signing_core::journal::{Record, Reload, SignersChanged};
 
 /// Writes until there are so many segments.
 pub(crate) fn fill_segments(journal: &Journal, path: &Path, count: usize) {
@@ -18,6 +18,7 @@ pub(crate) fn fill_segments(journal: &Journal, path: &Path, count: usize) {
                 generation: 1,
                 key_modes: None,
                 registry_sha256: "",
+                signers: SignersChanged::default(),
             }),
         );
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use configuration::{Config, Signer};
 use signing_core::Kid;
+use signing_core::journal::SignersChanged;
 
 /// Signers by what becomes of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,17 @@ impl Change {
         let is_new = |kid: &&Kid| !before.signers.contains_key(*kid);
         change.new.extend(after.signers.keys().filter(is_new).cloned());
         change
+    }
+
+    /// As the record of a reload names them.
+    #[must_use]
+    pub fn recorded(&self) -> SignersChanged<'_> {
+        let Self { gone, new, adjusted } = self;
+        let mut changed: Vec<_> = gone.intersection(new).chain(adjusted).map(Kid::as_str).collect();
+        changed.sort_unstable();
+        let added = new.difference(gone).map(Kid::as_str).collect();
+        let removed = gone.difference(new).map(Kid::as_str).collect();
+        SignersChanged::list(added, changed, removed)
     }
 }
 

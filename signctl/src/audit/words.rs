@@ -44,7 +44,19 @@ pub(crate) fn words(outline: &Outline) -> String {
             )
         }
         "drill" => format!("{} of {} by {}", text("phase"), text("signer_kid"), text("by")),
-        "reload" => format!("by {}, configuration {}", text("by"), text("generation")),
+        "reload" => {
+            let mut words = format!("by {}, configuration {}", text("by"), text("generation"));
+            for (member, word) in
+                [("added", "signers added"), ("changed", "changed"), ("removed", "removed")]
+            {
+                let kids = data.get(format!("signers_{member}")).and_then(Value::as_array);
+                let kids: Vec<_> = kids.into_iter().flatten().filter_map(Value::as_str).collect();
+                if !kids.is_empty() {
+                    words.push_str(&format!(", {word}: {}", kids.join(" ")));
+                }
+            }
+            words
+        }
         "probes" => probes(data),
         "refusals" => refusals(data),
         "init" => {

@@ -109,26 +109,34 @@ impl Gates {
     /// Stops to watch the signers that are `gone`, and watches `new` ones, of which some may have been gone
     /// just before with other upstreams. The gate of each new one starts shut: its own canary opens it. What an old
     /// gate admitted is not released. How long a signer has been out goes on to count, since another upstream
-    /// proves nothing yet (I11).
+    /// proves nothing yet (I11). Returns which gates shut so, and from which state: those of signers that are still
+    /// there.
     pub fn replace(
         &mut self,
         gone: &BTreeSet<Kid>,
         new: impl IntoIterator<Item = Watched>,
         now: Moment,
-    ) {
+    ) -> Vec<(Kid, State)> {
         self.newest_epoch = self.newest_epoch.next();
-        let mut outages: BTreeMap<Kid, OutageClock> = BTreeMap::new();
+        let mut old: BTreeMap<Kid, (OutageClock, State)> = BTreeMap::new();
         for kid in gone {
-            outages.extend(self.gates.remove(kid).map(|gate| (kid.clone(), gate.outage)));
+            let gate = self.gates.remove(kid);
+            old.extend(gate.map(|gate| (kid.clone(), (gate.outage, gate.state))));
         }
+        let mut shut = Vec::new();
         // What was not told yet of upstreams that are gone is told no more.
         self.changes.retain(|change| !gone.contains(&change.kid));
         for watched in new {
             let kid = watched.kid.clone();
-            let mut outage = outages.remove(&kid).unwrap_or_default();
+            let (outage, state) = old.remove(&kid).unzip();
+            if let Some(state @ (State::Open { .. } | State::Probing { .. })) = state {
+                shut.push((kid.clone(), state));
+            }
+            let mut outage: OutageClock = outage.unwrap_or_default();
             outage.pause(now);
             self.gates.insert(kid, Gate::starting(watched, self.newest_epoch, outage, now));
         }
+        shut
     }
 
     /// Takes an observation about an upstream of `kid` into account. Of its transitions the

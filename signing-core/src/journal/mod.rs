@@ -39,6 +39,6 @@ pub use record::{
     FleetFreeze, FleetLink, FleetUnfreeze, Freeze, Gate, IncidentBegun, IncidentCaptured,
     IncidentEnded, IncidentItem, Init, Intent, KeyDestroyed, Kind, Outline, ProbeCall, Probes,
     ProxyLogRecord, Record, Refusals, Refused, Rehearsal, Reload, Segment, SessionActivated,
-    SessionEnded, SessionRefused, Signed, SignerLogRecord, Start, Stop, TimingUs, Unfreeze, Unlock,
-    Unseal, Withheld, instant,
+    SessionEnded, SessionRefused, Signed, SignerLogRecord, SignersChanged, Start, Stop, TimingUs,
+    Unfreeze, Unlock, Unseal, Withheld, instant,
 };

@@ -8,8 +8,8 @@ use signing_core::incident::IncidentId;
 use signing_core::journal::{
     Drill, EarlierAttempt, Failed, FleetFrozen, Freeze, Frozen, Gate, IncidentBegun,
     IncidentCaptured, IncidentEnded, IncidentItem, Init, Intent, KnownLog, OpenIncident, ProbeCall,
-    Probes, Record, Refusals, Refused, Rehearsal, Reload, Seal, Segment, Signed, Start, Stop,
-    TimingUs, ToldModes, Unfreeze, Unseal, Withheld,
+    Probes, Record, Refusals, Refused, Rehearsal, Reload, Seal, Segment, Signed, SignersChanged,
+    Start, Stop, TimingUs, ToldModes, Unfreeze, Unseal, Withheld,
 };
 use time::OffsetDateTime;
 
@@ -234,8 +234,14 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 generation: 2,
                 key_modes: None,
                 registry_sha256: "0a",
+                signers: SignersChanged {
+                    added: vec!["a"],
+                    changed: vec!["b", "c"],
+                    left_out: Some(1),
+                    removed: vec!["d"],
+                },
             }),
-            r#"{"by":"uid 0","generation":2,"registry_sha256":"0a"}"#,
+            r#"{"by":"uid 0","generation":2,"registry_sha256":"0a","signers_added":["a"],"signers_changed":["b","c"],"signers_left_out":1,"signers_removed":["d"]}"#,
         ),
         (
             Record::Drill(Drill {

@@ -10,6 +10,7 @@ mod fleet;
 mod incident;
 mod outline;
 mod proxy;
+mod signers_changed;
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -29,6 +30,7 @@ pub use proxy::{
     Drill, EarlierAttempt, Failed, Freeze, Gate, Init, Intent, ProbeCall, Probes, Refusals,
     Refused, Rehearsal, Reload, Segment, Signed, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
 };
+pub use signers_changed::SignersChanged;
 
 /// Declares [`Kind`] as a table: variant, word, whether its record may use the
 /// reserved space, what it records.

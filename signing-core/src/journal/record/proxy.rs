@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::BatchLeaf;
+use super::{BatchLeaf, SignersChanged};
 use crate::FreezeId;
 use crate::journal::{FleetFrozen, Frozen, KnownLog, OpenIncident, Seal, ToldModes};
 
@@ -343,6 +343,9 @@ pub struct Reload<'r> {
     pub key_modes: Option<ToldModes>,
     /// SHA-256 of the registry that verifiers are given from then on, in hex.
     pub registry_sha256: &'r str,
+    /// What becomes of `[[signers]]`.
+    #[serde(flatten)]
+    pub signers: SignersChanged<'r>,
 }
 
 /// A drill began, or ended.
