@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use signing_core::Moment;
 use signing_core::journal::{
-    Head, InForce, Kind, Leaf, Record, Segment as SegmentRecord, Stop, Told,
+    Head, InForce, InForceSnapshot, Kind, Leaf, Record, Segment as SegmentRecord, Stop,
 };
 use signing_core::tree::{LogId, SignedCheckpoint};
 use time::OffsetDateTime;
@@ -271,7 +271,8 @@ impl Journal {
             .unzip();
         let push = Push { kind, body, at: now, closes, waits };
         let segment = |oldest_open, in_force: &InForce| {
-            let Told { fleet, freeze, incident, key_modes, seals, signer_logs } = in_force.tell();
+            let InForceSnapshot { fleet, freeze, incident, key_modes, seals, signer_logs } =
+                in_force.snapshot();
             Record::Segment(SegmentRecord {
                 fleet,
                 freeze,

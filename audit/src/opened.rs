@@ -9,7 +9,7 @@ use std::thread;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::journal::{
-    AuditKeys, Failed, Head, InForce, Layout, Outline, Record, Start, Told,
+    AuditKeys, Failed, Head, InForce, InForceSnapshot, Layout, Outline, Record, Start,
 };
 use signing_core::tree::{LogId, Recent, SignedCheckpoint};
 use tokio::sync::Notify;
@@ -192,8 +192,8 @@ impl Opened {
             Segment::prepare(&path, segment_bytes)
                 .map_err(|error| Trouble::of_next_segment(segment_bytes, &error)),
         );
-        let Told { fleet, freeze, incident, key_modes, seals, signer_logs } =
-            identity.in_force.tell();
+        let InForceSnapshot { fleet, freeze, incident, key_modes, seals, signer_logs } =
+            identity.in_force.snapshot();
         let audit_key = STANDARD.encode(key.public().spki_der());
         let shared = Arc::new(Shared {
             queue,

@@ -44,7 +44,7 @@ pub struct Copies {
 
 /// What only the journal says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct JournalSummary {
     /// The session that has no end.
     pub unended: Option<Unended>,
     /// When the oldest record was written.
@@ -103,9 +103,13 @@ impl Past {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn read(&mut self, directory: &Path, tree: Option<&TreeFile>) -> Result<Told, ReadError> {
+    pub fn read(
+        &mut self,
+        directory: &Path,
+        tree: Option<&TreeFile>,
+    ) -> Result<JournalSummary, ReadError> {
         let mut walk = Walk::open(directory, 1)?;
-        let mut told = Told::default();
+        let mut summary = JournalSummary::default();
         let mut has_begun = false;
         loop {
             match walk.step()? {
@@ -118,14 +122,15 @@ impl Past {
                     }
                     if let Some((outline, kind)) = Outline::parse(walk.body(&place)) {
                         let at = OffsetDateTime::parse(&outline.at, &Rfc3339).ok();
-                        told.since = told.since.or(at);
+                        summary.since = summary.since.or(at);
                         // Whoever ended a seal answered for the clock: what an earlier one said is over.
-                        told.latest = if kind == Kind::Unseal { at } else { told.latest.max(at) };
-                        self.take(kind, &outline, &mut told.unended);
+                        summary.latest =
+                            if kind == Kind::Unseal { at } else { summary.latest.max(at) };
+                        self.take(kind, &outline, &mut summary.unended);
                     }
                 }
                 Way::Sealed(_) => {}
-                Way::End | Way::Torn(_) => return Ok(told),
+                Way::End | Way::Torn(_) => return Ok(summary),
             }
         }
     }

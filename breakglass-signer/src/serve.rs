@@ -143,7 +143,7 @@ fn run(
     let opened = Opened::open(&config.journal_dir, audit_keys, &keys, claims)?;
     let mut past = stored.past;
     let tree = TreeFile::open(&config.state_dir).context("state.dir: the nodes of the tree")?;
-    let told = past.read(&config.journal_dir, Some(&tree))?;
+    let summary = past.read(&config.journal_dir, Some(&tree))?;
     // No reason to refuse the start: the next emergency needs the other keys.
     for why in materials.orphans(&past).into_values() {
         log.warn(&why, json!({}));
@@ -159,7 +159,7 @@ fn run(
     let journal = opened.start(&identity, config.segment_bytes, clock, tree.observer())?;
     // A journal that says nothing of its beginning remembers nothing.
     let (since, latest) =
-        (told.since.unwrap_or_else(wall_now), told.latest.unwrap_or_else(wall_now));
+        (summary.since.unwrap_or_else(wall_now), summary.latest.unwrap_or_else(wall_now));
     // Once sealed it stays so: by the clock of a later start the doubt may have passed.
     let seal = stored.seal.or_else(|| seal::by_clock(wall_now(), latest));
     let known = Known { past, since, latest, users, seal };
@@ -167,7 +167,7 @@ fn run(
     let service = Service::new(materials, journal.clone(), log.clone(), saver, known)?;
     // Dying before the seal is stored: the next start finds the same clock and the same records.
     runtime.block_on(service.note_seal());
-    let tasks = tasks(&service, listeners, (signals, lifeline, manager), told.unended);
+    let tasks = tasks(&service, listeners, (signals, lifeline, manager), summary.unended);
     let ended = LocalSet::new().block_on(&runtime, tasks);
     let reason = if ended.is_ok() { "a signal" } else { "it cannot go on" };
     if let Err(trouble) = journal.stop(reason) {

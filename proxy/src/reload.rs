@@ -16,7 +16,7 @@ use monitor::Monitor;
 use mtls::ServerTls;
 use server::{CallerRates, Connections};
 use signing_core::Kid;
-use signing_core::journal::{self, KeyId, KeyModes, Record, SignersChanged, ToldModes};
+use signing_core::journal::{self, KeyId, KeyModes, KeyModesSnapshot, Record, SignersChanged};
 use telemetry::metrics::Metrics;
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
@@ -292,7 +292,7 @@ impl Reloader {
         // Nothing below is mistaken any more. Dying in between leaves nothing behind: the
         // next start reads the files whole.
         let registry_sha256 = next.registry().sha256_hex();
-        let told = key_modes.tell();
+        let told = key_modes.snapshot();
         // Before the record: one that fails may be on disk all the same, and these only refuse more.
         running.key_modes = key_modes;
         let named = change.recorded();
@@ -335,7 +335,7 @@ impl Reloader {
         &self,
         by: &str,
         generation: u64,
-        key_modes: Option<ToldModes>,
+        key_modes: Option<KeyModesSnapshot>,
         registry_sha256: &str,
         signers: SignersChanged<'_>,
     ) -> Result<(), String> {

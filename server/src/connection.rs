@@ -63,7 +63,7 @@ pub(super) struct Connection {
     newest_request: AtomicU64,
     asked_to_go: AtomicBool,
     cut: AtomicBool,
-    told: Notify,
+    close_changed: Notify,
 }
 
 /// An answer that the HTTP library holds.
@@ -81,9 +81,9 @@ pub(super) struct Active(Arc<Connection>);
 
 /// What a connection's driver was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum CloseRequest {
     /// Finish what is under way, take no more.
-    Go,
+    Drain,
     /// Drop the connection.
     Cut,
 }
@@ -119,7 +119,7 @@ impl Connection {
             newest_request: AtomicU64::new(now().as_nanos()),
             asked_to_go: AtomicBool::new(false),
             cut: AtomicBool::new(false),
-            told: Notify::new(),
+            close_changed: Notify::new(),
         }
     }
 
@@ -253,7 +253,7 @@ impl Connection {
     /// Asks it to finish what is under way and to take no more.
     pub(super) fn ask_to_go(&self) {
         if !self.asked_to_go.swap(true, Ordering::SeqCst) {
-            self.told.notify_one();
+            self.close_changed.notify_one();
         }
     }
 
@@ -263,21 +263,21 @@ impl Connection {
     pub(super) fn cut(&self) -> bool {
         let stream = self.stream().take();
         self.cut.store(true, Ordering::SeqCst);
-        self.told.notify_one();
+        self.close_changed.notify_one();
         stream.map(|stream| stream.into_socket().reset()).is_some()
     }
 
     /// Waits until the driver is told something; each thing is told once.
-    pub(super) async fn told(&self, already_going: bool) -> Told {
+    pub(super) async fn close_requested(&self, already_going: bool) -> CloseRequest {
         loop {
-            let told = self.told.notified();
+            let changed = self.close_changed.notified();
             if self.is_cut() {
-                return Told::Cut;
+                return CloseRequest::Cut;
             }
             if !already_going && self.asked_to_go.load(Ordering::SeqCst) {
-                return Told::Go;
+                return CloseRequest::Drain;
             }
-            told.await;
+            changed.await;
         }
     }
 
@@ -300,7 +300,7 @@ impl Connection {
         let taken = *settling.taken.get_or_insert_with(|| self.taken());
         if self.flushed.load(Ordering::SeqCst) < taken {
             // Its driver flushes whenever it is polled.
-            self.told.notify_one();
+            self.close_changed.notify_one();
             return self.stream().is_none();
         }
         let mark = *settling.mark.get_or_insert_with(|| self.mark.load(Ordering::SeqCst));

@@ -74,7 +74,7 @@ pub use traces::SPAN_MAX_BYTES;
 
 use crate::refusals::Refusals;
 use crate::traces::Traces;
-use connection::{Connection, Told};
+use connection::{CloseRequest, Connection};
 use entrance::Entrance;
 use expiry::Expiry;
 use handshakes::Handshake;
@@ -319,9 +319,9 @@ async fn drive<C: Future>(
         let go = tokio::select! {
             // First what was told: after a cut nothing more is written.
             biased;
-            told = connection.told(going_since.is_some()) => match told {
-                Told::Cut => return Ended::Cut,
-                Told::Go => true,
+            requested = connection.close_requested(going_since.is_some()) => match requested {
+                CloseRequest::Cut => return Ended::Cut,
+                CloseRequest::Drain => true,
             },
             // Whatever ends it, the peer sees the connection close.
             _ = serving.as_mut() => return Ended::Served,

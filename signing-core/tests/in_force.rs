@@ -5,9 +5,10 @@ use proptest::prelude::*;
 use signing_core::fleet::HELD_MAX;
 use signing_core::incident::{ASKED, IncidentId};
 use signing_core::journal::{
-    Approved, FleetFreeze, FleetUnfreeze, Freeze, Frozen, Gate, Head, How, InForce, IncidentBegun,
-    IncidentCaptured, IncidentEnded, IncidentItem, KeyModes, OpenIncident, PeerLog, PeerLogs,
-    Record, Reload, SealedFor, Segment, SignersChanged, Told, ToldModes, Unfreeze, Unseal,
+    Approved, FleetFreeze, FleetUnfreeze, Freeze, Frozen, Gate, Head, How, InForce,
+    InForceSnapshot, IncidentBegun, IncidentCaptured, IncidentEnded, IncidentItem, KeyModes,
+    KeyModesSnapshot, OpenIncident, PeerLog, PeerLogs, Record, Reload, SealedFor, Segment,
+    SignersChanged, Unfreeze, Unseal,
 };
 use signing_core::tree::{LogId, TreeHash};
 use signing_core::{FreezeId, Kid};
@@ -139,7 +140,8 @@ fn whoever_knows_more_adds_and_nobody_takes_away() {
 }
 
 fn again(in_force: &InForce) -> InForce {
-    let Told { fleet, freeze, incident, key_modes, seals, signer_logs } = in_force.tell();
+    let InForceSnapshot { fleet, freeze, incident, key_modes, seals, signer_logs } =
+        in_force.snapshot();
     let record = Record::Segment(Segment {
         fleet,
         freeze,
@@ -175,7 +177,7 @@ fn more_seals_than_a_record_lists_are_told_as_a_freeze() {
 /// As many as one journal knows.
 fn many_keys() -> KeyModes {
     let single = (0..192_u64).map(|number| format!("{number:016x}")).collect();
-    let told = ToldModes { batch: Vec::new(), single };
+    let told = KeyModesSnapshot { batch: Vec::new(), single };
     let record = Reload {
         by: "a",
         generation: 2,

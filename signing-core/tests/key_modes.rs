@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use signing_core::Registry;
-use signing_core::journal::{InForce, KeyModes, Record, Reload, SignersChanged, ToldModes};
+use signing_core::journal::{InForce, KeyModes, KeyModesSnapshot, Record, Reload, SignersChanged};
 use time::OffsetDateTime;
 
 use key_pairs::{ed25519, p256};
@@ -36,7 +36,7 @@ fn after(first: &[Value], next: &[Value]) -> Result<KeyModes, Vec<String>> {
     let told = Reload {
         by: "a",
         generation: 2,
-        key_modes: known.tell(),
+        key_modes: known.snapshot(),
         registry_sha256: "0a",
         signers: SignersChanged::default(),
     };
@@ -71,7 +71,7 @@ fn a_key_keeps_its_mode_under_whatever_kid() {
             assert!(batch.join("").contains("signs nothing else, ever"), "{batch:?}");
             for is_batch in [false, true] {
                 let same = after(&[of("k", is_batch)], &[of(kid, is_batch)]).unwrap();
-                let told = same.tell().unwrap();
+                let told = same.snapshot().unwrap();
                 assert_eq!(
                     (told.single.len(), told.batch.len()),
                     (usize::from(!is_batch), usize::from(is_batch))
@@ -90,7 +90,7 @@ fn a_journal_that_knows_too_many_keys_takes_no_new_batch_signer() {
     let key = ed25519(7).1;
     let of = |is_batch| registry(&[of("k", key.public_key.spki_der(), "ed25519", is_batch)]);
     let single = (0..192_u64).map(|number| format!("{number:016x}")).collect();
-    let told = ToldModes { batch: Vec::new(), single };
+    let told = KeyModesSnapshot { batch: Vec::new(), single };
     let record = Record::Reload(Reload {
         by: "a",
         generation: 2,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::clip;
-use super::key_modes::{KeyModes, ToldModes};
+use super::key_modes::{KeyModes, KeyModesSnapshot};
 use super::peer_logs::{KnownLog, PeerLogs};
 use super::record::{Kind, Outline};
 use crate::incident::{ASKED, IncidentId, PARTS};
@@ -124,7 +124,7 @@ impl InForce {
     #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind begins or ends either")]
     pub fn hear(&mut self, kind: Kind, body: &[u8]) -> Option<()> {
         match kind {
-            Kind::Start | Kind::Segment => *self = Self::told(&Outline::parse(body)?.0)?,
+            Kind::Start | Kind::Segment => *self = Self::from_snapshot(&Outline::parse(body)?.0)?,
             Kind::Freeze => {
                 let (outline, _) = Outline::parse(body)?;
                 let text = |name| outline.text(name).map(str::to_owned);
@@ -202,7 +202,7 @@ impl InForce {
             }
             Kind::IncidentEnded => self.incident = None,
             Kind::Reload => {
-                let told = KeyModes::told(&Outline::parse(body)?.0)?;
+                let told = KeyModes::from_snapshot(&Outline::parse(body)?.0)?;
                 self.key_modes = std::mem::take(&mut self.key_modes).and(told);
             }
             Kind::SignerLog => self.signer_logs.hear(&Outline::parse(body)?.0)?,
@@ -234,7 +234,7 @@ impl InForce {
     /// The form that `start` and `segment` records tell it in. More seals than one record lists are
     /// told as a freeze too: whoever knows nothing but the record then signs for nobody.
     #[must_use]
-    pub fn tell(&self) -> Told<'_> {
+    pub fn snapshot(&self) -> InForceSnapshot<'_> {
         let seals = self.seals.iter().take(LISTED_MAX);
         let seals = seals.map(|(kid, SealedFor { at, detail })| {
             let detail = beginning(detail, LISTED_DETAIL_BYTES);
@@ -246,21 +246,21 @@ impl InForce {
             freeze_id: *id,
             reason: beginning(reason, LISTED_FLEET_BYTES).to_owned(),
         });
-        Told {
+        InForceSnapshot {
             fleet: fleet.collect(),
-            freeze: self.tell_freeze(),
+            freeze: self.freeze_snapshot(),
             incident: self.incident.as_ref().map(|open| OpenIncident {
                 by: beginning(&open.by, LISTED_DETAIL_BYTES).to_owned(),
                 reason: beginning(&open.reason, LISTED_DETAIL_BYTES).to_owned(),
                 ..open.clone()
             }),
-            key_modes: self.key_modes.tell(),
+            key_modes: self.key_modes.snapshot(),
             seals: seals.collect(),
-            signer_logs: self.signer_logs.tell(),
+            signer_logs: self.signer_logs.snapshot(),
         }
     }
 
-    fn tell_freeze(&self) -> Option<Frozen> {
+    fn freeze_snapshot(&self) -> Option<Frozen> {
         let told = self.freeze.as_ref().map(|Frozen { at, by, id, reason }| Frozen {
             at: *at,
             by: clip(by).to_owned(),
@@ -281,8 +281,8 @@ impl InForce {
         })
     }
 
-    /// Reads what [`Self::tell`] gave.
-    fn told(outline: &Outline) -> Option<Self> {
+    /// Reads what [`Self::snapshot`] gave.
+    fn from_snapshot(outline: &Outline) -> Option<Self> {
         let freeze = match outline.data.get("freeze") {
             Some(freeze) => Some(Frozen::deserialize(freeze).ok()?),
             None => None,
@@ -300,8 +300,9 @@ impl InForce {
             Some(incident) => Some(OpenIncident::deserialize(incident).ok()?),
             None => None,
         };
-        let (seals, signer_logs) = (seals.collect::<Option<_>>()?, PeerLogs::told(outline)?);
-        let (fleet, key_modes) = (fleet.collect(), KeyModes::told(outline)?);
+        let (seals, signer_logs) =
+            (seals.collect::<Option<_>>()?, PeerLogs::from_snapshot(outline)?);
+        let (fleet, key_modes) = (fleet.collect(), KeyModes::from_snapshot(outline)?);
         Some(Self { freeze, fleet, incident, key_modes, seals, signer_logs })
     }
 }
@@ -312,7 +313,7 @@ fn beginning(text: &str, most: usize) -> &str {
 
 /// What `start` and `segment` records tell.
 #[derive(Clone, Debug)]
-pub struct Told<'r> {
+pub struct InForceSnapshot<'r> {
     /// The freezes of the fleet.
     pub fleet: Vec<FleetFrozen>,
     /// The freeze.
@@ -320,7 +321,7 @@ pub struct Told<'r> {
     /// The incident that is open.
     pub incident: Option<OpenIncident>,
     /// In which mode keys were registered.
-    pub key_modes: Option<ToldModes>,
+    pub key_modes: Option<KeyModesSnapshot>,
     /// The seals.
     pub seals: Vec<Seal<'r>>,
     /// The logs of emergency signers.

@@ -29,7 +29,7 @@ enum Mode {
 /// The form in which records tell them: the first 16 hex digits of the SHA-256 of each public key (DER), sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ToldModes {
+pub struct KeyModesSnapshot {
     /// Keys of batch signers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub batch: Vec<String>,
@@ -75,19 +75,19 @@ impl KeyModes {
 
     /// The form for records. None: no such key is known.
     #[must_use]
-    pub fn tell(&self) -> Option<ToldModes> {
+    pub fn snapshot(&self) -> Option<KeyModesSnapshot> {
         let of = |mode| {
             let keys = self.0.iter().filter(move |(_, known)| **known == mode);
             keys.map(|(digits, _)| digits.clone()).collect()
         };
-        let told = ToldModes { batch: of(Mode::Batch), single: of(Mode::Single) };
+        let told = KeyModesSnapshot { batch: of(Mode::Batch), single: of(Mode::Single) };
         (!self.0.is_empty()).then_some(told)
     }
 
     /// Reads what a record tells. None: it is no such list.
-    pub(super) fn told(outline: &Outline) -> Option<Self> {
+    pub(super) fn from_snapshot(outline: &Outline) -> Option<Self> {
         let Some(told) = outline.data.get("key_modes") else { return Some(Self::default()) };
-        let ToldModes { batch, single } = ToldModes::deserialize(told).ok()?;
+        let KeyModesSnapshot { batch, single } = KeyModesSnapshot::deserialize(told).ok()?;
         let batch = batch.into_iter().map(|digits| (digits, Mode::Batch));
         let all: BTreeMap<_, _> =
             single.into_iter().map(|digits| (digits, Mode::Single)).chain(batch).collect();

@@ -28,9 +28,9 @@ pub use frame::{
 };
 pub use head::{Growing, Grown, Head, Layout, Leaf};
 pub use header::{HEADER_BYTES, Header, HeaderError};
-pub use in_force::{FleetFrozen, Frozen, InForce, OpenIncident, Seal, SealedFor, Told};
+pub use in_force::{FleetFrozen, Frozen, InForce, InForceSnapshot, OpenIncident, Seal, SealedFor};
 pub use key_id::KeyId;
-pub use key_modes::{KeyModes, ToldModes};
+pub use key_modes::{KeyModes, KeyModesSnapshot};
 pub use keys::{AuditKeys, SignedBy};
 pub use peer_logs::{How, KnownLog, NotBelieved, PeerLog, PeerLogs};
 pub use record::{

@@ -226,7 +226,7 @@ impl PeerLogs {
     }
 
     /// The form that `start` and `segment` records tell it in.
-    pub(super) fn tell(&self) -> Vec<KnownLog> {
+    pub(super) fn snapshot(&self) -> Vec<KnownLog> {
         let known = self.0.iter();
         known
             .map(|log| KnownLog {
@@ -236,8 +236,8 @@ impl PeerLogs {
             .collect()
     }
 
-    /// Reads what [`Self::tell`] gave.
-    pub(super) fn told(outline: &Outline) -> Option<Self> {
+    /// Reads what [`Self::snapshot`] gave.
+    pub(super) fn from_snapshot(outline: &Outline) -> Option<Self> {
         let Some(told) = outline.data.get("signer_logs") else { return Some(Self::default()) };
         let known = told.as_array()?.iter().map(|known| {
             let known = KnownLog::deserialize(known).ok()?;

@@ -7,9 +7,9 @@ use signing_core::FreezeId;
 use signing_core::incident::IncidentId;
 use signing_core::journal::{
     Drill, EarlierAttempt, Failed, FleetFrozen, Freeze, Frozen, Gate, IncidentBegun,
-    IncidentCaptured, IncidentEnded, IncidentItem, Init, Intent, KnownLog, OpenIncident, ProbeCall,
-    Probes, Record, Refusals, Refused, Rehearsal, Reload, Seal, Segment, Signed, SignersChanged,
-    Start, Stop, TimingUs, ToldModes, Unfreeze, Unseal, Withheld,
+    IncidentCaptured, IncidentEnded, IncidentItem, Init, Intent, KeyModesSnapshot, KnownLog,
+    OpenIncident, ProbeCall, Probes, Record, Refusals, Refused, Rehearsal, Reload, Seal, Segment,
+    Signed, SignersChanged, Start, Stop, TimingUs, Unfreeze, Unseal, Withheld,
 };
 use time::OffsetDateTime;
 
@@ -73,7 +73,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 fleet: fleet(),
                 freeze: Some(frozen()),
                 incident: Some(incident()),
-                key_modes: Some(ToldModes {
+                key_modes: Some(KeyModesSnapshot {
                     batch: vec!["00".repeat(8)],
                     single: vec!["01".repeat(8), "02".repeat(8)],
                 }),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{BatchLeaf, SignersChanged};
 use crate::FreezeId;
-use crate::journal::{FleetFrozen, Frozen, KnownLog, OpenIncident, Seal, ToldModes};
+use crate::journal::{FleetFrozen, Frozen, KeyModesSnapshot, KnownLog, OpenIncident, Seal};
 
 /// A log began.
 #[derive(Clone, Debug, Serialize)]
@@ -53,7 +53,7 @@ pub struct Start<'r> {
     pub incident: Option<OpenIncident>,
     /// In which mode the keys were registered that could sign batches.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_modes: Option<ToldModes>,
+    pub key_modes: Option<KeyModesSnapshot>,
     /// Intents without outcome; each is concluded by a `failed` record that follows.
     pub open_intents: u64,
     /// The user of the trail without whose word no signature leaves: `uid 998`.
@@ -89,7 +89,7 @@ pub struct Segment<'r> {
     pub incident: Option<OpenIncident>,
     /// In which mode the keys were registered that could sign batches.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_modes: Option<ToldModes>,
+    pub key_modes: Option<KeyModesSnapshot>,
     /// The oldest intent that had no outcome then: recovery reads from its segment on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_open: Option<u64>,
@@ -340,7 +340,7 @@ pub struct Reload<'r> {
     pub generation: u64,
     /// In which mode the keys of the registry are that could sign batches, and those known before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_modes: Option<ToldModes>,
+    pub key_modes: Option<KeyModesSnapshot>,
     /// SHA-256 of the registry that verifiers are given from then on, in hex.
     pub registry_sha256: &'r str,
     /// What becomes of `[[signers]]`.
