@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::{now, wall_now};
-use monitor::Over;
+use monitor::SessionEnd;
 use signing_core::Kid;
 use signing_core::breakglass::{End, ProxyEnd};
 use tokio::sync::mpsc;
@@ -77,8 +77,8 @@ async fn watch(breakglass: &Breakglass) {
             }
         };
         if let (Some(why), Some(armed)) = (why, in_force) {
-            let over = breakglass.over(ProxyEnd::SignerGone, why, "this proxy");
-            breakglass.over_here(armed.session.clone(), over).await;
+            let end = breakglass.session_end(ProxyEnd::SignerGone, why, "this proxy");
+            breakglass.end_here(armed.session.clone(), end).await;
         }
     }
 }
@@ -109,24 +109,24 @@ impl Breakglass {
     async fn heard(&self, notice: Notice) {
         match notice {
             Notice::Ended(ended) => {
-                let mut over = self.over(ended.reason, &ended.detail, "the emergency signer");
-                over.signer_record = ended.record.map(|record| record.to_text());
-                let _ = self.monitor.disarm(ended.session, over).await;
+                let mut end = self.session_end(ended.reason, &ended.detail, "the emergency signer");
+                end.signer_record = ended.record.map(|record| record.to_text());
+                let _ = self.monitor.disarm(ended.session, end).await;
             }
             Notice::Lost { detail } => {
                 let in_force = self.monitor.gates().session_in_force().map(Arc::clone);
                 let Some(armed) = in_force else { return };
                 let detail = format!("the connection to the emergency signer is gone: {detail}");
-                let over = self.over(ProxyEnd::SignerGone, &detail, "this proxy");
-                self.over_here(armed.session.clone(), over).await;
+                let end = self.session_end(ProxyEnd::SignerGone, &detail, "this proxy");
+                self.end_here(armed.session.clone(), end).await;
             }
         }
     }
 
     /// Ends a session here first, and has the signer end it too, should it still have it.
-    async fn over_here(&self, session: String, over: Over) {
-        let why = over.detail.clone();
-        if self.monitor.disarm(session, over).await == Ok(true) {
+    async fn end_here(&self, session: String, end: SessionEnd) {
+        let why = end.detail.clone();
+        if self.monitor.disarm(session, end).await == Ok(true) {
             self.emergency.ends(&why);
         }
     }
@@ -153,14 +153,14 @@ impl Breakglass {
         let (now, wall) = (now(), wall_now());
         if !armed.lasts(now, wall) {
             drop(gates);
-            let over = Over::here(End::Expired, End::Expired.sentence());
-            let _ = self.monitor.disarm(armed.session.clone(), over).await;
+            let end = SessionEnd::by_this_proxy(End::Expired, End::Expired.sentence());
+            let _ = self.monitor.disarm(armed.session.clone(), end).await;
             return false;
         }
         if let Err(refusal) = gates.check_key(&armed.signer, wall) {
             drop(gates);
-            let over = self.over(ProxyEnd::KeyUnavailable, &refusal.detail, "this proxy");
-            self.over_here(armed.session.clone(), over).await;
+            let end = self.session_end(ProxyEnd::KeyUnavailable, &refusal.detail, "this proxy");
+            self.end_here(armed.session.clone(), end).await;
             return false;
         }
         let is_open = |kid: &Kid| gates.gate(kid).is_some_and(|gate| gate.state.is_open(now));

@@ -22,7 +22,7 @@ use audit::Journal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::{now, rfc3339, wall_now};
-use monitor::{Monitor, Over};
+use monitor::{Monitor, SessionEnd};
 use signing_core::admin::breakglass::{Accepted, Destroyed, Ended, RefusedSigner};
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
 use signing_core::breakglass::{
@@ -171,8 +171,8 @@ impl Breakglass {
             Ok(_) => "the signer has ended it already".to_owned(),
             Err(error) => error.to_string(),
         };
-        let over = self.over(ProxyEnd::SignerGone, &why, "this proxy");
-        let _ = self.monitor.disarm(session.to_owned(), over).await;
+        let end = self.session_end(ProxyEnd::SignerGone, &why, "this proxy");
+        let _ = self.monitor.disarm(session.to_owned(), end).await;
         Err(Refused::new(ProxyReason::SignerUnavailable, why))
     }
 
@@ -242,8 +242,8 @@ impl Breakglass {
             return self.end_stray(reason, by).await;
         };
         // Here first: from now on nothing leaves, whatever the signer does.
-        let over = self.over(End::Operator, reason, by);
-        let ended = self.monitor.disarm(armed.session.clone(), over).await;
+        let end = self.session_end(End::Operator, reason, by);
+        let ended = self.monitor.disarm(armed.session.clone(), end).await;
         if let Err(gone) = ended {
             return Err(Refused::new(ProxyReason::NotEnded, gone.to_string()));
         }
@@ -363,9 +363,9 @@ impl Breakglass {
         self.emergency.command(move |id| Ask::End(wire::End { id, reason, by })).await
     }
 
-    fn over(&self, reason: impl Into<ProxyEnd>, detail: &str, by: &str) -> Over {
+    fn session_end(&self, reason: impl Into<ProxyEnd>, detail: &str, by: &str) -> SessionEnd {
         let known = self.emergency.known();
-        Over {
+        SessionEnd {
             by: by.to_owned(),
             reason: reason.into(),
             detail: detail.to_owned(),

@@ -50,7 +50,7 @@ pub(super) enum Command {
     /// A break-glass session that the emergency signer activated is to be put in force.
     Arm { armed: Armed, reply: oneshot::Sender<Result<(), String>> },
     /// The session of that name is over; the answer is whether it was in force.
-    Disarm { session: String, why: Over, reply: oneshot::Sender<bool> },
+    Disarm { session: String, why: SessionEnd, reply: oneshot::Sender<bool> },
     /// The signer whose outage, if of any, is a drill.
     Drill { kid: Option<Kid>, reply: oneshot::Sender<()> },
     /// The journal's newest record is to be stored.
@@ -91,7 +91,7 @@ pub(super) enum Then {
 
 /// Why a break-glass session is over.
 #[derive(Clone, Debug)]
-pub struct Over {
+pub struct SessionEnd {
     /// Who ended it.
     pub by: String,
     /// In a word.
@@ -104,10 +104,10 @@ pub struct Over {
     pub signer_record: Option<String>,
 }
 
-impl Over {
+impl SessionEnd {
     /// This proxy ends it, and asks nobody.
     #[must_use]
-    pub fn here(reason: impl Into<ProxyEnd>, detail: impl Into<String>) -> Self {
+    pub fn by_this_proxy(reason: impl Into<ProxyEnd>, detail: impl Into<String>) -> Self {
         Self {
             by: "this proxy".to_owned(),
             reason: reason.into(),

@@ -40,7 +40,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot, watch};
 use upstream::{Latency, Quota, Upstream};
 
-pub use command::{IncidentChange, OtherSigners, Outcome, Over, Presented, Sealed};
+pub use command::{IncidentChange, OtherSigners, Outcome, Presented, Sealed, SessionEnd};
 pub use evidence::TrafficEvidence;
 pub use owned::OfOwner;
 pub use prober::calls_for_warmth;
@@ -281,7 +281,7 @@ impl Monitor {
     ///
     /// # Errors
     /// [`MonitorGone`]; its lease ends it.
-    pub async fn disarm(&self, session: String, why: Over) -> Result<bool, MonitorGone> {
+    pub async fn disarm(&self, session: String, why: SessionEnd) -> Result<bool, MonitorGone> {
         self.ask(|reply| Command::Disarm { session, why, reply }).await
     }
 

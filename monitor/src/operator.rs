@@ -8,7 +8,7 @@ use signing_core::gate::Freeze;
 use signing_core::journal::{self, Frozen, Record, SealedFor, clip};
 use tokio::sync::oneshot;
 
-use super::command::{Loosen, Outcome, Over, Sealed, Then};
+use super::command::{Loosen, Outcome, Sealed, SessionEnd, Then};
 use super::incident::open_of;
 use super::writer::{RETRY_AFTER_FOLDS, Writer};
 use super::{disk, freeze_id};
@@ -29,8 +29,11 @@ impl Writer {
         if let Some(armed) = ended {
             // The keeper of sessions has the emergency signer end it too.
             let detail = format!("frozen anew: {reason}");
-            let over = Over { by: by.clone(), ..Over::here(ProxyEnd::Frozen, detail) };
-            self.record_end(&armed, &over);
+            let end = SessionEnd {
+                by: by.clone(),
+                ..SessionEnd::by_this_proxy(ProxyEnd::Frozen, detail)
+            };
+            self.record_end(&armed, &end);
         }
         self.save(self.state.clone(), Then::Frozen { unrecorded, reply });
         tracing::warn!(target: "admin", reason, by, "frozen");

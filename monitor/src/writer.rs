@@ -20,7 +20,7 @@ use telemetry::metrics::Metrics;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::command::{Command, OtherSigners, Outcome, Over, Then};
+use super::command::{Command, OtherSigners, Outcome, SessionEnd, Then};
 use super::disk::{self, Disk};
 use super::evidence::TrafficEvidence;
 use super::probers::Probers;
@@ -138,7 +138,7 @@ impl Writer {
             Command::Arm { armed, reply } => {
                 // One whose time is over may not have been ended yet: it is in nobody's way.
                 if self.gates.session().is_some_and(|old| !old.lasts(now(), wall_now())) {
-                    self.disarm(&Over::here(End::Expired, End::Expired.sentence()));
+                    self.disarm(&SessionEnd::by_this_proxy(End::Expired, End::Expired.sentence()));
                 }
                 let result = self.gates.arm(armed);
                 self.publish(None);
@@ -194,7 +194,7 @@ impl Writer {
     }
 
     /// In force first, on disk after: what ends signing waits for nothing.
-    fn disarm(&mut self, why: &Over) {
+    fn disarm(&mut self, why: &SessionEnd) {
         // Nothing is in doubt when a quota is used up: what it signed last may leave.
         let last_leave_by = why.reason.leaves_the_last().then(|| now().after(LAST_LEAVE_WITHIN));
         let ended = match last_leave_by {
@@ -211,8 +211,8 @@ impl Writer {
     }
 
     /// Records the end of a session that is over.
-    pub(super) fn record_end(&self, armed: &Armed, why: &Over) {
-        let Over { by, reason, detail, signer_head, signer_record } = why;
+    pub(super) fn record_end(&self, armed: &Armed, why: &SessionEnd) {
+        let SessionEnd { by, reason, detail, signer_head, signer_record } = why;
         let reason = reason.word();
         let record = Record::BreakglassEnded(journal::BreakglassEnded {
             by,

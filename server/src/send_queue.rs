@@ -25,7 +25,7 @@ pub(super) enum Delivered {
     /// So many bytes are acknowledged.
     Bytes(u64),
     /// The connection is over: what was not delivered never will be.
-    Over,
+    Closed,
 }
 
 /// Asks the kernel: one system call. A kernel that does not count (some sandboxes) answers 0,
@@ -34,7 +34,7 @@ pub(super) fn delivered(socket: &impl AsFd) -> io::Result<Delivered> {
     let info = getsockopt(socket, TcpInfo)?;
     let [first, .., bytes_acked] = info;
     let [state, ..] = first.to_ne_bytes();
-    Ok(if state == TCP_CLOSE { Delivered::Over } else { Delivered::Bytes(bytes_acked) })
+    Ok(if state == TCP_CLOSE { Delivered::Closed } else { Delivered::Bytes(bytes_acked) })
 }
 
 #[cfg(test)]
@@ -87,6 +87,6 @@ mod tests {
         eventually(&server, Delivered::Bytes(6));
         // Closed with bytes unread: a reset.
         drop(client);
-        eventually(&server, Delivered::Over);
+        eventually(&server, Delivered::Closed);
     }
 }

@@ -48,7 +48,7 @@ impl Socket {
         };
         match send_queue::delivered(tcp) {
             Ok(Delivered::Bytes(acknowledged)) => acknowledged >= bytes,
-            Ok(Delivered::Over) => true,
+            Ok(Delivered::Closed) => true,
             Err(_) => false,
         }
     }

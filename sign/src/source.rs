@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use breakglass::emergency::EmergencyError;
 use host::clock::now;
-use monitor::Over;
+use monitor::SessionEnd;
 use release::{Failed, SigningOrder, Signs};
 use signing_core::breakglass::ProxyEnd;
 use signing_core::breakglass::wire::JournalHead;
@@ -157,8 +157,8 @@ impl Source for Session {
             // Over before anyone is answered: whatever else it signed does not leave. If the monitor
             // is gone, so are all leases.
             let detail = format!("an emergency signature is not believed: {detail}");
-            let over = Over::here(ProxyEnd::SignatureRejected, detail);
-            let _ = room.monitor.disarm(session, over).await;
+            let end = SessionEnd::by_this_proxy(ProxyEnd::SignatureRejected, detail);
+            let _ = room.monitor.disarm(session, end).await;
             room.emergency.ends("its answer is not believed");
             refusal.detail =
                 "the emergency signer's answer did not verify under the registered key; the \

@@ -16,7 +16,7 @@ use crate::past::{Due, Unended};
 
 /// A session that is over.
 #[derive(Clone, Debug)]
-pub struct Over {
+pub struct EndedSession {
     /// Which one.
     pub session: String,
     /// When its key has to be destroyed.
@@ -27,7 +27,7 @@ pub struct Over {
 
 impl Service {
     /// Ends the session in force, if there is one. When this first waits its key is wiped.
-    pub async fn end(self: &Rc<Self>, end: End, by: &str, detail: &str) -> Option<Over> {
+    pub async fn end(self: &Rc<Self>, end: End, by: &str, detail: &str) -> Option<EndedSession> {
         // While it is known which session they were about.
         self.record_refusals();
         let active = self.armory.borrow_mut().active.take()?;
@@ -43,25 +43,25 @@ impl Service {
             justification: request.justification().to_owned(),
             signatures,
         };
-        let over = self.ended(&unended, end, by, detail).await;
+        let ended = self.ended(&unended, end, by, detail).await;
         let notice = SessionEnded {
             session: unended.session,
             reason: end,
             detail: detail.to_owned(),
             signatures,
-            destruction_due: over.destruction_due.clone(),
-            record: over.record.clone(),
+            destruction_due: ended.destruction_due.clone(),
+            record: ended.record.clone(),
         };
         // Whoever activated it may be gone, or may not read: nobody waits for that.
         let notice = Out::Now(Box::new(Answer::SessionEnded(notice)));
         if let Err(tokio::sync::mpsc::error::TrySendError::Full(notice)) = out.try_send(notice) {
             tokio::task::spawn_local(async move { out.send(notice).await });
         }
-        Some(over)
+        Some(ended)
     }
 
     /// Records the end of a session, and when its key has to be destroyed.
-    pub async fn ended(&self, session: &Unended, end: End, by: &str, detail: &str) -> Over {
+    pub async fn ended(&self, session: &Unended, end: End, by: &str, detail: &str) -> EndedSession {
         let due = {
             let mut armory = self.armory.borrow_mut();
             let at = rfc3339_seconds(wall_now() + self.materials.config.destruction_within);
@@ -98,7 +98,7 @@ impl Service {
                 json!({"error": trouble.to_string()}),
             );
         }
-        Over {
+        EndedSession {
             session: session.session.clone(),
             destruction_due: due,
             record: appended.ok().map(|durable| record_of(&durable)),
@@ -119,8 +119,8 @@ impl Service {
     /// [`Refused`], if there is none.
     pub async fn end_asked(self: &Rc<Self>, ask: &EndAsk) -> Result<Ended, Refused> {
         let (by, detail) = (one_line(&ask.by, 256), one_line(&ask.reason, REASON_MAX_BYTES));
-        let over = self.end(End::Operator, &by, &detail).await;
-        let Some(Over { session, destruction_due, record }) = over else {
+        let ended = self.end(End::Operator, &by, &detail).await;
+        let Some(EndedSession { session, destruction_due, record }) = ended else {
             return Err(refused(ask.id, Reason::NoSession, "no session is in force"));
         };
         let Some(record) = record else {

@@ -50,7 +50,7 @@ use proxies::RefusedLog;
 use refusals::Refusals;
 
 pub use destroy::Via;
-pub use end::Over;
+pub use end::EndedSession;
 pub use sign::Unreleased;
 
 /// Sentences in the state about why nothing can be armed, and the length of each.

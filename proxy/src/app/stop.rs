@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::service_manager::ServiceManager;
-use monitor::{Monitor, Over};
+use monitor::{Monitor, SessionEnd};
 use signing_core::breakglass::End;
 use tokio::sync::oneshot;
 
@@ -65,10 +65,10 @@ impl App {
         let Some(armed) = self.handles.monitor.gates().session_in_force().map(Arc::clone) else {
             return;
         };
-        let over = self
-            .handles
-            .monitor
-            .disarm(armed.session.clone(), Over::here(End::ProxyGone, "this proxy stops"));
+        let over = self.handles.monitor.disarm(
+            armed.session.clone(),
+            SessionEnd::by_this_proxy(End::ProxyGone, "this proxy stops"),
+        );
         self.data.block_on(async {
             // The signer ends it when the connection goes.
             let _ = tokio::time::timeout(WITNESS_MAX, over).await;

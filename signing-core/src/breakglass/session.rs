@@ -70,7 +70,7 @@ pub struct SignPermit {
 pub enum NoPermit {
     /// It is over.
     #[error("the session {session} is over: {}; a new one needs a new request with two new approvals", end.sentence())]
-    Over {
+    SessionEnded {
         /// The session's name.
         session: String,
         /// What ended it.
@@ -151,7 +151,7 @@ impl Session {
             return Err(NoPermit::Other { asked: session, in_force: self.id.clone() });
         }
         if let Some(end) = ended {
-            return Err(NoPermit::Over { session: self.id.clone(), end });
+            return Err(NoPermit::SessionEnded { session: self.id.clone(), end });
         }
         if !self.request.replaces().contains(&replaces) {
             let named = listed(self.request.replaces().iter().map(Kid::as_str));
@@ -237,8 +237,8 @@ impl NoPermit {
     pub const fn reason(&self) -> super::wire::Reason {
         use super::wire::Reason;
         match self {
-            Self::Over { end: End::Quota, .. } => Reason::QuotaExhausted,
-            Self::Over { .. } | Self::Other { .. } => Reason::NoSession,
+            Self::SessionEnded { end: End::Quota, .. } => Reason::QuotaExhausted,
+            Self::SessionEnded { .. } | Self::Other { .. } => Reason::NoSession,
             Self::Signer { .. } | Self::Caller { .. } => Reason::OutOfScope,
             Self::Rate { .. } => Reason::RateLimited,
         }
