@@ -6,9 +6,9 @@ use approvers::quorum;
 use signing_core::key::Purpose;
 use time::OffsetDateTime;
 
+use crate::history::History;
 use crate::keyfile;
 use crate::materials::{Held, Materials};
-use crate::past::Past;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,23 +21,23 @@ pub struct Found {
 
 /// Looks, at that time, with what is known of keys that were destroyed.
 #[must_use]
-pub fn look(materials: &Materials, past: &Past, now: OffsetDateTime) -> Found {
+pub fn look(materials: &Materials, history: &History, now: OffsetDateTime) -> Found {
     let quorum::Found { mistakes, notes } =
         quorum::look(&materials.approvers, &materials.config.rules, now);
     let mut found = Found { mistakes, notes };
-    keys(materials, past, now, &mut found);
+    keys(materials, history, now, &mut found);
     replaceable(materials, &mut found);
     proxy(materials, &mut found);
     found
 }
 
 /// No key that a session could open.
-fn keys(materials: &Materials, past: &Past, now: OffsetDateTime, found: &mut Found) {
+fn keys(materials: &Materials, history: &History, now: OffsetDateTime, found: &mut Found) {
     let trouble: Vec<_> = materials
         .keys
         .values()
         .filter_map(|held| {
-            let why = unusable(held, past, now)?;
+            let why = unusable(held, history, now)?;
             Some(format!("{} {why}", held.signer.kid))
         })
         .collect();
@@ -49,10 +49,10 @@ fn keys(materials: &Materials, past: &Past, now: OffsetDateTime, found: &mut Fou
     }
 }
 
-fn unusable(held: &Held, past: &Past, now: OffsetDateTime) -> Option<String> {
+fn unusable(held: &Held, history: &History, now: OffsetDateTime) -> Option<String> {
     let Held { file, signer } = held;
     let sha256 = signer.public_key.sha256_hex();
-    if past.destroyed.contains(signer.kid.as_str()) || past.destroyed.contains(&sha256) {
+    if history.destroyed.contains(signer.kid.as_str()) || history.destroyed.contains(&sha256) {
         return Some("is destroyed".to_owned());
     }
     if let Err(refusal) = signer.usable_at(now) {

@@ -12,9 +12,9 @@ use signing_core::breakglass::room_bytes;
 
 use crate::arming;
 use crate::config::{self, Config};
+use crate::history::History;
 use crate::keyfile;
 use crate::materials::Materials;
-use crate::past::Past;
 use crate::store::Store;
 
 /// What was found.
@@ -90,10 +90,10 @@ fn loaded(materials: &Materials, found: &mut Found) {
     found.keys = materials.keys.len();
     found.approvers = materials.approvers.iter().count();
     found.notes.extend(materials.notes());
-    let past = past(materials, found);
+    let history = history(materials, found);
     // Keys that have to be destroyed and that no entry names any more.
-    found.mistakes.extend(materials.orphans(&past).into_values());
-    let arming = arming::look(materials, &past, wall_now());
+    found.mistakes.extend(materials.orphans(&history).into_values());
+    let arming = arming::look(materials, &history, wall_now());
     found.mistakes.extend(arming.mistakes);
     found.notes.extend(arming.notes);
     found.notes.extend(ends(materials));
@@ -140,23 +140,23 @@ fn room(config: &Config) -> Option<String> {
 }
 
 /// What is known of earlier runs, as far as whoever runs the check may read it.
-fn past(materials: &Materials, found: &mut Found) -> Past {
+fn history(materials: &Materials, found: &mut Found) -> History {
     let config = &materials.config;
-    let mut past = match Store::peek(&config.state_dir) {
-        Ok(stored) => stored.past,
+    let mut history = match Store::peek(&config.state_dir) {
+        Ok(stored) => stored.history,
         Err(error) => {
             let dir = config.state_dir.display();
             found.notes.push(format!(
                 "state.dir: {dir}: what is in it cannot be read ({error}), so which keys are due is \
                  not known; run check as the signer's user"
             ));
-            return Past::default();
+            return History::default();
         }
     };
     if config.journal_dir.is_dir()
-        && let Err(error) = past.read(&config.journal_dir, None)
+        && let Err(error) = history.read(&config.journal_dir, None)
     {
         found.notes.push(error.to_string());
     }
-    past
+    history
 }

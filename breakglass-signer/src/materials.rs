@@ -14,8 +14,8 @@ use signing_core::registry::Entry;
 use signing_core::{Kid, Registry, Signer};
 
 use crate::config::{Config, ConfigError};
+use crate::history::History;
 use crate::keyfile;
-use crate::past::Past;
 
 /// A configuration with all its files read.
 #[derive(Debug)]
@@ -105,8 +105,8 @@ impl Materials {
     /// Keys that are due and that no entry names, and a sentence for each: nothing here can
     /// destroy them, and nobody is spared that by taking the entry away.
     #[must_use]
-    pub fn orphans(&self, past: &Past) -> BTreeMap<String, String> {
-        let due = past.due.iter().filter(|(kid, _)| !self.holds(kid));
+    pub fn orphans(&self, history: &History) -> BTreeMap<String, String> {
+        let due = history.due.iter().filter(|(kid, _)| !self.holds(kid));
         due.map(|(kid, due)| {
             let why = format!(
                 "emergency_keys: {kid} has to be destroyed by {} and no entry names it; put the entry \

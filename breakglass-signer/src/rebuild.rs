@@ -9,8 +9,8 @@ use host::clock::{rfc3339, wall_now};
 use signing_core::breakglass::wire::JournalHead;
 use signing_core::journal::AuditKeys;
 
+use crate::history::History;
 use crate::materials::Materials;
-use crate::past::Past;
 use crate::store::{Seal, Store, Stored};
 
 /// What was made.
@@ -55,8 +55,8 @@ pub fn rebuild(materials: &Materials, reason: &str) -> anyhow::Result<Rebuilt> {
     let keys = AuditKeys::of_registry(&materials.registry);
     // It is locked while a signer writes it.
     let (log, head, _) = audit::in_force(&config.journal_dir, &keys).context("audit.dir")?;
-    let mut past = Past::default();
-    past.read(&config.journal_dir, None)?;
+    let mut history = History::default();
+    history.read(&config.journal_dir, None)?;
     let witness = JournalHead::new(log, head);
     let detail = format!(
         "state: it was rebuilt of the journal ({reason}), and what only the state knew is lost; hold the \
@@ -65,6 +65,6 @@ pub fn rebuild(materials: &Materials, reason: &str) -> anyhow::Result<Rebuilt> {
     let seal = Some(Seal { at: rfc3339(wall_now()), detail });
     let aside = store.put_aside()?;
     // Dying before this is stored leaves no state: the same command makes it then.
-    store.begin(&Stored { witness: Some(witness.clone()), past, seal })?;
+    store.begin(&Stored { witness: Some(witness.clone()), history, seal })?;
     Ok(Rebuilt { file, aside, witness })
 }

@@ -19,12 +19,12 @@ use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use crate::config::Socket;
+use crate::history::Unended;
 use crate::keyfile;
 use crate::lifeline::Lifeline;
 use crate::listening::{Door, Listening};
 use crate::log::Log;
 use crate::materials::Materials;
-use crate::past::Unended;
 use crate::sandbox::{self, Landlock};
 use crate::saver::Saver;
 use crate::seal;
@@ -141,11 +141,11 @@ fn run(
     let known = materials.known_heads.iter().cloned().chain(known).collect();
     let claims = Claims { known, ask: None };
     let opened = Opened::open(&config.journal_dir, audit_keys, &keys, claims)?;
-    let mut past = stored.past;
+    let mut history = stored.history;
     let tree = TreeFile::open(&config.state_dir).context("state.dir: the nodes of the tree")?;
-    let summary = past.read(&config.journal_dir, Some(&tree))?;
+    let summary = history.read(&config.journal_dir, Some(&tree))?;
     // No reason to refuse the start: the next emergency needs the other keys.
-    for why in materials.orphans(&past).into_values() {
+    for why in materials.orphans(&history).into_values() {
         log.warn(&why, json!({}));
     }
     let identity = Identity {
@@ -162,7 +162,7 @@ fn run(
         (summary.since.unwrap_or_else(wall_now), summary.latest.unwrap_or_else(wall_now));
     // Once sealed it stays so: by the clock of a later start the doubt may have passed.
     let seal = stored.seal.or_else(|| seal::by_clock(wall_now(), latest));
-    let known = Known { past, since, latest, users, seal };
+    let known = Known { history, since, latest, users, seal };
     let saver = Saver::start(store, tree, log.clone())?;
     let service = Service::new(materials, journal.clone(), log.clone(), saver, known)?;
     // Dying before the seal is stored: the next start finds the same clock and the same records.

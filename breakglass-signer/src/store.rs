@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use signing_core::breakglass::wire::JournalHead;
 use signing_core::json::{self, JsonError};
 
-use crate::past::Past;
+use crate::history::History;
 
 const NAME: &str = "breakglass-signer.json";
 /// What to do where it cannot be read.
@@ -28,7 +28,8 @@ pub struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<JournalHead>,
     /// What has to be known for ever.
-    pub past: Past,
+    #[serde(rename = "past")]
+    pub history: History,
     /// Why no session begins until an operator has ended that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Seal>,

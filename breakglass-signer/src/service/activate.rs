@@ -145,9 +145,9 @@ impl Service {
         let session = Session::begin(activation, caps, now, wall);
         let state = {
             let mut armory = self.armory.borrow_mut();
-            armory.past.nonces.insert(session.request().nonce());
+            armory.history.nonces.insert(session.request().nonce());
             if let Some((log, head)) = asked.ask.proxy_head.parse() {
-                armory.past.proxies.advance(log, head);
+                armory.history.proxies.advance(log, head);
             }
             let active = Active {
                 max_signatures: session.remaining(),
@@ -188,8 +188,8 @@ impl Service {
             instance: &self.instance,
             registry,
             held: &held,
-            destroyed: &armory.past.destroyed,
-            nonces_used: &armory.past.nonces,
+            destroyed: &armory.history.destroyed,
+            nonces_used: &armory.history.nonces,
             remembers_since: self.since,
             latest: self.latest.get(),
             sealed: seal.as_ref().map(|seal| seal.detail.as_str()),

@@ -16,9 +16,9 @@ use signing_core::breakglass::wire::{
 use signing_core::journal::{ACTOR, CopyDestroyed, KeyDestroyed, Record};
 
 use super::{Armory, Service, one_line, record_of, refused};
+use crate::history::Due;
 use crate::keyfile;
 use crate::materials::Held;
-use crate::past::Due;
 
 /// Refused destructions in a row that the log tells of, and how often one more: a peer can ask for
 /// as many as it likes.
@@ -88,7 +88,7 @@ impl Service {
         let _alone = self.destroying.lock().await;
         let left = self.copies_left(&self.armory.borrow(), kid);
         known(&left, &ask.attested).map_err(refuse)?;
-        let is_gone = self.armory.borrow().past.copies.contains_key(kid);
+        let is_gone = self.armory.borrow().history.copies.contains_key(kid);
         if is_gone {
             if ask.attested.is_empty() {
                 return Err(refuse(format!(
@@ -106,10 +106,10 @@ impl Service {
             let _turn = self.activating.lock().await;
             let mut armory = self.armory.borrow_mut();
             may_destroy(&armory, via, kid).map_err(refuse)?;
-            armory.past.refuse(kid, &sha256);
+            armory.history.refuse(kid, &sha256);
             let at = rfc3339_seconds(wall_now() + self.materials.config.destruction_within);
             // One that no session used is asked for too, once somebody began.
-            armory.past.due.entry(kid.clone()).or_insert(Due { at, told: false });
+            armory.history.due.entry(kid.clone()).or_insert(Due { at, told: false });
         }
         if let Err(error) = self.saved().await {
             let why =
@@ -134,7 +134,7 @@ impl Service {
             no(Reason::AuditUnavailable, why)
         })?;
         let copies = self.copies_of(kid).iter().cloned().collect();
-        self.armory.borrow_mut().past.gone(kid, copies, &rfc3339_seconds(wall_now()));
+        self.armory.borrow_mut().history.gone(kid, copies, &rfc3339_seconds(wall_now()));
         self.save();
         self.attest(ask, overwritten, Some(&durable)).await
     }
@@ -171,7 +171,7 @@ impl Service {
                 );
                 Undone::Failed(refused(ask.id, Reason::AuditUnavailable, why))
             })?;
-            self.armory.borrow_mut().past.attested(kid, copy);
+            self.armory.borrow_mut().history.attested(kid, copy);
             record = Some(record_of(&durable));
         }
         self.save();
@@ -188,7 +188,7 @@ impl Service {
         if let Some((_, held)) = found {
             return Ok(held);
         }
-        let mut orphans = self.materials.orphans(&self.armory.borrow().past);
+        let mut orphans = self.materials.orphans(&self.armory.borrow().history);
         Err(orphans.remove(kid).unwrap_or_else(|| {
             format!(
                 "this signer holds no emergency key {kid}; [[emergency_keys]] names the ones that it does: {}",
@@ -245,8 +245,8 @@ fn may_destroy(armory: &Armory, via: Via, kid: &str) -> Result<(), String> {
     }
     match via {
         Via::Operator => Ok(()),
-        Via::Proxy if armory.past.due.contains_key(kid) => Ok(()),
-        Via::Proxy if armory.past.destroyed.contains(kid) => {
+        Via::Proxy if armory.history.due.contains_key(kid) => Ok(()),
+        Via::Proxy if armory.history.destroyed.contains(kid) => {
             Err(format!("{kid} is destroyed already: its file is gone, and that is recorded"))
         }
         Via::Proxy => Err(format!(

@@ -12,7 +12,7 @@ use signing_core::journal::{ACTOR, Record, SessionEnded as EndedRecord, Unlock};
 
 use super::{Service, one_line, record_of, refused};
 use crate::connection::Out;
-use crate::past::{Due, Unended};
+use crate::history::{Due, Unended};
 
 /// A session that is over.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl Service {
             let mut armory = self.armory.borrow_mut();
             let at = rfc3339_seconds(wall_now() + self.materials.config.destruction_within);
             // The first session that used a key decides.
-            let due = armory.past.due.entry(session.emergency_kid.clone());
+            let due = armory.history.due.entry(session.emergency_kid.clone());
             due.or_insert(Due { at, told: false }).at.clone()
         };
         let record = Record::SessionEnded(EndedRecord {

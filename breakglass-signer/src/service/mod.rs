@@ -37,11 +37,11 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::arming;
 use crate::connection::Out;
+use crate::history::History;
 use crate::key::EmergencyKey;
 use crate::keyfile;
 use crate::log::Log;
 use crate::materials::{Held, Materials};
-use crate::past::Past;
 use crate::saver::Saver;
 use crate::store::{Seal, Stored};
 use crate::unlock::Unlock;
@@ -101,7 +101,7 @@ pub struct Service {
 #[derive(Debug)]
 pub struct Known {
     /// What happened before.
-    pub past: Past,
+    pub history: History,
     /// When the journal's oldest record was written.
     pub since: OffsetDateTime,
     /// The latest time that a record of it has.
@@ -114,7 +114,7 @@ pub struct Known {
 
 /// What changes.
 struct Armory {
-    past: Past,
+    history: History,
     unlock: Unlock,
     active: Option<Active>,
     refusals: Refusals,
@@ -155,12 +155,12 @@ impl Service {
         journal: Journal,
         log: Log,
         saver: Saver,
-        Known { past, since, latest, users, seal }: Known,
+        Known { history, since, latest, users, seal }: Known,
     ) -> io::Result<Rc<Self>> {
         let der = materials.audit_public.spki_der();
         let instance = hex::encode(digest::digest(&digest::SHA256, der));
         let armory = Armory {
-            past,
+            history,
             unlock: Unlock::default(),
             active: None,
             refusals: Refusals::default(),
@@ -249,7 +249,7 @@ impl Service {
         let mut found: Vec<_> =
             sealed.iter().map(|seal| format!("it is sealed: {}", seal.detail)).collect();
         found.extend(self.refused_proxy.borrow().as_ref().map(RefusedLog::sentence));
-        found.extend(arming::look(&self.materials, &armory.past, wall).mistakes);
+        found.extend(arming::look(&self.materials, &armory.history, wall).mistakes);
         found.extend(activation::clock(wall, self.latest.get()).err().map(|no| no.sentence));
         let said = found.iter().take(SENTENCES_MAX).map(|why| one_line(why, SENTENCE_MAX_BYTES));
         said.collect()
@@ -297,13 +297,14 @@ impl Service {
             let state = state_of(armory, held, wall);
             answer(armory, kid.as_str(), Some(&held.signer), state, wall)
         });
-        let orphans =
-            armory.past.all_due().filter(|(kid, _)| !self.materials.holds(kid)).map(|(kid, _)| {
+        let orphans = armory.history.all_due().filter(|(kid, _)| !self.materials.holds(kid)).map(
+            |(kid, _)| {
                 let signer = self.materials.registry.get(kid);
-                let is_gone = armory.past.copies.contains_key(kid);
+                let is_gone = armory.history.copies.contains_key(kid);
                 let state = if is_gone { KeyState::Destroyed } else { KeyState::Missing };
                 answer(armory, kid, signer.map(AsRef::as_ref), state, wall)
-            });
+            },
+        );
         let keys = held.chain(orphans);
         keys.map(|key| KeyAnswer { copies_left: self.copies_left(armory, &key.kid), ..key })
             .collect()
@@ -311,9 +312,9 @@ impl Service {
 
     /// The copies of a key of which nobody has attested that they are destroyed: all, before its own file is.
     fn copies_left(&self, armory: &Armory, kid: &str) -> Vec<String> {
-        let past = &armory.past;
-        let is_gone = past.destroyed.contains(kid) && !past.due.contains_key(kid);
-        match past.copies.get(kid) {
+        let history = &armory.history;
+        let is_gone = history.destroyed.contains(kid) && !history.due.contains_key(kid);
+        match history.copies.get(kid) {
             Some(copies) => copies.left.iter().cloned().collect(),
             None if is_gone => Vec::new(),
             None => self.copies_of(kid).to_vec(),
@@ -353,7 +354,7 @@ impl Service {
     fn stored(&self) -> Stored {
         Stored {
             witness: Some(self.head()),
-            past: self.armory.borrow().past.clone(),
+            history: self.armory.borrow().history.clone(),
             seal: self.seal.borrow().clone(),
         }
     }
@@ -409,11 +410,11 @@ fn state_of(armory: &Armory, held: &Held, wall: OffsetDateTime) -> KeyState {
         .active
         .as_ref()
         .is_some_and(|active| active.session.request().emergency_kid() == kid);
-    let refused = &armory.past.destroyed;
+    let refused = &armory.history.destroyed;
     let is_refused =
         refused.contains(kid.as_str()) || refused.contains(&held.signer.public_key.sha256_hex());
     // It is destroyed once it is gone and that is recorded, and not when somebody tries.
-    let is_due = armory.past.due.contains_key(kid.as_str());
+    let is_due = armory.history.due.contains_key(kid.as_str());
     if is_refused && !is_due {
         KeyState::Destroyed
     } else if is_refused || held.signer.usable_at(wall).is_err() {
@@ -434,7 +435,7 @@ fn answer(
     state: KeyState,
     wall: OffsetDateTime,
 ) -> KeyAnswer {
-    let due = armory.past.due_of(kid);
+    let due = armory.history.due_of(kid);
     // Empty: not even the registry knows it any more.
     let text = |of: fn(&Signer) -> String| signer.map(of).unwrap_or_default();
     KeyAnswer {

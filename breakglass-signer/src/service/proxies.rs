@@ -29,7 +29,7 @@ impl Service {
     /// How far the log is known to go; a proxy has to show that its own goes on from there.
     pub fn known_of(&self, log: LogId) -> Option<JournalHead> {
         let armory = self.armory.borrow();
-        armory.past.proxies.of_log(log).map(|known| JournalHead::new(log, known.head))
+        armory.history.proxies.of_log(log).map(|known| JournalHead::new(log, known.head))
     }
 
     /// Hears what a proxy shows of the log that it said it writes, and believes it or not.
@@ -63,7 +63,7 @@ impl Service {
         }
         let instance = hex::encode(digest::digest(&digest::SHA256, key.spki_der()));
         let shown = PeerLog { instance, log, head: Head::of(&newest) };
-        let judged = self.armory.borrow().past.proxies.judge(&newest, path.as_deref());
+        let judged = self.armory.borrow().history.proxies.judge(&newest, path.as_deref());
         match judged {
             Ok(how) => {
                 *self.refused_proxy.borrow_mut() = None;
@@ -72,7 +72,7 @@ impl Service {
             }
             Err(why) => {
                 let armory = self.armory.borrow();
-                let known = armory.past.proxies.nearest(&shown.instance, log).cloned();
+                let known = armory.history.proxies.nearest(&shown.instance, log).cloned();
                 drop(armory);
                 let why = why.to_string();
                 let was =
@@ -92,7 +92,7 @@ impl Service {
     /// Knows more from now on, and notes it.
     fn learn(&self, shown: PeerLog, how: How) {
         let mut armory = self.armory.borrow_mut();
-        let known = armory.past.proxies.of_log(shown.log).cloned();
+        let known = armory.history.proxies.of_log(shown.log).cloned();
         if known.as_ref() == Some(&shown) {
             return;
         }
@@ -111,7 +111,7 @@ impl Service {
                 json!({"error": trouble.to_string()}),
             );
         }
-        armory.past.proxies.learn(shown, how);
+        armory.history.proxies.learn(shown, how);
     }
 
     /// The proxy that is refused now for its log.
@@ -144,7 +144,7 @@ impl Service {
         let record = record(&accepted.shown, &shown, known.as_deref(), How::Accepted, by);
         let appending = self.journal.begin_append(&record).map_err(unrecorded)?;
         let durable = appending.durable().await.map_err(unrecorded)?;
-        self.armory.borrow_mut().past.proxies.learn(accepted.shown.clone(), How::Accepted);
+        self.armory.borrow_mut().history.proxies.learn(accepted.shown.clone(), How::Accepted);
         self.refused_proxy
             .borrow_mut()
             .take_if(|now| now.shown.instance == accepted.shown.instance);

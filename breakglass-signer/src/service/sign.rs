@@ -45,7 +45,7 @@ impl Service {
             // Its record is in the journal, and so is known at the next start too.
             Ok(_) => {
                 if let Some((log, head)) = ask.proxy_head.parse() {
-                    armory.past.proxies.advance(log, head);
+                    armory.history.proxies.advance(log, head);
                 }
             }
             Err(no) => {

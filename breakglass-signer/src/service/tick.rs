@@ -74,7 +74,7 @@ impl Service {
     async fn look_for_overdue(&self) {
         let overdue: Vec<(String, String, bool)> = {
             let armory = self.armory.borrow();
-            let over = armory.past.all_due().filter(|(_, due)| due.is_over(wall_now()));
+            let over = armory.history.all_due().filter(|(_, due)| due.is_over(wall_now()));
             over.map(|(kid, due)| (kid.clone(), due.at.clone(), due.told)).collect()
         };
         for (emergency_kid, destruction_due, told) in overdue {
@@ -92,7 +92,7 @@ impl Service {
                 emergency_kid: kid,
             });
             if self.journal.note(&record).is_ok()
-                && let Some(due) = self.armory.borrow_mut().past.due_of_mut(&emergency_kid)
+                && let Some(due) = self.armory.borrow_mut().history.due_of_mut(&emergency_kid)
             {
                 due.told = true;
             }

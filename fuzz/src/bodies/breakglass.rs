@@ -235,7 +235,7 @@ pub(super) fn signer_state(bytes: &[u8]) {
         let written = signing_core::breakglass::wire::JournalHead::new(log, head);
         assert_eq!(written.parse(), Some((log, head)));
     }
-    for due in stored.past.due.values() {
+    for due in stored.history.due.values() {
         let _ = due.is_over(then());
     }
 }

@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 /// What has to be known for ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Past {
+pub struct History {
     /// Nonces of requests that were activated, in hex.
     pub nonces: BTreeSet<String>,
     /// Keys whose destruction began, and that are refused: kids, and SHA-256 in hex.
@@ -98,7 +98,7 @@ impl Due {
     }
 }
 
-impl Past {
+impl History {
     /// Adds what the journal in `directory` says; returns what only that knows. `tree` gets its records.
     ///
     /// # Errors
