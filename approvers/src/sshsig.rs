@@ -88,7 +88,7 @@ pub fn verify(
 }
 
 /// What a signature that verified says beside it.
-struct Beside(Option<Hardware>);
+struct VerifiedHardware(Option<Hardware>);
 
 /// None: it does not verify.
 fn verified(
@@ -96,8 +96,8 @@ fn verified(
     named: &Algorithm,
     signed: &[u8],
     signature: &[u8],
-) -> Result<Option<Beside>, String> {
-    let plain = |holds: bool| Ok(holds.then_some(Beside(None)));
+) -> Result<Option<VerifiedHardware>, String> {
+    let plain = |holds: bool| Ok(holds.then_some(VerifiedHardware(None)));
     match (key, named) {
         (KeyData::Ed25519(key), Algorithm::Ed25519) => {
             plain(holds(&ED25519, key.as_ref(), signed, signature))
@@ -132,7 +132,7 @@ fn verified(
                 return plain(false);
             };
             let holds = holds(&ED25519, key.public_key().as_ref(), &signed, signature);
-            Ok(holds.then_some(Beside(Some(by))))
+            Ok(holds.then_some(VerifiedHardware(Some(by))))
         }
         (KeyData::SkEcdsaSha2NistP256(key), Algorithm::SkEcdsaSha2NistP256) => {
             let Some((signature, by, signed)) = hardware(key.application(), signed, signature)
@@ -142,7 +142,7 @@ fn verified(
             let point = key.ec_point().as_bytes();
             let holds = fixed(signature, 32)
                 .is_some_and(|fixed| holds(&ECDSA_P256_SHA256_FIXED, point, &signed, &fixed));
-            Ok(holds.then_some(Beside(Some(by))))
+            Ok(holds.then_some(VerifiedHardware(Some(by))))
         }
         (key, named) => Err(format!(
             "it is by a key of kind {} with {named}; approvers use Ed25519, ECDSA, RSA with SHA-2, \

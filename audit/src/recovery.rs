@@ -208,14 +208,14 @@ struct Read {
 
 /// The little that recovery needs of a body.
 #[derive(Deserialize)]
-struct Gist<'b> {
+struct RecoveryFields<'b> {
     at: &'b str,
-    data: GistData,
+    data: RecoveryData,
     r#type: &'b str,
 }
 
 #[derive(Deserialize)]
-struct GistData {
+struct RecoveryData {
     intent: Option<u64>,
     oldest_open: Option<u64>,
 }
@@ -294,13 +294,13 @@ fn follow(
     in_force: &mut InForce,
     at: &mut String,
 ) -> Option<Option<Follows>> {
-    let gist: Gist<'_> = json::from_slice(body).ok()?;
-    at.replace_range(.., gist.at);
-    in_force.hear(Kind::parse(gist.r#type)?, body)?;
-    Some(match gist.r#type {
+    let fields: RecoveryFields<'_> = json::from_slice(body).ok()?;
+    at.replace_range(.., fields.at);
+    in_force.hear(Kind::parse(fields.r#type)?, body)?;
+    Some(match fields.r#type {
         "intent" => Some(Follows::Intent(seq, Outline::parse(body)?.0)),
-        "signed" | "failed" => Some(Follows::Outcome(gist.data.intent?)),
-        "segment" => Some(Follows::Segment(gist.data.oldest_open)),
+        "signed" | "failed" => Some(Follows::Outcome(fields.data.intent?)),
+        "segment" => Some(Follows::Segment(fields.data.oldest_open)),
         _ => None,
     })
 }

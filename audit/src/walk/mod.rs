@@ -26,7 +26,7 @@ const LOOKS: u32 = 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What one look found.
-enum Look {
+enum ReadAttempt {
     Way(Way),
     /// A write was read.
     Read,
@@ -214,14 +214,14 @@ impl Walk {
             if let Some(way) = self.read.pop_front() {
                 return Ok(way);
             }
-            let (way, bytes) = match self.look()? {
-                Look::Way(way) => return Ok(way),
-                Look::Read => continue,
-                Look::Next => {
+            let (way, bytes) = match self.read_once()? {
+                ReadAttempt::Way(way) => return Ok(way),
+                ReadAttempt::Read => continue,
+                ReadAttempt::Next => {
                     (seen, looks) = (None, 0);
                     continue;
                 }
-                Look::Broken(way, bytes) => (way, bytes),
+                ReadAttempt::Broken(way, bytes) => (way, bytes),
             };
             if looks == LOOKS || seen.as_ref() == Some(&bytes) {
                 return way;
@@ -235,17 +235,17 @@ impl Walk {
     }
 
     /// Looks once at what comes next: reads one write whole, or says what is there instead.
-    fn look(&mut self) -> Result<Look, Stop> {
+    fn read_once(&mut self) -> Result<ReadAttempt, Stop> {
         if self.reader.is_none() {
             self.enter()?;
         }
         let file = self.segments.get(self.index).map_or(&*self.directory, |file| &*file.path);
         let io = |error| unreadable(file, error);
-        let Some(reader) = &mut self.reader else { return Ok(Look::Way(Way::End)) };
+        let Some(reader) = &mut self.reader else { return Ok(ReadAttempt::Way(Way::End)) };
         let is_last = self.index + 1 >= self.segments.len();
         let is_trusted = is_last && self.trusts_rest && self.rest_was_zeros;
         if is_trusted && !reader.frames.has_more().map_err(io)? {
-            return Ok(Look::Way(Way::End));
+            return Ok(ReadAttempt::Way(Way::End));
         }
         let before = reader.growing().clone();
         reader.frames.look_anew().map_err(io)?;
@@ -265,7 +265,7 @@ impl Walk {
                     }));
                     self.passed = Some(reader.growing().newest());
                     self.read = read;
-                    return Ok(Look::Read);
+                    return Ok(ReadAttempt::Read);
                 }
                 Item::End(at) => break (at, None),
                 Item::Broken { at, record, error } => {
@@ -286,12 +286,12 @@ impl Walk {
             (None, None) if at != begin => (next - 1, "no checkpoint is behind it".to_owned()),
             (None, None) if is_last => {
                 self.rest_was_zeros = true;
-                return Ok(Look::Way(Way::End));
+                return Ok(ReadAttempt::Way(Way::End));
             }
             (None, None) => {
                 self.close();
                 self.index += 1;
-                return Ok(Look::Next);
+                return Ok(ReadAttempt::Next);
             }
         };
         let junk = if is_last {
@@ -310,7 +310,7 @@ impl Walk {
             Some(Junk { record, at, why }) => Err(Stop::Defect(self.defect(record, at, why))),
             None => Ok(Way::Torn(torn)),
         };
-        Ok(Look::Broken(way, bytes))
+        Ok(ReadAttempt::Broken(way, bytes))
     }
 
     /// Opens the segment at `index` and checks that it goes on where the one before ended.

@@ -78,12 +78,12 @@ pub(super) async fn show<B>(
     let Asked { after, wait_s } = asked(request.uri().query().unwrap_or_default())?;
     // Before the first look: what happens in between wakes.
     let mut synced = admin.events.watch();
-    let mut newer = look(admin, after)?;
+    let mut newer = event_page(admin, after)?;
     if wait_s > 0 && newer.is_nothing() {
         let _waits = admin.waiting.begin(peer.uid()).ok_or_else(|| too_many(peer.uid()))?;
         let waiting = async {
             while synced.changed().await.is_ok() {
-                newer = look(admin, after)?;
+                newer = event_page(admin, after)?;
                 if !newer.is_nothing() {
                     break;
                 }
@@ -97,12 +97,12 @@ pub(super) async fn show<B>(
 }
 
 /// What there is, and how much of the journal was on disk.
-struct Look {
+struct EventPage {
     newer: Newer,
     size: u64,
 }
 
-fn look(admin: &Admin, after: Option<u64>) -> Result<Look, Refusal> {
+fn event_page(admin: &Admin, after: Option<u64>) -> Result<EventPage, Refusal> {
     let size = admin.journal.head().size;
     if let Some(after) = after.filter(|after| *after > size) {
         let why = format!(
@@ -111,10 +111,10 @@ fn look(admin: &Admin, after: Option<u64>) -> Result<Look, Refusal> {
         );
         return Err(Refusal::new(Reason::InvalidRequest, why));
     }
-    Ok(Look { newer: admin.events.newer(after, size), size })
+    Ok(EventPage { newer: admin.events.newer(after, size), size })
 }
 
-impl Look {
+impl EventPage {
     fn is_nothing(&self) -> bool {
         self.newer.events.is_empty() && self.newer.missed_through.is_none()
     }

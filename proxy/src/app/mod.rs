@@ -117,7 +117,7 @@ impl App {
         let mut maker = UpstreamMaker::default();
         let kids = config.signers.keys().cloned().collect();
         let making = maker.make(&config, &registry, development_keys, (&kids, 1));
-        let Upstreams { data: served, monitor: probed, watched, measured, patients, workers } =
+        let Upstreams { data: served, monitor: probed, watched, measured, doctor_targets, workers } =
             data.block_on(making)?;
 
         // Handles on what all share.
@@ -171,7 +171,7 @@ impl App {
             data.handle().clone(),
         ));
         let drills = Arc::new(Drills::new(&handles, &served));
-        let doctor = Arc::new(Doctor::new(&handles, patients, probes.clone()));
+        let doctor = Arc::new(Doctor::new(&handles, doctor_targets, probes.clone()));
         let workers = Arc::new(Workers::new(workers));
         let rooms = SignersInForce::new(
             &handles,

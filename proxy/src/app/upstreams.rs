@@ -22,7 +22,7 @@ use upstream::{
     Pkcs11Clients, Provider, Quota, Reached, Served, Upstream,
 };
 
-use crate::doctor::{self, Patient, ServedKms};
+use crate::doctor::{self, DoctorTarget, ServedKms};
 
 /// The upstreams of both runtimes.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Upstreams {
     /// For the metrics.
     pub measured: Vec<Measured>,
     /// For the doctor.
-    pub patients: Vec<Patient>,
+    pub doctor_targets: Vec<DoctorTarget>,
     /// For metrics and status.
     pub workers: Vec<Worker>,
 }
@@ -64,8 +64,8 @@ impl UpstreamMaker {
     ) -> io::Result<Upstreams> {
         let Self { ledger, chains } = self;
         let (data, monitor, workers) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let (watched, measured, patients) = (Vec::new(), Vec::new(), Vec::new());
-        let mut all = Upstreams { data, monitor, watched, measured, patients, workers };
+        let (watched, measured, doctor_targets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut all = Upstreams { data, monitor, watched, measured, doctor_targets, workers };
         let wanted = config.signers.iter().filter(|(kid, _)| kids.contains(kid));
         for (kid, signer) in wanted {
             // Materials hold a registered key for every configured signer; one without
@@ -92,7 +92,7 @@ impl UpstreamMaker {
                 };
                 let Some((for_callers, for_canaries, reached_by)) = made else { continue };
                 let at = places.len();
-                all.patients.push(Patient { kid: kid.clone(), at, reached: reached_by });
+                all.doctor_targets.push(DoctorTarget { kid: kid.clone(), at, reached: reached_by });
                 let quota = Arc::new(Quota::new(*requests_per_second_max));
                 let [for_callers, for_canaries] = [for_callers, for_canaries]
                     .map(|provider| Upstream::new(provider, switch.clone()));

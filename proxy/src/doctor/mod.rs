@@ -45,7 +45,7 @@ const VISIT_MAX: Duration = Duration::from_secs(40);
 #[derive(Debug)]
 pub struct Doctor {
     monitor: Monitor,
-    patients: ArcSwap<Vec<Arc<Patient>>>,
+    doctor_targets: ArcSwap<Vec<Arc<DoctorTarget>>>,
     conditions: Arc<Conditions>,
     /// Where its canaries are counted.
     probes: Probes,
@@ -54,7 +54,7 @@ pub struct Doctor {
 
 /// One upstream of one signer.
 #[derive(Debug)]
-pub struct Patient {
+pub struct DoctorTarget {
     /// The signer.
     pub kid: Kid,
     /// Its place in the signer's configuration.
@@ -77,23 +77,23 @@ pub enum Reached {
 pub struct Busy;
 
 impl Doctor {
-    /// Will look at `patients`, comparing them with the registry in force.
+    /// Will look at `doctor_targets`, comparing them with the registry in force.
     #[must_use]
-    pub fn new(handles: &Handles, patients: Vec<Patient>, probes: Probes) -> Self {
+    pub fn new(handles: &Handles, doctor_targets: Vec<DoctorTarget>, probes: Probes) -> Self {
         let (monitor, conditions) = (handles.monitor.clone(), Arc::clone(&handles.conditions));
-        let patients = patients.into_iter().map(Arc::new).collect();
-        let patients = ArcSwap::from_pointee(patients);
-        Self { monitor, patients, conditions, probes, visiting: Mutex::default() }
+        let doctor_targets = doctor_targets.into_iter().map(Arc::new).collect();
+        let doctor_targets = ArcSwap::from_pointee(doctor_targets);
+        Self { monitor, doctor_targets, conditions, probes, visiting: Mutex::default() }
     }
 
     /// Will look at `new` patients, and at none of a signer that is `gone`. A visit under way is not
     /// disturbed.
-    pub fn replace(&self, gone: &BTreeSet<Kid>, new: Vec<Patient>) {
-        let mut patients = Vec::clone(&self.patients.load());
-        patients.retain(|patient| !gone.contains(&patient.kid));
-        patients.extend(new.into_iter().map(Arc::new));
-        patients.sort_by(|one, other| (&one.kid, one.at).cmp(&(&other.kid, other.at)));
-        self.patients.store(Arc::new(patients));
+    pub fn replace(&self, gone: &BTreeSet<Kid>, new: Vec<DoctorTarget>) {
+        let mut doctor_targets = Vec::clone(&self.doctor_targets.load());
+        doctor_targets.retain(|target| !gone.contains(&target.kid));
+        doctor_targets.extend(new.into_iter().map(Arc::new));
+        doctor_targets.sort_by(|one, other| (&one.kid, one.at).cmp(&(&other.kid, other.at)));
+        self.doctor_targets.store(Arc::new(doctor_targets));
     }
 
     /// Looks at every upstream.
@@ -104,18 +104,18 @@ impl Doctor {
         let _visiting = self.visiting.try_lock().map_err(|_| Busy)?;
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut looking = JoinSet::new();
-        let patients = self.patients.load_full();
-        for (place, patient) in patients.iter().map(Arc::clone).enumerate() {
+        let doctor_targets = self.doctor_targets.load_full();
+        for (place, target) in doctor_targets.iter().map(Arc::clone).enumerate() {
             let gates = self.monitor.gates();
-            let signer = gates.rulebook().registry().get(patient.kid.as_str()).map(Arc::clone);
+            let signer = gates.rulebook().registry().get(target.kid.as_str()).map(Arc::clone);
             let (places, monitor) = (Arc::clone(&places), self.monitor.clone());
             let probes = self.probes.clone();
             looking.spawn(async move {
                 let _place = places.acquire_owned().await;
-                (place, patient.examine(signer, &monitor, &probes).await)
+                (place, target.examine(signer, &monitor, &probes).await)
             });
         }
-        let mut found: Vec<Option<Examined>> = patients.iter().map(|_| None).collect();
+        let mut found: Vec<Option<Examined>> = doctor_targets.iter().map(|_| None).collect();
         let collecting = async {
             while let Some(examined) = looking.join_next().await {
                 // One that panicked is one that was not looked at.
@@ -128,11 +128,11 @@ impl Doctor {
         };
         // Whatever is missing after that says so; the tasks end with the set.
         let _ = tokio::time::timeout(VISIT_MAX, collecting).await;
-        let upstreams = patients.iter().zip(found);
+        let upstreams = doctor_targets.iter().zip(found);
         let upstreams = upstreams
-            .map(|(patient, examined)| examined.unwrap_or_else(|| patient.not_looked_at()))
+            .map(|(target, examined)| examined.unwrap_or_else(|| target.not_looked_at()))
             .collect();
-        let signers = self.signers(&patients, &upstreams);
+        let signers = self.signers(&doctor_targets, &upstreams);
         Ok(Report { upstreams, signers, conditions: self.conditions.all() })
     }
 }
@@ -140,11 +140,15 @@ impl Doctor {
 impl Doctor {
     /// What the next request of each signer meets: a gate that lets it through, to an upstream that
     /// signed a canary.
-    fn signers(&self, patients: &[Arc<Patient>], examined: &Vec<Examined>) -> BTreeMap<Kid, bool> {
+    fn signers(
+        &self,
+        doctor_targets: &[Arc<DoctorTarget>],
+        examined: &Vec<Examined>,
+    ) -> BTreeMap<Kid, bool> {
         let gates = self.monitor.gates();
         let mut signers = BTreeMap::new();
-        for (patient, examined) in patients.iter().zip(examined) {
-            let (kid, at) = (&patient.kid, patient.at);
+        for (target, examined) in doctor_targets.iter().zip(examined) {
+            let (kid, at) = (&target.kid, target.at);
             let signs = gate::is_open(&gates, kid, at, (now(), wall_now()), examined.signed());
             *signers.entry(kid.clone()).or_default() |= signs;
         }
@@ -152,7 +156,7 @@ impl Doctor {
     }
 }
 
-impl Patient {
+impl DoctorTarget {
     fn label(&self) -> (&'static str, String) {
         match &self.reached {
             Reached::Kms(kms) => ("aws-kms", kms.config.region.clone()),

@@ -88,14 +88,14 @@ impl SignersInForce {
     #[must_use]
     pub fn replace(&self, prepared: Prepared, config: &Config) -> OtherSigners {
         let Prepared { change: Change { gone, adjusted, .. }, new, batches } = prepared;
-        let Upstreams { data, monitor, watched, measured, patients, workers } = new;
+        let Upstreams { data, monitor, watched, measured, doctor_targets, workers } = new;
         for (kid, signer) in config.signers.iter().filter(|(kid, _)| adjusted.contains(kid)) {
             self.room.adjust(kid, signer);
         }
         if !gone.is_empty() || !watched.is_empty() {
             self.drills.replace(&gone, &data);
             self.room.replace(&gone, data, &batches);
-            self.doctor.replace(&gone, patients);
+            self.doctor.replace(&gone, doctor_targets);
             let workers = self.workers.replace(&gone, workers);
             self.metrics.replace(&gone, measured, &workers);
         }

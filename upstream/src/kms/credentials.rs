@@ -65,10 +65,10 @@ pub(super) struct Held {
 }
 
 /// What is to be done for whoever asks for credentials.
-enum Look {
-    Use(Arc<Held>),
+enum Availability {
+    Ready(Arc<Held>),
     /// They are being loaded.
-    Wait,
+    Loading,
     Failed(String),
 }
 
@@ -97,34 +97,36 @@ impl CredentialChain {
     /// # Errors
     /// Why there are none. Nothing is waited for then.
     pub(super) async fn ready(&self) -> Result<Arc<Held>, String> {
-        if let Look::Use(held) = self.look(now()) {
+        if let Availability::Ready(held) = self.availability(now()) {
             return Ok(held);
         }
         let mut ended = self.0.ended.subscribe();
         loop {
-            match self.look(now()) {
-                Look::Use(held) => return Ok(held),
-                Look::Failed(why) => return Err(why),
+            match self.availability(now()) {
+                Availability::Ready(held) => return Ok(held),
+                Availability::Failed(why) => return Err(why),
                 // Its sender is ours.
-                Look::Wait => drop(ended.changed().await),
+                Availability::Loading => drop(ended.changed().await),
             }
         }
     }
 
-    fn look(&self, now: Moment) -> Look {
+    fn availability(&self, now: Moment) -> Availability {
         let held = self.0.held.load_full();
         if let Some(held) = &held
             && held.look_again.is_none_or(|at| now < at)
         {
-            return Look::Use(Arc::clone(held));
+            return Availability::Ready(Arc::clone(held));
         }
         let mut state = self.state();
         self.load_if_it_is_time(&mut state, now, false);
         match held {
             // What our clock calls ended may be what its source still gives: KMS decides then.
-            Some(held) if !held.has_ended(now) || state.failure.is_none() => Look::Use(held),
-            _ if state.renewal.is_under_way() => Look::Wait,
-            _ => Look::Failed(state.failure.clone().unwrap_or_default()),
+            Some(held) if !held.has_ended(now) || state.failure.is_none() => {
+                Availability::Ready(held)
+            }
+            _ if state.renewal.is_under_way() => Availability::Loading,
+            _ => Availability::Failed(state.failure.clone().unwrap_or_default()),
         }
     }
 
@@ -318,7 +320,7 @@ impl ProvideCredentials for CredentialChain {
     where
         Self: 'a,
     {
-        if let Look::Use(held) = self.look(now()) {
+        if let Availability::Ready(held) = self.availability(now()) {
             return future::ProvideCredentials::ready(Ok(held.credentials.clone()));
         }
         future::ProvideCredentials::new(async {
