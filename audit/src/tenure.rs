@@ -14,7 +14,7 @@ use signing_core::key::PublicKey;
 use signing_core::tree::{LogId, SignedCheckpoint};
 
 use crate::verify::{Keys, Known, VerifyError, named};
-use crate::walk::{Defect, Stop, Walk, Way, newest};
+use crate::walk::{Defect, Stop, Walk, WalkStep, newest};
 
 /// How long one audit key signed a journal.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ pub fn read<E: From<VerifyError>>(
     let mut tenures = Tenures::new(trust)?;
     loop {
         match walk.step().map_err(stopped)? {
-            Way::Record(place) => {
+            WalkStep::Record(place) => {
                 if place.begins_segment()
                     && let Some(header) = walk.header()
                 {
@@ -76,14 +76,14 @@ pub fn read<E: From<VerifyError>>(
                 tenures.hear(body);
                 take(place.leaf, body)?;
             }
-            Way::Sealed(seal) => {
+            WalkStep::Sealed(seal) => {
                 tenures.take(&seal.checkpoint, walk.file(), seal.at).map_err(stopped)?;
                 if seal.checkpoint.checkpoint().size >= last {
                     break;
                 }
             }
             // It was cut, or moved away, since this began.
-            Way::End | Way::Torn(_) => break,
+            WalkStep::End | WalkStep::TornWrite(_) => break,
         }
     }
     let checkpoint = tenures.settle().map_err(stopped)?;

@@ -15,7 +15,7 @@ use signing_core::journal::{Kind, Leaf};
 use signing_core::tree::{Frontier, TreeHash, node_place, nodes_of, prove_extension};
 
 use crate::journal::Observer;
-use crate::walk::{Stop, Walk, Way};
+use crate::walk::{Stop, Walk, WalkStep};
 
 const NAME: &str = "tree-nodes";
 const NODE_BYTES: usize = 32;
@@ -118,7 +118,7 @@ impl TreeFile {
         let mut segment = None;
         loop {
             match walk.step()? {
-                Way::Record(place) => {
+                WalkStep::Record(place) => {
                     let Some(header) = walk.header() else { continue };
                     if segment.is_none() {
                         if must_have && !self.keeps(&header.frontier) {
@@ -131,8 +131,8 @@ impl TreeFile {
                     }
                     self.push(place.leaf.hash)?;
                 }
-                Way::Sealed(_) => {}
-                Way::End | Way::Torn(_) => return Ok(true),
+                WalkStep::Sealed(_) => {}
+                WalkStep::End | WalkStep::TornWrite(_) => return Ok(true),
             }
         }
     }

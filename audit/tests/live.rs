@@ -9,7 +9,7 @@ use std::thread;
 
 use audit::scan::{Frames, Step, segments};
 use audit::verify::{Options, verify};
-use audit::walk::{Stop, Walk, Way};
+use audit::walk::{Stop, Walk, WalkStep};
 use audit::{Journal, Trouble};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -93,12 +93,12 @@ fn following_a_live_journal_finds_every_record_and_no_defect() {
         steps += 1;
         walk.trust_rest(!steps.is_multiple_of(7));
         match walk.step().unwrap() {
-            Way::Record(place) => {
+            WalkStep::Record(place) => {
                 assert_eq!(place.leaf.seq, next);
                 next += 1;
             }
-            Way::Sealed(seal) => assert_eq!(seal.checkpoint.checkpoint().size, next - 1),
-            Way::End | Way::Torn(_) => walk.look_again().unwrap(),
+            WalkStep::Sealed(seal) => assert_eq!(seal.checkpoint.checkpoint().size, next - 1),
+            WalkStep::End | WalkStep::TornWrite(_) => walk.look_again().unwrap(),
         }
     });
     assert!(next > 1000, "it came no further than record {next}");
@@ -109,11 +109,11 @@ fn what_stands_behind_zeros_is_found_by_whoever_looks_through_them() {
     let scratch = Scratch::new("live-zeros");
     let segment = small_journal(&scratch.0);
     let mut walk = Walk::open(&scratch.0, 1).unwrap();
-    while walk.step().unwrap() != Way::End {}
+    while walk.step().unwrap() != WalkStep::End {}
     writable(&segment).write_all_at(b"junk", SEGMENT_BYTES - 4).unwrap();
     walk.trust_rest(true);
     walk.look_again().unwrap();
-    assert_eq!(walk.step().unwrap(), Way::End);
+    assert_eq!(walk.step().unwrap(), WalkStep::End);
     walk.trust_rest(false);
     assert!(matches!(walk.step(), Err(Stop::Defect(_))));
 }

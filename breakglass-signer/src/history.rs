@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use audit::TreeFile;
-use audit::walk::{Stop, Walk, Way};
+use audit::walk::{Stop, Walk, WalkStep};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signing_core::journal::{Kind, Outline, PeerLogs};
@@ -113,7 +113,7 @@ impl History {
         let mut has_begun = false;
         loop {
             match walk.step()? {
-                Way::Record(place) => {
+                WalkStep::Record(place) => {
                     if let (Some(tree), Some(header)) = (tree, walk.header()) {
                         if !std::mem::replace(&mut has_begun, true) {
                             tree.begin(&header.frontier).map_err(ReadError::Tree)?;
@@ -129,8 +129,8 @@ impl History {
                         self.take(kind, &outline, &mut summary.unended);
                     }
                 }
-                Way::Sealed(_) => {}
-                Way::End | Way::Torn(_) => return Ok(summary),
+                WalkStep::Sealed(_) => {}
+                WalkStep::End | WalkStep::TornWrite(_) => return Ok(summary),
             }
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use audit::scan::segments;
-use audit::walk::{Stop, Walk, Way, newest};
+use audit::walk::{Stop, Walk, WalkStep, newest};
 use signing_core::journal::{Kind, Outline};
 use signing_core::tree::LogId;
 use trail::event::Owner;
@@ -115,15 +115,15 @@ fn written(path: &Path) -> Result<Option<Owner>, Stop> {
     let mut walk = Walk::open(path, 1)?;
     loop {
         match walk.step()? {
-            Way::Record(place) if place.leaf.seq > last => return Ok(None),
-            Way::Record(place) => {
+            WalkStep::Record(place) if place.leaf.seq > last => return Ok(None),
+            WalkStep::Record(place) => {
                 let kind = Outline::parse(walk.body(&place)).map(|(_, kind)| kind);
                 if let Some(owner) = kind.and_then(written_by) {
                     return Ok(Some(owner));
                 }
             }
-            Way::Sealed(_) => {}
-            Way::End | Way::Torn(_) => return Ok(None),
+            WalkStep::Sealed(_) => {}
+            WalkStep::End | WalkStep::TornWrite(_) => return Ok(None),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use signing_core::journal::{Head, Kind, Outline};
 use signing_core::tree::{Frontier, LogId, TreeHash};
 
-use crate::walk::{Defect, Stop, Walk, Way, newest};
+use crate::walk::{Defect, Stop, Walk, WalkStep, newest};
 use claim::{Claim, Said, claims};
 
 /// So many are held at once; for more the other journal is read once more.
@@ -43,9 +43,9 @@ pub fn compare(directory: &Path, from: u64, other: &Path) -> Result<Compared, St
     let mut walk = Walk::open(directory, from)?;
     loop {
         let place = match walk.step()? {
-            Way::Record(place) if place.leaf.seq <= to => place,
-            Way::Sealed(_) => continue,
-            Way::Record(_) | Way::End | Way::Torn(_) => break,
+            WalkStep::Record(place) if place.leaf.seq <= to => place,
+            WalkStep::Sealed(_) => continue,
+            WalkStep::Record(_) | WalkStep::End | WalkStep::TornWrite(_) => break,
         };
         if place.leaf.seq < from {
             continue;
@@ -101,7 +101,7 @@ impl Named {
     fn read(directory: &Path) -> Result<Self, Stop> {
         let mut walk = Walk::open(directory, 1)?;
         let replaces = match walk.step()? {
-            Way::Record(place) if place.leaf.seq == 1 => {
+            WalkStep::Record(place) if place.leaf.seq == 1 => {
                 let init =
                     Outline::parse(walk.body(&place)).filter(|(_, kind)| *kind == Kind::Init);
                 init.and_then(|(init, _)| LogId::parse(init.text("replaces")?.split(':').next()?))
@@ -124,9 +124,9 @@ impl Named {
         loop {
             // A record is given out behind the header of its segment.
             let leaf = match walk.step()? {
-                Way::Record(place) => place.leaf,
-                Way::Sealed(_) => continue,
-                Way::End | Way::Torn(_) => break,
+                WalkStep::Record(place) => place.leaf,
+                WalkStep::Sealed(_) => continue,
+                WalkStep::End | WalkStep::TornWrite(_) => break,
             };
             let tree = match (&mut tree, walk.header()) {
                 (Some(tree), _) => tree,

@@ -23,7 +23,7 @@ use signing_core::tree::LogId;
 
 use crate::scan::segments;
 use crate::stated::{NAME as STATEMENT, stated};
-use crate::walk::{Defect, Stop, Torn, Walk, newest};
+use crate::walk::{Defect, Stop, TornWrite, Walk, newest};
 use batch::{Batch, Checked};
 use clock::Follower;
 use keys::known;
@@ -92,7 +92,7 @@ pub struct Report {
     /// Whether a process was writing at the end: it may be at the next record already.
     pub live: bool,
     /// The write at the end that a crash tore: no defect.
-    pub torn: Option<Torn>,
+    pub torn: Option<TornWrite>,
     /// The first defect.
     pub defect: Option<Defect>,
 }

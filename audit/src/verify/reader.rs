@@ -12,7 +12,7 @@ use signing_core::tree::LogId;
 use super::batch::Batch;
 use super::keys::Known;
 use super::{KeptHead, Options};
-use crate::walk::{Defect, Place, Seal, Stop, Torn, Walk, Way, is_being_written};
+use crate::walk::{Defect, Place, Seal, Stop, TornWrite, Walk, WalkStep, is_being_written};
 
 /// A batch is full with so many records, or bytes.
 const BATCH_RECORDS: u64 = 256;
@@ -33,7 +33,7 @@ pub(super) struct Reader {
     batch: Option<Batch>,
     /// The records of the write that is read, as they lie in the file.
     write: Option<Write>,
-    torn: Option<Torn>,
+    torn: Option<TornWrite>,
 }
 
 /// What was kept elsewhere and has to be there, as far as it was not found yet.
@@ -72,7 +72,7 @@ pub(super) struct End {
     pub(super) segments: u64,
     pub(super) bytes: u64,
     pub(super) live: bool,
-    pub(super) torn: Option<Torn>,
+    pub(super) torn: Option<TornWrite>,
     /// None: at the journal's end, or nobody wanted more.
     pub(super) stop: Option<Stop>,
 }
@@ -117,23 +117,23 @@ impl Reader {
         loop {
             match self.walk.step()? {
                 // It came since this began. Whoever writes may well be faster: no end then.
-                Way::Record(place) if place.leaf.seq > self.to => return Ok(()),
-                Way::Record(place) => {
+                WalkStep::Record(place) if place.leaf.seq > self.to => return Ok(()),
+                WalkStep::Record(place) => {
                     looks = 0;
                     self.record(&place)?;
                 }
-                Way::Sealed(seal) => {
+                WalkStep::Sealed(seal) => {
                     if self.seal(&seal)?.is_some_and(|batch| !give(batch)) {
                         return Ok(());
                     }
                 }
-                Way::End => return Ok(()),
-                Way::Torn(torn) if !is_being_written(&self.directory) => {
+                WalkStep::End => return Ok(()),
+                WalkStep::TornWrite(torn) if !is_being_written(&self.directory) => {
                     self.torn = Some(torn);
                     return Ok(());
                 }
-                Way::Torn(_) if looks == LOOKS => return Ok(()),
-                Way::Torn(_) => {
+                WalkStep::TornWrite(_) if looks == LOOKS => return Ok(()),
+                WalkStep::TornWrite(_) => {
                     looks += 1;
                     thread::sleep(LOOK_AGAIN);
                     self.walk.look_again()?;

@@ -2,7 +2,7 @@
 //! never changed. A record is given out once a checkpoint covers it and fits. Where one cannot go
 //! on, it says exactly where and why.
 
-mod way;
+mod step;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::reader::{Item, Reader};
 use crate::scan::{SegmentError, SegmentFile, segments};
 use crate::tail::{Junk, Tail};
 
-pub use way::{Defect, Place, Seal, Stop, Torn, Way};
+pub use step::{Defect, Place, Seal, Stop, TornWrite, WalkStep};
 
 /// How often what looks broken is looked at again at most, and after how long.
 const LOOKS: u32 = 20;
@@ -27,16 +27,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What one look found.
 enum ReadAttempt {
-    Way(Way),
+    Step(WalkStep),
     /// A write was read.
     Read,
     /// The segment is over; the next one begins.
     Next,
     /// No record: what it would be if it stays so, and the bytes that are none.
-    Broken(Result<Way, Stop>, Vec<u8>),
+    Broken(Result<WalkStep, Stop>, Vec<u8>),
 }
 
-/// The way through a journal. It stays where it is at [`Way::End`] and [`Way::Torn`]; a
+/// The way through a journal. It stays where it is at [`WalkStep::End`] and [`WalkStep::TornWrite`]; a
 /// further step looks again at what is there by then.
 #[derive(Debug)]
 pub struct Walk {
@@ -47,7 +47,7 @@ pub struct Walk {
     reader: Option<Reader>,
     log: Option<LogId>,
     /// What was read of one write and is not given out yet.
-    read: VecDeque<Way>,
+    read: VecDeque<WalkStep>,
     /// All that checkpoints cover that were read.
     passed: Option<Head>,
     /// Bytes passed in segments before the open one.
@@ -207,24 +207,24 @@ impl Walk {
     ///
     /// # Errors
     /// [`Stop`].
-    pub fn step(&mut self) -> Result<Way, Stop> {
+    pub fn step(&mut self) -> Result<WalkStep, Stop> {
         let mut seen: Option<Vec<u8>> = None;
         let mut looks = 0;
         loop {
-            if let Some(way) = self.read.pop_front() {
-                return Ok(way);
+            if let Some(step) = self.read.pop_front() {
+                return Ok(step);
             }
-            let (way, bytes) = match self.read_once()? {
-                ReadAttempt::Way(way) => return Ok(way),
+            let (step, bytes) = match self.read_once()? {
+                ReadAttempt::Step(step) => return Ok(step),
                 ReadAttempt::Read => continue,
                 ReadAttempt::Next => {
                     (seen, looks) = (None, 0);
                     continue;
                 }
-                ReadAttempt::Broken(way, bytes) => (way, bytes),
+                ReadAttempt::Broken(step, bytes) => (step, bytes),
             };
             if looks == LOOKS || seen.as_ref() == Some(&bytes) {
-                return way;
+                return step;
             }
             (seen, looks) = (Some(bytes), looks + 1);
             // Nobody writes into any segment but the last.
@@ -241,11 +241,11 @@ impl Walk {
         }
         let file = self.segments.get(self.index).map_or(&*self.directory, |file| &*file.path);
         let io = |error| unreadable(file, error);
-        let Some(reader) = &mut self.reader else { return Ok(ReadAttempt::Way(Way::End)) };
+        let Some(reader) = &mut self.reader else { return Ok(ReadAttempt::Step(WalkStep::End)) };
         let is_last = self.index + 1 >= self.segments.len();
         let is_trusted = is_last && self.trusts_rest && self.rest_was_zeros;
         if is_trusted && !reader.frames.has_more().map_err(io)? {
-            return Ok(ReadAttempt::Way(Way::End));
+            return Ok(ReadAttempt::Step(WalkStep::End));
         }
         let before = reader.growing().clone();
         reader.frames.look_anew().map_err(io)?;
@@ -255,10 +255,10 @@ impl Walk {
         let (at, broken) = loop {
             match reader.step().map_err(io)? {
                 Item::Record { at, leaf, bytes, .. } => {
-                    read.push_back(Way::Record(Place { leaf, at, bytes }));
+                    read.push_back(WalkStep::Record(Place { leaf, at, bytes }));
                 }
                 Item::Sealed { at, sealing } => {
-                    read.push_back(Way::Sealed(Seal {
+                    read.push_back(WalkStep::Sealed(Seal {
                         checkpoint: sealing.checkpoint,
                         durable: sealing.durable,
                         at,
@@ -286,7 +286,7 @@ impl Walk {
             (None, None) if at != begin => (next - 1, "no checkpoint is behind it".to_owned()),
             (None, None) if is_last => {
                 self.rest_was_zeros = true;
-                return Ok(ReadAttempt::Way(Way::End));
+                return Ok(ReadAttempt::Step(WalkStep::End));
             }
             (None, None) => {
                 self.close();
@@ -304,13 +304,13 @@ impl Walk {
             Some(Junk { record, at, why: what })
         };
         let bytes = reader.frames.unread().to_vec();
-        let torn = Torn { record: before.size() + 1, file: file.to_owned(), at: begin };
+        let torn = TornWrite { record: before.size() + 1, file: file.to_owned(), at: begin };
         reader.go_back(before);
-        let way = match junk {
+        let step = match junk {
             Some(Junk { record, at, why }) => Err(Stop::Defect(self.defect(record, at, why))),
-            None => Ok(Way::Torn(torn)),
+            None => Ok(WalkStep::TornWrite(torn)),
         };
-        Ok(ReadAttempt::Broken(way, bytes))
+        Ok(ReadAttempt::Broken(step, bytes))
     }
 
     /// Opens the segment at `index` and checks that it goes on where the one before ended.

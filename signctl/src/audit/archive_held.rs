@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use audit::walk::{Walk, Way};
+use audit::walk::{Walk, WalkStep};
 use host::out;
 use signing_core::Registry;
 use signing_core::journal::{AuditKeys, Leaf};
@@ -69,9 +69,9 @@ impl Asked {
         }
         while self.read.is_none_or(|read| read.seq < leaf.seq) {
             match self.walk.step()? {
-                Way::Record(place) => self.read = Some(place.leaf),
-                Way::Sealed(_) => {}
-                Way::End | Way::Torn(_) => break,
+                WalkStep::Record(place) => self.read = Some(place.leaf),
+                WalkStep::Sealed(_) => {}
+                WalkStep::End | WalkStep::TornWrite(_) => break,
             }
         }
         let is_there = self.read.is_some_and(|read| read.seq == leaf.seq);

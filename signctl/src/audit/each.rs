@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use audit::walk::{Walk, Way, newest};
+use audit::walk::{Walk, WalkStep, newest};
 use signing_core::journal::Kind;
 
 use super::Record;
@@ -18,8 +18,8 @@ pub(crate) fn each(journal: &Path, mut found: impl FnMut(Kind, &Record)) -> anyh
     let mut walk = Walk::open(journal, 1)?;
     loop {
         match walk.step()? {
-            Way::Record(place) if place.leaf.seq > last => return Ok(()),
-            Way::Record(place) => {
+            WalkStep::Record(place) if place.leaf.seq > last => return Ok(()),
+            WalkStep::Record(place) => {
                 let seq = place.leaf.seq;
                 let record = Record::read(&walk, place);
                 let record = record.ok_or_else(|| {
@@ -31,8 +31,8 @@ pub(crate) fn each(journal: &Path, mut found: impl FnMut(Kind, &Record)) -> anyh
                     &record,
                 );
             }
-            Way::Sealed(_) => {}
-            Way::End | Way::Torn(_) => return Ok(()),
+            WalkStep::Sealed(_) => {}
+            WalkStep::End | WalkStep::TornWrite(_) => return Ok(()),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use audit::walk::{Walk, Way, newest};
+use audit::walk::{Walk, WalkStep, newest};
 use host::out;
 
 use super::{Record, registry, tiles};
@@ -104,8 +104,8 @@ fn write(
     let (mut count, mut covered) = (0, None);
     loop {
         let place = match walk.step()? {
-            Way::Record(place) => place,
-            Way::Sealed(seal) => {
+            WalkStep::Record(place) => place,
+            WalkStep::Sealed(seal) => {
                 let is_last = seal.checkpoint.checkpoint().size >= to;
                 covered = Some(seal.checkpoint);
                 if is_last {
@@ -113,8 +113,8 @@ fn write(
                 }
                 continue;
             }
-            Way::End => break,
-            Way::Torn(torn) => {
+            WalkStep::End => break,
+            WalkStep::TornWrite(torn) => {
                 out::say(&format!("signctl: the export ends with the last whole record: {torn}"));
                 break;
             }

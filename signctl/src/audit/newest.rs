@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use audit::walk::{Walk, Way, newest};
+use audit::walk::{Walk, WalkStep, newest};
 use serde_json::Value;
 
 use super::{Record, verify};
@@ -18,14 +18,14 @@ pub(crate) fn newest_records(journal: &Path, most: u64) -> anyhow::Result<Vec<u8
     let mut lines = Vec::new();
     loop {
         match walk.step()? {
-            Way::Record(place) if place.leaf.seq > last => break,
-            Way::Record(place) if place.leaf.seq >= from => {
+            WalkStep::Record(place) if place.leaf.seq > last => break,
+            WalkStep::Record(place) if place.leaf.seq >= from => {
                 let Some(record) = Record::read(&walk, place) else { continue };
                 lines.extend_from_slice(record.to_json().to_string().as_bytes());
                 lines.push(b'\n');
             }
-            Way::Record(_) | Way::Sealed(_) => {}
-            Way::End | Way::Torn(_) => break,
+            WalkStep::Record(_) | WalkStep::Sealed(_) => {}
+            WalkStep::End | WalkStep::TornWrite(_) => break,
         }
     }
     Ok(lines)

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use audit::walk::{Stop, Walk, Way, newest};
+use audit::walk::{Stop, Walk, WalkStep, newest};
 use clap::builder::PossibleValuesParser;
 use host::out::Stream;
 use serde_json::Value;
@@ -60,10 +60,10 @@ fn show(
     let mut looks = 0;
     loop {
         let place = match walk.step()? {
-            Way::Record(place) => place,
-            Way::Sealed(_) => continue,
+            WalkStep::Record(place) => place,
+            WalkStep::Sealed(_) => continue,
             // A record that is half there is looked at again until it is whole.
-            Way::End | Way::Torn(_) if flags.follow => {
+            WalkStep::End | WalkStep::TornWrite(_) if flags.follow => {
                 out.flush()?;
                 std::thread::sleep(LOOK_EVERY);
                 // The rest of the segment, which may be large, is read through only now and then.
@@ -72,7 +72,7 @@ fn show(
                 walk.look_again()?;
                 continue;
             }
-            Way::End | Way::Torn(_) => break,
+            WalkStep::End | WalkStep::TornWrite(_) => break,
         };
         let seq = place.leaf.seq;
         // What comes meanwhile is not of the newest as they were, and may come for ever.
@@ -135,9 +135,9 @@ fn count(journal: &Path, flags: &Flags, from: u64, to: u64) -> Result<u64, Stop>
     let mut found = 0;
     loop {
         let place = match walk.step()? {
-            Way::Record(place) => place,
-            Way::Sealed(_) => continue,
-            Way::End | Way::Torn(_) => break,
+            WalkStep::Record(place) => place,
+            WalkStep::Sealed(_) => continue,
+            WalkStep::End | WalkStep::TornWrite(_) => break,
         };
         if place.leaf.seq >= from && place.leaf.seq <= to {
             let record = Record::read(&walk, place);

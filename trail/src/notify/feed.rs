@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use audit::walk::{self, Place, Seal, Stop, Walk, Way};
+use audit::walk::{self, Place, Seal, Stop, Walk, WalkStep};
 use signing_core::journal::{AuditKeys, Head, Kind, Outline};
 use signing_core::tree::{LogId, SignedCheckpoint, TreeHash};
 
@@ -145,14 +145,14 @@ impl Feed {
                 return Ok(());
             }
             match self.walk.step()? {
-                Way::Record(place) => self.record(&place)?,
-                Way::Sealed(seal) => self.sealed(seal, keys)?,
-                Way::End | Way::Torn(_) if !looked_again => {
+                WalkStep::Record(place) => self.record(&place)?,
+                WalkStep::Sealed(seal) => self.sealed(seal, keys)?,
+                WalkStep::End | WalkStep::TornWrite(_) if !looked_again => {
                     looked_again = true;
                     self.ends.found(&mut self.walk);
                     self.walk.look_again()?;
                 }
-                Way::End | Way::Torn(_) => {
+                WalkStep::End | WalkStep::TornWrite(_) => {
                     self.at_end()?;
                     self.pass();
                     self.is_at_end = true;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use audit::walk::{Place, Seal, Stop, Walk, Way};
+use audit::walk::{Place, Seal, Stop, Walk, WalkStep};
 use host::clock::now;
 use signing_core::Moment;
 use signing_core::journal::{AuditKeys, Head, Leaf, Outline};
@@ -205,19 +205,19 @@ impl Source {
         self.ends.begin(&mut self.walk);
         while self.rows < rows_max && self.ready.len() < WRITES_MAX {
             match self.walk.step()? {
-                Way::Record(place) => self.record(place)?,
-                Way::Sealed(seal) => {
+                WalkStep::Record(place) => self.record(place)?,
+                WalkStep::Sealed(seal) => {
                     self.sealed(seal)?;
                     if self.is_read_as_said() {
                         return Ok(());
                     }
                 }
-                Way::End | Way::Torn(_) if !looked_again => {
+                WalkStep::End | WalkStep::TornWrite(_) if !looked_again => {
                     looked_again = true;
                     self.ends.found(&mut self.walk);
                     self.walk.look_again()?;
                 }
-                Way::End | Way::Torn(_) => {
+                WalkStep::End | WalkStep::TornWrite(_) => {
                     self.at_end()?;
                     (self.is_at_end, self.end) = (true, None);
                     break;

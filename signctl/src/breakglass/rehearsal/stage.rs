@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use audit::AuditKey;
-use audit::walk::{Walk, Way};
+use audit::walk::{Walk, WalkStep};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::wall_now;
@@ -263,9 +263,11 @@ fn log_of(
     let mut walk = Walk::open(journal, 1)?;
     loop {
         match walk.step()? {
-            Way::Sealed(seal) => return Ok(seal.checkpoint),
-            Way::Record(_) => {}
-            Way::End | Way::Torn(_) => bail!("the rehearsal's journal has no checkpoint"),
+            WalkStep::Sealed(seal) => return Ok(seal.checkpoint),
+            WalkStep::Record(_) => {}
+            WalkStep::End | WalkStep::TornWrite(_) => {
+                bail!("the rehearsal's journal has no checkpoint")
+            }
         }
     }
 }

@@ -56,7 +56,7 @@ pub enum Stop {
 
 /// A step on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum WalkStep {
     /// A record that a checkpoint covers.
     Record(Place),
     /// The checkpoint of the records before. It fits them; who signed it is not checked.
@@ -65,12 +65,12 @@ pub enum Way {
     End,
     /// At the end of the last segment stands a write of which not all is there. Either
     /// it is being written, or it was torn, and the next start cuts it.
-    Torn(Torn),
+    TornWrite(TornWrite),
 }
 
 /// A torn write, which is no defect: nothing here says that it was on disk, so nobody was told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Torn {
+pub struct TornWrite {
     /// The first record of which not all is there.
     pub record: u64,
     /// The segment.
@@ -79,7 +79,7 @@ pub struct Torn {
     pub at: u64,
 }
 
-impl fmt::Display for Torn {
+impl fmt::Display for TornWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { record, file, at } = self;
         write!(
