@@ -262,10 +262,10 @@ async fn handshakes(
     (warm_up, counting): (Duration, Duration),
 ) -> anyhow::Result<Sample> {
     let (phase, target) = (Arc::new(Phase::default()), Arc::new(target.clone()));
-    let mut shaking = JoinSet::new();
+    let mut handshakes = JoinSet::new();
     for _ in 0..SHAKING {
         let (phase, target, tls) = (Arc::clone(&phase), Arc::clone(&target), tls.clone());
-        shaking.spawn(async move {
+        handshakes.spawn(async move {
             let mut latencies = Vec::new();
             while !phase.is_over() {
                 let began = Instant::now();
@@ -283,8 +283,8 @@ async fn handshakes(
     }
     let timed = phase.run(warm_up, counting, ProcessClock::of(target.pid)?).await?;
     let mut latencies = Vec::new();
-    while let Some(shaken) = shaking.join_next().await {
-        latencies.extend(shaken??);
+    while let Some(handshake) = handshakes.join_next().await {
+        latencies.extend(handshake??);
     }
     ensure!(!latencies.is_empty(), "{} shook no hands in time", target.address);
     Ok(sample(latencies, timed))

@@ -193,11 +193,15 @@ impl ServerTls {
         notes
     }
 
-    /// Until when a client that came in as `shaken` would be let in at `now`; None: not at
+    /// Until when a client that came in as `handshake` would be let in at `now`; None: not at
     /// all. After a reload, those who are in already are asked again.
-    pub fn lets_in(&self, shaken: &Shaken, now: OffsetDateTime) -> Option<OffsetDateTime> {
-        let version_fits = self.tls12 || shaken.version == Some(ProtocolVersion::TLSv1_3);
-        let (leaf, intermediates) = shaken.chain.split_first().filter(|_| version_fits)?;
+    pub fn lets_in(
+        &self,
+        handshake: &FinishedHandshake,
+        now: OffsetDateTime,
+    ) -> Option<OffsetDateTime> {
+        let version_fits = self.tls12 || handshake.version == Some(ProtocolVersion::TLSv1_3);
+        let (leaf, intermediates) = handshake.chain.split_first().filter(|_| version_fits)?;
         self.verifier.verify(leaf, intermediates, unix(now)).ok()
     }
 
@@ -228,13 +232,13 @@ impl ServerTls {
 
 /// What a finished handshake showed.
 #[derive(Debug)]
-pub struct Shaken {
+pub struct FinishedHandshake {
     /// The client's certificate first, then its intermediates.
     chain: Vec<CertificateDer<'static>>,
     version: Option<ProtocolVersion>,
 }
 
-impl Shaken {
+impl FinishedHandshake {
     /// Of a connection whose handshake is over.
     #[must_use]
     pub fn of(session: &ServerConnection) -> Self {

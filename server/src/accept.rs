@@ -41,7 +41,7 @@ impl Drop for Counted<'_> {
 }
 
 /// Why a client is not let in.
-enum NotShaken {
+enum HandshakeFailure {
     /// Its handshake had to give way to others.
     NoPlace,
     /// Its handshake failed.
@@ -128,9 +128,9 @@ async fn meet(arrived: Arrived, handshake: Handshake, plane: Arc<DataPlane>) {
     // The data plane's own listener is never a unix socket.
     let Arrived::Tcp(socket, peer) = arrived else { return };
     let tls = plane.tls.load_full();
-    let (stream, until) = match shake_hands(socket, &tls, handshake, &plane).await {
-        Ok(shaken) => shaken,
-        Err(why) => return not_shaken(why, peer, &plane),
+    let (stream, until) = match finish_handshake(socket, &tls, handshake, &plane).await {
+        Ok(accepted) => accepted,
+        Err(why) => return handshake_failed(why, peer, &plane),
     };
     match plane.places.try_acquire() {
         Ok(_place) => serve(stream, until, tls, &plane).await,
@@ -189,43 +189,43 @@ impl Arrived {
     }
 }
 
-async fn shake_hands(
+async fn finish_handshake(
     socket: TcpStream,
     tls: &ServerTls,
     mut place: Handshake,
     plane: &DataPlane,
-) -> Result<(TlsStream<Socket>, Option<OffsetDateTime>), NotShaken> {
+) -> Result<(TlsStream<Socket>, Option<OffsetDateTime>), HandshakeFailure> {
     // Without it small answers wait for acknowledgements; with an error they only do that.
     let _ = socket.set_nodelay(true);
-    let failed = |error: io::Error| NotShaken::Failed(tls.why(&error));
+    let failed = |error: io::Error| HandshakeFailure::Failed(tls.why(&error));
     let other_took_the_place = place.other_took_it();
     // In a box, which goes with it: what serves the connection after it lives for long.
-    let shaking = Box::pin(async {
+    let finishing = Box::pin(async {
         let socket = Socket::tcp(socket);
         let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(failed)?;
         if !place.greeted(now()) {
-            return Err(NotShaken::NoPlace);
+            return Err(HandshakeFailure::NoPlace);
         }
-        let (shaken, until) = mtls::handshake(hello.into_stream(Arc::clone(&tls.config))).await;
-        Ok((shaken.map_err(failed)?, until))
+        let (finished, until) = mtls::handshake(hello.into_stream(Arc::clone(&tls.config))).await;
+        Ok((finished.map_err(failed)?, until))
     });
     tokio::select! {
         biased;
-        () = other_took_the_place => Err(NotShaken::NoPlace),
-        shaken = tokio::time::timeout(plane.limits.handshake_timeout, shaking) => shaken
-            .unwrap_or_else(|_| Err(NotShaken::Failed("no handshake in time".to_owned()))),
+        () = other_took_the_place => Err(HandshakeFailure::NoPlace),
+        finished = tokio::time::timeout(plane.limits.handshake_timeout, finishing) => finished
+            .unwrap_or_else(|_| Err(HandshakeFailure::Failed("no handshake in time".to_owned()))),
     }
 }
 
-fn not_shaken(why: NotShaken, peer: SocketAddr, plane: &DataPlane) {
+fn handshake_failed(why: HandshakeFailure, peer: SocketAddr, plane: &DataPlane) {
     let metrics = &plane.metrics;
     let why = match why {
-        NotShaken::NoPlace => {
+        HandshakeFailure::NoPlace => {
             metrics.connections_refused.increment(1);
             "it gave way to newer ones: handshakes_max or handshakes_per_address_max is reached"
                 .to_owned()
         }
-        NotShaken::Failed(why) => {
+        HandshakeFailure::Failed(why) => {
             metrics.handshakes_failed.increment(1);
             why
         }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use host::clock::now;
-use mtls::{ServerTls, Shaken};
+use mtls::{FinishedHandshake, ServerTls};
 use signing_core::Moment;
 use time::OffsetDateTime;
 
@@ -14,7 +14,7 @@ use super::expiry::Expiry;
 pub(super) enum LetIn {
     /// Its certificate.
     Certificate {
-        shaken: Shaken,
+        handshake: FinishedHandshake,
         /// A reload may change it.
         expiry: Mutex<Expiry>,
     },
@@ -23,14 +23,14 @@ pub(super) enum LetIn {
 }
 
 impl LetIn {
-    pub(super) fn certificate(shaken: Shaken, expiry: Expiry) -> Self {
-        Self::Certificate { shaken, expiry: Mutex::new(expiry) }
+    pub(super) fn certificate(handshake: FinishedHandshake, expiry: Expiry) -> Self {
+        Self::Certificate { handshake, expiry: Mutex::new(expiry) }
     }
 
     /// Whether `tls` would let it in now; until then, if so, it may stay.
     pub(super) fn is_let_in(&self, tls: &ServerTls, wall: OffsetDateTime) -> bool {
-        let Self::Certificate { shaken, expiry } = self else { return true };
-        let Some(until) = tls.lets_in(shaken, wall) else { return false };
+        let Self::Certificate { handshake, expiry } = self else { return true };
+        let Some(until) = tls.lets_in(handshake, wall) else { return false };
         *expiry.lock().unwrap_or_else(PoisonError::into_inner) = Expiry::new(until, now(), wall);
         true
     }

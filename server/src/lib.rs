@@ -53,7 +53,7 @@ use host::log_limit::LogLimit;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use monitor::Monitor;
-use mtls::{ServerTls, Shaken};
+use mtls::{FinishedHandshake, ServerTls};
 use sign::SigningRoom;
 use signing_core::Moment;
 use telemetry::conditions::Conditions;
@@ -189,12 +189,12 @@ async fn serve(
     let is_http2 = session.alpn_protocol() == Some(b"h2".as_slice());
     let caller = mtls::caller(session.peer_certificates()).map(Arc::new);
     let of_caller = caller.as_ref().ok().map(Arc::clone);
-    let shaken = Shaken::of(session);
-    let Some(until) = until.or_else(|| let_in_by.lets_in(&shaken, wall_now())) else {
+    let handshake = FinishedHandshake::of(session);
+    let Some(until) = until.or_else(|| let_in_by.lets_in(&handshake, wall_now())) else {
         plane.metrics.handshakes_failed.increment(1);
         return;
     };
-    let let_in = LetIn::certificate(shaken, Expiry::new(until, now(), wall_now()));
+    let let_in = LetIn::certificate(handshake, Expiry::new(until, now(), wall_now()));
     let stream = Stream::Tls(Box::new(stream));
     let listed = plane.connections.list(stream, let_in, is_http2, of_caller);
     let Some(listed) = listed else {
