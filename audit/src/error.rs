@@ -100,7 +100,7 @@ pub enum OpenError {
     },
 }
 
-impl Trouble {
+impl JournalError {
     /// Why the next segment, of so many bytes, cannot be made: by its real cause, since what an
     /// operator has to do about it differs.
     pub(crate) fn of_next_segment(bytes: u64, error: &io::Error) -> Self {
@@ -132,7 +132,7 @@ impl OpenError {
 
 /// Why nothing can be recorded now. Cheap to clone: many wait for the same thing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
+pub enum JournalError {
     /// For good, in this process: a write or a sync failed, or the file is not in its
     /// place. Only a new process that reads the disk anew can go on.
     #[error("the journal is sealed: {0}")]
@@ -171,9 +171,9 @@ mod tests {
             (Errno::EOPNOTSUPP, false, "cannot be made"),
         ] {
             let error = io::Error::from_raw_os_error(errno as i32);
-            let trouble = Trouble::of_next_segment(4096, &error);
-            assert_eq!(matches!(trouble, Trouble::Full(_)), is_full, "{errno}: {trouble}");
-            let said = trouble.to_string();
+            let error = JournalError::of_next_segment(4096, &error);
+            assert_eq!(matches!(error, JournalError::Full(_)), is_full, "{errno}: {error}");
+            let said = error.to_string();
             assert!(said.contains(says), "{errno}: {said}");
             assert_eq!(said.contains("full"), is_full, "{errno}: {said}");
         }

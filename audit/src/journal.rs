@@ -17,7 +17,7 @@ use signing_core::tree::{LogId, SignedCheckpoint};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, oneshot};
 
-use crate::error::Trouble;
+use crate::error::JournalError;
 use crate::older::Progress;
 use crate::queue::{Push, Queue, Space, Waits};
 use crate::receipt::Durable;
@@ -119,8 +119,8 @@ impl Journal {
     /// Records that an upstream is about to be asked; waits for nothing.
     ///
     /// # Errors
-    /// [`Trouble`], at once; the upstream must not be asked.
-    pub fn intent(&self, record: &Record<'_>) -> Result<IntentSeq, Trouble> {
+    /// [`JournalError`], at once; the upstream must not be asked.
+    pub fn intent(&self, record: &Record<'_>) -> Result<IntentSeq, JournalError> {
         Ok(IntentSeq(self.push(record, None, false)?.0))
     }
 
@@ -128,13 +128,13 @@ impl Journal {
     /// the record is in the log.
     ///
     /// # Errors
-    /// [`Trouble`]; nothing may be released then.
+    /// [`JournalError`]; nothing may be released then.
     pub async fn outcome(
         &self,
         intent: IntentSeq,
         record: &Record<'_>,
         proves: bool,
-    ) -> Result<Durable, Trouble> {
+    ) -> Result<Durable, JournalError> {
         let (_, waiting) = self.push_as(record, Some(intent.0), Some(proves))?;
         Appending { journal: self.clone(), waiting }.durable().await
     }
@@ -142,16 +142,16 @@ impl Journal {
     /// Records the outcome of an intent of which nothing is released; waits for nothing.
     ///
     /// # Errors
-    /// [`Trouble`]; the next start concludes the intent.
-    pub fn conclude(&self, intent: IntentSeq, record: &Record<'_>) -> Result<(), Trouble> {
+    /// [`JournalError`]; the next start concludes the intent.
+    pub fn conclude(&self, intent: IntentSeq, record: &Record<'_>) -> Result<(), JournalError> {
         self.push(record, Some(intent.0), false).map(|_| ())
     }
 
     /// Records something that is to be waited for.
     ///
     /// # Errors
-    /// [`Trouble`], at once; it is not recorded.
-    pub fn begin_append(&self, record: &Record<'_>) -> Result<Appending, Trouble> {
+    /// [`JournalError`], at once; it is not recorded.
+    pub fn begin_append(&self, record: &Record<'_>) -> Result<Appending, JournalError> {
         let (_, waiting) = self.push(record, None, true)?;
         Ok(Appending { journal: self.clone(), waiting })
     }
@@ -159,8 +159,8 @@ impl Journal {
     /// The same, with the proof that the record is in the log.
     ///
     /// # Errors
-    /// [`Trouble`], at once; it is not recorded.
-    pub fn begin_prove(&self, record: &Record<'_>) -> Result<Appending, Trouble> {
+    /// [`JournalError`], at once; it is not recorded.
+    pub fn begin_prove(&self, record: &Record<'_>) -> Result<Appending, JournalError> {
         let (_, waiting) = self.push_as(record, None, Some(true))?;
         Ok(Appending { journal: self.clone(), waiting })
     }
@@ -168,18 +168,18 @@ impl Journal {
     /// Records something; waits for nothing.
     ///
     /// # Errors
-    /// [`Trouble`]; it is not recorded.
-    pub fn note(&self, record: &Record<'_>) -> Result<(), Trouble> {
+    /// [`JournalError`]; it is not recorded.
+    pub fn note(&self, record: &Record<'_>) -> Result<(), JournalError> {
         self.push(record, None, false).map(|_| ())
     }
 
     /// Why an intent would be refused now, if it would.
     #[must_use]
-    pub fn trouble(&self) -> Option<Trouble> {
-        self.shared.queue.trouble().or_else(|| self.stalled((self.shared.clock.now)()).err())
+    pub fn error(&self) -> Option<JournalError> {
+        self.shared.queue.error().or_else(|| self.stalled((self.shared.clock.now)()).err())
     }
 
-    /// Waits until what [`Journal::trouble`] says may have changed. It does not wake for
+    /// Waits until what [`Journal::error`] says may have changed. It does not wake for
     /// a disk that stalls: that is seen by looking.
     pub async fn changed(&self) {
         self.shared.changed.notified().await;
@@ -223,8 +223,8 @@ impl Journal {
     /// most a few seconds if the disk hangs.
     ///
     /// # Errors
-    /// [`Trouble`]; the stop is not recorded.
-    pub fn stop(&self, reason: &str) -> Result<(), Trouble> {
+    /// [`JournalError`]; the stop is not recorded.
+    pub fn stop(&self, reason: &str) -> Result<(), JournalError> {
         let pushed = self.push(&Record::Stop(Stop { reason }), None, true);
         self.shared.queue.close();
         let waiting = pushed?.1;
@@ -243,7 +243,7 @@ impl Journal {
         record: &Record<'_>,
         closes: Option<u64>,
         waits: bool,
-    ) -> Result<(u64, Option<oneshot::Receiver<Durable>>), Trouble> {
+    ) -> Result<(u64, Option<oneshot::Receiver<Durable>>), JournalError> {
         self.push_as(record, closes, waits.then_some(false))
     }
 
@@ -253,7 +253,7 @@ impl Journal {
         record: &Record<'_>,
         closes: Option<u64>,
         waits: Option<bool>,
-    ) -> Result<(u64, Option<oneshot::Receiver<Durable>>), Trouble> {
+    ) -> Result<(u64, Option<oneshot::Receiver<Durable>>), JournalError> {
         let now = (self.shared.clock.now)();
         let kind = record.kind();
         if !kind.ends_something() {
@@ -261,7 +261,7 @@ impl Journal {
         }
         let wall = (self.shared.clock.wall)();
         let unwritable =
-            || Trouble::Stalled("a record has no canonical form, or is too long".to_owned());
+            || JournalError::Stalled("a record has no canonical form, or is too long".to_owned());
         let body = record.encode(wall).ok_or_else(unwritable)?;
         let (waits, receiver) = waits
             .map(|proves| {
@@ -287,19 +287,19 @@ impl Journal {
         Ok((self.shared.queue.push(push, segment)?, receiver))
     }
 
-    fn stalled(&self, now: Moment) -> Result<(), Trouble> {
+    fn stalled(&self, now: Moment) -> Result<(), JournalError> {
         let busy_since = self.shared.busy_since.load(Ordering::Acquire);
         let busy = now.since(Moment::from_nanos(busy_since));
         if busy_since == IDLE || busy < STALLED_AFTER {
             return Ok(());
         }
-        Err(Trouble::Stalled(format!("the disk has not answered for {} s", busy.as_secs())))
+        Err(JournalError::Stalled(format!("the disk has not answered for {} s", busy.as_secs())))
     }
 
     /// Why a record that was taken is not acknowledged.
-    pub(crate) fn gone(&self) -> Trouble {
-        let unknown = || Trouble::Sealed("its writer has stopped".to_owned());
-        self.shared.queue.trouble().unwrap_or_else(unknown)
+    pub(crate) fn gone(&self) -> JournalError {
+        let unknown = || JournalError::Sealed("its writer has stopped".to_owned());
+        self.shared.queue.error().unwrap_or_else(unknown)
     }
 }
 
@@ -307,8 +307,8 @@ impl Appending {
     /// Waits until it is on disk.
     ///
     /// # Errors
-    /// [`Trouble`]; whether it will be found there is not known.
-    pub async fn durable(self) -> Result<Durable, Trouble> {
+    /// [`JournalError`]; whether it will be found there is not known.
+    pub async fn durable(self) -> Result<Durable, JournalError> {
         match self.waiting {
             Some(waiting) => waiting.await.map_err(|_| self.journal.gone()),
             None => Err(self.journal.gone()),
@@ -318,8 +318,8 @@ impl Appending {
 
 impl Shared {
     /// Seals for good; the first reason stays.
-    pub(crate) fn seal(&self, trouble: &Trouble) {
-        self.queue.seal(trouble);
+    pub(crate) fn seal(&self, error: &JournalError) {
+        self.queue.seal(error);
         self.changed.notify_one();
     }
 

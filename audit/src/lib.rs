@@ -31,7 +31,7 @@ mod writer;
 
 pub use claims::{Claims, Known, NoKnownHead};
 pub use directory::init;
-pub use error::{OpenError, Trouble};
+pub use error::{JournalError, OpenError};
 pub use journal::{Appending, Clock, IntentSeq, Journal, Observer, file_system_free};
 pub use key::AuditKey;
 pub use older::Older;

@@ -16,7 +16,7 @@ use host::shortage;
 use signing_core::Moment;
 use signing_core::journal::FrameError;
 
-use crate::error::Trouble;
+use crate::error::JournalError;
 use crate::journal::{Journal, Shared};
 use crate::reader::{Item, Reader};
 use crate::scan::{SegmentError, SegmentFile};
@@ -76,7 +76,7 @@ fn check(shared: &Shared, files: &[SegmentFile]) {
                 shared.older.checked.fetch_add(1, Ordering::Relaxed);
             }
             Ok(Read::Over) => return,
-            Err(why) => return shared.seal(&Trouble::Sealed(why)),
+            Err(why) => return shared.seal(&JournalError::Sealed(why)),
         }
     }
 }

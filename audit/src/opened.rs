@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::claims::{Claims, Known};
 use crate::directory::Directory;
-use crate::error::{OpenError, Trouble};
+use crate::error::{JournalError, OpenError};
 use crate::journal::{Clock, Journal, Observer, Shared};
 use crate::key::AuditKey;
 use crate::older::Progress;
@@ -190,7 +190,7 @@ impl Opened {
         // Before the first record, which may find the segment full.
         queue.prepared(
             Segment::prepare(&path, segment_bytes)
-                .map_err(|error| Trouble::of_next_segment(segment_bytes, &error)),
+                .map_err(|error| JournalError::of_next_segment(segment_bytes, &error)),
         );
         let InForceSnapshot { fleet, freeze, incident, key_modes, seals, signer_logs } =
             identity.in_force.snapshot();
@@ -251,10 +251,7 @@ impl Opened {
             version: identity.version,
         });
         let started = begin(&journal, &start, &open)
-            .map_err(|trouble| OpenError::Unrecorded {
-                path: path.clone(),
-                why: trouble.to_string(),
-            })
+            .map_err(|error| OpenError::Unrecorded { path: path.clone(), why: error.to_string() })
             .and_then(|()| journal.check_older(files).map_err(io()));
         if started.is_err() {
             journal.shared.queue.close();
@@ -268,7 +265,7 @@ fn begin(
     journal: &Journal,
     start: &Record<'_>,
     open: &BTreeMap<u64, Outline>,
-) -> Result<(), Trouble> {
+) -> Result<(), JournalError> {
     let mut last = journal.push(start, None, true)?.1;
     for (intent, outline) in open {
         let text = |name| outline.text(name).unwrap_or_default();

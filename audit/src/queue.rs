@@ -15,7 +15,7 @@ use signing_core::journal::{
 };
 use tokio::sync::oneshot;
 
-use crate::error::Trouble;
+use crate::error::JournalError;
 use crate::receipt::Durable;
 use crate::segment::Segment;
 use crate::writer::Spared;
@@ -69,7 +69,7 @@ struct State {
     /// take this one's place.
     is_nameless: bool,
     /// Why there is none.
-    unprepared: Option<Trouble>,
+    unprepared: Option<JournalError>,
     /// Intents without outcome.
     open: BTreeSet<u64>,
     /// The freeze and the seals in force, as the records so far tell.
@@ -78,7 +78,7 @@ struct State {
     /// Of the records in the queue, those that somebody waits for.
     awaited: usize,
     closed: bool,
-    sealed: Option<Trouble>,
+    sealed: Option<JournalError>,
 }
 
 /// What rouses the writer.
@@ -169,12 +169,12 @@ impl Queue {
     /// begins a segment.
     ///
     /// # Errors
-    /// [`Trouble`], at once: nothing here waits.
+    /// [`JournalError`], at once: nothing here waits.
     pub(crate) fn push(
         &self,
         push: Push,
         segment_body: impl FnOnce(Option<u64>, &InForce) -> Option<Vec<u8>>,
-    ) -> Result<u64, Trouble> {
+    ) -> Result<u64, JournalError> {
         let mut state = self.lock();
         state.takes(&push)?;
         if state.left < space_of(push.body.len()) {
@@ -263,7 +263,7 @@ impl Queue {
     }
 
     /// Hands over what preparing came to.
-    pub(crate) fn prepared(&self, made: Result<Segment, Trouble>) {
+    pub(crate) fn prepared(&self, made: Result<Segment, JournalError>) {
         let mut state = self.lock();
         match made {
             Ok(segment) => {
@@ -276,7 +276,7 @@ impl Queue {
     }
 
     /// Takes no record any more: for good.
-    pub(crate) fn seal(&self, why: &Trouble) {
+    pub(crate) fn seal(&self, why: &JournalError) {
         let mut state = self.lock();
         state.sealed.get_or_insert_with(|| why.clone());
         state.closed = true;
@@ -299,9 +299,9 @@ impl Queue {
     }
 
     /// Why an intent would be refused now.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn error(&self) -> Option<JournalError> {
         let state = self.lock();
-        let closed = state.closed.then_some(Trouble::Stopping);
+        let closed = state.closed.then_some(JournalError::Stopping);
         state.sealed.clone().or(closed).or_else(|| state.space_for(Kind::Intent, 0).err())
     }
 
@@ -342,22 +342,22 @@ impl State {
         RESERVE_BYTES + (self.open.len() as u64 + 1) * OUTCOME_BYTES
     }
 
-    fn takes(&self, push: &Push) -> Result<(), Trouble> {
+    fn takes(&self, push: &Push) -> Result<(), JournalError> {
         if let Some(sealed) = &self.sealed {
             return Err(sealed.clone());
         }
         if self.closed {
-            return Err(Trouble::Stopping);
+            return Err(JournalError::Stopping);
         }
         let most = if push.kind.ends_something() { RECORDS_MAX } else { ORDINARY_MAX };
         if self.jobs.len() >= most {
-            return Err(Trouble::Stalled(format!("{most} records wait to be written")));
+            return Err(JournalError::Stalled(format!("{most} records wait to be written")));
         }
         self.space_for(push.kind, space_of(push.body.len()))
     }
 
-    fn space_for(&self, kind: Kind, bytes: u64) -> Result<(), Trouble> {
-        // Whatever is not an end finds space or not whatever its length: so what `trouble`
+    fn space_for(&self, kind: Kind, bytes: u64) -> Result<(), JournalError> {
+        // Whatever is not an end finds space or not whatever its length: so what `error`
         // says of an intent holds for every one.
         let (bytes, kept) = if kind.ends_something() {
             (bytes, 0)
@@ -373,7 +373,7 @@ impl State {
         let why = self.unprepared.clone();
         Err(match why {
             Some(why) => why,
-            None => Trouble::Stalled("the next segment is being prepared".to_owned()),
+            None => JournalError::Stalled("the next segment is being prepared".to_owned()),
         })
     }
 
@@ -381,10 +381,10 @@ impl State {
         &mut self,
         at: Moment,
         body: impl FnOnce(Option<u64>, &InForce) -> Option<Vec<u8>>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), JournalError> {
         let body = body(self.open.first().copied(), &self.in_force).filter(|_| self.spare);
         let Some(body) = body else {
-            return Err(Trouble::Full("no segment is prepared".to_owned()));
+            return Err(JournalError::Full("no segment is prepared".to_owned()));
         };
         self.spare = false;
         self.begun += 1;

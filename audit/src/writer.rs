@@ -45,7 +45,7 @@ use signing_core::journal::{HEADER_BYTES, Header, Kind, Layout, Leaf};
 use signing_core::tree::{Inclusion, Recent, SignedCheckpoint, Signs};
 
 use crate::directory::Directory;
-use crate::error::Trouble;
+use crate::error::JournalError;
 use crate::journal::{Clock, Observer, Shared};
 use crate::key::AuditKey;
 use crate::queue::{Job, Waits, space_of};
@@ -133,20 +133,20 @@ impl Writer {
                 break;
             };
             self.spared.bytes = 0;
-            if let Err(trouble) = self.work(jobs) {
-                return self.shared.seal(&trouble);
+            if let Err(error) = self.work(jobs) {
+                return self.shared.seal(&error);
             }
         }
         let _busy = Busy::since(&shared, (self.clock.now)());
         match self.sync() {
             Ok(()) => self.state(),
-            Err(trouble) => self.shared.seal(&trouble),
+            Err(error) => self.shared.seal(&error),
         }
     }
 
     /// One turn: a batch, or what is due when nothing came. The disk has to be done with
     /// all of it in time: slow calls add up.
-    fn work(&mut self, jobs: Vec<Job>) -> Result<(), Trouble> {
+    fn work(&mut self, jobs: Vec<Job>) -> Result<(), JournalError> {
         let shared = Arc::clone(&self.shared);
         let _busy = Busy::since(&shared, (self.clock.now)());
         if jobs.is_empty() {
@@ -188,7 +188,7 @@ impl Writer {
     }
 
     /// Writes what is laid out, and a checkpoint that covers it.
-    fn write(&mut self) -> Result<(), Trouble> {
+    fn write(&mut self) -> Result<(), JournalError> {
         if self.tree.now().size() == self.newest.checkpoint().size {
             return Ok(());
         }
@@ -218,7 +218,7 @@ impl Writer {
     }
 
     /// Brings what is written to the disk, and tells those who wait.
-    fn sync(&mut self) -> Result<(), Trouble> {
+    fn sync(&mut self) -> Result<(), JournalError> {
         if self.unsynced.is_empty() {
             return Ok(());
         }
@@ -256,7 +256,7 @@ impl Writer {
 
     /// The file and its directory are still those that are held. What the machine lacks to look
     /// does not say that they are not: nobody is told anything until it could look.
-    fn look(&self) -> Result<(), Trouble> {
+    fn look(&self) -> Result<(), JournalError> {
         loop {
             let looked = self.segment.is_in_place().and_then(|()| self.directory.is_in_place());
             match looked {
@@ -269,12 +269,12 @@ impl Writer {
     }
 
     /// Ends the segment, and begins the one that is prepared with `job`.
-    fn begin_segment(&mut self, job: Job) -> Result<(), Trouble> {
+    fn begin_segment(&mut self, job: Job) -> Result<(), JournalError> {
         self.write()?;
         self.sync()?;
         let Some(next) = self.shared.queue.take_prepared() else {
             // The queue numbered this record because there is one.
-            return Err(Trouble::Sealed("the prepared segment is gone".to_owned()));
+            return Err(JournalError::Sealed("the prepared segment is gone".to_owned()));
         };
         let first = self.tree.now().size() + 1;
         let header = Header {
@@ -297,9 +297,9 @@ impl Writer {
         Ok(())
     }
 
-    fn sealed(&self, done: &str, error: &std::io::Error) -> Trouble {
+    fn sealed(&self, done: &str, error: &std::io::Error) -> JournalError {
         let path = self.segment.path().display();
-        Trouble::Sealed(format!("{path} cannot be {done}: {error}"))
+        JournalError::Sealed(format!("{path} cannot be {done}: {error}"))
     }
 }
 
@@ -337,7 +337,7 @@ impl Drop for Busy<'_> {
 impl Drop for SealsWhenDead<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.seal(&Trouble::Sealed("its writer died".to_owned()));
+            self.0.seal(&JournalError::Sealed("its writer died".to_owned()));
         }
     }
 }
@@ -347,7 +347,7 @@ impl Drop for SealsWhenDead<'_> {
 pub(crate) fn prepare_segments(shared: &Shared, directory: &std::path::Path, bytes: u64) {
     while shared.queue.wait_until_wanted() {
         let made = Segment::prepare(directory, bytes)
-            .map_err(|error| Trouble::of_next_segment(bytes, &error));
+            .map_err(|error| JournalError::of_next_segment(bytes, &error));
         let failed = made.is_err();
         shared.queue.prepared(made);
         shared.changed.notify_one();

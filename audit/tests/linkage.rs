@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use audit::scan::{Frames, SegmentFile, Step, segments};
-use audit::{Journal, Older, OpenError, Trouble};
+use audit::{Journal, JournalError, Older, OpenError};
 use signing_core::journal::Frame;
 
 use filled::fill_segments;
@@ -110,12 +110,12 @@ fn a_segment_of_the_same_numbers_from_another_run_refuses_the_start() {
 }
 
 /// Waits until the older segments are checked, or something is found.
-fn looked_through(journal: &Journal) -> Option<Trouble> {
+fn looked_through(journal: &Journal) -> Option<JournalError> {
     for _ in 0..LOOKS {
         let older = journal.older_segments();
-        match journal.trouble() {
-            None | Some(Trouble::Stalled(_)) if older.checked < older.of => {}
-            trouble => return trouble.filter(|trouble| matches!(trouble, Trouble::Sealed(_))),
+        match journal.error() {
+            None | Some(JournalError::Stalled(_)) if older.checked < older.of => {}
+            error => return error.filter(|error| matches!(error, JournalError::Sealed(_))),
         }
         thread::sleep(LOOK_EVERY);
     }

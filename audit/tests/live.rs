@@ -10,7 +10,7 @@ use std::thread;
 use audit::scan::{Frames, Step, segments};
 use audit::verify::{Options, verify};
 use audit::walk::{Stop, Walk, WalkStep};
-use audit::{Journal, Trouble};
+use audit::{Journal, JournalError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -61,8 +61,8 @@ fn write(journal: &Journal, number: usize) {
         match pushed {
             Ok(()) => count += 1,
             // For a moment, while the next segment is prepared or too much waits.
-            Err(Trouble::Stalled(_)) => thread::yield_now(),
-            Err(trouble) => panic!("{trouble}"),
+            Err(JournalError::Stalled(_)) => thread::yield_now(),
+            Err(error) => panic!("{error}"),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use audit::scan::segments;
-use audit::{Journal, Older, Trouble};
+use audit::{Journal, JournalError, Older};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use filled::fill_segments;
@@ -24,8 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 fn older(journal: &Journal, is: impl Fn(&Older) -> bool) -> Older {
     for _ in 0..LOOKS {
         let older = journal.older_segments();
-        let sealed = matches!(journal.trouble(), Some(Trouble::Sealed(_)));
-        assert!(!sealed, "{:?}", journal.trouble());
+        let sealed = matches!(journal.error(), Some(JournalError::Sealed(_)));
+        assert!(!sealed, "{:?}", journal.error());
         if is(&older) {
             return older;
         }

@@ -61,7 +61,7 @@ pub enum Kind {
 
 /// Why a key cannot be used. Nothing of the key is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyTrouble {
+pub enum EmergencyKeyError {
     /// The file holds another kind of key.
     #[error("it is no PKCS#8 private key of Ed25519, P-256 or RSA (2048 to 4096 bits)")]
     Kind,
@@ -86,8 +86,8 @@ impl Unproven {
     /// Reads the DER of a PKCS#8 private key, of a size that the registry takes.
     ///
     /// # Errors
-    /// [`KeyTrouble::Kind`].
-    pub fn from_der(der: &SecretDocument) -> Result<Self, KeyTrouble> {
+    /// [`EmergencyKeyError::Kind`].
+    pub fn from_der(der: &SecretDocument) -> Result<Self, EmergencyKeyError> {
         let bytes = der.as_bytes();
         let ed25519 = || ed25519_dalek::SigningKey::from_pkcs8_der(bytes).ok();
         let p256 = || p256::ecdsa::SigningKey::from_pkcs8_der(bytes).ok();
@@ -96,7 +96,7 @@ impl Unproven {
             .map(|key| Private::Ed25519(Box::new(key)))
             .or_else(|| p256().map(|key| Private::P256(Box::new(key))))
             .or_else(|| rsa().map(|key| Private::Rsa(Box::new(key))))
-            .ok_or(KeyTrouble::Kind)?;
+            .ok_or(EmergencyKeyError::Kind)?;
         let key = Self { private };
         key.public().map(|_| key)
     }
@@ -104,10 +104,10 @@ impl Unproven {
     /// A fresh key.
     ///
     /// # Errors
-    /// [`KeyTrouble`].
-    pub fn generate(kind: Kind) -> Result<Self, KeyTrouble> {
+    /// [`EmergencyKeyError`].
+    pub fn generate(kind: Kind) -> Result<Self, EmergencyKeyError> {
         let rsa = |size| {
-            let key = rsa::KeyPair::generate(size).map_err(|_| KeyTrouble::Generation)?;
+            let key = rsa::KeyPair::generate(size).map_err(|_| EmergencyKeyError::Generation)?;
             Ok(Self { private: Private::Rsa(Box::new(key)) })
         };
         match kind {
@@ -130,8 +130,8 @@ impl Unproven {
     /// The DER of the private key, to be sealed.
     ///
     /// # Errors
-    /// [`KeyTrouble::Kind`].
-    pub fn to_der(&self) -> Result<SecretDocument, KeyTrouble> {
+    /// [`EmergencyKeyError::Kind`].
+    pub fn to_der(&self) -> Result<SecretDocument, EmergencyKeyError> {
         let der = match &self.private {
             // Without its public key, which makes it a version 2 that openssl 3 does not read.
             Private::Ed25519(key) => {
@@ -140,42 +140,42 @@ impl Unproven {
             }
             Private::P256(key) => key.to_pkcs8_der(),
             Private::Rsa(key) => {
-                let der = key.as_der().map_err(|_| KeyTrouble::Kind)?;
-                return SecretDocument::try_from(der.as_ref()).map_err(|_| KeyTrouble::Kind);
+                let der = key.as_der().map_err(|_| EmergencyKeyError::Kind)?;
+                return SecretDocument::try_from(der.as_ref()).map_err(|_| EmergencyKeyError::Kind);
             }
         };
-        der.map_err(|_| KeyTrouble::Kind)
+        der.map_err(|_| EmergencyKeyError::Kind)
     }
 
     /// Its public key.
     ///
     /// # Errors
-    /// [`KeyTrouble::Kind`].
-    pub fn public(&self) -> Result<PublicKey, KeyTrouble> {
+    /// [`EmergencyKeyError::Kind`].
+    pub fn public(&self) -> Result<PublicKey, EmergencyKeyError> {
         let der = match &self.private {
             Private::Ed25519(key) => key.verifying_key().to_public_key_der(),
             Private::P256(key) => key.verifying_key().to_public_key_der(),
             Private::Rsa(key) => {
-                let der = key.public_key().as_der().map_err(|_| KeyTrouble::Kind)?;
+                let der = key.public_key().as_der().map_err(|_| EmergencyKeyError::Kind)?;
                 return self.registrable(der.as_ref());
             }
         };
-        self.registrable(der.map_err(|_| KeyTrouble::Kind)?.as_bytes())
+        self.registrable(der.map_err(|_| EmergencyKeyError::Kind)?.as_bytes())
     }
 
     /// The public key, if its size and exponent are ones that the registry takes.
-    fn registrable(&self, spki_der: &[u8]) -> Result<PublicKey, KeyTrouble> {
+    fn registrable(&self, spki_der: &[u8]) -> Result<PublicKey, EmergencyKeyError> {
         let algorithm = match &self.private {
             Private::Ed25519(_) => Algorithm::Ed25519Sha512,
             Private::P256(_) => Algorithm::EcdsaSha256,
             // What most clients ask for; the registry may say another one of its six.
             Private::Rsa(_) => Algorithm::RsaPkcs1(Hash::Sha256),
         };
-        PublicKey::from_spki_der(spki_der, algorithm).map_err(|_| KeyTrouble::Kind)
+        PublicKey::from_spki_der(spki_der, algorithm).map_err(|_| EmergencyKeyError::Kind)
     }
 
     /// The same for a batch key, which signs a canary as a batch of one leaf.
-    fn prove_batch(&self, registered: &Signer, canary: &Canary) -> Result<(), KeyTrouble> {
+    fn prove_batch(&self, registered: &Signer, canary: &Canary) -> Result<(), EmergencyKeyError> {
         let input = canary.to_be_signed(registered);
         self.private.sign_leaf(registered, &input).map(drop)
     }
@@ -184,13 +184,13 @@ impl Unproven {
     /// its. For Ed25519 and P-256 another implementation says so (`aws-lc-rs`, in signing-core).
     ///
     /// # Errors
-    /// [`KeyTrouble`].
-    pub fn prove(self, registered: &Arc<Signer>) -> Result<EmergencyKey, KeyTrouble> {
+    /// [`EmergencyKeyError`].
+    pub fn prove(self, registered: &Arc<Signer>) -> Result<EmergencyKey, EmergencyKeyError> {
         if self.public()?.spki_der() != registered.public_key.spki_der() {
-            return Err(KeyTrouble::Other(registered.kid.to_string()));
+            return Err(EmergencyKeyError::Other(registered.kid.to_string()));
         }
         let mut nonce = [0; NONCE_BYTES];
-        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| KeyTrouble::NoRandomness)?;
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| EmergencyKeyError::NoRandomness)?;
         let canary = Canary::new(&registered.kid, nonce);
         if registered.batch.is_batch() {
             self.prove_batch(registered, &canary)?;
@@ -199,7 +199,7 @@ impl Unproven {
         for algorithm in registered.public_key.algorithms() {
             let canary = canary.to_be_signed_with(algorithm);
             let signature = self.private.sign(&canary)?;
-            registered.verify(&canary, signature).map_err(|_| KeyTrouble::SelfTest)?;
+            registered.verify(&canary, signature).map_err(|_| EmergencyKeyError::SelfTest)?;
         }
         Ok(EmergencyKey { private: self.private, registered: Arc::clone(registered) })
     }
@@ -234,15 +234,15 @@ impl EmergencyKey {
     /// Signs what the permit allows, which uses it up. A batch key signs a tree of that one leaf.
     ///
     /// # Errors
-    /// [`KeyTrouble::Algorithm`], if that was prepared for another kind of key.
-    pub fn sign(&self, permit: SignPermit) -> Result<Made, KeyTrouble> {
+    /// [`EmergencyKeyError::Algorithm`], if that was prepared for another kind of key.
+    pub fn sign(&self, permit: SignPermit) -> Result<Made, EmergencyKeyError> {
         let input = permit.into_input();
         if !self.registered.batch.is_batch() {
             let signature = self.private.sign(&input)?;
             return Ok(Made { recorded: signature.clone(), signature, input, leaf: None });
         }
         let signed = self.private.sign_leaf(&self.registered, &input)?;
-        let proved = signed.proved().ok_or(KeyTrouble::SelfTest)?;
+        let proved = signed.proved().ok_or(EmergencyKeyError::SelfTest)?;
         Ok(Made {
             signature: signed.bytes().to_vec(),
             recorded: proved.note_signature.clone(),
@@ -258,20 +258,21 @@ impl Private {
         &self,
         registered: &Signer,
         input: &ToBeSigned,
-    ) -> Result<VerifiedSignature, KeyTrouble> {
+    ) -> Result<VerifiedSignature, EmergencyKeyError> {
         let (mut id, mut salt) = ([0; 16], [0; SALT_BYTES]);
         let drawn = aws_lc_rs::rand::fill(&mut id).and_then(|()| aws_lc_rs::rand::fill(&mut salt));
-        drawn.map_err(|_| KeyTrouble::NoRandomness)?;
+        drawn.map_err(|_| EmergencyKeyError::NoRandomness)?;
         let (id, salt) = (BatchId::new(id), Salt::new(salt));
         let batch = Batch::of_one(registered, id, &salt, input);
-        let batch = batch.ok_or(KeyTrouble::Algorithm(input.algorithm()))?;
+        let batch = batch.ok_or(EmergencyKeyError::Algorithm(input.algorithm()))?;
         let signature = self.sign(batch.to_be_signed())?;
-        let signed = batch.signed(registered, signature).map_err(|_| KeyTrouble::SelfTest)?;
-        signed.prove((input, salt), 0).map_err(|_| KeyTrouble::SelfTest)
+        let signed =
+            batch.signed(registered, signature).map_err(|_| EmergencyKeyError::SelfTest)?;
+        signed.prove((input, salt), 0).map_err(|_| EmergencyKeyError::SelfTest)
     }
 
-    fn sign(&self, input: &ToBeSigned) -> Result<Vec<u8>, KeyTrouble> {
-        let other = || KeyTrouble::Algorithm(input.algorithm());
+    fn sign(&self, input: &ToBeSigned) -> Result<Vec<u8>, EmergencyKeyError> {
+        let other = || EmergencyKeyError::Algorithm(input.algorithm());
         if input.leaf().is_some() {
             return Err(other());
         }
@@ -295,9 +296,9 @@ impl Private {
     }
 }
 
-fn seed() -> Result<Zeroizing<[u8; 32]>, KeyTrouble> {
+fn seed() -> Result<Zeroizing<[u8; 32]>, EmergencyKeyError> {
     let mut seed = Zeroizing::new([0_u8; 32]);
-    aws_lc_rs::rand::fill(seed.as_mut_slice()).map_err(|_| KeyTrouble::NoRandomness)?;
+    aws_lc_rs::rand::fill(seed.as_mut_slice()).map_err(|_| EmergencyKeyError::NoRandomness)?;
     Ok(seed)
 }
 

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use audit::{Journal, Trouble};
+use audit::{Journal, JournalError};
 use host::clock::{now, wall_now};
 use signing_core::gate::AuditStop;
 use signing_core::journal::{Record, SealedFor};
@@ -56,7 +56,7 @@ impl Disk {
     ) -> impl Future<Output = Result<(), String>> + Send + 'static {
         let appending = self.journal.begin_append(record);
         async move {
-            let told = |trouble: Trouble| trouble.to_string();
+            let told = |error: JournalError| error.to_string();
             let appending = appending.map_err(told)?;
             match tokio::time::timeout(RECORD_MAX, appending.durable()).await {
                 Ok(durable) => durable.map(|_| ()).map_err(told),
@@ -96,8 +96,8 @@ pub(super) fn audit_stop(journal: &Journal, seal: Option<&SealedFor>) -> Option<
         let since = signing_core::Moment::from_nanos(now().as_nanos().saturating_sub(age));
         return Some(AuditStop { sealed: true, detail: seal.detail.clone(), since });
     }
-    let trouble = journal.trouble()?;
-    let (sealed, detail) = (matches!(trouble, Trouble::Sealed(_)), trouble.to_string());
+    let error = journal.error()?;
+    let (sealed, detail) = (matches!(error, JournalError::Sealed(_)), error.to_string());
     Some(AuditStop { sealed, detail, since: now() })
 }
 

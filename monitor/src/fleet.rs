@@ -33,7 +33,7 @@ impl Writer {
                 let record =
                     Record::FleetFreeze(FleetFreeze { by, freeze_id, presented_by, reason });
                 // It holds in any case, so nothing waits for the record.
-                unrecorded = self.journal.note(&record).err().map(|trouble| trouble.to_string());
+                unrecorded = self.journal.note(&record).err().map(|error| error.to_string());
                 tracing::warn!(target: "fleet", %id, reason, by, presented_by, "frozen by the fleet");
             }
             // It is stored again all the same: the first time may not have come to the disk.

@@ -25,7 +25,7 @@ impl Writer {
         self.state.in_force.freeze = Some(frozen);
         let record = Record::Freeze(journal::Freeze { by: &by, id, reason: &reason });
         // It holds in any case, so nothing waits for the record.
-        let unrecorded = self.journal.note(&record).err().map(|trouble| trouble.to_string());
+        let unrecorded = self.journal.note(&record).err().map(|error| error.to_string());
         if let Some(armed) = ended {
             // The keeper of sessions has the emergency signer end it too.
             let detail = format!("frozen anew: {reason}");
@@ -80,9 +80,9 @@ impl Writer {
             let name = what.name();
             return disk::tell(reply, Outcome::Nothing(format!("{name} is not sealed")));
         };
-        if let (Sealed::Journal, Some(trouble)) = (&what, self.journal.trouble()) {
+        if let (Sealed::Journal, Some(error)) = (&what, self.journal.error()) {
             let why = format!(
-                "{trouble}; only a restart reads the journal from disk again: fix the cause, \
+                "{error}; only a restart reads the journal from disk again: fix the cause, \
                  restart, then unseal"
             );
             return disk::tell(reply, Outcome::Nothing(why));

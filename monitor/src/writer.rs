@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use audit::{Journal, Trouble};
+use audit::{Journal, JournalError};
 use host::clock::{now, wall_now};
 use signing_core::Kid;
 use signing_core::breakglass::End;
@@ -264,7 +264,7 @@ impl Writer {
         match &stop {
             // Its own stop is no trouble; a seal is one then, too.
             Some(AuditStop { sealed: false, .. })
-                if self.journal.trouble() == Some(Trouble::Stopping) =>
+                if self.journal.error() == Some(JournalError::Stopping) =>
             {
                 tracing::info!(target: "audit", "the journal is closed: the process is stopping");
             }

@@ -252,9 +252,9 @@ impl Drills {
 
     /// Waits until it is on disk.
     async fn recorded(&self, record: &Record<'_>) -> Result<(), String> {
-        let appending = self.journal.begin_append(record).map_err(|trouble| trouble.to_string())?;
+        let appending = self.journal.begin_append(record).map_err(|error| error.to_string())?;
         match tokio::time::timeout(RECORD_MAX, appending.durable()).await {
-            Ok(durable) => durable.map(|_| ()).map_err(|trouble| trouble.to_string()),
+            Ok(durable) => durable.map(|_| ()).map_err(|error| error.to_string()),
             Err(_) => Err("the disk did not answer".to_owned()),
         }
     }

@@ -341,10 +341,9 @@ impl Reloader {
     ) -> Result<(), String> {
         let reload = journal::Reload { by, generation, key_modes, registry_sha256, signers };
         let record = Record::Reload(reload);
-        let appending =
-            self.journal.begin_append(&record).map_err(|trouble| trouble.to_string())?;
+        let appending = self.journal.begin_append(&record).map_err(|error| error.to_string())?;
         match tokio::time::timeout(RECORD_MAX, appending.durable()).await {
-            Ok(durable) => durable.map(|_| ()).map_err(|trouble| trouble.to_string()),
+            Ok(durable) => durable.map(|_| ()).map_err(|error| error.to_string()),
             Err(_) => Err(format!("the disk did not answer in {} s", RECORD_MAX.as_secs())),
         }
     }

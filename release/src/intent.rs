@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use audit::{IntentSeq, Journal, Trouble};
+use audit::{IntentSeq, Journal, JournalError};
 use signing_core::gate::Admitted;
 use signing_core::journal::{self, Record};
 use signing_core::{Algorithm, AttemptsId, Caller, Door, Kid, Mode, Reason, Refusal, ToBeSigned};
@@ -90,21 +90,21 @@ impl Intent {
         });
         let seq = journal
             .intent(&record)
-            .map_err(|trouble| unavailable(&trouble).about(&about.signer_kid))?;
+            .map_err(|error| unavailable(&error).about(&about.signer_kid))?;
         Ok(Self { seq, about })
     }
 }
 
 /// What a caller is told when nothing can be recorded: not where the journal lies.
-pub(crate) fn unavailable(trouble: &Trouble) -> Refusal {
-    let detail = match trouble {
-        Trouble::Sealed(_) => "the journal is sealed: an operator has to look into it",
-        Trouble::Full(_) => "the journal is full, and nothing is signed without a record",
-        Trouble::NoSegment(_) => {
+pub(crate) fn unavailable(error: &JournalError) -> Refusal {
+    let detail = match error {
+        JournalError::Sealed(_) => "the journal is sealed: an operator has to look into it",
+        JournalError::Full(_) => "the journal is full, and nothing is signed without a record",
+        JournalError::NoSegment(_) => {
             "the journal cannot make its next segment, and nothing is signed without a record"
         }
-        Trouble::Stopping => "the process is stopping, and nothing is signed without a record",
-        Trouble::Stalled(_) => {
+        JournalError::Stopping => "the process is stopping, and nothing is signed without a record",
+        JournalError::Stalled(_) => {
             "the journal does not keep up, and nothing is signed without a record"
         }
     };

@@ -82,7 +82,7 @@ impl<P: Admitted> Proven<P> {
         });
         match journal.outcome(seq, &record, about.proves).await {
             Ok(durable) => Ok(Recorded { permit, about, signature, durable, witnessed }),
-            Err(trouble) => Err(unavailable(&trouble).about(&about.signer_kid)),
+            Err(error) => Err(unavailable(&error).about(&about.signer_kid)),
         }
     }
 }

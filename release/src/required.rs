@@ -78,7 +78,7 @@ pub enum Unknown {
 
 /// Why nothing is released now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SinkTrouble {
+pub enum SinkError {
     /// No trail.
     #[error("the trail is not connected: {0}")]
     Down(String),
@@ -186,8 +186,8 @@ impl RequiredSink {
 
     /// Why nothing would be released now, if so. It is looked at before anybody is asked to sign.
     #[must_use]
-    pub fn trouble(&self, now: Moment) -> Option<SinkTrouble> {
-        self.claims()?.trouble(now)
+    pub fn error(&self, now: Moment) -> Option<SinkError> {
+        self.claims()?.error(now)
     }
 
     /// What a caller is told of that.
@@ -195,7 +195,7 @@ impl RequiredSink {
     /// # Errors
     /// `audit_unavailable`, at once.
     pub fn check(&self, now: Moment) -> Result<(), Refusal> {
-        match self.trouble(now) {
+        match self.error(now) {
             None => Ok(()),
             Some(_) => Err(refusal(
                 "the required sink of the trail does not take records now, and nothing is signed without it",
@@ -211,8 +211,8 @@ impl RequiredSink {
     pub fn check_session(&self, signer: Option<LogId>, now: Moment) -> Result<(), Refusal> {
         self.check(now)?;
         let Some(claims) = self.claims() else { return Ok(()) };
-        let trouble = signer.map_or(Some(SinkTrouble::Behind), |log| claims.trouble_of(log, now));
-        match trouble {
+        let error = signer.map_or(Some(SinkError::Behind), |log| claims.error_of(log, now));
+        match error {
             None => Ok(()),
             Some(_) => Err(refusal(
                 "the required sink of the trail does not take the emergency signer's records now, and nothing is \
@@ -241,27 +241,27 @@ impl RequiredSink {
 }
 
 impl Claims {
-    fn trouble(&self, now: Moment) -> Option<SinkTrouble> {
+    fn error(&self, now: Moment) -> Option<SinkError> {
         let heard = match &self.link {
-            Link::Down { why } => return Some(SinkTrouble::Down(why.clone())),
+            Link::Down { why } => return Some(SinkError::Down(why.clone())),
             Link::Up { heard, .. } => *heard,
         };
         if now.since(heard) > SILENT_AFTER {
-            return Some(SinkTrouble::Silent);
+            return Some(SinkError::Silent);
         }
         // Of another log only those wait that want it: its trail may be missing while no session is in force.
-        self.trouble_of(self.own, now)
+        self.error_of(self.own, now)
     }
 
     /// Why no record of `log` would be committed in time.
-    fn trouble_of(&self, log: LogId, now: Moment) -> Option<SinkTrouble> {
+    fn error_of(&self, log: LogId, now: Moment) -> Option<SinkError> {
         let Link::Up { logs, .. } = &self.link else { return None };
         let Some(log) = logs.get(&log).filter(|log| log.held.is_some()) else {
-            return Some(SinkTrouble::Behind);
+            return Some(SinkError::Behind);
         };
         let is_late = |at: Moment| now.since(at) > self.patience;
         let is_late = log.stated.front().is_some_and(|(_, at)| is_late(*at));
-        is_late.then_some(SinkTrouble::Late(self.patience.as_millis()))
+        is_late.then_some(SinkError::Late(self.patience.as_millis()))
     }
 }
 
@@ -352,8 +352,8 @@ mod tests {
         let sink = connected();
         sink.state(OWN, head(5), ms(0));
         sink.alive(ms(5_000));
-        assert_eq!(sink.trouble(ms(9_000)), Some(SinkTrouble::Behind));
-        assert_eq!(sink.trouble(ms(10_001)), Some(SinkTrouble::Silent));
+        assert_eq!(sink.error(ms(9_000)), Some(SinkError::Behind));
+        assert_eq!(sink.error(ms(10_001)), Some(SinkError::Silent));
     }
 
     #[test]
@@ -385,12 +385,12 @@ mod tests {
         sink.hear(OWN, head(5), ms(0)).unwrap();
         sink.disconnected("gone");
         assert!(!sink.holds(OWN, 1));
-        assert_eq!(sink.trouble(ms(0)), Some(SinkTrouble::Down("gone".to_owned())));
+        assert_eq!(sink.error(ms(0)), Some(SinkError::Down("gone".to_owned())));
         assert_eq!(sink.state(OWN, head(6), ms(0)), Stated::NotNow);
         assert!(sink.hear(OWN, head(5), ms(0)).is_err());
         sink.connected(ms(1));
         assert!(!sink.holds(OWN, 1));
-        assert_eq!(sink.trouble(ms(1)), Some(SinkTrouble::Behind));
+        assert_eq!(sink.error(ms(1)), Some(SinkError::Behind));
         assert_eq!(sink.hear(OWN, head(5), ms(1)), Err(Lie(5)));
     }
 
@@ -398,17 +398,17 @@ mod tests {
     fn silence_and_a_head_without_an_answer_are_refused_before_anybody_signs() {
         let sink = connected();
         sink.state(OWN, head(5), ms(0));
-        assert_eq!(sink.trouble(ms(1)), Some(SinkTrouble::Behind));
+        assert_eq!(sink.error(ms(1)), Some(SinkError::Behind));
         sink.hear(OWN, head(5), ms(10)).unwrap();
-        assert_eq!(sink.trouble(ms(5_010)), None);
-        assert_eq!(sink.trouble(ms(5_011)), Some(SinkTrouble::Silent));
+        assert_eq!(sink.error(ms(5_010)), None);
+        assert_eq!(sink.error(ms(5_011)), Some(SinkError::Silent));
         sink.state(OWN, head(6), ms(20));
-        assert_eq!(sink.trouble(ms(1_520)), None);
-        assert_eq!(sink.trouble(ms(1_521)), Some(SinkTrouble::Late(1_500)));
+        assert_eq!(sink.error(ms(1_520)), None);
+        assert_eq!(sink.error(ms(1_521)), Some(SinkError::Late(1_500)));
         let refusal = sink.check(ms(1_521)).unwrap_err();
         assert_eq!(refusal.reason, Reason::AuditUnavailable);
         sink.hear(OWN, head(6), ms(1_600)).unwrap();
-        assert_eq!(sink.trouble(ms(1_600)), None);
+        assert_eq!(sink.error(ms(1_600)), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 
 use audit::scan::segments;
-use audit::{Journal, Trouble};
+use audit::{Journal, JournalError};
 use signing_core::journal::{Record, Reload, SignersChanged};
 
 /// Writes until there are so many segments.
@@ -29,8 +29,8 @@ pub(crate) fn note(journal: &Journal, record: &Record<'_>) {
     loop {
         match journal.note(record) {
             Ok(()) => return,
-            Err(Trouble::Stalled(_)) => thread::yield_now(),
-            Err(trouble) => panic!("{trouble}"),
+            Err(JournalError::Stalled(_)) => thread::yield_now(),
+            Err(error) => panic!("{error}"),
         }
     }
 }

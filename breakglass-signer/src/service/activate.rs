@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use approvers::sshsig;
-use audit::{Durable, Trouble};
+use audit::{Durable, JournalError};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -135,8 +135,8 @@ impl Service {
         let activation = self.decide(asked)?;
         let key = self.open(activation.request()).await?;
         // From here on the nonce is used up, also if this process dies right behind it.
-        let durable = self.record(asked, &activation).await.map_err(|trouble| {
-            let why = format!("the activation cannot be recorded, so there is none: {trouble}");
+        let durable = self.record(asked, &activation).await.map_err(|error| {
+            let why = format!("the activation cannot be recorded, so there is none: {error}");
             NotActivated::new(Clause::NotRecorded, why)
         })?;
         let approved_by = activation.approvals().iter().map(Approval::who).collect();
@@ -235,7 +235,11 @@ impl Service {
         opening.await.map_err(|busy| failed(format!("{kid} is not opened: {busy}")))?
     }
 
-    async fn record(&self, asked: &Asked, activation: &Activation) -> Result<Durable, Trouble> {
+    async fn record(
+        &self,
+        asked: &Asked,
+        activation: &Activation,
+    ) -> Result<Durable, JournalError> {
         let request = activation.request();
         let (expires_at, outage_since) =
             (rfc3339_seconds(request.expires_at()), rfc3339_seconds(request.outage_since()));
@@ -304,8 +308,8 @@ impl Service {
         let recorded: Option<JournalRecord> = match self.journal.begin_append(&record) {
             Ok(appending) => appending.durable().await.ok().map(|durable| record_of(&durable)),
             // Refused all the same; that it is not recorded is in the log.
-            Err(trouble) => {
-                self.log.error("a refusal is not recorded", json!({"error": trouble.to_string()}));
+            Err(error) => {
+                self.log.error("a refusal is not recorded", json!({"error": error.to_string()}));
                 None
             }
         };

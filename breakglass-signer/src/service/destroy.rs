@@ -126,9 +126,9 @@ impl Service {
             );
             no(Reason::KeyFailed, why)
         })?;
-        let durable = self.record_destroyed(ask, &sha256, overwritten).await.map_err(|trouble| {
+        let durable = self.record_destroyed(ask, &sha256, overwritten).await.map_err(|error| {
             let why = format!(
-                "the file of {kid} is gone, but that is not recorded, so it stays due: {trouble}; \
+                "the file of {kid} is gone, but that is not recorded, so it stays due: {error}; \
                  destroy it again once the journal can be written"
             );
             no(Reason::AuditUnavailable, why)
@@ -162,12 +162,12 @@ impl Service {
             });
             let recorded = match self.journal.begin_append(&attesting) {
                 Ok(appending) => appending.durable().await,
-                Err(trouble) => Err(trouble),
+                Err(error) => Err(error),
             };
-            let durable = recorded.map_err(|trouble| {
+            let durable = recorded.map_err(|error| {
                 let why = format!(
                     "that the copy {copy:?} of {kid} is destroyed is not recorded, so it stays due: \
-                     {trouble}; attest it again once the journal can be written"
+                     {error}; attest it again once the journal can be written"
                 );
                 Undone::Failed(refused(ask.id, Reason::AuditUnavailable, why))
             })?;
@@ -202,7 +202,7 @@ impl Service {
         ask: &Destroy,
         sha256: &str,
         overwritten: bool,
-    ) -> Result<Durable, audit::Trouble> {
+    ) -> Result<Durable, audit::JournalError> {
         let (by, reason) = (one_line(&ask.by, 256), one_line(&ask.reason, REASON_MAX_BYTES));
         let record = Record::KeyDestroyed(KeyDestroyed {
             actor: ACTOR,

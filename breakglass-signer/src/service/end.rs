@@ -83,7 +83,7 @@ impl Service {
         });
         let appended = match self.journal.begin_append(&record) {
             Ok(appending) => appending.durable().await,
-            Err(trouble) => Err(trouble),
+            Err(error) => Err(error),
         };
         self.save();
         self.log.warn(
@@ -91,12 +91,10 @@ impl Service {
             json!({"session": session.session, "reason": end.word(), "by": by, "signatures": session.signatures,
                    "emergency_kid": session.emergency_kid, "destruction_due": due}),
         );
-        if let Err(trouble) = &appended {
+        if let Err(error) = &appended {
             // The next start finds that it has no end, and records one.
-            self.log.error(
-                "the end of a session is not recorded",
-                json!({"error": trouble.to_string()}),
-            );
+            let why = json!({"error": error.to_string()});
+            self.log.error("the end of a session is not recorded", why);
         }
         EndedSession {
             session: session.session.clone(),
@@ -150,8 +148,8 @@ impl Service {
     /// Records what became of a passphrase, never the passphrase.
     pub fn note_unlock(&self, by: &str, outcome: &str) {
         let record = Record::Unlock(Unlock { actor: ACTOR, by, outcome });
-        if let Err(trouble) = self.journal.note(&record) {
-            self.log.error("an unlock is not recorded", json!({"error": trouble.to_string()}));
+        if let Err(error) = self.journal.note(&record) {
+            self.log.error("an unlock is not recorded", json!({"error": error.to_string()}));
         }
     }
 }

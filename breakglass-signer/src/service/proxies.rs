@@ -105,10 +105,10 @@ impl Service {
             (OURSELVES, None),
         ));
         // In force here even so, and stored with the state.
-        if let Err(trouble) = noted {
+        if let Err(error) = noted {
             self.log.error(
                 "what is known of a proxy's log is not recorded",
-                json!({"error": trouble.to_string()}),
+                json!({"error": error.to_string()}),
             );
         }
         armory.history.proxies.learn(shown, how);
@@ -135,8 +135,8 @@ impl Service {
             let why = "no proxy is refused for its log; look at signctl breakglass status --operator-socket PATH";
             return Err(refused(id, Reason::Invalid, why));
         };
-        let unrecorded = |trouble: audit::Trouble| {
-            refused(id, Reason::AuditUnavailable, format!("it stays refused: {trouble}"))
+        let unrecorded = |error: audit::JournalError| {
+            refused(id, Reason::AuditUnavailable, format!("it stays refused: {error}"))
         };
         let (shown, known) =
             (accepted.shown.to_text(), accepted.known.as_ref().map(PeerLog::to_text));

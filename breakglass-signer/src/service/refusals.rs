@@ -77,9 +77,9 @@ impl Service {
                 session: session.as_deref(),
             });
             let noted = self.journal.note(&record);
-            if let Err(trouble) = &noted {
+            if let Err(error) = &noted {
                 // Kept, and tried again with those that come.
-                self.log.error("refusals are not recorded", json!({"error": trouble.to_string()}));
+                self.log.error("refusals are not recorded", json!({"error": error.to_string()}));
             }
             noted.is_err()
         });

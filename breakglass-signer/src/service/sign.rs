@@ -82,8 +82,8 @@ impl Service {
         let input = prepared.map_err(|refusal| no(Reason::InputRefused, refusal.detail))?;
         // A batch key signs nothing but leaves: other bytes could be a note that nobody gathered.
         registered.takes(&input).map_err(|refusal| no(Reason::InputRefused, refusal.detail))?;
-        if let Some(trouble) = self.journal.trouble() {
-            return Err(no(Reason::AuditUnavailable, trouble.to_string()));
+        if let Some(error) = self.journal.error() {
+            return Err(no(Reason::AuditUnavailable, error.to_string()));
         }
         let asked = Ask { session: ask.session.clone(), caller, replaces, input };
         let permit = active
@@ -123,7 +123,7 @@ impl Service {
             false => self.journal.begin_append(&record),
         };
         let appending =
-            appending.map_err(|trouble| no(Reason::AuditUnavailable, trouble.to_string()))?;
+            appending.map_err(|error| no(Reason::AuditUnavailable, error.to_string()))?;
         active.signatures += 1;
         let is_slow = active.key.is_slow();
         Ok(Unreleased { id: ask.id, signature, remaining, appending, is_slow })

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use audit::Trouble;
+use audit::JournalError;
 use host::clock::{now, wall_now};
 use serde_json::json;
 use signing_core::breakglass::End;
@@ -102,7 +102,7 @@ impl Service {
     /// Returns once the journal can never be written again: then this process ends.
     pub async fn sealed(self: &Rc<Self>) -> String {
         loop {
-            if let Some(Trouble::Sealed(why)) = self.journal.trouble() {
+            if let Some(JournalError::Sealed(why)) = self.journal.error() {
                 self.end(End::Journal, "breakglass-signer", End::Journal.sentence()).await;
                 return why;
             }

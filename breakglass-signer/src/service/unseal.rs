@@ -25,8 +25,8 @@ impl Service {
             sealed_for: clip(&sealed_for),
             signer_kid: None,
         });
-        let unrecorded = |trouble: audit::Trouble| {
-            refused(id, Reason::AuditUnavailable, format!("it stays sealed: {trouble}"))
+        let unrecorded = |error: audit::JournalError| {
+            refused(id, Reason::AuditUnavailable, format!("it stays sealed: {error}"))
         };
         let appending = self.journal.begin_append(&record).map_err(unrecorded)?;
         let durable = appending.durable().await.map_err(unrecorded)?;

@@ -100,9 +100,9 @@ fn write() -> Written {
     let journal = journal.unwrap_or_else(|error| panic!("{error}"));
     for reason in ["one", "", "a longer reason", "the last one"] {
         let freeze = Record::Freeze(Freeze { by: "uid 0", id: None, reason });
-        journal.note(&freeze).unwrap_or_else(|trouble| panic!("{trouble}"));
+        journal.note(&freeze).unwrap_or_else(|error| panic!("{error}"));
     }
-    journal.stop("written").unwrap_or_else(|trouble| panic!("{trouble}"));
+    journal.stop("written").unwrap_or_else(|error| panic!("{error}"));
     let segment = segments(&scratch.0).unwrap_or_else(|error| panic!("{error}")).remove(0);
     let mut frames = Frames::open(&segment).unwrap_or_else(|error| panic!("{error}"));
     let (mut heads, mut end) = (Vec::new(), 0);

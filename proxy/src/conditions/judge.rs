@@ -3,7 +3,7 @@
 use host::clock::rfc3339;
 use host::log_thread::LogState;
 use mtls::Dated;
-use release::SinkTrouble;
+use release::SinkError;
 use signing_core::Moment;
 use signing_core::fleet::{Member, OnLoss};
 use telemetry::conditions::{Component, Level};
@@ -144,9 +144,9 @@ pub(super) fn fleet(member: &Member, now: Moment) -> Verdict {
 }
 
 /// Without the word of a required sink no signature leaves: callers are refused.
-pub(super) fn required_trail(trouble: Option<&SinkTrouble>) -> Verdict {
+pub(super) fn required_trail(error: Option<&SinkError>) -> Verdict {
     let component = Component::RequiredTrail;
-    match trouble {
+    match error {
         Some(why) => Verdict::failed(
             component,
             format!(
@@ -332,7 +332,7 @@ mod tests {
             assert_eq!(verdict.level, Level::Degraded, "{verdict:?}");
             assert!(verdict.detail.contains("; "), "{verdict:?}");
         }
-        let silent = required_trail(Some(&SinkTrouble::Silent));
+        let silent = required_trail(Some(&SinkError::Silent));
         assert_eq!(silent.level, Level::Failed);
         assert!(silent.detail.contains("; "), "{silent:?}");
         assert_eq!(required_trail(None).level, Level::Ok);

@@ -110,7 +110,7 @@ fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Op
         judge::admin_socket(lost.as_ref().map(|why| why.as_str())),
         judge::emergency_signer(connected, refused_log.as_ref().map(|log| log.why.as_str())),
         judge::fleet(&sources.monitor.fleet(), now()),
-        judge::required_trail(sources.required.trouble().as_ref()),
+        judge::required_trail(sources.required.error().as_ref()),
         judge::log(sources.log.state()),
         judge::tls_files(refused_files.as_deref().map(String::as_str)),
         judge::reload(refused.as_deref().map(String::as_str)),

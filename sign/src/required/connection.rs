@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use configuration::RequiredTrail;
 use host::clock::now;
-use release::{SinkTrouble, Stated};
+use release::{SinkError, Stated};
 use signing_core::journal::Head;
 use signing_core::required::{self, FromProxy, FromTrail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -118,7 +118,7 @@ impl Connection {
                 () = shared.wanted.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            if let Some(silent @ SinkTrouble::Silent) = shared.sink.trouble(now()) {
+            if let Some(silent @ SinkError::Silent) = shared.sink.error(now()) {
                 return io::Error::other(silent.to_string());
             }
         }

@@ -12,7 +12,7 @@ use breakglass::emergency::Witness;
 use breakglass::heads::Heads;
 use configuration::RequiredTrail;
 use host::clock::now;
-use release::{Committed, Recorded, RequiredSink, SinkTrouble, Withheld};
+use release::{Committed, Recorded, RequiredSink, SinkError, Withheld};
 use signing_core::Refusal;
 use signing_core::gate::Admitted;
 use signing_core::tree::{Inclusion, LogId, SignedCheckpoint};
@@ -68,8 +68,8 @@ impl Required {
 
     /// Why nothing would be released now, if so.
     #[must_use]
-    pub fn trouble(&self) -> Option<SinkTrouble> {
-        self.0.sink.trouble(now())
+    pub fn error(&self) -> Option<SinkError> {
+        self.0.sink.error(now())
     }
 
     /// Whether a release of `permit` could be waited for: looked at before anybody is asked to sign.

@@ -25,7 +25,7 @@ pub(super) struct View {
     /// The newest answer, however old.
     pub(super) seen: Option<Seen>,
     /// Set while the newest question was not answered.
-    pub(super) trouble: Option<Trouble>,
+    pub(super) trouble: Option<PollFailure>,
     pub(super) rates: Rates,
     /// The newest events, the oldest first.
     pub(super) events: VecDeque<Line>,
@@ -49,7 +49,7 @@ pub(super) struct Seen {
 
 /// Why there is no answer, and since when.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct PollFailure {
     pub(super) why: String,
     pub(super) since: Moment,
     pub(super) wall: OffsetDateTime,
@@ -119,7 +119,7 @@ impl View {
             News::Status(Err(why)) => match &mut self.trouble {
                 // Since when is kept: it is the same silence.
                 Some(trouble) => trouble.why = why,
-                None => self.trouble = Some(Trouble { why, since: now, wall }),
+                None => self.trouble = Some(PollFailure { why, since: now, wall }),
             },
             News::Events(Ok(events)) => {
                 self.events_trouble = None;
@@ -134,7 +134,7 @@ impl View {
 
     /// Since when there is no answer, and why; None while what is shown is fresh.
     pub(super) fn silence(&self, now: Moment) -> Option<(Duration, OffsetDateTime, &str)> {
-        if let Some(Trouble { why, since, wall }) = &self.trouble {
+        if let Some(PollFailure { why, since, wall }) = &self.trouble {
             // The silence began with the last answer, not with the first question that failed.
             let (since, wall) = match &self.seen {
                 Some(seen) => (seen.at, seen.wall),

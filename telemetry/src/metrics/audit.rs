@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use audit::{Journal, Observer, Space, Trouble, file_system_free};
+use audit::{Journal, JournalError, Observer, Space, file_system_free};
 use metrics::{Counter, Gauge, Histogram};
 use signing_core::Moment;
 use signing_core::journal::{HEADER_BYTES, Kind};
@@ -67,9 +67,9 @@ impl AuditMetrics {
     pub(super) fn space(&self, journal: &Journal, now: Moment) {
         let space = journal.space();
         // A file system that cannot be asked adds nothing.
-        let free = match journal.trouble() {
+        let free = match journal.error() {
             // Whatever the file system says, it refuses.
-            Some(Trouble::Full(_)) => None,
+            Some(JournalError::Full(_)) => None,
             _ => Some(usable(space, file_system_free(journal.path()).unwrap_or(0))),
         };
         #[expect(clippy::cast_precision_loss, reason = "a gauge shows a size, not each byte of it")]

@@ -31,13 +31,13 @@ impl KmsUpstream {
             Ok(asked.ok().and_then(|answer| answer.key_metadata))
         };
         let key = self.bounded(call).await.ok()??;
-        let detail = trouble(&key)?;
+        let detail = state_error(&key)?;
         Some(UpstreamError::failed(Fault::KeyUnavailable, detail))
     }
 }
 
 /// A sentence about a state in which a key does not sign.
-fn trouble(key: &KeyMetadata) -> Option<String> {
+fn state_error(key: &KeyMetadata) -> Option<String> {
     let state = match key.key_state()? {
         // While its primary region changes a key signs.
         KeyState::Enabled | KeyState::Updating => return None,
@@ -63,17 +63,17 @@ mod tests {
 
     #[test]
     fn a_key_that_signs_is_no_trouble_and_every_other_state_is() {
-        assert_eq!(trouble(&key("Enabled")), None);
-        assert_eq!(trouble(&key("Updating")), None);
+        assert_eq!(state_error(&key("Enabled")), None);
+        assert_eq!(state_error(&key("Updating")), None);
         for state in ["Disabled", "PendingImport", "Unavailable", "Creating", "SomethingNew"] {
-            assert!(trouble(&key(state)).unwrap().contains(state));
+            assert!(state_error(&key(state)).unwrap().contains(state));
         }
-        let detail = trouble(&key("PendingDeletion")).unwrap();
+        let detail = state_error(&key("PendingDeletion")).unwrap();
         assert!(
             detail.ends_with("PendingDeletion; it will be deleted at 2027-01-15T08:00:00Z"),
             "{detail}"
         );
         let unnamed = KeyMetadata::builder().key_id("k").build().unwrap();
-        assert_eq!(trouble(&unnamed), None);
+        assert_eq!(state_error(&unnamed), None);
     }
 }
