@@ -18,9 +18,9 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, oneshot};
 
 use crate::error::JournalError;
-use crate::older::Progress;
 use crate::queue::{Push, Queue, Space, Waits};
 use crate::receipt::Durable;
+use crate::segment_check::Progress;
 use crate::writer::{IDLE, Since};
 
 /// How long a write or a sync may take before new records are refused.

@@ -19,12 +19,12 @@ use crate::directory::Directory;
 use crate::error::{JournalError, OpenError};
 use crate::journal::{Clock, Journal, Observer, Shared};
 use crate::key::AuditKey;
-use crate::older::Progress;
 use crate::queue::Queue;
 use crate::recovery::{self, Found};
 use crate::segment::Segment;
+use crate::segment_check::Progress;
 use crate::stated::{Statement, stated};
-use crate::torn::Cut;
+use crate::torn_write::Cut;
 use crate::writer::{IDLE, Since, Spared, Writer, prepare_segments};
 
 /// Who writes.
@@ -252,7 +252,7 @@ impl Opened {
         });
         let started = begin(&journal, &start, &open)
             .map_err(|error| OpenError::Unrecorded { path: path.clone(), why: error.to_string() })
-            .and_then(|()| journal.check_older(files).map_err(io()));
+            .and_then(|()| journal.check_segments(files).map_err(io()));
         if started.is_err() {
             journal.shared.queue.close();
         }

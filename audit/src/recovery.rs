@@ -27,7 +27,7 @@ use crate::linkage;
 use crate::reader::{Item, Reader};
 use crate::scan::{SegmentFile, segments};
 use crate::segment::Segment;
-use crate::torn::{self, Cut};
+use crate::torn_write::{self, Cut};
 
 /// A journal as it was found on disk.
 #[derive(Debug)]
@@ -69,12 +69,12 @@ pub(crate) fn recover(
     let mut found = look(directory, keys)?;
     let log = found.growing.log();
     if let Some(ask) = claims.ask.take()
-        && torn::is_torn(&found.segment, &found.growing, found.end)?
+        && torn_write::is_torn_write(&found.segment, &found.growing, found.end)?
     {
         claims.known.extend(ask(log));
     }
     let claimed = claims.newest(log);
-    found.cut = torn::cut(&found.segment, &found.growing, found.end, claimed)?;
+    found.cut = torn_write::cut(&found.segment, &found.growing, found.end, claimed)?;
     Ok(found)
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use audit::scan::{Frames, SegmentFile, Step, segments};
-use audit::{Journal, JournalError, Older, OpenError};
+use audit::{Journal, JournalError, OpenError, SegmentCheck};
 use signing_core::journal::Frame;
 
 use filled::fill_segments;
@@ -128,7 +128,7 @@ fn a_change_inside_an_older_segment_seals_soon_after_the_start() {
     let files = segmented(&scratch);
     let journal = start(open(&scratch.0).unwrap());
     assert_eq!(looked_through(&journal), None);
-    assert_eq!(journal.older_segments(), Older { checked: 3, of: 3, waits: None });
+    assert_eq!(journal.older_segments(), SegmentCheck { checked: 3, of: 3, waits: None });
     journal.stop("the test").unwrap();
     for (file, at) in files[..3].iter().zip([5000, 200_000, 900_000]) {
         let original = fs::read(&file.path).unwrap();

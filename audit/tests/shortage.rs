@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use audit::scan::segments;
-use audit::{Journal, JournalError, Older};
+use audit::{Journal, JournalError, SegmentCheck};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use filled::fill_segments;
@@ -21,7 +21,7 @@ mod support;
 const LOOKS: u32 = 30_000;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-fn older(journal: &Journal, is: impl Fn(&Older) -> bool) -> Older {
+fn older(journal: &Journal, is: impl Fn(&SegmentCheck) -> bool) -> SegmentCheck {
     for _ in 0..LOOKS {
         let older = journal.older_segments();
         let sealed = matches!(journal.error(), Some(JournalError::Sealed(_)));
@@ -52,6 +52,6 @@ fn older_segments_wait_for_a_file_descriptor_and_are_read_then() {
     assert_eq!((waits.checked, waits.of), (0, 2));
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let read = older(&journal, |older| older.checked == older.of);
-    assert_eq!(read, Older { checked: 2, of: 2, waits: None });
+    assert_eq!(read, SegmentCheck { checked: 2, of: 2, waits: None });
     journal.stop("the test").unwrap();
 }

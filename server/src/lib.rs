@@ -25,7 +25,6 @@ mod let_in;
 mod local;
 mod loopback_peer;
 mod openapi;
-pub mod outside;
 mod peer_address;
 mod reading;
 pub mod refusals;
@@ -38,6 +37,7 @@ mod shared;
 mod socket;
 mod stream;
 pub mod traces;
+pub mod untrusted_input;
 mod verify;
 mod watched;
 

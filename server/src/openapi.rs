@@ -13,7 +13,7 @@ mod tests {
     use signing_core::Reason;
 
     use super::super::route::route;
-    use super::super::{dialects, outside};
+    use super::super::{dialects, untrusted_input};
     use super::DOCUMENT;
 
     fn document() -> Value {
@@ -69,7 +69,7 @@ mod tests {
         let example = |name: &str| schemas[name]["examples"][0].to_string();
         let json = Some("application/json");
         for (path, name) in [("/v1/sign", "Sign"), ("/sign", "DialectSign")] {
-            outside::sign_request(path, json, example(name).as_bytes()).unwrap();
+            untrusted_input::sign_request(path, json, example(name).as_bytes()).unwrap();
         }
         for (path, name) in [("/v1/verify", "Verify"), ("/verify", "DialectVerify")] {
             dialects::read_verify(path, json, example(name).as_bytes()).unwrap();
@@ -78,7 +78,7 @@ mod tests {
         let is_known = |path: &str, field: &str| {
             let body = json!({ field: "" }).to_string();
             let read = if path == "/v1/sign" {
-                outside::sign_request(path, json, body.as_bytes()).map(drop)
+                untrusted_input::sign_request(path, json, body.as_bytes()).map(drop)
             } else {
                 dialects::read_verify(path, json, body.as_bytes()).map(drop)
             };

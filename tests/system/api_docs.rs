@@ -195,7 +195,7 @@ fn the_exceptions_of_kms_are_the_total_map_of_the_code() {
         }
     }
     let map = Reason::ALL.iter().map(|reason| {
-        let exception = server::outside::kms_exception(*reason);
+        let exception = server::untrusted_input::kms_exception(*reason);
         (reason.word().to_owned(), exception.to_owned())
     });
     assert_eq!(written, map.collect());

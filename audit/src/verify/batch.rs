@@ -13,9 +13,9 @@ use signing_core::{Algorithm, Digest, Hash, Input, Registry, ToBeSigned};
 
 use super::SegmentPath;
 use super::clock::Timed;
+use super::cross_checks::{Event, What};
 use super::keys::{Keys, named};
 use super::leaves::Leaf;
-use super::story::{Event, What};
 use crate::walk::Defect;
 
 /// Whole writes that follow each other in one segment.

@@ -7,10 +7,10 @@
 
 mod batch;
 mod clock;
+mod cross_checks;
 mod keys;
 mod leaves;
 mod reader;
-mod story;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -26,9 +26,9 @@ use crate::stated::{NAME as STATEMENT, stated};
 use crate::walk::{Defect, Stop, TornWrite, Walk, newest};
 use batch::{Batch, Checked};
 use clock::Follower;
+use cross_checks::CrossChecks;
 use keys::known;
 use reader::{End, Reader, Wanted};
-use story::Story;
 
 pub use clock::{Backwards, Clock, Timed};
 pub use keys::Keys;
@@ -164,13 +164,13 @@ pub fn verify(
         defect: None,
     };
     let reader = Reader::new(directory.to_owned(), walk, from..=last, keys, Wanted::of(options));
-    let mut story = Story::new(from);
+    let mut cross_checks = CrossChecks::new(from);
     let mut custody = Custody::default();
     let mut clock = Follower::default();
     let of = (last + 1).saturating_sub(from);
     let end = check(reader, options.registry, |checked| {
         checked.times.iter().for_each(|time| clock.take(*time));
-        let whole = fold(&mut report, &mut story, &mut custody, checked);
+        let whole = fold(&mut report, &mut cross_checks, &mut custody, checked);
         progress(Progress { records: report.records, of });
         whole
     });
@@ -180,7 +180,7 @@ pub fn verify(
     report.bytes = end.bytes;
     report.live = end.live;
     report.torn = end.torn;
-    report.open_intents = story.open_intents();
+    report.open_intents = cross_checks.open_intents();
     match (&report.defect, end.stop) {
         (None, Some(Stop::Defect(defect))) => report.defect = Some(defect),
         (None, Some(stop)) => return Err(stop.into()),
@@ -249,9 +249,14 @@ fn next(work: &Mutex<Receiver<Work>>) -> Option<Work> {
 }
 
 /// Adds what was checked to the report; false at the first defect.
-fn fold(report: &mut Report, story: &mut Story, custody: &mut Custody, checked: Checked) -> bool {
+fn fold(
+    report: &mut Report,
+    cross_checks: &mut CrossChecks,
+    custody: &mut Custody,
+    checked: Checked,
+) -> bool {
     let told = checked.events.iter().find_map(|event| {
-        let what = story.tell(event).err()?;
+        let what = cross_checks.tell(event).err()?;
         Some((event.seq, checked.defect_at(event.seq, event.at, what)))
     });
     let followed = checked.seals.iter().find_map(|seal| {

@@ -4,7 +4,7 @@ use std::str::from_utf8;
 
 use http::{Request, Uri};
 use serde_json::Value;
-use server::outside;
+use server::untrusted_input;
 use signctl::cloudtrail::event::{self, Event, Logged};
 use signctl::cloudtrail::read::{NotRead, RECORD_MAX_BYTES, records};
 use signctl::endpoint::{self, Verdict};
@@ -12,7 +12,7 @@ use signctl::failure::Failure;
 use signctl::judge::judge;
 use signctl::target::Target;
 use signing_core::Kid;
-use signing_proxy::admin::outside as admin;
+use signing_proxy::admin::untrusted_input as admin;
 use time::OffsetDateTime;
 
 use super::{breakglass, choose, header_map};
@@ -40,14 +40,14 @@ pub(super) fn admin_body(bytes: &[u8]) {
 /// The target of a request: a kid in it is the same however it is written.
 pub(super) fn resource(bytes: &[u8]) {
     let Ok(uri) = Uri::try_from(bytes) else { return };
-    let Ok((method, Some(kid))) = outside::resource(&uri) else { return };
+    let Ok((method, Some(kid))) = untrusted_input::resource(&uri) else { return };
     let encoded: String = kid.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let path = if uri.path().starts_with("/publicKeys/") {
         format!("/publicKeys/{encoded}")
     } else {
         format!("/public-key?kid={encoded}")
     };
-    let again = path.parse().map(|uri| outside::resource(&uri));
+    let again = path.parse().map(|uri| untrusted_input::resource(&uri));
     let again = again.unwrap_or_else(|error| panic!("{error}: {path}"));
     assert_eq!(again, Ok((method, Some(kid))));
 }
@@ -116,7 +116,7 @@ pub(super) fn aws_signature(bytes: &[u8]) {
     head.headers = header_map(lines.next().unwrap_or_default());
     // When the signatures of the corpus were made.
     let Ok(now) = OffsetDateTime::from_unix_timestamp(1_795_615_391) else { return };
-    if let Ok(Some((id, holds))) = outside::aws_signature(&head, body, now) {
+    if let Ok(Some((id, holds))) = untrusted_input::aws_signature(&head, body, now) {
         assert!(!holds, "a secret that nobody has made it");
         assert!((1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use configuration::Environment;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use monitor::Stored;
-use server::outside;
+use server::untrusted_input;
 use sign::request_context::{self, RequestContext};
 use signing_core::journal::{Frame, HEADER_BYTES, Header, Outline};
 use signing_core::key::{Batching, PublicKey, Purpose};
@@ -84,7 +84,7 @@ fn sign_body(bytes: &[u8]) {
         ("/sign/canonical", None),
     ];
     let Some(((path, content_type), body)) = choose(&PATHS, bytes) else { return };
-    let Ok(request) = outside::sign_request(path, *content_type, body) else { return };
+    let Ok(request) = untrusted_input::sign_request(path, *content_type, body) else { return };
     prepared(&request.input);
     assert!(request.justification.is_none_or(|text| !text.contains(['\0', '\n', '\r'])));
 }
@@ -94,7 +94,9 @@ fn verify_body(bytes: &[u8]) {
     const PATHS: [(&str, Option<&str>); 2] =
         [("/v1/verify", Some("application/json")), ("/verify", None)];
     let Some(((path, content_type), body)) = choose(&PATHS, bytes) else { return };
-    let Ok((input, signature)) = outside::verify_request(path, *content_type, body) else { return };
+    let Ok((input, signature)) = untrusted_input::verify_request(path, *content_type, body) else {
+        return;
+    };
     prepared(&input);
     does_not_verify(&input, &signature);
 }
@@ -156,7 +158,7 @@ fn config_toml(bytes: &[u8]) {
 
 /// A client certificate: a caller's name is one that a policy could hold.
 fn certificate(bytes: &[u8]) {
-    if let Ok(caller) = outside::caller(bytes) {
+    if let Ok(caller) = untrusted_input::caller(bytes) {
         assert_eq!(Caller::parse(caller.as_str()).ok().as_ref(), Some(&caller));
     }
     // The names alone, one on each line, with their kind.
@@ -176,7 +178,7 @@ fn certificate(bytes: &[u8]) {
 
 /// A revocation list: one that is taken revokes all that it lists.
 fn revocation_list(bytes: &[u8]) {
-    assert_ne!(outside::revocation_list(bytes), Some(false), "a revocation is passed over");
+    assert_ne!(untrusted_input::revocation_list(bytes), Some(false), "a revocation is passed over");
 }
 
 /// A public key of the algorithm that the first byte chooses, as PEM or DER: one encoding

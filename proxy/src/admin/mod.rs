@@ -6,14 +6,14 @@ mod breakglass;
 mod events;
 mod fleet;
 mod incident;
-pub mod outside;
 mod peer;
+pub mod untrusted_input;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::breakglass::Breakglass;
-use audit::{Journal, Older};
+use audit::{Journal, SegmentCheck};
 use bytes::Bytes;
 use configuration::Config;
 use host::clock::{now, wall_now};
@@ -274,7 +274,7 @@ fn status(admin: &Admin) -> Status {
 }
 
 fn journal(journal: &Journal, stop: Option<&AuditStop>) -> JournalStatus {
-    let (head, Older { checked, of, waits }) = (journal.head(), journal.older_segments());
+    let (head, SegmentCheck { checked, of, waits }) = (journal.head(), journal.older_segments());
     let space = journal.space();
     JournalStatus {
         log: journal.log().origin(),

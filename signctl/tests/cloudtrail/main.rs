@@ -19,7 +19,7 @@ use signctl::cloudtrail::call::Journal;
 use signctl::cloudtrail::compare::{Compare, Known};
 use signctl::cloudtrail::event;
 
-use world::{Found, KEY, Random, Story, World};
+use world::{Found, KEY, Random, Scenario, World};
 
 /// `SEED=N` repeats a run.
 fn seed() -> u64 {
@@ -29,22 +29,22 @@ fn seed() -> u64 {
     seed
 }
 
-fn is_gap(story: Story) -> bool {
-    use Story::{Bypass, Contradicted, CopiedAgent, ForgedAgent, Ghost, Unrecorded};
-    [Bypass, Contradicted, CopiedAgent, ForgedAgent, Ghost, Unrecorded].contains(&story)
+fn is_gap(scenario: Scenario) -> bool {
+    use Scenario::{Bypass, Contradicted, CopiedAgent, ForgedAgent, Ghost, Unrecorded};
+    [Bypass, Contradicted, CopiedAgent, ForgedAgent, Ghost, Unrecorded].contains(&scenario)
 }
 
 #[test]
 fn each_kind_alone_is_found_as_what_it_is_and_only_gaps_are_not_good() {
-    for story in Story::ALL {
+    for scenario in Scenario::ALL {
         let mut world = World::new(7, 1, 1 << 20);
         // Our principal and our key are known by what is certainly ours.
-        (0..3).for_each(|_| world.tell(Story::Plain));
-        world.tell(story);
-        (0..3).for_each(|_| world.tell(Story::Plain));
+        (0..3).for_each(|_| world.tell(Scenario::Plain));
+        world.tell(scenario);
+        (0..3).for_each(|_| world.tell(Scenario::Plain));
         let (report, expected, _) = world.finish();
-        assert_eq!(Found::of(&report), expected, "{story:?}");
-        assert_eq!(report.is_good(), !is_gap(story), "{story:?}: {:#?}", report.lines());
+        assert_eq!(Found::of(&report), expected, "{scenario:?}");
+        assert_eq!(report.is_good(), !is_gap(scenario), "{scenario:?}: {:#?}", report.lines());
     }
 }
 
@@ -56,14 +56,14 @@ fn whatever_happens_together_all_of_it_is_found_and_nothing_is_invented() {
         // Sometimes nothing fits into memory.
         let most_bytes = [0, 3_000, 1 << 20][usize::try_from(random.below(3)).unwrap()];
         let mut world = World::new(random.next(), journals, most_bytes);
-        world.tell(Story::Plain);
+        world.tell(Scenario::Plain);
         for _ in 0..random.below(150) {
-            let story = Story::ALL[usize::try_from(random.below(18)).unwrap()];
-            world.tell(story);
+            let scenario = Scenario::ALL[usize::try_from(random.below(18)).unwrap()];
+            world.tell(scenario);
         }
         let (report, expected, told) = world.finish();
         assert_eq!(Found::of(&report), expected, "run {run}: {told:?}");
-        let gaps = told.keys().any(|story| is_gap(*story));
+        let gaps = told.keys().any(|scenario| is_gap(*scenario));
         assert_eq!(report.is_good(), !gaps, "run {run}: {:#?}", report.lines());
     }
 }
@@ -136,36 +136,36 @@ fn i8_a_million_calls_with_a_thousand_of_each_planted_take_bounded_memory() {
     let part = if is_campaign { 1 } else { 10 };
     let (calls, each, most_bytes) = (1_000_000 / part, 1_000 / part, (32 << 20) / part);
     let planted = BTreeMap::from([
-        (Story::Bypass, each),
-        (Story::CopiedAgent, each),
-        (Story::ForgedAgent, each),
-        (Story::Ghost, each),
-        (Story::Retried, each),
-        (Story::TimedOutSigned, each),
-        (Story::TimedOutUnsigned, each),
-        (Story::Contradicted, each),
-        (Story::Twice, each),
-        (Story::StrangerDenied, each),
+        (Scenario::Bypass, each),
+        (Scenario::CopiedAgent, each),
+        (Scenario::ForgedAgent, each),
+        (Scenario::Ghost, each),
+        (Scenario::Retried, each),
+        (Scenario::TimedOutSigned, each),
+        (Scenario::TimedOutUnsigned, each),
+        (Scenario::Contradicted, each),
+        (Scenario::Twice, each),
+        (Scenario::StrangerDenied, each),
     ]);
     let began = Instant::now();
     let mut world = World::new(seed(), 3, usize::try_from(most_bytes).unwrap());
-    world.tell(Story::Plain);
+    world.tell(Scenario::Plain);
     let every = calls / planted.values().sum::<u64>();
-    let mut left: Vec<Story> =
-        planted.iter().flat_map(|(story, count)| (0..*count).map(|_| *story)).collect();
+    let mut left: Vec<Scenario> =
+        planted.iter().flat_map(|(scenario, count)| (0..*count).map(|_| *scenario)).collect();
     for call in 0..calls {
         if call % every == 0 && !left.is_empty() {
             let at = usize::try_from(world.random.below(left.len() as u64)).unwrap();
-            let story = left.swap_remove(at);
-            world.tell(story);
+            let scenario = left.swap_remove(at);
+            world.tell(scenario);
         } else {
-            world.tell(if call % 50 == 0 { Story::Canary } else { Story::Plain });
+            world.tell(if call % 50 == 0 { Scenario::Canary } else { Scenario::Plain });
         }
     }
     let (report, expected, told) = world.finish();
     println!("{} s, VmHWM {} MiB, {} events", began.elapsed().as_secs(), peak_mib(), report.events);
-    for (story, count) in &planted {
-        assert_eq!(told.get(story), Some(count), "{story:?}");
+    for (scenario, count) in &planted {
+        assert_eq!(told.get(scenario), Some(count), "{scenario:?}");
     }
     assert_eq!(u64::try_from(expected.bypass.len()).unwrap(), 3 * each);
     assert!(Found::of(&report) == expected, "{:#?}", report.lines());

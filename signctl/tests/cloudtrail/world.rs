@@ -23,7 +23,7 @@ const QUIET_S: i64 = GRACE_S + 400;
 
 /// What may happen to a request, or beside one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Story {
+pub(crate) enum Scenario {
     /// A signature.
     Plain,
     /// The first call was throttled, the second one signed.
@@ -62,7 +62,7 @@ pub(crate) enum Story {
     Verify,
 }
 
-impl Story {
+impl Scenario {
     pub(crate) const ALL: [Self; 18] = [
         Self::Plain,
         Self::Retried,
@@ -163,7 +163,7 @@ pub(crate) struct World {
     now: i64,
     calls: u64,
     pub(crate) expected: Found,
-    pub(crate) told: BTreeMap<Story, u64>,
+    pub(crate) told: BTreeMap<Scenario, u64>,
     /// Records of CloudTrail that are given at the end, in any order.
     held: Vec<Vec<u8>>,
     /// The newest User-Agent of a call of ours.
@@ -195,14 +195,14 @@ impl World {
 
     /// Time passes, and something shows that KMS's log goes on.
     fn pass(&mut self, seconds: i64) {
-        self.tell(Story::Verify);
+        self.tell(Scenario::Verify);
         self.now += seconds;
-        self.tell(Story::Verify);
+        self.tell(Scenario::Verify);
     }
 
     /// The next thing happens.
-    pub(crate) fn tell(&mut self, story: Story) {
-        *self.told.entry(story).or_default() += 1;
+    pub(crate) fn tell(&mut self, scenario: Scenario) {
+        *self.told.entry(scenario).or_default() += 1;
         let at = usize::try_from(self.random.below(self.journals.len() as u64)).unwrap();
         let order = format!("{:016x}{:016x}", self.random.next(), self.random.next());
         let [first, second] = [1, 2].map(|number| format!("{order}-{number}"));
@@ -210,17 +210,18 @@ impl World {
             world.calls += 1;
             format!("00000000-0000-4000-8000-{:012x}", world.calls)
         };
-        match story {
-            Story::Plain | Story::Twice | Story::NoAgent | Story::Ghost => {
+        match scenario {
+            Scenario::Plain | Scenario::Twice | Scenario::NoAgent | Scenario::Ghost => {
                 let (intent, id) = (self.intent(at, &order), request(self));
-                let agent = if story == Story::NoAgent { "-".to_owned() } else { agent(&first) };
-                if story == Story::Ghost {
+                let agent =
+                    if scenario == Scenario::NoAgent { "-".to_owned() } else { agent(&first) };
+                if scenario == Scenario::Ghost {
                     self.expected.ghost.insert(first.clone());
                 } else {
                     self.expected.agreed += 1;
                     self.event(&id, &agent, OURS, None);
                 }
-                if story == Story::Twice {
+                if scenario == Scenario::Twice {
                     self.expected.duplicates += 1;
                     self.event(&id, &agent, OURS, None);
                 }
@@ -232,7 +233,7 @@ impl World {
                 );
                 self.agent = agent;
             }
-            Story::Retried => {
+            Scenario::Retried => {
                 let (intent, ids) = (self.intent(at, &order), [request(self), request(self)]);
                 self.event(&ids[0], &agent(&first), OURS, Some("ThrottlingException"));
                 self.event(&ids[1], &agent(&second), OURS, None);
@@ -243,9 +244,9 @@ impl World {
                 self.expected.agreed += 1;
                 self.expected.refused_ours += 1;
             }
-            Story::TimedOutSigned | Story::TimedOutUnsigned => {
+            Scenario::TimedOutSigned | Scenario::TimedOutUnsigned => {
                 let (intent, id) = (self.intent(at, &order), request(self));
-                if story == Story::TimedOutSigned {
+                if scenario == Scenario::TimedOutSigned {
                     self.event(&id, &agent(&first), OURS, None);
                     self.expected.settled_signed += 1;
                 } else {
@@ -259,16 +260,16 @@ impl World {
                     json!({"attempt": first, "reason": "indeterminate"}),
                 );
             }
-            Story::Denied | Story::Contradicted => {
+            Scenario::Denied | Scenario::Contradicted => {
                 let (intent, id) = (self.intent(at, &order), request(self));
-                let denied = (story == Story::Denied).then_some("AccessDenied");
+                let denied = (scenario == Scenario::Denied).then_some("AccessDenied");
                 self.event(&id, &agent(&first), OURS, denied);
                 let more = json!({"attempt": first, "reason": "key_unavailable", "upstream_request_id": id});
                 self.outcome(at, Kind::Failed, intent, more);
                 self.expected.refused_ours += u64::from(denied.is_some());
                 self.expected.contradicted += u64::from(denied.is_none());
             }
-            Story::Canary => {
+            Scenario::Canary => {
                 let id = request(self);
                 self.event(&id, &agent(&first), OURS, None);
                 self.expected.agreed += 1;
@@ -277,9 +278,9 @@ impl World {
                     "region": "eu-1", "signer_kid": "k", "upstream_request_id": id});
                 self.record(at, Kind::Probes, json!({"calls": [call], "over_s": 10}));
             }
-            Story::Crashed | Story::Unrecorded => {
+            Scenario::Crashed | Scenario::Unrecorded => {
                 let id = request(self);
-                if story == Story::Crashed {
+                if scenario == Scenario::Crashed {
                     let intent = self.intent(at, &order);
                     self.event(&id, &agent(&first), OURS, None);
                     self.now += 60;
@@ -301,11 +302,11 @@ impl World {
                 // What somebody does meanwhile is told apart by its time.
                 self.now += 60;
             }
-            Story::Bypass | Story::CopiedAgent | Story::ForgedAgent => {
+            Scenario::Bypass | Scenario::CopiedAgent | Scenario::ForgedAgent => {
                 let id = request(self);
-                let (agent, who) = match story {
-                    Story::CopiedAgent if !self.agent.is_empty() => (self.agent.clone(), OURS),
-                    Story::ForgedAgent => (agent(&first), OURS),
+                let (agent, who) = match scenario {
+                    Scenario::CopiedAgent if !self.agent.is_empty() => (self.agent.clone(), OURS),
+                    Scenario::ForgedAgent => (agent(&first), OURS),
                     _ => ("aws-cli/2.0".to_owned(), EVE),
                 };
                 self.now += 60;
@@ -313,15 +314,15 @@ impl World {
                 self.now += 60;
                 self.expected.bypass.insert(id);
             }
-            Story::StrangerDenied => {
+            Scenario::StrangerDenied => {
                 let id = request(self);
                 self.event(&id, "aws-cli/2.0", EVE, Some("AccessDenied"));
                 self.expected.refused_others += 1;
             }
-            Story::OtherKey | Story::Verify => {
+            Scenario::OtherKey | Scenario::Verify => {
                 let id = request(self);
                 let mut record = record(self.now, &id, "other", EVE, None);
-                if story == Story::OtherKey {
+                if scenario == Scenario::OtherKey {
                     record["resources"][0]["ARN"] = json!(OTHER_KEY);
                     self.expected.other_keys += 1;
                 } else {
@@ -334,7 +335,7 @@ impl World {
     }
 
     /// The end of it, and what was found.
-    pub(crate) fn finish(mut self) -> (Report, Found, BTreeMap<Story, u64>) {
+    pub(crate) fn finish(mut self) -> (Report, Found, BTreeMap<Scenario, u64>) {
         self.pass(QUIET_S);
         let mut known = Known { grace_s: GRACE_S, ..Known::default() };
         let count = self.journals.len();

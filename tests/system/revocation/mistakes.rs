@@ -1,7 +1,7 @@
 //! What cannot be served is a mistake that names the file and the list.
 
 use rcgen::KeyUsagePurpose;
-use server::outside;
+use server::untrusted_input;
 use system_tests::{Kind, List, Pki, Point, Profile, World};
 use time::Duration;
 
@@ -233,13 +233,13 @@ fn no_change_of_a_byte_hides_a_revocation_from_us_that_another_parser_sees() {
     let point = Point::uris(&["http://crl/1"]).only(1);
     let list = world.pki.list().revoking(&bad).with_in_entries(INVALIDITY_DATE, false, &[5, 0]);
     let der = list.at(&point).der();
-    assert_eq!(outside::revocation_list(&der), Some(true));
+    assert_eq!(untrusted_input::revocation_list(&der), Some(true));
     let mut taken = 0;
     for index in 0..der.len() {
         for flipped in [0x01, 0x02, 0x20, 0x80, 0xff] {
             let mut changed = der.clone();
             changed[index] ^= flipped;
-            let revokes_all = outside::revocation_list(&changed);
+            let revokes_all = untrusted_input::revocation_list(&changed);
             assert_ne!(revokes_all, Some(false), "byte {index}, bits {flipped:#x}");
             taken += u32::from(revokes_all.is_some());
         }

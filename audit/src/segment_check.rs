@@ -41,7 +41,7 @@ pub(crate) struct Progress {
 /// How many of the segments that were older than the newest at the start were read since,
 /// every record of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Older {
+pub struct SegmentCheck {
     /// As they were written, or moved away meanwhile.
     pub checked: u64,
     /// Of so many.
@@ -52,7 +52,7 @@ pub struct Older {
 
 impl Journal {
     /// Begins to read all of `files` but the newest, on a thread of its own.
-    pub(crate) fn check_older(&self, files: Vec<SegmentFile>) -> io::Result<()> {
+    pub(crate) fn check_segments(&self, files: Vec<SegmentFile>) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let thread = thread::Builder::new().name("older".into());
         thread.spawn(move || check(&shared, &files)).map(|_| ())
@@ -61,10 +61,10 @@ impl Journal {
     /// How many of the older segments were read since the start, every record of them. One
     /// that is not as it was written seals the journal.
     #[must_use]
-    pub fn older_segments(&self) -> Older {
+    pub fn older_segments(&self) -> SegmentCheck {
         let Progress { of, checked, waits } = &self.shared.older;
         let waits = waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Older { checked: checked.load(Ordering::Relaxed), of: *of, waits }
+        SegmentCheck { checked: checked.load(Ordering::Relaxed), of: *of, waits }
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) enum What {
 }
 
 /// The records so far, as little of them as is needed.
-pub(super) struct Story {
+pub(super) struct CrossChecks {
     /// The first record that was read: of those before nothing is known.
     from: u64,
     open: BTreeSet<u64>,
@@ -37,7 +37,7 @@ pub(super) struct Story {
     leaves: Leaves,
 }
 
-impl Story {
+impl CrossChecks {
     /// A story that begins at record `from`.
     pub(super) fn new(from: u64) -> Self {
         Self { from, open: BTreeSet::new(), signed: vec![0; WINDOW], leaves: Leaves::default() }

@@ -23,7 +23,11 @@ pub struct Cut {
 const PIECE_BYTES: u64 = 1 << 20;
 
 /// Whether what stands from `end` on, behind all of `before`, would be cut.
-pub(crate) fn is_torn(segment: &Segment, before: &Growing, end: u64) -> Result<bool, OpenError> {
+pub(crate) fn is_torn_write(
+    segment: &Segment,
+    before: &Growing,
+    end: u64,
+) -> Result<bool, OpenError> {
     let place = Place { file: segment.file(), bytes: segment.bytes(), before, end, claimed: None };
     place.judge().map(|tail| tail == Tail::Torn).map_err(OpenError::io(segment.path()))
 }
