@@ -18,7 +18,7 @@ use audit::{Journal, OpenError, Opened};
 use signing_core::journal::{AuditKeys, Failed, Freeze, Head, Intent, Record};
 use signing_core::tree::{LogId, TreeHash};
 
-use batch::Next;
+use batch::NextBatch;
 use places::places;
 use support::{STATED, Scratch, key, open, small_journal, start, writable};
 
@@ -37,7 +37,7 @@ const REASON_BYTES: usize = 1500;
 fn with_batch(path: &Path, writes: u64) -> (u64, Vec<u8>) {
     let segment = small_journal(path);
     let (_, end) = places(path);
-    let mut next = Next::of(path);
+    let mut next = NextBatch::of(path);
     let before = next.tree.size();
     let mut batch = Vec::new();
     for number in 0..4 {

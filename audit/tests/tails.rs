@@ -16,7 +16,7 @@ use audit::OpenError;
 use audit::verify::{Options, Report, verify};
 use signing_core::journal::{HEADER_BYTES, Shape};
 
-use batch::{Next, with_batch};
+use batch::{NextBatch, with_batch};
 use places::places;
 use support::{SEGMENT_BYTES, Scratch, open, small_journal, writable};
 
@@ -198,7 +198,7 @@ fn every_changed_byte_of_the_last_write_is_a_defect() {
 }
 
 /// What nobody can have written there, each with its name.
-fn junk(end: u64, next: &Next, last: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+fn junk(end: u64, next: &NextBatch, last: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let newest = next.tree.size();
     let write = |durable| {
         let (mut grown, mut bytes) = (next.clone(), Vec::new());
@@ -274,7 +274,7 @@ fn what_no_torn_write_leaves_is_a_defect() {
     let last = places.iter().rev().filter(|place| place.is_checkpoint).nth(1).unwrap();
     let begin = places.iter().find(|place| place.at > last.at).unwrap().at;
     let last = fs::read(&segment).unwrap()[begin as usize..end as usize].to_vec();
-    let next = Next::of(&scratch.0);
+    let next = NextBatch::of(&scratch.0);
     let is_defect = |bytes: &[u8], name: &str| {
         let found = both(&scratch.0, &segment, end, bytes, name);
         let newest = next.tree.size();

@@ -15,7 +15,7 @@ use signing_core::admin::breakglass::RefusedSigner;
 use signing_core::breakglass::wire::{self, Extends, JournalHead, Show, Shown};
 use signing_core::breakglass::{ProxyReason, Refused};
 use signing_core::journal::{
-    AuditKeys, Head, How, KeyId, PeerLog, PeerLogs, Record, SignerLogRecord,
+    Acceptance, AuditKeys, Head, KeyId, PeerLog, PeerLogs, Record, SignerLogRecord,
 };
 use signing_core::tree::{LogId, SignedCheckpoint};
 
@@ -190,7 +190,7 @@ impl Heads {
     }
 
     /// Knows more from now on, and notes it.
-    fn learn(&self, state: &mut State, shown: PeerLog, how: How) {
+    fn learn(&self, state: &mut State, shown: PeerLog, how: Acceptance) {
         let known = state.known.of_log(shown.log).cloned();
         let is_new = known.as_ref() != Some(&shown);
         if !is_new && !state.is_unrecorded {
@@ -225,7 +225,7 @@ impl Heads {
                 "no emergency signer is refused for its log; look at signctl breakglass status";
             return Err(Refused::new(ProxyReason::NothingRefused, why));
         };
-        let record = LogRecord::new(&refused.shown, refused.known.clone(), How::Accepted);
+        let record = LogRecord::new(&refused.shown, refused.known.clone(), Acceptance::Accepted);
         let appending = self.0.journal.begin_append(&record.as_record(by, Some(reason)));
         let recording = async { appending?.durable().await };
         let recorded = tokio::time::timeout(super::RECORD_MAX, recording).await;
@@ -234,7 +234,7 @@ impl Heads {
             .and_then(|recorded| recorded.map_err(|trouble| trouble.to_string()));
         recorded.map_err(|why| Refused::new(wire::Reason::AuditUnavailable, why))?;
         let mut state = self.lock();
-        state.known.learn(refused.shown.clone(), How::Accepted);
+        state.known.learn(refused.shown.clone(), Acceptance::Accepted);
         if state.refused.as_ref().is_some_and(|now| now.shown.instance == refused.shown.instance) {
             state.refused = None;
         }
@@ -264,11 +264,11 @@ struct LogRecord {
     instance: String,
     head: String,
     known: Option<String>,
-    how: How,
+    how: Acceptance,
 }
 
 impl LogRecord {
-    fn new(shown: &PeerLog, known: Option<PeerLog>, how: How) -> Self {
+    fn new(shown: &PeerLog, known: Option<PeerLog>, how: Acceptance) -> Self {
         Self {
             instance: shown.instance.clone(),
             head: shown.to_text(),

@@ -8,7 +8,7 @@ use release::{CanaryOrder, Operation, ProbeCalls, Probes, Purpose};
 use signing_core::canary::NONCE_BYTES;
 use signing_core::evidence::{Evidence, Fault, Observation, Source};
 use signing_core::key::PublicKey;
-use signing_core::monitor::{Next, Probe, Probing};
+use signing_core::monitor::{Probe, ProbeStep, Probing};
 use signing_core::{Canary, Kid, Moment, Signer};
 use telemetry::metrics::Metrics;
 use tokio::sync::watch;
@@ -70,9 +70,9 @@ impl Prober {
                         _ => known.insert(Known::of(signer)),
                     };
                     let (pause, is_wanted) = match self.next(known, &probe, now()) {
-                        Next::Wait(pause) => (Some(pause), true),
-                        Next::Probe => (None, self.observe(known, &probe).await),
-                        Next::AskState => (None, self.ask_state(known, &probe).await),
+                        ProbeStep::Wait(pause) => (Some(pause), true),
+                        ProbeStep::Probe => (None, self.observe(known, &probe).await),
+                        ProbeStep::AskState => (None, self.ask_state(known, &probe).await),
                     };
                     if !is_wanted {
                         return;
@@ -129,7 +129,7 @@ impl Prober {
         self.monitor.commands.send(command).await.is_ok()
     }
 
-    fn next(&self, known: &mut Known, probe: &Probe, now: Moment) -> Next {
+    fn next(&self, known: &mut Known, probe: &Probe, now: Moment) -> ProbeStep {
         let gates = self.monitor.gates();
         let state =
             gates.gate(&self.kid).and_then(|gate| gate.upstreams.get(self.at)).map(|at| &at.state);

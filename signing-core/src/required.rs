@@ -29,7 +29,7 @@ pub const LINE_MAX_BYTES: usize = 2048;
 /// From the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum FromProxy {
+pub enum ProxyMessage {
     /// First.
     Hello {
         /// Of these lines.
@@ -45,7 +45,7 @@ pub enum FromProxy {
 /// From the trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum FromTrail {
+pub enum TrailMessage {
     /// First, and only while its sink is reached.
     Hello {
         /// Of these lines.
@@ -82,7 +82,7 @@ pub enum FromTrail {
     },
 }
 
-impl FromTrail {
+impl TrailMessage {
     /// That `log` is committed up to `head`.
     #[must_use]
     pub fn committed(log: LogId, head: Head) -> Self {
@@ -97,7 +97,7 @@ impl FromTrail {
     }
 }
 
-/// The log and the head of a [`FromTrail::Committed`] or [`FromTrail::Unknown`]; None: they cannot be read.
+/// The log and the head of a [`TrailMessage::Committed`] or [`TrailMessage::Unknown`]; None: they cannot be read.
 #[must_use]
 pub fn head(log: &str, size: u64, root: &str) -> Option<(LogId, Head)> {
     Some((LogId::parse(log)?, Head { size, root: TreeHash::parse(root)? }))
@@ -137,22 +137,22 @@ mod tests {
     fn a_message_is_a_line_and_comes_back() {
         let log = LogId::new([7; 16]);
         let at = Head { size: 9, root: TreeHash::leaf(b"x") };
-        let sent = FromTrail::committed(log, at);
+        let sent = TrailMessage::committed(log, at);
         let mut read = line(&sent);
         read.extend_from_slice(b"{\"hel");
-        assert_eq!(take::<FromTrail>(&mut read).unwrap(), Some(sent.clone()));
-        assert_eq!(take::<FromTrail>(&mut read).unwrap(), None);
+        assert_eq!(take::<TrailMessage>(&mut read).unwrap(), Some(sent.clone()));
+        assert_eq!(take::<TrailMessage>(&mut read).unwrap(), None);
         assert_eq!(read, b"{\"hel");
-        let FromTrail::Committed { log: named, size, root } = sent else { unreachable!() };
+        let TrailMessage::Committed { log: named, size, root } = sent else { unreachable!() };
         assert_eq!(head(&named, size, &root), Some((log, at)));
     }
 
     #[test]
     fn what_is_no_message_or_too_long_is_refused() {
         for bad in ["\n", "{}\n", "{\"hello\":{\"version\":2,\"more\":2}}\n", "[1]\n"] {
-            assert!(take::<FromProxy>(&mut bad.as_bytes().to_vec()).is_err(), "{bad:?}");
+            assert!(take::<ProxyMessage>(&mut bad.as_bytes().to_vec()).is_err(), "{bad:?}");
         }
-        assert!(take::<FromProxy>(&mut vec![b'x'; LINE_MAX_BYTES + 1]).is_err());
-        assert_eq!(take::<FromProxy>(&mut vec![b'x'; LINE_MAX_BYTES]).unwrap(), None);
+        assert!(take::<ProxyMessage>(&mut vec![b'x'; LINE_MAX_BYTES + 1]).is_err());
+        assert_eq!(take::<ProxyMessage>(&mut vec![b'x'; LINE_MAX_BYTES]).unwrap(), None);
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use signing_core::fleet::HELD_MAX;
 use signing_core::incident::{ASKED, IncidentId};
 use signing_core::journal::{
-    Approved, FleetFreeze, FleetUnfreeze, Freeze, Frozen, Gate, Head, How, InForce,
+    Acceptance, Approved, FleetFreeze, FleetUnfreeze, Freeze, Frozen, Gate, Head, InForce,
     InForceSnapshot, IncidentBegun, IncidentCaptured, IncidentEnded, IncidentItem, KeyModes,
     KeyModesSnapshot, OpenIncident, PeerLog, PeerLogs, Record, Reload, SealedFor, Segment,
     SignersChanged, Unfreeze, Unseal,
@@ -206,7 +206,7 @@ proptest! {
             let head = Head { size: u64::MAX, root: TreeHash::new([number; 32]) };
             let log = LogId::new([number; 16]);
             let known = PeerLog { instance: hex::encode([number; 32]), log, head };
-            signer_logs.learn(known, How::Extends);
+            signer_logs.learn(known, Acceptance::Extends);
         }
         let incident = freezes.then(|| OpenIncident {
             at,

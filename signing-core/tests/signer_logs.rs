@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use signing_core::journal::{
-    Head, How, InForce, Kind, NotBelieved, PeerLog, PeerLogs, Record, SignerLogRecord,
+    Acceptance, Head, InForce, Kind, NotBelieved, PeerLog, PeerLogs, Record, SignerLogRecord,
 };
 use signing_core::tree::{
     Checkpoint, ExtensionError, Frontier, LogId, TreeHash, node_place, prove_extension,
@@ -41,11 +41,11 @@ fn log(instance: u8, checkpoint: &Checkpoint) -> PeerLog {
 #[test]
 fn i7_a_log_is_believed_if_it_goes_on_and_the_first_is() {
     let mut known = PeerLogs::default();
-    assert_eq!(known.judge(&at(ONE, 5, 99), Some(&[])), Ok(How::First));
-    known.learn(log(1, &at(ONE, 5, 99)), How::First);
+    assert_eq!(known.judge(&at(ONE, 5, 99), Some(&[])), Ok(Acceptance::First));
+    known.learn(log(1, &at(ONE, 5, 99)), Acceptance::First);
     // On, and not at all.
-    assert_eq!(known.judge(&at(ONE, 9, 99), Some(&path(5, 9, 99))), Ok(How::Extends));
-    assert_eq!(known.judge(&at(ONE, 5, 99), Some(&[])), Ok(How::Extends));
+    assert_eq!(known.judge(&at(ONE, 9, 99), Some(&path(5, 9, 99))), Ok(Acceptance::Extends));
+    assert_eq!(known.judge(&at(ONE, 5, 99), Some(&[])), Ok(Acceptance::Extends));
     assert_eq!(known.judge(&at(ONE, 9, 99), None), Err(NotBelieved::NoProof(5)));
     let shorter = ExtensionError::Shorter { known: 5, found: 4 };
     assert_eq!(known.judge(&at(ONE, 4, 99), Some(&[])), Err(shorter.into()));
@@ -61,18 +61,18 @@ fn i7_a_log_is_believed_if_it_goes_on_and_the_first_is() {
 #[test]
 fn i7_what_was_accepted_takes_the_place_of_its_log_and_its_instance() {
     let mut known = PeerLogs::default();
-    known.learn(log(1, &at(ONE, 5, 99)), How::First);
+    known.learn(log(1, &at(ONE, 5, 99)), Acceptance::First);
     // An audit key that was renewed: of the log counts what is largest.
-    known.learn(log(2, &at(ONE, 9, 99)), How::Extends);
+    known.learn(log(2, &at(ONE, 9, 99)), Acceptance::Extends);
     assert_eq!(known.of_log(ONE), Some(&log(2, &at(ONE, 9, 99))));
     let (fork, anew) = (log(1, &at(ONE, 7, 3)), log(1, &at(TWO, 3, 99)));
-    known.learn(fork.clone(), How::Accepted);
+    known.learn(fork.clone(), Acceptance::Accepted);
     assert_eq!(known.of_log(ONE), Some(&fork));
-    known.learn(anew.clone(), How::Accepted);
+    known.learn(anew.clone(), Acceptance::Accepted);
     assert_eq!((known.of_log(ONE), known.of_log(TWO)), (None, Some(&anew)));
     assert_eq!(known.nearest(&"3".repeat(64), ONE), Some(&anew));
     for number in 10..30 {
-        known.learn(log(number, &at(LogId::new([number; 16]), 1, 0)), How::Accepted);
+        known.learn(log(number, &at(LogId::new([number; 16]), 1, 0)), Acceptance::Accepted);
     }
     assert_eq!(known.of_log(TWO), None, "only so many are known");
     assert!(known.of_log(LogId::new([29; 16])).is_some());
@@ -83,9 +83,9 @@ fn records_tell_what_is_known() {
     let mut in_force = InForce::default();
     let mut expected = PeerLogs::default();
     let known = [
-        (log(1, &at(ONE, 5, 99)), How::First),
-        (log(1, &at(ONE, 9, 99)), How::Extends),
-        (log(2, &at(TWO, 3, 99)), How::Accepted),
+        (log(1, &at(ONE, 5, 99)), Acceptance::First),
+        (log(1, &at(ONE, 9, 99)), Acceptance::Extends),
+        (log(2, &at(TWO, 3, 99)), Acceptance::Accepted),
     ];
     for (known, how) in known {
         let body = body(&known.to_text(), how.word(), &known.instance);

@@ -14,12 +14,12 @@ use crate::support::{SEED, key, open, small_journal_in, writable};
 
 /// A journal that goes on, in memory.
 #[derive(Clone)]
-pub(crate) struct Next {
+pub(crate) struct NextBatch {
     pub(crate) log: LogId,
     pub(crate) tree: Frontier,
 }
 
-impl Next {
+impl NextBatch {
     /// Goes on behind the journal in `path`.
     pub(crate) fn of(path: &Path) -> Self {
         let log = open(path).unwrap().log();
@@ -49,7 +49,7 @@ impl Next {
 pub(crate) fn with_batch(path: &Path, segment: u64, reasons: &[usize]) -> (PathBuf, u64, Vec<u8>) {
     let file = small_journal_in(path, segment);
     let (_, end) = places(path);
-    let mut next = Next::of(path);
+    let mut next = NextBatch::of(path);
     let durable = next.tree.size();
     let mut batch = Vec::new();
     for reason in reasons {

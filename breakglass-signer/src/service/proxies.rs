@@ -9,7 +9,7 @@ use serde_json::json;
 use signing_core::breakglass::wire::{
     AcceptedProxy, JournalHead, Reason, Refused, RefusedProxy, Show, Shown,
 };
-use signing_core::journal::{Head, How, PeerLog, ProxyLogRecord, Record, clip};
+use signing_core::journal::{Acceptance, Head, PeerLog, ProxyLogRecord, Record, clip};
 use signing_core::tree::LogId;
 
 use super::{Service, record_of, refused};
@@ -90,7 +90,7 @@ impl Service {
     }
 
     /// Knows more from now on, and notes it.
-    fn learn(&self, shown: PeerLog, how: How) {
+    fn learn(&self, shown: PeerLog, how: Acceptance) {
         let mut armory = self.armory.borrow_mut();
         let known = armory.history.proxies.of_log(shown.log).cloned();
         if known.as_ref() == Some(&shown) {
@@ -141,10 +141,14 @@ impl Service {
         let (shown, known) =
             (accepted.shown.to_text(), accepted.known.as_ref().map(PeerLog::to_text));
         let by = (by, Some(clip(reason)));
-        let record = record(&accepted.shown, &shown, known.as_deref(), How::Accepted, by);
+        let record = record(&accepted.shown, &shown, known.as_deref(), Acceptance::Accepted, by);
         let appending = self.journal.begin_append(&record).map_err(unrecorded)?;
         let durable = appending.durable().await.map_err(unrecorded)?;
-        self.armory.borrow_mut().history.proxies.learn(accepted.shown.clone(), How::Accepted);
+        self.armory
+            .borrow_mut()
+            .history
+            .proxies
+            .learn(accepted.shown.clone(), Acceptance::Accepted);
         self.refused_proxy
             .borrow_mut()
             .take_if(|now| now.shown.instance == accepted.shown.instance);
@@ -182,7 +186,7 @@ fn record<'r>(
     shown: &'r PeerLog,
     head: &'r str,
     known: Option<&'r str>,
-    how: How,
+    how: Acceptance,
     (by, reason): (&'r str, Option<&'r str>),
 ) -> Record<'r> {
     Record::ProxyLog(ProxyLogRecord {

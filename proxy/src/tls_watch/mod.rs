@@ -14,7 +14,7 @@ use mtls::{ServerTls, Stamp};
 use tokio::task::JoinError;
 
 use crate::reload::Reloader;
-use settle::{Next, Settling};
+use settle::{Settling, WatchStep};
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -36,9 +36,9 @@ pub async fn watch(tls: Arc<ArcSwap<ServerTls>>, reloader: Arc<Reloader>) {
         }
         let Some(found) = look(in_force.clone(), &reloader).await else { return };
         match settling.look(&in_force, found, now()) {
-            Next::InForce => reloader.certificates_refused(None),
-            Next::Wait => {}
-            Next::Read { again } => read(&settling, &reloader, again).await,
+            WatchStep::InForce => reloader.certificates_refused(None),
+            WatchStep::Wait => {}
+            WatchStep::Read { again } => read(&settling, &reloader, again).await,
         }
     }
 }

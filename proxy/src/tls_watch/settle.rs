@@ -31,7 +31,7 @@ struct Changed<S> {
 
 /// What a look is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum WatchStep {
     /// The files in force are there.
     InForce,
     /// Others are there, and may be changing still, or were read already.
@@ -51,15 +51,15 @@ impl<S> Default for Settling<S> {
 
 impl<S: PartialEq> Settling<S> {
     /// Takes in how the files look at `now`.
-    pub(super) fn look(&mut self, in_force: &S, found: S, now: Moment) -> Next {
+    pub(super) fn look(&mut self, in_force: &S, found: S, now: Moment) -> WatchStep {
         if *in_force == found {
             self.changed = None;
-            return Next::InForce;
+            return WatchStep::InForce;
         }
         let Some(changed) = &mut self.changed else {
             self.changed =
                 Some(Changed { since: now, newest: found, newest_since: now, tried: None });
-            return Next::Wait;
+            return WatchStep::Wait;
         };
         if changed.newest != found {
             (changed.newest, changed.newest_since, changed.tried) = (found, now, None);
@@ -67,10 +67,10 @@ impl<S: PartialEq> Settling<S> {
         let is_settled = now.since(changed.newest_since) >= SETTLE;
         let is_due = changed.tried.is_none_or(|tried| now.since(tried) >= RETRY);
         if !(is_settled && is_due) {
-            return Next::Wait;
+            return WatchStep::Wait;
         }
         let again = changed.tried.replace(now).is_some();
-        Next::Read { again }
+        WatchStep::Read { again }
     }
 
     /// The files could not be used, or it is not known how they look: whether that is to be said.
@@ -91,22 +91,22 @@ mod tests {
     fn files_are_read_once_they_have_settled() {
         let mut settling = Settling::default();
         for (millis, found, next) in [
-            (0, "old", Next::InForce),
-            (1_000, "cert", Next::Wait),
+            (0, "old", WatchStep::InForce),
+            (1_000, "cert", WatchStep::Wait),
             // The key came as well.
-            (1_900, "cert and key", Next::Wait),
-            (2_800, "cert and key", Next::Wait),
-            (2_900, "cert and key", Next::Read { again: false }),
+            (1_900, "cert and key", WatchStep::Wait),
+            (2_800, "cert and key", WatchStep::Wait),
+            (2_900, "cert and key", WatchStep::Read { again: false }),
             // Not at every look.
-            (3_900, "cert and key", Next::Wait),
+            (3_900, "cert and key", WatchStep::Wait),
         ] {
             assert_eq!(settling.look(&"old", found, at(millis)), next, "{millis}");
         }
-        assert_eq!(settling.look(&"cert and key", "cert and key", at(4_000)), Next::InForce);
+        assert_eq!(settling.look(&"cert and key", "cert and key", at(4_000)), WatchStep::InForce);
         // What is put back in time is no change.
-        assert_eq!(settling.look(&"old", "other", at(5_000)), Next::Wait);
-        assert_eq!(settling.look(&"old", "old", at(6_000)), Next::InForce);
-        assert_eq!(settling.look(&"old", "other", at(7_000)), Next::Wait);
+        assert_eq!(settling.look(&"old", "other", at(5_000)), WatchStep::Wait);
+        assert_eq!(settling.look(&"old", "old", at(6_000)), WatchStep::InForce);
+        assert_eq!(settling.look(&"old", "other", at(7_000)), WatchStep::Wait);
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
         let mut said = None;
         for second in 0..30 {
             let now = at(second * 1_000);
-            if let Next::Read { again } = settling.look(&"old", "bad", now) {
+            if let WatchStep::Read { again } = settling.look(&"old", "bad", now) {
                 assert_eq!(again, second > 1);
                 reads.push(second);
             }
@@ -127,10 +127,10 @@ mod tests {
         assert_eq!(reads, [1, 6, 11, 16, 21, 26]);
         assert_eq!(said, Some(10));
         // Another change is read soon, and the silence is not that of a new change.
-        assert_eq!(settling.look(&"old", "worse", at(30_000)), Next::Wait);
-        assert_eq!(settling.look(&"old", "worse", at(31_000)), Next::Read { again: false });
+        assert_eq!(settling.look(&"old", "worse", at(30_000)), WatchStep::Wait);
+        assert_eq!(settling.look(&"old", "worse", at(31_000)), WatchStep::Read { again: false });
         assert!(settling.is_to_be_said(at(31_000)));
-        assert_eq!(settling.look(&"old", "old", at(32_000)), Next::InForce);
+        assert_eq!(settling.look(&"old", "old", at(32_000)), WatchStep::InForce);
         assert!(!settling.is_to_be_said(at(32_000)));
     }
 }

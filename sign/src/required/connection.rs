@@ -9,7 +9,7 @@ use configuration::RequiredTrail;
 use host::clock::now;
 use release::{SinkError, Stated};
 use signing_core::journal::Head;
-use signing_core::required::{self, FromProxy, FromTrail};
+use signing_core::required::{self, ProxyMessage, TrailMessage};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -86,19 +86,21 @@ impl Connection {
         }
         let (half, mut writer) = stream.into_split();
         let mut lines = Lines { half, read: Vec::new() };
-        write(&mut writer, &FromProxy::Hello { version: required::VERSION }).await?;
+        write(&mut writer, &ProxyMessage::Hello { version: required::VERSION }).await?;
         match lines.next().await? {
-            FromTrail::Hello { version: required::VERSION, .. } => Ok(Connected { lines, writer }),
-            FromTrail::Hello { version, .. } => Err(io::Error::other(format!(
+            TrailMessage::Hello { version: required::VERSION, .. } => {
+                Ok(Connected { lines, writer })
+            }
+            TrailMessage::Hello { version, .. } => Err(io::Error::other(format!(
                 "it speaks version {version} of the lines, and this proxy {}; run the same release of both",
                 required::VERSION
             ))),
-            FromTrail::Refused { detail } => {
+            TrailMessage::Refused { detail } => {
                 Err(io::Error::other(format!("it serves nobody: {detail}")))
             }
-            FromTrail::Committed { .. } | FromTrail::Unknown { .. } | FromTrail::Alive {} => {
-                Err(io::Error::other("it does not greet"))
-            }
+            TrailMessage::Committed { .. }
+            | TrailMessage::Unknown { .. }
+            | TrailMessage::Alive {} => Err(io::Error::other("it does not greet")),
         }
     }
 
@@ -131,26 +133,26 @@ impl Connection {
             let stated = self.shared.sink.state(said.log, Head::of(said), now());
             if stated == Stated::New {
                 let note = checkpoint.note().to_owned();
-                write(writer, &FromProxy::OnDisk { note }).await?;
+                write(writer, &ProxyMessage::OnDisk { note }).await?;
             }
         }
         Ok(())
     }
 
-    fn hear(&self, message: FromTrail) -> io::Result<()> {
+    fn hear(&self, message: TrailMessage) -> io::Result<()> {
         let (log, size, root) = match message {
-            FromTrail::Committed { log, size, root } => (log, size, root),
-            FromTrail::Unknown { log, size, root, detail } => {
+            TrailMessage::Committed { log, size, root } => (log, size, root),
+            TrailMessage::Unknown { log, size, root, detail } => {
                 return self.pass_over((log.as_str(), size, root.as_str()), &detail);
             }
-            FromTrail::Alive {} => {
+            TrailMessage::Alive {} => {
                 self.shared.sink.alive(now());
                 return Ok(());
             }
-            FromTrail::Refused { detail } => {
+            TrailMessage::Refused { detail } => {
                 return Err(io::Error::other(format!("it stops: {detail}")));
             }
-            FromTrail::Hello { .. } => return Err(io::Error::other("it greets twice")),
+            TrailMessage::Hello { .. } => return Err(io::Error::other("it greets twice")),
         };
         let (log, head) = required::head(&log, size, &root)
             .ok_or_else(|| io::Error::other("what it says is committed cannot be read"))?;
@@ -175,7 +177,7 @@ impl Connection {
 
 impl Lines {
     /// The next message. Cancel safe: what was read stays in the buffer.
-    async fn next(&mut self) -> io::Result<FromTrail> {
+    async fn next(&mut self) -> io::Result<TrailMessage> {
         loop {
             if let Some(message) = required::take(&mut self.read).map_err(io::Error::other)? {
                 return Ok(message);
@@ -187,7 +189,7 @@ impl Lines {
     }
 }
 
-async fn write(writer: &mut OwnedWriteHalf, message: &FromProxy) -> io::Result<()> {
+async fn write(writer: &mut OwnedWriteHalf, message: &ProxyMessage) -> io::Result<()> {
     let line = required::line(message);
     let written = timeout(WRITE_MAX, writer.write_all(&line)).await;
     written.unwrap_or_else(|_| Err(io::Error::other("it does not read what it is told")))

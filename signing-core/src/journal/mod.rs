@@ -32,7 +32,7 @@ pub use in_force::{FleetFrozen, Frozen, InForce, InForceSnapshot, OpenIncident, 
 pub use key_id::KeyId;
 pub use key_modes::{KeyModes, KeyModesSnapshot};
 pub use keys::{AuditKeys, SignedBy};
-pub use peer_logs::{How, KnownLog, NotBelieved, PeerLog, PeerLogs};
+pub use peer_logs::{Acceptance, KnownLog, NotBelieved, PeerLog, PeerLogs};
 pub use record::{
     ACTOR, Activation, Approved, BatchLeaf, BreakglassEnded, Claimed, CopyDestroyed,
     DestructionOverdue, Drill, EarlierAttempt, EmergencyRefusals, EmergencySigned, Failed,

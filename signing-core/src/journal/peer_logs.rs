@@ -38,7 +38,7 @@ struct Stated {
 
 /// Why a log is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum Acceptance {
     /// None was known before.
     First,
     /// It is shown to go on from what was known.
@@ -66,7 +66,7 @@ pub enum NotBelieved {
     },
 }
 
-impl How {
+impl Acceptance {
     /// Its word in records.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -139,7 +139,7 @@ impl PeerLogs {
         &self,
         newest: &Checkpoint,
         path: Option<&[TreeHash]>,
-    ) -> Result<How, NotBelieved> {
+    ) -> Result<Acceptance, NotBelieved> {
         match self.of_log(newest.log) {
             Some(PeerLog { head, .. }) if newest.size < head.size => {
                 Err(ExtensionError::Shorter { known: head.size, found: newest.size }.into())
@@ -147,21 +147,21 @@ impl PeerLogs {
             Some(PeerLog { head, .. }) => {
                 let path = path.ok_or(NotBelieved::NoProof(head.size))?;
                 verify_extension((head.size, head.root), newest, path)?;
-                Ok(How::Extends)
+                Ok(Acceptance::Extends)
             }
-            None if self.0.is_empty() => Ok(How::First),
+            None if self.0.is_empty() => Ok(Acceptance::First),
             None => Err(NotBelieved::Unknown { log: newest.log, size: newest.size }),
         }
     }
 
     /// Knows that log from now on. One that was accepted takes the place of what was known of that
     /// instance and of that log: what is put back to before is not believed again.
-    pub fn learn(&mut self, new: PeerLog, how: How) {
+    pub fn learn(&mut self, new: PeerLog, how: Acceptance) {
         let is_replaced = |old: &PeerLog| {
             let (same_instance, same_log) = (old.instance == new.instance, old.log == new.log);
             match how {
-                How::Accepted => same_instance || same_log,
-                How::First | How::Extends => same_instance && same_log,
+                Acceptance::Accepted => same_instance || same_log,
+                Acceptance::First | Acceptance::Extends => same_instance && same_log,
             }
         };
         self.0.retain(|old| !is_replaced(old));
@@ -194,7 +194,7 @@ impl PeerLogs {
     /// What both know together; of one log of one instance, what `other` knows.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
-        other.0.into_iter().for_each(|known| self.learn(known, How::Extends));
+        other.0.into_iter().for_each(|known| self.learn(known, Acceptance::Extends));
         self
     }
 
@@ -219,7 +219,7 @@ impl PeerLogs {
     }
 
     fn hear_of(&mut self, outline: &Outline, [instance, head]: [&str; 2]) -> Option<()> {
-        let how = [How::First, How::Extends, How::Accepted];
+        let how = [Acceptance::First, Acceptance::Extends, Acceptance::Accepted];
         let how = how.into_iter().find(|how| outline.text("how") == Some(how.word()))?;
         self.learn(PeerLog::parse(outline.text(instance)?, outline.text(head)?)?, how);
         Some(())

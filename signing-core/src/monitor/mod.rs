@@ -11,5 +11,5 @@ mod traffic;
 
 pub use news::{FOLD_EVERY, News, fold, hear};
 pub use probe::Probe;
-pub use probing::{Next, Probing};
+pub use probing::{ProbeStep, Probing};
 pub use traffic::{Folded, Traffic, Urgency};

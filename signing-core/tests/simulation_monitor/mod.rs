@@ -2,7 +2,7 @@
 
 use signing_core::evidence::{Evidence, Fault, Observation, Source};
 use signing_core::gate::State;
-use signing_core::monitor::{self, News, Next};
+use signing_core::monitor::{self, News, ProbeStep};
 
 use super::simulation_prober::{
     KEY_STATE_INTERVAL, PROBE_INTERVAL, PROBE_TIMEOUT, RECOVERY_INTERVAL, ms, probe,
@@ -38,17 +38,17 @@ impl Simulation {
         let random = [(); 2].map(|()| u8::try_from(self.random.below(256)).unwrap());
         let prober = &mut self.probers[upstream];
         match prober.probing.next(&probe(), Some(&state), proven, random, now) {
-            Next::Wait(pause) => {
+            ProbeStep::Wait(pause) => {
                 let (sleep, until) = prober.falls_asleep(self.clock, pause);
                 self.at(until, Event::Look { upstream, sleep });
             }
-            Next::Probe => {
+            ProbeStep::Probe => {
                 self.counts.canaries += 1;
                 prober.begins(&state, self.clock);
                 let (took, evidence) = self.canary(upstream);
                 self.learns(upstream, took, Some(evidence));
             }
-            Next::AskState => {
+            ProbeStep::AskState => {
                 self.counts.questions += 1;
                 let (took, trouble) = self.ask_state(upstream, self.clock);
                 self.learns(upstream, took, trouble);

@@ -10,7 +10,7 @@ use host::log::Log;
 use host::socket::{self, Bound, Found, SocketError};
 use serde_json::json;
 use signing_core::journal::{AuditKeys, Head};
-use signing_core::required::{self, FromProxy, FromTrail};
+use signing_core::required::{self, ProxyMessage, TrailMessage};
 use signing_core::tree::{LogId, SignedCheckpoint};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -123,27 +123,27 @@ async fn serve(mut stream: UnixStream, parts: Arc<Parts>, required: Required) ->
     let mut state = required.0.sink.subscribe();
     let mut read = Vec::new();
     let greeting = async {
-        match next::<FromProxy>(&mut stream, &mut read).await? {
-            FromProxy::Hello { version: required::VERSION } => Ok(()),
-            FromProxy::Hello { version } => Err(format!(
+        match next::<ProxyMessage>(&mut stream, &mut read).await? {
+            ProxyMessage::Hello { version: required::VERSION } => Ok(()),
+            ProxyMessage::Hello { version } => Err(format!(
                 "it speaks version {version} of the lines; run the same release of both"
             )),
-            FromProxy::OnDisk { .. } => Err("it does not greet".to_owned()),
+            ProxyMessage::OnDisk { .. } => Err("it does not greet".to_owned()),
         }
     };
     let greeted = timeout(STEP_MAX, greeting).await;
     if let Err(why) = greeted.unwrap_or_else(|_| Err("it does not greet".to_owned())) {
-        let _ = write(&mut stream, &FromTrail::Refused { detail: why.clone() }).await;
+        let _ = write(&mut stream, &TrailMessage::Refused { detail: why.clone() }).await;
         return why;
     }
     let began = *state.borrow_and_update();
     if !began.is_up {
         let detail = "the database is not reached".to_owned();
-        let _ = write(&mut stream, &FromTrail::Refused { detail: detail.clone() }).await;
+        let _ = write(&mut stream, &TrailMessage::Refused { detail: detail.clone() }).await;
         return detail;
     }
     let hello =
-        FromTrail::Hello { version: required::VERSION, sink: Sink::Postgres.word().to_owned() };
+        TrailMessage::Hello { version: required::VERSION, sink: Sink::Postgres.word().to_owned() };
     if let Err(why) = write(&mut stream, &hello).await {
         return why;
     }
@@ -166,42 +166,42 @@ impl Proxy {
         let mut answered = began.answered;
         loop {
             tokio::select! {
-                message = next::<FromProxy>(stream, read) => match message? {
-                    FromProxy::OnDisk { note } => if let Some(unknown) = self.on_disk(&note)? {
+                message = next::<ProxyMessage>(stream, read) => match message? {
+                    ProxyMessage::OnDisk { note } => if let Some(unknown) = self.on_disk(&note)? {
                         write(stream, &unknown).await?;
                     },
-                    FromProxy::Hello { .. } => return Err("it greets twice".to_owned()),
+                    ProxyMessage::Hello { .. } => return Err("it greets twice".to_owned()),
                 },
                 changed = state.changed() => changed.map_err(|_| "the trail stops".to_owned())?,
             }
             let now = *state.borrow_and_update();
             if !now.is_up || now.generation != began.generation {
                 let detail = "the database was lost, or holds less than it did".to_owned();
-                let _ = write(stream, &FromTrail::Refused { detail: detail.clone() }).await;
+                let _ = write(stream, &TrailMessage::Refused { detail: detail.clone() }).await;
                 return Err(detail);
             }
             for (log, head) in self.committed() {
-                write(stream, &FromTrail::committed(log, head)).await?;
+                write(stream, &TrailMessage::committed(log, head)).await?;
                 self.told.insert(log, head);
             }
             for (log, head) in self.forgotten() {
                 let detail = "it is so old that it is forgotten".to_owned();
-                write(stream, &FromTrail::unknown(log, head, detail)).await?;
+                write(stream, &TrailMessage::unknown(log, head, detail)).await?;
             }
             if now.answered != answered {
                 answered = now.answered;
                 if self.told.is_empty() {
-                    write(stream, &FromTrail::Alive {}).await?;
+                    write(stream, &TrailMessage::Alive {}).await?;
                 }
                 for (log, head) in self.told.clone() {
-                    write(stream, &FromTrail::committed(log, head)).await?;
+                    write(stream, &TrailMessage::committed(log, head)).await?;
                 }
             }
         }
     }
 
     /// What the proxy says is on disk. Only an audit key of the registry says that: without one there is an answer at once.
-    fn on_disk(&mut self, note: &str) -> Result<Option<FromTrail>, String> {
+    fn on_disk(&mut self, note: &str) -> Result<Option<TrailMessage>, String> {
         let checkpoint = SignedCheckpoint::parse(note).map_err(|error| error.to_string())?;
         let said = *checkpoint.checkpoint();
         if self.keys.verify(&checkpoint).is_err() {
@@ -210,7 +210,11 @@ impl Proxy {
             if let Err(error) = self.keys.verify(&checkpoint) {
                 // With it, what waits before it gets no answer.
                 self.pending.remove(&said.log);
-                return Ok(Some(FromTrail::unknown(said.log, Head::of(&said), error.to_string())));
+                return Ok(Some(TrailMessage::unknown(
+                    said.log,
+                    Head::of(&said),
+                    error.to_string(),
+                )));
             }
         }
         let pending = self.pending.entry(said.log).or_default();
@@ -263,7 +267,7 @@ async fn next<T: serde::de::DeserializeOwned>(
     }
 }
 
-async fn write(stream: &mut UnixStream, message: &FromTrail) -> Result<(), String> {
+async fn write(stream: &mut UnixStream, message: &TrailMessage) -> Result<(), String> {
     let line = required::line(message);
     let written = timeout(STEP_MAX, stream.write_all(&line)).await;
     let late = || "it does not read what it is told".to_owned();

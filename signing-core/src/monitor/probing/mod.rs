@@ -23,7 +23,7 @@ pub struct Probing {
 
 /// What the prober does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum ProbeStep {
     /// Probe now.
     Probe,
     /// Ask for the state of the key now: also while traffic makes canaries unnecessary.
@@ -43,13 +43,13 @@ impl Probing {
         proven: Option<Moment>,
         random: [u8; 2],
         now: Moment,
-    ) -> Next {
+    ) -> ProbeStep {
         let [random_canary, random_question] = random;
         let (interval, proven) = match state {
             Some(State::Sealed { .. }) => {
                 // Nothing but an operator helps; after that the key is compared anew.
                 self.compared = false;
-                return Next::Wait(probe.interval);
+                return ProbeStep::Wait(probe.interval);
             }
             // One failure: the next canary decides, and comes before the lease ends.
             Some(State::Open { failures: 1.., .. }) => (probe.recovery_interval, None),
@@ -58,7 +58,7 @@ impl Probing {
                 (probe.recovery_interval, None)
             }
         };
-        let Some(newest_probe) = self.newest_probe else { return Next::Probe };
+        let Some(newest_probe) = self.newest_probe else { return ProbeStep::Probe };
         let due = proven.map_or(newest_probe, |proven| proven.max(newest_probe)).after(interval);
         let question = self.newest_question.unwrap_or(newest_probe);
         let question_interval = match self.in_trouble {
@@ -68,11 +68,11 @@ impl Probing {
         };
         let question_due = question.after(jittered(question_interval, random_question));
         if due <= now {
-            Next::Probe
+            ProbeStep::Probe
         } else if question_due <= now {
-            Next::AskState
+            ProbeStep::AskState
         } else {
-            Next::Wait(due.min(question_due).since(now))
+            ProbeStep::Wait(due.min(question_due).since(now))
         }
     }
 

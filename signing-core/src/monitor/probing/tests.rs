@@ -9,8 +9,8 @@ fn at(ms: u64) -> Moment {
     Moment::default().after(Duration::from_millis(ms))
 }
 
-fn wait(ms: u64) -> Next {
-    Next::Wait(Duration::from_millis(ms))
+fn wait(ms: u64) -> ProbeStep {
+    ProbeStep::Wait(Duration::from_millis(ms))
 }
 
 fn open(failures: u32) -> State {
@@ -26,7 +26,7 @@ fn probed(ms: u64) -> Probing {
 }
 
 impl Probing {
-    fn at(&mut self, ms: u64, state: &State) -> Next {
+    fn at(&mut self, ms: u64, state: &State) -> ProbeStep {
         self.next(&Probe::default(), Some(state), None, NEVER_SOONER, at(ms))
     }
 }
@@ -34,11 +34,11 @@ impl Probing {
 #[test]
 fn the_first_canary_waits_for_nothing_and_open_gates_are_probed_at_the_slow_pace() {
     let mut probing = Probing::default();
-    assert_eq!(probing.at(0, &State::starting(at(0))), Next::Probe);
+    assert_eq!(probing.at(0, &State::starting(at(0))), ProbeStep::Probe);
     probing.begins(at(1_000));
     assert_eq!(probing.at(1_020, &open(0)), wait(4_980));
     assert_eq!(probing.at(5_999, &open(0)), wait(1));
-    assert_eq!(probing.at(6_000, &open(0)), Next::Probe);
+    assert_eq!(probing.at(6_000, &open(0)), ProbeStep::Probe);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn what_is_not_open_or_has_just_failed_is_probed_at_the_fast_pace_whatever_traff
             probed(1_000).next(&probe, state, Some(at(1_499)), NEVER_SOONER, at(ms))
         };
         assert_eq!(look(1_499), wait(1), "{state:?}");
-        assert_eq!(look(1_500), Next::Probe, "{state:?}");
+        assert_eq!(look(1_500), ProbeStep::Probe, "{state:?}");
     }
 }
 
@@ -66,8 +66,8 @@ fn a_call_that_succeeded_puts_the_next_canary_off_and_an_old_one_does_not() {
         )
     };
     assert_eq!(look(4_000, 6_000), wait(3_000));
-    assert_eq!(look(4_000, 9_000), Next::Probe);
-    assert_eq!(look(500, 6_000), Next::Probe);
+    assert_eq!(look(4_000, 9_000), ProbeStep::Probe);
+    assert_eq!(look(500, 6_000), ProbeStep::Probe);
 }
 
 #[test]
@@ -89,10 +89,10 @@ fn the_state_of_the_key_is_asked_for_at_its_own_pace_also_while_traffic_proves_i
         probing.next(&probe, Some(&open(0)), Some(at(ms - 1)), NEVER_SOONER, at(ms))
     };
     assert_eq!(busy(&mut probing, 60_999), wait(1));
-    assert_eq!(busy(&mut probing, 61_000), Next::AskState);
+    assert_eq!(busy(&mut probing, 61_000), ProbeStep::AskState);
     probing.asks_state(at(61_000));
     assert_eq!(busy(&mut probing, 61_001), wait(5_000 - 1));
-    assert_eq!(busy(&mut probing, 121_000), Next::AskState);
+    assert_eq!(busy(&mut probing, 121_000), ProbeStep::AskState);
 }
 
 #[test]
@@ -101,12 +101,12 @@ fn canaries_do_not_put_the_question_for_the_state_off() {
     let mut asked = Vec::new();
     for ms in 1_000..=181_000 {
         match probing.at(ms, &open(0)) {
-            Next::Probe => probing.begins(at(ms)),
-            Next::AskState => {
+            ProbeStep::Probe => probing.begins(at(ms)),
+            ProbeStep::AskState => {
                 probing.asks_state(at(ms));
                 asked.push(ms);
             }
-            Next::Wait(_) => {}
+            ProbeStep::Wait(_) => {}
         }
     }
     // A canary is due at the same time, and goes first.
@@ -133,7 +133,7 @@ fn a_key_in_trouble_that_traffic_still_signs_with_is_asked_for_again_soon() {
         probing.next(&probe, Some(&open(0)), Some(at(ms - 1)), NEVER_SOONER, at(ms))
     };
     assert_eq!(busy(&mut probing, 6_999), wait(1));
-    assert_eq!(busy(&mut probing, 7_000), Next::AskState);
+    assert_eq!(busy(&mut probing, 7_000), ProbeStep::AskState);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::moment::Moment;
 /// Evidence of traffic that the writer has not folded into the gates yet.
 #[derive(Debug)]
 pub struct Traffic {
-    signers: BTreeMap<Kid, Arc<OfSigner>>,
+    signers: BTreeMap<Kid, Arc<SignerTraffic>>,
     /// A call that took longer is slow; in nanoseconds.
     slow_call: AtomicU64,
 }
@@ -44,13 +44,13 @@ pub struct Folded {
 
 /// A signer's upstreams, as they were made for one generation of the configuration.
 #[derive(Debug)]
-struct OfSigner {
+struct SignerTraffic {
     made_in: u64,
-    upstreams: Vec<OfUpstream>,
+    upstreams: Vec<UpstreamTraffic>,
 }
 
 #[derive(Debug, Default)]
-struct OfUpstream {
+struct UpstreamTraffic {
     /// When the newest successful call began, in nanoseconds since boot; 0: none.
     newest_success: AtomicU64,
     signed: AtomicU32,
@@ -84,8 +84,8 @@ impl Traffic {
         let of_signer = |Watched { kid, upstreams, made_in }: Watched| {
             let kept = self.signers.get(&kid).filter(|kept| kept.made_in == made_in);
             let of_signer = kept.map(Arc::clone).unwrap_or_else(|| {
-                let upstreams = upstreams.iter().map(|_| OfUpstream::default()).collect();
-                Arc::new(OfSigner { made_in, upstreams })
+                let upstreams = upstreams.iter().map(|_| UpstreamTraffic::default()).collect();
+                Arc::new(SignerTraffic { made_in, upstreams })
             });
             (kid, of_signer)
         };
@@ -165,7 +165,7 @@ impl Traffic {
     /// Takes what was reported, as observations known at `now`: successes
     /// first, so that a failure reported with them weighs in full.
     pub fn take(&self, now: Moment) -> Vec<Folded> {
-        let of_signer = |(kid, of_signer): (&Kid, &Arc<OfSigner>)| {
+        let of_signer = |(kid, of_signer): (&Kid, &Arc<SignerTraffic>)| {
             let folded = of_signer.upstreams.iter().enumerate();
             let folded = folded.map(|(at, of_upstream)| of_upstream.take(kid, at, now));
             folded.collect::<Vec<_>>()
@@ -174,7 +174,7 @@ impl Traffic {
     }
 }
 
-impl OfUpstream {
+impl UpstreamTraffic {
     fn signed(&self, started: Moment, is_slow: bool) {
         self.newest_success.fetch_max(started.as_nanos(), Ordering::Release);
         self.signed.fetch_add(1, Ordering::Relaxed);
