@@ -18,10 +18,10 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, oneshot};
 
 use crate::error::JournalError;
-use crate::queue::{Push, Queue, Space, Waits};
+use crate::queue::{Push, Queue, RecordWaiter, Space};
 use crate::receipt::Durable;
 use crate::segment_check::Progress;
-use crate::writer::{IDLE, Since};
+use crate::writer::{IDLE, SharedU64};
 
 /// How long a write or a sync may take before new records are refused.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) clock: Clock,
     /// When the writer began what it is at, in nanoseconds since boot; [`IDLE`]: nothing.
-    pub(crate) busy_since: Since,
+    pub(crate) busy_since: SharedU64,
     /// Told when it seals, or when its space changes.
     pub(crate) changed: Notify,
     /// The newest checkpoint of which all is on disk.
@@ -266,7 +266,7 @@ impl Journal {
         let (waits, receiver) = waits
             .map(|proves| {
                 let (sender, receiver) = oneshot::channel();
-                (Waits { sender, proves }, receiver)
+                (RecordWaiter { sender, proves }, receiver)
             })
             .unzip();
         let push = Push { kind, body, at: now, closes, waits };

@@ -25,7 +25,7 @@ use crate::segment::Segment;
 use crate::segment_check::Progress;
 use crate::stated::{Statement, stated};
 use crate::torn_write::Cut;
-use crate::writer::{IDLE, Since, Spared, Writer, prepare_segments};
+use crate::writer::{IDLE, SharedU64, Spared, Writer, prepare_segments};
 
 /// Who writes.
 #[derive(Clone, Copy, Debug)]
@@ -198,7 +198,7 @@ impl Opened {
         let shared = Arc::new(Shared {
             queue,
             clock,
-            busy_since: Since::new(IDLE),
+            busy_since: SharedU64::new(IDLE),
             changed: Notify::new(),
             on_disk: Mutex::new(newest.clone()),
             log,

@@ -100,12 +100,12 @@ pub(crate) struct Job {
     pub(crate) body: Vec<u8>,
     pub(crate) pushed: Moment,
     /// Who waits until it is durable.
-    pub(crate) waits: Option<Waits>,
+    pub(crate) waits: Option<RecordWaiter>,
 }
 
 /// Who waits for a record.
 #[derive(Debug)]
-pub(crate) struct Waits {
+pub(crate) struct RecordWaiter {
     pub(crate) sender: oneshot::Sender<Durable>,
     /// Whether for the proof that it is in the log, too.
     pub(crate) proves: bool,
@@ -118,7 +118,7 @@ pub(crate) struct Push {
     pub(crate) at: Moment,
     /// The intent that this is the outcome of.
     pub(crate) closes: Option<u64>,
-    pub(crate) waits: Option<Waits>,
+    pub(crate) waits: Option<RecordWaiter>,
 }
 
 /// How much space there is.
@@ -393,7 +393,13 @@ impl State {
         Ok(())
     }
 
-    fn enqueue(&mut self, kind: Kind, body: Vec<u8>, pushed: Moment, waits: Option<Waits>) -> u64 {
+    fn enqueue(
+        &mut self,
+        kind: Kind,
+        body: Vec<u8>,
+        pushed: Moment,
+        waits: Option<RecordWaiter>,
+    ) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
         self.left = self.left.saturating_sub(space_of(body.len()));

@@ -86,14 +86,14 @@ fn patiently(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<
     let waits = |why| *shared.older.waits.lock().unwrap_or_else(PoisonError::into_inner) = why;
     loop {
         match one(shared, file, next) {
-            Err(No::Short(why)) => {
+            Err(NotChecked::Short(why)) => {
                 waits(Some(why));
                 thread::sleep(AGAIN);
                 if shared.queue.is_closed() {
                     return Ok(Read::Over);
                 }
             }
-            Err(No::Damaged(why)) => return Err(why),
+            Err(NotChecked::Damaged(why)) => return Err(why),
             Ok(read) => {
                 waits(None);
                 return Ok(read);
@@ -103,14 +103,14 @@ fn patiently(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<
 }
 
 /// Why one is not read.
-enum No {
+enum NotChecked {
     /// The machine lacks something.
     Short(String),
     /// It is not as it was written, or the disk does not give it.
     Damaged(String),
 }
 
-impl No {
+impl NotChecked {
     fn of(path: &Path, error: &io::Error) -> Self {
         let path = path.display();
         match shortage::of(error) {
@@ -120,7 +120,7 @@ impl No {
     }
 }
 
-impl From<SegmentError> for No {
+impl From<SegmentError> for NotChecked {
     fn from(error: SegmentError) -> Self {
         match error {
             SegmentError::Io { path, error } => Self::of(&path, &error),
@@ -136,7 +136,7 @@ enum Read {
     Over,
 }
 
-fn one(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<Read, No> {
+fn one(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<Read, NotChecked> {
     let mut reader = match Reader::open(file) {
         Ok(reader) => reader,
         // The oldest may be moved away at any time.
@@ -151,11 +151,11 @@ fn one(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<Read, 
     let mut began = (shared.clock.now)();
     let damaged = |seq: u64, at: u64, error: FrameError| {
         let path = file.path.display();
-        No::Damaged(format!(
+        NotChecked::Damaged(format!(
             "{path}: record {seq} at byte {at} is damaged: {error}; bring the file back from a copy"
         ))
     };
-    let io = |error: io::Error| No::of(&file.path, &error);
+    let io = |error: io::Error| NotChecked::of(&file.path, &error);
     for count in 1_u32.. {
         match reader.step().map_err(io)? {
             Item::Record { .. } | Item::Sealed { .. } => {}

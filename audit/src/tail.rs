@@ -77,7 +77,7 @@ pub(crate) struct Place<'f> {
 }
 
 /// Why something is no torn write, or an error of the file.
-enum No {
+enum NotTorn {
     Torn(Junk),
     Io(io::Error),
 }
@@ -99,8 +99,8 @@ impl Place<'_> {
         }
         match self.torn_or_written(used) {
             Ok(tail) => Ok(tail),
-            Err(No::Io(error)) => Err(error),
-            Err(No::Torn(junk)) => Ok(Tail::Junk(junk)),
+            Err(NotTorn::Io(error)) => Err(error),
+            Err(NotTorn::Torn(junk)) => Ok(Tail::Junk(junk)),
         }
     }
 
@@ -121,7 +121,7 @@ impl Place<'_> {
     }
 
     /// Goes from frame to frame, to the first of which something is missing.
-    fn torn_or_written(&self, used: u64) -> Result<Tail, No> {
+    fn torn_or_written(&self, used: u64) -> Result<Tail, NotTorn> {
         let mut growing = self.before.clone();
         let mut at = self.end;
         while at < used {
@@ -156,7 +156,7 @@ impl Place<'_> {
 
     /// Looks at every whole frame behind the first gap: none may be of a write that was
     /// acknowledged, or that cannot be of these.
-    fn claims_nothing(&self, from: u64, used: u64) -> Result<(), No> {
+    fn claims_nothing(&self, from: u64, used: u64) -> Result<(), NotTorn> {
         let newest = self.newest();
         let mut at = from;
         while at < used {
@@ -188,7 +188,7 @@ impl Place<'_> {
     }
 
     /// Looks at every row of sectors that came behind the first gap.
-    fn is_rest(&self, gap: u64, used: u64) -> Result<(), No> {
+    fn is_rest(&self, gap: u64, used: u64) -> Result<(), NotTorn> {
         let numbers = Numbers { after: self.newest(), most: TORN_MAX };
         let mut row: Vec<u8> = Vec::new();
         let mut bytes_came = 0;
@@ -375,8 +375,8 @@ impl Part<'_> {
     }
 }
 
-fn no(record: u64, at: u64, why: &str) -> No {
-    No::Torn(Junk { record, at, why: format!("what stands there is no torn write: {why}") })
+fn no(record: u64, at: u64, why: &str) -> NotTorn {
+    NotTorn::Torn(Junk { record, at, why: format!("what stands there is no torn write: {why}") })
 }
 
 /// Why what knows so much is no torn write.
@@ -394,7 +394,7 @@ fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-impl From<io::Error> for No {
+impl From<io::Error> for NotTorn {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }

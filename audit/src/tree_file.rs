@@ -64,7 +64,7 @@ pub enum FillError {
 
 /// Hears the records that the journal's writer lays out, on its thread, which waits for no disk here.
 #[derive(Debug)]
-struct Hears(Arc<Mutex<Growing>>);
+struct TreeObserver(Arc<Mutex<Growing>>);
 
 impl TreeFile {
     /// Opens it; what it holds is not believed yet.
@@ -227,7 +227,7 @@ impl TreeFile {
     /// What hears the records from here on.
     #[must_use]
     pub fn observer(&self) -> Box<dyn Observer> {
-        Box::new(Hears(Arc::clone(&self.growing)))
+        Box::new(TreeObserver(Arc::clone(&self.growing)))
     }
 
     fn node(&self, place: u64) -> Option<TreeHash> {
@@ -261,7 +261,7 @@ impl Growing {
     }
 }
 
-impl Observer for Hears {
+impl Observer for TreeObserver {
     fn record(&mut self, kind: Kind) {
         if kind == Kind::Segment {
             // The first record of a segment, which is not in the tree yet.

@@ -48,7 +48,7 @@ use crate::directory::Directory;
 use crate::error::JournalError;
 use crate::journal::{Clock, Observer, Shared};
 use crate::key::AuditKey;
-use crate::queue::{Job, Waits, space_of};
+use crate::queue::{Job, RecordWaiter, space_of};
 use crate::receipt::{Durable, Proof};
 use crate::scan::segment_name;
 use crate::segment::Segment;
@@ -100,7 +100,7 @@ pub(crate) struct Writer {
 pub(crate) struct Written {
     leaf: Leaf,
     pushed: Moment,
-    waits: Option<Waits>,
+    waits: Option<RecordWaiter>,
     /// Its proof, if somebody waits for that: once a checkpoint covers it.
     proof: Option<Box<Proof>>,
     /// Its bytes until then.
@@ -120,7 +120,7 @@ struct SealsWhenDead<'s>(&'s Shared);
 
 /// Shows for as long as it lives since when the writer is at work, and so with the disk.
 /// No step of the work ends it: a call that hangs is noticed whichever it is.
-struct Busy<'s>(&'s Since);
+struct Busy<'s>(&'s SharedU64);
 
 impl Writer {
     /// Writes until the queue is closed and empty, or until something fails.
@@ -358,4 +358,4 @@ pub(crate) fn prepare_segments(shared: &Shared, directory: &std::path::Path, byt
 }
 
 /// A number that several threads read.
-pub(crate) type Since = AtomicU64;
+pub(crate) type SharedU64 = AtomicU64;

@@ -7,7 +7,7 @@ use audit::Presence;
 use host::access::{self, Allowed};
 use host::clock::wall_now;
 use host::environment::Environment;
-use host::modes::{self, Place, What};
+use host::modes::{self, Place, PlaceKind};
 use signing_core::breakglass::room_bytes;
 
 use crate::arming;
@@ -66,22 +66,26 @@ pub fn open(file: &Path, config: &Config) -> modes::Found {
         parent.unwrap_or(Path::new(".")).to_owned()
     };
     let mut places = vec![
-        Place::new("--config", file, What::File),
-        Place::new("signer.socket", &of_socket(&config.signer.path), What::Directory),
+        Place::new("--config", file, PlaceKind::File),
+        Place::new("signer.socket", &of_socket(&config.signer.path), PlaceKind::Directory),
         // Who stands in its place is brought the passphrase.
-        Place::new("operator.socket", &of_socket(&config.operator.path), What::Directory),
-        Place::new("state.dir", &config.state_dir, What::Directory),
-        Place::new("audit.dir", &config.journal_dir, What::Directory),
-        Place::new("audit.key_file", &config.audit_key_file, What::Secret),
-        Place::new("registry.file", &config.registry_file, What::File),
-        Place::new("approvers.file", &config.approvers_file, What::File),
+        Place::new("operator.socket", &of_socket(&config.operator.path), PlaceKind::Directory),
+        Place::new("state.dir", &config.state_dir, PlaceKind::Directory),
+        Place::new("audit.dir", &config.journal_dir, PlaceKind::Directory),
+        Place::new("audit.key_file", &config.audit_key_file, PlaceKind::Secret),
+        Place::new("registry.file", &config.registry_file, PlaceKind::File),
+        Place::new("approvers.file", &config.approvers_file, PlaceKind::File),
     ];
     let previous = config.previous_audit_key_file.iter();
-    places.extend(previous.map(|file| Place::new("audit.previous_key_file", file, What::Secret)));
+    places.extend(
+        previous.map(|file| Place::new("audit.previous_key_file", file, PlaceKind::Secret)),
+    );
     // Sealed; but whoever reads it tries passphrases for as long as they like.
     let keys = config.keys.iter();
     places.extend(
-        keys.map(|(kid, file)| Place::new(format!("emergency_keys: {kid}"), file, What::Secret)),
+        keys.map(|(kid, file)| {
+            Place::new(format!("emergency_keys: {kid}"), file, PlaceKind::Secret)
+        }),
     );
     modes::look(&places)
 }

@@ -21,7 +21,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
 use crate::operator::AT_THE_OPERATOR_SOCKET;
-use crate::service::{Service, Unreleased, Via};
+use crate::service::{AskedOver, Service, Unreleased};
 
 /// Answers that may wait for their records; more asks are not read meanwhile.
 const WAITING_MAX: usize = 1024;
@@ -34,7 +34,7 @@ const WRITE_MAX: Duration = Duration::from_secs(5);
 
 /// What is to be sent.
 #[derive(Debug)]
-pub enum Out {
+pub enum Outgoing {
     /// An answer, as it is.
     Now(Box<Answer>),
     /// A signature, once its record is on disk.
@@ -65,7 +65,7 @@ async fn asks(
     service: &Rc<Service>,
     (connection, place): (u64, &Place<u32>),
     mut read: OwnedReadHalf,
-    out: &mpsc::Sender<Out>,
+    out: &mpsc::Sender<Outgoing>,
 ) -> io::Result<()> {
     let mut buffer = Buffer::default();
     let hello = tokio::time::timeout(HELLO_MAX, buffer.next(&mut read)).await;
@@ -96,7 +96,7 @@ async fn asks(
             Ask::Sign(ask) => match service.sign(connection, &ask) {
                 Ok(unreleased) => {
                     let (is_last, is_slow) = (unreleased.remaining == 0, unreleased.is_slow);
-                    let waiting = Out::Signed(Box::new(unreleased));
+                    let waiting = Outgoing::Signed(Box::new(unreleased));
                     out.send(waiting).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
                     if is_last {
                         service.look().await;
@@ -118,7 +118,7 @@ async fn asks(
                 send(out, ended.map_or_else(Answer::Refused, Answer::Ended)).await?;
             }
             Ask::Destroy(ask) => {
-                let destroyed = service.destroy(Via::Proxy, &ask).await;
+                let destroyed = service.destroy(AskedOver::Proxy, &ask).await;
                 send(out, destroyed.map_or_else(Answer::Refused, Answer::Destroyed)).await?;
             }
             Ask::Show(ask) => {
@@ -195,8 +195,8 @@ fn greet(service: &Service, first: Ask) -> (Answer, Option<LogId>) {
     }
 }
 
-async fn send(out: &mpsc::Sender<Out>, answer: Answer) -> io::Result<()> {
-    let sent = out.send(Out::Now(Box::new(answer))).await;
+async fn send(out: &mpsc::Sender<Outgoing>, answer: Answer) -> io::Result<()> {
+    let sent = out.send(Outgoing::Now(Box::new(answer))).await;
     sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
 }
 
@@ -233,13 +233,13 @@ impl Buffer {
 
 /// Writes answers in their order. It ends, and with it the connection, if the peer does not
 /// read.
-async fn write_all(mut answers: mpsc::Receiver<Out>, mut write: OwnedWriteHalf) {
+async fn write_all(mut answers: mpsc::Receiver<Outgoing>, mut write: OwnedWriteHalf) {
     let (mut waiting, mut bytes) = (Vec::with_capacity(BATCH_MAX), Vec::new());
     while answers.recv_many(&mut waiting, BATCH_MAX).await > 0 {
         for out in waiting.drain(..) {
             let answer = match out {
-                Out::Now(answer) => *answer,
-                Out::Signed(unreleased) => released(*unreleased).await,
+                Outgoing::Now(answer) => *answer,
+                Outgoing::Signed(unreleased) => released(*unreleased).await,
             };
             if wire::write(&answer, &mut bytes).is_err() {
                 return;

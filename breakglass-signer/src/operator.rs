@@ -23,7 +23,7 @@ use tokio::net::UnixStream;
 use tokio::task::spawn_local;
 use zeroize::Zeroizing;
 
-use crate::service::{Service, Via};
+use crate::service::{AskedOver, Service};
 use crate::unlock::WAITS;
 
 /// How long a peer may take for all of it; a person has typed before it connects.
@@ -36,7 +36,7 @@ const DESTROY_MAX: Duration = Duration::from_secs(8);
 const ID: u64 = 0;
 
 /// What came.
-pub enum Came {
+pub enum OperatorInput {
     /// A passphrase.
     Passphrase(Zeroizing<Vec<u8>>),
     /// One that is only to be tried, on that key.
@@ -52,19 +52,19 @@ pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32, place
     let has_room = place.asked();
     match read {
         // An end is never too much.
-        Ok(Ok(came)) if !has_room && !matches!(came, Came::Ask(Ask::End { .. })) => {
+        Ok(Ok(came)) if !has_room && !matches!(came, OperatorInput::Ask(Ask::End { .. })) => {
             let why = format!("too many asks of {by} are under way; wait until one has ended");
             match came {
-                Came::Passphrase(_) => say(&mut stream, &no(&why)).await,
-                Came::Open(..) | Came::Ask(_) => {
+                OperatorInput::Passphrase(_) => say(&mut stream, &no(&why)).await,
+                OperatorInput::Open(..) | OperatorInput::Ask(_) => {
                     say(&mut stream, &refused(Reason::Overloaded, why)).await;
                 }
             }
         }
-        Ok(Ok(Came::Passphrase(passphrase))) => {
+        Ok(Ok(OperatorInput::Passphrase(passphrase))) => {
             say(&mut stream, &unlocked(&service, passphrase, (uid, &by))).await;
         }
-        Ok(Ok(Came::Open(emergency_kid, passphrase))) => {
+        Ok(Ok(OperatorInput::Open(emergency_kid, passphrase))) => {
             let opened = service.open_once(ID, &emergency_kid, passphrase, (uid, &by)).await;
             let answer = match opened {
                 Ok(opened) => Answer::Opened(opened),
@@ -73,31 +73,31 @@ pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32, place
             say(&mut stream, &answer).await;
         }
         // Its passphrase did not come with it.
-        Ok(Ok(Came::Ask(Ask::Open { .. }))) => {
+        Ok(Ok(OperatorInput::Ask(Ask::Open { .. }))) => {
             let why = "no passphrase came with it; use the signctl of this release";
             say(&mut stream, &refused(Reason::Invalid, why.to_owned())).await;
         }
-        Ok(Ok(Came::Ask(Ask::Clock {}))) => {
+        Ok(Ok(OperatorInput::Ask(Ask::Clock {}))) => {
             let clock = Clock { id: ID, now: rfc3339(wall_now()) };
             say(&mut stream, &Answer::Clock(clock)).await;
         }
-        Ok(Ok(Came::Ask(Ask::Status {}))) => {
+        Ok(Ok(OperatorInput::Ask(Ask::Status {}))) => {
             let stated = Stated { id: ID, state: service.state(), known: None };
             say(&mut stream, &Answer::Status(stated)).await;
         }
-        Ok(Ok(Came::Ask(Ask::End { reason }))) => {
+        Ok(Ok(OperatorInput::Ask(Ask::End { reason }))) => {
             let answer = ended(&service, &reason, &by).await;
             say(&mut stream, &answer).await;
         }
-        Ok(Ok(Came::Ask(Ask::Unseal { reason }))) => {
+        Ok(Ok(OperatorInput::Ask(Ask::Unseal { reason }))) => {
             let answer = unsealed(&service, &reason, &by).await;
             say(&mut stream, &answer).await;
         }
-        Ok(Ok(Came::Ask(Ask::AcceptProxy { reason }))) => {
+        Ok(Ok(OperatorInput::Ask(Ask::AcceptProxy { reason }))) => {
             let answer = accepted(&service, &reason, &by).await;
             say(&mut stream, &answer).await;
         }
-        Ok(Ok(Came::Ask(Ask::Destroy { emergency_kid, reason, attested }))) => {
+        Ok(Ok(OperatorInput::Ask(Ask::Destroy { emergency_kid, reason, attested }))) => {
             let key = (emergency_kid, attested);
             let answer = destroyed(&service, key, &reason, &by).await;
             say(&mut stream, &answer).await;
@@ -217,7 +217,7 @@ async fn destroyed(
     let ask = Destroy { id: ID, emergency_kid, reason, attested, by: here(by) };
     let destroying = spawn_local({
         let service = Rc::clone(service);
-        async move { service.destroy(Via::Operator, &ask).await }
+        async move { service.destroy(AskedOver::Operator, &ask).await }
     });
     match tokio::time::timeout(DESTROY_MAX, destroying).await {
         Ok(Ok(Ok(destroyed))) => Answer::Destroyed(destroyed),
@@ -266,11 +266,11 @@ async fn say(stream: &mut UnixStream, answer: &impl Serialize) {
 ///
 /// # Errors
 /// If it does not come whole, is longer than any, or is no ask.
-pub async fn came(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Came> {
+pub async fn came(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<OperatorInput> {
     let first = stream.read_u32_le().await?;
     if first != NO_PASSPHRASE {
         let passphrase = exactly(stream, first, PASSPHRASE_MAX_BYTES).await?;
-        return Ok(Came::Passphrase(passphrase));
+        return Ok(OperatorInput::Passphrase(passphrase));
     }
     let length = stream.read_u32_le().await?;
     let ask = exactly(stream, length, FRAME_MAX_BYTES).await?;
@@ -278,9 +278,9 @@ pub async fn came(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Came> {
         Ask::Open { emergency_kid } => {
             let length = stream.read_u32_le().await?;
             let passphrase = exactly(stream, length, PASSPHRASE_MAX_BYTES).await?;
-            Ok(Came::Open(emergency_kid, passphrase))
+            Ok(OperatorInput::Open(emergency_kid, passphrase))
         }
-        ask => Ok(Came::Ask(ask)),
+        ask => Ok(OperatorInput::Ask(ask)),
     }
 }
 

@@ -20,12 +20,12 @@ const EVERY: Duration = Duration::from_secs(12);
 pub struct Unlock {
     waiting: Option<Waiting>,
     /// By uid: only users who may use the socket come this far.
-    brought: BTreeMap<u32, Brought>,
+    brought: BTreeMap<u32, RecentAttempts>,
 }
 
 /// How many a user brought lately, and when that was counted.
 #[derive(Default)]
-struct Brought {
+struct RecentAttempts {
     count: u32,
     counted_at: Moment,
 }
@@ -40,7 +40,7 @@ impl Unlock {
     /// Whether that user may bring another passphrase now; it counts. One who guesses keeps no
     /// other from bringing the right one.
     pub fn may_bring(&mut self, uid: u32, now: Moment) -> bool {
-        let Brought { count, counted_at } = self.brought.entry(uid).or_default();
+        let RecentAttempts { count, counted_at } = self.brought.entry(uid).or_default();
         let passed = now.since(*counted_at).as_secs() / EVERY.as_secs();
         if passed > 0 {
             *count = count.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));

@@ -45,7 +45,7 @@ struct Place {
 
 /// A user as this machine knows it.
 #[derive(Clone, Debug)]
-struct Who {
+struct SystemUser {
     uid: u32,
     name: Option<String>,
     gids: BTreeSet<u32>,
@@ -60,7 +60,7 @@ pub fn kept_out(allowed: &Allowed<'_>) -> Vec<String> {
     let mut said = Vec::new();
     // Nothing keeps root out.
     for uid in uids.iter().copied().filter(|uid| *uid != 0) {
-        let who = Who::look_up(uid);
+        let who = SystemUser::look_up(uid);
         said.extend(way.iter().find_map(|place| place.keeps_out(&who)).map(|why| {
             let who = user::described(uid, who.name.as_deref());
             format!("{uids_key}: {who} cannot connect to {}: {why}", socket.display())
@@ -124,7 +124,7 @@ impl Place {
     }
 
     /// Why, and what to do about it.
-    fn keeps_out(&self, who: &Who) -> Option<String> {
+    fn keeps_out(&self, who: &SystemUser) -> Option<String> {
         let Self { uid, gid, mode, needed, .. } = *self;
         let shift = match () {
             () if uid == who.uid => 6,
@@ -156,7 +156,7 @@ impl Place {
     }
 }
 
-impl Who {
+impl SystemUser {
     /// By whatever this machine looks users up in, and by what runs as that user: a service has groups
     /// that stand in its unit alone.
     fn look_up(uid: u32) -> Self {
@@ -207,8 +207,8 @@ fn name_of(gid: u32) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn who(uid: u32, gids: &[u32]) -> Who {
-        Who { uid, name: Some("alice".to_owned()), gids: gids.iter().copied().collect() }
+    fn who(uid: u32, gids: &[u32]) -> SystemUser {
+        SystemUser { uid, name: Some("alice".to_owned()), gids: gids.iter().copied().collect() }
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
             (0o755, ENTER, who(8, &[]), None),
         ] {
             let gids = alice.gids.iter().map(|gid| if *gid == 9 { 4_000_000_009 } else { *gid });
-            let alice = Who { gids: gids.collect(), ..alice };
+            let alice = SystemUser { gids: gids.collect(), ..alice };
             let path = PathBuf::from("/a");
             let place = Place { path, uid: 7, gid: 4_000_000_009, mode, needed };
             let said = place.keeps_out(&alice);

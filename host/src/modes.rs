@@ -17,7 +17,7 @@ const STICKY: u32 = 0o1000;
 
 /// What a place is, and so what others must not do to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum PlaceKind {
     /// Not read, nor change.
     Secret,
     /// Not change.
@@ -34,7 +34,7 @@ pub struct Place {
     /// The file or directory whose mode is judged.
     pub path: PathBuf,
     /// What it is.
-    pub what: What,
+    pub what: PlaceKind,
 }
 
 /// What was found, one sentence each.
@@ -48,7 +48,7 @@ pub struct Found {
 
 impl Place {
     /// That place.
-    pub fn new(key: impl Into<String>, path: &Path, what: What) -> Self {
+    pub fn new(key: impl Into<String>, path: &Path, what: PlaceKind) -> Self {
         Self { key: key.into(), path: path.to_owned(), what }
     }
 }
@@ -74,7 +74,7 @@ fn itself(place: &Place, found: &mut Found) {
     let shown = path.display();
     let Some(mode) = mode(place, path, found) else { return };
     let said = match what {
-        What::Secret if mode & OTHERS != 0 => {
+        PlaceKind::Secret if mode & OTHERS != 0 => {
             let may = match (mode & READ != 0, mode & WRITE != 0) {
                 (true, true) => "read and change",
                 (false, true) => "change",
@@ -85,13 +85,13 @@ fn itself(place: &Place, found: &mut Found) {
                  process"
             )
         }
-        What::File if mode & WRITE != 0 => {
+        PlaceKind::File if mode & WRITE != 0 => {
             format!("may change {shown} (mode {mode:04o}); take that away: chmod o-w {shown}")
         }
-        What::Directory if mode & WRITE != 0 => {
+        PlaceKind::Directory if mode & WRITE != 0 => {
             format!("may write into {shown} (mode {mode:04o}); take that away: chmod o-w {shown}")
         }
-        What::Secret | What::File | What::Directory => return,
+        PlaceKind::Secret | PlaceKind::File | PlaceKind::Directory => return,
     };
     found.open.push(format!("{key}: every user {said}"));
 }
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    fn open(path: &Path, what: What) -> Vec<String> {
+    fn open(path: &Path, what: PlaceKind) -> Vec<String> {
         look(&[Place::new("a.key", path, what)]).open
     }
 
@@ -190,24 +190,24 @@ mod tests {
     fn what_others_may_do_is_said_and_what_a_group_may_do_is_meant() {
         let dir = Dir::new("table");
         for (mode, what, expected) in [
-            (0o600, What::Secret, ""),
-            (0o640, What::Secret, ""),
-            (0o440, What::Secret, ""),
-            (0o660, What::Secret, ""),
-            (0o644, What::Secret, "may read "),
-            (0o604, What::Secret, "may read "),
-            (0o602, What::Secret, "may change "),
-            (0o666, What::Secret, "may read and change "),
-            (0o644, What::File, ""),
-            (0o664, What::File, ""),
-            (0o646, What::File, "may change "),
-            (0o755, What::Directory, ""),
-            (0o2770, What::Directory, ""),
-            (0o777, What::Directory, "may write into "),
+            (0o600, PlaceKind::Secret, ""),
+            (0o640, PlaceKind::Secret, ""),
+            (0o440, PlaceKind::Secret, ""),
+            (0o660, PlaceKind::Secret, ""),
+            (0o644, PlaceKind::Secret, "may read "),
+            (0o604, PlaceKind::Secret, "may read "),
+            (0o602, PlaceKind::Secret, "may change "),
+            (0o666, PlaceKind::Secret, "may read and change "),
+            (0o644, PlaceKind::File, ""),
+            (0o664, PlaceKind::File, ""),
+            (0o646, PlaceKind::File, "may change "),
+            (0o755, PlaceKind::Directory, ""),
+            (0o2770, PlaceKind::Directory, ""),
+            (0o777, PlaceKind::Directory, "may write into "),
             // What is in it is safe, but anybody adds to it.
-            (0o1777, What::Directory, "may write into "),
+            (0o1777, PlaceKind::Directory, "may write into "),
         ] {
-            let path = dir.with(&format!("{mode:o}-{what:?}"), mode, what == What::Directory);
+            let path = dir.with(&format!("{mode:o}-{what:?}"), mode, what == PlaceKind::Directory);
             let found = open(&path, what);
             assert_eq!(
                 found.len(),
@@ -231,14 +231,14 @@ mod tests {
         let file = dir.with("above/key", 0o600, false);
         for (mode, is_open) in [(0o755, false), (0o775, false), (0o1777, false), (0o777, true)] {
             fs::set_permissions(&above, fs::Permissions::from_mode(mode)).unwrap();
-            let found = open(&file, What::Secret);
+            let found = open(&file, PlaceKind::Secret);
             assert_eq!(found.len(), usize::from(is_open), "{mode:o}: {found:?}");
             let said = |one: &String| one.contains("put something else in the place of");
             assert!(found.iter().all(said), "{found:?}");
         }
         // Once for all that is below it; also for what is not there yet.
         let missing = above.join("missing/deeper");
-        let places = [&file, &missing].map(|path| Place::new("k", path, What::File));
+        let places = [&file, &missing].map(|path| Place::new("k", path, PlaceKind::File));
         assert_eq!(look(&places).open.len(), 1);
     }
 
@@ -249,12 +249,12 @@ mod tests {
         let file = dir.with("leads/key", 0o644, false);
         let link = lies.join("key");
         symlink(&file, &link).unwrap();
-        assert_eq!(open(&link, What::Secret).len(), 1);
+        assert_eq!(open(&link, PlaceKind::Secret).len(), 1);
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(open(&link, What::Secret).len(), 0);
+        assert_eq!(open(&link, PlaceKind::Secret).len(), 0);
         for directory in [&lies, &leads] {
             fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).unwrap();
-            assert_eq!(open(&link, What::Secret).len(), 1, "{}", directory.display());
+            assert_eq!(open(&link, PlaceKind::Secret).len(), 1, "{}", directory.display());
             fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
         }
     }

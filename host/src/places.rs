@@ -31,7 +31,7 @@ struct Taken<P> {
     next_id: u64,
     half_open: BTreeMap<u64, HalfOpen<P>>,
     asked: BTreeSet<u64>,
-    of_peers: HashMap<P, OfPeer>,
+    of_peers: HashMap<P, PeerPlaces>,
 }
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ struct HalfOpen<P> {
 }
 
 #[derive(Debug, Default)]
-struct OfPeer {
+struct PeerPlaces {
     half_open: BTreeSet<u64>,
     asked: usize,
 }
@@ -191,7 +191,7 @@ impl<P: Copy + Eq + Hash> Taken<P> {
     }
 
     fn of_peer(&self, peer: P) -> usize {
-        self.of_peers.get(&peer).map_or(0, OfPeer::all)
+        self.of_peers.get(&peer).map_or(0, PeerPlaces::all)
     }
 
     fn oldest_of(&self, peer: P) -> Option<u64> {
@@ -199,7 +199,7 @@ impl<P: Copy + Eq + Hash> Taken<P> {
     }
 }
 
-impl OfPeer {
+impl PeerPlaces {
     fn all(&self) -> usize {
         self.half_open.len() + self.asked
     }
@@ -333,7 +333,7 @@ mod tests {
             let taken = all.lock();
             assert_eq!(taken.all(), open.len());
             assert!(taken.all() <= max && taken.asked.len() <= asked_max(max));
-            let of_peers: usize = taken.of_peers.values().map(OfPeer::all).sum();
+            let of_peers: usize = taken.of_peers.values().map(PeerPlaces::all).sum();
             assert_eq!(of_peers, open.len());
             assert!(taken.of_peers.values().all(|of| (1..=per_peer_max).contains(&of.all())));
         }

@@ -62,7 +62,7 @@ pub(super) enum Command {
     /// What an operator loosens is in the journal, or why not; from the writer to itself.
     Recorded { result: Result<(), String>, loosen: Loosen },
     /// What was stored, or why not; from the writer to itself.
-    Stored { result: Result<(), String>, then: Then },
+    Stored { result: Result<(), String>, then: AfterSave },
 }
 
 /// Signers that are watched no more, and new ones; of those that have other upstreams both.
@@ -78,7 +78,7 @@ pub struct OtherSigners {
 
 /// What waits until a state is on disk.
 #[derive(Debug)]
-pub(super) enum Then {
+pub(super) enum AfterSave {
     /// Nothing.
     Nothing,
     /// An answer.

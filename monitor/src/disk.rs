@@ -10,7 +10,7 @@ use signing_core::gate::AuditStop;
 use signing_core::journal::{Record, SealedFor};
 use tokio::sync::{mpsc, oneshot};
 
-use super::command::{Command, Loosen, Outcome, Then};
+use super::command::{AfterSave, Command, Loosen, Outcome};
 use super::store::{Saver, Stored, Witness};
 
 /// How long an operator's command may wait for its record.
@@ -26,7 +26,7 @@ pub(super) struct Disk {
 
 impl Disk {
     /// Has `state` stored; `then` happens once that is known.
-    pub(super) fn save(&self, state: Stored, then: Then) {
+    pub(super) fn save(&self, state: Stored, then: AfterSave) {
         let saved = self.saver.save(state);
         self.later(async move {
             let result = saved.await.unwrap_or_else(|_| Err("the store is gone".into()));
@@ -45,7 +45,7 @@ impl Disk {
         self.later(async move {
             let unrecorded = recording.await.err();
             let result = saved.await.unwrap_or_else(|_| Err("the store is gone".into()));
-            Command::Stored { result, then: Then::Frozen { unrecorded, reply } }
+            Command::Stored { result, then: AfterSave::Frozen { unrecorded, reply } }
         });
     }
 

@@ -10,7 +10,7 @@ use signing_core::gate::Freeze;
 use signing_core::journal::{Approved, FleetFreeze, FleetLink, FleetUnfreeze, Frozen, Record};
 use tokio::sync::oneshot;
 
-use super::command::{Loosen, Outcome, Presented, Then};
+use super::command::{AfterSave, Loosen, Outcome, Presented};
 use super::writer::Writer;
 use super::{disk, in_force};
 
@@ -52,7 +52,7 @@ impl Writer {
             }
         }
         self.remember_fleet();
-        self.save(self.state.clone(), Then::Frozen { unrecorded, reply });
+        self.save(self.state.clone(), AfterSave::Frozen { unrecorded, reply });
     }
 
     /// Ends what a statement ends that was verified.
@@ -112,7 +112,7 @@ impl Writer {
         }
         self.remember_fleet();
         // What came meanwhile was stored with these freezes still in it.
-        self.save(self.state.clone(), Then::Nothing);
+        self.save(self.state.clone(), AfterSave::Nothing);
         self.settle_fleet();
         disk::tell(reply, Outcome::Done);
     }
@@ -121,7 +121,7 @@ impl Writer {
         self.is_joining = false;
         self.fleet.join(joining);
         self.remember_fleet();
-        self.save(self.state.clone(), Then::Nothing);
+        self.save(self.state.clone(), AfterSave::Nothing);
         self.settle_fleet();
         tracing::warn!(target: "fleet", "this member has read its fleet for the first time");
         disk::tell(reply, Outcome::Done);

@@ -11,7 +11,7 @@ use signing_core::journal::{
 };
 use tokio::sync::oneshot;
 
-use super::command::{IncidentChange, Loosen, Outcome, Then};
+use super::command::{AfterSave, IncidentChange, Loosen, Outcome};
 use super::disk;
 use super::writer::Writer;
 
@@ -141,7 +141,7 @@ impl Writer {
         }
         self.state.in_force.incident = None;
         // What came meanwhile was stored with it still in it.
-        self.save(self.state.clone(), Then::Nothing);
+        self.save(self.state.clone(), AfterSave::Nothing);
         self.publish_incident();
         tracing::warn!(target: "admin", incident = %open.incident, by, "the incident ended");
         disk::tell(reply, Outcome::Done);

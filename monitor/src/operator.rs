@@ -8,7 +8,7 @@ use signing_core::gate::Freeze;
 use signing_core::journal::{self, Frozen, Record, SealedFor, clip};
 use tokio::sync::oneshot;
 
-use super::command::{Loosen, Outcome, Sealed, SessionEnd, Then};
+use super::command::{AfterSave, Loosen, Outcome, Sealed, SessionEnd};
 use super::incident::open_of;
 use super::writer::{RETRY_AFTER_FOLDS, Writer};
 use super::{disk, freeze_id};
@@ -35,7 +35,7 @@ impl Writer {
             };
             self.record_end(&armed, &end);
         }
-        self.save(self.state.clone(), Then::Frozen { unrecorded, reply });
+        self.save(self.state.clone(), AfterSave::Frozen { unrecorded, reply });
         tracing::warn!(target: "admin", reason, by, "frozen");
     }
 
@@ -123,7 +123,7 @@ impl Writer {
             }
             Loosen::Seal { what: Sealed::Journal, .. } => state.audit_seal = None,
         }
-        self.save(state, Then::Loosen(loosen));
+        self.save(state, AfterSave::Loosen(loosen));
     }
 
     /// The journal says that it ended, and it did not: what is in force is recorded again.
@@ -168,7 +168,7 @@ impl Writer {
         let _ = self.journal.note(&record);
     }
 
-    pub(super) fn stored(&mut self, result: Result<(), String>, then: Then) {
+    pub(super) fn stored(&mut self, result: Result<(), String>, then: AfterSave) {
         let failed = result.err();
         if let Some(why) = &failed {
             tracing::error!(target: "admin", why, "freeze and seals are not stored");
@@ -176,36 +176,36 @@ impl Writer {
             self.retry_in = Some(RETRY_AFTER_FOLDS);
         }
         match (then, failed) {
-            (Then::Nothing, _) => {}
-            (Then::Tell { reply } | Then::Frozen { reply, .. }, Some(why)) => {
+            (AfterSave::Nothing, _) => {}
+            (AfterSave::Tell { reply } | AfterSave::Frozen { reply, .. }, Some(why)) => {
                 disk::tell(reply, Outcome::NotStored(format!("a restart would forget it: {why}")));
             }
-            (Then::Tell { reply } | Then::Frozen { unrecorded: None, reply }, None) => {
+            (AfterSave::Tell { reply } | AfterSave::Frozen { unrecorded: None, reply }, None) => {
                 disk::tell(reply, Outcome::Done);
             }
-            (Then::Frozen { unrecorded: Some(why), reply }, None) => {
+            (AfterSave::Frozen { unrecorded: Some(why), reply }, None) => {
                 disk::tell(reply, Outcome::NotStored(format!("it is in no record: {why}")));
             }
-            (Then::Loosen(loosen), Some(why)) => {
+            (AfterSave::Loosen(loosen), Some(why)) => {
                 self.record_again(&loosen);
                 disk::tell(loosen.into_reply(), Outcome::Failed(why));
             }
-            (Then::Loosen(Loosen::Freeze { freeze, by, reply }), None) => {
+            (AfterSave::Loosen(Loosen::Freeze { freeze, by, reply }), None) => {
                 self.end_freeze(&freeze, &by, reply);
             }
-            (Then::Loosen(Loosen::Fleet { ending, reply }), None) => {
+            (AfterSave::Loosen(Loosen::Fleet { ending, reply }), None) => {
                 self.fleet_ended(&ending, reply)
             }
-            (Then::Loosen(Loosen::Join { joining, reply }), None) => {
+            (AfterSave::Loosen(Loosen::Join { joining, reply }), None) => {
                 self.fleet_joined(joining, reply);
             }
-            (Then::Loosen(Loosen::Incident { open, by, reply }), None) => {
+            (AfterSave::Loosen(Loosen::Incident { open, by, reply }), None) => {
                 self.end_incident(&open, &by, reply);
             }
-            (Then::Loosen(Loosen::Item { incident, section, reply }), None) => {
+            (AfterSave::Loosen(Loosen::Item { incident, section, reply }), None) => {
                 self.item_is_done(&incident, &section, reply);
             }
-            (Then::Loosen(Loosen::Seal { what, seal, reason, by, reply }), None) => {
+            (AfterSave::Loosen(Loosen::Seal { what, seal, reason, by, reply }), None) => {
                 let outcome = self.end_seal(&what, &seal);
                 if outcome == Outcome::Done {
                     let (what, sealed_for) = (what.name(), seal.detail);
@@ -225,7 +225,7 @@ impl Writer {
         }
         self.state.in_force.freeze = None;
         // A seal that came meanwhile was stored with the freeze still in it.
-        self.save(self.state.clone(), Then::Nothing);
+        self.save(self.state.clone(), AfterSave::Nothing);
         self.gates.unfreeze();
         self.publish(None);
         let Frozen { reason, by: frozen_by, .. } = freeze;
@@ -253,7 +253,7 @@ impl Writer {
             }
         }
         // What came meanwhile was stored with this seal still in it.
-        self.save(self.state.clone(), Then::Nothing);
+        self.save(self.state.clone(), AfterSave::Nothing);
         Outcome::Done
     }
 }

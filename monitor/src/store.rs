@@ -208,7 +208,7 @@ impl Saver {
 /// The file's own form: kids as they are written, checked when read.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OnDisk {
+struct StateFile {
     freeze: Option<Frozen>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     incident: Option<OpenIncident>,
@@ -260,7 +260,7 @@ impl Stored {
     /// # Errors
     /// Why it is not what was written.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let on_disk: OnDisk = json::from_file(bytes).map_err(|error| error.to_string())?;
+        let on_disk: StateFile = json::from_file(bytes).map_err(|error| error.to_string())?;
         let seals = on_disk.seals.into_iter().map(|(kid, seal)| {
             let parsed = Kid::parse(&kid).map_err(|why| format!("seal of {kid:?}: {why}"))?;
             Ok::<_, String>((parsed, seal))
@@ -314,7 +314,7 @@ impl Stored {
     pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
         let InForce { freeze, fleet, incident, seals, .. } = &self.in_force;
         let seals = seals.iter().map(|(kid, seal)| (kid.to_string(), seal.clone()));
-        let on_disk = OnDisk {
+        let on_disk = StateFile {
             freeze: freeze.clone(),
             incident: incident.clone(),
             seals: seals.collect(),

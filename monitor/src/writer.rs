@@ -20,7 +20,7 @@ use telemetry::metrics::Metrics;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::command::{Command, OtherSigners, Outcome, SessionEnd, Then};
+use super::command::{AfterSave, Command, OtherSigners, Outcome, SessionEnd};
 use super::disk::{self, Disk};
 use super::evidence::TrafficEvidence;
 use super::probers::Probers;
@@ -159,7 +159,7 @@ impl Writer {
             Command::Witness { reply } => {
                 // The stop itself may have sealed it.
                 self.look_at_the_journal();
-                self.save(self.state.clone(), Then::Tell { reply });
+                self.save(self.state.clone(), AfterSave::Tell { reply });
             }
             Command::Answer { reply } => disk::tell(reply, ()),
             // It waits for tasks, so the loop itself obeys it.
@@ -235,7 +235,7 @@ impl Writer {
         self.publish_news(news);
     }
 
-    pub(super) fn save(&self, mut state: Stored, then: Then) {
+    pub(super) fn save(&self, mut state: Stored, then: AfterSave) {
         state.witness = Some(disk::witness(&self.journal));
         self.disk.save(state, then);
     }
@@ -279,7 +279,7 @@ impl Writer {
         {
             let seal = SealedFor { detail: stop.detail.clone(), at: wall_now() };
             self.state.audit_seal = Some(seal);
-            self.save(self.state.clone(), Then::Nothing);
+            self.save(self.state.clone(), AfterSave::Nothing);
         }
         let sealed = stop.as_ref().is_some_and(|stop| stop.sealed);
         self.gates.set_audit_stop(stop);
@@ -309,7 +309,7 @@ impl Writer {
             if let State::Sealed { detail, .. } = &to {
                 let seal = SealedFor { detail: detail.clone(), at: wall_now() };
                 self.state.in_force.seals.insert(kid.clone(), seal);
-                self.save(self.state.clone(), Then::Nothing);
+                self.save(self.state.clone(), AfterSave::Nothing);
                 self.tell_of_a_stop();
             }
             self.metrics.transition(&kid, &from, &to);
@@ -353,7 +353,7 @@ impl Writer {
             None => {}
             Some(0) => {
                 self.retry_in = None;
-                self.save(self.state.clone(), Then::Nothing);
+                self.save(self.state.clone(), AfterSave::Nothing);
             }
             Some(folds) => self.retry_in = Some(folds - 1),
         }
@@ -366,7 +366,7 @@ impl Writer {
         if self.witness_in == 0 && self.state.witness != witness {
             self.witness_in = WITNESS_EVERY_FOLDS;
             self.state.witness = witness;
-            self.save(self.state.clone(), Then::Nothing);
+            self.save(self.state.clone(), AfterSave::Nothing);
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn measure(start: &str, time: Duration) -> Result<(), Box<dyn Error +
     let start: Start = json::from_file(&std::fs::read(start)?)?;
     let algorithm =
         Algorithm::parse(&start.algorithm).ok_or_else(|| invalid("no such algorithm"))?;
-    let token = Token::open(&start, &mut Alone { pin_file: Path::new(&start.pin_file) })
+    let token = Token::open(&start, &mut NoProxy { pin_file: Path::new(&start.pin_file) })
         .map_err(io::Error::from)?;
     let sessions: Result<Vec<_>, _> = (0..start.threads.max(1)).map(|_| token.session()).collect();
     let sessions = sessions.map_err(io::Error::from)?;
@@ -63,11 +63,11 @@ pub(crate) fn measure(start: &str, time: Duration) -> Result<(), Box<dyn Error +
 }
 
 /// No proxy is there, and no other worker.
-struct Alone<'a> {
+struct NoProxy<'a> {
     pin_file: &'a Path,
 }
 
-impl Proxy for Alone<'_> {
+impl Proxy for NoProxy<'_> {
     fn may_log_in(&mut self) -> io::Result<Leave> {
         let metadata = std::fs::metadata(self.pin_file).ok();
         Ok(Leave { pin_file: metadata.as_ref().map(files::identity) })

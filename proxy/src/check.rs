@@ -8,7 +8,7 @@ use configuration::{
     Config, ConfigError, Draft, Environment, LocalListen, Members, Proof, Setting, Upstream,
 };
 use host::access::{self, Allowed};
-use host::modes::{self, Place, What};
+use host::modes::{self, Place, PlaceKind};
 use signing_core::journal::InForce;
 
 use crate::log;
@@ -90,39 +90,54 @@ pub fn open(file: &Path, config: &Config) -> modes::Found {
 fn places(file: &Path, config: &Config) -> Vec<Place> {
     let tls = &config.server.tls;
     let mut places = vec![
-        Place::new("--config", file, What::File),
-        Place::new("server.tls.private_key_file", &tls.private_key_file, What::Secret),
-        Place::new("server.tls.certificate_file", &tls.certificate_file, What::File),
-        Place::new("server.tls.client_ca_file", &tls.client_ca_file, What::File),
-        Place::new("registry.file", &config.registry_file, What::File),
-        Place::new("audit.key_file", &config.audit.key_file, What::Secret),
-        Place::new("audit.dir", &config.audit.dir, What::Directory),
-        Place::new("state.dir", &config.state_dir, What::Directory),
-        Place::new("admin.socket", directory_of(&config.admin.socket), What::Directory),
+        Place::new("--config", file, PlaceKind::File),
+        Place::new("server.tls.private_key_file", &tls.private_key_file, PlaceKind::Secret),
+        Place::new("server.tls.certificate_file", &tls.certificate_file, PlaceKind::File),
+        Place::new("server.tls.client_ca_file", &tls.client_ca_file, PlaceKind::File),
+        Place::new("registry.file", &config.registry_file, PlaceKind::File),
+        Place::new("audit.key_file", &config.audit.key_file, PlaceKind::Secret),
+        Place::new("audit.dir", &config.audit.dir, PlaceKind::Directory),
+        Place::new("state.dir", &config.state_dir, PlaceKind::Directory),
+        Place::new("admin.socket", directory_of(&config.admin.socket), PlaceKind::Directory),
     ];
     let previous = config.audit.previous_key_file.iter();
-    places.extend(previous.map(|file| Place::new("audit.previous_key_file", file, What::Secret)));
+    places.extend(
+        previous.map(|file| Place::new("audit.previous_key_file", file, PlaceKind::Secret)),
+    );
     let lists = tls.client_crl_files.iter();
-    places.extend(lists.map(|list| Place::new("server.tls.client_crl_files", list, What::File)));
+    places
+        .extend(lists.map(|list| Place::new("server.tls.client_crl_files", list, PlaceKind::File)));
     if let Some(socket) = &config.breakglass.signer_socket {
-        places.push(Place::new("breakglass.signer_socket", directory_of(socket), What::Directory));
+        places.push(Place::new(
+            "breakglass.signer_socket",
+            directory_of(socket),
+            PlaceKind::Directory,
+        ));
     }
     if let Some(socket) = &config.trail.required_socket {
-        places.push(Place::new("trail.required_socket", directory_of(socket), What::Directory));
+        places.push(Place::new(
+            "trail.required_socket",
+            directory_of(socket),
+            PlaceKind::Directory,
+        ));
     }
     for door in &config.server.local {
         if let LocalListen::Unix(path) = &door.listen {
-            places.push(Place::new("server.local.listen", directory_of(path), What::Directory));
+            places.push(Place::new(
+                "server.local.listen",
+                directory_of(path),
+                PlaceKind::Directory,
+            ));
         }
         for local in &door.callers {
             if let Proof::KeyPair { secret_file, .. } = &local.proof {
                 let key = "server.local.callers.secret_access_key_file";
-                places.push(Place::new(key, secret_file, What::Secret));
+                places.push(Place::new(key, secret_file, PlaceKind::Secret));
             }
         }
     }
     if let Some(fleet) = &config.fleet {
-        places.push(Place::new("fleet.approvers.file", &fleet.approvers.file, What::File));
+        places.push(Place::new("fleet.approvers.file", &fleet.approvers.file, PlaceKind::File));
     }
     for (kid, signer) in &config.signers {
         let key = |key: &str| format!("signers {:?}: {key}", kid.as_str());
@@ -130,14 +145,14 @@ fn places(file: &Path, config: &Config) -> Vec<Place> {
             match &reached.upstream {
                 Upstream::AwsKms(_) => {}
                 Upstream::Development { key_file } => {
-                    places.push(Place::new(key("key_file"), key_file, What::Secret));
+                    places.push(Place::new(key("key_file"), key_file, PlaceKind::Secret));
                 }
                 Upstream::Pkcs11(token) => {
-                    places.push(Place::new(key("pin_file"), &token.pin_file, What::Secret));
+                    places.push(Place::new(key("pin_file"), &token.pin_file, PlaceKind::Secret));
                     // Code that is loaded, and run.
-                    places.push(Place::new(key("module"), &token.module, What::File));
+                    places.push(Place::new(key("module"), &token.module, PlaceKind::File));
                     let worker = token.worker().unwrap_or_default();
-                    places.push(Place::new(key("worker"), &worker, What::File));
+                    places.push(Place::new(key("worker"), &worker, PlaceKind::File));
                 }
             }
         }

@@ -29,12 +29,12 @@ pub struct Context<'r> {
 #[derive(Debug)]
 pub(crate) struct Intent {
     pub(crate) seq: IntentSeq,
-    pub(crate) about: About,
+    pub(crate) about: OrderContext,
 }
 
 /// What an order is about, for the records of what becomes of it.
 #[derive(Debug)]
-pub(crate) struct About {
+pub(crate) struct OrderContext {
     pub(crate) request_id: String,
     pub(crate) caller: Arc<Caller>,
     pub(crate) signer_kid: Kid,
@@ -61,7 +61,7 @@ impl Intent {
         context: Context<'_>,
         (attempts, signs): (AttemptsId, Option<Signs>),
     ) -> Result<Self, Refusal> {
-        let about = About {
+        let about = OrderContext {
             request_id: context.request_id.to_owned(),
             caller: Arc::clone(permit.grant().shared_caller()),
             signer_kid: permit.signer().kid.clone(),

@@ -137,4 +137,4 @@ pub use order::{CanaryOrder, Failed, Order, Proven, SigningOrder, announce};
 pub use probes::{Operation, ProbeCalls, Probes, Purpose};
 pub use record::{Provenance, Recorded};
 pub use release::{Committed, Release, Withheld};
-pub use required::{Lie, RequiredSink, SinkError, Stated, Unknown};
+pub use required::{FalseCommit, RequiredSink, SinkError, Stated, Unknown};

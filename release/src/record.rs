@@ -11,7 +11,7 @@ use signing_core::tree::LogId;
 use signing_core::{Refusal, VerifiedSignature};
 
 use crate::attempts::Signs;
-use crate::intent::{About, Intent, unavailable};
+use crate::intent::{Intent, OrderContext, unavailable};
 use crate::order::{Failed, Proven};
 
 /// How a signature came about, for its record.
@@ -30,7 +30,7 @@ pub struct Provenance<'r> {
 #[derive(Debug)]
 pub struct Recorded<P: Admitted = Permit> {
     pub(crate) permit: P,
-    pub(crate) about: About,
+    pub(crate) about: OrderContext,
     pub(crate) signature: VerifiedSignature,
     pub(crate) durable: Durable,
     /// The emergency signer's own record of it, if it made it.

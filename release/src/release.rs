@@ -8,7 +8,7 @@ use signing_core::journal::{self, Record, clip};
 use signing_core::{Moment, Refusal, VerifiedSignature};
 use time::OffsetDateTime;
 
-use crate::intent::About;
+use crate::intent::OrderContext;
 use crate::record::Recorded;
 use crate::required::{RequiredSink, refusal};
 
@@ -28,7 +28,7 @@ pub struct Committed<P: Admitted = Permit>(Recorded<P>);
 /// A signature that was made and recorded, and does not leave.
 #[derive(Debug)]
 pub struct Withheld {
-    about: About,
+    about: OrderContext,
     durable: Durable,
     refusal: Refusal,
 }

@@ -63,7 +63,7 @@ pub enum Stated {
 /// The trail says that the sink holds what nobody told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it says that record {0} is committed under a root that this process did not tell it")]
-pub struct Lie(pub u64);
+pub struct FalseCommit(pub u64);
 
 /// The trail cannot say whether the sink holds a head without which nothing can be released, or that nobody told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -142,14 +142,14 @@ impl RequiredSink {
     /// The trail says that the sink holds everything up to `head`.
     ///
     /// # Errors
-    /// [`Lie`] if that is no head that it was told on this connection: whatever it says is worth nothing.
-    pub fn hear(&self, log: LogId, head: Head, now: Moment) -> Result<(), Lie> {
-        let Some(mut claims) = self.claims() else { return Err(Lie(head.size)) };
-        let Link::Up { logs, heard } = &mut claims.link else { return Err(Lie(head.size)) };
-        let known = logs.get_mut(&log).ok_or(Lie(head.size))?;
+    /// [`FalseCommit`] if that is no head that it was told on this connection: whatever it says is worth nothing.
+    pub fn hear(&self, log: LogId, head: Head, now: Moment) -> Result<(), FalseCommit> {
+        let Some(mut claims) = self.claims() else { return Err(FalseCommit(head.size)) };
+        let Link::Up { logs, heard } = &mut claims.link else { return Err(FalseCommit(head.size)) };
+        let known = logs.get_mut(&log).ok_or(FalseCommit(head.size))?;
         if known.held != Some(head) {
             let at = known.stated.iter().position(|(stated, _)| *stated == head);
-            let at = at.ok_or(Lie(head.size))?;
+            let at = at.ok_or(FalseCommit(head.size))?;
             known.stated.drain(..=at);
             known.held = Some(head);
         }
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(sink.pass_over(OTHER, head(4)), Ok(()));
         // It is not told again, and nothing more is believed of it.
         assert_eq!(sink.state(OTHER, head(4), ms(1)), Stated::Known);
-        assert_eq!(sink.hear(OTHER, head(4), ms(1)), Err(Lie(4)));
+        assert_eq!(sink.hear(OTHER, head(4), ms(1)), Err(FalseCommit(4)));
         assert_eq!(sink.pass_over(OTHER, head(6)), Ok(()));
         assert_eq!(sink.state(OTHER, head(6), ms(1)), Stated::Known);
         assert!(sink.check(ms(4_000)).is_ok() && !sink.holds(OTHER, 1));
@@ -365,16 +365,16 @@ mod tests {
         assert!(!sink.holds(OWN, 1));
         let other = Head { root: TreeHash::empty(), ..head(5) };
         for lie in [head(4), head(6), head(10), other] {
-            assert_eq!(sink.hear(OWN, lie, ms(2)), Err(Lie(lie.size)));
+            assert_eq!(sink.hear(OWN, lie, ms(2)), Err(FalseCommit(lie.size)));
         }
-        assert_eq!(sink.hear(OTHER, head(5), ms(2)), Err(Lie(5)));
+        assert_eq!(sink.hear(OTHER, head(5), ms(2)), Err(FalseCommit(5)));
         assert!(!sink.holds(OWN, 1));
         assert_eq!(sink.hear(OWN, head(5), ms(2)), Ok(()));
         assert!(sink.holds(OWN, 5) && !sink.holds(OWN, 6) && !sink.holds(OTHER, 1));
         // Said again, and then the newest; what was passed over needs no answer.
         assert_eq!(sink.hear(OWN, head(5), ms(3)), Ok(()));
         assert_eq!(sink.hear(OWN, head(9), ms(3)), Ok(()));
-        assert_eq!(sink.hear(OWN, head(5), ms(3)), Err(Lie(5)));
+        assert_eq!(sink.hear(OWN, head(5), ms(3)), Err(FalseCommit(5)));
         assert!(sink.holds(OWN, 9));
     }
 
@@ -391,7 +391,7 @@ mod tests {
         sink.connected(ms(1));
         assert!(!sink.holds(OWN, 1));
         assert_eq!(sink.error(ms(1)), Some(SinkError::Behind));
-        assert_eq!(sink.hear(OWN, head(5), ms(1)), Err(Lie(5)));
+        assert_eq!(sink.hear(OWN, head(5), ms(1)), Err(FalseCommit(5)));
     }
 
     #[test]

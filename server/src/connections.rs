@@ -59,12 +59,12 @@ struct Open {
     connections: BTreeMap<u64, Arc<Connection>>,
     /// By caller; certificates that name nobody, and local clients that have not proved who calls,
     /// count as one.
-    of_caller: HashMap<Option<Arc<Caller>>, OfCaller>,
+    of_caller: HashMap<Option<Arc<Caller>>, CallerConnections>,
 }
 
 /// What all connections of a caller have in common.
 #[derive(Debug)]
-struct OfCaller {
+struct CallerConnections {
     count: usize,
     answers: Arc<Share>,
     bodies: Bodies,
@@ -113,11 +113,12 @@ impl Connections {
 
     /// Counts one more connection of `caller`, unless it has all of its own.
     fn counted(&self, open: &mut Open, caller: Option<&Arc<Caller>>) -> Option<Shared> {
-        let of_caller = open.of_caller.entry(caller.cloned()).or_insert_with(|| OfCaller {
-            count: 0,
-            answers: Answers::of_caller(&self.limits),
-            bodies: Bodies::of_caller(&self.limits, &self.bodies),
-        });
+        let of_caller =
+            open.of_caller.entry(caller.cloned()).or_insert_with(|| CallerConnections {
+                count: 0,
+                answers: Answers::of_caller(&self.limits),
+                bodies: Bodies::of_caller(&self.limits, &self.bodies),
+            });
         if of_caller.count >= self.limits.connections_per_caller_max {
             return None;
         }

@@ -22,7 +22,7 @@ pub struct Finisher {
 
 /// Runs a future in place; if it is dropped before its end, hands the rest to
 /// the runtime. Costs no task as long as nobody hangs up.
-struct Lazily<F: Future<Output: Send> + Send + 'static> {
+struct FinishOnDrop<F: Future<Output: Send> + Send + 'static> {
     rest: Option<(Pin<Box<F>>, TaskTrackerToken)>,
     runtime: Handle,
     /// What the log names the request by.
@@ -56,14 +56,14 @@ impl Finisher {
         work: Pin<Box<impl Future<Output = Result<T, Refusal>> + Send + 'static>>,
         of: &RequestContext,
     ) -> Result<T, Refusal> {
-        let lazily = Lazily {
+        let finish_on_drop = FinishOnDrop {
             // A token and no task of the tracker's: those are spawned at once.
             rest: Some((work, self.under_way.token())),
             runtime: self.runtime.clone(),
             request_id: of.request_id.clone(),
             traceparent: of.traceparent.clone(),
         };
-        tokio::time::timeout(of.deadline.since(now()), lazily).await.unwrap_or_else(|_| {
+        tokio::time::timeout(of.deadline.since(now()), finish_on_drop).await.unwrap_or_else(|_| {
             Err(Refusal::new(
                 Reason::Indeterminate,
                 "the deadline passed while the upstream was asked; it may have signed, but \
@@ -84,7 +84,7 @@ impl Finisher {
     }
 }
 
-impl<F: Future<Output: Send> + Send + 'static> Future for Lazily<F> {
+impl<F: Future<Output: Send> + Send + 'static> Future for FinishOnDrop<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -97,7 +97,7 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Lazily<F> {
     }
 }
 
-impl<F: Future<Output: Send> + Send + 'static> Drop for Lazily<F> {
+impl<F: Future<Output: Send> + Send + 'static> Drop for FinishOnDrop<F> {
     fn drop(&mut self) {
         // A panicking future is not polled again.
         if let Some((rest, token)) = self.rest.take()

@@ -29,11 +29,11 @@ const KEY_MAX_BYTES: usize = 128;
 /// What is kept, by caller.
 #[derive(Clone, Debug, Default)]
 pub struct Idempotency {
-    callers: Arc<Mutex<HashMap<Arc<Caller>, OfCaller>>>,
+    callers: Arc<Mutex<HashMap<Arc<Caller>, CallerKeys>>>,
 }
 
 #[derive(Debug, Default)]
-struct OfCaller {
+struct CallerKeys {
     entries: HashMap<String, Entry>,
     /// Keys of kept signatures, oldest first.
     kept: VecDeque<(Moment, String)>,
@@ -137,14 +137,14 @@ impl Idempotency {
         Ok(Claimed::Fresh(Claim { idempotency: self.clone(), caller, key, settled: false }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Caller>, OfCaller>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Caller>, CallerKeys>> {
         // A panic in between could leave a key in one place and not the other: it
         // would be claimed for ever or forgotten early, and never mistaken.
         self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl OfCaller {
+impl CallerKeys {
     /// Forgets what is too old or too much.
     fn forget(&mut self, now: Moment) {
         while let Some((at, _)) = self.kept.front()

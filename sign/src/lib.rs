@@ -246,11 +246,11 @@ fn prepare(
 /// An announced order, and where its signature comes from.
 struct Begun<A: Source> {
     order: SigningOrder<Permit<A>>,
-    from: From<A>,
+    from: SignatureOrigin<A>,
 }
 
 /// Where a signature comes from.
-enum From<A: Source> {
+enum SignatureOrigin<A: Source> {
     /// Whoever signs what `A` admitted; the answer may be kept under an idempotency key.
     Source(A::Chosen, Option<Claim>),
     /// It was given out already, and takes the place of an answer.
@@ -281,17 +281,17 @@ fn begin<A: Source>(
     let proves = context.proves || claimed.is_some() || room.required.is_required();
     let choose = || A::choose(room, gates, &permit, request, proves);
     let from = match claimed {
-        Some(Claimed::Kept(kept)) => From::Kept(kept),
-        Some(Claimed::Fresh(claim)) => From::Source(choose()?, Some(claim)),
-        None => From::Source(choose()?, None),
+        Some(Claimed::Kept(kept)) => SignatureOrigin::Kept(kept),
+        Some(Claimed::Fresh(claim)) => SignatureOrigin::Source(choose()?, Some(claim)),
+        None => SignatureOrigin::Source(choose()?, None),
     };
     let signs = match &from {
-        From::Source(chosen, _) => A::signs(room, &permit, chosen),
-        From::Kept(_) => None,
+        SignatureOrigin::Source(chosen, _) => A::signs(room, &permit, chosen),
+        SignatureOrigin::Kept(_) => None,
     };
     let attempts = match &from {
-        From::Source(chosen, _) => A::attempts(chosen),
-        From::Kept(_) => None,
+        SignatureOrigin::Source(chosen, _) => A::attempts(chosen),
+        SignatureOrigin::Kept(_) => None,
     };
     let attempts = attempts.or_else(random::attempts).ok_or_else(|| {
         let detail = "the system gives no randomness to name a call to the upstream with";
@@ -322,9 +322,11 @@ async fn conclude<A: Source, L>(
     leaving: impl FnOnce() -> L,
 ) -> Result<(Signed, L), Refusal> {
     let (answered, claim, replayed) = match from {
-        From::Source(chosen, claim) => (A::sign(&room, order, chosen).await, claim, false),
+        SignatureOrigin::Source(chosen, claim) => {
+            (A::sign(&room, order, chosen).await, claim, false)
+        }
         // Tells nothing about an upstream, since none was asked.
-        From::Kept(kept) => (replay(order, kept), None, true),
+        SignatureOrigin::Kept(kept) => (replay(order, kept), None, true),
     };
     let Answered { verdict, witnessed, called, answered, verified } = answered;
     let stages = Stages {

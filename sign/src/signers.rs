@@ -17,14 +17,14 @@ use crate::batch::Batcher;
 /// Those in force.
 #[derive(Debug)]
 pub(super) struct Signers {
-    all: ArcSwap<BTreeMap<Kid, Arc<OfSigner>>>,
+    all: ArcSwap<BTreeMap<Kid, Arc<ServedSigner>>>,
     probes: Probes,
     runtime: Handle,
 }
 
 /// One of them. Its connections are kept ready until the last call is answered.
 #[derive(Debug)]
-pub(super) struct OfSigner {
+pub(super) struct ServedSigner {
     pub(super) served: Served,
     /// Where its batches gather, if it is a batch signer.
     pub(super) batcher: Option<Arc<Batcher>>,
@@ -38,7 +38,7 @@ impl Signers {
     }
 
     /// The one of that name.
-    pub(super) fn get(&self, kid: &Kid) -> Option<Arc<OfSigner>> {
+    pub(super) fn get(&self, kid: &Kid) -> Option<Arc<ServedSigner>> {
         self.all.load().get(kid).map(Arc::clone)
     }
 
@@ -67,7 +67,7 @@ impl Signers {
             let _warm = warm.collect();
             let batcher = batches.get(&kid).map(|limits| Arc::new(Batcher::new(*limits)));
             new.extend(batcher.clone().map(|batcher| (kid.clone(), batcher)));
-            all.insert(kid, Arc::new(OfSigner { served, batcher, _warm }));
+            all.insert(kid, Arc::new(ServedSigner { served, batcher, _warm }));
         }
         self.all.store(Arc::new(all));
         new

@@ -9,7 +9,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use signing_core::admin::breakglass::{Activated, Breakglass, NotDone, What};
+use signing_core::admin::breakglass::{Activated, Breakglass, NotDone, UndoneCommand};
 use signing_core::admin::doctor::{Check, Report, State};
 use signing_core::admin::{Health, Level, Problem, ProxyStatus, Readiness, Status};
 use signing_core::breakglass::wire::{KeyState, Reason};
@@ -167,17 +167,17 @@ fn what_is_not_carried_out_says_so_by_its_name() {
     let refused = |what, reason| NotDone { what, reason, detail: "why".to_owned() };
     for (what, reason, written) in [
         (
-            What::Activated(false),
+            UndoneCommand::Activated(false),
             Clause::Locked.into(),
             json!({"activated": false, "reason": "locked"}),
         ),
         (
-            What::Ended(false),
+            UndoneCommand::Ended(false),
             Reason::NoSession.into(),
             json!({"ended": false, "reason": "no_session"}),
         ),
         (
-            What::Destroyed(false),
+            UndoneCommand::Destroyed(false),
             ProxyReason::Frozen,
             json!({"destroyed": false, "reason": "frozen"}),
         ),

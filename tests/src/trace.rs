@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 struct Event {
     /// The line in the trace, from 1.
     line: usize,
-    what: What,
+    what: TracedCall,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
+enum TracedCall {
     /// `pwrite64` ended: so many bytes are in the file from there on.
     Written {
         file: String,
@@ -84,7 +84,7 @@ impl Trace {
         let mut begun: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
         let mut events = Vec::new();
         for (index, line) in text.lines().enumerate() {
-            let mut push = |what: Option<What>| {
+            let mut push = |what: Option<TracedCall>| {
                 events.extend(what.map(|what| Event { line: index + 1, what }));
             };
             let Some((thread, rest)) = line.split_once(' ') else { continue };
@@ -141,8 +141,8 @@ impl Trace {
         let mut sends = Vec::new();
         for event in &self.0 {
             match event.what {
-                What::Read { peer_port } if peer_port == port => was_read = true,
-                What::SendBegan { peer_port } if peer_port == port => {
+                TracedCall::Read { peer_port } if peer_port == port => was_read = true,
+                TracedCall::SendBegan { peer_port } if peer_port == port => {
                     if was_read {
                         sends.push(event.line);
                     }
@@ -160,13 +160,15 @@ impl Trace {
         let mut began: BTreeMap<&str, bool> = BTreeMap::new();
         for event in self.0.iter().take_while(|event| event.line < send) {
             match &event.what {
-                What::Written { file, from, to } if *file == place.file && *from <= reached => {
+                TracedCall::Written { file, from, to }
+                    if *file == place.file && *from <= reached =>
+                {
                     reached = reached.max(*to);
                 }
-                What::SyncBegan { file, thread } if *file == place.file => {
+                TracedCall::SyncBegan { file, thread } if *file == place.file => {
                     began.insert(thread, reached >= place.to);
                 }
-                What::SyncEnded { file, thread, is_good } if *file == place.file => {
+                TracedCall::SyncEnded { file, thread, is_good } if *file == place.file => {
                     let covers = began.remove(thread.as_str()) == Some(true);
                     if !is_good {
                         return Err(format!("line {send} sends after a sync failed"));
@@ -186,31 +188,31 @@ impl Trace {
     }
 }
 
-fn began(thread: &str, name: &str, arguments: &str, listen_port: u16) -> Option<What> {
+fn began(thread: &str, name: &str, arguments: &str, listen_port: u16) -> Option<TracedCall> {
     let thread = thread.to_owned();
     if SYNCS.contains(&name) {
-        return Some(What::SyncBegan { file: file_name(arguments)?, thread });
+        return Some(TracedCall::SyncBegan { file: file_name(arguments)?, thread });
     }
     let peer_port = SENDS.contains(&name).then(|| peer_port(arguments, listen_port))??;
-    Some(What::SendBegan { peer_port })
+    Some(TracedCall::SendBegan { peer_port })
 }
 
-fn ended(thread: &str, name: &str, rest: &str, listen_port: u16) -> Option<What> {
+fn ended(thread: &str, name: &str, rest: &str, listen_port: u16) -> Option<TracedCall> {
     let (arguments, result) = rest.rsplit_once(" = ")?;
     let result = result.split(' ').next()?.parse::<i64>().ok()?;
     if SYNCS.contains(&name) {
         let (file, thread) = (file_name(arguments)?, thread.to_owned());
-        return Some(What::SyncEnded { file, thread, is_good: result == 0 });
+        return Some(TracedCall::SyncEnded { file, thread, is_good: result == 0 });
     }
     let bytes = u64::try_from(result).ok().filter(|bytes| *bytes > 0)?;
     if READS.contains(&name) {
-        return Some(What::Read { peer_port: peer_port(arguments, listen_port)? });
+        return Some(TracedCall::Read { peer_port: peer_port(arguments, listen_port)? });
     }
     if name != "pwrite64" && name != "pwritev" {
         return None;
     }
     let from: u64 = arguments.trim_end().strip_suffix(')')?.rsplit_once(", ")?.1.parse().ok()?;
-    Some(What::Written { file: file_name(arguments)?, from, to: from + bytes })
+    Some(TracedCall::Written { file: file_name(arguments)?, from, to: from + bytes })
 }
 
 /// `7</path/name>, ...`: the name.

@@ -13,7 +13,7 @@ use signing_core::{Algorithm, Digest, Hash, Input, Registry, ToBeSigned};
 
 use super::SegmentPath;
 use super::clock::Timed;
-use super::cross_checks::{Event, What};
+use super::cross_checks::{Event, LinkedRecord};
 use super::keys::{Keys, named};
 use super::leaves::Leaf;
 use crate::walk::Defect;
@@ -180,22 +180,22 @@ fn in_its_place(kind: Kind, seq: u64, body: &[u8], at: u64) -> Result<(), String
 }
 
 /// What a record means for others.
-fn event(kind: Kind, outline: &Outline) -> Result<Option<What>, String> {
+fn event(kind: Kind, outline: &Outline) -> Result<Option<LinkedRecord>, String> {
     let number = |name| outline.number(name).ok_or_else(|| format!("it has no number `{name}`"));
     Ok(match kind {
-        Kind::Intent => Some(What::Intent),
+        Kind::Intent => Some(LinkedRecord::Intent),
         Kind::Signed => {
             let leaf = Leaf::of(outline)?.map(Box::new);
-            Some(What::Signed { intent: number("intent")?, leaf })
+            Some(LinkedRecord::Signed { intent: number("intent")?, leaf })
         }
         // Of one leaf, which says all by itself.
         Kind::EmergencySigned => Leaf::of(outline).map(|_| None)?,
         Kind::Start => {
             let deployment = outline.text("deployment").unwrap_or_default().to_owned();
-            Some(What::Start { deployment })
+            Some(LinkedRecord::Start { deployment })
         }
-        Kind::Failed => Some(What::Failed { intent: number("intent")? }),
-        Kind::Withheld => Some(What::Withheld { signed: number("signed")? }),
+        Kind::Failed => Some(LinkedRecord::Failed { intent: number("intent")? }),
+        Kind::Withheld => Some(LinkedRecord::Withheld { signed: number("signed")? }),
         Kind::Init
         | Kind::Stop
         | Kind::Segment

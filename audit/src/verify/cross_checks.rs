@@ -14,12 +14,12 @@ pub(super) struct Event {
     pub(super) seq: u64,
     /// Where it begins in its file.
     pub(super) at: u64,
-    pub(super) what: What,
+    pub(super) what: LinkedRecord,
 }
 
 /// What it says.
 #[derive(Debug)]
-pub(super) enum What {
+pub(super) enum LinkedRecord {
     Start { deployment: String },
     Intent,
     Signed { intent: u64, leaf: Option<Box<Leaf>> },
@@ -46,12 +46,12 @@ impl CrossChecks {
     /// Takes the next record, or says what is wrong with it.
     pub(super) fn tell(&mut self, event: &Event) -> Result<(), String> {
         match &event.what {
-            What::Start { deployment } => self.leaves.start(deployment),
-            What::Intent => {
+            LinkedRecord::Start { deployment } => self.leaves.start(deployment),
+            LinkedRecord::Intent => {
                 self.open.insert(event.seq);
             }
-            What::Failed { intent } => self.conclude(*intent)?,
-            What::Signed { intent, leaf } => {
+            LinkedRecord::Failed { intent } => self.conclude(*intent)?,
+            LinkedRecord::Signed { intent, leaf } => {
                 self.conclude(*intent)?;
                 if let Some(leaf) = leaf {
                     self.leaves.take(event.seq, leaf)?;
@@ -60,7 +60,7 @@ impl CrossChecks {
                     *slot = event.seq;
                 }
             }
-            What::Withheld { signed } => self.withhold(*signed, event.seq)?,
+            LinkedRecord::Withheld { signed } => self.withhold(*signed, event.seq)?,
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use signing_core::batch::BatchId;
 use signing_core::journal::{BatchLeaf, Outline};
-use signing_core::tree::{TreeHash, Whole};
+use signing_core::tree::{TreeHash, WholeTree};
 
 /// Leaves that are held at once; the batches that began first are forgotten then, and not judged any further.
 const WINDOW: usize = 1 << 17;
@@ -117,7 +117,7 @@ impl Leaves {
             None => {}
         }
         if batch.leaves.len() as u64 == batch.size
-            && Whole::new(batch.leaves.values().copied()).root() != batch.root
+            && WholeTree::new(batch.leaves.values().copied()).root() != batch.root
         {
             return Err(format!(
                 "the leaves of the batch {origin}, of which it is the last, do not lead to its root"
@@ -150,7 +150,7 @@ mod tests {
 
     /// The records of a whole batch.
     fn batch(size: u64) -> Vec<Value> {
-        let root = Whole::new((0..size).map(hash)).root();
+        let root = WholeTree::new((0..size).map(hash)).root();
         let record = |index| {
             json!({
                 "attempt": format!("{ID}-1"),

@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::{Active, Service, one_line, record_of, refused};
-use crate::connection::Out;
+use crate::connection::Outgoing;
 use crate::key::{EmergencyKey, Unproven};
 use crate::keyfile::{self, KeyFileError};
 use crate::materials::{Held, Materials};
@@ -60,7 +60,7 @@ impl Service {
     pub async fn activate(
         self: &Rc<Self>,
         (owner, believed): (u64, Option<LogId>),
-        out: &mpsc::Sender<Out>,
+        out: &mpsc::Sender<Outgoing>,
         ask: Activate,
     ) -> Result<Activated, Refused> {
         let id = ask.id;
@@ -129,7 +129,7 @@ impl Service {
     async fn begin(
         self: &Rc<Self>,
         (owner, proxy_log): (u64, LogId),
-        out: &mpsc::Sender<Out>,
+        out: &mpsc::Sender<Outgoing>,
         asked: &Asked,
     ) -> Result<Activated, NotActivated> {
         let activation = self.decide(asked)?;

@@ -27,7 +27,7 @@ const TOLD_EVERY_S: u64 = 10;
 
 /// Over which socket a destruction is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
+pub enum AskedOver {
     /// `signer.sock`: a key that is due.
     Proxy,
     /// `operator.sock`: any key, at any time that no session uses it.
@@ -49,7 +49,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Refused`].
-    pub async fn destroy(&self, via: Via, ask: &Destroy) -> Result<Destroyed, Refused> {
+    pub async fn destroy(&self, via: AskedOver, ask: &Destroy) -> Result<Destroyed, Refused> {
         // A peer's word may name no key at all.
         let kid = one_line(&ask.emergency_kid, 128);
         match self.destroyed(via, ask).await {
@@ -80,7 +80,7 @@ impl Service {
         }
     }
 
-    async fn destroyed(&self, via: Via, ask: &Destroy) -> Result<Destroyed, Undone> {
+    async fn destroyed(&self, via: AskedOver, ask: &Destroy) -> Result<Destroyed, Undone> {
         let kid = &ask.emergency_kid;
         let refuse = |why: String| Undone::Refused(refused(ask.id, Reason::OutOfScope, why));
         let no = |reason, detail: String| Undone::Failed(refused(ask.id, reason, detail));
@@ -236,7 +236,7 @@ fn known(left: &[String], attested: &[Attested]) -> Result<(), String> {
 }
 
 /// Whether the destruction of that key may begin, or go on.
-fn may_destroy(armory: &Armory, via: Via, kid: &str) -> Result<(), String> {
+fn may_destroy(armory: &Armory, via: AskedOver, kid: &str) -> Result<(), String> {
     let uses = |active: &super::Active| active.session.request().emergency_kid().as_str() == kid;
     if armory.active.as_ref().is_some_and(uses) {
         return Err(format!(
@@ -244,12 +244,12 @@ fn may_destroy(armory: &Armory, via: Via, kid: &str) -> Result<(), String> {
         ));
     }
     match via {
-        Via::Operator => Ok(()),
-        Via::Proxy if armory.history.due.contains_key(kid) => Ok(()),
-        Via::Proxy if armory.history.destroyed.contains(kid) => {
+        AskedOver::Operator => Ok(()),
+        AskedOver::Proxy if armory.history.due.contains_key(kid) => Ok(()),
+        AskedOver::Proxy if armory.history.destroyed.contains(kid) => {
             Err(format!("{kid} is destroyed already: its file is gone, and that is recorded"))
         }
-        Via::Proxy => Err(format!(
+        AskedOver::Proxy => Err(format!(
             "{kid} is not due for destruction, since no session used it, and a proxy may destroy only a \
              key that is due; an operator of the signer may destroy it now: signctl breakglass destroy \
              {kid} --reason ... --operator-socket /run/breakglass-signer/operator.sock"

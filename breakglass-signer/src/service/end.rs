@@ -11,7 +11,7 @@ use signing_core::breakglass::wire::{
 use signing_core::journal::{ACTOR, Record, SessionEnded as EndedRecord, Unlock};
 
 use super::{Service, one_line, record_of, refused};
-use crate::connection::Out;
+use crate::connection::Outgoing;
 use crate::history::{Due, Unended};
 
 /// A session that is over.
@@ -53,7 +53,7 @@ impl Service {
             record: ended.record.clone(),
         };
         // Whoever activated it may be gone, or may not read: nobody waits for that.
-        let notice = Out::Now(Box::new(Answer::SessionEnded(notice)));
+        let notice = Outgoing::Now(Box::new(Answer::SessionEnded(notice)));
         if let Err(tokio::sync::mpsc::error::TrySendError::Full(notice)) = out.try_send(notice) {
             tokio::task::spawn_local(async move { out.send(notice).await });
         }

@@ -36,7 +36,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::arming;
-use crate::connection::Out;
+use crate::connection::Outgoing;
 use crate::history::History;
 use crate::key::EmergencyKey;
 use crate::keyfile;
@@ -49,7 +49,7 @@ use crate::worker::Worker;
 use proxies::RefusedLog;
 use refusals::Refusals;
 
-pub use destroy::Via;
+pub use destroy::AskedOver;
 pub use end::EndedSession;
 pub use sign::Unreleased;
 
@@ -128,7 +128,7 @@ struct Active {
     key: EmergencyKey,
     /// The connection that activated it, which alone may use it.
     owner: u64,
-    out: mpsc::Sender<Out>,
+    out: mpsc::Sender<Outgoing>,
     /// The log of the proxy that it was activated for.
     proxy_log: LogId,
     signatures: u64,

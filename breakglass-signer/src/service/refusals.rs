@@ -14,11 +14,11 @@ use super::{Service, one_line};
 
 /// By the name of the session; none: no session was in force.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(BTreeMap<Option<String>, Of>);
+pub(super) struct Refusals(BTreeMap<Option<String>, SessionRefusals>);
 
 /// Of one session: counts, and one request of each as a sample.
 #[derive(Debug)]
-struct Of {
+struct SessionRefusals {
     incident: Option<String>,
     justification: Option<String>,
     counted: BTreeMap<Reason, Counted>,
@@ -38,7 +38,7 @@ impl Refusals {
     pub(super) fn count(&mut self, in_force: Option<&Session>, ask: &Sign, refused: &Refused) {
         let name = in_force.map(|session| session.id().to_owned());
         let request = in_force.map(Session::request);
-        let of = self.0.entry(name).or_insert_with(|| Of {
+        let of = self.0.entry(name).or_insert_with(|| SessionRefusals {
             incident: request.map(|request| request.incident().to_owned()),
             justification: request.map(|request| request.justification().to_owned()),
             counted: BTreeMap::new(),

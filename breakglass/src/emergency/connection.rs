@@ -62,10 +62,10 @@ struct Connected {
 }
 
 /// Asks without answer.
-type Pending = HashMap<u64, Waits>;
+type Pending = HashMap<u64, PendingAnswer>;
 
 /// Who waits for an answer.
-struct Waits {
+struct PendingAnswer {
     reply: oneshot::Sender<Result<Answer, AskError>>,
     /// Of a look at its log: from which size on it has to go on.
     from: Option<u64>,
@@ -264,7 +264,7 @@ impl Connector {
             }
             match wire::write(&ask, out) {
                 Ok(()) => {
-                    pending.insert(*next_id, Waits { reply, from });
+                    pending.insert(*next_id, PendingAnswer { reply, from });
                     *next_id += 1;
                 }
                 Err(_) => {
@@ -290,7 +290,7 @@ impl Connector {
             }
             return Ok(());
         };
-        let Some(Waits { reply, from }) = pending.remove(&id) else {
+        let Some(PendingAnswer { reply, from }) = pending.remove(&id) else {
             return Err(io::Error::other("it answered what nobody asked"));
         };
         if let (Answer::Extends(shown), Some(from)) = (&answer, from) {

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use breakglass_signer::operator::{self, Came};
+use breakglass_signer::operator::{self, OperatorInput};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use signing_core::Algorithm;
@@ -73,15 +73,15 @@ fn operators(mut frame: &[u8]) {
     let read = pin!(operator::came(&mut frame)).poll(&mut context);
     let Poll::Ready(read) = read else { panic!("it waits for bytes that do not come") };
     match read {
-        Ok(Came::Passphrase(passphrase)) => {
+        Ok(OperatorInput::Passphrase(passphrase)) => {
             assert!((1..=1024).contains(&passphrase.len()));
             assert_eq!(whole.get(4..4 + passphrase.len()), Some(passphrase.as_slice()));
         }
-        Ok(Came::Open(_, passphrase)) => {
+        Ok(OperatorInput::Open(_, passphrase)) => {
             assert!((1..=1024).contains(&passphrase.len()));
             assert!(whole.windows(passphrase.len()).any(|part| part == passphrase.as_slice()));
         }
-        Ok(Came::Ask(_)) => assert_eq!(whole.get(..4), Some(&[0; 4][..])),
+        Ok(OperatorInput::Ask(_)) => assert_eq!(whole.get(..4), Some(&[0; 4][..])),
         Err(_) => {}
     }
 }

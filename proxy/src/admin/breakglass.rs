@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 use serde::Serialize;
 use server::{Answer, json_answer};
 use signing_core::admin::breakglass::{
-    AcceptSigner, Activate, Activated, Destroy, End, NotDone, What,
+    AcceptSigner, Activate, Activated, Destroy, End, NotDone, UndoneCommand,
 };
 use signing_core::breakglass::Refused;
 use signing_core::{Kid, Reason, Refusal};
@@ -26,7 +26,7 @@ pub(super) async fn activate(
     let activated =
         finished(async move { breakglass.activate(request_b64, approvals_b64, &by).await }).await?;
     let activated = activated.map(|session| Activated { activated: true, session });
-    Ok(answer(activated, What::Activated(false)))
+    Ok(answer(activated, UndoneCommand::Activated(false)))
 }
 
 pub(super) async fn end(
@@ -49,7 +49,7 @@ pub(super) async fn end(
     if let Ok(ended) = &mut ended {
         ended.connections_cut = Some(admin.connections.reset_by_stops() - reset_before);
     }
-    Ok(answer(ended, What::Ended(false)))
+    Ok(answer(ended, UndoneCommand::Ended(false)))
 }
 
 pub(super) async fn accept_signer(
@@ -61,7 +61,7 @@ pub(super) async fn accept_signer(
     let reason = one_line(&reason)?;
     let (breakglass, by) = (Arc::clone(&admin.breakglass), peer.name().await);
     let accepted = finished(async move { breakglass.accept_signer(&reason, &by).await }).await?;
-    Ok(answer(accepted, What::Accepted(false)))
+    Ok(answer(accepted, UndoneCommand::Accepted(false)))
 }
 
 pub(super) async fn destroy(
@@ -77,7 +77,7 @@ pub(super) async fn destroy(
     let destroyed =
         finished(async move { breakglass.destroy(kid.as_str(), &reason, attested, &by).await })
             .await?;
-    Ok(answer(destroyed, What::Destroyed(false)))
+    Ok(answer(destroyed, UndoneCommand::Destroyed(false)))
 }
 
 /// What began is finished, though whoever asked hangs up: a signer that was armed is switched to,
@@ -89,7 +89,7 @@ async fn finished<T: Send + 'static>(
 }
 
 /// What was done, or which clause is in the way: 409, since what is asked does not fit what is.
-fn answer(done: Result<impl Serialize, Refused>, what: What) -> Response<Answer> {
+fn answer(done: Result<impl Serialize, Refused>, what: UndoneCommand) -> Response<Answer> {
     match done {
         Ok(body) => json_answer(StatusCode::OK, &body),
         Err(Refused { reason, detail }) => {

@@ -27,7 +27,7 @@ pub(super) struct Waiting(Arc<Mutex<BTreeMap<u32, usize>>>);
 
 /// One question that waits, until it is dropped.
 #[derive(Debug)]
-struct Waits {
+struct WaitingQuestion {
     of: Waiting,
     uid: u32,
 }
@@ -41,7 +41,7 @@ struct Asked {
 
 impl Waiting {
     /// One more; None if too many wait.
-    fn begin(&self, uid: u32) -> Option<Waits> {
+    fn begin(&self, uid: u32) -> Option<WaitingQuestion> {
         let mut by_user = self.lock();
         let of_all: usize = by_user.values().sum();
         let of_user = by_user.entry(uid).or_default();
@@ -50,7 +50,7 @@ impl Waiting {
             return None;
         }
         *of_user += 1;
-        Some(Waits { of: self.clone(), uid })
+        Some(WaitingQuestion { of: self.clone(), uid })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, usize>> {
@@ -59,7 +59,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waits {
+impl Drop for WaitingQuestion {
     fn drop(&mut self) {
         let mut by_user = self.of.lock();
         if let Some(waiting) = by_user.get_mut(&self.uid) {

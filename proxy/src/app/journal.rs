@@ -22,7 +22,7 @@ use super::StartError;
 use crate::materials::{self, RegisteredAuditKey};
 
 /// Freeze and seals in force, and the journal, which nobody writes yet.
-pub(super) struct OnDisk {
+pub(super) struct StateOnDisk {
     store: Store,
     state: Stored,
     opened: Opened,
@@ -32,7 +32,7 @@ pub(super) struct OnDisk {
     pub(super) written: Option<OffsetDateTime>,
 }
 
-impl OnDisk {
+impl StateOnDisk {
     /// Reads it, and stores what follows from both. What can fail for good fails here.
     pub(super) fn open(
         config: &Config,

@@ -50,7 +50,7 @@ use crate::observe::Observed;
 use crate::reload::Reloader;
 use crate::signers::{self, SignersInForce};
 use admin_thread::AdminThread;
-use journal::OnDisk;
+use journal::StateOnDisk;
 use listeners::Listeners;
 use recorder::Recorder;
 
@@ -108,7 +108,7 @@ impl App {
         let (audit_key_id, signer) = (audit_key.key.id(), Settings::of(&config, &registry));
 
         // What can fail for good is claimed first, and the sockets before any thread.
-        let on_disk = OnDisk::open(&config, audit_key, &registry, (environment, known_heads))?;
+        let on_disk = StateOnDisk::open(&config, audit_key, &registry, (environment, known_heads))?;
         let listeners = Listeners::bind(&config)?;
         let doors = local_doors::bind(&config.server.local, local_doors)?;
         let listen = listeners.data.local_addr()?;

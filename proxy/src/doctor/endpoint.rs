@@ -14,7 +14,7 @@ use time::format_description::well_known::Rfc2822;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use upstream::settings::{AwsKms, Through};
+use upstream::settings::{AwsKms, ForwardProxy};
 
 use super::report::{Check, Checks};
 use super::step::{HEAD_MAX_BYTES, Stream, step};
@@ -70,7 +70,7 @@ pub(super) async fn look(kms: &AwsKms, checks: &mut Checks) {
 /// A connection to KMS through a proxy, to which TLS may be spoken, too.
 async fn tunnelled(
     stream: Box<dyn Stream>,
-    proxy: &Through,
+    proxy: &ForwardProxy,
     host: &str,
     port: u16,
 ) -> Result<Box<dyn Stream>, String> {

@@ -2,7 +2,7 @@
 //! <https://www.rfc-editor.org/rfc/rfc9110#name-connect>
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use upstream::settings::Through;
+use upstream::settings::ForwardProxy;
 
 use super::step::{HEAD_MAX_BYTES, Stream, step};
 
@@ -12,7 +12,7 @@ use super::step::{HEAD_MAX_BYTES, Stream, step};
 /// What it answered, and what to do.
 pub(super) async fn through(
     mut stream: Box<dyn Stream>,
-    proxy: &Through,
+    proxy: &ForwardProxy,
     target: &str,
 ) -> Result<Box<dyn Stream>, String> {
     let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();

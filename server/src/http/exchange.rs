@@ -22,13 +22,13 @@ pub(super) struct Exchange {
     pub(super) connection: Arc<Connection>,
     pub(super) door: Door,
     pub(super) caller: Result<Arc<Caller>, Refusal>,
-    pub(super) words: Words,
+    pub(super) words: RefusalForm,
     pub(super) request_id: String,
 }
 
 /// In which words a refusal is said.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Words {
+pub(super) enum RefusalForm {
     /// RFC 9457.
     Problem,
     /// KMS's own. What is wrong with a proof has words of its own there.
@@ -76,15 +76,15 @@ impl Exchange {
     /// An answer that is no refusal, in the dialect's content type.
     pub(super) fn good(&self, body: &impl Serialize) -> Response<Answer> {
         match self.words {
-            Words::Problem => json_answer(StatusCode::OK, body),
-            Words::Kms(_) => answer::with_type(StatusCode::OK, kms::CONTENT_TYPE_JSON, body),
+            RefusalForm::Problem => json_answer(StatusCode::OK, body),
+            RefusalForm::Kms(_) => answer::with_type(StatusCode::OK, kms::CONTENT_TYPE_JSON, body),
         }
     }
 
     pub(super) fn refuse(&self, refusal: &Refusal) -> Response<Answer> {
         match self.words {
-            Words::Problem => problem(refusal, Some(&self.request_id)),
-            Words::Kms(fault) => kms::refusal(refusal, fault),
+            RefusalForm::Problem => problem(refusal, Some(&self.request_id)),
+            RefusalForm::Kms(fault) => kms::refusal(refusal, fault),
         }
     }
 

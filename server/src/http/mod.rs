@@ -26,7 +26,7 @@ use super::reading::{self, Unread};
 use super::request_body::RequestBody;
 use super::route::{self, Resource};
 use super::shared::Shared;
-use exchange::{Exchange, Words};
+use exchange::{Exchange, RefusalForm};
 
 pub(super) async fn respond(
     plane: Arc<DataPlane>,
@@ -43,7 +43,7 @@ pub(super) async fn respond(
     let (limits, shared) = (&plane.limits, connection.shared());
     let Identity { caller, fault } = identify(calls, &head, &mut unread, limits, &shared).await;
     let is_kms = head.uri.path() == dialects::KMS;
-    let words = if is_kms { Words::Kms(fault) } else { Words::Problem };
+    let words = if is_kms { RefusalForm::Kms(fault) } else { RefusalForm::Problem };
     let exchange = Exchange { plane, connection, door, caller, words, request_id };
     let mut response = match admitted {
         Ok(()) => answer_to(&exchange, &head, &mut unread).await,

@@ -10,7 +10,7 @@ use sign::request_context::{self, RECEIPT, RequestContext};
 use signing_core::{Door, Kid, Mode, Reason, Refusal, SignRequest};
 use telemetry::metrics::{Metrics, RequestResult, Stages};
 
-use super::exchange::{Exchange, Words};
+use super::exchange::{Exchange, RefusalForm};
 use crate::answer::{self, Answer, Held};
 use crate::dialects::{self, Dialect};
 use crate::in_flight::{Reserved, signed_max, with_receipt_max};
@@ -139,7 +139,7 @@ async fn try_sign(
     }
     let mut response = exchange.good(&body);
     answer::set(&mut response, SERVER_TIMING, &server_timing(&signed.stages));
-    if matches!(exchange.words, Words::Kms(_)) && signed.release.session().is_some() {
+    if matches!(exchange.words, RefusalForm::Kms(_)) && signed.release.session().is_some() {
         answer::set(&mut response, SIGNING_MODE, Mode::Breakglass.word());
     }
     let held = Held { slot: signed.release.into_slot(), in_flight };

@@ -12,7 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use signing_core::admin::breakglass::{
-    Destroy, Destroyed, End, Ended, NotDone, ProxyAccepted, SignerUnsealed, What,
+    Destroy, Destroyed, End, Ended, NotDone, ProxyAccepted, SignerUnsealed, UndoneCommand,
 };
 use signing_core::breakglass::wire::operator::{Ask, NO_PASSPHRASE, Unlocked};
 use signing_core::breakglass::wire::{self, Answer, Refused, SessionState, State, Stated};
@@ -107,7 +107,7 @@ pub(super) fn end(socket: &Path, End { reason }: End) -> anyhow::Result<Reply> {
             };
             Reply::of(OK, &ended)
         }
-        Answer::Refused(refused) => not_done(What::Ended(false), refused),
+        Answer::Refused(refused) => not_done(UndoneCommand::Ended(false), refused),
         other => unexpected(other),
     }
 }
@@ -155,12 +155,12 @@ pub(super) fn destroy(socket: &Path, asked: Destroy) -> anyhow::Result<Reply> {
                 &Destroyed { destroyed, emergency_kid, overwritten, copies_left, signer_record },
             )
         }
-        Answer::Refused(refused) => not_done(What::Destroyed(false), refused),
+        Answer::Refused(refused) => not_done(UndoneCommand::Destroyed(false), refused),
         other => unexpected(other),
     }
 }
 
-fn not_done(what: What, Refused { reason, detail, .. }: Refused) -> anyhow::Result<Reply> {
+fn not_done(what: UndoneCommand, Refused { reason, detail, .. }: Refused) -> anyhow::Result<Reply> {
     Reply::of(CONFLICT, &NotDone { what, reason: reason.into(), detail })
 }
 

@@ -157,7 +157,7 @@ pub struct Destroyed {
 pub struct NotDone {
     /// Which command.
     #[serde(flatten)]
-    pub what: What,
+    pub what: UndoneCommand,
     /// The word of the refusal, as in `docs/operating/breakglass.md`.
     pub reason: ProxyReason,
     /// Why and what to do, for a person.
@@ -168,7 +168,7 @@ pub struct NotDone {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each variant's name is its command's")]
-pub enum What {
+pub enum UndoneCommand {
     Activated(bool),
     Ended(bool),
     Accepted(bool),

@@ -5,12 +5,12 @@ use super::name::{BatchId, KeyName};
 use super::note::{Note, SignedNote};
 use super::proof::BatchProof;
 use crate::key::{BadSignature, Signer, ToBeSigned, VerifiedSignature};
-use crate::tree::{TreeHash, Whole};
+use crate::tree::{TreeHash, WholeTree};
 
 /// Gathered leaves, which nobody signed yet.
 #[derive(Debug)]
 pub struct Batch {
-    tree: Whole,
+    tree: WholeTree,
     note: Note,
     input: ToBeSigned,
 }
@@ -24,7 +24,7 @@ pub struct Batch {
 /// ```
 #[derive(Debug)]
 pub struct SignedBatch {
-    tree: Whole,
+    tree: WholeTree,
     note: SignedNote,
     signer: Signer,
 }
@@ -56,7 +56,7 @@ impl Batch {
         leaves: impl IntoIterator<Item = TreeHash>,
     ) -> Option<Self> {
         let name = signer.batch.key_name()?.clone();
-        let tree = Whole::new(leaves);
+        let tree = WholeTree::new(leaves);
         let (size, root) = (tree.size(), tree.root());
         if size == 0 {
             return None;

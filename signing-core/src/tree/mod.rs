@@ -29,4 +29,4 @@ pub(crate) use proof::root;
 pub use proof::{Inclusion, InclusionError};
 pub use recent::Recent;
 pub use tiles::{ENTRY_MAX_BYTES, EntryTooLong, Tile, Tiles};
-pub use whole::Whole;
+pub use whole::WholeTree;

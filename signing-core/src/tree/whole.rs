@@ -8,13 +8,13 @@ use super::recent::split;
 
 /// A whole tree.
 #[derive(Clone, Debug, Default)]
-pub struct Whole {
+pub struct WholeTree {
     edge: Frontier,
     /// Every node, in the row of [`super::node_place`].
     nodes: Vec<TreeHash>,
 }
 
-impl Whole {
+impl WholeTree {
     /// The tree of these leaves.
     #[must_use]
     pub fn new(leaves: impl IntoIterator<Item = TreeHash>) -> Self {
@@ -76,7 +76,7 @@ mod tests {
     fn each_path_is_the_one_that_a_tree_of_leaves_has() {
         let leaves: Vec<_> = (0..70_u64).map(|at| TreeHash::leaf(&at.to_be_bytes())).collect();
         for size in 0..=leaves.len() {
-            let tree = Whole::new(leaves[..size].iter().copied());
+            let tree = WholeTree::new(leaves[..size].iter().copied());
             let mut other = Recent::since(Frontier::default());
             leaves[..size].iter().for_each(|leaf| other.push(*leaf));
             assert_eq!((tree.size(), tree.root()), (size as u64, other.now().root()));

@@ -17,7 +17,7 @@ use crate::workers::Worker;
 
 /// Those in force, and what the recorder still has of others.
 pub(super) struct Signers {
-    all: ArcSwap<BTreeMap<Kid, Arc<OfSigner>>>,
+    all: ArcSwap<BTreeMap<Kid, Arc<SignerSeries>>>,
     workers: ArcSwap<Vec<WorkerMetrics>>,
     /// What begins the labels of series that are shown no more. The recorder keeps every series that there
     /// ever was, and a signer that was taken out must not look as if it were unhealthy.
@@ -25,19 +25,19 @@ pub(super) struct Signers {
 }
 
 /// One signer.
-pub(super) struct OfSigner {
+pub(super) struct SignerSeries {
     pub(super) signed: Counter,
     pub(super) refused: PerReason,
     pub(super) health: Gauge,
     pub(super) states: [(&'static str, Gauge); 4],
     pub(super) outage: Gauge,
     pub(super) extents: [(Extent, Gauge); 3],
-    pub(super) upstreams: Vec<OfUpstream>,
+    pub(super) upstreams: Vec<UpstreamSeries>,
     pub(super) kid: Kid,
 }
 
 /// One of its upstreams.
-pub(super) struct OfUpstream {
+pub(super) struct UpstreamSeries {
     pub(super) place: Arc<Place>,
     /// Of calls that were answered with a signature; made with the first.
     pub(super) call_signed: OnceLock<Histogram>,
@@ -99,7 +99,7 @@ impl Signers {
         self.retired.store(Arc::new(retired));
     }
 
-    pub(super) fn get(&self, kid: &Kid) -> Option<Arc<OfSigner>> {
+    pub(super) fn get(&self, kid: &Kid) -> Option<Arc<SignerSeries>> {
         self.all.load().get(kid).map(Arc::clone)
     }
 
@@ -137,7 +137,7 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-impl OfUpstream {
+impl UpstreamSeries {
     /// Shows what is left of the quota, if there is one.
     pub(super) fn show_quota(&self, make: &Make<'_>, kid: &Kid, now: signing_core::Moment) {
         if self.quota.is_limited() || self.headroom.get().is_some() {
@@ -162,12 +162,12 @@ impl PerReason {
 }
 
 impl Make<'_> {
-    fn signer(&self, Measured { kid, upstreams }: Measured) -> (Kid, Arc<OfSigner>) {
+    fn signer(&self, Measured { kid, upstreams }: Measured) -> (Kid, Arc<SignerSeries>) {
         let label = ("signer_kid", kid.as_str());
         let upstream = |(place, quota): (Arc<Place>, Arc<Quota>)| {
             let [provider, region] = labels(&place);
             let labels = [label, provider, region];
-            OfUpstream {
+            UpstreamSeries {
                 call_signed: OnceLock::new(),
                 health: self.gauge(UPSTREAM_HEALTH, &labels),
                 headroom: OnceLock::new(),
@@ -178,7 +178,7 @@ impl Make<'_> {
         let extent = |extent: Extent| {
             (extent, self.gauge(OUTAGE_EXTENT, &[label, ("extent", extent.word())]))
         };
-        let signer = OfSigner {
+        let signer = SignerSeries {
             signed: self.counter(REQUESTS, &request_labels(None, kid.as_str())),
             refused: PerReason::new(),
             health: self.gauge(SIGNER_HEALTH, &[label]),

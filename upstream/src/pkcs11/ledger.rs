@@ -59,7 +59,7 @@ pub(super) fn identity(file: &Path) -> Option<FileIdentity> {
 
 /// What a login came to, if it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fails {
+pub(super) enum LoginFailure {
     /// The PIN is why.
     Pin,
     /// The token does not say why: it may have counted the attempt.
@@ -78,7 +78,7 @@ pub(super) struct NotNow {
 
 /// The one login that a token is asked for at a time. Dropping it gives the turn to the next.
 #[derive(Debug)]
-pub(super) struct Turn<'l> {
+pub(super) struct LoginTurn<'l> {
     ledger: &'l Ledger,
     token: Token,
     number: u64,
@@ -106,7 +106,7 @@ impl Ledger {
         pin_file: &Path,
         now: impl Fn() -> Moment,
         unwanted: impl Fn() -> bool,
-    ) -> Option<Result<Turn<'_>, NotNow>> {
+    ) -> Option<Result<LoginTurn<'_>, NotNow>> {
         let token = (module.to_owned(), label.to_owned());
         let mut tokens = self.tokens();
         while tokens.entry(token.clone()).or_default().is_under_way(now()) {
@@ -125,7 +125,7 @@ impl Ledger {
         logins.turns += 1;
         let number = logins.turns;
         logins.under_way = Some((number, now()));
-        Some(Ok(Turn { ledger: self, token, number, pin_file: pin_file.to_owned(), with }))
+        Some(Ok(LoginTurn { ledger: self, token, number, pin_file: pin_file.to_owned(), with }))
     }
 
     fn tokens(&self) -> MutexGuard<'_, BTreeMap<Token, Logins>> {
@@ -147,7 +147,7 @@ impl Logins {
     }
 }
 
-impl Turn<'_> {
+impl LoginTurn<'_> {
     /// What the worker is told: with which file it may log in.
     pub(super) fn leave(&self) -> Leave {
         Leave { pin_file: self.with }
@@ -161,14 +161,14 @@ impl Turn<'_> {
     }
 
     /// It did not; when it is tried again, at the earliest.
-    pub(super) fn failed(self, why: Fails, error: &UpstreamError, now: Moment) -> NotNow {
+    pub(super) fn failed(self, why: LoginFailure, error: &UpstreamError, now: Moment) -> NotNow {
         let mut tokens = self.ledger.tokens();
         let failed = &mut tokens.entry(self.token.clone()).or_default().failed;
         let before = failed.get(&self.pin_file).filter(|before| before.with == self.with);
         let before = before.map_or(0, |before| before.doubtful);
         let (next, doubtful) = match why {
-            Fails::Pin => (None, before),
-            Fails::Doubtful => {
+            LoginFailure::Pin => (None, before),
+            LoginFailure::Doubtful => {
                 (DOUBTFUL_PAUSES.get(before).map(|pause| now.after(*pause)), before + 1)
             }
         };
@@ -179,7 +179,7 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for LoginTurn<'_> {
     fn drop(&mut self) {
         if let Some(logins) = self.ledger.tokens().get_mut(&self.token)
             && logins.under_way.is_some_and(|(number, _)| number == self.number)
@@ -208,7 +208,7 @@ mod tests {
         label: &str,
         pin: &Path,
         at: Moment,
-    ) -> Result<Turn<'l>, NotNow> {
+    ) -> Result<LoginTurn<'l>, NotNow> {
         ledger.turn((Path::new(MODULE), label), pin, || at, || false).unwrap()
     }
 
@@ -219,7 +219,7 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let pin = directory.join("pin");
         std::fs::write(&pin, "1").unwrap();
-        let held = turn(&ledger, "a", &pin, at).unwrap().failed(Fails::Pin, &error(), at);
+        let held = turn(&ledger, "a", &pin, at).unwrap().failed(LoginFailure::Pin, &error(), at);
         assert_eq!(held.until, None);
         let later = at.after(Duration::from_secs(1_000_000));
         assert!(turn(&ledger, "a", &pin, later).is_err());
@@ -239,13 +239,14 @@ mod tests {
         let mut time = at;
         for pause in DOUBTFUL_PAUSES {
             let held = turn(&ledger, "a", pin, time).unwrap();
-            let held = held.failed(Fails::Doubtful, &error(), time);
+            let held = held.failed(LoginFailure::Doubtful, &error(), time);
             assert_eq!(held.until, Some(time.after(pause)));
             let refused = turn(&ledger, "a", pin, time).unwrap_err();
             assert_eq!(refused.until, held.until);
             time = time.after(pause);
         }
-        let last = turn(&ledger, "a", pin, time).unwrap().failed(Fails::Doubtful, &error(), time);
+        let last =
+            turn(&ledger, "a", pin, time).unwrap().failed(LoginFailure::Doubtful, &error(), time);
         assert_eq!(last.until, None);
         assert!(turn(&ledger, "a", pin, time.after(Duration::from_secs(1_000_000))).is_err());
     }
@@ -273,7 +274,7 @@ mod tests {
         assert!(ledger.turn(token, pin, || at, || true).is_none());
         std::thread::scope(|scope| {
             let second = scope.spawn(|| turn(&ledger, "a", pin, at).is_err());
-            first.failed(Fails::Pin, &error(), at);
+            first.failed(LoginFailure::Pin, &error(), at);
             assert!(second.join().unwrap(), "it hears what the first one came to");
         });
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use proxies::{Proxies, Through};
+pub use proxies::{ForwardProxy, Proxies};
 
 /// The program that loads the vendor's library.
 const WORKER: &str = "pkcs11-worker";

@@ -37,7 +37,7 @@ struct Proxy {
 }
 
 /// A proxy on the way to an endpoint.
-pub struct Through {
+pub struct ForwardProxy {
     /// Its host.
     pub host: String,
     /// Its port.
@@ -83,12 +83,12 @@ impl Proxies {
 
     /// The proxy on the way to `endpoint`; None: there is none.
     #[must_use]
-    pub fn to(&self, endpoint: &Uri) -> Option<Through> {
+    pub fn to(&self, endpoint: &Uri) -> Option<ForwardProxy> {
         let (url, except) = self.of_https()?;
         let matcher = Matcher::builder().https(url.to_owned()).no(except.to_owned()).build();
         let proxy = matcher.intercept(endpoint)?;
         let is_tls = proxy.uri().scheme_str() == Some("https");
-        Some(Through {
+        Some(ForwardProxy {
             host: proxy.uri().host()?.to_owned(),
             port: proxy.uri().port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             is_tls,

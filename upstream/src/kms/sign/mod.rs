@@ -41,12 +41,12 @@ pub(super) struct SignCalls {
     region: String,
     /// The body up to the message: `{"KeyId":"...","Message":"`.
     body_begins: String,
-    of_today: ArcSwapOption<OfToday>,
+    of_today: ArcSwapOption<DayState>,
 }
 
 /// What is the same for all calls of one day with the same credentials.
 #[derive(Debug)]
-struct OfToday {
+struct DayState {
     /// Which credentials: see [`super::credentials`].
     serial: u64,
     /// `20261125`.
@@ -130,14 +130,14 @@ impl SignCalls {
         Called { request_id, answer }
     }
 
-    fn of_today(&self, at: &str, serial: u64, credentials: &Credentials) -> Arc<OfToday> {
+    fn of_today(&self, at: &str, serial: u64, credentials: &Credentials) -> Arc<DayState> {
         let day = at.get(..DAY_CHARS).unwrap_or_default();
         let held = self.of_today.load_full();
         if let Some(held) = held.filter(|held| held.serial == serial && held.day == day) {
             return held;
         }
         let secret = Secret::new(credentials.secret_access_key());
-        let new = Arc::new(OfToday {
+        let new = Arc::new(DayState {
             serial,
             day: day.to_owned(),
             key: SigningKey::new(&secret, day, &self.region, SERVICE),
@@ -153,7 +153,7 @@ impl SignCalls {
     fn request(
         &self,
         message: Message<'_>,
-        of_today: &OfToday,
+        of_today: &DayState,
         attempt: AttemptId,
         at: &str,
     ) -> Option<HttpRequest> {

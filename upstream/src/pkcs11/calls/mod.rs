@@ -87,7 +87,7 @@ struct Sent {
 
 /// What an answer of the worker leads to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Took {
+pub(super) enum AnswerOutcome {
     /// Nothing.
     Answer,
     /// It wants to be started anew, and says why.
@@ -229,10 +229,10 @@ impl Calls {
     }
 
     /// Takes in an answer of the worker.
-    pub(super) fn take(&self, answered: Answered, now: Moment) -> Took {
+    pub(super) fn take(&self, answered: Answered, now: Moment) -> AnswerOutcome {
         let mut state = self.state();
         let Some(Sent { began, alone, reply, .. }) = state.sent.remove(&answered.id) else {
-            return Took::Confused;
+            return AnswerOutcome::Confused;
         };
         if let (Ok(_), Some(began)) = (&answered.result, began) {
             state.pace.signed_in(now.since(began), alone);
@@ -242,10 +242,14 @@ impl Calls {
         self.send(&mut state, now);
         drop(state);
         let (result, took) = match answered.result {
-            Ok(signature) => (Ok(signature), Took::Answer),
+            Ok(signature) => (Ok(signature), AnswerOutcome::Answer),
             Err(failure) => {
                 let error = UpstreamError::failed(failure.fault, failure.detail);
-                let took = if failure.last { Took::Last(error.clone()) } else { Took::Answer };
+                let took = if failure.last {
+                    AnswerOutcome::Last(error.clone())
+                } else {
+                    AnswerOutcome::Answer
+                };
                 (Err(error), took)
             }
         };

@@ -73,14 +73,14 @@ impl Room {
         std::iter::from_fn(|| Some(Call::read(frames.next_frame().unwrap()?).unwrap().id)).collect()
     }
 
-    fn answer(&self, id: u64) -> Took {
+    fn answer(&self, id: u64) -> AnswerOutcome {
         self.calls.take(Answered { id, result: Ok(vec![1]) }, self.now)
     }
 
     /// Answers what has come to the worker; how many that were.
     fn answer_all(&self) -> usize {
         let came = self.came();
-        came.iter().for_each(|id| assert_eq!(self.answer(*id), Took::Answer));
+        came.iter().for_each(|id| assert_eq!(self.answer(*id), AnswerOutcome::Answer));
         came.len()
     }
 }
@@ -131,10 +131,10 @@ fn a_slow_token_has_one_call_for_each_thread_and_canaries_are_next() {
     let (mut waiting, mut canary) = (room.ask(), room.canary());
     assert!(room.came().is_empty(), "it has enough");
     room.wait(ms(100));
-    assert_eq!(room.answer(under_way[0]), Took::Answer);
+    assert_eq!(room.answer(under_way[0]), AnswerOutcome::Answer);
     let next = room.came();
     assert_eq!(next.len(), 1);
-    assert_eq!(room.answer(next[0]), Took::Answer);
+    assert_eq!(room.answer(next[0]), AnswerOutcome::Answer);
     assert!(canary.try_recv().unwrap().result.is_ok());
     // Those whose callers left are not sent at all.
     assert_eq!(room.answer_all(), 1);
@@ -152,7 +152,7 @@ fn every_call_is_sent_once_and_never_more_than_may() {
         under_way.extend(new);
         assert!(under_way.len() <= 4);
         let Some(id) = under_way.pop_front() else { break };
-        assert_eq!(room.answer(id), Took::Answer);
+        assert_eq!(room.answer(id), AnswerOutcome::Answer);
     }
     assert_eq!(all, (1..=200).collect::<Vec<_>>());
     assert!(asked.iter_mut().all(|asked| asked.try_recv().unwrap().result.is_ok()));
@@ -167,11 +167,11 @@ fn the_tokens_time_begins_when_a_thread_is_free_for_a_call() {
     assert_eq!(came.len(), 2);
     let asked_at = room.now;
     room.wait(ms(1_900));
-    assert_eq!(room.answer(came[0]), Took::Answer);
+    assert_eq!(room.answer(came[0]), AnswerOutcome::Answer);
     let free_at = room.now;
     room.wait(ms(1_900));
     assert!(!room.calls.hangs(room.now), "asked {:?} ago", room.now.since(asked_at));
-    assert_eq!(room.answer(came[1]), Took::Answer);
+    assert_eq!(room.answer(came[1]), AnswerOutcome::Answer);
     assert_eq!(second.try_recv().unwrap().began, Some(free_at));
 }
 
@@ -196,7 +196,7 @@ fn a_canary_counts_its_time_from_its_begin_too() {
     let came = room.came();
     let mut canary = room.canary();
     room.wait(ms(400));
-    assert_eq!(room.answer(came[0]), Took::Answer);
+    assert_eq!(room.answer(came[0]), AnswerOutcome::Answer);
     room.wait(ms(400));
     room.calls.sweep(room.now);
     assert_eq!(fault(&mut canary), None);
@@ -284,12 +284,12 @@ fn another_key_under_the_same_name_is_doubted_and_an_uncompared_one_is_not_asked
 #[test]
 fn an_answer_nobody_asked_for_is_a_confused_worker() {
     let room = Room::new(1);
-    assert_eq!(room.answer(0), Took::Confused);
+    assert_eq!(room.answer(0), AnswerOutcome::Confused);
     let mut asked = room.ask();
     let came = room.came();
     let failure = Failure { fault: Fault::Unavailable, detail: "gone".into(), last: true };
     let took = room.calls.take(Answered { id: came[0], result: Err(failure) }, room.now);
-    assert!(matches!(took, Took::Last(_)), "{took:?}");
+    assert!(matches!(took, AnswerOutcome::Last(_)), "{took:?}");
     assert_eq!(fault(&mut asked), Some(Fault::Unavailable));
     assert!(!room.calls.hangs(room.now.after(LATER)));
 }

@@ -18,7 +18,7 @@ use signing_core::evidence::Fault;
 use signing_core::worker::{Answered, FileIdentity};
 
 use super::super::UpstreamError;
-use super::calls::{Calls, Took};
+use super::calls::{AnswerOutcome, Calls};
 use super::ledger::{Ledger, NotNow, identity};
 use super::life::Life;
 use super::line::Line;
@@ -187,12 +187,12 @@ impl Supervisor {
                     Err(_) => None,
                 };
                 match answered.map(|answered| self.calls.take(answered, now())) {
-                    Some(Took::Answer) => {}
-                    Some(Took::Last(error)) => {
+                    Some(AnswerOutcome::Answer) => {}
+                    Some(AnswerOutcome::Last(error)) => {
                         self.calls.leave(&error);
                         last.get_or_insert_with(|| (error, now()));
                     }
-                    Some(Took::Confused) | None => {
+                    Some(AnswerOutcome::Confused) | None => {
                         let detail = "the worker said what is no answer, and was killed";
                         return failed(Fault::Indeterminate, detail);
                     }

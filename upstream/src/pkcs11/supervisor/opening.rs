@@ -11,7 +11,7 @@ use signing_core::worker::{Login, Start, Started, fault_of_word, send, start_det
 use signing_core::{Moment, json};
 
 use super::super::super::UpstreamError;
-use super::super::ledger::{Fails, Turn};
+use super::super::ledger::{LoginFailure, LoginTurn};
 use super::{Ended, Filled, Reader, Supervisor, failed};
 
 impl Supervisor {
@@ -25,7 +25,7 @@ impl Supervisor {
         send(&mut socket, &start).map_err(died)?;
         let mut began = now();
         // Dropped with this call at the latest: then it is the next one's.
-        let mut turn: Option<Turn<'_>> = None;
+        let mut turn: Option<LoginTurn<'_>> = None;
         loop {
             match self.heard(reader, began)? {
                 Started::LogsIn => {
@@ -50,8 +50,8 @@ impl Supervisor {
                     let error = UpstreamError::failed(fault_of_word(&fault), start_detail(&detail));
                     let why = match login {
                         Login::Other => None,
-                        Login::Pin => Some(Fails::Pin),
-                        Login::Doubtful => Some(Fails::Doubtful),
+                        Login::Pin => Some(LoginFailure::Pin),
+                        Login::Doubtful => Some(LoginFailure::Doubtful),
                     };
                     return Err(match turn.take().zip(why) {
                         Some((turn, why)) => turn.failed(why, &error, now()).into(),
@@ -77,7 +77,7 @@ impl Supervisor {
     }
 
     /// Waits until no other signer of the token logs in.
-    fn turn(&self) -> Result<Turn<'_>, Ended> {
+    fn turn(&self) -> Result<LoginTurn<'_>, Ended> {
         let unwanted = || self.calls.is_closed();
         match self.ledger.turn(self.token(), &self.config.pin_file, now, unwanted) {
             None => Err(failed(Fault::Unavailable, "nobody needs it any more")),
