@@ -39,7 +39,7 @@ pub(super) struct Asked {
 }
 
 /// What holds it, and whose word counts.
-pub(super) struct By<'a> {
+pub(super) struct ArchiveCheck<'a> {
     pub(super) flags: &'a ArchiveFlags,
     pub(super) registry: &'a Registry,
     pub(super) per_event: bool,
@@ -90,7 +90,7 @@ impl Asked {
     }
 }
 
-impl By<'_> {
+impl ArchiveCheck<'_> {
     /// Holds the archive against the journals, in the order of `finds`; none: that one cannot be read.
     pub(super) fn hold(
         &self,

@@ -29,22 +29,22 @@ pub(crate) struct Flags {
 const MESSAGE_MAX_BYTES: usize = 12 << 20;
 
 /// As much of the input as says how to send it.
-pub(super) enum Given {
+pub(super) enum CallerInput {
     /// All of it.
-    Whole(Whole),
+    Whole(WholeInput),
     /// It goes on.
-    Long(Long),
+    Digested(DigestedInput),
 }
 
 /// An input that is sent as it is.
-pub(super) struct Whole {
+pub(super) struct WholeInput {
     /// What it is, for people.
     pub(super) name: String,
     pub(super) input: Input,
 }
 
 /// An input whose digest is sent.
-pub(super) struct Long {
+pub(super) struct DigestedInput {
     name: String,
     beginning: Vec<u8>,
     rest: Box<dyn Read>,
@@ -52,10 +52,13 @@ pub(super) struct Long {
 
 impl Flags {
     /// Begins to read it.
-    pub(super) fn open(&self) -> anyhow::Result<Given> {
+    pub(super) fn open(&self) -> anyhow::Result<CallerInput> {
         if let Some(digest) = &self.digest {
             let name = format!("the digest {digest}");
-            return Ok(Given::Whole(Whole { name, input: Input::Digest(digest.clone()) }));
+            return Ok(CallerInput::Whole(WholeInput {
+                name,
+                input: Input::Digest(digest.clone()),
+            }));
         }
         let file = self.file.as_deref().unwrap_or(Path::new("-"));
         let (name, mut rest): (String, Box<dyn Read>) = if file == Path::new("-") {
@@ -69,16 +72,16 @@ impl Flags {
         let mut beginning = Vec::new();
         rest.by_ref().take(most).read_to_end(&mut beginning).with_context(|| name.clone())?;
         if beginning.len() > RAW_MESSAGE_MAX_BYTES {
-            return Ok(Given::Long(Long { name, beginning, rest }));
+            return Ok(CallerInput::Digested(DigestedInput { name, beginning, rest }));
         }
         let name = format!("{name} ({} bytes, {})", beginning.len(), Hash::Sha256.of(&beginning));
-        Ok(Given::Whole(Whole { name, input: Input::Message(beginning) }))
+        Ok(CallerInput::Whole(WholeInput { name, input: Input::Message(beginning) }))
     }
 }
 
-impl Long {
+impl DigestedInput {
     /// Its digests by each of `hashes`, in one reading.
-    pub(super) fn digests(mut self, hashes: &[Hash]) -> anyhow::Result<Vec<Whole>> {
+    pub(super) fn digests(mut self, hashes: &[Hash]) -> anyhow::Result<Vec<WholeInput>> {
         let mut hashers: Vec<_> = hashes.iter().map(|hash| hash.hasher()).collect();
         let (mut buffer, mut length) = (std::mem::take(&mut self.beginning), 0_u64);
         while !buffer.is_empty() {
@@ -94,13 +97,13 @@ impl Long {
         let whole = hashers.into_iter().map(|hasher| {
             let digest = hasher.finish();
             let name = format!("{} ({length} bytes, {digest})", self.name);
-            Whole { name, input: Input::Digest(digest) }
+            WholeInput { name, input: Input::Digest(digest) }
         });
         Ok(whole.collect())
     }
 
     /// All of it as a message, for a key that signs messages of any length.
-    pub(super) fn whole(mut self) -> anyhow::Result<Whole> {
+    pub(super) fn whole(mut self) -> anyhow::Result<WholeInput> {
         let most = u64::try_from(MESSAGE_MAX_BYTES)?.saturating_add(1);
         let mut message = std::mem::take(&mut self.beginning);
         self.rest.take(most).read_to_end(&mut message).with_context(|| self.name.clone())?;
@@ -113,7 +116,7 @@ impl Long {
         }
         let name =
             format!("{} ({} bytes, {})", self.name, message.len(), Hash::Sha256.of(&message));
-        Ok(Whole { name, input: Input::Message(message) })
+        Ok(WholeInput { name, input: Input::Message(message) })
     }
 
     /// Its name.

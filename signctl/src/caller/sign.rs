@@ -17,7 +17,7 @@ use signing_core::key::Signer;
 use signing_core::{Algorithm, Mode};
 
 use super::answer::{self, Answer, Asked};
-use super::input::{self, Given, Whole};
+use super::input::{self, CallerInput, WholeInput};
 use super::reach::{Reach, Reached, VARIABLES};
 use crate::client::Reply;
 use crate::{receipt, show};
@@ -106,10 +106,10 @@ pub(super) fn refused(reply: &Reply, as_json: bool) -> anyhow::Result<ExitCode> 
 
 impl Sign {
     /// What is sent: the input or, of a long one, the digest that the signer takes.
-    fn whole(&self, reached: &Reached) -> anyhow::Result<Whole> {
+    fn whole(&self, reached: &Reached) -> anyhow::Result<WholeInput> {
         let long = match self.input.open()? {
-            Given::Whole(whole) => return Ok(whole),
-            Given::Long(long) => long,
+            CallerInput::Whole(whole) => return Ok(whole),
+            CallerInput::Digested(long) => long,
         };
         let (algorithm, is_batch) = match self.algorithm {
             Some(algorithm) => (algorithm, false),
@@ -155,7 +155,7 @@ fn signer(reached: &Reached) -> anyhow::Result<&Signer> {
 }
 
 /// Writes the answer, once its receipt proves what it says.
-fn keep(file: &Path, answer: &Value, reached: &Reached, what: &Whole) -> anyhow::Result<()> {
+fn keep(file: &Path, answer: &Value, reached: &Reached, what: &WholeInput) -> anyhow::Result<()> {
     let text = format!("{answer:#}\n");
     receipt::prove(text.as_bytes(), &reached.registry, &what.input)
         .map_err(|why| anyhow!("the receipt DIFFERS, and was not written: {why}"))?;
@@ -164,7 +164,7 @@ fn keep(file: &Path, answer: &Value, reached: &Reached, what: &Whole) -> anyhow:
     out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).with_context(shown)
 }
 
-fn table(answer: &Answer, what: &Whole, reached: &Reached, receipt: Option<&Path>) -> String {
+fn table(answer: &Answer, what: &WholeInput, reached: &Reached, receipt: Option<&Path>) -> String {
     let mode = match &answer.breakglass {
         Some(session) => format!(
             "BREAK-GLASS, an emergency key: session {}, incident {}, until {}",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use signing_core::key::{Hash, Signer};
 use signing_core::{Algorithm, Input};
 
-use super::input::{self, Given, Whole};
+use super::input::{self, CallerInput, WholeInput};
 use super::reach::{Reach, Reached, VARIABLES};
 use super::sign;
 use crate::{batch_signer, show};
@@ -52,11 +52,11 @@ pub(crate) fn run(flags: &Verify, as_json: bool) -> anyhow::Result<ExitCode> {
     // What an answer says of its key is what is to be verified; a variable does not stand above that.
     let signer = of_answer("signer_kid").or_else(|| reached.signer.clone());
     let (wholes, is_long) = match flags.input.open()? {
-        Given::Whole(whole) => (vec![whole], false),
+        CallerInput::Whole(whole) => (vec![whole], false),
         // Only ML-DSA has signatures of these lengths, and signs long messages as they are.
-        Given::Long(long) if is_ml_dsa(&signature) => (vec![long.whole()?], false),
+        CallerInput::Digested(long) if is_ml_dsa(&signature) => (vec![long.whole()?], false),
         // Which hash its signer takes is not known here, and which signer it is perhaps neither.
-        Given::Long(long) => (long.digests(&Hash::ALL)?, true),
+        CallerInput::Digested(long) => (long.digests(&Hash::ALL)?, true),
     };
     let mut last = None;
     for whole in wholes {
@@ -86,7 +86,7 @@ pub(crate) fn run(flags: &Verify, as_json: bool) -> anyhow::Result<ExitCode> {
 /// Looks again, under the registry here, at what the proxy says is verified.
 fn said(
     reached: &Reached,
-    (whole, is_long): (&Whole, bool),
+    (whole, is_long): (&WholeInput, bool),
     signature: &str,
     answer: &Value,
     as_json: bool,

@@ -18,7 +18,7 @@ use crate::fleet;
 use crate::https::{self, Trust};
 pub(crate) use plan::Flags;
 use plan::{Plan, plan};
-use report::{HEALTHY, PROXY_UNHEALTHY, Probe, Report, What};
+use report::{HEALTHY, PROXY_UNHEALTHY, Probe, ProbedPart, Report};
 
 /// All is healthy, and that could not be printed: `EX_IOERR` of sysexits.h.
 const UNPRINTED: u8 = 74;
@@ -87,15 +87,17 @@ fn probe(plan: &Plan) -> Report {
         tokio::join!(
             async {
                 let (url, trust) = plan.proxy.as_ref()?;
-                Some(within(plan.timeout, What::Proxy, url, proxy(url, trust)).await)
+                Some(within(plan.timeout, ProbedPart::Proxy, url, proxy(url, trust)).await)
             },
             async {
                 let (place, labels) = plan.fleet.as_ref()?;
-                Some(within(plan.timeout, What::Fleet, "", fleet::passes(place, labels)).await)
+                Some(
+                    within(plan.timeout, ProbedPart::Fleet, "", fleet::passes(place, labels)).await,
+                )
             },
             async {
                 let (url, trust) = plan.kms.as_ref()?;
-                Some(within(plan.timeout, What::Kms, url, kms(url, trust)).await)
+                Some(within(plan.timeout, ProbedPart::Kms, url, kms(url, trust)).await)
             }
         )
         .into()
@@ -108,7 +110,7 @@ fn probe(plan: &Plan) -> Report {
 /// Asks, and says how long it took.
 async fn within(
     timeout: Duration,
-    what: What,
+    what: ProbedPart,
     url: &str,
     asking: impl Future<Output = Result<String, Failure>>,
 ) -> Probe {

@@ -21,7 +21,7 @@ pub(super) type Refused = (u8, String);
 
 /// What one probe found.
 pub(super) struct Probe {
-    pub(super) what: What,
+    pub(super) what: ProbedPart,
     pub(super) url: String,
     pub(super) elapsed: Duration,
     pub(super) found: Result<String, Failure>,
@@ -29,13 +29,13 @@ pub(super) struct Probe {
 
 /// What is asked, in the order in which failures count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum ProbedPart {
     Proxy,
     Fleet,
     Kms,
 }
 
-impl What {
+impl ProbedPart {
     fn name(self) -> &'static str {
         match self {
             Self::Proxy => "signing proxy",
@@ -120,9 +120,9 @@ impl Report {
             "ok": self.exit_code() == HEALTHY,
             "exit_code": self.exit_code(),
             "error": self.refused.as_ref().map(|(_, why)| why),
-            "proxy": of(What::Proxy),
-            "fleet": of(What::Fleet),
-            "kms": of(What::Kms),
+            "proxy": of(ProbedPart::Proxy),
+            "fleet": of(ProbedPart::Fleet),
+            "kms": of(ProbedPart::Kms),
         })
     }
 }

@@ -76,7 +76,7 @@ struct Breakglass {
 }
 
 /// What a receipt that fits says.
-struct Fits {
+struct VerifiedReceipt {
     caller: String,
     at: String,
     input_digest: String,
@@ -136,7 +136,7 @@ impl Answer {
         registry: &Registry,
         input: Option<&[u8]>,
         deployment: Option<&str>,
-    ) -> Result<Fits, String> {
+    ) -> Result<VerifiedReceipt, String> {
         let Proven { outline, size } = self.audit.proven("audit", Kind::Signed, registry)?;
         let of = |name: &str| outline.text(name).unwrap_or_default();
         for (what, here, there) in [
@@ -158,7 +158,7 @@ impl Answer {
         let signature = self.check_signature(registry, recorded, (input, deployment))?;
         let mut unproven = vec!["ts"];
         unproven.extend(self.breakglass.as_ref().map(|_| "breakglass.expires_at"));
-        Ok(Fits {
+        Ok(VerifiedReceipt {
             caller: of("caller").to_owned(),
             at: outline.at.clone(),
             input_digest: of("input_digest").to_owned(),
@@ -245,7 +245,7 @@ impl Answer {
         input.is_ok_and(|input| signer.public_key.verifies(&input, signature))
     }
 
-    fn to_json(&self, fits: &Fits) -> Value {
+    fn to_json(&self, fits: &VerifiedReceipt) -> Value {
         let witness = fits.witness.as_ref();
         let witness = witness.map(|(log, seq, size)| json!({"log": log, "seq": seq, "size": size}));
         json!({
@@ -264,7 +264,7 @@ impl Answer {
         })
     }
 
-    fn table(&self, fits: &Fits) -> String {
+    fn table(&self, fits: &VerifiedReceipt) -> String {
         let expires = self.breakglass.as_ref().map(|breakglass| breakglass.expires_at.as_str());
         let unproven = match expires {
             Some(expires) => format!("ts ({}), breakglass.expires_at ({expires})", self.ts),

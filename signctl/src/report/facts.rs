@@ -51,7 +51,7 @@ pub(super) struct Facts {
 
 /// Whose record it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Of {
+pub(super) struct RecordOwner {
     /// The number of the member.
     pub(super) member: usize,
     pub(super) journal: Journal,
@@ -66,7 +66,7 @@ impl Facts {
     /// Takes a record. `row`: the name of its row in a database of the trail.
     pub(super) fn note(
         &mut self,
-        Of { member: number, journal }: Of,
+        RecordOwner { member: number, journal }: RecordOwner,
         seq: u64,
         kind: Kind,
         outline: &Outline,
@@ -111,11 +111,17 @@ impl Facts {
             self.bundles.extend(outline.text("sha256").map(str::to_owned));
         }
         if is_event(kind) {
-            self.line(Of { member: number, journal }, seq, kind, outline);
+            self.line(RecordOwner { member: number, journal }, seq, kind, outline);
         }
     }
 
-    fn line(&mut self, Of { member, journal }: Of, seq: u64, kind: Kind, outline: &Outline) {
+    fn line(
+        &mut self,
+        RecordOwner { member, journal }: RecordOwner,
+        seq: u64,
+        kind: Kind,
+        outline: &Outline,
+    ) {
         let kept = self.kept.entry((member, journal)).or_default();
         if *kept >= LINES_MAX {
             self.left_out += 1;
@@ -245,7 +251,7 @@ mod tests {
         let mut note = |journal, minute: u8, kind: Kind, data| {
             let at = format!("2026-11-26T05:{minute:02}:00.000000Z");
             let outline = Outline { at, data, r#type: kind.word().to_owned() };
-            let of = Of { member: 0, journal };
+            let of = RecordOwner { member: 0, journal };
             facts.note(of, 1, kind, &outline, "row", (&wanted, &window));
         };
         let gate = |to: &str| json!({"signer_kid": "k", "from": "shut", "to": to, "detail": "d"});

@@ -35,7 +35,7 @@ use crate::audit::{self, KmsLog, Record};
 use crate::copies;
 use crate::scope::{Finder, Wanted, Window};
 
-use facts::{Facts, Of};
+use facts::{Facts, RecordOwner};
 use member::{Journal, Member};
 use sections::{Verified, page};
 
@@ -43,7 +43,7 @@ use sections::{Verified, page};
 #[derive(Args)]
 pub(crate) struct Flags {
     #[command(flatten)]
-    about: About,
+    about: ReportSubject,
     /// The proxy's journal: audit.dir in its configuration, or a copy of it.
     #[arg(
         long,
@@ -73,7 +73,7 @@ pub(crate) struct Flags {
 /// What the report is about.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-struct About {
+struct ReportSubject {
     /// An incident, from the outage that it is about to its end.
     #[arg(long, value_name = "ID")]
     incident: Option<String>,
@@ -85,7 +85,7 @@ struct About {
     since: Option<String>,
 }
 
-impl About {
+impl ReportSubject {
     fn wanted(&self) -> Option<Wanted> {
         let incident = self.incident.clone().map(Wanted::Incident);
         let session = || self.session.clone().map(Wanted::Session);
@@ -196,7 +196,7 @@ fn read(
         let read = audit::each(path, |kind, record| {
             let row = row(kind, record);
             let (seq, about) = (record.place.leaf.seq, (wanted, &window));
-            let of = Of { member: *member, journal: *journal };
+            let of = RecordOwner { member: *member, journal: *journal };
             facts.note(of, seq, kind, &record.outline, &row, about);
             log.get_or_insert_with(|| record.log.clone());
         });

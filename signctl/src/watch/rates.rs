@@ -21,7 +21,7 @@ pub(super) struct Rates {
 
 /// What one upstream did in the last minute.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Lately {
+pub(super) struct LastMinute {
     pub(super) signed: u64,
     pub(super) failed: u64,
     pub(super) throttled: u64,
@@ -75,7 +75,7 @@ impl Rates {
     }
 
     /// What each upstream did in the last minute, with what was said of it last.
-    pub(super) fn upstreams(&self) -> Vec<(&UpstreamCalls, Lately)> {
+    pub(super) fn upstreams(&self) -> Vec<(&UpstreamCalls, LastMinute)> {
         let (Some((_, oldest)), Some((_, newest))) = (self.kept.front(), self.kept.back()) else {
             return Vec::new();
         };
@@ -85,7 +85,7 @@ impl Rates {
                     == (&calls.signer_kid, &calls.upstream, &calls.region)
             };
             let before = oldest.upstreams.iter().find(is_same).cloned().unwrap_or_default();
-            Lately {
+            LastMinute {
                 signed: calls.signed.saturating_sub(before.signed),
                 failed: calls.failed.saturating_sub(before.failed),
                 throttled: calls.throttled.saturating_sub(before.throttled),
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(rates.per_second(), Some([10.0, 1.0]));
         assert_eq!(rates.refused(), [RefusedFor { reason: "frozen".to_owned(), count: 60 }]);
         let [(_, lately)] = rates.upstreams().try_into().unwrap();
-        assert_eq!(lately, Lately { signed: 600, failed: 0, throttled: 0 });
+        assert_eq!(lately, LastMinute { signed: 600, failed: 0, throttled: 0 });
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
         rates.hear(at(3), activity(5, 0, 2));
         assert_eq!(rates.per_second(), Some([2.0, 0.0]));
         let [(_, lately)] = rates.upstreams().try_into().unwrap();
-        assert_eq!(lately, Lately { signed: 2, failed: 2, throttled: 2 });
+        assert_eq!(lately, LastMinute { signed: 2, failed: 2, throttled: 2 });
     }
 
     #[test]

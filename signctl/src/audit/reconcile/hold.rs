@@ -15,9 +15,9 @@ use trail::plan::Position;
 use trail::postgres::{Place, positions, read};
 use trail::reconcile::{Found, Rows};
 
-use super::super::archive_held::{Asked, By, HeldBy};
+use super::super::archive_held::{ArchiveCheck, Asked, HeldBy};
 use super::super::finds::Finds;
-use super::journal::{Against, Journal, each_names_the_other};
+use super::journal::{Journal, ReconciledJournal, each_names_the_other};
 use crate::archive::ArchiveFlags;
 use crate::database::{Database, Table, runtime};
 
@@ -161,7 +161,7 @@ impl Held {
                 covers.push(0);
                 continue;
             };
-            let Against { log, oldest, covered, annotations } = against;
+            let ReconciledJournal { log, oldest, covered, annotations } = against;
             logs.push(Some((log, oldest)));
             covers.push(covered);
             annotations.hold(&runtime, &place, self.wait_for_rows(), found)?;
@@ -173,7 +173,7 @@ impl Held {
                 let one = Asked::new(journal.path, journal.owner, *target);
                 asked.push(or_gap(journal, found, one)?);
             }
-            let by = By { flags, registry, per_event: self.per_event };
+            let by = ArchiveCheck { flags, registry, per_event: self.per_event };
             let wait = Duration::from_secs(self.wait.unwrap_or(WAIT_FOR_OBJECTS_S));
             let held = by.hold(&runtime, asked, &mut rows, wait, finds)?;
             let HeldBy { records, reaches: of_each, failed } = held;

@@ -19,7 +19,7 @@ use super::super::annotations::Annotations;
 const ROWS_MAX: usize = 1_000;
 
 /// A journal that was held against its rows.
-pub(super) struct Against {
+pub(super) struct ReconciledJournal {
     pub(super) log: String,
     /// The oldest record that is here.
     pub(super) oldest: u64,
@@ -136,7 +136,7 @@ impl Journal<'_> {
         positions: &[(String, Position)],
         target: u64,
         found: &mut Found,
-    ) -> anyhow::Result<Against> {
+    ) -> anyhow::Result<ReconciledJournal> {
         let (log, oldest) = look(self.path).context(self.owner.word())?;
         let origin = log.origin();
         let position = self.beginning(registry)?;
@@ -179,6 +179,11 @@ impl Journal<'_> {
             let (from, word) = (known.covered.min(shown) + 1, self.owner.word());
             found.gap(format!("records {from} to {target} of {word} are not covered by a row"));
         }
-        Ok(Against { log: origin, oldest, covered: shown.min(known.covered), annotations })
+        Ok(ReconciledJournal {
+            log: origin,
+            oldest,
+            covered: shown.min(known.covered),
+            annotations,
+        })
     }
 }

@@ -101,7 +101,7 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     if as_json {
         let kms = kms.as_ref().map(Report::to_json);
         let members: Option<Vec<_>> =
-            by_member.as_ref().map(|rows| rows.iter().map(ByMember::to_json).collect());
+            by_member.as_ref().map(|rows| rows.iter().map(MemberFindings::to_json).collect());
         out::report_json(&json!({
             "ok": is_good, "matched": found.matched, "archived": archived, "gaps": found.gaps, "gap": found.named,
             "annotated": found.annotated, "kms": kms, "members": members, "gap_of_no_member": finds.rest.named,
@@ -134,7 +134,7 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
 }
 
 /// What was found of a journal of a member.
-struct ByMember<'f> {
+struct MemberFindings<'f> {
     member: &'f str,
     owner: Owner,
     log: String,
@@ -147,18 +147,18 @@ fn by_member<'f>(
     journals: &[Journal<'f>],
     finds: &'f Finds,
     held: Option<&Outcome>,
-) -> Vec<ByMember<'f>> {
+) -> Vec<MemberFindings<'f>> {
     let targets = held.map(|held| held.targets.iter().copied().map(Some));
     let targets = targets.into_iter().flatten().chain(std::iter::repeat(None));
     let of = journals.iter().zip(&finds.of).zip(targets).map(|((journal, found), records)| {
         let log = journal.origin().unwrap_or_else(|_| "unknown".to_owned());
         let member = journal.member.unwrap_or_default();
-        ByMember { member, owner: journal.owner, log, records, found }
+        MemberFindings { member, owner: journal.owner, log, records, found }
     });
     of.collect()
 }
 
-impl ByMember<'_> {
+impl MemberFindings<'_> {
     fn to_json(&self) -> Value {
         let Self { member, owner, log, records, found } = self;
         json!({
@@ -169,9 +169,9 @@ impl ByMember<'_> {
 }
 
 /// A line for each journal, and under it each gap with its member.
-fn in_words(rows: &[ByMember<'_>], rest: &Found) -> Vec<String> {
+fn in_words(rows: &[MemberFindings<'_>], rest: &Found) -> Vec<String> {
     let head = ["MEMBER", "JOURNAL", "RECORDS", "ROWS", "NEWER", "GAPS", "LOG"].map(str::to_owned);
-    let cells = rows.iter().map(|ByMember { member, owner, log, records, found }| {
+    let cells = rows.iter().map(|MemberFindings { member, owner, log, records, found }| {
         vec![
             (*member).to_owned(),
             owner.word().to_owned(),

@@ -35,7 +35,7 @@ pub(super) struct Flags {
 
 /// From where on records count.
 #[derive(Clone, Copy)]
-enum From<'f> {
+enum CountedFrom<'f> {
     /// From this moment on, as records have it.
     Moment(&'f str),
     /// From the newest beginning of an incident of that name on, else of any.
@@ -46,7 +46,7 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     let from = flags
         .since
         .as_deref()
-        .map_or_else(|| From::Incident(flags.incident.as_deref()), From::Moment);
+        .map_or_else(|| CountedFrom::Incident(flags.incident.as_deref()), CountedFrom::Moment);
     let (since, uses) = used(journal, flags.with.as_deref(), from)?;
     if as_json {
         out::show_json(&json!({"since": since, "used": uses.to_json()}))?;
@@ -71,17 +71,21 @@ pub(crate) fn since_incident(
     signer: Option<&Path>,
     id: &str,
 ) -> anyhow::Result<(String, Uses)> {
-    used(journal, signer, From::Incident(Some(id)))
+    used(journal, signer, CountedFrom::Incident(Some(id)))
 }
 
 /// What was used, and since when.
 ///
 /// # Errors
 /// If a journal cannot be read, or holds no such beginning.
-fn used(journal: &Path, signer: Option<&Path>, from: From<'_>) -> anyhow::Result<(String, Uses)> {
+fn used(
+    journal: &Path,
+    signer: Option<&Path>,
+    from: CountedFrom<'_>,
+) -> anyhow::Result<(String, Uses)> {
     let (since, begun) = match from {
-        From::Moment(at) => (at.to_owned(), u64::MAX),
-        From::Incident(id) => began(journal, signer, id)?,
+        CountedFrom::Moment(at) => (at.to_owned(), u64::MAX),
+        CountedFrom::Incident(id) => began(journal, signer, id)?,
     };
     let mut uses = Uses::default();
     each(journal, |kind, record| {

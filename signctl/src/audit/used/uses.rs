@@ -8,14 +8,14 @@ use signing_core::journal::{Kind, Outline};
 /// A credential that was used.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Credential {
-    pub(crate) kind: What,
+    pub(crate) kind: CredentialKind,
     /// Which, as the records name it.
     pub(crate) name: String,
 }
 
 /// Whose credential it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum What {
+pub(crate) enum CredentialKind {
     /// The proxy's own at an upstream: provider, region and key. Records have no principal; the doctor shows
     /// the one of now.
     Upstream,
@@ -29,7 +29,7 @@ pub(crate) enum What {
     Approver,
 }
 
-impl What {
+impl CredentialKind {
     /// Its word.
     pub(crate) const fn word(self) -> &'static str {
         match self {
@@ -71,8 +71,8 @@ impl Uses {
     /// signed nothing but an approval.
     pub(crate) fn names(&self) -> Vec<String> {
         let to_replace = self.iter().filter(|(one, _)| match one.kind {
-            What::Upstream | What::Caller | What::Operator => true,
-            What::EmergencyKey | What::Approver => false,
+            CredentialKind::Upstream | CredentialKind::Caller | CredentialKind::Operator => true,
+            CredentialKind::EmergencyKey | CredentialKind::Approver => false,
         });
         to_replace.map(|(one, _)| one.name.clone()).collect()
     }
@@ -91,7 +91,7 @@ impl Uses {
         if matches!(kind, Kind::Signed | Kind::Failed) {
             if let Some(caller) = outline.text("caller") {
                 let door = outline.text("door").unwrap_or("mtls");
-                self.add(What::Caller, format!("{caller} ({door})"), at);
+                self.add(CredentialKind::Caller, format!("{caller} ({door})"), at);
             }
             self.upstream(data, data, at);
             for earlier in list(data, "earlier_attempts") {
@@ -103,18 +103,18 @@ impl Uses {
         }
         if kind == Kind::EmergencySigned {
             let kid = outline.text("signer_kid").unwrap_or_default();
-            self.add(What::EmergencyKey, kid.to_owned(), at);
+            self.add(CredentialKind::EmergencyKey, kid.to_owned(), at);
         }
         for approved in list(data, "approved").iter().filter(|_| kind == Kind::SessionActivated) {
             let [principal, key] = ["principal", "fingerprint"].map(|name| text(approved, name));
-            self.add(What::Approver, format!("{principal} ({key})"), at);
+            self.add(CredentialKind::Approver, format!("{principal} ({key})"), at);
         }
         if kind == Kind::IncidentItem && outline.text("section") == Some(ANSWERS) {
             self.answers.extend(outline.text("detail").map(str::to_owned));
         }
         // A process names itself otherwise.
         if let Some(by) = outline.text("by").filter(|by| by.starts_with("uid ")) {
-            self.add(What::Operator, by.to_owned(), at);
+            self.add(CredentialKind::Operator, by.to_owned(), at);
         }
     }
 
@@ -127,10 +127,10 @@ impl Uses {
         }
         let (region, kid) = (text(call, "region"), text(request, "signer_kid"));
         let place = if region.is_empty() { String::new() } else { format!(" {region}") };
-        self.add(What::Upstream, format!("{upstream}{place} {kid}"), at);
+        self.add(CredentialKind::Upstream, format!("{upstream}{place} {kid}"), at);
     }
 
-    fn add(&mut self, kind: What, name: String, at: &str) {
+    fn add(&mut self, kind: CredentialKind, name: String, at: &str) {
         let seen = self.seen.entry(Credential { kind, name }).or_insert_with(|| Seen {
             count: 0,
             first: at.to_owned(),

@@ -66,11 +66,11 @@ struct Found {
     report: Report,
     /// The head that the state directory notes, which is in the journal if nothing is wrong.
     state: Option<KeptHead>,
-    with: Option<With>,
+    with: Option<OtherJournal>,
 }
 
 /// The other journal, and what each says of the other, if both are without a defect.
-struct With {
+struct OtherJournal {
     directory: PathBuf,
     report: Report,
     /// What the journal's records say of it.
@@ -101,7 +101,8 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     let report = with_progress(journal, &options, began)?;
     let seconds = began.elapsed().as_secs_f64();
     let speed = per_second(report.records, began);
-    let with = flags.with.as_deref().map(|other| With::of(journal, &report, other, &options));
+    let with =
+        flags.with.as_deref().map(|other| OtherJournal::of(journal, &report, other, &options));
     let found = Found { report, state, with: with.transpose()? };
     if as_json {
         out::report_json(&found.to_json(seconds, speed))?;
@@ -142,9 +143,9 @@ pub(super) fn whole(
     let registry = signers.map(registry).transpose()?;
     let options = Options { registry: registry.as_ref(), ..Options::default() };
     let report = with_progress(journal, &options, Instant::now())?;
-    let with = with.map(|other| With::of(journal, &report, other, &options)).transpose()?;
+    let with = with.map(|other| OtherJournal::of(journal, &report, other, &options)).transpose()?;
     let mut verified = format!("{} records verified", report.records);
-    if let Some(With { report, .. }) = &with {
+    if let Some(OtherJournal { report, .. }) = &with {
         verified.push_str(&format!(", and {} of the other journal", report.records));
     }
     let found = Found { report, state: None, with };
@@ -202,7 +203,7 @@ impl Flags {
     }
 }
 
-impl With {
+impl OtherJournal {
     /// Verifies the other journal, and compares the two in both directions.
     fn of(
         journal: &Path,
@@ -230,7 +231,7 @@ impl With {
 impl Found {
     /// The first defect: of the journal, of the other one, or of what they say of each other.
     fn defect(&self) -> Option<&Defect> {
-        let of_other = self.with.as_ref().and_then(With::defect);
+        let of_other = self.with.as_ref().and_then(OtherJournal::defect);
         self.report.defect.as_ref().or(of_other)
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use signing_core::journal::{Head, instant};
 use text::counted;
 
-use super::{Found, With};
+use super::{Found, OtherJournal};
 
 impl Found {
     pub(super) fn table(&self, seconds: f64, speed: f64) -> String {
@@ -47,7 +47,7 @@ impl Found {
         if let Some(kept) = state.as_ref().filter(|_| report.defect.is_none()) {
             rows.push(("state", format!("{} is in it: {}", kept.whose, head(Some(kept.head)))));
         }
-        rows.extend(with.iter().flat_map(With::rows));
+        rows.extend(with.iter().flat_map(OtherJournal::rows));
         let rows = rows.iter().map(|(name, value)| format!("{name:<20}{value}"));
         rows.collect::<Vec<_>>().join("\n")
     }
@@ -91,14 +91,14 @@ impl Found {
             "seconds": seconds,
             "records_per_s": speed,
             "state": state.as_ref().map(|kept| head_json(Some(kept.head))),
-            "with": with.as_ref().map(With::to_json),
+            "with": with.as_ref().map(OtherJournal::to_json),
             "defect": self.defect().map(defect_json),
             "torn": torn,
         })
     }
 }
 
-impl With {
+impl OtherJournal {
     fn rows(&self) -> Vec<(&'static str, String)> {
         let Self { directory, report, named, names } = self;
         let other = format!(

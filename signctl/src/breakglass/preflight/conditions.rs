@@ -60,11 +60,11 @@ impl Condition {
 }
 
 /// What is met, or why it is not.
-type Met = Result<String, String>;
+type ConditionResult = Result<String, String>;
 
 /// Judges all of them.
 pub(super) fn judge(evidence: &Evidence) -> Vec<Condition> {
-    let is = |word, met: Met| match met {
+    let is = |word, met: ConditionResult| match met {
         Ok(says) => Condition { word, is_met: Some(true), says },
         Err(says) => Condition { word, is_met: Some(false), says },
     };
@@ -93,7 +93,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Condition> {
 }
 
 /// The proxy answers, and the emergency signer is connected to it.
-fn proxy(evidence: &Evidence) -> Met {
+fn proxy(evidence: &Evidence) -> ConditionResult {
     let known = evidence.proxy.as_ref().map_err(Clone::clone)?;
     if !known.configured {
         return Err("this proxy has no emergency signer: set [breakglass] signer_socket".to_owned());
@@ -115,7 +115,7 @@ fn proxy(evidence: &Evidence) -> Met {
 }
 
 /// The emergency signer answers its operators, and is the one of the proxy.
-fn signer(evidence: &Evidence) -> Met {
+fn signer(evidence: &Evidence) -> ConditionResult {
     let signer = evidence.signer.as_ref().map_err(Clone::clone)?;
     let of_proxy = evidence.proxy.as_ref().ok().and_then(|known| known.signer.as_ref());
     match of_proxy {
@@ -129,7 +129,7 @@ fn signer(evidence: &Evidence) -> Met {
 }
 
 /// The emergency signer itself says that a session could begin.
-fn armable(evidence: &Evidence) -> Met {
+fn armable(evidence: &Evidence) -> ConditionResult {
     let signer = evidence.signer.as_ref().map_err(|_| unasked("the emergency signer"))?;
     if signer.cannot_arm.is_empty() {
         return Ok("the emergency signer could be armed".to_owned());
@@ -138,7 +138,7 @@ fn armable(evidence: &Evidence) -> Met {
 }
 
 /// The people can fill the roles now.
-fn quorum_of(evidence: &Evidence) -> Met {
+fn quorum_of(evidence: &Evidence) -> ConditionResult {
     let who = evidence.who.as_ref().map_err(Clone::clone)?;
     let rules = &who.settings.rules;
     let quorum::Found { mistakes, notes } = quorum::look(&who.approvers, rules, evidence.now);
@@ -158,7 +158,7 @@ fn quorum_of(evidence: &Evidence) -> Met {
 }
 
 /// The approvers file is what the emergency signer read at its start.
-fn approvers_of(evidence: &Evidence) -> Met {
+fn approvers_of(evidence: &Evidence) -> ConditionResult {
     let signer = evidence.signer.as_ref().map_err(|_| unasked("the emergency signer"))?;
     let who = evidence.who.as_ref().map_err(|_| unasked("--signer-config"))?;
     if who.deployment != signer.deployment {
@@ -178,7 +178,7 @@ fn approvers_of(evidence: &Evidence) -> Met {
 }
 
 /// An emergency key is there, and the proxy, the emergency signer and the registry here mean the same one.
-fn keys(evidence: &Evidence) -> Met {
+fn keys(evidence: &Evidence) -> ConditionResult {
     let usable = usable(evidence)?;
     let known = evidence.proxy.as_ref().map_err(|_| unasked("the proxy"))?;
     let registry = evidence.registry.as_ref().map_err(Clone::clone)?;
@@ -205,7 +205,7 @@ fn keys(evidence: &Evidence) -> Met {
 }
 
 /// Each of them ends by itself, and not before a session could.
-fn key_ends(evidence: &Evidence) -> Met {
+fn key_ends(evidence: &Evidence) -> ConditionResult {
     let usable = usable(evidence)?;
     let registry = evidence.registry.as_ref().map_err(Clone::clone)?;
     let longest = evidence.signer.as_ref().map_or(0, |signer| signer.session_max_s);
@@ -230,7 +230,7 @@ fn key_ends(evidence: &Evidence) -> Met {
     if wrong.is_empty() { Ok(right.join("; ")) } else { Err(wrong.join("; ")) }
 }
 
-fn passphrase(opened: &BTreeMap<String, Result<(), String>>) -> Met {
+fn passphrase(opened: &BTreeMap<String, Result<(), String>>) -> ConditionResult {
     let shut: Vec<_> = opened
         .iter()
         .filter_map(|(kid, opened)| Some(format!("{kid}: {}", opened.as_ref().err()?)))
@@ -245,7 +245,7 @@ fn passphrase(opened: &BTreeMap<String, Result<(), String>>) -> Met {
 }
 
 /// Whoever verifies has the registry that is here.
-fn copies(evidence: &Evidence) -> Met {
+fn copies(evidence: &Evidence) -> ConditionResult {
     let here = entries(evidence.registry.as_ref().map_err(Clone::clone)?);
     let different = evidence.copies.iter().filter_map(|(at, copy)| match copy {
         Err(why) => Some(format!("{at}: {why}")),
@@ -284,7 +284,7 @@ fn entries(registry: &Registry) -> BTreeMap<String, Value> {
 }
 
 /// A request that one of them calls valid is valid for the others too.
-fn clocks(evidence: &Evidence) -> Met {
+fn clocks(evidence: &Evidence) -> ConditionResult {
     let wrong = evidence.clocks.iter().filter_map(|(whose, shown, here)| {
         let apart = match shown {
             Err(why) => return Some(format!("{whose}: {why}")),
@@ -310,7 +310,7 @@ fn clocks(evidence: &Evidence) -> Met {
 }
 
 /// The largest session fits into both journals.
-fn disks(evidence: &Evidence) -> Met {
+fn disks(evidence: &Evidence) -> ConditionResult {
     let most = evidence.signer.as_ref().map_or(0, |signer| signer.signatures_max);
     let needed = room_bytes(most);
     let wrong = evidence.disks.iter().filter_map(|(directory, free)| match free {
@@ -332,7 +332,7 @@ fn disks(evidence: &Evidence) -> Met {
 }
 
 /// Nothing that is in force now would refuse the activation.
-fn free(evidence: &Evidence) -> Met {
+fn free(evidence: &Evidence) -> ConditionResult {
     let known = evidence.proxy.as_ref().map_err(|_| unasked("the proxy"))?;
     let held = evidence.signer.as_ref().ok().and_then(|signer| signer.session.as_ref());
     let in_force = known.session.as_ref().map(|one| one.session.as_str());

@@ -12,7 +12,7 @@ use signing_core::admin::{ProxyStatus, SessionHealth, SignerHealth, UpstreamCall
 use text::counted;
 use time::OffsetDateTime;
 
-use super::rates::{Lately, Rates};
+use super::rates::{LastMinute, Rates};
 use super::view::{Mode, Seen, View};
 use crate::show;
 
@@ -275,7 +275,7 @@ fn number_rows(view: &View, Seen { proxy, .. }: &Seen, is_old: bool) -> Vec<Row>
 }
 
 fn upstream_rows(rates: &Rates) -> Vec<Row> {
-    let row = |(calls, lately): (&UpstreamCalls, Lately)| {
+    let row = |(calls, lately): (&UpstreamCalls, LastMinute)| {
         let quota = calls.quota_left_percent.map(|left| format!("quota {left} % · "));
         let look = match (lately.throttled, lately.failed, calls.quota_left_percent) {
             (0, 0, left) if left.is_none_or(|left| left >= 10) => RowStyle::Plain,
