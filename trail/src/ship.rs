@@ -19,7 +19,7 @@ use crate::metrics::{Metrics, Sink};
 use crate::plan::{Due, Position, age, due};
 use crate::postgres::{DatabaseError, Session, Shipment, Shipped};
 use crate::required::Required;
-use crate::source::{Makes, Source, SourceError, look};
+use crate::source::{Source, SourceError, SourceOutput, look};
 
 /// How often it looks for more.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -355,7 +355,7 @@ async fn read_on(mut source: Source, rows_max: usize) -> Option<Result<Source, S
 
 impl Journal {
     fn open(&self, keys: AuditKeys, position: Position) -> Result<Source, SourceError> {
-        Source::open(&self.path, self.owner, keys, Makes::Rows, position)
+        Source::open(&self.path, self.owner, keys, SourceOutput::Rows, position)
     }
 
     /// The sink says where the journal is. It never goes back by itself.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use signing_core::Registry;
 use signing_core::journal::Leaf;
 use signing_core::tree::LogId;
-use trail::archive::read::{Archive, Hear};
+use trail::archive::read::{Archive, ReadObserver};
 use trail::archive::verify::{Found, Verifier};
 
 use crate::archive::ArchiveFlags;
@@ -37,7 +37,7 @@ pub(super) enum Heard<'a> {
     Event(&'a Map<String, Value>),
 }
 
-impl<H: FnMut(Heard<'_>)> Hear for Shows<H> {
+impl<H: FnMut(Heard<'_>)> ReadObserver for Shows<H> {
     fn record(&mut self, log: LogId, leaf: Leaf) {
         (self.heard)(Heard::Record(log, leaf));
     }

@@ -23,7 +23,7 @@ use crate::check::Parts;
 use crate::event::Owner;
 use crate::metrics::{Metrics, Sink};
 use crate::plan::age;
-use crate::postgres::{Client, DatabaseError, From, Stored};
+use crate::postgres::{Client, DatabaseError, PageStart, Stored};
 use crate::row::{hash, parse_hash};
 use crate::shape::Shape;
 
@@ -50,7 +50,7 @@ pub(crate) struct Events {
 }
 
 /// A row, as far as it is needed.
-struct Own {
+struct EventRow {
     object: Object,
     seq: u64,
     at: String,
@@ -95,7 +95,7 @@ impl Events {
         let shape = place.shape(&client).await?;
         let mut after = self.newest(&bucket, &client, &shape).await?;
         loop {
-            let rows = place.own_rows(&client, &shape, From::After(after), ROWS_MAX).await?;
+            let rows = place.own_rows(&client, &shape, PageStart::After(after), ROWS_MAX).await?;
             let is_end = rows.is_empty();
             for (index, row) in rows.iter().enumerate() {
                 if let Some(own) = own(row, &self.parts.kid) {
@@ -123,7 +123,7 @@ impl Events {
         let place = &self.parts.config.postgres;
         let mut before = None;
         loop {
-            let rows = place.own_rows(client, shape, From::Before(before), ROWS_MAX).await?;
+            let rows = place.own_rows(client, shape, PageStart::Before(before), ROWS_MAX).await?;
             if rows.is_empty() {
                 return Ok(None);
             }
@@ -139,7 +139,7 @@ impl Events {
         }
     }
 
-    async fn bring(&self, bucket: &Bucket, own: &Own) -> Result<(), EventsError> {
+    async fn bring(&self, bucket: &Bucket, own: &EventRow) -> Result<(), EventsError> {
         match bucket.bring(&own.object, self.settings.retention_days).await {
             Ok(_) => {}
             Err(error @ ArchiveError::Object { .. }) => {
@@ -162,14 +162,14 @@ impl Events {
         Ok(())
     }
 
-    fn noted(&self, own: &Own) {
+    fn noted(&self, own: &EventRow) {
         self.metrics.update(Sink::ArchiveEvents, Owner::Signer, |lag| {
             lag.shipped = own.seq;
             lag.trouble = None;
         });
     }
 
-    fn tell(&self, rows: usize, oldest: Option<&Own>) {
+    fn tell(&self, rows: usize, oldest: Option<&EventRow>) {
         self.metrics.update(Sink::ArchiveEvents, Owner::Signer, |lag| {
             lag.records = rows as u64;
             lag.seconds = oldest.map_or(0.0, |own| age(&own.at, wall_now()));
@@ -181,7 +181,7 @@ impl Events {
 }
 
 /// The object of a row. None: another trail or writer made it.
-fn own(row: &Stored, kid: &str) -> Option<Own> {
+fn own(row: &Stored, kid: &str) -> Option<EventRow> {
     if !row.signers.iter().flatten().any(|signer| signer == kid) {
         return None;
     }
@@ -206,7 +206,7 @@ fn own(row: &Stored, kid: &str) -> Option<Own> {
     });
     let key = format!("{}{id}.json", directory(recorded_at));
     let object = Object::new(key, canonical(&body), "application/json", 0);
-    Some(Own { object, seq, at: created_at.to_owned() })
+    Some(EventRow { object, seq, at: created_at.to_owned() })
 }
 
 /// What an object says, without its place in the chain of the table.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use signing_core::tree::LogId;
 
-use super::listing::{Hear, Listing, Place, ReadError, unreadable};
+use super::listing::{Listing, Place, ReadError, ReadObserver, unreadable};
 use super::name::{Name, Part};
 use super::verify::{Found, Records, Verifier};
 
@@ -50,7 +50,7 @@ pub(super) fn read(path: &Path) -> Result<Bytes, ReadError> {
 pub(super) fn exported(
     path: &Path,
     verifier: &mut Verifier<'_>,
-    hear: &mut dyn Hear,
+    hear: &mut dyn ReadObserver,
 ) -> Result<(), ReadError> {
     let body = bounded(path, EXPORT_MAX_BYTES)?;
     let key = path.display().to_string();

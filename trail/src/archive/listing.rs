@@ -30,7 +30,7 @@ pub enum ReadError {
 }
 
 /// Who hears what is sound.
-pub trait Hear {
+pub trait ReadObserver {
     /// A record, in the order of its log.
     fn record(&mut self, log: LogId, leaf: Leaf);
     /// The payload of a row that has an object of its own.

@@ -30,7 +30,7 @@ pub(super) struct Objects {
 
 /// What a journal has beyond what was taken of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(super) enum Remainder {
     /// More that may be taken.
     More,
     /// What nobody states to be on disk yet.
@@ -94,16 +94,16 @@ impl Objects {
     /// yet, or its end would depend on how much is read at once.
     pub(super) fn due(
         &mut self,
-        rest: Rest,
+        rest: Remainder,
         (wall, now): (OffsetDateTime, Moment),
     ) -> Option<[Object; 2]> {
         let open = self.open.as_mut()?;
         let part = Part { log: self.log, first: self.position.shipped + 1, last: open.size() };
         let held = now.since(open.since);
         let is_all = match rest {
-            Rest::More => false,
-            Rest::Unstated => held >= self.limits.span + STATED_WITHIN,
-            Rest::Nothing => true,
+            Remainder::More => false,
+            Remainder::Unstated => held >= self.limits.span + STATED_WITHIN,
+            Remainder::Nothing => true,
         };
         open.is_ended = open.is_ended
             || self.next.is_some()
@@ -235,8 +235,8 @@ mod tests {
                     );
                     next += 1;
                 }
-                while let Some(due) =
-                    objects.due(if next == 201 { Rest::Nothing } else { Rest::More }, later())
+                while let Some(due) = objects
+                    .due(if next == 201 { Remainder::Nothing } else { Remainder::More }, later())
                 {
                     ends.push(last(&due));
                     objects.brought();
@@ -255,14 +255,14 @@ mod tests {
     fn an_object_that_may_be_in_the_bucket_does_not_grow() {
         let mut objects = objects();
         objects.take(write(1, 0), later().1);
-        let first = objects.due(Rest::Nothing, later()).unwrap();
+        let first = objects.due(Remainder::Nothing, later()).unwrap();
         // Nobody heard what came of it. The clock was set back: this record would join.
         objects.take(write(2, 0), later().1);
-        let again = objects.due(Rest::Nothing, later()).unwrap();
+        let again = objects.due(Remainder::Nothing, later()).unwrap();
         assert_eq!((last(&first), last(&again)), (1, 1));
         assert_eq!(first[0].body, again[0].body);
         objects.brought();
-        assert_eq!(last(&objects.due(Rest::Nothing, later()).unwrap()), 2);
+        assert_eq!(last(&objects.due(Remainder::Nothing, later()).unwrap()), 2);
     }
 
     #[test]
@@ -270,8 +270,8 @@ mod tests {
         let mut objects = objects();
         let (wall, began) = later();
         objects.take(write(1, 0), began);
-        assert!(objects.due(Rest::Unstated, (wall, began)).is_none());
+        assert!(objects.due(Remainder::Unstated, (wall, began)).is_none());
         let after = began.after(LIMITS.span + STATED_WITHIN);
-        assert!(objects.due(Rest::Unstated, (wall, after)).is_some());
+        assert!(objects.due(Remainder::Unstated, (wall, after)).is_some());
     }
 }

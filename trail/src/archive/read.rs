@@ -14,7 +14,7 @@ use super::name::{Name, Part};
 use super::put::sha256;
 use super::verify::{Found, Records, Verifier};
 
-pub use super::listing::{Hear, ReadError};
+pub use super::listing::{ReadError, ReadObserver};
 
 /// Where an archive is read.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Archive {
     pub async fn verify(
         &self,
         mut verifier: Verifier<'_>,
-        hear: &mut dyn Hear,
+        hear: &mut dyn ReadObserver,
     ) -> Result<Found, ReadError> {
         if let Self::Files(path) = self
             && path.is_file()
@@ -77,7 +77,7 @@ impl Archive {
         pair: &Pair,
         is_newest: bool,
         verifier: &mut Verifier<'_>,
-        hear: &mut dyn Hear,
+        hear: &mut dyn ReadObserver,
     ) -> Result<(), ReadError> {
         let Some(records) = &pair.records else {
             let key = pair.checkpoint.as_ref().map_or_else(String::new, |place| place.key.clone());

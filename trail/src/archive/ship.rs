@@ -14,14 +14,14 @@ use tokio::time::sleep;
 
 use super::bucket::{Bucket, Object};
 use super::error::ArchiveError;
-use super::objects::{Objects, Rest};
+use super::objects::{Objects, Remainder};
 use super::place::Settings;
 use crate::back_off::BackOff;
 use crate::check::Parts;
 use crate::event::Owner;
 use crate::metrics::{Metrics, Sink};
 use crate::plan::{Position, age};
-use crate::source::{Makes, Source, SourceError, look};
+use crate::source::{Source, SourceError, SourceOutput, look};
 
 /// How often it looks for more.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -161,9 +161,9 @@ impl Archiving {
             objects.take(write, now());
         }
         let rest = match (source.is_at_end() && objects.takes(), source.is_drained()) {
-            (false, _) => Rest::More,
-            (true, false) => Rest::Unstated,
-            (true, true) => Rest::Nothing,
+            (false, _) => Remainder::More,
+            (true, false) => Remainder::Unstated,
+            (true, true) => Remainder::Nothing,
         };
         let brought = match objects.due(rest, (wall_now(), now())) {
             None => Ok(false),
@@ -197,7 +197,7 @@ impl Archiving {
         let (shipped, root) = (found.head.size, found.head.root);
         let mut position = Position { shipped, root, covered: shipped, missing: found.missing };
         let open = |position| {
-            Source::open(&journal.path, journal.owner, keys.clone(), Makes::Lines, position)
+            Source::open(&journal.path, journal.owner, keys.clone(), SourceOutput::Lines, position)
         };
         let mut source = open(position)?;
         if let Some((first, last)) = source.gap() {

@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
-use super::gauges::{Gauges, Word};
+use super::gauges::{Gauges, Presented};
 use super::members::{MemberRow, part};
 use super::proxy::{Proxy, Reply, one_line, typed};
-use super::statements::{CHANNEL, FreezeRow, StatementRow, Words};
+use super::statements::{CHANNEL, FleetRows, FreezeRow, StatementRow};
 use crate::config::Fleet;
 use crate::metrics::Metrics;
 use crate::postgres::{DatabaseError, Place};
@@ -205,7 +205,7 @@ impl Agent {
         let (reason, by) = (one_line(&freeze.reason), one_line(&freeze.by));
         let order = FleetFreeze { id: id.clone(), reason, by };
         let reply = self.proxy.post(path::FLEET_FREEZE, &order).await;
-        self.keep_refusal(id, Word::Freeze, reply.map_err(TurnError::Proxy)?);
+        self.keep_refusal(id, Presented::Freeze, reply.map_err(TurnError::Proxy)?);
         Ok(())
     }
 
@@ -232,11 +232,11 @@ impl Agent {
             signature_b64: STANDARD.encode(&row.signature),
         };
         let reply = self.proxy.post(path::FLEET_STATEMENT, &presented).await;
-        self.keep_refusal(row.id.clone(), Word::Statement, reply.map_err(TurnError::Proxy)?);
+        self.keep_refusal(row.id.clone(), Presented::Statement, reply.map_err(TurnError::Proxy)?);
         Ok(())
     }
 
-    fn keep_refusal(&mut self, row: String, word: Word, reply: Reply) {
+    fn keep_refusal(&mut self, row: String, word: Presented, reply: Reply) {
         match reply.refusal() {
             Some(why) => {
                 self.gauges.refused(word);
@@ -248,7 +248,7 @@ impl Agent {
 
     /// Forgets what concerns rows that are gone. Whom a freeze concerned is remembered while it is held,
     /// so that it is posted again for the same members.
-    fn forget_rows(&mut self, words: &Words) {
+    fn forget_rows(&mut self, words: &FleetRows) {
         let freezes: BTreeSet<_> = words.freezes.iter().map(|row| row.id.to_string()).collect();
         let statements = || words.statements.iter().map(|row| &row.id);
         self.refused.retain(|id, _| freezes.contains(id) || statements().any(|row| row == id));
@@ -259,7 +259,7 @@ impl Agent {
         &mut self,
         client: &Client,
         member: &FleetMember,
-        words: &Words,
+        words: &FleetRows,
     ) -> Result<(), TurnError> {
         let ids = |ids: &mut dyn Iterator<Item = &String>| -> BTreeSet<FreezeId> {
             ids.filter_map(|id| FreezeId::parse(id).ok()).collect()

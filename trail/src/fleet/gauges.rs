@@ -8,7 +8,7 @@ use host::clock::wall_now;
 
 /// What somebody presented to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum Presented {
     /// A freeze of the fleet.
     Freeze,
     /// A statement that ends some.
@@ -46,10 +46,10 @@ impl Gauges {
     }
 
     /// The proxy did not take a word.
-    pub(super) fn refused(&self, word: Word) {
+    pub(super) fn refused(&self, word: Presented) {
         self.change(|seen| match word {
-            Word::Freeze => seen.freezes_refused += 1,
-            Word::Statement => seen.statements_refused += 1,
+            Presented::Freeze => seen.freezes_refused += 1,
+            Presented::Statement => seen.statements_refused += 1,
         });
     }
 
@@ -124,7 +124,7 @@ mod tests {
         };
         says("fleet_read_timestamp_seconds 0");
         says("fleet_told_timestamp_seconds 0");
-        gauges.refused(Word::Statement);
+        gauges.refused(Presented::Statement);
         gauges.blocked(true);
         says("fleet_refused_total{word=\"freeze\"} 0");
         says("fleet_refused_total{word=\"statement\"} 1");

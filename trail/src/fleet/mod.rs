@@ -10,4 +10,4 @@ mod statements;
 pub(crate) use agent::Agent;
 pub(crate) use gauges::Gauges;
 pub use members::{MemberRow, part};
-pub use statements::{FreezeRow, StatementRow, Words};
+pub use statements::{FleetRows, FreezeRow, StatementRow};

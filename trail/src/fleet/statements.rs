@@ -25,7 +25,7 @@ const DEPLOYMENT: &str = "deployment=";
 
 /// Everything that is said to the fleet.
 #[derive(Clone, Debug, Default)]
-pub struct Words {
+pub struct FleetRows {
     /// Freezes, the newest first.
     pub freezes: Vec<FreezeRow>,
     /// What ends freezes, the newest first.
@@ -123,8 +123,8 @@ impl Place {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn fleet_words(&self, client: &Client) -> Result<Words, DatabaseError> {
-        let (table, mut words) = (self.of_fleet("fleet_statements"), Words::default());
+    pub async fn fleet_words(&self, client: &Client) -> Result<FleetRows, DatabaseError> {
+        let (table, mut words) = (self.of_fleet("fleet_statements"), FleetRows::default());
         let sql = format!(
             "SELECT left(id, {ID_MAX_CHARS}), left(deployment, {TEXT_MAX_CHARS}), left(body, {TEXT_MAX_CHARS})
              FROM {table} WHERE kind = 'freeze' ORDER BY at DESC LIMIT {FREEZES_MAX}"

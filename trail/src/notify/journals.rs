@@ -11,7 +11,7 @@ use signing_core::journal::AuditKeys;
 
 use super::back_off::BackOff;
 use super::feed::{Cursor, Extent, Feed, extent};
-use super::notice::{Name, Notice, Of, is_heard, of_record, overdue};
+use super::notice::{Name, Notice, RecordView, is_heard, of_record, overdue};
 use super::state::{Journal, State};
 use crate::check::Parts;
 use crate::event::Owner;
@@ -102,7 +102,7 @@ impl Journals {
         let journal = state.journals.get_mut(followed.owner.word())?;
         let cursor = feed.cursor();
         journal.set(cursor);
-        let of = Of {
+        let of = RecordView {
             owner: followed.owner,
             log: cursor.log,
             seq: heard.seq,

@@ -129,7 +129,7 @@ impl Notice {
 }
 
 /// A record, as notifications need it.
-pub(crate) struct Of<'r> {
+pub(crate) struct RecordView<'r> {
     pub(crate) owner: Owner,
     pub(crate) log: LogId,
     pub(crate) seq: u64,
@@ -141,7 +141,7 @@ pub(crate) struct Of<'r> {
 
 /// What the next record of a journal is notified as. `standing` is what the records before it made, and
 /// hears this one.
-pub(crate) fn of_record(of: &Of<'_>, standing: &mut Standing) -> Vec<Notice> {
+pub(crate) fn of_record(of: &RecordView<'_>, standing: &mut Standing) -> Vec<Notice> {
     let was_frozen = standing.is_frozen();
     let was_told = standing.is_told(of.text("emergency_kid"));
     standing.hear(of.kind, of.outline);
@@ -290,7 +290,7 @@ pub(crate) fn overdue(log: LogId, kid: &str, due: &str, at: &str) -> Notice {
     }
 }
 
-impl Of<'_> {
+impl RecordView<'_> {
     fn text(&self, name: &str) -> &str {
         self.outline.text(name).unwrap_or_default()
     }
@@ -323,7 +323,7 @@ impl Of<'_> {
 }
 
 /// Only a change between open and not open: probing is neither news.
-fn gate(of: &Of<'_>) -> Option<Notice> {
+fn gate(of: &RecordView<'_>) -> Option<Notice> {
     if of.outline.data.get("upstream").is_some() {
         return None;
     }
@@ -345,7 +345,7 @@ fn gate(of: &Of<'_>) -> Option<Notice> {
     }
 }
 
-fn frozen(of: &Of<'_>) -> String {
+fn frozen(of: &RecordView<'_>) -> String {
     let whose = if of.kind == Kind::FleetFreeze {
         "Signing is frozen in the fleet"
     } else {
@@ -354,13 +354,13 @@ fn frozen(of: &Of<'_>) -> String {
     format!("{whose}, by {}: {}", of.text("by"), of.text("reason"))
 }
 
-fn unfrozen(of: &Of<'_>, is_frozen: bool) -> String {
+fn unfrozen(of: &RecordView<'_>, is_frozen: bool) -> String {
     let what =
         if is_frozen { "A freeze ended, and another one is in force" } else { "The freeze ended" };
     format!("{what}: {}", of.text("reason"))
 }
 
-fn session_begun(of: &Of<'_>) -> Notice {
+fn session_begun(of: &RecordView<'_>) -> Notice {
     let (session, incident) = (of.text("session"), of.text("incident"));
     let kid = of.text("emergency_kid");
     let until = of.outline.text("expires_at").map(|at| format!(" until {at}")).unwrap_or_default();
@@ -387,7 +387,7 @@ fn session_begun(of: &Of<'_>) -> Notice {
     of.notice(Name::SessionBegun, words, data)
 }
 
-fn session_ended(of: &Of<'_>) -> Notice {
+fn session_ended(of: &RecordView<'_>) -> Notice {
     let (session, incident, reason) = (of.text("session"), of.text("incident"), of.text("reason"));
     let signatures = of.outline.number("signatures");
     let signed = signatures.map(|count| format!("; signatures: {count}")).unwrap_or_default();
@@ -397,7 +397,7 @@ fn session_ended(of: &Of<'_>) -> Notice {
     of.notice(Name::SessionEnded, words, of.data(&names))
 }
 
-fn destruction_due(of: &Of<'_>) -> Notice {
+fn destruction_due(of: &RecordView<'_>) -> Notice {
     let (kid, due) = (of.text("emergency_kid"), of.text("destruction_due"));
     let words =
         format!("Emergency key {kid} has to be destroyed by {due}: signctl breakglass destroy");

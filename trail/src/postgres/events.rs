@@ -11,7 +11,7 @@ use crate::shape::Shape;
 
 /// From where, and in which direction.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum From {
+pub(crate) enum PageStart {
     /// Rows that were made after that time, in microseconds since 1970, the oldest first; none: from the first on.
     After(Option<i64>),
     /// Rows that were made before that time, the newest first; none: from the newest on.
@@ -24,12 +24,12 @@ impl Place {
         &self,
         client: &Client,
         shape: &Shape,
-        from: From,
+        from: PageStart,
         limit: i64,
     ) -> Result<Vec<Stored>, DatabaseError> {
         let (sign, order, at) = match from {
-            From::After(at) => (">", "ASC", at.unwrap_or(i64::MIN)),
-            From::Before(at) => ("<", "DESC", at.unwrap_or(i64::MAX)),
+            PageStart::After(at) => (">", "ASC", at.unwrap_or(i64::MIN)),
+            PageStart::Before(at) => ("<", "DESC", at.unwrap_or(i64::MAX)),
         };
         let time = format!("{}::timestamptz", quote(&shape.time));
         let sql = format!(

@@ -12,7 +12,7 @@ mod table;
 
 pub use annotations::{Annotation, annotated};
 pub use connect::{Place, Session};
-pub(crate) use events::From;
+pub(crate) use events::PageStart;
 pub use names::TableName;
 pub(crate) use names::quote;
 pub use read::{Reading, positions, read};

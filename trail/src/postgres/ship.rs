@@ -135,16 +135,16 @@ impl Session {
             place.within(client.batch_execute("ROLLBACK")).await?;
             return Ok(Shipped::Elsewhere(found));
         }
-        let brings = Brings { place, shape, client, insert: &statements.insert, kid };
+        let writer = RowWriter { place, shape, client, insert: &statements.insert, kid };
         let moving = place.move_to(client, &statements.move_to, (log, owner, to));
-        brings.all(events, head?, key, moving).await?;
+        writer.all(events, head?, key, moving).await?;
         place.within(client.batch_execute("COMMIT")).await?;
         Ok(Shipped::Committed)
     }
 }
 
 /// Brings rows into the table, in an open transaction.
-struct Brings<'s> {
+struct RowWriter<'s> {
     place: &'s Place,
     shape: &'s Shape,
     client: &'s Client,
@@ -152,7 +152,7 @@ struct Brings<'s> {
     kid: &'s str,
 }
 
-impl Brings<'_> {
+impl RowWriter<'_> {
     /// Piece by piece: while the database takes one, the next is linked, signed and sent behind it. `last` is sent behind
     /// all of them.
     async fn all(

@@ -9,7 +9,7 @@ use audit::replica::{read_answer, write_answer};
 use signing_core::replica::{Answer, Known, ReplicaName};
 use tokio::time::timeout;
 
-use super::table::{Here, judge};
+use super::table::{VolumeContent, judge};
 use crate::config::Config;
 use crate::event::Owner;
 use crate::postgres::{DatabaseError, Place, Session};
@@ -74,9 +74,9 @@ pub async fn register(config: &Config, owner: Owner, file: &Path) -> Result<Answ
         is_there => {
             let here = if is_there == Some(true) {
                 // A journal that cannot be read is one all the same.
-                Here::Journal(source::look(directory).ok().map(|(log, _)| log.origin()))
+                VolumeContent::Journal(source::look(directory).ok().map(|(log, _)| log.origin()))
             } else {
-                Here::Nothing
+                VolumeContent::Nothing
             };
             let asking = ask(&config.postgres, &name, owner, &nonce, &here);
             let late = DatabaseError::Late(config.postgres.timeout.as_millis());
@@ -84,10 +84,10 @@ pub async fn register(config: &Config, owner: Owner, file: &Path) -> Result<Answ
             match (asked.unwrap_or(Err(late)), &here) {
                 (Ok((known, detail)), _) => answer(known, detail),
                 // It needs no permission.
-                (Err(error), Here::Journal(_)) => {
+                (Err(error), VolumeContent::Journal(_)) => {
                     answer(Known::Present, format!("the sink postgres was not asked: {error}"))
                 }
-                (Err(error), Here::Nothing) => {
+                (Err(error), VolumeContent::Nothing) => {
                     answer(Known::Unknown, format!("the sink postgres: {error}"))
                 }
             }
@@ -116,7 +116,7 @@ async fn ask(
     name: &ReplicaName,
     owner: Owner,
     nonce: &str,
-    here: &Here,
+    here: &VolumeContent,
 ) -> Result<(Known, String), DatabaseError> {
     let mut session = Session::open(place).await?;
     place.make_replicas(session.client()).await?;

@@ -8,7 +8,7 @@ use crate::postgres::{DatabaseError, Place, quote};
 
 /// What is in the volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Here {
+pub(super) enum VolumeContent {
     /// A journal, and its log if that can be read.
     Journal(Option<String>),
     /// No journal.
@@ -44,11 +44,11 @@ impl Row {
 
 /// Whether the volume is the one that the sink knows. A volume with the nonce and no journal yet is one
 /// whose first start was cut short.
-pub(super) fn judge(here: &Here, row: &Row, nonce: &str) -> Known {
+pub(super) fn judge(here: &VolumeContent, row: &Row, nonce: &str) -> Known {
     match here {
-        Here::Journal(_) => Known::Present,
-        Here::Nothing if row.nonce == nonce && row.log.is_none() => Known::New,
-        Here::Nothing => Known::Known,
+        VolumeContent::Journal(_) => Known::Present,
+        VolumeContent::Nothing if row.nonce == nonce && row.log.is_none() => Known::New,
+        VolumeContent::Nothing => Known::Known,
     }
 }
 
@@ -92,7 +92,7 @@ impl Place {
         replica: &ReplicaName,
         owner: Owner,
         nonce: &str,
-        here: &Here,
+        here: &VolumeContent,
     ) -> Result<Row, DatabaseError> {
         let transaction = self.within(client.transaction()).await?;
         let (name, journal) = (replica.as_str(), owner.word());
@@ -105,8 +105,8 @@ impl Place {
         let row = self.row(&transaction, name, journal).await?;
         let judged = judge(here, &row, nonce);
         let (log, is_refused) = match here {
-            Here::Journal(log) => (Some(log.as_deref().unwrap_or(UNREAD)), false),
-            Here::Nothing => (None, judged == Known::Known),
+            VolumeContent::Journal(log) => (Some(log.as_deref().unwrap_or(UNREAD)), false),
+            VolumeContent::Nothing => (None, judged == Known::Known),
         };
         let sql = format!(
             "UPDATE {} SET log = CASE WHEN $3::text IS NULL OR ($3 = '{UNREAD}' AND log IS NOT NULL)
@@ -185,13 +185,13 @@ mod tests {
             since: String::new(),
         };
         for (here, log, nonce, expected) in [
-            (Here::Nothing, None, "n", Known::New),
-            (Here::Nothing, None, "other", Known::Known),
-            (Here::Nothing, Some("l"), "n", Known::Known),
-            (Here::Nothing, Some(UNREAD), "n", Known::Known),
-            (Here::Nothing, Some("l"), "other", Known::Known),
-            (Here::Journal(None), None, "n", Known::Present),
-            (Here::Journal(Some("l".into())), Some("other"), "other", Known::Present),
+            (VolumeContent::Nothing, None, "n", Known::New),
+            (VolumeContent::Nothing, None, "other", Known::Known),
+            (VolumeContent::Nothing, Some("l"), "n", Known::Known),
+            (VolumeContent::Nothing, Some(UNREAD), "n", Known::Known),
+            (VolumeContent::Nothing, Some("l"), "other", Known::Known),
+            (VolumeContent::Journal(None), None, "n", Known::Present),
+            (VolumeContent::Journal(Some("l".into())), Some("other"), "other", Known::Present),
         ] {
             assert_eq!(judge(&here, &row(log), nonce), expected, "{here:?} {log:?} {nonce}");
         }

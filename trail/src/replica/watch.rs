@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::gauges::Gauges;
-use super::table::Here;
+use super::table::VolumeContent;
 use crate::event::Owner;
 use crate::postgres::{DatabaseError, Place};
 use crate::source;
@@ -85,7 +85,7 @@ impl Watch {
             if self.noted.get(owner) == Some(&origin) {
                 continue;
             }
-            let here = Here::Journal(Some(origin.clone()));
+            let here = VolumeContent::Journal(Some(origin.clone()));
             // A replica that is first heard of now has its journal: no nonce makes it new again.
             self.place.register(client, &self.name, *owner, "", &here).await?;
             self.noted.insert(*owner, origin);

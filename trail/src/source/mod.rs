@@ -57,7 +57,7 @@ const PASSED_MAX: usize = WRITES_MAX;
 
 /// What is made of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Makes {
+pub enum SourceOutput {
     /// Rows, of those that have one.
     Rows,
     /// A line of each.
@@ -70,7 +70,7 @@ pub struct Source {
     path: PathBuf,
     owner: Owner,
     keys: AuditKeys,
-    makes: Makes,
+    makes: SourceOutput,
     walk: Walk,
     log: LogId,
     oldest: u64,
@@ -129,7 +129,7 @@ impl Source {
         path: &Path,
         owner: Owner,
         keys: AuditKeys,
-        makes: Makes,
+        makes: SourceOutput,
         position: Position,
     ) -> Result<Self, SourceError> {
         let (log, oldest) = look(path)?;
@@ -365,14 +365,14 @@ impl Source {
         let (outline, kind) = Outline::parse(body).ok_or_else(unknown)?;
         self.opened_at.get_or_insert_with(|| outline.at.clone());
         match self.makes {
-            Makes::Lines => {
+            SourceOutput::Lines => {
                 self.lines.push(lines::of_record(&self.log.origin(), &place.leaf, &outline));
             }
-            Makes::Rows if has_row(kind) => {
+            SourceOutput::Rows if has_row(kind) => {
                 let body = body.to_vec();
                 self.open.push(Entry { leaf: place.leaf, kind, outline, body });
             }
-            Makes::Rows => {}
+            SourceOutput::Rows => {}
         }
         Ok(())
     }

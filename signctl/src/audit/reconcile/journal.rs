@@ -11,7 +11,7 @@ use signing_core::journal::AuditKeys;
 use trail::event::{Event, Owner};
 use trail::plan::Position;
 use trail::reconcile::{Found, Rows};
-use trail::source::{Makes, Source, look};
+use trail::source::{Source, SourceOutput, look};
 
 use super::super::annotations::Annotations;
 
@@ -125,7 +125,7 @@ impl Journal<'_> {
 
     fn source(&self, registry: &Registry, position: Position) -> anyhow::Result<Source> {
         let keys = AuditKeys::of_registry(registry);
-        Ok(Source::open(self.path, self.owner, keys, Makes::Rows, position)?)
+        Ok(Source::open(self.path, self.owner, keys, SourceOutput::Rows, position)?)
     }
 
     /// Holds the journal against its rows. Nobody signs positions: what one says only makes it stricter.
