@@ -27,7 +27,7 @@ use crate::stated::{Statement, stated};
 use crate::torn_write::Cut;
 use crate::writer::{IDLE, SharedU64, Spared, Writer, prepare_segments};
 
-/// Who writes.
+/// The program that writes the journal.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'i> {
     /// The deployment's name.

@@ -63,7 +63,7 @@ pub struct HsmLoop {
 /// What one loop did.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Looped {
-    /// How many.
+    /// How many signatures were made.
     pub signatures: u64,
     /// In how long.
     pub seconds: f64,

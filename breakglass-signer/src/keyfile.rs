@@ -74,7 +74,7 @@ pub enum Obstacle {
         "its key derivation asks for {rounds} rounds of PBKDF2, expected 1 to {PBKDF2_ROUNDS_MAX}"
     )]
     Pbkdf2 {
-        /// How many.
+        /// The number of PBKDF2 iterations.
         rounds: u32,
     },
     /// Time and memory.
@@ -184,7 +184,7 @@ fn wipe_stack() {
 /// Whether the file can be opened, as it would have to be in an emergency; it stays sealed.
 ///
 /// # Errors
-/// Why not.
+/// Why the file cannot be opened.
 pub fn probe(file: &Path) -> io::Result<()> {
     // One that is not there, a pipe or a link is not waited for or followed.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;

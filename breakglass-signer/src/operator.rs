@@ -35,7 +35,7 @@ const DESTROY_MAX: Duration = Duration::from_secs(8);
 /// What an answer repeats; nothing, since a connection asks once.
 const ID: u64 = 0;
 
-/// What came.
+/// What an operator sent on the operator socket.
 pub enum OperatorInput {
     /// A passphrase.
     Passphrase(Zeroizing<Vec<u8>>),

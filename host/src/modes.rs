@@ -47,7 +47,7 @@ pub struct Found {
 }
 
 impl Place {
-    /// That place.
+    /// A place that `check` looks at: its configuration key, its path and its kind.
     pub fn new(key: impl Into<String>, path: &Path, what: PlaceKind) -> Self {
         Self { key: key.into(), path: path.to_owned(), what }
     }

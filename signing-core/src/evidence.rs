@@ -110,7 +110,7 @@ pub enum Evidence {
 pub struct Observation {
     /// Which of the signer's upstreams, in the order of the configuration, from 0.
     pub upstream: usize,
-    /// Where from.
+    /// The kind of call that showed the evidence.
     pub source: Source,
     /// When the call began: what it proves, it proves of that moment.
     pub started: Moment,

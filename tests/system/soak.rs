@@ -9,7 +9,7 @@ use system_tests::{Kind, Proxy, World, is_campaign};
 
 use crate::ALICE;
 
-/// How long.
+/// How long the soak test signs.
 const LASTS: Duration = Duration::from_secs(3600);
 /// Rounds of the load between two looks.
 const ROUNDS: usize = 20;

@@ -112,7 +112,7 @@ pub struct Known {
     pub seal: Option<Seal>,
 }
 
-/// What changes.
+/// The part of the service that changes while it runs.
 struct Armory {
     history: History,
     unlock: Unlock,

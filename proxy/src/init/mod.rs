@@ -31,7 +31,7 @@ pub enum InitError {
     Refused {
         /// The journal's directory.
         directory: String,
-        /// Why.
+        /// Why the sinks do not allow a new journal.
         why: Refused,
     },
     /// The answer of the sinks is good for one journal, and is still there.

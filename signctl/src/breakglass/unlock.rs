@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::operator;
 
-/// Where to.
+/// The socket that the passphrase is sent to.
 #[derive(Args)]
 pub(crate) struct Flags {
     /// The signer's operator socket.

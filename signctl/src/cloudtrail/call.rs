@@ -49,7 +49,7 @@ pub struct Call {
     pub journal: u16,
     /// The record.
     pub seq: u64,
-    /// Whose key.
+    /// The signer whose key was asked.
     pub kid: String,
     /// In which region.
     pub region: String,

@@ -34,7 +34,7 @@ pub struct Attempt {
 pub struct Event {
     /// When it was completed: seconds since 1970.
     pub at: i64,
-    /// Where.
+    /// The AWS region that answered the call.
     pub region: String,
     /// The ARN of the key; else the name by which it was asked for; else empty.
     pub key: String,
@@ -65,7 +65,7 @@ pub enum Logged {
     Other {
         /// When: seconds since 1970.
         at: i64,
-        /// Where.
+        /// The AWS region that answered the call.
         region: String,
     },
 }

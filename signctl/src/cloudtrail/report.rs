@@ -31,7 +31,7 @@ pub struct Finding {
 /// All findings of a kind.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
-    /// How many.
+    /// The number of findings.
     pub count: u64,
     /// The first of them.
     pub named: Vec<Finding>,
@@ -40,7 +40,7 @@ pub struct Findings {
 /// Calls that KMS refused, of one principal with one error.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused {
-    /// How many.
+    /// The number of calls.
     pub count: u64,
     /// The first and the last one, in seconds since 1970.
     pub during: Span,

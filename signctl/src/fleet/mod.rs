@@ -102,7 +102,7 @@ enum Verb {
         after_help = "Example: signctl fleet forget INSTANCE, as signctl fleet status shows it"
     )]
     Forget {
-        /// Which.
+        /// The instance id of the member.
         instance: String,
         #[command(flatten)]
         database: Database,

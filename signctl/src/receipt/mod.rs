@@ -114,7 +114,7 @@ pub(crate) fn run(flags: &Flags, as_json: bool) -> anyhow::Result<ExitCode> {
 /// Whether an answer's receipt proves what the answer says, of `input`.
 ///
 /// # Errors
-/// What differs.
+/// What in the receipt does not verify.
 pub(crate) fn prove(answer: &[u8], registry: &Registry, input: &Input) -> Result<(), String> {
     let answer: Answer = signing_core::json::from_slice(answer)
         .map_err(|error| format!("it is not an answer of /v1/sign: {error}"))?;

@@ -18,7 +18,7 @@ pub struct Activity {
 pub struct RefusedFor {
     /// The reason, in a word.
     pub reason: String,
-    /// How many.
+    /// The number of refusals with this reason.
     pub count: u64,
 }
 

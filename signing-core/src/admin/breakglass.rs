@@ -38,7 +38,7 @@ pub struct AcceptSigner {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Destroy {
-    /// Which key.
+    /// The emergency key to destroy.
     pub emergency_kid: String,
     /// Why, one line.
     pub reason: String,
@@ -61,7 +61,7 @@ pub struct Activated {
 pub struct Ended {
     /// True.
     pub ended: bool,
-    /// Which one.
+    /// The id of the session that ended.
     pub session: String,
     /// RFC 3339: when its key has to be destroyed, if the signer said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,7 +141,7 @@ pub struct RefusedSigner {
 pub struct Destroyed {
     /// True.
     pub destroyed: bool,
-    /// Which one.
+    /// The emergency key that was destroyed.
     pub emergency_kid: String,
     /// Whether its file was overwritten; else it was gone, or could only be removed.
     pub overwritten: bool,
@@ -222,7 +222,7 @@ pub struct Outage {
     pub signer_kid: String,
     /// RFC 3339: since when.
     pub since: String,
-    /// How long.
+    /// How long the outage has lasted, in seconds.
     pub seconds: u64,
     /// Whether that is long enough for break-glass.
     pub qualifies: bool,

@@ -60,7 +60,7 @@ pub struct Evidence<'e> {
     pub approvers_unchanged: bool,
     /// The roles that end freezes, any of which is enough, and what keys have to be.
     pub rules: &'e ApprovalRules,
-    /// This fleet.
+    /// This fleet's name, which the statement has to name.
     pub fleet: &'e str,
     /// The registry: no approver's key is in it.
     pub registry: &'e Registry,

@@ -58,7 +58,7 @@ pub enum Cause {
     },
     /// Calls were answered, too slowly.
     Slow {
-        /// How slowly.
+        /// The measured time and the limit, in words.
         detail: String,
     },
     /// An operator unsealed it; it has to prove itself anew.

@@ -20,7 +20,7 @@ pub enum Extent {
     None,
     /// Some are, some are not: it signs.
     Partial,
-    /// None is.
+    /// No upstream is open: it does not sign.
     Full,
 }
 

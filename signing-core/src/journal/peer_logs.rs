@@ -253,6 +253,6 @@ impl PeerLogs {
 pub struct KnownLog {
     /// `log:size:root`.
     pub signer_head: String,
-    /// Whose.
+    /// The instance of the emergency signer whose log this is.
     pub signer_instance: String,
 }

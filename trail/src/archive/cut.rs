@@ -28,7 +28,7 @@ pub struct Limits {
 pub struct Sum {
     /// When the first of them was written.
     pub at: OffsetDateTime,
-    /// How many.
+    /// The number of records.
     pub records: usize,
     /// Their bytes, as lines.
     pub bytes: usize,

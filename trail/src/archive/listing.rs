@@ -19,7 +19,7 @@ pub enum ReadError {
     /// A file or a directory.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// The path of the file or directory.
         path: PathBuf,
         /// What the system says.
         error: std::io::Error,

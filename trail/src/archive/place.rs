@@ -29,7 +29,7 @@ pub struct Place {
 /// What the trail archives, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where.
+    /// The bucket and the prefix.
     pub place: Place,
     /// How long an object is locked from when it is written.
     pub retention_days: u64,

@@ -41,7 +41,7 @@ pub struct FreezeRow {
     pub id: FreezeId,
     /// Only members that have all of these labels: `region=eu-1`.
     pub labels: Vec<String>,
-    /// Why.
+    /// The reason that its author gave.
     pub reason: String,
     /// Who ordered it.
     pub by: String,

@@ -9,7 +9,7 @@ use super::standing::Standing;
 use crate::event::Owner;
 use crate::uuid;
 
-/// What happened.
+/// The kind of event that a notification is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
     /// The gate of a signer shut, or is sealed.

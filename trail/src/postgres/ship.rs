@@ -26,7 +26,7 @@ use crate::shape::{Field, Shape};
 pub struct Shipment {
     /// Which log.
     pub log: LogId,
-    /// Whose.
+    /// The process that writes this log: the proxy or the emergency signer.
     pub owner: Owner,
     /// The rows.
     pub events: Vec<Event>,

@@ -17,7 +17,7 @@ use crate::event::Owner;
 use crate::postgres::{DatabaseError, Place};
 use crate::source;
 
-/// How often.
+/// How often the volume is looked at.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Everything that the loop has.

@@ -7,7 +7,7 @@ use audit::walk::Walk;
 use host::clock::now;
 use signing_core::Moment;
 
-/// How often.
+/// How often the rest of the newest segment is read.
 const LOOK_THROUGH_EVERY: Duration = Duration::from_secs(10);
 
 /// When that was last done.

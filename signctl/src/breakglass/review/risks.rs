@@ -42,7 +42,7 @@ impl Level {
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Risk {
-    /// What follows.
+    /// How serious the risk is.
     pub(in super::super) level: Level,
     /// Its word.
     pub(in super::super) word: &'static str,

@@ -105,7 +105,7 @@ pub struct Evidence<'e> {
     pub approvers_unchanged: bool,
     /// What approvals have to be.
     pub rules: &'e ApprovalRules,
-    /// This deployment.
+    /// This deployment's name, which the request has to name.
     pub audience: &'e str,
     /// This instance, in hex.
     pub instance: &'e str,

@@ -268,7 +268,7 @@ pub struct Signed {
 pub struct Ended {
     /// The ask's.
     pub id: u64,
-    /// Which one.
+    /// The id of the session.
     pub session: String,
     /// Its `session_ended` record.
     pub record: JournalRecord,
@@ -282,7 +282,7 @@ pub struct Ended {
 pub struct Destroyed {
     /// The ask's.
     pub id: u64,
-    /// Which one.
+    /// The emergency key.
     pub emergency_kid: String,
     /// Whether its file was overwritten; else it was gone, or could only be removed.
     pub overwritten: bool,
@@ -321,7 +321,7 @@ pub struct Clock {
 pub struct Opened {
     /// The ask's.
     pub id: u64,
-    /// Which one.
+    /// The emergency key.
     pub emergency_kid: String,
 }
 
@@ -344,7 +344,7 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionEnded {
-    /// Which one.
+    /// The id of the session.
     pub session: String,
     /// What ended the session.
     pub reason: End,

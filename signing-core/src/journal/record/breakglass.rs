@@ -87,9 +87,9 @@ pub struct Approved<'r> {
 /// An outage that the proxy claims to see.
 #[derive(Clone, Debug, Serialize)]
 pub struct Claimed<'r> {
-    /// How long.
+    /// How long the outage had lasted, in seconds.
     pub seconds: u64,
-    /// Whose.
+    /// The signer that had the outage.
     pub signer_kid: &'r str,
     /// RFC 3339.
     pub since: &'r str,
@@ -205,7 +205,7 @@ pub struct SessionEnded<'r> {
     pub justification: &'r str,
     /// Why it ended, in a word.
     pub reason: &'r str,
-    /// Which one.
+    /// The id of the session that ended.
     pub session: &'r str,
     /// Signatures it made.
     pub signatures: u64,
@@ -218,7 +218,7 @@ pub struct DestructionOverdue<'r> {
     pub actor: &'r str,
     /// RFC 3339.
     pub destruction_due: &'r str,
-    /// Which one.
+    /// The emergency key that this record is about.
     pub emergency_kid: &'r str,
 }
 
@@ -234,7 +234,7 @@ pub struct KeyDestroyed<'r> {
     pub copies: Vec<&'r str>,
     /// SHA-256 of its DER SubjectPublicKeyInfo, in hex.
     pub emergency_key_sha256: &'r str,
-    /// Which one.
+    /// The emergency key that this record is about.
     pub emergency_kid: &'r str,
     /// Whether its file was overwritten before it was removed.
     pub overwritten: bool,

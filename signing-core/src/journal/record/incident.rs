@@ -30,7 +30,7 @@ pub struct IncidentCaptured<'r> {
 /// Somebody says of a line of the runbook what was done.
 #[derive(Clone, Debug, Serialize)]
 pub struct IncidentItem<'r> {
-    /// Who.
+    /// Who changed the item.
     pub by: &'r str,
     /// What was done, and by whom.
     pub detail: &'r str,
