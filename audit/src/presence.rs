@@ -35,8 +35,8 @@ impl Presence {
             Ok(_) | Err(_) => Self {
                 is_there: Some(false),
                 detail: format!(
-                    "there is none in {shown}, and nothing is served without; if there never was one, \
-                     make it: {init}; if there was, bring it back"
+                    "there is no journal in {shown}, and nothing is served without a journal; if there never \
+                     was a journal, make it: {init}; if there was, restore it"
                 ),
             },
         }

@@ -89,7 +89,7 @@ fn judge((key, directory): (&str, &Path), name: &str, kind: Kind, found: &mut Fo
             "{place}: if that is the layer of a container, it is gone with the container; mount a volume there"
         )),
         Kind::Program => found.notes.push(format!(
-            "{place}: its locks and syncs are as good as the program that serves it; use a disk, unless you \
+            "{place}: its locks and syncs depend on the program that serves it; use a disk, unless you \
              know that program"
         )),
     }

@@ -16,8 +16,9 @@ pub fn caller(certificates: Option<&[CertificateDer<'_>]>) -> Result<Caller, Ref
             format!("the client certificate names no caller: {why}"),
         )
     };
-    let leaf =
-        certificates.and_then(<[_]>::first).ok_or_else(|| refused("there is none".into()))?;
+    let leaf = certificates
+        .and_then(<[_]>::first)
+        .ok_or_else(|| refused("the client sent no certificate; send one".into()))?;
     let (_, certificate) =
         X509Certificate::from_der(leaf).map_err(|error| refused(error.to_string()))?;
     let extension =

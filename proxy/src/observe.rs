@@ -154,8 +154,7 @@ fn respond(observed: &Observed, request: &Request<Incoming>, has_room: bool) -> 
     // A short answer is the kernel's at once, whether its client reads or not. A long one waits for
     // its client, and keeps its place.
     if !has_room && matches!(path, "/metrics" | "/health") {
-        let detail =
-            "too many answers of this listener are not read yet; read them, then ask again";
+        let detail = "too many answers of this listener are not read yet; read them, then retry";
         return problem(&Refusal::new(Reason::Overloaded, detail), None);
     }
     let gates = observed.monitor.gates();

@@ -57,7 +57,7 @@ impl Bodies {
                 };
                 let detail = format!(
                     "{key} is {max}, and request bodies {whose} that are being read, or whose long messages \
-                     are being signed, take that: ask again once some of them are done"
+                     are being signed, take that: retry once some of them are done"
                 );
                 Err(Refusal::new(Reason::Overloaded, detail))
             }

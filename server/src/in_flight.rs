@@ -66,7 +66,7 @@ impl Reserved {
             Err(full) => {
                 let (key, max) = (full.key(), full.max());
                 let detail = format!(
-                    "{key} is {max}, and answers that were not read take that: read them, then ask again"
+                    "{key} is {max}, and answers that were not read take that: read them, then retry"
                 );
                 return Err(Refusal::new(Reason::Overloaded, detail));
             }

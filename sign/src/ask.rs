@@ -46,7 +46,7 @@ impl SigningRoom {
         let same = signer.filter(|(signer, gate)| signer.served.made_in() == gate.made_in);
         let Some((signer, gate)) = same else {
             // A signer without upstream has no gate, which admits nothing: a reload came in between.
-            let detail = "the configuration was reloaded since this was admitted; ask again";
+            let detail = "the configuration was reloaded since this was admitted; retry";
             return Err(Refusal::new(Reason::GateClosedInFlight, detail).about(kid));
         };
         let served = &signer.served;
@@ -78,7 +78,8 @@ impl SigningRoom {
         gates.check(kid, now)?;
         let gate = gates.gate(kid).filter(|gate| gate.made_in == route.made_in());
         let Some(gate) = gate else {
-            let detail = "the configuration was reloaded, and its upstream is there no more";
+            let detail =
+                "the configuration was reloaded, and its upstream is no longer configured; retry";
             return Err(Refusal::new(Reason::GateClosedInFlight, detail).about(kid));
         };
         let mut open = gate.serving(now);

@@ -190,7 +190,7 @@ impl Place {
         let internal = |detail| Refusal::new(Reason::Internal, detail).about(&signer.kid);
         let batcher = room.signers.get(&signer.kid).and_then(|signer| signer.batcher.clone());
         let batcher = batcher.ok_or_else(|| {
-            let detail = "the configuration was reloaded since this was admitted; ask again";
+            let detail = "the configuration was reloaded since this was admitted; retry";
             Refusal::new(Reason::GateClosedInFlight, detail).about(&signer.kid)
         })?;
         let mut salt = [0; SALT_BYTES];

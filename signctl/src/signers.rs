@@ -161,7 +161,9 @@ pub(crate) fn put(file: &Path, entry: Value) -> anyhow::Result<(String, bool)> {
         let text = json!({ "signers": [entry] }).to_string();
         let registry =
             Registry::from_json(&text).map_err(|mistakes| anyhow!(mistakes.join("; ")))?;
-        registry.get(&kid).cloned().ok_or_else(|| anyhow!("{kid} has an algorithm of others"))
+        registry.get(&kid).cloned().ok_or_else(|| {
+            anyhow!("{kid} has a third-party algorithm, which this product does not sign with")
+        })
     };
     let (known, given) = (alone(there)?, alone(&entry)?);
     let is_same = known.public_key.spki_der() == given.public_key.spki_der();

@@ -205,7 +205,7 @@ impl Refused {
                  {program} init --config FILE (docs/operating/lost-journal.md has the steps)"
             ),
             Self::Silence(_) => format!(
-                "mend that, and run this again. Only if no sink can be asked, and this is the first start, a \
+                "fix that, and run this again. Only if no sink can be asked, and this is the first start, a \
                  person makes the journal: {program} init --config FILE"
             ),
         }

@@ -52,7 +52,7 @@ impl Leaf {
         let BatchLeaf { index, leaf, origin, root, size } =
             BatchLeaf::parse(batch).ok_or("its `batch` is no leaf of a batch")?;
         let parsed = TreeHash::parse(&leaf).zip(TreeHash::parse(&root));
-        let (leaf, root) = parsed.ok_or("its `batch` has a hash that is none")?;
+        let (leaf, root) = parsed.ok_or("the `leaf` or the `root` in its `batch` is not a hash: expected 64 lower-case hex digits")?;
         let kid = text("signer_kid");
         let named = origin.rsplit_once('/').and_then(|(name, id)| {
             BatchId::parse(id)?;

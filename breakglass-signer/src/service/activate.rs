@@ -136,7 +136,7 @@ impl Service {
         let key = self.open(activation.request()).await?;
         // From here on the nonce is used up, also if this process dies right behind it.
         let durable = self.record(asked, &activation).await.map_err(|error| {
-            let why = format!("the activation cannot be recorded, so there is none: {error}");
+            let why = format!("the activation cannot be recorded, so no session begins: {error}");
             NotActivated::new(Clause::NotRecorded, why)
         })?;
         let approved_by = activation.approvals().iter().map(Approval::who).collect();

@@ -120,7 +120,7 @@ impl Service {
         let gone = self.destroyer.run(move || keyfile::destroy(&file)).await;
         let overwritten = gone.map_err(io::Error::other).flatten().map_err(|error| {
             let why = format!(
-                "{} is not removed: {error}; the key is refused all the same, and stays due: mend \
+                "{} is not removed: {error}; the key is refused all the same, and stays due: fix \
                  that, and destroy it again",
                 held.file.display()
             );

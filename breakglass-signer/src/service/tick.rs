@@ -61,7 +61,7 @@ impl Service {
         let before = self.said_of_arming.replace(why.clone());
         for new in why.iter().filter(|one| !before.contains(one)) {
             self.log.error(
-                "no break-glass session can begin here until this is mended",
+                "no break-glass session can begin here until this is fixed",
                 json!({"error": new}),
             );
         }

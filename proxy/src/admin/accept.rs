@@ -218,7 +218,7 @@ async fn answer(
         return Err(Refusal::new(
             Reason::Overloaded,
             format!(
-                "too many commands of uid {} are under way; wait until one has ended, then ask again",
+                "too many commands of uid {} are under way; wait until one has ended, then retry",
                 peer.uid()
             ),
         ));

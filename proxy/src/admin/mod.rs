@@ -191,7 +191,7 @@ async fn respond(
             Ok(report) => Ok(json_answer(StatusCode::OK, &report.message())),
             Err(Busy) => Err(Refusal::new(
                 Reason::Overloaded,
-                "another visit of the doctor is under way; ask again in a minute",
+                "another visit of the doctor is under way; retry in a minute",
             )),
         },
         (path::BREAKGLASS, &Method::GET) => {

@@ -191,7 +191,7 @@ async fn clock(mut stream: Box<dyn Stream>, host: &str, checks: &mut Checks) {
     let theirs = match step(asking).await {
         Ok(head) => date(&head),
         Err(why) => {
-            let what = "something on the way speaks no HTTP";
+            let what = "the other end, or a proxy before it, does not speak HTTP";
             return checks.failed(Check::Clock, format!("no answer to GET /: {why}; {what}"));
         }
     };

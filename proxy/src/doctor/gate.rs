@@ -24,7 +24,7 @@ pub(super) fn look(
             _ if checks.signed() => {
                 "; the gate opens by itself once canaries have succeeded for a while"
             }
-            _ => "; the gate opens by itself once that is mended",
+            _ => "; fix that, and the gate opens by itself",
         };
         let (reason, detail) = (refusal.reason.word(), refusal.detail);
         return checks.failed(Check::Gate, format!("{reason}: {detail}{goes_on}"));

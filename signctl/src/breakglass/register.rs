@@ -61,7 +61,7 @@ pub(super) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
     let so_far = format!("{kid} {registered} in {}", file.display());
     let not_yet = |why: anyhow::Error| {
         anyhow!(
-            "{so_far}, and consumers have nothing yet: {why:#}; mend that and run the same again"
+            "{so_far}, and consumers have nothing yet: {why:#}; fix that, and run the same command again"
         )
     };
     let done = in_force(flags, socket, &kid).map_err(not_yet)?;

@@ -29,7 +29,7 @@ macro_rules! ends {
 }
 
 ends! {
-    Expired "expired" "its time is over"
+    Expired "expired" "it has expired"
     Quota "quota_exhausted" "its quota is used up"
     Operator "operator" "an operator ended it"
     ProxyGone "proxy_gone" "the proxy that activated it closed its connection"

@@ -108,7 +108,7 @@ pub enum NoPermit {
     },
     /// Too many in a second.
     #[error(
-        "more than {per_second} signatures in a second, which caps.signatures_per_second_max allows; ask again"
+        "more than {per_second} signatures in a second, which caps.signatures_per_second_max allows; retry in a second"
     )]
     Rate {
         /// How many are allowed.

@@ -164,7 +164,7 @@ impl Snapshot {
         let (by, epoch) = A::admit(self, &grant, algorithm, at)?;
         if grant.generation() != self.rulebook().generation() {
             // The epoch would say nothing about what the grant stands on.
-            let detail = "the configuration was reloaded since this was granted; ask again";
+            let detail = "the configuration was reloaded since this was granted; retry";
             return Err(Refusal::new(Reason::GateClosedInFlight, detail).about(kid));
         }
         if at.now >= deadline {

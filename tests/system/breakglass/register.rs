@@ -127,7 +127,7 @@ async fn what_fails_on_the_way_is_said_and_the_same_command_goes_on() {
     std::fs::write(&config, format!("{text}\n[nonsense]\n")).unwrap();
     let (code, said) = register(&proxy, &public, &registry, &out, &ours);
     assert!(code == 1 && said.contains("is registered in") && said.contains("nonsense"), "{said}");
-    assert!(said.contains("run the same again") && !out.exists(), "{said}");
+    assert!(said.contains("run the same command again") && !out.exists(), "{said}");
     std::fs::write(&config, text).unwrap();
     // A place that cannot be written.
     let (code, said) = register(&proxy, &public, &registry, Path::new("/nowhere/out.json"), &ours);

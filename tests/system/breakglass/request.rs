@@ -115,7 +115,7 @@ async fn what_could_never_become_valid_is_not_written() {
     };
     let (yesterday, before, tomorrow) = (in_hours(-24), in_hours(-25), in_hours(72));
     for (more, word) in [
-        (&["--not-before", &yesterday, "--outage-since", &before][..], "which is over"),
+        (&["--not-before", &yesterday, "--outage-since", &before][..], "which is in the past"),
         (&["--not-before", &tomorrow], "hours ahead"),
         (&["--outage-since", &tomorrow], "in the future"),
         (&["--minutes", "10080"], "minutes at most"),

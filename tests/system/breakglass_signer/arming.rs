@@ -194,7 +194,7 @@ async fn i5_what_keeps_every_session_from_beginning_is_said_by_check_serve_and_s
         // It serves: what is due has to be destroyed all the same. It says so loudly.
         let process = Process::start(builder.verb("serve", &config));
         process.says("\"serving\"").await;
-        process.says("no break-glass session can begin here until this is mended").await;
+        process.says("no break-glass session can begin here until this is fixed").await;
         let mut signctl = Command::new(ours("signctl"));
         signctl
             .args(["breakglass", "status", "--operator-socket"])

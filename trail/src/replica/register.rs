@@ -67,7 +67,10 @@ pub async fn register(config: &Config, owner: Owner, file: &Path) -> Result<Answ
         write_answer(file, answer).map_err(cannot)
     };
     // An answer of an earlier run must not stand while nobody knows.
-    keep(&answer(Known::Unknown, "whoever asked the sinks was stopped; ask again".to_owned()))?;
+    keep(&answer(
+        Known::Unknown,
+        "the command that asked the sinks was stopped; run it again".to_owned(),
+    ))?;
     let presence = Presence::look(directory, "signing-proxy init");
     let given = match presence.is_there {
         None => answer(Known::Unknown, presence.detail),

@@ -40,7 +40,7 @@ impl Kind {
             Self::Late => "their provider does not answer in time",
             Self::Settings => "the profile or the variables that name them cannot be used",
             Self::Failed => {
-                "their provider failed, or gave what are none; run `aws sts \
+                "their provider failed, or gave something else than credentials; run `aws sts \
                  get-caller-identity` as the proxy's user, which says why"
             }
         }

@@ -85,7 +85,7 @@ pub(super) fn run(flags: &Flags, socket: &Path, as_json: bool) -> anyhow::Result
 /// What is wrong first.
 fn words(conditions: &[Condition], is_ready: bool) -> String {
     let mut lines = vec![if is_ready {
-        "READY: nothing that was looked at is in the way of a break-glass ceremony".to_owned()
+        "READY: no check found anything that would stop a break-glass ceremony".to_owned()
     } else {
         "NOT READY: a break-glass ceremony would fail now".to_owned()
     }];

@@ -344,7 +344,7 @@ fn notes(draft: &Draft, known: &Breakglass, now: OffsetDateTime) -> Vec<String> 
     let is_left_out =
         |outage: &&Outage| outage.running && !draft.replaces.contains(&outage.signer_kid);
     for Outage { signer_kid: kid, .. } in known.outages.iter().filter(is_left_out) {
-        notes.push(format!("{kid} is out too, and this request does not stand in for it"));
+        notes.push(format!("{kid} has an outage too, and this request does not stand in for it"));
     }
     if known.signer.is_some() && !outlook::is_for(draft, known) {
         notes.push(
@@ -395,9 +395,9 @@ fn left(known: &Breakglass) -> String {
     let said = known.outages.iter().map(|Outage { signer_kid: kid, seconds: out, .. }| {
         match min.checked_sub(*out) {
             Some(left @ 1..) => {
-                format!("{kid} is out for {out} s of {min} s: {left} s are left, if it lasts")
+                format!("{kid} has an outage of {out} s; {min} s are needed: {left} s are left, if it lasts")
             }
-            Some(0) | None => format!("{kid} is out for {out} s, and that does not count now"),
+            Some(0) | None => format!("{kid} has an outage of {out} s, which does not count now"),
         }
     });
     if known.outages.is_empty() {

@@ -81,7 +81,7 @@ fn clock(
 ) {
     if ends <= now {
         whys.push(format!(
-            "it expires at {}, which is over: leave out --not-before, or give more --minutes",
+            "it expires at {}, which is in the past: leave out --not-before, or give more --minutes",
             shown(ends)
         ));
     }

@@ -53,7 +53,7 @@ fn what_the_proxy_knows_need_not_be_said() {
         (draft.not_before.as_str(), draft.expires_at.as_str()),
         (NOW, "2026-01-01T02:00:00Z")
     );
-    assert!(notes(&draft, &known(), at(NOW)).concat().contains("c is out too"));
+    assert!(notes(&draft, &known(), at(NOW)).concat().contains("c has an outage too"));
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn what_could_never_be_activated_is_not_written() {
         (&["--max-signatures", "100001"], "makes 100000 in a session"),
         (
             &["--not-before", "2025-12-31T00:00:00Z", "--outage-since", "2025-12-30T00:00:00Z"],
-            "which is over",
+            "which is in the past",
         ),
         (&["--not-before", "2026-01-01T00:00:00Z"], "not before not_before"),
         (
