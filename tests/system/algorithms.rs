@@ -330,7 +330,8 @@ async fn a_name_that_says_another_curve_or_parameter_set_than_the_keys_is_refuse
                 request["signature"] = answer.body["signature"].clone();
                 assert_eq!(alice.post("/v1/verify", &request).await.body["verified"], true);
             } else {
-                assert_eq!((answer.status, answer.reason()), (400, "algorithm_not_supported"));
+                let refused = (answer.status, answer.reason());
+                assert_eq!(refused, (400, "algorithm_not_supported"), "{kid} {word}: {answer:?}");
             }
         }
     }
