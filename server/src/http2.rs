@@ -135,7 +135,7 @@ where
                 return Poll::Ready(());
             };
             let (request, go_on) = RequestBody::of_http2(request);
-            tokio::spawn(exchange((this.answer)(request), go_on, respond));
+            tokio::spawn(exchange(Box::pin((this.answer)(request)), go_on, respond));
         }
     }
 }
@@ -172,11 +172,10 @@ impl Pings {
 
 /// Answers one request. It ends early if the client takes the request back.
 async fn exchange(
-    answering: impl Future<Output = Response<Answer>>,
+    mut answering: Pin<Box<impl Future<Output = Response<Answer>>>>,
     mut go_on: Option<oneshot::Receiver<()>>,
     mut respond: SendResponse<Data>,
 ) {
-    let mut answering = pin!(answering);
     let answer = poll_fn(|context| {
         if let Poll::Ready(answer) = answering.as_mut().poll(context) {
             return Poll::Ready(Some(answer));
@@ -196,8 +195,11 @@ async fn exchange(
             Poll::Ready(_) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
-    });
-    if let Some(answer) = answer.await {
+    })
+    .await;
+    // While the client's window is shut, its answer is held, and no longer what made it.
+    drop(answering);
+    if let Some(answer) = answer {
         // An error is the client's or the socket's: nobody is there to hear of it.
         let _ = send(answer, respond).await;
     }

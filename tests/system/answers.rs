@@ -23,7 +23,7 @@ const MALLORY: &str = "mallory.example";
 const BOB: &str = "bob.example";
 
 /// What more the load may make of the process, in KiB. Without limits it makes 4 GiB.
-const GROWTH_MAX_KIB: u64 = 300 << 10;
+const GROWTH_MAX_KIB: u64 = 150 << 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i8_a_caller_that_reads_nothing_takes_a_bounded_memory_and_loses_its_connections() {
