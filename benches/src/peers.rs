@@ -214,7 +214,7 @@ impl Others {
             key_id: None,
             pin_file: self.token.pin_file().display().to_string(),
             threads,
-            algorithm: Kind::P256.algorithm().to_owned(),
+            algorithm: Kind::P256.registry_algorithm().to_owned(),
             files_max: None,
         };
         let files = Scratch::new();
