@@ -147,13 +147,13 @@ impl Facts {
         names.collect::<Vec<_>>().join(", ")
     }
 
-    /// The outages within the time, by member.
+    /// The outages that lasted into the time, by member.
     pub(super) fn outages<'f>(
         &'f self,
         window: &'f Window,
     ) -> impl Iterator<Item = (&'f Member, &'f Outage)> {
         let of = |member: &'f Member| member.health.outages.iter().map(move |one| (member, one));
-        self.members.iter().flat_map(of).filter(|(_, outage)| window.holds(outage.shut))
+        self.members.iter().flat_map(of).filter(|(_, outage)| outage.is_in(window))
     }
 
     /// The sessions, by member.

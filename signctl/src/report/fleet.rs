@@ -144,7 +144,7 @@ impl Totals {
 
 fn totals(window: &Window, member: &Member) -> Totals {
     let Load { signed, withheld, signed_in_session, refused, .. } = &member.load;
-    let is_within = |outage: &&Outage| window.holds(outage.shut) && !outage.is_drill;
+    let is_within = |outage: &&Outage| outage.is_in(window) && !outage.is_drill;
     let outages = member.health.outages.iter().filter(is_within);
     let by_signer = u64::try_from(member.ceremony.signatures.len()).unwrap_or(u64::MAX);
     let lasted = |outage: &Outage| outage.open.unwrap_or(window.to) - outage.shut;

@@ -7,6 +7,8 @@ use serde_json::Value;
 use signing_core::journal::{Kind, Outline};
 use time::{Duration, OffsetDateTime};
 
+use crate::scope::Window;
+
 /// A gate, or one upstream of a signer that has several.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Lane {
@@ -34,13 +36,18 @@ pub(super) struct Outage {
     pub(super) last_good: Option<OffsetDateTime>,
     /// The first call for a caller that failed after that.
     pub(super) first_failed: Option<OffsetDateTime>,
-    /// When the gate was open again.
+    /// When the gate was open again, or its signer was taken out of the configuration.
     pub(super) open: Option<OffsetDateTime>,
     /// Whether a drill made it: then it was no outage.
     pub(super) is_drill: bool,
 }
 
 impl Outage {
+    /// Whether it lasted into a report's time, whenever it began.
+    pub(super) fn is_in(&self, window: &Window) -> bool {
+        self.shut <= window.to && self.open.is_none_or(|open| open >= window.from)
+    }
+
     /// How long it took at most until the signer refused: from the last signature that is known.
     pub(super) fn time_to_refuse(&self) -> Option<Duration> {
         self.last_good.map(|good| self.shut - good)
@@ -80,6 +87,12 @@ impl Health {
                 self.first_failed.entry(kid()).or_insert(at);
             }
             Kind::Probes => self.probes(at, outline),
+            Kind::Reload => {
+                let removed = outline.data.get("signers_removed").and_then(Value::as_array);
+                for kid in removed.into_iter().flatten().filter_map(Value::as_str) {
+                    self.ends(kid, at);
+                }
+            }
             Kind::Drill if outline.text("phase") == Some("begin") => {
                 self.drilled.insert(kid());
             }
@@ -101,10 +114,7 @@ impl Health {
             return;
         }
         if to == "open" {
-            let mut outages = self.outages.iter_mut().rev();
-            if let Some(outage) = outages.find(|one| one.signer_kid == kid && one.open.is_none()) {
-                outage.open = Some(at);
-            }
+            self.ends(&kid, at);
             self.first_failed.remove(&kid);
         } else if from == "open" {
             self.outages.push(Outage {
@@ -116,6 +126,13 @@ impl Health {
                 is_drill: self.drilled.contains(&kid),
                 signer_kid: kid,
             });
+        }
+    }
+
+    fn ends(&mut self, kid: &str, at: OffsetDateTime) {
+        let mut outages = self.outages.iter_mut().rev();
+        if let Some(outage) = outages.find(|one| one.signer_kid == kid && one.open.is_none()) {
+            outage.open = Some(at);
         }
     }
 
@@ -234,5 +251,27 @@ mod tests {
         let names: Vec<_> = health.states.keys().map(Lane::name).collect();
         assert_eq!(names, ["k", "k aws-kms eu"]);
         assert_eq!(health.states.values().last().unwrap().last().unwrap().1, "shut");
+    }
+
+    #[test]
+    fn an_outage_is_of_each_time_that_it_lasted_into() {
+        let window =
+            |from, to| Window { from: at(from), to: at(to), since: at(from), is_over: true };
+        let records = [
+            (10, Kind::Gate, gate("open", "shut")),
+            (20, Kind::Gate, gate("probing", "open")),
+            (30, Kind::Gate, gate("open", "shut")),
+        ];
+        let lasts = health(&records);
+        for (from, to, expected) in
+            [(1, 9, 0), (1, 10, 1), (5, 25, 1), (12, 15, 1), (20, 29, 1), (21, 29, 0), (35, 40, 1)]
+        {
+            let of = lasts.outages.iter().filter(|one| one.is_in(&window(from, to))).count();
+            assert_eq!(of, expected, "{from} to {to}");
+        }
+        // Nor does a signer that is taken out stay shut for ever.
+        let removed = (40, Kind::Reload, json!({"signers_removed": ["k"]}));
+        let over = health(&[&records[..], &[removed]].concat());
+        assert_eq!(over.outages[1].open, Some(at(40)));
     }
 }
