@@ -163,7 +163,9 @@ fn incident(text: &str) -> Result<IncidentId, String> {
 /// would end a session that signs under it. What only the fleet stops does not count: it ends elsewhere.
 fn freeze(flags: &Flags, socket: &Path) -> Result<String, String> {
     if flags.no_freeze {
-        return Ok("not frozen, as you asked".to_owned());
+        return Ok(
+            "this command froze nothing (--no-freeze); a freeze that is in force stays".to_owned()
+        );
     }
     let health = client::get(socket, path::STATUS).and_then(|reply| reply.read::<Health>());
     if health.is_ok_and(|health| health.freeze.is_some_and(|freeze| !freeze.of_fleet)) {
