@@ -67,7 +67,7 @@ for image in signing-proxy breakglass-signer signing-trail; do
     said="$(buildah run --isolation chroot "$container" -- "/usr/bin/$program" --version)"
     case "$said" in "$program "*) ;; *) fail "$image: $program --version says: $said" ;; esac
     # cargo-auditable's list is in the program, and cargo-cyclonedx's beside it.
-    readelf --section-headers --wide "$inside/usr/bin/$program" | grep -q '\.dep-v0' || fail "$image: $program has no list of its dependencies"
+    readelf --section-headers --wide "$inside/usr/bin/$program" | grep '\.dep-v0' >/dev/null || fail "$image: $program has no list of its dependencies"
     grep -q '"bomFormat": "CycloneDX"' "$inside/usr/share/sbom/$program.cdx.json" || fail "$image: no SBOM of $program"
   done
   user="$(buildah inspect --type image --format '{{.Docker.Config.User}}' "localhost/$image")"
