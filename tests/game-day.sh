@@ -131,10 +131,10 @@ prometheus --config.file prometheus.yml --storage.tsdb.path prometheus --web.lis
 prometheus_pid=$!
 until_true 'Prometheus listens' grep -q '"Listening on"' prometheus.log
 alerts=http://$(sed -n 's/.*"Listening on".*address=\([0-9.:]*\).*/\1/p' prometheus.log | head -n 1)/api/v1
-up() { get "$alerts/query" --data-urlencode 'query=up{job="signing-proxy"} == 1' | grep -q '"instance"'; }
+up() { get "$alerts/query" --data-urlencode 'query=up{job="signing-proxy"} == 1' | grep '"instance"' >/dev/null; }
 until_true 'Prometheus scrapes the proxy' up
 # An alert whose condition is true waits (`for: 1m`) as pending before it fires.
-is_true() { get "$alerts/alerts" | grep -q "\"alertname\":\"$1\"[^}]*\"signer_kid\":\"dev-ed25519\""; }
+is_true() { get "$alerts/alerts" | grep "\"alertname\":\"$1\"[^}]*\"signer_kid\":\"dev-ed25519\"" >/dev/null; }
 ! is_true SigningOutageFull || fail 'SigningOutageFull is true before the outage'
 printf '    dev signs; SigningOutageFull is not true\n'
 
@@ -165,7 +165,7 @@ printf '    12 causes, 12 named\n'
 types 0 signctl incident begin --id INC-42 --reason 'signing fails in every region' --out bundle \
   --config dev/signing-proxy.toml --signer-config dev/breakglass-signer.toml --signer-journal dev/breakglass/journal --metrics-url "$metrics"
 has 'frozen (freeze '
-qualifies() { "$programs/signctl" breakglass status --json | grep -q '"qualifies": true'; }
+qualifies() { "$programs/signctl" breakglass status --json | grep '"qualifies": true' >/dev/null; }
 until_true 'the outage is long enough' qualifies
 
 types 0 signctl breakglass request --incident INC-42 --justification 'releases wait for signatures' --out request.json
