@@ -149,7 +149,7 @@ fn known_head(text: &str) -> Result<Known, NoKnownHead> {
 fn main() -> ExitCode {
     let held = Held::back();
     match Arguments::try_parse() {
-        Ok(Arguments { verb }) => out::ended("breakglass-signer", run(verb, held)),
+        Ok(Arguments { verb }) => out::end("breakglass-signer", run(verb, held)),
         Err(error) => out::usage(&error.to_string(), error.use_stderr()),
     }
 }

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::journald::{self, Level};
+use crate::signals;
 
 /// The command line cannot be read: `EX_USAGE` of sysexits.h. clap's own is 2, which says of
 /// `signctl gate` that the proxy is unhealthy.
@@ -190,6 +191,17 @@ fn write_all(to: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     to.flush()
+}
+
+/// Ends the process: says why it failed, and leaves with the exit status.
+pub fn end<E>(program: &str, ran: Result<ExitCode, E>) -> !
+where
+    E: Display + AsRef<dyn Error + Send + Sync>,
+{
+    let code = ended(program, ran);
+    // The number in it has no other way out.
+    let number = (0..=u8::MAX).find(|number| ExitCode::from(*number) == code);
+    signals::leave(number.unwrap_or(1).into())
 }
 
 /// What a program ends with: says why it failed, and gives the exit status.

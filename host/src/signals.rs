@@ -85,7 +85,15 @@ fn wait(signals: SigSet, end: End) {
         let _ = raise(signal);
         // PID 1 is still here.
     }
-    std::process::exit(if in_order { 0 } else { OF_A_SIGNAL + signal as i32 });
+    leave(if in_order { 0 } else { OF_A_SIGNAL + signal as i32 });
+}
+
+/// Ends this process, at once. Threads may still run, such as one that waits for a far side that hangs. At an
+/// orderly exit C libraries take themselves down under these: AWS-LC then aborts the process in a thread that
+/// asks for random bytes for the first time. Nothing waits in a buffer: what is printed is written at once
+/// ([`crate::out`]).
+pub fn leave(code: i32) -> ! {
+    signal_hook::low_level::exit(code)
 }
 
 /// Has `undo` called before a signal ends the process, in place of what was there.

@@ -214,7 +214,7 @@ fn main() -> ExitCode {
         Err(error) => return out::usage(&error.to_string(), error.use_stderr()),
     };
     held.end_process(arguments.verb.end());
-    out::ended("signctl", run(&arguments))
+    out::end("signctl", run(&arguments))
 }
 
 /// Carries out one verb; success if the answer is good.

@@ -92,6 +92,7 @@ mod modes;
 mod named_items;
 mod notifications;
 mod openapi;
+mod orderly_ends;
 mod output;
 mod overload;
 mod own_side;

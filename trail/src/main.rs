@@ -113,7 +113,7 @@ enum Journal {
 fn main() -> ExitCode {
     let held = Held::back();
     match Arguments::try_parse() {
-        Ok(Arguments { verb }) => out::ended("signing-trail", run(verb, held)),
+        Ok(Arguments { verb }) => out::end("signing-trail", run(verb, held)),
         Err(error) => out::usage(&error.to_string(), error.use_stderr()),
     }
 }

@@ -59,7 +59,7 @@ impl Site {
         Self { world, key, other }
     }
 
-    fn signer(&self) -> SignerBuilder<'_> {
+    pub(crate) fn signer(&self) -> SignerBuilder<'_> {
         let caps = "signatures_per_second_max = 100000\n";
         self.world.signer().replaces(KID, &self.key).min_outage_s(1).caps(caps)
     }
