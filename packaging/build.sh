@@ -22,7 +22,6 @@ fi
 SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}"
 export SOURCE_DATE_EPOCH
 packaging/tools.sh cargo-auditable cargo-cyclonedx
-export PATH="$PWD/target/tools/bin:$PATH"
 # shellcheck source=packaging/flags.sh
 . packaging/flags.sh
 export CARGO_TARGET_DIR="$target" CARGO_HOME="$cargo_home"

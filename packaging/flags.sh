@@ -32,4 +32,9 @@ for map in "${maps[@]}"; do
 done
 CFLAGS="${CFLAGS# }"
 CARGO_INCREMENTAL=0
-export CARGO_ENCODED_RUSTFLAGS CFLAGS CARGO_INCREMENTAL
+# cargo-auditable is named without its directory (cargo.sh). C code is compiled again if PATH differs.
+case ":$PATH:" in
+  *":$PWD/target/tools/bin:"*) ;;
+  *) PATH="$PWD/target/tools/bin:$PATH" ;;
+esac
+export CARGO_ENCODED_RUSTFLAGS CFLAGS CARGO_INCREMENTAL PATH
