@@ -193,9 +193,17 @@ async fn over(proxy: &Proxy<'_>) {
 /// The one record of why the proxy's session was over, once it is there.
 async fn ended_for(site: &Site, reason: &str) -> Value {
     let dir = site.world.scratch.path("proxy/journal");
-    eventually(&format!("the end of a session for {reason}"), || {
-        let found = records(&dir, "breakglass_ended");
-        std::future::ready(found.into_iter().find(|data| data["reason"] == reason))
+    recorded(&dir, "breakglass_ended", |data| data["reason"] == reason).await.pop().unwrap()
+}
+
+/// The records of a type up to one of which that is true, once it is there: what nobody waits for is written a moment
+/// after it is known.
+pub(crate) async fn recorded(dir: &Path, kind: &str, is: impl Fn(&Value) -> bool) -> Vec<Value> {
+    eventually(&format!("a record {kind}"), || {
+        let mut found = records(dir, kind);
+        let at = found.iter().position(&is);
+        found.truncate(at.map_or(0, |at| at + 1));
+        std::future::ready(at.map(|_| found))
     })
     .await
 }

@@ -7,7 +7,7 @@ use system_tests::journal::{self, Tail};
 use system_tests::{ProxyBuilder, eventually};
 
 use super::heads::{keep_parts, put_parts_back};
-use super::{KID, Site, activate, connected, end, metric_is, records, refused, status};
+use super::{KID, Site, activate, connected, end, metric_is, recorded, records, refused, status};
 use crate::ALICE;
 use crate::audit_tools::audit;
 
@@ -45,8 +45,8 @@ async fn i7_a_proxy_that_was_put_back_and_grew_is_refused_until_an_operator_acce
     let at = |part: &str| site.world.scratch.path(&format!("proxy/{part}"));
     let proxy = proxies.clone().start().await;
     connected(&proxy).await;
-    let first = records(&builder.journal(), "proxy_log");
-    assert_eq!(first[0]["how"], "first", "{first:?}");
+    let first = recorded(&builder.journal(), "proxy_log", |log| log["how"] == "first").await;
+    assert_eq!(first.len(), 1, "{first:?}");
     proxy.stop().await;
     keep_parts(at, "older");
     let proxy = proxies.clone().start().await;
@@ -91,8 +91,8 @@ async fn i7_a_proxy_that_was_put_back_and_grew_is_refused_until_an_operator_acce
     let (good, told) = operator(&signer, &["accept-proxy", "--reason", reason]).await;
     assert!(good && told.contains("accepted: the proxy"), "{told}");
     connected(&proxy).await;
-    let logs = records(&builder.journal(), "proxy_log");
-    let accepted = logs.iter().find(|log| log["how"] == "accepted").unwrap();
+    let is_accepted = |log: &Value| log["how"] == "accepted";
+    let accepted = recorded(&builder.journal(), "proxy_log", is_accepted).await.pop().unwrap();
     assert_eq!((&accepted["reason"], &accepted["known"]), (&json!(reason), &grown["known"]));
     assert_eq!(accepted["proxy_instance"], grown["instance"], "{accepted}");
     assert!(accepted["by"].as_str().unwrap().ends_with("at the operator socket"), "{accepted}");
@@ -208,8 +208,7 @@ async fn i7_a_proxys_log_is_shown_to_go_on_from_a_record_that_was_moved_away() {
     let proxy = proxies.clone().start().await;
     connected(&proxy).await;
     assert!(status(&proxy).await["signer"]["refused_proxy"].is_null());
-    let logs = records(&builder.journal(), "proxy_log");
-    assert_eq!(logs.last().unwrap()["how"], "extends", "{logs:?}");
+    recorded(&builder.journal(), "proxy_log", |log| log["how"] == "extends").await;
     // A journal of which the beginning is gone still shows what comes after.
     proxy.stop().await;
     std::fs::remove_file(&nodes).unwrap();
