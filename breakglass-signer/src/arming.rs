@@ -2,7 +2,10 @@
 //! counts, roles that nobody is left to fill, no key to open. Found when there is time to mend it, and
 //! not by two people in an outage.
 
+use std::collections::BTreeMap;
+
 use approvers::quorum;
+use signing_core::Kid;
 use signing_core::key::Purpose;
 use time::OffsetDateTime;
 
@@ -19,25 +22,45 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-/// Looks, at that time, with what is known of keys that were destroyed.
+/// Why the file of a key cannot be opened, by kid; a key that is not in it can be opened.
+pub type Unreadable = BTreeMap<Kid, String>;
+
+/// Looks at the keys' files. It waits for their disks.
 #[must_use]
-pub fn look(materials: &Materials, history: &History, now: OffsetDateTime) -> Found {
+pub fn probe(keys: &BTreeMap<Kid, Held>) -> Unreadable {
+    let probed = keys.iter().map(|(kid, held)| (kid, keyfile::probe(&held.file)));
+    probed.filter_map(|(kid, probed)| Some((kid.clone(), probed.err()?.to_string()))).collect()
+}
+
+/// Looks, at that time, with what is known of keys that were destroyed, and of keys' files.
+#[must_use]
+pub fn look(
+    materials: &Materials,
+    history: &History,
+    unreadable: &Unreadable,
+    now: OffsetDateTime,
+) -> Found {
     let quorum::Found { mistakes, notes } =
         quorum::look(&materials.approvers, &materials.config.rules, now);
     let mut found = Found { mistakes, notes };
-    keys(materials, history, now, &mut found);
+    keys(materials, history, (unreadable, now), &mut found);
     replaceable(materials, &mut found);
     proxy(materials, &mut found);
     found
 }
 
 /// No key that a session could open.
-fn keys(materials: &Materials, history: &History, now: OffsetDateTime, found: &mut Found) {
+fn keys(
+    materials: &Materials,
+    history: &History,
+    (unreadable, now): (&Unreadable, OffsetDateTime),
+    found: &mut Found,
+) {
     let trouble: Vec<_> = materials
         .keys
         .values()
         .filter_map(|held| {
-            let why = unusable(held, history, now)?;
+            let why = unusable(held, history, (unreadable, now))?;
             Some(format!("{} {why}", held.signer.kid))
         })
         .collect();
@@ -49,7 +72,11 @@ fn keys(materials: &Materials, history: &History, now: OffsetDateTime, found: &m
     }
 }
 
-fn unusable(held: &Held, history: &History, now: OffsetDateTime) -> Option<String> {
+fn unusable(
+    held: &Held,
+    history: &History,
+    (unreadable, now): (&Unreadable, OffsetDateTime),
+) -> Option<String> {
     let Held { file, signer } = held;
     let sha256 = signer.public_key.sha256_hex();
     if history.destroyed.contains(signer.kid.as_str()) || history.destroyed.contains(&sha256) {
@@ -58,10 +85,8 @@ fn unusable(held: &Held, history: &History, now: OffsetDateTime) -> Option<Strin
     if let Err(refusal) = signer.usable_at(now) {
         return Some(format!("cannot be used: {}", refusal.detail));
     }
-    match keyfile::probe(file) {
-        Ok(()) => None,
-        Err(error) => Some(format!("cannot be read from {}: {error}", file.display())),
-    }
+    let why = unreadable.get(&signer.kid)?;
+    Some(format!("cannot be read from {}: {why}", file.display()))
 }
 
 /// No signer that an emergency key could stand in for.

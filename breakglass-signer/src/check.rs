@@ -97,7 +97,8 @@ fn loaded(materials: &Materials, found: &mut Found) {
     let history = history(materials, found);
     // Keys that have to be destroyed and that no entry names any more.
     found.mistakes.extend(materials.orphans(&history).into_values());
-    let arming = arming::look(materials, &history, wall_now());
+    let unreadable = arming::probe(&materials.keys);
+    let arming = arming::look(materials, &history, &unreadable, wall_now());
     found.mistakes.extend(arming.mistakes);
     found.notes.extend(arming.notes);
     found.notes.extend(ends(materials));

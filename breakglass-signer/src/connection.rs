@@ -1,6 +1,7 @@
 //! One connection of the proxy. Asks are read as they come and taken in turn; everything that
 //! was read is signed before the next wait (RSA apart, which is slow), so that the journal writes and
-//! syncs many records at once; answers leave in their order, each once its record is on disk.
+//! syncs many records at once; answers leave in their order, each once its record is on disk. What waits
+//! for another disk than the journal's is answered when it is done, and holds up nothing behind it.
 
 use std::io;
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::operator::AT_THE_OPERATOR_SOCKET;
 use crate::service::{AskedOver, Service, Unreleased};
@@ -27,6 +29,9 @@ use crate::service::{AskedOver, Service, Unreleased};
 const WAITING_MAX: usize = 1024;
 /// Answers that are written at once.
 const BATCH_MAX: usize = 256;
+/// Looks, and destructions, of one connection that may be under way at once; more are refused. A proxy
+/// asks for one look after the other, and gives each up after 2 s.
+const APART_MAX: usize = 64;
 /// How long a peer may take to say hello.
 const HELLO_MAX: Duration = Duration::from_secs(5);
 /// How long a peer may take to read.
@@ -41,15 +46,27 @@ pub enum Outgoing {
     Signed(Box<Unreleased>),
 }
 
+/// What is under way of a connection beside its asks.
+#[derive(Debug, Default)]
+struct Apart {
+    /// Given up at the end of the connection: then nobody wants them.
+    looks: JoinSet<()>,
+    /// Done to their end: what began is finished.
+    destructions: JoinSet<()>,
+}
+
 /// Serves a connection to its end, which ends its session.
 pub async fn serve(service: Rc<Service>, stream: UnixStream, place: &Place<u32>) {
     let connection = service.next_connection();
     let (read, write) = stream.into_split();
     let (out, answers) = mpsc::channel(WAITING_MAX);
     let writer = tokio::task::spawn_local(write_all(answers, write));
-    let ended = asks(&service, (connection, place), read, &out).await;
+    let mut apart = Apart::default();
+    let ended = asks(&service, (connection, place), read, (&out, &mut apart)).await;
     service.gone(connection).await;
     drop(out);
+    drop(apart.looks);
+    while apart.destructions.join_next().await.is_some() {}
     match ended {
         Ok(()) => {}
         Err(error) => {
@@ -65,13 +82,13 @@ async fn asks(
     service: &Rc<Service>,
     (connection, place): (u64, &Place<u32>),
     mut read: OwnedReadHalf,
-    out: &mpsc::Sender<Outgoing>,
+    (out, apart): (&mpsc::Sender<Outgoing>, &mut Apart),
 ) -> io::Result<()> {
     let mut buffer = Buffer::default();
     let hello = tokio::time::timeout(HELLO_MAX, buffer.next(&mut read)).await;
     let first = hello.map_err(|_| io::Error::other("it did not say hello in time"))??;
     let Some(first) = first else { return Ok(()) };
-    let (answer, log) = greet(service, first);
+    let (answer, log) = greet(service, first).await;
     // A connection is for long: how many of a user's others have said hello is no reason to refuse.
     let _ = place.asked();
     send(out, answer).await?;
@@ -118,8 +135,12 @@ async fn asks(
                 send(out, ended.map_or_else(Answer::Refused, Answer::Ended)).await?;
             }
             Ask::Destroy(ask) => {
-                let destroyed = service.destroy(AskedOver::Proxy, &ask).await;
-                send(out, destroyed.map_or_else(Answer::Refused, Answer::Destroyed)).await?;
+                let (id, service) = (ask.id, Rc::clone(service));
+                let destroying = async move {
+                    let destroyed = service.destroy(AskedOver::Proxy, &ask).await;
+                    destroyed.map_or_else(Answer::Refused, Answer::Destroyed)
+                };
+                begin(&mut apart.destructions, out, (id, destroying)).await?;
             }
             Ask::Show(ask) => {
                 let answer = match service.believe(log, &ask) {
@@ -136,11 +157,18 @@ async fn asks(
                 };
                 send(out, answer).await?;
             }
-            Ask::Extend(ask) => send(out, Answer::Extends(service.extend(&ask))).await?,
-            Ask::Status(ask) => {
-                let stated =
-                    Stated { id: ask.id, state: service.state(), known: service.known_of(log) };
-                send(out, Answer::Status(stated)).await?;
+            Ask::Extend(ask) => {
+                let (id, service) = (ask.id, Rc::clone(service));
+                let extending = async move { service.extend(ask).await };
+                begin(&mut apart.looks, out, (id, extending)).await?;
+            }
+            Ask::Status(wire::Status { id }) => {
+                let service = Rc::clone(service);
+                let stating = async move {
+                    let state = service.state().await;
+                    Answer::Status(Stated { id, state, known: service.known_of(log) })
+                };
+                begin(&mut apart.looks, out, (id, stating)).await?;
             }
             Ask::Hello(ask) => {
                 let detail = "hello is said once, first".to_owned();
@@ -149,6 +177,27 @@ async fn asks(
             }
         }
     }
+}
+
+/// Begins what is answered when it is done, beside the asks that come next.
+async fn begin(
+    apart: &mut JoinSet<()>,
+    out: &mpsc::Sender<Outgoing>,
+    (id, answer): (u64, impl Future<Output = Answer> + 'static),
+) -> io::Result<()> {
+    while apart.try_join_next().is_some() {}
+    if apart.len() >= APART_MAX {
+        let detail =
+            format!("{APART_MAX} such asks of this connection wait for a disk; wait for them");
+        let no = Refused { id, reason: Reason::Overloaded, detail, record: None };
+        return send(out, Answer::Refused(no)).await;
+    }
+    let out = out.clone();
+    apart.spawn_local(async move {
+        // Whoever asked may be gone.
+        let _ = send(&out, answer.await).await;
+    });
+    Ok(())
 }
 
 /// Whether a proxy names somebody as only the operator socket does.
@@ -165,7 +214,7 @@ fn claims_the_operator_socket(ask: &Ask) -> bool {
 }
 
 /// The answer to the first ask, and, if the connection goes on, the log that the proxy says it writes.
-fn greet(service: &Service, first: Ask) -> (Answer, Option<LogId>) {
+async fn greet(service: &Service, first: Ask) -> (Answer, Option<LogId>) {
     let id = first.id();
     let no = |reason, detail: String| {
         (Answer::Refused(Refused { id, reason, detail, record: None }), None)
@@ -186,7 +235,7 @@ fn greet(service: &Service, first: Ask) -> (Answer, Option<LogId>) {
         ),
         Ask::Hello(Hello { log, .. }) => match LogId::parse(&log) {
             Some(log) => {
-                let (state, known) = (service.state(), service.known_of(log));
+                let (state, known) = (service.state().await, service.known_of(log));
                 (Answer::Welcome(Welcome { id, version: VERSION, state, known }), Some(log))
             }
             None => no(Reason::Invalid, "log is no log of a journal".to_owned()),

@@ -2,6 +2,7 @@
 //! for an activation or an end, and nobody would notice until then.
 
 use std::os::unix::net::UnixListener as StdListener;
+use std::rc::Rc;
 use std::time::Duration;
 
 use host::places::Places;
@@ -9,10 +10,12 @@ use host::socket::has_waiting;
 use host::socket::{Bound, Found};
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::{JoinError, JoinHandle, spawn_local};
 use tokio::time::{Interval, interval};
 
 use crate::config::Socket;
 use crate::service::Service;
+use crate::worker::Busy;
 
 /// A socket as it was bound at the start.
 pub(crate) type Door = (StdListener, Bound);
@@ -26,11 +29,16 @@ const SAY_EVERY: u32 = 20;
 #[derive(Debug)]
 pub(crate) struct Listening {
     listener: UnixListener,
-    bound: Bound,
+    /// None while it is looked at.
+    bound: Option<Bound>,
     look: Interval,
+    /// The look that is under way, on a thread of its own: peers are served though the path's disk hangs.
+    under_way: Option<JoinHandle<Looked>>,
     /// How many looks in a row showed that nobody reaches this process through the path.
     lost: u32,
 }
+
+type Looked = Result<(Bound, Found), Busy>;
 
 impl Listening {
     /// Takes over what was bound at the start.
@@ -39,20 +47,26 @@ impl Listening {
     /// If the runtime does not take the socket.
     pub(crate) fn new((listener, bound): Door) -> std::io::Result<Self> {
         let listener = UnixListener::from_std(listener)?;
-        Ok(Self { listener, bound, look: interval(LOOK_EVERY), lost: 0 })
+        let look = interval(LOOK_EVERY);
+        Ok(Self { listener, bound: Some(bound), look, under_way: None, lost: 0 })
     }
 
     /// The next peer that may use the socket, with its uid; others see their connection close.
     pub(crate) async fn accept(
         &mut self,
-        service: &Service,
+        service: &Rc<Service>,
         socket: &Socket,
         places: &Places<u32>,
     ) -> Option<(UnixStream, u32)> {
         let accepted = tokio::select! {
             accepted = self.listener.accept() => accepted,
             _ = self.look.tick() => {
-                self.look(service);
+                self.begin_look(service);
+                return None;
+            }
+            looked = end_of(&mut self.under_way) => {
+                self.under_way = None;
+                self.looked(service, looked);
                 return None;
             }
         };
@@ -73,10 +87,25 @@ impl Listening {
         Some((stream, uid))
     }
 
+    fn begin_look(&mut self, service: &Rc<Service>) {
+        let Some(mut bound) = self.bound.take() else { return };
+        let service = Rc::clone(service);
+        self.under_way = Some(spawn_local(async move {
+            let look = move || {
+                let found = bound.look();
+                (bound, found)
+            };
+            service.paths.run_in_turn(look).await
+        }));
+    }
+
     /// Connections that are open go on, whatever became of the path.
-    fn look(&mut self, service: &Service) {
-        let path = json!({"path": self.bound.path().display().to_string()});
-        let found = match self.bound.look() {
+    fn looked(&mut self, service: &Service, looked: Result<Looked, JoinError>) {
+        // Neither panics: then the path is watched no more, and those who know it are served.
+        let Ok(Ok((bound, found))) = looked else { return };
+        let path = json!({"path": bound.path().display().to_string()});
+        let bound = self.bound.insert(bound);
+        let found = match found {
             Found::BoundAgain(listener) => UnixListener::from_std(listener).map(Some),
             Found::Ours => Ok(None),
             Found::Lost(error) => {
@@ -99,10 +128,18 @@ impl Listening {
             Ok(None) => {}
             Err(error) => {
                 // Nobody listens there: the next look binds it anew.
-                self.bound.remove();
+                bound.remove();
                 service.log.error("a socket is lost", json!({"error": error.to_string()}));
             }
         }
         self.lost = 0;
+    }
+}
+
+/// What comes of the look that is under way. Cancel safe.
+async fn end_of(under_way: &mut Option<JoinHandle<Looked>>) -> Result<Looked, JoinError> {
+    match under_way {
+        Some(look) => look.await,
+        None => std::future::pending().await,
     }
 }

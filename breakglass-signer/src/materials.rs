@@ -25,7 +25,7 @@ pub struct Materials {
     /// Every public key.
     pub registry: Registry,
     /// Who may approve.
-    pub approvers: Approvers,
+    pub approvers: Arc<Approvers>,
     /// The public key of this process's records.
     pub audit_public: PublicKey,
     /// Its kid.
@@ -84,7 +84,7 @@ impl Materials {
                 let held = Self {
                     config,
                     registry,
-                    approvers,
+                    approvers: Arc::new(approvers),
                     audit_public,
                     audit_kid,
                     keys,

@@ -82,7 +82,7 @@ pub async fn serve(service: Rc<Service>, mut stream: UnixStream, uid: u32, place
             say(&mut stream, &Answer::Clock(clock)).await;
         }
         Ok(Ok(OperatorInput::Ask(Ask::Status {}))) => {
-            let stated = Stated { id: ID, state: service.state(), known: None };
+            let stated = Stated { id: ID, state: service.state().await, known: None };
             say(&mut stream, &Answer::Status(stated)).await;
         }
         Ok(Ok(OperatorInput::Ask(Ask::End { reason }))) => {

@@ -24,7 +24,7 @@ pub struct Saver {
 #[derive(Debug)]
 struct Shared {
     store: Store,
-    tree: TreeFile,
+    tree: Arc<TreeFile>,
     log: Log,
     newest: Mutex<Newest>,
     done: watch::Sender<Done>,
@@ -48,12 +48,13 @@ impl Saver {
     /// Starts the thread, confined as this one is.
     pub(crate) fn start(store: Store, tree: TreeFile, log: Log) -> io::Result<Self> {
         let (done, _) = watch::channel(Done { number: 0, outcome: Ok(()) });
+        let tree = Arc::new(tree);
         let shared = Shared { store, tree, log, newest: Mutex::default(), done };
         Ok(Self { worker: Worker::start("store")?, shared: Arc::new(shared) })
     }
 
     /// The nodes of the journal's tree.
-    pub(crate) fn tree(&self) -> &TreeFile {
+    pub(crate) fn tree(&self) -> &Arc<TreeFile> {
         &self.shared.tree
     }
 

@@ -31,7 +31,7 @@ use crate::seal;
 use crate::service::{Known, Service};
 use crate::signals::Signals;
 use crate::store::Store;
-use crate::{connection, operator};
+use crate::{arming, connection, operator};
 
 /// Connections of one user of `signer.socket`; a proxy needs one.
 const PER_PROXY_MAX: usize = 8;
@@ -107,15 +107,13 @@ pub fn serve(
 
 /// Says now, and not in the emergency, which keys this process cannot open as it is confined.
 fn unreadable(materials: &Materials, log: &Log) {
-    for (kid, held) in &materials.keys {
-        if keyfile::is_there(&held.file)
-            && let Err(error) = keyfile::probe(&held.file)
-        {
+    for (kid, error) in arming::probe(&materials.keys) {
+        if let Some(held) = materials.keys.get(&kid).filter(|held| keyfile::is_there(&held.file)) {
             log.warn(
                 "an emergency key cannot be opened here, so no session can use it; give its file, which \
                  has to be the file itself in a directory of its own, to this process's user",
                 json!({"emergency_kid": kid.as_str(), "file": held.file.display().to_string(),
-                       "error": error.to_string()}),
+                       "error": error}),
             );
         }
     }
@@ -201,6 +199,7 @@ async fn tasks(
     manager.serving();
     tokio::select! {
         () = service.tick() => bail!("the clock task ended"),
+        () = service.watch_arming() => bail!("the task that looks at the keys' files ended"),
         () = accept_proxies(service, &mut signer) => bail!("signer.socket is not served any more"),
         () = accept_operators(service, &mut operators) => bail!("operator.socket is not served any more"),
         why = service.sealed() => bail!("the journal is sealed: {why}; restart reads the disk anew"),
@@ -280,7 +279,7 @@ fn shares(socket: &Socket, per_user_max: usize) -> Places<u32> {
 /// The next peer that may use the socket.
 async fn next(
     listening: &mut Listening,
-    service: &Service,
+    service: &Rc<Service>,
     socket: &Socket,
     places: &Places<u32>,
 ) -> Option<(UnixStream, u32)> {

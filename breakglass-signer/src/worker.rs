@@ -4,9 +4,10 @@
 use std::hint::black_box;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use zeroize::Zeroize as _;
 
 /// Memory is locked, so a stack takes all of this at once.
@@ -20,7 +21,11 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// One thread. It does one thing after the other; one more may wait.
 #[derive(Debug)]
-pub(crate) struct Worker(SyncSender<Job>);
+pub(crate) struct Worker {
+    jobs: SyncSender<Job>,
+    /// Held by the work that is under way, of those who wait for their turn.
+    turn: Arc<Mutex<()>>,
+}
 
 /// It was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,12 +46,12 @@ impl Worker {
             }
         };
         std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(body)?;
-        Ok(Self(jobs))
+        Ok(Self { jobs, turn: Arc::default() })
     }
 
     /// Begins it after the one that is under way.
     pub(crate) fn begin(&self, job: Job) -> Result<(), TrySendError<Job>> {
-        self.0.try_send(job)
+        self.jobs.try_send(job)
     }
 
     /// What comes of it. It is done to its end also if nobody waits for that any more.
@@ -63,6 +68,22 @@ impl Worker {
         };
         self.begin(Box::new(job)).map_err(|_| Busy)?;
         outcome.await.map_err(|_| Busy)
+    }
+
+    /// As [`Self::run`], and waits for its turn before that, however long the disk takes. Of a thread whose
+    /// work all comes by this. The turn is over with the work, and not with whoever waits for it: those who
+    /// come and go while a disk hangs leave nothing behind.
+    pub(crate) async fn run_in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let work = move || {
+            let outcome = work();
+            drop(turn);
+            outcome
+        };
+        self.run(work).await
     }
 }
 
@@ -82,6 +103,9 @@ fn wipe_stack() {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::Poll;
+
     use super::*;
 
     #[tokio::test]
@@ -101,5 +125,39 @@ mod tests {
         while worker.run(|| 7).await != Ok(7) {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn i8_who_waits_for_a_turn_is_not_refused_and_who_goes_leaves_nothing() {
+        let worker = Worker::start("test").unwrap();
+        let (begun, has_begun) = mpsc::sync_channel::<()>(1);
+        let (release, gate) = mpsc::sync_channel::<()>(1);
+        let mut hangs = Box::pin(worker.run_in_turn(move || {
+            begun.send(()).unwrap();
+            let _ = gate.recv();
+        }));
+        assert!(is_waiting(&mut hangs).await);
+        has_begun.recv().unwrap();
+        // Whoever began it is gone, and so are many who waited behind it.
+        drop(hangs);
+        for _ in 0..100 {
+            let mut waits = Box::pin(worker.run_in_turn(|| 7));
+            assert!(is_waiting(&mut waits).await);
+        }
+        let mut waits = Box::pin(worker.run_in_turn(|| 7));
+        assert!(is_waiting(&mut waits).await);
+        release.send(()).unwrap();
+        assert_eq!(waits.await, Ok(7));
+        // Also after one that panicked.
+        assert_eq!(worker.run_in_turn(|| panic!("in a test")).await, Err::<(), _>(Busy));
+        assert_eq!(worker.run_in_turn(|| 8).await, Ok(8));
+    }
+
+    /// Polls it once; whether it waits.
+    async fn is_waiting<F: Future + Unpin>(future: &mut F) -> bool {
+        std::future::poll_fn(|context| {
+            Poll::Ready(Pin::new(&mut *future).poll(context).is_pending())
+        })
+        .await
     }
 }

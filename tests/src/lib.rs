@@ -83,7 +83,7 @@ pub use proxy::{Proxy, ProxyBuilder};
 pub use receiver::{Manner, Receiver, Sent};
 pub use scratch::Scratch;
 pub use softhsm::SoftHsm;
-pub use strace::{Happens, Strace, When};
+pub use strace::{Hang, Happens, Strace, When};
 pub use tokens::OtherToken;
 pub use trace::{Place, Trace};
 pub use wait::eventually;

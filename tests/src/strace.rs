@@ -6,10 +6,12 @@
 //!
 //! No `--seccomp-bpf`: with it, strace 6.1 sends a signal at the first call only.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::eventually;
 use crate::programs::system;
 
 /// What happens at a system call.
@@ -107,4 +109,41 @@ impl Strace {
     pub fn recorded(&self) -> String {
         std::fs::read_to_string(&self.output).unwrap()
     }
+}
+
+/// A disk that hangs: from now on, and until this is dropped, calls on a path do not return.
+#[derive(Debug)]
+pub struct Hang(Child);
+
+/// Far beyond any test.
+const HANGS: Duration = Duration::from_secs(3600);
+
+impl Hang {
+    /// Calls of `call` on `path` of the process `pid`, which runs.
+    pub async fn of(pid: u32, call: &str, path: &Path) -> Self {
+        let mut command = system("strace");
+        command.args(["-f", "-qqq", "-o", "/dev/null", "-p"]).arg(pid.to_string());
+        command.arg("-e").arg(format!("inject={call}:delay_enter={}", HANGS.as_micros()));
+        command.arg("-P").arg(path).stdin(Stdio::null()).stderr(Stdio::null());
+        let hang = Self(command.spawn().unwrap());
+        eventually("every thread is traced", || std::future::ready(is_traced(pid).then_some(())))
+            .await;
+        hang
+    }
+}
+
+impl Drop for Hang {
+    /// What hangs goes on.
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether a tracer has all threads of that process.
+fn is_traced(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let statuses = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+    let untraced = statuses.filter(|status| status.contains("TracerPid:\t0\n"));
+    untraced.count() == 0
 }

@@ -132,7 +132,8 @@ impl Service {
         out: &mpsc::Sender<Outgoing>,
         asked: &Asked,
     ) -> Result<Activated, NotActivated> {
-        let activation = self.decide(asked)?;
+        let approvers_unchanged = self.approvers_unchanged().await;
+        let activation = self.decide(asked, approvers_unchanged)?;
         let key = self.open(activation.request()).await?;
         // From here on the nonce is used up, also if this process dies right behind it.
         let durable = self.record(asked, &activation).await.map_err(|error| {
@@ -174,15 +175,15 @@ impl Service {
         Ok(Activated { id: asked.ask.id, session: state })
     }
 
-    fn decide(&self, asked: &Asked) -> Result<Activation, NotActivated> {
-        let Materials { config, registry, approvers, keys, .. } = &self.materials;
+    fn decide(&self, asked: &Asked, approvers_unchanged: bool) -> Result<Activation, NotActivated> {
+        let Materials { config, registry, keys, .. } = &self.materials;
         let armory = self.armory.borrow();
         let seal = self.seal.borrow();
         let held: BTreeSet<String> = keys.keys().map(ToString::to_string).collect();
         activation::decide(&Evidence {
             request: asked.request.as_ref(),
             approvals: &asked.approvals,
-            approvers_unchanged: approvers.unchanged(),
+            approvers_unchanged,
             rules: &config.rules,
             audience: &config.deployment,
             instance: &self.instance,

@@ -1,9 +1,11 @@
-//! The signer's one state, on one thread, which writes to no disk itself: who asks what of it is in
+//! The signer's one state, on one thread, which waits for no disk itself: who asks what of it is in
 //! the files below. No borrow of it is held over a wait.
 
 mod activate;
 mod destroy;
 mod end;
+mod keys;
+mod looks;
 mod open_once;
 mod proxies;
 mod refusals;
@@ -23,25 +25,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::{now, rfc3339_seconds, wall_now};
 use host::user::LocalUsers;
+use signing_core::Moment;
 use signing_core::breakglass::Session;
 use signing_core::breakglass::activation;
 use signing_core::breakglass::wire::{
-    EmergencyKey as KeyAnswer, Extend, Extends, JournalHead, JournalRecord, KeyState, Reason,
-    Refused, SessionState, State,
+    JournalHead, JournalRecord, Reason, Refused, SessionState, State,
 };
 use signing_core::journal::AuditKeys;
 use signing_core::tree::LogId;
-use signing_core::{Moment, Signer};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::arming;
+use crate::arming::{self, Unreadable};
 use crate::connection::Outgoing;
 use crate::history::History;
 use crate::key::EmergencyKey;
-use crate::keyfile;
 use crate::log::Log;
-use crate::materials::{Held, Materials};
+use crate::materials::Materials;
 use crate::saver::Saver;
 use crate::store::{Seal, Stored};
 use crate::unlock::Unlock;
@@ -71,10 +71,16 @@ pub struct Service {
     /// Who the peers are.
     pub users: LocalUsers,
     saver: Saver,
-    /// Opens keys, which takes as long as their files say.
+    /// Opens keys, which takes as long as their files say, and looks at the approvers' file before.
     opener: Worker,
     /// Overwrites and removes the files of keys.
     destroyer: Worker,
+    /// Reads the nodes of the journal's tree.
+    prover: Worker,
+    /// Looks at the files of keys, which may be on another disk than the rest.
+    prober: Worker,
+    /// Looks at the paths of the sockets.
+    pub(crate) paths: Worker,
     since: OffsetDateTime,
     /// The latest time that is recorded, or that the clock has shown.
     latest: Cell<OffsetDateTime>,
@@ -176,6 +182,9 @@ impl Service {
             saver,
             opener: Worker::start("opener")?,
             destroyer: Worker::start("destroyer")?,
+            prover: Worker::start("prover")?,
+            prober: Worker::start("prober")?,
+            paths: Worker::start("paths")?,
             since,
             latest: Cell::new(latest),
             seal: RefCell::new(seal),
@@ -203,9 +212,10 @@ impl Service {
         &self.instance
     }
 
-    /// All there is to know.
-    #[must_use]
-    pub fn state(&self) -> State {
+    /// All there is to know. It waits for the disk of the keys' files, and for no longer than
+    /// [`looks::PROBE_MAX`].
+    pub async fn state(&self) -> State {
+        let unreadable = self.unreadable().await;
         let config = &self.materials.config;
         let armory = self.armory.borrow();
         let (now, wall) = (now(), wall_now());
@@ -217,7 +227,7 @@ impl Service {
             audit_kid: self.materials.audit_kid.to_string(),
             head: self.head(),
             session: armory.active.as_ref().map(|active| active.state(now)),
-            keys: self.keys(&armory, wall),
+            keys: self.keys(&armory, &unreadable, wall),
             unlocked: armory.unlock.waits(now),
             min_outage_s: config.min_outage.as_secs(),
             session_max_s: config.caps.session_max.as_secs(),
@@ -229,27 +239,23 @@ impl Service {
             development: config.development,
             sealed: self.seal.borrow().as_ref().map(|seal| seal.detail.clone()),
             refused_proxy: self.refused_proxy(),
-            cannot_arm: self.cannot_arm(&armory, wall),
+            cannot_arm: self.cannot_arm(&armory, &unreadable, wall),
         }
     }
 
-    /// Shows that the journal goes on from what a proxy knows of it.
-    #[must_use]
-    pub fn extend(&self, ask: &Extend) -> Extends {
-        let newest = self.journal.checkpoint();
-        let stated = newest.checkpoint();
-        let is_ours = LogId::parse(&ask.log) == Some(stated.log);
-        let path = if is_ours { self.saver.tree().prove(ask.size, stated.size) } else { None };
-        Extends::new(ask.id, &newest, path.as_deref())
-    }
-
     /// Why no session could begin; not more of it than a frame has room for.
-    fn cannot_arm(&self, armory: &Armory, wall: OffsetDateTime) -> Vec<String> {
+    fn cannot_arm(
+        &self,
+        armory: &Armory,
+        unreadable: &Unreadable,
+        wall: OffsetDateTime,
+    ) -> Vec<String> {
         let sealed = self.seal.borrow();
         let mut found: Vec<_> =
             sealed.iter().map(|seal| format!("it is sealed: {}", seal.detail)).collect();
         found.extend(self.refused_proxy.borrow().as_ref().map(RefusedLog::sentence));
-        found.extend(arming::look(&self.materials, &armory.history, wall).mistakes);
+        let arming = arming::look(&self.materials, &armory.history, unreadable, wall);
+        found.extend(arming.mistakes);
         found.extend(activation::clock(wall, self.latest.get()).err().map(|no| no.sentence));
         let said = found.iter().take(SENTENCES_MAX).map(|why| one_line(why, SENTENCE_MAX_BYTES));
         said.collect()
@@ -288,44 +294,6 @@ impl Service {
 
     fn head(&self) -> JournalHead {
         JournalHead::new(self.journal.log(), self.journal.head())
-    }
-
-    /// Every key that the configuration names, and every other one that is due: taking an entry
-    /// away destroys nothing.
-    fn keys(&self, armory: &Armory, wall: OffsetDateTime) -> Vec<KeyAnswer> {
-        let held = self.materials.keys.iter().map(|(kid, held)| {
-            let state = state_of(armory, held, wall);
-            answer(armory, kid.as_str(), Some(&held.signer), state, wall)
-        });
-        let orphans = armory.history.all_due().filter(|(kid, _)| !self.materials.holds(kid)).map(
-            |(kid, _)| {
-                let signer = self.materials.registry.get(kid);
-                let is_gone = armory.history.copies.contains_key(kid);
-                let state = if is_gone { KeyState::Destroyed } else { KeyState::Missing };
-                answer(armory, kid, signer.map(AsRef::as_ref), state, wall)
-            },
-        );
-        let keys = held.chain(orphans);
-        keys.map(|key| KeyAnswer { copies_left: self.copies_left(armory, &key.kid), ..key })
-            .collect()
-    }
-
-    /// The copies of a key of which nobody has attested that they are destroyed: all, before its own file is.
-    fn copies_left(&self, armory: &Armory, kid: &str) -> Vec<String> {
-        let history = &armory.history;
-        let is_gone = history.destroyed.contains(kid) && !history.due.contains_key(kid);
-        match history.copies.get(kid) {
-            Some(copies) => copies.left.iter().cloned().collect(),
-            None if is_gone => Vec::new(),
-            None => self.copies_of(kid).to_vec(),
-        }
-    }
-
-    /// The copies that the configuration names.
-    fn copies_of(&self, kid: &str) -> &[String] {
-        let copies = &self.materials.config.copies;
-        let found = copies.iter().find(|(held, _)| held.as_str() == kid);
-        found.map_or(&[], |(_, copies)| copies.as_slice())
     }
 
     /// Notes what has to be known for ever, a moment later and on another thread. The journal holds it
@@ -401,52 +369,6 @@ impl Bucket {
 impl fmt::Debug for Armory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Armory").field("armed", &self.active.is_some()).finish_non_exhaustive()
-    }
-}
-
-fn state_of(armory: &Armory, held: &Held, wall: OffsetDateTime) -> KeyState {
-    let kid = &held.signer.kid;
-    let is_open = armory
-        .active
-        .as_ref()
-        .is_some_and(|active| active.session.request().emergency_kid() == kid);
-    let refused = &armory.history.destroyed;
-    let is_refused =
-        refused.contains(kid.as_str()) || refused.contains(&held.signer.public_key.sha256_hex());
-    // It is destroyed once it is gone and that is recorded, and not when somebody tries.
-    let is_due = armory.history.due.contains_key(kid.as_str());
-    if is_refused && !is_due {
-        KeyState::Destroyed
-    } else if is_refused || held.signer.usable_at(wall).is_err() {
-        KeyState::Revoked
-    } else if is_open {
-        KeyState::Open
-    } else if keyfile::probe(&held.file).is_ok() {
-        KeyState::Sealed
-    } else {
-        KeyState::Missing
-    }
-}
-
-fn answer(
-    armory: &Armory,
-    kid: &str,
-    signer: Option<&Signer>,
-    state: KeyState,
-    wall: OffsetDateTime,
-) -> KeyAnswer {
-    let due = armory.history.due_of(kid);
-    // Empty: not even the registry knows it any more.
-    let text = |of: fn(&Signer) -> String| signer.map(of).unwrap_or_default();
-    KeyAnswer {
-        kid: kid.to_owned(),
-        algorithm: text(|signer| signer.algorithm().name().to_owned()),
-        public_key: text(|signer| STANDARD.encode(signer.public_key.spki_der())),
-        sha256: text(|signer| signer.public_key.sha256_hex()),
-        state,
-        destruction_due: due.map(|due| due.at.clone()),
-        destruction_overdue: due.is_some_and(|due| due.is_over(wall)),
-        copies_left: Vec::new(),
     }
 }
 

@@ -9,7 +9,8 @@ use signing_core::breakglass::wire::{KeyState, Opened, Reason, Refused};
 use signing_core::breakglass::{Clause, NotActivated};
 use zeroize::Zeroizing;
 
-use super::{Service, refused, state_of};
+use super::keys::state_of;
+use super::{Service, refused};
 
 impl Service {
     /// Tries it. A passphrase that waits for an activation stays as it is. If this process dies here, the
@@ -40,7 +41,9 @@ impl Service {
             let why = format!("this signer holds no such key; it holds: {}", held.join(", "));
             return Err(because(Clause::KeyUnknown, &why));
         };
-        match state_of(&self.armory.borrow(), held, wall_now()) {
+        let unreadable = self.unreadable().await;
+        let state = state_of(&self.armory.borrow(), held, &unreadable, wall_now());
+        match state {
             KeyState::Sealed | KeyState::Open => {}
             state @ (KeyState::Revoked | KeyState::Destroyed | KeyState::Missing) => {
                 let why = format!("the key {kid} is {}, so it is not opened", state.word());

@@ -11,16 +11,18 @@ use signing_core::breakglass::End;
 use signing_core::journal::{ACTOR, DestructionOverdue, Record};
 
 use super::Service;
+use crate::arming::Unreadable;
 
 /// How late an end is noticed at most. A signature is never late: its permit asks the clocks.
 const EVERY: Duration = Duration::from_millis(100);
 /// How many of these until what can wait is looked at.
 const SLOW: u32 = 100;
+/// How often it is looked at whether a session could begin.
+const ARMING_EVERY: Duration = Duration::from_secs(10);
 
 impl Service {
     /// Runs for ever.
     pub async fn tick(self: &Rc<Self>) {
-        self.look_at_arming();
         let mut saving = 0;
         for number in 1_u32.. {
             tokio::time::sleep(EVERY).await;
@@ -28,7 +30,6 @@ impl Service {
             if number % SLOW == 0 {
                 self.record_refusals();
                 self.look_for_overdue().await;
-                self.look_at_arming();
                 if !self.saver.is_done(saving) {
                     self.saver.say(&"its disk has not answered since the last time");
                 }
@@ -55,9 +56,19 @@ impl Service {
 
     /// Says when something comes or goes that keeps every session from beginning: a key of an approver
     /// that expires while this runs is found before the outage. It serves all the same: what is due
-    /// still has to be destroyed, and an activation is refused by its clause.
-    fn look_at_arming(&self) {
-        let why = self.cannot_arm(&self.armory.borrow(), wall_now());
+    /// still has to be destroyed, and an activation is refused by its clause. It runs for ever, apart from
+    /// [`Self::tick`]: the disk of a key's file may hang, and sessions end meanwhile.
+    pub async fn watch_arming(&self) {
+        let mut every = tokio::time::interval(ARMING_EVERY);
+        loop {
+            every.tick().await;
+            let unreadable = self.unreadable().await;
+            self.look_at_arming(&unreadable);
+        }
+    }
+
+    fn look_at_arming(&self, unreadable: &Unreadable) {
+        let why = self.cannot_arm(&self.armory.borrow(), unreadable, wall_now());
         let before = self.said_of_arming.replace(why.clone());
         for new in why.iter().filter(|one| !before.contains(one)) {
             self.log.error(

@@ -296,6 +296,7 @@ impl Emergency {
                 client.known.compare_and_swap(&newest, Some(Arc::clone(&known)));
                 Ok(known)
             }
+            Answer::Refused(no) if no.reason == wire::Reason::Overloaded => Err(AskError::TooSlow),
             _ => Err(AskError::Nonsense),
         }
     }
@@ -306,8 +307,13 @@ impl Client {
     async fn look(&self) -> Result<JournalHead, AskError> {
         // Which log, and from where on, is filled in when it is sent.
         let ask = |id| Ask::Extend(wire::Extend { id, log: String::new(), size: 0 });
-        let Answer::Extends(shown) = self.ask(ask, STATUS_MAX).await? else {
-            return Err(AskError::Nonsense);
+        let shown = match self.ask(ask, STATUS_MAX).await? {
+            Answer::Extends(shown) => shown,
+            // Many such asks wait for its disk.
+            Answer::Refused(no) if no.reason == wire::Reason::Overloaded => {
+                return Err(AskError::TooSlow);
+            }
+            _ => return Err(AskError::Nonsense),
         };
         let shown = shown.parse().ok_or(AskError::Nonsense)?;
         let newest = shown.checkpoint.checkpoint();

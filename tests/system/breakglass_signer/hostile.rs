@@ -36,7 +36,7 @@ async fn destroy(proxy: &mut Wire, kid: &str) -> Value {
 }
 
 /// `signctl breakglass ARGUMENTS` at the signer's own socket.
-async fn operator(signer: &Signer<'_>, arguments: &[&str]) -> (bool, Value) {
+pub(super) async fn operator(signer: &Signer<'_>, arguments: &[&str]) -> (bool, Value) {
     let mut signctl = Command::new(ours("signctl"));
     signctl.args(["--json", "breakglass"]).args(arguments).arg("--operator-socket");
     signctl.arg(signer.operator_socket());

@@ -9,6 +9,7 @@ mod arming;
 mod configuration;
 mod destruction;
 mod faults;
+mod hanging;
 mod hostile;
 mod kernel;
 mod secrets;

@@ -1,0 +1,59 @@
+//! What is looked at on a disk, on threads of their own: a disk that is slow or hangs holds up whoever asked,
+//! and no signature, no end of a session and no expiry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use signing_core::breakglass::wire::{Answer, Extend, Extends, Reason};
+use signing_core::tree::LogId;
+
+use super::{Service, refused};
+use crate::arming::{self, Unreadable};
+
+/// How long whoever asks how the signer is waits for the disk of a key's file: a proxy waits 2 s for the
+/// answer. A key of which nothing is known by then cannot be opened, as far as anybody knows.
+pub(super) const PROBE_MAX: Duration = Duration::from_secs(1);
+/// How long an activation waits for the disk of the approvers' file, which is then not known to be unchanged.
+const UNCHANGED_MAX: Duration = Duration::from_secs(5);
+
+impl Service {
+    /// Shows that the journal goes on from what a proxy knows of it, however long the disk takes. Never that
+    /// there is no such proof because of the time it took.
+    pub async fn extend(&self, ask: Extend) -> Answer {
+        let tree = Arc::clone(self.saver.tree());
+        let journal = self.journal.clone();
+        let id = ask.id;
+        // When its turn comes: the newest that is known then.
+        let shown = self.prover.run_in_turn(move || {
+            let newest = journal.checkpoint();
+            let stated = newest.checkpoint();
+            let is_ours = LogId::parse(&ask.log) == Some(stated.log);
+            let path = if is_ours { tree.prove(ask.size, stated.size) } else { None };
+            Extends::new(ask.id, &newest, path.as_deref())
+        });
+        match shown.await {
+            Ok(extends) => Answer::Extends(extends),
+            Err(gone) => Answer::Refused(refused(id, Reason::Overloaded, gone.to_string())),
+        }
+    }
+
+    /// Which keys' files cannot be opened now.
+    pub(super) async fn unreadable(&self) -> Unreadable {
+        let keys = self.materials.keys.clone();
+        let probed = self.prober.run_in_turn(move || arming::probe(&keys));
+        let why = match tokio::time::timeout(PROBE_MAX, probed).await {
+            Ok(Ok(unreadable)) => return unreadable,
+            Ok(Err(busy)) => busy.to_string(),
+            Err(_) => format!("its disk has not answered for {} s", PROBE_MAX.as_secs()),
+        };
+        self.materials.keys.keys().map(|kid| (kid.clone(), why.clone())).collect()
+    }
+
+    /// Whether the approvers' file is what it was at the start, as far as its disk says so in time. For the one
+    /// activation that is under way.
+    pub(super) async fn approvers_unchanged(&self) -> bool {
+        let approvers = Arc::clone(&self.materials.approvers);
+        let looked = self.opener.run(move || approvers.unchanged());
+        matches!(tokio::time::timeout(UNCHANGED_MAX, looked).await, Ok(Ok(true)))
+    }
+}
