@@ -27,6 +27,10 @@ pub struct History {
     /// Keys that a session used or whose destruction began, and when they have to be gone. One
     /// stays here until its file is gone and that is recorded.
     pub due: BTreeMap<String, Due>,
+    /// Copies that the configuration named when a session began to use a key: each is to be destroyed with its
+    /// key, also if the configuration names it no more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named: BTreeMap<String, BTreeSet<String>>,
     /// Keys whose file is gone, with copies of which nobody has attested that they are destroyed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<String, Copies>,
@@ -141,6 +145,7 @@ impl History {
         let text = |name| outline.text(name).unwrap_or_default().to_owned();
         if kind == Kind::SessionActivated {
             self.nonces.insert(text("nonce"));
+            self.name_copies(&text("emergency_kid"), copies(outline));
             *unended = Some(Unended {
                 session: text("session"),
                 emergency_kid: text("emergency_kid"),
@@ -163,9 +168,7 @@ impl History {
         } else if kind == Kind::KeyDestroyed {
             let kid = text("emergency_kid");
             self.refuse(&kid, &text("emergency_key_sha256"));
-            let copies = outline.data.get("copies").and_then(Value::as_array).into_iter().flatten();
-            let copies = copies.filter_map(Value::as_str).map(str::to_owned);
-            self.gone(&kid, copies.collect(), &outline.at);
+            self.gone(&kid, copies(outline).collect(), &outline.at);
         } else if kind == Kind::CopyDestroyed {
             self.attested(&text("emergency_kid"), &text("copy"));
         }
@@ -176,12 +179,21 @@ impl History {
         self.destroyed.extend([kid.to_owned(), sha256.to_owned()]);
     }
 
+    /// A session uses a key that has these copies, and the record of that is on disk.
+    pub fn name_copies(&mut self, kid: &str, copies: impl Iterator<Item = String>) {
+        let mut copies = copies.peekable();
+        if copies.peek().is_some() {
+            self.named.entry(kid.to_owned()).or_default().extend(copies);
+        }
+    }
+
     /// A key's file is gone, and the record of that is on disk since `at`: what is due from here on are its
     /// copies.
     pub fn gone(&mut self, kid: &str, copies: BTreeSet<String>, at: &str) {
         let due = self.due_of(kid).cloned();
         let due = due.unwrap_or_else(|| Due { at: at.to_owned(), told: false });
         self.due.remove(kid);
+        self.named.remove(kid);
         if !copies.is_empty() {
             self.copies.insert(kid.to_owned(), Copies { due, left: copies });
         }
@@ -214,4 +226,10 @@ impl History {
         let copies = self.copies.iter().map(|(kid, copies)| (kid, &copies.due));
         self.due.iter().chain(copies)
     }
+}
+
+/// The copies of a key that a record names.
+fn copies(outline: &Outline) -> impl Iterator<Item = String> + '_ {
+    let copies = outline.data.get("copies").and_then(Value::as_array).into_iter().flatten();
+    copies.filter_map(Value::as_str).map(str::to_owned)
 }

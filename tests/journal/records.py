@@ -46,7 +46,7 @@ FIELDS = {
     "fleet_link": "fleet state",
     "signer_log": "by how known? reason? signer_head signer_instance",
     "proxy_log": "by how known? proxy_head proxy_instance reason?",
-    "session_activated": "actor approvals approved approvers_sha256 by callers claimed emergency_key_sha256 emergency_kid"
+    "session_activated": "actor approvals approved approvers_sha256 by callers claimed copies? emergency_key_sha256 emergency_kid"
     " expires_at incident justification max_signatures nonce outage_since proxy_freeze? proxy_head replaces request_b64 request_sha256 session"
     " under_freeze?",
     "session_refused": "actor approved by clause detail emergency_kid? incident? justification? proxy_head request_sha256 session?",
@@ -119,6 +119,7 @@ class Records:
         # `signer` gives the DER of the audit key that signed the checkpoint of the record that is judged.
         self.registry, self.first, self.signer, self.seq = registry, first, signer, first - 1
         self.session, self.nonces, self.destroyed, self.copies, self.restarted = None, set(), set(), set(), False
+        self.named = set()
         self.open, self.signed, self.withheld, self.types = {}, {}, {}, {}
         # What an operator has to end: the freeze, and the seals by signer.
         self.freeze, self.seals = None, {}
@@ -425,6 +426,8 @@ class Records:
         for name in ("principal", "fingerprint"):
             need(len({one[name] for one in data["approved"]}) == len(data["approved"]) >= 2, f"one {name} approved twice")
         self.nonces.add(data["nonce"])
+        for copy in data.get("copies", []):
+            self.named.add((data["emergency_kid"], copy))
         self.session, self.remaining, self.made, self.restarted = data, data["max_signatures"], 0, False
 
     def on_emergency_signed(self, data, leaf):
@@ -458,6 +461,8 @@ class Records:
     def on_key_destroyed(self, data, _):
         need(self.session is None or self.session["emergency_kid"] != data["emergency_kid"], "a session uses it")
         self.destroyed.add(data["emergency_kid"])
+        named = {copy for kid, copy in self.named if kid == data["emergency_kid"]}
+        need(named <= set(data.get("copies", [])), f"copies lack {named - set(data.get('copies', []))}")
         for copy in data.get("copies", []):
             self.copies.add((data["emergency_kid"], copy))
 

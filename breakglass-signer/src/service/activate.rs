@@ -147,6 +147,8 @@ impl Service {
         let state = {
             let mut armory = self.armory.borrow_mut();
             armory.history.nonces.insert(session.request().nonce());
+            let kid = session.request().emergency_kid().as_str();
+            armory.history.name_copies(kid, self.configured_copies(kid).iter().cloned());
             if let Some((log, head)) = asked.ask.proxy_head.parse() {
                 armory.history.proxies.advance(log, head);
             }
@@ -263,6 +265,11 @@ impl Service {
             by: &asked.by,
             callers: request.callers().iter().map(signing_core::Caller::as_str).collect(),
             claimed: claimed.take(request.replaces().len()).collect(),
+            copies: self
+                .configured_copies(request.emergency_kid().as_str())
+                .iter()
+                .map(String::as_str)
+                .collect(),
             emergency_key_sha256: request.emergency_key_sha256(),
             emergency_kid: request.emergency_kid().as_str(),
             expires_at: &expires_at,

@@ -126,14 +126,15 @@ impl Service {
             );
             no(Reason::KeyFailed, why)
         })?;
-        let durable = self.record_destroyed(ask, &sha256, overwritten).await.map_err(|error| {
+        let copies = self.copies_of(&self.armory.borrow(), kid);
+        let recorded = self.record_destroyed(ask, &sha256, (overwritten, &copies)).await;
+        let durable = recorded.map_err(|error| {
             let why = format!(
                 "the file of {kid} is gone, but that is not recorded, so it stays due: {error}; \
                  destroy it again once the journal can be written"
             );
             no(Reason::AuditUnavailable, why)
         })?;
-        let copies = self.copies_of(kid).iter().cloned().collect();
         self.armory.borrow_mut().history.gone(kid, copies, &rfc3339_seconds(wall_now()));
         self.save();
         self.attest(ask, overwritten, Some(&durable)).await
@@ -201,13 +202,13 @@ impl Service {
         &self,
         ask: &Destroy,
         sha256: &str,
-        overwritten: bool,
+        (overwritten, copies): (bool, &BTreeSet<String>),
     ) -> Result<Durable, audit::JournalError> {
         let (by, reason) = (one_line(&ask.by, 256), one_line(&ask.reason, REASON_MAX_BYTES));
         let record = Record::KeyDestroyed(KeyDestroyed {
             actor: ACTOR,
             by: &by,
-            copies: self.copies_of(&ask.emergency_kid).iter().map(String::as_str).collect(),
+            copies: copies.iter().map(String::as_str).collect(),
             emergency_key_sha256: sha256,
             emergency_kid: &ask.emergency_kid,
             overwritten,

@@ -1,6 +1,8 @@
 //! What is known of each emergency key: whether a session could use it, when it has to be destroyed, and which
 //! copies of it are left.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing_core::Signer;
@@ -44,12 +46,19 @@ impl Service {
         match history.copies.get(kid) {
             Some(copies) => copies.left.iter().cloned().collect(),
             None if is_gone => Vec::new(),
-            None => self.copies_of(kid).to_vec(),
+            None => self.copies_of(armory, kid).into_iter().collect(),
         }
     }
 
+    /// The copies that the configuration names, and those that it named when a session began to use the key: to
+    /// take a copy out of the configuration destroys nothing.
+    pub(super) fn copies_of(&self, armory: &Armory, kid: &str) -> BTreeSet<String> {
+        let named = armory.history.named.get(kid).into_iter().flatten();
+        self.configured_copies(kid).iter().chain(named).cloned().collect()
+    }
+
     /// The copies that the configuration names.
-    pub(super) fn copies_of(&self, kid: &str) -> &[String] {
+    pub(super) fn configured_copies(&self, kid: &str) -> &[String] {
         let copies = &self.materials.config.copies;
         let found = copies.iter().find(|(held, _)| held.as_str() == kid);
         found.map_or(&[], |(_, copies)| copies.as_slice())

@@ -76,6 +76,14 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// The copies that a record names; what is attested of one stays.
+    fn has_copies(&mut self, outline: &Outline) {
+        let copies = outline.data.get("copies").and_then(Value::as_array);
+        for copy in copies.into_iter().flatten().filter_map(Value::as_str) {
+            self.copies.entry(copy.to_owned()).or_default();
+        }
+    }
+
     /// Its copies of which nobody attests that they are destroyed.
     pub(super) fn copies_left(&self) -> Vec<&str> {
         let left = self.copies.iter().filter(|(_, who)| who.is_none());
@@ -110,7 +118,8 @@ impl Ceremony {
         let text = |name: &str| outline.text(name).unwrap_or_default().to_owned();
         match kind {
             Kind::SessionActivated if is_ours => {
-                self.keys.entry(text("emergency_kid")).or_default();
+                let key = self.keys.entry(text("emergency_kid")).or_default();
+                key.has_copies(outline);
                 self.sessions.push(Session::read(outline, row));
             }
             Kind::EmergencySigned if is_ours => self.signatures.push(Emergency {
@@ -136,9 +145,7 @@ impl Ceremony {
                         if overwritten { "its file was overwritten" } else { "NOT overwritten" };
                     let (at, by, reason) = (&outline.at, text("by"), text("reason"));
                     key.destroyed = Some(format!("{at} by {by}: {reason} ({how})"));
-                    let copies = outline.data.get("copies").and_then(Value::as_array);
-                    let copies = copies.into_iter().flatten().filter_map(Value::as_str);
-                    key.copies.extend(copies.map(|copy| (copy.to_owned(), None)));
+                    key.has_copies(outline);
                 }
             }
             Kind::CopyDestroyed => {

@@ -36,6 +36,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 by,
                 callers: vec!["spiffe://x/a"],
                 claimed: vec![Claimed { seconds: 60, signer_kid: "k", since: "t" }],
+                copies: vec!["safe"],
                 emergency_key_sha256: "01",
                 emergency_kid,
                 expires_at: "t",
@@ -52,7 +53,7 @@ pub(crate) fn one_of_each() -> Vec<(Record<'static>, &'static str)> {
                 session,
                 under_freeze: Some(FREEZE),
             }),
-            r#"{"actor":"service:signing-breakglass","approvals":["armored"],"approved":[APPROVED],"approvers_sha256":"00","by":"uid 0","callers":["spiffe://x/a"],"claimed":[{"seconds":60,"signer_kid":"k","since":"t"}],"emergency_key_sha256":"01","emergency_kid":"e","expires_at":"t","incident":"INC-1","justification":"why","max_signatures":9,"nonce":"02","outage_since":"t","proxy_freeze":"0102030405060708090a0b0c0d0e0f10","proxy_head":"c:1:h","replaces":["k"],"request_b64":"AA==","request_sha256":"03","session":"s-1","under_freeze":"0102030405060708090a0b0c0d0e0f10"}"#,
+            r#"{"actor":"service:signing-breakglass","approvals":["armored"],"approved":[APPROVED],"approvers_sha256":"00","by":"uid 0","callers":["spiffe://x/a"],"claimed":[{"seconds":60,"signer_kid":"k","since":"t"}],"copies":["safe"],"emergency_key_sha256":"01","emergency_kid":"e","expires_at":"t","incident":"INC-1","justification":"why","max_signatures":9,"nonce":"02","outage_since":"t","proxy_freeze":"0102030405060708090a0b0c0d0e0f10","proxy_head":"c:1:h","replaces":["k"],"request_b64":"AA==","request_sha256":"03","session":"s-1","under_freeze":"0102030405060708090a0b0c0d0e0f10"}"#,
         ),
         (
             Record::SessionRefused(SessionRefused {

@@ -161,12 +161,19 @@ async fn a_key_that_can_not_be_opened_is_not_said_to_be_sealed() {
     assert_eq!(key(&mut proxy).await["state"], "missing");
 }
 
+/// The variable that names copies of the key.
+const KEYS: &str = "BREAKGLASS_SIGNER__EMERGENCY_KEYS";
+
+/// What it says.
+fn keys(copies: &str) -> String {
+    format!(r#"[{{kid = "emergency", file = "emergency.pem", copies = {copies}}}]"#)
+}
+
 /// A signer whose configuration names copies of its key; it is connected to.
 async fn with_copies(builder: &SignerBuilder<'_>) -> (Process, Wire) {
     let config = builder.write();
-    let keys = r#"[{kid = "emergency", file = "emergency.pem", copies = ["laptop", "safe"]}]"#;
     let mut command = builder.verb("serve", &config);
-    command.env("BREAKGLASS_SIGNER__EMERGENCY_KEYS", keys);
+    command.env(KEYS, keys(r#"["laptop", "safe"]"#));
     let process = Process::start(command);
     process.says("\"serving\"").await;
     let mut proxy = Wire::connect(&builder.path("signer.sock")).await;
@@ -238,4 +245,32 @@ async fn i12_a_key_is_due_until_each_of_its_copies_is_attested_by_name() {
         assert_eq!(found["types"]["copy_destroyed"], 2, "{found}");
         assert_eq!(found["types"]["key_destroyed"], 1, "{found}");
     }
+}
+
+#[tokio::test]
+async fn i12_a_copy_that_the_configuration_names_no_more_is_asked_for_all_the_same() {
+    let site = Site::new();
+    let plain = site.signer();
+    let signer = plain.clone().environment(KEYS, &keys(r#"["laptop", "safe"]"#)).start().await;
+    let mut proxy = signer.connect().await;
+    ended(&signer, &mut proxy).await;
+    signer.stop().await;
+    // Also where the state is lost: the journal says it.
+    std::fs::remove_file(plain.path("state/breakglass-signer.json")).unwrap();
+    let config = plain.write();
+    let mut rebuild = Command::new(ours("breakglass-signer"));
+    rebuild.args(["state", "rebuild", "--config"]).arg(&config).args(["--reason", "lost"]);
+    succeeds(&mut rebuild);
+    let signer = plain.clone().environment(KEYS, &keys(r#"["desk"]"#)).start().await;
+    let mut proxy = signer.connect().await;
+    let state = key(&mut proxy).await;
+    assert_eq!(state["copies_left"], json!(["desk", "laptop", "safe"]), "{state}");
+    let done = attest(&mut proxy, &["desk", "safe"]).await;
+    assert_eq!(done["destroyed"]["copies_left"], json!(["laptop"]), "{done}");
+    let destroyed = crate::breakglass::records(&plain.journal(), "key_destroyed");
+    assert_eq!(destroyed[0]["copies"], json!(["desk", "laptop", "safe"]), "{destroyed:?}");
+    let done = attest(&mut proxy, &["laptop"]).await;
+    assert_eq!(done["destroyed"]["copies_left"], Value::Null, "{done}");
+    assert!(key(&mut proxy).await["destruction_due"].is_null());
+    checked(&signer, &[], Tail::Whole);
 }

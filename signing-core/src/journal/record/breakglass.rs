@@ -28,6 +28,10 @@ pub struct SessionActivated<'r> {
     pub callers: Vec<&'r str>,
     /// The outages that the proxy claims to see.
     pub claimed: Vec<Claimed<'r>>,
+    /// Where copies of the key are, by the configuration: each is asked for until somebody attests that it is
+    /// destroyed, also if the configuration names it no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<&'r str>,
     /// SHA-256 of the emergency key's DER SubjectPublicKeyInfo, in hex.
     pub emergency_key_sha256: &'r str,
     /// The key that will sign.
