@@ -168,10 +168,11 @@ impl Reader<'_> {
                 "answers_per_caller_max_bytes",
                 16 << 20,
             ),
+            // Room for http2_streams_max signatures at once, with the longest: of ML-DSA-87.
             answers_per_connection_max_bytes: answers(
                 &mut section,
                 "answers_per_connection_max_bytes",
-                1 << 20,
+                5 << 18,
             ),
             requests_in_flight_max: requests_max,
             requests_in_flight_per_caller_max: count(

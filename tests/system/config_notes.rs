@@ -75,6 +75,30 @@ fn limits_of_answers_that_do_not_fit_each_other_are_noted() {
 }
 
 #[test]
+fn the_defaults_have_room_for_the_answers_of_every_kind_of_key() {
+    let world = World::new();
+    let kinds = [
+        Kind::Ed25519,
+        Kind::P256,
+        Kind::Secp256k1,
+        Kind::P384,
+        Kind::P521,
+        Kind::MlDsa44,
+        Kind::MlDsa65,
+        Kind::MlDsa87,
+        Kind::Rsa2048,
+        Kind::Rsa4096,
+    ];
+    for kind in kinds {
+        let key = world.kms.key(kind);
+        let config = world.proxy().signer("key", &key).caller(ALICE, &["key"]).write();
+        lasting(&world);
+        let found = notes(&config);
+        assert!(!found.iter().any(|note| note.contains("room for")), "{kind:?}: {found:#?}");
+    }
+}
+
+#[test]
 fn limits_that_do_not_fit_each_other_are_noted() {
     let world = World::new();
     let key = world.kms.key(Kind::P256);
