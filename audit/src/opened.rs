@@ -8,6 +8,7 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::stack;
 use signing_core::journal::{
     AuditKeys, Failed, Head, InForce, InForceSnapshot, Layout, Outline, Record, Start,
 };
@@ -224,10 +225,13 @@ impl Opened {
             buffer: Vec::new(),
             unsynced: Vec::new(),
         };
-        let thread = thread::Builder::new().name("journal".into());
+        let named = |name: &str| {
+            thread::Builder::new().name(name.to_owned()).stack_size(stack::PLAIN_BYTES)
+        };
+        let thread = named("journal");
         let writing = thread.spawn(move || writer.run()).map_err(io())?;
         let preparing = Arc::clone(&shared);
-        let (directory, thread) = (path.clone(), thread::Builder::new().name("segments".into()));
+        let (directory, thread) = (path.clone(), named("segments"));
         let prepare = move || prepare_segments(&preparing, &directory, segment_bytes);
         thread.spawn(prepare).map_err(io())?;
         *shared.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writing);

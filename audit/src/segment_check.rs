@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use host::shortage;
+use host::{shortage, stack};
 use signing_core::Moment;
 use signing_core::journal::FrameError;
 
@@ -54,7 +54,7 @@ impl Journal {
     /// Begins to read all of `files` but the newest, on a thread of its own.
     pub(crate) fn check_segments(&self, files: Vec<SegmentFile>) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let thread = thread::Builder::new().name("older".into());
+        let thread = thread::Builder::new().name("older".into()).stack_size(stack::PLAIN_BYTES);
         thread.spawn(move || check(&shared, &files)).map(|_| ())
     }
 

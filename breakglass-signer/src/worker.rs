@@ -7,11 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 
+use host::stack;
 use tokio::sync::{Mutex, oneshot};
 use zeroize::Zeroize as _;
 
-/// Memory is locked, so a stack takes all of this at once.
-const STACK_BYTES: usize = 512 << 10;
+/// Of the thread that opens keys; four times of what it was seen to use, most of which is wiped.
+const SECRETS_STACK_BYTES: usize = 512 << 10;
 /// What is wiped of it after each thing: what opens a key leaves some of it there (I4), and no other call may
 /// come that overwrites that.
 const WIPED_BYTES: usize = 128 << 10;
@@ -25,6 +26,8 @@ pub(crate) struct Worker {
     jobs: SyncSender<Job>,
     /// Held by the work that is under way, of those who wait for their turn.
     turn: Arc<Mutex<()>>,
+    /// Whether its work leaves secrets on the stack.
+    has_secrets: bool,
 }
 
 /// It was not done.
@@ -37,16 +40,28 @@ pub(crate) struct Busy;
 impl Worker {
     /// Starts it, confined as the thread that does.
     pub(crate) fn start(name: &str) -> io::Result<Self> {
+        Self::started(name, false)
+    }
+
+    /// The same for work that leaves secrets on the stack: it is wiped after each.
+    pub(crate) fn of_secrets(name: &str) -> io::Result<Self> {
+        Self::started(name, true)
+    }
+
+    fn started(name: &str, has_secrets: bool) -> io::Result<Self> {
+        let stack_bytes = if has_secrets { SECRETS_STACK_BYTES } else { stack::PLAIN_BYTES };
         let (jobs, waiting) = mpsc::sync_channel::<Job>(1);
         let body = move || {
             while let Ok(job) = waiting.recv() {
                 // The next one is done all the same. Whoever waits for this one hears that it was not done.
                 let _ = catch_unwind(AssertUnwindSafe(job));
-                wipe_stack();
+                if has_secrets {
+                    wipe_stack();
+                }
             }
         };
-        std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(body)?;
-        Ok(Self { jobs, turn: Arc::default() })
+        std::thread::Builder::new().name(name.to_owned()).stack_size(stack_bytes).spawn(body)?;
+        Ok(Self { jobs, turn: Arc::default(), has_secrets })
     }
 
     /// Begins it after the one that is under way.
@@ -60,9 +75,12 @@ impl Worker {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
         let (done, outcome) = oneshot::channel();
+        let has_secrets = self.has_secrets;
         let job = move || {
             let outcome = apart(work);
-            wipe_stack();
+            if has_secrets {
+                wipe_stack();
+            }
             // Nobody may wait any more: then it is dropped here.
             let _ = done.send(outcome);
         };

@@ -14,6 +14,7 @@ use signing_core::Moment;
 
 use crate::clock::now;
 use crate::journald::{self, Level};
+use crate::stack;
 
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 8192;
@@ -74,6 +75,7 @@ impl LogThread {
         let written = Arc::clone(&sink);
         std::thread::Builder::new()
             .name("log".into())
+            .stack_size(stack::PLAIN_BYTES)
             .spawn(move || write_all(&items, &written))?;
         Ok(Self { queue, sink, is_journal: journald::takes_stderr() })
     }

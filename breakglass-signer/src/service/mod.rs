@@ -180,7 +180,7 @@ impl Service {
             log,
             users,
             saver,
-            opener: Worker::start("opener")?,
+            opener: Worker::of_secrets("opener")?,
             destroyer: Worker::start("destroyer")?,
             prover: Worker::start("prover")?,
             prober: Worker::start("prober")?,
