@@ -20,6 +20,7 @@ pub mod fleet;
 mod freeze_id;
 pub mod gate;
 pub mod incident;
+mod instant;
 pub mod journal;
 pub mod json;
 pub mod key;

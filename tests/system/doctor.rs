@@ -6,6 +6,7 @@ use system_tests::softhsm::{signal, workers_of};
 use system_tests::{Fault, Kind, Operation, Proxy, SoftHsm, World, eventually};
 
 use crate::ALICE;
+use crate::reload::edit_registry;
 
 /// What it says of a check of the one upstream: state and detail.
 pub(crate) fn of<'v>(report: &'v Value, check: &str) -> (&'v str, &'v str) {
@@ -120,6 +121,39 @@ async fn another_key_than_the_registered_one_is_named_and_not_asked() {
     assert!(state == "failed" && detail.contains("not the registered one"), "{report:#}");
     assert_eq!(of(&report, "signature").0, "skipped");
     assert_eq!(key.calls(Operation::Sign), 0);
+}
+
+#[tokio::test]
+async fn what_the_registry_ended_is_said_with_the_time_and_what_to_do() {
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
+    for (field, time, said, fix) in [
+        (
+            "notAfter",
+            "2026-01-31T01:00:00+01:00",
+            "ended at 2026-01-31T00:00:00Z",
+            "later notAfter",
+        ),
+        ("revokedAt", "2026-01-01T00:00:00Z", "revoked at 2026-01-01T00:00:00Z", "another key"),
+    ] {
+        edit_registry(&world, "ec", field, json!(time));
+        assert_eq!(proxy.signctl(&["reload"]).0, 0);
+        proxy.unhealthy_for("key_unavailable").await;
+        let (code, report) = doctor(&proxy);
+        assert_eq!((code, &report["signers"][0]["signs"]), (1, &json!(false)), "{report:#}");
+        for check in ["key", "gate"] {
+            let (state, detail) = of(&report, check);
+            assert_eq!(state, "failed", "{report:#}");
+            for words in ["the registry says", said, fix, "`signctl reload`"] {
+                assert!(detail.contains(words), "{words}: {report:#}");
+            }
+        }
+        assert_eq!(of(&report, "signature").0, "skipped", "{report:#}");
+        edit_registry(&world, "ec", field, Value::Null);
+        assert_eq!(proxy.signctl(&["reload"]).0, 0);
+    }
+    proxy.healthy().await;
+    assert!(agreed(&proxy, "a key that the registry lets sign again").await);
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ fn edit(world: &World, from: &str, to: &str) {
 }
 
 /// Changes an entry of the registry.
-fn edit_registry(world: &World, kid: &str, key: &str, value: Value) {
+pub(crate) fn edit_registry(world: &World, kid: &str, key: &str, value: Value) {
     let file = file(world, "signers.json");
     let mut registry: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let entries = registry["signers"].as_array_mut().unwrap();

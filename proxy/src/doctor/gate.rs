@@ -2,7 +2,7 @@
 //! callers while its gate is shut.
 
 use signing_core::gate::{Snapshot, State as GateState};
-use signing_core::{Kid, Moment, Reason};
+use signing_core::{Kid, Moment, Reason, Signer};
 use time::OffsetDateTime;
 
 use super::report::{Check, Checks};
@@ -14,6 +14,11 @@ pub(super) fn look(
     (now, wall): (Moment, OffsetDateTime),
     checks: &mut Checks,
 ) {
+    // The policy refuses it before any gate, a session's request too.
+    let registered = gates.rulebook().registry().get(kid.as_str());
+    if let Some(why) = registered.and_then(|signer| ended(signer, wall)) {
+        return checks.failed(Check::Gate, format!("{}: {why}", Reason::KeyUnavailable.word()));
+    }
     if gates.is_replaced(kid, now, wall) {
         return checks.ok(Check::Gate, "a break-glass session signs in place of this signer");
     }
@@ -53,5 +58,20 @@ pub(super) fn is_open(
         let mut serving = gates.gate(kid).into_iter().flat_map(|gate| gate.serving(now));
         gates.check(kid, now).is_ok() && serving.any(|open| open == at)
     };
-    gates.is_replaced(kid, now, wall) || signed && serves()
+    let registered = gates.rulebook().registry().get(kid.as_str());
+    let is_usable = registered.is_some_and(|signer| signer.usable_at(wall).is_ok());
+    is_usable && (gates.is_replaced(kid, now, wall) || signed && serves())
+}
+
+/// Why the registry lets `signer` sign nothing now, and what to do. None: it lets it sign.
+pub(super) fn ended(signer: &Signer, wall: OffsetDateTime) -> Option<String> {
+    let detail = signer.usable_at(wall).err()?.detail;
+    let fix = match signer.revoked_at {
+        Some(_) => "",
+        None => "give its entry in signers.json a later notAfter, or ",
+    };
+    Some(format!(
+        "{detail}, so nothing is signed, whatever the upstream answers; {fix}configure another key, \
+         then `signctl reload`"
+    ))
 }

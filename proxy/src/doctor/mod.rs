@@ -213,6 +213,10 @@ async fn look_at_key(
         checks.failed(Check::Key, "the registry has no such signer; add it and reload".to_owned());
         return;
     };
+    // No canary is made for it, and its upstream may be well.
+    if let Some(why) = gate::ended(&signer, wall_now()) {
+        return checks.failed(Check::Key, why);
+    }
     let calls = random::attempts().map(|attempts| {
         probes.calls(&signer.kid, (Purpose::Doctor, Operation::GetPublicKey), attempts)
     });

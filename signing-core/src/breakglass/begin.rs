@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::activation::Clause;
 use super::refused::{ProxyReason, Refused};
 use super::{Request, wire};
 use crate::gate::{Freeze, Snapshot};
+use crate::instant::shown;
 use crate::key::{Kid, Purpose, Signer};
 use crate::moment::Moment;
 
@@ -42,8 +42,7 @@ pub fn may_begin(
     if wall < begins {
         // A part of a second counts as one.
         let left = (begins - wall).whole_seconds() + 1;
-        let shown = begins.replace_millisecond(begins.millisecond()).unwrap_or(begins);
-        let at = shown.format(&Rfc3339).unwrap_or_else(|_| shown.to_string());
+        let at = shown(begins.replace_millisecond(begins.millisecond()).unwrap_or(begins));
         let detail = format!(
             "the request becomes valid at {at}, in {left} s; nothing was used up: activate it again then"
         );

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::statement::{NAMESPACE, Statement, StatementError};
 use crate::breakglass::activation::{Approval, ApprovalRules, is_disjoint, is_hardware_enough};
+use crate::instant::shown;
 use crate::registry::Registry;
 
 /// The longest that a statement may count.
@@ -172,10 +172,6 @@ fn times(statement: &Statement, now: OffsetDateTime) -> Result<(), NotVerified> 
         return Err(no(Clause::Expired, why));
     }
     Ok(())
-}
-
-fn shown(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 fn no(clause: Clause, sentence: String) -> NotVerified {

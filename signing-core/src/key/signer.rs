@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::{Algorithm, KeyKind, PublicKey, SignatureFormat, ToBeSigned, names_of};
 use crate::batch::{KeyName, KeyNameError, LeafInput, Salt};
+use crate::instant::shown;
 use crate::refusal::{Reason, Refusal};
 use crate::request::Input;
 use crate::tree::TreeHash;
@@ -168,10 +169,14 @@ impl Signer {
             |detail: String| Err(Refusal::new(Reason::KeyUnavailable, detail).about(&self.kid));
         match (self.revoked_at, self.not_after) {
             (Some(at), _) => {
-                unavailable(format!("the registry says that this signer was revoked at {at}"))
+                let at = shown(at);
+                unavailable(format!(
+                    "the registry says that this signer was revoked at {at} (revokedAt)"
+                ))
             }
             (None, Some(at)) if now >= at => {
-                unavailable(format!("the registry says that this signer ends at {at} (notAfter)"))
+                let at = shown(at);
+                unavailable(format!("the registry says that this signer ended at {at} (notAfter)"))
             }
             (None, _) => Ok(()),
         }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::caps::Caps;
 use super::claim::OutageClaim;
 use super::request::{Request, RequestError};
 use crate::freeze_id::FreezeId;
+use crate::instant::shown;
 use crate::journal::clock_behind;
 use crate::key::{Purpose, Signer};
 use crate::registry::Registry;
@@ -436,10 +436,6 @@ fn outage(evidence: &Evidence<'_>, request: &Request) -> Result<(), NotActivated
         }
     }
     Ok(())
-}
-
-fn shown(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 fn seconds(duration: time::Duration) -> u64 {
