@@ -5,6 +5,7 @@ mod activity;
 mod audit;
 mod breakglass;
 mod doors;
+mod key_ends;
 mod make;
 mod names;
 mod resets;
@@ -171,6 +172,7 @@ impl Metrics {
         #[expect(clippy::cast_precision_loss, reason = "a count of slots is far below 2^52")]
         self.inflight.set(self.slots.taken() as f64);
         let mut text = self.signers.without_retired(self.handle.render());
+        text.push_str(&key_ends::samples(gates));
         text.push_str(&self.tls.load());
         text.push_str(&self.process.metrics());
         text

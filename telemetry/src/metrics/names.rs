@@ -14,6 +14,7 @@ pub(super) const OUTAGE_EXTENT: &str = "signing_proxy_outage";
 pub(super) const QUOTA_HEADROOM: &str = "signing_proxy_upstream_quota_headroom_ratio";
 pub(super) const FROZEN: &str = "signing_proxy_frozen";
 pub(super) const BUILD_INFO: &str = "signing_proxy_build_info";
+pub(super) const SIGNER_KEY_END: &str = "signing_proxy_signer_key_end_timestamp_seconds";
 pub(super) const CERTIFICATE_EXPIRY: &str =
     "signing_proxy_tls_certificate_expiry_timestamp_seconds";
 pub(super) const AUTHORITY_EXPIRY: &str = "signing_proxy_client_ca_expiry_timestamp_seconds";
@@ -86,6 +87,11 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] = &[
     ),
     (FROZEN, Kind::Gauge, "1 while an operator's freeze is in force."),
     (BUILD_INFO, Kind::Gauge, "1, with the version as a label."),
+    (
+        SIGNER_KEY_END,
+        Kind::Gauge,
+        "When the registry ends the signer's key (notAfter), or ended it (revokedAt), in seconds since 1970. Without a sample the registry does not end it.",
+    ),
     (CERTIFICATE_EXPIRY, Kind::Gauge, "When the server's certificate ends, in seconds since 1970."),
     (
         AUTHORITY_EXPIRY,

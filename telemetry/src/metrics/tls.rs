@@ -21,7 +21,12 @@ pub(super) fn samples(tls: &ServerTls) -> String {
     text
 }
 
-fn family(text: &mut String, name: &str, samples: impl Iterator<Item = (String, OffsetDateTime)>) {
+/// One family of gauges that show instants; without samples nothing of it.
+pub(super) fn family(
+    text: &mut String,
+    name: &str,
+    samples: impl Iterator<Item = (String, OffsetDateTime)>,
+) {
     let help = DESCRIPTIONS.iter().find(|(described, ..)| *described == name);
     let help = help.map_or("", |(_, _, help)| help);
     let head = format!("# HELP {name} {help}\n# TYPE {name} gauge\n");

@@ -40,6 +40,8 @@ const SITUATIONS: &[(&str, &str)] = &[
     ("RevocationListExpiresSoon", "a list has five hours"),
     ("ServerCertificateExpired", "a certificate of three seconds"),
     ("ServerCertificateExpiresSoon", "a certificate of a day"),
+    ("SignerKeyEnded", "the registry ended a key a minute ago"),
+    ("SignerKeyEndsSoon", "the registry ends a key in a day"),
     ("SignerSealed", "KMS signs with another key"),
     ("SigningAvailabilityLow", "KMS answers 503, and callers ask"),
     ("SigningFrozen", "an operator freezes"),

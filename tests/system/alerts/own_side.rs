@@ -1,10 +1,14 @@
 //! Certificates and lists that expire, a reload that is refused, a socket that is lost, clients that
 //! cannot connect.
 
+use serde_json::json;
 use system_tests::{Pki, Profile, Prometheus, Proxy, World};
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+
+use crate::reload::edit_registry;
 
 const INSTANCE: &str = "own-side";
 
@@ -43,6 +47,15 @@ pub(super) async fn fire(prometheus: &Prometheus) {
     serves(&world, Duration::seconds(3));
     reload(&proxy);
     prometheus.fires("ServerCertificateExpired", INSTANCE).await;
+
+    for (ends, alert) in
+        [(Duration::days(1), "SignerKeyEndsSoon"), (-Duration::minutes(1), "SignerKeyEnded")]
+    {
+        let ends = (now + ends).format(&Rfc3339).unwrap();
+        edit_registry(&world, "ec", "notAfter", json!(ends));
+        reload(&proxy);
+        prometheus.fires(alert, INSTANCE).await;
+    }
 
     world.scratch.write("proxy/signers.json", "{");
     assert_ne!(proxy.signctl(&["reload"]).0, 0);

@@ -1,0 +1,21 @@
+//! When the registry ends the keys of the configured signers, as metrics.
+
+use signing_core::gate::Snapshot;
+
+use super::SIGNER_KEY_END;
+use super::tls::family;
+
+/// The samples of the registry in force, as Prometheus reads them: of each configured signer whose key it ends.
+/// A revoked key ended when it was revoked.
+pub(super) fn samples(gates: &Snapshot) -> String {
+    let registry = gates.rulebook().registry();
+    let ends = gates.gates().filter_map(|(kid, _)| {
+        let signer = registry.get(kid.as_str())?;
+        let ends = signer.revoked_at.or(signer.not_after)?;
+        // A kid needs no escaping.
+        Some((format!("signer_kid=\"{kid}\""), ends))
+    });
+    let mut text = String::new();
+    family(&mut text, SIGNER_KEY_END, ends);
+    text
+}
