@@ -35,19 +35,23 @@ pub(super) async fn fire(prometheus: &Prometheus) {
     let list = world.pki.revocation_list_until(&[], now + Duration::hours(5));
     world.scratch.write("proxy/clients.crl", list);
     let short = Pki::made("short", |params| params.not_after = now + Duration::days(3));
-    let both = format!("{}{}", world.pki.ca_pem, short.ca_pem);
-    world.scratch.write("proxy/ca.pem", both);
+    let gone = Pki::made("gone", |params| params.not_after = now - Duration::minutes(1));
+    let all = [&world.pki, &short, &gone].map(|authority| authority.ca_pem.as_str()).concat();
+    world.scratch.write("proxy/ca.pem", all);
     serves(&world, Duration::days(1));
     reload(&proxy);
-    for alert in
-        ["RevocationListExpiresSoon", "ClientAuthorityExpiresSoon", "ServerCertificateExpiresSoon"]
-    {
+    for alert in [
+        "RevocationListExpiresSoon",
+        "ClientAuthorityExpired",
+        "ClientAuthorityExpiresSoon",
+        "ServerCertificateExpiresSoon",
+    ] {
         prometheus.fires(alert, INSTANCE).await;
     }
-    serves(&world, Duration::seconds(3));
+    let list = world.pki.revocation_list_until(&[], now - Duration::minutes(1));
+    world.scratch.write("proxy/clients.crl", list);
     reload(&proxy);
-    prometheus.fires("ServerCertificateExpired", INSTANCE).await;
-
+    prometheus.fires("RevocationListExpired", INSTANCE).await;
     for (ends, alert) in
         [(Duration::days(1), "SignerKeyEndsSoon"), (-Duration::minutes(1), "SignerKeyEnded")]
     {
@@ -56,6 +60,10 @@ pub(super) async fn fire(prometheus: &Prometheus) {
         reload(&proxy);
         prometheus.fires(alert, INSTANCE).await;
     }
+    // From here on no reload is taken.
+    serves(&world, Duration::seconds(3));
+    reload(&proxy);
+    prometheus.fires("ServerCertificateExpired", INSTANCE).await;
 
     world.scratch.write("proxy/signers.json", "{");
     assert_ne!(proxy.signctl(&["reload"]).0, 0);
