@@ -3,13 +3,19 @@
 
 use std::path::PathBuf;
 
+use host::clock::{rfc3339_seconds, wall_now};
 use signing_core::registry::Entry;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::material::{Material, MaterialError};
 
 /// Each kind that `dev` has: the kid of the first key, and what `breakglass-signer keygen
 /// --algorithm` calls it. Others, after one was destroyed, have a number behind the kid.
 const KINDS: [(&str, &str); 2] = [("emergency-dev", "ed25519"), ("emergency-dev-rsa", "rsa-2048")];
+
+/// How long a new one lives: an emergency key without an end is one that approvers ask about.
+const LIFE: time::Duration = time::Duration::days(365);
 
 /// An emergency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,13 +26,13 @@ pub struct EmergencyKey {
     pub algorithm: &'static str,
     /// Its sealed file.
     pub file: PathBuf,
-    /// Whether it is made, registered and not revoked; else it has to be made.
+    /// Whether it is made and registered, and the registry has not ended it; else it has to be made.
     pub is_made: bool,
 }
 
 impl Material {
-    /// One emergency key of each kind: that which is still there and not revoked, else a name and a
-    /// file that no emergency key ever had here.
+    /// One emergency key of each kind: that which is still there, neither revoked nor past its end, else a
+    /// name and a file that no emergency key ever had here.
     ///
     /// # Errors
     /// [`MaterialError`] if the registry cannot be read.
@@ -44,8 +50,11 @@ impl Material {
             let file = self.path("breakglass/keys").join(format!("{kid}.pem"));
             EmergencyKey { kid, algorithm, file, is_made }
         };
+        let now = wall_now();
         let is_usable = |entry: &&Entry| {
-            entry.purpose.as_deref() == Some("breakglass") && entry.revoked_at.is_none()
+            entry.purpose.as_deref() == Some("breakglass")
+                && entry.revoked_at.is_none()
+                && !has_ended(entry, now)
         };
         let of_kind = entries.iter().filter(|entry| is_of(&entry.signer_kid, first));
         let mut usable = of_kind.filter(is_usable).map(|entry| key(entry.signer_kid.clone(), true));
@@ -64,7 +73,7 @@ impl Material {
         })
     }
 
-    /// Adds what `breakglass-signer keygen` printed to the registry.
+    /// Adds what `breakglass-signer keygen` printed to the registry, with an end.
     ///
     /// # Errors
     /// [`MaterialError`].
@@ -79,9 +88,17 @@ impl Material {
         if let Some(pem) = &entry.public_key_pem {
             self.write(&format!("keys/{}.pub.pem", entry.signer_kid), pem.as_bytes())?;
         }
-        entries.push(Entry { description, ..entry });
+        let not_after = Some(rfc3339_seconds(wall_now() + LIFE));
+        entries.push(Entry { description, not_after, ..entry });
         self.write_entries(entries)
     }
+}
+
+/// Whether the registry has ended its key by `now`. An end that is no time is the registry's mistake, which
+/// whoever reads the registry says.
+fn has_ended(entry: &Entry, now: OffsetDateTime) -> bool {
+    let end = entry.not_after.as_deref().and_then(|end| OffsetDateTime::parse(end, &Rfc3339).ok());
+    end.is_some_and(|end| end <= now)
 }
 
 /// Whether `kid` is the first one of a kind or, with a number, a later one.

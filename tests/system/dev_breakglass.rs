@@ -99,6 +99,13 @@ impl Out {
         approval
     }
 
+    /// A command as the pages print it, in a shell with the variables that `dev` wrote.
+    fn as_printed(&self, command: &str) -> (bool, String) {
+        let bin = programs::ours("signctl").parent().unwrap().display().to_string();
+        let script = format!("PATH={bin}:$PATH; . dev/env; {command}");
+        self.run(programs::system("bash").args(["-c", &script]))
+    }
+
     fn unlock(&self) {
         let unlock = format!(
             "echo development-passphrase | {} breakglass unlock --operator-socket dev/run/operator.sock",
@@ -254,8 +261,27 @@ async fn every_way_to_cheat_is_refused_with_its_sentence() {
 #[tokio::test]
 async fn a_client_that_asks_for_rsa_by_name_signs_in_a_session() {
     let out = Out::new("dev-rsa", "emergency-dev-rsa").await;
-    out.request("rsa.json", &[]);
-    let approvals = ["security", "finance"].map(|who| out.approved("rsa.json", who));
+    // The commands of the pages need no flags here.
+    for (command, expected) in [
+        ("signctl breakglass preflight", "READY: no check found anything"),
+        (
+            "signctl breakglass request --incident INC-1 --justification test --emergency-kid \
+             emergency-dev-rsa --out rsa.json",
+            "rsa.json",
+        ),
+        ("signctl breakglass show rsa.json", "the same key as in"),
+        ("echo yes | signctl breakglass approve rsa.json --key dev/approvers/security", "Finance"),
+        ("echo yes | signctl breakglass approve rsa.json --key dev/approvers/finance", "rsa.json"),
+        ("signctl incident begin --id INC-1 --reason test --no-freeze", "INC-1"),
+    ] {
+        let (worked, said) = out.as_printed(command);
+        assert!(worked && said.contains(expected), "{command}: {said}");
+        // An emergency key without an end is one that approvers ask about.
+        for unwanted in ["key_without_end", "not_compared", "NOT CAPTURED"] {
+            assert!(!said.contains(unwanted), "{command}: {said}");
+        }
+    }
+    let approvals = ["security", "finance"].map(|role| format!("rsa.json.{role}.sig"));
     out.unlock();
     let answer = out.activate("rsa.json", &approvals.each_ref());
     assert_eq!(answer["activated"], true, "{answer}");

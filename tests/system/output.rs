@@ -115,8 +115,8 @@ const ROWS: &[(&str, &str, &str, Unread)] = &[
         Unread::Silent(1),
     ),
     ("signctl receipt verify", "nowhere.json --signers signers.json", "", Unread::Silent(1)),
-    ("signctl breakglass preflight", "PREFLIGHT --socket SOCKET", "", Unread::With(1)),
-    ("signctl breakglass preflight", "PREFLIGHT --json --socket SOCKET", "", Unread::With(1)),
+    ("signctl breakglass preflight", "PREFLIGHT --socket SOCKET", "", Unread::With(0)),
+    ("signctl breakglass preflight", "PREFLIGHT --json --socket SOCKET", "", Unread::With(0)),
     (
         "signctl breakglass register",
         "entry-N.json --not-after 2999-01-01T00:00:00Z --signers dev/signers.json --out out-N.json --socket SOCKET",

@@ -161,7 +161,7 @@ pub fn announce(
 ) -> Result<(), MaterialError> {
     let material = &prepared.material;
     material.write("message.txt", b"hello from signing-proxy dev\n")?;
-    let variables = environment::of_caller(material, app.listen)?;
+    let variables = environment::of_caller(material, (app.listen, app.metrics_listen))?;
     material.write(environment::FILE, variables.as_bytes())?;
     let healthy = app.wait_until_healthy(PATIENCE);
     let breakglass = match (running, &prepared.emergency) {

@@ -32,12 +32,18 @@ const LIST: &str = "SHA256SUMS";
 #[derive(Args, Clone)]
 pub(super) struct Sources {
     /// The proxy's configuration; it is copied without its secrets.
-    #[arg(long, value_name = "FILE", default_value = "/etc/signing-proxy/signing-proxy.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SIGNCTL_PROXY_CONFIG",
+        default_value = "/etc/signing-proxy/signing-proxy.toml"
+    )]
     config: PathBuf,
     /// The emergency signer's configuration.
     #[arg(
         long,
         value_name = "FILE",
+        env = "SIGNCTL_SIGNER_CONFIG",
         default_value = "/etc/breakglass-signer/breakglass-signer.toml"
     )]
     signer_config: PathBuf,
@@ -45,15 +51,21 @@ pub(super) struct Sources {
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
     /// The emergency signer's journal.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/breakglass-signer/journal")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SIGNCTL_SIGNER_JOURNAL",
+        default_value = "/var/lib/breakglass-signer/journal"
+    )]
     signer_journal: PathBuf,
     /// The registry with the audit keys; else the keys that the journals name, which proves less.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "SIGNCTL_SIGNERS")]
     signers: Option<PathBuf>,
     /// The metrics listener.
     #[arg(
         long,
         value_name = "URL",
+        env = "SIGNCTL_METRICS_URL",
         default_value = "http://127.0.0.1:9464/metrics",
         value_parser = client::health_url
     )]

@@ -63,7 +63,12 @@ pub(super) struct Flags {
     )]
     operator_socket: PathBuf,
     /// The emergency signer's journal, for which its disk needs room.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/breakglass-signer/journal")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SIGNCTL_SIGNER_JOURNAL",
+        default_value = "/var/lib/breakglass-signer/journal"
+    )]
     signer_journal: PathBuf,
     #[command(flatten)]
     pub(super) socket: Socket,

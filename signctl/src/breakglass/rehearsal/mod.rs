@@ -66,6 +66,7 @@ pub(crate) struct Flags {
     #[arg(
         long,
         value_name = "FILE",
+        env = "SIGNCTL_SIGNER_CONFIG",
         default_value = "/etc/breakglass-signer/breakglass-signer.toml"
     )]
     signer_config: PathBuf,

@@ -33,6 +33,7 @@ pub(in super::super) struct Copies {
     #[arg(
         long,
         value_name = "FILE",
+        env = "SIGNCTL_SIGNER_CONFIG",
         default_value = "/etc/breakglass-signer/breakglass-signer.toml"
     )]
     signer_config: PathBuf,
