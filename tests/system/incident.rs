@@ -126,8 +126,13 @@ async fn what_cannot_be_captured_is_said_and_the_rest_is_captured() {
     .concat();
     let (code, said, _) = proxy.signctl(&words);
     assert_eq!(code, 1, "{said}");
-    for part in ["NOT CAPTURED: metrics: ", "NOT CAPTURED: configuration: /nowhere/x.toml"] {
-        assert!(said.contains(part), "{said}");
+    for (part, flag) in [
+        ("NOT CAPTURED: metrics: ", "--metrics-url URL"),
+        ("NOT CAPTURED: configuration: /nowhere/x.toml", "--config FILE"),
+    ] {
+        let line = said.lines().find(|line| line.starts_with(part));
+        let fix = format!("; {flag} names another place");
+        assert!(line.is_some_and(|line| line.ends_with(&fix)), "{fix}: {said}");
     }
     assert!(out.join("status.json").exists() && out.join("SHA256SUMS").exists());
     // The runbook says so too, also to whoever did not see that command, and with the one that captures it.

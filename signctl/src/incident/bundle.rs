@@ -99,6 +99,15 @@ impl Part {
         Self { what, found: found.map_err(|error| format!("{error:#}")), wrong: None }
     }
 
+    /// What a flag of this verb says where to find.
+    fn of_flag(
+        (what, flag): (&'static str, &str),
+        found: anyhow::Result<Vec<(String, Vec<u8>)>>,
+    ) -> Self {
+        let found = found.map_err(|error| anyhow!("{error:#}; {flag} names another place"));
+        Self::of(what, found)
+    }
+
     /// Whether it is there, and nothing is wrong with it.
     pub(super) fn is_captured(&self) -> bool {
         self.missing().is_none()
@@ -168,24 +177,27 @@ fn jobs(socket: &Path, sources: &Sources) -> Vec<(&'static str, Job)> {
         }),
         job("metrics", |_, sources| {
             let metrics = client::get_text(&sources.metrics_url);
-            Some(Part::of("metrics", metrics.map(|text| vec![("metrics.txt".to_owned(), text)])))
+            let metrics = metrics.map(|text| vec![("metrics.txt".to_owned(), text)]);
+            Some(Part::of_flag(("metrics", "--metrics-url URL"), metrics))
         }),
         job("configuration", |_, sources| {
-            Some(Part::of("configuration", copied(&sources.config, "signing-proxy.toml")))
+            let copied = copied(&sources.config, "signing-proxy.toml");
+            Some(Part::of_flag(("configuration", "--config FILE"), copied))
         }),
         job("journal", |socket, sources| {
             let journal = sources.journal.clone().map_or_else(|| journal_of(socket), Ok);
-            Some(records("journal", journal, sources))
+            Some(records(("journal", "--journal DIR"), journal, sources))
         }),
         job("signer-configuration", |socket, sources| {
             names_a_signer(socket).then(|| {
                 let copied = copied(&sources.signer_config, "breakglass-signer.toml");
-                Part::of("signer-configuration", copied)
+                Part::of_flag(("signer-configuration", "--signer-config FILE"), copied)
             })
         }),
         job("signer-journal", |socket, sources| {
             let journal = || Ok(sources.signer_journal.clone());
-            names_a_signer(socket).then(|| records("signer-journal", journal(), sources))
+            let flag = "--signer-journal DIR";
+            names_a_signer(socket).then(|| records(("signer-journal", flag), journal(), sources))
         }),
     ]
 }
@@ -297,7 +309,11 @@ fn copied(file: &Path, name: &str) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
 }
 
 /// The newest records of a journal, and what verifying them found.
-fn records(what: &'static str, journal: anyhow::Result<PathBuf>, sources: &Sources) -> Part {
+fn records(
+    (what, flag): (&'static str, &str),
+    journal: anyhow::Result<PathBuf>,
+    sources: &Sources,
+) -> Part {
     let read = |journal: PathBuf| {
         let verified = audit::verified(&journal, sources.signers.as_deref(), sources.records)?;
         let lines = audit::newest_records(&journal, sources.records)?;
@@ -312,7 +328,7 @@ fn records(what: &'static str, journal: anyhow::Result<PathBuf>, sources: &Sourc
             let wrong = defect.map(|defect| format!("it does not verify: {defect}"));
             Part { wrong, ..Part::of(what, files) }
         }
-        Err(error) => Part::of(what, Err(error)),
+        Err(error) => Part::of_flag((what, flag), Err(error)),
     }
 }
 
