@@ -46,6 +46,8 @@ pub(crate) struct Window {
     pub(crate) to: OffsetDateTime,
     /// When what it is about began: so much after `from` that there is something to compare it with.
     pub(crate) since: OffsetDateTime,
+    /// When it ended; the newest record if it has not. So much before `to` as `since` is after `from`.
+    pub(crate) until: OffsetDateTime,
     /// Whether what it is about had an end.
     pub(crate) is_over: bool,
 }
@@ -54,6 +56,11 @@ impl Window {
     /// Whether a record of that time belongs to it.
     pub(crate) fn holds(&self, at: OffsetDateTime) -> bool {
         self.from <= at && at <= self.to
+    }
+
+    /// Whether a record of that time is of what it is about, and not only there for comparison.
+    pub(crate) fn is_about(&self, at: OffsetDateTime) -> bool {
+        self.since <= at && at <= self.until
     }
 
     /// Which of `count` equal parts a moment is in.
@@ -169,6 +176,7 @@ impl Finder {
         Ok(Window {
             from: edge(from, -MARGIN).max(first),
             since: from,
+            until: to.map_or(last, |to| to.min(last)).max(from),
             to: to.map_or(last, |to| edge(to, MARGIN).min(last)).max(from),
             is_over: to.is_some() || matches!(self.wanted, Wanted::Since(_)),
         })
@@ -310,11 +318,11 @@ mod tests {
     #[test]
     fn each_moment_is_in_one_part() {
         let [from, to] = [0, 10].map(|minute| moment(&at(minute)).unwrap());
-        let window = Window { from, to, since: from, is_over: true };
+        let window = Window { from, to, since: from, until: to, is_over: true };
         let part = |minute| window.part(moment(&at(minute)).unwrap(), 10);
         assert_eq!([0, 1, 9, 10, 11].map(part), [0, 1, 9, 9, 9]);
         assert!(window.holds(to) && !window.holds(moment(&at(11)).unwrap()));
-        let none = Window { from, to: from, since: from, is_over: true };
+        let none = Window { from, to: from, since: from, until: from, is_over: true };
         assert_eq!(none.part(from, 10), 0);
     }
 

@@ -76,7 +76,7 @@ impl Facts {
         let (wanted, window) = about;
         let Some(at) = moment(&outline.at) else { return };
         let Some(member) = self.members.get_mut(number) else { return };
-        let is_within = window.holds(at);
+        let (is_within, is_about) = (window.holds(at), window.is_about(at));
         if let (Kind::Start | Kind::Init, Some(deployment)) = (kind, outline.text("deployment")) {
             deployment.clone_into(&mut member.deployment);
         }
@@ -87,7 +87,8 @@ impl Facts {
             Journal::Signer => {
                 let is_ours = match wanted {
                     Wanted::Session(name) => outline.text("session") == Some(name),
-                    Wanted::Incident(_) | Wanted::Since(_) => is_within,
+                    // Shortly before and after, it is another incident's.
+                    Wanted::Incident(_) | Wanted::Since(_) => is_about,
                 };
                 member.ceremony.note(seq, kind, outline, row, is_ours);
             }
@@ -95,11 +96,16 @@ impl Facts {
         if !is_within {
             return;
         }
-        member.load.note(at, kind, outline, window);
-        self.load.note(at, kind, outline, window);
-        // As a recovery asks for them: what was used before is not this incident's.
-        if at >= window.since {
+        // Of a session, the proxy's last record may come after its end.
+        if is_about || matches!(wanted, Wanted::Session(_)) || !is_by_emergency_key(kind, outline) {
+            member.load.note(at, kind, outline, window);
+            self.load.note(at, kind, outline, window);
+        }
+        // As a recovery asks for them: what was used before or after is not this incident's.
+        if is_about {
             self.uses.note(kind, outline);
+        } else if at >= window.since {
+            self.uses.note_answer(kind, outline);
         }
         if kind == Kind::IncidentItem && outline.text("section") == Some(RECONCILED) {
             let (by, detail) = (outline.text("by"), outline.text("detail"));
@@ -189,6 +195,12 @@ impl Facts {
     }
 }
 
+/// Whether it is a signature by an emergency key, in either journal.
+fn is_by_emergency_key(kind: Kind, outline: &Outline) -> bool {
+    let in_session = kind == Kind::Signed && outline.text("mode") == Some("breakglass");
+    in_session || kind == Kind::EmergencySigned
+}
+
 /// Whether the timeline has a line of it. What is frequent has a count, a picture or a table of its own.
 const fn is_event(kind: Kind) -> bool {
     match kind {
@@ -244,6 +256,7 @@ mod tests {
             from: moment("2026-11-26T05:10:00Z").unwrap(),
             to: moment("2026-11-26T05:20:00Z").unwrap(),
             since: moment("2026-11-26T05:12:00Z").unwrap(),
+            until: moment("2026-11-26T05:18:00Z").unwrap(),
             is_over: true,
         };
         let wanted = Wanted::Incident("I".to_owned());
@@ -261,22 +274,30 @@ mod tests {
         note(Journal::Proxy, 11, Kind::Reload, json!({"by": "uid 9", "generation": 2}));
         note(Journal::Signer, 12, Kind::Unlock, json!({"by": "uid 1", "outcome": "brought"}));
         note(Journal::Signer, 12, Kind::EmergencySigned, json!({"session": "S"}));
+        // After the end: shown, and nobody is asked about it.
+        let next = json!({"session": "T", "emergency_kid": "next", "by": "uid 3"});
+        note(Journal::Signer, 19, Kind::SessionActivated, next);
+        note(Journal::Signer, 19, Kind::EmergencySigned, json!({"session": "T"}));
+        note(Journal::Proxy, 19, Kind::Signed, json!({"mode": "breakglass", "caller": "late"}));
         facts.sort();
         let lines: Vec<_> =
             facts.timeline.iter().map(|line| (line.kind, line.what.as_str())).collect();
         assert_eq!(
             lines.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
-            ["reload", "unlock", "freeze"]
+            ["reload", "unlock", "freeze", "session_activated"]
         );
         assert_eq!(
-            lines[1..],
+            lines[1..3],
             [("unlock", "brought by uid 1"), ("freeze", "by uid 0 (root): why")]
         );
         assert_eq!(facts.members[0].health.states.values().next().unwrap().len(), 1);
-        assert_eq!(facts.signatures().count(), 1);
+        assert_eq!((facts.signatures().count(), facts.sessions().count()), (1, 0));
+        assert_eq!((facts.keys().count(), facts.load.signed_in_session), (0, 0));
         assert!(!facts.uses.is_answered("uid 1"));
         let names: Vec<_> = facts.uses.iter().map(|(one, _)| one.name.clone()).collect();
         assert!(names.contains(&"uid 0 (root)".to_owned()), "{names:?}");
-        assert!(!names.contains(&"uid 9".to_owned()), "{names:?}");
+        for other in ["uid 9", "uid 3", "late (mtls)"] {
+            assert!(!names.contains(&other.to_owned()), "{names:?}");
+        }
     }
 }

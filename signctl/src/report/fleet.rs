@@ -299,7 +299,7 @@ mod tests {
 
     fn window() -> Window {
         let at = |minute: u8| moment(&format!("2026-11-26T05:{minute:02}:00.000000Z")).unwrap();
-        Window { from: at(0), to: at(40), since: at(0), is_over: true }
+        Window { from: at(0), to: at(40), since: at(0), until: at(40), is_over: true }
     }
 
     fn states(all: &[(i64, &str)]) -> Vec<(OffsetDateTime, String)> {

@@ -255,8 +255,13 @@ mod tests {
 
     #[test]
     fn an_outage_is_of_each_time_that_it_lasted_into() {
-        let window =
-            |from, to| Window { from: at(from), to: at(to), since: at(from), is_over: true };
+        let window = |from, to| Window {
+            from: at(from),
+            to: at(to),
+            since: at(from),
+            until: at(to),
+            is_over: true,
+        };
         let records = [
             (10, Kind::Gate, gate("open", "shut")),
             (20, Kind::Gate, gate("probing", "open")),

@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn each_outcome_is_counted_once_in_its_part() {
         let at = |minute: u8| moment(&format!("2026-11-26T05:{minute:02}:00.000000Z")).unwrap();
-        let window = Window { from: at(0), to: at(59), since: at(0), is_over: true };
+        let window = Window { from: at(0), to: at(59), since: at(0), until: at(59), is_over: true };
         let mut load = Load::default();
         let call = |us: u64| json!({"mode": "normal", "upstream": "aws-kms", "region": "eu", "timing_us": {"upstream": us}});
         let refused = json!({"refused": [{"reason": "frozen", "count": 7}]});

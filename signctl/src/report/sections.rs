@@ -58,7 +58,7 @@ pub(super) fn page(
         Section { title: "Destruction of emergency keys", blocks: destruction(facts) },
         Section { title: "Reconciled", blocks: reconciled(facts, verified) },
         Section { title: "Requests", blocks: requests(window, facts)? },
-        Section { title: "Credentials that were used", blocks: credentials(facts) },
+        Section { title: "Credentials that were used", blocks: credentials(window, facts) },
         Section { title: "Timeline", blocks: timeline(facts) },
         Section { title: "Sign-off", blocks: lines(sign_off(facts), "No session was approved.") },
         Section {
@@ -343,13 +343,22 @@ fn requests(window: &Window, facts: &Facts) -> anyhow::Result<Vec<Block>> {
     Ok(blocks)
 }
 
-fn credentials(facts: &Facts) -> Vec<Block> {
+fn credentials(window: &Window, facts: &Facts) -> Vec<Block> {
     let names = facts.uses.names();
+    let is_asked = |name: &String| names.contains(name) && !facts.uses.is_answered(name);
+    let (since, until) = (shown(window.since), shown(window.until));
+    let what = if window.is_over {
+        "the end. What was used after the end is not listed: nobody has to answer for it here"
+    } else {
+        "the newest record"
+    };
+    let mut blocks = vec![Block::Text(format!("Uses from {since} to {until}, {what}."))];
+    let is_any_left = facts.uses.iter().any(|(credential, _)| is_asked(&credential.name));
     let rows = facts.uses.iter().map(|(credential, seen)| {
         let name = &credential.name;
-        let answered = match (names.contains(name), facts.uses.is_answered(name)) {
-            (_, true) => "yes",
-            (true, false) => "NO",
+        let answered = match (is_asked(name), facts.uses.is_answered(name)) {
+            (true, _) => "NO",
+            (false, true) => "yes",
             (false, false) => "-",
         };
         vec![
@@ -361,11 +370,17 @@ fn credentials(facts: &Facts) -> Vec<Block> {
             answered.to_owned(),
         ]
     });
-    table(
-        &["kind", "name", "uses", "first", "last", "somebody answers for it"],
-        rows.collect(),
-        "None.",
-    )
+    let head = &["kind", "name", "uses", "first", "last", "somebody answers for it"];
+    blocks.extend(table(head, rows.collect(), "None."));
+    if is_any_left {
+        blocks.push(Block::Text(
+            "NO: nobody recorded what was done with this credential. While the incident is open, signctl recover \
+             --rotated NAME=WHO records it. Later, write it into the root cause analysis. An emergency key and an \
+             approver have \"-\": the key is destroyed instead, and an approval needs no replacement."
+                .to_owned(),
+        ));
+    }
+    blocks
 }
 
 fn timeline(facts: &Facts) -> Vec<Block> {

@@ -109,12 +109,17 @@ impl Uses {
             let [principal, key] = ["principal", "fingerprint"].map(|name| text(approved, name));
             self.add(CredentialKind::Approver, format!("{principal} ({key})"), at);
         }
-        if kind == Kind::IncidentItem && outline.text("section") == Some(ANSWERS) {
-            self.answers.extend(outline.text("detail").map(str::to_owned));
-        }
+        self.note_answer(kind, outline);
         // A process names itself otherwise.
         if let Some(by) = outline.text("by").filter(|by| by.starts_with("uid ")) {
             self.add(CredentialKind::Operator, by.to_owned(), at);
+        }
+    }
+
+    /// Takes only what a record says of who answers for a credential: that may come later than the uses.
+    pub(crate) fn note_answer(&mut self, kind: Kind, outline: &Outline) {
+        if kind == Kind::IncidentItem && outline.text("section") == Some(ANSWERS) {
+            self.answers.extend(outline.text("detail").map(str::to_owned));
         }
     }
 
