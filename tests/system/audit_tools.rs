@@ -239,8 +239,28 @@ async fn a_changed_byte_anywhere_is_found_and_its_record_named() {
     let (code, said) = verified(&world, &copy, &["--receipt", &kept]);
     assert_eq!(code, 1, "{said}");
     assert!(said["defect"]["sentence"].as_str().unwrap().contains("cut short"), "{said}");
+    assert_eq!(said["receipt"]["found"], false, "{said}");
     let (code, said) = verified(&world, &journal, &["--receipt", &kept, "--limit", "3"]);
     assert_eq!(code, 0, "{said}");
+    // What was asked for leaves a trace.
+    let mut asked = receipt.clone();
+    asked["found"] = true.into();
+    for name in ["seq", "leaf", "found"] {
+        assert_eq!(said["receipt"][name], asked[name], "{said}");
+    }
+    assert!(said["kept_head"].is_null(), "{said}");
+    let head = format!("{}:{}", said["head"]["size"], said["head"]["root"].as_str().unwrap());
+    let words = ["verify", "--receipt", &kept, "--head", &head];
+    let (code, said, errors) = audit(&journal, &words);
+    assert_eq!(code, 0, "{said}{errors}");
+    let [record, leaf] = [receipt["seq"].to_string(), receipt["leaf"].as_str().unwrap().to_owned()];
+    for (name, what) in [
+        ("receipt ", format!("found: record {record} with the leaf {leaf}")),
+        ("kept head ", "found: the first ".to_owned()),
+    ] {
+        let line = said.lines().find(|line| line.starts_with(name));
+        assert!(line.is_some_and(|line| line.contains(&what)), "{what}: {said}");
+    }
 }
 
 #[tokio::test]

@@ -64,6 +64,10 @@ pub(super) struct Flags {
 /// What was found in the journal, and in the other one.
 struct Found {
     report: Report,
+    /// The record that had to be there.
+    receipt: Option<Leaf>,
+    /// The head that had to be there.
+    kept: Option<Head>,
     /// The head that the state directory notes, which is in the journal if nothing is wrong.
     state: Option<KeptHead>,
     with: Option<OtherJournal>,
@@ -103,7 +107,7 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
     let speed = per_second(report.records, began);
     let with =
         flags.with.as_deref().map(|other| OtherJournal::of(journal, &report, other, &options));
-    let found = Found { report, state, with: with.transpose()? };
+    let found = Found { report, receipt, kept: flags.head, state, with: with.transpose()? };
     if as_json {
         out::report_json(&found.to_json(seconds, speed))?;
     } else {
@@ -126,7 +130,7 @@ pub(super) fn newest(
     let began = Instant::now();
     let report = with_progress(journal, &options, began)?;
     let speed = per_second(report.records, began);
-    let found = Found { report, state: None, with: None };
+    let found = Found::of(report, None);
     let defect = found.defect().map(ToString::to_string);
     Ok((found.to_json(began.elapsed().as_secs_f64(), speed), defect))
 }
@@ -148,7 +152,7 @@ pub(super) fn whole(
     if let Some(OtherJournal { report, .. }) = &with {
         verified.push_str(&format!(", and {} of the other journal", report.records));
     }
-    let found = Found { report, state: None, with };
+    let found = Found::of(report, with);
     Ok(found.defect().map_or(Ok(verified), |defect| Err(defect.to_string())))
 }
 
@@ -229,6 +233,11 @@ impl OtherJournal {
 }
 
 impl Found {
+    /// What was found where nothing kept elsewhere had to be there.
+    fn of(report: Report, with: Option<OtherJournal>) -> Self {
+        Self { report, receipt: None, kept: None, state: None, with }
+    }
+
     /// The first defect: of the journal, of the other one, or of what they say of each other.
     fn defect(&self) -> Option<&Defect> {
         let of_other = self.with.as_ref().and_then(OtherJournal::defect);

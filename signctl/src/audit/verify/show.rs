@@ -4,14 +4,14 @@ use audit::compare::Compared;
 use audit::verify::{Clock, Keys, Report};
 use audit::walk::Defect;
 use serde_json::{Value, json};
-use signing_core::journal::{Head, instant};
+use signing_core::journal::{Head, Leaf, instant};
 use text::counted;
 
 use super::{Found, OtherJournal};
 
 impl Found {
     pub(super) fn table(&self, seconds: f64, speed: f64) -> String {
-        let Self { report, state, with } = self;
+        let Self { report, receipt, kept, state, with } = self;
         let mut rows = vec![
             ("verdict", self.verdict()),
             ("log", log(report)),
@@ -44,6 +44,19 @@ impl Found {
             let written = "by a process right now; it may be further already";
             rows.push(("written", written.to_owned()));
         }
+        // Of a journal without a defect, all that had to be there is there.
+        let confirmed = |what: String| match report.defect {
+            None => format!("found: {what}"),
+            Some(_) => format!("NOT confirmed, because of the defect: {what}"),
+        };
+        rows.extend(receipt.map(|Leaf { seq, hash }| {
+            ("receipt", confirmed(format!("record {seq} with the leaf {hash}")))
+        }));
+        rows.extend(kept.map(|kept| {
+            let what =
+                format!("the first {} with the root {}", counted(kept.size, "record"), kept.root);
+            ("kept head", confirmed(what))
+        }));
         if let Some(kept) = state.as_ref().filter(|_| report.defect.is_none()) {
             rows.push(("state", format!("{} is in it: {}", kept.whose, head(Some(kept.head)))));
         }
@@ -63,7 +76,9 @@ impl Found {
     }
 
     pub(super) fn to_json(&self, seconds: f64, speed: f64) -> Value {
-        let Self { report, state, with } = self;
+        let Self { report, receipt, kept, state, with } = self;
+        // A journal with a defect confirms nothing.
+        let is_found = report.defect.is_none();
         let torn = report.torn.as_ref().map(|torn| {
             json!({
                 "record": torn.record,
@@ -87,6 +102,12 @@ impl Found {
             "signatures_unchecked": report.signatures_unchecked,
             "keys": match report.keys { Keys::Registered => "registered", Keys::SelfAsserted => "self_asserted" },
             "clock": clock_json(&report.clock),
+            "receipt": receipt.map(|Leaf { seq, hash }| json!({
+                "seq": seq, "leaf": hash.to_string(), "found": is_found,
+            })),
+            "kept_head": kept.map(|Head { size, root }| json!({
+                "size": size, "root": root.to_string(), "found": is_found,
+            })),
             "live": report.live,
             "seconds": seconds,
             "records_per_s": speed,
