@@ -165,13 +165,16 @@ impl Breakglass {
         }
         let is_open = |kid: &Kid| gates.gate(kid).is_some_and(|gate| gate.state.is_open(now));
         let recovered: Vec<_> = armed.replaces.iter().filter(|kid| is_open(kid)).collect();
-        if !recovered.is_empty() && !told_of_recovery {
+        let is_any_open = !recovered.is_empty();
+        if is_any_open && !told_of_recovery {
             let session = &armed.session;
+            let kids: Vec<_> = recovered.iter().map(|kid| kid.as_str()).collect();
+            let recovered = kids.join(", ");
             tracing::warn!(
-                target: "breakglass", session, ?recovered,
+                target: "breakglass", session, recovered,
                 "the upstream is back while a session is in force; end it: signctl breakglass end"
             );
         }
-        !recovered.is_empty()
+        is_any_open
     }
 }

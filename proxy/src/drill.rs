@@ -276,17 +276,23 @@ impl Drills {
     }
 
     fn end(&self, kid: &Kid, by: &str, report: Report) {
+        let slipped = report.slipped;
+        let time_to_recover_ms = report.time_to_recover.map(millis);
+        let time_to_refuse_ms = report.time_to_refuse.map(millis);
         let record = Record::Drill(journal::Drill {
             by,
             phase: "end",
             signer_kid: kid.as_str(),
-            slipped: Some(report.slipped),
-            time_to_recover_ms: report.time_to_recover.map(millis),
-            time_to_refuse_ms: report.time_to_refuse.map(millis),
+            slipped: Some(slipped),
+            time_to_recover_ms,
+            time_to_refuse_ms,
         });
         // The report is told in any case; a journal that does not take it stops all signing.
         let _ = self.journal.note(&record);
-        tracing::warn!(target: "admin", signer_kid = %kid, by, ?report, "the drill ended");
+        tracing::warn!(
+            target: "admin", signer_kid = %kid, by, slipped, time_to_refuse_ms, time_to_recover_ms,
+            "the drill ended"
+        );
     }
 }
 
