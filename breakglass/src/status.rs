@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use host::clock::{now, rfc3339, wall_now};
+use host::clock::{now, rfc3339, rfc3339_seconds, wall_now};
 use signing_core::admin::breakglass::{self as admin, Outage, Session};
 use signing_core::admin::{EmergencyKey, FreezeInForce, ProxyStatus, SessionHealth};
 use signing_core::breakglass::{is_out, wire};
@@ -43,7 +43,7 @@ impl Breakglass {
                 id: freeze.id,
                 reason: freeze.reason.clone(),
                 by: freeze.by.clone(),
-                since: rfc3339(freeze.at),
+                since: rfc3339_seconds(freeze.at),
                 of_fleet: gates.is_stopped_by_fleet_alone(),
             }),
             session: gates.armed(now(), wall_now()).map(|armed| session(armed, known)),

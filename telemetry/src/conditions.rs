@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use host::clock::rfc3339;
+use host::clock::rfc3339_seconds;
 use signing_core::admin;
 use time::OffsetDateTime;
 
@@ -148,7 +148,7 @@ impl Condition {
         admin::Condition {
             component: self.component.word().to_owned(),
             state: self.level,
-            since: rfc3339(self.since),
+            since: rfc3339_seconds(self.since),
             detail: is_told.then(|| self.detail.clone()),
         }
     }

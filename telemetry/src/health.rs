@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use host::clock::rfc3339;
+use host::clock::{rfc3339, rfc3339_seconds};
 use signing_core::admin;
 use signing_core::gate::{Armed, Extent, Place, Snapshot, State, UpstreamView};
 use signing_core::journal::OpenIncident;
@@ -146,7 +146,7 @@ impl<'g> Health<'g> {
             id: freeze.id,
             reason: freeze.reason.clone(),
             by: freeze.by.clone(),
-            since: rfc3339(freeze.at),
+            since: rfc3339_seconds(freeze.at),
             of_fleet: self.of_fleet,
         });
         admin::Health {

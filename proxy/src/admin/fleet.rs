@@ -7,7 +7,7 @@ use approvers::{Approvers, sshsig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use host::clock::{now, rfc3339, wall_now};
+use host::clock::{now, rfc3339_seconds, wall_now};
 use http::{Request, Response, StatusCode};
 use monitor::{Outcome, Presented};
 use server::{Answer, json_answer};
@@ -130,7 +130,7 @@ pub(super) fn member(admin: &Admin) -> FleetMember {
         id: id.to_string(),
         reason: reason.clone(),
         by: by.clone(),
-        since: rfc3339(*at),
+        since: rfc3339_seconds(*at),
     });
     FleetMember {
         fleet: admin.fleet.as_ref().map(|fleet| fleet.name.clone()),

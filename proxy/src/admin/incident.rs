@@ -1,7 +1,7 @@
 //! Incidents on the admin socket: what is open, the runbook over what is known, and what changes.
 
 use bytes::Bytes;
-use host::clock::{now, rfc3339, wall_now};
+use host::clock::{now, rfc3339_seconds, wall_now};
 use http::{Request, Response, StatusCode};
 use monitor::{IncidentChange, Outcome};
 use server::{Answer, json_answer};
@@ -115,7 +115,7 @@ fn shown(open: &OpenIncident) -> Open {
         incident: open.incident.to_string(),
         reason: open.reason.clone(),
         by: open.by.clone(),
-        since: rfc3339(open.at),
+        since: rfc3339_seconds(open.at),
         captured: open.captured.clone(),
         missing: open.missing.clone(),
     }
