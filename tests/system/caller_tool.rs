@@ -198,6 +198,25 @@ async fn dev(scratch: &Scratch) -> Process {
 }
 
 #[tokio::test]
+async fn its_exit_status_says_whether_it_makes_sense_to_come_back() {
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
+    let caller = Caller::of(&world, &proxy);
+    caller.write("file", b"hello");
+    let status = |words: &[&str]| {
+        let mut command = Command::new(programs::ours("signctl"));
+        command.args(words).current_dir(&caller.directory).env_clear();
+        command.envs(caller.variables.iter().map(|(name, value)| (*name, value)));
+        command.output().unwrap().status.code()
+    };
+    let sign = ["sign", "file", "--signer", "ec"];
+    assert_eq!(status(&sign), Some(0));
+    assert_eq!(status(&["sign", "file", "--signer", "none"]), Some(1));
+    assert_eq!(proxy.signctl(&["freeze", "--reason", "a test"]).0, 0);
+    assert_eq!(status(&sign), Some(75));
+}
+
+#[tokio::test]
 async fn after_dev_it_signs_a_file_without_flags_and_without_variables() {
     let scratch = Scratch::new();
     let _process = dev(&scratch).await;

@@ -48,6 +48,9 @@ pub(crate) struct Sign {
     receipt: Option<PathBuf>,
 }
 
+/// `EX_TEMPFAIL` of sysexits.h: the same command later may work.
+const LATER: u8 = 75;
+
 /// Signs. Exit 0 only if the signature verified.
 pub(crate) fn run(flags: &Sign, as_json: bool) -> anyhow::Result<ExitCode> {
     let reached = flags.reach.find()?;
@@ -94,14 +97,15 @@ pub(crate) fn run(flags: &Sign, as_json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the proxy says when it does not sign.
+/// What the proxy says when it does not sign. Exit 75 if it names a time to come back (`Retry-After`), which
+/// each 429 and 503 does, else 1.
 pub(super) fn refused(reply: &Reply, as_json: bool) -> anyhow::Result<ExitCode> {
     if as_json {
         out::report_json(&reply.body)?;
     } else {
         out::say(&format!("signctl: {}", reply.refused()));
     }
-    Ok(ExitCode::FAILURE)
+    Ok(if matches!(reply.status, 429 | 503) { ExitCode::from(LATER) } else { ExitCode::FAILURE })
 }
 
 impl Sign {
