@@ -143,8 +143,8 @@ fn over_socket(
     run(timeout, afterwards, async {
         let stream = UnixStream::connect(socket).await.with_context(|| {
             format!(
-                "the admin socket {} does not answer; is signing-proxy running, is --socket right, \
-                 may this user open it?",
+                "the admin socket {} does not answer; is signing-proxy running, is --socket (or \
+                 SIGNCTL_SOCKET) right, may this user open it?",
                 socket.display()
             )
         })?;

@@ -46,6 +46,11 @@ async fn what_was_used_since_an_incident_began_is_named_and_what_was_used_before
     assert!(operators.len() == 1 && operators[0].starts_with("uid "), "{since}");
     assert_eq!(used(&journal, &["--incident", "INC-1"]), since);
 
+    // For a person each column has a head.
+    let (code, said, errors) = audit(&journal, &["used"]);
+    let heads: Vec<_> = said.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+    assert_eq!((code, heads), (0, vec!["kind", "name", "uses", "first", "last"]), "{said}{errors}");
+
     // Since another moment, both are.
     let all = used(&journal, &["--since", "2026-01-01T00:00:00Z"]);
     assert_eq!(names(&all, "caller").len(), 2, "{all}");

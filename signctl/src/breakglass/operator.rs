@@ -198,7 +198,7 @@ fn connect(socket: &Path) -> anyhow::Result<UnixStream> {
     UnixStream::connect(socket).with_context(|| {
         format!(
             "the operator socket {} does not answer; is breakglass-signer running, is \
-             --operator-socket right, may this user open it?",
+             --operator-socket (or SIGNCTL_OPERATOR_SOCKET) right, may this user open it?",
             socket.display()
         )
     })

@@ -55,8 +55,9 @@ pub(super) fn run(journal: &Path, flags: &Flags, as_json: bool) -> anyhow::Resul
             let (kind, name) = (credential.kind.word().to_owned(), credential.name.clone());
             vec![kind, name, seen.count.to_string(), seen.first.clone(), seen.last.clone()]
         });
-        let rows: Vec<_> = rows.collect();
-        let rows = if rows.is_empty() { "none".to_owned() } else { table(&rows) };
+        let heads = ["kind", "name", "uses", "first", "last"].map(str::to_owned).to_vec();
+        let rows: Vec<_> = std::iter::once(heads).chain(rows).collect();
+        let rows = if rows.len() == 1 { "none".to_owned() } else { table(&rows) };
         out::show(&format!("used since {since}:\n{rows}"))?;
     }
     Ok(ExitCode::SUCCESS)
