@@ -14,8 +14,9 @@ use signing_core::journal::{
 const ENDING: &str = ".journal";
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// The same of who looks whether the file went on: a few records, and the longest of them whole.
-const LOOK_BYTES: usize = 4 * FRAME_MAX_BYTES;
+/// The same of who looks whether the file went on: a few records. Each further read is longer.
+const LOOK_BYTES: usize = 8 << 10;
+const LONGER: usize = 8;
 
 /// A segment's file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -208,8 +209,7 @@ impl Frames {
     #[must_use]
     pub fn unread(&self) -> &[u8] {
         let ahead = self.buffer.get(self.start..).unwrap_or_default();
-        let shape = Shape::parse(ahead).ok().flatten().unwrap_or(Shape::new(false, 1));
-        ahead.get(..shape.bytes).unwrap_or(ahead)
+        ahead.get(..next_bytes(ahead)).unwrap_or(ahead)
     }
 
     /// Whether what comes next says that it is a checkpoint.
@@ -309,27 +309,35 @@ impl Frames {
 
     /// What was read and not stepped over, whole as far as the next frame goes.
     fn ahead(&mut self) -> io::Result<&[u8]> {
-        if self.buffer.len().saturating_sub(self.start) < FRAME_MAX_BYTES {
-            self.fill()?;
+        loop {
+            let ahead = self.buffer.get(self.start..).unwrap_or_default();
+            if ahead.len() >= next_bytes(ahead) || self.fill()? == 0 {
+                return Ok(self.buffer.get(self.start..).unwrap_or_default());
+            }
         }
-        Ok(self.buffer.get(self.start..).unwrap_or_default())
     }
 
-    /// Drops what was read, and reads on from there.
-    fn fill(&mut self) -> io::Result<()> {
+    /// Drops what was read, and reads on from there: how many bytes, 0 at the end of the file.
+    fn fill(&mut self) -> io::Result<usize> {
         let gone = self.kept.unwrap_or(self.start);
         self.buffer.drain(..gone);
         self.buffer_at += gone as u64;
         self.start -= gone;
         self.kept = self.kept.map(|_| 0);
         let filled = self.buffer.len();
+        self.buffer.resize(filled + self.read_next, 0);
         // Who finds more than a few records reads on in large pieces.
-        self.buffer.resize(filled + std::mem::replace(&mut self.read_next, CHUNK_BYTES), 0);
+        self.read_next = CHUNK_BYTES.min(LONGER * self.read_next);
         let place = self.buffer.get_mut(filled..).unwrap_or_default();
         let read = read_at(&self.file, place, self.buffer_at + filled as u64)?;
         self.buffer.truncate(filled + read);
-        Ok(())
+        Ok(read)
     }
+}
+
+/// How many bytes the frame at the start of `ahead` has by its length, or the shortest one where it says none.
+fn next_bytes(ahead: &[u8]) -> usize {
+    Shape::parse(ahead).ok().flatten().unwrap_or(Shape::new(false, 1)).bytes
 }
 
 /// Reads until `place` is full or the file ends.

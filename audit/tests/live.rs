@@ -105,6 +105,31 @@ fn following_a_live_journal_finds_every_record_and_no_defect() {
 }
 
 #[test]
+fn a_record_that_is_longer_than_a_look_is_found_whole() {
+    let scratch = Scratch::new("live-long");
+    small_journal(&scratch.0);
+    let mut walk = Walk::open(&scratch.0, 1).unwrap();
+    while walk.step().unwrap() != WalkStep::End {}
+    let journal = start(open(&scratch.0).unwrap());
+    let reason = "x".repeat(30_000);
+    let record = Record::Freeze(Freeze { by: "uid 0", id: None, reason: &reason });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let appending = journal.begin_append(&record).unwrap();
+    runtime.block_on(appending.durable()).unwrap();
+    walk.look_again().unwrap();
+    let mut longest = 0;
+    loop {
+        match walk.step().unwrap() {
+            WalkStep::Record(place) => longest = longest.max(place.bytes),
+            WalkStep::Sealed(_) => {}
+            WalkStep::End => break,
+            WalkStep::TornWrite(torn) => panic!("{torn}"),
+        }
+    }
+    assert!(longest > reason.len(), "{longest}");
+}
+
+#[test]
 fn what_stands_behind_zeros_is_found_by_whoever_looks_through_them() {
     let scratch = Scratch::new("live-zeros");
     let segment = small_journal(&scratch.0);
