@@ -43,12 +43,24 @@ pub(crate) struct Shared {
     pub(crate) busy_since: SharedU64,
     /// Told when it seals, or when its space changes.
     pub(crate) changed: Notify,
-    /// The newest checkpoint of which all is on disk.
-    pub(crate) on_disk: Mutex<SignedCheckpoint>,
+    /// How far it is.
+    pub(crate) newest: Mutex<Newest>,
+    /// Told whenever that changes.
+    pub(crate) went_on: Notify,
     pub(crate) log: LogId,
     pub(crate) path: PathBuf,
     pub(crate) writer: Mutex<Option<JoinHandle<()>>>,
     pub(crate) older: Progress,
+}
+
+/// The newest checkpoints of a journal.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    /// All that this one covers is on disk.
+    pub on_disk: SignedCheckpoint,
+    /// What this one covers is in the files, and on its way to the disk. It proves nothing: whoever has to read it can
+    /// begin.
+    pub written: SignedCheckpoint,
 }
 
 /// The number of an intent, which its outcome consumes.
@@ -188,17 +200,24 @@ impl Journal {
     /// How much of it is on disk.
     #[must_use]
     pub fn head(&self) -> Head {
-        Head::of(self.newest_on_disk().checkpoint())
+        Head::of(self.shared.newest().on_disk.checkpoint())
     }
 
     /// The signed checkpoint that says so.
     #[must_use]
     pub fn checkpoint(&self) -> SignedCheckpoint {
-        self.newest_on_disk().clone()
+        self.shared.newest().on_disk.clone()
     }
 
-    fn newest_on_disk(&self) -> MutexGuard<'_, SignedCheckpoint> {
-        self.shared.on_disk.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How far it is.
+    #[must_use]
+    pub fn newest(&self) -> Newest {
+        self.shared.newest().clone()
+    }
+
+    /// Waits until [`Journal::newest`] may have changed, for the one who does so.
+    pub async fn went_on(&self) {
+        self.shared.went_on.notified().await;
     }
 
     /// Which log it is.
@@ -323,8 +342,20 @@ impl Shared {
         self.changed.notify_one();
     }
 
+    /// What `newest` covers is written, and brought to the disk next.
+    pub(crate) fn written(&self, newest: &SignedCheckpoint) {
+        self.newest().written.clone_from(newest);
+        self.went_on.notify_one();
+    }
+
+    /// What `newest` covers is on disk.
     pub(crate) fn on_disk(&self, newest: &SignedCheckpoint) {
-        self.on_disk.lock().unwrap_or_else(PoisonError::into_inner).clone_from(newest);
+        self.newest().on_disk.clone_from(newest);
+        self.went_on.notify_one();
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

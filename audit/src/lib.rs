@@ -32,7 +32,7 @@ mod writer;
 pub use claims::{Claims, Known, NoKnownHead};
 pub use directory::init;
 pub use error::{JournalError, OpenError};
-pub use journal::{Appending, Clock, IntentSeq, Journal, Observer, file_system_free};
+pub use journal::{Appending, Clock, IntentSeq, Journal, Newest, Observer, file_system_free};
 pub use key::AuditKey;
 pub use opened::{Identity, Opened, WriterKeys};
 pub use presence::Presence;

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::claims::{Claims, Known};
 use crate::directory::Directory;
 use crate::error::{JournalError, OpenError};
-use crate::journal::{Clock, Journal, Observer, Shared};
+use crate::journal::{Clock, Journal, Newest, Observer, Shared};
 use crate::key::AuditKey;
 use crate::queue::Queue;
 use crate::recovery::{self, Found};
@@ -201,7 +201,8 @@ impl Opened {
             clock,
             busy_since: SharedU64::new(IDLE),
             changed: Notify::new(),
-            on_disk: Mutex::new(newest.clone()),
+            newest: Mutex::new(Newest { on_disk: newest.clone(), written: newest.clone() }),
+            went_on: Notify::new(),
             log,
             path: path.clone(),
             writer: Mutex::new(None),

@@ -222,6 +222,7 @@ impl Writer {
         if self.unsynced.is_empty() {
             return Ok(());
         }
+        self.shared.written(&self.newest);
         let began = (self.clock.now)();
         let synced = self.segment.sync();
         synced.map_err(|error| self.sealed("brought to the disk", &error))?;

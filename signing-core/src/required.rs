@@ -1,14 +1,16 @@
 //! What the proxy and the trail say to each other over the socket of a required sink: a line of JSON each.
 //!
 //! ```text
-//! proxy -> trail   {"hello": {"version": 2}}              trail -> proxy   {"hello": {"version": 2, "sink": "postgres"}}
+//! proxy -> trail   {"hello": {"version": 3}}              trail -> proxy   {"hello": {"version": 3, "sink": "postgres"}}
+//!                  {"written": {"note": "<signed checkpoint>"}}
 //!                  {"on_disk": {"note": "<signed checkpoint>"}}            {"committed": {"log", "size", "root"}}
 //!                                                                         {"unknown": {"log", "size", "root", "detail"}}
 //!                                                                         {"alive": {}}
 //!                                                                         {"refused": {"detail"}}
 //! ```
 //!
-//! The proxy says what is on disk. The trail answers once the sink has committed everything up to that very
+//! The proxy says what is on disk. Before that it may say what is written and being brought to the disk: the trail reads it meanwhile,
+//! ships nothing of it, and gives no answer. The trail answers once the sink has committed everything up to that very
 //! checkpoint, says its newest answer again once it has asked the sink, or `alive` before there is one, and closes the connection when that is
 //! true no more. Of a checkpoint of which it cannot say that, since it is too old or not signed by an audit key of its registry,
 //! it says `unknown`, once: that one and what has no answer before it get none. It is for the proxy to know whether it can do
@@ -22,7 +24,7 @@ use crate::json::{self, JsonError};
 use crate::tree::{LogId, TreeHash};
 
 /// Of these lines.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The longest line: a note with two signatures, escaped.
 pub const LINE_MAX_BYTES: usize = 2048;
 
@@ -34,6 +36,11 @@ pub enum ProxyMessage {
     Hello {
         /// Of these lines.
         version: u32,
+    },
+    /// Everything that this checkpoint covers is in the journal's files, and on its way to the disk. It proves nothing.
+    Written {
+        /// The signed note.
+        note: String,
     },
     /// Everything that this checkpoint covers is on disk.
     OnDisk {
@@ -149,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_or_too_long_is_refused() {
-        for bad in ["\n", "{}\n", "{\"hello\":{\"version\":2,\"more\":2}}\n", "[1]\n"] {
+        for bad in ["\n", "{}\n", "{\"hello\":{\"version\":3,\"more\":2}}\n", "[1]\n"] {
             assert!(take::<ProxyMessage>(&mut bad.as_bytes().to_vec()).is_err(), "{bad:?}");
         }
         assert!(take::<ProxyMessage>(&mut vec![b'x'; LINE_MAX_BYTES + 1]).is_err());

@@ -269,7 +269,7 @@ impl Shipping {
         Ok(true)
     }
 
-    /// Reads on, and up to what a proxy said is on disk at once: whoever waits for a few records is not kept by another
+    /// Reads on, and up to what a proxy said by itself at once: whoever waits for a few records is not kept by another
     /// thread's turn. None: as [`read_on`].
     async fn read(
         &self,
@@ -277,7 +277,7 @@ impl Shipping {
         rows_max: usize,
     ) -> Option<Result<Source, SourceError>> {
         let required = self.required.as_ref();
-        let said = required.and_then(|required| required.on_disk(source.log()));
+        let said = required.map(|required| required.said(source.log())).unwrap_or_default();
         if source.is_said(said) {
             Some(source.read(rows_max).map(|()| source))
         } else {

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::Newest;
 use configuration::RequiredTrail;
 use host::clock::now;
 use release::{SinkError, Stated};
@@ -108,8 +109,9 @@ impl Connection {
     async fn serve(&self, Connected { mut lines, mut writer }: Connected) -> io::Error {
         let shared = &self.shared;
         shared.sink.connected(now());
+        let mut told = 0;
         loop {
-            if let Err(error) = self.tell(&mut writer).await {
+            if let Err(error) = self.tell(&mut writer, &mut told).await {
                 return error;
             }
             tokio::select! {
@@ -117,6 +119,7 @@ impl Connection {
                     Ok(message) => if let Err(error) = self.hear(message) { return error },
                     Err(error) => return error,
                 },
+                () = shared.journal.went_on() => {}
                 () = shared.wanted.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
@@ -126,15 +129,21 @@ impl Connection {
         }
     }
 
-    /// Tells what is new on disk.
-    async fn tell(&self, writer: &mut OwnedWriteHalf) -> io::Result<()> {
-        for checkpoint in self.shared.on_disk() {
+    /// Tells what is new on disk, and what is on its way there, of which it told `told` before.
+    async fn tell(&self, writer: &mut OwnedWriteHalf, told: &mut u64) -> io::Result<()> {
+        let Newest { on_disk, written } = self.shared.journal.newest();
+        let (from, to) = (on_disk.checkpoint().size.max(*told), written.checkpoint().size);
+        for checkpoint in self.shared.on_disk(on_disk) {
             let said = checkpoint.checkpoint();
             let stated = self.shared.sink.state(said.log, Head::of(said), now());
             if stated == Stated::New {
                 let note = checkpoint.note().to_owned();
                 write(writer, &ProxyMessage::OnDisk { note }).await?;
             }
+        }
+        if from < to {
+            write(writer, &ProxyMessage::Written { note: written.note().to_owned() }).await?;
+            *told = to;
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ struct Shared {
     patience: Duration,
     /// The newest checkpoints of the emergency signer's log that came with signatures.
     witnessed: Mutex<BTreeMap<LogId, SignedCheckpoint>>,
-    /// Told when there is something to tell the trail.
+    /// Told when there is something to tell the trail that is not of this process's own journal.
     wanted: Notify,
     /// Changes whenever the trail was heard, or is gone.
     heard: watch::Sender<u64>,
@@ -102,7 +102,9 @@ impl Required {
             Err(recorded) => recorded,
         };
         let mut heard = shared.heard.subscribe();
-        shared.want(witness);
+        if let Some(witness) = witness {
+            shared.want(witness);
+        }
         let mut late = std::pin::pin!(tokio::time::sleep(shared.patience));
         loop {
             // What is heard after this look wakes it.
@@ -121,26 +123,29 @@ impl Required {
 }
 
 impl Shared {
-    /// There is a record that somebody waits for.
-    fn want(&self, witness: Option<&Witness>) {
-        let proof = witness.and_then(|witness| witness.proof.as_ref());
-        if let Some(proof) = proof.and_then(|proof| Inclusion::parse(&proof.proof).ok()) {
-            let log = proof.checkpoint.checkpoint().log;
-            let mut witnessed = self.witnessed();
-            let is_newer = witnessed
-                .get(&log)
-                .is_none_or(|newest| newest.checkpoint().size < proof.checkpoint.checkpoint().size);
-            if is_newer {
-                witnessed.insert(log, proof.checkpoint);
-            }
+    /// There is a record of the emergency signer that somebody waits for. Of this process's own journal the trail is told
+    /// as soon as it goes on.
+    fn want(&self, witness: &Witness) {
+        let proof = witness.proof.as_ref();
+        let Some(proof) = proof.and_then(|proof| Inclusion::parse(&proof.proof).ok()) else {
+            return;
+        };
+        let log = proof.checkpoint.checkpoint().log;
+        let mut witnessed = self.witnessed();
+        let is_newer = witnessed
+            .get(&log)
+            .is_none_or(|newest| newest.checkpoint().size < proof.checkpoint.checkpoint().size);
+        if is_newer {
+            witnessed.insert(log, proof.checkpoint);
         }
+        drop(witnessed);
         self.wanted.notify_one();
     }
 
-    /// What the trail can be told: what this journal has on disk, and what came of the emergency signer's. What that
-    /// one showed by itself is told too, so that the sink is known to take its records before a session begins.
-    fn on_disk(&self) -> Vec<SignedCheckpoint> {
-        let mut all = vec![self.journal.checkpoint()];
+    /// What the trail can be told: what this journal has on disk, which is `own`, and what came of the emergency signer's.
+    /// What that one showed by itself is told too, so that the sink is known to take its records before a session begins.
+    fn on_disk(&self, own: SignedCheckpoint) -> Vec<SignedCheckpoint> {
+        let mut all = vec![own];
         all.extend(self.signer.newest());
         all.extend(self.witnessed().values().cloned());
         all

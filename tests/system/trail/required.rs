@@ -63,7 +63,7 @@ async fn leaves(alice: &Client) -> Answer {
 }
 
 /// How far the database holds a journal, by its own word.
-fn held(postgres: &Postgres, journal: &str) -> u64 {
+pub(super) fn held(postgres: &Postgres, journal: &str) -> u64 {
     let held =
         format!("SELECT shipped FROM signing_proxy.trail_positions WHERE journal = '{journal}'");
     postgres.sql(&held).parse().unwrap()

@@ -1,18 +1,21 @@
 //! A trail that hangs, lies, or is somebody else's: nothing leaves.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use audit::walk::{Walk, WalkStep};
 use serde_json::{Value, json};
 use signing_core::required::VERSION;
+use system_tests::postgres::Postgres;
 use system_tests::{Client, Kind, World, eventually, journal};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::required::{refused, requiring, socket_of, table};
-use super::{KID, journal_of};
+use super::required::{held, refused, requiring, socket_of, table};
+use super::{KID, journal_of, proxy_in, trail_of};
 use crate::ALICE;
 use crate::breakglass::{Site, activated, end};
 
@@ -120,10 +123,14 @@ async fn next(reader: &mut BufReader<OwnedReadHalf>) -> Option<Value> {
     matches!(read, Ok(1..)).then(|| serde_json::from_str(&line).unwrap())
 }
 
-/// The next head that a proxy says is on disk, as an answer names it.
+/// The next head that a proxy says is on disk, as an answer names it. What is only written needs no answer.
 async fn head(reader: &mut BufReader<OwnedReadHalf>) -> Option<Value> {
-    let said = next(reader).await?;
-    let note = said["on_disk"]["note"].as_str().unwrap().to_owned();
+    let note = loop {
+        let said = next(reader).await?;
+        if said["written"].is_null() {
+            break said["on_disk"]["note"].as_str().unwrap().to_owned();
+        }
+    };
     let mut lines = note.lines();
     let log = lines.next().unwrap().rsplit('/').next().unwrap().to_owned();
     let size: u64 = lines.next().unwrap().parse().unwrap();
@@ -253,6 +260,48 @@ async fn a_trail_that_does_not_know_the_proxys_own_log_lets_nothing_leave() {
     while forgets.next().await.is_some() {}
     proxy.unhealthy_for("required_trail").await;
     refused(&proxy.client(ALICE).await).await;
+}
+
+#[tokio::test]
+async fn what_a_proxy_has_only_written_is_not_shipped_before_it_is_on_disk() {
+    let (world, postgres) = (World::new(), Postgres::start().await);
+    proxy_in(&world).await.stop().await;
+    // So nobody states of the newest write that it is on disk.
+    let journal = journal_of(&world);
+    fs::remove_file(journal.join("durable")).unwrap();
+    let mut walk = Walk::open(&journal, 1).unwrap();
+    let mut newest = None;
+    loop {
+        match walk.step().unwrap() {
+            WalkStep::Sealed(seal) => newest = Some(seal.checkpoint),
+            WalkStep::Record(_) => {}
+            WalkStep::End | WalkStep::TornWrite(_) => break,
+        }
+    }
+    let newest = newest.unwrap();
+    let (note, size) = (newest.note(), newest.checkpoint().size);
+    let mut trail = trail_of(&world, &postgres).required(&socket_of(&world));
+    trail.start();
+    trail.process().says("the database is reached; shipping").await;
+    let mut proxy = Connected::new(UnixStream::connect(socket_of(&world)).await.unwrap());
+    proxy.say(&json!({"hello": {"version": VERSION}})).await;
+    proxy.say(&json!({"written": {"note": note}})).await;
+    assert!(!proxy.next().await.unwrap()["hello"].is_null());
+    // Each comes after a look for what may be shipped.
+    for _ in 0..2 {
+        assert_eq!(proxy.next().await.unwrap(), json!({"alive": {}}));
+    }
+    let held = || held(&postgres, "signing-proxy");
+    assert!(held() < size, "{} of {size}", held());
+    proxy.say(&json!({"on_disk": {"note": note}})).await;
+    loop {
+        let said = proxy.next().await.unwrap();
+        if said["alive"].is_null() {
+            assert_eq!(said["committed"]["size"], size, "{said}");
+            break;
+        }
+    }
+    assert_eq!(held(), size);
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use signing_core::journal::Head;
-use signing_core::tree::{LogId, SignedCheckpoint, TreeHash};
+use signing_core::tree::{Checkpoint, LogId, SignedCheckpoint, TreeHash};
 use tokio::sync::{Notify, watch};
 
-use crate::source::WRITES_MAX;
+use crate::source::{Said, WRITES_MAX};
 
 pub(crate) use serve::Doors;
 
@@ -25,15 +25,15 @@ pub(crate) struct Required(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     logs: Mutex<BTreeMap<LogId, Log>>,
-    /// Told when a proxy says that something more is on disk.
+    /// Told when a proxy says something more.
     wanted: Notify,
     sink: watch::Sender<SinkState>,
 }
 
 #[derive(Debug, Default)]
 struct Log {
-    /// The newest checkpoint of which a proxy said that it is on disk. An audit key of the registry signed it.
-    on_disk: Option<SignedCheckpoint>,
+    /// What a proxy said of it.
+    said: Said,
     /// The newest heads of the journal that the sink holds, by size.
     committed: BTreeMap<u64, TreeHash>,
 }
@@ -78,14 +78,14 @@ impl Required {
         self.0.sink.send_modify(|state| state.answered += 1);
     }
 
-    /// Waits until a proxy says that something more is on disk.
+    /// Waits until a proxy says something more.
     pub(crate) async fn wanted(&self) {
         self.0.wanted.notified().await;
     }
 
-    /// The newest checkpoint of which a proxy said that it is on disk, and that an audit key of the registry signed.
-    pub(crate) fn on_disk(&self, log: LogId) -> Option<SignedCheckpoint> {
-        self.logs().get(&log)?.on_disk.clone()
+    /// What a proxy said of a journal.
+    pub(crate) fn said(&self, log: LogId) -> Said {
+        self.logs().get(&log).map(|log| log.said.clone()).unwrap_or_default()
     }
 
     /// These heads are committed, in their order.
@@ -110,11 +110,24 @@ impl Required {
 
     /// A proxy says that everything up to `verified` is on disk.
     fn told(&self, verified: SignedCheckpoint) {
+        self.tell(verified, |said| &mut said.on_disk);
+    }
+
+    /// A proxy says that everything up to `verified` is written.
+    fn written(&self, verified: SignedCheckpoint) {
+        self.tell(verified, |said| &mut said.written);
+    }
+
+    fn tell(
+        &self,
+        verified: SignedCheckpoint,
+        what: fn(&mut Said) -> &mut Option<SignedCheckpoint>,
+    ) {
         let mut logs = self.logs();
-        let said = *verified.checkpoint();
+        let Checkpoint { log, size, .. } = *verified.checkpoint();
         // Whose checkpoint verified is one of the journals': there are few.
-        let known = &mut logs.entry(said.log).or_default().on_disk;
-        if known.as_ref().is_none_or(|newest| newest.checkpoint().size < said.size) {
+        let known = what(&mut logs.entry(log).or_default().said);
+        if known.as_ref().is_none_or(|newest| newest.checkpoint().size < size) {
             *known = Some(verified);
         }
         drop(logs);
@@ -147,8 +160,6 @@ impl Required {
 
 #[cfg(test)]
 mod tests {
-    use signing_core::tree::Checkpoint;
-
     use super::*;
 
     const LOG: LogId = LogId::new([1; 16]);
@@ -170,13 +181,16 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_says_is_on_disk_never_goes_back() {
+    fn what_a_proxy_says_never_goes_back() {
         let required = Required::new();
         let unsigned = |size| Checkpoint { log: LOG, size, root: TreeHash::empty() }.sign(&[]);
-        assert_eq!(required.on_disk(LOG), None);
+        assert_eq!(required.said(LOG), Said::default());
+        required.written(unsigned(7));
         required.told(unsigned(5));
         required.told(unsigned(4));
-        assert_eq!(required.on_disk(LOG), Some(unsigned(5)));
+        required.written(unsigned(6));
+        let said = Said { on_disk: Some(unsigned(5)), written: Some(unsigned(7)) };
+        assert_eq!(required.said(LOG), said);
     }
 
     #[test]

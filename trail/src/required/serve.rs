@@ -47,6 +47,8 @@ struct Proxy {
     required: Required,
     parts: Arc<Parts>,
     keys: AuditKeys,
+    /// The newest of its own log that it said is written, verified.
+    written: Option<SignedCheckpoint>,
     /// What it said is on disk, and waits to be committed, by log; sizes grow.
     pending: BTreeMap<LogId, VecDeque<Head>>,
     /// The newest that it was told, by log.
@@ -128,7 +130,9 @@ async fn serve(mut stream: UnixStream, parts: Arc<Parts>, required: Required) ->
             ProxyMessage::Hello { version } => Err(format!(
                 "it speaks version {version} of the lines; run the same release of both"
             )),
-            ProxyMessage::OnDisk { .. } => Err("it does not greet".to_owned()),
+            ProxyMessage::Written { .. } | ProxyMessage::OnDisk { .. } => {
+                Err("it does not greet".to_owned())
+            }
         }
     };
     let greeted = timeout(STEP_MAX, greeting).await;
@@ -148,8 +152,8 @@ async fn serve(mut stream: UnixStream, parts: Arc<Parts>, required: Required) ->
         return why;
     }
     let keys = parts.audit_keys();
-    let mut proxy =
-        Proxy { required, parts, keys, pending: BTreeMap::new(), told: BTreeMap::new() };
+    let (written, pending, told) = (None, BTreeMap::new(), BTreeMap::new());
+    let mut proxy = Proxy { required, parts, keys, written, pending, told };
     match proxy.go_on(&mut stream, (&mut read, &mut state), began).await {
         Ok(never) => match never {},
         Err(why) => why,
@@ -167,6 +171,7 @@ impl Proxy {
         loop {
             tokio::select! {
                 message = next::<ProxyMessage>(stream, read) => match message? {
+                    ProxyMessage::Written { note } => self.written(&note),
                     ProxyMessage::OnDisk { note } => if let Some(unknown) = self.on_disk(&note)? {
                         write(stream, &unknown).await?;
                     },
@@ -200,11 +205,25 @@ impl Proxy {
         }
     }
 
+    /// What the proxy says is written. What does not verify is answered once it is said to be on disk.
+    fn written(&mut self, note: &str) {
+        let checkpoint = SignedCheckpoint::parse(note).ok();
+        self.written = checkpoint.filter(|checkpoint| self.keys.verify(checkpoint).is_ok());
+        if let Some(checkpoint) = &self.written {
+            self.required.written(checkpoint.clone());
+        }
+    }
+
     /// What the proxy says is on disk. Only an audit key of the registry says that: without one there is an answer at once.
     fn on_disk(&mut self, note: &str) -> Result<Option<TrailMessage>, String> {
-        let checkpoint = SignedCheckpoint::parse(note).map_err(|error| error.to_string())?;
+        let verified = self.written.take_if(|written| written.note() == note);
+        let is_verified = verified.is_some();
+        let checkpoint = match verified {
+            Some(checkpoint) => checkpoint,
+            None => SignedCheckpoint::parse(note).map_err(|error| error.to_string())?,
+        };
         let said = *checkpoint.checkpoint();
-        if self.keys.verify(&checkpoint).is_err() {
+        if !is_verified && self.keys.verify(&checkpoint).is_err() {
             // The key of a journal may have been renewed.
             self.keys = self.parts.audit_keys();
             if let Err(error) = self.keys.verify(&checkpoint) {

@@ -21,6 +21,7 @@ use crate::plan::{Position, gap};
 
 pub(crate) use ends::Ends;
 pub use error::SourceError;
+pub use said::Said;
 
 /// The records of one or more writes.
 #[derive(Clone, Debug)]
@@ -89,8 +90,8 @@ pub struct Source {
     taken: Option<SignedCheckpoint>,
     /// The newest checkpoint that was read.
     newest: Option<SignedCheckpoint>,
-    /// The newest checkpoint of which its writer said that it is on disk, and whose signature was verified then.
-    said: Option<SignedCheckpoint>,
+    /// What its writer said by itself.
+    said: Said,
     /// The newest record that is known to be on disk.
     durable: u64,
     /// Whether all that is here counts as on disk: nobody writes on.
@@ -151,7 +152,7 @@ impl Source {
             rows: 0,
             taken: None,
             newest: None,
-            said: None,
+            said: Said::default(),
             durable: 0,
             is_copy: false,
             passed: VecDeque::new(),
@@ -380,8 +381,8 @@ impl Source {
     fn sealed(&mut self, seal: Seal) -> Result<(), SourceError> {
         let Seal { checkpoint, durable, .. } = seal;
         let head = Head::of(checkpoint.checkpoint());
-        // The same bytes were verified when the proxy said that they are on disk.
-        if self.said.as_ref() != Some(&checkpoint) {
+        // The same bytes were verified when the proxy said them.
+        if !self.said.has(&checkpoint) {
             self.keys.verify(&checkpoint).map_err(|error| SourceError::Checkpoint {
                 path: self.path.clone(),
                 size: head.size,

@@ -5,13 +5,34 @@ use signing_core::tree::SignedCheckpoint;
 
 use super::{Source, SourceError, Write};
 
+/// What the writer of a journal says by itself. An audit key of the registry signed each checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The newest of which all is on disk.
+    pub on_disk: Option<SignedCheckpoint>,
+    /// The newest of which all is in the files: it is read, and not shipped.
+    pub written: Option<SignedCheckpoint>,
+}
+
+impl Said {
+    /// Whether that very checkpoint was said: then its signature was verified.
+    pub(super) fn has(&self, checkpoint: &SignedCheckpoint) -> bool {
+        [&self.on_disk, &self.written].into_iter().flatten().any(|said| said == checkpoint)
+    }
+
+    /// How far it goes.
+    fn size(&self) -> u64 {
+        let all = [&self.on_disk, &self.written].into_iter().flatten();
+        all.map(|said| said.checkpoint().size).max().unwrap_or(0)
+    }
+}
+
 /// So many are read at once where somebody waits for them.
 const FEW_RECORDS: u64 = 256;
 
 impl Source {
-    /// Its writer says by itself that everything up to `said` is on disk, whose signature was verified. Whether what is to
-    /// be read up to there is little.
-    pub fn is_said(&mut self, said: Option<SignedCheckpoint>) -> bool {
+    /// Takes over what its writer says by itself. Whether what is to be read up to there is little.
+    pub fn is_said(&mut self, said: Said) -> bool {
         self.said = said;
         let said = self.said_and_not_shipped();
         let read = self.newest.as_ref().map(|newest| newest.checkpoint().size);
@@ -19,7 +40,7 @@ impl Source {
     }
 
     fn said_and_not_shipped(&self) -> Option<u64> {
-        let said = self.said.as_ref()?.checkpoint().size;
+        let said = self.said.size();
         (said > self.position.shipped).then_some(said)
     }
 
@@ -40,7 +61,8 @@ impl Source {
     /// # Errors
     /// [`SourceError::Other`] if what is there has another root.
     pub fn is_on_disk(&mut self) -> Result<(), SourceError> {
-        let Some(head) = self.said.as_ref().map(|said| Head::of(said.checkpoint())) else {
+        let on_disk = self.said.on_disk.as_ref();
+        let Some(head) = on_disk.map(|said| Head::of(said.checkpoint())) else {
             return Ok(());
         };
         let write = self.ready.iter().rev().find(|write| write.size() == head.size);
