@@ -25,6 +25,8 @@ pub enum NetworkFault {
     Truncate(usize),
     /// Both ends are reset after so many bytes of an answer.
     Reset(usize),
+    /// So many pieces of answers pass from here on in each connection; both ends are reset in place of the next.
+    Lose(usize),
     /// Connections are made, and nothing passes in either direction.
     BlackHole,
     /// Nobody listens, and what was connected is reset.
@@ -205,10 +207,13 @@ impl Passing {
 
     async fn answers(&self, mut from: OwnedReadHalf, to: &mut OwnedWriteHalf) {
         let mut buffer = vec![0; 16 << 10];
+        // Pieces that passed since there is this trouble.
+        let mut pieces = (NetworkFault::None, 0);
         loop {
             let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
             self.out_of_the_hole().await;
             let trouble = *self.trouble.borrow();
+            pieces = (trouble, if pieces.0 == trouble { pieces.1 + 1 } else { 1 });
             let bytes = &buffer[..count];
             let passed = match trouble {
                 NetworkFault::None
@@ -223,6 +228,12 @@ impl Passing {
                 NetworkFault::Drip(pace) => {
                     self.hit();
                     drip(bytes, pace, to).await
+                }
+                NetworkFault::Lose(after) if pieces.1 <= after => to.write_all(bytes).await,
+                NetworkFault::Lose(_) => {
+                    self.hit();
+                    reset(to, from.as_ref());
+                    return;
                 }
                 NetworkFault::Truncate(after) => {
                     self.hit();
