@@ -213,7 +213,7 @@ impl Service {
     }
 
     /// All there is to know. It waits for the disk of the keys' files, and for no longer than
-    /// [`looks::PROBE_MAX`].
+    /// `PROBE_MAX` of `looks.rs`.
     pub async fn state(&self) -> State {
         let unreadable = self.unreadable().await;
         let config = &self.materials.config;
