@@ -120,6 +120,10 @@ async fn i1_the_switch_and_back_drop_nothing_and_name_the_key_that_signed() {
                 }
                 _ => {
                     let reason = body["reason"].as_str().unwrap();
+                    // A loaded machine is late at any time, and that says nothing of the mode.
+                    if ["deadline_exceeded", "indeterminate"].contains(&reason) {
+                        continue;
+                    }
                     // Once switched, only what was in flight at the switch back is withheld.
                     if phase == 2 {
                         assert_eq!(reason, "gate_closed_in_flight", "{body}");
