@@ -9,7 +9,7 @@ use system_tests::audit_key::audit_entry;
 use system_tests::breakglass::{PASSPHRASE, SignerBuilder};
 use system_tests::client::plain;
 use system_tests::postgres::Postgres;
-use system_tests::programs::system;
+use system_tests::programs::{repository, system};
 use system_tests::{Client, Key, Kind, Profile, Protocol, World, eventually};
 
 use super::machine::Machine;
@@ -208,6 +208,25 @@ impl Site {
             assert!(status.contains(&format!("CapEff:\t{rights}\n")), "{unit}: {status}");
         }
     }
+
+    /// At rest each takes less memory than the pod of the sidecar asks for it: docs/operating/topologies.md.
+    fn rests_in_what_a_pod_asks_for(&self) {
+        let pod = repository().join("config/kubernetes/sidecar/statefulset.yaml");
+        let pod = fs::read_to_string(pod).unwrap();
+        for unit in UNITS {
+            let serves = format!("args: [serve, --config, /etc/{unit}/{unit}.toml]");
+            let (_, container) = pod.split_once(&serves).unwrap();
+            let (_, asked) = container.split_once("requests: ").unwrap();
+            let (_, asked) = asked.split_once("memory: ").unwrap();
+            let asked: u64 = asked.split_once("Mi }").unwrap().0.parse().unwrap();
+            let pid = self.machine.shows(unit, "MainPID");
+            let status = self.machine.said(&["cat", &format!("/proc/{pid}/status")]);
+            let taken = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            let taken: u64 = taken.trim().trim_end_matches(" kB").parse().unwrap();
+            println!("{unit}: {taken} KiB of {asked} MiB");
+            assert!(taken < asked << 10, "{unit}: {taken} KiB, and a pod asks for {asked} MiB");
+        }
+    }
 }
 
 #[tokio::test]
@@ -239,6 +258,7 @@ async fn the_packaged_units_serve_reload_and_are_restarted_by_a_real_systemd() {
         std::future::ready(rows.is_ok_and(|rows| rows > 0).then_some(()))
     })
     .await;
+    site.rests_in_what_a_pod_asks_for();
 
     // A reload, and one of a bad file: the old configuration stays.
     let before = machine.said(&["cat", CONFIG]);
