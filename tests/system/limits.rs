@@ -264,8 +264,13 @@ async fn bodies_together_take_no_more_memory_than_they_may() {
         let mut stream =
             tls(&proxy.listen, &world.pki.ca_pem, Some(&certificate), b"http/1.1").await.unwrap();
         let head = "POST /v1/sign HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
-                    content-length: 1000\r\n\r\n{";
+                    content-length: 1000\r\nexpect: 100-continue\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
+        // Its body is being read: it has its room.
+        let mut said = [0; 12];
+        stream.read_exact(&mut said).await.unwrap();
+        assert_eq!(&said, b"HTTP/1.1 100");
+        stream.write_all(b"{").await.unwrap();
         slow.push(stream);
     }
     let alice = proxy.client(ALICE).await;
