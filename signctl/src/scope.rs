@@ -163,6 +163,8 @@ impl Finder {
                 Some((begun, ended)) => {
                     let from = self.session_from.map_or(begun, |from| from.min(begun));
                     let session = self.session_to;
+                    // What a session signs is the incident's, also after somebody ended the incident.
+                    let ended = ended.filter(|_| self.in_force.is_empty());
                     let to = ended.map(|ended| session.map_or(ended, |to| to.max(ended)));
                     (Some(from), to)
                 }

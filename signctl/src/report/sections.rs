@@ -347,7 +347,7 @@ fn credentials(window: &Window, facts: &Facts) -> Vec<Block> {
     let names = facts.uses.names();
     let is_asked = |name: &String| names.contains(name) && !facts.uses.is_answered(name);
     let (since, until) = (shown(window.since), shown(window.until));
-    let what = if window.is_over {
+    let what = if window.is_over && window.until < window.to {
         "the end. What was used after the end is not listed: nobody has to answer for it here"
     } else {
         "the newest record"
