@@ -88,9 +88,12 @@ async fn asks(
     let hello = tokio::time::timeout(HELLO_MAX, buffer.next(&mut read)).await;
     let first = hello.map_err(|_| io::Error::other("it did not say hello in time"))??;
     let Some(first) = first else { return Ok(()) };
+    if matches!(first, Ask::Hello(_)) {
+        // A connection is for long: how many of a user's others have said hello is no reason to refuse. It gives way
+        // no more, also while a disk keeps its greeting waiting.
+        let _ = place.asked();
+    }
     let (answer, log) = greet(service, first).await;
-    // A connection is for long: how many of a user's others have said hello is no reason to refuse.
-    let _ = place.asked();
     send(out, answer).await?;
     let Some(log) = log else { return Ok(()) };
     // What it writes, once it has shown that this goes on from what is known.

@@ -91,7 +91,8 @@ fn wait(signals: SigSet, end: End) {
 /// Ends this process, at once. Threads may still run, such as one that waits for a far side that hangs. At an
 /// orderly exit C libraries take themselves down under these: AWS-LC then aborts the process in a thread that
 /// asks for random bytes for the first time. Nothing waits in a buffer: what is printed is written at once
-/// ([`crate::out`]).
+/// ([`crate::out`]). The worker of a token ends in order all the same: it has no thread of AWS-LC, and the vendor's
+/// library may have to tell its token.
 pub fn leave(code: i32) -> ! {
     signal_hook::low_level::exit(code)
 }

@@ -46,7 +46,9 @@ impl Service {
         match state {
             KeyState::Sealed | KeyState::Open => {}
             state @ (KeyState::Revoked | KeyState::Destroyed | KeyState::Missing) => {
-                let why = format!("the key {kid} is {}, so it is not opened", state.word());
+                let file = unreadable.get(&held.signer.kid).filter(|_| state == KeyState::Missing);
+                let file = file.map(|why| format!(": {why}")).unwrap_or_default();
+                let why = format!("the key {kid} is {}, so it is not opened{file}", state.word());
                 return Err(because(Clause::KeyNotUsable, &why));
             }
         }

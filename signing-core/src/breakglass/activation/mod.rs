@@ -162,8 +162,9 @@ pub fn decide(evidence: &Evidence<'_>) -> Result<Activation, NotActivated> {
         .map_err(|error| no(Clause::Request, format!("the request cannot be taken: {error}")))?;
     addressed(evidence, request)?;
     if !evidence.approvers_unchanged {
-        let why = "the approvers file is not as it was when this signer started; restart the signer, \
-                   so that it reads and records the new one, then activate again";
+        let why = "the approvers file is not as it was when this signer started, or its disk does not say so \
+                   in time; look at the file first: if it changed, restart the signer, so that it reads \
+                   and records the new one, and if the disk hangs, do not restart; then activate again";
         return Err(no(Clause::ApproversChanged, why));
     }
     let approvals = quorum::judge(evidence.approvals, evidence.rules, evidence.registry)?;
