@@ -12,6 +12,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 
+use crate::wait::eventually;
+
 /// What happens to connections; what comes back from the target is the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkFault {
@@ -65,7 +67,7 @@ impl FaultProxy {
                 keeper.bind("127.0.0.1:0".parse().unwrap()).unwrap();
                 keeper.set_reuseaddr(true).unwrap();
                 let address = keeper.local_addr().unwrap();
-                let listener = listen(address, 1024);
+                let listener = listen(address, 1024).await;
                 started.send(address).unwrap();
                 Serving { address, target, hits: counted }.run(listener, received).await;
                 drop(keeper);
@@ -80,7 +82,7 @@ impl FaultProxy {
     pub fn set(&self, trouble: NetworkFault) {
         let (done, is_done) = sync_channel(1);
         self.commands.try_send((trouble, done)).unwrap();
-        is_done.recv_timeout(Duration::from_secs(10)).unwrap();
+        is_done.recv_timeout(Duration::from_secs(90)).unwrap();
     }
 
     /// How often trouble was made: pieces of answers delayed or dripped, connections cut or
@@ -132,8 +134,8 @@ impl Serving {
                         drop(listener.take());
                         listener = match next {
                             NetworkFault::Refuse => None,
-                            NetworkFault::NoConnect => Some(listen(self.address, 0)),
-                            _ => Some(listen(self.address, 1024)),
+                            NetworkFault::NoConnect => Some(listen(self.address, 0).await),
+                            _ => Some(listen(self.address, 1024).await),
                         };
                     }
                     if next == NetworkFault::NoConnect {
@@ -146,16 +148,15 @@ impl Serving {
     }
 }
 
-fn listen(address: SocketAddr, backlog: u32) -> TcpListener {
-    bind(address).listen(backlog).unwrap()
-}
-
-/// Others that are bound there and do not listen are no obstacle.
-fn bind(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(address).unwrap();
-    socket
+/// Listens there. Others that are bound there and do not listen are no obstacle. A connection out of another test that
+/// was given this port is one, for as long as it lasts.
+async fn listen(address: SocketAddr, backlog: u32) -> TcpListener {
+    eventually("the fault proxy listens again", || {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        std::future::ready(socket.bind(address).and_then(|()| socket.listen(backlog)).ok())
+    })
+    .await
 }
 
 /// Connects until no connection is made any more.

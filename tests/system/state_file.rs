@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use serde_json::{Value, json};
-use system_tests::{Fault, Key, Kind, Proxy, ProxyBuilder, World};
+use system_tests::{Fault, Key, Kind, Proxy, ProxyBuilder, World, eventually};
 
 use crate::ALICE;
 use crate::audit_tools::audit;
@@ -150,8 +150,12 @@ async fn an_end_that_was_recorded_and_could_not_be_stored_is_none() {
     let proxy = builder.clone().start_shut().await;
     proxy.unhealthy_for("frozen").await;
     // A directory that is not empty lets no file take its place.
-    fs::remove_file(stored(&world)).unwrap();
-    fs::create_dir_all(stored(&world).join("full")).unwrap();
+    // The proxy may be storing how far its journal is.
+    eventually("a directory in place of the file", || {
+        let _ = fs::remove_file(stored(&world));
+        std::future::ready(fs::create_dir_all(stored(&world).join("full")).ok())
+    })
+    .await;
     assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 1);
     assert_eq!(refused(&proxy).await, "frozen");
     proxy.stop().await;
