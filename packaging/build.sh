@@ -19,8 +19,7 @@ out="${out:-$PWD/target/package}"
 if [ -e "$out" ] && [ ! -f "$out/SHA256SUMS" ]; then
   { [ -d "$out" ] && [ -z "$(ls -A -- "$out")" ]; } || fail "$out is in the way, and not of this script"
 fi
-SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}"
-export SOURCE_DATE_EPOCH
+date="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}"
 packaging/tools.sh cargo-auditable cargo-cyclonedx
 # shellcheck source=packaging/flags.sh
 . packaging/flags.sh
@@ -33,7 +32,7 @@ for program in "${programs[@]}"; do
   install -m 0755 "$target/release/$program" "$out/$program"
 done
 # It writes beside each Cargo.toml, whatever one asks for.
-cargo cyclonedx --quiet --format json --spec-version 1.5 --describe binaries
+SOURCE_DATE_EPOCH="$date" cargo cyclonedx --quiet --format json --spec-version 1.5 --describe binaries
 for program in "${programs[@]}"; do
   sboms=(./*/"${program}_bin.cdx.json")
   [ ${#sboms[@]} = 1 ] || fail "several SBOMs of $program: ${sboms[*]}"

@@ -32,9 +32,12 @@ for map in "${maps[@]}"; do
 done
 CFLAGS="${CFLAGS# }"
 CARGO_INCREMENTAL=0
+# What C code takes for the date of its build: mimalloc has it inside. Always the same, since all C code
+# is compiled again if it differs.
+SOURCE_DATE_EPOCH=0
 # cargo-auditable is named without its directory (cargo.sh). C code is compiled again if PATH differs.
 case ":$PATH:" in
   *":$PWD/target/tools/bin:"*) ;;
   *) PATH="$PWD/target/tools/bin:$PATH" ;;
 esac
-export CARGO_ENCODED_RUSTFLAGS CFLAGS CARGO_INCREMENTAL PATH
+export CARGO_ENCODED_RUSTFLAGS CFLAGS CARGO_INCREMENTAL SOURCE_DATE_EPOCH PATH
