@@ -147,6 +147,7 @@ fn known_head(text: &str) -> Result<Known, NoKnownHead> {
 }
 
 fn main() -> ExitCode {
+    host::pages::keep_small();
     let held = Held::back();
     match Arguments::try_parse() {
         Ok(Arguments { verb }) => out::end("breakglass-signer", run(verb, held)),

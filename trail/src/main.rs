@@ -111,6 +111,7 @@ enum Journal {
 }
 
 fn main() -> ExitCode {
+    host::pages::keep_small();
     let held = Held::back();
     match Arguments::try_parse() {
         Ok(Arguments { verb }) => out::end("signing-trail", run(verb, held)),

@@ -224,6 +224,7 @@ impl Site {
             let taken = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
             let taken: u64 = taken.trim().trim_end_matches(" kB").parse().unwrap();
             println!("{unit}: {taken} KiB of {asked} MiB");
+            assert!(status.contains("THP_enabled:\t0"), "{unit}: {status}");
             assert!(taken < asked << 10, "{unit}: {taken} KiB, and a pod asks for {asked} MiB");
         }
     }
