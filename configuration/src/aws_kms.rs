@@ -68,7 +68,8 @@ pub(super) fn read(
     if let Some((endpoint, from)) = &endpoint
         && let Err(why) = endpoint_allowed(endpoint, setting, asking)
     {
-        section.mistake("endpoint", format!("{}{from} {why}", identifier::quoted(endpoint)));
+        section
+            .mistake("endpoint", format!("{}{from} {why}", identifier::quoted_address(endpoint)));
     }
     let region = region.map(|(region, _)| region).unwrap_or_default();
     let connect_timeout = section.millis("connect_timeout_ms", 700);

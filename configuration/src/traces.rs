@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use host::identifier;
 use host::section::Section;
 
 /// What is said of traces.
@@ -37,8 +38,9 @@ pub(super) fn read(mut section: Section) -> Traces {
             section.mistake(
                 "endpoint",
                 format!(
-                    "is {text:?}, expected http://HOST:PORT/v1/traces, without TLS, user or query: name a \
-                     collector beside the proxy, which forwards over TLS"
+                    "is {}, expected http://HOST:PORT/v1/traces, without TLS, user or query: name a collector beside \
+                     the proxy, which forwards over TLS",
+                    identifier::quoted_address(&text)
                 ),
             );
         }

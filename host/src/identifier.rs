@@ -52,6 +52,17 @@ pub fn quoted(text: &str) -> String {
     format!("{begin:?} ... {end:?}")
 }
 
+/// As [`quoted`], of an address, which is not repeated if it holds what may be a secret: a user name with a
+/// password, or a query with a key.
+#[must_use]
+pub fn quoted_address(text: &str) -> String {
+    if text.contains(['@', '?']) {
+        "an address with a user name or a query (not repeated here)".to_owned()
+    } else {
+        quoted(text)
+    }
+}
+
 fn is_line_end(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
@@ -63,6 +74,14 @@ fn is_blank(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_may_hold_a_secret_is_not_repeated() {
+        for secret in ["http://u:s3cret@h:1/", "u:s3cret@h", "https://h/?api_key=s3cret"] {
+            assert!(!quoted_address(secret).contains("s3cret"), "{secret}");
+        }
+        assert_eq!(quoted_address("https://h:1/v1"), "\"https://h:1/v1\"");
+    }
 
     #[test]
     fn what_nobody_sees_is_a_flaw_and_what_was_meant_has_none() {

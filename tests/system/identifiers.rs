@@ -144,7 +144,9 @@ fn a_name_of_another_form_is_a_mistake_wherever_it_is_from() {
         let in_a_variable = said(&check(&config, &[(variable, mistaken)]));
         for said in [&in_the_file, &in_a_variable] {
             assert!(
-                said.contains(&format!("{mistaken:?}")) && said.contains(words),
+                // A password in it is not repeated.
+                said.contains(&format!("{mistaken:?}")) != mistaken.contains('@')
+                    && said.contains(words),
                 "{words}: {said}"
             );
         }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host::environment::Environment;
+use host::identifier::quoted_address;
 use host::section::Section;
 use http::Uri;
 
@@ -72,7 +73,8 @@ pub(crate) fn settings(
         section.mistake(
             "bucket",
             format!(
-                "is {bucket:?}; write the bucket's name: 3 to 63 of a-z, 0-9, dots and hyphens"
+                "is {}; write the bucket's name: 3 to 63 of a-z, 0-9, dots and hyphens",
+                quoted_address(&bucket)
             ),
         );
     }
@@ -126,7 +128,8 @@ impl Place {
         let rest = url.strip_prefix("s3://").ok_or("is not s3://BUCKET/PREFIX")?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if !is_bucket(bucket) {
-            return Err(format!("names the bucket {bucket:?}; write s3://BUCKET/PREFIX"));
+            let named = quoted_address(bucket);
+            return Err(format!("names the bucket {named}; write s3://BUCKET/PREFIX"));
         }
         if let Some(why) = flaw_of_prefix(prefix) {
             return Err(format!("has a prefix that {why}"));
