@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use host::files;
 use nix::fcntl::{Flock, FlockArg};
 use signing_core::journal::{Head, Header, Layout, Record};
 use signing_core::tree::{Checkpoint, Frontier, LogId};
@@ -32,7 +33,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// Opens and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        let handle = File::open(path).map_err(|error| {
+        let handle = files::open_directory(path).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 OpenError::NoJournal(path.to_owned())
             } else {

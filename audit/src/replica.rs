@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use host::files;
 use signing_core::replica::{Answer, Decision, Found, ReplicaName, decide};
 
 use crate::presence::Presence;
@@ -68,8 +69,9 @@ pub fn write_answer(file: &Path, answer: &Answer) -> io::Result<()> {
     new.push(".new");
     let mut bytes = serde_json::to_vec_pretty(answer)?;
     bytes.push(b'\n');
-    let mut out =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&new)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o640);
+    let mut out = files::open_with(&mut options, Path::new(&new))?;
     out.write_all(&bytes)?;
     out.sync_all()?;
     fs::rename(&new, file)?;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use host::files;
 use signing_core::journal::{
     CHECKPOINT_MAX_BYTES, FRAME_ALIGNMENT, FRAME_MAX_BYTES, Frame, FrameError, HEADER_BYTES, Head,
     Header, HeaderError, Shape,
@@ -126,7 +127,7 @@ impl Frames {
     /// [`SegmentError`].
     pub fn open(segment: &SegmentFile) -> Result<Self, SegmentError> {
         let path = || segment.path.clone();
-        let file = File::open(&segment.path);
+        let file = files::open(&segment.path);
         let file = file.map_err(|error| SegmentError::Io { path: path(), error })?;
         Self::of(file, segment)
     }

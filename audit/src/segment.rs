@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use host::file_system::name_of;
+use host::files;
 use nix::errno::Errno;
 use nix::fcntl::{
     AT_FDCWD, FallocateFlags, PosixFadviseAdvice, RenameFlags, fallocate, posix_fadvise, renameat2,
@@ -31,7 +32,7 @@ impl Segment {
     /// first. One whose sync failed may have left pages that look written and are not:
     /// the cache is dropped, so that what is read is what is there.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = files::open_with(OpenOptions::new().read(true).write(true), path)?;
         file.sync_all()?;
         posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
         let bytes = file.metadata()?.len();

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use host::files;
 use signing_core::journal::{CHECKPOINT_MAX_BYTES, Frame, Layout};
 use signing_core::tree::SignedCheckpoint;
 
@@ -29,7 +30,7 @@ impl Statement {
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(directory.join(NAME))?;
+        let file = files::open_with(&mut options, &directory.join(NAME))?;
         as_its_directory(&file, directory)?;
         Ok(Self { file, stated: 0 })
     }
@@ -56,7 +57,7 @@ impl Statement {
 /// # Errors
 /// If the file is there and cannot be read.
 pub fn stated(directory: &Path) -> io::Result<Option<SignedCheckpoint>> {
-    let file = match File::open(directory.join(NAME)) {
+    let file = match files::open(&directory.join(NAME)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             return Err(io::Error::new(error.kind(), format!("the file {NAME}: {error}")));

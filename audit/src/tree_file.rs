@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use host::files;
 use nix::fcntl::{FallocateFlags, fallocate};
 use signing_core::journal::{Kind, Leaf};
 use signing_core::tree::{Frontier, TreeHash, node_place, nodes_of, prove_extension};
@@ -74,7 +75,7 @@ impl TreeFile {
     pub fn open(directory: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(directory.join(NAME))?;
+        let file = files::open_with(&mut options, &directory.join(NAME))?;
         Ok(Self { file, growing: Arc::default() })
     }
 

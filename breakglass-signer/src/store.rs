@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use audit::Presence;
+use host::files;
 use serde::{Deserialize, Serialize};
 use signing_core::breakglass::wire::JournalHead;
 use signing_core::json::{self, JsonError};
@@ -72,7 +73,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn read(&self, journal: &Path) -> Result<Stored, StoreError> {
-        match fs::read(self.file()) {
+        match files::read(&self.file()) {
             Ok(bytes) => Stored::parse(&bytes)
                 .map_err(|why| self.error(format!("is damaged: {why}; {UNKNOWN}"))),
             Err(why) if why.kind() == io::ErrorKind::NotFound => {
@@ -128,7 +129,7 @@ impl Store {
     /// # Errors
     /// If it cannot be read.
     pub fn peek(directory: &Path) -> io::Result<Stored> {
-        match fs::read(directory.join(NAME)) {
+        match files::read(&directory.join(NAME)) {
             Ok(bytes) => Stored::parse(&bytes).map_err(io::Error::other),
             Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Stored::default()),
             Err(why) => Err(why),
@@ -143,8 +144,9 @@ impl Store {
     pub fn save(&self, stored: &Stored) -> io::Result<()> {
         let (file, new) = (self.directory.join(NAME), self.directory.join(format!("{NAME}.new")));
         let bytes = stored.encode()?;
-        let mut out =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut out = files::open_with(&mut options, &new)?;
         out.write_all(&bytes)?;
         out.sync_all()?;
         fs::rename(&new, &file)?;

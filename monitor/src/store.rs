@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender};
 
+use host::files;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use signing_core::fleet::{FreezeId, Memory};
@@ -125,18 +126,22 @@ impl Store {
         directory: &Path,
     ) -> Result<(Self, Result<Option<Stored>, StoreError>), StoreError> {
         let cannot = |error| StoreError::Directory { directory: directory.to_owned(), error };
-        let lock_file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(directory.join("lock"))
-            .map_err(cannot)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let lock_file = files::open_with(&mut options, &directory.join("lock")).map_err(cannot)?;
         let lock = Flock::lock(lock_file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| StoreError::Locked(directory.to_owned()))?;
         let store = Self { directory: directory.to_owned(), _lock: lock };
         let stored = read(&store.file());
         Ok((store, stored))
+    }
+
+    /// What is stored in a state directory that nobody opened.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the file.
+    pub fn peek(directory: &Path) -> Result<Option<Stored>, StoreError> {
+        read(&Self::file_in(directory))
     }
 
     /// The file.
@@ -246,9 +251,13 @@ struct WitnessOnDisk {
 
 fn read(file: &Path) -> Result<Option<Stored>, StoreError> {
     let damaged = |why: String| StoreError::Damaged { file: file.to_owned(), why };
-    let bytes = match fs::read(file) {
+    let bytes = match files::read(file) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // No regular file, or far too long.
+        Err(error) if error.kind() == io::ErrorKind::Other => {
+            return Err(damaged(error.to_string()));
+        }
         Err(error) => return Err(StoreError::Io { file: file.to_owned(), error }),
     };
     Stored::parse(&bytes).map(Some).map_err(damaged)
@@ -339,8 +348,9 @@ impl Stored {
 fn write(directory: &Path, file: &Path, state: &Stored) -> io::Result<()> {
     let bytes = state.encode()?;
     let new = directory.join(format!("{FILE}.new"));
-    let mut handle =
-        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true).write(true).mode(0o600);
+    let mut handle = files::open_with(&mut options, &new)?;
     handle.write_all(&bytes)?;
     handle.sync_all()?;
     // Dying before this line leaves the old state in force.

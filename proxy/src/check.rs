@@ -9,6 +9,7 @@ use configuration::{
 };
 use host::access::{self, Allowed};
 use host::modes::{self, Place, PlaceKind};
+use monitor::{Store, StoreError};
 use signing_core::journal::InForce;
 
 use crate::log;
@@ -39,6 +40,7 @@ pub fn look(file: &Path, environment: &Environment) -> Found {
         Ok(materials) => {
             found.notes.extend(materials.notes());
             found.compare_key_modes(&materials);
+            found.look_at_state(&materials.config.state_dir);
         }
         Err(ConfigError { mistakes, .. }) => found.mistakes = mistakes,
     }
@@ -62,6 +64,19 @@ pub fn look(file: &Path, environment: &Environment) -> Found {
 }
 
 impl Found {
+    /// A file of the freeze and the seals that a start would refuse. That it is gone is said by `journal`.
+    fn look_at_state(&mut self, directory: &Path) {
+        match Store::peek(directory) {
+            Ok(_) => {}
+            Err(StoreError::Io { file, error }) => self.notes.push(format!(
+                "state.dir: {}: {error}; so check cannot read it as a start does: run check as root or as the user of \
+                 the process",
+                file.display()
+            )),
+            Err(error) => self.mistakes.push(error.to_string()),
+        }
+    }
+
     /// Keys that had the other mode before, by the journal: a start would refuse them.
     fn compare_key_modes(&mut self, materials: &Materials) {
         let config = &materials.config;

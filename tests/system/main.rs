@@ -125,6 +125,7 @@ mod soak;
 mod socket_access;
 mod sockets;
 mod spans;
+mod special_files;
 mod start_pages;
 mod state_file;
 mod systemd;

@@ -178,6 +178,45 @@ fn json_and_pem_are_read_in_one_place_each() {
     }
 }
 
+/// Opening a named pipe waits for somebody at its other end: what a program keeps or is told to believe is opened by
+/// `host::files`, which waits for nothing.
+#[test]
+fn files_are_opened_in_one_place() {
+    // They have rules of their own for secrets, or read what the kernel or this process made, or what a person names.
+    let own = [
+        "host/src/",
+        "signctl/src/",
+        "development/src/",
+        "pkcs11-worker/src/",
+        "proxy/src/log/levels.rs",
+        "trail/src/config/notify.rs",
+        "breakglass-signer/src/keyfile.rs",
+    ];
+    let root = repository();
+    let opens = ["fs::read(", "fs::read_to_string(", "File::open("];
+    let directories =
+        ["File::open(directory)", "File::open(&self.directory)", "File::open(parent)"];
+    for path in files(".rs") {
+        let place = path.strip_prefix(&root).unwrap().to_str().unwrap();
+        let is_product = place.contains("/src/") && !place.starts_with("tests/");
+        let is_product =
+            is_product && !place.starts_with("benches/") && !place.starts_with("fuzz/");
+        if !is_product
+            || place.ends_with("tests.rs")
+            || own.iter().any(|own| place.starts_with(own))
+        {
+            continue;
+        }
+        let text = text(&path);
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let code = directories.iter().fold(code.to_owned(), |code, known| code.replace(known, ""));
+        // `TreeFile::open` is another.
+        let code = code.replace("TreeFile::open(", "");
+        let found: Vec<_> = opens.iter().filter(|open| code.contains(**open)).collect();
+        assert!(found.is_empty(), "{place}: {found:?}: use host::files");
+    }
+}
+
 #[test]
 fn every_dependency_says_why_it_is_there() {
     let manifest = text(&repository().join("Cargo.toml"));

@@ -5,12 +5,12 @@
 mod step;
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use host::files;
 use nix::fcntl::{Flock, FlockArg};
 use signing_core::journal::{HEADER_BYTES, Head, Header, Shape};
 use signing_core::tree::{LogId, TreeHash};
@@ -394,7 +394,7 @@ pub fn newest(directory: &Path) -> Result<Head, Stop> {
 pub fn is_being_written(directory: &Path) -> bool {
     // The lock ends with the handle.
     let lock = |handle| Flock::lock(handle, FlockArg::LockSharedNonblock);
-    File::open(directory)
+    files::open_directory(directory)
         .is_ok_and(|handle| matches!(lock(handle), Err((_, nix::Error::EWOULDBLOCK))))
 }
 

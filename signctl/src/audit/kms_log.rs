@@ -2,7 +2,7 @@
 //! journals there are. What is decided of it is in `signctl::cloudtrail`.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -299,8 +299,8 @@ fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
         return Err(io::Error::other("it is no file"));
     }
     let mut begin = Vec::new();
-    File::open(path)?.take(2).read_to_end(&mut begin)?;
-    let file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    files::open(path)?.take(2).read_to_end(&mut begin)?;
+    let file = BufReader::with_capacity(1 << 16, files::open(path)?);
     Ok(if begin == GZIP {
         Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file)))
     } else {

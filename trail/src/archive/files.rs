@@ -1,10 +1,11 @@
 //! An archive in files: a directory that was downloaded from a bucket, in any depth, or one file of `audit export`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use host::files;
 use serde_json::Value;
 use signing_core::tree::LogId;
 
@@ -86,7 +87,7 @@ fn divided(body: &[u8]) -> Result<(Part, &[u8], String), &'static str> {
 }
 
 fn bounded(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
-    let file = File::open(path).map_err(unreadable(path))?;
+    let file = files::open(path).map_err(unreadable(path))?;
     let mut body = Vec::new();
     let read = file.take(most + 1).read_to_end(&mut body).map_err(unreadable(path))?;
     if read as u64 > most {

@@ -23,7 +23,7 @@ pub(super) fn head(directory: &Path) -> anyhow::Result<KeptHead> {
         bail!("--state {}: neither {proxy} nor {signer} is there", directory.display());
     };
     let name = file.display();
-    let text = std::fs::read(&file).and_then(files::text);
+    let text = files::read_text(&file);
     let text = text.with_context(|| format!("--state: {name}"))?;
     let noted: Value = json::from_slice(text.as_bytes())
         .map_err(|error| anyhow!("--state: {name}: it is not JSON: {error}"))?;
