@@ -37,9 +37,11 @@ pub fn rfc3339(at: OffsetDateTime) -> String {
 /// The same with milliseconds always, so that text order is time order: `2026-11-25T14:03:11.080Z`.
 #[must_use]
 pub fn rfc3339_millis(at: OffsetDateTime) -> String {
-    let seconds = rfc3339_seconds(at);
-    // RFC 3339 in UTC ends with a Z, in whatever year.
-    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), at.millisecond())
+    let mut text = signing_core::journal::instant(at);
+    // Three of its six digits.
+    text.truncate(23);
+    text.push('Z');
+    text
 }
 
 /// RFC 3339 with seconds, in UTC: `2026-11-23T15:07:23Z`.

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::hex_text::write_hex;
+
 /// Names all attempts of one order: 128 random bits, as 32 hex digits. An intent's record holds it
 /// before anybody is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl AttemptsId {
 
 impl fmt::Display for AttemptsId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        write_hex(&self.0, f)
     }
 }
 

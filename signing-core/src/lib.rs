@@ -19,6 +19,7 @@ pub mod evidence;
 pub mod fleet;
 mod freeze_id;
 pub mod gate;
+mod hex_text;
 pub mod incident;
 mod instant;
 pub mod journal;

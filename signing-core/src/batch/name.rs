@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::hex_text::write_hex;
 use crate::key::Kid;
 
 /// Between a deployment and a kid.
@@ -86,6 +87,6 @@ impl BatchId {
 
 impl fmt::Display for BatchId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        write_hex(&self.0, f)
     }
 }

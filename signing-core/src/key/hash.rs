@@ -4,6 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 
+use crate::hex_text::write_hex;
 use crate::refusal::{Reason, Refusal};
 
 /// A hash of the SHA-2 family (FIPS 180-4).
@@ -145,7 +146,9 @@ impl Eq for Digest {}
 /// `sha256:` and lower-case hex, as records and logs name an input.
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.hash.name(), hex::encode(self.bytes()))
+        f.write_str(self.hash.name())?;
+        f.write_str(":")?;
+        write_hex(self.bytes(), f)
     }
 }
 

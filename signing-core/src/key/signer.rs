@@ -117,10 +117,10 @@ impl Signer {
     /// # Errors
     /// `algorithm_not_supported` if it cannot.
     pub fn signs_with(&self, algorithm: Algorithm) -> Result<(), Refusal> {
-        let known: Vec<_> = self.public_key.algorithms().collect();
-        if known.contains(&algorithm) {
+        if self.public_key.algorithms().any(|known| known == algorithm) {
             return Ok(());
         }
+        let known: Vec<_> = self.public_key.algorithms().collect();
         let detail = format!("{} signs with {}, not {algorithm}", self.kid, names_of(&known));
         Err(Refusal::new(Reason::AlgorithmNotSupported, detail).about(&self.kid))
     }

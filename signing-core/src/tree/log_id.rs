@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::hex_text::write_hex;
+
 /// Before the name, in a log's origin.
 const ORIGIN: &str = "signing-journal/";
 
@@ -46,7 +48,7 @@ impl LogId {
 
 impl fmt::Display for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        write_hex(&self.0, f)
     }
 }
 
