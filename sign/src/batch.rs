@@ -193,9 +193,7 @@ impl Place {
             let detail = "the configuration was reloaded since this was admitted; retry";
             Refusal::new(Reason::GateClosedInFlight, detail).about(&signer.kid)
         })?;
-        let mut salt = [0; SALT_BYTES];
-        let drawn = aws_lc_rs::rand::fill(&mut salt);
-        drawn.map_err(|_| internal("the system gives no randomness for a leaf"))?;
+        let salt = salt().ok_or_else(|| internal("the system gives no randomness for a leaf"))?;
         let mut state = batcher.lock();
         let limits = state.limits;
         if state.batches.back().is_none_or(|newest| newest.places >= limits.leaves_max) {
@@ -224,7 +222,7 @@ impl Place {
         batch.unsettled += 1;
         let (number, attempts, signs) = (batch.number, batch.attempts, batch.signs.clone());
         drop(state);
-        Ok(Self { batcher, number, attempts, signs, salt: Salt::new(salt), settled: false })
+        Ok(Self { batcher, number, attempts, signs, salt, settled: false })
     }
 }
 
@@ -414,6 +412,16 @@ impl Drop for Place {
         }
         self.batcher.changed.notify_one();
     }
+}
+
+/// Random bytes of a leaf, out of those that are drawn in bulk. None if the system gives none.
+fn salt() -> Option<Salt> {
+    let mut salt = [0; SALT_BYTES];
+    let (parts, rest) = salt.as_chunks_mut();
+    for part in parts {
+        *part = random::id()?;
+    }
+    rest.is_empty().then_some(Salt::new(salt))
 }
 
 /// What a leaf heard.

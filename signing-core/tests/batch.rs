@@ -107,7 +107,7 @@ fn a_proof_says_what_its_record_needs_and_has_one_form() {
         let verified = batch.prove((&input, salt(3)), 3).unwrap();
         let proved = verified.proved().unwrap();
         assert_eq!((proved.index, proved.size), (3, 5));
-        assert_eq!(proved.origin, format!("{DEPLOYMENT}/batch/{}/{ID}", signer.kid));
+        assert_eq!(*proved.origin, *format!("{DEPLOYMENT}/batch/{}/{ID}", signer.kid));
         assert_eq!(verified.own_format(), SignatureFormat::TlogProof);
         assert_eq!(
             verified.bytes_in(SignatureFormat::TlogProof).as_deref(),

@@ -1,11 +1,11 @@
-//! Random names of requests and of calls to upstreams.
+//! Random names of requests and of calls to upstreams, and random bytes of leaves.
 
 use std::cell::RefCell;
 
 use signing_core::AttemptsId;
 
 thread_local! {
-    /// Names that this thread has not used yet: drawn in bulk, which costs a tenth.
+    /// What this thread has not used yet: drawn in bulk, which costs a tenth.
     static DRAWN: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -1,9 +1,11 @@
 //! A batch on its way: its leaves are gathered, its note is signed once, and each leaf is proved.
 
+use std::sync::Arc;
+
 use super::leaf::Salt;
 use super::name::{BatchId, KeyName};
 use super::note::{Note, SignedNote};
-use super::proof::BatchProof;
+use super::proof::{BatchProof, LeafPath};
 use crate::key::{BadSignature, Signer, ToBeSigned, VerifiedSignature};
 use crate::tree::{TreeHash, WholeTree};
 
@@ -26,6 +28,9 @@ pub struct Batch {
 pub struct SignedBatch {
     tree: WholeTree,
     note: SignedNote,
+    /// Written once: it stands in the proof of every leaf, and its origin in every record.
+    note_text: String,
+    origin: Arc<str>,
     signer: Signer,
 }
 
@@ -33,7 +38,7 @@ pub struct SignedBatch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proved {
     /// The origin of the batch's note.
-    pub origin: String,
+    pub origin: Arc<str>,
     /// The leaf's index.
     pub index: u64,
     /// The leaf's hash.
@@ -86,7 +91,9 @@ impl Batch {
         let bad = BadSignature { signature_bytes: signature.len() };
         let note = self.note.signed(&signer.public_key, signature);
         if note.verifies(&signer.public_key) {
-            Ok(SignedBatch { tree: self.tree, note, signer: signer.clone() })
+            let (note_text, origin) = (note.to_text(), note.note.origin().into());
+            let (tree, signer) = (self.tree, signer.clone());
+            Ok(SignedBatch { tree, note, note_text, origin, signer })
         } else {
             Err(bad)
         }
@@ -106,8 +113,10 @@ impl SignedBatch {
     ) -> Result<VerifiedSignature, BadSignature> {
         let none = BadSignature { signature_bytes: 0 };
         let Some(path) = self.tree.path(index) else { return Err(none) };
-        let proof = BatchProof { salt, index, path, note: self.note.clone() };
-        proved(&self.signer, input, &proof, proof.to_text().into_bytes()).ok_or(none)
+        let leads = LeafPath { salt, index, path };
+        let text = leads.to_text(&self.note_text).into_bytes();
+        let of_note = (&self.note, &self.origin);
+        proved(&self.signer, input, (&leads, of_note), text).ok_or(none)
     }
 
     /// The name of the key.
@@ -126,26 +135,27 @@ pub(crate) fn verify(
 ) -> Option<VerifiedSignature> {
     let proof = BatchProof::parse(bytes, name)?;
     // The cheap half first: whoever sends what fits nowhere gets no signature verified.
-    let verified = proved(signer, input, &proof, bytes.to_vec())?;
+    let origin = proof.note.note.origin().into();
+    let of_note = (&proof.note, &origin);
+    let verified = proved(signer, input, (&proof.leads, of_note), bytes.to_vec())?;
     proof.is_signed_by(signer).then_some(verified)
 }
 
-/// What is proved if the note is the signer's, which is for whoever calls this to know.
+/// What is proved if the note, which has that origin, is the signer's: that is for whoever calls this to know.
 fn proved(
     signer: &Signer,
     input: &ToBeSigned,
-    proof: &BatchProof,
+    (leads, (note, origin)): (&LeafPath, (&SignedNote, &Arc<str>)),
     text: Vec<u8>,
 ) -> Option<VerifiedSignature> {
-    let leaf = proof.includes(signer, input.leaf()?)?;
-    let Note { name, id, size, root } = &proof.note.note;
+    let leaf = leads.includes(&note.note, signer, input.leaf()?)?;
     let record = Proved {
-        origin: name.origin(*id),
-        index: proof.index,
+        origin: Arc::clone(origin),
+        index: leads.index,
         leaf,
-        size: *size,
-        root: *root,
-        note_signature: proof.note.signature.clone(),
+        size: note.note.size,
+        root: note.note.root,
+        note_signature: note.signature.clone(),
     };
     Some(VerifiedSignature::of_leaf(signer, text, record))
 }

@@ -37,7 +37,12 @@ pub(super) struct SignedNote {
 impl Note {
     /// The text that is signed.
     pub(super) fn text(&self) -> String {
-        format!("{}\n{}\n{}\n", self.name.origin(self.id), self.size, self.root.to_base64())
+        format!("{}\n{}\n{}\n", self.origin(), self.size, self.root.to_base64())
+    }
+
+    /// Its first line.
+    pub(super) fn origin(&self) -> String {
+        self.name.origin(self.id)
     }
 
     /// What the key is given.

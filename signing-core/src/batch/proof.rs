@@ -1,11 +1,13 @@
 //! The proof that one input is in a signed batch (c2sp.org/tlog-proof): a batch signer's signature.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::leaf::{LeafInput, Salt};
 use super::name::{BETWEEN, KeyName};
-use super::note::SignedNote;
+use super::note::{Note, SignedNote};
 use crate::key::{Kid, Signer};
 use crate::tree::{FRONTIER_MAX, TreeHash, root};
 
@@ -19,11 +21,17 @@ const PROOF_MAX_BYTES: usize = 8192;
 /// A proof as it was read. Nothing is verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchProof {
+    pub(super) leads: LeafPath,
+    pub(super) note: SignedNote,
+}
+
+/// What leads from one leaf to the root of its batch: all of a proof that its neighbours' proofs do not have too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LeafPath {
     pub(super) salt: Salt,
     pub(super) index: u64,
     /// From the leaf's sibling up.
     pub(super) path: Vec<TreeHash>,
-    pub(super) note: SignedNote,
 }
 
 /// Whether these bytes begin as a proof does: no signature in another form does.
@@ -55,38 +63,53 @@ impl BatchProof {
         let path: Vec<_> = lines.map(TreeHash::parse_base64).collect::<Option<_>>()?;
         let note = SignedNote::parse(note, name)?;
         let is_one = is_titled && path.len() < FRONTIER_MAX;
-        let parsed = Self { salt, index, path, note };
+        let parsed = Self { leads: LeafPath { salt, index, path }, note };
         (is_one && parsed.to_text() == text).then_some(parsed)
     }
 
     /// The proof as text.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut text = String::with_capacity(512 + 45 * self.path.len());
-        let salt = STANDARD.encode(self.salt.as_bytes());
-        text.push_str(&format!("{TITLE}\n{EXTRA}{salt}\n{INDEX}{}\n", self.index));
-        for hash in &self.path {
-            text.push_str(&hash.to_base64());
-            text.push('\n');
-        }
-        text.push('\n');
-        text.push_str(&self.note.to_text());
-        text
-    }
-
-    /// Whether the path leads from the leaf of `input` to the note's root. Whose note it is, is not
-    /// looked at.
-    pub(super) fn includes(&self, signer: &Signer, input: &LeafInput) -> Option<TreeHash> {
-        let leaf = input.hash(&signer.kid, signer.algorithm(), &self.salt);
-        let (size, expected) = (self.note.note.size, self.note.note.root);
-        if self.index >= size {
-            return None;
-        }
-        (root(leaf, self.index, size, &self.path)? == expected).then_some(leaf)
+        self.leads.to_text(&self.note.to_text())
     }
 
     /// Whether the note is signed by the signer's registered key.
     pub(super) fn is_signed_by(&self, signer: &Signer) -> bool {
         self.note.verifies(&signer.public_key)
+    }
+}
+
+impl LeafPath {
+    /// The proof as text, with `note` as the batch's note.
+    pub(super) fn to_text(&self, note: &str) -> String {
+        let mut text = String::with_capacity(128 + 45 * self.path.len() + note.len());
+        text.push_str(TITLE);
+        text.push('\n');
+        text.push_str(EXTRA);
+        STANDARD.encode_string(self.salt.as_bytes(), &mut text);
+        // Writing into a string does not fail.
+        let _ = write!(text, "\n{INDEX}{}\n", self.index);
+        for hash in &self.path {
+            STANDARD.encode_string(hash.as_bytes(), &mut text);
+            text.push('\n');
+        }
+        text.push('\n');
+        text.push_str(note);
+        text
+    }
+
+    /// Whether the path leads from the leaf of `input` to the root of `note`. Whose note it is, is not
+    /// looked at.
+    pub(super) fn includes(
+        &self,
+        note: &Note,
+        signer: &Signer,
+        input: &LeafInput,
+    ) -> Option<TreeHash> {
+        let leaf = input.hash(&signer.kid, signer.algorithm(), &self.salt);
+        if self.index >= note.size {
+            return None;
+        }
+        (root(leaf, self.index, note.size, &self.path)? == note.root).then_some(leaf)
     }
 }

@@ -50,7 +50,9 @@ impl WholeTree {
             let place = usize::try_from(node_place(level, number)?).ok()?;
             self.nodes.get(place).copied()
         };
-        let mut path = Vec::new();
+        // As long as the tree is high.
+        let height = usize::try_from(u64::BITS - to.leading_zeros()).unwrap_or(0);
+        let mut path = Vec::with_capacity(height);
         while to - from > 1 {
             let middle = from + split(to - from);
             if index < middle {

@@ -32,7 +32,7 @@ impl BatchLeaf {
         Self {
             index: proved.index,
             leaf: proved.leaf.to_string(),
-            origin: proved.origin.clone(),
+            origin: proved.origin.to_string(),
             root: proved.root.to_string(),
             size: proved.size,
         }
