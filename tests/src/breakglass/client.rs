@@ -10,19 +10,28 @@ use crate::audit_key::audit_entry;
 impl Signer<'_> {
     /// A proxy that said hello and showed its log.
     pub async fn connect(&self) -> Wire {
-        let (mut wire, known) = self.greet().await;
-        let believed = wire.ask(self.shows(&known)).await;
+        self.try_connect().await.unwrap_or_else(|| panic!("the signer is gone"))
+    }
+
+    /// The same, of a signer that may be struck at any moment; none: it is gone.
+    pub async fn try_connect(&self) -> Option<Wire> {
+        let (mut wire, known) = self.try_greet().await?;
+        let believed = wire.try_ask(self.shows(&known)).await?;
         assert!(believed["believed"].is_object(), "{believed}");
-        wire
+        Some(wire)
     }
 
     /// A proxy that said hello, and how far its log is known.
     pub async fn greet(&self) -> (Wire, Value) {
-        let mut wire = Wire::connect(&self.socket()).await;
-        let welcome = wire.ask(self.hello()).await;
+        self.try_greet().await.unwrap_or_else(|| panic!("the signer is gone"))
+    }
+
+    async fn try_greet(&self) -> Option<(Wire, Value)> {
+        let mut wire = Wire::try_connect(&self.socket()).await?;
+        let welcome = wire.try_ask(self.hello()).await?;
         assert_eq!(welcome["welcome"]["state"]["instance"], self.instance, "{welcome}");
         let known = welcome["welcome"]["known"]["size"].clone();
-        (wire, known)
+        Some((wire, known))
     }
 
     /// Its hello.

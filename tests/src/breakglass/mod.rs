@@ -397,11 +397,11 @@ impl Signer<'_> {
         command.args(["breakglass", "unlock", "--operator-socket"]).arg(self.operator_socket());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        std::io::Write::write_all(
+        // Where the signer is gone it may have ended before it reads; then its exit says so.
+        let _ = std::io::Write::write_all(
             &mut child.stdin.take().unwrap(),
             format!("{passphrase}\n").as_bytes(),
-        )
-        .unwrap();
+        );
         let done = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
         let done = done.await.unwrap();
         let said = [done.stdout, done.stderr].concat();

@@ -24,8 +24,15 @@ pub struct Wire {
 impl Wire {
     /// Connects, without a word.
     pub async fn connect(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket).await.unwrap();
-        Self { stream, bytes: Vec::new(), next_id: 1 }
+        Self::try_connect(socket)
+            .await
+            .unwrap_or_else(|| panic!("nobody serves {}", socket.display()))
+    }
+
+    /// The same; none: nobody serves it.
+    pub async fn try_connect(socket: &Path) -> Option<Self> {
+        let stream = UnixStream::connect(socket).await.ok()?;
+        Some(Self { stream, bytes: Vec::new(), next_id: 1 })
     }
 
     /// Sends an ask, `{"name": {...}}`, with an id of its own.
@@ -68,12 +75,17 @@ impl Wire {
 
     /// Asks, and returns the answer to it; what comes unasked meanwhile is passed over.
     pub async fn ask(&mut self, ask: Value) -> Value {
+        let answer = self.try_ask(ask).await;
+        answer.unwrap_or_else(|| panic!("the connection ended before the answer"))
+    }
+
+    /// The same; none: the connection ended before the answer.
+    pub async fn try_ask(&mut self, ask: Value) -> Option<Value> {
         let id = self.send(ask).await;
         loop {
-            let answer = self.next().await;
-            let answer = answer.unwrap_or_else(|| panic!("the connection ended before the answer"));
+            let answer = self.next().await?;
             if answer.as_object().unwrap().values().next().unwrap()["id"] == json!(id) {
-                return answer;
+                return Some(answer);
             }
         }
     }
