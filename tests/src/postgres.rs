@@ -128,8 +128,9 @@ impl Postgres {
         format!("postgres://postgres@{directory}{port}/postgres")
     }
 
-    /// Its socket is named after its port, if that is not the usual one.
-    fn port(&self) -> Option<&str> {
+    /// Its port, if that is not the usual one: its socket is named after it.
+    #[must_use]
+    pub fn port(&self) -> Option<&str> {
         self.settings.iter().find_map(|setting| setting.strip_prefix("port="))
     }
 
