@@ -53,6 +53,18 @@ impl Trail {
         Self { scratch, lines, process: None }
     }
 
+    /// Its audit key has this kid in its registry, where several trails write to one table.
+    #[must_use]
+    pub fn signs_as(self, kid: &str) -> Self {
+        let mut signers: Value =
+            serde_json::from_slice(&fs::read(self.registry()).unwrap()).unwrap();
+        let all = signers["signers"].as_array_mut().unwrap();
+        let own = all.iter_mut().find(|signer| signer["signer_kid"] == TRAIL_KID).unwrap();
+        own["signer_kid"] = json!(kid);
+        self.scratch.write("signers.json", signers.to_string());
+        self
+    }
+
     /// The database is reached there, and each step has so long.
     #[must_use]
     pub fn through(mut self, url: &str, timeout_ms: u64) -> Self {

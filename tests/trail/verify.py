@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Verifies rows of audit_events, written from docs/reference/trail.md and docs/reference/journal.md alone.
 
-    verify.py ROWS.jsonl SIGNERS.json
+    verify.py ROWS.jsonl... SIGNERS.json
 
 ROWS.jsonl has one JSON object for each row of the trail's own table, in the order of created_at, with a member
-for each column. Prints the first defect and exits 1, or how many rows are as they should be.
+for each column. Prints the first defect, or how many rows are as they should be: one line for each file, each
+of which is a table by itself. Exits 1 if there is a defect in any.
 """
 import base64
 import hashlib
@@ -173,11 +174,9 @@ class Verifier:
         need((payload["recorded_at"], payload["record_type"]) == (record["at"], record["type"]), "its record says otherwise")
 
 
-def main():
-    rows, registry = sys.argv[1:]
-    with open(registry, encoding="utf-8") as file:
-        verifier = Verifier(json.load(file))
-    count = 0
+def said_of(rows, registry):
+    """What is said of a file, and whether that is good."""
+    verifier, count = Verifier(registry), 0
     with open(rows, encoding="utf-8") as file:
         for line in filter(str.strip, file):
             count += 1
@@ -185,10 +184,18 @@ def main():
             try:
                 verifier.row(row)
             except (Defect, KeyError, ValueError, TypeError, AttributeError) as error:
-                print(f"row {row.get('id')}: {error!r}", file=sys.stderr)
-                return 1
-    print(f"{count} rows")
-    return 0
+                return f"DEFECT: row {row.get('id')}: {error!r}", False
+    return f"{count} rows", True
+
+
+def main():
+    *tables, registry = sys.argv[1:]
+    with open(registry, encoding="utf-8") as file:
+        registry = json.load(file)
+    said = [said_of(rows, registry) for rows in tables]
+    for line, _ in said:
+        print(line)
+    return 0 if all(is_good for _, is_good in said) else 1
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ pub struct Rows {
 }
 
 /// What is kept of a row.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Row {
     fingerprint: [u8; 32],
     /// The first record that a checkpoint's row covers.
@@ -78,6 +78,8 @@ struct Row {
     at: Option<OffsetDateTime>,
     /// A checkpoint's row since the copies were begun whose checkpoint an audit key signed.
     is_signed: bool,
+    /// What is not as the trail wrote it.
+    altered: Option<String>,
 }
 
 /// What a row is about.
@@ -101,10 +103,11 @@ impl Rows {
         self.copied.is_some()
     }
 
-    /// Takes a row; others' rows are passed over.
-    pub fn take(&mut self, row: &Stored) {
+    /// Takes a row; others' rows are passed over. `is_as_written` says of one of that log what is wrong with it.
+    pub fn take(&mut self, row: &Stored, is_as_written: impl FnOnce(&str) -> Result<(), String>) {
         let Some(Value::Object(payload)) = &row.payload else { return };
         let Some(subject) = Subject::of(payload) else { return };
+        let altered = is_as_written(&subject.log).err();
         if subject.event_type == GAP {
             let first = payload.get("first").and_then(Value::as_u64).unwrap_or_default();
             self.gaps.push((subject.log.clone(), first, subject.number));
@@ -125,7 +128,7 @@ impl Rows {
             let reach = self.reaches.entry(subject.log.clone()).or_default();
             *reach = subject.number.max(*reach);
         }
-        let row = Row { fingerprint: fingerprint(payload), first, at, is_signed };
+        let row = Row { fingerprint: fingerprint(payload), first, at, is_signed, altered };
         if self.rows.insert(subject.clone(), row).is_some() {
             self.twice.push(subject);
         }
@@ -159,7 +162,7 @@ impl Rows {
             Some(row) if row.fingerprint != fingerprint(&event.payload) => {
                 found.gap(format!("{what} has a row that says other than the journal"));
             }
-            Some(_) => found.matched += 1,
+            Some(row) => row.matches(&what, found),
         }
     }
 
@@ -193,7 +196,7 @@ impl Rows {
             fingerprint(&payload) == row.fingerprint
         });
         if is_same {
-            found.matched += 1;
+            row.matches(&subject, found);
         } else {
             found.gap(format!("{subject} has a row that says other than the journal"));
         }
@@ -265,6 +268,18 @@ impl Rows {
             *left.entry(subject.log.as_str()).or_default() += 1;
         }
         left
+    }
+}
+
+impl Row {
+    /// It says what the journal says: it counts, if the rest of it is as the trail wrote it.
+    fn matches(&self, what: &impl std::fmt::Display, found: &mut Found) {
+        match &self.altered {
+            None => found.matched += 1,
+            Some(altered) => {
+                found.gap(format!("{what} has a row that is not as the trail wrote it: {altered}"));
+            }
+        }
     }
 }
 
@@ -371,7 +386,7 @@ mod tests {
             (since, row((6, 12), 12, ours, BEGAN - Duration::SECOND), false),
         ] {
             let mut rows = Rows::of(copied);
-            rows.take(&row);
+            rows.take(&row, |_| Ok(()));
             assert_eq!(rows.go_beyond(&LOG.origin(), 6, 9), expected, "{row:?}");
             assert!(!rows.go_beyond("signing-journal/other", 6, 9));
         }
@@ -382,9 +397,32 @@ mod tests {
         let mut rows = Rows::default();
         assert_eq!(rows.reach(&LOG.origin()), 0);
         for (first, last) in [(1, 5), (6, 9), (1, 3)] {
-            rows.take(&row((first, last), last, [1; 32], BEGAN));
+            rows.take(&row((first, last), last, [1; 32], BEGAN), |_| Ok(()));
         }
         assert_eq!(rows.reach(&LOG.origin()), 9);
         assert_eq!(rows.reach("signing-journal/other"), 0);
+    }
+
+    #[test]
+    fn a_row_that_says_the_same_counts_only_if_it_is_as_the_trail_wrote_it() {
+        for (checked, named) in [
+            (Ok(()), None),
+            (
+                Err("its hash is empty".to_owned()),
+                Some("not as the trail wrote it: its hash is empty"),
+            ),
+        ] {
+            let row = row((1, 5), 5, [1; 32], BEGAN);
+            let mut payload = row.payload.clone().unwrap();
+            payload["journal"] = json!(crate::event::Owner::Proxy.word());
+            let note = payload["checkpoint"].as_str().unwrap().to_owned();
+            let mut rows = Rows::default();
+            rows.take(&Stored { payload: Some(payload), ..row }, |_| checked);
+            let mut found = Found::default();
+            assert!(rows.checkpoint(&LOG.origin(), 5, &note, (1, false), &mut found));
+            assert_eq!(found.matched, u64::from(named.is_none()), "{found:?}");
+            assert_eq!(found.gaps, u64::from(named.is_some()), "{found:?}");
+            assert!(named.is_none_or(|named| found.named[0].ends_with(named)), "{found:?}");
+        }
     }
 }

@@ -30,8 +30,8 @@ pub(super) fn run(
         |reading| {
             *total.borrow_mut() = limit.unwrap_or(reading.rows).min(reading.rows);
             let is_whole = limit.is_none_or(|limit| limit >= reading.rows);
-            let has_our_id = reading.shape.has_our_id;
-            *verifier.borrow_mut() = Some(Verifier::new(registry, is_whole, has_our_id));
+            let shape = reading.shape.clone();
+            *verifier.borrow_mut() = Some(Verifier::new(registry, is_whole, shape));
         },
         |row| {
             taken += 1;

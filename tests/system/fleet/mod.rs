@@ -16,7 +16,7 @@ use system_tests::fleet::People;
 use system_tests::journal::read;
 use system_tests::postgres::Postgres;
 use system_tests::programs::ours;
-use system_tests::trail::Trail;
+use system_tests::trail::{TRAIL_KID, Trail};
 use system_tests::{Client, Kind, Proxy, ProxyBuilder, World, eventually};
 
 use crate::ALICE;
@@ -64,6 +64,7 @@ impl<'w> Fleet<'w> {
             fleet.proxies.push(builder.clone().start_shut().await);
             let registry = directory.join("signers.json");
             let trail = Trail::new(&[("proxy", &journal)], &registry, &fleet.postgres)
+                .signs_as(&format!("{TRAIL_KID}-{number}"))
                 .fleet(&directory.join("admin.sock"), &[&format!("at={number}")]);
             let mut trail = change(number, trail);
             trail.start();

@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use system_tests::fleet::{People, SECURITY};
 use system_tests::programs::ours;
+use system_tests::trail::TRAIL_KID;
 use system_tests::{World, eventually, is_campaign, journal};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -36,12 +37,13 @@ impl Desk {
             let registry: Value =
                 serde_json::from_slice(&std::fs::read(registry).unwrap()).unwrap();
             for mut entry in registry["signers"].as_array().unwrap().clone() {
-                let kid = format!("{}-{number}", entry["signer_kid"].as_str().unwrap());
+                let kid = entry["signer_kid"].as_str().unwrap().to_owned();
                 let is_audit = entry["purpose"] == "audit";
-                // All members sign with the same key, and each has an audit key of its own.
+                // All members sign with the same key, and each has an audit key of its own. Rows name their trail's.
+                if is_audit && !kid.starts_with(TRAIL_KID) {
+                    entry["signer_kid"] = json!(format!("{kid}-{number}"));
+                }
                 if is_audit || number == 0 {
-                    let kid = if is_audit { json!(kid) } else { entry["signer_kid"].clone() };
-                    entry["signer_kid"] = kid;
                     entries.push(entry);
                 }
             }

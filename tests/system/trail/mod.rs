@@ -2,6 +2,7 @@
 
 mod archive;
 mod archive_faults;
+mod changes;
 mod config;
 mod database_faults;
 mod dev;

@@ -1,6 +1,7 @@
 //! Journals held against their rows, and against the archive. What is wrong with one of several members is
 //! a gap of that member, and keeps nobody from looking at the others.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use trail::event::Owner;
 use trail::plan::Position;
 use trail::postgres::{Place, positions, read};
 use trail::reconcile::{Found, Rows};
+use trail::verify::RowCheck;
 
 use super::super::archive_held::{ArchiveCheck, Asked, HeldBy};
 use super::super::finds::Finds;
@@ -33,7 +35,7 @@ const WAIT_FOR_OBJECTS_S: u64 = 60;
 /// How journals are held against rows, and whose word counts.
 #[derive(clap::Args)]
 pub(in super::super) struct Held {
-    /// The registry that holds the audit keys.
+    /// The registry that holds the audit keys, that of signing-trail too.
     #[arg(long, value_name = "FILE")]
     pub(super) signers: PathBuf,
     /// How long to wait for the rows and objects of what is in the journals now; 0 compares what is there. Default: 10
@@ -143,12 +145,21 @@ impl Held {
             self.arrival(&runtime, &place, (journals, registry, copied.is_some()), finds)?;
         // The rows first: what is shipped from here on is not asked for.
         let mut rows = Rows::of(copied.map(|at| (at, AuditKeys::of_registry(registry))));
+        // Other journals' rows are for whoever gives these journals: their keys may not be in this registry.
+        let logs: BTreeSet<_> = journals.iter().filter_map(|it| it.origin().ok()).collect();
+        let check = RefCell::new(None);
         let reading = runtime.block_on(read(
             &place,
             None,
-            |_| {},
+            |reading| {
+                *check.borrow_mut() = Some(RowCheck::new(registry, reading.shape.clone()));
+            },
             |row| {
-                rows.take(row);
+                rows.take(row, |log| match &*check.borrow() {
+                    _ if !logs.contains(log) => Ok(()),
+                    Some(check) => check.is_as_written(row),
+                    None => Err("nobody looked at the table".to_owned()),
+                });
                 true
             },
         ))?;
