@@ -31,6 +31,15 @@ impl Wanted {
         }
     }
 
+    /// Whether a record names it: its incident, or its session.
+    pub(crate) fn is_named_in(&self, outline: &Outline) -> bool {
+        match self {
+            Self::Incident(id) => outline.text("incident") == Some(id),
+            Self::Session(id) => outline.text("session") == Some(id),
+            Self::Since(_) => false,
+        }
+    }
+
     /// Its name: in the name of a file.
     pub(crate) fn stem(&self) -> String {
         let (Self::Incident(name) | Self::Session(name) | Self::Since(name)) = self;
@@ -108,11 +117,7 @@ impl Finder {
         self.first = Some(self.first.map_or(at, |first| first.min(at)));
         self.last = Some(self.last.map_or(at, |last| last.max(at)));
         let text = |name| outline.text(name);
-        let is_ours = match &self.wanted {
-            Wanted::Incident(id) => text("incident") == Some(id),
-            Wanted::Session(id) => text("session") == Some(id),
-            Wanted::Since(_) => false,
-        };
+        let is_ours = self.wanted.is_named_in(outline);
         match kind {
             Kind::Gate if text("upstream").is_none() => self.gate(journal, at, outline),
             Kind::IncidentBegun if is_ours => {

@@ -1,7 +1,7 @@
 //! Sessions with who approved them, what an emergency key signed, and what became of the key. Pure: from the
 //! records of the emergency signer's journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use signing_core::journal::{Kind, Outline};
@@ -102,9 +102,35 @@ pub(super) struct Ceremony {
     pub(super) sessions: Vec<Session>,
     pub(super) signatures: Vec<Emergency>,
     pub(super) keys: BTreeMap<String, Key>,
+    /// The log of the journal, in hex, and its first and newest record that were read.
+    log: String,
+    read: Option<(u64, u64)>,
+    /// The records that are within the report.
+    signed: BTreeSet<u64>,
+    /// The records of which the proxy's journal has an answer.
+    answered: BTreeSet<String>,
 }
 
 impl Ceremony {
+    /// From here on, records are of this log.
+    pub(super) fn begin(&mut self, origin: &str) {
+        origin.rsplit('/').next().unwrap_or(origin).clone_into(&mut self.log);
+    }
+
+    /// Whether the signature that a record of the proxy is about is within the report, by the record of the signer
+    /// that it names. None: that record was not read.
+    pub(super) fn is_of_it(&self, outline: &Outline) -> Option<bool> {
+        let (log, rest) = outline.text("signer_record")?.split_once(':')?;
+        let seq = rest.split_once(':')?.0.parse().ok()?;
+        let (first, newest) = self.read.filter(|_| log == self.log)?;
+        (first <= seq && seq <= newest).then(|| self.signed.contains(&seq))
+    }
+
+    /// Whether a record of the proxy is the first one of its signature: an answer may be given again.
+    pub(super) fn is_first_answer(&mut self, outline: &Outline) -> bool {
+        outline.text("signer_record").is_none_or(|of| self.answered.insert(of.to_owned()))
+    }
+
     /// Takes a record. `is_ours`: it is within the report. The end of a session that is, and of its key, count
     /// whenever they come.
     pub(super) fn note(
@@ -116,22 +142,26 @@ impl Ceremony {
         is_ours: bool,
     ) {
         let text = |name: &str| outline.text(name).unwrap_or_default().to_owned();
+        self.read = Some((self.read.map_or(seq, |(first, _)| first), seq));
         match kind {
             Kind::SessionActivated if is_ours => {
                 let key = self.keys.entry(text("emergency_kid")).or_default();
                 key.has_copies(outline);
                 self.sessions.push(Session::read(outline, row));
             }
-            Kind::EmergencySigned if is_ours => self.signatures.push(Emergency {
-                at: outline.at.clone(),
-                seq,
-                session: text("session"),
-                caller: text("caller"),
-                request_id: text("request_id"),
-                input_digest: text("input_digest"),
-                key: format!("{} {}", text("signer_kid"), text("algorithm")),
-                replaces: text("replaces"),
-            }),
+            Kind::EmergencySigned if is_ours => {
+                self.signed.insert(seq);
+                self.signatures.push(Emergency {
+                    at: outline.at.clone(),
+                    seq,
+                    session: text("session"),
+                    caller: text("caller"),
+                    request_id: text("request_id"),
+                    input_digest: text("input_digest"),
+                    key: format!("{} {}", text("signer_kid"), text("algorithm")),
+                    replaces: text("replaces"),
+                });
+            }
             Kind::SessionEnded => self.end(outline),
             Kind::DestructionOverdue => {
                 if let Some(key) = self.keys.get_mut(&text("emergency_kid")) {

@@ -63,6 +63,17 @@ impl Facts {
         Self { members, ..Self::default() }
     }
 
+    /// A journal is read from here on: what comes next are its records. That of an emergency signer is read before
+    /// its proxy's, whose records name the signer's.
+    pub(super) fn begin(&mut self, of: RecordOwner, log: &str) {
+        let Some(member) = self.members.get_mut(of.member) else { return };
+        member.logs.push((of.journal, log.to_owned()));
+        member.logs.sort();
+        if of.journal == Journal::Signer {
+            member.ceremony.begin(log);
+        }
+    }
+
     /// Takes a record. `row`: the name of its row in a database of the trail.
     pub(super) fn note(
         &mut self,
@@ -77,6 +88,11 @@ impl Facts {
         let Some(at) = moment(&outline.at) else { return };
         let Some(member) = self.members.get_mut(number) else { return };
         let (is_within, is_about) = (window.holds(at), window.is_about(at));
+        let is_ours = match wanted {
+            Wanted::Session(_) => wanted.is_named_in(outline),
+            // Shortly before and after, what does not name it is another incident's.
+            Wanted::Incident(_) | Wanted::Since(_) => is_about || wanted.is_named_in(outline),
+        };
         if let (Kind::Start | Kind::Init, Some(deployment)) = (kind, outline.text("deployment")) {
             deployment.clone_into(&mut member.deployment);
         }
@@ -84,23 +100,29 @@ impl Facts {
             // What was so before follows, and nothing after counts.
             Journal::Proxy if at <= window.to => member.health.note(at, kind, outline),
             Journal::Proxy => {}
-            Journal::Signer => {
-                let is_ours = match wanted {
-                    Wanted::Session(name) => outline.text("session") == Some(name),
-                    // Shortly before and after, it is another incident's.
-                    Wanted::Incident(_) | Wanted::Since(_) => is_about,
-                };
-                member.ceremony.note(seq, kind, outline, row, is_ours);
+            Journal::Signer => member.ceremony.note(seq, kind, outline, row, is_ours),
+        }
+        if is_by_emergency_key(kind, outline) {
+            // By what the records say: the proxy's record of a signature comes later than the signer's, and so
+            // perhaps after the end of a session whose last signature it is.
+            let is_counted = match journal {
+                Journal::Signer => is_ours,
+                Journal::Proxy => member.ceremony.is_of_it(outline).unwrap_or(is_ours),
+            };
+            if is_counted {
+                self.uses.note(kind, outline);
+                if journal == Journal::Signer || member.ceremony.is_first_answer(outline) {
+                    member.load.note(at, kind, outline, window);
+                    self.load.note(at, kind, outline, window);
+                }
             }
+            return;
         }
         if !is_within {
             return;
         }
-        // Of a session, the proxy's last record may come after its end.
-        if is_about || matches!(wanted, Wanted::Session(_)) || !is_by_emergency_key(kind, outline) {
-            member.load.note(at, kind, outline, window);
-            self.load.note(at, kind, outline, window);
-        }
+        member.load.note(at, kind, outline, window);
+        self.load.note(at, kind, outline, window);
         // As a recovery asks for them: what was used before or after is not this incident's.
         if is_about {
             self.uses.note(kind, outline);
@@ -250,16 +272,100 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_is_within_the_time_is_told_and_what_was_before_follows() {
-        let window = Window {
+    fn window() -> Window {
+        Window {
             from: moment("2026-11-26T05:10:00Z").unwrap(),
             to: moment("2026-11-26T05:20:00Z").unwrap(),
             since: moment("2026-11-26T05:12:00Z").unwrap(),
             until: moment("2026-11-26T05:18:00Z").unwrap(),
             is_over: true,
+        }
+    }
+
+    /// How many emergency signatures a report counts by the signer's journal, by the proxy's, and for each caller: of
+    /// records with their journal, number, minute, kind and data.
+    fn counted(
+        wanted: &Wanted,
+        signer_log: &str,
+        records: &[(Journal, u64, u8, Kind, serde_json::Value)],
+    ) -> (usize, u64, Vec<(String, u64)>) {
+        let mut facts = Facts::of(vec![Member::default()]);
+        for (journal, log) in [(Journal::Signer, signer_log), (Journal::Proxy, "p")] {
+            let of = RecordOwner { member: 0, journal };
+            facts.begin(of, &format!("signing-journal/{log}"));
+            for (_, seq, minute, kind, data) in records.iter().filter(|one| one.0 == journal) {
+                let at = format!("2026-11-26T05:{minute:02}:00.000000Z");
+                let outline = Outline { at, data: data.clone(), r#type: kind.word().to_owned() };
+                facts.note(of, *seq, *kind, &outline, "row", (wanted, &window()));
+            }
+        }
+        let callers = facts.uses.iter().filter_map(|(one, seen)| {
+            one.name.strip_suffix(" (mtls)").map(|name| (name.to_owned(), seen.count))
+        });
+        let callers = callers.collect();
+        assert_eq!(facts.members[0].load.signed_in_session, facts.load.signed_in_session);
+        let by_signer: u64 = facts.load.emergency.iter().sum();
+        assert_eq!(u64::try_from(facts.signatures().count()).unwrap(), by_signer);
+        (facts.signatures().count(), facts.load.signed_in_session, callers)
+    }
+
+    #[test]
+    fn an_emergency_signature_counts_by_what_its_records_name_and_not_by_when_they_were_written() {
+        let by_signer = |seq, minute, name: &str| {
+            let data =
+                json!({"session": format!("{name}-00"), "incident": name, "signer_kid": "e"});
+            (Journal::Signer, seq, minute, Kind::EmergencySigned, data)
         };
-        let wanted = Wanted::Incident("I".to_owned());
+        let by_proxy = |of: u64, minute, name: &str| {
+            let data = json!({
+                "mode": "breakglass", "caller": name, "session": format!("{name}-00"), "incident": name,
+                "signer_record": format!("aa:{of}:leaf"),
+            });
+            (Journal::Proxy, of, minute, Kind::Signed, data)
+        };
+        let records = [
+            by_signer(5, 17, "I"),
+            by_signer(6, 18, "I"),
+            // By a clock that went forward.
+            by_signer(7, 19, "I"),
+            by_signer(8, 18, "I"),
+            // Another incident's, of which the proxy wrote one in time and one late, and one after the end.
+            by_signer(9, 18, "J"),
+            by_signer(10, 19, "J"),
+            by_proxy(5, 17, "I"),
+            // Its session ended with it.
+            by_proxy(6, 19, "I"),
+            // After its disk had hung for long.
+            by_proxy(7, 59, "I"),
+            // The same answer twice; and that of 8 never came to be.
+            by_proxy(6, 19, "I"),
+            by_proxy(9, 19, "J"),
+            by_proxy(10, 19, "J"),
+        ];
+        let callers = |of: &[(&str, u64)]| {
+            of.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<Vec<_>>()
+        };
+        let incident = Wanted::Incident("I".to_owned());
+        // J's first one was made within the time of I, and counts in both journals.
+        let of_incident = (5, 4, callers(&[("I", 4), ("J", 1)]));
+        assert_eq!(counted(&incident, "aa", &records), of_incident);
+        let session = Wanted::Session("I-00".to_owned());
+        assert_eq!(counted(&session, "aa", &records), (4, 3, callers(&[("I", 4)])));
+        let session = Wanted::Session("J-00".to_owned());
+        assert_eq!(counted(&session, "aa", &records), (2, 2, callers(&[("J", 2)])));
+        // Of a signer whose journal is not here, or an older copy, a record counts by what it names itself.
+        let proxys: Vec<_> =
+            records.iter().filter(|one| one.0 == Journal::Proxy).cloned().collect();
+        assert_eq!(counted(&incident, "aa", &proxys), (0, 3, callers(&[("I", 4)])));
+        let older =
+            records.iter().filter(|one| !(6..=10).contains(&one.1) || one.0 == Journal::Proxy);
+        assert_eq!(counted(&incident, "aa", &older.cloned().collect::<Vec<_>>()).1, 3);
+        assert_eq!(counted(&incident, "bb", &records).1, 3);
+    }
+
+    #[test]
+    fn what_is_within_the_time_is_told_and_what_was_before_follows() {
+        let (window, wanted) = (window(), Wanted::Incident("I".to_owned()));
         let mut facts = Facts::of(vec![Member::default()]);
         let mut note = |journal, minute: u8, kind: Kind, data| {
             let at = format!("2026-11-26T05:{minute:02}:00.000000Z");

@@ -56,7 +56,7 @@ impl Default for Load {
 }
 
 impl Load {
-    /// Takes what a record within the window says.
+    /// Takes what a record says that counts.
     pub(super) fn note(
         &mut self,
         at: OffsetDateTime,

@@ -191,18 +191,18 @@ fn read(
     })?;
     let names: BTreeMap<_, _> = sources.iter().map(|it| (it.member, it.name.clone())).collect();
     let mut facts = Facts::of(names.into_values().map(Member::named).collect());
-    for Source { member, journal, path, .. } in sources {
-        let mut log = None;
+    let of = |journal| sources.iter().filter(move |source| source.journal == journal);
+    for Source { member, journal, path, .. } in of(Journal::Signer).chain(of(Journal::Proxy)) {
+        let of = RecordOwner { member: *member, journal: *journal };
+        let mut is_begun = false;
         let read = audit::each(path, |kind, record| {
+            if !std::mem::replace(&mut is_begun, true) {
+                facts.begin(of, &record.log);
+            }
             let row = row(kind, record);
             let (seq, about) = (record.place.leaf.seq, (wanted, &window));
-            let of = RecordOwner { member: *member, journal: *journal };
             facts.note(of, seq, kind, &record.outline, &row, about);
-            log.get_or_insert_with(|| record.log.clone());
         });
-        if let (Some(of), Some(log)) = (facts.members.get_mut(*member), log) {
-            of.logs.push((*journal, log));
-        }
         unread = unread.or(said(path, read));
     }
     facts.sort();

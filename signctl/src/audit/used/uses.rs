@@ -142,7 +142,13 @@ impl Uses {
             last: at.to_owned(),
         });
         seen.count += 1;
-        at.clone_into(&mut seen.last);
+        // One journal is read after the other, and clocks go back. All moments are written in one form.
+        if at < seen.first.as_str() {
+            at.clone_into(&mut seen.first);
+        }
+        if at > seen.last.as_str() {
+            at.clone_into(&mut seen.last);
+        }
     }
 }
 
@@ -210,6 +216,19 @@ mod tests {
         ];
         assert_eq!(used(&records), expected);
         assert!(used(&[(Kind::Start, json!({"version": "1"}))]).is_empty());
+    }
+
+    #[test]
+    fn the_first_and_the_last_use_are_so_by_their_times_in_whichever_order_journals_are_read() {
+        let mut uses = Uses::default();
+        for minute in [20, 10, 30, 15] {
+            let at = format!("2026-11-26T05:{minute}:00.000000Z");
+            let data = json!({"by": "uid 7 (bob)"});
+            uses.note(Kind::Freeze, &Outline { at, data, r#type: "freeze".to_owned() });
+        }
+        let seen = uses.iter().next().unwrap().1;
+        let minutes = [&seen.first, &seen.last].map(|at| at[14..16].to_owned());
+        assert_eq!((seen.count, minutes), (4, ["10", "30"].map(str::to_owned)));
     }
 
     #[test]
