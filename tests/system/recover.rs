@@ -1,5 +1,7 @@
 //! A recovery: what is left before it, what it does by itself, what it asks for, and the gate until it is done.
 
+use host::user::LocalUsers;
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
 use system_tests::breakglass::succeeds;
 use system_tests::programs::ours;
@@ -7,6 +9,7 @@ use system_tests::{Fault, Kind, Proxy, Tail, World, journal};
 
 use crate::ALICE;
 use crate::kms_log::{deliver, sign_around};
+use crate::roles::{ask, open_to_all};
 
 /// `signctl recover`, while somebody compares the rows and KMS's log later; its exit status and what it said.
 fn recover(proxy: &Proxy<'_>, more: &[&str]) -> (i32, Value) {
@@ -99,6 +102,41 @@ async fn a_recovery_ends_the_incident_once_everything_is_done_and_answered_for()
         ["journal", "signers.json"].map(|name| proxy.socket.with_file_name(name));
     proxy.stop().await;
     journal::check(&directory, &registry, &[], Tail::Whole).unwrap();
+}
+
+#[tokio::test]
+async fn who_recovers_for_the_first_time_in_the_run_that_ends_the_incident_has_answered_in_its_report()
+ {
+    let (world, key) = World::one_signer();
+    let begins = 7007;
+    let builder = world.proxy_of(&key).admin(&format!("operator_uids = [{begins}]"));
+    let proxy = builder.start().await;
+    open_to_all(&world, &proxy);
+    let begun =
+        ask(&proxy, begins, "/v1/incident/begin", r#"{"incident": "INC-1", "reason": "it fails"}"#);
+    assert_eq!(begun["open"]["incident"], "INC-1", "{begun}");
+    let body = format!(r#"{{"incident": "INC-1", "sha256": "{}"}}"#, "0".repeat(64));
+    ask(&proxy, begins, "/v1/incident/captured", &body);
+    let own = LocalUsers::read().named(geteuid().as_raw());
+    let other = format!("uid {begins} (no name)");
+    // No record has it yet.
+    let answer = format!("{own}=alice, CHG-7");
+    let (code, said) = recover(&proxy, &["--rotated", &answer, "--all-rotated", "bob, CHG-7"]);
+    assert_eq!((code, &said["ended"]), (0, &json!(true)), "{said}");
+    let [journal, out] = ["journal", "report"].map(|name| proxy.socket.with_file_name(name));
+    let mut report = std::process::Command::new(ours("signctl"));
+    report
+        .args(["report", "--incident", "INC-1", "--journal"])
+        .arg(&journal)
+        .arg("--out")
+        .arg(&out);
+    succeeds(&mut report);
+    let text = std::fs::read_to_string(out.with_extension("md")).unwrap();
+    let answered = |name: &str| {
+        let line = text.lines().find(|line| line.contains(&format!("| {name} |")));
+        line.is_some_and(|line| line.trim_end().ends_with("| yes |"))
+    };
+    assert!(answered(&own) && answered(&other), "{text}");
 }
 
 #[tokio::test]

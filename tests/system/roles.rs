@@ -49,7 +49,7 @@ const TABLE: [(&str, &str, &[u32]); 21] = [
     ("/v1/incident/end", "{}", &[OPERATOR, SECURITY, BOTH]),
 ];
 
-fn ask(proxy: &Proxy, uid: u32, path: &str, body: &str) -> Value {
+pub(crate) fn ask(proxy: &Proxy, uid: u32, path: &str, body: &str) -> Value {
     let mut curl = programs::system("setpriv");
     curl.args(["--reuid", &uid.to_string(), "--regid", &uid.to_string(), "--clear-groups"]);
     curl.args(["curl", "-s", "--unix-socket"]).arg(&proxy.socket);
@@ -68,12 +68,16 @@ async fn with_roles(world: &World) -> Proxy<'_> {
          fleet_uids = [{FLEET}]\noperator_gids = [{BOTH}]\nsecurity_gids = [{BOTH}]"
     ));
     let proxy = builder.start().await;
-    // Let anyone connect: then the roles alone decide.
+    open_to_all(world, &proxy);
+    proxy
+}
+
+/// Lets anyone connect: then the roles alone decide.
+pub(crate) fn open_to_all(world: &World, proxy: &Proxy<'_>) {
     for path in [world.scratch.dir(), &world.scratch.path("proxy")] {
         std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     }
     std::fs::set_permissions(&proxy.socket, Permissions::from_mode(0o666)).unwrap();
-    proxy
 }
 
 #[tokio::test]

@@ -17,6 +17,18 @@ pub(super) fn rotated(text: &str) -> Result<Rotated, String> {
     }
 }
 
+/// The credentials that were used, and the login of whoever recovers, as the proxy names it: this recovery and its end
+/// use it, though no record may have it yet.
+pub(super) fn with_login(mut names: Vec<String>, own: &str) -> Vec<String> {
+    // The proxy may know another name of the same user.
+    let user = own.split_once(" (").map_or(own, |(user, _)| user);
+    let is_there = names.iter().any(|name| name.split_once(" (").is_some_and(|(of, _)| of == user));
+    if !is_there {
+        names.push(own.to_owned());
+    }
+    names
+}
+
 /// The credentials for which nobody answers, and those for which somebody does, with whom.
 type Answered = (Vec<String>, Vec<(String, String)>);
 
@@ -70,6 +82,21 @@ mod tests {
         let carol = rotated("upstream kms eu k=carol").unwrap();
         let (rest, said) = unnamed(&names(), &[carol], None, answered).unwrap();
         assert_eq!((rest.len(), said.len()), (1, 1));
+    }
+
+    #[test]
+    fn whoever_recovers_answers_for_the_login_that_it_uses_whatever_the_records_have_yet() {
+        let with_login = |own| with_login(names(), own);
+        assert_eq!(with_login("uid 7 (bob)"), [&names()[..], &["uid 7 (bob)".to_owned()]].concat());
+        let bob = rotated("uid 7 (bob)=bob, a new key").unwrap();
+        assert_eq!(
+            unnamed(&with_login("uid 7 (bob)"), &[bob], Some("x"), |_| false).unwrap().0.len(),
+            0
+        );
+        // The proxy's machine knows no name of it.
+        let known = vec!["uid 7 (no name)".to_owned(), "uid 70 (carol)".to_owned()];
+        assert_eq!(super::with_login(known.clone(), "uid 7 (bob)"), known);
+        assert_eq!(super::with_login(known[1..].to_vec(), "uid 7 (bob)").len(), 2);
     }
 
     #[test]
