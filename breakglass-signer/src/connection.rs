@@ -16,11 +16,11 @@ use signing_core::breakglass::wire::{
     Signed, Stated, VERSION, Welcome,
 };
 use signing_core::tree::LogId;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_local};
 
 use crate::operator::AT_THE_OPERATOR_SOCKET;
 use crate::service::{AskedOver, Service, Unreleased};
@@ -34,6 +34,8 @@ const BATCH_MAX: usize = 256;
 const APART_MAX: usize = 64;
 /// How long a peer may take to say hello.
 const HELLO_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked whether a peer that sends nothing more has hung up.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a peer may take to read.
 const WRITE_MAX: Duration = Duration::from_secs(5);
 
@@ -46,46 +48,44 @@ pub enum Outgoing {
     Signed(Box<Unreleased>),
 }
 
-/// What is under way of a connection beside its asks.
-#[derive(Debug, Default)]
-struct Apart {
-    /// Given up at the end of the connection: then nobody wants them.
-    looks: JoinSet<()>,
-    /// Done to their end: what began is finished.
-    destructions: JoinSet<()>,
-}
-
-/// Serves a connection to its end, which ends its session.
+/// Serves a connection to its end, which ends its session. Once the peer is gone its place is another's, whatever
+/// disk hangs: what began goes on without it, and that is one activation, one destruction and one end of a session.
 pub async fn serve(service: Rc<Service>, stream: UnixStream, place: &Place<u32>) {
     let connection = service.next_connection();
-    let (read, write) = stream.into_split();
+    let (mut read, write) = stream.into_split();
     let (out, answers) = mpsc::channel(WAITING_MAX);
-    let writer = tokio::task::spawn_local(write_all(answers, write));
-    let mut apart = Apart::default();
-    let ended = asks(&service, (connection, place), read, (&out, &mut apart)).await;
-    service.gone(connection).await;
-    drop(out);
-    drop(apart.looks);
-    while apart.destructions.join_next().await.is_some() {}
-    match ended {
-        Ok(()) => {}
-        Err(error) => {
-            let error = error.to_string();
-            service.log.warn("a connection of the proxy ends", json!({"error": error}));
-        }
+    let writer = spawn_local(write_all(answers, write));
+    // What waits at the end of the connection is given up: then nobody wants it.
+    let mut apart = JoinSet::new();
+    let ended = asks(&service, (connection, place), &mut read, (&out, &mut apart)).await;
+    let of_session = spawn_local({
+        let service = Rc::clone(&service);
+        async move { service.gone(connection).await }
+    });
+    drop((out, apart));
+    if let Err(error) = ended {
+        let error = error.to_string();
+        service.log.warn("a connection of the proxy ends", json!({"error": error}));
     }
     // What was answered before may still be written, for a moment.
-    let _ = tokio::time::timeout(WRITE_MAX, writer).await;
+    let rest = async move {
+        let _ = of_session.await;
+        let _ = writer.await;
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(WRITE_MAX, rest) => {}
+        () = hung_up(&read) => {}
+    }
 }
 
 async fn asks(
     service: &Rc<Service>,
     (connection, place): (u64, &Place<u32>),
-    mut read: OwnedReadHalf,
-    (out, apart): (&mpsc::Sender<Outgoing>, &mut Apart),
+    read: &mut OwnedReadHalf,
+    (out, apart): (&mpsc::Sender<Outgoing>, &mut JoinSet<()>),
 ) -> io::Result<()> {
     let mut buffer = Buffer::default();
-    let hello = tokio::time::timeout(HELLO_MAX, buffer.next(&mut read)).await;
+    let hello = tokio::time::timeout(HELLO_MAX, buffer.next(read)).await;
     let first = hello.map_err(|_| io::Error::other("it did not say hello in time"))??;
     let Some(first) = first else { return Ok(()) };
     if matches!(first, Ask::Hello(_)) {
@@ -94,7 +94,7 @@ async fn asks(
         let _ = place.asked();
     }
     let (answer, log) = greet(service, first).await;
-    send(out, answer).await?;
+    unless_gone(read, send(out, answer)).await??;
     let Some(log) = log else { return Ok(()) };
     // What it writes, once it has shown that this goes on from what is known.
     let mut believed = None;
@@ -103,13 +103,13 @@ async fn asks(
         if out.is_closed() {
             return Err(io::Error::other("it does not read its answers"));
         }
-        let Some(ask) = buffer.next(&mut read).await? else { return Ok(()) };
+        let Some(ask) = buffer.next(read).await? else { return Ok(()) };
         if claims_the_operator_socket(&ask) {
             let detail =
                 "by says that this came from the operator socket, and it came from the proxy";
             let (reason, detail) = (Reason::Invalid, detail.to_owned());
             let no = Refused { id: ask.id(), reason, detail, record: None };
-            send(out, Answer::Refused(no)).await?;
+            unless_gone(read, send(out, Answer::Refused(no))).await??;
             continue;
         }
         match ask {
@@ -117,9 +117,11 @@ async fn asks(
                 Ok(unreleased) => {
                     let (is_last, is_slow) = (unreleased.remaining == 0, unreleased.is_slow);
                     let waiting = Outgoing::Signed(Box::new(unreleased));
-                    out.send(waiting).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+                    let sent = unless_gone(read, out.send(waiting)).await?;
+                    sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
                     if is_last {
-                        service.look().await;
+                        let service = Rc::clone(service);
+                        finished(read, async move { service.look().await }).await?;
                     }
                     // A thousand RSA signatures take seconds. An operator's end does not wait for
                     // them, nor do the answers that are ready.
@@ -127,23 +129,29 @@ async fn asks(
                         tokio::task::yield_now().await;
                     }
                 }
-                Err(no) => send(out, Answer::Refused(no)).await?,
+                Err(no) => unless_gone(read, send(out, Answer::Refused(no))).await??,
             },
             Ask::Activate(ask) => {
-                let activated = service.activate((connection, believed), out, ask).await;
-                send(out, activated.map_or_else(Answer::Refused, Answer::Activated)).await?;
+                let activating = service.activate((connection, believed), out, ask);
+                let activated = unless_gone(read, activating).await?;
+                let answer = activated.map_or_else(Answer::Refused, Answer::Activated);
+                unless_gone(read, send(out, answer)).await??;
             }
             Ask::End(ask) => {
-                let ended = service.end_asked(&ask).await;
-                send(out, ended.map_or_else(Answer::Refused, Answer::Ended)).await?;
+                let service = Rc::clone(service);
+                let ended = finished(read, async move { service.end_asked(&ask).await }).await?;
+                let answer = ended.map_or_else(Answer::Refused, Answer::Ended);
+                unless_gone(read, send(out, answer)).await??;
             }
             Ask::Destroy(ask) => {
                 let (id, service) = (ask.id, Rc::clone(service));
                 let destroying = async move {
-                    let destroyed = service.destroy(AskedOver::Proxy, &ask).await;
+                    let destroyed = service.destroy(AskedOver::Proxy, ask).await;
                     destroyed.map_or_else(Answer::Refused, Answer::Destroyed)
                 };
-                begin(&mut apart.destructions, out, (id, destroying)).await?;
+                unless_gone(read, begin(apart, out, (id, destroying))).await??;
+                // It begins, if nothing is before it, whatever becomes of this connection.
+                tokio::task::yield_now().await;
             }
             Ask::Show(ask) => {
                 let answer = match service.believe(log, &ask) {
@@ -158,12 +166,12 @@ async fn asks(
                         Answer::Refused(no)
                     }
                 };
-                send(out, answer).await?;
+                unless_gone(read, send(out, answer)).await??;
             }
             Ask::Extend(ask) => {
                 let (id, service) = (ask.id, Rc::clone(service));
                 let extending = async move { service.extend(ask).await };
-                begin(&mut apart.looks, out, (id, extending)).await?;
+                unless_gone(read, begin(apart, out, (id, extending))).await??;
             }
             Ask::Status(wire::Status { id }) => {
                 let service = Rc::clone(service);
@@ -171,14 +179,47 @@ async fn asks(
                     let state = service.state().await;
                     Answer::Status(Stated { id, state, known: service.known_of(log) })
                 };
-                begin(&mut apart.looks, out, (id, stating)).await?;
+                unless_gone(read, begin(apart, out, (id, stating))).await??;
             }
             Ask::Hello(ask) => {
                 let detail = "hello is said once, first".to_owned();
                 let no = Refused { id: ask.id, reason: Reason::Invalid, detail, record: None };
-                send(out, Answer::Refused(no)).await?;
+                unless_gone(read, send(out, Answer::Refused(no))).await??;
             }
         }
+    }
+}
+
+/// What comes of it, unless the peer hangs up first: then nobody waits for it.
+async fn unless_gone<T>(read: &OwnedReadHalf, answer: impl Future<Output = T>) -> io::Result<T> {
+    tokio::select! {
+        biased;
+        done = answer => Ok(done),
+        () = hung_up(read) => Err(io::Error::other("it hung up before it was answered")),
+    }
+}
+
+/// The same of what is done to its end, whoever waits for it.
+async fn finished<T: 'static>(
+    read: &OwnedReadHalf,
+    work: impl Future<Output = T> + 'static,
+) -> io::Result<T> {
+    unless_gone(read, spawn_local(work)).await?.map_err(io::Error::other)
+}
+
+/// Ends once the peer has closed the connection. One that only sends nothing more may still read.
+async fn hung_up(read: &OwnedReadHalf) {
+    loop {
+        // Without `READABLE`: what has come and is not read yet does not end this.
+        let no_more = read.ready(Interest::PRIORITY).await;
+        let both = match no_more {
+            Ok(_) => read.ready(Interest::PRIORITY | Interest::WRITABLE).await,
+            Err(error) => Err(error),
+        };
+        if both.is_ok_and(|ready| ready.is_write_closed()) {
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -217,7 +217,7 @@ async fn destroyed(
     let ask = Destroy { id: ID, emergency_kid, reason, attested, by: here(by) };
     let destroying = spawn_local({
         let service = Rc::clone(service);
-        async move { service.destroy(AskedOver::Operator, &ask).await }
+        async move { service.destroy(AskedOver::Operator, ask).await }
     });
     match tokio::time::timeout(DESTROY_MAX, destroying).await {
         Ok(Ok(Ok(destroyed))) => Answer::Destroyed(destroyed),

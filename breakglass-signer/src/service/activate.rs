@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use approvers::sshsig;
 use audit::{Durable, JournalError};
@@ -26,6 +27,7 @@ use signing_core::tree::LogId;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, spawn_local};
 use zeroize::Zeroizing;
 
 use super::{Active, Service, one_line, record_of, refused};
@@ -88,13 +90,28 @@ impl Service {
             let why = format!("too many activations were asked for; one may be every {EVERY_S} s");
             return Err(refused(id, Reason::Overloaded, why));
         }
-        // One after the other: of two at once the first wins, and both are recorded.
-        let _turn = self.activating.lock().await;
-        let asked = self.decode(ask);
-        match self.begin((owner, proxy_log), out, &asked).await {
-            Ok(activated) => Ok(activated),
-            Err(no) => Err(self.no(&asked, no).await),
-        }
+        self.served.borrow_mut().insert(owner);
+        // One after the other: of two at once the first wins, and both are recorded. Whoever goes before its turn
+        // leaves nothing behind.
+        let turn = Arc::clone(&self.activating).lock_owned().await;
+        let (service, out) = (Rc::clone(self), out.clone());
+        // What began is finished, though its connection goes while a disk hangs.
+        let activating = spawn_local(async move {
+            let asked = service.decode(ask);
+            let activated = service.begin((owner, proxy_log), &out, &asked).await;
+            if !service.served.borrow().contains(&owner) {
+                service.gone(owner).await;
+            }
+            let answer = match activated {
+                Ok(activated) => Ok(activated),
+                Err(no) => Err(service.no(&asked, no).await),
+            };
+            drop(turn);
+            answer
+        });
+        let failed =
+            |error: JoinError| Err(refused(id, Reason::AuditUnavailable, error.to_string()));
+        activating.await.unwrap_or_else(failed)
     }
 
     fn decode(&self, ask: Activate) -> Asked {

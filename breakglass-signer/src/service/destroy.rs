@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use audit::Durable;
 use host::clock::{now, rfc3339_seconds, wall_now};
@@ -14,6 +16,7 @@ use signing_core::breakglass::wire::{
     Attested, Destroy, Destroyed, REASON_MAX_BYTES, Reason, Refused,
 };
 use signing_core::journal::{ACTOR, CopyDestroyed, KeyDestroyed, Record};
+use tokio::task::{JoinError, spawn_local};
 
 use super::{Armory, Service, one_line, record_of, refused};
 use crate::history::Due;
@@ -47,9 +50,29 @@ impl Service {
     /// its file, then the record. Whatever fails, or dying between, leaves a key that is refused
     /// and still due, so that it is asked for again.
     ///
+    /// One after the other. Whoever goes before its turn leaves nothing behind. What began is finished, though whoever
+    /// asked is gone.
+    ///
     /// # Errors
     /// [`Refused`].
-    pub async fn destroy(&self, via: AskedOver, ask: &Destroy) -> Result<Destroyed, Refused> {
+    pub async fn destroy(
+        self: &Rc<Self>,
+        via: AskedOver,
+        ask: Destroy,
+    ) -> Result<Destroyed, Refused> {
+        let turn = Arc::clone(&self.destroying).lock_owned().await;
+        let (service, id) = (Rc::clone(self), ask.id);
+        let destroying = spawn_local(async move {
+            let destroyed = service.destroy_in_turn(via, &ask).await;
+            drop(turn);
+            destroyed
+        });
+        let failed =
+            |error: JoinError| Err(refused(id, Reason::AuditUnavailable, error.to_string()));
+        destroying.await.unwrap_or_else(failed)
+    }
+
+    async fn destroy_in_turn(&self, via: AskedOver, ask: &Destroy) -> Result<Destroyed, Refused> {
         // A peer's word may name no key at all.
         let kid = one_line(&ask.emergency_kid, 128);
         match self.destroyed(via, ask).await {
@@ -85,7 +108,6 @@ impl Service {
         let refuse = |why: String| Undone::Refused(refused(ask.id, Reason::OutOfScope, why));
         let no = |reason, detail: String| Undone::Failed(refused(ask.id, reason, detail));
         Kid::parse(kid).map_err(|error| refuse(format!("emergency_kid: {error}")))?;
-        let _alone = self.destroying.lock().await;
         let left = self.copies_left(&self.armory.borrow(), kid);
         known(&left, &ask.attested).map_err(refuse)?;
         let is_gone = self.armory.borrow().history.copies.contains_key(kid);

@@ -103,8 +103,9 @@ impl Service {
         }
     }
 
-    /// Ends the session of a connection that is gone.
+    /// Ends the session of a connection that is gone, also one that is being activated, as it begins.
     pub async fn gone(self: &Rc<Self>, connection: u64) {
+        self.served.borrow_mut().remove(&connection);
         let is_owner = |active: &super::Active| active.owner == connection;
         if self.armory.borrow().active.as_ref().is_some_and(is_owner) {
             self.end(End::ProxyGone, "breakglass-signer", End::ProxyGone.sentence()).await;

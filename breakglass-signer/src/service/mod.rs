@@ -14,9 +14,11 @@ mod tick;
 mod unseal;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use audit::{Durable, Journal};
@@ -92,10 +94,12 @@ pub struct Service {
     instance: String,
     armory: RefCell<Armory>,
     /// Held by the activation that is under way: one after the other, and the first wins.
-    activating: Mutex<()>,
+    activating: Arc<Mutex<()>>,
     /// Held by the destruction that is under way: a key is gone once, and its copies are left once.
-    destroying: Mutex<()>,
+    destroying: Arc<Mutex<()>>,
     connections: Cell<u64>,
+    /// The connections that have asked for an activation, and are not gone.
+    served: RefCell<BTreeSet<u64>>,
     strangers: RefCell<Bucket>,
     gave_way: RefCell<Bucket>,
     refused_destructions: RefCell<Bucket>,
@@ -190,9 +194,10 @@ impl Service {
             seal: RefCell::new(seal),
             instance,
             armory: RefCell::new(armory),
-            activating: Mutex::new(()),
-            destroying: Mutex::new(()),
+            activating: Arc::default(),
+            destroying: Arc::default(),
             connections: Cell::new(0),
+            served: RefCell::default(),
             strangers: RefCell::default(),
             gave_way: RefCell::default(),
             refused_destructions: RefCell::default(),

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use system_tests::breakglass::{EMERGENCY_KID, Signer, Wire};
-use system_tests::{Hang, eventually};
+use system_tests::{Hang, Tail, eventually};
 
 use super::hostile::operator;
-use super::session::session_ended;
+use super::session::{checked, session_ended};
 use super::{KID, Site};
 
 /// A session is in force, and its signatures are answered.
@@ -84,4 +84,57 @@ async fn i8_a_hanging_disk_of_a_key_holds_up_no_signature_and_no_end_and_is_told
     let done = proxy.next().await.unwrap();
     assert_eq!(done["destroyed"]["id"], json!(destroy), "{done}");
     assert_eq!(state(&mut proxy).await["keys"][0]["state"], "destroyed");
+}
+
+/// More connections than a proxy may have.
+const CONNECTIONS: usize = 12;
+
+#[tokio::test]
+async fn i8_proxies_that_go_while_a_destruction_hangs_keep_no_place() {
+    let site = Site::new();
+    let signer = site.signer().start().await;
+    let mut proxy = signer.connect().await;
+    signer.activated(&mut proxy, &signer.request()).await;
+    let end = || json!({"end": {"reason": "over", "by": "uid 0"}});
+    assert!(proxy.ask(end()).await["ended"].is_object());
+    let file = signer.builder.path("emergency.pem");
+    let hang = Hang::of(signer.process.pid(), "?unlink,unlinkat", &file).await;
+    for _ in 0..CONNECTIONS {
+        let mut gone = signer.connect().await;
+        let ask = json!({"emergency_kid": EMERGENCY_KID, "reason": "after", "by": "uid 0"});
+        gone.send(json!({"destroy": ask})).await;
+        // It was read.
+        assert_eq!(gone.ask(end()).await["refused"]["reason"], "no_session");
+    }
+    // What began is finished, though whoever asked is gone; what had not begun left nothing.
+    assert_eq!(state(&mut proxy).await["keys"][0]["state"], "revoked");
+    drop(hang);
+    eventually("it is destroyed", || std::future::ready((!file.exists()).then_some(()))).await;
+    signer.process.says("an emergency key is destroyed").await;
+    assert_eq!(state(&mut proxy).await["keys"][0]["state"], "destroyed");
+    let found = checked(&signer, &[], Tail::Whole);
+    assert_eq!(found["types"]["key_destroyed"], 1, "{found}");
+}
+
+#[tokio::test]
+async fn i8_proxies_that_go_while_an_activation_hangs_keep_no_place_and_leave_no_session() {
+    let site = Site::new();
+    let signer = site.signer().start().await;
+    signer.unlock().await;
+    let ask = signer.activation(&signer.request());
+    let hang = Hang::of(signer.process.pid(), "read", &signer.builder.path("emergency.pem")).await;
+    for _ in 0..CONNECTIONS {
+        let mut gone = signer.connect().await;
+        gone.send(ask.clone()).await;
+    }
+    let mut proxy = signer.connect().await;
+    let none = proxy.ask(json!({"end": {"reason": "over", "by": "uid 0"}})).await;
+    assert_eq!(none["refused"]["reason"], "no_session", "{none}");
+    drop(hang);
+    // The one that began is over as it begins, and none of the others does.
+    signer.process.says("a break-glass session is over, and its key wiped; destroy the key").await;
+    assert!(state(&mut proxy).await["session"].is_null());
+    let found = checked(&signer, &[], Tail::Whole);
+    let count = |kind: &str| found["types"][kind].as_u64().unwrap_or(0);
+    assert_eq!((count("session_activated"), count("session_ended")), (1, 1), "{found}");
 }
