@@ -14,7 +14,7 @@ mod tick;
 mod unseal;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -27,7 +27,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::{now, rfc3339_seconds, wall_now};
 use host::user::LocalUsers;
-use signing_core::Moment;
 use signing_core::breakglass::Session;
 use signing_core::breakglass::activation;
 use signing_core::breakglass::wire::{
@@ -35,6 +34,7 @@ use signing_core::breakglass::wire::{
 };
 use signing_core::journal::AuditKeys;
 use signing_core::tree::LogId;
+use signing_core::{Kid, Moment};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, mpsc};
 
@@ -79,8 +79,8 @@ pub struct Service {
     destroyer: Worker,
     /// Reads the nodes of the journal's tree.
     prover: Worker,
-    /// Looks at the files of keys, which may be on another disk than the rest.
-    prober: Worker,
+    /// Each looks at the file of its key, which may be on another disk than the rest.
+    probers: BTreeMap<Kid, Rc<Worker>>,
     /// Looks at the paths of the sockets.
     pub(crate) paths: Worker,
     since: OffsetDateTime,
@@ -176,6 +176,9 @@ impl Service {
             refusals: Refusals::default(),
             asked: Bucket::default(),
         };
+        let probers = materials.keys.keys().cloned();
+        let probers = probers.map(|kid| Ok((kid, Rc::new(Worker::start("prober")?))));
+        let probers: io::Result<BTreeMap<_, _>> = probers.collect();
         Ok(Rc::new(Self {
             audit_keys: AuditKeys::of_registry(&materials.registry),
             refused_proxy: RefCell::default(),
@@ -187,7 +190,7 @@ impl Service {
             opener: Worker::of_secrets("opener")?,
             destroyer: Worker::start("destroyer")?,
             prover: Worker::start("prover")?,
-            prober: Worker::start("prober")?,
+            probers: probers?,
             paths: Worker::start("paths")?,
             since,
             latest: Cell::new(latest),

@@ -10,6 +10,7 @@
 //! ```
 
 mod client;
+mod second_key;
 mod secrets;
 mod wire;
 

@@ -1,5 +1,7 @@
 //! A disk that hangs while a session is in force: whoever asked for what is on it waits, and nobody else does.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use system_tests::breakglass::{EMERGENCY_KID, Signer, Wire};
 use system_tests::{Hang, Tail, eventually};
@@ -84,6 +86,37 @@ async fn i8_a_hanging_disk_of_a_key_holds_up_no_signature_and_no_end_and_is_told
     let done = proxy.next().await.unwrap();
     assert_eq!(done["destroyed"]["id"], json!(destroy), "{done}");
     assert_eq!(state(&mut proxy).await["keys"][0]["state"], "destroyed");
+}
+
+#[tokio::test]
+async fn i8_a_key_whose_disk_hangs_says_nothing_of_the_other_keys() {
+    let site = Site::new();
+    let signer = site.signer().second_key().start().await;
+    let mut proxy = signer.connect().await;
+    let hang = Hang::of(signer.process.pid(), "openat", &signer.builder.path("second.pem")).await;
+    has_keys(&mut proxy, ["sealed", "missing"]).await;
+    let mut request = signer.request();
+    request["replaces"] = json!([KID]);
+    let session = signer.activated(&mut proxy, &request).await;
+    signs(&mut proxy, &session).await;
+    drop(hang);
+    has_keys(&mut proxy, ["open", "sealed"]).await;
+}
+
+/// Waits until the two keys are so.
+async fn has_keys(proxy: &mut Wire, expected: [&str; 2]) {
+    let begin = Instant::now();
+    loop {
+        let state = state(proxy).await;
+        let of = |kid| {
+            let keys = state["keys"].as_array().unwrap();
+            keys.iter().find(|key| key["kid"] == kid).unwrap()["state"].as_str().unwrap()
+        };
+        if [of(EMERGENCY_KID), of("second")] == expected {
+            return;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "{state}");
+    }
 }
 
 /// More connections than a proxy may have.
