@@ -1,6 +1,7 @@
 //! A listening unix socket whose path is watched: who is removed from the path cannot be reached
 //! for an activation or an end, and nobody would notice until then.
 
+use std::fmt::Display;
 use std::os::unix::net::UnixListener as StdListener;
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,14 +9,15 @@ use std::time::Duration;
 use host::places::Places;
 use host::socket::has_waiting;
 use host::socket::{Bound, Found};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinError, JoinHandle, spawn_local};
 use tokio::time::{Interval, interval};
 
 use crate::config::Socket;
+use crate::log::Log;
 use crate::service::Service;
-use crate::worker::Busy;
+use crate::worker::{Busy, Worker};
 
 /// A socket as it was bound at the start.
 pub(crate) type Door = (StdListener, Bound);
@@ -29,9 +31,13 @@ const SAY_EVERY: u32 = 20;
 #[derive(Debug)]
 pub(crate) struct Listening {
     listener: UnixListener,
-    /// None while it is looked at.
-    bound: Option<Bound>,
+    /// As the last look left it.
+    bound: Bound,
+    /// Nobody listens at the path: the next look removes what is there, and binds it anew.
+    is_deaf: bool,
     look: Interval,
+    /// Looks at this path alone: the other's disk may hang.
+    paths: Rc<Worker>,
     /// The look that is under way, on a thread of its own: peers are served though the path's disk hangs.
     under_way: Option<JoinHandle<Looked>>,
     /// How many looks in a row showed that nobody reaches this process through the path.
@@ -44,11 +50,12 @@ impl Listening {
     /// Takes over what was bound at the start.
     ///
     /// # Errors
-    /// If the runtime does not take the socket.
+    /// If the runtime does not take the socket, or the system gives no thread.
     pub(crate) fn new((listener, bound): Door) -> std::io::Result<Self> {
         let listener = UnixListener::from_std(listener)?;
         let look = interval(LOOK_EVERY);
-        Ok(Self { listener, bound: Some(bound), look, under_way: None, lost: 0 })
+        let paths = Rc::new(Worker::start("path")?);
+        Ok(Self { listener, bound, is_deaf: false, look, paths, under_way: None, lost: 0 })
     }
 
     /// The next peer that may use the socket, with its uid; others see their connection close.
@@ -61,12 +68,12 @@ impl Listening {
         let accepted = tokio::select! {
             accepted = self.listener.accept() => accepted,
             _ = self.look.tick() => {
-                self.begin_look(service);
+                self.begin_look();
                 return None;
             }
             looked = end_of(&mut self.under_way) => {
                 self.under_way = None;
-                self.looked(service, looked);
+                self.looked(&service.log, looked);
                 return None;
             }
         };
@@ -87,52 +94,83 @@ impl Listening {
         Some((stream, uid))
     }
 
-    fn begin_look(&mut self, service: &Rc<Service>) {
-        let Some(mut bound) = self.bound.take() else { return };
-        let service = Rc::clone(service);
+    /// A look that hangs is waited for, and no other begins.
+    fn begin_look(&mut self) {
+        if self.under_way.is_some() {
+            return;
+        }
+        let (mut bound, is_deaf) = (self.bound.clone(), self.is_deaf);
+        let paths = Rc::clone(&self.paths);
         self.under_way = Some(spawn_local(async move {
             let look = move || {
+                if is_deaf {
+                    bound.remove();
+                }
                 let found = bound.look();
                 (bound, found)
             };
-            service.paths.run_in_turn(look).await
+            paths.run_in_turn(look).await
         }));
     }
 
-    /// Connections that are open go on, whatever became of the path.
-    fn looked(&mut self, service: &Service, looked: Result<Looked, JoinError>) {
-        // Neither panics: then the path is watched no more, and those who know it are served.
-        let Ok(Ok((bound, found))) = looked else { return };
-        let path = json!({"path": bound.path().display().to_string()});
-        let bound = self.bound.insert(bound);
+    /// Connections that are open go on, whatever became of the path. A look that came to nothing is said, and the path is
+    /// looked at again.
+    fn looked(&mut self, log: &Log, looked: Result<Looked, JoinError>) {
+        let looked = looked.map_err(|error| error.to_string());
+        let found = looked.and_then(|looked| looked.map_err(|busy| busy.to_string()));
+        let path = json!({"path": self.bound.path().display().to_string()});
+        let found = match found {
+            Ok((bound, found)) => {
+                self.bound = bound;
+                found
+            }
+            Err(why) => {
+                if self.is_to_be_said() {
+                    log.error("the path of a socket cannot be looked at", self.because(&why));
+                }
+                return;
+            }
+        };
         let found = match found {
             Found::BoundAgain(listener) => UnixListener::from_std(listener).map(Some),
             Found::Ours => Ok(None),
             Found::Lost(error) => {
-                if self.lost.is_multiple_of(SAY_EVERY) {
-                    service.log.error(
+                if self.is_to_be_said() {
+                    log.error(
                         "a socket is lost: nobody reaches this process through its path",
-                        json!({"error": error.to_string()}),
+                        self.because(&error),
                     );
                 }
-                self.lost = self.lost.saturating_add(1);
                 return;
             }
         };
         match found {
             Ok(Some(listener)) => {
                 self.listener = listener;
-                service.log.warn("a socket was removed, and is bound again", path);
+                log.warn("a socket was removed, and is bound again", path);
             }
-            Ok(None) if self.lost > 0 => service.log.info("a socket is back", path),
+            Ok(None) if self.lost > 0 => log.info("a socket is back", path),
             Ok(None) => {}
             Err(error) => {
-                // Nobody listens there: the next look binds it anew.
-                bound.remove();
-                service.log.error("a socket is lost", json!({"error": error.to_string()}));
+                self.is_deaf = true;
+                if self.is_to_be_said() {
+                    log.error("a socket is lost", self.because(&error));
+                }
+                return;
             }
         }
-        self.lost = 0;
+        (self.lost, self.is_deaf) = (0, false);
+    }
+
+    /// Counts a look that found the socket lost. One in so many is told.
+    fn is_to_be_said(&mut self) -> bool {
+        let is_told = self.lost.is_multiple_of(SAY_EVERY);
+        self.lost = self.lost.saturating_add(1);
+        is_told
+    }
+
+    fn because(&self, why: &dyn Display) -> Value {
+        json!({"path": self.bound.path().display().to_string(), "error": why.to_string()})
     }
 }
 
@@ -141,5 +179,74 @@ async fn end_of(under_way: &mut Option<JoinHandle<Looked>>) -> Result<Looked, Jo
     match under_way {
         Some(look) => look.await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::path::{Path, PathBuf};
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    fn listening(name: &str) -> (PathBuf, Listening) {
+        let path = std::env::temp_dir().join(format!("{name}-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let door = host::socket::bind("signer.socket", &path).unwrap();
+        (path, Listening::new(door).unwrap())
+    }
+
+    /// One look, to its end.
+    async fn look(listening: &mut Listening, log: &Log) {
+        listening.begin_look();
+        let looked = end_of(&mut listening.under_way).await;
+        listening.under_way = None;
+        listening.looked(log, looked);
+    }
+
+    async fn is_reached(listening: &Listening, path: &Path) -> bool {
+        let connected = UnixStream::connect(path).await.is_ok();
+        connected && has_waiting(&listening.listener) && listening.listener.accept().await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_look_that_came_to_nothing_is_no_reason_to_look_no_more() {
+        let test = async {
+            let (path, mut listening) = listening("looks-on");
+            let log = Log::start().unwrap();
+            let panics = listening.paths.run_in_turn(|| panic!("in a test")).await;
+            listening.looked(&log, Ok(panics));
+            assert_eq!(listening.lost, 1);
+            std::fs::remove_file(&path).unwrap();
+            look(&mut listening, &log).await;
+            assert_eq!(listening.lost, 0);
+            assert!(is_reached(&listening, &path).await);
+            std::fs::remove_file(&path).unwrap();
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_the_runtime_does_not_take_is_bound_anew_by_the_next_look_on_its_thread()
+    {
+        let test = async {
+            let (path, mut listening) = listening("anew");
+            let log = Log::start().unwrap();
+            // What is no socket, no runtime waits for.
+            let odd =
+                OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/null");
+            let odd = StdListener::from(OwnedFd::from(odd.unwrap()));
+            let bound = listening.bound.clone();
+            listening.looked(&log, Ok(Ok((bound, Found::BoundAgain(odd)))));
+            assert!(listening.is_deaf && path.exists(), "nothing is removed here");
+            look(&mut listening, &log).await;
+            assert!(!listening.is_deaf && is_reached(&listening, &path).await);
+            std::fs::remove_file(&path).unwrap();
+        };
+        LocalSet::new().run_until(test).await;
     }
 }

@@ -7,12 +7,17 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 
 /// What of 0777 the socket's mode lacks: its owner and its group may connect.
 const NOT_FOR_OTHERS: u32 = 0o117;
+/// How long the end of a process waits for the disk of its sockets.
+const REMOVAL_MAX: Duration = Duration::from_secs(1);
 
 /// Why the socket cannot be bound.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +45,7 @@ pub enum SocketError {
 }
 
 /// The path of a bound socket, and which file there is ours.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Bound {
     key: &'static str,
     path: PathBuf,
@@ -139,6 +144,19 @@ impl Bound {
 
     fn failed(&self, error: io::Error) -> SocketError {
         SocketError::Io { key: self.key, path: self.path.clone(), error }
+    }
+}
+
+/// Removes the files of sockets at the end of a process. It waits a second for their disk, and no longer: the next start
+/// replaces what is left.
+pub fn remove_in_time(sockets: Vec<Bound>) {
+    let (done, ended) = mpsc::sync_channel(1);
+    let removing = move || {
+        sockets.iter().for_each(Bound::remove);
+        let _ = done.send(());
+    };
+    if thread::Builder::new().name("sockets".to_owned()).spawn(removing).is_ok() {
+        let _ = ended.recv_timeout(REMOVAL_MAX);
     }
 }
 

@@ -81,8 +81,6 @@ pub struct Service {
     prover: Worker,
     /// Each looks at the file of its key, which may be on another disk than the rest.
     probers: BTreeMap<Kid, Rc<Worker>>,
-    /// Looks at the paths of the sockets.
-    pub(crate) paths: Worker,
     since: OffsetDateTime,
     /// The latest time that is recorded, or that the clock has shown.
     latest: Cell<OffsetDateTime>,
@@ -191,7 +189,6 @@ impl Service {
             destroyer: Worker::start("destroyer")?,
             prover: Worker::start("prover")?,
             probers: probers?,
-            paths: Worker::start("paths")?,
             since,
             latest: Cell::new(latest),
             seal: RefCell::new(seal),

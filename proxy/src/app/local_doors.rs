@@ -76,8 +76,8 @@ impl LocalDoors {
 }
 
 impl LocalPlaces {
-    /// Takes the unix sockets away.
-    pub(super) fn remove(&self) {
-        self.sockets.iter().for_each(Bound::remove);
+    /// The unix sockets.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = Bound> {
+        self.sockets.iter().cloned()
     }
 }

@@ -149,16 +149,26 @@ pub async fn watch_socket(
     again: mpsc::Sender<UnixListener>,
     conditions: Arc<Conditions>,
 ) {
+    // Nobody listens at the path: the next look removes what is there, and binds it anew.
+    let mut is_deaf = false;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let looking = Arc::clone(&bound);
-        let looking = tokio::task::spawn_blocking(move || locked(&looking).look());
-        // It does not panic; without an answer nobody could look again.
-        let Ok(found) = looking.await else { return };
+        let looking = tokio::task::spawn_blocking(move || {
+            let mut bound = locked(&looking);
+            if is_deaf {
+                bound.remove();
+            }
+            bound.look()
+        });
+        let found = looking.await;
+        is_deaf = is_deaf && found.is_err();
         let lost = match found {
-            Found::Ours => None,
-            Found::Lost(error) => Some(error.to_string()),
-            Found::BoundAgain(listener) => match UnixListener::from_std(listener) {
+            // It is looked at again.
+            Err(error) => Some(format!("its path cannot be looked at: {error}")),
+            Ok(Found::Ours) => None,
+            Ok(Found::Lost(error)) => Some(error.to_string()),
+            Ok(Found::BoundAgain(listener)) => match UnixListener::from_std(listener) {
                 Ok(listener) => {
                     tracing::warn!(target: "admin", "the admin socket was removed, and is bound again");
                     // Whoever accepts is alive as long as this task.
@@ -166,8 +176,7 @@ pub async fn watch_socket(
                     None
                 }
                 Err(error) => {
-                    // Nobody listens there: the next look binds it anew.
-                    locked(&bound).remove();
+                    is_deaf = true;
                     Some(error.to_string())
                 }
             },
