@@ -15,6 +15,7 @@ use crate::config::{self, Config};
 use crate::history::History;
 use crate::keyfile;
 use crate::materials::Materials;
+use crate::memory::{self, Room};
 use crate::store::Store;
 
 /// What was found.
@@ -103,6 +104,7 @@ fn loaded(materials: &Materials, found: &mut Found) {
     found.notes.extend(arming.notes);
     found.notes.extend(ends(materials));
     found.notes.extend(room(&materials.config));
+    found.notes.extend(memory::notes(&materials.keys, Room::of_process()));
 }
 
 /// Emergency keys that nothing but a revocation ends, or that end before a session could.

@@ -166,6 +166,19 @@ impl Sealed {
         opened
     }
 
+    /// How much memory its opening takes, in bytes, beside what any takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let info = self.info().ok();
+        match info.as_ref().and_then(|info| info.encryption_algorithm.pbes2()).map(|it| &it.kdf) {
+            // RFC 7914: N blocks of 128 r.
+            Some(pbes2::Kdf::Scrypt(params)) => {
+                params.cost_parameter.saturating_mul(u64::from(params.block_size) * 128)
+            }
+            _ => 0,
+        }
+    }
+
     fn info(&self) -> Result<EncryptedPrivateKeyInfoRef<'_>, Obstacle> {
         EncryptedPrivateKeyInfoRef::try_from(self.document.as_bytes())
             .map_err(|_| Obstacle::Unreadable)
@@ -340,6 +353,18 @@ mod tests {
         for numbers in [[0, 8, 1], [1, 8, 1], [3, 8, 1], [16_384, 0, 1], [16_384, 8, 0]] {
             let why = parsed(SCRYPT, &numbers).unwrap_err();
             assert!(why.contains("N has to be a power of two"), "{numbers:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn how_much_memory_an_opening_takes_is_read_without_the_passphrase() {
+        for (kdf, numbers, mib) in [
+            (SCRYPT, &[1 << 14, 8, 1][..], 16),
+            (SCRYPT, &[1 << 14, 8, 5], 16),
+            (SCRYPT, &[1 << 20, 8, 1], 1024),
+            (PBKDF2, &[1 << 20], 0),
+        ] {
+            assert_eq!(parsed(kdf, numbers).unwrap().memory_bytes(), mib << 20, "{numbers:?}");
         }
     }
 

@@ -18,6 +18,7 @@ pub mod lifeline;
 mod listening;
 pub mod log;
 pub mod materials;
+pub mod memory;
 pub mod operator;
 pub mod rebuild;
 pub mod sandbox;

@@ -25,6 +25,7 @@ use crate::lifeline::Lifeline;
 use crate::listening::{Door, Listening};
 use crate::log::Log;
 use crate::materials::Materials;
+use crate::memory::{self, Room};
 use crate::sandbox::{self, Landlock};
 use crate::saver::Saver;
 use crate::seal;
@@ -74,10 +75,11 @@ pub fn serve(
     }
     // Out of reach after that.
     let users = LocalUsers::read();
+    let memory = memory::notes(&materials.keys, Room::of_process());
     let landlock = sandbox::confine(&[&config.approvers_file], &changed, &keys, &sockets)?;
     // Every thread that is started from here on is confined too.
     let log = Log::start()?;
-    for note in materials.notes().iter().chain(open) {
+    for note in materials.notes().iter().chain(open).chain(&memory) {
         log.warn(note, json!({}));
     }
     unreadable(&materials, &log);

@@ -73,6 +73,13 @@ impl Limits {
     }
 }
 
+/// Bytes of memory that the control group of this process lets it have.
+#[must_use]
+pub fn memory_bytes() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    Limits::of_groups(&groups, Path::new(MOUNTED)).memory_bytes
+}
+
 /// The group, and those above it up to the mount. A container sees its own group as the mount.
 fn above(mounted: &Path, path: &str) -> Vec<PathBuf> {
     let below = Path::new(path.trim_start_matches('/'));

@@ -347,3 +347,21 @@ fn a_name_with_something_around_it_is_a_mistake_in_the_file_and_left_out_of_a_va
     let note = r#"note: BREAKGLASS_SIGNER__OUTAGE__MIN_S: is " 600\n", and is taken as "600""#;
     assert!(said.contains(note), "{said}");
 }
+
+#[test]
+fn a_key_whose_opening_has_no_room_in_a_limit_of_memory_is_noted_without_its_passphrase() {
+    let site = Site::new();
+    let builder = site.signer();
+    let config = builder.write();
+    std::fs::remove_file(builder.path("emergency.pem")).unwrap();
+    keygen(&builder, EMERGENCY_KID, "ed25519", PASSPHRASE).unwrap();
+    let check = builder.verb("check", &config);
+    let mut limited = system("prlimit");
+    limited.arg(format!("--as={}", 610 << 20)).arg(check.get_program()).args(check.get_args());
+    limited.env_clear().envs(check.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let (limited, unlimited) = (said(limited), said(check));
+    for part in ["emergency.pem takes 16 MiB", "LimitAS=) is limited to 610 MiB", "to 616 MiB"] {
+        assert!(limited.contains(part), "{part}: {limited}");
+    }
+    assert!(limited.contains("no mistakes") && !unlimited.contains("LimitAS="), "{unlimited}");
+}
