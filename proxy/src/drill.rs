@@ -14,7 +14,7 @@ use audit::Journal;
 use host::clock::now;
 use monitor::Monitor;
 use signing_core::admin;
-use signing_core::breakglass::APPROVALS_MAX;
+use signing_core::breakglass::{APPROVALS_MAX, Clause, Refused};
 use signing_core::gate::{Extent, State};
 use signing_core::journal::{self, Record};
 use signing_core::{Kid, Moment, Reason, Refusal};
@@ -58,6 +58,27 @@ pub struct Report {
     time_to_recover: Option<Duration>,
 }
 
+/// Why a drill did not begin.
+#[derive(Debug)]
+pub enum NotDrilled {
+    /// What was asked cannot be done here, or not now.
+    Refused(Refusal),
+    /// A break-glass session is in force, and that has a word of its own.
+    InSession(Refused),
+}
+
+impl From<Refusal> for NotDrilled {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Refused> for NotDrilled {
+    fn from(refused: Refused) -> Self {
+        Self::InSession(refused)
+    }
+}
+
 impl Drills {
     /// What can be drilled: what callers are served with.
     #[must_use]
@@ -89,31 +110,33 @@ impl Drills {
         self: Arc<Self>,
         asked: admin::Drill,
         by: String,
-    ) -> Result<admin::DrillReport, Refusal> {
+    ) -> Result<admin::DrillReport, NotDrilled> {
         let admin::Drill { signer_kid, seconds, i_understand: understood, .. } = asked;
         let kid = self.which(signer_kid.as_deref())?;
         let seconds = seconds.unwrap_or(FAULT_DEFAULT_S);
         if !(1..=FAULT_MAX_S).contains(&seconds) {
             let detail = format!("\"seconds\" must be 1 to {FAULT_MAX_S}");
-            return Err(Refusal::new(Reason::InvalidRequest, detail));
+            return Err(Refusal::new(Reason::InvalidRequest, detail).into());
         }
         let signers = self.signers.load_full();
         let is_development = signers.get(&kid).is_some_and(|(_, development)| *development);
         if !is_development && !understood {
             let detail = "its provider is a real one: callers are refused while the drill lasts; \
                           if that is meant, say so with --i-understand";
-            return Err(Refusal::new(Reason::InvalidRequest, detail).about(&kid));
+            return Err(Refusal::new(Reason::InvalidRequest, detail).about(&kid).into());
         }
         let Ok(under_way) = Arc::clone(&self.under_way).try_lock_owned() else {
-            return Err(Refusal::new(Reason::Overloaded, "another drill is under way"));
+            return Err(Refusal::new(Reason::Overloaded, "another drill is under way").into());
         };
         // Frozen, sealed, shut: that is no time for a drill.
         let gates = self.monitor.gates().clone();
         gates.check(&kid, now())?;
         if let Some(armed) = gates.session_in_force() {
             let session = &armed.session;
-            let detail = format!("the break-glass session {session} is in force; end it first");
-            return Err(Refusal::new(Reason::Overloaded, detail).about(&kid));
+            let detail = format!(
+                "the break-glass session {session} is in force, and no drill runs beside it; drill once it has ended"
+            );
+            return Err(Refused::new(Clause::SessionInForce, detail).into());
         }
         self.is_long_enough(seconds).map_err(|refusal| refusal.about(&kid))?;
         self.begin(&kid, &by).await?;
@@ -127,7 +150,7 @@ impl Drills {
         });
         let report = drill.await;
         drop(waits);
-        report.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))
+        Ok(report.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?)
     }
 
     /// A shorter one would say of a healthy gate that it never refused.

@@ -89,7 +89,10 @@ async fn finished<T: Send + 'static>(
 }
 
 /// What was done, or which clause is in the way: 409, since what is asked does not fit what is.
-fn answer(done: Result<impl Serialize, Refused>, what: UndoneCommand) -> Response<Answer> {
+pub(super) fn answer(
+    done: Result<impl Serialize, Refused>,
+    what: UndoneCommand,
+) -> Response<Answer> {
     match done {
         Ok(body) => json_answer(StatusCode::OK, &body),
         Err(Refused { reason, detail }) => {

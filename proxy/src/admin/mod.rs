@@ -22,6 +22,7 @@ use monitor::{Monitor, Outcome, Sealed};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use server::{Answer, Connections, json_answer, problem_with_mistakes};
+use signing_core::admin::breakglass::UndoneCommand;
 use signing_core::admin::{
     self, Drill, Freeze, Frozen, JournalStatus, OlderSegments, ProxyStatus, RehearsalRecorded,
     Status, Unfreeze, Unseal, Unsealed, path,
@@ -35,7 +36,7 @@ use telemetry::metrics::Metrics;
 use telemetry::workers::{Worker, Workers};
 
 use crate::doctor::{Busy, Doctor};
-use crate::drill::Drills;
+use crate::drill::{Drills, NotDrilled};
 use crate::handles::Handles;
 use crate::reload::{ReloadError, Reloaded, Reloader};
 use peer::Peer;
@@ -184,8 +185,14 @@ async fn respond(
                 drills.rehearsed(rehearsal, &by).await?;
                 return Ok(json_answer(StatusCode::OK, &RehearsalRecorded { recorded: true }));
             }
-            let report = drills.run(asked, by).await?;
-            Ok(json_answer(StatusCode::OK, &report))
+            match drills.run(asked, by).await {
+                Ok(report) => Ok(json_answer(StatusCode::OK, &report)),
+                Err(NotDrilled::Refused(refusal)) => Err(refusal),
+                Err(NotDrilled::InSession(refused)) => {
+                    let drilled: Result<(), _> = Err(refused);
+                    Ok(breakglass::answer(drilled, UndoneCommand::Drilled(false)))
+                }
+            }
         }
         (path::DOCTOR, &Method::POST) => match admin.doctor.visit().await {
             Ok(report) => Ok(json_answer(StatusCode::OK, &report.message())),

@@ -173,6 +173,7 @@ pub enum UndoneCommand {
     Ended(bool),
     Accepted(bool),
     Destroyed(bool),
+    Drilled(bool),
 }
 
 /// `GET /v1/breakglass`. The emergency signer itself, asked at its operator socket, says a part of it.

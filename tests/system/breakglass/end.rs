@@ -57,6 +57,14 @@ async fn health_says_breakglass_and_the_metric_of_health_does_not() {
         "signing_proxy_requests_total{{result=\"signed\",reason=\"\",signer_kid=\"{EMERGENCY_KID}\",mode=\"breakglass\"}}"
     );
     assert_eq!(proxy.metric(&counted).await, Some(3.0), "{}", proxy.metrics().await);
+    // A drill waits for its end, and says so by the word that break-glass has for it.
+    let drilled = proxy
+        .admin("POST", "/v1/drill", json!({"signer_kid": "other", "i_understand": true}))
+        .await;
+    let (status, reason) = (drilled.status, &drilled.body["reason"]);
+    assert_eq!((status, reason), (409, &json!("session_in_force")), "{}", drilled.text);
+    let (code, _, errors) = proxy.signctl(&["drill", "--signer", "other", "--i-understand"]);
+    assert!(code == 1 && errors.contains("session_in_force: the break-glass session"), "{errors}");
     let (code, said, errors) = proxy.signctl(&["--json", "breakglass", "status"]);
     assert_eq!(code, 0, "{said}{errors}");
     let said: Value = serde_json::from_str(&said).unwrap();
