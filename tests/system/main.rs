@@ -91,6 +91,7 @@ mod misspelt;
 mod modes;
 mod named_items;
 mod notifications;
+mod nulls;
 mod openapi;
 mod orderly_ends;
 mod output;

@@ -18,8 +18,7 @@ struct Sign {
     message: String,
     message_type: Option<String>,
     signing_algorithm: String,
-    #[serde(default)]
-    dry_run: bool,
+    dry_run: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -30,8 +29,7 @@ struct Verify {
     message_type: Option<String>,
     signature: String,
     signing_algorithm: String,
-    #[serde(default)]
-    dry_run: bool,
+    dry_run: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -61,7 +59,7 @@ pub(super) fn read_sign(body: &[u8]) -> Result<(Dialect, SignRequest), Refusal> 
         format: Some(SignatureFormat::Der),
         justification: None,
     };
-    Ok((Dialect::Kms { dry_run: sign.dry_run }, request))
+    Ok((Dialect::Kms { dry_run: sign.dry_run.unwrap_or(false) }, request))
 }
 
 /// A request to verify.
@@ -69,7 +67,7 @@ pub(super) fn read_verify(body: &[u8]) -> Result<VerifyRequest, Refusal> {
     let verify: Verify = parse(body)?;
     let algorithm = algorithm(&verify.signing_algorithm)?;
     Ok(VerifyRequest {
-        dialect: VerifyDialect::Kms { dry_run: verify.dry_run, algorithm },
+        dialect: VerifyDialect::Kms { dry_run: verify.dry_run.unwrap_or(false), algorithm },
         input: input(&verify.message, verify.message_type.as_deref(), algorithm)?,
         signer: Some(verify.key_id),
         algorithm: Some(algorithm),

@@ -256,12 +256,13 @@ const INPUT_FIELDS: [&str; 6] =
 /// Those of them that `/sign` takes.
 const SIGN_FIELDS: [&str; 5] = ["hash", "payload_b64", "data", "digest_hex", "payload"];
 
-/// The one input field of a body, which has to be one of `taken`.
+/// The one input field of a body, which has to be one of `taken`. One that is null is not there.
 fn input_field<'f>(body: &[u8], taken: &[&'f str]) -> Result<&'f str, Refusal> {
     let fields: Map<String, Value> = parse(body)?;
     let elsewhere = INPUT_FIELDS.into_iter().filter(|field| !taken.contains(field));
     let known = taken.iter().copied().chain(elsewhere);
-    let found: Vec<_> = known.filter(|field| fields.contains_key(*field)).collect();
+    let is_there = |field: &&str| fields.get(*field).is_some_and(|value| !value.is_null());
+    let found: Vec<_> = known.filter(is_there).collect();
     let expected = || taken.iter().map(|field| format!("{field:?}")).collect::<Vec<_>>().join(", ");
     match found.as_slice() {
         [field] if taken.contains(field) => Ok(field),
