@@ -117,6 +117,7 @@ fn looked_through(journal: &Journal) -> Option<JournalError> {
             None | Some(JournalError::Stalled(_)) if older.checked < older.of => {}
             error => return error.filter(|error| matches!(error, JournalError::Sealed(_))),
         }
+        // A pause: between two looks.
         thread::sleep(LOOK_EVERY);
     }
     panic!("it does not come to an end: {:?}", journal.older_segments());

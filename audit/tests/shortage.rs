@@ -29,6 +29,7 @@ fn older(journal: &Journal, is: impl Fn(&SegmentCheck) -> bool) -> SegmentCheck 
         if is(&older) {
             return older;
         }
+        // A pause: between two looks.
         thread::sleep(LOOK_EVERY);
     }
     panic!("it does not come: {:?}", journal.older_segments());

@@ -92,6 +92,7 @@ while True:
             one.close()
             if again == 'again':
                 held.append(opened())
+                # A pause: of who connects again and again.
                 time.sleep(0.005)
 ";
 

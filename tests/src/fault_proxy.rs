@@ -223,6 +223,7 @@ impl Passing {
                 | NetworkFault::NoConnect => to.write_all(bytes).await,
                 NetworkFault::Delay(delay) => {
                     self.hit();
+                    // A pause: this network is slow on purpose.
                     tokio::time::sleep(delay).await;
                     to.write_all(bytes).await
                 }
@@ -272,6 +273,7 @@ impl Passing {
 async fn drip(bytes: &[u8], pace: Duration, to: &mut OwnedWriteHalf) -> std::io::Result<()> {
     for byte in bytes {
         to.write_all(std::slice::from_ref(byte)).await?;
+        // A pause: this network is slow on purpose.
         tokio::time::sleep(pace).await;
     }
     Ok(())

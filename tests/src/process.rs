@@ -92,6 +92,7 @@ impl Process {
             if self.has_said_all() {
                 break;
             }
+            // A pause: between two looks, whether it has said all.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         status

@@ -125,6 +125,7 @@ impl Prometheus {
             }
             let waited = start.elapsed();
             assert!(waited < DEADLINE, "{alert} does not fire for {instance}; these do: {all:#?}");
+            // A pause: between two looks.
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

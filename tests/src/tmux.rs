@@ -55,6 +55,7 @@ impl Tmux {
         let what = format!("the screen shows {text:?}");
         tokio::select! {
             screen = eventually(&what, looking) => screen,
+            // A pause: no pause but the deadline of a look.
             () = tokio::time::sleep(std::time::Duration::from_secs(25)) => {
                 panic!("{text:?} is not on the screen:\n{}", last.lock().unwrap())
             }

@@ -18,6 +18,7 @@ where
             return value;
         }
         assert!(start.elapsed() < DEADLINE, "{what}: never happened within {DEADLINE:?}");
+        // A pause: between two looks.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -112,6 +112,7 @@ async fn at_each_moment(command: &Command, signal: Signal, then: impl AsyncFn(Be
     for runs in [Runs::Plainly, Runs::AsPid1] {
         for moment in moments() {
             let begun = Begun::start(command, runs).await;
+            // A pause: the moment of the signal is what is tried.
             tokio::time::sleep(moment).await;
             begun.signal(signal);
             then(begun, &format!("{signal} {moment:?} after main began, {runs:?}")).await;

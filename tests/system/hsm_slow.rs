@@ -73,7 +73,7 @@ impl<'w> Slow<'w> {
                     assert!(answer.body.get("signature").is_none(), "{answer:?}");
                     let heard = format!("{} {}", answer.status, answer.reason());
                     *refused.entry(heard).or_default() += 1;
-                    // Who is refused does not ask again at once.
+                    // A pause: whoever is refused does not ask again at once.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
                 refused

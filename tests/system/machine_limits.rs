@@ -79,6 +79,7 @@ impl Drop for Group {
             if fs::remove_dir(&self.places[0]).is_ok() {
                 break;
             }
+            // A pause: between two looks, whether the group is empty.
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
     }

@@ -246,3 +246,26 @@ fn no_key_and_no_unfinished_word_is_in_the_tree() {
         }
     }
 }
+
+#[test]
+fn no_test_sleeps_but_for_a_pause_that_says_what_it_is_for() {
+    let mut pauses = 0;
+    let is_of_tests = |path: &&PathBuf| {
+        let inside = path.strip_prefix(repository()).unwrap();
+        inside.iter().any(|part| part == "tests") && !path.ends_with(file!())
+    };
+    for path in files(".rs").iter().filter(is_of_tests) {
+        let text = text(path);
+        let mut before = "";
+        for line in text.lines().map(str::trim) {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if line.match_indices("sleep(").any(|(at, _)| !line[..at].ends_with(is_name)) {
+                let is_said = before.trim_start_matches(['/', '#']).starts_with(" A pause: ");
+                assert!(is_said, "{}: say before it what it is for: {line}", path.display());
+                pauses += 1;
+            }
+            before = line;
+        }
+    }
+    assert!(pauses > 15, "{pauses}");
+}

@@ -234,6 +234,7 @@ impl Held {
         self.log.end(number, logged);
         match &fault {
             Some(Fault::Error(code, status)) => return Ok(error(code, *status)),
+            // A pause: this KMS is slow on purpose.
             Some(Fault::Latency(latency)) => tokio::time::sleep(*latency).await,
             Some(Fault::Hold) => self.mended(operation).await,
             Some(Fault::Hang) => std::future::pending::<Infallible>().await.into_never(),

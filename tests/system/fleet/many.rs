@@ -36,6 +36,7 @@ async fn asks_on(client: Client, is_frozen: Arc<AtomicBool>) -> usize {
             asked += 1;
             signed += usize::from(matches!(exchange, Exchange::Signed(_)));
         }
+        // A pause: of a caller; the machine is also that of all members.
         tokio::time::sleep(PAUSE).await;
     }
     signed

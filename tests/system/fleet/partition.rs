@@ -51,6 +51,7 @@ impl Caller {
                     Exchange::Cut => break,
                     _ => {}
                 }
+                // A pause: of a caller; the machine is also that of all members.
                 tokio::time::sleep(PAUSE).await;
             }
             after

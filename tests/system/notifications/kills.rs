@@ -50,6 +50,7 @@ async fn killed_at_random_it_tells_everything_at_least_once_and_in_order() {
             _ => Manner::Answer(204, String::new()),
         });
         let wait = chance.below(900) as u64;
+        // A pause: the moment of the kill is by chance, and nothing is waited for.
         tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
         trail.kill().await;
         trail.start();

@@ -361,6 +361,7 @@ fn a_server_that_hangs_or_drips_is_given_up_in_time() {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n{");
             // Each byte comes in time; the whole never does.
             while stream.write_all(b" ").is_ok() {
+                // A pause: this server is slow on purpose.
                 std::thread::sleep(Duration::from_millis(20));
             }
         })
@@ -370,6 +371,7 @@ fn a_server_that_hangs_or_drips_is_given_up_in_time() {
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nx: ");
             while stream.write_all(b"x").is_ok() {
+                // A pause: this server is slow on purpose.
                 std::thread::sleep(Duration::from_millis(20));
             }
         })

@@ -246,6 +246,7 @@ impl Drop for Machine {
                 if !process.is_running() {
                     break;
                 }
+                // A pause: between two looks, whether it has ended.
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
         }

@@ -42,7 +42,7 @@ async fn killed_at_random_on_a_bad_way_to_the_bucket_there_is_no_gap_and_no_dupl
             NetworkFault::Refuse,
         ];
         way.set(trouble[chance.below(trouble.len())]);
-        // The moment of the kill is by chance; nothing is waited for.
+        // A pause: the moment of the kill is by chance, and nothing is waited for.
         tokio::time::sleep(Duration::from_millis(chance.below(1_500) as u64)).await;
         if chance.below(3) > 0 {
             trail.kill().await;

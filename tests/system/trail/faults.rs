@@ -92,6 +92,7 @@ async fn killed_at_random_with_the_database_there_is_no_gap_and_no_duplicate() {
         assert_eq!(proxy.signctl(&["freeze", "--reason", "r"]).0, 0);
         assert_eq!(proxy.signctl(&["unfreeze", "--reason", "over"]).0, 0);
         let wait = chance.below(1_200) as u64;
+        // A pause: the moment of the kill is by chance, and nothing is waited for.
         tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
         match chance.below(3) {
             0 => trail.kill().await,
