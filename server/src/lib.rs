@@ -25,6 +25,7 @@ mod let_in;
 mod local;
 mod loopback_peer;
 mod openapi;
+mod own_wakes;
 mod peer_address;
 mod reading;
 pub mod refusals;
@@ -80,6 +81,7 @@ use expiry::Expiry;
 use handshakes::Handshake;
 use let_in::LetIn;
 use local::Visit;
+use own_wakes::OwnWakes;
 use request_body::RequestBody;
 use socket::Socket;
 use stream::Stream;
@@ -315,6 +317,7 @@ async fn drive<C: Future>(
     let started = now();
     let mut going_since: Option<Moment> = None;
     let mut was_idle = false;
+    let own_wakes = OwnWakes::new();
     loop {
         let go = tokio::select! {
             // First what was told: after a cut nothing more is written.
@@ -324,7 +327,7 @@ async fn drive<C: Future>(
                 CloseRequest::Drain => true,
             },
             // Whatever ends it, the peer sees the connection close.
-            _ = serving.as_mut() => return Ended::Served,
+            _ = own_wakes.wait(serving.as_mut()) => return Ended::Served,
             _ = look.tick() => {
                 let now = now();
                 let gone_too_long = going_since.is_some_and(|since| now.since(since) > grace);
