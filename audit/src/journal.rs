@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,12 +15,14 @@ use signing_core::journal::{
 };
 use signing_core::tree::{LogId, SignedCheckpoint};
 use time::OffsetDateTime;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::error::JournalError;
 use crate::queue::{Push, Queue, RecordWaiter, Space};
 use crate::receipt::Durable;
 use crate::segment_check::Progress;
+use crate::teller::Teller;
 use crate::writer::{IDLE, SharedU64};
 
 /// How long a write or a sync may take before new records are refused.
@@ -46,11 +48,13 @@ pub(crate) struct Shared {
     /// How far it is.
     pub(crate) newest: Mutex<Newest>,
     /// Told whenever that changes.
-    pub(crate) went_on: Notify,
+    pub(crate) went_on: Arc<Notify>,
     pub(crate) log: LogId,
     pub(crate) path: PathBuf,
     pub(crate) writer: Mutex<Option<JoinHandle<()>>>,
     pub(crate) older: Progress,
+    /// Tells those who wait for outcomes; none: the writer tells everybody.
+    pub(crate) teller: OnceLock<Arc<Teller>>,
 }
 
 /// The newest checkpoints of a journal.
@@ -128,6 +132,19 @@ impl<A: Observer, B: Observer + ?Sized> Observer for (A, Box<B>) {
 }
 
 impl Journal {
+    /// Has whoever waits alone for an outcome told on `runtime`, where callers wait. All else the writer tells by itself.
+    /// Once for each journal: a second call changes nothing.
+    ///
+    /// # Errors
+    /// If the system gives no file descriptor for it.
+    pub fn tell_outcomes_on(&self, runtime: &Handle) -> io::Result<()> {
+        if self.shared.teller.get().is_none() {
+            let went_on = Arc::clone(&self.shared.went_on);
+            let _ = self.shared.teller.set(Teller::start(runtime, went_on)?);
+        }
+        Ok(())
+    }
+
     /// Records that an upstream is about to be asked; waits for nothing.
     ///
     /// # Errors
@@ -285,7 +302,8 @@ impl Journal {
         let (waits, receiver) = waits
             .map(|proves| {
                 let (sender, receiver) = oneshot::channel();
-                (RecordWaiter { sender, proves }, receiver)
+                let is_for_outcome = closes.is_some();
+                (RecordWaiter { sender, proves, is_for_outcome }, receiver)
             })
             .unzip();
         let push = Push { kind, body, at: now, closes, waits };
@@ -348,10 +366,9 @@ impl Shared {
         self.went_on.notify_one();
     }
 
-    /// What `newest` covers is on disk.
+    /// What `newest` covers is on disk. Whoever is told says that it went on.
     pub(crate) fn on_disk(&self, newest: &SignedCheckpoint) {
         self.newest().on_disk.clone_from(newest);
-        self.went_on.notify_one();
     }
 
     fn newest(&self) -> MutexGuard<'_, Newest> {

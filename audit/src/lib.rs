@@ -22,6 +22,7 @@ mod segment;
 mod segment_check;
 mod stated;
 mod tail;
+mod teller;
 pub mod tenure;
 mod torn_write;
 mod tree_file;

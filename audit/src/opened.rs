@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use base64::Engine as _;
@@ -202,11 +202,12 @@ impl Opened {
             busy_since: SharedU64::new(IDLE),
             changed: Notify::new(),
             newest: Mutex::new(Newest { on_disk: newest.clone(), written: newest.clone() }),
-            went_on: Notify::new(),
+            went_on: Arc::new(Notify::new()),
             log,
             path: path.clone(),
             writer: Mutex::new(None),
             older: Progress { of: files.len().saturating_sub(1) as u64, ..Progress::default() },
+            teller: OnceLock::new(),
         });
         let writer = Writer {
             shared: Arc::clone(&shared),

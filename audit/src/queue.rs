@@ -109,6 +109,8 @@ pub(crate) struct RecordWaiter {
     pub(crate) sender: oneshot::Sender<Durable>,
     /// Whether for the proof that it is in the log, too.
     pub(crate) proves: bool,
+    /// Whether for an outcome: the journal's teller says that, if there is one.
+    pub(crate) is_for_outcome: bool,
 }
 
 /// What is pushed.

@@ -53,6 +53,7 @@ use crate::receipt::{Durable, Proof};
 use crate::scan::segment_name;
 use crate::segment::Segment;
 use crate::stated::Statement;
+use crate::teller::Told;
 
 /// Records written at once.
 pub(crate) const BATCH_MAX: usize = 512;
@@ -237,11 +238,25 @@ impl Writer {
         self.durable = self.newest.checkpoint().size;
         self.shared.on_disk(&self.newest);
         self.observer.synced(now.since(began));
+        let mut outcomes = Vec::new();
         for Written { leaf, pushed, waits, proof, .. } in self.unsynced.drain(..) {
             if let Some(waits) = waits {
                 self.observer.appended(now.since(pushed));
-                // Whoever waited may be gone; the record is there all the same.
-                let _ = waits.sender.send(Durable::new(self.shared.log, leaf, proof));
+                let durable = Durable::new(self.shared.log, leaf, proof);
+                let told = Told::new(waits.sender, durable);
+                if waits.is_for_outcome {
+                    outcomes.push(told);
+                } else {
+                    told.now();
+                }
+            }
+        }
+        match (self.shared.teller.get(), outcomes.len()) {
+            // Where more than one wait, the runtime is awake.
+            (Some(teller), 1) => teller.tell(outcomes),
+            _ => {
+                self.shared.went_on.notify_one();
+                outcomes.into_iter().for_each(Told::now);
             }
         }
     }

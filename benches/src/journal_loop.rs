@@ -13,6 +13,7 @@ use signing_core::journal::{
     ACTOR, AuditKeys, EmergencySigned, InForce, Init, Intent, Kind, Record, Signed, TimingUs,
 };
 use time::OffsetDateTime;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::cpu::ProcessClock;
@@ -73,6 +74,7 @@ pub fn run(args: &JournalLoop) -> anyhow::Result<Sample> {
         let mut working = JoinSet::new();
         match &journal {
             Some(journal) => {
+                journal.tell_outcomes_on(&Handle::current())?;
                 for _ in 0..args.waiters {
                     let (journal, phase) = (journal.clone(), Arc::clone(&phase));
                     let emergency = args.emergency;

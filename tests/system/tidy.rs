@@ -57,7 +57,17 @@ fn rooms_know_only_the_rooms_below_them() {
         ),
         (
             "audit/src",
-            &["hyper::", "std::net", "tokio::net", "tokio::time", "aws_sdk", "signing_proxy::"],
+            // A pipe to itself is no network.
+            &[
+                "hyper::",
+                "std::net",
+                "TcpStream",
+                "UnixStream",
+                "UdpSocket",
+                "tokio::time",
+                "aws_sdk",
+                "signing_proxy::",
+            ],
         ),
         (
             "breakglass-signer/src",

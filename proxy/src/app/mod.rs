@@ -129,6 +129,7 @@ impl App {
         let batches = signers::batches(&config, &registry);
         let events = Events::default();
         let (journal, heads, stored) = on_disk.start(&config, &metrics, &events)?;
+        journal.tell_outcomes_on(data.handle())?;
         let (probes, rulebook) = (Probes::new(now()), Rulebook::new(registry, policy));
         let (monitor, monitor_tasks) = Monitor::new(
             Gates::new(config.thresholds.clone(), watched, Arc::new(rulebook), now()),
