@@ -24,6 +24,7 @@ pub mod modes;
 pub mod out;
 pub mod pages;
 pub mod passphrase;
+pub mod peer_address;
 pub mod places;
 pub mod process;
 pub mod secret;

@@ -2,12 +2,13 @@
 //! within the places for handshakes and the time that a handshake may take.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::now;
 use host::log_limit::LogLimit;
+use host::peer_address::PeerAddress;
 use host::socket::has_waiting;
 use mtls::ServerTls;
 use rustls::server::Acceptor;
@@ -69,22 +70,25 @@ pub async fn accept(listener: TcpListener, plane: Arc<DataPlane>) {
     let limits = &plane.limits;
     // Handshakes have places of their own: whoever has no certificate can take these.
     let handshakes = Handshakes::new(limits.handshakes_max, limits.handshakes_per_address_max);
-    accept_all(LocalListener::Loopback(listener), handshakes, &plane, meet).await;
+    let from = |arrived: &Arrived| arrived.address();
+    let meet = |arrived, _, place, plane| meet(arrived, place, plane);
+    accept_all(LocalListener::Loopback(listener), (&handshakes, from), &plane, meet).await;
 }
 
 /// Accepts clients of a local door until the proxy drains.
 pub async fn accept_local(listener: LocalListener, door: Arc<LocalDoor>, plane: Arc<DataPlane>) {
-    // As many may wait here without a proof as there without a certificate.
-    let most = plane.limits.handshakes_max;
-    let admit = |arrived, place, plane| admit(arrived, Arc::clone(&door), place, plane);
-    accept_all(listener, Handshakes::new(most, most), &plane, admit).await;
+    // Each user has a share of the places. Where the kernel does not say who it is, the address has.
+    let from = |arrived: &Arrived| arrived.user().unwrap_or_else(|| arrived.address());
+    let admit =
+        |arrived, source, place, plane| admit(arrived, source, (Arc::clone(&door), place), plane);
+    accept_all(listener, (&plane.newcomers, from), &plane, admit).await;
 }
 
 async fn accept_all<S>(
     listener: LocalListener,
-    handshakes: Handshakes,
+    (handshakes, from): (&Handshakes, impl Fn(&Arrived) -> PeerAddress),
     plane: &Arc<DataPlane>,
-    serve: impl Fn(Arrived, Handshake, Arc<DataPlane>) -> S,
+    serve: impl Fn(Arrived, PeerAddress, Handshake, Arc<DataPlane>) -> S,
 ) where
     S: Future<Output = ()> + Send + 'static,
 {
@@ -110,11 +114,12 @@ async fn accept_all<S>(
                 continue;
             }
         };
-        let Some(place) = handshakes.begin(arrived.from(), now()) else {
+        let source = from(&arrived);
+        let Some(place) = handshakes.begin(source, now()) else {
             plane.metrics.connections_refused.increment(1);
             continue;
         };
-        let serving = serve(arrived, place, Arc::clone(plane));
+        let serving = serve(arrived, source, place, Arc::clone(plane));
         let plane = Arc::clone(plane);
         tokio::spawn(async move {
             let _counted = Counted::new(&plane.metrics.connections);
@@ -139,8 +144,12 @@ async fn meet(arrived: Arrived, handshake: Handshake, plane: Arc<DataPlane>) {
 }
 
 /// From a client of a local door to its requests.
-async fn admit(arrived: Arrived, door: Arc<LocalDoor>, place: Handshake, plane: Arc<DataPlane>) {
-    let uid = door.takes_uids().then(|| arrived.uid()).flatten();
+async fn admit(
+    arrived: Arrived,
+    source: PeerAddress,
+    at: (Arc<LocalDoor>, Handshake),
+    plane: Arc<DataPlane>,
+) {
     let socket = match arrived {
         Arrived::Tcp(tcp, _) => {
             // As for clients with certificates.
@@ -150,7 +159,7 @@ async fn admit(arrived: Arrived, door: Arc<LocalDoor>, place: Handshake, plane: 
         Arrived::Unix(unix) => Socket::unix(unix),
     };
     match plane.places.try_acquire() {
-        Ok(_place) => serve_local(socket, uid, (door, place), &plane).await,
+        Ok(_place) => serve_local(socket, source, at, &plane).await,
         Err(_) => plane.metrics.connections_refused.increment(1),
     }
 }
@@ -172,20 +181,21 @@ impl LocalListener {
 }
 
 impl Arrived {
-    /// Where it comes from, for its share of the places.
-    fn from(&self) -> IpAddr {
+    /// The address that it comes from.
+    fn address(&self) -> PeerAddress {
         match self {
-            Self::Tcp(_, peer) => peer.ip(),
-            Self::Unix(_) => Ipv4Addr::LOCALHOST.into(),
+            Self::Tcp(_, peer) => PeerAddress::of(peer.ip()),
+            Self::Unix(_) => PeerAddress::of(Ipv4Addr::LOCALHOST.into()),
         }
     }
 
     /// The user whose process made its other end. What the kernel does not say is nobody.
-    fn uid(&self) -> Option<u32> {
-        match self {
+    fn user(&self) -> Option<PeerAddress> {
+        let uid = match self {
             Self::Tcp(tcp, peer) => loopback_peer::uid(*peer, tcp.local_addr().ok()?).ok(),
             Self::Unix(unix) => unix.peer_cred().ok().map(|peer| peer.uid()),
-        }
+        };
+        uid.map(PeerAddress::User)
     }
 }
 

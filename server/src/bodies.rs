@@ -9,7 +9,7 @@ use signing_core::{Caller, Reason, Refusal};
 
 use super::share::{Share, Shares};
 
-const OF_CALLER: &str = "bodies_per_caller_max_bytes";
+pub(super) const OF_CALLER: &str = "bodies_per_caller_max_bytes";
 
 /// The shares that the bodies of one caller's requests take from: its own, then everybody's.
 #[derive(Clone, Debug)]
@@ -40,19 +40,18 @@ impl Bodies {
         Self(Arc::new(Shares([own, Arc::clone(all)])))
     }
 
-    /// Keeps so many bytes for a body of `caller`, if it is known.
+    /// Keeps so many bytes for a body of `caller`.
     ///
     /// # Errors
     /// The refusal, if they have no room. Whoever is refused is told which limit is reached.
-    pub(super) fn keep(&self, bytes: u64, caller: Option<&Caller>) -> Result<Kept, Refusal> {
+    pub(super) fn keep(&self, bytes: u64, caller: &Caller) -> Result<Kept, Refusal> {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         match self.0.try_add(bytes) {
             Ok(()) => Ok(Kept { of: self.clone(), bytes }),
             Err(full) => {
                 let (key, max) = (full.key(), full.max());
-                let whose = match (key, caller) {
-                    (OF_CALLER, Some(caller)) => format!("of the caller {caller}"),
-                    (OF_CALLER, None) => "of clients that have not proved who calls".to_owned(),
+                let whose = match key {
+                    OF_CALLER => format!("of the caller {caller}"),
                     _ => "of all callers".to_owned(),
                 };
                 let detail = format!(

@@ -26,6 +26,7 @@ use super::let_in::LetIn;
 use super::share::Share;
 use super::shared::Shared;
 use super::stream::Stream;
+use super::unproved::Unproved;
 
 /// How long a stop waits for signatures released before it to be delivered; a connection that
 /// still carries one then is reset.
@@ -49,6 +50,8 @@ pub struct Connections {
     answers: Arc<Share>,
     /// What all request bodies take memory from.
     bodies: Arc<Share>,
+    /// Of these, what those take whose senders have not proved who calls.
+    unproved: Unproved,
     /// How many were reset since something released before a stop was not delivered.
     reset_by_stops: Arc<AtomicUsize>,
 }
@@ -57,9 +60,19 @@ pub struct Connections {
 struct Open {
     next: u64,
     connections: BTreeMap<u64, Arc<Connection>>,
-    /// By caller; certificates that name nobody, and local clients that have not proved who calls,
-    /// count as one.
-    of_caller: HashMap<Option<Arc<Caller>>, CallerConnections>,
+    of_owner: HashMap<Owner, CallerConnections>,
+}
+
+/// Whose a connection is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    /// A caller's.
+    Caller(Arc<Caller>),
+    /// That of a certificate which names nobody: all of these together count as one caller.
+    Nameless,
+    /// That of a client of a local door which has not proved who calls. Places of their own limit these, of
+    /// which the oldest gives way.
+    Newcomer,
 }
 
 /// What all connections of a caller have in common.
@@ -76,7 +89,7 @@ pub(super) struct Listed {
     connections: Connections,
     id: u64,
     /// Whose it is. Locked before the list, never after.
-    caller: Mutex<Option<Arc<Caller>>>,
+    owner: Mutex<Owner>,
     connection: Arc<Connection>,
 }
 
@@ -84,48 +97,55 @@ impl Connections {
     /// None yet.
     #[must_use]
     pub fn new(limits: &configuration::Server, metrics: Arc<Metrics>) -> Self {
+        let bodies = Bodies::of_all(limits);
         Self {
             limits: Arc::new(limits.clone()),
             metrics,
             open: Arc::default(),
             answers: Answers::of_all(limits),
-            bodies: Bodies::of_all(limits),
+            unproved: Unproved::new(limits, Arc::clone(&bodies)),
+            bodies,
             reset_by_stops: Arc::default(),
         }
     }
 
-    /// Lists a connection; None if `caller` has `connections_per_caller_max` already.
+    /// Lists a connection; None if `owner` has `connections_per_caller_max` already.
     pub(super) fn list(
         &self,
         stream: Stream,
         let_in: LetIn,
         is_http2: bool,
-        caller: Option<Arc<Caller>>,
+        owner: Owner,
     ) -> Option<Listed> {
         let mut open = self.lock();
-        let shared = self.counted(&mut open, caller.as_ref())?;
+        let shared = self.counted(&mut open, &owner)?;
         open.next += 1;
         let id = open.next;
         let connection = Arc::new(Connection::new(stream, let_in, is_http2, shared));
         open.connections.insert(id, Arc::clone(&connection));
-        Some(Listed { connections: self.clone(), id, caller: Mutex::new(caller), connection })
+        Some(Listed { connections: self.clone(), id, owner: Mutex::new(owner), connection })
     }
 
-    /// Counts one more connection of `caller`, unless it has all of its own.
-    fn counted(&self, open: &mut Open, caller: Option<&Arc<Caller>>) -> Option<Shared> {
-        let of_caller =
-            open.of_caller.entry(caller.cloned()).or_insert_with(|| CallerConnections {
-                count: 0,
-                answers: Answers::of_caller(&self.limits),
-                bodies: Bodies::of_caller(&self.limits, &self.bodies),
-            });
-        if of_caller.count >= self.limits.connections_per_caller_max {
+    /// Counts one more connection of `owner`, unless it has all of its own.
+    fn counted(&self, open: &mut Open, owner: &Owner) -> Option<Shared> {
+        let of_owner = open.of_owner.entry(owner.clone()).or_insert_with(|| CallerConnections {
+            count: 0,
+            answers: Answers::of_caller(&self.limits),
+            bodies: Bodies::of_caller(&self.limits, &self.bodies),
+        });
+        let is_limited = *owner != Owner::Newcomer;
+        if is_limited && of_owner.count >= self.limits.connections_per_caller_max {
             return None;
         }
-        of_caller.count += 1;
-        let answers = Arc::clone(&of_caller.answers);
+        of_owner.count += 1;
+        let answers = Arc::clone(&of_owner.answers);
         let answers = Answers::new(&self.limits, answers, Arc::clone(&self.answers));
-        Some(Shared { answers, bodies: of_caller.bodies.clone() })
+        Some(Shared { answers, bodies: of_owner.bodies.clone() })
+    }
+
+    /// What request bodies take memory from before it is proved who calls.
+    pub(super) fn unproved(&self) -> &Unproved {
+        &self.unproved
     }
 
     /// Waits until every signature released so far is delivered or its connection is gone; resets
@@ -248,12 +268,13 @@ impl Listed {
     /// `overloaded` if the caller has `connections_per_caller_max` already.
     pub(super) fn belongs_to(&self, caller: &Arc<Caller>) -> Result<(), Refusal> {
         let connections = &self.connections;
+        let proven = Owner::Caller(Arc::clone(caller));
         let mut owner = self.owner();
-        if owner.as_ref() == Some(caller) {
+        if *owner == proven {
             return Ok(());
         }
         let mut open = connections.lock();
-        let Some(shared) = connections.counted(&mut open, Some(caller)) else {
+        let Some(shared) = connections.counted(&mut open, &proven) else {
             let max = connections.limits.connections_per_caller_max;
             let detail = format!(
                 "connections_per_caller_max is {max}, and the caller {caller} has so many: use one of \
@@ -263,22 +284,22 @@ impl Listed {
         };
         open.forget_one_of(&owner);
         self.connection.share(shared);
-        *owner = Some(Arc::clone(caller));
+        *owner = proven;
         Ok(())
     }
 
-    fn owner(&self) -> MutexGuard<'_, Option<Arc<Caller>>> {
+    fn owner(&self) -> MutexGuard<'_, Owner> {
         // It is set as a whole.
-        self.caller.lock().unwrap_or_else(PoisonError::into_inner)
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Open {
-    fn forget_one_of(&mut self, caller: &Option<Arc<Caller>>) {
-        if let Some(of_caller) = self.of_caller.get_mut(caller) {
-            of_caller.count -= 1;
-            if of_caller.count == 0 {
-                self.of_caller.remove(caller);
+    fn forget_one_of(&mut self, owner: &Owner) {
+        if let Some(of_owner) = self.of_owner.get_mut(owner) {
+            of_owner.count -= 1;
+            if of_owner.count == 0 {
+                self.of_owner.remove(owner);
             }
         }
     }

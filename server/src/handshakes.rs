@@ -6,14 +6,12 @@
 //! silent one. It gives way to another one whose ClientHello arrived, once it is stalled.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use host::peer_address::PeerAddress;
 use signing_core::Moment;
 use tokio::sync::Notify;
-
-use crate::peer_address::PeerAddress;
 
 /// From the ClientHello to the end of the handshake are two round trips and a few signatures. A
 /// handshake that takes longer is stalled, and gives way to the next that says hello.
@@ -63,13 +61,9 @@ impl Handshakes {
     }
 
     /// A place for a client that has just connected; None if no handshake gives way to it.
-    pub(super) fn begin(&self, peer: IpAddr, now: Moment) -> Option<Handshake> {
+    pub(super) fn begin(&self, source: PeerAddress, now: Moment) -> Option<Handshake> {
         let gives_way = Arc::new(Notify::new());
-        let under_way = UnderWay {
-            source: PeerAddress::of(peer),
-            since: now,
-            gives_way: Arc::clone(&gives_way),
-        };
+        let under_way = UnderWay { source, since: now, gives_way: Arc::clone(&gives_way) };
         let id = self.lock().begin(under_way)?;
         Some(Handshake { of: self.clone(), id, gives_way })
     }
@@ -214,7 +208,7 @@ mod tests {
     }
 
     fn begin(of: &Handshakes, address: &str) -> Option<Handshake> {
-        of.begin(address.parse().unwrap(), at(0))
+        of.begin(PeerAddress::of(address.parse().unwrap()), at(0))
     }
 
     /// Whether another handshake has its place.

@@ -26,7 +26,6 @@ mod local;
 mod loopback_peer;
 mod openapi;
 mod own_wakes;
-mod peer_address;
 mod reading;
 pub mod refusals;
 mod registry_answer;
@@ -38,6 +37,7 @@ mod shared;
 mod socket;
 mod stream;
 pub mod traces;
+mod unproved;
 pub mod untrusted_input;
 mod verify;
 mod watched;
@@ -51,6 +51,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use host::clock::{now, wall_now};
 use host::log_limit::LogLimit;
+use host::peer_address::PeerAddress;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use monitor::Monitor;
@@ -69,16 +70,16 @@ pub use caller_rates::CallerRates;
 pub use connections::{Connections, settle_after_stops};
 pub use in_flight::signed_max;
 pub use local::LocalDoor;
-pub use peer_address::PeerAddress;
 pub use registry_answer::RegistryAnswer;
 pub use traces::SPAN_MAX_BYTES;
 
 use crate::refusals::Refusals;
 use crate::traces::Traces;
 use connection::{CloseRequest, Connection};
+use connections::Owner;
 use entrance::Entrance;
 use expiry::Expiry;
-use handshakes::Handshake;
+use handshakes::{Handshake, Handshakes};
 use let_in::LetIn;
 use local::Visit;
 use own_wakes::OwnWakes;
@@ -125,6 +126,8 @@ pub struct DataPlane {
     connections: Connections,
     /// Places for them, at all doors together.
     places: Semaphore,
+    /// Places for connections to local doors that have not proved who calls.
+    newcomers: Handshakes,
     /// The registry, as it is answered.
     registry: RegistryAnswer,
     /// How often each caller may ask.
@@ -154,6 +157,9 @@ impl DataPlane {
         rates: Arc<CallerRates>,
     ) -> Self {
         let Parts { monitor, metrics, connections, conditions, traces, draining } = parts;
+        // As many may wait without a proof as elsewhere without a certificate. Each takes a connection too, and
+        // half of these are callers'.
+        let newcomers = limits.handshakes_max.min(limits.connections_max / 2).max(1);
         Self {
             tls,
             limits: limits.clone(),
@@ -162,6 +168,7 @@ impl DataPlane {
             room,
             connections,
             places: Semaphore::new(limits.connections_max),
+            newcomers: Handshakes::new(newcomers, limits.handshakes_per_address_max),
             registry: RegistryAnswer::default(),
             rates,
             conditions,
@@ -190,7 +197,7 @@ async fn serve(
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2".as_slice());
     let caller = mtls::caller(session.peer_certificates()).map(Arc::new);
-    let of_caller = caller.as_ref().ok().map(Arc::clone);
+    let owner = caller.as_ref().map_or(Owner::Nameless, |caller| Owner::Caller(Arc::clone(caller)));
     let handshake = FinishedHandshake::of(session);
     let Some(until) = until.or_else(|| let_in_by.lets_in(&handshake, wall_now())) else {
         plane.metrics.handshakes_failed.increment(1);
@@ -198,7 +205,7 @@ async fn serve(
     };
     let let_in = LetIn::certificate(handshake, Expiry::new(until, now(), wall_now()));
     let stream = Stream::Tls(Box::new(stream));
-    let listed = plane.connections.list(stream, let_in, is_http2, of_caller);
+    let listed = plane.connections.list(stream, let_in, is_http2, owner);
     let Some(listed) = listed else {
         plane.metrics.connections_refused.increment(1);
         return;
@@ -221,21 +228,21 @@ async fn serve(
     finish(ended, connection, plane).await;
 }
 
-/// Serves a client of a local door: HTTP/1.1 without TLS. `uid` made the other end of its
-/// connection, if that is known.
+/// Serves a client of a local door: HTTP/1.1 without TLS.
 async fn serve_local(
     socket: Socket,
-    uid: Option<u32>,
+    source: PeerAddress,
     (door, place): (Arc<LocalDoor>, Handshake),
     plane: &Arc<DataPlane>,
 ) {
-    let owner = door.owner(uid);
+    let owner = door.owner(source);
     let stream = Stream::Plain(socket);
-    let Some(listed) = plane.connections.list(stream, LetIn::Local, false, owner.clone()) else {
+    let owned_by = owner.clone().map_or(Owner::Newcomer, Owner::Caller);
+    let Some(listed) = plane.connections.list(stream, LetIn::Local, false, owned_by) else {
         plane.metrics.connections_refused.increment(1);
         return;
     };
-    let visit = Arc::new(Visit::new(door, listed, owner, place));
+    let visit = Arc::new(Visit::new(door, listed, (source, owner), place));
     let connection = visit.listed().connection();
     let ended = tokio::select! {
         biased;

@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
@@ -14,6 +14,7 @@ use signing_core::{Caller, Reason, Refusal};
 use super::DataPlane;
 use super::bodies::{Bodies, Body};
 use super::request_body::RequestBody;
+use super::unproved::Arriving;
 
 /// Headers of one request. hyper itself takes 100, on its stack: more would cost an
 /// allocation of 16 KiB for each request.
@@ -23,7 +24,7 @@ const HEADERS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Unread<'b> {
     body: &'b mut RequestBody,
-    read: Option<Body>,
+    read: Option<(Bytes, Arriving)>,
 }
 
 impl<'b> Unread<'b> {
@@ -31,17 +32,27 @@ impl<'b> Unread<'b> {
         Self { body, read: None }
     }
 
-    /// Reads it ahead, for whoever has not proved yet who calls.
+    /// Reads it ahead, for whoever has not proved yet who calls. `arriving` takes memory for what has
+    /// come, and not for what was announced.
     ///
     /// # Errors
-    /// As [`Self::take`].
+    /// As [`Self::take`], and if it gave way to newer ones.
     pub(super) async fn ahead(
         &mut self,
         limits: &configuration::Server,
-        bodies: &Bodies,
+        arriving: Arriving,
     ) -> Result<&[u8], Refusal> {
-        let read = read(self.body, limits, bodies, None).await?;
-        Ok(self.read.insert(read))
+        let read = async {
+            tokio::select! {
+                // First what has arrived: a body that is whole does not give way.
+                biased;
+                read = read_unproved(self.body, limits, &arriving) => read,
+                refusal = arriving.gave_way() => Err(refusal),
+            }
+        };
+        let bytes = in_time(read, limits).await??;
+        let (bytes, _) = self.read.insert((bytes, arriving));
+        Ok(bytes)
     }
 
     /// Takes the whole of it, for `caller`.
@@ -55,8 +66,12 @@ impl<'b> Unread<'b> {
         caller: &Caller,
     ) -> Result<Body, Refusal> {
         match self.read.take() {
-            Some(read) => Ok(read),
-            None => read(self.body, limits, bodies, Some(caller)).await,
+            Some((bytes, arriving)) => {
+                drop(arriving);
+                let kept = bodies.keep(bytes.len() as u64, caller)?;
+                Ok(Body { bytes, kept })
+            }
+            None => read(self.body, limits, bodies, caller).await,
         }
     }
 }
@@ -66,33 +81,66 @@ async fn read(
     body: &mut RequestBody,
     limits: &configuration::Server,
     bodies: &Bodies,
-    caller: Option<&Caller>,
+    caller: &Caller,
 ) -> Result<Body, Refusal> {
-    let too_large = || {
-        let detail = format!("the body has more than {} bytes", limits.body_max_bytes);
-        Refusal::new(Reason::BodyTooLarge, detail)
-    };
-    // A length that is announced too large is refused before a byte is kept, and
-    // one that is not announced counts as the largest.
-    if is_longer(body, limits.body_max_bytes) {
-        return Err(too_large());
-    }
+    refuse_longer(body, limits)?;
+    // A length that is not announced counts as the largest.
     let most = body.size_hint().upper().unwrap_or(u64::MAX).min(limits.body_max_bytes as u64);
     let kept = bodies.keep(most, caller)?;
-    let mut reading = pin!(Limited::new(body, limits.body_max_bytes).collect());
-    let read = match at_once(reading.as_mut()).await {
-        Some(read) => Ok(read),
-        None => tokio::time::timeout(limits.body_read_timeout, reading).await,
-    };
-    match read {
-        Ok(Ok(body)) => Ok(Body { bytes: body.to_bytes(), kept }),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Refusal::new(Reason::InvalidRequest, "the body broke off")),
-        Err(_) => Err(Refusal::new(
-            Reason::RequestTimeout,
-            format!("the body did not arrive within {} ms", limits.body_read_timeout.as_millis()),
-        )),
+    match in_time(Limited::new(body, limits.body_max_bytes).collect(), limits).await? {
+        Ok(body) => Ok(Body { bytes: body.to_bytes(), kept }),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limits)),
+        Err(_) => Err(broke_off()),
     }
+}
+
+/// Reads a body within its limits. Its frames are copied together, so that none keeps more in memory than its
+/// own bytes.
+async fn read_unproved(
+    body: &mut RequestBody,
+    limits: &configuration::Server,
+    arriving: &Arriving,
+) -> Result<Bytes, Refusal> {
+    refuse_longer(body, limits)?;
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| broke_off())?.into_data() else { continue };
+        if whole.len() + data.len() > limits.body_max_bytes {
+            return Err(too_large(limits));
+        }
+        arriving.add(data.len())?;
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+/// What is announced too large is refused before a byte is kept.
+fn refuse_longer(body: &RequestBody, limits: &configuration::Server) -> Result<(), Refusal> {
+    if is_longer(body, limits.body_max_bytes) { Err(too_large(limits)) } else { Ok(()) }
+}
+
+fn too_large(limits: &configuration::Server) -> Refusal {
+    let detail = format!("the body has more than {} bytes", limits.body_max_bytes);
+    Refusal::new(Reason::BodyTooLarge, detail)
+}
+
+fn broke_off() -> Refusal {
+    Refusal::new(Reason::InvalidRequest, "the body broke off")
+}
+
+/// What `reading` reads, within the time that a body may take.
+async fn in_time<F: Future>(
+    reading: F,
+    limits: &configuration::Server,
+) -> Result<F::Output, Refusal> {
+    let mut reading = pin!(reading);
+    if let Some(read) = at_once(reading.as_mut()).await {
+        return Ok(read);
+    }
+    tokio::time::timeout(limits.body_read_timeout, reading).await.map_err(|_| {
+        let limit = limits.body_read_timeout.as_millis();
+        Refusal::new(Reason::RequestTimeout, format!("the body did not arrive within {limit} ms"))
+    })
 }
 
 /// Looks twice whether `reading` is done: a body that came with its head needs no

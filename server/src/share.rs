@@ -35,7 +35,8 @@ impl Share {
         self.key
     }
 
-    fn try_add(&self, bytes: usize) -> bool {
+    /// False, and nothing is taken, if it has no room.
+    pub(super) fn try_add(&self, bytes: usize) -> bool {
         let added = |all: usize| all.checked_add(bytes).filter(|sum| *sum <= self.max);
         self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, added).is_ok()
     }
@@ -44,7 +45,7 @@ impl Share {
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    fn remove(&self, bytes: usize) {
+    pub(super) fn remove(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 }

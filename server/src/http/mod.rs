@@ -25,7 +25,6 @@ use super::openapi;
 use super::reading::{self, Unread};
 use super::request_body::RequestBody;
 use super::route::{self, Resource};
-use super::shared::Shared;
 use exchange::{Exchange, RefusalForm};
 
 pub(super) async fn respond(
@@ -40,8 +39,7 @@ pub(super) async fn respond(
     let must_close = must_close(&head) || reading::is_longer(&body, plane.limits.body_max_bytes);
     let Entered { door, admitted, calls } = entrance.enter(&head);
     let mut unread = Unread::new(&mut body);
-    let (limits, shared) = (&plane.limits, connection.shared());
-    let Identity { caller, fault } = identify(calls, &head, &mut unread, limits, &shared).await;
+    let Identity { caller, fault } = identify(calls, &head, &mut unread, &plane).await;
     let is_kms = head.uri.path() == dialects::KMS;
     let words = if is_kms { RefusalForm::Kms(fault) } else { RefusalForm::Problem };
     let exchange = Exchange { plane, connection, door, caller, words, request_id };
@@ -73,18 +71,18 @@ async fn identify(
     calls: Result<Calls, NotProven>,
     head: &Parts,
     unread: &mut Unread<'_>,
-    limits: &configuration::Server,
-    shared: &Shared,
+    plane: &DataPlane,
 ) -> Identity {
     let signed = match calls {
         Ok(Calls::Known(caller)) => return Ok(caller).into(),
         Err(not_proven) => return Err(not_proven).into(),
         Ok(Calls::Signed(signed)) => signed,
     };
-    if let Err(refusal) = reading::check_headers(&head.headers, limits.headers_max_bytes) {
+    if let Err(refusal) = reading::check_headers(&head.headers, plane.limits.headers_max_bytes) {
         return Err(refusal.into()).into();
     }
-    match unread.ahead(limits, &shared.bodies).await {
+    let arriving = plane.connections.unproved().begin(signed.source());
+    match unread.ahead(&plane.limits, arriving).await {
         Ok(body) => signed.caller(head, body).into(),
         Err(refusal) => Err(refusal.into()).into(),
     }

@@ -9,6 +9,7 @@ mod strangers;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host::clock::wall_now;
+use host::peer_address::PeerAddress;
 use http::Method;
 use http::request::Parts;
 use signing_core::{Caller, Refusal};
@@ -34,6 +35,8 @@ pub struct LocalDoor {
 pub(super) struct Visit {
     door: Arc<LocalDoor>,
     listed: Listed,
+    /// Where it comes from.
+    source: PeerAddress,
     /// Whose it is, if the connection itself shows that.
     owner: Option<Arc<Caller>>,
     /// Its place among those that have not proved who calls.
@@ -49,7 +52,7 @@ pub(super) enum Calls {
     Signed(Box<Signed>),
 }
 
-/// A signature that was not checked yet.
+/// A signature that was not checked yet, of a request whose head is right as far as that shows.
 #[derive(Debug)]
 pub(super) struct Signed {
     visit: Arc<Visit>,
@@ -66,6 +69,11 @@ impl Signed {
         proofs
             .of_claim(&self.claim, (head, body), wall_now())
             .and_then(|caller| self.visit.proven(caller))
+    }
+
+    /// Where the request comes from.
+    pub(super) fn source(&self) -> PeerAddress {
+        self.visit.source
     }
 }
 
@@ -85,13 +93,12 @@ impl LocalDoor {
         if mistakes.is_empty() { Ok(loaded) } else { Err(mistakes) }
     }
 
-    /// Whether the user of a connection's other end matters.
-    pub(super) fn takes_uids(&self) -> bool {
-        self.proofs.take_uids()
-    }
-
-    /// Whose a connection is that `uid` made, if that shows.
-    pub(super) fn owner(&self, uid: Option<u32>) -> Option<Arc<Caller>> {
+    /// Whose a connection is that comes from `source`, if that shows.
+    pub(super) fn owner(&self, source: PeerAddress) -> Option<Arc<Caller>> {
+        let uid = match source {
+            PeerAddress::User(uid) => Some(uid),
+            PeerAddress::V4(_) | PeerAddress::V6(_) => None,
+        };
         self.proofs.of_connection(uid).cloned()
     }
 }
@@ -100,12 +107,12 @@ impl Visit {
     pub(super) fn new(
         door: Arc<LocalDoor>,
         listed: Listed,
-        owner: Option<Arc<Caller>>,
+        (source, owner): (PeerAddress, Option<Arc<Caller>>),
         place: Handshake,
     ) -> Self {
         // Whoever is known already needs no place among those who are not.
         let place = Mutex::new(Some(place).filter(|_| owner.is_none()));
-        Self { door, listed, owner, place }
+        Self { door, listed, source, owner, place }
     }
 
     pub(super) fn listed(&self) -> &Listed {
@@ -136,7 +143,8 @@ impl Visit {
         Ok(())
     }
 
-    /// Who calls, or by which signature it would show.
+    /// Who calls, or by which signature it would show. What the head alone shows to be wrong with that is
+    /// refused before any of the body is read.
     ///
     /// # Errors
     /// `unauthenticated`; `overloaded` if the caller has too many connections.
@@ -144,6 +152,7 @@ impl Visit {
         match self.door.proofs.of_request(head, self.owner.as_ref())? {
             Shown::Caller(caller) => self.proven(caller).map(Calls::Known),
             Shown::Claim(claim) => {
+                self.door.proofs.check_head(&claim, head, wall_now())?;
                 Ok(Calls::Signed(Box::new(Signed { visit: Arc::clone(self), claim })))
             }
         }

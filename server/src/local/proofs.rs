@@ -70,11 +70,6 @@ impl Proofs {
         if mistakes.is_empty() { Ok(proofs) } else { Err(mistakes) }
     }
 
-    /// Whether somebody is known by the user of the connection's other end.
-    pub(super) fn take_uids(&self) -> bool {
-        !self.uids.is_empty()
-    }
-
     /// Whether whoever reaches the door is a caller.
     pub(super) fn take_anyone(&self) -> bool {
         self.anyone.is_some()
@@ -117,6 +112,20 @@ impl Proofs {
         })
     }
 
+    /// Checks of a claim what the head of its request shows.
+    ///
+    /// # Errors
+    /// `unauthenticated`.
+    pub(super) fn check_head(
+        &self,
+        claim: &Claim,
+        head: &Parts,
+        now: OffsetDateTime,
+    ) -> Result<(), NotProven> {
+        self.key_pair(claim)?;
+        claim.check_head(&head.headers, now)
+    }
+
     /// Whose key pair signed the request.
     ///
     /// # Errors
@@ -127,10 +136,14 @@ impl Proofs {
         (head, body): (&Parts, &[u8]),
         now: OffsetDateTime,
     ) -> Result<Arc<Caller>, NotProven> {
-        let (secret, caller) = self.key_pairs.get(&claim.access_key_id).ok_or_else(|| {
-            NotProven::new(Fault::Unknown, "this door does not know the access key id")
-        })?;
+        let (secret, caller) = self.key_pair(claim)?;
         claim.check(secret, head, body, now).map(|()| Arc::clone(caller))
+    }
+
+    fn key_pair(&self, claim: &Claim) -> Result<&(Secret, Arc<Caller>), NotProven> {
+        self.key_pairs.get(&claim.access_key_id).ok_or_else(|| {
+            NotProven::new(Fault::Unknown, "this door does not know the access key id")
+        })
     }
 
     /// Every token is compared, each in a time that says nothing of where it differs.

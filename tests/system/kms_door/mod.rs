@@ -6,6 +6,7 @@ mod command_line;
 mod emulator;
 mod refusals;
 mod sdk;
+mod strangers;
 mod wire;
 
 use std::io::Write as _;

@@ -72,21 +72,23 @@ async fn i8_who_proves_nothing_gives_way_to_newer_ones_and_takes_no_callers_plac
     let key = world.kms.key(Kind::P256);
     let proxy = world
         .proxy()
-        .server("handshakes_max = 8\nconnections_per_caller_max = 4")
+        .server(
+            "handshakes_max = 4\nhandshakes_per_address_max = 4\nconnections_per_caller_max = 2",
+        )
         .signer("ec", &key)
         .local("127.0.0.1:0", &[("a", SECRET)])
         .caller("local:a", &["ec"])
         .start()
         .await;
     let place = &proxy.local[0];
-    // They say nothing, so nobody knows whose they are: all together they have the connections of
-    // one caller, and what is beyond them is closed.
+    // They say nothing, so nobody knows whose they are. They have places of their own, more than a caller has.
     let mut silent: Vec<_> = (0..4).map(|_| TcpStream::connect(place).unwrap()).collect();
     eventually("all are open", || async {
         (proxy.metric("signing_proxy_connections").await >= Some(4.0)).then_some(())
     })
     .await;
-    assert!(is_closed(&mut TcpStream::connect(place).unwrap()), "one more is closed");
+    silent.push(TcpStream::connect(place).unwrap());
+    assert!(is_closed(&mut silent.remove(0)), "the oldest gives way");
     // One that proves a caller is the caller's from then on, and makes room.
     let first = &mut silent[0];
     let body = super::body();

@@ -98,23 +98,15 @@ impl Claim {
         body: &[u8],
         now: OffsetDateTime,
     ) -> Result<(), NotProven> {
-        let apart = (now - self.when).abs();
-        if apart > SKEW_MAX {
-            let sides =
-                if self.when < now { "expired: behind" } else { "not yet current: ahead of" };
-            return Err(not_valid(&format!(
-                "Signature {sides} this machine's clock by {} s, above {} s; set the clocks",
-                apart.whole_seconds(),
-                SKEW_MAX.whole_seconds()
-            )));
-        }
+        self.check_time(now)?;
         let body_hash = sigv4::hex_of_sha256(body);
         if head.headers.contains_key(CONTENT_SHA256)
             && sole(&head.headers, CONTENT_SHA256) != Some(body_hash.as_str())
         {
-            return Err(not_valid("`X-Amz-Content-Sha256` is not the SHA-256 of the body"));
+            return Err(not_the_bodys());
         }
-        let request = self.canonical_request(&head.headers, &body_hash)?;
+        let signed = self.signed(&head.headers)?;
+        let request = sigv4::canonical_request(signed.into_iter(), &body_hash);
         let key = SigningKey::new(secret, &self.day, &self.region, SERVICE);
         if key.has_signed(&self.at, &request, &self.signature) {
             return Ok(());
@@ -122,17 +114,45 @@ impl Claim {
         Err(not_valid("the signature is not that of this request and secret key"))
     }
 
-    /// The request as it is signed. The method, the path and the query are those that
+    /// Checks what shows without the body, around `now`.
+    ///
+    /// # Errors
+    /// [`NotProven`].
+    pub(crate) fn check_head(
+        &self,
+        headers: &HeaderMap,
+        now: OffsetDateTime,
+    ) -> Result<(), NotProven> {
+        self.check_time(now)?;
+        let has_hash = headers.contains_key(CONTENT_SHA256);
+        if has_hash && sole(headers, CONTENT_SHA256).and_then(hex_32).is_none() {
+            return Err(not_the_bodys());
+        }
+        self.signed(headers).map(|_| ())
+    }
+
+    fn check_time(&self, now: OffsetDateTime) -> Result<(), NotProven> {
+        let apart = (now - self.when).abs();
+        if apart <= SKEW_MAX {
+            return Ok(());
+        }
+        let sides = if self.when < now { "expired: behind" } else { "not yet current: ahead of" };
+        Err(not_valid(&format!(
+            "Signature {sides} this machine's clock by {} s, above {} s; set the clocks",
+            apart.whole_seconds(),
+            SKEW_MAX.whole_seconds()
+        )))
+    }
+
+    /// The headers as they are signed. The method, the path and the query are those that
     /// [`Self::read`] takes.
-    fn canonical_request(&self, headers: &HeaderMap, body_hash: &str) -> Result<String, NotProven> {
+    fn signed<'a>(&'a self, headers: &'a HeaderMap) -> Result<Vec<(&'a str, &'a str)>, NotProven> {
         let value_of = |name| {
             sole(headers, name)
                 .ok_or_else(|| incomplete("a signed header is missing, given twice, or not ASCII"))
         };
         let names = self.signed_headers.iter();
-        let signed = names.map(|name| Ok((name.as_str(), value_of(name)?)));
-        let signed: Vec<_> = signed.collect::<Result<_, NotProven>>()?;
-        Ok(sigv4::canonical_request(signed.into_iter(), body_hash))
+        names.map(|name| Ok((name.as_str(), value_of(name)?))).collect()
     }
 }
 
@@ -245,6 +265,10 @@ fn hex_32(text: &str) -> Option<[u8; 32]> {
 
 fn incomplete(detail: &str) -> NotProven {
     NotProven::new(Fault::Incomplete, detail)
+}
+
+fn not_the_bodys() -> NotProven {
+    not_valid("`X-Amz-Content-Sha256` is not the SHA-256 of the body")
 }
 
 fn not_valid(detail: &str) -> NotProven {

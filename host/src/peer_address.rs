@@ -1,18 +1,20 @@
-//! Where a connection comes from, as far as limits tell one client from another.
+//! Where a connection comes from, as far as limits tell one peer from another.
 
 use std::net::IpAddr;
 
-/// An IPv4 address, or the /64 that one IPv6 host can have to itself.
+/// An IPv4 address, the /64 that one IPv6 host can have to itself, or a user of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PeerAddress {
     /// The whole address.
     V4([u8; 4]),
     /// The network: the first 64 bits.
     V6([u16; 4]),
+    /// The user whose process made the other end, as the kernel says.
+    User(u32),
 }
 
 impl PeerAddress {
-    /// That of a peer.
+    /// The address of a peer.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         // A listener on [::] shows IPv4 clients as IPv6 addresses (RFC 4291 2.5.5.2).
