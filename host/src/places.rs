@@ -10,6 +10,13 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::peer_address::PeerAddress;
+
+/// Connections at once to a listener that asks for no proof, and of these from one source. Whoever can
+/// connect can take places: on loopback every local user, under every address of 127.0.0.0/8.
+const FOR_ANYBODY_MAX: usize = 256;
+const OF_ANYBODY_MAX: usize = 128;
+
 /// The places of one listener. `P` is what tells its peers apart: an address, or a user.
 #[derive(Debug)]
 pub struct Places<P: Copy + Eq + Hash>(Arc<Mutex<Taken<P>>>);
@@ -50,6 +57,14 @@ struct PeerPlaces {
 impl<P: Copy + Eq + Hash> Clone for Places<P> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+impl Places<PeerAddress> {
+    /// Those of a listener for metrics and health, to which anybody may connect who reaches it.
+    #[must_use]
+    pub fn for_anybody() -> Self {
+        Self::new(FOR_ANYBODY_MAX, OF_ANYBODY_MAX)
     }
 }
 

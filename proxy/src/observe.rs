@@ -30,10 +30,6 @@ use tokio::task::yield_now;
 
 use crate::handles::Handles;
 
-/// Connections at once, and of these from one source. Whoever can connect can take places: on
-/// loopback every local user, under every address of 127.0.0.0/8.
-const CONNECTIONS_MAX: usize = 256;
-const PER_SOURCE_MAX: usize = 128;
 const CONNECTION_MAX: Duration = Duration::from_secs(10);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often histogram samples are folded, scraped or not.
@@ -80,7 +76,7 @@ pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
             metrics.upkeep();
         }
     });
-    let places = Places::new(CONNECTIONS_MAX, PER_SOURCE_MAX);
+    let places = Places::for_anybody();
     let log = Arc::new(LogLimit::default());
     loop {
         match listener.accept().await {

@@ -13,7 +13,7 @@ use system_tests::breakglass::Signer;
 use system_tests::client::tls;
 use system_tests::programs::ours;
 use system_tests::{
-    Client, Fault, Kind, LocalUser, Profile, Protocol, Proxy, Strangers, World, eventually,
+    Client, Fault, Kind, LocalUser, Profile, Protocol, Strangers, World, eventually,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
@@ -163,8 +163,8 @@ fn a_share_that_does_not_fit_what_it_is_a_share_of_is_a_mistake() {
 }
 
 /// What the health listener says to a probe from that address.
-async fn probe(proxy: &Proxy<'_>, source: &str, path: &str) -> Result<String, String> {
-    let address: SocketAddr = proxy.metrics.parse().unwrap();
+pub(crate) async fn probe(listener: &str, source: &str, path: &str) -> Result<String, String> {
+    let address: SocketAddr = listener.parse().unwrap();
     let exchange = async {
         let socket = TcpSocket::new_v4()?;
         socket.bind(format!("{source}:0").parse().unwrap())?;
@@ -198,7 +198,7 @@ async fn i8_half_open_connections_to_the_health_listener_keep_no_probe_out() {
             for path in ["/livez", "/readyz", "/health", "/metrics"] {
                 // Where they come from, and from elsewhere.
                 for source in ["127.0.0.1", "127.0.0.2", "127.0.1.1"] {
-                    let answer = probe(&proxy, source, path).await;
+                    let answer = probe(&proxy.metrics, source, path).await;
                     assert!(
                         answer.as_ref().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")),
                         "{count} {name} from {sources} addresses, {path} from {source}: {answer:?}"

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use host::clock::now;
 use host::log::Log;
+use host::log_limit::LogLimit;
+use host::peer_address::PeerAddress;
+use host::places::{Place, Places};
 use host::process::Process;
 use host::service_manager::ServiceManager;
-use host::socket::SocketError;
+use host::socket::{SocketError, has_waiting};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -17,10 +21,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
 
 use crate::archive::events::Events;
 use crate::archive::ship::Archiving;
@@ -34,10 +39,8 @@ use crate::replica::{Gauges, Watch};
 use crate::required::{Doors, Required};
 use crate::ship::Shipping;
 
-/// Connections to the listener at once.
-const CONNECTIONS_MAX: usize = 32;
-/// How long one may take.
-const CONNECTION_MAX: Duration = Duration::from_secs(30);
+/// How long a connection to the listener may take.
+const CONNECTION_MAX: Duration = Duration::from_secs(10);
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 /// The pause after the system gave no connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -107,7 +110,7 @@ pub async fn serve(
         deliveries: notifying.deliveries(),
         process: Process::started(),
     };
-    let listening = listen(listener, shown);
+    let listening = listen(listener, shown, log.clone());
     let notifying = notifying.run(Arc::clone(&parts), metrics.clone(), log.clone());
     let config = &parts.config;
     let watching = config.replica.clone().map(|name| {
@@ -234,33 +237,66 @@ impl Shown {
     }
 }
 
-async fn listen(listener: TcpListener, shown: Shown) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn listen(listener: TcpListener, shown: Shown, log: Log) {
+    let (places, gave_way) = (Places::for_anybody(), Arc::new(LogLimit::default()));
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
+            // Out of descriptors: a closed connection gives one back.
+            if has_waiting(&listener) {
+                places.give_way();
+            }
             tokio::time::sleep(ACCEPT_AGAIN).await;
             continue;
         };
-        // Who comes when all places are taken is cut off at once.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let shown = shown.clone();
-        tokio::spawn(async move {
-            let answer = service_fn(move |request| {
-                let answered = answer(&request, &shown);
-                async move { Ok::<_, Infallible>(answered) }
+        if let Some(place) = places.begin(PeerAddress::of(peer.ip())) {
+            let (shown, log, gave_way) = (shown.clone(), log.clone(), Arc::clone(&gave_way));
+            tokio::spawn(async move {
+                if !connection(stream, Arc::new(place), shown).await
+                    && let Some(left_out) = gave_way.pass(now())
+                {
+                    log.warn(
+                        "a connection without a request gave way to newer ones",
+                        json!({"peer": peer.ip().to_string(), "left_out": left_out}),
+                    );
+                }
             });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADERS_WITHIN)
-                .serve_connection(TokioIo::new(stream), answer);
-            let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
-            drop(place);
-        });
+        }
+        // Whoever has asked already is heard before the next one can take its place.
+        yield_now().await;
     }
 }
 
-fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
+/// False if it gave its place away.
+async fn connection(stream: TcpStream, place: Arc<Place<PeerAddress>>, shown: Shown) -> bool {
+    let service = {
+        let place = Arc::clone(&place);
+        service_fn(move |request| {
+            std::future::ready(Ok::<_, Infallible>(answer(&request, &shown, place.asked())))
+        })
+    };
+    let serving = http1::Builder::new()
+        .keep_alive(false)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // First what has arrived of a request: whoever has asked does not give way.
+        biased;
+        // An error here is the peer's: it sees its connection close. A place is nobody's for ever.
+        _ = tokio::time::timeout(CONNECTION_MAX, serving) => true,
+        () = place.gave_way() => false,
+    }
+}
+
+/// `has_room`: this source, and all together, leave places for others' requests.
+fn answer(request: &Request<Incoming>, shown: &Shown, has_room: bool) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
+        // A short answer is the kernel's at once, whether its client reads or not. A long one waits for its
+        // client, and keeps its place.
+        (&Method::GET, "/metrics" | "/status") if !has_room => {
+            let why = "too many answers of this listener are not read yet; read them, then retry\n";
+            (StatusCode::SERVICE_UNAVAILABLE, "text/plain", why.to_owned())
+        }
         (&Method::GET, "/metrics") => (StatusCode::OK, "text/plain; version=0.0.4", shown.render()),
         (&Method::GET, "/livez") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         (&Method::GET, "/status") => {

@@ -9,6 +9,8 @@ use serde_json::Value;
 use system_tests::postgres::Postgres;
 use system_tests::trail::Trail;
 use system_tests::{Answer, Chance, Client, Kind, Proxy, World, eventually, is_campaign, journal};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
 
 use super::{KID, journal_of, newest, trail_of, trail_of_both};
 use crate::ALICE;
@@ -67,6 +69,27 @@ pub(super) fn held(postgres: &Postgres, journal: &str) -> u64 {
     let held =
         format!("SELECT shipped FROM signing_proxy.trail_positions WHERE journal = '{journal}'");
     postgres.sql(&held).parse().unwrap()
+}
+
+#[tokio::test]
+async fn i8_connections_that_do_not_greet_keep_no_proxy_from_a_required_trail() {
+    let (world, postgres) = (World::new(), Postgres::start().await);
+    let proxy = requiring(&world, PATIENT).await;
+    let mut trail = required_trail(&world, &postgres);
+    trail.start();
+    let socket = socket_of(&world);
+    let connected =
+        eventually("the socket", || async { UnixStream::connect(&socket).await.ok() }).await;
+    let mut silent = vec![connected];
+    for _ in 0..40 {
+        silent.push(UnixStream::connect(&socket).await.unwrap());
+    }
+    proxy.healthy().await;
+    signed(&proxy.client(ALICE).await).await;
+    // The oldest gave way.
+    let mut told = String::new();
+    silent[0].read_to_string(&mut told).await.unwrap();
+    assert!(told.contains("gave way to newer ones"), "{told}");
 }
 
 #[tokio::test]

@@ -7,22 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::log::Log;
-use host::socket::{self, Bound, Found, SocketError};
+use host::places::{Place, Places};
+use host::socket::{self, Bound, Found, SocketError, has_waiting};
 use serde_json::json;
 use signing_core::journal::{AuditKeys, Head};
 use signing_core::required::{self, ProxyMessage, TrailMessage};
 use signing_core::tree::{LogId, SignedCheckpoint};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{interval, timeout};
 
 use super::{Required, SinkState};
 use crate::check::Parts;
 use crate::metrics::Sink;
 
-/// Connections at once: a proxy has one.
-const CONNECTIONS_MAX: usize = 8;
+/// Connections of one user at once: a proxy has one.
+const PER_USER_MAX: usize = 16;
 /// How long the greeting, and any write, may take.
 const STEP_MAX: Duration = Duration::from_secs(5);
 /// How often the path is looked at.
@@ -76,7 +78,8 @@ impl Doors {
             Ok(listener) => listener,
             Err(error) => return error,
         };
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        // Each user that is named has all of its places, whoever else comes.
+        let places = Places::new(self.uids.len() * PER_USER_MAX, PER_USER_MAX);
         let mut look = interval(LOOK_EVERY);
         loop {
             let accepted = tokio::select! {
@@ -92,36 +95,47 @@ impl Doors {
                 }
             };
             let Ok((stream, _)) = accepted else {
+                // Out of descriptors: a closed connection gives one back.
+                if has_waiting(&listener) {
+                    places.give_way();
+                }
                 tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
             };
             // A peer that the kernel does not name is nobody.
-            let uid = stream.peer_cred().map(|peer| peer.uid());
-            if !uid.as_ref().is_ok_and(|uid| self.uids.contains(uid)) {
-                let uid = uid.map_or_else(|error| error.to_string(), |uid| uid.to_string());
-                self.log.warn(
-                    "required.uids does not name who connects to required.socket",
-                    json!({"uid": uid}),
-                );
-                continue;
-            }
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let uid = match stream.peer_cred().map(|peer| peer.uid()) {
+                Ok(uid) if self.uids.contains(&uid) => uid,
+                other => {
+                    let uid = other.map_or_else(|error| error.to_string(), |uid| uid.to_string());
+                    self.log.warn(
+                        "required.uids does not name who connects to required.socket",
+                        json!({"uid": uid}),
+                    );
+                    continue;
+                }
+            };
+            let Some(place) = places.begin(uid) else { continue };
             let (parts, required, log) =
                 (Arc::clone(&self.parts), self.required.clone(), self.log.clone());
             tokio::spawn(async move {
-                let why = serve(stream, parts, required).await;
+                let why = serve(stream, &place, (parts, required)).await;
                 log.info(
                     "the connection of a proxy that requires this sink ended",
                     json!({"error": why}),
                 );
-                drop(place);
             });
+            // Whoever has greeted already is heard before the next one can take its place.
+            yield_now().await;
         }
     }
 }
 
 /// Serves a proxy until the connection is of no more use, and says why.
-async fn serve(mut stream: UnixStream, parts: Arc<Parts>, required: Required) -> String {
+async fn serve(
+    mut stream: UnixStream,
+    place: &Place<u32>,
+    (parts, required): (Arc<Parts>, Required),
+) -> String {
     let mut state = required.0.sink.subscribe();
     let mut read = Vec::new();
     let greeting = async {
@@ -135,8 +149,19 @@ async fn serve(mut stream: UnixStream, parts: Arc<Parts>, required: Required) ->
             }
         }
     };
-    let greeted = timeout(STEP_MAX, greeting).await;
-    if let Err(why) = greeted.unwrap_or_else(|_| Err("it does not greet".to_owned())) {
+    let greeted = tokio::select! {
+        // First what has arrived: whoever has greeted does not give way.
+        biased;
+        greeted = timeout(STEP_MAX, greeting) => {
+            greeted.unwrap_or_else(|_| Err("it does not greet".to_owned()))
+        }
+        () = place.gave_way() => Err("it did not greet, and gave way to newer ones".to_owned()),
+    };
+    let greeted = greeted.and_then(|()| {
+        let why = "its user has too many connections that have greeted; a proxy has one";
+        place.asked().then_some(()).ok_or_else(|| why.to_owned())
+    });
+    if let Err(why) = greeted {
         let _ = write(&mut stream, &TrailMessage::Refused { detail: why.clone() }).await;
         return why;
     }
