@@ -16,6 +16,8 @@ use http::{HeaderMap, HeaderName};
 use signing_core::gate::Admitted;
 use signing_core::{Caller, Moment, Reason, Refusal, SignatureFormat, ToBeSigned};
 
+use crate::headers::sole;
+
 /// The header.
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// How long a signature is kept.
@@ -79,16 +81,20 @@ pub struct Claim {
 /// Reads the header.
 ///
 /// # Errors
-/// `invalid_request` if it is not 1 to 128 visible ASCII characters.
+/// `invalid_request` if it is not 1 to 128 visible ASCII characters, or is there twice.
 pub fn read_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-    let Some(value) = headers.get(&HEADER) else { return Ok(None) };
-    let key = value.to_str().ok().filter(|key| {
+    if !headers.contains_key(&HEADER) {
+        return Ok(None);
+    }
+    let key = sole(headers, &HEADER).filter(|key| {
         (1..=KEY_MAX_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
     });
     key.map(|key| Some(key.to_owned())).ok_or_else(|| {
         Refusal::new(
             Reason::InvalidRequest,
-            format!("Idempotency-Key is not 1 to {KEY_MAX_BYTES} visible ASCII characters"),
+            format!(
+                "Idempotency-Key is not 1 to {KEY_MAX_BYTES} visible ASCII characters; send one such key, once"
+            ),
         )
     })
 }

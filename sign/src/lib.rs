@@ -8,6 +8,7 @@ mod answered;
 mod ask;
 mod batch;
 pub mod finish;
+pub mod headers;
 pub mod idempotency;
 pub mod request_context;
 pub mod required;

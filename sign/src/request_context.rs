@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName};
 use signing_core::{Door, Moment, Reason, Refusal, SignRequest};
 use upstream::random;
 
+use crate::headers::sole;
 use crate::idempotency;
 
 /// `X-Request-Id`, in and out.
@@ -42,7 +43,7 @@ impl RequestContext {
     ///
     /// # Errors
     /// `invalid_request` for a deadline that is not a number of milliseconds, an unknown form
-    /// of receipt, or a malformed idempotency key.
+    /// of receipt, or a malformed idempotency key; and for any of these that is there twice.
     pub fn read(
         headers: &HeaderMap,
         (door, request_id): (Door, &str),
@@ -82,13 +83,13 @@ pub fn request_id(headers: &HeaderMap) -> String {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
     };
-    text(headers, &REQUEST_ID).filter(is_sane).map_or_else(random_id, str::to_owned)
+    sole(headers, &REQUEST_ID).filter(is_sane).map_or_else(random_id, str::to_owned)
 }
 
 /// The caller's trace, if it sent a well-formed one: nothing else of it is written anywhere.
 #[must_use]
 pub fn traceparent(headers: &HeaderMap) -> Option<String> {
-    text(headers, &TRACEPARENT).filter(|text| is_traceparent(text)).map(str::to_owned)
+    sole(headers, &TRACEPARENT).filter(|text| is_traceparent(text)).map(str::to_owned)
 }
 
 fn random_id() -> String {
@@ -104,29 +105,25 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
     if !headers.contains_key(&DEADLINE_MS) {
         return Ok(None);
     }
-    let millis = text(headers, &DEADLINE_MS).and_then(|text| text.parse().ok());
+    let millis = sole(headers, &DEADLINE_MS).and_then(|text| text.parse().ok());
     let millis = millis.filter(|millis| *millis > 0).ok_or_else(|| {
         Refusal::new(
             Reason::InvalidRequest,
-            "Signing-Deadline-Ms is not a whole number of milliseconds above 0",
+            "Signing-Deadline-Ms is not a whole number of milliseconds above 0; send one, once",
         )
     })?;
     Ok(Some(Duration::from_millis(millis)))
 }
 
 fn proves(headers: &HeaderMap) -> Result<bool, Refusal> {
-    match headers.get(&RECEIPT) {
-        None => Ok(false),
-        Some(form) if form == "proof" => Ok(true),
-        Some(_) => Err(Refusal::new(
+    match sole(headers, &RECEIPT) {
+        None if !headers.contains_key(&RECEIPT) => Ok(false),
+        Some("proof") => Ok(true),
+        Some(_) | None => Err(Refusal::new(
             Reason::InvalidRequest,
-            "Signing-Receipt is another word than `proof`; send that, or leave it out",
+            "Signing-Receipt is another word than `proof`; send that once, or leave it out",
         )),
     }
-}
-
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    headers.get(name)?.to_str().ok()
 }
 
 /// `00-<32 hex>-<16 hex>-<2 hex>`.
@@ -135,4 +132,44 @@ fn is_traceparent(text: &str) -> bool {
     let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
     lengths == [2, 32, 16, 2]
         && parts.iter().all(|part| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read of a request with these headers, all with the same name.
+    fn read(name: &'static str, values: &[&str]) -> Result<RequestContext, Reason> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, value.parse().unwrap());
+        }
+        let id = request_id(&headers);
+        let now = Moment::from_nanos(0);
+        RequestContext::read(&headers, (Door::Mtls, &id), now, Duration::from_secs(5))
+            .map_err(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn a_header_that_decides_something_is_there_once() {
+        for (name, value) in
+            [("idempotency-key", "a"), ("signing-deadline-ms", "50"), ("signing-receipt", "proof")]
+        {
+            assert!(read(name, &[value]).is_ok(), "{name}");
+            for twice in [[value, value], [value, "7"], ["7", value]] {
+                let refused = read(name, &twice).map(|_| ());
+                assert_eq!(refused, Err(Reason::InvalidRequest), "{name}: {twice:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_given_twice_is_none() {
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(read("traceparent", &[trace]).unwrap().traceparent.as_deref(), Some(trace));
+        assert_eq!(read("traceparent", &[trace, trace]).unwrap().traceparent, None);
+        assert_eq!(read("x-request-id", &["a"]).unwrap().request_id, "a");
+        let made = read("x-request-id", &["a", "b"]).unwrap().request_id;
+        assert_eq!(made.len(), 32, "{made}");
+    }
 }

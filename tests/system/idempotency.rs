@@ -132,3 +132,26 @@ async fn what_came_after_its_caller_was_told_that_nothing_did_is_withheld_and_no
     assert_eq!(again.status, 200, "{}", again.text);
     assert_ne!(withheld, again.body["signature"], "asked anew");
 }
+
+#[tokio::test]
+async fn a_header_that_decides_something_and_is_there_twice_is_refused() {
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
+    let json = ("content-type", "application/json");
+    let body = r#"{"message": "aGk="}"#;
+    for client in [proxy.client(ALICE).await, proxy.http2_client(ALICE).await] {
+        for (name, values, status, reason) in [
+            ("idempotency-key", ["a", "b"], 400, "invalid_request"),
+            ("idempotency-key", ["a", "a"], 400, "invalid_request"),
+            ("signing-deadline-ms", ["1", "5000"], 400, "invalid_request"),
+            ("signing-receipt", ["proof", "proof"], 400, "invalid_request"),
+            ("content-type", ["application/json", "text/plain"], 415, "unsupported_media_type"),
+        ] {
+            let twice = values.map(|value| (name, value));
+            let one = if name == json.0 { vec![] } else { vec![json] };
+            let headers = [&one[..], &twice].concat();
+            let answer = client.send(http::Method::POST, "/v1/sign", &headers, body).await.unwrap();
+            assert_eq!((answer.status, answer.reason()), (status, reason), "{name} {values:?}");
+        }
+    }
+}

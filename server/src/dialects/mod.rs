@@ -23,6 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use sign::Witness;
+use sign::headers::sole;
 use signing_core::batch::is_proof;
 use signing_core::key::KeyKind;
 use signing_core::{
@@ -122,7 +123,7 @@ pub(super) fn json_of_any_kind(content_type: Option<&str>) -> Result<(), Refusal
 }
 
 pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
-    headers.get(CONTENT_TYPE)?.to_str().ok()
+    sole(headers, &CONTENT_TYPE)
 }
 
 /// What compressed a body, by how it begins. No JSON begins so.
