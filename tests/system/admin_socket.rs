@@ -150,3 +150,19 @@ async fn a_socket_left_by_a_dead_proxy_is_replaced_and_anything_else_is_not() {
         std::fs::remove_file(&socket).unwrap();
     }
 }
+
+#[tokio::test]
+async fn what_asks_by_its_path_alone_takes_no_body_but_an_empty_object() {
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
+    for path in ["/v1/reload", "/v1/doctor"] {
+        for body in [json!(["x"]), json!([]), json!("x"), json!({"reason": "x"})] {
+            let answer = proxy.admin("POST", path, body.clone()).await;
+            assert_eq!((answer.status, answer.reason()), (400, "invalid_request"), "{path} {body}");
+        }
+    }
+    for body in [Value::Null, json!({})] {
+        let answer = proxy.admin("POST", "/v1/reload", body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}

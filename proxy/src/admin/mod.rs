@@ -19,8 +19,8 @@ use configuration::Config;
 use host::clock::{now, wall_now};
 use http::{Method, Request, Response, StatusCode};
 use monitor::{Monitor, Outcome, Sealed};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use server::{Answer, Connections, json_answer, problem_with_mistakes};
 use signing_core::admin::breakglass::UndoneCommand;
 use signing_core::admin::{
@@ -175,6 +175,7 @@ async fn respond(
             answer(outcome, |note| Unsealed { unsealed, signer_kid, audit, note })
         }
         (path::RELOAD, &Method::POST) => {
+            asks_for_no_more(&request)?;
             let by = peer.name().await;
             Ok(reload(Arc::clone(&admin.reloader).reload(by).await))
         }
@@ -194,13 +195,16 @@ async fn respond(
                 }
             }
         }
-        (path::DOCTOR, &Method::POST) => match admin.doctor.visit().await {
-            Ok(report) => Ok(json_answer(StatusCode::OK, &report.message())),
-            Err(Busy) => Err(Refusal::new(
-                Reason::Overloaded,
-                "another visit of the doctor is under way; retry in a minute",
-            )),
-        },
+        (path::DOCTOR, &Method::POST) => {
+            asks_for_no_more(&request)?;
+            match admin.doctor.visit().await {
+                Ok(report) => Ok(json_answer(StatusCode::OK, &report.message())),
+                Err(Busy) => Err(Refusal::new(
+                    Reason::Overloaded,
+                    "another visit of the doctor is under way; retry in a minute",
+                )),
+            }
+        }
         (path::BREAKGLASS, &Method::GET) => {
             let status = admin.breakglass.status(&admin.deployment).await;
             Ok(json_answer(StatusCode::OK, &status))
@@ -344,6 +348,14 @@ fn gone(error: monitor::MonitorGone) -> Refusal {
 
 fn read<T: DeserializeOwned>(request: &Request<Bytes>) -> Result<T, Refusal> {
     parsed(request.body())
+}
+
+/// What is asked for by its path alone has no body, or an empty object.
+fn asks_for_no_more(request: &Request<Bytes>) -> Result<(), Refusal> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    if request.body().is_empty() { Ok(()) } else { read(request).map(|Nothing {}| ()) }
 }
 
 fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {

@@ -1,6 +1,7 @@
 //! KMS's own wire form: the bodies of `Sign`, `Verify` and the operations about keys (AWS JSON 1.1).
 //! Unknown fields are ignored, as KMS does.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use signing_core::{
     Algorithm, Digest, Input, Reason, Refusal, SignRequest, SignatureFormat, VerifiedSignature,
@@ -36,6 +37,28 @@ struct Verify {
 #[serde(rename_all = "PascalCase")]
 struct OfKey {
     key_id: String,
+}
+
+/// What `ListKeys` takes. All is on one page, whatever it says.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListKeys {
+    #[serde(rename = "Limit")]
+    _limit: Option<u32>,
+    #[serde(rename = "Marker")]
+    _marker: Option<String>,
+}
+
+/// What `ListAliases` takes.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListAliases {
+    #[serde(rename = "KeyId")]
+    key_id: Option<String>,
+    #[serde(rename = "Limit")]
+    _limit: Option<u32>,
+    #[serde(rename = "Marker")]
+    _marker: Option<String>,
 }
 
 /// The answer of `Sign`.
@@ -80,6 +103,21 @@ pub(super) fn read_verify(body: &[u8]) -> Result<VerifyRequest, Refusal> {
 /// Which key an operation is about.
 pub(crate) fn read_key_id(body: &[u8]) -> Result<String, Refusal> {
     parse(body).map(|OfKey { key_id }| key_id)
+}
+
+/// Checks that a request for the list of keys asks for no more.
+pub(crate) fn read_list_keys(body: &[u8]) -> Result<(), Refusal> {
+    parse_or_nothing::<ListKeys>(body).map(|_| ())
+}
+
+/// Whose aliases are asked for; None: all.
+pub(crate) fn read_list_aliases(body: &[u8]) -> Result<Option<String>, Refusal> {
+    parse_or_nothing::<ListAliases>(body).map(|asked| asked.key_id)
+}
+
+/// A body without a byte asks for no more than its operation does.
+fn parse_or_nothing<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
+    if body.is_empty() { Ok(T::default()) } else { parse(body) }
 }
 
 pub(super) fn signed(signature: &VerifiedSignature) -> Signed<'_> {

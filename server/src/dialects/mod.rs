@@ -32,7 +32,7 @@ use signing_core::{
 
 pub(super) use answers::{public_key_der, public_key_pem};
 pub(super) use fields::public_key_of;
-pub(super) use kms::read_key_id;
+pub(super) use kms::{read_key_id, read_list_aliases, read_list_keys};
 
 /// Where KMS's own wire form is spoken.
 pub(super) const KMS: &str = "/";

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use signing_core::key::{KeyKind, Purpose};
-use signing_core::{Rulebook, Signer};
+use signing_core::{Kid, Rulebook, Signer};
 use time::OffsetDateTime;
 
 /// No account of AWS.
@@ -54,10 +54,11 @@ pub(super) fn list(rulebook: &Rulebook) -> Value {
     json!({"Keys": keys, "Truncated": false})
 }
 
-/// `ListAliases`: other names for these keys, on one page.
-pub(super) fn list_aliases(rulebook: &Rulebook) -> Value {
+/// `ListAliases`: other names for these keys, or for one of them, on one page.
+pub(super) fn list_aliases(rulebook: &Rulebook, of: Option<&Kid>) -> Value {
     let aliases: Vec<_> = rulebook
         .aliases()
+        .filter(|(_, kid)| of.is_none_or(|of| of == *kid))
         .map(|(alias, kid)| {
             json!({"AliasName": alias, "AliasArn": alias, "TargetKeyId": kid.as_str()})
         })

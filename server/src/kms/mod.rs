@@ -10,7 +10,7 @@ use signing_core::{Caller, Kid, Reason, Refusal, Rulebook};
 use time::OffsetDateTime;
 
 use super::answer::Answer;
-use super::dialects::read_key_id;
+use super::dialects::{read_key_id, read_list_aliases, read_list_keys};
 
 pub(super) use exceptions::{exception, name, refusal};
 
@@ -87,8 +87,15 @@ impl OfKeys {
         Ok(match self {
             Self::GetPublicKey => keys::public_key(signer()?),
             Self::DescribeKey => keys::describe(rulebook, signer()?, now),
-            Self::ListKeys => keys::list(rulebook),
-            Self::ListAliases => keys::list_aliases(rulebook),
+            Self::ListKeys => {
+                read_list_keys(body)?;
+                keys::list(rulebook)
+            }
+            Self::ListAliases => {
+                let named = read_list_aliases(body)?;
+                let of = named.map(|named| rulebook.find(caller, Some(&named))).transpose()?;
+                keys::list_aliases(rulebook, of.map(|signer| &signer.kid))
+            }
         })
     }
 }

@@ -73,3 +73,29 @@ async fn without_a_proof_a_door_with_key_pairs_says_so_in_kmss_words() {
         assert_ne!(answer.body["message"], Value::Null);
     }
 }
+
+#[tokio::test]
+async fn a_list_takes_its_own_fields_and_nothing_else() {
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).start().await;
+    let client = proxy.client(ALICE).await;
+    for list in ["ListKeys", "ListAliases"] {
+        let target = format!("TrentService.{list}");
+        for (body, status) in [
+            ("", 200),
+            ("{}", 200),
+            (r#"{"Limit": 1, "Marker": "x"}"#, 200),
+            (r#"["x"]"#, 400),
+            (r#"{"Limit": 1, "Limit": 2}"#, 400),
+            (r#"{"Limit": "x"}"#, 400),
+            (r#"{"Limits": 1}"#, 400),
+            ("{", 400),
+        ] {
+            let answer = ask(&client, &target, body.to_owned()).await;
+            assert_eq!(answer.status, status, "{list} {body}: {answer:?}");
+        }
+        // One key's aliases can be asked for.
+        let answer = ask(&client, &target, r#"{"KeyId": "ec"}"#.to_owned()).await;
+        assert_eq!(answer.status, if list == "ListAliases" { 200 } else { 400 }, "{answer:?}");
+    }
+}
