@@ -138,6 +138,9 @@ impl Materials {
             );
         }
         notes.extend(file_systems(config).notes);
+        let file = config.registry_file.display();
+        let of_registry = self.registry.notes().iter();
+        notes.extend(of_registry.map(|note| format!("registry.file: {file}: {note}")));
         notes.extend(self.approvers.note());
         for (fingerprint, approver) in self.approvers.iter() {
             if approver.roles.is_empty() {

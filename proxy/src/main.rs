@@ -210,6 +210,9 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
             for what in materials.too_little(Limits::of_process()) {
                 tracing::warn!(target: "config", what, "less than it may need");
             }
+            for what in materials.registry_notes() {
+                tracing::warn!(target: "config", what, "ignored in the registry");
+            }
             Ok((config, materials, |app: &mut App| -> anyhow::Result<()> {
                 let local = app.local.places.join(" ");
                 tracing::info!(listen = %app.listen, metrics = %app.metrics_listen, local, "serving");

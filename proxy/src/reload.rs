@@ -244,6 +244,9 @@ impl Reloader {
         let waited = tokio::time::timeout(READ_MAX, self.running.lock()).await;
         let mut running = waited.map_err(|_| ReloadError::Busy)?;
         let materials = self.read(running.config.clone()).await?;
+        for what in materials.registry_notes() {
+            tracing::warn!(target: "config", what, "ignored in the registry");
+        }
         let mut mistakes = running.config.takes_a_restart(&materials.config);
         let change = Change::between(&running.config, &materials.config);
         mistakes.extend(self.needed_by_session(&change));

@@ -178,6 +178,108 @@ fn a_signer_of_another_algorithm_is_listed_and_never_used() {
     assert_eq!(listed, ["k", "other"]);
 }
 
+/// What others write to say that a key signs no more: in the entry, in an object of the entry, and beside
+/// the entries. Each is a mistake (M), a note (N), or ignored (I).
+#[test]
+fn i4_whatever_says_that_a_key_signs_no_more_is_heard() {
+    const TIME: &str = "2026-01-01T00:00:00Z";
+    for (key, value, expected) in [
+        ("revokedAt", json!(TIME), "IMM"),
+        ("revoked_at", json!(TIME), "MMM"),
+        ("revoked", json!(true), "MMM"),
+        ("revoked", json!(["k"]), "MMM"),
+        ("revoked", json!([]), "MIM"),
+        ("revoked", json!(false), "MIM"),
+        ("revokedKids", json!(["k"]), "MMM"),
+        ("revocations", json!([{"signer_kid": "k"}]), "MMM"),
+        ("revocationReason", json!("lost"), "MMM"),
+        ("compromised", json!(true), "MMM"),
+        ("tags", json!(["revoked"]), "MMM"),
+        ("comment", json!("not revoked, see INC-7"), "III"),
+        ("metadata", json!({"revokedAt": TIME}), "MMM"),
+        ("lifecycle", json!({"revoked_at": TIME}), "MMM"),
+        ("a", json!([{"b": {"c": [{"isRevoked": true}]}}]), "MMM"),
+        ("a", json!({"revoked": null}), "III"),
+        ("status", json!("revoked"), "MMM"),
+        ("notAfter", json!(TIME), "INM"),
+        ("not_valid_after", json!(TIME), "MNN"),
+        ("notValidAfter", json!(TIME), "MNN"),
+        ("expiresAt", json!(TIME), "MNN"),
+        ("expiry", json!(1_700_000_000), "MNN"),
+        ("expires", json!("never"), "III"),
+        ("validUntil", json!(TIME), "MNN"),
+        ("valid_to", json!(TIME), "MNN"),
+        ("disabled", json!(true), "MNN"),
+        ("disabled", json!(false), "III"),
+        ("enabled", json!(false), "MNN"),
+        ("enabled", json!(true), "III"),
+        ("status", json!("disabled"), "MNN"),
+        ("keyState", json!("PendingDeletion"), "MNN"),
+        ("status", json!("active"), "III"),
+        ("retiredAt", json!(TIME), "MNN"),
+        ("certificate", json!({"notAfter": TIME}), "NNN"),
+        ("rotation", json!({"enabled": false}), "NNN"),
+        ("purpose", json!("audit"), "IIM"),
+        ("description", json!("of the payments"), "III"),
+        ("owner", json!("payments"), "III"),
+        ("labels", json!({"env": "prod", "tier": ["a", 1, null]}), "III"),
+        ("validated", json!(true), "III"),
+        ("$schema", json!("https://example.com/registry"), "III"),
+    ] {
+        let (one, field) = (entry("k", 1), json!({key: value}));
+        let places = [
+            json!({"signers": [with(one.clone(), key, value.clone())]}),
+            json!({"signers": [with(one.clone(), "x-tool", field)]}),
+            with(json!({"signers": [one.clone()]}), key, value.clone()),
+        ];
+        for (place, expected) in places.iter().zip(expected.chars()) {
+            let read = Registry::from_json(&place.to_string());
+            let found = match &read {
+                Err(_) => 'M',
+                Ok(registry) if registry.notes().is_empty() => 'I',
+                Ok(_) => 'N',
+            };
+            assert_eq!(found, expected, "{place}: {read:?}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_revoked_or_ends_may_be_called_so_by_others_too() {
+    const TIME: &str = "2026-01-01T00:00:00Z";
+    for (ours, others, is_taken) in [
+        ("revokedAt", json!({"status": "revoked", "disabled": true, "expiresAt": TIME}), true),
+        ("notAfter", json!({"expiresAt": TIME, "metadata": {"validUntil": TIME}}), true),
+        ("notAfter", json!({"status": "disabled"}), false),
+        ("notAfter", json!({"metadata": {"revoked": true}}), false),
+    ] {
+        let mut one = with(entry("k", 1), ours, json!(TIME));
+        for (key, value) in others.as_object().unwrap() {
+            one = with(one, key, value.clone());
+        }
+        let read = Registry::from_json(&signers_json(&[one]));
+        let is_quiet = read.as_ref().is_ok_and(|registry| registry.notes().is_empty());
+        assert_eq!(is_quiet, is_taken, "{ours} {others}: {read:?}");
+    }
+}
+
+#[test]
+fn what_stands_beside_a_map_of_kids_and_a_key_that_stands_twice_are_heard() {
+    let one = with(entry("k", 1), "signer_kid", Value::Null);
+    let beside = json!({"signers": {"k": one}, "revoked": ["k"]});
+    let twice = signers_json(&[entry("k", 1)]);
+    let in_entry = twice.replacen("\"algorithm\"", "\"x\": 1, \"x\": 2, \"algorithm\"", 1);
+    let of_file = twice.replacen('{', "{\"x\": 1, \"x\": 2, ", 1);
+    for (text, said) in [
+        (beside.to_string(), "stands beside the entries"),
+        (in_entry, "stands twice"),
+        (of_file, "stands twice"),
+    ] {
+        let mistakes = Registry::from_json(&text).unwrap_err().join("; ");
+        assert!(mistakes.contains(said), "{text}: {mistakes}");
+    }
+}
+
 #[test]
 fn a_kid_that_appears_twice_is_refused_whatever_the_algorithms() {
     let other = with(entry("k", 1), "algorithm", json!("rsa-pss-4096"));

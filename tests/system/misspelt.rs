@@ -107,6 +107,33 @@ fn a_misspelt_key_of_the_registry_is_a_mistake_in_both_daemons() {
     }
 }
 
+/// In objects of others, where only `signing-core/tests/registry.rs` looks at every word.
+#[test]
+fn a_restriction_in_an_object_of_others_is_a_mistake_or_a_note_of_both_daemons() {
+    let (world, key) = World::one_signer();
+    let proxy = world.proxy_of(&key).write();
+    let signer = world.signer().replaces("ec", &key).write();
+    let time = "2026-01-01T00:00:00Z";
+    for (program, config) in [("signing-proxy", &proxy), ("breakglass-signer", &signer)] {
+        let file = config.with_file_name("signers.json");
+        for (foreign, code, expected) in [
+            (json!({"expiresAt": time}), 0, "the key \"x-tool.expiresAt\" is ignored"),
+            (
+                json!({"revokedAt": time}),
+                1,
+                "the key \"x-tool.revokedAt\" says that the key is revoked",
+            ),
+        ] {
+            let text = edited(&file, |all| all["signers"][0]["x-tool"] = foreign.clone());
+            fs::write(&file, text).unwrap();
+            let output = check(program, config);
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(code), "{program}: {said}");
+            assert!(said.contains("registry.file: ") && said.contains(expected), "{said}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_reload_with_a_misspelt_revocation_changes_nothing_and_says_so() {
     let (world, key) = World::one_signer();

@@ -117,6 +117,14 @@ impl Materials {
         file_systems(&self.config).notes
     }
 
+    /// What keys of others in the registry may say, which nothing obeys.
+    #[must_use]
+    pub fn registry_notes(&self) -> Vec<String> {
+        let file = self.config.registry_file.display();
+        let notes = self.registry.notes().iter();
+        notes.map(|note| format!("registry.file: {file}: {note}")).collect()
+    }
+
     /// What deserves attention although it is no mistake, one sentence each:
     /// the key, the value, what it leads to.
     #[must_use]

@@ -34,6 +34,7 @@ pub(super) fn notes(materials: &Materials, now: OffsetDateTime) -> Vec<String> {
     notes.extend(local_doors(config));
     notes.extend(grants(materials, now));
     notes.extend(signers(materials, now));
+    notes.extend(materials.registry_notes());
     notes.extend(materials.tls.notes(now, SOON));
     notes.extend(breakglass::notes(materials, now));
     notes

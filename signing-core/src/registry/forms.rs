@@ -15,9 +15,14 @@ pub(super) fn as_document(text: &str) -> Cow<'_, str> {
             let is_list = !entries.is_empty() && entries.iter().all(Value::is_object);
             is_list.then_some(entries)
         }
-        Ok(Value::Object(mut document)) => match document.get_mut("signers") {
+        Ok(Value::Object(mut document)) => match document.get("signers") {
             None => of_map(document),
-            Some(Value::Object(signers)) => of_map(std::mem::take(signers)),
+            Some(Value::Object(signers)) => {
+                let Some(entries) = of_map(signers.clone()) else { return Cow::Borrowed(text) };
+                // What stands beside it stays: it may be a revocation.
+                document.insert("signers".to_owned(), entries.into());
+                return Value::Object(document).to_string().into();
+            }
             Some(_) => None,
         },
         _ => None,

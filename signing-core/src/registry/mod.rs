@@ -2,6 +2,7 @@
 
 mod foreign;
 mod forms;
+mod restrictions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::key::{Algorithm, Batching, KeyKind, Kid, PublicKey, Purpose, Signer};
 pub struct Registry {
     signers: BTreeMap<Kid, Arc<Signer>>,
     entries: BTreeMap<Kid, Entry>,
+    notes: Vec<String>,
 }
 
 /// One entry as the field writes it. Keys that others add are ignored ([`foreign_keys`]).
@@ -81,17 +83,22 @@ impl Registry {
     /// # Errors
     /// Every mistake at once, each a sentence that names the entry.
     pub fn from_json(text: &str) -> Result<Self, Vec<String>> {
-        let text = &*forms::as_document(text);
-        let mut mistakes = foreign::mistakes(text);
-        let document: Document = json::from_str(text).map_err(|error| {
-            let mut all = std::mem::take(&mut mistakes);
-            all.push(format!(
+        let none = |error| {
+            format!(
                 "is not a registry: {error}; expected {{\"signers\": [{{\"signer_kid\", \
                  \"algorithm\", \"public_key_pem\"}}, ...]}}"
-            ));
+            )
+        };
+        // A key that stands twice is found here, whosever it is.
+        let _: serde_json::Value = json::from_str(text).map_err(|error| vec![none(error)])?;
+        let text = &*forms::as_document(text);
+        let foreign::Said { mut mistakes, notes } = foreign::said(text);
+        let document: Document = json::from_str(text).map_err(|error| {
+            let mut all = std::mem::take(&mut mistakes);
+            all.push(none(error));
             all
         })?;
-        let mut registry = Self::default();
+        let mut registry = Self { notes, ..Self::default() };
         for entry in document.signers {
             let kid = entry.signer_kid.clone();
             if let Err(mistake) = registry.insert(entry) {
@@ -122,6 +129,12 @@ impl Registry {
     pub fn get(&self, kid: &str) -> Option<&Arc<Signer>> {
         // A text that is no kid is in no registry.
         self.signers.get(&Kid::parse(kid).ok()?)
+    }
+
+    /// What deserves attention in it although it is no mistake, one sentence each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// All signers, by kid.
