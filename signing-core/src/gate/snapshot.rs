@@ -107,12 +107,16 @@ impl Snapshot {
         })
     }
 
-    /// Whether requests for `kid` are signed in the session: it stands in for it, and nothing stops
-    /// the session.
+    /// Whether requests for `kid` are signed in the session: it stands in for it, nothing stops the
+    /// session, and the registry lets both keys sign, as admission asks.
     #[must_use]
     pub fn is_replaced(&self, kid: &Kid, now: Moment, wall: OffsetDateTime) -> bool {
-        self.armed(now, wall).is_some_and(|armed| {
-            armed.replaces.contains(kid) && self.check_stops(kid, Some(armed), now).is_ok()
+        let registered = self.rulebook.registry().get(kid.as_str());
+        let is_usable = registered.is_some_and(|signer| signer.usable_at(wall).is_ok());
+        self.armed(now, wall).filter(|_| is_usable).is_some_and(|armed| {
+            armed.replaces.contains(kid)
+                && self.check_stops(kid, Some(armed), now).is_ok()
+                && self.check_key(&armed.signer, wall).is_ok()
         })
     }
 

@@ -131,3 +131,26 @@ fn fleet_stop(proxy: &Proxy) -> Freeze {
     let (reason, by) = ("INC-42".to_owned(), "the fleet".to_owned());
     Freeze { id: None, reason, by, at: proxy.wall, since: super::moment(proxy.now_ms) }
 }
+
+/// Admission refuses them, so whoever asks whether they are signed for has to hear no.
+#[test]
+fn i4_a_signer_that_is_revoked_or_has_ended_is_not_replaced() {
+    for (kid, key, is_replaced) in [
+        (SIGNER, "description", true),
+        (SIGNER, "revokedAt", false),
+        (SIGNER, "notAfter", false),
+        (OTHER, "revokedAt", true),
+        (super::EMERGENCY, "revokedAt", false),
+        (super::EMERGENCY, "notAfter", false),
+    ] {
+        let mut proxy = Proxy::armed();
+        let mut entries = super::entries();
+        let named = |entry: &&mut serde_json::Value| entry["signer_kid"] == kid;
+        entries.iter_mut().find(named).unwrap()[key] = "2024-01-01T00:00:00Z".into();
+        proxy.reload(&entries, &[]);
+        let (now, wall) = (super::moment(proxy.now_ms), proxy.wall);
+        let gates = proxy.gates.snapshot();
+        assert!(gates.armed(now, wall).is_some());
+        assert_eq!(gates.is_replaced(&super::kid(SIGNER), now, wall), is_replaced, "{kid} {key}");
+    }
+}

@@ -209,3 +209,23 @@ async fn i12_a_key_that_is_revoked_in_the_registry_ends_the_session() {
     over(&proxy).await;
     ended_for(&site, "key_unavailable").await;
 }
+
+#[tokio::test]
+async fn i4_a_replaced_signer_that_is_revoked_is_well_nowhere() {
+    let site = Site::new();
+    let (_signer, proxy, _) = site.in_session().await;
+    let alice = proxy.client(ALICE).await;
+    assert_eq!(sign(&alice, &[]).await.status, 200);
+    assert_eq!(proxy.health().await.status, 200);
+    let file = site.world.scratch.path("proxy/signers.json");
+    let revoke = ["signers", "revoke", KID, "--signers", file.to_str().unwrap()];
+    assert_eq!(proxy.signctl(&revoke).0, 0);
+    let reloaded = proxy.admin("POST", "/v1/reload", json!({})).await;
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text);
+    assert_eq!(sign(&alice, &[]).await.reason(), "key_unavailable");
+    assert_eq!(proxy.health().await.status, 503);
+    for verb in ["status", "health"] {
+        let (code, said, errors) = proxy.signctl(&[verb]);
+        assert_eq!(code, 1, "{verb}: {said}{errors}");
+    }
+}
