@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use host::files;
+use signing_core::breakglass::activation::person;
 use ssh_key::{HashAlg, PublicKey};
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
@@ -79,6 +80,7 @@ impl Approvers {
             )]);
         }
         let mut by_fingerprint: BTreeMap<String, Approver> = BTreeMap::new();
+        let mut people: BTreeMap<String, String> = BTreeMap::new();
         let (mut mistakes, mut tabbed) = (Vec::new(), Vec::new());
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
@@ -101,6 +103,15 @@ impl Approvers {
                             other.principal
                         ));
                     }
+                    let spelt = person(&approver.principal);
+                    let principal = &approver.principal;
+                    let first = people.entry(spelt).or_insert_with(|| principal.clone());
+                    if first != principal {
+                        mistake(format!(
+                            "names {}, who is {first} in another spelling; write each person in one way",
+                            shown(principal)
+                        ));
+                    }
                     by_fingerprint.insert(fingerprint, approver);
                 }
             }
@@ -109,6 +120,13 @@ impl Approvers {
             by_fingerprint.values().map(|approver| approver.principal.as_str()).collect();
         for (role, principals) in roles {
             for principal in principals.iter().filter(|name| !known.contains(name.as_str())) {
+                if let Some(spelt) = people.get(&person(principal)) {
+                    mistakes.push(format!(
+                        "{section}.roles: {role} names {principal:?}, who is {spelt:?} in {}; write them so",
+                        file.display()
+                    ));
+                    continue;
+                }
                 mistakes.push(format!(
                     "{section}.roles: {role} names {principal:?}, who is not in {}; add a line for \
                      them",
@@ -401,6 +419,9 @@ mod tests {
     /// A key of nobody.
     const KEY: &str = "ssh-ed25519 \
          AAAAC3NzaC1lZDI1NTE5AAAAILMDT1aFMSiyV1IZ7wBpQl8RK3PwAuc2IgYx6oCIP3nN";
+    /// A key of nobody else.
+    const OTHER_KEY: &str = "ssh-ed25519 \
+         AAAAC3NzaC1lZDI1NTE5AAAAIGQB+JoRE4NqdIo0f85M1Adovo10535J6PLm/ulf6D4f";
 
     #[test]
     fn an_option_is_given_once() {
@@ -417,5 +438,33 @@ mod tests {
             let mistakes = parse(twice).err().unwrap_or_default();
             assert!(mistakes.iter().any(|what| what.contains("twice")), "{twice}: {mistakes:?}");
         }
+    }
+
+    #[test]
+    fn a_person_has_one_spelling() {
+        let parse = |one: &str, other: &str, security: &str| {
+            let lines = format!("{one} {KEY}\n{other} {OTHER_KEY}\n");
+            let roles = [("Security", security), ("Finance", other)];
+            let roles = roles.map(|(role, who)| (role.to_owned(), vec![who.to_owned()]));
+            let file = Path::new("approvers");
+            Approvers::parse("approvers", file, lines.as_bytes(), &BTreeMap::from(roles))
+        };
+        for (one, other, security, expected) in [
+            ("alice@a.example", "bob@a.example", "alice@a.example", ""),
+            ("alice@a.example", "Alice@a.example", "alice@a.example", "in another spelling"),
+            ("alice@a.example", "alice@A.EXAMPLE", "alice@a.example", "in another spelling"),
+            ("alice@a.example", "alice@a.example.", "alice@a.example", "in another spelling"),
+            ("alice@a.example", "bob@a.example", "Alice@a.example", "write them so"),
+            ("alice@a.example", "bob@a.example", "carol@a.example", "add a line"),
+        ] {
+            match parse(one, other, security) {
+                Ok(_) => assert_eq!(expected, "", "{one} {other} {security}"),
+                Err(mistakes) => {
+                    assert!(!expected.is_empty() && mistakes[0].contains(expected), "{mistakes:?}");
+                }
+            }
+        }
+        // Somebody may have two keys.
+        assert!(parse("alice@a.example", "alice@a.example", "alice@a.example").is_ok());
     }
 }

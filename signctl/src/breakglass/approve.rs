@@ -12,7 +12,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use host::out;
 use serde_json::json;
-use signing_core::breakglass::activation::{Approval, missing_roles};
+use signing_core::breakglass::activation::{Approval, missing_roles, person};
 use signing_core::breakglass::{APPROVAL_MAX_BYTES, NAMESPACE};
 
 use super::review::page::Page;
@@ -177,7 +177,8 @@ impl Drop for Scratch {
 fn is_another_person(approval: &Approval, known: &Known) -> anyhow::Result<()> {
     let twice = known.approvals.iter().find(|(_, other)| {
         other.as_ref().is_ok_and(|other| {
-            other.principal == approval.principal || other.fingerprint == approval.fingerprint
+            person(&other.principal) == person(&approval.principal)
+                || other.fingerprint == approval.fingerprint
         })
     });
     match twice {

@@ -18,7 +18,7 @@ use crate::journal::clock_behind;
 use crate::key::{Purpose, Signer};
 use crate::registry::Registry;
 
-pub use quorum::{Approval, ApprovalRules, Hardware, can_fill, counts, missing_roles};
+pub use quorum::{Approval, ApprovalRules, Hardware, can_fill, counts, missing_roles, person};
 pub(crate) use quorum::{is_disjoint, is_hardware_enough};
 
 /// Declares [`Clause`] as a table: variant, word, what it asks.

@@ -206,7 +206,7 @@ fn distinct(approval: &Approval, others: &[Approval]) -> Result<(), NotActivated
         );
         return Err(no(Clause::SameKey, why));
     }
-    if others.iter().any(|other| other.principal == approval.principal) {
+    if others.iter().any(|other| person(&other.principal) == person(&approval.principal)) {
         let why = format!(
             "{} approved twice; the second approval has to be another person's",
             approval.principal
@@ -214,6 +214,12 @@ fn distinct(approval: &Approval, others: &[Approval]) -> Result<(), NotActivated
         return Err(no(Clause::SamePerson, why));
     }
     Ok(())
+}
+
+/// Who a principal is: neither the case of its letters nor a dot at its end makes another person.
+#[must_use]
+pub fn person(principal: &str) -> String {
+    principal.trim_end_matches('.').to_lowercase()
 }
 
 /// Whether every role finds a person of its own, by the roles that each person has: a matching, in
@@ -326,6 +332,29 @@ mod tests {
             (&[&finance, &finance, &other], &["S"]),
         ] {
             assert_eq!(missing_roles(&required, given), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn i5_one_person_in_two_spellings_is_one() {
+        let by = |principal: &str, fingerprint: &str| Approval {
+            principal: principal.to_owned(),
+            roles: BTreeSet::new(),
+            fingerprint: fingerprint.to_owned(),
+            algorithm: String::new(),
+            key_sha256: None,
+            hardware: None,
+        };
+        let alice = [by("alice@a.example", "1")];
+        for (other, expected) in [
+            ("bob@a.example", true),
+            ("alice@b.example", true),
+            ("alice@a.example", false),
+            ("Alice@a.example", false),
+            ("ALICE@A.EXAMPLE", false),
+            ("alice@a.example.", false),
+        ] {
+            assert_eq!(distinct(&by(other, "2"), &alice).is_ok(), expected, "{other}");
         }
     }
 
