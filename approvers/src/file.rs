@@ -9,13 +9,8 @@ use signing_core::breakglass::activation::person;
 use ssh_key::{HashAlg, PublicKey};
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
+use crate::line::{OPTIONS, judge_comment, list, shown, split_options};
 use crate::pattern::matches_list;
-
-/// What may stand before a key; the first is refused.
-const OPTIONS: [&str; 4] = ["cert-authority", "namespaces", "valid-after", "valid-before"];
-
-/// A longer word of a line is not repeated, in characters.
-const WORD_MAX_CHARS: usize = 48;
 
 /// The approvers, as the file was at the start.
 #[derive(Clone, Debug)]
@@ -207,13 +202,7 @@ impl Approver {
         }
         // OpenSSH takes tabs there too.
         let key: Vec<&str> = key.split_ascii_whitespace().collect();
-        let late =
-            key.iter().skip(2).find_map(|word| text::meant(word.split_once('=')?.0, &OPTIONS));
-        if let Some(option) = late {
-            return Err(format!(
-                "has {option} after the key, where it is a comment and nothing; put it before the key"
-            ));
-        }
+        judge_comment(key.iter().skip(2).copied())?;
         let key = key.join(" ");
         let mut approver = Self {
             principal: principal.to_owned(),
@@ -332,20 +321,6 @@ impl Approver {
     }
 }
 
-/// A word of a line, if it is short: a long one may be a secret, of a file that is named here by
-/// mistake.
-fn shown(word: &str) -> String {
-    if word.chars().count() > WORD_MAX_CHARS {
-        return format!("a word of {} bytes", word.len());
-    }
-    let hidden = |c: char| !c.is_ascii_graphic() && c != ' ';
-    let escaped = word.chars().map(|c| match c {
-        c if hidden(c) => c.escape_unicode().to_string(),
-        c => c.to_string(),
-    });
-    format!("\"{}\"", escaped.collect::<String>())
-}
-
 /// `SHA256:...`, as `ssh-keygen -l` prints it.
 #[must_use]
 pub fn fingerprint(key: &PublicKey) -> String {
@@ -354,39 +329,6 @@ pub fn fingerprint(key: &PublicKey) -> String {
 
 fn sha256(bytes: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, bytes))
-}
-
-/// Options end at the first white space outside quotes.
-fn split_options(text: &str) -> Result<(&str, &str), String> {
-    let mut quoted = false;
-    for (at, c) in text.char_indices() {
-        match c {
-            '"' => quoted = !quoted,
-            ' ' | '\t' if !quoted => {
-                return Ok((
-                    text.get(..at).unwrap_or_default(),
-                    text.get(at..).unwrap_or_default().trim_start(),
-                ));
-            }
-            _ => {}
-        }
-    }
-    Err("has options and no key".to_owned())
-}
-
-/// Parts between commas outside quotes.
-fn list(options: &str) -> Vec<String> {
-    let (mut parts, mut quoted) = (vec![String::new()], false);
-    for c in options.chars() {
-        quoted ^= c == '"';
-        match (c, parts.last_mut()) {
-            (',', _) if !quoted => parts.push(String::new()),
-            (c, Some(part)) => part.push(c),
-            (_, None) => {}
-        }
-    }
-    parts.retain(|part| !part.is_empty());
-    parts
 }
 
 /// `YYYYMMDD[HHMM[SS]]Z`. OpenSSH takes a time without `Z` as local, which depends on the
@@ -466,5 +408,39 @@ mod tests {
         }
         // Somebody may have two keys.
         assert!(parse("alice@a.example", "alice@a.example", "alice@a.example").is_ok());
+    }
+
+    #[test]
+    fn what_stands_after_a_key_says_nothing_of_it() {
+        let parse = |comment: &str| {
+            let line = format!("alice@example.org {KEY} {comment}");
+            Approvers::parse("approvers", Path::new("approvers"), line.as_bytes(), &BTreeMap::new())
+        };
+        for comment in
+            ["", "alice", "alice@host", "a=b c:d me", "# made 2026-01-01", "= :", "never"]
+        {
+            assert!(parse(comment).is_ok(), "{comment}");
+        }
+        for comment in [
+            "valid-before=\"20200101Z\"",
+            "valid-before:20200101Z",
+            "valid-before 20200101Z",
+            "me valid_befor:20200101Z",
+            "# valid-before=\"20200101Z\"",
+            "#valid-before:20200101Z",
+            "namespaces:file",
+            "expires=20200101Z",
+            "expiry-time=\"20200101Z\"",
+            "expired",
+            "revoked",
+            "me (REVOKED)",
+            "revoked:2026-01-01",
+            "@revoked",
+            "key compromised",
+            "disabled",
+        ] {
+            let mistakes = parse(comment).err().unwrap_or_default();
+            assert!(mistakes.iter().any(|what| what.contains("after the key")), "{comment}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! authorities, every key once.
 
 mod file;
+mod line;
 mod pattern;
 pub mod quorum;
 mod settings;
