@@ -22,17 +22,14 @@ pub struct History {
     /// Keys whose destruction began, and that are refused: kids, and SHA-256 in hex.
     pub destroyed: BTreeSet<String>,
     /// How far the logs of proxies go, as far as this signer has seen.
-    #[serde(default, skip_serializing_if = "PeerLogs::is_empty")]
     pub proxies: PeerLogs,
     /// Keys that a session used or whose destruction began, and when they have to be gone. One
     /// stays here until its file is gone and that is recorded.
     pub due: BTreeMap<String, Due>,
     /// Copies that the configuration named when a session began to use a key: each is to be destroyed with its
     /// key, also if the configuration names it no more.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub named: BTreeMap<String, BTreeSet<String>>,
     /// Keys whose file is gone, with copies of which nobody has attested that they are destroyed.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<String, Copies>,
 }
 

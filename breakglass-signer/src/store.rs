@@ -21,18 +21,18 @@ const UNKNOWN: &str = "it knows which requests were used and which keys are dest
                        `breakglass-signer state rebuild --config FILE --reason WHY`; the signer then starts \
                        sealed";
 
-/// What is in it.
+/// What is in it. Every member is always written, so one that is missing was taken away.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stored {
     /// The newest record that is known to have been on disk.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "json::written")]
     pub witness: Option<JournalHead>,
     /// What has to be known for ever.
     #[serde(rename = "past")]
     pub history: History,
     /// Why no session begins until an operator has ended that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "json::written")]
     pub seal: Option<Seal>,
 }
 
@@ -169,5 +169,32 @@ impl Stored {
     /// None, in practice: its form is plain.
     pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec_pretty(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_state_file_without_one_of_its_members_is_damaged() {
+        let bytes = Stored::default().encode().unwrap_or_default();
+        let whole: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        assert!(Stored::parse(&bytes).is_ok());
+        for (place, count) in [("", 3), ("/past", 6)] {
+            let members = whole.pointer(place).and_then(Value::as_object);
+            let members: Vec<_> = members.into_iter().flatten().map(|(name, _)| name).collect();
+            assert_eq!(members.len(), count, "{whole}");
+            for member in members {
+                let mut less = whole.clone();
+                let fields = less.pointer_mut(place).and_then(Value::as_object_mut);
+                assert!(fields.is_some_and(|fields| fields.remove(member).is_some()));
+                let why = Stored::parse(less.to_string().as_bytes()).err();
+                let why = why.map(|why| why.to_string()).unwrap_or_default();
+                assert!(why.contains(&format!("missing field `{member}`")), "{member}: {why}");
+            }
+        }
     }
 }

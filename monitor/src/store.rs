@@ -210,35 +210,30 @@ impl Saver {
     }
 }
 
-/// The file's own form: kids as they are written, checked when read.
-#[derive(Default, Serialize, Deserialize)]
+/// The file's own form: kids as they are written, checked when read. Every member is always written, so
+/// one that is missing was taken away, and with it a freeze or a seal.
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StateFile {
+    #[serde(deserialize_with = "json::written")]
     freeze: Option<Frozen>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "json::written")]
     incident: Option<OpenIncident>,
     seals: BTreeMap<String, SealedFor>,
-    #[serde(default, skip_serializing_if = "FleetOnDisk::is_nothing")]
     fleet: FleetOnDisk,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "json::written")]
     audit_seal: Option<SealedFor>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "json::written")]
     journal: Option<WitnessOnDisk>,
 }
 
 /// What of the fleet has to survive: a member that forgot a freeze would sign.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FleetOnDisk {
     has_read: bool,
     held: BTreeMap<FreezeId, Frozen>,
     ended: VecDeque<FreezeId>,
-}
-
-impl FleetOnDisk {
-    fn is_nothing(&self) -> bool {
-        !self.has_read && self.held.is_empty() && self.ended.is_empty()
-    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -358,4 +353,27 @@ fn write(directory: &Path, file: &Path, state: &Stored) -> io::Result<()> {
     // Dying before this line: the new state may or may not survive a power loss;
     // the caller has not been told that it does.
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_state_file_without_one_of_its_members_is_damaged() {
+        let whole: Value = serde_json::from_slice(&Stored::default().encode().unwrap_or_default())
+            .unwrap_or_default();
+        let members = whole.as_object().cloned().unwrap_or_default();
+        assert_eq!(members.len(), 6, "{whole}");
+        assert!(Stored::parse(whole.to_string().as_bytes()).is_ok());
+        for member in members.keys() {
+            let mut less = members.clone();
+            less.remove(member);
+            let why = Stored::parse(Value::Object(less).to_string().as_bytes()).err();
+            let named = format!("missing field `{member}`");
+            assert!(why.as_ref().is_some_and(|why| why.contains(&named)), "{member}: {why:?}");
+        }
+    }
 }

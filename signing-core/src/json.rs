@@ -50,6 +50,17 @@ pub fn from_file<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, JsonErr
     from_slice(json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json))
 }
 
+/// For a member of a struct that is always written, be it null: one that is missing is an error, and no
+/// null. serde takes it for one without this.
+///
+/// # Errors
+/// What is there is something else.
+pub fn written<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    reader: D,
+) -> Result<Option<T>, D::Error> {
+    Option::deserialize(reader)
+}
+
 /// Reads what is written in the one form in which we write it: keys sorted, no spaces. That has no
 /// key twice. None if it is not.
 #[must_use]

@@ -174,6 +174,7 @@ fn documents() -> Vec<(&'static str, Value, Read)> {
             "the proxy's state",
             json!({
                 "freeze": {"reason": "r", "by": "b", "at": "2026-01-01T00:00:00Z"},
+                "incident": null,
                 "seals": {"ec": {"detail": "d", "at": "2026-01-01T00:00:00Z"}},
                 "audit_seal": {"detail": "d", "at": "2026-01-01T00:00:00Z"},
                 "fleet": {"has_read": true, "ended": [], "held": {"01010101010101010101010101010101":
@@ -186,7 +187,7 @@ fn documents() -> Vec<(&'static str, Value, Read)> {
             "the emergency signer's state",
             json!({
                 "witness": head(),
-                "past": {"nonces": [], "destroyed": [],
+                "past": {"nonces": [], "destroyed": [], "proxies": [], "named": {}, "copies": {},
                     "due": {"e": {"at": "2026-01-01T00:00:00Z", "told": false}}},
                 "seal": {"at": "2026-01-01T00:00:00Z", "detail": "d"},
             }),
