@@ -138,7 +138,7 @@ async fn ended(service: &Rc<Service>, reason: &str, by: &str) -> Answer {
         Ok(reason) => reason,
         Err(why) => return refused(Reason::Invalid, why),
     };
-    let ask = End { id: ID, reason, by: here(by) };
+    let ask = End { id: ID, reason, by: here(by), own: None };
     let ending = spawn_local({
         let service = Rc::clone(service);
         async move { service.end_surely(&ask).await }

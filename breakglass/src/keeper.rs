@@ -126,8 +126,15 @@ impl Breakglass {
     /// Ends a session here first, and has the signer end it too, should it still have it.
     async fn end_here(&self, session: String, end: SessionEnd) {
         let why = end.detail.clone();
+        let own = match end.reason {
+            ProxyEnd::KeyUnavailable => End::KeyUnavailable,
+            ProxyEnd::SignerGone
+            | ProxyEnd::SignatureRejected
+            | ProxyEnd::Frozen
+            | ProxyEnd::Signer(_) => End::Proxy,
+        };
         if self.monitor.disarm(session, end).await == Ok(true) {
-            self.emergency.ends(&why);
+            self.emergency.ends(own, &why);
         }
     }
 
@@ -142,7 +149,7 @@ impl Breakglass {
             && let Some(freeze) = gates.freeze()
             && self.emergency.known().is_some_and(|known| known.has(&ended))
         {
-            self.emergency.ends(&format!("frozen anew: {}", freeze.reason));
+            self.emergency.ends(End::Proxy, &format!("frozen anew: {}", freeze.reason));
         }
     }
 

@@ -135,7 +135,7 @@ impl Breakglass {
                 return Err(Refused::new(reason, detail));
             }
             Ok(_) => {
-                self.emergency.ends("its answer to an activation is nonsense");
+                self.emergency.ends(End::Proxy, "its answer to an activation is nonsense");
                 return Err(Refused::new(
                     ProxyReason::SignerUnavailable,
                     "the signer answered nonsense",
@@ -143,7 +143,7 @@ impl Breakglass {
             }
             Err(error) => {
                 // It may have activated it, and then it is to end it.
-                self.emergency.ends("its answer to an activation did not come");
+                self.emergency.ends(End::Proxy, "its answer to an activation did not come");
                 return Err(Refused::new(ProxyReason::SignerUnavailable, error.to_string()));
             }
         };
@@ -153,14 +153,14 @@ impl Breakglass {
         // The log that the request is used up in is known here before the session is in force: a signer
         // that is put back to before it is not believed again.
         if let Err(error) = self.emergency.refresh().await {
-            self.emergency.ends("its log was not shown after an activation");
+            self.emergency.ends(End::Proxy, "its log was not shown after an activation");
             return Err(Refused::new(ProxyReason::SignerUnavailable, error.to_string()));
         }
         let switched = match self.switch(request, &session, emergency, asked, by).await {
             Ok(()) => self.still_there(&session.session).await,
             Err(why) => Err(why),
         };
-        switched.map(|()| session).inspect_err(|why| self.emergency.ends(&why.detail))
+        switched.map(|()| session).inspect_err(|why| self.emergency.ends(End::Proxy, &why.detail))
     }
 
     /// The signer may have ended the session, or its connection may have gone, before the session
@@ -360,7 +360,7 @@ impl Breakglass {
         by: &str,
     ) -> Result<Answer, crate::emergency::AskError> {
         let (reason, by) = (reason.to_owned(), by.to_owned());
-        self.emergency.command(move |id| Ask::End(wire::End { id, reason, by })).await
+        self.emergency.command(move |id| Ask::End(wire::End { id, reason, by, own: None })).await
     }
 
     fn session_end(&self, reason: impl Into<ProxyEnd>, detail: &str, by: &str) -> SessionEnd {

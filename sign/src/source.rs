@@ -7,8 +7,8 @@ use breakglass::emergency::EmergencyError;
 use host::clock::now;
 use monitor::SessionEnd;
 use release::{Failed, SigningOrder, Signs};
-use signing_core::breakglass::ProxyEnd;
 use signing_core::breakglass::wire::JournalHead;
+use signing_core::breakglass::{End, ProxyEnd};
 use signing_core::evidence::Evidence;
 use signing_core::gate::{Admits, Admitted as _, Permit, Session, Snapshot, Upstream};
 use signing_core::{AttemptsId, Kid, Refusal, SignRequest};
@@ -159,7 +159,7 @@ impl Source for Session {
             let detail = format!("an emergency signature is not believed: {detail}");
             let end = SessionEnd::by_this_proxy(ProxyEnd::SignatureRejected, detail);
             let _ = room.monitor.disarm(session, end).await;
-            room.emergency.ends("its answer is not believed");
+            room.emergency.ends(End::Proxy, "its answer is not believed");
             refusal.detail =
                 "the emergency signer's answer did not verify under the registered key; the \
                  break-glass session is over"

@@ -75,7 +75,7 @@ KNOWN = 8
 KEYS = 192
 INSTANCE = re.compile(r"[0-9a-f]{64}")
 PLACE = re.compile(r"[0-9a-f]{32}:(0|[1-9]\d*):[0-9a-f]{64}")
-ENDS = {"expired", "quota_exhausted", "operator", "proxy_gone", "restarted", "journal"}
+ENDS = {"expired", "quota_exhausted", "operator", "key_unavailable", "proxy", "proxy_gone", "restarted", "journal"}
 
 
 def integer(text):

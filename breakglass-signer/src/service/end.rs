@@ -112,13 +112,19 @@ impl Service {
         }
     }
 
-    /// Ends the session because an operator asked the proxy for it.
+    /// Ends the session because an operator asked the proxy for it, or the proxy ends it by itself.
     ///
     /// # Errors
     /// [`Refused`], if there is none.
     pub async fn end_asked(self: &Rc<Self>, ask: &EndAsk) -> Result<Ended, Refused> {
         let (by, detail) = (one_line(&ask.by, 256), one_line(&ask.reason, REASON_MAX_BYTES));
-        let ended = self.end(End::Operator, &by, &detail).await;
+        let why = match ask.own {
+            None => End::Operator,
+            Some(End::KeyUnavailable) => End::KeyUnavailable,
+            // What only the signer can say is not the proxy's to claim.
+            Some(_) => End::Proxy,
+        };
+        let ended = self.end(why, &by, &detail).await;
         let Some(EndedSession { session, destruction_due, record }) = ended else {
             return Err(refused(ask.id, Reason::NoSession, "no session is in force"));
         };

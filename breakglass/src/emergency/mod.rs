@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use configuration::Config;
 use host::clock::now;
 use release::{Order as _, SigningOrder, Signs};
+use signing_core::breakglass::End;
 use signing_core::breakglass::wire::{self, Answer, Ask, JournalHead};
 use signing_core::gate::{Admitted as _, EmergencyPermit};
 use signing_core::journal::Head;
@@ -263,11 +264,13 @@ impl Emergency {
 
     /// Has it end its session, without waiting for it: should it not hear, the end of its
     /// connection or the expiry says the same.
-    pub fn ends(&self, reason: &str) {
+    pub fn ends(&self, own: End, reason: &str) {
         let (emergency, reason) = (self.clone(), reason.to_owned());
         tokio::spawn(async move {
             let by = "this proxy".to_owned();
-            let _ = emergency.command(move |id| Ask::End(wire::End { id, reason, by })).await;
+            let _ = emergency
+                .command(move |id| Ask::End(wire::End { id, reason, by, own: Some(own) }))
+                .await;
         });
     }
 

@@ -32,6 +32,8 @@ ends! {
     Expired "expired" "it has expired"
     Quota "quota_exhausted" "its quota is used up"
     Operator "operator" "an operator ended it"
+    KeyUnavailable "key_unavailable" "the proxy ended it: the registry lets its key sign no more"
+    Proxy "proxy" "the proxy ended it by itself"
     ProxyGone "proxy_gone" "the proxy that activated it closed its connection"
     Restarted "restarted" "the signer stopped or was restarted"
     Journal "journal" "the signer's journal cannot be written"

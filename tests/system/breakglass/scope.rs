@@ -190,7 +190,7 @@ async fn i5_a_freeze_beats_a_session_and_does_not_end_it() {
 #[tokio::test]
 async fn i12_a_key_that_is_revoked_in_the_registry_ends_the_session() {
     let site = Site::new();
-    let (_signer, proxy, _) = site.in_session().await;
+    let (signer, proxy, _) = site.in_session().await;
     let alice = proxy.client(ALICE).await;
     assert_eq!(sign(&alice, &[]).await.status, 200);
     let file = site.world.scratch.path("proxy/signers.json");
@@ -208,6 +208,9 @@ async fn i12_a_key_that_is_revoked_in_the_registry_ends_the_session() {
     );
     over(&proxy).await;
     ended_for(&site, "key_unavailable").await;
+    let theirs = ended_at(&signer, 1).await;
+    let (reason, by) = (&theirs[0]["reason"], &theirs[0]["by"]);
+    assert_eq!((reason, by), (&json!("key_unavailable"), &json!("this proxy")), "{theirs:?}");
 }
 
 #[tokio::test]

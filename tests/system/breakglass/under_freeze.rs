@@ -67,7 +67,7 @@ async fn i5_a_session_signs_under_the_freeze_that_its_approvers_named_and_a_new_
     let ended = ended_for(&site, "frozen").await;
     assert_eq!(ended["detail"], json!("frozen anew: stop that too"));
     let ended = &ended_at(&signer, 1).await[0];
-    assert_eq!(ended["reason"], "operator", "{ended}");
+    assert_eq!(ended["reason"], "proxy", "{ended}");
     // Nor does the end of the freeze bring it back.
     proxy.admin("POST", "/v1/unfreeze", json!({"reason": "over"})).await;
     let after = alice.sign_message(KID, b"hi").await;

@@ -181,7 +181,8 @@ fn rehearsed(
     steps.push(("activate", format!("{session}, approved by {}", approved_by.join(", "))));
     sign(&mut peer, &stage, &session)?;
     steps.push(("sign", format!("{SIGNATURES} signatures verify under the rehearsal's key")));
-    let end = wire::End { id: 0, reason: "the rehearsal is over".to_owned(), by: by() };
+    let reason = "the rehearsal is over".to_owned();
+    let end = wire::End { id: 0, reason, by: by(), own: None };
     peer.ask(|id| Ask::End(wire::End { id, ..end }))?;
     steps.push(("end", "the session is over, and the key wiped".to_owned()));
     match peer.refused(&activate)?.as_str() {

@@ -129,6 +129,9 @@ pub struct End {
     pub reason: String,
     /// Who asked the proxy.
     pub by: String,
+    /// Nobody did: the proxy ends it by itself, for this. Without it an operator asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<crate::breakglass::End>,
 }
 
 /// Destroy an emergency key that is due since a session used it, and that none uses now: its file is
