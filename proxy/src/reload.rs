@@ -356,7 +356,7 @@ impl Reloader {
     async fn read(&self, running: Config) -> Result<Materials, ReloadError> {
         let (file, environment) = (self.file.clone(), self.environment.clone());
         let reading = tokio::task::spawn_blocking(move || {
-            Materials::load(&file, &environment).map_err(|mut error| {
+            Materials::reload(&file, &environment, &running).map_err(|mut error| {
                 if let Ok(draft) = Draft::load(&file, &environment) {
                     error.mistakes.extend(draft.takes_a_restart(&running));
                 }

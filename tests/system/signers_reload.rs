@@ -323,3 +323,30 @@ async fn the_journal_names_the_signers_of_a_reload_and_the_gates_that_it_shuts()
         })]
     );
 }
+
+#[tokio::test]
+async fn a_development_key_that_is_away_holds_up_no_reload_that_leaves_it_as_it_is() {
+    let world = World::new();
+    let (one, two) = (world.kms.key(Kind::P256), world.kms.key(Kind::P256));
+    let base = world.proxy().development("one", &one);
+    let proxy = base.clone().caller(ALICE, &["one"]).start().await;
+    let (file, away) = (world.scratch.path("keys/one.pem"), world.scratch.path("keys/one.away"));
+    std::fs::rename(&file, &away).unwrap();
+    proxy.unhealthy_for("upstream_unhealthy").await;
+    let next = base.clone().development("two", &two).caller(ALICE, &["one", "two"]);
+    assert_eq!(reload(&proxy, &next).await["signers_touched"], json!(["two"]));
+    // A key that is not held yet is a mistake, and so is it at a start.
+    let three = next.clone().development("three", &world.kms.key(Kind::P256));
+    std::fs::remove_file(world.scratch.path("keys/three.pem")).unwrap();
+    let mistakes = refused(&proxy, &three).await;
+    assert!(mistakes.len() == 1 && mistakes[0].contains("\"three\": key_file"), "{mistakes:?}");
+    let _ = next.write();
+    let start = next.command().output().unwrap();
+    assert!(!start.status.success());
+    std::fs::rename(&away, &file).unwrap();
+    let alice = proxy.client(ALICE).await;
+    eventually("it signs again", || async {
+        (alice.sign_message("one", b"hi").await.status == 200).then_some(())
+    })
+    .await;
+}

@@ -67,6 +67,27 @@ impl Materials {
     /// Every mistake at once: those of the configuration itself, then those of
     /// the files that it names.
     pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        Self::load_beside(file, environment, None)
+    }
+
+    /// As [`Self::load`], for a proxy that serves by `running`: a key of the development provider that it
+    /// holds already may be away, as a key of KMS may be out of reach.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn reload(
+        file: &Path,
+        environment: &Environment,
+        running: &Config,
+    ) -> Result<Self, ConfigError> {
+        Self::load_beside(file, environment, Some(running))
+    }
+
+    fn load_beside(
+        file: &Path,
+        environment: &Environment,
+        running: Option<&Config>,
+    ) -> Result<Self, ConfigError> {
         let Draft { config, kids, mut mistakes } = Draft::load(file, environment)?;
         let registry = registry((&config.registry_file, &config.deployment), kids.iter());
         if let Ok(registry) = &registry {
@@ -76,7 +97,7 @@ impl Materials {
         }
         mistakes.extend(file_systems(&config).mistakes);
         let tls = tls(&config.server.tls, wall_now());
-        let development_keys = development_keys(&config);
+        let development_keys = development_keys(&config, running);
         let local_doors = LocalDoor::load(&config.server.local);
         let audit_key = audit_key(&config, registry.as_ref().ok());
         let fleet = fleet(&config).map_err(|found| mistakes.extend(found)).unwrap_or_default();
@@ -338,7 +359,12 @@ fn fleet(config: &Config) -> Result<Option<Fleet>, Vec<String>> {
     Ok(Some(Fleet { name: name.clone(), approvers, rules: rules.clone() }))
 }
 
-fn development_keys(config: &Config) -> Result<BTreeMap<Kid, DevelopmentKey>, Vec<String>> {
+/// The keys in files. One that is away is left out if the proxy that serves by `running` holds it: its
+/// upstreams stay, and nothing is made of the file.
+fn development_keys(
+    config: &Config,
+    running: Option<&Config>,
+) -> Result<BTreeMap<Kid, DevelopmentKey>, Vec<String>> {
     let mut keys = BTreeMap::new();
     let mut mistakes = Vec::new();
     let upstreams = config.signers.iter().flat_map(|(kid, signer)| {
@@ -346,7 +372,8 @@ fn development_keys(config: &Config) -> Result<BTreeMap<Kid, DevelopmentKey>, Ve
     });
     for (kid, upstream) in upstreams {
         let Upstream::Development { key_file } = upstream else { continue };
-        if key_file.as_os_str().is_empty() {
+        let is_away = || !key_file.exists() && is_held(kid, config, running);
+        if key_file.as_os_str().is_empty() || is_away() {
             continue;
         }
         match DevelopmentKey::load(key_file) {
@@ -360,4 +387,16 @@ fn development_keys(config: &Config) -> Result<BTreeMap<Kid, DevelopmentKey>, Ve
         }
     }
     if mistakes.is_empty() { Ok(keys) } else { Err(mistakes) }
+}
+
+/// Whether a reload from `running` leaves the upstreams of `kid` as they are.
+fn is_held(kid: &Kid, config: &Config, running: Option<&Config>) -> bool {
+    let upstreams = |config: &Config| -> Option<Vec<Upstream>> {
+        let reached = config.signers.get(kid)?.upstreams.iter();
+        Some(reached.map(|reached| reached.upstream.clone()).collect())
+    };
+    running.is_some_and(|running| {
+        let before = upstreams(running);
+        before.is_some() && before == upstreams(config)
+    })
 }
