@@ -144,10 +144,19 @@ impl Breakglass {
         let gates = self.monitor.gates();
         let in_force = gates.session_in_force().filter(|armed| armed.under_freeze.is_some());
         let in_force = in_force.map(|armed| armed.session.clone());
+        if *under == in_force {
+            return;
+        }
+        let is_known =
+            |ended: &String| self.emergency.known().is_some_and(|known| known.has(ended));
+        if in_force.is_none() && under.as_ref().is_some_and(|ended| !is_known(ended)) {
+            // What the signer said last may be from before the session: looked at again.
+            return;
+        }
         let before = std::mem::replace(under, in_force);
-        if let Some(ended) = before.filter(|ended| Some(ended) != under.as_ref())
+        if let Some(ended) = before
             && let Some(freeze) = gates.freeze()
-            && self.emergency.known().is_some_and(|known| known.has(&ended))
+            && is_known(&ended)
         {
             self.emergency.ends(End::Proxy, &format!("frozen anew: {}", freeze.reason));
         }
