@@ -44,6 +44,8 @@ async fn hear(breakglass: &Breakglass, notices: &mut mpsc::Receiver<Notice>) {
                 // The client is gone with its runtime; sessions are over by their lease.
                 None => return,
             },
+            // One that a new freeze ends before the next look is seen too.
+            () = breakglass.begins.notified() => breakglass.ends_by_a_freeze(&mut frozen_under),
             _ = look.tick() => {
                 breakglass.ends_by_a_freeze(&mut frozen_under);
                 told_of_recovery = breakglass.look(told_of_recovery).await;
