@@ -53,7 +53,7 @@ pub fn open_with(options: &mut OpenOptions, file: &Path) -> io::Result<File> {
 /// Opens a directory, to lock or to sync it, and waits for nothing.
 ///
 /// # Errors
-/// If it cannot be opened, or is none.
+/// If it cannot be opened, or is no directory.
 pub fn open_directory(directory: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(directory)
 }
