@@ -76,6 +76,8 @@ pub enum Part {
     KmsBySdk,
     /// The bare loop of calls to the KMS for tests, by the SDK.
     KmsLoop(Curve),
+    /// The same by our own client, which the proxy has.
+    KmsLoopLean,
     /// The journal alone: an intent and its outcome, waited for.
     Journal,
     /// A bare write and fdatasync of as many bytes, one after the other.
@@ -86,7 +88,7 @@ use Curve::{Ed25519, P256};
 
 impl Part {
     /// All, so ordered that what is compared comes soon after another.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CeilingOfRefusals,
         Self::Refusal,
         Self::Outage,
@@ -103,6 +105,7 @@ impl Part {
         Self::Kms(Ed25519),
         Self::KmsBySdk,
         Self::KmsLoop(Ed25519),
+        Self::KmsLoopLean,
         Self::Kms(P256),
         Self::KmsLoop(P256),
     ];
@@ -126,6 +129,7 @@ impl Part {
             Self::Kms(P256) => "sign, KMS P-256",
             Self::KmsBySdk => "sign, KMS Ed25519, client = \"sdk\"",
             Self::KmsLoop(Ed25519) => "bare KMS loop, Ed25519",
+            Self::KmsLoopLean => "bare KMS loop, our own client",
             Self::KmsLoop(P256) => "bare KMS loop, P-256",
             Self::Journal => "journal, intent + outcome",
             Self::BareSync => "bare write + fdatasync",
@@ -147,7 +151,7 @@ impl Part {
     pub fn kid(self) -> &'static str {
         match self {
             Self::Development(Ed25519) => "dev-ed25519",
-            Self::Kms(Ed25519) | Self::KmsLoop(Ed25519) => "kms-ed25519",
+            Self::Kms(Ed25519) | Self::KmsLoop(Ed25519) | Self::KmsLoopLean => "kms-ed25519",
             Self::Kms(P256) | Self::KmsLoop(P256) => "kms-p256",
             Self::KmsBySdk => "kms-by-sdk",
             _ => "dev-p256",

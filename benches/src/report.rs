@@ -28,6 +28,8 @@ const OUTAGE_P99_MAX: f64 = 2.0;
 /// Signatures through KMS that a core makes with our own client, over those with the SDK's, if
 /// several wait at once: at least.
 const LEAN_MIN: f64 = 1.5;
+/// Calls of KMS that a core makes with our own client, over those with the SDK's: at least.
+const CALLS_MIN: f64 = 2.2;
 /// CPU of a signature by KMS's wire form, over the same by our own: at most.
 const KMS_FORM_MAX: f64 = 1.1;
 /// The same at a local door with a signature of AWS, which costs TLS nothing: at most.
@@ -230,6 +232,11 @@ fn ratios(measured: &Measured, connections: usize) -> Vec<Ratio> {
         "signatures through KMS per core / with client = \"sdk\"",
         if connections > 1 { LEAN_MIN } else { 1.0 },
         quotients(&cpu(Part::KmsBySdk), &[&cpu(Part::Kms(Curve::Ed25519))]),
+    ));
+    ratios.push(at_least(
+        "calls of KMS per core, our own client / the SDK's, each alone",
+        CALLS_MIN,
+        quotients(&cpu(Part::KmsLoop(Curve::Ed25519)), &[&cpu(Part::KmsLoopLean)]),
     ));
     ratios.retain(|ratio| ratio.ratio.max > 0.0 && ratio.ratio.max.is_finite());
     ratios

@@ -116,8 +116,12 @@ pub async fn on_stage(
     part: Part,
     connections: usize,
 ) -> anyhow::Result<Sample> {
-    if let Part::KmsLoop(curve) = part {
-        return kms_loop(stage, plan, curve, connections);
+    match part {
+        Part::KmsLoop(curve) => return kms_loop(stage, plan, curve, connections, &[]),
+        Part::KmsLoopLean => {
+            return kms_loop(stage, plan, Curve::Ed25519, connections, &["--lean"]);
+        }
+        _ => {}
     }
     if let Part::Journal | Part::BareSync = part {
         return journal_loop(stage, plan, part, connections);
@@ -138,13 +142,18 @@ fn kms_loop(
     plan: &Plan,
     curve: Curve,
     connections: usize,
+    by: &[&str],
 ) -> anyhow::Result<Sample> {
     let mut command = ourselves("kms-loop")?;
+    let key = stage.kms.key(curve);
     command
         .args(["--endpoint", &stage.kms.endpoint])
-        .args(["--key-id", &stage.kms.key(curve).id])
+        .args(["--key-id", &key.id])
+        // Its value begins like an option.
+        .arg(format!("--public-key={}", key.public_key_pem))
         .args(["--algorithm", curve.algorithm().name()])
-        .args(["--connections", &connections.to_string()]);
+        .args(["--connections", &connections.to_string()])
+        .args(by);
     measured_by(command, (plan.warm_up, plan.counting))
 }
 

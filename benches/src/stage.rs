@@ -127,6 +127,7 @@ impl Stage {
             | Part::Overload
             | Part::OverloadRefused
             | Part::KmsLoop(_)
+            | Part::KmsLoopLean
             | Part::Journal
             | Part::BareSync => return None,
         };
