@@ -1,14 +1,13 @@
 //! The words of a line.
 
+use signing_core::registry::speaks_against_a_key;
+
 /// What may stand before a key; the first is refused.
 pub(super) const OPTIONS: [&str; 4] =
     ["cert-authority", "namespaces", "valid-after", "valid-before"];
 
 /// A longer word of a line is not repeated, in characters.
 const WORD_MAX_CHARS: usize = 48;
-
-/// What begins a word that says of a key that it does not count.
-const SAYS_NO: [&str; 5] = ["revok", "revoc", "compromis", "expir", "disabl"];
 
 /// A word of a line, if it is short: a long one may be a secret, of a file that is named here by
 /// mistake.
@@ -62,13 +61,11 @@ pub(super) fn list(options: &str) -> Vec<String> {
 pub(super) fn judge_comment<'w>(mut words: impl Iterator<Item = &'w str>) -> Result<(), String> {
     let why = words.find_map(|word| {
         let name = word.split([':', '=']).find(|part| !part.is_empty())?;
-        let folded: String =
-            name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
         if let Some(option) = text::meant(name, &OPTIONS) {
             Some(format!(
                 "has {option} after the key, where it is a comment and nothing; put it before the key"
             ))
-        } else if SAYS_NO.iter().any(|root| folded.starts_with(root)) {
+        } else if speaks_against_a_key(name) {
             Some(format!(
                 "has {} after the key, where it is a comment, and the key counts; remove the line, or \
                  put valid-before=\"...\" before the key",

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 pub use foreign::{Foreign, foreign_keys};
+pub use restrictions::speaks_against_a_key;
 
 use crate::json;
 use crate::key::{Algorithm, Batching, KeyKind, Kid, PublicKey, Purpose, Signer};

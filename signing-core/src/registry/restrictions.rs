@@ -29,6 +29,8 @@ const ENDS: &[&str] = &[
     "notvalidafter",
     "notafter",
     "notonorafter",
+    // Of KMS's DescribeKey.
+    "deletiondate",
 ];
 /// Words of an end that other words contain too.
 const ENDS_ALONE: &[&str] = &["validto", "validend", "validtodate", "validtotime"];
@@ -63,6 +65,14 @@ pub(super) type Found = (String, Restriction);
 /// Letters and digits in lower case.
 pub(super) fn folded(word: &str) -> String {
     word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether one word of a person's says of a key that it does not count.
+#[must_use]
+pub fn speaks_against_a_key(word: &str) -> bool {
+    let folded = folded(word);
+    let begins = |roots: &[&str]| roots.iter().any(|root| folded.starts_with(root));
+    begins(REVOKED) || begins(&["expir", "disabl"]) || OFF.contains(&folded.as_str())
 }
 
 /// Whether a key's name is a word of revocation.
@@ -106,7 +116,7 @@ pub(super) fn of(key: &str, value: &Value) -> Option<Restriction> {
     let name = folded(key);
     let word = bare(&name);
     if ON.contains(&word) {
-        return says_no(value).then_some(Restriction::Off);
+        return (says_no(value) || says_off(value)).then_some(Restriction::Off);
     }
     if is_word_of_revocation(value) {
         return Some(Restriction::Revoked);
@@ -130,9 +140,14 @@ pub(super) fn of(key: &str, value: &Value) -> Option<Restriction> {
 }
 
 /// Without what stands around the word itself.
-fn bare(name: &str) -> &str {
-    let name = BEFORE.iter().find_map(|before| name.strip_prefix(before)).unwrap_or(name);
-    AFTER.iter().find_map(|after| name.strip_suffix(after)).unwrap_or(name)
+fn bare(mut name: &str) -> &str {
+    while let Some(inner) = BEFORE.iter().find_map(|before| name.strip_prefix(before)) {
+        name = inner;
+    }
+    while let Some(inner) = AFTER.iter().find_map(|after| name.strip_suffix(after)) {
+        name = inner;
+    }
+    name
 }
 
 fn is_end(name: &str) -> bool {
@@ -166,5 +181,14 @@ fn says_no(value: &Value) -> bool {
         Value::String(text) => NO.contains(&folded(text).as_str()),
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+/// Whether a value says that what is named here is not so, though it is no plain no.
+fn says_off(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.trim() == "0" || OFF.contains(&folded(text).as_str()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
     }
 }
