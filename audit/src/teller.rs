@@ -123,12 +123,20 @@ mod tests {
 
     #[test]
     fn all_are_told_by_the_task_and_once_its_runtime_is_gone_by_the_writer() {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let teller = Teller::start(runtime.handle(), Arc::default()).unwrap();
+        runtime.block_on(teller.bell.writable()).unwrap();
         for count in 1..100 {
-            let (told, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| waiting()).unzip();
+            let (told, mut receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| waiting()).unzip();
             teller.tell(told);
-            assert!(receivers.into_iter().all(|receiver| receiver.blocking_recv().is_ok()));
+            // The runtime does not run, so that nobody but the writer could have told them.
+            assert!(receivers.iter_mut().all(|receiver| receiver.try_recv().is_err()));
+            let all = async {
+                for receiver in receivers {
+                    receiver.await.unwrap();
+                }
+            };
+            runtime.block_on(all);
         }
         drop(runtime);
         let (told, mut receiver) = waiting();
@@ -138,12 +146,23 @@ mod tests {
 
     #[test]
     fn whoever_waits_when_the_runtime_ends_is_told() {
-        // It runs nothing: the task never looks.
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let teller = Teller::start(runtime.handle(), Arc::default()).unwrap();
-        let (told, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| waiting()).unzip();
+        runtime.block_on(teller.bell.writable()).unwrap();
+        let (told, mut receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| waiting()).unzip();
         teller.tell(told);
+        assert!(receivers.iter_mut().all(|receiver| receiver.try_recv().is_err()));
         drop(runtime);
         assert!(receivers.into_iter().all(|mut receiver| receiver.try_recv().is_ok()));
+    }
+
+    #[test]
+    fn whoever_the_task_cannot_be_told_of_is_told_by_the_writer() {
+        // Its pipe was never looked at, so that it may be full.
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let teller = Teller::start(runtime.handle(), Arc::default()).unwrap();
+        let (told, mut receiver) = waiting();
+        teller.tell(vec![told]);
+        assert!(receiver.try_recv().is_ok());
     }
 }
