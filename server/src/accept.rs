@@ -125,6 +125,8 @@ async fn accept_all<S>(
             let _counted = Counted::new(&plane.metrics.connections);
             serving.await;
         });
+        // It gets a look at what it brought before a newer one can take its place.
+        tokio::task::yield_now().await;
     }
 }
 
