@@ -123,6 +123,9 @@ async fn who_recovers_for_the_first_time_in_the_run_that_ends_the_incident_has_a
     let answer = format!("{own}=alice, CHG-7");
     let (code, said) = recover(&proxy, &["--rotated", &answer, "--all-rotated", "bob, CHG-7"]);
     assert_eq!((code, &said["ended"]), (0, &json!(true)), "{said}");
+    let items = records(&proxy, "incident_item");
+    let says = |item: &&Value| item["detail"] == json!(format!("{own}: alice, CHG-7"));
+    assert_eq!(items.iter().filter(says).count(), 1, "{items:?}");
     let [journal, out] = ["journal", "report"].map(|name| proxy.socket.with_file_name(name));
     let mut report = std::process::Command::new(ours("signctl"));
     report

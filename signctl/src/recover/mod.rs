@@ -7,6 +7,7 @@ mod destruction;
 mod provider;
 mod reconcile;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -174,7 +175,7 @@ fn healthy(socket: &Path) -> Step {
 fn replaced(flags: &Flags, socket: &Path, id: &str, is_recorded: bool) -> Step {
     let journal = journal(flags, socket)?;
     let with = with(flags, socket)?;
-    let mut count = 0;
+    let (mut count, mut told) = (0, BTreeSet::new());
     // Twice: what is recorded here uses a login too, perhaps for the first time.
     for _ in 0..2 {
         let used = audit::used(&journal, with, id);
@@ -183,7 +184,9 @@ fn replaced(flags: &Flags, socket: &Path, id: &str, is_recorded: bool) -> Step {
         let names = with_login(used.names(), &own);
         let answered = |name: &str| used.is_answered(name);
         let all = flags.all_rotated.as_deref();
-        let (rest, said) = unnamed(&names, &flags.rotated, all, answered)?;
+        let (rest, mut said) = unnamed(&names, &flags.rotated, all, answered)?;
+        // Each answer is a record of its own.
+        said.retain(|answer| told.insert(answer.clone()));
         for (name, who) in &said {
             let detail = format!("{name}: {who}");
             let item = Done { section: ANSWERS.to_owned(), detail, done: false };
