@@ -171,9 +171,12 @@ impl Sealed {
     pub fn memory_bytes(&self) -> u64 {
         let info = self.info().ok();
         match info.as_ref().and_then(|info| info.encryption_algorithm.pbes2()).map(|it| &it.kdf) {
-            // RFC 7914: N blocks of 128 r.
+            // RFC 7914: N blocks of 128 r bytes, beside the p blocks that are mixed one after the other. One
+            // of these is not counted: any file has it.
             Some(pbes2::Kdf::Scrypt(params)) => {
-                params.cost_parameter.saturating_mul(u64::from(params.block_size) * 128)
+                let blocks = u64::from(params.parallelization).saturating_sub(1);
+                let blocks = params.cost_parameter.saturating_add(blocks);
+                blocks.saturating_mul(u64::from(params.block_size) * 128)
             }
             _ => 0,
         }
@@ -358,13 +361,14 @@ mod tests {
 
     #[test]
     fn how_much_memory_an_opening_takes_is_read_without_the_passphrase() {
-        for (kdf, numbers, mib) in [
-            (SCRYPT, &[1 << 14, 8, 1][..], 16),
-            (SCRYPT, &[1 << 14, 8, 5], 16),
-            (SCRYPT, &[1 << 20, 8, 1], 1024),
+        for (kdf, numbers, bytes) in [
+            (SCRYPT, &[1 << 14, 8, 1][..], 16 << 20),
+            (SCRYPT, &[1 << 14, 8, 5], (16 << 20) + 4 * 1024),
+            (SCRYPT, &[1 << 20, 8, 1], 1024 << 20),
+            (SCRYPT, &[2, 64, 65_535], 65_536 * 64 * 128),
             (PBKDF2, &[1 << 20], 0),
         ] {
-            assert_eq!(parsed(kdf, numbers).unwrap().memory_bytes(), mib << 20, "{numbers:?}");
+            assert_eq!(parsed(kdf, numbers).unwrap().memory_bytes(), bytes, "{numbers:?}");
         }
     }
 
