@@ -94,8 +94,8 @@ async fn read(
     }
 }
 
-/// Reads a body within its limits. Its frames are copied together, so that none keeps more in memory than its
-/// own bytes.
+/// Reads a body within its limits. Its frames are copied together, so that none keeps the buffer in memory
+/// that it came in. What they are copied into has at most twice as many bytes.
 async fn read_unproved(
     body: &mut RequestBody,
     limits: &configuration::Server,

@@ -6,6 +6,7 @@ mod keys;
 
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use serde_json::Value;
+use sign::headers::sole;
 use signing_core::{Caller, Kid, Reason, Refusal, Rulebook};
 use time::OffsetDateTime;
 
@@ -53,12 +54,7 @@ impl Operation {
     /// # Errors
     /// `not_found` for every other one, which is KMS's `UnsupportedOperationException`.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let mut targets = headers.get_all(TARGET).iter();
-        let target = match (targets.next(), targets.next()) {
-            (Some(target), None) => target.to_str().ok(),
-            (..) => None,
-        };
-        let named = target.and_then(|target| target.strip_prefix(SERVICE));
+        let named = sole(headers, TARGET).and_then(|target| target.strip_prefix(SERVICE));
         let found = Self::ALL.into_iter().find(|(name, _)| Some(*name) == named);
         found.map(|(_, operation)| operation).ok_or_else(|| {
             let known = Self::ALL.map(|(name, _)| name).join(", ");

@@ -5,6 +5,7 @@
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, Method};
+use sign::headers::sole;
 use sigv4::{ALGORITHM, Secret, SigningKey, TERMINATOR};
 use time::{Date, Duration, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
@@ -226,15 +227,6 @@ fn names(text: &str) -> Result<Vec<String>, NotProven> {
     match MUST_BE_SIGNED.iter().find(|must| !names.iter().any(|name| name == *must)) {
         None => Ok(names),
         Some(missing) => Err(incomplete(&format!("SignedHeaders lack {missing}"))),
-    }
-}
-
-/// The only value of a header, which has to be printable ASCII.
-fn sole<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        (..) => None,
     }
 }
 
