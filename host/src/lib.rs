@@ -3,7 +3,7 @@
 //! theirs, unix sockets that nobody else can stand in for and who can reach them, places that no peer
 //! takes from others, passphrases, users' names, what is printed, what a check found, what they deny
 //! themselves before a secret, what others may do to their files, what kind of file system keeps them, what the machine lacks for a moment, what it lets them have, why an address cannot be had, what the kernel says
-//! of this process, what systemd and its journal are told, the clock, the thread that writes the log, how large a thread's stack is and a page of memory, and how often a log line is written that a peer can cause.
+//! of this process, what systemd and its journal are told, the clock, the thread that writes the log, the size of a thread's stack, the size of a page of memory, and how often a log line is written that a peer can cause.
 
 pub mod access;
 pub mod checked;

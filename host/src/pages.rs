@@ -1,6 +1,7 @@
 //! The size of the pages that memory comes in. An allocator asks for huge ones (2 MiB), and so does a kernel whose
-//! `transparent_hugepage/enabled` is `always`. Each is held whole for the few KiB of it that are used: 15 MiB of a
-//! proxy at rest. Small ones cost a signature 1 % more CPU (docs/internals/performance.md).
+//! `transparent_hugepage/enabled` is `always`. Each is held whole for the few KiB of it that are used: 18 MiB of a
+//! proxy at rest were such pages. Without them a signature costs 1 % more CPU, and a refusal 2 %
+//! (docs/internals/performance.md).
 
 use nix::sys::prctl;
 
