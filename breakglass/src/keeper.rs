@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::{now, wall_now};
-use monitor::SessionEnd;
+use monitor::{FrozenAnew, SessionEnd};
 use signing_core::Kid;
 use signing_core::breakglass::{End, ProxyEnd};
 use tokio::sync::mpsc;
@@ -36,7 +36,9 @@ pub async fn keep(breakglass: Arc<Breakglass>, mut notices: mpsc::Receiver<Notic
 async fn hear(breakglass: &Breakglass, notices: &mut mpsc::Receiver<Notice>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut told_of_recovery = false;
-    let mut frozen_under = None;
+    // Each is heard, also one from before this began: a session may begin and end between two looks.
+    let mut frozen_anew = breakglass.monitor.frozen_anew();
+    let mut to_end = None;
     loop {
         tokio::select! {
             notice = notices.recv() => match notice {
@@ -44,10 +46,12 @@ async fn hear(breakglass: &Breakglass, notices: &mut mpsc::Receiver<Notice>) {
                 // The client is gone with its runtime; sessions are over by their lease.
                 None => return,
             },
-            // One that a new freeze ends before the next look is seen too.
-            () = breakglass.begins.notified() => breakglass.ends_by_a_freeze(&mut frozen_under),
+            Ok(()) = frozen_anew.changed() => {
+                to_end = frozen_anew.borrow_and_update().clone();
+                to_end = breakglass.end_there(to_end);
+            }
             _ = look.tick() => {
-                breakglass.ends_by_a_freeze(&mut frozen_under);
+                to_end = breakglass.end_there(to_end);
                 told_of_recovery = breakglass.look(told_of_recovery).await;
             }
         }
@@ -140,28 +144,16 @@ impl Breakglass {
         }
     }
 
-    /// A new freeze ends a session that signs under another one, here at once; the signer is told of it,
-    /// so that its key is wiped. Should the signer not hear it, its own expiry ends it.
-    fn ends_by_a_freeze(&self, under: &mut Option<String>) {
-        let gates = self.monitor.gates();
-        let in_force = gates.session_in_force().filter(|armed| armed.under_freeze.is_some());
-        let in_force = in_force.map(|armed| armed.session.clone());
-        if *under == in_force {
-            return;
+    /// A new freeze ended that session here; the signer is told of it, so that its key is wiped. It is told once it is
+    /// known to have the session, whatever became of the freeze: what it said last may be from before, and then the
+    /// session is returned. Should the signer not hear it, its own expiry ends it.
+    fn end_there(&self, to_end: Option<FrozenAnew>) -> Option<FrozenAnew> {
+        let FrozenAnew { session, why } = to_end.as_ref()?;
+        if !self.emergency.known().is_some_and(|known| known.has(session)) {
+            return to_end;
         }
-        let is_known =
-            |ended: &String| self.emergency.known().is_some_and(|known| known.has(ended));
-        if in_force.is_none() && under.as_ref().is_some_and(|ended| !is_known(ended)) {
-            // What the signer said last may be from before the session: looked at again.
-            return;
-        }
-        let before = std::mem::replace(under, in_force);
-        if let Some(ended) = before
-            && let Some(freeze) = gates.freeze()
-            && is_known(&ended)
-        {
-            self.emergency.ends(End::Proxy, &format!("frozen anew: {}", freeze.reason));
-        }
+        self.emergency.ends(End::Proxy, why);
+        None
     }
 
     /// Ends a session whose time is over; says once that the upstream is back.

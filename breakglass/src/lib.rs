@@ -31,7 +31,7 @@ use signing_core::breakglass::{
 use signing_core::gate::{Armed, Snapshot};
 use signing_core::journal::Record;
 use signing_core::{Kid, Moment, Signer};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 use crate::emergency::Emergency;
 use record::ActivationRecord;
@@ -54,8 +54,6 @@ pub struct Breakglass {
     min_outage: Duration,
     /// One ceremony at a time.
     one: Mutex<()>,
-    /// A session begins: its keeper looks at once.
-    begins: Notify,
 }
 
 impl Breakglass {
@@ -67,14 +65,7 @@ impl Breakglass {
         journal: Journal,
         min_outage: Duration,
     ) -> Self {
-        Self {
-            emergency,
-            monitor,
-            journal,
-            min_outage,
-            one: Mutex::default(),
-            begins: Notify::new(),
-        }
+        Self { emergency, monitor, journal, min_outage, one: Mutex::default() }
     }
 
     /// How long each replaced signer has to have been out.
@@ -169,7 +160,6 @@ impl Breakglass {
             Ok(()) => self.still_there(&session.session).await,
             Err(why) => Err(why),
         };
-        self.begins.notify_one();
         switched.map(|()| session).inspect_err(|why| self.emergency.ends(End::Proxy, &why.detail))
     }
 

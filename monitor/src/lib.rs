@@ -44,7 +44,7 @@ pub use command::{IncidentChange, OtherSigners, Outcome, Presented, Sealed, Sess
 pub use evidence::TrafficEvidence;
 pub use owned::OfOwner;
 pub use prober::calls_for_warmth;
-pub use stops::Stops;
+pub use stops::{FrozenAnew, Stops};
 pub use store::{Store, StoreError, Stored, Witness};
 
 use command::Command;
@@ -64,6 +64,7 @@ pub struct Monitor {
     incident: Arc<ArcSwapOption<OpenIncident>>,
     commands: mpsc::Sender<Command>,
     stops: watch::Receiver<Stops>,
+    frozen_anew: watch::Receiver<Option<FrozenAnew>>,
     /// See [`Self::shuts_within`], in milliseconds.
     shuts_within_ms: Arc<AtomicU64>,
 }
@@ -127,6 +128,7 @@ impl Monitor {
         let shuts_within_ms = AtomicU64::new(millis(probe.shuts_within(gates.thresholds())));
         let (change, pace) = watch::channel(probe);
         let (stopped, stops) = watch::channel(Stops::default());
+        let (froze_anew, frozen_anew) = watch::channel(None);
         let published = Arc::new(ArcSwap::from_pointee(gates.snapshot()));
         let incident = Arc::new(ArcSwapOption::new(state.in_force.incident.clone().map(Arc::new)));
         let monitor = Self {
@@ -136,6 +138,7 @@ impl Monitor {
             incident: Arc::clone(&incident),
             commands: commands.clone(),
             stops,
+            frozen_anew,
             shuts_within_ms: Arc::new(shuts_within_ms),
         };
         // Changing the pace, or only touching it, makes probers look.
@@ -148,6 +151,7 @@ impl Monitor {
             inbox,
             pace: change,
             stopped,
+            frozen_anew: froze_anew,
             incident,
             disk: Disk { saver, journal: journal.clone(), to_writer: commands },
             journal,
@@ -199,6 +203,13 @@ impl Monitor {
     #[must_use]
     pub fn stops(&self) -> watch::Receiver<Stops> {
         self.stops.clone()
+    }
+
+    /// The newest session that a new freeze ended, none before the first. One more at a time: while the emergency
+    /// signer has a session, it begins no other one.
+    #[must_use]
+    pub fn frozen_anew(&self) -> watch::Receiver<Option<FrozenAnew>> {
+        self.frozen_anew.clone()
     }
 
     /// Freezes, at once; the answer says whether the freeze is also on disk.

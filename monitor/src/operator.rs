@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::command::{AfterSave, Loosen, Outcome, Sealed, SessionEnd};
 use super::incident::open_of;
+use super::stops::FrozenAnew;
 use super::writer::{RETRY_AFTER_FOLDS, Writer};
 use super::{disk, freeze_id};
 
@@ -28,11 +29,11 @@ impl Writer {
         let unrecorded = self.journal.note(&record).err().map(|error| error.to_string());
         if let Some(armed) = ended {
             // The keeper of sessions has the emergency signer end it too.
-            let detail = format!("frozen anew: {reason}");
-            let end = SessionEnd {
-                by: by.clone(),
-                ..SessionEnd::by_this_proxy(ProxyEnd::Frozen, detail)
-            };
+            let why = format!("frozen anew: {reason}");
+            let session = armed.session.clone();
+            self.frozen_anew.send_replace(Some(FrozenAnew { session, why: why.clone() }));
+            let end =
+                SessionEnd { by: by.clone(), ..SessionEnd::by_this_proxy(ProxyEnd::Frozen, why) };
             self.record_end(&armed, &end);
         }
         self.save(self.state.clone(), AfterSave::Frozen { unrecorded, reply });

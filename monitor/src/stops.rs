@@ -1,4 +1,4 @@
-//! The stops so far, for whoever has to end what was released before them.
+//! What has stopped: for whoever has to end what was released before, and for whoever keeps sessions.
 
 use signing_core::Moment;
 
@@ -10,4 +10,13 @@ pub struct Stops {
     pub at_once: u64,
     /// When the last signatures of a session whose quota was used up have to have left.
     pub last_leave_by: Option<Moment>,
+}
+
+/// A session that a new freeze ended here. The emergency signer does not know of it yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrozenAnew {
+    /// Its name.
+    pub session: String,
+    /// Why it ended, as it is recorded.
+    pub why: String,
 }

@@ -24,7 +24,7 @@ use super::command::{AfterSave, Command, OtherSigners, Outcome, SessionEnd};
 use super::disk::{self, Disk};
 use super::evidence::TrafficEvidence;
 use super::probers::Probers;
-use super::stops::Stops;
+use super::stops::{FrozenAnew, Stops};
 use super::store::Stored;
 
 /// How often what could not be stored is tried again, in folds.
@@ -43,6 +43,8 @@ pub(super) struct Writer {
     pub(super) inbox: mpsc::Receiver<Command>,
     pub(super) pace: watch::Sender<Probe>,
     pub(super) stopped: watch::Sender<Stops>,
+    /// The newest session that a new freeze ended.
+    pub(super) frozen_anew: watch::Sender<Option<FrozenAnew>>,
     /// The incident that is open, for everyone else.
     pub(super) incident: Arc<ArcSwapOption<OpenIncident>>,
     pub(super) journal: Journal,

@@ -38,8 +38,8 @@ const FIRST_SHOW: u64 = 2;
 /// An ask on its way.
 #[derive(Debug)]
 pub(super) struct Job {
-    ask: Ask,
-    reply: oneshot::Sender<Result<Answer, AskError>>,
+    pub(super) ask: Ask,
+    pub(super) reply: oneshot::Sender<Result<Answer, AskError>>,
 }
 
 /// Keeps the connection.

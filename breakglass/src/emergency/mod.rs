@@ -362,3 +362,6 @@ impl Client {
 pub(crate) fn unavailable(why: &AskError) -> Refusal {
     Refusal::new(signing_core::Reason::BreakglassSignerUnavailable, why.to_string())
 }
+
+#[cfg(test)]
+mod tests;
