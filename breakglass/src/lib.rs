@@ -164,10 +164,19 @@ impl Breakglass {
     }
 
     /// The signer may have ended the session, or its connection may have gone, before the session
-    /// was in force here and the keeper would have heard it. Asked after that, it says so.
+    /// was in force here and the keeper would have heard it. Asked after that, it says so. Meanwhile a new freeze, or
+    /// anything else that ends sessions here, may have ended this one.
     async fn still_there(&self, session: &str) -> Result<(), Refused> {
         let why = match self.emergency.refresh().await {
-            Ok(known) if known.has(session) => return Ok(()),
+            Ok(known) if known.has(session) => {
+                let gates = self.monitor.gates();
+                let in_force = gates.session_in_force();
+                if in_force.is_some_and(|armed| armed.session == session) {
+                    return Ok(());
+                }
+                let why = "it began, and is over already; its record breakglass_ended says why";
+                return Err(Refused::new(ProxyReason::NotInForce, why));
+            }
             Ok(_) => "the signer has ended it already".to_owned(),
             Err(error) => error.to_string(),
         };

@@ -156,8 +156,8 @@ impl World {
         self.known.store(Some(Arc::new(Known::new(self.state(session), now(), 1))));
     }
 
-    /// A session begins under a freeze, and a new freeze ends it at once.
-    async fn begun_and_frozen_anew(&self) {
+    /// A session begins under a freeze.
+    async fn begun(&self) {
         self.monitor.freeze("KMS is down".to_owned(), "uid 0".to_owned()).await.unwrap();
         let under_freeze = self.monitor.gates().freeze().and_then(|freeze| freeze.id);
         assert!(under_freeze.is_some());
@@ -183,6 +183,11 @@ impl World {
         };
         self.monitor.arm(armed).await.unwrap().unwrap();
         assert!(self.monitor.gates().session_in_force().is_some());
+    }
+
+    /// A session begins under a freeze, and a new freeze ends it at once.
+    async fn begun_and_frozen_anew(&self) {
+        self.begun().await;
         self.monitor.freeze("stop that too".to_owned(), "uid 0".to_owned()).await.unwrap();
         assert!(self.monitor.gates().session_in_force().is_none());
     }
@@ -197,8 +202,30 @@ impl World {
             }
         };
         let told = tokio::time::timeout(PATIENCE, telling).await.expect("the signer is told");
-        assert_eq!(told.own, Some(End::Proxy));
+        assert_eq!(told.by, if told.own.is_some() { "this proxy" } else { "uid 0" });
         told.reason
+    }
+
+    /// Answers one whole look at the signer, which has the session.
+    async fn answers_a_look(&mut self) {
+        loop {
+            let Job { ask, reply } = self.jobs.recv().await.unwrap();
+            let state = self.state(Some(SESSION));
+            let (answer, is_last) = match ask {
+                Ask::Status(wire::Status { id }) => {
+                    (Answer::Status(wire::Stated { id, state, known: None }), false)
+                }
+                Ask::Extend(wire::Extend { id, .. }) => {
+                    let checkpoint = self.breakglass.journal.checkpoint();
+                    (Answer::Extends(wire::Extends::new(id, &checkpoint, None)), true)
+                }
+                _ => continue,
+            };
+            reply.send(Ok(answer)).unwrap();
+            if is_last {
+                return;
+            }
+        }
     }
 }
 
@@ -255,4 +282,15 @@ async fn a_signer_that_is_not_known_to_have_the_session_yet_is_told_once_it_is()
     world.said(Some(SESSION));
     assert_eq!(world.told_to_end().await, "frozen anew: stop that too");
     keeper.abort();
+}
+
+#[tokio::test]
+async fn a_session_that_a_new_freeze_ended_while_the_signer_was_asked_is_refused() {
+    let mut world = World::new("keeper-begins").await;
+    world.said(Some(SESSION));
+    world.begun_and_frozen_anew().await;
+    let breakglass = Arc::clone(&world.breakglass);
+    let (refused, ()) = tokio::join!(breakglass.still_there(SESSION), world.answers_a_look());
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.reason.word(), "not_in_force", "{}", refused.detail);
 }
