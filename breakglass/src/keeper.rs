@@ -139,7 +139,8 @@ impl Breakglass {
             | ProxyEnd::Frozen
             | ProxyEnd::Signer(_) => End::Proxy,
         };
-        if self.monitor.disarm(session, end).await == Ok(true) {
+        // It was over already, and whoever ended it told the signer. A monitor that is gone tells nobody.
+        if self.monitor.disarm(session, end).await != Ok(false) {
             self.emergency.ends(own, &why);
         }
     }

@@ -254,6 +254,8 @@ impl Breakglass {
         let end = self.session_end(End::Operator, reason, by);
         let ended = self.monitor.disarm(armed.session.clone(), end).await;
         if let Err(gone) = ended {
+            // Leases end it here. The signer wipes the key now.
+            let _ = self.tell_signer_to_end(reason, by).await;
             return Err(Refused::new(ProxyReason::NotEnded, gone.to_string()));
         }
         let session = armed.session.clone();

@@ -15,6 +15,7 @@ use signing_core::key::Batching;
 use signing_core::monitor::Probe;
 use signing_core::{Kid, Policy, Rulebook, Signer};
 use telemetry::metrics::Metrics;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{Breakglass, keep};
@@ -28,10 +29,11 @@ const SEGMENT_BYTES: u64 = 1 << 20;
 struct World {
     breakglass: Arc<Breakglass>,
     monitor: Monitor,
+    monitoring: JoinHandle<()>,
     known: Arc<ArcSwapOption<Known>>,
     jobs: mpsc::Receiver<Job>,
-    /// It is kept: the keeper ends with it.
-    _notices: mpsc::Sender<Notice>,
+    /// The keeper ends with it.
+    notices: mpsc::Sender<Notice>,
     heard: Option<mpsc::Receiver<Notice>>,
     key: AuditKey,
     directory: PathBuf,
@@ -78,7 +80,7 @@ impl World {
             (metrics, Probes::new(now())),
         )
         .unwrap();
-        tokio::spawn(tasks.run());
+        let monitoring = tokio::spawn(tasks.run());
         let heads = Heads::new(journal.clone(), None, AuditKeys::default(), PeerLogs::default());
         let (jobs, inbox) = mpsc::channel(ASKS_MAX);
         let known = Arc::new(ArcSwapOption::empty());
@@ -97,9 +99,10 @@ impl World {
         Self {
             breakglass: Arc::new(breakglass),
             monitor,
+            monitoring,
             known,
             jobs: inbox,
-            _notices: notices,
+            notices,
             heard: Some(heard),
             key,
             directory,
@@ -293,4 +296,21 @@ async fn a_session_that_a_new_freeze_ended_while_the_signer_was_asked_is_refused
     let (refused, ()) = tokio::join!(breakglass.still_there(SESSION), world.answers_a_look());
     let refused = refused.unwrap_err();
     assert_eq!(refused.reason.word(), "not_in_force", "{}", refused.detail);
+}
+
+#[tokio::test]
+async fn the_signer_is_told_of_an_end_though_the_monitor_is_gone() {
+    let mut world = World::new("keeper-gone").await;
+    world.said(Some(SESSION));
+    world.begun().await;
+    world.monitoring.abort();
+    assert!((&mut world.monitoring).await.is_err());
+    let breakglass = Arc::clone(&world.breakglass);
+    let (ended, told) = tokio::join!(breakglass.end("over", "uid 0"), world.told_to_end());
+    assert_eq!((ended.unwrap_err().reason.word(), told.as_str()), ("not_ended", "over"));
+    world.notices.send(Notice::Lost { detail: "in a test".to_owned() }).await.unwrap();
+    let keeper = tokio::spawn(keep(Arc::clone(&world.breakglass), world.heard.take().unwrap()));
+    let told = world.told_to_end().await;
+    assert!(told.starts_with("the connection to the emergency signer is gone"), "{told}");
+    keeper.abort();
 }
