@@ -1,15 +1,13 @@
 //! A listening unix socket whose path is watched: who is removed from the path cannot be reached
 //! for an activation or an end, and nobody would notice until then.
 
-use std::fmt::Display;
 use std::os::unix::net::UnixListener as StdListener;
 use std::rc::Rc;
 use std::time::Duration;
 
 use host::places::Places;
-use host::socket::has_waiting;
-use host::socket::{Bound, Found};
-use serde_json::{Value, json};
+use host::socket::{Bound, Found, Seen, Trouble, Watched, has_waiting};
+use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinError, JoinHandle, spawn_local};
 use tokio::time::{Interval, interval};
@@ -24,24 +22,17 @@ pub(crate) type Door = (StdListener, Bound);
 
 /// How often its path is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often a path that is lost is said again.
-const SAY_EVERY: u32 = 20;
 
 /// One of the two sockets, while the process serves.
 #[derive(Debug)]
 pub(crate) struct Listening {
     listener: UnixListener,
-    /// As the last look left it.
-    bound: Bound,
-    /// Nobody listens at the path: the next look removes what is there, and binds it anew.
-    is_deaf: bool,
+    path: Watched,
     look: Interval,
     /// Looks at this path alone: the other's disk may hang.
     paths: Rc<Worker>,
     /// The look that is under way, on a thread of its own: peers are served though the path's disk hangs.
     under_way: Option<JoinHandle<Looked>>,
-    /// How many looks in a row showed that nobody reaches this process through the path.
-    lost: u32,
 }
 
 type Looked = Result<(Bound, Found), Busy>;
@@ -55,7 +46,7 @@ impl Listening {
         let listener = UnixListener::from_std(listener)?;
         let look = interval(LOOK_EVERY);
         let paths = Rc::new(Worker::start("path")?);
-        Ok(Self { listener, bound, is_deaf: false, look, paths, under_way: None, lost: 0 })
+        Ok(Self { listener, path: Watched::new(bound), look, paths, under_way: None })
     }
 
     /// The next peer that may use the socket, with its uid; others see their connection close.
@@ -99,78 +90,34 @@ impl Listening {
         if self.under_way.is_some() {
             return;
         }
-        let (mut bound, is_deaf) = (self.bound.clone(), self.is_deaf);
-        let paths = Rc::clone(&self.paths);
-        self.under_way = Some(spawn_local(async move {
-            let look = move || {
-                if is_deaf {
-                    bound.remove();
-                }
-                let found = bound.look();
-                (bound, found)
-            };
-            paths.run_in_turn(look).await
-        }));
+        let (look, paths) = (self.path.look(), Rc::clone(&self.paths));
+        self.under_way = Some(spawn_local(async move { paths.run_in_turn(look).await }));
     }
 
-    /// Connections that are open go on, whatever became of the path. A look that came to nothing is said, and the path is
-    /// looked at again.
+    /// Connections that are open go on, whatever became of the path.
     fn looked(&mut self, log: &Log, looked: Result<Looked, JoinError>) {
         let looked = looked.map_err(|error| error.to_string());
-        let found = looked.and_then(|looked| looked.map_err(|busy| busy.to_string()));
-        let path = json!({"path": self.bound.path().display().to_string()});
-        let found = match found {
-            Ok((bound, found)) => {
-                self.bound = bound;
-                found
-            }
-            Err(why) => {
-                if self.is_to_be_said() {
-                    log.error("the path of a socket cannot be looked at", self.because(&why));
-                }
-                return;
-            }
-        };
-        let found = match found {
-            Found::BoundAgain(listener) => UnixListener::from_std(listener).map(Some),
-            Found::Ours => Ok(None),
-            Found::Lost(error) => {
-                if self.is_to_be_said() {
-                    log.error(
-                        "a socket is lost: nobody reaches this process through its path",
-                        self.because(&error),
-                    );
-                }
-                return;
-            }
-        };
-        match found {
-            Ok(Some(listener)) => {
+        let looked = looked.and_then(|looked| looked.map_err(|busy| busy.to_string()));
+        let seen = self.path.looked(looked, UnixListener::from_std);
+        let place = self.path.bound().path().display().to_string();
+        let path = json!({"path": place});
+        let because = |why| json!({"path": place, "error": why});
+        match seen {
+            Seen::Ours => {}
+            Seen::Back => log.info("a socket is back", path),
+            Seen::BoundAgain(listener) => {
                 self.listener = listener;
                 log.warn("a socket was removed, and is bound again", path);
             }
-            Ok(None) if self.lost > 0 => log.info("a socket is back", path),
-            Ok(None) => {}
-            Err(error) => {
-                self.is_deaf = true;
-                if self.is_to_be_said() {
-                    log.error("a socket is lost", self.because(&error));
-                }
-                return;
+            Seen::Lost(Trouble { why, is_to_be_said: true }) => log.error(
+                "a socket is lost: nobody reaches this process through its path",
+                because(why),
+            ),
+            Seen::Unseen(Trouble { why, is_to_be_said: true }) => {
+                log.error("the path of a socket cannot be looked at", because(why));
             }
+            Seen::Lost(_) | Seen::Unseen(_) => {}
         }
-        (self.lost, self.is_deaf) = (0, false);
-    }
-
-    /// Counts a look that found the socket lost. One in so many is told.
-    fn is_to_be_said(&mut self) -> bool {
-        let is_told = self.lost.is_multiple_of(SAY_EVERY);
-        self.lost = self.lost.saturating_add(1);
-        is_told
-    }
-
-    fn because(&self, why: &dyn Display) -> Value {
-        json!({"path": self.bound.path().display().to_string(), "error": why.to_string()})
     }
 }
 
@@ -220,10 +167,8 @@ mod tests {
             let log = Log::start().unwrap();
             let panics = listening.paths.run_in_turn(|| panic!("in a test")).await;
             listening.looked(&log, Ok(panics));
-            assert_eq!(listening.lost, 1);
             std::fs::remove_file(&path).unwrap();
             look(&mut listening, &log).await;
-            assert_eq!(listening.lost, 0);
             assert!(is_reached(&listening, &path).await);
             std::fs::remove_file(&path).unwrap();
         };
@@ -240,11 +185,11 @@ mod tests {
             let odd =
                 OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/null");
             let odd = StdListener::from(OwnedFd::from(odd.unwrap()));
-            let bound = listening.bound.clone();
+            let bound = listening.path.bound().clone();
             listening.looked(&log, Ok(Ok((bound, Found::BoundAgain(odd)))));
-            assert!(listening.is_deaf && path.exists(), "nothing is removed here");
+            assert!(path.exists(), "nothing is removed here");
             look(&mut listening, &log).await;
-            assert!(!listening.is_deaf && is_reached(&listening, &path).await);
+            assert!(is_reached(&listening, &path).await);
             std::fs::remove_file(&path).unwrap();
         };
         LocalSet::new().run_until(test).await;

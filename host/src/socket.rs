@@ -16,6 +16,8 @@ use nix::sys::stat::{Mode, umask};
 
 /// What of 0777 the socket's mode lacks: its owner and its group may connect.
 const NOT_FOR_OTHERS: u32 = 0o117;
+/// How often a path that is lost is said again, in looks.
+const SAY_EVERY: u32 = 20;
 /// How long the end of a process waits for the disk of its sockets.
 const REMOVAL_MAX: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,40 @@ pub enum Found {
     BoundAgain(UnixListener),
     /// Nobody reaches this process through the path; the error says why and what to do.
     Lost(SocketError),
+}
+
+/// A bound socket whose path is looked at again and again, as the last look left it.
+#[derive(Debug)]
+pub struct Watched {
+    bound: Bound,
+    /// Nobody listens at the path: the next look removes what is there, and binds it anew.
+    is_deaf: bool,
+    /// How many looks in a row did not find it.
+    lost: u32,
+}
+
+/// What became of a watched socket.
+#[derive(Debug)]
+pub enum Seen<L> {
+    /// Nothing: who connects to the path reaches this process.
+    Ours,
+    /// It was lost or could not be looked at, and is as it was.
+    Back,
+    /// Nothing was there, and a new socket is bound: serve it instead of the one before.
+    BoundAgain(L),
+    /// Nobody reaches this process through the path. It is looked at again.
+    Lost(Trouble),
+    /// The path cannot be looked at. It is looked at again.
+    Unseen(Trouble),
+}
+
+/// Why a look did not find the socket.
+#[derive(Debug)]
+pub struct Trouble {
+    /// One sentence for an operator.
+    pub why: String,
+    /// Whether a log is to have it: the first of such looks in a row, and then one in so many.
+    pub is_to_be_said: bool,
 }
 
 /// Binds a unix socket at `path`, which `key` of the configuration names, with mode 0660. A socket that a dead process
@@ -147,6 +183,69 @@ impl Bound {
     }
 }
 
+impl Watched {
+    /// That socket, which a listener serves.
+    #[must_use]
+    pub const fn new(bound: Bound) -> Self {
+        Self { bound, is_deaf: false, lost: 0 }
+    }
+
+    /// The socket, as the last look left it.
+    #[must_use]
+    pub const fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// One look, for a thread that serves nobody: its disk may hang. What comes of it is for [`Self::looked`].
+    pub fn look(&self) -> impl FnOnce() -> (Bound, Found) + Send + use<> {
+        let (mut bound, is_deaf) = (self.bound.clone(), self.is_deaf);
+        move || {
+            if is_deaf {
+                bound.remove();
+            }
+            let found = bound.look();
+            (bound, found)
+        }
+    }
+
+    /// What came of a look, or why nothing came of it; `take` has the runtime take a new listener over. One that it does not
+    /// take is bound anew by the next look.
+    pub fn looked<L>(
+        &mut self,
+        look: Result<(Bound, Found), String>,
+        take: impl FnOnce(UnixListener) -> io::Result<L>,
+    ) -> Seen<L> {
+        let found = match look {
+            Ok((bound, found)) => {
+                self.bound = bound;
+                found
+            }
+            Err(why) => return Seen::Unseen(self.trouble(why)),
+        };
+        let seen = match found {
+            Found::Lost(error) => return Seen::Lost(self.trouble(error.to_string())),
+            Found::Ours if self.lost > 0 => Seen::Back,
+            Found::Ours => Seen::Ours,
+            Found::BoundAgain(listener) => match take(listener) {
+                Ok(listener) => Seen::BoundAgain(listener),
+                Err(error) => {
+                    self.is_deaf = true;
+                    let error = self.bound.failed(error);
+                    return Seen::Lost(self.trouble(error.to_string()));
+                }
+            },
+        };
+        (self.lost, self.is_deaf) = (0, false);
+        seen
+    }
+
+    fn trouble(&mut self, why: String) -> Trouble {
+        let is_to_be_said = self.lost.is_multiple_of(SAY_EVERY);
+        self.lost = self.lost.saturating_add(1);
+        Trouble { why, is_to_be_said }
+    }
+}
+
 /// Removes the files of sockets at the end of a process. It waits a second for their disk, and no longer: the next start
 /// replaces what is left.
 pub fn remove_in_time(sockets: Vec<Bound>) {
@@ -194,5 +293,63 @@ mod tests {
         }
         assert!(!has_waiting(&listener));
         fs::remove_file(path).unwrap();
+    }
+
+    fn watched(name: &str) -> (PathBuf, Watched) {
+        let path = std::env::temp_dir().join(format!("{name}-{}.sock", std::process::id()));
+        let _ = fs::remove_file(&path);
+        let (_listener, bound) = bind("test.socket", &path).unwrap();
+        (path, Watched::new(bound))
+    }
+
+    /// A look whose socket the runtime takes, or does not.
+    fn look(watched: &mut Watched, takes: bool) -> Seen<UnixListener> {
+        let found = watched.look()();
+        let take = |listener| if takes { Ok(listener) } else { Err(io::Error::other("no")) };
+        watched.looked(Ok(found), take)
+    }
+
+    #[test]
+    fn a_socket_that_the_runtime_does_not_take_is_bound_anew_until_it_does() {
+        let (path, mut watched) = watched("not-taken");
+        assert!(matches!(look(&mut watched, true), Seen::Ours));
+        fs::remove_file(&path).unwrap();
+        for is_first in [true, false] {
+            let seen = look(&mut watched, false);
+            assert!(
+                matches!(&seen, Seen::Lost(trouble) if trouble.is_to_be_said == is_first),
+                "{seen:?}"
+            );
+            assert!(path.exists(), "nothing is removed but by a look");
+        }
+        // A look that came to nothing changes nothing.
+        let none = watched.looked(Err("in a test".to_owned()), Ok::<UnixListener, _>);
+        assert!(matches!(none, Seen::Unseen(_)), "{none:?}");
+        let again = look(&mut watched, true);
+        let Seen::BoundAgain(listener) = again else { panic!("{again:?}") };
+        let _connected = UnixStream::connect(&path).unwrap();
+        assert!(has_waiting(&listener));
+        assert!(matches!(look(&mut watched, true), Seen::Ours));
+        watched.bound().remove();
+    }
+
+    #[test]
+    fn what_stands_in_its_place_is_left_and_told_and_its_end_is_told_too() {
+        let (path, mut watched) = watched("in-place");
+        let aside = path.with_extension("aside");
+        fs::rename(&path, &aside).unwrap();
+        fs::write(&path, "not yours").unwrap();
+        let said: Vec<_> = (0..SAY_EVERY + 1)
+            .map(|_| match look(&mut watched, true) {
+                Seen::Lost(trouble) => trouble.is_to_be_said,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let ends = [said.first(), said.last()];
+        assert_eq!((ends, said.iter().filter(|said| **said).count()), ([Some(&true); 2], 2));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "not yours");
+        fs::rename(&aside, &path).unwrap();
+        assert!(matches!(look(&mut watched, true), Seen::Back));
+        watched.bound().remove();
     }
 }

@@ -205,8 +205,8 @@ impl Monitor {
         self.stops.clone()
     }
 
-    /// The newest session that a new freeze ended, none before the first. One more at a time: while the emergency
-    /// signer has a session, it begins no other one.
+    /// The newest session that a new freeze ended; None before the first. The older ones are over: the emergency signer
+    /// begins no session while it has another one.
     #[must_use]
     pub fn frozen_anew(&self) -> watch::Receiver<Option<FrozenAnew>> {
         self.frozen_anew.clone()

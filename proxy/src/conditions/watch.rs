@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use host::clock::{now, wall_now};
-use host::socket::{Bound, Found};
+use host::socket::{Bound, Seen, Watched};
 use signing_core::Moment;
 use time::OffsetDateTime;
 use tokio::net::UnixListener;
@@ -149,43 +149,29 @@ pub async fn watch_socket(
     again: mpsc::Sender<UnixListener>,
     conditions: Arc<Conditions>,
 ) {
-    // Nobody listens at the path: the next look removes what is there, and binds it anew.
-    let mut is_deaf = false;
+    let mut watched = Watched::new(locked(&bound).clone());
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let looking = Arc::clone(&bound);
-        let looking = tokio::task::spawn_blocking(move || {
-            let mut bound = locked(&looking);
-            if is_deaf {
-                bound.remove();
+        let looked = tokio::task::spawn_blocking(watched.look()).await;
+        let looked = looked.map_err(|error| error.to_string());
+        let lost = match watched.looked(looked, UnixListener::from_std) {
+            Seen::Ours | Seen::Back => None,
+            Seen::BoundAgain(listener) => {
+                tracing::warn!(target: "admin", "the admin socket was removed, and is bound again");
+                // Whoever accepts is alive as long as this task.
+                let _ = again.send(listener).await;
+                None
             }
-            bound.look()
-        });
-        let found = looking.await;
-        is_deaf = is_deaf && found.is_err();
-        let lost = match found {
-            // It is looked at again.
-            Err(error) => Some(format!("its path cannot be looked at: {error}")),
-            Ok(Found::Ours) => None,
-            Ok(Found::Lost(error)) => Some(error.to_string()),
-            Ok(Found::BoundAgain(listener)) => match UnixListener::from_std(listener) {
-                Ok(listener) => {
-                    tracing::warn!(target: "admin", "the admin socket was removed, and is bound again");
-                    // Whoever accepts is alive as long as this task.
-                    let _ = again.send(listener).await;
-                    None
-                }
-                Err(error) => {
-                    is_deaf = true;
-                    Some(error.to_string())
-                }
-            },
+            Seen::Lost(trouble) => Some(trouble.why),
+            Seen::Unseen(trouble) => Some(format!("its path cannot be looked at: {}", trouble.why)),
         };
+        // For the stop, which removes it.
+        *locked(&bound) = watched.bound().clone();
         conditions.admin_socket_lost(lost);
     }
 }
 
 fn locked(bound: &Mutex<Bound>) -> MutexGuard<'_, Bound> {
-    // A look is one step: a panic leaves a whole value.
+    // It is replaced whole: a panic leaves a whole value.
     bound.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -90,6 +90,13 @@ async fn i8_connections_that_do_not_greet_keep_no_proxy_from_a_required_trail() 
     let mut told = String::new();
     silent[0].read_to_string(&mut told).await.unwrap();
     assert!(told.contains("gave way to newer ones"), "{told}");
+    // What stands in place of the socket is said, and out of the way a new proxy is served.
+    let aside = world.scratch.path("aside");
+    std::fs::write(&aside, "not yours").unwrap();
+    std::fs::rename(&aside, &socket).unwrap();
+    trail.process().says("the required socket is lost: no proxy reaches this process").await;
+    std::fs::remove_file(&socket).unwrap();
+    eventually("it is bound again", || async { UnixStream::connect(&socket).await.ok() }).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A sink that is required: the proxy on this machine releases nothing until it hears here that the database has
 //! committed the record. What is said here is only what the loop that ships has seen committed.
 
+mod listening;
 mod serve;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use host::log::Log;
 use host::places::{Place, Places};
-use host::socket::{self, Bound, Found, SocketError, has_waiting};
+use host::socket::{self, Bound, SocketError, has_waiting};
 use serde_json::json;
 use signing_core::journal::{AuditKeys, Head};
 use signing_core::required::{self, ProxyMessage, TrailMessage};
 use signing_core::tree::{LogId, SignedCheckpoint};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 
+use super::listening::Listening;
 use super::{Required, SinkState};
 use crate::check::Parts;
 use crate::metrics::Sink;
@@ -27,8 +28,6 @@ use crate::metrics::Sink;
 const PER_USER_MAX: usize = 16;
 /// How long the greeting, and any write, may take.
 const STEP_MAX: Duration = Duration::from_secs(5);
-/// How often the path is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The pause after the system gave no connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Heads of one connection that wait to be committed.
@@ -36,8 +35,7 @@ const PENDING_MAX: usize = 4096;
 
 /// The bound socket.
 pub(crate) struct Doors {
-    listener: StdListener,
-    bound: Bound,
+    door: (StdListener, Bound),
     parts: Arc<Parts>,
     uids: Vec<u32>,
     required: Required,
@@ -68,35 +66,22 @@ impl Doors {
         required: Required,
         log: Log,
     ) -> Result<Self, SocketError> {
-        let (listener, bound) = socket::bind("required.socket", path)?;
-        Ok(Self { listener, bound, parts, uids, required, log })
+        let door = socket::bind("required.socket", path)?;
+        Ok(Self { door, parts, uids, required, log })
     }
 
     /// Serves until the process ends.
-    pub(crate) async fn run(mut self) -> std::io::Error {
-        let mut listener = match UnixListener::from_std(self.listener) {
-            Ok(listener) => listener,
+    pub(crate) async fn run(self) -> std::io::Error {
+        let mut listening = match Listening::new(self.door) {
+            Ok(listening) => listening,
             Err(error) => return error,
         };
         // Each user that is named has all of its places, whoever else comes.
         let places = Places::new(self.uids.len() * PER_USER_MAX, PER_USER_MAX);
-        let mut look = interval(LOOK_EVERY);
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = look.tick() => {
-                    if let Found::BoundAgain(again) = self.bound.look()
-                        && let Ok(again) = UnixListener::from_std(again)
-                    {
-                        self.log.warn("the required socket was removed, and is bound again", json!({}));
-                        listener = again;
-                    }
-                    continue;
-                }
-            };
-            let Ok((stream, _)) = accepted else {
+            let Ok(stream) = listening.accept(&self.log).await else {
                 // Out of descriptors: a closed connection gives one back.
-                if has_waiting(&listener) {
+                if has_waiting(&listening.listener) {
                     places.give_way();
                 }
                 tokio::time::sleep(ACCEPT_AGAIN).await;
