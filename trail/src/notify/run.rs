@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 
+use host::files;
 use host::log::Log;
 use serde_json::json;
 use tokio::spawn;
@@ -85,13 +86,49 @@ async fn watch(name: String, task: JoinHandle<()>, deliveries: Deliveries, log: 
 fn lock(directory: &Path) -> Result<File, ServeError> {
     let file = directory.join(LOCK);
     let why = |what: String| ServeError::Notify(format!("{}: {what}", file.display()));
-    let opened = File::options().create(true).truncate(false).write(true).open(&file);
-    let opened = opened.map_err(|error| why(error.to_string()))?;
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    let opened = files::open_with(&mut options, &file).map_err(|error| why(error.to_string()))?;
     match opened.try_lock() {
         Ok(()) => Ok(opened),
         Err(TryLockError::WouldBlock) => {
             Err(why("another signing-trail uses this directory; give each its own".to_owned()))
         }
         Err(TryLockError::Error(error)) => Err(why(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::mpsc::sync_channel;
+    use std::time::Duration;
+
+    use super::super::state::{Place, State};
+    use super::*;
+
+    #[test]
+    fn a_named_pipe_in_place_of_a_file_is_an_error_and_holds_up_nobody() {
+        let directory = std::env::temp_dir().join(format!("notify-pipes-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir(&directory).unwrap();
+        assert!(lock(&directory).is_ok());
+        let pipe = |name: &str| {
+            let _ = std::fs::remove_file(directory.join(name));
+            assert!(Command::new("mkfifo").arg(directory.join(name)).status().unwrap().success());
+        };
+        pipe(LOCK);
+        pipe("hook.new");
+        let (done, ended) = sync_channel(1);
+        let at = directory.clone();
+        std::thread::spawn(move || {
+            let locked = lock(&at).map(|_| ()).map_err(|error| error.to_string());
+            done.send([locked, Place::new(&at, "hook").write(&State::new())])
+        });
+        for opened in ended.recv_timeout(Duration::from_secs(60)).expect("nobody waits") {
+            let why = opened.unwrap_err();
+            assert!(why.contains("is no regular file"), "{why}");
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

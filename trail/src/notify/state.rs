@@ -123,9 +123,9 @@ impl Place {
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         let beside = self.0.with_extension("new");
         // Reasons and incidents are for nobody else on this machine.
-        let opened =
-            File::options().create(true).write(true).truncate(true).mode(0o600).open(&beside);
-        let mut file = opened?;
+        let mut options = File::options();
+        options.create(true).write(true).truncate(true).mode(0o600);
+        let mut file = files::open_with(&mut options, &beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         // Dying here leaves what was before, whole.
