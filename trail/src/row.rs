@@ -3,6 +3,7 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::identifier::quoted;
 use serde_json::{Value, json};
 use signing_core::journal::instant;
 use time::{Duration, OffsetDateTime};
@@ -77,13 +78,14 @@ pub fn head_of(
 ) -> Result<Head, String> {
     if let Some(text) = hash_column.filter(|text| !text.is_empty()) {
         let hash = parse_hash(text)
-            .ok_or_else(|| format!("its hash is {text:?}, expected 64 hex digits"))?;
+            .ok_or_else(|| format!("its hash is {}, expected 64 hex digits", quoted(text)))?;
         return Ok(Head::Row { hash, at });
     }
     let prev = match prev_hash.filter(|text| !text.is_empty()) {
         None => None,
         Some(text) => Some(parse_hash(text).ok_or_else(|| {
-            format!("its prev_hash is {text:?}, expected 64 hex digits, and it has no hash")
+            let text = quoted(text);
+            format!("its prev_hash is {text}, expected 64 hex digits, and it has no hash")
         })?),
     };
     Ok(Head::Row { hash: hash(&canonical(payload), prev.as_ref()), at })

@@ -4,6 +4,7 @@
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::identifier::quoted;
 use serde_json::{Map, Value};
 use signing_core::Registry;
 use signing_core::journal::instant;
@@ -57,7 +58,7 @@ impl<'r> RowCheck<'r> {
         let prev = match row.prev_hash.as_deref().filter(|text| !text.is_empty()) {
             None => None,
             Some(text) => {
-                Some(parse_hash(text).ok_or_else(|| format!("its prev_hash is {text:?}"))?)
+                Some(parse_hash(text).ok_or_else(|| format!("its prev_hash is {}", quoted(text)))?)
             }
         };
         let computed = hash(&canonical(payload), prev.as_ref());
@@ -65,7 +66,8 @@ impl<'r> RowCheck<'r> {
             && parse_hash(text) != Some(computed)
         {
             return Err(format!(
-                "its hash is {text}, and its payload and prev_hash give {}: one of them was changed",
+                "its hash is {}, and its payload and prev_hash give {}: one of them was changed",
+                quoted(text),
                 hex::encode(computed)
             ));
         }
@@ -95,18 +97,18 @@ impl<'r> RowCheck<'r> {
         let kid = row.signers.iter().flatten().next().cloned().unwrap_or_default();
         let Some(signer) = self.registry.get(&kid) else {
             if is_ours {
-                return Err(format!("its signer {kid:?} is not in the registry"));
+                return Err(format!("its signer {} is not in the registry", quoted(&kid)));
             }
             return Ok(false);
         };
         if is_ours && signer.purpose != Purpose::Audit {
-            return Err(format!("its signer {kid:?} has not the purpose audit"));
+            return Err(format!("its signer {} has not the purpose audit", quoted(&kid)));
         }
         let text = row.signature.as_deref().unwrap_or_default();
         let signature = STANDARD.decode(text).or_else(|_| hex::decode(text)).unwrap_or_default();
         let Some(key) = signer.public_key.ed25519_bytes() else {
             if is_ours {
-                return Err(format!("its signer {kid:?} has no Ed25519 key"));
+                return Err(format!("its signer {} has no Ed25519 key", quoted(&kid)));
             }
             // Others sign with other algorithms, each over the hash in its own way.
             return Ok(false);
@@ -139,14 +141,63 @@ impl<'r> RowCheck<'r> {
             };
             let said = payload.get(name).and_then(Value::as_str);
             if found.as_deref() != said || said.is_none() {
-                let found = found.map_or_else(|| "NULL".to_owned(), |found| format!("{found:?}"));
+                let found = found.map_or_else(|| "NULL".to_owned(), |found| quoted(&found));
                 return Err(format!(
-                    "its column {} is {found}, and its payload says {:?}",
+                    "its column {} is {found}, and its payload says {}",
                     written.name,
-                    said.unwrap_or_default()
+                    quoted(said.unwrap_or_default())
                 ));
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::shape::Written;
+
+    #[test]
+    fn what_is_wrong_with_a_row_is_short_whatever_its_columns_hold() {
+        let long = Some("x".repeat(1 << 20));
+        let row = Stored {
+            id: long.clone(),
+            actor_id: None,
+            event_type: None,
+            payload: Some(json!({"log": "signing-journal/1", "id": "1"})),
+            prev_hash: None,
+            hash: None,
+            signature: None,
+            signers: vec![long.clone()],
+            at: None,
+            other_at: None,
+        };
+        let registry = Registry::default();
+        let id = Written { name: "id".to_owned(), kind: "uuid".to_owned(), field: Field::Id };
+        let shape = Shape {
+            written: vec![id],
+            time: "created_at".to_owned(),
+            signer: "signer_kid".to_owned(),
+            has_hash: false,
+            has_our_id: true,
+            has_id: true,
+            first_is_empty: false,
+        };
+        let check = RowCheck::new(&registry, shape);
+        let payload = row.payload.as_ref().and_then(Value::as_object).unwrap();
+        let wrong = [
+            check.columns_fit(&row, payload).err(),
+            check.is_as_written(&row).err(),
+            check.is_as_written(&Stored { hash: long.clone(), ..row.clone() }).err(),
+            check.is_as_written(&Stored { prev_hash: long, ..row.clone() }).err(),
+        ];
+        let words = ["its column id is", "its signer ", "its hash is", "its prev_hash is"];
+        for (wrong, words) in wrong.iter().flatten().zip(words) {
+            assert!(wrong.starts_with(words) && wrong.len() < 500, "{}", wrong.len());
+        }
+        assert!(wrong.iter().all(Option::is_some));
     }
 }

@@ -1,21 +1,26 @@
 //! A journal held against its rows: each record that has to have a row has exactly one, with what the
 //! journal says, and each row is of a record that is there.
 
+mod subject;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 use signing_core::journal::AuditKeys;
-use signing_core::tree::SignedCheckpoint;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::canonical::canonical;
 use crate::event::{CHECKPOINT, Event, GAP, has_object};
 use crate::postgres::Stored;
 
+use subject::{Subject, fingerprint, name};
+
 /// Differences that are named; more are counted.
 const NAMED: usize = 20;
+
+/// Rows of which it is kept what is wrong with them.
+const EXPLAINED: usize = 1_000;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +59,8 @@ impl Found {
     }
 }
 
-/// The trail's rows, by what they are about; each payload as a hash, so that memory grows little.
+/// The trail's rows, by what they are about; each payload as a hash, each name shortened, and what is wrong with a row
+/// of the first that are altered alone: whatever somebody wrote into the table, a row takes a few hundred bytes.
 #[derive(Debug, Default)]
 pub struct Rows {
     rows: HashMap<Subject, Row>,
@@ -66,6 +72,8 @@ pub struct Rows {
     reaches: HashMap<String, u64>,
     /// When copies of journals were begun, and whose word counts for rows that go beyond their ends.
     copied: Option<(OffsetDateTime, AuditKeys)>,
+    /// How many rows say what is wrong with them.
+    explained: usize,
 }
 
 /// What is kept of a row.
@@ -79,15 +87,7 @@ struct Row {
     /// A checkpoint's row since the copies were begun whose checkpoint an audit key signed.
     is_signed: bool,
     /// What is not as the trail wrote it.
-    altered: Option<String>,
-}
-
-/// What a row is about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Subject {
-    log: String,
-    event_type: String,
-    number: u64,
+    altered: Option<Cow<'static, str>>,
 }
 
 impl Rows {
@@ -107,7 +107,7 @@ impl Rows {
     pub fn take(&mut self, row: &Stored, is_as_written: impl FnOnce(&str) -> Result<(), String>) {
         let Some(Value::Object(payload)) = &row.payload else { return };
         let Some(subject) = Subject::of(payload) else { return };
-        let altered = is_as_written(&subject.log).err();
+        let altered = is_as_written(&subject.log).err().map(|why| self.explained(why));
         if subject.event_type == GAP {
             let first = payload.get("first").and_then(Value::as_u64).unwrap_or_default();
             self.gaps.push((subject.log.clone(), first, subject.number));
@@ -115,7 +115,7 @@ impl Rows {
         if let (Some(id), Some(actor)) = (&row.id, &row.actor_id)
             && has_object(actor, &subject.event_type)
         {
-            self.with_object.insert(id.clone(), fingerprint(payload));
+            self.with_object.insert(name(id), fingerprint(payload));
         }
         let first = payload.get("first").and_then(Value::as_u64);
         let recorded = payload.get("recorded_at").and_then(Value::as_str);
@@ -132,6 +132,14 @@ impl Rows {
         if self.rows.insert(subject.clone(), row).is_some() {
             self.twice.push(subject);
         }
+    }
+
+    fn explained(&mut self, why: String) -> Cow<'static, str> {
+        if self.explained >= EXPLAINED {
+            return "what is wrong is kept of the first such rows only".into();
+        }
+        self.explained += 1;
+        why.into()
     }
 
     /// The newest record of a log that a checkpoint row names. That the row is the journal's is for
@@ -206,7 +214,8 @@ impl Rows {
     /// A row that has an object of its own: it has to be a row of the table, and say the same.
     pub fn archived(&mut self, payload: &Map<String, Value>, found: &mut Found) {
         let id = payload.get("id").and_then(Value::as_str).unwrap_or_default();
-        match self.with_object.remove(id) {
+        let id = name(id);
+        match self.with_object.remove(&id) {
             None => found.gap(format!("the row {id} is archived, and there is no such row")),
             // A row that was written again, as after a restore of the database, has another place in the chain.
             Some(row) if row != fingerprint(payload) => {
@@ -283,56 +292,6 @@ impl Row {
     }
 }
 
-impl Subject {
-    fn of(payload: &Map<String, Value>) -> Option<Self> {
-        let text = |name: &str| payload.get(name).and_then(Value::as_str).map(str::to_owned);
-        let log = text("log").filter(|log| log.starts_with("signing-journal/"))?;
-        Self::numbered(log, text("event_type")?, payload)
-    }
-
-    fn of_event(event: &Event) -> Option<Self> {
-        let log = event.payload.get("log").and_then(Value::as_str)?.to_owned();
-        Self::numbered(log, event.event_type.clone(), &event.payload)
-    }
-
-    /// Whether it is a checkpoint that an audit key signed, of that log and size.
-    fn is_signed(&self, payload: &Map<String, Value>, keys: &AuditKeys) -> bool {
-        let note = payload.get("checkpoint").and_then(Value::as_str).unwrap_or_default();
-        self.event_type == CHECKPOINT
-            && SignedCheckpoint::parse(note).is_ok_and(|checkpoint| {
-                let said = checkpoint.checkpoint();
-                said.size == self.number
-                    && said.log.origin() == self.log
-                    && keys.verify(&checkpoint).is_ok()
-            })
-    }
-
-    fn numbered(log: String, event_type: String, payload: &Map<String, Value>) -> Option<Self> {
-        let name = if [CHECKPOINT, GAP].contains(&&*event_type) { "last" } else { "seq" };
-        let number = payload.get(name)?.as_u64()?;
-        Some(Self { log, event_type, number })
-    }
-}
-
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { log, event_type, number } = self;
-        write!(f, "record {number} of {log} ({event_type})")
-    }
-}
-
-/// The payload without its place in a chain.
-fn fingerprint(payload: &Map<String, Value>) -> [u8; 32] {
-    let mut payload = payload.clone();
-    for name in ["id", "actor_id", "event_type", "created_at"] {
-        payload.remove(name);
-    }
-    let hashed = digest(&SHA256, canonical(&Value::Object(payload)).as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(hashed.as_ref());
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::{Signer as _, SigningKey};
@@ -340,7 +299,9 @@ mod tests {
     use signing_core::tree::{Checkpoint, LogId, TreeHash};
     use time::Duration;
 
+    use super::subject::NAME_MAX;
     use super::*;
+    use crate::event::Owner;
     use crate::key::RowKey;
 
     const LOG: LogId = LogId::new([7; 16]);
@@ -424,5 +385,34 @@ mod tests {
             assert_eq!(found.gaps, u64::from(named.is_some()), "{found:?}");
             assert!(named.is_none_or(|named| found.named[0].ends_with(named)), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_row_takes_little_memory_whatever_was_written_into_it() {
+        let long = "x".repeat(1 << 20);
+        let (mut rows, mut found) = (Rows::default(), Found::default());
+        for number in 1..=EXPLAINED as u64 + 1 {
+            let row = row((number, number), number, [1; 32], BEGAN);
+            rows.take(&row, |_| Err("its hash is empty".to_owned()));
+        }
+        let said = rows.rows.values().filter_map(|row| row.altered.as_deref());
+        assert_eq!(said.filter(|why| *why == "its hash is empty").count(), EXPLAINED);
+        for member in ["log", "event_type"] {
+            let mut row = row((1, 1), 1, [1; 32], BEGAN);
+            let payload = row.payload.as_mut().unwrap();
+            payload["seq"] = json!(1);
+            payload[member] = json!(format!("{}/{long}", LOG.origin()));
+            row.id = Some(long.clone());
+            row.actor_id = Some(Owner::Signer.actor().to_owned());
+            rows.take(&row, |_| Ok(()));
+        }
+        assert_eq!(rows.rows.len(), EXPLAINED + 3);
+        let subjects = rows.rows.keys().flat_map(|subject| [&subject.log, &subject.event_type]);
+        let longest = subjects.chain(rows.with_object.keys()).map(String::len).max();
+        assert!(longest.is_some_and(|bytes| bytes <= NAME_MAX), "{longest:?}");
+        // Nothing of it is passed over.
+        assert_eq!(rows.left().values().sum::<u64>(), EXPLAINED as u64 + 3);
+        rows.finish(&LOG.origin(), 1, None, &mut found);
+        assert_eq!(found.gaps, EXPLAINED as u64 + 2, "{:?}", found.named);
     }
 }
