@@ -1,8 +1,19 @@
-//! What to do about an address that cannot be listened on.
+//! Listeners: what one for metrics and health, to which anybody may connect, gives a connection, and what to do about an
+//! address that cannot be listened on.
 
 use std::io;
+use std::time::Duration;
 
 use nix::errno::Errno;
+
+/// How long a connection may take, with its answer.
+pub const CONNECTION_MAX: Duration = Duration::from_secs(10);
+/// How long the head of its request may take.
+pub const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long that head may be, in bytes. A longer one gets no answer but 431.
+pub const HEAD_MAX_BYTES: usize = 16_384;
+/// The pause after the system gave no connection.
+pub const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// The fix for what the system answered of an IPv6 or an IPv4 address, or nothing if there is no fix to name.
 #[must_use]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use audit::Journal;
 use breakglass::emergency::Emergency;
 use host::clock::{now, wall_now};
+use host::listening::{ACCEPT_AGAIN, CONNECTION_MAX, HEAD_MAX_BYTES, HEAD_WITHIN};
 use host::log_limit::LogLimit;
 use host::peer_address::PeerAddress;
 use host::places::{Place, Places};
@@ -30,8 +31,6 @@ use tokio::task::yield_now;
 
 use crate::handles::Handles;
 
-const CONNECTION_MAX: Duration = Duration::from_secs(10);
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often histogram samples are folded, scraped or not.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -103,7 +102,7 @@ pub async fn serve(listener: TcpListener, observed: Arc<Observed>) {
                 if has_waiting(&listener) {
                     places.give_way();
                 }
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
     }
@@ -126,8 +125,8 @@ async fn connection(
     builder
         .keep_alive(false)
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
-        .max_buf_size(16_384);
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_MAX_BYTES);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         // First what has arrived of a request: whoever has asked does not give way.

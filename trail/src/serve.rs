@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 use std::io::{self, Read as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use host::clock::now;
+use host::listening::{ACCEPT_AGAIN, CONNECTION_MAX, HEAD_MAX_BYTES, HEAD_WITHIN};
 use host::log::Log;
 use host::log_limit::LogLimit;
 use host::peer_address::PeerAddress;
@@ -38,12 +38,6 @@ use crate::postgres::DatabaseError;
 use crate::replica::{Gauges, Watch};
 use crate::required::{Doors, Required};
 use crate::ship::Shipping;
-
-/// How long a connection to the listener may take.
-const CONNECTION_MAX: Duration = Duration::from_secs(10);
-const HEADERS_WITHIN: Duration = Duration::from_secs(5);
-/// The pause after the system gave no connection.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Why it does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -277,7 +271,8 @@ async fn connection(stream: TcpStream, place: Arc<Place<PeerAddress>>, shown: Sh
     let serving = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN)
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_MAX_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         // First what has arrived of a request: whoever has asked does not give way.

@@ -5,7 +5,7 @@ use system_tests::{Strangers, World, eventually};
 
 use super::{KID, journal_of, newest, proxy_in, trail_of};
 use crate::ALICE;
-use crate::shares::probe;
+use crate::shares::{no_long_head_is_answered, probe};
 
 #[tokio::test]
 async fn the_status_of_the_proxy_shows_the_lag_of_each_sink_and_journal() {
@@ -43,6 +43,7 @@ async fn i8_half_open_connections_to_the_trails_listener_keep_no_probe_out() {
     let mut trail = trail_of(&world, &postgres);
     trail.start();
     let listener = trail.metrics().await;
+    no_long_head_is_answered(&listener).await;
     for (name, bytes) in
         [("silent", &b""[..]), ("nearly a head", b"GET /metrics HTTP/1.1\r\nhost: x\r\n")]
     {
