@@ -107,6 +107,8 @@ step "build (one profile for the product and its tests)"
 cargo build --release --locked --workspace --all-targets
 
 step "tests"
+# Twice as many at once as there are cores: most of a test's time is waiting.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
 # Whoever started this with nohup or in the background had signals ignored, and a child inherits that.
 env --default-signal=HUP,INT,QUIT cargo test --release --locked --workspace --no-fail-fast
 
