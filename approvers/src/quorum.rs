@@ -25,7 +25,7 @@ pub struct Found {
 
 /// People who cannot approve, and roles that those who can do not fill.
 #[must_use]
-pub fn look(approvers: &Approvers, rules: &ApprovalRules, now: OffsetDateTime) -> Found {
+pub fn inspect(approvers: &Approvers, rules: &ApprovalRules, now: OffsetDateTime) -> Found {
     let mut found = Found::default();
     let people = people(approvers, rules, now);
     let required: Vec<&str> = rules.required_roles.iter().map(String::as_str).collect();

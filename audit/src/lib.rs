@@ -40,7 +40,7 @@ pub use presence::Presence;
 pub use queue::Space;
 pub use readers::{NotLetIn, let_in};
 pub use receipt::{Durable, Proof};
-pub use recovery::{in_force, told};
+pub use recovery::{in_force, in_force_unchecked};
 pub use segment_check::SegmentCheck;
 pub use stated::stated;
 pub use torn_write::Cut;

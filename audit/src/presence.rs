@@ -17,7 +17,7 @@ pub struct Presence {
 impl Presence {
     /// Looks; `init` is the command that makes one. Nothing of it is read: a start finds what is wrong.
     #[must_use]
-    pub fn look(directory: &Path, init: &str) -> Self {
+    pub fn inspect(directory: &Path, init: &str) -> Self {
         let shown = directory.display();
         match segments(directory) {
             Ok(found) if !found.is_empty() => {

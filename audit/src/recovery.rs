@@ -66,7 +66,7 @@ pub(crate) fn recover(
     keys: &AuditKeys,
     claims: &mut Claims<'_>,
 ) -> Result<Found, OpenError> {
-    let mut found = look(directory, keys)?;
+    let mut found = read_journal(directory, keys)?;
     let log = found.growing.log();
     if let Some(ask) = claims.ask.take()
         && torn_write::is_torn_write(&found.segment, &found.growing, found.end)?
@@ -84,7 +84,7 @@ pub(crate) fn recover(
 /// # Errors
 /// [`OpenError`], as when it is opened.
 pub fn in_force(path: &Path, keys: &AuditKeys) -> Result<(LogId, Head, InForce), OpenError> {
-    let Found { growing, in_force, .. } = look(&Directory::open(path)?, keys)?;
+    let Found { growing, in_force, .. } = read_journal(&Directory::open(path)?, keys)?;
     Ok((growing.log(), growing.newest(), in_force))
 }
 
@@ -93,14 +93,14 @@ pub fn in_force(path: &Path, keys: &AuditKeys) -> Result<(LogId, Head, InForce),
 ///
 /// # Errors
 /// [`OpenError`], if it cannot be read.
-pub fn told(path: &Path) -> Result<InForce, OpenError> {
+pub fn in_force_unchecked(path: &Path) -> Result<InForce, OpenError> {
     let files = segments(path).map_err(OpenError::io(path))?;
     if files.is_empty() {
         return Err(OpenError::NoJournal(path.to_owned()));
     }
     // A segment that was begun this moment has nothing yet that a checkpoint covers.
     for file in files.iter().rev() {
-        if let Some(in_force) = told_in(file)? {
+        if let Some(in_force) = in_force_of(file)? {
             return Ok(in_force);
         }
     }
@@ -108,7 +108,7 @@ pub fn told(path: &Path) -> Result<InForce, OpenError> {
 }
 
 /// The same of one segment. None: no checkpoint in it covers anything.
-fn told_in(file: &SegmentFile) -> Result<Option<InForce>, OpenError> {
+fn in_force_of(file: &SegmentFile) -> Result<Option<InForce>, OpenError> {
     let mut reader = Reader::open(file)?;
     let (mut covered, mut heard, mut written_at) = (None, InForce::default(), String::new());
     loop {
@@ -124,7 +124,7 @@ fn told_in(file: &SegmentFile) -> Result<Option<InForce>, OpenError> {
 }
 
 /// Reads the journal in `directory` up to its newest checkpoint.
-fn look(directory: &Directory, keys: &AuditKeys) -> Result<Found, OpenError> {
+fn read_journal(directory: &Directory, keys: &AuditKeys) -> Result<Found, OpenError> {
     let path = directory.path();
     let files = segments(path).map_err(OpenError::io(path))?;
     let Some(last) = files.last() else {

@@ -13,13 +13,13 @@ use crate::presence::Presence;
 
 /// What is in the volume: a journal in this directory, and this file of the state.
 #[must_use]
-pub fn look(journal: &Path, state: &Path) -> Found {
+pub fn inspect(journal: &Path, state: &Path) -> Found {
     let state = match fs::symlink_metadata(state) {
         Ok(_) => Some(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(false),
         Err(_) => None,
     };
-    Found { journal: Presence::look(journal, "").is_there, state }
+    Found { journal: Presence::inspect(journal, "").is_there, state }
 }
 
 /// Looks, reads the answer in `file`, and decides.
@@ -41,7 +41,7 @@ pub fn decide_by(
         Err(why) => Err(format!("{}: {why}", file.display())),
     };
     decide(
-        look(dir, state),
+        inspect(dir, state),
         replica,
         journal,
         given.as_ref().map(|given| *given).map_err(String::as_str),

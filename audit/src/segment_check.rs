@@ -75,7 +75,7 @@ fn check(shared: &Shared, files: &[SegmentFile]) {
             Ok(Read::Whole) => {
                 shared.older.checked.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(Read::Over) => return,
+            Ok(Read::Stopped) => return,
             Err(why) => return shared.seal(&JournalError::Sealed(why)),
         }
     }
@@ -90,7 +90,7 @@ fn patiently(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<
                 waits(Some(why));
                 thread::sleep(AGAIN);
                 if shared.queue.is_closed() {
-                    return Ok(Read::Over);
+                    return Ok(Read::Stopped);
                 }
             }
             Err(NotChecked::Damaged(why)) => return Err(why),
@@ -133,7 +133,7 @@ impl From<SegmentError> for NotChecked {
 enum Read {
     Whole,
     /// The process stops.
-    Over,
+    Stopped,
 }
 
 fn one(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<Read, NotChecked> {
@@ -173,12 +173,12 @@ fn one(shared: &Shared, file: &SegmentFile, next: &SegmentFile) -> Result<Read, 
         }
         if count % RECORDS == 0 {
             if shared.queue.is_closed() {
-                return Ok(Read::Over);
+                return Ok(Read::Stopped);
             }
             began = rest(shared, began);
         }
     }
-    Ok(Read::Over)
+    Ok(Read::Stopped)
 }
 
 /// Rests if it has read for long enough; since when it reads.

@@ -16,7 +16,7 @@ use crate::receipt::Durable;
 
 /// Somebody who waits, and what is to be said.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Acknowledgement {
     sender: oneshot::Sender<Durable>,
     durable: Durable,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Told {
 pub(crate) struct Teller {
     bell: Sender,
     /// Whom the task is to tell; none: it is gone.
-    waiting: Mutex<Option<Vec<Told>>>,
+    waiting: Mutex<Option<Vec<Acknowledgement>>>,
     /// Told too: the journal went on.
     went_on: Arc<Notify>,
 }
@@ -46,7 +46,7 @@ impl Teller {
     }
 
     /// Has them told.
-    pub(crate) fn tell(&self, told: Vec<Told>) {
+    pub(crate) fn tell(&self, told: Vec<Acknowledgement>) {
         let gone = match self.waiting().as_mut() {
             Some(waiting) => {
                 waiting.extend(told);
@@ -56,16 +56,16 @@ impl Teller {
         };
         let rung = gone.is_none() && self.bell.try_write(&[1]).is_ok();
         if !rung {
-            gone.unwrap_or_else(|| self.take()).into_iter().for_each(Told::now);
+            gone.unwrap_or_else(|| self.take()).into_iter().for_each(Acknowledgement::now);
             self.went_on.notify_one();
         }
     }
 
-    fn take(&self) -> Vec<Told> {
+    fn take(&self) -> Vec<Acknowledgement> {
         self.waiting().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Option<Vec<Told>>> {
+    fn waiting(&self) -> MutexGuard<'_, Option<Vec<Acknowledgement>>> {
         // Nothing under this lock panics but for want of memory.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,7 +77,7 @@ async fn run(task: Task, rings: Receiver) {
     while rings.readable().await.is_ok() {
         match rings.try_read(&mut heard) {
             Ok(1..) => {
-                task.0.take().into_iter().for_each(Told::now);
+                task.0.take().into_iter().for_each(Acknowledgement::now);
                 // What is woken last goes first: a trail that a release waits for hears of it at once.
                 task.0.went_on.notify_one();
             }
@@ -87,7 +87,7 @@ async fn run(task: Task, rings: Receiver) {
     }
 }
 
-impl Told {
+impl Acknowledgement {
     pub(crate) fn new(sender: oneshot::Sender<Durable>, durable: Durable) -> Self {
         Self { sender, durable }
     }
@@ -102,7 +102,7 @@ impl Drop for Task {
     /// With its runtime: from here on the writer tells by itself.
     fn drop(&mut self) {
         let waiting = self.0.waiting().take();
-        waiting.into_iter().flatten().for_each(Told::now);
+        waiting.into_iter().flatten().for_each(Acknowledgement::now);
         self.0.went_on.notify_one();
     }
 }
@@ -115,10 +115,10 @@ mod tests {
 
     use super::*;
 
-    fn waiting() -> (Told, oneshot::Receiver<Durable>) {
+    fn waiting() -> (Acknowledgement, oneshot::Receiver<Durable>) {
         let (sender, receiver) = oneshot::channel();
         let leaf = Leaf { seq: 1, hash: TreeHash::empty() };
-        (Told::new(sender, Durable::new(LogId::new([1; 16]), leaf, None)), receiver)
+        (Acknowledgement::new(sender, Durable::new(LogId::new([1; 16]), leaf, None)), receiver)
     }
 
     #[test]

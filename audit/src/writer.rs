@@ -53,7 +53,7 @@ use crate::receipt::{Durable, Proof};
 use crate::scan::segment_name;
 use crate::segment::Segment;
 use crate::stated::Statement;
-use crate::teller::Told;
+use crate::teller::Acknowledgement;
 
 /// Records written at once.
 pub(crate) const BATCH_MAX: usize = 512;
@@ -152,7 +152,7 @@ impl Writer {
         let _busy = Busy::since(&shared, (self.clock.now)());
         if jobs.is_empty() {
             self.sync()?;
-            self.look()?;
+            self.check_place()?;
             self.state();
             return Ok(());
         }
@@ -227,7 +227,7 @@ impl Writer {
         let began = (self.clock.now)();
         let synced = self.segment.sync();
         synced.map_err(|error| self.sealed("brought to the disk", &error))?;
-        self.look()?;
+        self.check_place()?;
         self.acknowledge(began);
         Ok(())
     }
@@ -243,7 +243,7 @@ impl Writer {
             if let Some(waits) = waits {
                 self.observer.appended(now.since(pushed));
                 let durable = Durable::new(self.shared.log, leaf, proof);
-                let told = Told::new(waits.sender, durable);
+                let told = Acknowledgement::new(waits.sender, durable);
                 if waits.is_for_outcome {
                     outcomes.push(told);
                 } else {
@@ -256,7 +256,7 @@ impl Writer {
             (Some(teller), 1) => teller.tell(outcomes),
             _ => {
                 self.shared.went_on.notify_one();
-                outcomes.into_iter().for_each(Told::now);
+                outcomes.into_iter().for_each(Acknowledgement::now);
             }
         }
     }
@@ -272,7 +272,7 @@ impl Writer {
 
     /// The file and its directory are still those that are held. What the machine lacks to look
     /// does not say that they are not: nobody is told anything until it could look.
-    fn look(&self) -> Result<(), JournalError> {
+    fn check_place(&self) -> Result<(), JournalError> {
         loop {
             let looked = self.segment.is_in_place().and_then(|()| self.directory.is_in_place());
             match looked {

@@ -34,14 +34,14 @@ pub fn probe(keys: &BTreeMap<Kid, Held>) -> Unreadable {
 
 /// Looks, at that time, with what is known of keys that were destroyed, and of keys' files.
 #[must_use]
-pub fn look(
+pub fn inspect(
     materials: &Materials,
     history: &History,
     unreadable: &Unreadable,
     now: OffsetDateTime,
 ) -> Found {
     let quorum::Found { mistakes, notes } =
-        quorum::look(&materials.approvers, &materials.config.rules, now);
+        quorum::inspect(&materials.approvers, &materials.config.rules, now);
     let mut found = Found { mistakes, notes };
     keys(materials, history, (unreadable, now), &mut found);
     replaceable(materials, &mut found);

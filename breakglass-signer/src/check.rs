@@ -35,7 +35,7 @@ pub struct Found {
 
 /// Looks.
 #[must_use]
-pub fn look(file: &Path, environment: &Environment) -> Found {
+pub fn inspect(file: &Path, environment: &Environment) -> Found {
     let mut found = Found::default();
     match Materials::load(file, environment) {
         Ok((materials, _)) => loaded(&materials, &mut found),
@@ -55,7 +55,7 @@ pub fn look(file: &Path, environment: &Environment) -> Found {
         found.notes.extend(access::kept_out(&allowed));
     }
     let init = format!("breakglass-signer init --config {}", file.display());
-    found.journal = Some(Presence::look(&config.journal_dir, &init));
+    found.journal = Some(Presence::inspect(&config.journal_dir, &init));
     found
 }
 
@@ -88,7 +88,7 @@ pub fn open(file: &Path, config: &Config) -> modes::Found {
             Place::new(format!("emergency_keys: {kid}"), file, PlaceKind::Secret)
         }),
     );
-    modes::look(&places)
+    modes::inspect(&places)
 }
 
 fn loaded(materials: &Materials, found: &mut Found) {
@@ -99,7 +99,7 @@ fn loaded(materials: &Materials, found: &mut Found) {
     // Keys that have to be destroyed and that no entry names any more.
     found.mistakes.extend(materials.orphans(&history).into_values());
     let unreadable = arming::probe(&materials.keys);
-    let arming = arming::look(materials, &history, &unreadable, wall_now());
+    let arming = arming::inspect(materials, &history, &unreadable, wall_now());
     found.mistakes.extend(arming.mistakes);
     found.notes.extend(arming.notes);
     found.notes.extend(ends(materials));

@@ -75,7 +75,7 @@ pub fn init(
         }
     };
     // A journal without its key is not helped by another key.
-    let is_first = Presence::look(&directory, "").is_there == Some(false);
+    let is_first = Presence::inspect(&directory, "").is_there == Some(false);
     let key_file = &config.audit_key_file;
     if mistakes.is_empty()
         && is_first

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use host::places::Places;
-use host::socket::{Bound, Found, Seen, Trouble, Watched, has_waiting};
+use host::socket::{Bound, Failure, Found, Seen, Watched, has_waiting};
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinError, JoinHandle, spawn_local};
@@ -90,7 +90,7 @@ impl Listening {
         if self.under_way.is_some() {
             return;
         }
-        let (look, paths) = (self.path.look(), Rc::clone(&self.paths));
+        let (look, paths) = (self.path.inspection(), Rc::clone(&self.paths));
         self.under_way = Some(spawn_local(async move { paths.run_in_turn(look).await }));
     }
 
@@ -109,11 +109,11 @@ impl Listening {
                 self.listener = listener;
                 log.warn("a socket was removed, and is bound again", path);
             }
-            Seen::Lost(Trouble { why, is_to_be_said: true }) => log.error(
+            Seen::Lost(Failure { why, is_to_be_said: true }) => log.error(
                 "a socket is lost: nobody reaches this process through its path",
                 because(why),
             ),
-            Seen::Unseen(Trouble { why, is_to_be_said: true }) => {
+            Seen::Unseen(Failure { why, is_to_be_said: true }) => {
                 log.error("the path of a socket cannot be looked at", because(why));
             }
             Seen::Lost(_) | Seen::Unseen(_) => {}
@@ -148,7 +148,7 @@ mod tests {
     }
 
     /// One look, to its end.
-    async fn look(listening: &mut Listening, log: &Log) {
+    async fn inspected(listening: &mut Listening, log: &Log) {
         listening.begin_look();
         let looked = end_of(&mut listening.under_way).await;
         listening.under_way = None;
@@ -168,7 +168,7 @@ mod tests {
             let panics = listening.paths.run_in_turn(|| panic!("in a test")).await;
             listening.looked(&log, Ok(panics));
             std::fs::remove_file(&path).unwrap();
-            look(&mut listening, &log).await;
+            inspected(&mut listening, &log).await;
             assert!(is_reached(&listening, &path).await);
             std::fs::remove_file(&path).unwrap();
         };
@@ -188,7 +188,7 @@ mod tests {
             let bound = listening.path.bound().clone();
             listening.looked(&log, Ok(Ok((bound, Found::BoundAgain(odd)))));
             assert!(path.exists(), "nothing is removed here");
-            look(&mut listening, &log).await;
+            inspected(&mut listening, &log).await;
             assert!(is_reached(&listening, &path).await);
             std::fs::remove_file(&path).unwrap();
         };

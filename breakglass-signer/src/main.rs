@@ -216,7 +216,7 @@ fn write_manual(share: &Path) -> anyhow::Result<ExitCode> {
 /// Says what is wrong with a configuration, or what deserves attention in it; and whether there is a
 /// journal, either way.
 fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
-    let Found { mistakes, mut notes, journal, keys, approvers } = check::look(file, environment);
+    let Found { mistakes, mut notes, journal, keys, approvers } = check::inspect(file, environment);
     notes.extend(sandbox::note());
     let checked = Checked {
         file: file.to_owned(),

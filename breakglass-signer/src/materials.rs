@@ -166,7 +166,7 @@ impl Materials {
 /// What the file systems of the journal and of the state do to them.
 fn file_systems(config: &Config) -> file_system::Found {
     let directories = [("audit.dir", &*config.journal_dir), ("state.dir", &*config.state_dir)];
-    file_system::look(&directories).under_development(config.development)
+    file_system::inspect(&directories).under_development(config.development)
 }
 
 /// None: the configuration names no file, which is its mistake already.

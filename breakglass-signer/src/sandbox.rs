@@ -129,14 +129,14 @@ fn files(
     keys: &[&Path],
     sockets: &[&Path],
 ) -> Result<Landlock, String> {
-    let told = |error: &dyn std::fmt::Display| error.to_string();
+    let described = |error: &dyn std::fmt::Display| error.to_string();
     let abi = ABI::V6;
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(abi))
         .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(abi)))
         .and_then(|ruleset| ruleset.scope(Scope::from_all(abi)))
         .and_then(Ruleset::create)
-        .map_err(|error| told(&error))?;
+        .map_err(|error| described(&error))?;
     let changes = AccessFs::from_read(abi)
         | AccessFs::WriteFile
         | AccessFs::MakeReg
@@ -156,10 +156,11 @@ fn files(
     let sockets = sockets.iter().map(|path| (directory(path), AccessFs::MakeSock.into()));
     for (path, access) in read.chain(write).chain(directories).chain(files).chain(sockets) {
         let opened = PathFd::new(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        ruleset =
-            ruleset.add_rule(PathBeneath::new(opened, access)).map_err(|error| told(&error))?;
+        ruleset = ruleset
+            .add_rule(PathBeneath::new(opened, access))
+            .map_err(|error| described(&error))?;
     }
-    let restricted = ruleset.restrict_self().map_err(|error| told(&error))?;
+    let restricted = ruleset.restrict_self().map_err(|error| described(&error))?;
     Ok(match restricted.ruleset {
         RulesetStatus::FullyEnforced => Landlock::Full,
         RulesetStatus::PartiallyEnforced => Landlock::Partial,

@@ -72,7 +72,7 @@ impl Saver {
             // The one that waits there takes the newest.
             Ok(()) | Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Disconnected(_)) => {
-                self.shared.over(number, Err("the thread that stores it is gone".to_owned()));
+                self.shared.finish(number, Err("the thread that stores it is gone".to_owned()));
             }
         }
         number
@@ -115,10 +115,10 @@ impl Shared {
         if let Err(error) = self.tree.flush() {
             self.say(&error);
         }
-        self.over(number, saved.map_err(|error| error.to_string()));
+        self.finish(number, saved.map_err(|error| error.to_string()));
     }
 
-    fn over(&self, number: u64, outcome: Result<(), String>) {
+    fn finish(&self, number: u64, outcome: Result<(), String>) {
         self.done.send_replace(Done { number, outcome });
     }
 

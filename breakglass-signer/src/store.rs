@@ -78,7 +78,7 @@ impl Store {
                 .map_err(|why| self.error(format!("is damaged: {why}; {UNKNOWN}"))),
             Err(why) if why.kind() == io::ErrorKind::NotFound => {
                 // What cannot be looked at may be there.
-                let is_there = Presence::look(journal, "").is_there != Some(false);
+                let is_there = Presence::inspect(journal, "").is_there != Some(false);
                 let gone =
                     || self.error(format!("it is gone, and the journal is there; {UNKNOWN}"));
                 if is_there { Err(gone()) } else { Ok(Stored::default()) }

@@ -52,7 +52,7 @@ async fn hear(breakglass: &Breakglass, notices: &mut mpsc::Receiver<Notice>) {
             }
             _ = look.tick() => {
                 to_end = breakglass.end_there(to_end);
-                told_of_recovery = breakglass.look(told_of_recovery).await;
+                told_of_recovery = breakglass.check_session(told_of_recovery).await;
             }
         }
     }
@@ -158,7 +158,7 @@ impl Breakglass {
     }
 
     /// Ends a session whose time is over; says once that the upstream is back.
-    async fn look(&self, told_of_recovery: bool) -> bool {
+    async fn check_session(&self, told_of_recovery: bool) -> bool {
         let gates = self.monitor.gates();
         let Some(armed) = gates.session_in_force().map(Arc::clone) else { return false };
         let (now, wall) = (now(), wall_now());

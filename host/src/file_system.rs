@@ -63,7 +63,7 @@ impl Found {
 /// Looks at the directories of these keys. One that is not there yet is judged by the one that it will be made in. What
 /// cannot be asked says nothing here: whoever opens it hears why.
 #[must_use]
-pub fn look(directories: &[(&str, &Path)]) -> Found {
+pub fn inspect(directories: &[(&str, &Path)]) -> Found {
     let mut found = Found::default();
     for (key, directory) in directories {
         let there = directory.ancestors().find(|place| place.is_dir());
@@ -180,7 +180,7 @@ mod tests {
     fn memory_is_a_mistake_that_only_development_may_make() {
         let shm = Path::new("/dev/shm");
         // Also if the directory is not made yet.
-        let found = look(&[("audit.dir", &shm.join("not/there"))]);
+        let found = inspect(&[("audit.dir", &shm.join("not/there"))]);
         assert_eq!((found.mistakes.len(), found.notes.len()), (1, 0), "{found:?}");
         assert!(found.mistakes[0].starts_with("audit.dir: /dev/shm/not/there is on tmpfs, "));
         let found = found.under_development(true);

@@ -122,7 +122,7 @@ fn write_all(queue: &Receiver<Item>, sink: &Sink) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => {
                 // A quiet log shows that nobody reads it any more, too.
-                sink.look();
+                sink.check_reader();
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -158,7 +158,7 @@ impl Sink {
     }
 
     /// Whether the other end of a pipe or a socket is closed: without writing, the kernel says so.
-    fn look(&self) {
+    fn check_reader(&self) {
         let stderr = io::stderr();
         let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::empty())];
         let answer = poll(&mut polled, PollTimeout::ZERO);

@@ -56,7 +56,7 @@ impl Place {
 /// Looks at each place that is there, and at every directory above it. What root may do says nothing of
 /// others, so it looks at the modes and tries nothing.
 #[must_use]
-pub fn look(places: &[Place]) -> Found {
+pub fn inspect(places: &[Place]) -> Found {
     let (mut found, mut seen) = (Found::default(), BTreeSet::new());
     for place in places.iter().filter(|place| !place.path.as_os_str().is_empty()) {
         if seen.insert((place.path.clone(), place.what as u8)) {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn open(path: &Path, what: PlaceKind) -> Vec<String> {
-        look(&[Place::new("a.key", path, what)]).open
+        inspect(&[Place::new("a.key", path, what)]).open
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
         // Once for all that is below it; also for what is not there yet.
         let missing = above.join("missing/deeper");
         let places = [&file, &missing].map(|path| Place::new("k", path, PlaceKind::File));
-        assert_eq!(look(&places).open.len(), 1);
+        assert_eq!(inspect(&places).open.len(), 1);
     }
 
     #[test]

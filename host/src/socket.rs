@@ -86,14 +86,14 @@ pub enum Seen<L> {
     /// Nothing was there, and a new socket is bound: serve it instead of the one before.
     BoundAgain(L),
     /// Nobody reaches this process through the path. It is looked at again.
-    Lost(Trouble),
+    Lost(Failure),
     /// The path cannot be looked at. It is looked at again.
-    Unseen(Trouble),
+    Unseen(Failure),
 }
 
 /// Why a look did not find the socket.
 #[derive(Debug)]
-pub struct Trouble {
+pub struct Failure {
     /// One sentence for an operator.
     pub why: String,
     /// Whether a log is to have it: the first of such looks in a row, and then one in so many.
@@ -142,7 +142,7 @@ pub fn has_waiting(listener: impl AsFd) -> bool {
 impl Bound {
     /// Looks whether the path still leads to this process. Where nothing is left, the socket is
     /// bound again. What somebody else put there stays: it may be another process's.
-    pub fn look(&mut self) -> Found {
+    pub fn inspect(&mut self) -> Found {
         match identity(&self.path) {
             Ok(found) if found == self.ours => Found::Ours,
             Ok(_) => {
@@ -197,13 +197,13 @@ impl Watched {
     }
 
     /// One look, for a thread that serves nobody: its disk may hang. What comes of it is for [`Self::looked`].
-    pub fn look(&self) -> impl FnOnce() -> (Bound, Found) + Send + use<> {
+    pub fn inspection(&self) -> impl FnOnce() -> (Bound, Found) + Send + use<> {
         let (mut bound, is_deaf) = (self.bound.clone(), self.is_deaf);
         move || {
             if is_deaf {
                 bound.remove();
             }
-            let found = bound.look();
+            let found = bound.inspect();
             (bound, found)
         }
     }
@@ -220,10 +220,10 @@ impl Watched {
                 self.bound = bound;
                 found
             }
-            Err(why) => return Seen::Unseen(self.trouble(why)),
+            Err(why) => return Seen::Unseen(self.failure(why)),
         };
         let seen = match found {
-            Found::Lost(error) => return Seen::Lost(self.trouble(error.to_string())),
+            Found::Lost(error) => return Seen::Lost(self.failure(error.to_string())),
             Found::Ours if self.lost > 0 => Seen::Back,
             Found::Ours => Seen::Ours,
             Found::BoundAgain(listener) => match take(listener) {
@@ -231,7 +231,7 @@ impl Watched {
                 Err(error) => {
                     self.is_deaf = true;
                     let error = self.bound.failed(error);
-                    return Seen::Lost(self.trouble(error.to_string()));
+                    return Seen::Lost(self.failure(error.to_string()));
                 }
             },
         };
@@ -239,10 +239,10 @@ impl Watched {
         seen
     }
 
-    fn trouble(&mut self, why: String) -> Trouble {
+    fn failure(&mut self, why: String) -> Failure {
         let is_to_be_said = self.lost.is_multiple_of(SAY_EVERY);
         self.lost = self.lost.saturating_add(1);
-        Trouble { why, is_to_be_said }
+        Failure { why, is_to_be_said }
     }
 }
 
@@ -303,8 +303,8 @@ mod tests {
     }
 
     /// A look whose socket the runtime takes, or does not.
-    fn look(watched: &mut Watched, takes: bool) -> Seen<UnixListener> {
-        let found = watched.look()();
+    fn inspect(watched: &mut Watched, takes: bool) -> Seen<UnixListener> {
+        let found = watched.inspection()();
         let take = |listener| if takes { Ok(listener) } else { Err(io::Error::other("no")) };
         watched.looked(Ok(found), take)
     }
@@ -312,12 +312,12 @@ mod tests {
     #[test]
     fn a_socket_that_the_runtime_does_not_take_is_bound_anew_until_it_does() {
         let (path, mut watched) = watched("not-taken");
-        assert!(matches!(look(&mut watched, true), Seen::Ours));
+        assert!(matches!(inspect(&mut watched, true), Seen::Ours));
         fs::remove_file(&path).unwrap();
         for is_first in [true, false] {
-            let seen = look(&mut watched, false);
+            let seen = inspect(&mut watched, false);
             assert!(
-                matches!(&seen, Seen::Lost(trouble) if trouble.is_to_be_said == is_first),
+                matches!(&seen, Seen::Lost(failure) if failure.is_to_be_said == is_first),
                 "{seen:?}"
             );
             assert!(path.exists(), "nothing is removed but by a look");
@@ -325,11 +325,11 @@ mod tests {
         // A look that came to nothing changes nothing.
         let none = watched.looked(Err("in a test".to_owned()), Ok::<UnixListener, _>);
         assert!(matches!(none, Seen::Unseen(_)), "{none:?}");
-        let again = look(&mut watched, true);
+        let again = inspect(&mut watched, true);
         let Seen::BoundAgain(listener) = again else { panic!("{again:?}") };
         let _connected = UnixStream::connect(&path).unwrap();
         assert!(has_waiting(&listener));
-        assert!(matches!(look(&mut watched, true), Seen::Ours));
+        assert!(matches!(inspect(&mut watched, true), Seen::Ours));
         watched.bound().remove();
     }
 
@@ -340,8 +340,8 @@ mod tests {
         fs::rename(&path, &aside).unwrap();
         fs::write(&path, "not yours").unwrap();
         let said: Vec<_> = (0..SAY_EVERY + 1)
-            .map(|_| match look(&mut watched, true) {
-                Seen::Lost(trouble) => trouble.is_to_be_said,
+            .map(|_| match inspect(&mut watched, true) {
+                Seen::Lost(failure) => failure.is_to_be_said,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!((ends, said.iter().filter(|said| **said).count()), ([Some(&true); 2], 2));
         assert_eq!(fs::read_to_string(&path).unwrap(), "not yours");
         fs::rename(&aside, &path).unwrap();
-        assert!(matches!(look(&mut watched, true), Seen::Back));
+        assert!(matches!(inspect(&mut watched, true), Seen::Back));
         watched.bound().remove();
     }
 }

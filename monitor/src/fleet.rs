@@ -182,7 +182,7 @@ impl Writer {
 /// What stops signing now.
 pub(super) fn stop_of(fleet: &Member) -> Option<Freeze> {
     let stop = fleet.stop(now())?;
-    let (reason, by) = stop.told();
+    let (reason, by) = stop.reason_and_author();
     let at = match &stop {
         Stop::Frozen(_, freeze) => freeze.at,
         Stop::NeverRead | Stop::Lost => wall_now(),

@@ -328,7 +328,7 @@ impl Writer {
     /// Records and logs a transition of a gate or, of several, of one upstream.
     fn tell_of(&self, kid: &Kid, upstream: Option<&Place>, from: &State, to: &State) {
         let upstream = upstream.map(ToString::to_string);
-        let detail = to.told().unwrap_or_default();
+        let detail = to.detail().unwrap_or_default();
         self.record_gate(kid.as_str(), upstream.as_deref(), (from.word(), to.word()), &detail);
     }
 

@@ -32,7 +32,7 @@ pub struct Found {
 
 /// Looks.
 #[must_use]
-pub fn look(file: &Path, environment: &Environment) -> Found {
+pub fn inspect(file: &Path, environment: &Environment) -> Found {
     let mut found =
         Found { notes: configuration::environment_notes(environment), ..Found::default() };
     found.notes.extend(log::note(environment));
@@ -59,7 +59,7 @@ pub fn look(file: &Path, environment: &Environment) -> Found {
         found.notes.extend(access::kept_out(&Allowed { keys, socket, uids, gids }));
     }
     let init = format!("signing-proxy init --config {}", file.display());
-    found.journal = Some(Presence::look(&config.audit.dir, &init));
+    found.journal = Some(Presence::inspect(&config.audit.dir, &init));
     found
 }
 
@@ -80,13 +80,13 @@ impl Found {
     /// Keys that had the other mode before, by the journal: a start would refuse them.
     fn compare_key_modes(&mut self, materials: &Materials) {
         let config = &materials.config;
-        match audit::told(&config.audit.dir) {
+        match audit::in_force_unchecked(&config.audit.dir) {
             Ok(InForce { key_modes, .. }) => {
                 let kept = materials::key_modes(&key_modes, config, &materials.registry);
                 self.mistakes.extend(kept.err().unwrap_or_default());
             }
             // That there is no journal is said elsewhere.
-            Err(_) if Presence::look(&config.audit.dir, "").is_there != Some(true) => {}
+            Err(_) if Presence::inspect(&config.audit.dir, "").is_there != Some(true) => {}
             Err(error) => self.notes.push(format!(
                 "audit.dir {error}; so check cannot compare the modes of the registry's keys (\"mode\": \"batch\") with \
                  those of the journal, as a start does: run check as root or as the user of the process"
@@ -98,7 +98,7 @@ impl Found {
 /// What of the configuration, its secrets and its directories is open to others.
 #[must_use]
 pub fn open(file: &Path, config: &Config) -> modes::Found {
-    modes::look(&places(file, config))
+    modes::inspect(&places(file, config))
 }
 
 /// Everything that the proxy believes, keeps secret or writes into.

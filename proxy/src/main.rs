@@ -261,7 +261,7 @@ fn run(verb: Verb, held: Held) -> anyhow::Result<ExitCode> {
 /// Says what is wrong with a configuration, or what deserves attention in it; and whether there is a
 /// journal, either way.
 fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
-    let Found { mistakes, notes, journal, signers, callers } = check::look(file, environment);
+    let Found { mistakes, notes, journal, signers, callers } = check::inspect(file, environment);
     let checked = Checked {
         file: file.to_owned(),
         mistakes,

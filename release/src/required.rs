@@ -73,7 +73,7 @@ pub enum Unknown {
     Own(u64),
     /// It waits for no answer.
     #[error("it cannot say whether record {0} is committed, which nobody asked")]
-    NotTold(u64),
+    NotAnnounced(u64),
 }
 
 /// Why nothing is released now.
@@ -163,7 +163,7 @@ impl RequiredSink {
     /// # Errors
     /// [`Unknown`]: the connection is worth nothing.
     pub fn pass_over(&self, log: LogId, head: Head) -> Result<(), Unknown> {
-        let not_told = Unknown::NotTold(head.size);
+        let not_told = Unknown::NotAnnounced(head.size);
         let mut claims = self.claims().ok_or(not_told)?;
         if log == claims.own {
             return Err(Unknown::Own(head.size));
@@ -328,7 +328,7 @@ mod tests {
         for size in [3, 4, 6] {
             assert_eq!(sink.state(OTHER, head(size), ms(0)), Stated::New);
         }
-        assert_eq!(sink.pass_over(OTHER, head(5)), Err(Unknown::NotTold(5)));
+        assert_eq!(sink.pass_over(OTHER, head(5)), Err(Unknown::NotAnnounced(5)));
         assert_eq!(sink.pass_over(OTHER, head(4)), Ok(()));
         // It is not told again, and nothing more is believed of it.
         assert_eq!(sink.state(OTHER, head(4), ms(1)), Stated::Known);

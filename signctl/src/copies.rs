@@ -11,7 +11,7 @@ use audit::walk::{Stop, Walk, WalkStep, newest};
 use signing_core::journal::{Kind, Outline};
 use signing_core::tree::LogId;
 use trail::event::Owner;
-use trail::source::look;
+use trail::source::identify;
 
 /// Directories below that of a member: `signing-proxy/journal` is two.
 const DEPTH_MAX: usize = 6;
@@ -81,7 +81,7 @@ fn member(name: String, found: Vec<PathBuf>) -> anyhow::Result<Member> {
     let mut member = Member { name, proxy: None, signer: None };
     for path in found {
         let shown = path.display().to_string();
-        let log = look(&path).ok().map(|(log, _)| log);
+        let log = identify(&path).ok().map(|(log, _)| log);
         let owner = owner(&path);
         let place = match owner {
             Owner::Proxy => &mut member.proxy,

@@ -161,10 +161,10 @@ impl Finder {
         };
         let (from, to) = match &self.wanted {
             Wanted::Since(at) => (moment(at), None),
-            Wanted::Session(_) => (self.session_from, self.over()),
+            Wanted::Session(_) => (self.session_from, self.session_ended()),
             Wanted::Incident(_) => match self.incident() {
                 // A session of an incident that nobody began with a command.
-                None => (self.session_from, self.over()),
+                None => (self.session_from, self.session_ended()),
                 Some((begun, ended)) => {
                     let from = self.session_from.map_or(begun, |from| from.min(begun));
                     let session = self.session_to;
@@ -197,7 +197,7 @@ impl Finder {
     }
 
     /// When its last session ended, if none is in force.
-    fn over(&self) -> Option<OffsetDateTime> {
+    fn session_ended(&self) -> Option<OffsetDateTime> {
         self.session_to.filter(|_| self.in_force.is_empty())
     }
 }
@@ -248,7 +248,7 @@ mod tests {
         Ok((instant(window.from), instant(window.to), window.is_over))
     }
 
-    fn story() -> Vec<(u8, Kind, Value)> {
+    fn records() -> Vec<(u8, Kind, Value)> {
         let session = json!({"session": "INC-1-00", "incident": "INC-1", "outage_since": at(9)});
         vec![
             (0, Kind::Start, json!({})),
@@ -267,12 +267,14 @@ mod tests {
     #[test]
     fn an_incident_reaches_from_its_outage_to_its_end() {
         let incident = |id: &str| Wanted::Incident(id.to_owned());
-        assert_eq!(found(incident("INC-1"), &story()), Ok((at(7), at(52), true)));
-        assert_eq!(found(incident("INC-1"), &story()[..7]), Ok((at(7), at(35), false)));
-        assert!(found(incident("INC-2"), &story()).unwrap_err().contains("no beginning of INC-2"));
+        assert_eq!(found(incident("INC-1"), &records()), Ok((at(7), at(52), true)));
+        assert_eq!(found(incident("INC-1"), &records()[..7]), Ok((at(7), at(35), false)));
+        assert!(
+            found(incident("INC-2"), &records()).unwrap_err().contains("no beginning of INC-2")
+        );
         assert!(found(incident("INC-1"), &[]).is_err());
         // Nobody began it with a command: its session did.
-        let mut unnamed = story();
+        let mut unnamed = records();
         unnamed.retain(|(_, kind, _)| !matches!(kind, Kind::IncidentBegun | Kind::IncidentEnded));
         assert_eq!(found(incident("INC-1"), &unnamed), Ok((at(7), at(37), true)));
     }
@@ -304,17 +306,17 @@ mod tests {
     #[test]
     fn a_session_reaches_from_its_outage_to_its_end() {
         let session = |id: &str| Wanted::Session(id.to_owned());
-        assert_eq!(found(session("INC-1-00"), &story()), Ok((at(7), at(37), true)));
-        assert_eq!(found(session("INC-1-00"), &story()[..6]), Ok((at(7), at(30), false)));
-        assert!(found(session("INC-1"), &story()).is_err());
+        assert_eq!(found(session("INC-1-00"), &records()), Ok((at(7), at(37), true)));
+        assert_eq!(found(session("INC-1-00"), &records()[..6]), Ok((at(7), at(30), false)));
+        assert!(found(session("INC-1"), &records()).is_err());
         let since = Wanted::Since(at(20));
-        assert_eq!(found(since, &story()), Ok((at(18), at(59), true)));
+        assert_eq!(found(since, &records()), Ok((at(18), at(59), true)));
     }
 
     #[test]
     fn it_began_with_the_outage_and_the_margin_before_is_no_part_of_it() {
         let mut finder = Finder::new(Wanted::Incident("INC-1".to_owned()));
-        for (minute, kind, data) in &story()[..5] {
+        for (minute, kind, data) in &records()[..5] {
             let (data, r#type) = (data.clone(), kind.word().to_owned());
             finder.note(0, *kind, &Outline { at: at(*minute), data, r#type });
         }

@@ -33,7 +33,7 @@ pub(crate) fn run(
     let mut reply = client::get(socket, path::STATUS)?;
     let trail = if reply.refusal().is_some() { None } else { trail(flags.trail.as_deref())? };
     if let (Some(body), Some(trail)) = (reply.body.as_object_mut(), &trail) {
-        body.insert("trail".to_owned(), trail.as_ref().map_or_else(told, Value::clone));
+        body.insert("trail".to_owned(), trail.as_ref().map_or_else(unavailable, Value::clone));
     }
     let said = |reply: &client::Reply| {
         let Said { mut words, is_good } = show::status(&reply.read()?, &reply.read()?);
@@ -57,7 +57,7 @@ pub(crate) fn run(
     show::reply(&reply, as_json, true, said)
 }
 
-fn told(why: &String) -> Value {
+fn unavailable(why: &String) -> Value {
     serde_json::json!({"ok": false, "trouble": why})
 }
 

@@ -201,7 +201,7 @@ impl SignerHealth<'_> {
             outage_counts: was_out.then_some(self.outage_runs),
             reason: self.refusal.as_ref().map(|refusal| refusal.reason.word().to_owned()),
             lease_ms_left: lease_ms_left.map(|left| u64::try_from(left).unwrap_or(u64::MAX)),
-            detail: told(reader, self.gate),
+            detail: detail(reader, self.gate),
         }
     }
 }
@@ -215,12 +215,12 @@ impl UpstreamHealth<'_> {
             ok: self.ok,
             state: if is_lease_over { "shut" } else { self.state.word() }.to_owned(),
             for_s: now.since(self.state.since()).as_secs(),
-            detail: told(reader, self.state),
+            detail: detail(reader, self.state),
         }
     }
 }
 
 /// Why a gate is not open, for an operator.
-fn told(reader: Reader, state: &State) -> Option<String> {
-    (reader == Reader::Operator).then(|| state.told()).flatten()
+fn detail(reader: Reader, state: &State) -> Option<String> {
+    (reader == Reader::Operator).then(|| state.detail()).flatten()
 }

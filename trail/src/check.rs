@@ -30,7 +30,7 @@ pub struct Parts {
 
 /// A configuration that was looked at.
 #[derive(Debug)]
-pub struct Looked {
+pub struct Found {
     /// What has to be mended.
     pub mistakes: Vec<String>,
     /// What deserves attention.
@@ -82,17 +82,17 @@ impl Parts {
 
 /// Looks at a configuration without serving.
 #[must_use]
-pub fn look(file: &Path, environment: &Environment) -> Looked {
+pub fn inspect(file: &Path, environment: &Environment) -> Found {
     match Parts::load(file, environment) {
-        Err(error) => Looked { mistakes: error.mistakes, notes: Vec::new(), journals: 0 },
+        Err(error) => Found { mistakes: error.mistakes, notes: Vec::new(), journals: 0 },
         Ok(parts) => {
             let journals = &parts.config.journals;
             let note = |(owner, path): &(crate::event::Owner, std::path::PathBuf)| {
-                let error = source::look(path).err()?;
+                let error = source::identify(path).err()?;
                 Some(format!("journals: {}: {error}", owner.word()))
             };
             let notes = journals.iter().filter_map(note).collect();
-            Looked { mistakes: Vec::new(), notes, journals: journals.len() }
+            Found { mistakes: Vec::new(), notes, journals: journals.len() }
         }
     }
 }

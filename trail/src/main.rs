@@ -15,7 +15,7 @@ use host::signals::{End, Held};
 use signing_core::replica::Known;
 use text::counted;
 use tokio::runtime::Builder;
-use trail::check::{self, Looked, Parts};
+use trail::check::{self, Found, Parts};
 use trail::config::Config;
 use trail::event::Owner;
 use trail::replica::register;
@@ -191,7 +191,7 @@ fn write_manual(share: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn check(file: &Path, environment: &Environment, as_json: bool) -> anyhow::Result<ExitCode> {
-    let Looked { mistakes, notes, journals } = check::look(file, environment);
+    let Found { mistakes, notes, journals } = check::inspect(file, environment);
     let counted = counted(journals, "journal");
     let checked = Checked { file: file.to_owned(), mistakes, notes, journal: None, counted };
     Ok(checked.say(as_json)??)

@@ -19,7 +19,7 @@ use crate::metrics::{Metrics, Sink};
 use crate::plan::{Due, Position, age, due};
 use crate::postgres::{DatabaseError, Session, Shipment, Shipped};
 use crate::required::Required;
-use crate::source::{Source, SourceError, SourceOutput, look};
+use crate::source::{Source, SourceError, SourceOutput, identify};
 
 /// How often it looks for more.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -172,7 +172,7 @@ impl Shipping {
         }
         let opened = match journal.source.take() {
             Some(source) => Ok(source),
-            None => match look(&journal.path) {
+            None => match identify(&journal.path) {
                 Err(stop) => Err(SourceError::from(stop)),
                 Ok((log, _)) => {
                     let position = session.position(log).await?;

@@ -259,7 +259,7 @@ impl Service {
         let mut found: Vec<_> =
             sealed.iter().map(|seal| format!("it is sealed: {}", seal.detail)).collect();
         found.extend(self.refused_proxy.borrow().as_ref().map(RefusedLog::sentence));
-        let arming = arming::look(&self.materials, &armory.history, unreadable, wall);
+        let arming = arming::inspect(&self.materials, &armory.history, unreadable, wall);
         found.extend(arming.mistakes);
         found.extend(activation::clock(wall, self.latest.get()).err().map(|no| no.sentence));
         let said = found.iter().take(SENTENCES_MAX).map(|why| one_line(why, SENTENCE_MAX_BYTES));

@@ -285,7 +285,7 @@ impl Emergency {
         let before = client.known.load_full().ok_or(AskError::NotConnected)?;
         match client.ask(|id| Ask::Status(wire::Status { id }), STATUS_MAX).await? {
             Answer::Status(wire::Stated { mut state, known: known_there, .. }) => {
-                state.head = client.look().await?;
+                state.head = client.log_head().await?;
                 if client.heads.knows(known_there.as_ref()) {
                     client.show(known_there).await?;
                 }
@@ -307,7 +307,7 @@ impl Emergency {
 
 impl Client {
     /// How far its log goes: checked when it is heard.
-    async fn look(&self) -> Result<JournalHead, AskError> {
+    async fn log_head(&self) -> Result<JournalHead, AskError> {
         // Which log, and from where on, is filled in when it is sent.
         let ask = |id| Ask::Extend(wire::Extend { id, log: String::new(), size: 0 });
         let shown = match self.ask(ask, STATUS_MAX).await? {

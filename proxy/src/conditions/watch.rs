@@ -89,12 +89,12 @@ pub async fn watch(conditions: Arc<Conditions>, sources: Sources) {
             // Whoever reloads has looked at the conditions: the clock counts as right from here.
             (generation, start) = (newest, Clocks { wall: wall_now(), boot: now() });
         }
-        look(&conditions, &sources, start, connected);
+        judge_all(&conditions, &sources, start, connected);
         tokio::time::sleep(EVERY).await;
     }
 }
 
-fn look(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Option<bool>) {
+fn judge_all(conditions: &Conditions, sources: &Sources, start: Clocks, connected: Option<bool>) {
     let wall = wall_now();
     let tls = sources.tls.load();
     let awake = time::Duration::try_from(now().since(start.boot)).unwrap_or(time::Duration::MAX);
@@ -152,7 +152,7 @@ pub async fn watch_socket(
     let mut watched = Watched::new(locked(&bound).clone());
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let looked = tokio::task::spawn_blocking(watched.look()).await;
+        let looked = tokio::task::spawn_blocking(watched.inspection()).await;
         let looked = looked.map_err(|error| error.to_string());
         let lost = match watched.looked(looked, UnixListener::from_std) {
             Seen::Ours | Seen::Back => None,

@@ -28,7 +28,7 @@ const SKEW_MAX: Duration = Duration::from_secs(300);
 const SOON: time::Duration = time::Duration::days(7);
 
 /// Looks at the way, step by step, as far as it goes.
-pub(super) async fn look(kms: &AwsKms, checks: &mut Checks) {
+pub(super) async fn inspect(kms: &AwsKms, checks: &mut Checks) {
     // The configuration was checked: there are a scheme and a host.
     let uri: Uri = kms.endpoint.parse().unwrap_or_default();
     let is_tls = uri.scheme_str() == Some("https");

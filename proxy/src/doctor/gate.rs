@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::report::{Check, Checks};
 
 /// Whether a request of `kid` is let through, and to the upstream at that place.
-pub(super) fn look(
+pub(super) fn inspect(
     gates: &Snapshot,
     (kid, at): (&Kid, usize),
     (now, wall): (Moment, OffsetDateTime),

@@ -187,14 +187,14 @@ impl DoctorTarget {
     ) -> Examined {
         let mut checks = Checks::default();
         match &self.reached {
-            Reached::Kms(kms) => kms.look(signer, probes, &mut checks).await,
+            Reached::Kms(kms) => kms.inspect(signer, probes, &mut checks).await,
             Reached::Here(upstream) => {
                 checks.no_network();
                 look_at_key(upstream, signer, ANSWER_MAX, probes, &mut checks).await;
             }
         }
         // Last: what was found before explains it.
-        gate::look(&monitor.gates(), (&self.kid, self.at), (now(), wall_now()), &mut checks);
+        gate::inspect(&monitor.gates(), (&self.kid, self.at), (now(), wall_now()), &mut checks);
         self.examined(checks)
     }
 }

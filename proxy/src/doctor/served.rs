@@ -37,7 +37,7 @@ pub struct ServedKms {
 }
 
 impl ServedKms {
-    pub(super) async fn look(
+    pub(super) async fn inspect(
         &self,
         signer: Option<Arc<Signer>>,
         probes: &Probes,
@@ -45,11 +45,11 @@ impl ServedKms {
     ) {
         let way = async {
             let mut checks = Checks::default();
-            endpoint::look(&self.config, &mut checks).await;
+            endpoint::inspect(&self.config, &mut checks).await;
             checks
         };
         let canary_max = self.canary_max.min(ANSWER_MAX);
-        let canaries = look(&self.canaries, signer.clone(), canary_max, probes);
+        let canaries = inspect(&self.canaries, signer.clone(), canary_max, probes);
         let callers = self.as_callers_do(signer, probes.clone());
         let (way, callers, canaries) = tokio::join!(way, callers, canaries);
         checks.append(merged(way, callers, &canaries));
@@ -59,7 +59,7 @@ impl ServedKms {
     async fn as_callers_do(&self, signer: Option<Arc<Signer>>, probes: Probes) -> Checks {
         let callers = Arc::clone(&self.callers);
         let answer_max = self.config.call_timeout.min(CALL_MAX);
-        let looking = async move { look(&callers, signer, answer_max, &probes).await };
+        let looking = async move { inspect(&callers, signer, answer_max, &probes).await };
         let looking = self.runtime.spawn(looking);
         looking.await.unwrap_or_else(|_| {
             let mut checks = Checks::default();
@@ -72,7 +72,7 @@ impl ServedKms {
     }
 }
 
-async fn look(
+async fn inspect(
     upstream: &Upstream,
     signer: Option<Arc<Signer>>,
     answer_max: Duration,

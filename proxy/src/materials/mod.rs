@@ -171,7 +171,7 @@ pub fn key_modes(
 /// What the file systems of the journal and of the state do to them.
 fn file_systems(config: &Config) -> file_system::Found {
     let directories = [("audit.dir", &*config.audit.dir), ("state.dir", &*config.state_dir)];
-    let found = file_system::look(&directories);
+    let found = file_system::inspect(&directories);
     found.under_development(config.setting == Setting::Development)
 }
 

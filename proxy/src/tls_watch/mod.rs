@@ -34,8 +34,8 @@ pub async fn watch(tls: Arc<ArcSwap<ServerTls>>, reloader: Arc<Reloader>) {
             reloader.certificates_refused(None);
             continue;
         }
-        let Some(found) = look(in_force.clone(), &reloader).await else { return };
-        match settling.look(&in_force, found, now()) {
+        let Some(found) = stamp(in_force.clone(), &reloader).await else { return };
+        match settling.observe(&in_force, found, now()) {
             WatchStep::InForce => reloader.certificates_refused(None),
             WatchStep::Wait => {}
             WatchStep::Read { again } => read(&settling, &reloader, again).await,
@@ -44,7 +44,7 @@ pub async fn watch(tls: Arc<ArcSwap<ServerTls>>, reloader: Arc<Reloader>) {
 }
 
 /// How the files look now. None: the process ends.
-async fn look(in_force: Stamp, reloader: &Reloader) -> Option<Stamp> {
+async fn stamp(in_force: Stamp, reloader: &Reloader) -> Option<Stamp> {
     patiently(move || in_force.again(), reloader).await.ok()
 }
 

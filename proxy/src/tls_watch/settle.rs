@@ -51,7 +51,7 @@ impl<S> Default for Settling<S> {
 
 impl<S: PartialEq> Settling<S> {
     /// Takes in how the files look at `now`.
-    pub(super) fn look(&mut self, in_force: &S, found: S, now: Moment) -> WatchStep {
+    pub(super) fn observe(&mut self, in_force: &S, found: S, now: Moment) -> WatchStep {
         if *in_force == found {
             self.changed = None;
             return WatchStep::InForce;
@@ -100,13 +100,16 @@ mod tests {
             // Not at every look.
             (3_900, "cert and key", WatchStep::Wait),
         ] {
-            assert_eq!(settling.look(&"old", found, at(millis)), next, "{millis}");
+            assert_eq!(settling.observe(&"old", found, at(millis)), next, "{millis}");
         }
-        assert_eq!(settling.look(&"cert and key", "cert and key", at(4_000)), WatchStep::InForce);
+        assert_eq!(
+            settling.observe(&"cert and key", "cert and key", at(4_000)),
+            WatchStep::InForce
+        );
         // What is put back in time is no change.
-        assert_eq!(settling.look(&"old", "other", at(5_000)), WatchStep::Wait);
-        assert_eq!(settling.look(&"old", "old", at(6_000)), WatchStep::InForce);
-        assert_eq!(settling.look(&"old", "other", at(7_000)), WatchStep::Wait);
+        assert_eq!(settling.observe(&"old", "other", at(5_000)), WatchStep::Wait);
+        assert_eq!(settling.observe(&"old", "old", at(6_000)), WatchStep::InForce);
+        assert_eq!(settling.observe(&"old", "other", at(7_000)), WatchStep::Wait);
     }
 
     #[test]
@@ -116,7 +119,7 @@ mod tests {
         let mut said = None;
         for second in 0..30 {
             let now = at(second * 1_000);
-            if let WatchStep::Read { again } = settling.look(&"old", "bad", now) {
+            if let WatchStep::Read { again } = settling.observe(&"old", "bad", now) {
                 assert_eq!(again, second > 1);
                 reads.push(second);
             }
@@ -127,10 +130,10 @@ mod tests {
         assert_eq!(reads, [1, 6, 11, 16, 21, 26]);
         assert_eq!(said, Some(10));
         // Another change is read soon, and the silence is not that of a new change.
-        assert_eq!(settling.look(&"old", "worse", at(30_000)), WatchStep::Wait);
-        assert_eq!(settling.look(&"old", "worse", at(31_000)), WatchStep::Read { again: false });
+        assert_eq!(settling.observe(&"old", "worse", at(30_000)), WatchStep::Wait);
+        assert_eq!(settling.observe(&"old", "worse", at(31_000)), WatchStep::Read { again: false });
         assert!(settling.is_to_be_said(at(31_000)));
-        assert_eq!(settling.look(&"old", "old", at(32_000)), WatchStep::InForce);
+        assert_eq!(settling.observe(&"old", "old", at(32_000)), WatchStep::InForce);
         assert!(!settling.is_to_be_said(at(32_000)));
     }
 }

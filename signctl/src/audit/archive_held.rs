@@ -15,7 +15,7 @@ use trail::archive::read::Archive;
 use trail::archive::verify::Verifier;
 use trail::event::Owner;
 use trail::reconcile::{Found, Rows};
-use trail::source::look;
+use trail::source::identify;
 
 use super::archived::{Heard, Shows};
 use super::finds::Finds;
@@ -57,7 +57,7 @@ pub(super) struct HeldBy {
 
 impl Asked {
     pub(super) fn new(path: &Path, owner: Owner, target: u64) -> anyhow::Result<Self> {
-        let (log, oldest) = look(path).context(owner.word())?;
+        let (log, oldest) = identify(path).context(owner.word())?;
         let walk = Walk::open(path, 1)?;
         Ok(Self { owner, log, oldest, target, walk, read: None, is_told: false, failed: None })
     }

@@ -19,7 +19,7 @@ use signing_core::tree::LogId;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use trail::postgres;
-use trail::source::look;
+use trail::source::identify;
 
 use super::each;
 use crate::database::runtime;
@@ -122,7 +122,7 @@ impl KmsLog {
         }
         for signer in signers {
             // It asks no KMS, and names the journals of the proxies that it knows.
-            let mut reading = Reading::new(0, &look(signer)?.0.to_string());
+            let mut reading = Reading::new(0, &identify(signer)?.0.to_string());
             each(signer, |kind, record| {
                 let seq = record.place.leaf.seq;
                 let _ = reading.note(seq, kind, &record.outline, &mut |_| Ok::<_, ()>(()));
@@ -224,7 +224,7 @@ fn read_journal(
     known: &mut Known,
     deployments: &mut BTreeSet<String>,
 ) -> anyhow::Result<()> {
-    let log = look(path)?.0.to_string();
+    let log = identify(path)?.0.to_string();
     if known.journals.iter().any(|journal| journal.log == log) {
         bail!("the journal {log} is given twice: give each journal once");
     }

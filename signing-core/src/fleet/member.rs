@@ -230,7 +230,7 @@ impl Member {
 impl Stop {
     /// Why, and by whom, for a person.
     #[must_use]
-    pub fn told(&self) -> (String, String) {
+    pub fn reason_and_author(&self) -> (String, String) {
         match self {
             Self::Frozen(id, freeze) => {
                 (freeze.reason.clone(), format!("the fleet, freeze {id}: {}", freeze.by))

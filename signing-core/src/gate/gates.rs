@@ -338,10 +338,10 @@ impl Gates {
     /// Takes in what the fleet stops now, or that nothing does; whether that is new. It neither
     /// replaces an operator's freeze nor ends it.
     pub fn set_fleet_stop(&mut self, stop: Option<Freeze>) -> bool {
-        let told = |stop: &Option<Freeze>| {
+        let content = |stop: &Option<Freeze>| {
             stop.as_ref().map(|stop| (stop.reason.clone(), stop.by.clone()))
         };
-        if told(&self.fleet_stop) == told(&stop) {
+        if content(&self.fleet_stop) == content(&stop) {
             return false;
         }
         self.fleet_stop = stop;

@@ -126,7 +126,7 @@ impl Cause {
 
     /// For an operator: in the upstream's own words.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn detail(&self) -> String {
         match self {
             Self::Failing { fault, detail } => format!("{}: {detail}", fault.word()),
             Self::Slow { detail } => format!("slow: {detail}"),
@@ -177,9 +177,9 @@ impl State {
 
     /// Why it is not open, for an operator.
     #[must_use]
-    pub fn told(&self) -> Option<String> {
+    pub fn detail(&self) -> Option<String> {
         match self {
-            Self::Shut { cause, .. } | Self::Probing { cause, .. } => Some(cause.told()),
+            Self::Shut { cause, .. } | Self::Probing { cause, .. } => Some(cause.detail()),
             Self::Sealed { detail, .. } => Some(detail.clone()),
             Self::Open { .. } => None,
         }

@@ -77,7 +77,7 @@ fn a_freeze_is_obeyed_from_anybody_and_ends_by_a_signed_statement_that_names_it(
     assert_eq!(member.obey(id(1), freeze("one")), Obeyed::Now);
     assert_eq!(member.obey(id(1), freeze("one again")), Obeyed::Already);
     let stop = member.stop(at(0)).unwrap();
-    let (reason, by) = stop.told();
+    let (reason, by) = stop.reason_and_author();
     assert!(reason == "one" && by.contains(&id(1).to_string()), "{by}");
     assert_eq!(end(&mut member, &[id(2)]), 0);
     assert!(member.stop(at(0)).is_some(), "another one ended");

@@ -132,7 +132,7 @@ impl Node {
     fn settle(&mut self) {
         let now = self.now();
         let stop = self.member.stop(now).map(|stop| {
-            let (reason, by) = stop.told();
+            let (reason, by) = stop.reason_and_author();
             Freeze { id: None, reason, by, at: self.calendar(), since: now }
         });
         self.gates.set_fleet_stop(stop);

@@ -21,7 +21,7 @@ use crate::check::Parts;
 use crate::event::Owner;
 use crate::metrics::{Metrics, Sink};
 use crate::plan::{Position, age};
-use crate::source::{Source, SourceError, SourceOutput, look};
+use crate::source::{Source, SourceError, SourceOutput, identify};
 
 /// How often it looks for more.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -192,7 +192,7 @@ impl Archiving {
             return Err(Kept::Bucket(ArchiveError::Settings("no journal".to_owned())));
         };
         let keys = self.parts.audit_keys();
-        let (log, _) = look(&journal.path).map_err(SourceError::from)?;
+        let (log, _) = identify(&journal.path).map_err(SourceError::from)?;
         let found = bucket.find(log, &keys).await?;
         let (shipped, root) = (found.head.size, found.head.root);
         let mut position = Position { shipped, root, covered: shipped, missing: found.missing };

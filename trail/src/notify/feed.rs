@@ -9,7 +9,7 @@ use audit::walk::{self, Place, Seal, Stop, Walk, WalkStep};
 use signing_core::journal::{AuditKeys, Head, Kind, Outline};
 use signing_core::tree::{LogId, SignedCheckpoint, TreeHash};
 
-use crate::source::{Ends, SourceError, look};
+use crate::source::{Ends, SourceError, identify};
 
 /// How far a journal was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(crate) struct Extent {
 
 /// What is there of the journal at `path`.
 pub(crate) fn extent(path: &Path) -> Result<Extent, Stop> {
-    let (log, oldest) = look(path)?;
+    let (log, oldest) = identify(path)?;
     let walk = Walk::open(path, u64::MAX)?;
     let newest_segment = walk.segments().last().map_or(oldest, |segment| segment.first_seq);
     Ok(Extent { log, oldest, newest_segment, newest: walk::newest(path)?.size })

@@ -64,7 +64,7 @@ impl Journals {
     }
 
     /// What keeps a journal from being read.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn failure(&self) -> Option<String> {
         let of = |one: &Followed| Some(format!("{}: {}", one.owner.word(), one.trouble.as_ref()?));
         self.followed.iter().find_map(of)
     }
@@ -76,7 +76,7 @@ impl Journals {
             let owner = self.followed.get(index).map(|one| one.owner);
             if owner.is_some_and(|owner| !state.journals.contains_key(owner.word())) {
                 // Nothing can be lost to whom nothing was told.
-                let _ = self.look(index, state).await;
+                let _ = self.read_on(index, state).await;
             }
         }
     }
@@ -84,7 +84,7 @@ impl Journals {
     /// Reads on to the next record that is to be told. None: nothing more is there by now.
     pub(crate) async fn next(&mut self, state: &mut State) -> Option<Vec<Notice>> {
         for index in 0..self.followed.len() {
-            if let Some(lost) = self.look(index, state).await {
+            if let Some(lost) = self.read_on(index, state).await {
                 return Some(vec![lost]);
             }
         }
@@ -125,7 +125,7 @@ impl Journals {
     }
 
     /// Looks for more in one journal; what was lost, if something was.
-    async fn look(&mut self, index: usize, state: &mut State) -> Option<Notice> {
+    async fn read_on(&mut self, index: usize, state: &mut State) -> Option<Notice> {
         let followed = self.followed.get_mut(index)?;
         if !followed.back_off.is_due() {
             return None;

@@ -71,13 +71,15 @@ pub async fn register(config: &Config, owner: Owner, file: &Path) -> Result<Answ
         Known::Unknown,
         "the command that asked the sinks was stopped; run it again".to_owned(),
     ))?;
-    let presence = Presence::look(directory, "signing-proxy init");
+    let presence = Presence::inspect(directory, "signing-proxy init");
     let given = match presence.is_there {
         None => answer(Known::Unknown, presence.detail),
         is_there => {
             let here = if is_there == Some(true) {
                 // A journal that cannot be read is one all the same.
-                VolumeContent::Journal(source::look(directory).ok().map(|(log, _)| log.origin()))
+                VolumeContent::Journal(
+                    source::identify(directory).ok().map(|(log, _)| log.origin()),
+                )
             } else {
                 VolumeContent::Nothing
             };

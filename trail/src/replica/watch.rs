@@ -80,7 +80,7 @@ impl Watch {
     async fn turn(&mut self, client: &mut Client) -> Result<(), DatabaseError> {
         for (owner, directory) in &self.journals {
             // A journal that is not there is no word about the volume: only `register` asks for one.
-            let Ok((log, _)) = source::look(directory) else { continue };
+            let Ok((log, _)) = source::identify(directory) else { continue };
             let origin = log.origin();
             if self.noted.get(owner) == Some(&origin) {
                 continue;

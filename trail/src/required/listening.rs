@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::time::Duration;
 
 use host::log::Log;
-use host::socket::{Bound, Found, Seen, Trouble, Watched};
+use host::socket::{Bound, Failure, Found, Seen, Watched};
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
@@ -47,7 +47,7 @@ impl Listening {
                 _ = self.look.tick() => {
                     // A look that hangs is waited for, and no other begins.
                     if self.under_way.is_none() {
-                        self.under_way = Some(spawn_blocking(self.path.look()));
+                        self.under_way = Some(spawn_blocking(self.path.inspection()));
                     }
                 }
                 looked = end_of(&mut self.under_way) => {
@@ -72,11 +72,11 @@ impl Listening {
                 self.listener = listener;
                 log.warn("the required socket was removed, and is bound again", path);
             }
-            Seen::Lost(Trouble { why, is_to_be_said: true }) => log.error(
+            Seen::Lost(Failure { why, is_to_be_said: true }) => log.error(
                 "the required socket is lost: no proxy reaches this process through its path",
                 because(why),
             ),
-            Seen::Unseen(Trouble { why, is_to_be_said: true }) => {
+            Seen::Unseen(Failure { why, is_to_be_said: true }) => {
                 log.error("the path of the required socket cannot be looked at", because(why));
             }
             Seen::Lost(_) | Seen::Unseen(_) => {}
@@ -132,7 +132,7 @@ mod tests {
         odd.set_nonblocking(true).unwrap();
         // As if the path had been bound again, and nobody listened there.
         std::fs::remove_file(&path).unwrap();
-        let (bound, found) = listening.path.look()();
+        let (bound, found) = listening.path.inspection()();
         assert!(matches!(found, Found::BoundAgain(_)), "{found:?}");
         listening.looked(&log, Ok((bound, Found::BoundAgain(odd))));
         drop(found);
@@ -146,7 +146,7 @@ mod tests {
         let (path, mut listening) = listening("required-hangs");
         let log = Log::start().unwrap();
         let (goes_on, hangs) = std::sync::mpsc::sync_channel::<()>(1);
-        let look = listening.path.look();
+        let look = listening.path.inspection();
         listening.under_way = Some(spawn_blocking(move || {
             let _ = hangs.recv();
             look()

@@ -113,7 +113,7 @@ pub struct Source {
 ///
 /// # Errors
 /// [`Stop`].
-pub fn look(path: &Path) -> Result<(LogId, u64), Stop> {
+pub fn identify(path: &Path) -> Result<(LogId, u64), Stop> {
     let mut walk = Walk::open(path, 1)?;
     let oldest = walk.segments().first().map_or(1, |segment| segment.first_seq);
     walk.step()?;
@@ -133,7 +133,7 @@ impl Source {
         makes: SourceOutput,
         position: Position,
     ) -> Result<Self, SourceError> {
-        let (log, oldest) = look(path)?;
+        let (log, oldest) = identify(path)?;
         let walk = Walk::open(path, position.shipped.max(1))?;
         Ok(Self {
             path: path.to_owned(),

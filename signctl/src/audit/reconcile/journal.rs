@@ -11,7 +11,7 @@ use signing_core::journal::AuditKeys;
 use trail::event::{Event, Owner};
 use trail::plan::Position;
 use trail::reconcile::{Found, Rows};
-use trail::source::{Source, SourceOutput, look};
+use trail::source::{Source, SourceOutput, identify};
 
 use super::super::annotations::Annotations;
 
@@ -44,7 +44,7 @@ pub(super) fn each_names_the_other(
     (signer, of_signer): (&Path, &mut Found),
 ) -> anyhow::Result<()> {
     for (one, other, found) in [(proxy, signer, of_proxy), (signer, proxy, of_signer)] {
-        let from = look(one)?.1;
+        let from = identify(one)?.1;
         if let Some(defect) = compare(one, from, other)?.defect {
             found.gap(defect.to_string());
         }
@@ -55,7 +55,7 @@ pub(super) fn each_names_the_other(
 impl Journal<'_> {
     /// Its log, as rows name it.
     pub(super) fn origin(&self) -> anyhow::Result<String> {
-        Ok(look(self.path).context(self.owner.word())?.0.origin())
+        Ok(identify(self.path).context(self.owner.word())?.0.origin())
     }
 
     pub(super) fn is_sound(
@@ -73,7 +73,7 @@ impl Journal<'_> {
     }
 
     pub(super) fn known(&self, positions: &[(String, Position)]) -> Option<Position> {
-        let origin = look(self.path).ok()?.0.origin();
+        let origin = identify(self.path).ok()?.0.origin();
         positions.iter().find(|(log, _)| *log == origin).map(|(_, position)| *position)
     }
 
@@ -114,7 +114,7 @@ impl Journal<'_> {
     /// The position before the oldest record that is here. What was moved away is not here to be held
     /// against anything.
     fn beginning(&self, registry: &Registry) -> anyhow::Result<Position> {
-        let (_, oldest) = look(self.path).context(self.owner.word())?;
+        let (_, oldest) = identify(self.path).context(self.owner.word())?;
         let mut position = Position::begin();
         if oldest > 1 {
             position.shipped = oldest - 1;
@@ -137,7 +137,7 @@ impl Journal<'_> {
         target: u64,
         found: &mut Found,
     ) -> anyhow::Result<ReconciledJournal> {
-        let (log, oldest) = look(self.path).context(self.owner.word())?;
+        let (log, oldest) = identify(self.path).context(self.owner.word())?;
         let origin = log.origin();
         let position = self.beginning(registry)?;
         let known = self.known(positions).unwrap_or_else(Position::begin);

@@ -141,7 +141,7 @@ fn armable(evidence: &Evidence) -> ConditionResult {
 fn quorum_of(evidence: &Evidence) -> ConditionResult {
     let who = evidence.who.as_ref().map_err(Clone::clone)?;
     let rules = &who.settings.rules;
-    let quorum::Found { mistakes, notes } = quorum::look(&who.approvers, rules, evidence.now);
+    let quorum::Found { mistakes, notes } = quorum::inspect(&who.approvers, rules, evidence.now);
     if !mistakes.is_empty() {
         return Err(mistakes.join("; "));
     }
