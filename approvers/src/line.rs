@@ -67,8 +67,8 @@ pub(super) fn judge_comment<'w>(mut words: impl Iterator<Item = &'w str>) -> Res
             ))
         } else if speaks_against_a_key(name) {
             Some(format!(
-                "has {} after the key, where it is a comment, and the key counts; remove the line, or \
-                 put valid-before=\"...\" before the key",
+                "has {} after the key, where it is a comment, and the key counts; remove the line, put \
+                 valid-before=\"...\" before the key, or change the comment",
                 shown(word)
             ))
         } else {

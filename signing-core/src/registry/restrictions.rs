@@ -115,11 +115,11 @@ fn in_list(path: &str, item: &Value) -> Vec<Found> {
 pub(super) fn of(key: &str, value: &Value) -> Option<Restriction> {
     let name = folded(key);
     let word = bare(&name);
-    if ON.contains(&word) {
-        return (says_no(value) || says_off(value)).then_some(Restriction::Off);
-    }
     if is_word_of_revocation(value) {
         return Some(Restriction::Revoked);
+    }
+    if ON.contains(&word) {
+        return (says_no(value) || says_off(value)).then_some(Restriction::Off);
     }
     if says_no(value) {
         return None;
@@ -188,7 +188,7 @@ fn says_no(value: &Value) -> bool {
 fn says_off(value: &Value) -> bool {
     match value {
         Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.trim() == "0" || OFF.contains(&folded(text).as_str()),
+        Value::String(text) => text.trim() == "0" || of_state(text).is_some(),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
     }
 }
