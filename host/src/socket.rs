@@ -224,6 +224,11 @@ impl Watched {
         };
         let seen = match found {
             Found::Lost(error) => return Seen::Lost(self.failure(error.to_string())),
+            Found::Ours if self.is_deaf => {
+                let path = self.bound.path.display();
+                let why = format!("{path}: nobody listens there, and it cannot be removed");
+                return Seen::Lost(self.failure(why));
+            }
             Found::Ours if self.lost > 0 => Seen::Back,
             Found::Ours => Seen::Ours,
             Found::BoundAgain(listener) => match take(listener) {
@@ -325,6 +330,10 @@ mod tests {
         // A look that came to nothing changes nothing.
         let none = watched.looked(Err("in a test".to_owned()), Ok::<UnixListener, _>);
         assert!(matches!(none, Seen::Unseen(_)), "{none:?}");
+        // Nor does one that could not remove what nobody serves.
+        let ours = (watched.bound().clone(), Found::Ours);
+        let not_removed = watched.looked(Ok(ours), Ok::<UnixListener, _>);
+        assert!(matches!(not_removed, Seen::Lost(_)), "{not_removed:?}");
         let again = inspect(&mut watched, true);
         let Seen::BoundAgain(listener) = again else { panic!("{again:?}") };
         let _connected = UnixStream::connect(&path).unwrap();

@@ -162,8 +162,8 @@ pub async fn watch_socket(
                 let _ = again.send(listener).await;
                 None
             }
-            Seen::Lost(trouble) => Some(trouble.why),
-            Seen::Unseen(trouble) => Some(format!("its path cannot be looked at: {}", trouble.why)),
+            Seen::Lost(failure) => Some(failure.why),
+            Seen::Unseen(failure) => Some(format!("its path cannot be looked at: {}", failure.why)),
         };
         // For the stop, which removes it.
         *locked(&bound) = watched.bound().clone();

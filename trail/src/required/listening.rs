@@ -1,5 +1,5 @@
-//! The socket for a proxy, whose path is watched: who is removed from the path cannot be reached, and every proxy that
-//! requires this sink refuses to sign.
+//! The socket for a proxy, whose path is watched: who is removed from the path cannot be reached, and a proxy that
+//! requires this sink and has no connection refuses to sign.
 
 use std::os::unix::net::UnixListener as StdListener;
 use std::time::Duration;
