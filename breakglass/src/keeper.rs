@@ -36,7 +36,7 @@ pub async fn keep(breakglass: Arc<Breakglass>, mut notices: mpsc::Receiver<Notic
 async fn hear(breakglass: &Breakglass, notices: &mut mpsc::Receiver<Notice>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut told_of_recovery = false;
-    // Each is heard, also one from before this began: a session may begin and end between two looks.
+    // Each is heard, also an end from before this task began.
     let mut frozen_anew = breakglass.monitor.frozen_anew();
     let mut to_end = None;
     loop {
@@ -139,7 +139,7 @@ impl Breakglass {
             | ProxyEnd::Frozen
             | ProxyEnd::Signer(_) => End::Proxy,
         };
-        // It was over already, and whoever ended it told the signer. A monitor that is gone tells nobody.
+        // `Ok(false)`: the session was over, and whoever ended it told the signer. If the monitor is gone, nobody did.
         if self.monitor.disarm(session, end).await != Ok(false) {
             self.emergency.ends(own, &why);
         }

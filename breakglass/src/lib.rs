@@ -255,8 +255,11 @@ impl Breakglass {
         let ended = self.monitor.disarm(armed.session.clone(), end).await;
         if let Err(gone) = ended {
             // Leases end it here. The signer wipes the key now.
-            let _ = self.tell_signer_to_end(reason, by).await;
-            return Err(Refused::new(ProxyReason::NotEnded, gone.to_string()));
+            let there = match self.tell_signer_to_end(reason, by).await {
+                Ok(Answer::Ended(_)) => "the emergency signer has ended it",
+                _ => "the emergency signer did not confirm an end",
+            };
+            return Err(Refused::new(ProxyReason::NotEnded, format!("{gone}; {there}")));
         }
         let session = armed.session.clone();
         let here = Ended { ended: true, session, ..Ended::default() };

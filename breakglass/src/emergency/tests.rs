@@ -191,12 +191,16 @@ impl World {
     /// A session begins under a freeze, and a new freeze ends it at once.
     async fn begun_and_frozen_anew(&self) {
         self.begun().await;
+        self.freeze_anew().await;
+    }
+
+    async fn freeze_anew(&self) {
         self.monitor.freeze("stop that too".to_owned(), "uid 0".to_owned()).await.unwrap();
         assert!(self.monitor.gates().session_in_force().is_none());
     }
 
-    /// Why the signer is told to end its session. Looks at it are answered by nothing.
-    async fn told_to_end(&mut self) -> String {
+    /// As what and why the signer is told to end its session; None: as an operator's. Looks at it are answered by nothing.
+    async fn told_to_end(&mut self) -> (Option<End>, String) {
         let telling = async {
             loop {
                 if let Ask::End(end) = self.jobs.recv().await.unwrap().ask {
@@ -206,10 +210,10 @@ impl World {
         };
         let told = tokio::time::timeout(PATIENCE, telling).await.expect("the signer is told");
         assert_eq!(told.by, if told.own.is_some() { "this proxy" } else { "uid 0" });
-        told.reason
+        (told.own, told.reason)
     }
 
-    /// Answers one whole look at the signer, which has the session.
+    /// Answers one whole look at the signer, which has the session. Before the last answer a new freeze ends it here.
     async fn answers_a_look(&mut self) {
         loop {
             let Job { ask, reply } = self.jobs.recv().await.unwrap();
@@ -219,6 +223,7 @@ impl World {
                     (Answer::Status(wire::Stated { id, state, known: None }), false)
                 }
                 Ask::Extend(wire::Extend { id, .. }) => {
+                    self.freeze_anew().await;
                     let checkpoint = self.breakglass.journal.checkpoint();
                     (Answer::Extends(wire::Extends::new(id, &checkpoint, None)), true)
                 }
@@ -268,7 +273,8 @@ async fn the_signer_is_told_of_a_new_freeze_though_nobody_looked_between_and_non
     world.monitor.unfreeze("over".to_owned(), "uid 0".to_owned()).await.unwrap();
     assert!(world.monitor.gates().freeze().is_none());
     let keeper = tokio::spawn(keep(Arc::clone(&world.breakglass), world.heard.take().unwrap()));
-    assert_eq!(world.told_to_end().await, "frozen anew: stop that too");
+    let (own, why) = world.told_to_end().await;
+    assert_eq!((own, why.as_str()), (Some(End::Proxy), "frozen anew: stop that too"));
     keeper.abort();
 }
 
@@ -283,7 +289,8 @@ async fn a_signer_that_is_not_known_to_have_the_session_yet_is_told_once_it_is()
     let first = world.jobs.recv().await.unwrap().ask;
     assert!(matches!(first, Ask::Status(_)), "{first:?}");
     world.said(Some(SESSION));
-    assert_eq!(world.told_to_end().await, "frozen anew: stop that too");
+    let (own, why) = world.told_to_end().await;
+    assert_eq!((own, why.as_str()), (Some(End::Proxy), "frozen anew: stop that too"));
     keeper.abort();
 }
 
@@ -291,7 +298,7 @@ async fn a_signer_that_is_not_known_to_have_the_session_yet_is_told_once_it_is()
 async fn a_session_that_a_new_freeze_ended_while_the_signer_was_asked_is_refused() {
     let mut world = World::new("keeper-begins").await;
     world.said(Some(SESSION));
-    world.begun_and_frozen_anew().await;
+    world.begun().await;
     let breakglass = Arc::clone(&world.breakglass);
     let (refused, ()) = tokio::join!(breakglass.still_there(SESSION), world.answers_a_look());
     let refused = refused.unwrap_err();
@@ -307,10 +314,13 @@ async fn the_signer_is_told_of_an_end_though_the_monitor_is_gone() {
     assert!((&mut world.monitoring).await.is_err());
     let breakglass = Arc::clone(&world.breakglass);
     let (ended, told) = tokio::join!(breakglass.end("over", "uid 0"), world.told_to_end());
-    assert_eq!((ended.unwrap_err().reason.word(), told.as_str()), ("not_ended", "over"));
+    let ended = ended.unwrap_err();
+    assert_eq!((ended.reason.word(), told), ("not_ended", (None, "over".to_owned())));
+    assert!(ended.detail.contains("did not confirm"), "{}", ended.detail);
     world.notices.send(Notice::Lost { detail: "in a test".to_owned() }).await.unwrap();
     let keeper = tokio::spawn(keep(Arc::clone(&world.breakglass), world.heard.take().unwrap()));
-    let told = world.told_to_end().await;
-    assert!(told.starts_with("the connection to the emergency signer is gone"), "{told}");
+    let (own, why) = world.told_to_end().await;
+    assert_eq!(own, Some(End::Proxy));
+    assert!(why.starts_with("the connection to the emergency signer is gone"), "{why}");
     keeper.abort();
 }
