@@ -8,9 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use h2::client::SendRequest;
-use http::Request;
 use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::child::Child;
 use crate::cpu::ProcessClock;
+use crate::http2::{self, Streams};
 use crate::load::{self, CALLER, Phase, Sample, Target, sample};
 use crate::report::load_average;
 use crate::stage::{DIGEST, ourselves};
@@ -121,7 +119,7 @@ pub async fn measure(args: &Doorway, seconds: f64, rounds: usize) -> anyhow::Res
     .collect();
     let proxy = world.proxy().rare_canaries().server(&room).signer(KID, &key);
     let proxy = proxy.caller(CALLER, &[KID]).start().await;
-    let (http1, http2) = (load::tls(&world.pki)?, load::tls_of(&world.pki, "h2")?);
+    let (http1, over_2) = (load::tls(&world.pki)?, load::tls_of(&world.pki, "h2")?);
     let body = json!({
         "signer_kid": KID, "digest": STANDARD.encode(DIGEST), "digest_algorithm": "sha256",
     });
@@ -145,7 +143,10 @@ pub async fn measure(args: &Doorway, seconds: f64, rounds: usize) -> anyhow::Res
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         for (streams, (over2, over1)) in args.streams.iter().zip(&mut signatures) {
-            over2.push(over_http2(&target, &http2, &body.to_string(), *streams, times).await?);
+            let streams_of = Streams { connections: 1, of_each: *streams };
+            let body = body.to_string();
+            let (sample, _) = http2::run(&target, &over_2, &body, streams_of, times, false).await?;
+            over2.push(sample);
             over1.push(load::run(&target, &http1, *streams, times).await?);
         }
         ours.push(handshakes(&target, &http1, times).await?);
@@ -197,62 +198,6 @@ fn resident_kib(pid: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
-}
-
-/// Loads one connection with so many streams at once.
-async fn over_http2(
-    target: &Target,
-    tls: &TlsConnector,
-    body: &str,
-    streams: usize,
-    (warm_up, counting): (Duration, Duration),
-) -> anyhow::Result<Sample> {
-    let stream = load::stream(target, tls).await?;
-    let (requests, connection) = h2::client::handshake(stream).await?;
-    let driver = tokio::spawn(connection);
-    let (phase, body) = (Arc::new(Phase::default()), Bytes::from(body.to_owned()));
-    let mut asking = JoinSet::new();
-    for _ in 0..streams {
-        let (requests, body, phase) = (requests.clone(), body.clone(), Arc::clone(&phase));
-        asking.spawn(async move { ask_until_over(requests, body, &phase).await });
-    }
-    let timed = phase.run(warm_up, counting, ProcessClock::of(target.pid)?).await?;
-    let mut latencies = Vec::new();
-    while let Some(asked) = asking.join_next().await {
-        latencies.extend(asked??);
-    }
-    driver.abort();
-    ensure!(!latencies.is_empty(), "{} answered nothing in time", target.address);
-    Ok(sample(latencies, timed))
-}
-
-async fn ask_until_over(
-    mut requests: SendRequest<Bytes>,
-    body: Bytes,
-    phase: &Phase,
-) -> anyhow::Result<Vec<u64>> {
-    let mut latencies = Vec::new();
-    while !phase.is_over() {
-        let asked = Instant::now();
-        requests = requests.ready().await?;
-        let request = Request::post("https://localhost/v1/sign")
-            .header("content-type", "application/json")
-            .header("content-length", body.len())
-            .body(())?;
-        let (answer, mut sending) = requests.send_request(request, false)?;
-        sending.send_data(body.clone(), true)?;
-        let answer = answer.await?;
-        ensure!(answer.status() == 200, "expected 200, got {}", answer.status());
-        let mut answered = answer.into_body();
-        while let Some(piece) = answered.data().await {
-            let length = piece?.len();
-            answered.flow_control().release_capacity(length)?;
-        }
-        if phase.counts() {
-            latencies.push(u64::try_from(asked.elapsed().as_nanos())?);
-        }
-    }
-    Ok(latencies)
 }
 
 /// Shakes hands again and again, and closes.

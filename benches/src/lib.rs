@@ -24,6 +24,7 @@ pub mod doors;
 pub mod doorway;
 pub mod hop_loop;
 pub mod hsm;
+pub mod http2;
 pub mod journal_loop;
 pub mod kms_loop;
 pub mod kms_process;
