@@ -121,7 +121,7 @@ async fn asks(
                     sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
                     if is_last {
                         let service = Rc::clone(service);
-                        finished(read, async move { service.expire().await }).await?;
+                        finished(read, async move { service.end_if_due().await }).await?;
                     }
                     // A thousand RSA signatures take seconds. An operator's end does not wait for
                     // them, nor do the answers that are ready.

@@ -1,5 +1,5 @@
-//! Listeners: what one for metrics and health, to which anybody may connect, gives a connection, and what to do about an
-//! address that cannot be listened on.
+//! Listeners: the limits of those for metrics and health, which anybody may reach, and what to do about an address that
+//! cannot be listened on.
 
 use std::io;
 use std::time::Duration;

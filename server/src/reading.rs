@@ -94,8 +94,8 @@ async fn read(
     }
 }
 
-/// Reads a body within its limits. Its frames are copied together, so that none keeps the buffer in memory
-/// that it came in. What they are copied into has at most twice as many bytes.
+/// Reads a body within its limits. Its frames are copied, so that their buffers can be freed. The copy takes at
+/// most twice the body's size.
 async fn read_unproved(
     body: &mut RequestBody,
     limits: &configuration::Server,

@@ -26,7 +26,7 @@ impl Service {
         let mut saving = 0;
         for number in 1_u32.. {
             tokio::time::sleep(EVERY).await;
-            self.expire().await;
+            self.end_if_due().await;
             if number % SLOW == 0 {
                 self.record_refusals();
                 self.look_for_overdue().await;
@@ -39,11 +39,11 @@ impl Service {
     }
 
     /// Ends a session whose time or quota is over, and lets go of a passphrase.
-    pub async fn expire(self: &Rc<Self>) {
+    pub async fn end_if_due(self: &Rc<Self>) {
         self.latest.set(self.latest.get().max(wall_now()));
         let ended = {
             let mut armory = self.armory.borrow_mut();
-            armory.active.as_mut().and_then(|active| active.session.expire(now(), wall_now()))
+            armory.active.as_mut().and_then(|active| active.session.end_if_due(now(), wall_now()))
         };
         if let Some(end) = ended {
             self.end(end, "breakglass-signer", end.sentence()).await;

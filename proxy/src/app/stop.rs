@@ -50,7 +50,7 @@ impl App {
         self.end_the_session();
         self.end_the_journal(if stopped.is_ok() { "told to" } else { "the monitor died" });
         self.workers.all().iter().for_each(|worker| worker.life.end());
-        // Nobody holds it for long.
+        // The lock is held for a copy only.
         let admin = self.admin_socket.try_lock().ok().map(|socket| socket.clone());
         host::socket::remove_in_time(admin.into_iter().chain(self.local.sockets()).collect());
         self.data.shutdown_timeout(Duration::from_secs(1));

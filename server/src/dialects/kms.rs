@@ -1,5 +1,5 @@
 //! KMS's own wire form: the bodies of `Sign`, `Verify` and the operations about keys (AWS JSON 1.1).
-//! Unknown fields are ignored, as KMS does, but in questions that list: an unknown one may be a filter.
+//! Unknown fields are ignored, as KMS does. In requests that list keys they are refused: one may be a filter.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

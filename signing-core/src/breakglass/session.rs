@@ -146,7 +146,7 @@ impl Session {
         let Ask { session, caller, replaces, input } = ask;
         // First: whoever asks, a time that was seen to be over stays over, though the calendar be
         // set back after.
-        let ended = self.expire(now, wall);
+        let ended = self.end_if_due(now, wall);
         if session != self.id {
             return Err(NoPermit::Other { asked: session, in_force: self.id.clone() });
         }
@@ -171,8 +171,8 @@ impl Session {
         Ok(SignPermit { input, remaining: self.remaining })
     }
 
-    /// Why it is over at that time, if it is.
-    pub fn expire(&mut self, now: Moment, wall: OffsetDateTime) -> Option<End> {
+    /// Ends it if its time or its quota is used up. Why it is over, if it is.
+    pub fn end_if_due(&mut self, now: Moment, wall: OffsetDateTime) -> Option<End> {
         if now >= self.ends_at || wall >= self.request.expires_at() {
             self.end(End::Expired);
         } else if self.remaining == 0 {

@@ -52,7 +52,7 @@ fn i12_a_session_ends_by_whichever_clock_comes_first() {
         let asked = ask(&session);
         let permit = session.permit(asked, moment(nanos), wall(calendar));
         assert_eq!(permit.is_err(), over, "{permit:?}");
-        assert_eq!(session.expire(moment(nanos), wall(calendar)), over.then_some(End::Expired));
+        assert_eq!(session.end_if_due(moment(nanos), wall(calendar)), over.then_some(End::Expired));
         // And what is over stays over, whatever the clocks say then.
         let asked = ask(&session);
         assert_eq!(session.permit(asked, moment(1), wall(1)).is_err(), over);

@@ -159,7 +159,7 @@ impl Agent {
         let read = own.iter().map(|freeze| freeze.id.to_string()).collect();
         let heard = self.proxy.hear(read).await;
         if heard.is_ok() {
-            self.gauges.reported();
+            self.gauges.presented();
         }
         let after = self.proxy.status().await.map_err(TurnError::Proxy)?;
         let member: Option<FleetMember> = typed(part(&after, "/fleet")).ok();

@@ -41,7 +41,7 @@ impl Gauges {
     }
 
     /// The proxy took that all of them were presented.
-    pub(super) fn reported(&self) {
+    pub(super) fn presented(&self) {
         self.change(|seen| seen.told = wall_now().unix_timestamp());
     }
 

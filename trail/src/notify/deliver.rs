@@ -84,7 +84,7 @@ impl Delivering {
         let mut state = self.begin().await;
         loop {
             self.journals.begin(&mut state).await;
-            let is_new = self.observe_sinks(&mut state) || self.written.is_none();
+            let is_new = self.observe_unrecorded(&mut state) || self.written.is_none();
             let mut has_read = false;
             if state.pending.is_empty()
                 && let Some(notices) = self.journals.next(&mut state).await
@@ -134,7 +134,7 @@ impl Delivering {
     }
 
     /// What no record says; whether there is something new of it.
-    fn observe_sinks(&mut self, state: &mut State) -> bool {
+    fn observe_unrecorded(&mut self, state: &mut State) -> bool {
         let mut is_new = false;
         let status = self.metrics.status();
         let sinks = status.get("journals").and_then(Value::as_array).into_iter().flatten();

@@ -27,7 +27,7 @@ struct Followed {
     path: PathBuf,
     open: Option<(Feed, AuditKeys)>,
     back_off: BackOff,
-    trouble: Option<String>,
+    failure: Option<String>,
 }
 
 /// All that are followed, for one listener.
@@ -57,7 +57,7 @@ impl Journals {
             path: path.clone(),
             open: None,
             back_off: BackOff::new(),
-            trouble: None,
+            failure: None,
         };
         let followed = parts.config.journals.iter().map(followed).collect();
         Self { listener: listener.to_owned(), followed, parts, log }
@@ -65,7 +65,7 @@ impl Journals {
 
     /// What keeps a journal from being read.
     pub(crate) fn failure(&self) -> Option<String> {
-        let of = |one: &Followed| Some(format!("{}: {}", one.owner.word(), one.trouble.as_ref()?));
+        let of = |one: &Followed| Some(format!("{}: {}", one.owner.word(), one.failure.as_ref()?));
         self.followed.iter().find_map(of)
     }
 
@@ -160,7 +160,7 @@ impl Journals {
                 }
                 followed.open = Some((feed, keys));
                 followed.back_off.reset();
-                followed.trouble = None;
+                followed.failure = None;
             }
             Err(error) => self.failed(index, &error),
         }
@@ -171,13 +171,13 @@ impl Journals {
         let Some(followed) = self.followed.get_mut(index) else { return };
         followed.back_off.failed(None);
         let words = error.to_string();
-        if followed.trouble.as_ref() != Some(&words) {
+        if followed.failure.as_ref() != Some(&words) {
             self.log.error(
                 "a journal cannot be read for notifications",
                 json!({"destination": self.listener, "journal": followed.owner.word(), "error": words}),
             );
         }
-        followed.trouble = Some(words);
+        followed.failure = Some(words);
     }
 }
 

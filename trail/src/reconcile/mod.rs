@@ -59,8 +59,8 @@ impl Found {
     }
 }
 
-/// The trail's rows, by what they are about; each payload as a hash, each name shortened, and what is wrong with a row
-/// of the first that are altered alone: whatever somebody wrote into the table, a row takes a few hundred bytes.
+/// The trail's rows, by what they are about. Payloads are kept as hashes, long names shortened, and reasons for the
+/// first altered rows only. So a row takes a few hundred bytes, whatever it holds.
 #[derive(Debug, Default)]
 pub struct Rows {
     rows: HashMap<Subject, Row>,
@@ -136,7 +136,7 @@ impl Rows {
 
     fn explained(&mut self, why: String) -> Cow<'static, str> {
         if self.explained >= EXPLAINED {
-            return "what is wrong is kept of the first such rows only".into();
+            return "the reason is not kept, since many rows were altered".into();
         }
         self.explained += 1;
         why.into()
