@@ -220,8 +220,9 @@ async fn a_changed_byte_anywhere_is_found_and_its_record_named() {
         let frame = frames.iter().rev().find(|frame| frame.from <= at as u64);
         let hit = frame.map_or(1, |frame| {
             let next = frame.number + u64::from(frame.is_checkpoint);
-            let is_flag = at as u64 == frame.from + 3 && (changed ^ bytes[at]) == 0x80;
             let is_behind = frame.to <= at as u64;
+            let begin = if is_behind { frame.to } else { frame.from };
+            let is_flag = at as u64 == begin + 3 && (changed ^ bytes[at]) == 0x80;
             let is_in_checkpoint = frame.is_checkpoint && !is_behind;
             (next - u64::from(is_in_checkpoint != is_flag)).max(1)
         });
